@@ -1,0 +1,37 @@
+# `make demo` and `make test` need Python 3.10 or newer and nothing else; both install into .venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PROMPT ?= a photo of a red circle left of a blue square
+# Two threads on two busy cores wait for each other more than they work.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test check benchmark gpu clean
+
+demo: $(VENV)/.installed
+	rm -rf demo
+	$(BIN)/reflectionflow run "$(PROMPT)" --out demo --width 3 --depth 3 --seed 7
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+benchmark: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/bench_corrector_step.py
+	$(BIN)/python tests/benchmarks/bench_search.py
+
+gpu: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/gpu.py
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" -c constraints.txt
+	touch $@

@@ -1,0 +1,249 @@
+"""A History on disk: appended as it grows, read back to resume.
+
+A folder holds run.json (what was asked), history.jsonl (one line a candidate), images/, best.png
+and timing.json. Every picture is on the disk before its line, and every line before the next
+History is asked for, so a kill at any moment loses one batch at most. Nothing here knows an actor.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from reflectionflow_core.archive import files
+from reflectionflow_core.archive.lines import Entry, parse, pixel_digest, seed_to_json
+from reflectionflow_core.archive.run_file import Run, differences, load_run
+from reflectionflow_core.record import Candidate, Cost, History, InputError
+
+__all__ = ["Archive", "Recording", "Run", "differences", "open_archive", "read_recording"]
+
+RUN, HISTORY, TIMING = "run.json", "history.jsonl", "timing.json"
+IMAGES, BEST, SHEET, PAGE = "images", "best.png", "sheet.png", "report.html"
+MADE_HERE = (RUN, HISTORY, TIMING, IMAGES, BEST, SHEET, PAGE)
+NOTHING_YET = History()
+RESTORE = "Restore it from a backup, or start in another folder; nothing was changed."
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What a folder holds; `size` is the bytes of history.jsonl that count."""
+
+    run: Run | None = None
+    history: History = NOTHING_YET
+    size: int = 0
+    notices: tuple[str, ...] = ()
+
+
+class Archive:
+    """The folder of one run, open for writing; holds `history`, all that is safely on disk."""
+
+    def __init__(self, folder: Path, recording: Recording) -> None:
+        self.folder = folder
+        self.run = recording.run
+        self.history = recording.history
+        self.notices = recording.notices
+        self._index = {id(candidate): i for i, candidate in enumerate(recording.history)}
+        self._best: Candidate | None = None
+
+    def begin(self, run: Run) -> None:
+        """Records what is asked, before anything is painted."""
+        files.replace_file(self.folder / RUN, run.dump())
+        files.make_folder(self.folder / IMAGES)
+        self.run = run
+
+    def append(self, history: History) -> None:
+        """Writes what `history` has and the folder has not; asked for each History of a search."""
+        for place, candidate in list(_placed(history))[len(self.history) :]:
+            self._write(candidate, place, history.cost)
+        self.history = history
+        self._write_timing(history.cost)
+        self._write_best(history)
+
+    def write(self, name: str, data: bytes) -> None:
+        files.replace_file(self.folder / name, data)
+
+    def _write(self, candidate: Candidate, place: tuple[int, int], cost: Cost) -> None:
+        entry = Entry(
+            index=len(self._index),
+            round=place[0],
+            position=place[1],
+            sha256=pixel_digest(candidate.image),
+            prompt=candidate.prompt,
+            reflection=candidate.reflection,
+            seed=candidate.seed,
+            parent=None if candidate.parent is None else self._index[id(candidate.parent)],
+            verdict=candidate.verdict,
+            cost=cost,
+        )
+        user_prompt = self.run.prompt if self.run else candidate.prompt
+        files.replace_file(self.folder / entry.image, png(candidate, user_prompt))
+        files.append(self.folder / HISTORY, entry.line())
+        self._index[id(candidate)] = entry.index
+
+    def _write_timing(self, cost: Cost) -> None:
+        record = {"seconds": dict(cost.seconds), "slowest": cost.slowest}
+        self.write(TIMING, json.dumps(record, indent=2).encode() + b"\n")
+
+    def _write_best(self, history: History) -> None:
+        if len(history) and history.best is not self._best:
+            self._best = history.best
+            user_prompt = self.run.prompt if self.run else self._best.prompt
+            self.write(BEST, png(self._best, user_prompt))
+
+
+@contextmanager
+def open_archive(folder: Path, resume: bool = False) -> Iterator[Archive]:
+    """The archive in `folder`, ours alone while it is open; leaves no trace if nothing began."""
+    if not resume:
+        _check_free(folder)
+    with files.reading(folder):
+        existed = folder.exists()
+    files.make_folder(folder)
+    try:
+        with files.locked(folder):
+            if not resume:
+                _check_free(folder)  # again: another process may have begun before we had the lock
+            yield Archive(folder, _recovered(folder))
+    finally:
+        if not existed:
+            with suppress(OSError):  # it is not empty: there is something to keep
+                folder.rmdir()
+
+
+def read_recording(folder: Path) -> Recording:
+    """What `folder` holds; changes nothing."""
+    with files.reading(folder):
+        return _read(folder)
+
+
+def _read(folder: Path) -> Recording:
+    path = folder / RUN
+    if not path.is_file():
+        if any((folder / name).exists() for name in MADE_HERE):
+            raise InputError(f"{folder} holds pictures but no {RUN}. {RESTORE}")
+        return Recording()
+    entries, size, notices = _read_entries(folder / HISTORY)
+    timing, untimed = _read_timing(folder / TIMING)
+    history = _history(folder, entries).charged(timing)
+    return Recording(load_run(path), history, size, (*notices, *untimed))
+
+
+def png(candidate: Candidate, user_prompt: str) -> bytes:
+    """The picture as a PNG file that says how it came about."""
+    # ComfyUI reads a plain "prompt" as a workflow, so every key carries our name.
+    texts = {
+        "user_prompt": user_prompt,
+        "prompt": candidate.prompt,
+        "reflection": candidate.reflection,
+        "seed": json.dumps(seed_to_json(candidate.seed)),
+        "score": json.dumps(candidate.score),
+    }
+    info = PngImagePlugin.PngInfo()
+    for key, text in texts.items():
+        info.add_itxt(f"reflectionflow:{key}", text.encode("utf-8", "replace").decode())
+    buffer = io.BytesIO()
+    candidate.image.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def _check_free(folder: Path) -> None:
+    with files.reading(folder):
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file. Choose a folder for the pictures.")
+        taken = [name for name in MADE_HERE if (folder / name).exists()]
+    if taken:
+        raise InputError(
+            f"{folder} already holds a run ({', '.join(taken)}). "
+            "Add --resume to continue it, or choose another folder."
+        )
+
+
+def _recovered(folder: Path) -> Recording:
+    """What the folder holds, with the leavings of a killed process cleared away."""
+    recording = read_recording(folder)
+    history = folder / HISTORY
+    if history.exists() and history.stat().st_size != recording.size:
+        files.truncate(history, recording.size)
+    for name in MADE_HERE:
+        files.sweep(folder, name)
+    files.sweep(folder / IMAGES, "round-*.png")
+    return recording
+
+
+def _placed(history: History) -> Iterator[tuple[tuple[int, int], Candidate]]:
+    for number, candidates in enumerate(history.rounds):
+        for position, candidate in enumerate(candidates):
+            yield (number, position), candidate
+
+
+def _read_entries(path: Path) -> tuple[list[Entry], int, tuple[str, ...]]:
+    """The entries, the bytes that they take, and what was dropped: a line without its end."""
+    *lines, torn = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    entries: list[Entry] = []
+    for line in lines:
+        try:
+            entries.append(_following(parse(line), entries))
+        except ValueError as error:
+            number = len(entries) + 1
+            raise InputError(f"Line {number} of {path} is damaged: {error}. {RESTORE}") from error
+    size = sum(len(line) + 1 for line in lines)
+    dropped = f"The last line of {path.name} was cut off as it was written; it is left out."
+    return entries, size, (dropped,) if torn else ()
+
+
+def _following(entry: Entry, before: list[Entry]) -> Entry:
+    """`entry`, if it is the one that comes after `before`."""
+    if entry.index != len(before):
+        raise ValueError(f"it has index {entry.index}, where {len(before)} follows")
+    last = before[-1] if before else None
+    allowed = [(last.round, last.position + 1), (last.round + 1, 0)] if last else [(0, 0)]
+    if (entry.round, entry.position) not in allowed:
+        raise ValueError(f"round {entry.round}, position {entry.position} does not follow")
+    if entry.parent is not None and entry.parent >= entry.index:
+        raise ValueError(f"its parent {entry.parent} comes later")
+    return entry
+
+
+def _read_timing(path: Path) -> tuple[Cost, tuple[str, ...]]:
+    try:
+        record = json.loads(path.read_bytes())
+        seconds = {phase: float(spent) for phase, spent in record["seconds"].items()}
+        return Cost(seconds=MappingProxyType(seconds), slowest=float(record["slowest"])), ()
+    except FileNotFoundError:
+        return Cost(), ()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Cost(), (f"{path.name} is damaged; seconds count from zero again.",)
+
+
+def _history(folder: Path, entries: list[Entry]) -> History:
+    candidates: list[Candidate] = []
+    history = History()
+    for entry in entries:
+        parent = None if entry.parent is None else candidates[entry.parent]
+        image = _read_image(folder / entry.image, entry)
+        candidates.append(
+            Candidate(image, entry.prompt, entry.seed, entry.verdict, entry.reflection, parent)
+        )
+        history = history.extended(entry.round, (candidates[-1],))
+    return replace(history, cost=entries[-1].cost) if entries else history
+
+
+def _read_image(path: Path, entry: Entry) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing. {RESTORE}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}). {RESTORE}") from error
+    if pixel_digest(image) != entry.sha256:
+        raise InputError(f"{path} is not the picture that the history tells of. {RESTORE}")
+    image.info.clear()  # our own metadata; a resumed search sees the very picture it painted
+    return image

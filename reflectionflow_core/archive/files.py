@@ -1,0 +1,165 @@
+"""Files that survive a kill: written whole or not at all, by one process at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from reflectionflow_core.record import InputError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+LOCK = ".lock"
+_REMEDIES = {
+    errno.ENOSPC: "Free some space, then resume; every finished picture is kept.",
+    errno.EDQUOT: "Free some of your quota, then resume; every finished picture is kept.",
+    errno.EFBIG: "Choose a disk that takes larger files, then resume; finished pictures are kept.",
+    errno.EACCES: "Choose a folder that you may write to.",
+    errno.EPERM: "Choose a folder that you may write to.",
+    errno.EROFS: "Choose a folder that you may write to.",
+    errno.ENOTDIR: "Choose a folder, not a file.",
+    errno.EEXIST: "Choose a folder, not a file.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns the system's refusal to write `path` into an error that says what to do."""
+    with _explained(f"Cannot write {path}"):
+        yield
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """The same for `path` and what is in it, where something is only looked at."""
+    with _explained(f"Cannot read {path}"):
+        yield
+
+
+@contextmanager
+def _explained(refusal: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "Check the disk, or choose another folder.")
+        raise InputError(f"{refusal}: {error.strerror or error}. {remedy}") from error
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a whole file, so that a reader sees the old one or the new one and nothing else."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        try:
+            _write(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, data)
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        _sync_folder(path.parent)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Adds `data` to the end of a file and returns when the disk has it; all of it or nothing."""
+    with writing(path):
+        size = path.stat().st_size if path.exists() else 0
+        try:
+            _write(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, data)
+        except BaseException:
+            with suppress(OSError):
+                os.truncate(path, size)
+            raise
+
+
+def truncate(path: Path, size: int) -> None:
+    with writing(path):
+        os.truncate(path, size)
+
+
+def make_folder(path: Path) -> None:
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def sweep(folder: Path, name: str) -> None:
+    """Removes what a killed process left as it wrote files of that name (a pattern)."""
+    for leftover in folder.glob(f".{name}.*.tmp"):
+        with writing(leftover):
+            leftover.unlink()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds `folder` for this process alone; the system lets go of it when the process dies."""
+    path = folder / LOCK
+    with writing(path):
+        descriptor = _lock(path, folder)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows does not remove an open file; an unlocked one is harmless
+            path.unlink()
+        os.close(descriptor)
+
+
+def _lock(path: Path, folder: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _take(descriptor)
+        except (BlockingIOError, PermissionError):
+            os.close(descriptor)
+            raise InputError(
+                f"Another process is writing to {folder}. "
+                "Wait until it ends, or choose another folder."
+            ) from None
+        if _is_open(path, descriptor):
+            return descriptor
+        os.close(descriptor)  # its last holder removed it between our open and our lock
+
+
+def _take(descriptor: int) -> None:
+    if sys.platform == "win32":
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_open(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _write(path: Path, flags: int, data: bytes) -> None:
+    descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Writes all of `data`; the system may take less than it is offered."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    if sys.platform != "win32":  # where a folder cannot be opened, nor need be
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

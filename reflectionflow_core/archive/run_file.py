@@ -1,0 +1,103 @@
+"""What a run was asked to do: run.json, written before the first picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from reflectionflow_core.record import Budget, InputError, SearchSettings
+
+FORMAT = 1
+# A longer search begins with the shorter one, so these may change when a run is resumed.
+# A plan only says where the weights wait.
+CHANGEABLE = ("depth", "stop", "budget", "plan")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A prompt, its settings and who acts.
+
+    `actors` are the names and numbers that the actors were chosen by; `identity` holds digests of
+    the weights, so that a moved folder is the same model and a changed one is not; `versions` are
+    those of the libraries.
+    """
+
+    prompt: str
+    settings: SearchSettings
+    actors: Mapping[str, Any] = field(default_factory=dict)
+    identity: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def dump(self) -> bytes:
+        record = {"format": FORMAT, **{f.name: _plain(getattr(self, f.name)) for f in fields(self)}}
+        return json.dumps(record, indent=2).encode() + b"\n"
+
+
+def load_run(path: Path) -> Run:
+    try:
+        record = json.loads(path.read_bytes())
+        if record.pop("format") != FORMAT:
+            raise ValueError("it has another format")
+        return Run(**{**record, "settings": settings_from_json(record["settings"])})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}). Restore it from a backup, or start in another "
+            "folder; nothing was changed."
+        ) from error
+
+
+def settings_from_json(record: Mapping[str, Any]) -> SearchSettings:
+    return SearchSettings(
+        **{
+            **record,
+            "axes": tuple(record["axes"]),
+            "budget": Budget(**record["budget"]),
+        }
+    )
+
+
+def differences(recorded: Run, asked: Run) -> list[str]:
+    """What of `asked` cannot continue `recorded`, each as "name: recorded, not asked"."""
+    found = []
+    if recorded.prompt != asked.prompt:
+        found.append(_difference("prompt", recorded.prompt, asked.prompt))
+    for f in fields(SearchSettings):
+        before, now = getattr(recorded.settings, f.name), getattr(asked.settings, f.name)
+        if f.name not in CHANGEABLE and before != now:
+            found.append(_difference(f.name, before, now))
+    if asked.settings.depth < recorded.settings.depth:
+        found.append(
+            _difference("depth", recorded.settings.depth, asked.settings.depth)
+            + " (it can only be raised)"
+        )
+    return found + _differing_actors(recorded, asked)
+
+
+def _differing_actors(recorded: Run, asked: Run) -> list[str]:
+    before, now = _plain(recorded.actors), _plain(asked.actors)
+    found = [
+        _difference(name, before.get(name), now.get(name))
+        for name in {**before, **now}
+        # Weights are compared by what they are, not by where they lie.
+        if name not in (*asked.identity, *CHANGEABLE) and before.get(name) != now.get(name)
+    ]
+    for name in asked.identity:
+        if recorded.identity.get(name) != asked.identity[name]:
+            found.append(f"the weights of {name} ({before.get(name)}, now {now.get(name)})")
+    return found
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    return f"{name.replace('_', ' ')} {_plain(before)!r}, now {_plain(now)!r}"
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON would give it back."""
+    return json.loads(json.dumps(value, default=_as_dict))
+
+
+def _as_dict(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else asdict(value)

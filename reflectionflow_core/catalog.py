@@ -1,0 +1,201 @@
+"""Names for what can be chosen: plain dicts of functions that build an actor.
+
+To add one, write a class that obeys its Protocol and a row here, or put the row in from outside:
+`VERIFIERS["mine"] = lambda choice: MyVerifier()`. Models are imported where they are built, so
+that asking for help loads none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from reflectionflow_core.protocols import (
+    Actors,
+    Corrector,
+    Generator,
+    PromptEvolver,
+    ReflectionWriter,
+    Verifier,
+)
+from reflectionflow_core.record import InputError, SearchSettings
+from reflectionflow_core.search.strategies import axes_in_force
+
+MINIATURE_WEIGHTS = Path(__file__).parent / "miniature" / "weights"
+HUB_ID = re.compile(r"[\w-]+/[\w.-]+")
+SAMPLE = 1 << 20  # bytes: enough to tell weights apart without reading 24 GB
+
+Painters = tuple[Generator, Corrector | None]
+Built = TypeVar("Built")
+
+
+@dataclass(frozen=True, slots=True)
+class ActorChoice:
+    """Who shall act; None leaves it to the model. `verifier_error` is for a verifier that errs."""
+
+    model: str = "miniature"
+    lora: str | None = None
+    size: tuple[int, int] | None = None  # width, height in pixels
+    steps: int | None = None
+    guidance: float | None = None
+    dtype: str | None = None
+    device: str | None = None
+    plan: str | None = None
+    verifier: str = "exact"
+    verifier_error: float | None = None
+    writer: str = "template"
+    evolver: str = "rules"
+
+
+def miniature(choice: ActorChoice, corrects: bool) -> Painters:
+    from reflectionflow_core.miniature import load_miniature
+
+    for name in ("size", "dtype", "device", "plan"):
+        if getattr(choice, name) is not None:
+            raise InputError(
+                f"The miniature has one {name} only. Leave --{name} away, or choose a FLUX folder."
+            )
+    lora = Path(choice.lora) if choice.lora else None
+    generator, corrector = load_miniature(lora=lora, **_given(choice, "steps", "guidance"))
+    return generator, corrector if corrects else None
+
+
+def flux(choice: ActorChoice, corrects: bool) -> Painters:
+    """FLUX of any size on diffusers, with the corrector LoRA where pictures are corrected."""
+    if corrects and not choice.lora:
+        raise InputError(
+            f"The reflection strategy corrects pictures, and {choice.model} comes without a "
+            "corrector. Give its LoRA with --lora FILE, or choose --strategy noise."
+        )
+    from reflectionflow_core.flux import (
+        ConditionSettings,
+        FluxCorrector,
+        FluxGenerator,
+        SamplingSettings,
+        load_corrector_lora,
+        load_flux,
+    )
+
+    loaded = load_flux(choice.model, **_given(choice, "dtype", "device", "plan"))
+    size = dict(zip(("width", "height"), choice.size, strict=True)) if choice.size else {}
+    sampling = SamplingSettings(**size, **_given(choice, "steps", "guidance"))
+    generator = FluxGenerator(loaded, sampling)
+    if not corrects or choice.lora is None:
+        return generator, None
+    lora = load_corrector_lora(choice.lora, loaded.transformer)
+    return generator, FluxCorrector(loaded, lora, sampling, ConditionSettings())
+
+
+def exact(choice: ActorChoice) -> Verifier:
+    from reflectionflow_core.miniature import ExactVerifier
+
+    if choice.verifier_error:
+        raise InputError(
+            "The exact verifier makes no errors. "
+            "Choose --verifier noisy with --verifier-error, or leave the error away."
+        )
+    return ExactVerifier()
+
+
+def noisy(choice: ActorChoice) -> Verifier:
+    from reflectionflow_core.miniature import ExactVerifier
+    from reflectionflow_core.verifiers.noisy import NoisyVerifier
+
+    error = 0.1 if choice.verifier_error is None else choice.verifier_error
+    return NoisyVerifier(ExactVerifier(), error, seed=0)
+
+
+def template(choice: ActorChoice) -> ReflectionWriter:
+    del choice
+    from reflectionflow_core.writers.template import TemplateWriter
+
+    return TemplateWriter()
+
+
+def rules(choice: ActorChoice) -> PromptEvolver:
+    del choice
+    from reflectionflow_core.miniature import RuleEvolver
+
+    return RuleEvolver()
+
+
+MODELS: dict[str, Callable[[ActorChoice, bool], Painters]] = {"miniature": miniature}
+VERIFIERS: dict[str, Callable[[ActorChoice], Verifier]] = {"exact": exact, "noisy": noisy}
+WRITERS: dict[str, Callable[[ActorChoice], ReflectionWriter]] = {"template": template}
+EVOLVERS: dict[str, Callable[[ActorChoice], PromptEvolver]] = {"rules": rules}
+
+
+def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
+    """The actors of a choice, as many as the search will ask; a model may be a folder as well."""
+    axes = axes_in_force(settings) if settings.depth else ()
+    corrects, evolves = "reflection" in axes, "prompt" in axes
+    verify = _named(VERIFIERS, "verifier", choice.verifier)
+    write = _named(WRITERS, "writer", choice.writer)
+    evolve = _named(EVOLVERS, "evolver", choice.evolver)
+    paint = _painters(choice)
+    _check_lora(choice)
+    generator, corrector = paint(choice, corrects)
+    return Actors(
+        generator=generator,
+        verifier=verify(choice),
+        corrector=corrector,
+        writer=write(choice) if corrects else None,
+        evolver=evolve(choice) if evolves else None,
+    )
+
+
+def identity(choice: ActorChoice) -> dict[str, str]:
+    """Digests of the weights, by which a resumed run knows its model wherever it lies."""
+    _painters(choice)
+    _check_lora(choice)
+    weights = MINIATURE_WEIGHTS if choice.model == "miniature" else Path(choice.model)
+    return {
+        "model": digest(weights) if weights.exists() else choice.model,
+        "lora": digest(Path(choice.lora)) if choice.lora else "",
+    }
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's size and first bytes; of a folder, of all its files and their names."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    whole = hashlib.sha256()
+    for file in files:
+        if file.is_file():
+            name = file.relative_to(path).as_posix() if file != path else ""
+            whole.update(f"{name} {file.stat().st_size}\n".encode())
+            with file.open("rb") as stream:
+                whole.update(stream.read(SAMPLE))
+    return whole.hexdigest()
+
+
+def _painters(choice: ActorChoice) -> Callable[[ActorChoice, bool], Painters]:
+    if choice.model in MODELS:
+        return MODELS[choice.model]
+    if not Path(choice.model).exists() and not HUB_ID.fullmatch(choice.model):
+        raise InputError(
+            f"There is no model named {choice.model!r}, nor a folder of that name. "
+            f"Choose one of: {', '.join(MODELS)}; or give a FLUX folder or a hub id."
+        )
+    return flux
+
+
+def _check_lora(choice: ActorChoice) -> None:
+    if choice.lora and not Path(choice.lora).is_file():
+        raise InputError(f"There is no LoRA file {choice.lora}. Check the path after --lora.")
+
+
+def _named(builders: Mapping[str, Built], kind: str, name: str) -> Built:
+    if name not in builders:
+        raise InputError(
+            f"There is no {kind} named {name!r}. Choose one of: {', '.join(builders)}."
+        )
+    return builders[name]
+
+
+def _given(choice: ActorChoice, *names: str) -> dict[str, Any]:
+    """The fields that were chosen, so that the model's own defaults hold for the others."""
+    return {name: getattr(choice, name) for name in names if getattr(choice, name) is not None}

@@ -1,0 +1,45 @@
+"""The command line: `reflectionflow run | report | doctor`.
+
+A command is a module of this folder and two rows here: its options and the function that runs it.
+Heavy libraries are imported by what uses them, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from reflectionflow_core.catalog import build_actors
+from reflectionflow_core.cli.options import make_parser
+from reflectionflow_core.cli.run import BuildActors, run
+from reflectionflow_core.record import InputError
+
+BAD_INPUT, INTERRUPTED = 2, 130  # exit statuses, as shells and argparse use them
+
+
+def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_actors) -> int:
+    """Runs one command and returns its exit status; a user's error is two sentences on stderr."""
+    try:
+        given = vars(make_parser().parse_args(argv))
+        command = given.pop("command")
+        if command == "run":
+            return run(given, build_actors)
+        return _report(given["folder"]) if command == "report" else _doctor()
+    except InputError as error:
+        sys.stderr.write(f"reflectionflow: {error}\n")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _report(folder: str) -> int:
+    from reflectionflow_core.cli.reporting import report
+
+    return report(folder)
+
+
+def _doctor() -> int:
+    from reflectionflow_core.doctor import examination
+
+    sys.stdout.write(examination())
+    return 0

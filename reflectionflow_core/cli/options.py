@@ -1,0 +1,204 @@
+"""What can be asked on the command line, and what it means as records.
+
+Options that are not given are absent, not defaults: a resumed run takes them from its run.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any, NoReturn, TypeVar
+
+from reflectionflow_core import __version__
+from reflectionflow_core.catalog import EVOLVERS, MODELS, VERIFIERS, WRITERS, ActorChoice
+from reflectionflow_core.record import (
+    AXES,
+    NOISE_SEARCHES,
+    PARENTS,
+    Budget,
+    InputError,
+    SearchSettings,
+)
+from reflectionflow_core.search.strategies import STRATEGIES
+
+SETTINGS, CHOICE = SearchSettings(), ActorChoice()
+Record = TypeVar("Record", SearchSettings, ActorChoice)
+
+RESUMING = """\
+A run that was stopped, killed or has finished goes on with: reflectionflow run --out DIR --resume
+What it was asked is read from DIR/run.json. A longer search begins with the shorter one, so --depth
+may be raised, and --stop, --max-images, --max-calls, --max-seconds and --plan may change; all else
+must stay as it was."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors are ours."""
+
+    def error(self, message: str) -> NoReturn:
+        message = message.removeprefix("argument ")
+        raise InputError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
+
+
+def make_parser() -> Parser:
+    parser = Parser(
+        prog="reflectionflow",
+        description="Paint a picture, judge it, say what is wrong and paint a better one.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"reflectionflow {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_run(commands)
+    report = commands.add_parser("report", help="rebuild sheet.png and report.html of a run")
+    report.add_argument("folder", metavar="DIR", help="the folder of a run")
+    commands.add_parser("doctor", help="say what is installed and what would run here")
+    return parser
+
+
+def make_settings(given: Mapping[str, Any], base: SearchSettings = SETTINGS) -> SearchSettings:
+    """`base` with the options that were given."""
+    limits = {
+        name: given[option]
+        for name, option in (
+            ("images", "max_images"),
+            ("vlm_calls", "max_calls"),
+            ("seconds", "max_seconds"),
+        )
+        if option in given
+    }
+    return replace(_overridden(base, given), budget=replace(base.budget, **limits))
+
+
+def make_choice(given: Mapping[str, Any], base: ActorChoice = CHOICE) -> ActorChoice:
+    """`base` with the options that were given."""
+    return _overridden(base, given)
+
+
+def _overridden(base: Record, given: Mapping[str, Any]) -> Record:
+    return replace(base, **{f.name: given[f.name] for f in fields(base) if f.name in given})
+
+
+def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
+    run = commands.add_parser(
+        "run",
+        help="search for the best picture of a prompt",
+        epilog=RESUMING,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    run.add_argument("prompt", metavar="PROMPT", nargs="?", help="what to paint, in words")
+    run.add_argument("--out", metavar="DIR", required=True, help="folder for all that comes of it")
+    run.add_argument("--resume", action="store_true", help="go on with the run in DIR, if any")
+    _add_search(run.add_argument_group("search"))
+    _add_budget(run.add_argument_group("budget, never exceeded ('none' lifts it)"))
+    _add_models(run.add_argument_group("who paints and judges"))
+
+
+def _add_search(group: argparse._ArgumentGroup) -> None:
+    add = _adder(group, SETTINGS)
+    add("--strategy", "NAME", f"{_names(STRATEGIES)}")
+    add("--width", "N", "parallel chains", whole)
+    add("--depth", "M", "corrected rounds", whole)
+    add("--drafts", "K", "first pictures, the best of which are corrected (default: width)", whole)
+    add("--seed", "S", "what all noise is derived from", whole)
+    add("--stop", "RULE", "never, passed, or a score", stop_rule)
+    add("--parents", "WHICH", f"picture of a chain that is corrected: {_names(PARENTS)}")
+    add("--axes", "LIST", f"what a round may change, of {','.join(AXES)}", listed)
+    add("--noise-search", "HOW", _names(NOISE_SEARCHES))
+    add("--radius", "R", "of a zero_order step, 0 to 1", number)
+    add("--batch-size", "B", "pictures that go through the model at once", whole)
+
+
+def _add_budget(group: argparse._ArgumentGroup) -> None:
+    add = _adder(group, Budget())
+    add("--max-images", "N", "pictures", limit(whole))
+    add("--max-calls", "N", "calls of vision-language models", limit(whole))
+    add("--max-seconds", "T", "seconds", limit(number))
+
+
+def _add_models(group: argparse._ArgumentGroup) -> None:
+    add = _adder(group, CHOICE)
+    add("--model", "NAME", f"{_names(MODELS)}, or a FLUX folder")
+    add("--lora", "FILE", "the corrector's LoRA")
+    add("--steps", "N", "diffusion steps of a picture (default: the model's)", positive)
+    add("--guidance", "G", "guidance scale (default: the model's)", number)
+    add("--size", "WxH", "pixels, such as 1024x768 (default: the model's)", size)
+    add("--dtype", "TYPE", "number format of the weights (default: the model's)")
+    add("--device", "NAME", "cuda, mps or cpu (default: the best there is)")
+    add("--plan", "NAME", "where weights wait until needed: auto, resident, phased, streamed")
+    add("--verifier", "NAME", _names(VERIFIERS))
+    add("--verifier-error", "RATE", "share of wrong verdicts of the noisy verifier, 0 to 1", share)
+    add("--writer", "NAME", f"of reflections: {_names(WRITERS)}")
+    add("--evolver", "NAME", f"of prompts: {_names(EVOLVERS)}")
+
+
+def _adder(
+    group: argparse._ArgumentGroup, defaults: SearchSettings | Budget | ActorChoice
+) -> Callable[..., None]:
+    """A function that adds an option to a group and says its default."""
+    known = {f.name: getattr(defaults, f.name) for f in fields(defaults)}
+
+    def add(flag: str, metavar: str, text: str, kind: Callable[[str], Any] = str) -> None:
+        default = known.get(flag.lstrip("-").replace("-", "_"))
+        shown = ",".join(default) if isinstance(default, tuple) else default
+        told = text if shown is None else f"{text} (default: {shown})"
+        group.add_argument(flag, metavar=metavar, type=kind, help=told)
+
+    return add
+
+
+def _names(known: Mapping[str, object] | tuple[str, ...]) -> str:
+    *others, last = known
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
+    return value
+
+
+def positive(text: str) -> int:
+    value = whole(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is less than 1")
+    return value
+
+
+def share(text: str) -> float:
+    value = number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def limit(kind: Callable[[str], float]) -> Callable[[str], float | None]:
+    return lambda text: None if text == "none" else kind(text)
+
+
+def stop_rule(text: str) -> str | float:
+    return text if text[:1].isalpha() and text not in ("nan", "inf", "infinity") else number(text)
+
+
+def listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def size(text: str) -> tuple[int, int]:
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isascii() and side.isdigit() for side in sides):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 1024x768")
+    return int(sides[0]), int(sides[1])

@@ -1,0 +1,51 @@
+"""`reflectionflow report`, and what a run leaves for people to read."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+from reflectionflow_core.archive import PAGE, SHEET, Run, read_recording
+from reflectionflow_core.archive.files import replace_file
+from reflectionflow_core.record import History, InputError
+from reflectionflow_core.report import contact_sheet, cost_text, html_page
+
+
+def report(folder: str) -> int:
+    """Rebuilds the sheet and the page of a run, also while it is under way."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputError(f"There is no folder {folder}. Give the --out folder of a run.")
+    recording = read_recording(path)
+    if recording.run is None or not len(recording.history):
+        raise InputError(f"{folder} holds no finished picture. Give the --out folder of a run.")
+    for notice in recording.notices:
+        sys.stderr.write(f"{notice}\n")
+    write_reports(path, recording.run, recording.history)
+    sys.stdout.write(summary(path, recording.history))
+    return 0
+
+
+def write_reports(folder: Path, run: Run, history: History) -> None:
+    model = str(run.actors.get("model", ""))
+    sheet = io.BytesIO()
+    contact_sheet(history, run.prompt, run.settings, model).save(sheet, "PNG")
+    replace_file(folder / SHEET, sheet.getvalue())
+    page = html_page(history, run.prompt, run.settings, model)
+    replace_file(folder / PAGE, page.encode("utf-8", "replace"))
+
+
+def summary(folder: Path, history: History) -> str:
+    """The last lines of a run: the best score, what is still wrong, where the files are."""
+    verdict = history.best.verdict
+    passed = {True: ", passed", False: ", not passed", None: ""}[verdict.passed]
+    wrong = "; ".join(verdict.unmet) or "nothing that the verifier sees"
+    lines = [
+        f"Best score {verdict.score:.3g}{passed}, after {cost_text(history.cost)}.",
+        f"Still wrong: {wrong}",
+        f"Best picture:  {folder / 'best.png'}",
+        f"Contact sheet: {folder / SHEET}",
+        f"Report:        {folder / PAGE}",
+    ]
+    return "\n".join(lines).encode("utf-8", "replace").decode() + "\n"

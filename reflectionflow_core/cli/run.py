@@ -1,0 +1,111 @@
+"""`reflectionflow run`: a search whose every picture is on disk before the next is begun."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from reflectionflow_core import catalog
+from reflectionflow_core.archive import Archive, Run, differences, open_archive
+from reflectionflow_core.catalog import ActorChoice
+from reflectionflow_core.cli.options import CHOICE, SETTINGS, make_choice, make_settings
+from reflectionflow_core.cli.reporting import summary, write_reports
+from reflectionflow_core.cli.screen import Screen
+from reflectionflow_core.doctor import versions
+from reflectionflow_core.protocols import Actors
+from reflectionflow_core.record import InputError, SearchSettings
+from reflectionflow_core.search import search
+from reflectionflow_core.search.strategies import axes_in_force
+
+BuildActors = Callable[[ActorChoice, SearchSettings], Actors]
+INTERRUPTED = 130
+
+
+def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
+    """Searches, resumes or merely reports, as the folder requires."""
+    if not given["out"].strip():
+        raise InputError("The name of the folder is empty. Give one after --out.")
+    with open_archive(Path(given["out"]), resume=given.get("resume", False)) as archive:
+        for notice in archive.notices:
+            _tell(notice)
+        choice, asked = _asked(given, archive.run)
+        _check_resumable(archive, asked)
+        actors = build_actors(choice, asked.settings)
+        archive.begin(asked)
+        return _search(archive, asked, actors)
+
+
+def _search(archive: Archive, asked: Run, actors: Actors) -> int:
+    try:
+        with Screen(asked.settings, archive.history) as screen:
+            for history in search(asked.prompt, asked.settings, actors, archive.history, screen):
+                archive.append(history)
+                screen.painted(history)
+    except KeyboardInterrupt:
+        _tell("Stopped.")
+        if len(archive.history):
+            write_reports(archive.folder, asked, archive.history)
+        _tell_how_to_resume(archive)
+        return INTERRUPTED
+    except Exception:
+        _tell_how_to_resume(archive)
+        raise
+    write_reports(archive.folder, asked, archive.history)
+    sys.stdout.write(summary(archive.folder, archive.history))
+    return 0
+
+
+def _asked(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoice, Run]:
+    """What to do: the options that were given over those of the run that is resumed, if any."""
+    settings = make_settings(given, recorded.settings if recorded else SETTINGS)
+    choice = make_choice(given, _recorded_choice(recorded))
+    prompt = given.get("prompt", recorded.prompt if recorded else "")
+    _check_prompt(prompt)
+    axes_in_force(settings)  # raises for a strategy that does not exist
+    identity = catalog.identity(choice)
+    return choice, Run(prompt, settings, asdict(choice), identity, versions())
+
+
+def _check_prompt(prompt: str) -> None:
+    if not prompt.strip():
+        raise InputError("The prompt is empty. Say in words what to paint.")
+    if not prompt.isprintable() and any("\ud800" <= c <= "\udfff" for c in prompt):
+        raise InputError("The prompt is no valid UTF-8. Check the encoding of the terminal.")
+
+
+def _recorded_choice(recorded: Run | None) -> ActorChoice:
+    if recorded is None:
+        return CHOICE
+    size = recorded.actors.get("size")
+    return ActorChoice(**{**recorded.actors, "size": tuple(size) if size else None})
+
+
+def _check_resumable(archive: Archive, asked: Run) -> None:
+    recorded = archive.run
+    if recorded is None:
+        return
+    differing = differences(recorded, asked)
+    if differing:
+        raise InputError(
+            f"{archive.folder} holds another run: {'; '.join(differing)}. "
+            "Leave these options away to continue it, or choose another folder."
+        )
+    newer = [name for name, version in asked.versions.items() if recorded.versions[name] != version]
+    if newer:
+        _tell(f"The run was begun with other versions of {', '.join(newer)}; pixels may differ.")
+
+
+def _tell_how_to_resume(archive: Archive) -> None:
+    folder = shlex.quote(str(archive.folder))
+    _tell(
+        f"{len(archive.history)} finished pictures are kept. "
+        f"Go on with: reflectionflow run --out {folder} --resume"
+    )
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

@@ -1,0 +1,77 @@
+"""What a run shows while it paints: bars on a terminal, a plain line a picture elsewhere."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import TracebackType
+
+from PIL.Image import Image
+
+from reflectionflow_core.record import History, SearchSettings
+
+PHASES = {
+    "draft": "painting",
+    "correct": "correcting",
+    "verify": "judging",
+    "reflect": "writing reflections",
+    "evolve": "rewriting the prompt",
+}
+
+
+class Screen:
+    """A Progress on stderr; `painted` tells it of each finished picture."""
+
+    def __init__(self, settings: SearchSettings, history: History) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self.total = min(settings.pictures, settings.budget.images or settings.pictures)
+        self.console = Console(stderr=True, highlight=False)
+        self.bars = Progress(
+            TextColumn("{task.description:<22}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=self.console,
+            transient=True,
+        )
+        self._pictures = self.bars.add_task(
+            "pictures", total=self.total, completed=len(history), note=_best(history)
+        )
+        self._phase = self.bars.add_task("loading", total=None, note="")
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Screen:
+        if self.console.is_terminal:
+            self._stack.enter_context(self.bars)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def report(self, phase: str, done: int, total: int, preview: Image | None = None) -> None:
+        del preview  # a terminal shows no pictures
+        name = PHASES.get(phase, phase)
+        self.bars.update(self._phase, description=name, completed=done, total=total)
+
+    def check(self) -> None:
+        """Ctrl-C raises by itself."""
+
+    def painted(self, history: History) -> None:
+        self.bars.update(self._pictures, completed=len(history), note=_best(history))
+        if not self.console.is_terminal:
+            score = [*history][-1].score
+            self.console.print(
+                f"picture {len(history)} of {self.total}: score {score:.3g}, {_best(history)}",
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+def _best(history: History) -> str:
+    return f"best {history.best.score:.3g}" if len(history) else ""

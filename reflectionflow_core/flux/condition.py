@@ -1,0 +1,99 @@
+"""A picture as the corrector's condition: resized, encoded once, placed left of the canvas."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from reflectionflow_core.flux.latents import pack, token_ids
+from reflectionflow_core.flux.model import Flux
+from reflectionflow_core.flux.text import PROMPT_STYLES
+from reflectionflow_core.record import InputError
+
+FITS = ("squash", "fit")
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionSettings:
+    """How a picture and its reflection reach the corrector.
+
+    `size` is the longer side in pixels. "squash" makes every picture square, as in the paper;
+    "fit" keeps the aspect. `prompt_style` is one of PROMPT_STYLES.
+    """
+
+    size: int = 512
+    fit: str = "squash"
+    prompt_style: str = "training"
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.size <= 4096 or self.size % 16:
+            raise InputError(
+                f"The condition size is {self.size}. Give a multiple of 16 from 16 to 4096."
+            )
+        for name, value, known in (
+            ("way to fit a picture", self.fit, FITS),
+            ("prompt style", self.prompt_style, tuple(PROMPT_STYLES)),
+        ):
+            if value not in known:
+                raise InputError(
+                    f"There is no {name} named {value!r}. Choose one of: {', '.join(known)}."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A picture's clean latents, (rows * columns, 64)."""
+
+    latents: Tensor
+    rows: int
+    columns: int
+
+    @property
+    def ids(self) -> Tensor:
+        """Positions left of the canvas: columns -`columns` to -1."""
+        return token_ids(self.rows, self.columns, shift=-self.columns)
+
+
+def encode_condition(flux: Flux, picture: Image.Image, settings: ConditionSettings) -> Condition:
+    """The picture's condition; one value for equal pixels, and computed only once."""
+    picture = resized(picture, settings, flux.token_pixels)
+    columns, rows = (side // flux.token_pixels for side in picture.size)
+    key = (picture.size, hashlib.sha256(picture.tobytes()).digest())
+    return Condition(flux.pictures.get(key, lambda: _encode(flux, picture)), rows, columns)
+
+
+def resized(picture: Image.Image, settings: ConditionSettings, unit: int = 16) -> Image.Image:
+    """The picture in RGB, its sides multiples of `unit` pixels, by Pillow's bicubic filter."""
+    longer = max(picture.size)
+    sides = [
+        settings.size
+        if settings.fit == "squash"
+        else max(round(side * settings.size / longer / unit), 1) * unit
+        for side in picture.size
+    ]
+    return rgb(picture).resize((sides[0], sides[1]), Image.Resampling.BICUBIC)
+
+
+def rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "P":  # Pillow warns about palettes with transparency otherwise
+        picture = picture.convert("RGBA")
+    return picture.convert("RGB")
+
+
+def to_pixels(pictures: Sequence[Image.Image]) -> Tensor:
+    """RGB pictures of one size as (B, 3, H, W) from -1 to 1."""
+    bytes_ = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+    return bytes_.permute(0, 3, 1, 2).float() / 255 * 2 - 1
+
+
+@torch.no_grad()
+def _encode(flux: Flux, picture: Image.Image) -> Tensor:
+    # A fixed seed: the VAE draws from a distribution, and a picture should have one condition.
+    generator = torch.Generator("cpu").manual_seed(0)
+    return pack(flux.encode(to_pixels([picture]), generator))[0].cpu()

@@ -1,0 +1,230 @@
+"""The corrector's LoRA: low-rank additions that only the condition tokens see.
+
+It is a module of its own beside the transformer, never merged into it and never registered with
+peft: an ordinary loader would apply the same numbers to every token and give wrong pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from reflectionflow_core.record import InputError
+
+if TYPE_CHECKING:
+    from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+
+FILE_NAME = "pytorch_lora_weights.safetensors"
+PREFIX = "transformer."
+# The linears that the released corrector was trained on; ff.net.0 is not among them.
+ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v")
+DOUBLE_TARGETS = ("norm1.linear", *ATTENTION, "attn.to_out.0", "ff.net.2")
+SINGLE_TARGETS = ("norm.linear", "proj_mlp", "proj_out", *ATTENTION)
+
+
+class LoraLayer(nn.Module):
+    """scale * up(down(x)), computed in the dtype of x."""
+
+    def __init__(self, down: Tensor, up: Tensor, alpha: float) -> None:
+        super().__init__()
+        self.down = nn.Parameter(down)  # (rank, in)
+        self.up = nn.Parameter(up)  # (out, rank)
+        self.alpha = alpha
+
+    @property
+    def rank(self) -> int:
+        return self.down.shape[0]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        # Scaled at rank width, where a token has 32 numbers and not 3072.
+        narrow = linear(tokens, self.down.to(tokens.dtype)) * (self.alpha / self.rank)
+        return linear(narrow, self.up.to(tokens.dtype))
+
+
+class CorrectorLora(nn.Module):
+    """One LoraLayer for each target module of a FLUX transformer, by the module's dotted path."""
+
+    def __init__(self, layers: Mapping[str, LoraLayer]) -> None:
+        super().__init__()
+        # A module's name may hold no dot.
+        self.layers = nn.ModuleDict({_key(path): layer for path, layer in layers.items()})
+
+    @classmethod
+    def create(
+        cls, transformer: FluxTransformer2DModel, rank: int = 32, alpha: float | None = None
+    ) -> CorrectorLora:
+        """A LoRA that changes nothing yet, in float32; initialised as peft's "gaussian"."""
+        if rank < 1:
+            raise InputError(f"A LoRA of rank {rank} holds nothing. Give a rank of 1 or more.")
+        scale = float(rank if alpha is None else alpha)
+        return cls(
+            {
+                path: LoraLayer(torch.randn(rank, wide) / rank, torch.zeros(out, rank), scale)
+                for path, (out, wide) in target_shapes(transformer).items()
+            }
+        )
+
+    def items(self) -> Iterator[tuple[str, LoraLayer]]:
+        for key, layer in self.layers.items():
+            yield key.replace("/", "."), cast(LoraLayer, layer)
+
+    def at(self, path: str) -> LoraLayer | None:
+        key = _key(path)
+        return cast(LoraLayer, self.layers[key]) if key in self.layers else None
+
+    def under(self, block: str) -> dict[str, LoraLayer]:
+        """The layers of one block, by their path inside it."""
+        names = SINGLE_TARGETS if block.startswith("single_") else DOUBLE_TARGETS
+        found = {name: self.at(f"{block}.{name}") for name in names}
+        return {name: layer for name, layer in found.items() if layer is not None}
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the published format: a file, or FILE_NAME inside a folder."""
+        path = Path(path)
+        file = path if path.suffix == ".safetensors" else path / FILE_NAME
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tensors: dict[str, Tensor] = {}
+        for name, layer in self.items():
+            tensors[f"{PREFIX}{name}.lora_A.weight"] = layer.down.detach().cpu().contiguous()
+            tensors[f"{PREFIX}{name}.lora_B.weight"] = layer.up.detach().cpu().contiguous()
+            if layer.alpha != layer.rank:
+                tensors[f"{PREFIX}{name}.alpha"] = torch.tensor(layer.alpha)
+        save_file(tensors, file, metadata={"format": "pt"})
+        return file
+
+
+def target_shapes(transformer: FluxTransformer2DModel) -> dict[str, tuple[int, int]]:
+    """(outputs, inputs) of every linear that carries LoRA, by dotted path."""
+    paths = ["x_embedder"]
+    for i in range(len(transformer.transformer_blocks)):
+        paths += [f"transformer_blocks.{i}.{name}" for name in DOUBLE_TARGETS]
+    for i in range(len(transformer.single_transformer_blocks)):
+        paths += [f"single_transformer_blocks.{i}.{name}" for name in SINGLE_TARGETS]
+    return {path: _shape(transformer.get_submodule(path)) for path in paths}
+
+
+def load_corrector_lora(
+    path: str | Path,
+    transformer: FluxTransformer2DModel,
+    dtype: torch.dtype | None = None,
+) -> CorrectorLora:
+    """The LoRA of a file, or of a folder that holds FILE_NAME; in `dtype`, or as stored."""
+    file = _find(Path(path).expanduser())
+    tensors, header = _read(file)
+    shapes = target_shapes(transformer)
+    _check_keys(file, tensors, shapes)
+    metadata = _adapter_metadata(file, header)
+    layers = {}
+    for name, shape in shapes.items():
+        down, up = (tensors[f"{PREFIX}{name}.lora_{part}.weight"] for part in "AB")
+        alpha = tensors.get(f"{PREFIX}{name}.alpha")
+        if alpha is None:
+            alpha = torch.tensor(_alpha(name, metadata, rank=down.shape[0]))
+        _check_layer(file, name, down, up, alpha, shape)
+        # Copied, so that the file is not held open and the tensors are aligned.
+        down, up = (part.to(dtype or part.dtype, copy=True) for part in (down, up))
+        layers[name] = LoraLayer(down, up, float(alpha))
+    return CorrectorLora(layers).requires_grad_(False)
+
+
+def _key(path: str) -> str:
+    return path.replace(".", "/")
+
+
+def _shape(layer: nn.Module) -> tuple[int, int]:
+    # The attributes, not the weight: a quantised weight is packed, a peft layer has it inside.
+    return cast(int, layer.out_features), cast(int, layer.in_features)
+
+
+def _find(path: Path) -> Path:
+    file = path / FILE_NAME if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(
+            f"There is no corrector LoRA at {file}. "
+            f"Give a .safetensors file, or a folder that holds {FILE_NAME}."
+        )
+    return file
+
+
+def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(file, framework="pt") as stored:
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+            return tensors, stored.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{file} cannot be read as safetensors ({error}). Download it again."
+        ) from error
+
+
+def _check_keys(file: Path, tensors: Iterable[str], shapes: Iterable[str]) -> None:
+    given = set(tensors)
+    needed = {f"{PREFIX}{name}.lora_{part}.weight" for name in shapes for part in "AB"}
+    allowed = needed | {f"{PREFIX}{name}.alpha" for name in shapes}
+    if not given & needed:
+        raise InputError(
+            f"{file} holds no corrector LoRA for this FLUX: none of its keys match "
+            f"({_some(given)}). Give the file that was trained as a corrector; "
+            "an ordinary style LoRA belongs on the FLUX itself."
+        )
+    if unknown := given - allowed:
+        raise InputError(
+            f"{file} has keys that this FLUX has no place for: {_some(unknown)}. "
+            "Give a corrector LoRA that was trained on a FLUX of this size."
+        )
+    if missing := needed - given:
+        raise InputError(
+            f"{file} is incomplete: it lacks {_some(missing)}. "
+            "Download it again, or give a corrector LoRA that was trained on a FLUX of this size."
+        )
+
+
+def _check_layer(
+    file: Path, name: str, down: Tensor, up: Tensor, alpha: Tensor, shape: tuple[int, int]
+) -> None:
+    out, wide = shape
+    rank = down.shape[0]
+    if rank == 0 or down.shape != (rank, wide) or up.shape != (out, rank) or alpha.numel() != 1:
+        raise InputError(
+            f"The LoRA of {name} in {file} has shapes A {tuple(down.shape)}, B "
+            f"{tuple(up.shape)} and alpha {tuple(alpha.shape)}, expected (rank, {wide}), "
+            f"({out}, rank) and (). Give a corrector LoRA that was trained on a FLUX of this size."
+        )
+    if not all(torch.isfinite(tensor).all() for tensor in (down, up, alpha)):
+        raise InputError(
+            f"The LoRA of {name} in {file} holds values that are not finite numbers. "
+            "Download it again, or give an earlier checkpoint of the training."
+        )
+
+
+def _adapter_metadata(file: Path, header: Mapping[str, str]) -> dict[str, Any]:
+    """What newer releases of diffusers write beside the tensors: peft's settings, as JSON."""
+    try:
+        return json.loads(header.get("lora_adapter_metadata", "{}"))
+    except ValueError as error:
+        raise InputError(
+            f"The lora_adapter_metadata in the header of {file} is not JSON. Download it again."
+        ) from error
+
+
+def _alpha(name: str, metadata: Mapping[str, Any], rank: int) -> float:
+    for pattern, alpha in metadata.get(f"{PREFIX}alpha_pattern", {}).items():
+        # peft reads the pattern as a regular expression for the end of the path.
+        if re.match(rf"(.*\.)?({pattern})$", name):
+            return float(alpha)
+    return float(metadata.get(f"{PREFIX}lora_alpha", rank))
+
+
+def _some(keys: Iterable[str], shown: int = 3) -> str:
+    names = sorted(keys)
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")

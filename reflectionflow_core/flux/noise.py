@@ -1,0 +1,36 @@
+"""Starting noises from seeds: the numbers that stock FluxPipeline draws from a CPU generator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from reflectionflow_core.record import Neighbour, Seed
+
+Shape = tuple[int, int, int]  # channels, height, width
+
+
+def starting_noise(seeds: Sequence[Seed], shape: Shape, dtype: torch.dtype) -> Tensor:
+    """One noise a seed, (B, channels, height, width); on the CPU, so equal on every device."""
+    return torch.stack([_noise(seed, shape, dtype) for seed in seeds])
+
+
+def _noise(seed: Seed, shape: Shape, dtype: torch.dtype) -> Tensor:
+    moves: list[Neighbour] = []
+    while isinstance(seed, Neighbour):
+        moves.append(seed)
+        seed = seed.pivot
+    noise = _gaussian(seed, shape, dtype)
+    for move in reversed(moves):
+        stay = math.sqrt(1 - move.radius**2)  # keeps the variance at 1
+        other = _gaussian(move.seed, shape, dtype)
+        noise = (stay * noise.float() + move.radius * other.float()).to(dtype)
+    return noise
+
+
+def _gaussian(seed: int, shape: Shape, dtype: torch.dtype) -> Tensor:
+    # Drawn in `dtype`: a draw in float32 that is rounded afterwards gives other numbers.
+    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), dtype=dtype)

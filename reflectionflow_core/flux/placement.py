@@ -1,0 +1,202 @@
+"""Where FLUX's weights are while they are used: three plans for three sizes of GPU.
+
+A placement is the only thing that moves a module, so a host with a memory manager of its own
+(ComfyUI) replaces it and nothing else. Inference only: what is lent to the device is a copy, and
+the copy is thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import chain
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from reflectionflow_core.record import InputError
+
+PLANS = ("auto", "resident", "phased", "streamed")
+LIGHT = 10**9  # bytes; what is smaller (VAE, LoRA, CLIP) stays once it was needed
+ROOM = 5 * 10**9  # bytes for activations: about 1 GB a sample, 3 GB to decode 1024 x 1024 pixels
+
+
+class Placement(Protocol):
+    device: torch.device
+
+    def on_device(self, *modules: nn.Module) -> AbstractContextManager[None]:
+        """Within it, the modules compute on `device`."""
+        ...
+
+    def walk(self, blocks: Iterable[nn.Module]) -> Iterable[nn.Module]:
+        """Blocks of a module that is on the device, each ready when it is handed out."""
+        ...
+
+    def release(self) -> None:
+        """Leaves the device to others, as far as the plan can."""
+        ...
+
+
+class Resident:
+    """Everything goes to the device and stays."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    @contextmanager
+    def on_device(self, *modules: nn.Module) -> Iterator[None]:
+        for module in modules:
+            # Asked first, because a quantised module refuses even a move that changes nothing.
+            if any(tensor.device != self.device for tensor in _tensors(module)):
+                module.to(self.device)
+        yield
+
+    def walk(self, blocks: Iterable[nn.Module]) -> Iterable[nn.Module]:
+        return blocks
+
+    def release(self) -> None:
+        pass
+
+
+class Loan:
+    """Tensors whose data is on the device until `give_back`; the host keeps its own."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.homes: dict[Tensor, Tensor] = {}
+
+    @property
+    def size(self) -> int:
+        return weight(self.homes)
+
+    def add(self, tensors: Iterable[Tensor]) -> None:
+        for tensor in tensors:
+            if tensor not in self.homes:
+                self.homes[tensor] = tensor.data
+                tensor.data = tensor.data.to(self.device, non_blocking=True, copy=True)
+
+    def give_back(self) -> None:
+        for tensor, home in self.homes.items():
+            tensor.data = home
+        self.homes.clear()
+
+
+class Lending:
+    """Host memory owns the weights and lends them to the device, one heavy module at a time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        # Weak, so that a LoRA that was replaced leaves the device.
+        self._loans: WeakKeyDictionary[nn.Module, Loan] = WeakKeyDictionary()
+
+    @contextmanager
+    def on_device(self, *modules: nn.Module) -> Iterator[None]:
+        arriving = [module for module in modules if module not in self._loans]
+        if any(weight(self._lendable(module)) > LIGHT for module in arriving):
+            for module, loan in list(self._loans.items()):
+                if loan.size > LIGHT and module not in modules:
+                    self._loans.pop(module).give_back()
+        for module in modules:
+            self._loans.setdefault(module, Loan(self.device)).add(self._lendable(module))
+        yield
+
+    def walk(self, blocks: Iterable[nn.Module]) -> Iterable[nn.Module]:
+        return blocks
+
+    def release(self) -> None:
+        for loan in self._loans.values():
+            loan.give_back()
+        self._loans.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _lendable(self, module: nn.Module) -> list[Tensor]:
+        return _tensors(module)
+
+
+class Streaming(Lending):
+    """Lending, but `blocks` visit the device one by one, copied while the one before computes.
+
+    diffusers' group offload does the same from hooks on `transformer.forward`, which the condition
+    branch never calls: it would copy without overlap, and its tracer would grow with every step.
+    """
+
+    def __init__(self, device: torch.device, blocks: Iterable[nn.Module]) -> None:
+        super().__init__(device)
+        held = list(chain.from_iterable(map(_tensors, blocks)))
+        self._streamed = {id(tensor) for tensor in held}
+        self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
+        for tensor in held if self._copies else ():
+            tensor.data = tensor.data.pin_memory()  # a copy from pageable memory would block
+
+    def walk(self, blocks: Iterable[nn.Module]) -> Iterator[nn.Module]:
+        stack = list(blocks)
+        loans = [Loan(self.device) for _ in stack]
+        done: torch.Event | None = None
+        try:
+            self._fetch(loans[0], stack[0])
+            for index, block in enumerate(stack):
+                self._arrived()
+                if done:
+                    done.synchronize()  # the block before has computed: its place is free again
+                if index + 1 < len(stack):
+                    self._fetch(loans[index + 1], stack[index + 1])
+                yield block
+                loans[index].give_back()
+                done = self._mark()
+        finally:
+            for loan in loans:
+                loan.give_back()
+
+    def _lendable(self, module: nn.Module) -> list[Tensor]:
+        return [tensor for tensor in _tensors(module) if id(tensor) not in self._streamed]
+
+    def _fetch(self, loan: Loan, block: nn.Module) -> None:
+        with torch.cuda.stream(self._copies) if self._copies else nullcontext():
+            loan.add(_tensors(block))
+
+    def _mark(self) -> torch.Event | None:
+        """An event at the end of all work that was given to the device so far."""
+        return torch.cuda.current_stream(self.device).record_event() if self._copies else None
+
+    def _arrived(self) -> None:
+        """Lets the computation wait for everything that was fetched so far."""
+        if self._copies:
+            torch.cuda.current_stream(self.device).wait_stream(self._copies)
+
+
+def choose_plan(free: int, sizes: Mapping[str, int]) -> str:
+    """The fastest plan for `free` bytes of GPU memory; `sizes` are the modules' bytes by name."""
+    if sum(sizes.values()) + ROOM <= free:
+        return "resident"
+    heavy = max(sizes.values())
+    light = sum(size for size in sizes.values() if size <= LIGHT)
+    return "phased" if heavy + light + ROOM <= free else "streamed"
+
+
+def make_placement(
+    plan: str, device: torch.device, modules: Mapping[str, nn.Module], blocks: Iterable[nn.Module]
+) -> Placement:
+    """The placement of that name; "auto" looks at the GPU's free memory."""
+    if plan not in PLANS:
+        raise InputError(f"There is no plan named {plan!r}. Choose one of: {', '.join(PLANS)}.")
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())  # as tensors name it
+    if plan == "auto":
+        sizes = {name: weight(_tensors(module)) for name, module in modules.items()}
+        on_gpu = device.type == "cuda"
+        plan = choose_plan(torch.cuda.mem_get_info(device)[0], sizes) if on_gpu else "resident"
+    if plan == "resident":
+        return Resident(device)
+    return Lending(device) if plan == "phased" else Streaming(device, blocks)
+
+
+def weight(tensors: Iterable[Tensor]) -> int:
+    """Bytes that the tensors take."""
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]

@@ -1,0 +1,86 @@
+"""From noise to latents: Euler steps along FLUX's velocity, on stock FluxPipeline's schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+from torch import Tensor
+
+from reflectionflow_core.flux.branch import FluxInputs, step_constants, velocity
+from reflectionflow_core.flux.lora import CorrectorLora
+from reflectionflow_core.flux.model import Flux, Scheduler
+from reflectionflow_core.record import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSettings:
+    """`width` and `height` in pixels; `max_sequence_length` in T5 tokens."""
+
+    width: int = 1024
+    height: int = 1024
+    steps: int = 30
+    guidance: float = 3.5
+    max_sequence_length: int = 512
+
+    def __post_init__(self) -> None:
+        for name, side in (("width", self.width), ("height", self.height)):
+            if not 16 <= side <= 8192 or side % 16:
+                raise InputError(f"The {name} is {side}. Give a multiple of 16 from 16 to 8192.")
+        if not 1 <= self.steps <= 1000:
+            raise InputError(f"The number of steps is {self.steps}. Give one from 1 to 1000.")
+        if not (math.isfinite(self.guidance) and self.guidance >= 0):
+            raise InputError(f"The guidance is {self.guidance}. Give a number from 0 on, e.g. 3.5.")
+        if not 1 <= self.max_sequence_length <= 512:
+            raise InputError(
+                f"The text length is {self.max_sequence_length}. Give 1 to 512 tokens."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The state after one step: `latents` on the way, and `clean` as FLUX foresees the end."""
+
+    latents: Tensor  # (B, n_img, 64)
+    clean: Tensor
+
+
+@torch.no_grad()
+def denoise(
+    flux: Flux, inputs: FluxInputs, lora: CorrectorLora | None, steps: int
+) -> Generator[Step, None, None]:
+    """Yields after every step; whoever stops asking has cancelled, and FLUX stays usable."""
+    modules = [flux.transformer, *([lora] if lora else [])]
+    walk = flux.placement.walk
+    schedule = make_schedule(flux, steps, inputs.latents.shape[1])
+    latents = inputs.latents
+    with flux.placement.on_device(*modules):
+        constants = step_constants(flux.transformer, inputs, lora, walk)
+        for index, time in enumerate(schedule.timesteps):
+            timestep = time.expand(len(latents)).to(latents.dtype) / 1000
+            state = replace(inputs, latents=latents, timestep=timestep)
+            slope = velocity(flux.transformer, state, lora, constants, walk)
+            clean = latents - schedule.sigmas[index] * slope
+            latents = schedule.step(slope, time, latents, return_dict=False)[0]
+            yield Step(latents, clean)
+
+
+def make_schedule(flux: Flux, steps: int, image_tokens: int) -> Scheduler:
+    """A scheduler of its own for one sample, shifted for the picture's size as in FluxPipeline."""
+    config = flux.scheduler.config
+    schedule = type(flux.scheduler).from_config(config)
+    mu = calculate_shift(
+        image_tokens,
+        config.base_image_seq_len,
+        config.max_image_seq_len,
+        config.base_shift,
+        config.max_shift,
+    )
+    sigmas = np.linspace(1.0, 1 / steps, steps).tolist()
+    schedule.set_timesteps(sigmas=sigmas, device=flux.device, mu=mu)
+    schedule.set_begin_index(0)
+    return schedule

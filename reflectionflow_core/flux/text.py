@@ -1,0 +1,94 @@
+"""What FLUX's two text encoders are told, and what they make of it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from reflectionflow_core.flux.model import Flux
+from reflectionflow_core.record import InputError
+
+
+class Text(NamedTuple):
+    clip: str
+    t5: str
+
+
+def training_text(prompt: str, reflection: str) -> Text:
+    """As the corrector was trained: only T5 hears the reflection."""
+    return Text(prompt, f"{prompt} [Reflexion] {reflection}" if reflection else prompt)
+
+
+def upstream_text(prompt: str, reflection: str) -> Text:
+    """As the paper's search script asks, for comparison: a colon more, and CLIP hears all of it."""
+    both = f"{prompt} [Reflexion]: {reflection}" if reflection else prompt
+    return Text(both, both)
+
+
+PROMPT_STYLES = {"training": training_text, "upstream": upstream_text}
+
+
+def corrector_text(prompt: str, reflection: str, style: str = "training") -> Text:
+    if style not in PROMPT_STYLES:
+        known = ", ".join(PROMPT_STYLES)
+        raise InputError(f"There is no prompt style named {style!r}. Choose one of: {known}.")
+    return PROMPT_STYLES[style](prompt, reflection.strip())
+
+
+@torch.no_grad()
+def encode_texts(
+    flux: Flux, texts: Sequence[Text], max_sequence_length: int = 512
+) -> tuple[Tensor, Tensor]:
+    """T5 states (B, max_sequence_length, d) and pooled CLIP (B, d), on FLUX's device.
+
+    Texts are encoded one by one, so that a text's numbers do not depend on its neighbours.
+    """
+    states = [_t5(flux, text.t5, max_sequence_length) for text in texts]
+    pooled = [_clip(flux, text.clip) for text in texts]
+    return _batch(flux, states), _batch(flux, pooled)
+
+
+def _batch(flux: Flux, rows: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(rows)).to(flux.device, flux.dtype)
+
+
+def _t5(flux: Flux, text: str, length: int) -> Tensor:
+    def encode() -> Tensor:
+        _warn_if_cut(flux, text, length)
+        tokens = flux.t5_tokenizer(
+            text, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        )
+        with flux.placement.on_device(flux.t5):
+            return flux.t5(tokens.input_ids.to(flux.device))[0].cpu()
+
+    return flux.texts.get(("t5", text, length), encode)
+
+
+def _clip(flux: Flux, text: str) -> Tensor:
+    def encode() -> Tensor:
+        tokens = flux.clip_tokenizer(
+            text,
+            padding="max_length",
+            max_length=flux.clip_tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        with flux.placement.on_device(flux.clip):
+            return flux.clip(tokens.input_ids.to(flux.device)).pooler_output.cpu()
+
+    return flux.texts.get(("clip", text), encode)
+
+
+def _warn_if_cut(flux: Flux, text: str, length: int) -> None:
+    """CLIP's cut at 77 tokens passes in silence: T5 carries the whole text, CLIP the gist."""
+    count = len(flux.t5_tokenizer(text, verbose=False).input_ids)
+    if count > length:
+        warnings.warn(
+            f"The text is {count} tokens long and T5 takes {length}: the last {count - length} "
+            "were cut off. Shorten the prompt or the reflection.",
+            stacklevel=2,
+        )

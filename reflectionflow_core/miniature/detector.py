@@ -1,0 +1,87 @@
+"""Reads a picture of the shapes world back into things, by rules: no model, no learning.
+
+A component that fits no shape, or has no clear colour, is a "blob": it counts as a thing, and
+nothing asked for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL.Image import Image
+from scipy import ndimage
+
+from reflectionflow_core.miniature.world import (
+    COLOURS,
+    EXTENT,
+    GROUND,
+    SHAPES,
+    SIZE,
+    Scene,
+    Thing,
+    coverage,
+)
+
+BLOB = "blob"
+_PALETTE = np.array(list(COLOURS.values()), np.float32)
+_NAMES = tuple(COLOURS)
+_FOREGROUND = 60.0  # RGB distance from the ground that makes a pixel part of a thing
+_MIN_AREA = 30  # pixels; the smallest thing of the world covers about 77
+_MIN_FIT = 0.72  # intersection over union with the best shape
+_MIN_MARGIN = 0.05  # by which the best shape must beat the next
+_MIN_PURITY = 0.75  # share of a thing's pixels that agree on its colour
+
+
+def detect(picture: Image | np.ndarray) -> Scene:
+    """The things in a picture, in reading order; lengths in pixels of a 64x64 picture."""
+    pixels = _as_pixels(picture)
+    foreground = np.linalg.norm(pixels - np.array(GROUND, np.float32), axis=-1) > _FOREGROUND
+    labels = np.empty(foreground.shape, np.int32)
+    ndimage.label(foreground, structure=np.ones((3, 3)), output=labels)
+    things = []
+    for index, box in enumerate(ndimage.find_objects(labels), start=1):
+        mask = labels[box] == index
+        if mask.sum() >= _MIN_AREA:
+            things.append(_thing(pixels[box], mask, box))
+    return tuple(sorted(things, key=lambda thing: (round(thing.y / 8), thing.x)))
+
+
+def _as_pixels(picture: Image | np.ndarray) -> np.ndarray:
+    if not isinstance(picture, np.ndarray):
+        rgb = picture.convert("RGB")
+        picture = np.asarray(rgb if rgb.size == (SIZE, SIZE) else rgb.resize((SIZE, SIZE)))
+    return picture.astype(np.float32)
+
+
+def _thing(pixels: np.ndarray, mask: np.ndarray, box: tuple[slice, slice]) -> Thing:
+    rows, columns = box
+    height, width = mask.shape
+    radius = width / 2
+    x, y = columns.start + radius, rows.start + height / 2
+    # The outline mixes with the ground, so the colour is asked of the inside.
+    inside = np.asarray(ndimage.binary_erosion(mask), bool)
+    return Thing(_shape(mask), _colour(pixels[inside if inside.any() else mask]), x, y, radius)
+
+
+def _colour(pixels: np.ndarray) -> str:
+    nearest = np.linalg.norm(pixels[:, None] - _PALETTE, axis=-1).argmin(1)
+    votes = np.bincount(nearest, minlength=len(_NAMES))
+    return _NAMES[votes.argmax()] if votes.max() >= _MIN_PURITY * len(pixels) else BLOB
+
+
+def _shape(mask: np.ndarray) -> str:
+    fits = sorted(((_fit(mask, shape), shape) for shape in SHAPES), reverse=True)
+    (best, shape), (second, _) = fits[:2]
+    return shape if best >= _MIN_FIT and best - second >= _MIN_MARGIN else BLOB
+
+
+def _fit(mask: np.ndarray, shape: str) -> float:
+    """Intersection over union with the shape whose bounding box has the mask's size."""
+    height, width = mask.shape
+    across, down = EXTENT[shape]
+    radius = (width / across + height / down) / 4
+    size = max(height, width) + 4
+    canvas = np.zeros((size, size), bool)
+    top, left = (size - height) // 2, (size - width) // 2
+    canvas[top : top + height, left : left + width] = mask
+    ideal = coverage(shape, left + width / 2, top + height / 2, radius, size) >= 0.5
+    return float((canvas & ideal).sum() / (canvas | ideal).sum())

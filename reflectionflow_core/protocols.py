@@ -1,0 +1,105 @@
+"""The seams of a search: one verb each, all in batches.
+
+An actor answers every item it was asked, in the order of the questions, or raises. Actors report
+to `progress` at every diffusion step, generated token batch or request; its `check` may raise to
+cancel, and an actor lets that exception through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL.Image import Image
+
+from reflectionflow_core.record import Candidate, Seed, Verdict
+
+
+class Progress(Protocol):
+    def report(self, phase: str, done: int, total: int, preview: Image | None = None) -> None:
+        """`done` of `total` steps of `phase` are finished; `preview` is a rough picture so far."""
+        ...
+
+    def check(self) -> None:
+        """Raises if the user cancelled."""
+        ...
+
+
+class Silent:
+    """Progress that nobody watches and nobody cancels."""
+
+    def report(self, phase: str, done: int, total: int, preview: Image | None = None) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
+
+
+SILENT = Silent()
+
+
+class Generator(Protocol):
+    """Paints pictures from prompts; `steps` is the number of diffusion steps of one picture."""
+
+    steps: int
+
+    def generate(
+        self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
+    ) -> list[Image]: ...
+
+
+class Corrector(Protocol):
+    """Repaints pictures as their reflections ask; `steps` as of a Generator."""
+
+    steps: int
+
+    def correct(
+        self,
+        images: Sequence[Image],
+        prompts: Sequence[str],
+        reflections: Sequence[str],
+        seeds: Sequence[Seed],
+        progress: Progress = SILENT,
+    ) -> list[Image]: ...
+
+
+class Verifier(Protocol):
+    """Judges pictures against the user's prompt; `calls` is the VLM calls that one picture costs."""
+
+    calls: int
+
+    def verify(
+        self, prompt: str, images: Sequence[Image], progress: Progress = SILENT
+    ) -> list[Verdict]: ...
+
+
+class ReflectionWriter(Protocol):
+    """Says, in one imperative text a candidate, what should change; `calls` as of a Verifier."""
+
+    calls: int
+
+    def reflect(
+        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+    ) -> list[str]: ...
+
+
+class PromptEvolver(Protocol):
+    """Rewrites the user's prompt in view of candidates, one answer each; `calls` as of a Verifier."""
+
+    calls: int
+
+    def evolve(
+        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+    ) -> list[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Actors:
+    """Who does what in a search; those that its axes never ask may be None."""
+
+    generator: Generator
+    verifier: Verifier
+    corrector: Corrector | None = None
+    writer: ReflectionWriter | None = None
+    evolver: PromptEvolver | None = None

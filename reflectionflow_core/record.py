@@ -1,0 +1,243 @@
+"""The records of a search: what was asked, painted, judged and spent.
+
+Every record is frozen; change is a new record. Nothing here knows a model, a file or a screen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from types import MappingProxyType
+
+from PIL.Image import Image
+
+Axis = str  # "noise", "prompt" or "reflection"
+AXES: tuple[Axis, ...] = ("noise", "prompt", "reflection")
+PARENTS = ("latest", "best")
+NOISE_SEARCHES = ("random", "zero_order")
+STOPS = ("never", "passed")
+MAX_SEED = 2**32 - 1
+MAX_PICTURES = 100_000  # one search; more is a slip of the keyboard, not a plan
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used; the message says what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """The noise at `pivot`, moved by `radius` (0 to 1, variance kept) towards the noise of `seed`.
+
+    Zero-order search of Ma et al. (2025) looks at such neighbours of the best noise so far.
+    """
+
+    pivot: Seed
+    seed: int
+    radius: float
+
+
+Seed = int | Neighbour
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a verifier says of one picture.
+
+    Only `score` orders candidates (higher is better). `passed` is None where the verifier cannot
+    tell. `unmet` lists the requirements that failed, in words.
+    """
+
+    score: float
+    passed: bool | None = None
+    aspects: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    unmet: tuple[str, ...] = ()
+    explanation: str = ""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.score):
+            raise ValueError(f"A verdict's score must be a finite number, got {self.score}.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """One painted and judged picture; compared by identity.
+
+    `prompt` is the text it was painted from (original or evolved), `reflection` the instruction
+    that its parent was corrected with ("" where there was none). A draft has no parent.
+    """
+
+    image: Image
+    prompt: str
+    seed: Seed
+    verdict: Verdict
+    reflection: str = ""
+    parent: Candidate | None = field(default=None, repr=False)  # a long chain would print itself
+
+    @property
+    def score(self) -> float:
+        return self.verdict.score
+
+    @property
+    def lineage(self) -> tuple[Candidate, ...]:
+        """From the draft to this candidate."""
+        ancestors: list[Candidate] = []
+        candidate: Candidate | None = self
+        while candidate is not None:
+            ancestors.append(candidate)
+            candidate = candidate.parent
+        return tuple(reversed(ancestors))
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a search has spent, counted as it was spent; `seconds` by phase."""
+
+    images: int = 0
+    steps: int = 0  # diffusion steps, one for each picture of a batch
+    vlm_calls: int = 0
+    seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    slowest: float = 0.0  # seconds of the slowest batch; a budget in seconds plans with it
+
+    def __add__(self, other: Cost) -> Cost:
+        phases = {**self.seconds}
+        for phase, seconds in other.seconds.items():
+            phases[phase] = phases.get(phase, 0.0) + seconds
+        return Cost(
+            self.images + other.images,
+            self.steps + other.steps,
+            self.vlm_calls + other.vlm_calls,
+            MappingProxyType(phases),
+            max(self.slowest, other.slowest),
+        )
+
+    @property
+    def total_seconds(self) -> float:
+        return sum(self.seconds.values())
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Every candidate of a search, round by round; round 0 holds the drafts. It only grows.
+
+    Within a corrected round the position is the chain: `rounds[3][1]` is the third correction of
+    chain 1. The last round may be incomplete while the search is under way.
+    """
+
+    rounds: tuple[tuple[Candidate, ...], ...] = ()
+    cost: Cost = Cost()
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return chain.from_iterable(self.rounds)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.rounds))
+
+    @property
+    def best(self) -> Candidate:
+        """The best of every candidate ever made; the earliest of equals."""
+        if not len(self):
+            raise ValueError("An empty history has no best candidate.")
+        return max(self, key=lambda candidate: candidate.score)
+
+    def chain(self, index: int) -> tuple[Candidate, ...]:
+        """The draft that chain `index` began with, then its corrections in order."""
+        corrections = [r[index] for r in self.rounds[1:] if index < len(r)]
+        draft = corrections[0].parent if corrections else self.rounds[0][index]
+        return (draft, *corrections) if draft is not None else tuple(corrections)
+
+    def extended(self, round_index: int, candidates: tuple[Candidate, ...]) -> History:
+        """This history with candidates added to round `round_index`, the last or a new one."""
+        if round_index not in (len(self.rounds), len(self.rounds) - 1):
+            raise ValueError(f"Round {round_index} is neither the last round nor the next one.")
+        begun = self.rounds[round_index] if round_index < len(self.rounds) else ()
+        return replace(self, rounds=(*self.rounds[:round_index], begun + candidates))
+
+    def charged(self, cost: Cost) -> History:
+        return replace(self, cost=self.cost + cost)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits that a search never exceeds; None is no limit."""
+
+    images: int | None = None
+    vlm_calls: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("images", "vlm_calls", "seconds"):
+            limit = getattr(self, name)
+            if limit is not None and not limit > 0:
+                raise InputError(
+                    f"A budget of {limit} {name.replace('_', ' ')} buys nothing. "
+                    "Give a number above zero, or leave the budget away."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """How a search spends its compute (paper §3.4).
+
+    `width` chains run in parallel (N), each corrected `depth` times (M), beginning with the best of
+    `drafts` first pictures (None: as many as chains). `strategy` names how a round is planned (see
+    `search.STRATEGIES`), `axes` which of noise, prompt and reflection it may change. `parents`
+    takes each chain's latest picture (the paper) or its best so far. `noise_search` draws new noise
+    at random or, "zero_order", within `radius` of the noise that a round improves on. `stop` ends
+    the search: "never", at the first picture that "passed", or at a score.
+    `batch_size` pictures go through the model at once.
+    """
+
+    width: int = 2
+    depth: int = 3
+    drafts: int | None = None
+    seed: int = 0
+    strategy: str = "reflection"
+    axes: tuple[Axis, ...] = AXES
+    parents: str = "latest"
+    stop: str | float = "never"
+    noise_search: str = "random"
+    radius: float = 0.3
+    batch_size: int = 1
+    budget: Budget = Budget()
+
+    def __post_init__(self) -> None:
+        _check_number("width", self.width, 1, 1024)
+        _check_number("depth", self.depth, 0, 10_000)
+        _check_number("drafts", self.first_round, 1, 10_000)
+        _check_number("seed", self.seed, 0, MAX_SEED)
+        _check_number("batch size", self.batch_size, 1, 1024)
+        _check_number("radius", self.radius, 0.0, 1.0)
+        _check_choice("parents", self.parents, PARENTS)
+        _check_choice("noise search", self.noise_search, NOISE_SEARCHES)
+        for axis in self.axes:
+            _check_choice("axis", axis, AXES)
+        if not self.axes:
+            raise InputError(f"A round must change something. Choose axes among {', '.join(AXES)}.")
+        if isinstance(self.stop, str):
+            _check_choice("stop rule", self.stop, (*STOPS, "a score"))
+        if self.pictures > MAX_PICTURES:
+            raise InputError(
+                f"{self.pictures:,} pictures are more than one search may paint "
+                f"({MAX_PICTURES:,}). Choose a smaller width, depth or number of drafts."
+            )
+
+    @property
+    def first_round(self) -> int:
+        return self.width if self.drafts is None else self.drafts
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures the search paints when nothing stops it."""
+        return self.first_round + self.width * self.depth
+
+
+def _check_number(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InputError(f"The {name} is {value}. Give a number from {low} to {high:,}.")
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"There is no {name} named {value!r}. Choose one of: {', '.join(known)}.")

@@ -1,0 +1,59 @@
+"""The scores of a search as a small SVG chart, to stand inside a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import accumulate
+
+from reflectionflow_core.record import History
+from reflectionflow_core.report.words import round_name, score_text
+
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 220, 52, 30, 16
+
+
+def score_chart(history: History) -> str:
+    """A dot for each picture, a line for the best so far, and a mark where each round begins."""
+    scores = [candidate.score for candidate in history]
+    low, high = min(scores), max(scores)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+
+    def x(index: float) -> float:
+        return round(LEFT + (index + 0.5) * (WIDTH - LEFT) / len(scores), 1)
+
+    def y(score: float) -> float:
+        return round(TOP + (high - score) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
+
+    dots = "".join(
+        f'<circle cx="{x(i)}" cy="{y(s)}" r="{4 if len(scores) <= 64 else 2}"/>'
+        for i, s in enumerate(scores)
+    )
+    best = list(accumulate(scores, max))
+    steps = f"M{x(0)},{y(best[0])}" + "".join(
+        f"H{x(i)}V{y(b)}" for i, b in enumerate(best[1:], start=1)
+    )
+    labels = "".join(
+        f'<text x="{LEFT - 10}" y="{y(s) + 4}" text-anchor="end">{score_text(s)}</text>'
+        for s in sorted({min(scores), max(scores)})
+    )
+    told = f"Best score {score_text(best[-1])} of {len(scores)} pictures"
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{told}">'
+        f'{_rounds(history, x)}<path d="{steps}"/>{dots}{labels}</svg>'
+    )
+
+
+def _rounds(history: History, x: Callable[[float], float]) -> str:
+    starts = list(accumulate((len(r) for r in history.rounds[:-1]), initial=0))
+    every = max(1, -(-len(starts) // 8))  # at most eight names fit
+    lines = (
+        f'<line x1="{x(start - 0.5)}" x2="{x(start - 0.5)}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+        for start in starts
+    )
+    names = (
+        f'<text x="{x(start - 0.5) + 4}" y="{HEIGHT - 10}">'
+        f"{round_name(index, len(history.rounds[index]))}</text>"
+        for index, start in enumerate(starts)
+        if index % every == 0
+    )
+    return "".join((*lines, *names))

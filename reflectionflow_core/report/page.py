@@ -1,0 +1,182 @@
+"""The report as one HTML file: pictures inside it, nothing fetched, nothing run."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Iterator
+from html import escape
+from pathlib import Path
+
+from PIL import Image
+
+from reflectionflow_core.record import Candidate, Cost, History, SearchSettings
+from reflectionflow_core.report.chart import score_chart
+from reflectionflow_core.report.words import (
+    cost_text,
+    duration,
+    place_name,
+    round_name,
+    score_text,
+    seed_text,
+    settings_text,
+    wrong_text,
+)
+
+PIXELATED = 128  # pictures up to this side are shown with their pixels
+FEW = 64  # candidates whose pictures are embedded in a good size
+
+
+def html_page(
+    history: History, prompt: str, settings: SearchSettings | None = None, model: str = ""
+) -> str:
+    """Everything that the contact sheet tells, and each candidate's details."""
+    if not len(history):
+        raise ValueError("An empty history has no report.")
+    names = {
+        id(candidate): place_name(index, position)
+        for index, candidates in enumerate(history.rounds)
+        for position, candidate in enumerate(candidates)
+    }
+    edge = 640 if len(history) <= FEW else 256
+    body = [
+        f"<header><h1>{escape(prompt)}</h1>",
+        f"<p>{escape(settings_text(settings, model))}</p></header>",
+        _overview(history, names, edge),
+        *(
+            _round(index, candidates, history, prompt, names, edge)
+            for index, candidates in enumerate(history.rounds)
+        ),
+    ]
+    return _document(prompt, "\n".join(body))
+
+
+def _document(title: str, body: str) -> str:
+    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _overview(history: History, names: dict[int, str], edge: int) -> str:
+    best = history.best
+    name = names[id(best)]
+    there = f'href="#{_anchor(name)}"'
+    return (
+        f'<section class="overview"><a class="hero" {there}>{_picture(best, edge)}</a>'
+        f"<div><h2>Best picture: <a {there}>{name}</a></h2>{_score(best)}"
+        f"{_told(best, names)}{_costs(history.cost)}</div>"
+        f"<figure>{score_chart(history)}<figcaption>Score of each picture, in the order they were "
+        "painted. The line is the best so far.</figcaption></figure></section>"
+    )
+
+
+def _costs(cost: Cost) -> str:
+    rows = [
+        ("Pictures", f"{cost.images:,}"),
+        ("Diffusion steps", f"{cost.steps:,}"),
+        ("VLM calls", f"{cost.vlm_calls:,}"),
+        *((f"Time to {phase}", duration(seconds)) for phase, seconds in cost.seconds.items()),
+        ("Time in all", duration(cost.total_seconds)),
+    ]
+    return f'<table aria-label="Cost: {escape(cost_text(cost))}">{_rows(rows)}</table>'
+
+
+def _round(
+    index: int,
+    candidates: Iterable[Candidate],
+    history: History,
+    prompt: str,
+    names: dict[int, str],
+    edge: int,
+) -> str:
+    cards = "\n".join(_card(c, names, prompt, edge, best=c is history.best) for c in candidates)
+    return (
+        f"<section><h2>{round_name(index, len(history.rounds[index]))}</h2>"
+        f'<div class="cards">{cards}</div></section>'
+    )
+
+
+def _card(candidate: Candidate, names: dict[int, str], prompt: str, edge: int, best: bool) -> str:
+    name = names[id(candidate)]
+    badge = '<span class="badge">best</span>' if best else ""
+    return (
+        f'<article id="{_anchor(name)}"{" class=best" if best else ""}>{_picture(candidate, edge)}'
+        f'<div class="line">{_score(candidate)}{badge}<span class="name">{name}</span></div>'
+        f"{_told(candidate, names)}{_details(candidate, prompt)}</article>"
+    )
+
+
+def _anchor(name: str) -> str:
+    return name.replace(" no. ", "-").replace(" ", "-")
+
+
+def _score(candidate: Candidate) -> str:
+    passed = candidate.verdict.passed
+    mark = ""
+    if passed is not None:
+        mark = '<span class="yes">✓ passed</span>' if passed else "<span>not passed</span>"
+    return f'<p class="score"><strong>{score_text(candidate.score)}</strong> {mark}</p>'
+
+
+def _told(candidate: Candidate, names: dict[int, str]) -> str:
+    """What was asked of whom, and what is wrong."""
+    parts = []
+    if candidate.parent is not None:
+        parent = names.get(id(candidate.parent), "")
+        parts.append(("From", f'<a href="#{_anchor(parent)}">{parent}</a>'))
+    if candidate.reflection:
+        parts.append(("Asked", escape(candidate.reflection)))
+    if candidate.verdict.unmet:
+        parts.append(("Wrong", escape(wrong_text(candidate))))
+    items = (f'<div class="{t.lower()}"><dt>{t}</dt><dd>{html}</dd></div>' for t, html in parts)
+    return f"<dl>{''.join(items)}</dl>" if parts else ""
+
+
+def _details(candidate: Candidate, prompt: str) -> str:
+    return (
+        "<details><summary>Details</summary><table>"
+        f"{_rows(_facts(candidate, prompt))}</table></details>"
+    )
+
+
+def _facts(candidate: Candidate, prompt: str) -> Iterator[tuple[str, str]]:
+    yield "Seed", seed_text(candidate.seed)
+    yield "Prompt", "as given" if candidate.prompt == prompt else candidate.prompt
+    yield "Size", f"{candidate.image.width} x {candidate.image.height}"
+    for aspect, value in candidate.verdict.aspects.items():
+        yield aspect, score_text(value)
+    if candidate.verdict.explanation:
+        yield "Explanation", candidate.verdict.explanation
+
+
+def _rows(facts: Iterable[tuple[str, str]]) -> str:
+    return "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
+        for name, value in facts
+    )
+
+
+def _picture(candidate: Candidate, edge: int) -> str:
+    said = f"Picture with score {score_text(candidate.score)}, painted from: {candidate.prompt}"
+    if candidate.reflection:
+        said += f"; corrected as asked: {candidate.reflection}"
+    pixels = ' class="pixels"' if max(candidate.image.size) <= PIXELATED else ""
+    width, height = candidate.image.size
+    return (
+        f'<img{pixels} width="{width}" height="{height}" alt="{escape(said)}" '
+        f'src="{_data_uri(candidate.image, edge)}">'
+    )
+
+
+def _data_uri(image: Image.Image, edge: int) -> str:
+    """A small picture as it is, a large one shrunk, as a photograph."""
+    buffer = io.BytesIO()
+    kind = "PNG" if max(image.size) <= PIXELATED else "JPEG"
+    shown = image.convert("RGB")
+    shown.thumbnail((edge, edge), Image.Resampling.LANCZOS)
+    shown.save(buffer, kind, quality=90)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,259 @@
+"""The contact sheet: one picture that tells how a search went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+from PIL.ImageFont import FreeTypeFont
+
+from reflectionflow_core.record import Candidate, History, SearchSettings
+from reflectionflow_core.report.layout import Column, columns
+from reflectionflow_core.report.lettering import lettered, wrapped
+from reflectionflow_core.report.words import (
+    cost_text,
+    counted,
+    score_text,
+    settings_text,
+    wrong_text,
+)
+
+PAPER, INK, MUTED, LINE = "#fbfaf8", "#22262b", "#777d86", "#dcd8d0"
+ARROW, GOLD, GREEN, RED, BLUE = "#a9a59c", "#c58a1b", "#2f7d4f", "#b0452c", "#3a5f95"
+MARGIN, GUTTER, ROW_GAP = 40, 48, 36
+LEAST_WIDTH = 640
+PIXELATED = 128  # pictures up to this side are shown with their pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a text; a `label` in its own colour stands in the room that `indent` leaves."""
+
+    text: str
+    font: FreeTypeFont
+    colour: str
+    leading: int  # pixels from this line to the next
+    indent: int = 0
+    label: str = ""
+    label_colour: str = INK
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A candidate on the sheet; `x`, `y` are its top left corner."""
+
+    candidate: Candidate
+    caption: tuple[Line, ...]
+    x: int
+    y: int
+
+
+def contact_sheet(
+    history: History, prompt: str, settings: SearchSettings | None = None, model: str = ""
+) -> Image.Image:
+    """Every candidate with its score, what was asked, what is wrong and whence it came."""
+    if not len(history):
+        raise ValueError("An empty history has no contact sheet.")
+    laid, left_out = columns(history)
+    box = _box(history, len(laid))
+    width = max(LEAST_WIDTH, 2 * MARGIN + len(laid) * (box[0] + GUTTER) - GUTTER)
+    head = list(_head(history, prompt, settings, model, left_out, width - 2 * MARGIN))
+    top = MARGIN + sum(line.leading for line in head) + 28
+    cells, bottom = _cells(laid, prompt, box, top + 48)
+    sheet = Image.new("RGB", (width, bottom + MARGIN - ROW_GAP), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    _write(draw, head, MARGIN, MARGIN)
+    _rule(draw, top - 18, width)
+    _titles(draw, laid, box[0], top)
+    _arrows(sheet, cells, box)
+    for cell in cells:
+        _paint(sheet, cell, box, best=cell.candidate is history.best)
+    return sheet
+
+
+def _box(history: History, count: int) -> tuple[int, int]:
+    """The room for each picture, the same for all."""
+    edge = 320 if count <= 3 else 256 if count <= 8 else 192
+    sizes = {_shown_size(size, edge) for size in {c.image.size for c in history}}
+    return max(min(edge, 224), *(w for w, _ in sizes)), max(h for _, h in sizes)
+
+
+def _shown_size(size: tuple[int, int], edge: int) -> tuple[int, int]:
+    """A small picture grows by a whole factor, a large one shrinks to `edge`."""
+    longest = max(size)
+    if longest <= PIXELATED:
+        return size[0] * max(1, edge // longest), size[1] * max(1, edge // longest)
+    scale = min(1.0, edge / longest)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _head(
+    history: History,
+    prompt: str,
+    settings: SearchSettings | None,
+    model: str,
+    left_out: int,
+    width: int,
+) -> Iterator[Line]:
+    texts, font = wrapped(prompt, 26, width, 4)
+    for text in texts:
+        yield Line(text, font, INK, leading=34)
+    notes = [settings_text(settings, model), cost_text(history.cost)]
+    if left_out:
+        notes.append(f"{counted(left_out, 'more picture')} in the report")
+    yield Line("", font, MUTED, leading=6)
+    for note in filter(None, notes):
+        texts, font = wrapped(note, 15, width, 2)
+        for text in texts:
+            yield Line(text, font, MUTED, leading=22)
+
+
+def _cells(
+    laid: list[Column], prompt: str, box: tuple[int, int], top: int
+) -> tuple[list[Cell], int]:
+    """The cells, and where the last row ends: a row is as high as its longest caption."""
+    cells: list[Cell] = []
+    for row in range(len(laid[0].cells)):
+        lowest = top
+        for index, column in enumerate(laid):
+            candidate = column.cells[row]
+            if candidate is not None:
+                caption = tuple(_caption(candidate, prompt, box[0]))
+                x = MARGIN + index * (box[0] + GUTTER)
+                cells.append(Cell(candidate, caption, x, top))
+                height = box[1] + 12 + 26 + sum(line.leading for line in caption)
+                lowest = max(lowest, top + height)
+        top = lowest + ROW_GAP
+    return cells, top
+
+
+def _caption(candidate: Candidate, prompt: str, width: int) -> Iterator[Line]:
+    if candidate.reflection:
+        yield from _labelled("Asked", BLUE, candidate.reflection, INK, width, 4)
+    if candidate.verdict.unmet:
+        yield from _labelled("Wrong", RED, wrong_text(candidate), INK, width, 3)
+    if candidate.prompt != prompt:
+        yield from _labelled("Prompt", MUTED, candidate.prompt, MUTED, width, 3)
+
+
+def _labelled(
+    label: str, label_colour: str, text: str, colour: str, width: int, most: int
+) -> Iterator[Line]:
+    indent = _indent()
+    lines, font = wrapped(text, 14, width - indent, most)
+    for index, line in enumerate(lines):
+        leading = 25 if index == len(lines) - 1 else 19
+        yield Line(line, font, colour, leading, indent, label if index == 0 else "", label_colour)
+
+
+def _indent() -> int:
+    """Where a caption's text begins, clear of the widest label."""
+    return round(lettered("Prompt", 14)[1].getlength("Prompt")) + 10
+
+
+def _write(draw: ImageDraw.ImageDraw, lines: Sequence[Line], x: int, y: int) -> None:
+    for line in lines:
+        if line.label:
+            draw.text((x, y), line.label, line.label_colour, lettered(line.label, 14)[1])
+        draw.text((x + line.indent, y), line.text, line.colour, line.font)
+        y += line.leading
+
+
+def _rule(draw: ImageDraw.ImageDraw, y: int, width: int) -> None:
+    draw.line((MARGIN, y, width - MARGIN, y), LINE)
+
+
+def _titles(draw: ImageDraw.ImageDraw, laid: list[Column], width: int, y: int) -> None:
+    for index, column in enumerate(laid):
+        x = MARGIN + index * (width + GUTTER)
+        title, font = lettered(column.title, 17)
+        draw.text((x, y + 20), title, INK, font, anchor="ls")
+        note, small = lettered(column.note, 14)
+        draw.text((x + width, y + 20), note, MUTED, small, anchor="rs")
+
+
+def _paint(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool) -> None:
+    draw = ImageDraw.Draw(sheet)
+    image = cell.candidate.image.convert("RGB")
+    size = _fitted(image.size, box)
+    kind = Image.Resampling.NEAREST if size[0] >= image.width else Image.Resampling.LANCZOS
+    x, y = cell.x, cell.y + (box[1] - size[1]) // 2
+    sheet.paste(image.resize(size, kind), (x, y))
+    frame = (x - 1, y - 1, x + size[0], y + size[1])
+    draw.rectangle(frame, outline=LINE)
+    if best:
+        outer = (frame[0] - 5, frame[1] - 5, frame[2] + 5, frame[3] + 5)
+        draw.rounded_rectangle(outer, 4, outline=GOLD, width=3)
+    _score(sheet, cell, box, best)
+    _write(draw, cell.caption, cell.x, cell.y + box[1] + 12 + 28)
+
+
+def _fitted(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
+    shown = _shown_size(size, max(box))
+    return shown if shown[0] <= box[0] and shown[1] <= box[1] else _shown_size(size, min(box))
+
+
+def _score(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool) -> None:
+    draw = ImageDraw.Draw(sheet)
+    base = cell.y + box[1] + 12 + 16
+    text, font = lettered(score_text(cell.candidate.score), 18)
+    draw.text((cell.x, base), text, INK, font, anchor="ls")
+    passed = cell.candidate.verdict.passed
+    x = cell.x + round(font.getlength(text)) + 12
+    if passed is not None:
+        colour = GREEN if passed else MUTED
+        _mark(sheet, (x, base - 14), passed, colour)
+        word, small = lettered("passed" if passed else "not passed", 14)
+        draw.text((x + 22, base), word, colour, small, anchor="ls")
+    if best:
+        word, small = lettered("best", 14)
+        draw.text((cell.x + box[0], base), word, GOLD, small, anchor="rs")
+
+
+def _mark(sheet: Image.Image, corner: tuple[int, int], passed: bool, colour: str) -> None:
+    """A tick or a cross in a disc, drawn four times as large for smooth edges."""
+    mask = Image.new("L", (64, 64))
+    draw = ImageDraw.Draw(mask)
+    draw.ellipse((0, 0, 63, 63), 255)
+    if passed:
+        draw.line([(17, 33), (28, 44), (47, 21)], 0, 8, joint="curve")
+    else:
+        draw.line([(21, 21), (43, 43)], 0, 8)
+        draw.line([(43, 21), (21, 43)], 0, 8)
+    sheet.paste(colour, corner, mask.resize((16, 16), Image.Resampling.LANCZOS))
+
+
+def _arrows(sheet: Image.Image, cells: list[Cell], box: tuple[int, int]) -> None:
+    places = {id(cell.candidate): cell for cell in cells}
+    for cell in cells:
+        parent = places.get(id(cell.candidate.parent))
+        if parent:
+            _arrow(sheet, list(_path(parent, cell, box)))
+
+
+def _path(parent: Cell, child: Cell, box: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Straight to the next column; above the pictures between to one further on."""
+    start = (parent.x + box[0] + 9, parent.y + box[1] // 2)
+    end = (child.x - 9, child.y + box[1] // 2)
+    yield start
+    if child.x - parent.x > box[0] + GUTTER:
+        lane = child.y - ROW_GAP // 2 + 4
+        yield from ((start[0] + 8, start[1]), (start[0] + 8, lane))
+        yield from ((end[0] - 14, lane), (end[0] - 14, end[1]))
+    elif start[1] != end[1]:
+        middle = (start[0] + end[0]) // 2
+        yield from ((middle, start[1]), (middle, end[1]))
+    yield end
+
+
+def _arrow(sheet: Image.Image, path: list[tuple[int, int]]) -> None:
+    draw = ImageDraw.Draw(sheet)
+    draw.line(path, ARROW, 2)
+    x, y = path[-1]
+    scale = 4
+    head = Image.new("L", (10 * scale, 12 * scale))
+    ImageDraw.Draw(head).polygon(
+        [(0, 0), (10 * scale - 1, 6 * scale), (0, 12 * scale - 1)], fill=255
+    )
+    sheet.paste(ARROW, (x - 8, y - 5), head.resize((10, 12), Image.Resampling.LANCZOS))

@@ -1,0 +1,68 @@
+"""What a report says of a search, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reflectionflow_core.record import Candidate, Cost, Neighbour, SearchSettings, Seed
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def cost_text(cost: Cost) -> str:
+    parts = [counted(cost.images, "picture"), counted(cost.steps, "step")]
+    if cost.vlm_calls:
+        parts.append(counted(cost.vlm_calls, "VLM call"))
+    return ", ".join([*parts, duration(cost.total_seconds)])
+
+
+def settings_text(settings: SearchSettings | None, model: str = "") -> str:
+    return " · ".join(_settings(settings, model))
+
+
+def _settings(settings: SearchSettings | None, model: str) -> Iterator[str]:
+    if settings:
+        yield f"strategy {settings.strategy}"
+        if settings.drafts:
+            yield counted(settings.drafts, "draft")
+        yield counted(settings.width, "chain")
+        yield counted(settings.depth, "round")
+        yield f"seed {settings.seed}"
+        if settings.stop != "never":
+            yield f"stop {'when passed' if settings.stop == 'passed' else f'at {settings.stop}'}"
+    if model:
+        yield f"model {model}"
+
+
+def round_name(index: int, candidates: int = 2) -> str:
+    if index:
+        return f"Round {index}"
+    return "Draft" if candidates == 1 else "Drafts"
+
+
+def place_name(index: int, position: int) -> str:
+    return f"round {index} no. {position + 1}" if index else f"draft {position + 1}"
+
+
+def score_text(score: float) -> str:
+    return f"{score:.3f}" if abs(score) < 100 else f"{score:.4g}"
+
+
+def seed_text(seed: Seed) -> str:
+    if isinstance(seed, Neighbour):
+        return f"{seed_text(seed.pivot)} + {seed.radius:g} towards {seed.seed}"
+    return str(seed)
+
+
+def wrong_text(candidate: Candidate) -> str:
+    return "; ".join(candidate.verdict.unmet)

@@ -1,0 +1,53 @@
+"""A reflection writer without a model: turns a verdict's unmet requirements into edits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from reflectionflow_core.protocols import SILENT, Progress
+from reflectionflow_core.record import Candidate
+
+# First match wins; what no rule knows is passed on in the verifier's own words.
+_EDITS = (
+    (re.compile(r"missing (.+)"), r"add \1"),
+    (re.compile(r"extra (.+)"), r"remove the \1"),
+    (re.compile(r"(.+) is not ((?:left|right) of .+|above .+|below .+)"), r"move the \1 \2"),
+    (re.compile(r"(.+) is not (an? .+)"), r"turn the \1 into \2"),
+    (re.compile(r"(.+) is not (\w+)"), r"recolor the \1 \2"),
+)
+
+
+def edit_for(unmet: str) -> str:
+    """The imperative edit that would meet one requirement."""
+    for pattern, edit in _EDITS:
+        if pattern.fullmatch(unmet):
+            return pattern.sub(edit, unmet)
+    return f"fix this: {unmet}"
+
+
+class TemplateWriter:
+    """Writes the first edits that fit in `max_words`, joined by "and" (always at least one).
+
+    A candidate without unmet requirements gets the empty reflection: nothing is to be changed.
+    """
+
+    calls = 0
+
+    def __init__(self, max_words: int = 10) -> None:
+        self.max_words = max_words
+
+    def reflect(
+        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+    ) -> list[str]:
+        del prompt, progress  # the verdict says it all, at once
+        return [self.write(candidate.verdict.unmet) for candidate in candidates]
+
+    def write(self, unmet: Sequence[str]) -> str:
+        text = ""
+        for edit in map(edit_for, unmet):
+            longer = f"{text} and {edit}" if text else edit
+            if text and len(longer.split()) > self.max_words:
+                break
+            text = longer
+        return text

@@ -1,0 +1,261 @@
+"""A History on disk: what is written is read back, and what is damaged is named."""
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import Toys, toy_actors
+from PIL import Image
+
+from reflectionflow_core.archive import (
+    Run,
+    differences,
+    files,
+    open_archive,
+    read_recording,
+)
+from reflectionflow_core.record import Budget, History, InputError, SearchSettings
+from reflectionflow_core.search import search
+
+PROMPT = "a red cube"
+SETTINGS = SearchSettings(width=2, depth=2, drafts=3, noise_search="zero_order", radius=0.25)
+RUN = Run(PROMPT, SETTINGS, {"model": "toy"}, {"model": "1234"}, {"python": "3"})
+
+
+@pytest.fixture(autouse=True)
+def without_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(files.os, "fsync", lambda _: None)  # slow, and guards a power cut only
+
+
+def record(folder: Path, settings: SearchSettings = SETTINGS) -> History:
+    history = History()
+    with open_archive(folder, resume=True) as archive:
+        archive.begin(RUN)
+        for history in search(PROMPT, settings, toy_actors(), archive.history):
+            archive.append(history)
+    return history
+
+
+def facts(history: History) -> list[tuple]:
+    index = {id(candidate): i for i, candidate in enumerate(history)}
+    return [
+        (c.image.tobytes(), c.prompt, c.seed, c.verdict, c.reflection, index.get(id(c.parent)))
+        for c in history
+    ]
+
+
+def test_a_history_comes_back_as_it_was_written(tmp_path):
+    written = record(tmp_path)
+    read = read_recording(tmp_path)
+    assert read.run == RUN
+    assert facts(read.history) == facts(written)
+    assert [len(r) for r in read.history.rounds] == [3, 2, 2]
+    assert read.history.cost == written.cost
+
+
+def test_a_line_holds_no_time_and_no_path(tmp_path):
+    record(tmp_path / "one")
+    record(tmp_path / "two")
+    one, two = ((tmp_path / name / "history.jsonl").read_bytes() for name in ("one", "two"))
+    assert one == two
+    assert str(tmp_path).encode() not in one
+    lines = [json.loads(line) for line in one.splitlines()]
+    assert [line["parent"] for line in lines[:3]] == [None, None, None]
+    assert lines[-1]["cost"]["images"] == 7
+    assert lines[-1]["seed"].keys() == {"pivot", "seed", "radius"}
+
+
+def test_a_picture_says_how_it_came_about(tmp_path):
+    best = record(tmp_path).best
+    texts = Image.open(tmp_path / "best.png").info
+    assert texts["reflectionflow:user_prompt"] == PROMPT
+    assert texts["reflectionflow:reflection"] == best.reflection
+    assert float(texts["reflectionflow:score"]) == best.score
+    assert "prompt" not in texts  # ComfyUI would take it for a workflow
+
+
+def test_a_line_cut_off_at_the_end_is_left_out_and_said_so(tmp_path):
+    record(tmp_path)
+    path = tmp_path / "history.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    recording = read_recording(tmp_path)
+    assert len(recording.history) == 6
+    assert "was cut off" in recording.notices[0]
+    assert path.read_bytes() == whole[:-20]  # reading changes nothing
+    record(tmp_path)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (b'"index": 2,', b'"index": 3,', "index 3, where 2 follows"),
+        (b'2, "image": "images/round-000-002', b'7, "image": "images/round-000-007', "not follow"),
+        (b'"position": 2,', b'"position": 9,', "its image is not"),
+        (b'"score": 0', b'"score": "', "damaged"),
+        (b'"parent": null', b'"parent": 7', "comes later"),
+        (b'"image": "images', b'"image": "../../x', "its image is not"),
+        (b'"passed": null', b'"passed": 3', "passed is none of"),
+        (b'"prompt": "', b'"prompt": 1, "x": "', "prompt is no text"),
+        (b'"cost": {', b'"cost": [], "x": {', "its cost"),
+        (b"{", b"\xff{", "damaged"),
+    ],
+)
+def test_a_damaged_line_is_named_and_nothing_is_changed(tmp_path, old, new, expected):
+    record(tmp_path)
+    path = tmp_path / "history.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(old, new, 1)
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(InputError, match=r"Line 3 of .*Restore it from a backup") as error:
+        record(tmp_path)
+    assert expected in str(error.value)
+    assert path.read_bytes() == b"".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda path: path.unlink(), "is missing"),
+        (lambda path: path.write_bytes(b"\x89PNG"), "is damaged"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-90]), "is damaged"),
+        (lambda path: Image.new("RGB", (8, 8)).save(path), "not the picture"),
+    ],
+)
+def test_a_damaged_picture_is_named(tmp_path, damage, expected):
+    record(tmp_path)
+    damage(tmp_path / "images" / "round-001-000.png")
+    with pytest.raises(InputError, match=r"round-001-000\.png.*Restore") as error:
+        read_recording(tmp_path)
+    assert expected in str(error.value)
+
+
+def test_damaged_times_only_start_counting_again(tmp_path):
+    record(tmp_path)
+    (tmp_path / "timing.json").write_text("{")
+    recording = read_recording(tmp_path)
+    assert recording.history.cost.total_seconds == 0
+    assert "count from zero" in recording.notices[0]
+
+
+def test_a_damaged_run_file_is_named(tmp_path):
+    record(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(InputError, match=r"run\.json cannot be read"):
+        read_recording(tmp_path)
+
+
+def test_a_second_process_is_refused_while_the_first_one_writes(tmp_path):
+    with (
+        open_archive(tmp_path / "run") as archive,
+        pytest.raises(InputError, match="Another process is writing"),
+        open_archive(archive.folder, resume=True),
+    ):
+        pass
+
+
+def test_an_archive_in_which_nothing_began_leaves_no_trace(tmp_path):
+    with open_archive(tmp_path / "run"):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_a_run_is_taken_only_to_resume(tmp_path):
+    record(tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(InputError, match="already holds a run"), open_archive(tmp_path):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_full_disk_loses_nothing_that_was_painted(tmp_path, monkeypatch):
+    complete = record(tmp_path / "complete")
+    real, written = os.write, []
+
+    def full_after_ten(descriptor, data):
+        written.append(data)
+        if len(written) == 11:
+            return real(descriptor, bytes(data)[:5])
+        if len(written) > 11:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data)
+
+    monkeypatch.setattr(files.os, "write", full_after_ten)
+    with pytest.raises(InputError, match=r"No space left on device\. Free some space"):
+        record(tmp_path / "full")
+    monkeypatch.undo()
+    assert not list((tmp_path / "full").rglob("*.tmp"))
+    assert 0 < len(read_recording(tmp_path / "full").history) < len(complete)
+    record(tmp_path / "full")
+    one, two = (tmp_path / name / "history.jsonl" for name in ("full", "complete"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def die(descriptor: int, data: Any, share: float) -> None:
+    os.pwrite(descriptor, bytes(data)[: int(len(data) * share)], os.fstat(descriptor).st_size)
+    os._exit(9)
+
+
+def painted_until_write(folder: Path, number: int, share: float) -> bool:
+    """Records in a process of its own, which dies in a write; False if it came to an end first."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    real, count = os.write, iter(range(10_000))
+    files.os.write = lambda fd, data: (  # type: ignore[assignment]
+        die(fd, data, share) if next(count) == number else real(fd, data)
+    )
+    record(folder)
+    os._exit(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_a_kill_in_any_write_is_resumed_to_the_same_history(tmp_path, share):
+    record(tmp_path / "complete")
+    expected = (tmp_path / "complete" / "history.jsonl").read_bytes()
+    number = 0
+    while painted_until_write(tmp_path / str(number), number, share):
+        record(tmp_path / str(number))
+        assert (tmp_path / str(number) / "history.jsonl").read_bytes() == expected
+        assert not list((tmp_path / str(number)).rglob("*.tmp"))
+        number += 1
+    assert number > 20
+
+
+def test_any_text_of_any_model_survives(tmp_path):
+    toys = Toys()
+    odd = "line\nbreak \u2028 \x00 \ud800 中 😀 \"quoted\" {'json': 1}"
+    toys.writer.reflect = lambda _, candidates, __: [odd] * len(candidates)  # type: ignore
+    with open_archive(tmp_path) as archive:
+        archive.begin(RUN)
+        for history in search(PROMPT, SETTINGS, toys.actors()):
+            archive.append(history)
+    assert [*read_recording(tmp_path).history][-1].reflection == odd
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"depth": 5, "stop": "passed", "budget": Budget(images=9)}, []),
+        ({"depth": 1}, ["depth 2, now 1 (it can only be raised)"]),
+        ({"seed": 4, "width": 3}, ["width 2, now 3", "seed 0, now 4"]),
+    ],
+)
+def test_what_hinders_a_resumption_is_said(change, expected):
+    settings = SearchSettings(**{"width": 2, "depth": 2, **change})
+    recorded = Run(PROMPT, SearchSettings(width=2, depth=2))
+    assert differences(recorded, Run(PROMPT, settings)) == expected
+
+
+def test_weights_are_compared_by_content_and_not_by_path():
+    here = Run(PROMPT, SETTINGS, {"model": "a/flux", "plan": None}, {"model": "1234"})
+    moved = Run(PROMPT, SETTINGS, {"model": "b/flux", "plan": "streamed"}, {"model": "1234"})
+    other = Run(PROMPT, SETTINGS, {"model": "a/flux", "plan": None}, {"model": "5678"})
+    assert differences(here, moved) == []
+    assert differences(here, other) == ["the weights of model (a/flux, now a/flux)"]

@@ -1,0 +1,193 @@
+"""FLUX as Generator and Corrector of a search: `pytest tests/core/test_flux_painter.py`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from core.tiny_flux import loud_lora, tiny_pipeline
+from PIL import Image
+
+from reflectionflow_core.flux.condition import ConditionSettings
+from reflectionflow_core.flux.model import Flux
+from reflectionflow_core.flux.painter import FluxCorrector, FluxGenerator
+from reflectionflow_core.flux.sampling import SamplingSettings
+from reflectionflow_core.protocols import Corrector, Generator
+from reflectionflow_core.record import InputError, Neighbour
+
+SMALL = SamplingSettings(width=48, height=32, steps=3, max_sequence_length=24)
+PROMPTS = ["a red circle", "a blue square left of a circle", "a green square"]
+REFLECTIONS = ["make the circle blue", "", "make the square red"]
+
+
+class CancelledError(Exception):
+    pass
+
+
+class Watcher:
+    """Records every report, and cancels after `patience` of them."""
+
+    def __init__(self, patience: int | None = None) -> None:
+        self.patience = patience
+        self.reports: list[tuple[str, int, int, Image.Image | None]] = []
+
+    def report(self, phase: str, done: int, total: int, preview: Image.Image | None = None) -> None:
+        self.reports.append((phase, done, total, preview))
+
+    def check(self) -> None:
+        if self.patience is not None and len(self.reports) >= self.patience:
+            raise CancelledError
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    pipeline = tiny_pipeline()
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture
+def flux(pipeline) -> Flux:
+    return Flux.from_pipeline(pipeline)
+
+
+@pytest.fixture
+def corrector(flux: Flux) -> FluxCorrector:
+    return FluxCorrector(flux, loud_lora(flux.transformer), SMALL, ConditionSettings(size=32))
+
+
+def noisy(seed: int, size: tuple[int, int] = (48, 32)) -> Image.Image:
+    dice = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (size[1], size[0], 3), generator=dice, dtype=torch.uint8)
+    return Image.fromarray(pixels.numpy())
+
+
+def difference(one: Image.Image, other: Image.Image) -> int:
+    return int(np.abs(np.asarray(one).astype(int) - np.asarray(other).astype(int)).max())
+
+
+def test_they_take_their_seats(corrector: FluxCorrector) -> None:
+    generator: Generator = FluxGenerator(corrector.flux, SMALL)
+    seat: Corrector = corrector
+    assert generator.steps == seat.steps == 3
+
+
+@pytest.mark.parametrize("guidance", [True, False])
+def test_a_draft_is_the_picture_of_the_stock_pipeline(guidance: bool) -> None:
+    pipeline: Any = tiny_pipeline(guidance)
+    pipeline.set_progress_bar_config(disable=True)
+    stock = pipeline(
+        PROMPTS[0],
+        width=48,
+        height=32,
+        num_inference_steps=3,
+        guidance_scale=3.5,
+        max_sequence_length=24,
+        generator=torch.Generator("cpu").manual_seed(7),
+    ).images[0]
+    (draft,) = FluxGenerator(Flux.from_pipeline(pipeline), SMALL).generate(PROMPTS[:1], [7])
+    assert difference(draft, stock) == 0
+    assert np.asarray(stock).std() > 10
+
+
+def test_drafts_do_not_depend_on_a_loaded_corrector(corrector: FluxCorrector) -> None:
+    generator = FluxGenerator(corrector.flux, SMALL)
+    before = generator.generate(PROMPTS, [1, 2, 3])
+    corrector.correct(before, PROMPTS, REFLECTIONS, [4, 5, 6])
+    assert list(map(difference, generator.generate(PROMPTS, [1, 2, 3]), before)) == [0, 0, 0]
+
+
+def test_a_batch_of_corrections_equals_three_alone(corrector: FluxCorrector) -> None:
+    pictures, seeds = [noisy(i) for i in range(3)], [4, Neighbour(4, 5, 0.5), 6]
+    together = corrector.correct(pictures, PROMPTS, REFLECTIONS, seeds)
+    for row in range(3):
+        (alone,) = corrector.correct(
+            pictures[row : row + 1], [PROMPTS[row]], [REFLECTIONS[row]], [seeds[row]]
+        )
+        assert difference(alone, together[row]) <= 1
+    assert difference(together[0], together[2]) > 20
+
+
+@pytest.mark.parametrize("what", ["picture", "prompt", "reflection", "seed", "LoRA"])
+def test_everything_that_is_asked_changes_the_correction(corrector, what: str) -> None:
+    asked = {"picture": noisy(0), "prompt": PROMPTS[0], "reflection": REFLECTIONS[0], "seed": 1}
+    other = {"picture": noisy(1), "prompt": PROMPTS[1], "reflection": REFLECTIONS[2], "seed": 2}
+    before = corrector.correct(*([value] for value in asked.values()))
+    if what == "LoRA":
+        corrector.lora.at("x_embedder").up.zero_()
+    else:
+        asked[what] = other[what]
+    after = corrector.correct(*([value] for value in asked.values()))
+    assert difference(before[0], after[0]) > 2
+
+
+def test_pictures_of_different_shapes_keep_their_order(corrector: FluxCorrector) -> None:
+    corrector.condition = ConditionSettings(size=64, fit="fit")
+    pictures = [noisy(0, (64, 32)), noisy(1, (32, 64)), noisy(2, (64, 32))]
+    watcher = Watcher()
+    together = corrector.correct(pictures, PROMPTS, REFLECTIONS, [1, 2, 3], watcher)
+    assert [done for _, done, _, _ in watcher.reports] == [1, 2, 3, 4, 5, 6]
+    for row in range(3):
+        (alone,) = corrector.correct([pictures[row]], [PROMPTS[row]], [REFLECTIONS[row]], [row + 1])
+        assert difference(alone, together[row]) <= 1
+
+
+def test_every_step_is_reported_with_a_preview(corrector: FluxCorrector) -> None:
+    watcher = Watcher()
+    corrector.correct([noisy(0), noisy(1)], PROMPTS[:2], REFLECTIONS[:2], [1, 2], watcher)
+    assert [report[:3] for report in watcher.reports] == [("correct", i, 3) for i in (1, 2, 3)]
+    assert [report[3].size for report in watcher.reports if report[3]] == [(12, 4)] * 3
+
+
+@pytest.mark.parametrize("patience", [0, 1, 2])
+def test_cancel_stops_within_one_step_and_leaves_everything_usable(corrector, patience) -> None:
+    ask = ([noisy(0)], PROMPTS[:1], REFLECTIONS[:1], [1])
+    before = corrector.correct(*ask)
+    watcher = Watcher(patience)
+    with pytest.raises(CancelledError):
+        corrector.correct(*ask, watcher)
+    assert len(watcher.reports) == patience
+    assert difference(corrector.correct(*ask)[0], before[0]) == 0
+
+
+def test_watching_does_not_change_the_picture(flux: Flux) -> None:
+    generator = FluxGenerator(flux, SMALL)
+    (watched,) = generator.generate(PROMPTS[:1], [1], Watcher())
+    assert difference(watched, generator.generate(PROMPTS[:1], [1])[0]) == 0
+
+
+def test_nothing_asked_is_nothing_painted(corrector: FluxCorrector) -> None:
+    assert corrector.correct([], [], [], []) == []
+    assert FluxGenerator(corrector.flux, SMALL).generate([], []) == []
+
+
+def test_lists_of_different_lengths_are_refused(corrector: FluxCorrector) -> None:
+    with pytest.raises(InputError, match="1 images, 2 prompts, 1 reflections, 1 seeds"):
+        corrector.correct([noisy(0)], PROMPTS[:2], REFLECTIONS[:1], [1])
+    with pytest.raises(InputError, match="1 prompts, 0 seeds"):
+        FluxGenerator(corrector.flux, SMALL).generate(PROMPTS[:1], [])
+
+
+def test_values_that_are_not_numbers_are_an_error_and_not_a_black_picture(corrector) -> None:
+    corrector.lora.at("x_embedder").up.fill_(torch.nan)
+    with pytest.raises(RuntimeError, match=r"not numbers.*black picture"):
+        corrector.correct([noisy(0)], PROMPTS[:1], REFLECTIONS[:1], [1])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("width", 100),
+        ("height", 0),
+        ("steps", 0),
+        ("steps", 1001),
+        ("guidance", float("nan")),
+        ("max_sequence_length", 513),
+    ],
+)
+def test_impossible_sampling_settings_are_refused(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=r"Give "):
+        replace(SMALL, **{name: value})

@@ -1,0 +1,177 @@
+"""The contact sheet and the page, for searches of every shape and texts of every kind."""
+
+import re
+from html.parser import HTMLParser
+from types import MappingProxyType
+
+import pytest
+from PIL import Image
+
+from reflectionflow_core.record import Candidate, Cost, History, Neighbour, SearchSettings, Verdict
+from reflectionflow_core.report import contact_sheet, cost_text, html_page, settings_text
+from reflectionflow_core.report.layout import columns
+from reflectionflow_core.report.lettering import lettered, wrapped
+
+PROMPT = "a red circle left of a blue square"
+GOLD = (0xC5, 0x8A, 0x1B)
+NASTY = "<script>alert('1')</script> & \"quotes\" \ud800 \x00 — 红色的圆 😀 é \u202e" + "x" * 300
+
+
+def candidate(score: float, parent=None, size=(16, 16), prompt=PROMPT, text="") -> Candidate:
+    verdict = Verdict(score, score > 0.8, MappingProxyType({"presence": score}), ("not red",), text)
+    reflection = text or "turn it red"
+    image = Image.new("RGB", size, "#3b62d2")
+    return Candidate(image, prompt, 7, verdict, reflection if parent else "", parent)
+
+
+def made(width=2, depth=2, drafts=None, best_parent=False, **looks) -> History:
+    """A history whose best picture is the last of its first chain."""
+    first = [candidate(0.1 + 0.01 * i, **looks) for i in range(drafts or width)]
+    chains = [[draft] for draft in (first * width)[:width]]
+    history = History().extended(0, tuple(first))
+    for index in range(1, depth + 1):
+        for i, chain in enumerate(chains):
+            parent = chain[0] if best_parent else chain[-1]
+            chain.append(candidate(0.2 + 0.01 * index - 0.001 * i, parent, **looks))
+        history = history.extended(index, tuple(chain[-1] for chain in chains))
+    spent = Cost(len(history), 4 * len(history), 2, MappingProxyType({"draft": 1.5}))
+    return history.charged(spent)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"width": 1, "depth": 0},
+        {"width": 16, "depth": 16},
+        {"width": 2, "depth": 3, "drafts": 7},
+        {"width": 3, "depth": 1, "drafts": 2},
+        {"width": 2, "depth": 4, "best_parent": True},
+        {"width": 20, "depth": 0},
+        {"width": 40, "depth": 30},
+        {"size": (1, 1)},
+        {"size": (500, 20)},
+        {"size": (20, 900)},
+        {"prompt": NASTY, "text": NASTY},
+    ],
+    ids=str,
+)
+def test_a_search_of_any_shape_has_a_sheet_that_shows_its_best(shape):
+    sheet = contact_sheet(made(**shape), shape.get("prompt", PROMPT), SearchSettings(), "toy")
+    assert sheet.width >= 640
+    assert sheet.width * sheet.height < 60_000_000
+    assert GOLD in {colour for _, colour in sheet.getcolors(sheet.width * sheet.height)}
+
+
+def test_a_small_picture_keeps_its_pixels():
+    image = Image.new("RGB", (2, 2), "#ff0000")
+    image.putpixel((1, 1), (0, 255, 0))
+    history = History().extended(0, (Candidate(image, PROMPT, 1, Verdict(1.0)),))
+    colours = dict((c, n) for n, c in contact_sheet(history, PROMPT).getcolors(1_000_000))
+    assert colours[(255, 0, 0)] == 3 * colours[(0, 255, 0)]
+
+
+def test_drafts_stand_before_the_chains_they_begin():
+    drafts = tuple(candidate(score) for score in (0.1, 0.5, 0.9, 0.2))
+    first = (candidate(0.6, drafts[2]), candidate(0.7, drafts[1]))
+    laid, left_out = columns(History().extended(0, drafts).extended(1, first))
+    assert [column.cells for column in laid] == [
+        (drafts[0], drafts[3]),
+        (drafts[2], drafts[1]),
+        first,
+    ]
+    assert left_out == 0
+
+
+def test_a_sheet_that_leaves_pictures_out_keeps_the_best_one():
+    history = made(width=40, depth=30)
+    laid, left_out = columns(history)
+    shown = [c for column in laid for c in column.cells if c]
+    assert left_out == len(history) - len(shown) > 0
+    assert history.best in shown
+
+
+class Page(HTMLParser):
+    """What a browser would find in a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def test_the_page_tells_every_candidate_and_fetches_nothing():
+    history = made(width=2, depth=2)
+    text = html_page(history, PROMPT, SearchSettings(), "toy")
+    page = Page(text)
+    assert len(page.all("article")) == 6
+    assert len(page.all("img")) == 7  # the best one stands above them once more
+    assert all(image["src"].startswith("data:image/png;base64,") for image in page.all("img"))
+    assert all(PROMPT in image["alt"] for image in page.all("img"))
+    assert not re.search(r"https?://|<script|<link|@import|url\(", text)
+    assert "prefers-color-scheme: dark" in text
+    for told in ("turn it red", "not red", "presence", "VLM calls", "strategy reflection"):
+        assert told in page.text
+
+
+def test_every_link_of_the_page_leads_somewhere():
+    page = Page(html_page(made(width=3, depth=2, drafts=5), PROMPT))
+    there = {attributes["id"] for attributes in page.all("article")}
+    assert {link["href"].removeprefix("#") for link in page.all("a")} <= there
+
+
+def test_nothing_that_a_model_says_becomes_markup():
+    text = html_page(made(prompt=NASTY, text=NASTY), NASTY, None, "<b>model</b>")
+    page = Page(text)
+    assert {"script", "b"}.isdisjoint(tag for tag, _ in page.tags)
+    assert "<script>alert('1')</script>" in page.text
+
+
+def test_a_large_picture_is_shrunk_for_the_page():
+    history = made(width=1, depth=0, size=(2000, 1000))
+    page = html_page(history, PROMPT)
+    assert "data:image/jpeg" in page
+    assert len(page) < 60_000
+
+
+def test_an_empty_history_has_nothing_to_show():
+    for show in (contact_sheet, html_page):
+        with pytest.raises(ValueError, match="empty history"):
+            show(History(), PROMPT)
+
+
+@pytest.mark.parametrize("text", ["", " ", NASTY, "word " * 900, "中文" * 90, "a\nb\tc"])
+def test_lines_fit_their_width(text):
+    lines, font = wrapped(text, 14, 120, 3)
+    assert len(lines) <= 3
+    assert all(font.getlength(line) <= 120 for line in lines)
+
+
+def test_letters_that_no_font_has_lose_their_accent_or_stay():
+    text, _ = lettered("plain \u2013 text", 14)
+    assert text in ("plain - text", "plain \u2013 text")
+
+
+def test_words_of_cost_and_settings():
+    cost = Cost(1, 28, 0, MappingProxyType({"draft": 3.25}))
+    assert cost_text(cost) == "1 picture, 28 steps, 3.2 s"
+    assert "1 h 1 min" in cost_text(Cost(2, 2, 1, MappingProxyType({"draft": 3660.0})))
+    settings = SearchSettings(width=1, depth=4, stop=0.5, seed=3)
+    told = "strategy reflection · 1 chain · 4 rounds · seed 3 · stop at 0.5 · model toy"
+    assert settings_text(settings, "toy") == told
+
+
+def test_a_neighbouring_seed_is_told_in_full():
+    image = Image.new("RGB", (8, 8))
+    seed = Neighbour(Neighbour(1, 2, 0.5), 3, 0.25)
+    history = History().extended(0, (Candidate(image, PROMPT, seed, Verdict(1.0)),))
+    assert "1 + 0.5 towards 2 + 0.25 towards 3" in html_page(history, PROMPT)

@@ -1,0 +1,174 @@
+"""What holds for every search, whatever its settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+from fakes import ToyCorrector, ToyEvolver, ToyGenerator, Toys, ToyVerifier, ToyWriter
+from hypothesis import HealthCheck, assume, given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from reflectionflow_core.record import AXES, Budget, Candidate, History, Neighbour, SearchSettings
+from reflectionflow_core.search import STRATEGIES, finished, run_round, search
+
+PROMPT = "two green bowls"
+CALLS = {"writer": 2, "evolver": 1}
+
+modest = effort(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+budgets = st.builds(
+    Budget,
+    images=st.none() | st.integers(1, 12),
+    vlm_calls=st.none() | st.integers(1, 30),
+)
+searches = st.builds(
+    SearchSettings,
+    width=st.integers(1, 4),
+    depth=st.integers(0, 3),
+    drafts=st.none() | st.integers(1, 5),
+    seed=st.integers(0, 2**32 - 1),
+    strategy=st.sampled_from(sorted(STRATEGIES)),
+    axes=st.lists(st.sampled_from(AXES), min_size=1, unique=True).map(tuple),
+    parents=st.sampled_from(["latest", "best"]),
+    stop=st.sampled_from(["never", "never", "passed", 0.85]),
+    noise_search=st.sampled_from(["random", "zero_order"]),
+    batch_size=st.integers(1, 3),
+    budget=budgets,
+).filter(lambda s: set(s.axes) & set(STRATEGIES[s.strategy].axes))
+
+
+def toys() -> Toys:
+    """Toys whose answers depend on the whole batch, as those of a GPU do in the last bit."""
+    return Toys(
+        ToyGenerator(steps=3, mates=True),
+        ToyVerifier(pass_at=0.85),
+        ToyCorrector(steps=5, mates=True),
+        ToyWriter(calls=CALLS["writer"], mates=True),
+        ToyEvolver(calls=CALLS["evolver"]),
+    )
+
+
+def steps(settings: SearchSettings, history: History | None = None) -> list[History]:
+    return list(search(PROMPT, settings, toys().actors(), history or History()))
+
+
+def facts(history: History) -> tuple:
+    """Everything about a History but its objects' identities and its seconds."""
+    number = {id(candidate): i for i, candidate in enumerate(history)} | {id(None): None}
+    cost = history.cost
+    return (
+        [len(candidates) for candidates in history.rounds],
+        [
+            (c.image.tobytes(), c.prompt, c.seed, c.reflection, c.verdict, number[id(c.parent)])
+            for c in history
+        ],
+        (cost.images, cost.steps, cost.vlm_calls),
+    )
+
+
+def read_back(history: History) -> History:
+    """The same History of other objects, as an archive gives it back."""
+    copies: dict[int, Candidate] = {}
+    for c in history:
+        parent = None if c.parent is None else copies[id(c.parent)]
+        copies[id(c)] = replace(c, image=c.image.copy(), parent=parent)
+    return replace(history, rounds=tuple(tuple(copies[id(c)] for c in r) for r in history.rounds))
+
+
+@modest
+@given(searches)
+def test_a_search_cut_at_any_candidate_ends_as_if_it_never_was(settings: SearchSettings) -> None:
+    whole = steps(settings)
+    for cut in whole:
+        resumed = steps(settings, read_back(cut)) or [cut]
+        assert facts(resumed[-1]) == facts(whole[-1])
+
+
+@modest
+@given(searches)
+def test_the_same_settings_give_the_same_history(settings: SearchSettings) -> None:
+    assert facts(steps(settings)[-1]) == facts(steps(settings)[-1])
+
+
+@modest
+@given(searches)
+def test_a_history_only_grows_and_its_best_never_gets_worse(settings: SearchSettings) -> None:
+    histories = steps(settings)
+    for earlier, later in pairwise(histories):
+        assert len(later) == len(earlier) + 1
+        assert list(later)[:-1] == list(earlier)
+        assert later.best.score >= earlier.best.score
+
+
+@modest
+@given(searches)
+def test_a_budget_is_never_exceeded(settings: SearchSettings) -> None:
+    studio = toys()
+    *_, history = search(PROMPT, settings, studio.actors())
+    cost, budget = history.cost, settings.budget
+    asked = studio.verifier.items
+    asked += CALLS["writer"] * studio.writer.items + CALLS["evolver"] * studio.evolver.items
+    assert cost.images == len(history) == studio.generator.items + studio.corrector.items
+    assert cost.steps == 3 * studio.generator.items + 5 * studio.corrector.items
+    assert cost.vlm_calls == asked
+    assert cost.images <= (budget.images or settings.pictures)
+    assert budget.vlm_calls is None or cost.vlm_calls <= budget.vlm_calls
+
+
+@modest
+@given(searches)
+def test_a_search_without_stop_or_budget_paints_every_picture(settings: SearchSettings) -> None:
+    settings = replace(settings, stop="never", budget=Budget())
+    history = steps(settings)[-1]
+    assert len(history) == settings.pictures
+    assert [len(r) for r in history.rounds[1:]] == [settings.width] * settings.depth
+
+
+@modest
+@given(searches)
+def test_chains_hold_together(settings: SearchSettings) -> None:
+    assume(settings.strategy != "noise")
+    history = steps(settings)[-1]
+    assert all(draft.parent is None for draft in history.rounds[0])
+    for index, candidates in enumerate(history.rounds[1:], start=1):
+        past = History(history.rounds[:index])
+        for position, candidate in enumerate(candidates):
+            chain = history.chain(position)[:index]
+            best = max(chain, key=lambda member: member.score)
+            assert candidate.parent is (chain[-1] if settings.parents == "latest" else best)
+            assert candidate.parent in list(past)
+
+
+@modest
+@given(searches)
+def test_no_new_noise_is_ever_repeated(settings: SearchSettings) -> None:
+    assume("noise" in settings.axes)
+    seeds = [c.seed for c in steps(settings)[-1]]
+    plain = [seed.seed if isinstance(seed, Neighbour) else seed for seed in seeds]
+    assert len(set(plain)) == len(plain)
+    assert all(0 <= seed < 2**32 for seed in plain)
+
+
+@modest
+@given(searches)
+def test_every_answer_stays_with_its_question(settings: SearchSettings) -> None:
+    """Toys write the parent's score into their texts: a shifted answer would name another one."""
+    for candidate in steps(settings)[-1]:
+        if candidate.reflection:
+            assert candidate.parent is not None
+            assert f"{candidate.parent.score:.6f}" in candidate.reflection
+        if candidate.prompt != PROMPT:
+            assert candidate.parent is not None
+            assert candidate.prompt == f"{PROMPT}, seen at {candidate.parent.score:.6f}"
+        assert candidate.score == toys().verifier.verify(PROMPT, [candidate.image])[0].score
+
+
+@modest
+@given(searches)
+def test_rounds_run_by_hand_equal_the_search(settings: SearchSettings) -> None:
+    actors, history = toys().actors(), History()
+    while not finished(history, settings, actors):
+        history = run_round(PROMPT, settings, actors, history)
+    assert facts(history) == facts(steps(settings)[-1])

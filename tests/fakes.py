@@ -1,0 +1,222 @@
+"""Toys that obey the core's Protocols, for every test that needs a search without a model.
+
+A toy's world is colour: the words of a prompt before its first comma have one target colour, and a
+picture is better the nearer its pixels are to it. Pictures are pure functions of what was asked,
+so equal questions give equal bytes. A toy writes down every call in `log`, and a `script` makes it
+fail: `{2: TimeoutError()}` raises at its third call, `{2: -1}` answers one item too few there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import TypeVar
+
+from PIL import Image
+
+from reflectionflow_core.protocols import SILENT, Actors, Progress
+from reflectionflow_core.record import Candidate, Seed, Verdict
+
+SIDE = 8  # pixels
+PIXELS = SIDE * SIDE * 3
+
+Answer = TypeVar("Answer")
+
+
+def target(prompt: str) -> bytes:
+    """The colour that a prompt asks for, on every pixel; what follows its first comma is detail."""
+    return Random(prompt.partition(",")[0].strip()).randbytes(3) * (SIDE * SIDE)
+
+
+def mixed(a: bytes, b: bytes, share: float) -> bytes:
+    """`share` of b in a."""
+    return bytes(round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
+
+
+def picture(pixels: bytes) -> Image.Image:
+    return Image.frombytes("RGB", (SIDE, SIDE), pixels)
+
+
+def noise(*key: object) -> bytes:
+    """Pixels that depend on every part of the key, also on a Neighbour's pivot and radius."""
+    return Random(repr(key)).randbytes(PIXELS)
+
+
+@dataclass
+class Toy:
+    """What all toys share: a log of calls, scripted failures, and a hook to move a clock."""
+
+    script: Mapping[int, Exception | int] = field(default_factory=dict, kw_only=True)
+    on_call: Callable[[], object] = field(default=lambda: None, kw_only=True)
+    log: list[tuple] = field(default_factory=list, kw_only=True)
+
+    def answers(self, asked: tuple, answers: list[Answer]) -> list[Answer]:
+        failure = self.script.get(len(self.log))
+        self.log.append(asked)
+        self.on_call()
+        if isinstance(failure, Exception):
+            raise failure
+        return answers[:failure]  # [:None] is all of them
+
+    @property
+    def items(self) -> int:
+        """How many items it was ever asked; the last argument of every call is a list."""
+        return sum(len(asked[-1]) for asked in self.log)
+
+
+def diffuse(progress: Progress, phase: str, steps: int) -> None:
+    for step in range(steps):
+        progress.check()
+        progress.report(phase, step + 1, steps)
+
+
+@dataclass
+class ToyGenerator(Toy):
+    """Half target colour, half noise; with `mates` a picture depends on its whole batch."""
+
+    steps: int = 4
+    mates: bool = False
+
+    def generate(
+        self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
+    ) -> list[Image.Image]:
+        diffuse(progress, "draft", self.steps)
+        batch = tuple(seeds) if self.mates else ()
+        images = [
+            picture(mixed(mixed(target(p), noise(p, s), 0.5), noise(batch), 0.02 * self.mates))
+            for p, s in zip(prompts, seeds, strict=True)
+        ]
+        return self.answers((list(prompts), list(seeds)), images)
+
+
+@dataclass
+class ToyCorrector(Toy):
+    """Moves a picture half way to the prompt's colour if a reflection asks; noise may undo it."""
+
+    steps: int = 4
+    mates: bool = False
+
+    def correct(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        reflections: Sequence[str],
+        seeds: Sequence[Seed],
+        progress: Progress = SILENT,
+    ) -> list[Image.Image]:
+        diffuse(progress, "correct", self.steps)
+        batch = tuple(seeds) if self.mates else ()
+        answers = []
+        for image, p, r, s in zip(images, prompts, reflections, seeds, strict=True):
+            moved = mixed(image.tobytes(), target(p), 0.5 if r else 0.0)
+            painted = mixed(moved, noise(p, r, s), 0.2)
+            answers.append(picture(mixed(painted, noise(batch), 0.02 * self.mates)))
+        asked = (list(images), list(prompts), list(reflections), list(seeds))
+        return self.answers(asked, answers)
+
+
+@dataclass
+class ToyVerifier(Toy):
+    """Scores 1 for the target colour, less for every pixel off it; passes from `pass_at` on."""
+
+    calls: int = 1
+    pass_at: float | None = None
+
+    def verify(
+        self, prompt: str, images: Sequence[Image.Image], progress: Progress = SILENT
+    ) -> list[Verdict]:
+        verdicts = [self.verdict(closeness(prompt, image)) for image in images]
+        return self.answers((prompt, list(images)), verdicts)
+
+    def verdict(self, score: float) -> Verdict:
+        passed = None if self.pass_at is None else score >= self.pass_at
+        return Verdict(score, passed, unmet=() if passed else ("colour",))
+
+
+def closeness(prompt: str, image: Image.Image) -> float:
+    off = sum(abs(x - y) for x, y in zip(image.tobytes(), target(prompt), strict=True))
+    return 1 - off / (255 * PIXELS)
+
+
+@dataclass
+class ToyWriter(Toy):
+    """Names the parent's score, so that a reflection tells which picture it was written for."""
+
+    calls: int = 1
+    mates: bool = False
+
+    def reflect(
+        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+    ) -> list[str]:
+        batch = f" One of {len(candidates)}." if self.mates else ""
+        answers = [f"Make it more like {prompt}: {c.score:.6f}.{batch}" for c in candidates]
+        return self.answers((prompt, list(candidates)), answers)
+
+
+@dataclass
+class ToyEvolver(Toy):
+    """Adds a detail that names the parent's score after a comma; the target colour stays."""
+
+    calls: int = 1
+
+    def evolve(
+        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+    ) -> list[str]:
+        answers = [f"{prompt}, seen at {c.score:.6f}" for c in candidates]
+        return self.answers((prompt, list(candidates)), answers)
+
+
+@dataclass
+class ToyClock:
+    """Seconds that pass only when told: `search(..., clock=clock)`, `on_call=clock.tick(2)`."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def tick(self, seconds: float) -> Callable[[], None]:
+        def pass_time() -> None:
+            self.now += seconds
+
+        return pass_time
+
+
+class Cancelled(Exception):  # noqa: N818  (what a user does is no error)
+    """The user pressed stop."""
+
+
+@dataclass
+class Watcher:
+    """Progress that remembers reports and cancels at check number `cancel_at`."""
+
+    cancel_at: int | None = None
+    checks: int = 0
+    reports: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def report(self, phase: str, done: int, total: int, preview: Image.Image | None = None) -> None:
+        self.reports.append((phase, done, total))
+
+    def check(self) -> None:
+        self.checks += 1
+        if self.checks - 1 == self.cancel_at:
+            raise Cancelled
+
+
+@dataclass(frozen=True)
+class Toys:
+    """One toy for every seat; `actors()` seats them all."""
+
+    generator: ToyGenerator = field(default_factory=ToyGenerator)
+    verifier: ToyVerifier = field(default_factory=ToyVerifier)
+    corrector: ToyCorrector = field(default_factory=ToyCorrector)
+    writer: ToyWriter = field(default_factory=ToyWriter)
+    evolver: ToyEvolver = field(default_factory=ToyEvolver)
+
+    def actors(self) -> Actors:
+        return Actors(self.generator, self.verifier, self.corrector, self.writer, self.evolver)
+
+
+def toy_actors() -> Actors:
+    return Toys().actors()

@@ -1,0 +1,117 @@
+"""The house keeps its shape: nodes -> reflectionflow_core <- train, and rooms in their order."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CORE = "reflectionflow_core"
+TOP = ("nodes", CORE, "workflows", "train", "tests")
+# Each room of the core imports only rooms before it.
+ROOMS = (
+    "record",
+    "protocols",
+    "search",
+    "flux",
+    "verifiers",
+    "writers",
+    "miniature",
+    "catalog",
+    "archive",
+    "report",
+    "doctor",
+    "cli",
+    "__main__",
+)
+FORBIDDEN = {
+    CORE: {"nodes", "train", "tests", "comfy", "comfy_api", "folder_paths", "server"},
+    "train": {"nodes", "tests", "comfy", "comfy_api", "folder_paths", "server"},
+    "nodes": {"train", "tests"},
+}
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def imports(file: Path, top_only: bool = False) -> Iterator[str]:
+    """Every module that a file names in an import, in full."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in tree.body if top_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+@pytest.mark.parametrize("folder", TOP)
+def test_every_top_folder_is_there_and_not_empty(folder: str) -> None:
+    assert (ROOT / folder).is_dir()
+    assert any((ROOT / folder).iterdir())
+
+
+def test_the_core_has_exactly_the_rooms_of_the_plan() -> None:
+    found = {
+        p.stem for p in (ROOT / CORE).iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()
+    }
+    assert found - {"__init__"} == set(ROOMS)
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_arrows_point_to_the_core_only(folder: str) -> None:
+    files = sources(folder)
+    assert files
+    wrong = {
+        f"{file.relative_to(ROOT)}: {module}"
+        for file in files
+        for module in imports(file)
+        if module.split(".")[0] in FORBIDDEN[folder] or (folder == CORE and module.startswith("."))
+    }
+    assert not wrong
+
+
+def test_inside_the_core_a_room_imports_only_rooms_above_it() -> None:
+    wrong = []
+    for file in sources(CORE):
+        here = file.relative_to(ROOT / CORE).parts[0].removesuffix(".py")
+        for module in imports(file):
+            if not module.startswith(f"{CORE}.") or here == "__init__":
+                continue
+            there = room_of(module)
+            if ROOMS.index(there) > ROOMS.index(here):
+                wrong.append(f"{file.relative_to(ROOT)} imports {module}")
+    assert not wrong
+
+
+def test_comfyuis_door_imports_nothing_at_the_top() -> None:
+    assert set(imports(ROOT / "__init__.py", top_only=True)) <= {"__future__"}
+
+
+def test_importing_the_seams_and_the_search_loads_no_model_library() -> None:
+    heavy = ("torch", "diffusers", "transformers", "peft", "comfy")
+    program = (
+        f"import sys, {CORE}.search, {CORE}.catalog, {CORE}.cli;"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_the_core_never_prints_and_reads_arguments_only_on_its_command_line() -> None:
+    for file in sources(CORE):
+        text = file.read_text(encoding="utf-8")
+        assert "print(" not in text, file
+        if "cli" not in file.parts and file.name not in ("cli.py", "__main__.py"):
+            assert "sys.argv" not in text, file

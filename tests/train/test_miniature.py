@@ -1,0 +1,95 @@
+"""Rebuilding the miniature: its data, and the whole program at toy size."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from reflectionflow_core.miniature.judge import faults
+from reflectionflow_core.miniature.model import load_miniature
+from reflectionflow_core.miniature.prompts import is_held_out, parse
+from reflectionflow_core.miniature.world import Thing
+from train.miniature import base, corrector, text
+from train.miniature.scenes import any_prompt, compose, flawed
+
+ROOT = Path(__file__).parents[2]
+TOY = (
+    "vae_steps=2 text_steps=2 base_steps=2 distil_steps=2 corrector_steps=2 pictures=40 made=12 "
+    "painted=12 measured=12"
+)
+
+
+def test_training_never_sees_a_held_out_prompt() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [any_prompt(rng) for _ in range(2000)]
+    assert not any(is_held_out(prompt) for prompt, _ in drawn)
+    scenes = [compose(spec, rng) for _, spec in drawn[:300]]
+    texts = [
+        base.training_text(spec, scene, rng)
+        for (_, spec), scene in zip(drawn, scenes, strict=False)
+    ]
+    layouts = (" left", " right", " top", " bottom", " center", "corners")
+    prompts = [t.prompt for t in texts if not t.prompt.endswith(layouts)]
+    assert prompts
+    assert not any(is_held_out(prompt) for prompt in prompts)
+
+
+def test_texts_are_whole_words_and_all_but_a_few_layouts_fit() -> None:
+    rng = np.random.default_rng(1)
+    tokenizer = text.t5_tokenizer()
+    read = [tokenizer.tokenize(text.any_text(rng).t5) for _ in range(500)]
+    assert all(token.startswith("\u2581") or token == "," for tokens in read for token in tokens)
+    assert np.mean([len(tokens) < text.LENGTH for tokens in read]) >= 0.98
+
+
+def test_pairs_mend_what_they_say() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(200):
+        prompt, spec = any_prompt(rng)
+        scene = flawed(compose(spec, rng), rng)
+        pair = corrector.pair_of(prompt, spec, scene, rng)
+        assert (pair is None) == (not faults(scene, spec))
+        if pair:
+            assert pair.reflection
+            assert not faults(pair.right, parse(prompt))
+            assert len(faults(pair.told, spec)) < len(faults(scene, spec))
+
+
+def test_cells_name_the_thing_that_covers_them() -> None:
+    cells = base.cells((Thing("circle", "red", 8, 8, 7), Thing("triangle", "purple", 56, 56, 7)))
+    assert cells.tolist() == [1, *[0] * 14, 15]
+
+
+def test_times_stay_inside_zero_and_one_and_lean_towards_noise() -> None:
+    times = base.sample_times(20_000, torch.Generator().manual_seed(0))
+    assert times.min() > 0
+    assert times.max() < 1
+    assert 0.65 < times.mean() < 0.75
+
+
+@pytest.mark.slow
+def test_the_whole_program_runs_at_toy_size_and_leaves_weights_that_load(tmp_path: Path) -> None:
+    out = tmp_path / "mini"
+    command = [sys.executable, "-m", "train.miniature", f"out={out}", *TOY.split()]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    figures = json.loads((out / "measured.json").read_text())
+    assert set(figures) == {"vae", "base", "one_correction"}
+    generator, repairer = load_miniature(folder=out / "weights")
+    (picture,) = generator.generate(["a circle"], [1])
+    assert repairer.correct([picture], ["a circle"], ["add a circle"], [2])[0].size == (64, 64)
+
+
+def test_a_setting_that_does_not_exist_is_refused() -> None:
+    command = [sys.executable, "-m", "train.miniature", "stepz=2"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "stepz" in result.stderr
+    assert "Traceback" not in result.stderr

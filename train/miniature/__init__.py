@@ -1,0 +1,1 @@
+"""Rebuilds the embedded miniature from nothing: `python -m train.miniature`."""

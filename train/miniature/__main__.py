@@ -1,0 +1,140 @@
+"""`python -m train.miniature [key=value ...]`: every weight of the miniature, from nothing.
+
+The stages go in order; each leaves a checkpoint under `out`, and a run that was killed goes on
+where it was. On several cores, `torchrun --nproc-per-node 2 -m train.miniature` shares every batch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+    FlowMatchEulerDiscreteScheduler,
+)
+
+from reflectionflow_core.flux.load import load_flux
+from reflectionflow_core.flux.lora import CorrectorLora
+from reflectionflow_core.miniature.model import load_miniature
+from train.fit import Schedule, fit, join
+from train.miniature import base, corrector, distil, measure, text, vae
+from train.miniature.scenes import any_prompt
+from train.miniature.settings import Settings
+from train.settings import parse_settings
+
+
+def train_vae(settings: Settings) -> AutoencoderKL:
+    folder = settings.out / "vae"
+    if not folder.exists():
+        torch.manual_seed(settings.seed)
+        model = vae.new_vae()
+        pictures = vae.bank(12_000, np.random.default_rng([settings.seed, 1]))
+        loss = vae.CroppedLoss(model, pictures, settings.vae_batch)
+        schedule = Schedule(settings.vae_steps, settings.vae_rate, ema=0.995)
+        average = fit("vae", model, loss, schedule, settings.out, settings.seed)
+        average.register_to_config(**vae.calibrate(average, pictures[:2000]))
+        average.save_pretrained(folder)
+    return AutoencoderKL.from_pretrained(folder)
+
+
+def train_text(settings: Settings) -> text.Encoders:
+    torch.manual_seed(settings.seed)
+    reader = text.Reader(text.Encoders())
+    loss = text.ReaderLoss(reader, settings.text_batch)
+    schedule = Schedule(settings.text_steps, settings.text_rate, ema=0.99)
+    return fit("text", reader, loss, schedule, settings.out, settings.seed).encoders
+
+
+def train_base(settings: Settings) -> base.Base:
+    """The base, then its guidance distilled into it."""
+    rank, world = join()
+    scenes = np.random.default_rng([settings.seed, 2, rank])
+    bank = base.bank(train_vae(settings), settings.pictures // world, scenes)
+    torch.manual_seed(settings.seed)
+    # The encoders already read every text right; frozen, they leave the time to the transformer.
+    model = base.Base(train_text(settings).requires_grad_(False))
+    loss = base.BaseLoss(model, bank, settings.base_batch // world)
+    schedule = Schedule(settings.base_steps, settings.base_rate)
+    teacher = fit("base", model, loss, schedule, settings.out, settings.seed)
+    student = teacher
+    student.transformer.requires_grad_(True)
+    loss = distil.DistilLoss(student, bank, settings.base_batch // world)
+    schedule = Schedule(settings.distil_steps, settings.distil_rate, decay=0.6)
+    return fit("distil", student, loss, schedule, settings.out, settings.seed)
+
+
+def save_pipeline(model: base.Base, coder: AutoencoderKL, folder: Path) -> None:
+    """A stock FluxPipeline in bfloat16."""
+    shift = float(np.log(base.TIME_SHIFT))
+    pipeline = FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True, base_shift=shift, max_shift=shift
+        ),
+        vae=coder,
+        text_encoder=model.encoders.clip,
+        tokenizer=model.encoders.clip_tokenizer,
+        text_encoder_2=model.encoders.t5,
+        tokenizer_2=model.encoders.t5_tokenizer,
+        transformer=model.transformer,
+    )
+    pipeline.to(torch.bfloat16).save_pretrained(folder)
+
+
+def train_corrector(settings: Settings, folder: Path) -> None:
+    """The corrector's LoRA on the saved pipeline, beside it in `corrector/`."""
+    coder, rng = train_vae(settings), np.random.default_rng([settings.seed, 3, join()[0]])
+    torch.manual_seed(settings.seed)
+    reader = text.Encoders()
+    flux = load_flux(folder, dtype="fp32", device="cpu")
+    reader.t5, reader.clip = flux.t5, flux.clip
+    lora = CorrectorLora.create(flux.transformer, settings.rank)
+    lora.save(folder / "corrector")  # changes nothing yet; the generator needs no more
+    painted = _painted(folder, coder, settings.painted // join()[1], rng)
+    made = corrector.synthetic(coder, settings.made // join()[1], rng)
+    loss = corrector.CorrectorLoss(
+        flux.transformer, reader, lora, (made, painted), settings.corrector_batch // join()[1]
+    )
+    schedule = Schedule(settings.corrector_steps, settings.corrector_rate, ema=0.995)
+    fit("corrector", lora, loss, schedule, settings.out, settings.seed).save(folder / "corrector")
+
+
+def _painted(
+    folder: Path, coder: AutoencoderKL, count: int, rng: np.random.Generator
+) -> corrector.Pairs:
+    asked = [any_prompt(rng) for _ in range(count)]
+    pictures = measure.paint(load_miniature(folder=folder)[0], asked, int(rng.integers(2**31)))
+    pixels = torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2)
+    return corrector.on_policy(coder, asked, pictures, base.encode_pictures(coder, pixels), rng)
+
+
+def report(settings: Settings, folder: Path) -> None:
+    """Writes what was measured on held-out prompts to `out/measured.json`."""
+    generator, repairer = load_miniature(folder=folder)
+    asked = measure.held_out(settings.measured // 6)
+    pictures = measure.paint(generator, asked)
+    figures = {
+        "vae": measure.vae_accuracy(train_vae(settings)),
+        "base": measure.by_family(asked, measure.are_right(asked, pictures)),
+        "one_correction": measure.correction_rates(repairer, asked, pictures),
+    }
+    (settings.out / "measured.json").write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def main(arguments: list[str]) -> None:
+    settings = parse_settings(Settings, arguments)
+    folder = settings.out / "weights"
+    model = train_base(settings)
+    if join()[0] == 0:
+        save_pipeline(model, train_vae(settings), folder)
+    train_corrector(settings, folder)
+    if join()[0] == 0:
+        report(settings, folder)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,206 @@
+"""The miniature's base: a very small FLUX transformer, trained by flow matching.
+
+What matters at this size (measured, see the model card): most samples at high noise, where the text
+decides; CLIP often empty, so that T5 is read; and a second task, naming what stands in each token's
+cell, that teaches the middle of the network to plan the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reflectionflow_core.flux.latents import pack, token_ids
+from reflectionflow_core.miniature.evolver import layout
+from reflectionflow_core.miniature.judge import faults
+from reflectionflow_core.miniature.prompts import FAMILIES, Spec, prompts
+from reflectionflow_core.miniature.world import COLOURS, SHAPES, SIZE, Scene, coverage
+from reflectionflow_core.writers.template import TemplateWriter
+from train.miniature.scenes import any_prompt, compose, flawed
+from train.miniature.text import Encoders, Text
+from train.miniature.vae import as_input, to_tensor
+from train.miniature.vae import encode as vae_encode
+
+CONFIG = {
+    "patch_size": 1,
+    "in_channels": 64,
+    "num_layers": 2,
+    "num_single_layers": 4,
+    "attention_head_dim": 32,
+    "num_attention_heads": 4,
+    "joint_attention_dim": 128,
+    "pooled_projection_dim": 64,
+    "guidance_embeds": True,
+    "axes_dims_rope": (8, 12, 12),
+}
+TIME_SHIFT = 3.0  # exp(mu) of the sampler: more steps at high noise
+GUIDANCE = (1.0, 5.0)  # the range that the guidance embedding learns
+_TRAINED_SHIFT = 4.0
+_SHIFTED = 0.75  # share of samples with the shifted time; the others are logit-normal
+_NO_CLIP, _NO_TEXT = 0.3, 0.1
+_NAMING = 0.1  # weight of the second task
+_TOKEN = 16  # pixels a side
+_CELLS = SIZE // _TOKEN
+
+
+def sample_times(count: int, generator: torch.Generator) -> Tensor:
+    """Times (count,) in 0..1, three in four shifted towards noise: t = s·u / (1 + (s - 1)·u)."""
+    plain = torch.randn(count, generator=generator).sigmoid()
+    shifted = _TRAINED_SHIFT * plain / (1 + (_TRAINED_SHIFT - 1) * plain)
+    return torch.where(torch.rand(count, generator=generator) < _SHIFTED, shifted, plain)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Scenes with their packed latents (n, 16, 64) and what stands in each token's cell (n, 16)."""
+
+    scenes: list[Scene]
+    specs: list[Spec]
+    latents: Tensor
+    cells: Tensor
+
+
+def bank(vae: AutoencoderKL, count: int, rng: np.random.Generator) -> Bank:
+    specs = [any_prompt(rng)[1] for _ in range(count)]
+    scenes = [compose(spec, rng) for spec in specs]
+    return Bank(scenes, specs, encode(vae, scenes), torch.stack([cells(s) for s in scenes]))
+
+
+def encode(vae: AutoencoderKL, scenes: list[Scene]) -> Tensor:
+    """The scenes' latents as FLUX packs them: (n, 16, 64)."""
+    return encode_pictures(vae, to_tensor(scenes))
+
+
+@torch.no_grad()
+def encode_pictures(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
+    """Latents (n, 16, 64) of pictures (n, 3, 64, 64) uint8."""
+    batches = (vae_encode(vae, as_input(batch)).mode() for batch in pictures.split(64))
+    return torch.cat([pack(normalised(vae, latents)) for latents in batches])
+
+
+def normalised(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    return (latents - vae.config["shift_factor"]) * vae.config["scaling_factor"]
+
+
+def cells(scene: Scene) -> Tensor:
+    """For each token the thing that covers most of its cell, as 1 + 5·shape + colour; 0 is none."""
+    areas = np.full((len(scene) + 1, _CELLS, _CELLS), 0.08 * _TOKEN**2)
+    for i, thing in enumerate(scene, start=1):
+        mask = coverage(thing.shape, thing.x, thing.y, thing.radius)
+        areas[i] = mask.reshape(_CELLS, _TOKEN, _CELLS, _TOKEN).sum((1, 3))
+    names = np.array(
+        [0, *(1 + len(COLOURS) * SHAPES.index(t.shape) + _COLOUR[t.colour] for t in scene)]
+    )
+    return torch.from_numpy(names[areas.argmax(0)].ravel())
+
+
+_COLOUR = {name: i for i, name in enumerate(COLOURS)}
+
+
+class Base(nn.Module):
+    """The transformer with its frozen text encoders; `naming` is used in training only."""
+
+    def __init__(self, encoders: Encoders) -> None:
+        super().__init__()
+        self.encoders = encoders
+        self.transformer = FluxTransformer2DModel(**CONFIG)
+        self.naming = nn.Linear(128, 1 + len(SHAPES) * len(COLOURS))
+
+    def forward(
+        self, noisy: Tensor, times: Tensor, guidance: Tensor, text: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """The velocity (n, 16, 64) at `times` (n,)."""
+        states, pooled = text
+        return self.transformer(
+            hidden_states=noisy,
+            encoder_hidden_states=states,
+            pooled_projections=pooled,
+            timestep=times,
+            guidance=guidance,
+            img_ids=image_ids(),
+            txt_ids=torch.zeros(states.shape[1], 3),
+            return_dict=False,
+        )[0]
+
+    def with_names(
+        self, noisy: Tensor, times: Tensor, guidance: Tensor, text: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The velocity, and logits (n, 16, 16) of what stands in each token's cell."""
+        middle: list[Tensor] = []
+        block = self.transformer.single_transformer_blocks[1]
+        hook = block.register_forward_hook(lambda _block, _args, output: middle.append(output[1]))
+        velocity = self(noisy, times, guidance, text)
+        hook.remove()
+        return velocity, self.naming(middle[0])
+
+
+def image_ids() -> Tensor:
+    return token_ids(_CELLS, _CELLS)
+
+
+class BaseLoss:
+    """Flow matching (velocity = noise - latents) plus the naming of cells, on a random batch."""
+
+    def __init__(self, base: Base, bank: Bank, batch: int) -> None:
+        self.base, self.bank, self.batch = base, bank, batch
+
+    def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+        rows = rng.integers(len(self.bank.scenes), size=self.batch)
+        texts = [training_text(self.bank.specs[i], self.bank.scenes[i], rng) for i in rows]
+        noisy, target, times = mix(self.bank.latents[rows], generator)
+        low, high = GUIDANCE
+        guidance = low + (high - low) * torch.rand(self.batch, generator=generator)
+        with torch.no_grad():
+            states = self.base.encoders(*drop(texts, rng))
+        velocity, named = self.base.with_names(noisy, times, guidance, states)
+        naming = functional.cross_entropy(named.flatten(0, 1), self.bank.cells[rows].flatten())
+        return functional.mse_loss(velocity, target) + _NAMING * naming
+
+
+def mix(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Noisy latents, the velocity they move with, and their times."""
+    noise = torch.randn(latents.shape, generator=generator)
+    times = sample_times(len(latents), generator)
+    t = times[:, None, None]
+    return (1 - t) * latents + t * noise, noise - latents, times
+
+
+def drop(texts: list[Text], rng: np.random.Generator) -> tuple[list[str], list[str]]:
+    """T5's and CLIP's texts: CLIP often empty, now and then both."""
+    dice = rng.random(len(texts))
+    t5 = [text.t5 if die >= _NO_TEXT else "" for text, die in zip(texts, dice, strict=True)]
+    clip = [
+        text.prompt if die >= _NO_TEXT + _NO_CLIP else ""
+        for text, die in zip(texts, dice, strict=True)
+    ]
+    return t5, clip
+
+
+def training_text(spec: Spec, scene: Scene, rng: np.random.Generator) -> Text:
+    """A prompt, a full layout, or a prompt with a reflection that the scene already obeys."""
+    kind = rng.random()
+    if kind < 0.3:
+        return Text(layout(scene), "", _NOTHING)
+    prompt = _texts(spec)[rng.integers(len(_texts(spec)))]
+    if kind > 0.9:
+        unmet = [fault.unmet for fault in faults(flawed(scene, rng), spec)]
+        return Text(prompt, TemplateWriter().write(unmet), _NOTHING)
+    return Text(prompt, "", _NOTHING)
+
+
+def _texts(spec: Spec) -> list[str]:
+    if not _TEXTS_OF:
+        for family in FAMILIES:
+            for text, meant in prompts(family, held_out=False):
+                _TEXTS_OF.setdefault(meant, []).append(text)
+    return _TEXTS_OF[spec]
+
+
+_TEXTS_OF: dict[Spec, list[str]] = {}
+_NOTHING = np.empty(0, np.int64)

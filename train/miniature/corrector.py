@@ -1,0 +1,182 @@
+"""The miniature's corrector: a LoRA on the condition tokens, taught to repair pictures as told.
+
+Pairs come from the world itself (a right scene, flawed) and from the base's own mistakes, read by
+the detector and repaired with the smallest edits. Texts are those that the search will use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from torch import Tensor
+from torch.nn import functional
+
+from reflectionflow_core.flux.branch import FluxInputs, velocity
+from reflectionflow_core.flux.latents import token_ids
+from reflectionflow_core.flux.lora import CorrectorLora
+from reflectionflow_core.flux.text import Text as FluxText
+from reflectionflow_core.flux.text import corrector_text
+from reflectionflow_core.miniature.detector import BLOB, detect
+from reflectionflow_core.miniature.evolver import layout
+from reflectionflow_core.miniature.judge import Fault, faults
+from reflectionflow_core.miniature.prompts import Spec
+from reflectionflow_core.miniature.world import Scene
+from reflectionflow_core.writers.template import TemplateWriter
+from train.miniature.base import encode, image_ids, mix
+from train.miniature.scenes import any_prompt, compose, flawed, mend, repaired
+from train.miniature.text import Encoders
+
+WRITER = TemplateWriter()
+_CELLS = 4  # tokens a side of the condition
+# Shares of the kinds of text; what is left is the reflection alone, which then must be read.
+_FULL, _LAYOUT, _NO_REFLECTION = 0.5, 0.15, 0.1
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A flawed picture's scene as detected, what was asked, and the two ways to mend it."""
+
+    prompt: str
+    scene: Scene
+    right: Scene  # all mended
+    told: Scene  # only what the reflection says
+    reflection: str
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs with packed latents (n, 16, 64) of the flawed picture and of both targets."""
+
+    pairs: list[Pair]
+    flawed: Tensor
+    right: Tensor
+    told: Tensor
+
+    def __add__(self, other: Pairs) -> Pairs:
+        joined = (torch.cat(parts) for parts in zip(self._latents, other._latents, strict=True))
+        return Pairs(self.pairs + other.pairs, *joined)
+
+    @property
+    def _latents(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.flawed, self.right, self.told
+
+
+def synthetic(vae: AutoencoderKL, count: int, rng: np.random.Generator) -> Pairs:
+    """Pairs from scenes with flaws put in."""
+    pairs: list[Pair] = []
+    while len(pairs) < count:
+        prompt, spec = any_prompt(rng)
+        pair = pair_of(prompt, spec, flawed(compose(spec, rng), rng), rng)
+        pairs += [pair] if pair else []
+    return _encoded(vae, pairs, encode(vae, [pair.scene for pair in pairs]))
+
+
+def on_policy(
+    vae: AutoencoderKL,
+    asked: Sequence[tuple[str, Spec]],
+    pictures: Sequence,
+    latents: Tensor,
+    rng: np.random.Generator,
+) -> Pairs:
+    """Pairs from pictures that the base painted for `asked`, where it painted them wrong."""
+    drawn = [
+        pair_of(prompt, spec, detect(picture), rng)
+        for (prompt, spec), picture in zip(asked, pictures, strict=True)
+    ]
+    kept = [i for i, pair in enumerate(drawn) if pair]
+    return _encoded(vae, [pair for pair in drawn if pair], latents[kept])
+
+
+def pair_of(prompt: str, spec: Spec, scene: Scene, rng: np.random.Generator) -> Pair | None:
+    """The pair of a flawed scene, or None where nothing is wrong with it."""
+    right, found = repaired(scene, spec, rng)
+    if not found:
+        return None
+    told, reflection = _as_told(scene, found, rng)
+    unclear = any(BLOB in (thing.shape, thing.colour) for thing in told)
+    if unclear or len(faults(told, spec)) >= len(found):
+        told = right  # a blob cannot be drawn, and there may be no room to do just what is said
+    return Pair(prompt, scene, right, told, reflection)
+
+
+def _as_told(scene: Scene, found: Sequence[Fault], rng: np.random.Generator) -> tuple[Scene, str]:
+    """The reflection on `found` and the scene with just that mended."""
+    reflection = WRITER.write([fault.unmet for fault in found])
+    for count in range(1, len(found) + 1):
+        scene = mend(scene, found[count - 1], rng)
+        if WRITER.write([fault.unmet for fault in found[:count]]) == reflection:
+            break
+    return scene, reflection
+
+
+def _encoded(vae: AutoencoderKL, pairs: list[Pair], latents: Tensor) -> Pairs:
+    right = encode(vae, [pair.right for pair in pairs])
+    return Pairs(pairs, latents, right, encode(vae, [pair.told for pair in pairs]))
+
+
+class CorrectorLoss:
+    """Flow matching on the mended picture, the flawed one as clean condition at t = 0.
+
+    Half of the batches are made pairs, half the base's own mistakes.
+    """
+
+    def __init__(
+        self,
+        transformer: FluxTransformer2DModel,
+        encoders: Encoders,
+        lora: CorrectorLora,
+        sets: tuple[Pairs, Pairs],
+        batch: int,
+    ) -> None:
+        self.transformer, self.encoders, self.lora = transformer, encoders, lora
+        self.made, self.painted = sets
+        self.batch = batch
+
+    def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+        chosen = self.made if rng.random() < 0.5 or not self.painted.pairs else self.painted
+        rows = rng.integers(len(chosen.pairs), size=self.batch)
+        kinds = rng.random(self.batch)
+        texts = [_texts(chosen.pairs[i], kind) for i, kind in zip(rows, kinds, strict=True)]
+        alone = torch.from_numpy(kinds >= _FULL + _LAYOUT + _NO_REFLECTION)[:, None, None]
+        target = torch.where(alone, chosen.told[rows], chosen.right[rows])
+        noisy, slope, times = mix(target, generator)
+        inputs = condition_inputs(self.encoders, noisy, times, chosen.flawed[rows], texts)
+        return functional.mse_loss(velocity(self.transformer, inputs, self.lora), slope)
+
+
+def condition_inputs(
+    encoders: Encoders,
+    noisy: Tensor,
+    times: Tensor,
+    condition: Tensor,
+    texts: Sequence[FluxText],
+) -> FluxInputs:
+    """One step's inputs guidance 1 as the paper trains."""
+    with torch.no_grad():
+        states, pooled = encoders([text.t5 for text in texts], [text.clip for text in texts])
+    return FluxInputs(
+        latents=noisy,
+        text=states,
+        pooled=pooled,
+        timestep=times,
+        guidance=torch.ones_like(times),
+        image_ids=image_ids(),
+        condition=condition,
+        condition_ids=token_ids(_CELLS, _CELLS, shift=-_CELLS),
+    )
+
+
+def _texts(pair: Pair, kind: float) -> FluxText:
+    """What CLIP and T5 read of a pair."""
+    if kind < _FULL:
+        return corrector_text(pair.prompt, pair.reflection)
+    if kind < _FULL + _LAYOUT:
+        return corrector_text(layout(pair.right), pair.reflection)
+    if kind < _FULL + _LAYOUT + _NO_REFLECTION:
+        return corrector_text(pair.prompt, "")
+    return corrector_text("", pair.reflection)

@@ -1,0 +1,36 @@
+"""Guidance distillation: the base learns to paint in one pass what classifier-free guidance paints
+in two, for every scale that its guidance embedding is told (Meng et al. 2023; as FLUX.1-dev).
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from train.miniature.base import GUIDANCE, Bank, Base, drop, mix, training_text
+
+
+class DistilLoss:
+    """Distance of the student's velocity at guidance g from u + g·(c - u) of the teacher."""
+
+    def __init__(self, student: Base, bank: Bank, batch: int) -> None:
+        self.student, self.bank, self.batch = student, bank, batch
+        self.teacher = deepcopy(student).requires_grad_(False)
+
+    def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+        rows = rng.integers(len(self.bank.scenes), size=self.batch)
+        texts = [training_text(self.bank.specs[i], self.bank.scenes[i], rng) for i in rows]
+        noisy, _, times = mix(self.bank.latents[rows], generator)
+        low, high = GUIDANCE
+        guidance = low + (high - low) * torch.rand(self.batch, generator=generator)
+        with torch.no_grad():
+            told = self.teacher.encoders(*drop(texts, rng))
+            untold = self.teacher.encoders([""] * self.batch, [""] * self.batch)
+            with_text = self.teacher(noisy, times, guidance, told)
+            without = self.teacher(noisy, times, guidance, untold)
+        target = without + guidance[:, None, None] * (with_text - without)
+        return functional.mse_loss(self.student(noisy, times, guidance, told), target)

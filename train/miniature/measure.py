@@ -1,0 +1,109 @@
+"""What the miniature can do, measured on prompts that training never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from PIL.Image import Image
+
+from reflectionflow_core.flux.painter import FluxCorrector, FluxGenerator
+from reflectionflow_core.miniature.detector import detect
+from reflectionflow_core.miniature.judge import faults
+from reflectionflow_core.miniature.prompts import FAMILIES, Spec, prompts
+from reflectionflow_core.miniature.world import Scene
+from reflectionflow_core.writers.template import TemplateWriter
+from train.miniature.scenes import any_prompt, compose
+from train.miniature.vae import as_input, decode, encode, to_tensor
+
+_BATCH = 32
+Asked = list[tuple[str, Spec]]
+
+
+@torch.no_grad()
+def vae_accuracy(vae: AutoencoderKL, count: int = 600, seed: int = 1) -> float:
+    """Share of right scenes that the detector still reads right after the VAE."""
+    rng = np.random.default_rng(seed)
+    scenes = [compose(any_prompt(rng)[1], rng) for _ in range(count)]
+    right = 0
+    for start in range(0, count, _BATCH):
+        batch = scenes[start : start + _BATCH]
+        decoded = decode(vae, encode(vae, as_input(to_tensor(batch))).mode())
+        pixels = ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        read = [detect(picture.permute(1, 2, 0).numpy()) for picture in pixels]
+        right += sum(_names(a) == _names(b) for a, b in zip(batch, read, strict=True))
+    return right / count
+
+
+def held_out(per_family: int, seed: int = 0) -> Asked:
+    """As many held-out prompts of each family; small families repeat theirs."""
+    rng = np.random.default_rng(seed)
+    asked: Asked = []
+    for family in FAMILIES:
+        side = prompts(family, held_out=True)
+        asked += [side[i] for i in rng.permutation(per_family) % len(side)]
+    return asked
+
+
+def paint(generator: FluxGenerator, asked: Asked, seed: int = 0) -> list[Image]:
+    """One picture a prompt, each from a seed of its own."""
+    pictures: list[Image] = []
+    for start in range(0, len(asked), _BATCH):
+        texts = [prompt for prompt, _ in asked[start : start + _BATCH]]
+        seeds = [seed + start + i for i in range(len(texts))]
+        pictures += generator.generate(texts, seeds)
+    return pictures
+
+
+def are_right(asked: Asked, pictures: Sequence[Image]) -> np.ndarray:
+    """Which pictures show exactly what their prompts ask: (n,) bool."""
+    pairs = zip(asked, pictures, strict=True)
+    return np.array([not faults(detect(picture), spec) for (_, spec), picture in pairs])
+
+
+def by_family(asked: Asked, right: np.ndarray) -> dict[str, float]:
+    """Share of right pictures, overall and a family."""
+    families = np.array([spec.family for _, spec in asked])
+    shares = {family: float(right[families == family].mean()) for family in FAMILIES}
+    return {"overall": float(np.mean(list(shares.values()))), **shares}
+
+
+def correction_rates(
+    corrector: FluxCorrector, asked: Asked, pictures: Sequence[Image], seed: int = 10_000
+) -> dict[str, float]:
+    """Share of flawed pictures that ONE correction makes right: with the true reflection, with
+    none, and with another picture's (the controls); and how many flawed pictures there were.
+    """
+    wrong = np.flatnonzero(~are_right(asked, pictures)).tolist()
+    writer = TemplateWriter()
+    told = [
+        writer.write([f.unmet for f in faults(detect(pictures[i]), asked[i][1])]) for i in wrong
+    ]
+    kinds = {"reflection": told, "none": [""] * len(told), "shuffled": told[1:] + told[:1]}
+    flawed_ones = [pictures[i] for i in wrong]
+    questions = [asked[i] for i in wrong]
+    rates = {
+        kind: float(
+            are_right(questions, _correct(corrector, questions, flawed_ones, texts, seed)).mean()
+        )
+        for kind, texts in kinds.items()
+    }
+    return {"flawed": len(wrong), **rates}
+
+
+def _correct(
+    corrector: FluxCorrector, asked: Asked, pictures: list[Image], told: list[str], seed: int
+) -> list[Image]:
+    corrected: list[Image] = []
+    for start in range(0, len(asked), _BATCH):
+        rows = slice(start, start + _BATCH)
+        texts = [prompt for prompt, _ in asked[rows]]
+        seeds = [seed + start + i for i in range(len(texts))]
+        corrected += corrector.correct(pictures[rows], texts, told[rows], seeds)
+    return corrected
+
+
+def _names(scene: Scene) -> list[tuple[str, str]]:
+    return sorted((thing.shape, thing.colour) for thing in scene)

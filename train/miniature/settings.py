@@ -1,0 +1,42 @@
+"""What a rebuild of the miniature can be told; unknown keys are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+
+class Settings(BaseModel):
+    """`key=value` on the command line sets any; the defaults are how the weights were made."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    out: Path = Path("runs/miniature")
+    seed: int = 0
+    device: str = "cpu"
+    pictures: PositiveInt = Field(30_000, description="scenes that the latents are computed from")
+
+    vae_steps: PositiveInt = 2400
+    vae_rate: float = 2e-3
+    vae_batch: PositiveInt = 16
+
+    text_steps: PositiveInt = 1200
+    text_rate: float = 2e-3
+    text_batch: PositiveInt = 96
+
+    base_steps: PositiveInt = 11_000
+    base_rate: float = 2e-3
+    base_batch: PositiveInt = 96
+
+    distil_steps: PositiveInt = 800
+    distil_rate: float = 4e-4
+
+    corrector_steps: PositiveInt = 4000
+    corrector_rate: float = 2e-3
+    corrector_batch: PositiveInt = 48
+    rank: PositiveInt = 32
+    made: PositiveInt = Field(8000, description="pairs with flaws put in")
+    painted: PositiveInt = Field(2000, description="the base's own pictures looked at for flaws")
+
+    measured: PositiveInt = Field(600, description="held-out prompts of the final figures")

@@ -1,0 +1,263 @@
+"""The miniature's tokenizers and text encoders: whole words in, meaning out.
+
+The encoders are first taught to name what a text asks for, with a small reader that is then thrown
+away. Without this the transformer learns to paint long before the text means anything to it, and
+what only the T5 path carries (the reflection) is never learned.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
+
+from reflectionflow_core.flux.text import corrector_text
+from reflectionflow_core.miniature.detector import BLOB
+from reflectionflow_core.miniature.evolver import PLACES, layout, place_of
+from reflectionflow_core.miniature.judge import Fault, faults
+from reflectionflow_core.miniature.prompts import COUNTS, FAMILIES, RELATIONS, Spec, prompts
+from reflectionflow_core.miniature.world import COLOURS, SHAPES, Scene
+from reflectionflow_core.writers.template import TemplateWriter
+from train.miniature.scenes import any_prompt, compose, flawed
+
+# Tokens of either text; FLUX pads every prompt to one length and attends to the padding too.
+LENGTH = 24
+_WORDS = (
+    "a an the photo picture image drawing of and in corners top bottom left right center above "
+    "below add remove turn into recolor move missing extra fix this is not blob one"
+)
+_NONE = 0
+
+_SHAPE = {name: i for i, name in enumerate(("", *SHAPES, BLOB))}
+_COLOUR = {name: i for i, name in enumerate(("", *COLOURS, BLOB))}
+_RELATION = {name: i for i, name in enumerate(("", *RELATIONS))}
+_OPS = ("add", "remove", "turn", "recolor", "move")
+_PROMPT_VARIABLES, _EDIT_VARIABLES = 6, 7
+_VARIABLES = _PROMPT_VARIABLES + _EDIT_VARIABLES + 2 * len(PLACES)
+_CLASSES = 8
+_UNKNOWN = -100  # what cross_entropy leaves out
+
+
+def vocabulary() -> list[str]:
+    """Every word that the grammar, the writer and the evolver can say."""
+    shapes = [word for shape in SHAPES for word in (shape, f"{shape}s")]
+    return sorted({*_WORDS.split(), *shapes, *COLOURS, *COUNTS})
+
+
+def t5_tokenizer() -> T5Tokenizer:
+    """Unigram over whole words; letters are the fallback for anything else."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,'[]-:;!?()\u2581"
+    words = [f"\u2581{word}" for word in (*vocabulary(), "[Reflexion]")]
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((word, -1.0) for word in words)]
+    pieces += [(letter, -8.0) for letter in letters]
+    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=LENGTH)
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """Byte-pair encoding trained until every word of the grammar is one token."""
+    trained = Tokenizer(models.BPE(unk_token="<|endoftext|>", end_of_word_suffix="</w>"))
+    trained.normalizer = normalizers.Lowercase()
+    trained.pre_tokenizer = pre_tokenizers.Whitespace()
+    trained.decoder = decoders.BPEDecoder()
+    trainer = trainers.BpeTrainer(
+        vocab_size=2000,
+        special_tokens=["<|startoftext|>", "<|endoftext|>"],
+        end_of_word_suffix="</w>",
+        initial_alphabet=list("abcdefghijklmnopqrstuvwxyz0123456789.,'[]"),
+        show_progress=False,
+    )
+    trained.train_from_iterator([" ".join(vocabulary()) + " ,"] * 3, trainer)
+    learned: Any = json.loads(trained.to_str())["model"]
+    merges: Any = [tuple(merge) for merge in learned["merges"]]
+    return CLIPTokenizer(vocab=learned["vocab"], merges=merges, model_max_length=LENGTH)
+
+
+class Encoders(nn.Module):
+    """Both text encoders as FLUX uses them: T5's states and CLIP's pooled vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.t5_tokenizer, self.clip_tokenizer = t5_tokenizer(), clip_tokenizer()
+        self.t5 = T5EncoderModel(
+            T5Config(
+                vocab_size=len(self.t5_tokenizer),
+                d_model=128,
+                d_kv=32,
+                num_heads=4,
+                d_ff=256,
+                num_layers=2,
+                dropout_rate=0.0,
+                feed_forward_proj="gated-gelu",
+            )
+        )
+        self.clip = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(self.clip_tokenizer),
+                hidden_size=64,
+                intermediate_size=128,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                max_position_embeddings=LENGTH,
+                **_special_tokens(self.clip_tokenizer),
+            )
+        )
+
+    def forward(self, t5_texts: Sequence[str], clip_texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """T5 states (n, LENGTH, 128) and pooled CLIP vectors (n, 64)."""
+        states = self.t5(_ids(self.t5_tokenizer, t5_texts), return_dict=False)[0]
+        pooled = self.clip(_ids(self.clip_tokenizer, clip_texts)).pooler_output
+        return states, pooled
+
+
+def _special_tokens(tokenizer: Any) -> dict[str, Any]:
+    # CLIP pools at the first end token of its configuration, so that must be the tokenizer's.
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return {name: getattr(tokenizer, name) for name in names}
+
+
+def _ids(tokenizer: T5Tokenizer | CLIPTokenizer, texts: Sequence[str]) -> Tensor:
+    encoded = tokenizer(
+        list(texts), padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt"
+    )
+    return encoded.input_ids
+
+
+@dataclass(frozen=True)
+class Text:
+    """A training text: what CLIP reads, what T5 reads, and what both mean as class numbers."""
+
+    prompt: str
+    reflection: str
+    meaning: np.ndarray
+
+    @property
+    def t5(self) -> str:
+        return corrector_text(self.prompt, self.reflection).t5
+
+
+class Reader(nn.Module):
+    """Asks the encoders' outputs for every variable of a meaning, one learned query each."""
+
+    def __init__(self, encoders: Encoders) -> None:
+        super().__init__()
+        self.encoders = encoders
+        self.queries = nn.Parameter(torch.randn(_VARIABLES, 128) * 0.05)
+        self.keys = nn.Linear(128, 128)
+        self.heads = nn.Parameter(torch.randn(_VARIABLES, 128, _CLASSES) * 0.05)
+        self.pooled_heads = nn.Linear(64, _PROMPT_VARIABLES * _CLASSES)
+
+    def forward(self, texts: Sequence[Text]) -> tuple[Tensor, Tensor]:
+        """Logits (n, variables, classes) from T5 and (n, 6, classes) from pooled CLIP."""
+        states, pooled = self.encoders([t.t5 for t in texts], [t.prompt for t in texts])
+        weights = (self.queries @ self.keys(states).transpose(1, 2) / 128**0.5).softmax(-1)
+        logits = torch.einsum("nvd,vdc->nvc", weights @ states, self.heads)
+        return logits, self.pooled_heads(pooled).view(-1, _PROMPT_VARIABLES, _CLASSES)
+
+
+class ReaderLoss:
+    """Cross-entropy of a random batch of texts."""
+
+    def __init__(self, reader: Reader, batch: int) -> None:
+        self.reader, self.batch = reader, batch
+
+    def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+        del generator  # nothing here is drawn by torch
+        texts = [any_text(rng) for _ in range(self.batch)]
+        meant = torch.from_numpy(np.stack([text.meaning for text in texts]))
+        from_t5, from_clip = self.reader(texts)
+        clip_meant = meant[:, :_PROMPT_VARIABLES]
+        return _cross_entropy(from_t5, meant) + 0.5 * _cross_entropy(from_clip, clip_meant)
+
+
+def _cross_entropy(logits: Tensor, meant: Tensor) -> Tensor:
+    return functional.cross_entropy(logits.flatten(0, 1), meant.flatten(), ignore_index=_UNKNOWN)
+
+
+@torch.no_grad()
+def held_out_accuracy(
+    reader: Reader, rng: np.random.Generator, count: int = 400
+) -> tuple[float, float]:
+    """Share of variables read right in held-out prompts: from T5, from pooled CLIP."""
+    texts = []
+    for _ in range(count):
+        side = prompts(FAMILIES[rng.integers(len(FAMILIES))], held_out=True)
+        prompt, spec = side[rng.integers(len(side))]
+        texts.append(Text(prompt, "", _meaning(spec=spec)))
+    meant = torch.from_numpy(np.stack([text.meaning for text in texts]))[:, :_PROMPT_VARIABLES]
+    from_t5, from_clip = (logits.argmax(-1)[:, :_PROMPT_VARIABLES] for logits in reader(texts))
+    return float((from_t5 == meant).float().mean()), float((from_clip == meant).float().mean())
+
+
+def any_text(rng: np.random.Generator) -> Text:
+    """A prompt, a layout, or either with a reflection; a reflection alone now and then."""
+    prompt, spec = any_prompt(rng)
+    scene = compose(spec, rng)
+    found = faults(flawed(scene, rng), spec)
+    reflection = TemplateWriter().write([f.unmet for f in found]) if rng.random() < 0.5 else ""
+    edit = found[0] if found and reflection else None
+    kind = rng.random()
+    if kind < 0.35:
+        return Text(layout(scene), reflection, _meaning(scene=scene, edit=edit))
+    if kind < 0.45 and reflection:
+        return Text("", reflection, _meaning(edit=edit))
+    return Text(prompt, reflection, _meaning(spec=spec, edit=edit))
+
+
+def _meaning(
+    spec: Spec | None = None, scene: Scene | None = None, edit: Fault | None = None
+) -> np.ndarray:
+    parts = [
+        _prompt_meaning(spec) if spec else [_UNKNOWN] * _PROMPT_VARIABLES,
+        _edit_meaning(edit) if edit else [_UNKNOWN] * _EDIT_VARIABLES,
+        _layout_meaning(scene) if scene else [_UNKNOWN] * (2 * len(PLACES)),
+    ]
+    return np.array([number for part in parts for number in part], np.int64)
+
+
+def _prompt_meaning(spec: Spec) -> list[int]:
+    first, second = spec.groups[0], spec.groups[1] if len(spec.groups) > 1 else None
+    return [
+        _SHAPE[first.shape],
+        _COLOUR[first.colour or ""],
+        first.count,
+        _SHAPE[second.shape] if second else _NONE,
+        _COLOUR[(second and second.colour) or ""],
+        _RELATION[spec.relation or ""],
+    ]
+
+
+def _edit_meaning(fault: Fault) -> list[int]:
+    wanted, thing, beside = fault.wanted, fault.thing, fault.beside
+    words = re.match(r"\w+", TemplateWriter().write([fault.unmet]))
+    return [
+        _OPS.index(words[0]) if words else _UNKNOWN,
+        _SHAPE[thing.shape] if thing else _NONE,
+        _COLOUR[thing.colour] if thing and not fault.relation else _NONE,
+        _SHAPE[wanted.shape] if wanted else _NONE,
+        _COLOUR[wanted.colour or ""] if wanted and not (thing and fault.relation) else _NONE,
+        _RELATION[fault.relation or ""],
+        _SHAPE[beside.shape] if beside else _NONE,
+    ]
+
+
+def _layout_meaning(scene: Scene) -> list[int]:
+    seen = {place_of(thing): thing for thing in scene}
+    things = [seen.get(place) for place in PLACES]
+    shapes = [_SHAPE[thing.shape] if thing else _NONE for thing in things]
+    return shapes + [_COLOUR[thing.colour] if thing else _NONE for thing in things]
