@@ -52,15 +52,15 @@ class ActorChoice:
 
 
 def miniature(choice: ActorChoice, corrects: bool) -> Painters:
-    from reflectionflow_core.miniature import load_miniature
+    from reflectionflow_core.miniature.model import load_miniature
 
-    for name in ("size", "dtype", "device", "plan"):
+    for name in ("size", "dtype", "plan"):
         if getattr(choice, name) is not None:
             raise InputError(
                 f"The miniature has one {name} only. Leave --{name} away, or choose a FLUX folder."
             )
-    lora = Path(choice.lora) if choice.lora else None
-    generator, corrector = load_miniature(lora=lora, **_given(choice, "steps", "guidance"))
+    given = _given(choice, "lora", "steps", "guidance", "device")
+    generator, corrector = load_miniature(**given)
     return generator, corrector if corrects else None
 
 
@@ -71,14 +71,11 @@ def flux(choice: ActorChoice, corrects: bool) -> Painters:
             f"The reflection strategy corrects pictures, and {choice.model} comes without a "
             "corrector. Give its LoRA with --lora FILE, or choose --strategy noise."
         )
-    from reflectionflow_core.flux import (
-        ConditionSettings,
-        FluxCorrector,
-        FluxGenerator,
-        SamplingSettings,
-        load_corrector_lora,
-        load_flux,
-    )
+    from reflectionflow_core.flux.condition import ConditionSettings
+    from reflectionflow_core.flux.load import load_flux
+    from reflectionflow_core.flux.lora import load_corrector_lora
+    from reflectionflow_core.flux.painter import FluxCorrector, FluxGenerator
+    from reflectionflow_core.flux.sampling import SamplingSettings
 
     loaded = load_flux(choice.model, **_given(choice, "dtype", "device", "plan"))
     size = dict(zip(("width", "height"), choice.size, strict=True)) if choice.size else {}
@@ -87,11 +84,11 @@ def flux(choice: ActorChoice, corrects: bool) -> Painters:
     if not corrects or choice.lora is None:
         return generator, None
     lora = load_corrector_lora(choice.lora, loaded.transformer)
-    return generator, FluxCorrector(loaded, lora, sampling, ConditionSettings())
+    return generator, FluxCorrector(loaded, lora, sampling)
 
 
 def exact(choice: ActorChoice) -> Verifier:
-    from reflectionflow_core.miniature import ExactVerifier
+    from reflectionflow_core.miniature.verifier import ExactVerifier
 
     if choice.verifier_error:
         raise InputError(
@@ -102,7 +99,7 @@ def exact(choice: ActorChoice) -> Verifier:
 
 
 def noisy(choice: ActorChoice) -> Verifier:
-    from reflectionflow_core.miniature import ExactVerifier
+    from reflectionflow_core.miniature.verifier import ExactVerifier
     from reflectionflow_core.verifiers.noisy import NoisyVerifier
 
     error = 0.1 if choice.verifier_error is None else choice.verifier_error
@@ -118,7 +115,7 @@ def template(choice: ActorChoice) -> ReflectionWriter:
 
 def rules(choice: ActorChoice) -> PromptEvolver:
     del choice
-    from reflectionflow_core.miniature import RuleEvolver
+    from reflectionflow_core.miniature.evolver import RuleEvolver
 
     return RuleEvolver()
 
@@ -184,8 +181,8 @@ def _painters(choice: ActorChoice) -> Callable[[ActorChoice, bool], Painters]:
 
 
 def _check_lora(choice: ActorChoice) -> None:
-    if choice.lora and not Path(choice.lora).is_file():
-        raise InputError(f"There is no LoRA file {choice.lora}. Check the path after --lora.")
+    if choice.lora and not Path(choice.lora).exists():
+        raise InputError(f"There is no LoRA {choice.lora}. Check the path after --lora.")
 
 
 def _named(builders: Mapping[str, Built], kind: str, name: str) -> Built:

@@ -158,7 +158,8 @@ def _check_free(folder: Path) -> None:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file. Choose a folder for the pictures.")
         taken = [name for name in MADE_HERE if (folder / name).exists()]
-    if taken:
+        begun = HISTORY in taken or any((folder / IMAGES).glob("*"))
+    if begun or set(taken) - {RUN, IMAGES}:
         raise InputError(
             f"{folder} already holds a run ({', '.join(taken)}). "
             "Add --resume to continue it, or choose another folder."

@@ -86,7 +86,9 @@ def _differing_actors(recorded: Run, asked: Run) -> list[str]:
     ]
     for name in asked.identity:
         if recorded.identity.get(name) != asked.identity[name]:
-            found.append(f"the weights of {name} ({before.get(name)}, now {now.get(name)})")
+            moved = before.get(name) != now.get(name)
+            changed = f"{name} {before.get(name)}, now {now.get(name)}"
+            found.append(changed if moved else f"other weights in the {name} {now.get(name)}")
     return found
 
 

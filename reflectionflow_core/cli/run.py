@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from reflectionflow_core.cli.screen import Screen
 from reflectionflow_core.doctor import versions
 from reflectionflow_core.protocols import Actors
 from reflectionflow_core.record import InputError, SearchSettings
+from reflectionflow_core.report.words import counted
 from reflectionflow_core.search import search
 from reflectionflow_core.search.strategies import axes_in_force
 
@@ -34,6 +36,7 @@ def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
             _tell(notice)
         choice, asked = _asked(given, archive.run)
         _check_resumable(archive, asked)
+        _quieten_libraries(choice)
         actors = build_actors(choice, asked.settings)
         archive.begin(asked)
         return _search(archive, asked, actors)
@@ -63,7 +66,9 @@ def _asked(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoice,
     """What to do: the options that were given over those of the run that is resumed, if any."""
     settings = make_settings(given, recorded.settings if recorded else SETTINGS)
     choice = make_choice(given, _recorded_choice(recorded))
-    prompt = given.get("prompt", recorded.prompt if recorded else "")
+    prompt = given.get("prompt", recorded.prompt if recorded else None)
+    if prompt is None:
+        raise InputError(f"There is no run in {given['out']} yet. Give a prompt to begin one.")
     _check_prompt(prompt)
     axes_in_force(settings)  # raises for a strategy that does not exist
     identity = catalog.identity(choice)
@@ -86,8 +91,8 @@ def _recorded_choice(recorded: Run | None) -> ActorChoice:
 
 def _check_resumable(archive: Archive, asked: Run) -> None:
     recorded = archive.run
-    if recorded is None:
-        return
+    if recorded is None or not len(archive.history):
+        return  # nothing is painted that another request could spoil
     differing = differences(recorded, asked)
     if differing:
         raise InputError(
@@ -99,10 +104,20 @@ def _check_resumable(archive: Archive, asked: Run) -> None:
         _tell(f"The run was begun with other versions of {', '.join(newer)}; pixels may differ.")
 
 
+def _quieten_libraries(choice: ActorChoice) -> None:
+    """Their notes would break up our own; the bars of a download stay."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    if not catalog.HUB_ID.fullmatch(choice.model):
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
 def _tell_how_to_resume(archive: Archive) -> None:
+    if not len(archive.history):
+        return
     folder = shlex.quote(str(archive.folder))
     _tell(
-        f"{len(archive.history)} finished pictures are kept. "
+        f"{counted(len(archive.history), 'finished picture')} kept. "
         f"Go on with: reflectionflow run --out {folder} --resume"
     )
 

@@ -97,9 +97,11 @@ class CorrectorLora(nn.Module):
             tensors[f"{PREFIX}{name}.lora_A.weight"] = layer.down.detach().cpu().contiguous()
             tensors[f"{PREFIX}{name}.lora_B.weight"] = layer.up.detach().cpu().contiguous()
             if layer.alpha != layer.rank:
-                tensors[f"{PREFIX}{name}.alpha"] = torch.tensor(layer.alpha)
-        save_file(tensors, file, metadata={"format": "pt"})
-        return file
+                tensors[f"{PREFIX}{name}.alpha"] = torch.tensor(float(layer.alpha))
+        # Whole or not at all, because a training may be killed while it saves.
+        partial = file.with_suffix(".partial")
+        save_file(tensors, partial, metadata={"format": "pt"})
+        return partial.replace(file)
 
 
 def target_shapes(transformer: FluxTransformer2DModel) -> dict[str, tuple[int, int]]:
@@ -128,7 +130,7 @@ def load_corrector_lora(
         down, up = (tensors[f"{PREFIX}{name}.lora_{part}.weight"] for part in "AB")
         alpha = tensors.get(f"{PREFIX}{name}.alpha")
         if alpha is None:
-            alpha = torch.tensor(_alpha(name, metadata, rank=down.shape[0]))
+            alpha = torch.tensor(_alpha(name, metadata, rank=len(down) if down.ndim else 0))
         _check_layer(file, name, down, up, alpha, shape)
         # Copied, so that the file is not held open and the tensors are aligned.
         down, up = (part.to(dtype or part.dtype, copy=True) for part in (down, up))
@@ -158,8 +160,8 @@ def _find(path: Path) -> Path:
 def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(file, framework="pt") as stored:
-            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
-            return tensors, stored.metadata() or {}
+            names = stored.keys()
+            return {name: stored.get_tensor(name) for name in names}, stored.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{file} cannot be read as safetensors ({error}). Download it again."
@@ -192,18 +194,23 @@ def _check_layer(
     file: Path, name: str, down: Tensor, up: Tensor, alpha: Tensor, shape: tuple[int, int]
 ) -> None:
     out, wide = shape
-    rank = down.shape[0]
+    rank = len(down) if down.ndim else 0
     if rank == 0 or down.shape != (rank, wide) or up.shape != (out, rank) or alpha.numel() != 1:
         raise InputError(
             f"The LoRA of {name} in {file} has shapes A {tuple(down.shape)}, B "
             f"{tuple(up.shape)} and alpha {tuple(alpha.shape)}, expected (rank, {wide}), "
             f"({out}, rank) and (). Give a corrector LoRA that was trained on a FLUX of this size."
         )
-    if not all(torch.isfinite(tensor).all() for tensor in (down, up, alpha)):
+    if not all(_is_finite(tensor) for tensor in (down, up, alpha)):
         raise InputError(
-            f"The LoRA of {name} in {file} holds values that are not finite numbers. "
+            f"The LoRA of {name} in {file} holds values that are not finite floating-point "
+            "numbers. "
             "Download it again, or give an earlier checkpoint of the training."
         )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
 
 
 def _adapter_metadata(file: Path, header: Mapping[str, str]) -> dict[str, Any]:

@@ -84,7 +84,10 @@ class Loan:
 
 
 class Lending:
-    """Host memory owns the weights and lends them to the device, one heavy module at a time."""
+    """Host memory owns the weights and lends them to the device, one heavy module at a time.
+
+    Not for weights quantised by bitsandbytes, whose scales are no parameters.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -135,6 +138,8 @@ class Streaming(Lending):
         stack = list(blocks)
         loans = [Loan(self.device) for _ in stack]
         done: torch.Event | None = None
+        if self._copies:  # the step before may still compute with its last blocks
+            self._copies.wait_stream(torch.cuda.current_stream(self.device))
         try:
             self._fetch(loans[0], stack[0])
             for index, block in enumerate(stack):

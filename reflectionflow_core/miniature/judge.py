@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from reflectionflow_core.miniature.detector import BLOB
 from reflectionflow_core.miniature.prompts import Group, Spec
 from reflectionflow_core.miniature.world import Scene, Thing
 
@@ -37,7 +38,7 @@ class Fault:
         if self.thing is None:
             where = f" {self.relation} the {self.beside.shape}" if self.beside else ""
             return f"missing {self.wanted}{where}"
-        seen = f"{self.thing.colour} {self.thing.shape}"
+        seen = in_words(self.thing)
         if self.wanted is None:
             return f"extra {seen}"
         if self.beside:
@@ -47,6 +48,11 @@ class Fault:
         if wrong_shape:
             return f"{seen} is not {self.wanted if wrong_colour else f'a {self.wanted.shape}'}"
         return f"{seen} is not {self.wanted.colour}"
+
+
+def in_words(thing: Thing) -> str:
+    """A thing in words, without what cannot be told: "red circle", "circle", "red blob", "blob"."""
+    return thing.shape if thing.colour == BLOB else f"{thing.colour} {thing.shape}"
 
 
 def holds(relation: str, first: Thing, second: Thing, cosine: float = _COSINE) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PIL.Image import Image
 
 from reflectionflow_core.miniature.detector import detect
-from reflectionflow_core.miniature.judge import faults, score
+from reflectionflow_core.miniature.judge import faults, in_words, score
 from reflectionflow_core.miniature.prompts import Spec, parse
 from reflectionflow_core.miniature.world import Scene
 from reflectionflow_core.protocols import SILENT, Progress
@@ -33,7 +33,7 @@ class ExactVerifier:
 
 def _verdict(scene: Scene, spec: Spec) -> Verdict:
     found = faults(scene, spec)
-    seen = ", ".join(f"{thing.colour} {thing.shape}" for thing in scene) or "nothing"
+    seen = ", ".join(map(in_words, scene)) or "nothing"
     return Verdict(
         score=score(scene, spec),
         passed=not found,

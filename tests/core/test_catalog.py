@@ -51,7 +51,7 @@ def test_only_the_actors_that_a_search_asks_are_built(toy_choice, settings, seat
         ({"verifier": "gone"}, "no verifier named 'gone'.*exact, noisy"),
         ({"writer": "gone"}, "no writer named 'gone'.*template"),
         ({"evolver": "gone"}, "no evolver named 'gone'.*rules"),
-        ({"lora": "gone.safetensors"}, "no LoRA file gone.safetensors"),
+        ({"lora": "gone.safetensors"}, "no LoRA gone.safetensors"),
     ],
 )
 def test_a_name_that_is_not_there_is_told_with_those_that_are(toy_choice, change, expected):

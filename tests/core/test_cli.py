@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -43,6 +44,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(autouse=True)
 def without_waiting_for_the_disk(monkeypatch):
     monkeypatch.setattr(files.os, "fsync", lambda _: None)  # slow, and guards a power cut only
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished") / "old"
+    run(PROMPT, "--out", folder, *SMALL)
+    return folder
 
 
 def test_a_run_leaves_pictures_a_history_and_reports(tmp_path, capsys):
@@ -124,7 +132,7 @@ def test_ctrl_c_keeps_what_was_painted_and_says_how_to_go_on(tmp_path, capsys):
 
     out = tmp_path / "run"
     assert main(["run", PROMPT, "--out", str(out), *SMALL], build_actors=interrupted) == 130
-    assert "2 finished pictures are kept. Go on with: reflectionflow run" in capsys.readouterr().err
+    assert "2 finished pictures kept. Go on with: reflectionflow run" in capsys.readouterr().err
     assert (out / "sheet.png").is_file()
     assert (out / "report.html").is_file()
     assert run("--out", out, "--resume") == 0
@@ -139,13 +147,16 @@ def test_an_actor_that_fails_keeps_its_traceback_and_every_picture(tmp_path, cap
             build_actors=lambda *_: failing.actors(),
         )
     assert len(history(tmp_path).splitlines()) == 2
-    assert "2 finished pictures are kept" in capsys.readouterr().err
+    assert "2 finished pictures kept" in capsys.readouterr().err
 
 
 BAD_INPUT = {
     "empty prompt": (["", "--out", "new"], "The prompt is empty"),
     "blank prompt": ([" \n", "--out", "new"], "The prompt is empty"),
-    "no prompt": (["--out", "new"], "The prompt is empty"),
+    "no prompt": (["--out", "new"], "Give a prompt to begin one"),
+    "nothing to resume": (["--out", "new", "--resume"], "There is no run in new yet"),
+    "no UTF-8": (["a cat \udcff", "--out", "new"], "no valid UTF-8"),
+    "empty folder name": ([PROMPT, "--out", ""], "name of the folder is empty"),
     "no folder": ([PROMPT], "required: --out"),
     "negative width": ([PROMPT, "--out", "new", "--width", "-1"], "The width is -1"),
     "absurd width": ([PROMPT, "--out", "new", "--width", "99999"], "number from 1 to 1,024"),
@@ -168,9 +179,9 @@ BAD_INPUT = {
     "error rate": ([PROMPT, "--out", "new", "--verifier-error", "2"], "not between 0 and 1"),
     "model": ([PROMPT, "--out", "new", "--model", "gone"], "Choose one of: miniature"),
     "model path": ([PROMPT, "--out", "new", "--model", "/no/folder"], "Choose one of: miniature"),
-    "lora": ([PROMPT, "--out", "new", "--lora", "gone.safetensors"], "There is no LoRA file"),
-    "option": ([PROMPT, "--out", "new", "--dept", "3"], "unrecognized arguments: --dept"),
-    "a second prompt": ([PROMPT, "again", "--out", "new"], "unrecognized arguments: again"),
+    "lora": ([PROMPT, "--out", "new", "--lora", "gone.safetensors"], "There is no LoRA gone"),
+    "option": ([PROMPT, "--out", "new", "--dept", "3"], "Unrecognized arguments: --dept"),
+    "a second prompt": ([PROMPT, "again", "--out", "new"], "Unrecognized arguments: again"),
     "file": ([PROMPT, "--out", "file"], "is a file"),
     "below a file": ([PROMPT, "--out", "file/new"], "Cannot write file/new: Not a directory"),
     "long name": ([PROMPT, "--out", "x" * 300], "Choose a shorter name"),
@@ -187,10 +198,12 @@ BAD_INPUT = {
 
 
 @pytest.mark.parametrize(("options", "expected"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
-def test_bad_input_is_told_and_nothing_is_touched(tmp_path, capsys, monkeypatch, options, expected):
+def test_bad_input_is_told_and_nothing_is_touched(
+    tmp_path, finished_run, capsys, monkeypatch, options, expected
+):
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("mine")
-    run(PROMPT, "--out", "old", *SMALL)
+    shutil.copytree(finished_run, "old")
     before = contents(tmp_path)
     capsys.readouterr()
     assert run(*options) == 2
@@ -224,6 +237,14 @@ def test_an_error_of_the_builder_leaves_no_folder_behind(tmp_path, capsys):
     assert main(["run", PROMPT, "--out", str(tmp_path / "new")], build_actors=failing) == 2
     assert "Download it again" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_a_run_that_failed_before_its_first_picture_can_be_asked_anew(tmp_path, capsys):
+    refusing = Toys(verifier=ToyVerifier(script={0: InputError("No such shape. Say another.")}))
+    arguments = ["run", "a dodecahedron", "--out", str(tmp_path)]
+    assert main(arguments, build_actors=lambda *_: refusing.actors()) == 2
+    assert "No such shape" in capsys.readouterr().err
+    assert run(PROMPT, "--out", tmp_path, *SMALL) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do all")

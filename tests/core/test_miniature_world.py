@@ -145,6 +145,17 @@ def test_noise_and_blank_pictures_are_judged_without_an_error() -> None:
     assert not any(verdict.passed for verdict in verdicts)
 
 
+def test_what_cannot_be_told_is_left_out_of_the_words() -> None:
+    spec = parse("a red circle")
+    things = [Thing(BLOB, BLOB, 32, 32, 9), Thing(BLOB, "red", 32, 32, 9)]
+    things.append(Thing("circle", BLOB, 32, 32, 9))
+    assert [faults((thing,), spec)[0].unmet for thing in things] == [
+        "blob is not a red circle",
+        "red blob is not a circle",
+        "circle is not red",
+    ]
+
+
 def test_two_shapes_grown_together_are_a_blob() -> None:
     touching = (Thing("circle", "red", 24, 32, 9), Thing("square", "red", 38, 32, 9))
     assert [thing.shape for thing in detect(render(touching))] == [BLOB]

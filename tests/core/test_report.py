@@ -38,6 +38,11 @@ def made(width=2, depth=2, drafts=None, best_parent=False, **looks) -> History:
     return history.charged(spent)
 
 
+def colours(image: Image.Image) -> dict:
+    """How many pixels there are of each colour."""
+    return {colour: count for count, colour in image.getcolors(image.width * image.height) or ()}
+
+
 @pytest.mark.parametrize(
     "shape",
     [
@@ -59,15 +64,15 @@ def test_a_search_of_any_shape_has_a_sheet_that_shows_its_best(shape):
     sheet = contact_sheet(made(**shape), shape.get("prompt", PROMPT), SearchSettings(), "toy")
     assert sheet.width >= 640
     assert sheet.width * sheet.height < 60_000_000
-    assert GOLD in {colour for _, colour in sheet.getcolors(sheet.width * sheet.height)}
+    assert GOLD in colours(sheet)
 
 
 def test_a_small_picture_keeps_its_pixels():
     image = Image.new("RGB", (2, 2), "#ff0000")
     image.putpixel((1, 1), (0, 255, 0))
     history = History().extended(0, (Candidate(image, PROMPT, 1, Verdict(1.0)),))
-    colours = dict((c, n) for n, c in contact_sheet(history, PROMPT).getcolors(1_000_000))
-    assert colours[(255, 0, 0)] == 3 * colours[(0, 255, 0)]
+    shown = colours(contact_sheet(history, PROMPT))
+    assert shown[(255, 0, 0)] == 3 * shown[(0, 255, 0)] > 1000
 
 
 def test_drafts_stand_before_the_chains_they_begin():

@@ -23,6 +23,7 @@ from reflectionflow_core.flux.lora import CorrectorLora
 from reflectionflow_core.miniature.model import load_miniature
 from train.fit import Schedule, fit, join
 from train.miniature import base, corrector, distil, measure, text, vae
+from train.miniature.card import card
 from train.miniature.scenes import any_prompt
 from train.miniature.settings import Settings
 from train.settings import parse_settings
@@ -54,7 +55,8 @@ def train_base(settings: Settings) -> base.Base:
     """The base, then its guidance distilled into it."""
     rank, world = join()
     scenes = np.random.default_rng([settings.seed, 2, rank])
-    bank = base.bank(train_vae(settings), settings.pictures // world, scenes)
+    kept = settings.out / f"latents-{rank}-of-{world}.pt"
+    bank = base.bank(train_vae(settings), settings.pictures // world, scenes, kept)
     torch.manual_seed(settings.seed)
     # The encoders already read every text right; frozen, they leave the time to the transformer.
     model = base.Base(train_text(settings).requires_grad_(False))
@@ -113,7 +115,7 @@ def _painted(
 
 
 def report(settings: Settings, folder: Path) -> None:
-    """Writes what was measured on held-out prompts to `out/measured.json`."""
+    """Measures on held-out prompts; into `out/measured.json` and the weights' model card."""
     generator, repairer = load_miniature(folder=folder)
     asked = measure.held_out(settings.measured // 6)
     pictures = measure.paint(generator, asked)
@@ -123,6 +125,7 @@ def report(settings: Settings, folder: Path) -> None:
         "one_correction": measure.correction_rates(repairer, asked, pictures),
     }
     (settings.out / "measured.json").write_text(json.dumps(figures, indent=2) + "\n")
+    (folder / "README.md").write_text(card(settings, figures))
 
 
 def main(arguments: list[str]) -> None:

@@ -8,6 +8,7 @@ cell, that teaches the middle of the network to plan the picture.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -66,10 +67,15 @@ class Bank:
     cells: Tensor
 
 
-def bank(vae: AutoencoderKL, count: int, rng: np.random.Generator) -> Bank:
+def bank(vae: AutoencoderKL, count: int, rng: np.random.Generator, kept: Path) -> Bank:
+    """Random scenes; their latents, minutes of work, are kept in a file for a run that resumes."""
     specs = [any_prompt(rng)[1] for _ in range(count)]
     scenes = [compose(spec, rng) for spec in specs]
-    return Bank(scenes, specs, encode(vae, scenes), torch.stack([cells(s) for s in scenes]))
+    if not kept.exists():
+        torch.save(encode(vae, scenes), kept.with_suffix(".part"))
+        kept.with_suffix(".part").replace(kept)
+    latents = torch.load(kept, weights_only=True)
+    return Bank(scenes, specs, latents, torch.stack([cells(scene) for scene in scenes]))
 
 
 def encode(vae: AutoencoderKL, scenes: list[Scene]) -> Tensor:

@@ -35,6 +35,7 @@ WRITER = TemplateWriter()
 _CELLS = 4  # tokens a side of the condition
 # Shares of the kinds of text; what is left is the reflection alone, which then must be read.
 _FULL, _LAYOUT, _NO_REFLECTION = 0.5, 0.15, 0.1
+_ALREADY_RIGHT = 0.1  # share of pictures that should stay as they are: a search corrects those too
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ def synthetic(vae: AutoencoderKL, count: int, rng: np.random.Generator) -> Pairs
     pairs: list[Pair] = []
     while len(pairs) < count:
         prompt, spec = any_prompt(rng)
-        pair = pair_of(prompt, spec, flawed(compose(spec, rng), rng), rng)
+        right = compose(spec, rng)
+        kept = Pair(prompt, right, right, right, "") if rng.random() < _ALREADY_RIGHT else None
+        pair = kept or pair_of(prompt, spec, flawed(right, rng), rng)
         pairs += [pair] if pair else []
     return _encoded(vae, pairs, encode(vae, [pair.scene for pair in pairs]))
 

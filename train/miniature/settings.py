@@ -14,7 +14,6 @@ class Settings(BaseModel):
 
     out: Path = Path("runs/miniature")
     seed: int = 0
-    device: str = "cpu"
     pictures: PositiveInt = Field(30_000, description="scenes that the latents are computed from")
 
     vae_steps: PositiveInt = 2400
@@ -25,14 +24,14 @@ class Settings(BaseModel):
     text_rate: float = 2e-3
     text_batch: PositiveInt = 96
 
-    base_steps: PositiveInt = 11_000
+    base_steps: PositiveInt = 7500
     base_rate: float = 2e-3
     base_batch: PositiveInt = 96
 
-    distil_steps: PositiveInt = 800
+    distil_steps: PositiveInt = 500
     distil_rate: float = 4e-4
 
-    corrector_steps: PositiveInt = 4000
+    corrector_steps: PositiveInt = 2500
     corrector_rate: float = 2e-3
     corrector_batch: PositiveInt = 48
     rank: PositiveInt = 32
