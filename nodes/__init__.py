@@ -1,1 +1,1 @@
-"""The node pack: adapts `reflectionflow_core` to ComfyUI and holds no algorithm. No node is here yet."""
+"""The node pack: adapts `reflectionflow_core` to ComfyUI, no algorithm. No node is here yet."""

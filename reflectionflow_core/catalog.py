@@ -71,7 +71,6 @@ def flux(choice: ActorChoice, corrects: bool) -> Painters:
             f"The reflection strategy corrects pictures, and {choice.model} comes without a "
             "corrector. Give its LoRA with --lora FILE, or choose --strategy noise."
         )
-    from reflectionflow_core.flux.condition import ConditionSettings
     from reflectionflow_core.flux.load import load_flux
     from reflectionflow_core.flux.lora import load_corrector_lora
     from reflectionflow_core.flux.painter import FluxCorrector, FluxGenerator

@@ -65,7 +65,7 @@ class Corrector(Protocol):
 
 
 class Verifier(Protocol):
-    """Judges pictures against the user's prompt; `calls` is the VLM calls that one picture costs."""
+    """Judges pictures against the user's prompt; `calls` are the VLM calls of one picture."""
 
     calls: int
 
@@ -85,7 +85,7 @@ class ReflectionWriter(Protocol):
 
 
 class PromptEvolver(Protocol):
-    """Rewrites the user's prompt in view of candidates, one answer each; `calls` as of a Verifier."""
+    """Rewrites the user's prompt in view of each candidate; `calls` as of a Verifier."""
 
     calls: int
 

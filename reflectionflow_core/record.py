@@ -20,6 +20,7 @@ NOISE_SEARCHES = ("random", "zero_order")
 STOPS = ("never", "passed")
 MAX_SEED = 2**32 - 1
 MAX_PICTURES = 100_000  # one search; more is a slip of the keyboard, not a plan
+MAX_STEPS_AWAY = 300  # nested neighbours of a noise; Python's recursion ends at about 1000
 
 
 class InputError(ValueError):
@@ -217,6 +218,11 @@ class SearchSettings:
             raise InputError(f"A round must change something. Choose axes among {', '.join(AXES)}.")
         if isinstance(self.stop, str):
             _check_choice("stop rule", self.stop, (*STOPS, "a score"))
+        if self.noise_search == "zero_order" and self.depth > MAX_STEPS_AWAY:
+            raise InputError(
+                f"{self.depth} rounds of zero-order search go too many steps away from one noise. "
+                f"Choose a depth of at most {MAX_STEPS_AWAY}, or random noise search."
+            )
         if self.pictures > MAX_PICTURES:
             raise InputError(
                 f"{self.pictures:,} pictures are more than one search may paint "

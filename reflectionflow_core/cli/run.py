@@ -110,6 +110,7 @@ def _quieten_libraries(choice: ActorChoice) -> None:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     if not catalog.HUB_ID.fullmatch(choice.model):
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TQDM_DISABLE", "1")  # diffusers draws one for every folder
 
 
 def _tell_how_to_resume(archive: Archive) -> None:

@@ -36,7 +36,7 @@ def own_share(actors: Actors, settings: SearchSettings) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--depth", type=int, default=8)
     parser.add_argument("--runs", type=int, default=5)
     chosen = parser.parse_args()

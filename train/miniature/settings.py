@@ -14,7 +14,7 @@ class Settings(BaseModel):
 
     out: Path = Path("runs/miniature")
     seed: int = 0
-    pictures: PositiveInt = Field(30_000, description="scenes that the latents are computed from")
+    pictures: PositiveInt = Field(default=30_000, description="scenes that the latents are computed from")
 
     vae_steps: PositiveInt = 2400
     vae_rate: float = 2e-3
@@ -35,7 +35,7 @@ class Settings(BaseModel):
     corrector_rate: float = 2e-3
     corrector_batch: PositiveInt = 48
     rank: PositiveInt = 32
-    made: PositiveInt = Field(8000, description="pairs with flaws put in")
-    painted: PositiveInt = Field(2000, description="the base's own pictures looked at for flaws")
+    made: PositiveInt = Field(default=8000, description="pairs with flaws put in")
+    painted: PositiveInt = Field(default=2000, description="the base's own pictures looked at for flaws")
 
-    measured: PositiveInt = Field(600, description="held-out prompts of the final figures")
+    measured: PositiveInt = Field(default=600, description="held-out prompts of the final figures")
