@@ -31,9 +31,9 @@ class Settings(BaseModel):
     distil_steps: PositiveInt = 500
     distil_rate: float = 4e-4
 
-    corrector_steps: PositiveInt = 2500
+    corrector_steps: PositiveInt = 3000
     corrector_rate: float = 2e-3
-    corrector_batch: PositiveInt = 48
+    corrector_batch: PositiveInt = 64
     rank: PositiveInt = 32
     made: PositiveInt = Field(default=8000, description="pairs with flaws put in")
     painted: PositiveInt = Field(default=2000, description="the base's own pictures looked at for flaws")

@@ -1,0 +1,98 @@
+"""The weights that are shipped: they load as any FLUX does, paint, correct, and can be searched."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from reflectionflow_core.catalog import ActorChoice, build_actors
+from reflectionflow_core.miniature.model import FOLDER, SAMPLING, load_miniature
+from reflectionflow_core.miniature.prompts import parse
+from reflectionflow_core.miniature.world import render
+from reflectionflow_core.record import History, SearchSettings
+from reflectionflow_core.search import search
+from train.miniature import measure
+from train.miniature.scenes import compose, flawed
+
+MEGABYTES = 2**20
+
+
+@pytest.fixture(scope="module")
+def actors():
+    return load_miniature()
+
+
+def test_the_weights_are_small_enough_to_ship() -> None:
+    assert sum(f.stat().st_size for f in FOLDER.rglob("*") if f.is_file()) <= 16 * MEGABYTES
+
+
+def test_stock_flux_pipeline_loads_the_folder_and_paints_the_same_picture(actors) -> None:
+    from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+
+    pipeline = FluxPipeline.from_pretrained(FOLDER, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    stock = pipeline(
+        "a photo of a red circle",
+        width=SAMPLING.width,
+        height=SAMPLING.height,
+        num_inference_steps=SAMPLING.steps,
+        guidance_scale=SAMPLING.guidance,
+        max_sequence_length=SAMPLING.max_sequence_length,
+        generator=torch.Generator().manual_seed(5),
+    ).images[0]
+    (ours,) = actors[0].generate(["a photo of a red circle"], [5])
+    assert np.abs(np.asarray(stock, int) - np.asarray(ours, int)).max() <= 1
+
+
+def test_it_paints_what_is_asked_far_more_often_than_not(actors) -> None:
+    asked = [("a photo of a red circle", parse("a red circle"))] * 24
+    right = measure.are_right(asked, measure.paint(actors[0], asked))
+    assert right.mean() >= 0.5
+
+
+def test_a_correction_keeps_the_picture_and_changes_what_was_said(actors) -> None:
+    rng = np.random.default_rng(0)
+    spec = parse("a photo of a blue square and a yellow circle")
+    scene = compose(spec, rng)
+    pictures = [Image.fromarray(render(flawed(scene, rng))) for _ in range(24)]
+    asked = [("a photo of a blue square and a yellow circle", spec)] * 24
+    wrong = [p for p in pictures if not measure.are_right(asked[:1], [p])[0]]
+    rates = measure.correction_rates(actors[1], asked[: len(wrong)], wrong)
+    assert rates["reflection"] > 0.2
+
+
+def test_the_search_finds_a_better_picture_and_finds_it_again() -> None:
+    settings = SearchSettings(width=2, depth=2, seed=3)
+    actors = build_actors(ActorChoice(), settings)
+
+    def run() -> History:
+        (history,) = deque(search("a photo of two blue squares", settings, actors), maxlen=1)
+        return history
+
+    one, two = run(), run()
+    assert [c.image.tobytes() for c in one] == [c.image.tobytes() for c in two]
+    assert [c.seed for c in one] == [c.seed for c in two]
+    assert one.cost.images == 6
+    assert one.cost.steps == 6 * SAMPLING.steps
+    assert one.best.score >= max(c.score for c in one.rounds[0])
+
+
+def test_other_noise_is_another_picture(actors) -> None:
+    one, two = actors[0].generate(["a photo of a red circle"] * 2, [1, 2])
+    assert one.tobytes() != two.tobytes()
+
+
+def test_a_lora_of_another_model_is_refused(tmp_path: Path) -> None:
+    from core.tiny_flux import tiny_transformer
+
+    from reflectionflow_core.flux.lora import CorrectorLora
+    from reflectionflow_core.record import InputError
+
+    CorrectorLora.create(tiny_transformer(), 4).save(tmp_path)
+    with pytest.raises(InputError, match="LoRA"):
+        load_miniature(tmp_path)
