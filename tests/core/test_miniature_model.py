@@ -62,7 +62,7 @@ def test_a_correction_keeps_the_picture_and_changes_what_was_said(actors) -> Non
     pictures = [Image.fromarray(render(flawed(scene, rng))) for _ in range(24)]
     asked = [("a photo of a blue square and a yellow circle", spec)] * 24
     wrong = [p for p in pictures if not measure.are_right(asked[:1], [p])[0]]
-    rates = measure.correction_rates(actors[1], asked[: len(wrong)], wrong)
+    rates = measure.correction_rates(*actors, asked[: len(wrong)], wrong)
     assert rates["reflection"] > 0.2
 
 

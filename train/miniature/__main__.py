@@ -122,7 +122,7 @@ def report(settings: Settings, folder: Path) -> None:
     figures = {
         "vae": measure.vae_accuracy(train_vae(settings)),
         "base": measure.by_family(asked, measure.are_right(asked, pictures)),
-        "one_correction": measure.correction_rates(repairer, asked, pictures),
+        "one_correction": measure.correction_rates(generator, repairer, asked, pictures),
     }
     (settings.out / "measured.json").write_text(json.dumps(figures, indent=2) + "\n")
     (folder / "README.md").write_text(card(settings, figures))

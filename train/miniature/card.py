@@ -55,6 +55,7 @@ def card(settings: Settings, figures: dict[str, Any]) -> str:
         f"one correction mends ({fixed['flawed']} flawed), true reflection": fixed["reflection"],
         "the same without a reflection": fixed["none"],
         "the same with another picture's reflection": fixed["shuffled"],
+        "a new picture from fresh noise is right": fixed["anew"],
     }
     return _CARD.format(
         settings=settings,

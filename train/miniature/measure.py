@@ -71,10 +71,15 @@ def by_family(asked: Asked, right: np.ndarray) -> dict[str, float]:
 
 
 def correction_rates(
-    corrector: FluxCorrector, asked: Asked, pictures: Sequence[Image], seed: int = 10_000
+    generator: FluxGenerator,
+    corrector: FluxCorrector,
+    asked: Asked,
+    pictures: Sequence[Image],
+    seed: int = 10_000,
 ) -> dict[str, float]:
-    """Share of flawed pictures that ONE correction makes right: with the true reflection, with
-    none, and with another picture's (the controls); and how many flawed pictures there were.
+    """Share of flawed pictures that ONE more picture makes right: corrected with the true
+    reflection, with none, with another picture's, or painted anew (the controls); and how many
+    flawed pictures there were.
     """
     wrong = np.flatnonzero(~are_right(asked, pictures)).tolist()
     writer = TemplateWriter()
@@ -90,7 +95,8 @@ def correction_rates(
         )
         for kind, texts in kinds.items()
     }
-    return {"flawed": len(wrong), **rates}
+    anew = paint(generator, questions, seed)
+    return {"flawed": len(wrong), **rates, "anew": float(are_right(questions, anew).mean())}
 
 
 def _correct(

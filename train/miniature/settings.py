@@ -14,7 +14,9 @@ class Settings(BaseModel):
 
     out: Path = Path("runs/miniature")
     seed: int = 0
-    pictures: PositiveInt = Field(default=30_000, description="scenes that the latents are computed from")
+    pictures: PositiveInt = Field(
+        default=30_000, description="scenes that the latents are computed from"
+    )
 
     vae_steps: PositiveInt = 2400
     vae_rate: float = 2e-3
@@ -36,6 +38,8 @@ class Settings(BaseModel):
     corrector_batch: PositiveInt = 64
     rank: PositiveInt = 32
     made: PositiveInt = Field(default=8000, description="pairs with flaws put in")
-    painted: PositiveInt = Field(default=2000, description="the base's own pictures looked at for flaws")
+    painted: PositiveInt = Field(
+        default=2000, description="the base's own pictures looked at for flaws"
+    )
 
     measured: PositiveInt = Field(default=600, description="held-out prompts of the final figures")
