@@ -6,16 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from reflectionflow_core.miniature.detector import BLOB
 from reflectionflow_core.miniature.judge import faults
 from reflectionflow_core.miniature.model import load_miniature
 from reflectionflow_core.miniature.prompts import is_held_out, parse
-from reflectionflow_core.miniature.world import Thing
+from reflectionflow_core.miniature.world import Thing, render
 from train.miniature import base, corrector, text
 from train.miniature.scenes import any_prompt, compose, flawed
 
@@ -60,6 +62,25 @@ def test_pairs_mend_what_they_say() -> None:
             assert pair.reflection
             assert not faults(pair.right, parse(prompt))
             assert len(faults(pair.told, spec)) < len(faults(scene, spec))
+
+
+def test_pairs_of_unclear_pictures_can_be_drawn() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(200):
+        prompt, spec = any_prompt(rng)
+        unclear = tuple(
+            replace(
+                thing,
+                colour=BLOB if rng.random() < 0.3 else thing.colour,
+                shape=BLOB if rng.random() < 0.3 else thing.shape,
+            )
+            for thing in compose(spec, rng)
+        )
+        pair = corrector.pair_of(prompt, spec, unclear, rng)
+        if pair:
+            assert not faults(pair.right, spec)
+            render(pair.right)
+            render(pair.told)
 
 
 def test_cells_name_the_thing_that_covers_them() -> None:

@@ -57,9 +57,15 @@ def repaired(scene: Scene, spec: Spec, rng: np.random.Generator) -> tuple[Scene,
         mended = scene
         for fault in found:
             mended = mend(mended, fault, rng)
+        mended = tuple(_with_a_colour(thing, rng) for thing in mended)
         if not faults(mended, spec):
             return mended, found
     return compose(spec, rng), found
+
+
+def _with_a_colour(thing: Thing, rng: np.random.Generator) -> Thing:
+    """The thing itself, or drawn in one colour where it was seen in several."""
+    return replace(thing, colour=_any_colour(rng)) if thing.colour == BLOB else thing
 
 
 def mend(scene: Scene, fault: Fault, rng: np.random.Generator) -> Scene:
