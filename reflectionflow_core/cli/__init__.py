@@ -39,7 +39,9 @@ def _report(folder: str) -> int:
 
 
 def _doctor() -> int:
+    from reflectionflow_core.cli.screen import quieten_libraries
     from reflectionflow_core.doctor import examination
 
+    quieten_libraries()
     sys.stdout.write(examination())
     return 0

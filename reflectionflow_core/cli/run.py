@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from reflectionflow_core.archive import Archive, Run, differences, open_archive
 from reflectionflow_core.catalog import ActorChoice
 from reflectionflow_core.cli.options import CHOICE, SETTINGS, make_choice, make_settings
 from reflectionflow_core.cli.reporting import summary, write_reports
-from reflectionflow_core.cli.screen import Screen
+from reflectionflow_core.cli.screen import Screen, quieten_libraries
 from reflectionflow_core.doctor import versions
 from reflectionflow_core.protocols import Actors
 from reflectionflow_core.record import InputError, SearchSettings
@@ -36,7 +35,7 @@ def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
             _tell(notice)
         choice, asked = _asked(given, archive.run)
         _check_resumable(archive, asked)
-        _quieten_libraries(choice)
+        quieten_libraries(downloads=catalog.HUB_ID.fullmatch(choice.model) is not None)
         actors = build_actors(choice, asked.settings)
         archive.begin(asked)
         return _search(archive, asked, actors)
@@ -102,15 +101,6 @@ def _check_resumable(archive: Archive, asked: Run) -> None:
     newer = [name for name, version in asked.versions.items() if recorded.versions[name] != version]
     if newer:
         _tell(f"The run was begun with other versions of {', '.join(newer)}; pixels may differ.")
-
-
-def _quieten_libraries(choice: ActorChoice) -> None:
-    """Their notes would break up our own; the bars of a download stay."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    if not catalog.HUB_ID.fullmatch(choice.model):
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        os.environ.setdefault("TQDM_DISABLE", "1")  # diffusers draws one for every folder
 
 
 def _tell_how_to_resume(archive: Archive) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from contextlib import ExitStack
 from types import TracebackType
 
@@ -16,6 +18,16 @@ PHASES = {
     "reflect": "writing reflections",
     "evolve": "rewriting the prompt",
 }
+
+
+def quieten_libraries(downloads: bool = False) -> None:
+    """Their notes would break up our own; only the bars of `downloads` may stay."""
+    quiet = {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
+    if not downloads:
+        quiet |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)
+    warnings.formatwarning = lambda message, *_place, **_line: f"{message}\n"
 
 
 class Screen:
