@@ -137,7 +137,6 @@ def _read(folder: Path) -> Recording:
 
 def png(candidate: Candidate, user_prompt: str) -> bytes:
     """The picture as a PNG file that says how it came about."""
-    # ComfyUI reads a plain "prompt" as a workflow, so every key carries our name.
     texts = {
         "user_prompt": user_prompt,
         "prompt": candidate.prompt,
@@ -147,7 +146,7 @@ def png(candidate: Candidate, user_prompt: str) -> bytes:
     }
     info = PngImagePlugin.PngInfo()
     for key, text in texts.items():
-        info.add_itxt(f"reflectionflow:{key}", text.encode("utf-8", "replace").decode())
+        info.add_itxt(key, text.encode("utf-8", "replace").decode())
     buffer = io.BytesIO()
     candidate.image.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()

@@ -17,6 +17,7 @@ from reflectionflow_core.archive import (
     open_archive,
     read_recording,
 )
+from reflectionflow_core.archive.lines import seed_to_json
 from reflectionflow_core.record import Budget, History, InputError, SearchSettings
 from reflectionflow_core.search import search
 
@@ -71,10 +72,11 @@ def test_a_line_holds_no_time_and_no_path(tmp_path):
 def test_a_picture_says_how_it_came_about(tmp_path):
     best = record(tmp_path).best
     texts = Image.open(tmp_path / "best.png").info
-    assert texts["reflectionflow:user_prompt"] == PROMPT
-    assert texts["reflectionflow:reflection"] == best.reflection
-    assert float(texts["reflectionflow:score"]) == best.score
-    assert "prompt" not in texts  # ComfyUI would take it for a workflow
+    assert texts["user_prompt"] == PROMPT
+    assert texts["reflection"] == best.reflection
+    assert float(texts["score"]) == best.score
+    assert texts["prompt"] == best.prompt
+    assert json.loads(texts["seed"]) == seed_to_json(best.seed)
 
 
 def test_a_line_cut_off_at_the_end_is_left_out_and_said_so(tmp_path):
