@@ -45,6 +45,8 @@ class ActorChoice:
     dtype: str | None = None
     device: str | None = None
     plan: str | None = None
+    condition_size: int | None = None  # pixels of the picture that the corrector looks at
+    condition_fit: str | None = None
     verifier: str = "exact"
     verifier_error: float | None = None
     writer: str = "template"
@@ -54,10 +56,11 @@ class ActorChoice:
 def miniature(choice: ActorChoice, corrects: bool) -> Painters:
     from reflectionflow_core.miniature.model import load_miniature
 
-    for name in ("size", "dtype", "plan"):
+    for name in ("size", "dtype", "plan", "condition_size", "condition_fit"):
         if getattr(choice, name) is not None:
+            option = f"--{name.replace('_', '-')}"
             raise InputError(
-                f"The miniature has one {name} only. Leave --{name} away, or choose a FLUX folder."
+                f"The miniature does not take {option}. Leave it away, or choose a FLUX folder."
             )
     given = _given(choice, "lora", "steps", "guidance", "device")
     generator, corrector = load_miniature(**given)
@@ -71,6 +74,7 @@ def flux(choice: ActorChoice, corrects: bool) -> Painters:
             f"The reflection strategy corrects pictures, and {choice.model} comes without a "
             "corrector. Give its LoRA with --lora FILE, or choose --strategy noise."
         )
+    from reflectionflow_core.flux.condition import ConditionSettings
     from reflectionflow_core.flux.load import load_flux
     from reflectionflow_core.flux.lora import load_corrector_lora
     from reflectionflow_core.flux.painter import FluxCorrector, FluxGenerator
@@ -83,7 +87,9 @@ def flux(choice: ActorChoice, corrects: bool) -> Painters:
     if not corrects or choice.lora is None:
         return generator, None
     lora = load_corrector_lora(choice.lora, loaded.transformer)
-    return generator, FluxCorrector(loaded, lora, sampling)
+    seen = {"size": choice.condition_size, "fit": choice.condition_fit}
+    condition = ConditionSettings(**{k: v for k, v in seen.items() if v is not None})
+    return generator, FluxCorrector(loaded, lora, sampling, condition)
 
 
 def exact(choice: ActorChoice) -> Verifier:

@@ -128,6 +128,8 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     add("--dtype", "TYPE", "number format of the weights (default: the model's)")
     add("--device", "NAME", "cuda, mps or cpu (default: the best there is)")
     add("--plan", "NAME", "where weights wait until needed: auto, resident, phased, streamed")
+    add("--condition-size", "PX", "side of the picture as the corrector sees it", positive)
+    add("--condition-fit", "HOW", "squash to a square, as in the paper, or fit by its aspect")
     add("--verifier", "NAME", _names(VERIFIERS))
     add("--verifier-error", "RATE", "share of wrong verdicts of the noisy verifier, 0 to 1", share)
     add("--writer", "NAME", f"of reflections: {_names(WRITERS)}")
