@@ -12,7 +12,6 @@ from scipy import ndimage
 
 from reflectionflow_core.miniature.world import (
     COLOURS,
-    EXTENT,
     GROUND,
     SHAPES,
     SIZE,
@@ -24,8 +23,11 @@ from reflectionflow_core.miniature.world import (
 BLOB = "blob"
 _PALETTE = np.array(list(COLOURS.values()), np.float32)
 _NAMES = tuple(COLOURS)
+_GROUND = np.array(GROUND, np.float32)
 _FOREGROUND = 60.0  # RGB distance from the ground that makes a pixel part of a thing
 _MIN_AREA = 30  # pixels; the smallest thing of the world covers about 77
+# A shape's area in squared radii, and how far below its box's centre its centre of gravity lies.
+_AREA_AND_FALL = {"circle": (np.pi, 0.0), "square": (3.24, 0.0), "triangle": (1.8, 0.3)}
 _MIN_FIT = 0.72  # intersection over union with the best shape
 _MIN_MARGIN = 0.05  # by which the best shape must beat the next
 _MIN_PURITY = 0.75  # share of a thing's pixels that agree on its colour
@@ -34,7 +36,7 @@ _MIN_PURITY = 0.75  # share of a thing's pixels that agree on its colour
 def detect(picture: Image | np.ndarray) -> Scene:
     """The things in a picture, in reading order; lengths in pixels of a 64x64 picture."""
     pixels = _as_pixels(picture)
-    foreground = np.linalg.norm(pixels - np.array(GROUND, np.float32), axis=-1) > _FOREGROUND
+    foreground = np.linalg.norm(pixels - _GROUND, axis=-1) > _FOREGROUND
     labels = np.empty(foreground.shape, np.int32)
     ndimage.label(foreground, structure=np.ones((3, 3)), output=labels)
     things = []
@@ -53,19 +55,28 @@ def _as_pixels(picture: Image | np.ndarray) -> np.ndarray:
 
 
 def _thing(pixels: np.ndarray, mask: np.ndarray, box: tuple[slice, slice]) -> Thing:
-    rows, columns = box
-    height, width = mask.shape
-    radius = width / 2
-    x, y = columns.start + radius, rows.start + height / 2
     # The outline mixes with the ground, so the colour is asked of the inside.
     inside = np.asarray(ndimage.binary_erosion(mask), bool)
-    return Thing(_shape(mask), _colour(pixels[inside if inside.any() else mask]), x, y, radius)
+    colour = _colour(pixels[inside if inside.any() else mask])
+    solid = mask & (_opacity(pixels, colour) >= 0.5) if colour != BLOB else mask
+    rows, columns = np.nonzero(solid)
+    top, left = box[0].start, box[1].start
+    x = left + (columns.min() + columns.max() + 1) / 2
+    y = top + (rows.min() + rows.max() + 1) / 2
+    radius = (columns.max() - columns.min() + 1) / 2
+    return Thing(_shape(solid), colour, float(x), float(y), float(radius))
 
 
 def _colour(pixels: np.ndarray) -> str:
     nearest = np.linalg.norm(pixels[:, None] - _PALETTE, axis=-1).argmin(1)
     votes = np.bincount(nearest, minlength=len(_NAMES))
     return _NAMES[votes.argmax()] if votes.max() >= _MIN_PURITY * len(pixels) else BLOB
+
+
+def _opacity(pixels: np.ndarray, colour: str) -> np.ndarray:
+    """How far each pixel is on the way from the ground to the colour; a soft edge is half way."""
+    way = np.array(COLOURS[colour], np.float32) - _GROUND
+    return (pixels - _GROUND) @ way / (way @ way)
 
 
 def _shape(mask: np.ndarray) -> str:
@@ -75,13 +86,16 @@ def _shape(mask: np.ndarray) -> str:
 
 
 def _fit(mask: np.ndarray, shape: str) -> float:
-    """Intersection over union with the shape whose bounding box has the mask's size."""
-    height, width = mask.shape
-    across, down = EXTENT[shape]
-    radius = (width / across + height / down) / 4
-    size = max(height, width) + 4
+    """Intersection over union with the shape that has the mask's area and centre of gravity.
+
+    A bounding box would do for drawn pictures, but one stray pixel of a painted one changes it.
+    """
+    rows, columns = np.nonzero(mask)
+    size = max(mask.shape) + 8
     canvas = np.zeros((size, size), bool)
-    top, left = (size - height) // 2, (size - width) // 2
-    canvas[top : top + height, left : left + width] = mask
-    ideal = coverage(shape, left + width / 2, top + height / 2, radius, size) >= 0.5
+    canvas[rows + 4, columns + 4] = True
+    area, fall = _AREA_AND_FALL[shape]
+    radius = float(np.sqrt(len(rows) / area))
+    x, y = columns.mean() + 4.5, rows.mean() + 4.5 - fall * radius
+    ideal = coverage(shape, x, y, radius, size) >= 0.5
     return float((canvas & ideal).sum() / (canvas | ideal).sum())
