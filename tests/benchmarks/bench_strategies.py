@@ -1,6 +1,6 @@
 """What each strategy makes of the same number of pictures, on prompts that training never saw.
 
-    python tests/benchmarks/bench_strategies.py [--per-family 20] [--budget 8]
+    python tests/benchmarks/bench_strategies.py [--per-family 50] [--budget 4]
 
 Every search begins with the same two drafts, and counts as right where the exact verifier passes
 one of its pictures. The miniature only: nothing here says how FLUX.1-dev does.
@@ -58,8 +58,8 @@ def measured(strategy: str, asked: Asked, depth: int, actors: Actors) -> dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--per-family", type=int, default=20)
-    parser.add_argument("--budget", type=int, default=8, help="pictures a prompt, an even number")
+    parser.add_argument("--per-family", type=int, default=50)
+    parser.add_argument("--budget", type=int, default=4, help="pictures a prompt, an even number")
     chosen = parser.parse_args()
     depth = chosen.budget // 2 - 1
     actors = build_actors(ActorChoice(), SearchSettings())
