@@ -37,6 +37,8 @@ def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
         _check_resumable(archive, asked)
         quieten_libraries(downloads=catalog.HUB_ID.fullmatch(choice.model) is not None)
         actors = build_actors(choice, asked.settings)
+        # No picture, only the question whether it can judge this prompt, before hours are painted.
+        actors.verifier.verify(asked.prompt, [])
         archive.begin(asked)
         return _search(archive, asked, actors)
 

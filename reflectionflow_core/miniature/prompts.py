@@ -83,7 +83,7 @@ def parse(prompt: str) -> Spec:
     groups = [_GROUP.fullmatch(part) for part in parts[::2]]
     if len(groups) > 2 or not all(groups):
         raise InputError(
-            f"The miniature does not understand {prompt!r}. It paints {', '.join(SHAPES)}s in "
+            f"The miniature does not understand {prompt!r}. It paints {'s, '.join(SHAPES)}s in "
             f"{', '.join(COLOURS)}: try 'a photo of three red circles' or "
             "'a photo of a blue square left of a yellow triangle'."
         )
