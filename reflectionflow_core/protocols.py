@@ -36,7 +36,7 @@ class Silent:
         pass
 
 
-SILENT = Silent()
+SILENT: Progress = Silent()
 
 
 class Generator(Protocol):

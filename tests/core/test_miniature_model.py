@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ import torch
 from PIL import Image
 
 from reflectionflow_core.catalog import ActorChoice, build_actors
+from reflectionflow_core.miniature.detector import detect
 from reflectionflow_core.miniature.model import FOLDER, SAMPLING, load_miniature
 from reflectionflow_core.miniature.prompts import parse
-from reflectionflow_core.miniature.world import render
+from reflectionflow_core.miniature.world import Thing, render
 from reflectionflow_core.record import History, SearchSettings
 from reflectionflow_core.search import search
 from train.miniature import measure
-from train.miniature.scenes import compose, flawed
+from train.miniature.scenes import compose
 
 MEGABYTES = 2**20
 
@@ -34,7 +36,7 @@ def test_the_weights_are_small_enough_to_ship() -> None:
 def test_stock_flux_pipeline_loads_the_folder_and_paints_the_same_picture(actors) -> None:
     from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 
-    pipeline = FluxPipeline.from_pretrained(FOLDER, torch_dtype=torch.float32)
+    pipeline: Any = FluxPipeline.from_pretrained(FOLDER, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     stock = pipeline(
         "a photo of a red circle",
@@ -55,15 +57,28 @@ def test_it_paints_what_is_asked_far_more_often_than_not(actors) -> None:
     assert right.mean() >= 0.5
 
 
-def test_a_correction_keeps_the_picture_and_changes_what_was_said(actors) -> None:
+@pytest.mark.parametrize("colour", ["blue", "green"])
+def test_the_corrector_does_what_the_reflection_says(actors, colour: str) -> None:
+    flawed = Image.fromarray(render((Thing("circle", "red", 24, 36, 9),)))
+    told = f"recolor the red circle {colour}"
+    prompts, seeds = ["a photo of a circle"] * 12, list(range(12))  # any colour is right
+    corrected = actors[1].correct([flawed] * 12, prompts, [told] * 12, seeds)
+    obeyed = [[thing.colour for thing in detect(picture)] == [colour] for picture in corrected]
+    assert sum(obeyed) >= 8
+
+
+def test_the_corrector_leaves_a_right_picture_as_it_is(actors) -> None:
     rng = np.random.default_rng(0)
-    spec = parse("a photo of a blue square and a yellow circle")
-    scene = compose(spec, rng)
-    pictures = [Image.fromarray(render(flawed(scene, rng))) for _ in range(24)]
-    asked = [("a photo of a blue square and a yellow circle", spec)] * 24
-    wrong = [p for p in pictures if not measure.are_right(asked[:1], [p])[0]]
-    rates = measure.correction_rates(*actors, asked[: len(wrong)], wrong)
-    assert rates["reflection"] > 0.2
+    prompt = "a photo of a blue square and a yellow circle"
+    pictures = [Image.fromarray(render(compose(parse(prompt), rng))) for _ in range(12)]
+    kept = actors[1].correct(pictures, [prompt] * 12, [""] * 12, list(range(12)))
+    assert measure.are_right([(prompt, parse(prompt))] * 12, kept).mean() >= 0.75
+
+    def distance(ones: list[Image.Image], others: list[Image.Image]) -> float:
+        pairs = zip(ones, others, strict=True)
+        return float(np.mean([np.abs(np.asarray(a, int) - np.asarray(b, int)) for a, b in pairs]))
+
+    assert distance(pictures, kept) < distance(pictures[1:] + pictures[:1], kept) / 4
 
 
 def test_the_search_finds_a_better_picture_and_finds_it_again() -> None:
