@@ -43,11 +43,13 @@ def corrector_text(prompt: str, reflection: str, style: str = "training") -> Tex
 def encode_texts(
     flux: Flux, texts: Sequence[Text], max_sequence_length: int = 512
 ) -> tuple[Tensor, Tensor]:
-    """T5 states (B, max_sequence_length, d) and pooled CLIP (B, d), on FLUX's device.
+    """T5 states (B, n, d) and pooled CLIP (B, d), on FLUX's device.
 
-    Texts are encoded one by one, so that a text's numbers do not depend on its neighbours.
+    n is `max_sequence_length`, or what T5's tokenizer says it takes if that is less. Texts are
+    encoded one by one, so that a text's numbers do not depend on its neighbours.
     """
-    states = [_t5(flux, text.t5, max_sequence_length) for text in texts]
+    length = min(max_sequence_length, flux.t5_tokenizer.model_max_length)
+    states = [_t5(flux, text.t5, length) for text in texts]
     pooled = [_clip(flux, text.clip) for text in texts]
     return _batch(flux, states), _batch(flux, pooled)
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from reflectionflow_core.catalog import ActorChoice, build_actors
 from reflectionflow_core.miniature.detector import detect
-from reflectionflow_core.miniature.model import FOLDER, SAMPLING, load_miniature
+from reflectionflow_core.miniature.model import FOLDER, LORA, SAMPLING, load_miniature
 from reflectionflow_core.miniature.prompts import parse
 from reflectionflow_core.miniature.world import Thing, render
 from reflectionflow_core.record import History, SearchSettings
@@ -95,6 +95,22 @@ def test_the_search_finds_a_better_picture_and_finds_it_again() -> None:
     assert one.cost.images == 6
     assert one.cost.steps == 6 * SAMPLING.steps
     assert one.best.score >= max(c.score for c in one.rounds[0])
+
+
+def test_the_miniatures_folder_also_works_as_any_flux_folder_does() -> None:
+    choice = ActorChoice(
+        model=str(FOLDER),
+        lora=str(LORA / "pytorch_lora_weights.safetensors"),
+        size=(64, 64),
+        steps=SAMPLING.steps,
+        dtype="fp32",
+        device="cpu",
+    )
+    settings = SearchSettings(width=1, depth=0, seed=3)
+    prompt = "a photo of two blue squares"
+    (ours,) = search(prompt, settings, build_actors(ActorChoice(), settings))
+    (folders,) = search(prompt, settings, build_actors(choice, settings))
+    assert folders.best.image.tobytes() == ours.best.image.tobytes()
 
 
 def test_other_noise_is_another_picture(actors) -> None:
