@@ -1,8 +1,8 @@
 """The miniature's base: a very small FLUX transformer, trained by flow matching.
 
-What matters at this size (measured, see the model card): most samples at high noise, where the text
-decides; CLIP often empty, so that T5 is read; and a second task, naming what stands in each token's
-cell, that teaches the middle of the network to plan the picture.
+A first attempt taught two things: most samples must lie at high noise, where the text decides, and
+CLIP must often be empty, so that T5 is read. New here, and not tried without, is a second task:
+naming what stands in each token's cell, so that the middle of the network plans the picture.
 """
 
 from __future__ import annotations
