@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from reflectionflow_core.miniature.world import (
     COLOURS,
+    EXTENT,
     GROUND,
     SHAPES,
     SIZE,
@@ -27,7 +28,11 @@ _GROUND = np.array(GROUND, np.float32)
 _FOREGROUND = 60.0  # RGB distance from the ground that makes a pixel part of a thing
 _MIN_AREA = 30  # pixels; the smallest thing of the world covers about 77
 # A shape's area in squared radii, and how far below its box's centre its centre of gravity lies.
-_AREA_AND_FALL = {"circle": (np.pi, 0.0), "square": (3.24, 0.0), "triangle": (1.8, 0.3)}
+_AREA_AND_FALL = {
+    "circle": (np.pi, 0.0),
+    "square": (4 * EXTENT["square"][0] * EXTENT["square"][1], 0.0),
+    "triangle": (2 * EXTENT["triangle"][0] * EXTENT["triangle"][1], EXTENT["triangle"][1] / 3),
+}
 _MIN_FIT = 0.72  # intersection over union with the best shape
 _MIN_MARGIN = 0.05  # by which the best shape must beat the next
 _MIN_PURITY = 0.75  # share of a thing's pixels that agree on its colour

@@ -9,20 +9,17 @@ own. Each run is a search of its own after one warm-up, and the median stands in
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
-import sys
 import time
 from collections import deque
-from pathlib import Path
+
+from keeping import keep
 
 from reflectionflow_core.catalog import ActorChoice, build_actors
 from reflectionflow_core.protocols import Actors
 from reflectionflow_core.record import SearchSettings
 from reflectionflow_core.search import search
 
-RESULT = Path(__file__).parent / "results" / "search.json"
 GOAL = 0.01
 PROMPT = "a photo of a red circle left of a blue square"
 
@@ -49,12 +46,8 @@ def main() -> None:
         "goal": GOAL,
         "pictures": settings.pictures,
         "runs": chosen.runs,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+    keep("search", result)
 
 
 if __name__ == "__main__":

@@ -9,22 +9,17 @@ one of its pictures. The miniature only: nothing here says how FLUX.1-dev does.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import platform
-import sys
 from collections import deque
-from pathlib import Path
 
 import numpy as np
+from keeping import keep
 
 from reflectionflow_core.catalog import ActorChoice, build_actors
 from reflectionflow_core.protocols import Actors
 from reflectionflow_core.record import SearchSettings
 from reflectionflow_core.search import STRATEGIES, search
 from train.miniature.measure import Asked, by_family, held_out
-
-RESULT = Path(__file__).parent / "results" / "strategies.json"
 
 
 def outcome(prompt: str, settings: SearchSettings, actors: Actors) -> tuple[bool, bool, bool]:
@@ -68,12 +63,8 @@ def main() -> None:
         "prompts": len(asked),
         "budget": chosen.budget,
         "strategies": {name: measured(name, asked, depth, actors) for name in STRATEGIES},
-        "python": platform.python_version(),
-        "machine": platform.machine(),
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+    keep("strategies", result)
 
 
 if __name__ == "__main__":

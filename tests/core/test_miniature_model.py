@@ -51,7 +51,7 @@ def test_stock_flux_pipeline_loads_the_folder_and_paints_the_same_picture(actors
     assert np.abs(np.asarray(stock, int) - np.asarray(ours, int)).max() <= 1
 
 
-def test_it_paints_what_is_asked_far_more_often_than_not(actors) -> None:
+def test_it_paints_what_is_asked_more_often_than_not(actors) -> None:
     asked = [("a photo of a red circle", parse("a red circle"))] * 24
     right = measure.are_right(asked, measure.paint(actors[0], asked))
     assert right.mean() >= 0.5
@@ -82,11 +82,12 @@ def test_the_corrector_leaves_a_right_picture_as_it_is(actors) -> None:
 
 
 def test_the_search_finds_a_better_picture_and_finds_it_again() -> None:
-    settings = SearchSettings(width=2, depth=2, seed=3)
+    settings = SearchSettings(width=3, depth=1, seed=5)
     actors = build_actors(ActorChoice(), settings)
+    prompt = "a photo of a yellow triangle and a blue circle"  # the demo's, whose drafts are wrong
 
     def run() -> History:
-        (history,) = deque(search("a photo of two blue squares", settings, actors), maxlen=1)
+        (history,) = deque(search(prompt, settings, actors), maxlen=1)
         return history
 
     one, two = run(), run()
@@ -94,7 +95,7 @@ def test_the_search_finds_a_better_picture_and_finds_it_again() -> None:
     assert [c.seed for c in one] == [c.seed for c in two]
     assert one.cost.images == 6
     assert one.cost.steps == 6 * SAMPLING.steps
-    assert one.best.score >= max(c.score for c in one.rounds[0])
+    assert one.best.score > max(c.score for c in one.rounds[0])
 
 
 def test_the_miniatures_folder_also_works_as_any_flux_folder_does() -> None:

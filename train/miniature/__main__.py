@@ -55,8 +55,9 @@ def train_base(settings: Settings) -> base.Base:
     """The base, then its guidance distilled into it."""
     rank, world = join()
     scenes = np.random.default_rng([settings.seed, 2, rank])
-    kept = settings.out / f"latents-{rank}-of-{world}.pt"
-    bank = base.bank(train_vae(settings), settings.pictures // world, scenes, kept)
+    # Named by all that the scenes depend on: latents of other scenes would fit without an error.
+    named = f"latents-{settings.seed}-{settings.pictures}-{rank}-of-{world}.pt"
+    bank = base.bank(train_vae(settings), settings.pictures // world, scenes, settings.out / named)
     torch.manual_seed(settings.seed)
     # The encoders already read every text right; frozen, they leave the time to the transformer.
     model = base.Base(train_text(settings).requires_grad_(False))

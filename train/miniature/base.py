@@ -47,7 +47,7 @@ _SHIFTED = 0.75  # share of samples with the shifted time; the others are logit-
 _NO_CLIP, _NO_TEXT = 0.3, 0.1
 _NAMING = 0.1  # weight of the second task
 _TOKEN = 16  # pixels a side
-_CELLS = SIZE // _TOKEN
+CELLS = SIZE // _TOKEN
 
 
 def sample_times(count: int, generator: torch.Generator) -> Tensor:
@@ -96,10 +96,10 @@ def normalised(vae: AutoencoderKL, latents: Tensor) -> Tensor:
 
 def cells(scene: Scene) -> Tensor:
     """For each token the thing that covers most of its cell, as 1 + 5·shape + colour; 0 is none."""
-    areas = np.full((len(scene) + 1, _CELLS, _CELLS), 0.08 * _TOKEN**2)
+    areas = np.full((len(scene) + 1, CELLS, CELLS), 0.08 * _TOKEN**2)
     for i, thing in enumerate(scene, start=1):
         mask = coverage(thing.shape, thing.x, thing.y, thing.radius)
-        areas[i] = mask.reshape(_CELLS, _TOKEN, _CELLS, _TOKEN).sum((1, 3))
+        areas[i] = mask.reshape(CELLS, _TOKEN, CELLS, _TOKEN).sum((1, 3))
     names = np.array(
         [0, *(1 + len(COLOURS) * SHAPES.index(t.shape) + _COLOUR[t.colour] for t in scene)]
     )
@@ -147,7 +147,7 @@ class Base(nn.Module):
 
 
 def image_ids() -> Tensor:
-    return token_ids(_CELLS, _CELLS)
+    return token_ids(CELLS, CELLS)
 
 
 class BaseLoss:

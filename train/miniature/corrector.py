@@ -27,12 +27,11 @@ from reflectionflow_core.miniature.judge import Fault, faults
 from reflectionflow_core.miniature.prompts import Spec
 from reflectionflow_core.miniature.world import Scene
 from reflectionflow_core.writers.template import TemplateWriter
-from train.miniature.base import encode, image_ids, mix
+from train.miniature.base import CELLS, encode, image_ids, mix
 from train.miniature.scenes import any_prompt, compose, flawed, mend, repaired
 from train.miniature.text import Encoders
 
 WRITER = TemplateWriter()
-_CELLS = 4  # tokens a side of the condition
 # Shares of the kinds of text; what is left is the reflection alone, which then must be read.
 _FULL, _LAYOUT, _NO_REFLECTION = 0.5, 0.15, 0.1
 _ALREADY_RIGHT = 0.1  # share of pictures that should stay as they are: a search corrects those too
@@ -170,7 +169,7 @@ def condition_inputs(
         guidance=torch.ones_like(times),
         image_ids=image_ids(),
         condition=condition,
-        condition_ids=token_ids(_CELLS, _CELLS, shift=-_CELLS),
+        condition_ids=token_ids(CELLS, CELLS, shift=-CELLS),
     )
 
 
