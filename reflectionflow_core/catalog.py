@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reflectionflow_core.protocols import (
+from .protocols import (
     Actors,
     Corrector,
     Generator,
@@ -22,8 +22,8 @@ from reflectionflow_core.protocols import (
     ReflectionWriter,
     Verifier,
 )
-from reflectionflow_core.record import InputError, SearchSettings
-from reflectionflow_core.search.strategies import axes_in_force
+from .record import InputError, SearchSettings
+from .search.strategies import axes_in_force
 
 MINIATURE_WEIGHTS = Path(__file__).parent / "miniature" / "weights"
 HUB_ID = re.compile(r"[\w-]+/[\w.-]+")
@@ -54,7 +54,7 @@ class ActorChoice:
 
 
 def miniature(choice: ActorChoice, corrects: bool) -> Painters:
-    from reflectionflow_core.miniature.model import load_miniature
+    from .miniature.model import load_miniature
 
     for name in ("size", "dtype", "plan", "condition_size", "condition_fit"):
         if getattr(choice, name) is not None:
@@ -74,11 +74,11 @@ def flux(choice: ActorChoice, corrects: bool) -> Painters:
             f"The reflection strategy corrects pictures, and {choice.model} comes without a "
             "corrector. Give its LoRA with --lora FILE, or choose --strategy noise."
         )
-    from reflectionflow_core.flux.condition import ConditionSettings
-    from reflectionflow_core.flux.load import load_flux
-    from reflectionflow_core.flux.lora import load_corrector_lora
-    from reflectionflow_core.flux.painter import FluxCorrector, FluxGenerator
-    from reflectionflow_core.flux.sampling import SamplingSettings
+    from .flux.condition import ConditionSettings
+    from .flux.load import load_flux
+    from .flux.lora import load_corrector_lora
+    from .flux.painter import FluxCorrector, FluxGenerator
+    from .flux.sampling import SamplingSettings
 
     loaded = load_flux(choice.model, **_given(choice, "dtype", "device", "plan"))
     size = dict(zip(("width", "height"), choice.size, strict=True)) if choice.size else {}
@@ -93,7 +93,7 @@ def flux(choice: ActorChoice, corrects: bool) -> Painters:
 
 
 def exact(choice: ActorChoice) -> Verifier:
-    from reflectionflow_core.miniature.verifier import ExactVerifier
+    from .miniature.verifier import ExactVerifier
 
     if choice.verifier_error:
         raise InputError(
@@ -104,8 +104,8 @@ def exact(choice: ActorChoice) -> Verifier:
 
 
 def noisy(choice: ActorChoice) -> Verifier:
-    from reflectionflow_core.miniature.verifier import ExactVerifier
-    from reflectionflow_core.verifiers.noisy import NoisyVerifier
+    from .miniature.verifier import ExactVerifier
+    from .verifiers.noisy import NoisyVerifier
 
     error = 0.1 if choice.verifier_error is None else choice.verifier_error
     return NoisyVerifier(ExactVerifier(), error, seed=0)
@@ -113,14 +113,14 @@ def noisy(choice: ActorChoice) -> Verifier:
 
 def template(choice: ActorChoice) -> ReflectionWriter:
     del choice
-    from reflectionflow_core.writers.template import TemplateWriter
+    from .writers.template import TemplateWriter
 
     return TemplateWriter()
 
 
 def rules(choice: ActorChoice) -> PromptEvolver:
     del choice
-    from reflectionflow_core.miniature.evolver import RuleEvolver
+    from .miniature.evolver import RuleEvolver
 
     return RuleEvolver()
 

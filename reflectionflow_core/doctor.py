@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-from reflectionflow_core import __version__
+from . import __version__
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "safetensors", "pillow", "numpy")
 GB = 10**9
@@ -76,7 +76,7 @@ def _devices() -> list[str]:
 
 
 def _miniature() -> list[str]:
-    from reflectionflow_core.catalog import MINIATURE_WEIGHTS, ActorChoice, miniature
+    from .catalog import MINIATURE_WEIGHTS, ActorChoice, miniature
 
     size = sum(file.stat().st_size for file in MINIATURE_WEIGHTS.rglob("*") if file.is_file())
     if not size:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from PIL.Image import Image
 
-from reflectionflow_core.record import Candidate, Seed, Verdict
+from .record import Candidate, Seed, Verdict
 
 
 class Progress(Protocol):

@@ -17,10 +17,10 @@ from types import MappingProxyType
 
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from reflectionflow_core.archive import files
-from reflectionflow_core.archive.lines import Entry, parse, pixel_digest, seed_to_json
-from reflectionflow_core.archive.run_file import Run, differences, load_run
-from reflectionflow_core.record import Candidate, Cost, History, InputError
+from ..record import Candidate, Cost, History, InputError
+from . import files
+from .lines import Entry, parse, pixel_digest, seed_to_json
+from .run_file import Run, differences, load_run
 
 __all__ = ["Archive", "Recording", "Run", "differences", "open_archive", "read_recording"]
 

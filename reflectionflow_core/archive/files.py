@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from reflectionflow_core.record import InputError
+from ..record import InputError
 
 if sys.platform == "win32":
     import msvcrt

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from reflectionflow_core.record import Cost, Neighbour, Seed, Verdict
+from ..record import Cost, Neighbour, Seed, Verdict
 
 COUNTED = ("images", "steps", "vlm_calls")  # what a Cost counts, without its seconds
 

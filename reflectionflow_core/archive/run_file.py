@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from reflectionflow_core.record import Budget, InputError, SearchSettings
+from ..record import Budget, InputError, SearchSettings
 
 FORMAT = 1
 # A longer search begins with the shorter one, so these may change when a run is resumed.

@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from reflectionflow_core.catalog import build_actors
-from reflectionflow_core.cli.options import make_parser
-from reflectionflow_core.cli.run import BuildActors, run
-from reflectionflow_core.record import InputError
+from ..catalog import build_actors
+from ..record import InputError
+from .options import make_parser
+from .run import BuildActors, run
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit statuses, as shells and argparse use them
 
@@ -33,14 +33,14 @@ def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_ac
 
 
 def _report(folder: str) -> int:
-    from reflectionflow_core.cli.reporting import report
+    from .reporting import report
 
     return report(folder)
 
 
 def _doctor() -> int:
-    from reflectionflow_core.cli.screen import quieten_libraries
-    from reflectionflow_core.doctor import examination
+    from ..doctor import examination
+    from .screen import quieten_libraries
 
     quieten_libraries()
     sys.stdout.write(examination())

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any, NoReturn, TypeVar
 
-from reflectionflow_core import __version__
-from reflectionflow_core.catalog import EVOLVERS, MODELS, VERIFIERS, WRITERS, ActorChoice
-from reflectionflow_core.record import (
+from .. import __version__
+from ..catalog import EVOLVERS, MODELS, VERIFIERS, WRITERS, ActorChoice
+from ..record import (
     AXES,
     NOISE_SEARCHES,
     PARENTS,
@@ -21,7 +21,7 @@ from reflectionflow_core.record import (
     InputError,
     SearchSettings,
 )
-from reflectionflow_core.search.strategies import STRATEGIES
+from ..search.strategies import STRATEGIES
 
 SETTINGS, CHOICE = SearchSettings(), ActorChoice()
 Record = TypeVar("Record", SearchSettings, ActorChoice)

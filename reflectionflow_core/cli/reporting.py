@@ -6,10 +6,10 @@ import io
 import sys
 from pathlib import Path
 
-from reflectionflow_core.archive import PAGE, SHEET, Run, read_recording
-from reflectionflow_core.archive.files import replace_file
-from reflectionflow_core.record import History, InputError
-from reflectionflow_core.report import contact_sheet, cost_text, html_page
+from ..archive import PAGE, SHEET, Run, read_recording
+from ..archive.files import replace_file
+from ..record import History, InputError
+from ..report import contact_sheet, cost_text, html_page
 
 
 def report(folder: str) -> int:

@@ -9,18 +9,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from reflectionflow_core import catalog
-from reflectionflow_core.archive import Archive, Run, differences, open_archive
-from reflectionflow_core.catalog import ActorChoice
-from reflectionflow_core.cli.options import CHOICE, SETTINGS, make_choice, make_settings
-from reflectionflow_core.cli.reporting import summary, write_reports
-from reflectionflow_core.cli.screen import Screen, quieten_libraries
-from reflectionflow_core.doctor import versions
-from reflectionflow_core.protocols import Actors
-from reflectionflow_core.record import InputError, SearchSettings
-from reflectionflow_core.report.words import counted
-from reflectionflow_core.search import search
-from reflectionflow_core.search.strategies import axes_in_force
+from .. import catalog
+from ..archive import Archive, Run, differences, open_archive
+from ..catalog import ActorChoice
+from ..doctor import versions
+from ..protocols import Actors
+from ..record import InputError, SearchSettings
+from ..report.words import counted
+from ..search import search
+from ..search.strategies import axes_in_force
+from .options import CHOICE, SETTINGS, make_choice, make_settings
+from .reporting import summary, write_reports
+from .screen import Screen, quieten_libraries
 
 BuildActors = Callable[[ActorChoice, SearchSettings], Actors]
 INTERRUPTED = 130

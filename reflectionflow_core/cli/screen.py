@@ -9,7 +9,7 @@ from types import TracebackType
 
 from PIL.Image import Image
 
-from reflectionflow_core.record import History, SearchSettings
+from ..record import History, SearchSettings
 
 PHASES = {
     "draft": "painting",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 from torch.utils.checkpoint import checkpoint
 
-from reflectionflow_core.flux.lora import CorrectorLora, LoraLayer
+from .lora import CorrectorLora, LoraLayer
 
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel

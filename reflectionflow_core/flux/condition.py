@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from reflectionflow_core.flux.latents import pack, token_ids
-from reflectionflow_core.flux.model import Flux
-from reflectionflow_core.flux.text import PROMPT_STYLES
-from reflectionflow_core.record import InputError
+from ..record import InputError
+from .latents import pack, token_ids
+from .model import Flux
+from .text import PROMPT_STYLES
 
 FITS = ("squash", "fit")
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors import SafetensorError, safe_open
 
-from reflectionflow_core.flux.model import Flux
-from reflectionflow_core.flux.placement import PLANS, make_placement
-from reflectionflow_core.record import InputError
+from ..record import InputError
+from .model import Flux
+from .placement import PLANS, make_placement
 
 if TYPE_CHECKING:
     from diffusers.pipelines.flux.pipeline_flux import FluxPipeline

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from reflectionflow_core.flux.cache import Cache
-from reflectionflow_core.flux.placement import Placement, Resident
+from .cache import Cache
+from .placement import Placement, Resident
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from reflectionflow_core.record import Neighbour, Seed
+from ..record import Neighbour, Seed
 
 Shape = tuple[int, int, int]  # channels, height, width
 

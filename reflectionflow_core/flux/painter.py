@@ -10,17 +10,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from reflectionflow_core.flux.branch import FluxInputs
-from reflectionflow_core.flux.condition import Condition, ConditionSettings, encode_condition
-from reflectionflow_core.flux.latents import pack, token_ids, unpack
-from reflectionflow_core.flux.lora import CorrectorLora
-from reflectionflow_core.flux.model import Flux
-from reflectionflow_core.flux.noise import starting_noise
-from reflectionflow_core.flux.preview import latent_colours, preview
-from reflectionflow_core.flux.sampling import SamplingSettings, denoise
-from reflectionflow_core.flux.text import Text, corrector_text, encode_texts
-from reflectionflow_core.protocols import SILENT, Progress
-from reflectionflow_core.record import InputError, Seed
+from ..protocols import SILENT, Progress
+from ..record import InputError, Seed
+from .branch import FluxInputs
+from .condition import Condition, ConditionSettings, encode_condition
+from .latents import pack, token_ids, unpack
+from .lora import CorrectorLora
+from .model import Flux
+from .noise import starting_noise
+from .preview import latent_colours, preview
+from .sampling import SamplingSettings, denoise
+from .text import Text, corrector_text, encode_texts
 
 
 class FluxGenerator:

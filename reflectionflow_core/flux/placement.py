@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from reflectionflow_core.record import InputError
+from ..record import InputError
 
 PLANS = ("auto", "resident", "phased", "streamed")
 LIGHT = 10**9  # bytes; what is smaller (VAE, LoRA, CLIP) stays once it was needed

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from reflectionflow_core.flux.model import Flux
+from .model import Flux
 
 CELL = 16  # pixels of one colour in the picture that the map is fitted to
 CELLS = 16  # a side

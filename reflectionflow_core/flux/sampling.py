@@ -11,10 +11,10 @@ import torch
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from torch import Tensor
 
-from reflectionflow_core.flux.branch import FluxInputs, step_constants, velocity
-from reflectionflow_core.flux.lora import CorrectorLora
-from reflectionflow_core.flux.model import Flux, Scheduler
-from reflectionflow_core.record import InputError
+from ..record import InputError
+from .branch import FluxInputs, step_constants, velocity
+from .lora import CorrectorLora
+from .model import Flux, Scheduler
 
 
 @dataclass(frozen=True, slots=True)

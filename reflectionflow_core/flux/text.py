@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reflectionflow_core.flux.model import Flux
-from reflectionflow_core.record import InputError
+from ..record import InputError
+from .model import Flux
 
 
 class Text(NamedTuple):

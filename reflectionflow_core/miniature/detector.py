@@ -10,7 +10,7 @@ import numpy as np
 from PIL.Image import Image
 from scipy import ndimage
 
-from reflectionflow_core.miniature.world import (
+from .world import (
     COLOURS,
     EXTENT,
     GROUND,

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reflectionflow_core.miniature.detector import detect
-from reflectionflow_core.miniature.judge import assign, holds, items_of
-from reflectionflow_core.miniature.prompts import Group, Spec, parse
-from reflectionflow_core.miniature.world import COLOURS, SIZE, Scene, Thing
-from reflectionflow_core.protocols import SILENT, Progress
-from reflectionflow_core.record import Candidate
+from ..protocols import SILENT, Progress
+from ..record import Candidate
+from .detector import detect
+from .judge import assign, holds, items_of
+from .prompts import Group, Spec, parse
+from .world import COLOURS, SIZE, Scene, Thing
 
 _ROWS = ("top", "", "bottom")
 _COLUMNS = ("left", "", "right")

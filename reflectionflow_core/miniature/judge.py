@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from reflectionflow_core.miniature.detector import BLOB
-from reflectionflow_core.miniature.prompts import Group, Spec
-from reflectionflow_core.miniature.world import Scene, Thing
+from .detector import BLOB
+from .prompts import Group, Spec
+from .world import Scene, Thing
 
 # GenEval's rule for positions: the offset points the asked way within 60 degrees.
 _DIRECTIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from reflectionflow_core.flux.condition import ConditionSettings
-from reflectionflow_core.flux.load import load_flux
-from reflectionflow_core.flux.lora import load_corrector_lora
-from reflectionflow_core.flux.painter import FluxCorrector, FluxGenerator
-from reflectionflow_core.flux.sampling import SamplingSettings
-from reflectionflow_core.miniature.world import SIZE
+from ..flux.condition import ConditionSettings
+from ..flux.load import load_flux
+from ..flux.lora import load_corrector_lora
+from ..flux.painter import FluxCorrector, FluxGenerator
+from ..flux.sampling import SamplingSettings
+from .world import SIZE
 
 FOLDER = Path(__file__).parent / "weights"
 LORA = FOLDER / "corrector"

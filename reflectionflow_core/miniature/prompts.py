@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from reflectionflow_core.miniature.world import COLOURS, SHAPES
-from reflectionflow_core.record import InputError
+from ..record import InputError
+from .world import COLOURS, SHAPES
 
 FAMILIES = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 TEMPLATES = ("a photo of {}", "a picture of {}", "an image of {}", "a drawing of {}", "{}")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from PIL.Image import Image
 
-from reflectionflow_core.miniature.detector import detect
-from reflectionflow_core.miniature.judge import faults, in_words, score
-from reflectionflow_core.miniature.prompts import Spec, parse
-from reflectionflow_core.miniature.world import Scene
-from reflectionflow_core.protocols import SILENT, Progress
-from reflectionflow_core.record import Verdict
+from ..protocols import SILENT, Progress
+from ..record import Verdict
+from .detector import detect
+from .judge import faults, in_words, score
+from .prompts import Spec, parse
+from .world import Scene
 
 
 class ExactVerifier:

@@ -1,7 +1,7 @@
 """A History to look at: a contact sheet in one picture, and a page that opens anywhere."""
 
-from reflectionflow_core.report.page import html_page
-from reflectionflow_core.report.sheet import contact_sheet
-from reflectionflow_core.report.words import cost_text, settings_text
+from .page import html_page
+from .sheet import contact_sheet
+from .words import cost_text, settings_text
 
 __all__ = ["contact_sheet", "cost_text", "html_page", "settings_text"]

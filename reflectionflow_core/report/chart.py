@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import accumulate
 
-from reflectionflow_core.record import History
-from reflectionflow_core.report.words import round_name, score_text
+from ..record import History
+from .words import round_name, score_text
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 220, 52, 30, 16
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from reflectionflow_core.record import Candidate, History
-from reflectionflow_core.report.words import round_name, score_text
+from ..record import Candidate, History
+from .words import round_name, score_text
 
 MOST_ROWS, MOST_ROUNDS = 24, 20  # of a picture that is still one to look at
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from reflectionflow_core.record import Candidate, Cost, History, SearchSettings
-from reflectionflow_core.report.chart import score_chart
-from reflectionflow_core.report.words import (
+from ..record import Candidate, Cost, History, SearchSettings
+from .chart import score_chart
+from .words import (
     cost_text,
     duration,
     place_name,

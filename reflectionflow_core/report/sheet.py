@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 from PIL.ImageFont import FreeTypeFont
 
-from reflectionflow_core.record import Candidate, History, SearchSettings
-from reflectionflow_core.report.layout import Column, columns
-from reflectionflow_core.report.lettering import lettered, wrapped
-from reflectionflow_core.report.words import (
+from ..record import Candidate, History, SearchSettings
+from .layout import Column, columns
+from .lettering import lettered, wrapped
+from .words import (
     cost_text,
     counted,
     score_text,

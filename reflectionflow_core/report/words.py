@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reflectionflow_core.record import Candidate, Cost, Neighbour, SearchSettings, Seed
+from ..record import Candidate, Cost, Neighbour, SearchSettings, Seed
 
 
 def counted(number: int, noun: str) -> str:

@@ -4,9 +4,9 @@ Read `loop.py` first: `search` is the loop, `round_steps` one round of it. `stra
 round, `agenda.py` cuts the plan to budget and stop rule, `studio.py` asks the actors.
 """
 
-from reflectionflow_core.search.agenda import finished
-from reflectionflow_core.search.loop import round_steps, run_round, search
-from reflectionflow_core.search.strategies import STRATEGIES
-from reflectionflow_core.search.studio import ActorError
+from .agenda import finished
+from .loop import round_steps, run_round, search
+from .strategies import STRATEGIES
+from .studio import ActorError
 
 __all__ = ["STRATEGIES", "ActorError", "finished", "round_steps", "run_round", "search"]

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from reflectionflow_core.protocols import Actors
-from reflectionflow_core.record import Candidate, History, InputError, SearchSettings
-from reflectionflow_core.search.strategies import axes_in_force, plan_drafts, strategy_named
-from reflectionflow_core.search.task import Task
+from ..protocols import Actors
+from ..record import Candidate, History, InputError, SearchSettings
+from .strategies import axes_in_force, plan_drafts, strategy_named
+from .task import Task
 
 
 @dataclass(frozen=True, slots=True)

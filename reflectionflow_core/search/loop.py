@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from time import monotonic
 
-from reflectionflow_core.protocols import SILENT, Actors, Progress
-from reflectionflow_core.record import Candidate, Cost, History, SearchSettings
-from reflectionflow_core.search.agenda import agenda, check_request, finished, late, stopped
-from reflectionflow_core.search.studio import Studio
+from ..protocols import SILENT, Actors, Progress
+from ..record import Candidate, Cost, History, SearchSettings
+from .agenda import agenda, check_request, finished, late, stopped
+from .studio import Studio
 
 NOTHING_YET = History()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from reflectionflow_core.record import SearchSettings
+from ..record import SearchSettings
 
 TURNS = 4  # of a Feistel network; Luby and Rackoff (1988) show that four look random
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle, islice
 
-from reflectionflow_core.record import (
+from ..record import (
     AXES,
     Axis,
     Candidate,
@@ -20,8 +20,8 @@ from reflectionflow_core.record import (
     SearchSettings,
     Seed,
 )
-from reflectionflow_core.search.seeds import fresh_seed
-from reflectionflow_core.search.task import Task
+from .seeds import fresh_seed
+from .task import Task
 
 Planner = Callable[[SearchSettings, History], list[Task]]
 

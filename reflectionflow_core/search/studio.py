@@ -14,9 +14,9 @@ from typing import TypeVar
 
 from PIL.Image import Image
 
-from reflectionflow_core.protocols import Actors, Progress
-from reflectionflow_core.record import Candidate, Cost
-from reflectionflow_core.search.task import Task
+from ..protocols import Actors, Progress
+from ..record import Candidate, Cost
+from .task import Task
 
 Answer = TypeVar("Answer")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from reflectionflow_core.record import Candidate, Cost, Seed
+from ..record import Candidate, Cost, Seed
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 from PIL.Image import Image
 
-from reflectionflow_core.protocols import SILENT, Progress, Verifier
-from reflectionflow_core.record import InputError, Verdict
+from ..protocols import SILENT, Progress, Verifier
+from ..record import InputError, Verdict
 
 _WRONG_ALARM = "something is missing"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from reflectionflow_core.protocols import SILENT, Progress
-from reflectionflow_core.record import Candidate
+from ..protocols import SILENT, Progress
+from ..record import Candidate
 
 # First match wins; what no rule knows is passed on in the verifier's own words.
 _EDITS = (
