@@ -136,6 +136,13 @@ class History:
         return sum(map(len, self.rounds))
 
     @property
+    def placed(self) -> Iterator[tuple[tuple[int, int], Candidate]]:
+        """Every candidate with its place, (round, position)."""
+        for number, candidates in enumerate(self.rounds):
+            for position, candidate in enumerate(candidates):
+                yield (number, position), candidate
+
+    @property
     def best(self) -> Candidate:
         """The best of every candidate ever made; the earliest of equals."""
         if not len(self):

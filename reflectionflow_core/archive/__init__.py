@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,7 +20,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from ..record import Candidate, Cost, History, InputError
 from . import files
-from .lines import Entry, parse, pixel_digest, seed_to_json
+from .lines import Entry, entry_of, parse, pixel_digest, seed_to_json
 from .run_file import Run, differences, load_run
 
 __all__ = ["Archive", "Recording", "Run", "differences", "open_archive", "read_recording"]
@@ -33,10 +34,14 @@ RESTORE = "Restore it from a backup, or start in another folder; nothing was cha
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What a folder holds; `size` is the bytes of history.jsonl that count."""
+    """What a folder holds; `size` is the bytes of history.jsonl that count.
+
+    `costs` are the counts that the search had reached with each picture.
+    """
 
     run: Run | None = None
     history: History = NOTHING_YET
+    costs: tuple[Cost, ...] = ()
     size: int = 0
     notices: tuple[str, ...] = ()
 
@@ -49,6 +54,7 @@ class Archive:
         self.run = recording.run
         self.history = recording.history
         self.notices = recording.notices
+        self._costs = list(recording.costs)
         self._index = {id(candidate): i for i, candidate in enumerate(recording.history)}
         self._best: Candidate | None = None
 
@@ -60,32 +66,31 @@ class Archive:
 
     def append(self, history: History) -> None:
         """Writes what `history` has and the folder has not; asked for each History of a search."""
-        for place, candidate in list(_placed(history))[len(self.history) :]:
+        for place, candidate in list(history.placed)[len(self.history) :]:
             self._write(candidate, place, history.cost)
         self.history = history
         self._write_timing(history.cost)
         self._write_best(history)
 
+    def until(self, round_index: int) -> History:
+        """The history as it was at the end of a round, or all of it if that is not over yet."""
+        rounds = self.history.rounds[: round_index + 1]
+        if rounds == self.history.rounds:
+            return self.history
+        return History(rounds, self._costs[sum(map(len, rounds)) - 1])
+
     def write(self, name: str, data: bytes) -> None:
         files.replace_file(self.folder / name, data)
 
     def _write(self, candidate: Candidate, place: tuple[int, int], cost: Cost) -> None:
-        entry = Entry(
-            index=len(self._index),
-            round=place[0],
-            position=place[1],
-            sha256=pixel_digest(candidate.image),
-            prompt=candidate.prompt,
-            reflection=candidate.reflection,
-            seed=candidate.seed,
-            parent=None if candidate.parent is None else self._index[id(candidate.parent)],
-            verdict=candidate.verdict,
-            cost=cost,
-        )
+        index = len(self._index)
+        parent = None if candidate.parent is None else self._index[id(candidate.parent)]
+        entry = entry_of(candidate, index, place, parent, cost)
         user_prompt = self.run.prompt if self.run else candidate.prompt
         files.replace_file(self.folder / entry.image, png(candidate, user_prompt))
         files.append(self.folder / HISTORY, entry.line())
         self._index[id(candidate)] = entry.index
+        self._costs.append(entry.cost)
 
     def _write_timing(self, cost: Cost) -> None:
         record = {"seconds": dict(cost.seconds), "slowest": cost.slowest}
@@ -99,8 +104,13 @@ class Archive:
 
 
 @contextmanager
-def open_archive(folder: Path, resume: bool = False) -> Iterator[Archive]:
-    """The archive in `folder`, ours alone while it is open; leaves no trace if nothing began."""
+def open_archive(
+    folder: Path, resume: bool = False, known: History = NOTHING_YET
+) -> Iterator[Archive]:
+    """The archive in `folder`, ours alone while it is open; leaves no trace if nothing began.
+
+    What the folder holds of a `known` history comes back as those very candidates.
+    """
     if not resume:
         _check_free(folder)
     with files.reading(folder):
@@ -110,20 +120,20 @@ def open_archive(folder: Path, resume: bool = False) -> Iterator[Archive]:
         with files.locked(folder):
             if not resume:
                 _check_free(folder)  # again: another process may have begun before we had the lock
-            yield Archive(folder, _recovered(folder))
+            yield Archive(folder, _recovered(folder, known))
     finally:
         if not existed:
             with suppress(OSError):  # it is not empty: there is something to keep
                 folder.rmdir()
 
 
-def read_recording(folder: Path) -> Recording:
+def read_recording(folder: Path, known: History = NOTHING_YET) -> Recording:
     """What `folder` holds; changes nothing."""
     with files.reading(folder):
-        return _read(folder)
+        return _read(folder, known)
 
 
-def _read(folder: Path) -> Recording:
+def _read(folder: Path, known: History) -> Recording:
     path = folder / RUN
     if not path.is_file():
         if any((folder / name).exists() for name in MADE_HERE):
@@ -131,8 +141,9 @@ def _read(folder: Path) -> Recording:
         return Recording()
     entries, size, notices = _read_entries(folder / HISTORY)
     timing, untimed = _read_timing(folder / TIMING)
-    history = _history(folder, entries).charged(timing)
-    return Recording(load_run(path), history, size, (*notices, *untimed))
+    history = _history(folder, entries, known).charged(timing)
+    costs = tuple(entry.cost for entry in entries)
+    return Recording(load_run(path), history, costs, size, (*notices, *untimed))
 
 
 def png(candidate: Candidate, user_prompt: str) -> bytes:
@@ -165,9 +176,9 @@ def _check_free(folder: Path) -> None:
         )
 
 
-def _recovered(folder: Path) -> Recording:
+def _recovered(folder: Path, known: History) -> Recording:
     """What the folder holds, with the leavings of a killed process cleared away."""
-    recording = read_recording(folder)
+    recording = read_recording(folder, known)
     history = folder / HISTORY
     if history.exists() and history.stat().st_size != recording.size:
         files.truncate(history, recording.size)
@@ -175,12 +186,6 @@ def _recovered(folder: Path) -> Recording:
         files.sweep(folder, name)
     files.sweep(folder / IMAGES, "round-*.png")
     return recording
-
-
-def _placed(history: History) -> Iterator[tuple[tuple[int, int], Candidate]]:
-    for number, candidates in enumerate(history.rounds):
-        for position, candidate in enumerate(candidates):
-            yield (number, position), candidate
 
 
 def _read_entries(path: Path) -> tuple[list[Entry], int, tuple[str, ...]]:
@@ -222,17 +227,30 @@ def _read_timing(path: Path) -> tuple[Cost, tuple[str, ...]]:
         return Cost(), (f"{path.name} is damaged; seconds count from zero again.",)
 
 
-def _history(folder: Path, entries: list[Entry]) -> History:
+def _history(folder: Path, entries: list[Entry], known: History) -> History:
     candidates: list[Candidate] = []
     history = History()
-    for entry in entries:
+    for entry, same in zip_longest(entries, list(known)[: len(entries)]):
         parent = None if entry.parent is None else candidates[entry.parent]
-        image = _read_image(folder / entry.image, entry)
-        candidates.append(
-            Candidate(image, entry.prompt, entry.seed, entry.verdict, entry.reflection, parent)
-        )
+        if same and _tells_of(entry, same, parent):
+            candidates.append(same)
+        elif same:
+            raise InputError(f"{folder} holds another search. Choose another folder.")
+        else:
+            image = _read_image(folder / entry.image, entry)
+            candidates.append(
+                Candidate(image, entry.prompt, entry.seed, entry.verdict, entry.reflection, parent)
+            )
         history = history.extended(entry.round, (candidates[-1],))
     return replace(history, cost=entries[-1].cost) if entries else history
+
+
+def _tells_of(entry: Entry, candidate: Candidate, parent: Candidate | None) -> bool:
+    """True if the candidate is the one that was written down."""
+    written = (entry.prompt, entry.reflection, entry.seed, entry.verdict.score, entry.sha256)
+    digest = pixel_digest(candidate.image)
+    said = (candidate.prompt, candidate.reflection, candidate.seed, candidate.score, digest)
+    return written == said and candidate.parent is parent
 
 
 def _read_image(path: Path, entry: Entry) -> Image.Image:

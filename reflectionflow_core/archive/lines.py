@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from ..record import Cost, Neighbour, Seed, Verdict
+from ..record import Candidate, Cost, Neighbour, Seed, Verdict
 
 COUNTED = ("images", "steps", "vlm_calls")  # what a Cost counts, without its seconds
 
@@ -41,8 +41,8 @@ class Entry:
     def image(self) -> str:
         return f"images/round-{self.round:03d}-{self.position:03d}.png"
 
-    def line(self) -> bytes:
-        record = {
+    def record(self) -> dict[str, Any]:
+        return {
             "index": self.index,
             "round": self.round,
             "position": self.position,
@@ -59,8 +59,28 @@ class Entry:
             "explanation": self.verdict.explanation,
             "cost": {name: getattr(self.cost, name) for name in COUNTED},
         }
+
+    def line(self) -> bytes:
         # ASCII, so that no text of any model can break a line or be invalid UTF-8.
-        return json.dumps(record, ensure_ascii=True).encode() + b"\n"
+        return json.dumps(self.record(), ensure_ascii=True).encode() + b"\n"
+
+
+def entry_of(
+    candidate: Candidate, index: int, place: tuple[int, int], parent: int | None, cost: Cost
+) -> Entry:
+    """A candidate at a place, (round, position); `parent` is the index of its parent's entry."""
+    return Entry(
+        index=index,
+        round=place[0],
+        position=place[1],
+        sha256=pixel_digest(candidate.image),
+        prompt=candidate.prompt,
+        reflection=candidate.reflection,
+        seed=candidate.seed,
+        parent=parent,
+        verdict=candidate.verdict,
+        cost=cost,
+    )
 
 
 def parse(line: bytes) -> Entry:

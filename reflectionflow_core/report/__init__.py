@@ -1,7 +1,8 @@
-"""A History to look at: a contact sheet in one picture, and a page that opens anywhere."""
+"""A History to look at: a contact sheet in one picture, a page that opens anywhere, plain data."""
 
+from .data import as_data
 from .page import html_page
 from .sheet import contact_sheet
 from .words import cost_text, settings_text
 
-__all__ = ["contact_sheet", "cost_text", "html_page", "settings_text"]
+__all__ = ["as_data", "contact_sheet", "cost_text", "html_page", "settings_text"]

@@ -33,11 +33,7 @@ def html_page(
     """Everything that the contact sheet tells, and each candidate's details."""
     if not len(history):
         raise ValueError("An empty history has no report.")
-    names = {
-        id(candidate): place_name(index, position)
-        for index, candidates in enumerate(history.rounds)
-        for position, candidate in enumerate(candidates)
-    }
+    names = {id(candidate): place_name(*place) for place, candidate in history.placed}
     edge = 640 if len(history) <= FEW else 256
     body = [
         f"<header><h1>{escape(prompt)}</h1>",

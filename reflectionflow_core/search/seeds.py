@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from ..record import SearchSettings
-
 TURNS = 4  # of a Feistel network; Luby and Rackoff (1988) show that four look random
+PLACES = 1 << 16  # more than the pictures of any round, and than the rounds of any search
 
 
-def fresh_seed(settings: SearchSettings, round_index: int, position: int) -> int:
-    """The seed at one place of a search, unlike that at any other place of it."""
-    corrected_rounds = max(0, round_index - 1)
-    earlier = settings.first_round * (round_index > 0) + settings.width * corrected_rounds
-    return shuffled(earlier + position, key=settings.seed)
+def fresh_seed(seed: int, round_index: int, position: int) -> int:
+    """The seed at one place of a search, unlike that at any other place of it.
+
+    It does not depend on width or depth: a larger search begins with the noises of a smaller one,
+    and a picture painted by itself has the noise that it would have in a search.
+    """
+    if not (0 <= round_index < PLACES and 0 <= position < PLACES):
+        raise ValueError(f"There is no place {position} in a round {round_index}.")
+    return shuffled(round_index * PLACES + position, key=seed)
 
 
 def shuffled(number: int, key: int) -> int:

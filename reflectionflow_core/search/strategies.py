@@ -28,7 +28,7 @@ Planner = Callable[[SearchSettings, History], list[Task]]
 
 def plan_drafts(settings: SearchSettings) -> list[Task]:
     """Round 0: first pictures, each from its own noise."""
-    return [Task(fresh_seed(settings, 0, i)) for i in range(settings.first_round)]
+    return [Task(fresh_seed(settings.seed, 0, i)) for i in range(settings.first_round)]
 
 
 def plan_noise(settings: SearchSettings, past: History) -> list[Task]:
@@ -93,7 +93,7 @@ def axes_in_force(settings: SearchSettings) -> tuple[Axis, ...]:
 
 def new_noise(settings: SearchSettings, past: History, position: int, improved: Candidate) -> Seed:
     """A seed not used before, or with zero-order search a step towards it from a known noise."""
-    seed = fresh_seed(settings, len(past.rounds), position)
+    seed = fresh_seed(settings.seed, len(past.rounds), position)
     if settings.noise_search == "zero_order":
         return Neighbour(improved.seed, seed, settings.radius)
     return seed

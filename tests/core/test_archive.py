@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -261,3 +262,38 @@ def test_weights_are_compared_by_content_and_not_by_path():
     other = Run(PROMPT, SETTINGS, {"model": "a/flux", "plan": None}, {"model": "5678"})
     assert differences(here, moved) == []
     assert differences(here, other) == ["other weights in the model a/flux"]
+
+
+def test_candidates_that_are_known_come_back_as_themselves(tmp_path):
+    written = record(tmp_path)
+    known = History(written.rounds[:2])
+    with open_archive(tmp_path, resume=True, known=known) as archive:
+        assert [a is b for a, b in zip(archive.history, written, strict=True)] == [True] * 5 + [
+            False
+        ] * 2
+        assert archive.history.rounds[2][0].parent is written.rounds[1][0]
+
+
+def test_a_history_of_which_nothing_is_recorded_yet_is_written_whole(tmp_path):
+    known = record(tmp_path / "first")
+    with open_archive(tmp_path / "second", resume=True, known=known) as archive:
+        assert len(archive.history) == 0
+        archive.begin(RUN)
+        archive.append(known)
+    assert facts(read_recording(tmp_path / "second").history) == facts(known)
+
+
+def test_another_known_history_is_refused(tmp_path):
+    record(tmp_path / "first")
+    other = record(tmp_path / "second", replace(SETTINGS, seed=9))
+    with pytest.raises(InputError, match=r"first holds another search\. Choose another folder\."):
+        read_recording(tmp_path / "first", known=other)
+
+
+def test_a_recording_gives_back_each_round_with_what_it_had_cost_by_then(tmp_path):
+    written = record(tmp_path)
+    with open_archive(tmp_path, resume=True) as archive:
+        ends = [archive.until(index) for index in range(4)]
+    assert [len(history) for history in ends] == [3, 5, 7, 7]
+    assert [history.cost.images for history in ends] == [3, 5, 7, 7]
+    assert ends[2].cost == written.cost

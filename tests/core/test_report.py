@@ -1,5 +1,6 @@
 """The contact sheet and the page, for searches of every shape and texts of every kind."""
 
+import json
 import re
 from html.parser import HTMLParser
 from types import MappingProxyType
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from reflectionflow_core.record import Candidate, Cost, History, Neighbour, SearchSettings, Verdict
-from reflectionflow_core.report import contact_sheet, cost_text, html_page, settings_text
+from reflectionflow_core.report import as_data, contact_sheet, cost_text, html_page, settings_text
 from reflectionflow_core.report.layout import columns
 from reflectionflow_core.report.lettering import lettered, wrapped
 
@@ -180,3 +181,14 @@ def test_a_neighbouring_seed_is_told_in_full():
     seed = Neighbour(Neighbour(1, 2, 0.5), 3, 0.25)
     history = History().extended(0, (Candidate(image, PROMPT, seed, Verdict(1.0)),))
     assert "1 + 0.5 towards 2 + 0.25 towards 3" in html_page(history, PROMPT)
+
+
+def test_a_history_becomes_data_that_json_holds_and_that_names_every_parent():
+    history, settings = made(width=2, depth=2, drafts=3), SearchSettings(width=2, drafts=3)
+    data = json.loads(json.dumps(as_data(history, PROMPT, settings, "toy")))
+    assert data["prompt"] == PROMPT and data["settings"]["drafts"] == 3
+    assert [c["parent"] for c in data["candidates"]] == [None, None, None, 0, 1, 3, 4]
+    assert [c["round"] for c in data["candidates"]] == [0, 0, 0, 1, 1, 2, 2]
+    assert data["candidates"][data["best"]]["score"] == history.best.score
+    assert data["cost"] == {"images": 7, "steps": 28, "vlm_calls": 2, "seconds": {"draft": 1.5}}
+    assert as_data(History(), "nothing")["best"] is None
