@@ -1,8 +1,16 @@
-"""A History to look at: a contact sheet in one picture, a page that opens anywhere, plain data."""
+"""A History to look at: a contact sheet in one picture, a page that opens anywhere, and data."""
 
 from .data import as_data
 from .page import html_page
 from .sheet import contact_sheet
-from .words import cost_text, settings_text
+from .words import cost_text, settings_text, story, verdict_text
 
-__all__ = ["as_data", "contact_sheet", "cost_text", "html_page", "settings_text"]
+__all__ = [
+    "as_data",
+    "contact_sheet",
+    "cost_text",
+    "html_page",
+    "settings_text",
+    "story",
+    "verdict_text",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..record import Candidate, Cost, Neighbour, SearchSettings, Seed
+from ..record import Candidate, Cost, History, Neighbour, SearchSettings, Seed, Verdict
 
 
 def counted(number: int, noun: str) -> str:
@@ -66,3 +66,21 @@ def seed_text(seed: Seed) -> str:
 
 def wrong_text(candidate: Candidate) -> str:
     return "; ".join(candidate.verdict.unmet)
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """The score, and what the verifier says of it: "0.667, not passed: missing blue circle"."""
+    passed = {True: ", passed", False: ", not passed", None: ""}[verdict.passed]
+    wrong = "; ".join(verdict.unmet)
+    return f"{score_text(verdict.score)}{passed}{f': {wrong}' if wrong else ''}"
+
+
+def story(history: History) -> str:
+    """A line a picture, round by round: what it was told, and what came of it."""
+    lines = []
+    for (index, position), candidate in history.placed:
+        told = f"{candidate.reflection} → " if candidate.reflection else ""
+        best = "★ " if candidate is history.best else ""
+        name = place_name(index, position).capitalize()
+        lines.append(f"{best}{name}: {told}{verdict_text(candidate.verdict)}")
+    return "\n".join(lines)

@@ -4,9 +4,20 @@ Read `loop.py` first: `search` is the loop, `round_steps` one round of it. `stra
 round, `agenda.py` cuts the plan to budget and stop rule, `studio.py` asks the actors.
 """
 
-from .agenda import finished
+from .agenda import check_request, finished
 from .loop import round_steps, run_round, search
+from .seeds import fresh_seed
 from .strategies import STRATEGIES
-from .studio import ActorError
+from .studio import ActorError, complete
 
-__all__ = ["STRATEGIES", "ActorError", "finished", "round_steps", "run_round", "search"]
+__all__ = [
+    "STRATEGIES",
+    "ActorError",
+    "check_request",
+    "complete",
+    "finished",
+    "fresh_seed",
+    "round_steps",
+    "run_round",
+    "search",
+]

@@ -136,14 +136,19 @@ class Studio:
         """The answers to a batch of items, and the cost of one: `each` and a share of the time."""
         self.progress.check()
         began = self.clock()
-        answers = question()
-        if len(answers) != items:
-            raise ActorError(
-                f"The {ASKED_TO[phase]} was asked {items} items and answered {len(answers)}. "
-                "An actor answers every item, in order, or raises."
-            )
+        answers = complete(question(), items, phase)
         seconds = (self.clock() - began) / items
         return answers, replace(each, seconds=MappingProxyType({phase: seconds}))
+
+
+def complete(answers: list[Answer], items: int, phase: str) -> list[Answer]:
+    """The answers, if there is one for each of the items that an actor was asked."""
+    if len(answers) != items:
+        raise ActorError(
+            f"The {ASKED_TO[phase]} was asked {items} items and answered {len(answers)}. "
+            "An actor answers every item, in order, or raises."
+        )
+    return answers
 
 
 def parents_of(tasks: Iterable[Task]) -> list[Candidate]:

@@ -1,0 +1,135 @@
+"""FLUX from a diffusers folder behind the FLUX socket; the built-in miniature is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from ..reflectionflow_core.catalog import MINIATURE_WEIGHTS, ActorChoice, identity
+from ..reflectionflow_core.protocols import Corrector, Generator
+from ..reflectionflow_core.record import InputError
+
+if TYPE_CHECKING:
+    from ..reflectionflow_core.flux.condition import ConditionSettings
+    from ..reflectionflow_core.flux.lora import CorrectorLora
+    from ..reflectionflow_core.flux.model import Flux
+    from ..reflectionflow_core.flux.sampling import SamplingSettings
+
+MINIATURE = "miniature"
+CONDITION = {"condition_size": "size", "condition_fit": "fit"}
+
+
+@dataclass(frozen=True, eq=False)
+class DiffusersFlux:
+    """A loaded FLUX and how it shall paint; changed copies share the weights."""
+
+    choice: ActorChoice
+    flux: Flux
+    sampling: SamplingSettings
+    condition: ConditionSettings
+    lora: CorrectorLora | None = None
+
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        """What differs from a choice that leaves everything to the model."""
+        return {
+            f.name: getattr(self.choice, f.name)
+            for f in fields(ActorChoice)
+            if f.name == "model" or getattr(self.choice, f.name) != f.default
+        }
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return identity(self.choice)
+
+    @property
+    def generator(self) -> Generator:
+        from ..reflectionflow_core.flux.painter import FluxGenerator
+
+        return FluxGenerator(self.flux, self.sampling)
+
+    @property
+    def corrector(self) -> Corrector | None:
+        from ..reflectionflow_core.flux.painter import FluxCorrector
+
+        if self.lora is None:
+            return None
+        return FluxCorrector(self.flux, self.lora, self.sampling, self.condition)
+
+    def with_corrector(self, path: str) -> DiffusersFlux:
+        from ..reflectionflow_core.flux.lora import load_corrector_lora
+
+        lora = load_corrector_lora(path, self.flux.transformer)
+        return replace(self, lora=lora, choice=replace(self.choice, lora=path))
+
+    def with_sampling(self, **changes: Any) -> DiffusersFlux:
+        sampling = {name: value for name, value in changes.items() if name not in CONDITION}
+        condition = {CONDITION[name]: value for name, value in changes.items() if name in CONDITION}
+        changed = replace(
+            self,
+            sampling=replace(self.sampling, **sampling),
+            condition=replace(self.condition, **condition),
+        )
+        if self.choice.model == MINIATURE:
+            self._check_miniature(changed)
+        return replace(changed, choice=self._chosen_again(changed, changes))
+
+    def _check_miniature(self, changed: DiffusersFlux) -> None:
+        before, now = self.sampling, changed.sampling
+        same_size = (before.width, before.height) == (now.width, now.height)
+        if not same_size or changed.condition != self.condition:
+            raise InputError(
+                f"The miniature paints {before.width} x {before.height} pixels and nothing else. "
+                "Set width, height and condition size to 0, or load a FLUX folder."
+            )
+
+    def _chosen_again(self, changed: DiffusersFlux, changes: Mapping[str, Any]) -> ActorChoice:
+        named = {name: value for name, value in changes.items() if name not in ("width", "height")}
+        if changes.keys() & {"width", "height"}:
+            named["size"] = (changed.sampling.width, changed.sampling.height)
+        return replace(self.choice, **named)
+
+
+def load_diffusers_flux(model: str, folder: str, dtype: str) -> DiffusersFlux:
+    """The miniature, or the FLUX in `folder`; its weights are ComfyUI's to move."""
+    with explained_imports():
+        from ..reflectionflow_core.flux.condition import ConditionSettings
+        from ..reflectionflow_core.flux.load import load_flux
+        from ..reflectionflow_core.flux.sampling import SamplingSettings
+        from .memory import ComfyPlacement
+
+        if model == MINIATURE:
+            loaded = _miniature()
+        else:
+            flux = load_flux(folder, dtype=dtype, device="cpu")
+            choice = ActorChoice(model=folder, dtype=dtype)
+            loaded = DiffusersFlux(choice, flux, SamplingSettings(), ConditionSettings())
+    loaded.flux.placement = ComfyPlacement()
+    return loaded
+
+
+def _miniature() -> DiffusersFlux:
+    from ..reflectionflow_core.miniature.model import load_miniature
+
+    generator, corrector = load_miniature(folder=MINIATURE_WEIGHTS)
+    return DiffusersFlux(
+        ActorChoice(model=MINIATURE),
+        generator.flux,
+        generator.sampling,
+        corrector.condition,
+        corrector.lora,
+    )
+
+
+@contextmanager
+def explained_imports() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(
+            f"{error.name or 'A library'} cannot be imported ({error}). Install what this pack "
+            "needs into ComfyUI's Python: python -m pip install -r requirements.txt, in the pack's "
+            "folder."
+        ) from error

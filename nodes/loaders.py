@@ -1,0 +1,316 @@
+"""The nodes that make what the others work with: FLUX, its corrector, and who judges and writes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..reflectionflow_core.catalog import (
+    EVOLVERS,
+    MINIATURE_WEIGHTS,
+    VERIFIERS,
+    WRITERS,
+    ActorChoice,
+)
+from .diffusers_flux import MINIATURE, load_diffusers_flux
+from .schema import ROOT, schema
+from .sockets import EvolverSocket, Flux, FluxSocket, Seat, VerifierSocket, WriterSocket
+
+CATEGORY = f"{ROOT}/loaders"
+DTYPES = ("bf16", "fp32")
+FITS = ("squash", "fit")
+
+
+class FluxLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "FluxLoader",
+            display_name="FLUX Loader (ReflectionFlow)",
+            category=CATEGORY,
+            description="Loads FLUX from a diffusers folder, or the built-in miniature.",
+            search_aliases=["load flux", "diffusers", "miniature"],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=[MINIATURE, *flux_folders()],
+                    default=MINIATURE,
+                    tooltip="The built-in miniature (64 x 64 pixels, with its corrector, no "
+                    "download), or a FLUX.1 folder in models/diffusers.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=list(DTYPES),
+                    default="bf16",
+                    tooltip="Precision of the weights. bf16 is right for almost everyone; fp32 "
+                    "takes twice the memory. The miniature is always fp32.",
+                    extra_dict={"advanced": True},
+                ),
+            ],
+            outputs=[
+                FluxSocket.Output("flux", display_name="FLUX", tooltip="Paints and corrects."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
+        if model is None or model == MINIATURE or model in flux_folders():
+            return True
+        return missing(
+            f"FLUX folder named {model}",
+            "models/diffusers",
+            "Download the whole folder of FLUX.1-dev there, or choose the miniature.",
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str | None = None, dtype: str | None = None) -> str:
+        folder = MINIATURE_WEIGHTS if model == MINIATURE else flux_folders().get(model or "")
+        return stamp(folder) if folder else ""
+
+    @classmethod
+    def execute(cls, model: str, dtype: str) -> io.NodeOutput:
+        folder = "" if model == MINIATURE else str(flux_folders()[model])
+        return io.NodeOutput(load_diffusers_flux(model, folder, dtype))
+
+
+class CorrectorLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "CorrectorLoader",
+            display_name="Corrector LoRA Loader",
+            category=CATEGORY,
+            description="Gives FLUX its corrector: a LoRA that acts on the picture to be corrected "
+            "and on nothing else. The miniature has one already.",
+            search_aliases=["reflection lora", "corrector"],
+            inputs=[
+                FluxSocket.Input("flux", display_name="FLUX", tooltip="From a FLUX loader."),
+                io.Combo.Input(
+                    "lora",
+                    options=folder_paths.get_filename_list("loras"),
+                    tooltip="A corrector LoRA in models/loras. A style LoRA is refused here: it "
+                    "belongs on FLUX itself.",
+                ),
+            ],
+            outputs=[
+                FluxSocket.Output("flux", display_name="FLUX", tooltip="Paints and corrects."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, lora: str | None = None) -> bool | str:
+        if lora is None or lora in folder_paths.get_filename_list("loras"):
+            return True
+        return missing(
+            f"LoRA named {lora}", "models/loras", "Download the corrector there (see the README)."
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, lora: str | None = None) -> str:
+        path = folder_paths.get_full_path("loras", lora) if lora else None
+        return stamp(Path(path)) if path else ""
+
+    @classmethod
+    def execute(cls, flux: Flux, lora: str) -> io.NodeOutput:
+        return io.NodeOutput(
+            flux.with_corrector(folder_paths.get_full_path_or_raise("loras", lora))
+        )
+
+
+class FluxSampling(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        def side(name: str) -> io.Input:
+            return io.Int.Input(
+                name,
+                default=0,
+                min=0,
+                max=8192,
+                step=16,
+                tooltip=f"The {name} of every painted picture in pixels, a multiple of 16; 0 "
+                "leaves it to the model (1024, the miniature 64).",
+            )
+
+        return schema(
+            "FluxSampling",
+            display_name="FLUX Sampling",
+            category=CATEGORY,
+            description="How FLUX paints: size, steps, guidance. Wherever 0 stands, the model's "
+            "own value holds.",
+            search_aliases=["steps", "guidance", "resolution"],
+            inputs=[
+                FluxSocket.Input("flux", display_name="FLUX", tooltip="From a FLUX loader."),
+                side("width"),
+                side("height"),
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="Diffusion steps of one picture; 0 leaves it to the model (30, the "
+                    "miniature 12).",
+                ),
+                io.Float.Input(
+                    "guidance",
+                    default=0.0,
+                    min=0.0,
+                    max=30.0,
+                    step=0.1,
+                    tooltip="How literally FLUX takes the prompt; 0 leaves it to the model (3.5).",
+                ),
+                io.Int.Input(
+                    "condition_size",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    step=16,
+                    tooltip="Longer side in pixels of the picture as the corrector sees it; 0 "
+                    "leaves it to the model (512, as in the paper).",
+                    extra_dict={"advanced": True},
+                ),
+                io.Combo.Input(
+                    "condition_fit",
+                    options=list(FITS),
+                    default="squash",
+                    tooltip="How a picture that is not square reaches the corrector: squashed into "
+                    "a square as in the paper, or fitted with its aspect kept.",
+                    extra_dict={"advanced": True},
+                ),
+            ],
+            outputs=[
+                FluxSocket.Output("flux", display_name="FLUX", tooltip="The same FLUX, so set."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, flux: Flux, condition_fit: str, **numbers: float) -> io.NodeOutput:
+        changes = {name: value for name, value in numbers.items() if value}
+        if condition_fit != "squash":
+            changes["condition_fit"] = condition_fit
+        return io.NodeOutput(flux.with_sampling(**changes))
+
+
+class VerifierLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "VerifierLoader",
+            display_name="Verifier Loader",
+            category=CATEGORY,
+            description="Who judges the pictures.",
+            search_aliases=["judge", "reward"],
+            inputs=[
+                io.Combo.Input(
+                    "verifier",
+                    options=list(VERIFIERS),
+                    default="exact",
+                    tooltip="exact reads the miniature's shapes by rules and never errs; noisy "
+                    "turns some of its verdicts around. Both know prompts about shapes only.",
+                ),
+                io.Float.Input(
+                    "error",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="For the noisy verifier: the share of verdicts that it turns around; 0 "
+                    "is its own 0.1.",
+                    extra_dict={"advanced": True},
+                ),
+            ],
+            outputs=[VerifierSocket.Output("verifier", display_name="verifier", tooltip="Judges.")],
+        )
+
+    @classmethod
+    def execute(cls, verifier: str, error: float) -> io.NodeOutput:
+        chosen = {"verifier": verifier, "verifier_error": error or None}
+        return io.NodeOutput(Seat(VERIFIERS[verifier](ActorChoice(**chosen)), chosen))
+
+
+class WriterLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "WriterLoader",
+            display_name="Reflection Writer Loader",
+            category=CATEGORY,
+            description="Who says what should change in a picture.",
+            search_aliases=["critic"],
+            inputs=[
+                io.Combo.Input(
+                    "writer",
+                    options=list(WRITERS),
+                    default="template",
+                    tooltip="template turns what the verifier found wrong into instructions, "
+                    "without a language model.",
+                ),
+            ],
+            outputs=[WriterSocket.Output("writer", display_name="writer", tooltip="Writes.")],
+        )
+
+    @classmethod
+    def execute(cls, writer: str) -> io.NodeOutput:
+        chosen = {"writer": writer}
+        return io.NodeOutput(Seat(WRITERS[writer](ActorChoice(**chosen)), chosen))
+
+
+class EvolverLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "EvolverLoader",
+            display_name="Prompt Evolver Loader",
+            category=CATEGORY,
+            description="Who sharpens the prompt in view of a picture.",
+            search_aliases=["prompt enhancer"],
+            inputs=[
+                io.Combo.Input(
+                    "evolver",
+                    options=list(EVOLVERS),
+                    default="rules",
+                    tooltip="rules says in full what a right picture would show; it knows prompts "
+                    "about the miniature's shapes only.",
+                ),
+            ],
+            outputs=[EvolverSocket.Output("evolver", display_name="evolver", tooltip="Rewrites.")],
+        )
+
+    @classmethod
+    def execute(cls, evolver: str) -> io.NodeOutput:
+        chosen = {"evolver": evolver}
+        return io.NodeOutput(Seat(EVOLVERS[evolver](ActorChoice(**chosen)), chosen))
+
+
+def flux_folders() -> dict[str, Path]:
+    """The FLUX folders below every models/diffusers, by their path there."""
+    found: dict[str, Path] = {}
+    for root in folder_paths.get_folder_paths("diffusers"):
+        for folder, below, files in os.walk(root, followlinks=True):
+            if "model_index.json" in files:
+                below.clear()  # its parts are no models of their own
+                found.setdefault(Path(folder).relative_to(root).as_posix(), Path(folder))
+    return found
+
+
+def stamp(path: Path) -> str:
+    """Changes when a weight file does, so that a replaced model is loaded anew."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    stats = [(file, file.stat()) for file in files if file.is_file()]
+    return "; ".join(f"{file} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats)
+
+
+def missing(what: str, where: str, remedy: str) -> str:
+    return f"There is no {what} in {where}. {remedy}"
+
+
+LOADERS = [
+    FluxLoader,
+    CorrectorLoader,
+    FluxSampling,
+    VerifierLoader,
+    WriterLoader,
+    EvolverLoader,
+]

@@ -1,0 +1,107 @@
+"""One round of a search, and its run on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import folder_paths
+
+from ..reflectionflow_core.archive import PAGE, SHEET, Archive, Run, open_archive
+from ..reflectionflow_core.archive import differences
+from ..reflectionflow_core.catalog import ActorChoice
+from ..reflectionflow_core.doctor import versions
+from ..reflectionflow_core.protocols import Progress
+from ..reflectionflow_core.record import History, InputError
+from ..reflectionflow_core.report import contact_sheet, html_page
+from ..reflectionflow_core.search import finished, round_steps, run_round
+from .sockets import Seats, Trail
+
+RUNS = "reflectionflow"  # folder below ComfyUI's output directory
+OPEN = ("depth",)  # settings that do not tell one run from another
+
+
+def next_round(trail: Trail, seats: Seats, progress: Progress) -> Trail:
+    """The trail with one round more, on disk as well if it is to be saved."""
+    actors, settings = seats.actors, trail.settings_until(trail.next_round)
+    if not len(trail.history):
+        actors.verifier.verify(trail.prompt, [])  # can it judge this prompt at all?
+    trail = replace(trail, chosen=seats.chosen)
+    if trail.save:
+        run = asked(trail, seats)
+        trail = replace(trail, folder=trail.folder or folder_of(run))
+        history = recorded_round(trail, run, seats, progress)
+    else:
+        history = run_round(trail.prompt, settings, actors, trail.history, progress)
+    after = trail.settings_until(trail.next_round + 1)
+    return replace(trail, history=history, done=finished(history, after, actors))
+
+
+def recorded_round(trail: Trail, run: Run, seats: Seats, progress: Progress) -> History:
+    """The next round as the run's folder has it, or else painted, each picture saved at once."""
+    with open_archive(output(trail.folder), resume=True, known=trail.history) as archive:
+        begin(archive, run)
+        if len(archive.history) < len(trail.history):
+            archive.append(trail.history)
+        history = archive.until(trail.next_round)
+        for history in round_steps(trail.prompt, run.settings, seats.actors, history, progress):
+            archive.append(history)
+        return history
+
+
+def write_run(trail: Trail) -> Trail:
+    """The whole run in its folder, with contact sheet and page."""
+    settings = trail.settings_until(trail.next_round - 1)
+    run = Run(trail.prompt, settings, asdict(ActorChoice(**trail.chosen)), versions=versions())
+    trail = replace(trail, folder=trail.folder or folder_of(run))
+    history = trail.history
+    with open_archive(output(trail.folder), resume=True, known=history) as archive:
+        if not trail.save:
+            begin(archive, run)
+        archive.append(history)
+        sheet = io.BytesIO()
+        contact_sheet(history, trail.prompt, settings, trail.model).save(sheet, "PNG")
+        archive.write(SHEET, sheet.getvalue())
+        page = html_page(history, trail.prompt, settings, trail.model)
+        archive.write(PAGE, page.encode("utf-8", "replace"))
+    return trail
+
+
+def asked(trail: Trail, seats: Seats) -> Run:
+    choice = ActorChoice(**seats.chosen)
+    settings = trail.settings_until(trail.next_round)
+    return Run(trail.prompt, settings, asdict(choice), seats.flux.identity, versions())
+
+
+def begin(archive: Archive, run: Run) -> None:
+    """Writes down what is asked, or that it goes deeper; never over another run."""
+    recorded = archive.run
+    if recorded is None or not len(archive.history):
+        archive.begin(run)
+        return
+    deepest = max(recorded.settings.depth, run.settings.depth)
+    deeper = replace(run, settings=replace(run.settings, depth=deepest))
+    if differing := differences(recorded, deeper):
+        raise InputError(
+            f"{archive.folder} holds another run: {'; '.join(differing)}. "
+            "Move that folder away, or change the seed."
+        )
+    if deepest > recorded.settings.depth:
+        archive.begin(deeper)
+
+
+def folder_of(run: Run) -> str:
+    """A name for the run's folder, the same for the same request."""
+    settings = {k: v for k, v in asdict(run.settings).items() if k not in OPEN}
+    told = [run.prompt, settings, dict(run.actors), dict(run.identity)]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    words = re.sub(r"[^a-z0-9]+", "-", run.prompt.lower()).strip("-")[:40].rstrip("-")
+    return f"{RUNS}/{words or 'run'}-{digest[:8]}"
+
+
+def output(folder: str) -> Path:
+    return Path(folder_paths.get_output_directory()) / folder

@@ -1,0 +1,449 @@
+"""The search as nodes: ReflectionLoop, and the public nodes that it is made of.
+
+ReflectionLoop unfolds, while it runs, into a ReflectionStart and one ReflectionRound after another.
+ComfyUI caches each of them by what went into it, and the depth goes into none: so a deeper search
+paints only its new rounds, and a cancelled one goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from comfy_api.latest import io, ui
+from comfy_execution.graph_utils import GraphBuilder
+
+from ..reflectionflow_core.record import AXES, NOISE_SEARCHES, PARENTS, Budget, History
+from ..reflectionflow_core.record import InputError, SearchSettings
+from ..reflectionflow_core.report import as_data, contact_sheet, cost_text, story, verdict_text
+from ..reflectionflow_core.search import STRATEGIES, check_request
+from .memory import handed_over
+from .progress import NodeProgress, say
+from .rounds import next_round, write_run
+from .schema import NO_PROMPT, PREFIX, ROOT, batch_size_input, check_texts, prompt_input, schema
+from .schema import seed_input
+from .sockets import EvolverSocket, FluxSocket, HistorySocket, OptionsSocket, PicturesSocket
+from .sockets import Seat, Seats, Trail, VerifierSocket, WriterSocket
+from .tensors import to_batch
+
+CATEGORY = f"{ROOT}/search"
+STOPS = ("never", "when passed", "at a score")
+MAX_DEPTH = 100  # rounds; ComfyUI finds a round's cached result through all the rounds before it
+SEATS = ("flux", "verifier", "writer", "evolver")
+
+
+class ReflectionLoop(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        prompt, *others = request_inputs()
+        return schema(
+            "ReflectionLoop",
+            display_name="Reflection Loop",
+            category=CATEGORY,
+            description="The whole search: paints drafts, and in every round says what is wrong "
+            "with each and corrects it. Shows every round as it happens and keeps the best.",
+            search_aliases=["reflectionflow", "self correction", "refine", "test-time scaling"],
+            inputs=[
+                prompt,
+                *seat_inputs(),
+                io.Int.Input(
+                    "depth",
+                    default=3,
+                    min=0,
+                    max=MAX_DEPTH,
+                    tooltip="Rounds of corrections after the drafts. Raising it later paints only "
+                    "the new rounds.",
+                ),
+                *others,
+            ],
+            outputs=[*result_outputs()],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            enable_expand=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, prompt: str | None = None) -> bool | str:
+        return check_texts([prompt], empty=NO_PROMPT)
+
+    @classmethod
+    def execute(cls, depth: int, **given: Any) -> io.NodeOutput:
+        seats = Seats(**{name: given.pop(name) for name in SEATS if name in given})
+        check(begun(**given), seats, depth)
+        graph, links = GraphBuilder(), links_of(cls.hidden)
+        if "options" in given:
+            given["options"] = links["options"]
+        start = graph.node(f"{PREFIX}ReflectionStart", id="start", **given)
+        return next_step(graph, start.out(0), depth, links)
+
+
+class ReflectionStart(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "ReflectionStart",
+            display_name="Reflection Start",
+            category=CATEGORY,
+            description="Says what a search is to find, and how; nothing is painted yet. Chain "
+            "Reflection Rounds behind it.",
+            search_aliases=["search settings"],
+            inputs=[*request_inputs()],
+            outputs=[
+                HistorySocket.Output(
+                    "history", display_name="history", tooltip="A history without pictures."
+                )
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, prompt: str | None = None) -> bool | str:
+        return check_texts([prompt], empty=NO_PROMPT)
+
+    @classmethod
+    def execute(cls, **given: Any) -> io.NodeOutput:
+        return io.NodeOutput(begun(**given))
+
+
+class ReflectionRound(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "ReflectionRound",
+            display_name="Reflection Round",
+            category=CATEGORY,
+            description="One round of a search: the drafts, or one correction of every chain. A "
+            "finished search passes through.",
+            search_aliases=["reflectionflow", "iterate"],
+            inputs=[
+                HistorySocket.Input(
+                    "history", tooltip="From Reflection Start, or from the round before."
+                ),
+                *seat_inputs(lazy=True),
+            ],
+            outputs=[
+                HistorySocket.Output(
+                    "history", display_name="history", tooltip="The history with this round."
+                )
+            ],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+        )
+
+    @classmethod
+    def check_lazy_status(cls, history: Trail, **seats: Any) -> list[str]:
+        """Models are not even loaded for a search that is over."""
+        return [] if history.done else [name for name, seat in seats.items() if seat is None]
+
+    @classmethod
+    def execute(cls, history: Trail, **seats: Any) -> io.NodeOutput:
+        if history.done:
+            return io.NodeOutput(history)
+        index = history.next_round
+        progress = NodeProgress(shown_at(cls.hidden), title=f"round {index}:" if index else "drafts:")
+        trail = next_round(history, Seats(**seats), progress)
+        if trail.next_round == index:  # stop rule or budget had ended it before
+            return io.NodeOutput(trail)
+        text = story(trail.history)
+        say(progress.node_id, text)
+        painted = to_batch([candidate.image for candidate in trail.history.rounds[index]])
+        shown = ui.PreviewImage(painted).as_dict() | ui.PreviewText(text).as_dict()
+        return io.NodeOutput(trail, ui=shown)
+
+
+class ReflectionStep(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        pictures = PicturesSocket.Output("images", tooltip="All pictures, for the loop.")
+        best, _, *others = result_outputs()
+        return schema(
+            "ReflectionStep",
+            display_name="Reflection Step (inside Reflection Loop)",
+            category=CATEGORY,
+            description="Made by Reflection Loop between two rounds: goes on, or hands out the "
+            "results. Not meant to be placed by hand; chain Reflection Rounds instead.",
+            is_dev_only=True,
+            inputs=[
+                HistorySocket.Input("history", tooltip="From the round before."),
+                *seat_inputs(),
+                io.Int.Input(
+                    "depth", default=3, min=0, max=MAX_DEPTH, tooltip="Rounds after the drafts."
+                ),
+            ],
+            outputs=[best, pictures, *others],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            enable_expand=True,
+        )
+
+    @classmethod
+    def execute(cls, history: Trail, depth: int, **seats: Any) -> io.NodeOutput:
+        del seats  # only their wires are needed
+        if not history.done and history.next_round <= depth:
+            return next_step(GraphBuilder(), links_of(cls.hidden)["history"], depth, links_of(cls.hidden))
+        best, images, report = results(history)
+        return io.NodeOutput(best, images, report, history)
+
+
+class ReflectionTrail(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        best, images, report, _ = result_outputs()
+        return schema(
+            "ReflectionTrail",
+            display_name="Reflection Trail",
+            category=CATEGORY,
+            description="Shows how a search went: a contact sheet of its chains, and all its "
+            "pictures.",
+            search_aliases=["contact sheet", "report", "history"],
+            is_output_node=True,
+            inputs=[
+                HistorySocket.Input("history", tooltip="From Reflection Loop or Reflection Round."),
+                io.Boolean.Input(
+                    "save_run",
+                    default=False,
+                    tooltip="Also write the whole run with sheet and web page into a folder below "
+                    "ComfyUI's output/reflectionflow.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("sheet", display_name="sheet", tooltip="The contact sheet."),
+                report,
+                best,
+                images,
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, history: Trail, save_run: bool) -> io.NodeOutput:
+        if not len(history.history):
+            raise InputError("This history has no pictures yet. Put a Reflection Round before it.")
+        if save_run:
+            history = write_run(history)
+        sheet = contact_sheet(history.history, history.prompt, history.settings, history.model)
+        drawn = to_batch([sheet])
+        best, images, report = results(history)
+        text = summary(history)
+        say(cls.hidden.unique_id, text)
+        shown = ui.PreviewImage(drawn).as_dict() | ui.PreviewText(text).as_dict()
+        return io.NodeOutput(handed_over(drawn), report, best, images, ui=shown)
+
+
+class SearchOptions(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        def axis(name: str, what: str) -> io.Input:
+            return io.Boolean.Input(name, default=True, tooltip=f"Whether a round may {what}.")
+
+        def budget(name: str, what: str) -> io.Input:
+            return io.Int.Input(
+                name, default=0, min=0, max=100_000, tooltip=f"{what} that the search may spend; 0 "
+                "is no limit."
+            )
+
+        return schema(
+            "SearchOptions",
+            display_name="Search Options",
+            category=CATEGORY,
+            description="The finer settings of a search: its axes, parents, budgets.",
+            search_aliases=["ablation", "budget", "axes"],
+            inputs=[
+                axis("noise", "take new noise"),
+                axis("prompt", "rewrite the prompt"),
+                axis("reflection", "correct the picture that it goes on from"),
+                io.Combo.Input(
+                    "parents",
+                    options=list(PARENTS),
+                    default="latest",
+                    tooltip="What each chain goes on from: its latest picture, as in the paper, or "
+                    "its best so far.",
+                ),
+                io.Combo.Input(
+                    "noise_search",
+                    options=list(NOISE_SEARCHES),
+                    default="random",
+                    tooltip="New noise at random, or near the noise that a round improves on.",
+                ),
+                io.Float.Input(
+                    "radius",
+                    default=0.3,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How far zero_order noise search looks: 0 stays, 1 is new noise.",
+                ),
+                batch_size_input(),
+                budget("max_images", "Pictures"),
+                budget("max_vlm_calls", "Calls of vision-language models"),
+                budget("max_seconds", "Seconds of work"),
+            ],
+            outputs=[
+                OptionsSocket.Output(
+                    "options", display_name="options", tooltip="For Loop or Start."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, max_images: int, max_vlm_calls: int, max_seconds: int, **given: Any
+    ) -> io.NodeOutput:
+        axes = tuple(axis for axis in AXES if given.pop(axis))
+        limits = Budget(max_images or None, max_vlm_calls or None, max_seconds or None)
+        return io.NodeOutput({"axes": axes, "budget": limits, **given})
+
+
+def request_inputs() -> list[io.Input]:
+    """What a search is asked for; the depth is not among it."""
+    return [
+        prompt_input("What to paint."),
+        io.Int.Input(
+            "width", default=2, min=1, max=64, tooltip="Chains that are corrected side by side."
+        ),
+        io.Int.Input(
+            "drafts",
+            default=0,
+            min=0,
+            max=1000,
+            tooltip="First pictures; the best of them begin the chains. 0 is one for each chain.",
+        ),
+        seed_input(),
+        io.Combo.Input(
+            "strategy",
+            options=list(STRATEGIES),
+            default="reflection",
+            tooltip="reflection corrects pictures as the paper does; noise+prompt rewrites the "
+            "prompt and paints anew; noise only paints anew.",
+        ),
+        io.Combo.Input(
+            "stop",
+            options=list(STOPS),
+            default="never",
+            tooltip="When to stop before the last round.",
+        ),
+        io.Float.Input(
+            "stop_score",
+            default=1.0,
+            min=-1000.0,
+            max=1000.0,
+            step=0.01,
+            tooltip="The score that is good enough, for stop 'at a score'.",
+        ),
+        io.Boolean.Input(
+            "save_run",
+            default=False,
+            tooltip="Write every picture to output/reflectionflow as it is painted. After a crash "
+            "the same graph goes on from there.",
+        ),
+        OptionsSocket.Input("options", optional=True, tooltip="From Search Options."),
+    ]
+
+
+def seat_inputs(lazy: bool = False) -> list[io.Input]:
+    """Who may be asked in a search."""
+    return [
+        FluxSocket.Input("flux", display_name="FLUX", lazy=lazy, tooltip="Who paints."),
+        VerifierSocket.Input("verifier", lazy=lazy, tooltip="Who judges."),
+        WriterSocket.Input(
+            "writer",
+            optional=True,
+            lazy=lazy,
+            tooltip="Who says what is wrong; for strategy reflection.",
+        ),
+        EvolverSocket.Input(
+            "evolver",
+            optional=True,
+            lazy=lazy,
+            tooltip="Who rewrites the prompt; for strategies reflection and noise+prompt.",
+        ),
+    ]
+
+
+def result_outputs() -> list[io.Output]:
+    return [
+        io.Image.Output("best", display_name="best", tooltip="The best of all pictures."),
+        io.Image.Output(
+            "images",
+            display_name="images",
+            is_output_list=True,
+            tooltip="All pictures, in the order in which they were painted.",
+        ),
+        io.String.Output(
+            "report",
+            display_name="report",
+            tooltip="JSON: settings, cost, and for every picture its score, reflection, prompt, "
+            "seed and parent.",
+        ),
+        HistorySocket.Output(
+            "history", display_name="history", tooltip="For Reflection Trail, or one round more."
+        ),
+    ]
+
+
+def begun(
+    prompt: str,
+    stop: str,
+    stop_score: float,
+    drafts: int,
+    save_run: bool,
+    options: dict[str, Any] | None = None,
+    **given: Any,
+) -> Trail:
+    """A search in which nothing is painted yet; raises InputError for settings that cannot be."""
+    rule = {"never": "never", "when passed": "passed", "at a score": stop_score}[stop]
+    settings = SearchSettings(
+        **given, **(options or {}), drafts=drafts or None, stop=rule, depth=0
+    )
+    return Trail(prompt, settings, save=save_run)
+
+
+def check(trail: Trail, seats: Seats, depth: int) -> None:
+    """Raises InputError for what would fail in a later round, before anything is painted."""
+    check_request(trail.prompt, trail.settings_until(depth), seats.actors, History())
+    seats.verifier.actor.verify(trail.prompt, [])
+
+
+def links_of(hidden: Any) -> dict[str, Any]:
+    """The inputs of the running node as they stand in the graph: wires as links."""
+    return hidden.dynprompt.get_node(hidden.unique_id)["inputs"]
+
+
+def shown_at(hidden: Any) -> str:
+    """The node on the user's screen that the running node belongs to."""
+    return hidden.dynprompt.get_display_node_id(hidden.unique_id)
+
+
+def next_step(graph: GraphBuilder, history: Any, depth: int, links: dict) -> io.NodeOutput:
+    """One round more, and then the question whether to go on."""
+    seats = {name: links[name] for name in SEATS if name in links}
+    played = graph.node(f"{PREFIX}ReflectionRound", id="round", history=history, **seats)
+    step = graph.node(
+        f"{PREFIX}ReflectionStep", id="step", history=played.out(0), depth=depth, **seats
+    )
+    return io.NodeOutput(*(step.out(i) for i in range(4)), expand=graph.finalize())
+
+
+def results(trail: Trail) -> tuple[Any, list[Any], str]:
+    """Best picture, all pictures, and the report."""
+    history = trail.history
+    data = as_data(history, trail.prompt, trail.settings_until(trail.next_round - 1), trail.model)
+    return (
+        handed_over(to_batch([history.best.image])),
+        [handed_over(to_batch([candidate.image])) for candidate in history],
+        json.dumps(data | {"folder": trail.folder}, indent=2),
+    )
+
+
+def summary(trail: Trail) -> str:
+    history = trail.history
+    lines = [f"Best {verdict_text(history.best.verdict)}, after {cost_text(history.cost)}."]
+    if trail.folder:
+        lines.append(f"Saved in {trail.folder}")
+    return "\n".join(lines)
+
+
+SEARCH = [
+    ReflectionLoop,
+    ReflectionStart,
+    ReflectionRound,
+    ReflectionStep,
+    ReflectionTrail,
+    SearchOptions,
+]

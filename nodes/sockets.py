@@ -1,0 +1,119 @@
+"""What travels on the wires between our nodes.
+
+Whoever makes such a thing also says how it was chosen (`chosen`, fields of the core's ActorChoice),
+so that a report names it and an archived run knows it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Protocol, TypeVar
+
+from comfy_api.latest import io
+
+from ..reflectionflow_core.protocols import Actors, Corrector, Generator
+from ..reflectionflow_core.record import MAX_STEPS_AWAY, History, SearchSettings
+
+FluxSocket = io.Custom("REFLECTIONFLOW_FLUX")  # Flux
+VerifierSocket = io.Custom("REFLECTIONFLOW_VERIFIER")  # Seat[Verifier]
+WriterSocket = io.Custom("REFLECTIONFLOW_WRITER")  # Seat[ReflectionWriter]
+EvolverSocket = io.Custom("REFLECTIONFLOW_EVOLVER")  # Seat[PromptEvolver]
+VerdictsSocket = io.Custom("REFLECTIONFLOW_VERDICTS")  # tuple[Verdict, ...]
+OptionsSocket = io.Custom("REFLECTIONFLOW_OPTIONS")  # dict of SearchSettings' fields
+HistorySocket = io.Custom("REFLECTIONFLOW_HISTORY")  # Trail
+PicturesSocket = io.Custom("REFLECTIONFLOW_PICTURES")  # list of IMAGE; only inside ReflectionLoop
+
+Actor = TypeVar("Actor")
+
+
+class Flux(Protocol):
+    """A loaded FLUX of any make. `identity` holds digests of its weights."""
+
+    chosen: Mapping[str, Any]
+    identity: Mapping[str, str]
+
+    @property
+    def generator(self) -> Generator: ...
+
+    @property
+    def corrector(self) -> Corrector | None: ...
+
+    def with_corrector(self, path: str) -> Flux:
+        """The same FLUX, corrected by the LoRA in `path`; raises InputError if it does not fit."""
+        ...
+
+    def with_sampling(self, **changes: Any) -> Flux:
+        """The same FLUX with other `width`, `height`, `steps`, `guidance`, `condition_size` or
+        `condition_fit`; raises InputError for values that it cannot paint with."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Seat(Generic[Actor]):
+    """A verifier, a writer or an evolver, and how it was chosen."""
+
+    actor: Actor
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Seats:
+    """Everyone whom a search may ask."""
+
+    flux: Flux
+    verifier: Seat
+    writer: Seat | None = None
+    evolver: Seat | None = None
+
+    @property
+    def actors(self) -> Actors:
+        return Actors(
+            generator=self.flux.generator,
+            verifier=self.verifier.actor,
+            corrector=self.flux.corrector,
+            writer=self.writer.actor if self.writer else None,
+            evolver=self.evolver.actor if self.evolver else None,
+        )
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        seats = (self.flux, self.verifier, self.writer, self.evolver)
+        return {name: value for seat in seats if seat for name, value in seat.chosen.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Trail:
+    """A search under way: what is asked, and all that was painted.
+
+    Its settings leave the depth open: every ReflectionRound adds a round, until stop rule or budget
+    say that it is `done`. Pictures are Pillow images in host memory. With `save` every picture is
+    written to `folder` (known from the first round on) before the next is begun.
+    """
+
+    prompt: str
+    settings: SearchSettings
+    history: History = field(default_factory=History)
+    done: bool = False
+    save: bool = False
+    folder: str = ""  # below ComfyUI's output directory
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def next_round(self) -> int:
+        return len(self.history.rounds)
+
+    def settings_until(self, round_index: int) -> SearchSettings:
+        """The settings of a search that ends with this round."""
+        zero_order = self.settings.noise_search == "zero_order"
+        return replace(
+            self.settings, depth=min(round_index, MAX_STEPS_AWAY) if zero_order else round_index
+        )
+
+    @property
+    def model(self) -> str:
+        return str(self.chosen.get("model", ""))
+
+    def get_ram_usage(self) -> int:
+        """Bytes of its pictures, for ComfyUI's cache."""
+        return sum(c.image.width * c.image.height * 3 for c in self.history)

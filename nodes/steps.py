@@ -1,0 +1,388 @@
+"""The verbs of the method, one node each: paint, judge, reflect, evolve, correct.
+
+Each takes any number of pictures and answers one by one, in order. A text may be given once for all
+pictures, or once for each: lists come from our own nodes, or from any node that makes a list.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from comfy_api.latest import io, ui
+from PIL import Image
+from torch import Tensor
+
+from ..reflectionflow_core.record import MAX_SEED, Candidate, InputError, Verdict
+from ..reflectionflow_core.report import verdict_text
+from ..reflectionflow_core.search import complete, fresh_seed
+from .memory import handed_over
+from .progress import NodeProgress, say
+from .schema import NO_PROMPT, ROOT, batch_size_input, check_texts, prompt_input, schema, seed_input
+from .sockets import EvolverSocket, Flux, FluxSocket, Seat, VerdictsSocket
+from .sockets import VerifierSocket, WriterSocket
+from .tensors import to_batch, to_batches, to_pictures
+
+CATEGORY = f"{ROOT}/steps"
+ORDERS = ("best first", "as given")
+Item = TypeVar("Item")
+
+
+class DraftSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "DraftSampler",
+            display_name="Draft Sampler",
+            category=CATEGORY,
+            description="Paints first pictures of a prompt, each from its own noise.",
+            search_aliases=["text to image", "best of n"],
+            inputs=[
+                FluxSocket.Input("flux", display_name="FLUX", tooltip="Who paints."),
+                prompt_input("What to paint."),
+                io.Int.Input(
+                    "count", default=2, min=1, max=1000, tooltip="How many pictures to paint."
+                ),
+                seed_input(),
+                batch_size_input(),
+            ],
+            outputs=[
+                io.Image.Output("images", display_name="images", tooltip="The drafts, as a batch.")
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, prompt: str | None = None) -> bool | str:
+        return check_texts([prompt], empty=NO_PROMPT)
+
+    @classmethod
+    def execute(
+        cls, flux: Flux, prompt: str, count: int, seed: int, batch_size: int
+    ) -> io.NodeOutput:
+        progress = NodeProgress(cls.hidden.unique_id)
+        generator, pictures = flux.generator, []
+        for batch in batches(range(count), batch_size):
+            seeds = [fresh_seed(seed, 0, position) for position in batch]
+            painted = generator.generate([prompt] * len(batch), seeds, progress)
+            pictures += complete(painted, len(batch), "draft")
+        return io.NodeOutput(handed_over(to_batch(pictures)))
+
+
+class VerifierScore(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "VerifierScore",
+            display_name="Verifier Score",
+            category=CATEGORY,
+            description="Judges pictures against a prompt and ranks them.",
+            search_aliases=["judge", "rank", "best of n", "reward", "geneval"],
+            is_input_list=True,
+            inputs=[
+                io.Image.Input("images", tooltip="Pictures to judge: a batch, or a list."),
+                prompt_input("What the pictures were to show."),
+                VerifierSocket.Input("verifier", tooltip="Who judges."),
+                io.Combo.Input(
+                    "order",
+                    options=list(ORDERS),
+                    default="best first",
+                    tooltip="The order of images, verdicts and scores that come out. 'as given' "
+                    "keeps each chain of a search in its place.",
+                ),
+                io.Int.Input(
+                    "keep",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="How many pictures to hand on, from the first in that order; 0 is all.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "images",
+                    display_name="images",
+                    is_output_list=True,
+                    tooltip="The pictures in the chosen order; one batch if they have one size.",
+                ),
+                io.Image.Output("best", display_name="best", tooltip="The picture that won."),
+                VerdictsSocket.Output(
+                    "verdicts", display_name="verdicts", tooltip="One for each of the images."
+                ),
+                io.Float.Output(
+                    "scores",
+                    display_name="scores",
+                    is_output_list=True,
+                    tooltip="Higher is better; one for each of the images.",
+                ),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="JSON: every picture by rank, with its place in the input from 0 on, "
+                    "its score and what is wrong.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, prompt: list[str] | None = None) -> bool | str:
+        return check_texts(prompt or [], empty=NO_PROMPT)
+
+    @classmethod
+    def execute(
+        cls,
+        images: list[Tensor],
+        prompt: list[str],
+        verifier: list[Seat],
+        order: list[str],
+        keep: list[int],
+    ) -> io.NodeOutput:
+        progress = NodeProgress(cls.hidden.unique_id)
+        pictures = to_pictures(images)
+        verdicts = verifier[0].actor.verify(prompt[0], pictures, progress)
+        complete(verdicts, len(pictures), "verify")
+        ranked = sorted(range(len(pictures)), key=lambda i: verdicts[i].score, reverse=True)
+        handed_on = ranked if order[0] == "best first" else range(len(pictures))
+        chosen = list(handed_on)[: keep[0] or None]
+        text = "\n".join(f"{i + 1}: {verdict_text(verdicts[i])}" for i in ranked)
+        say(cls.hidden.unique_id, text)
+        return io.NodeOutput(
+            [handed_over(batch) for batch in to_batches([pictures[i] for i in chosen])],
+            handed_over(to_batch([pictures[ranked[0]]])),
+            tuple(verdicts[i] for i in chosen),
+            [verdicts[i].score for i in chosen],
+            json.dumps([judged(i, verdicts[i]) for i in ranked], indent=2),
+            ui=ui.PreviewText(text),
+        )
+
+
+class ReflectionWriter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "ReflectionWriter",
+            display_name="Reflection Writer",
+            category=CATEGORY,
+            description="Says of each picture what should change in it.",
+            search_aliases=["critic", "feedback"],
+            is_input_list=True,
+            inputs=[
+                io.Image.Input("images", tooltip="Pictures to write about: a batch, or a list."),
+                prompt_input("What the pictures were to show."),
+                WriterSocket.Input("writer", tooltip="Who writes."),
+                VerdictsSocket.Input(
+                    "verdicts", tooltip="What a Verifier Score says of these very pictures."
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    "reflections",
+                    display_name="reflections",
+                    is_output_list=True,
+                    tooltip="One for each picture; empty where nothing needs to change.",
+                )
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, prompt: list[str] | None = None) -> bool | str:
+        return check_texts(prompt or [], empty=NO_PROMPT)
+
+    @classmethod
+    def execute(
+        cls, images: list[Tensor], prompt: list[str], writer: list[Seat], verdicts: list[tuple]
+    ) -> io.NodeOutput:
+        progress = NodeProgress(cls.hidden.unique_id)
+        candidates = as_candidates(to_pictures(images), prompt[0], verdicts)
+        reflections = writer[0].actor.reflect(prompt[0], candidates, progress)
+        return spoken(cls.hidden.unique_id, complete(reflections, len(candidates), "reflect"))
+
+
+class PromptEvolver(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "PromptEvolver",
+            display_name="Prompt Evolver",
+            category=CATEGORY,
+            description="Sharpens the prompt in view of each picture that was painted from it.",
+            search_aliases=["prompt enhancer", "rewrite"],
+            is_input_list=True,
+            inputs=[
+                prompt_input("What the pictures were to show: your own words."),
+                io.Image.Input("images", tooltip="Pictures to look at: a batch, or a list."),
+                EvolverSocket.Input("evolver", tooltip="Who rewrites."),
+                VerdictsSocket.Input(
+                    "verdicts",
+                    optional=True,
+                    tooltip="What a Verifier Score says of these very pictures.",
+                ),
+                io.String.Input(
+                    "reflections",
+                    optional=True,
+                    force_input=True,
+                    tooltip="What these pictures were corrected with, if they were.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    "prompts",
+                    display_name="prompts",
+                    is_output_list=True,
+                    tooltip="One for each picture.",
+                )
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, prompt: list[str] | None = None) -> bool | str:
+        return check_texts(prompt or [], empty=NO_PROMPT)
+
+    @classmethod
+    def execute(
+        cls,
+        prompt: list[str],
+        images: list[Tensor],
+        evolver: list[Seat],
+        verdicts: list[tuple] | None = None,
+        reflections: list[str] | None = None,
+    ) -> io.NodeOutput:
+        progress = NodeProgress(cls.hidden.unique_id)
+        candidates = as_candidates(to_pictures(images), prompt[0], verdicts, reflections)
+        prompts = evolver[0].actor.evolve(prompt[0], candidates, progress)
+        return spoken(cls.hidden.unique_id, complete(prompts, len(candidates), "evolve"))
+
+
+class CorrectorSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "CorrectorSampler",
+            display_name="Corrector Sampler",
+            category=CATEGORY,
+            description="Repaints each picture as its reflection asks.",
+            search_aliases=["reflection", "edit", "image to image", "refine"],
+            is_input_list=True,
+            inputs=[
+                io.Image.Input("images", tooltip="Pictures to correct: a batch, or a list."),
+                prompt_input("What the pictures are to show: one text, or one for each picture."),
+                io.String.Input(
+                    "reflections",
+                    multiline=True,
+                    default="",
+                    tooltip="What to change, in the imperative: one text, or one for each picture.",
+                ),
+                FluxSocket.Input("flux", display_name="FLUX", tooltip="Who paints."),
+                seed_input(),
+                io.Int.Input(
+                    "round",
+                    default=1,
+                    min=1,
+                    max=1000,
+                    tooltip="Which correction of a chain this is. Every round has noises of its "
+                    "own, the same ones that Reflection Loop takes.",
+                ),
+                batch_size_input(),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "images",
+                    display_name="images",
+                    is_output_list=True,
+                    tooltip="The corrected pictures in their order, at the size that FLUX paints.",
+                )
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls, prompt: list[str] | None = None, reflections: list[str] | None = None
+    ) -> bool | str:
+        fine = check_texts(prompt or [], empty=NO_PROMPT)
+        return fine if fine is not True else check_texts(reflections or [])
+
+    @classmethod
+    def execute(
+        cls,
+        images: list[Tensor],
+        prompt: list[str],
+        reflections: list[str],
+        flux: list[Flux],
+        seed: list[int],
+        round: list[int],
+        batch_size: list[int],
+    ) -> io.NodeOutput:
+        progress, corrector = NodeProgress(cls.hidden.unique_id), flux[0].corrector
+        if corrector is None:
+            raise InputError(
+                "This FLUX has no corrector. Put a Corrector LoRA Loader between it and this node."
+            )
+        pictures = to_pictures(images)
+        count = len(pictures)
+        prompts, told = for_each(prompt, count, "prompt"), for_each(reflections, count, "reflection")
+        seeds = [fresh_seed(seed[0], round[0], position) for position in range(count)]
+        painted: list[Image.Image] = []
+        for batch in batches(list(zip(pictures, prompts, told, seeds, strict=True)), batch_size[0]):
+            answers = corrector.correct(*map(list, zip(*batch, strict=True)), progress)
+            painted += complete(answers, len(batch), "correct")
+        return io.NodeOutput([handed_over(batch) for batch in to_batches(painted)])
+
+
+def batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def for_each(given: Sequence[Item], count: int, name: str) -> list[Item]:
+    """One of each for every picture; a single one is for all of them."""
+    if len(given) == count:
+        return list(given)
+    if len(given) == 1:
+        return list(given) * count
+    raise InputError(
+        f"There are {len(given)} {name}s for {count} pictures. Give one for all, or one for each."
+    )
+
+
+def as_candidates(
+    pictures: Sequence[Image.Image],
+    prompt: str,
+    verdicts: Sequence[tuple[Verdict, ...]] | None,
+    reflections: Sequence[str] | None = None,
+) -> list[Candidate]:
+    """The pictures with what is known of them, as the core's actors want to see them."""
+    judged = [verdict for several in verdicts or [(Verdict(0.0),)] for verdict in several]
+    return [
+        Candidate(picture, prompt, MAX_SEED, verdict, reflection)
+        for picture, verdict, reflection in zip(
+            pictures,
+            for_each(judged, len(pictures), "verdict"),
+            for_each(reflections or [""], len(pictures), "reflection"),
+            strict=True,
+        )
+    ]
+
+
+def judged(index: int, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "index": index,
+        "score": verdict.score,
+        "passed": verdict.passed,
+        "unmet": list(verdict.unmet),
+        "aspects": dict(verdict.aspects),
+        "explanation": verdict.explanation,
+    }
+
+
+def spoken(node_id: str, texts: list[str]) -> io.NodeOutput:
+    """Texts as a list, shown on the node too."""
+    shown = "\n".join(text or "(nothing to change)" for text in texts)
+    say(node_id, shown)
+    return io.NodeOutput(texts, ui=ui.PreviewText(shown))
+
+
+STEPS = [DraftSampler, VerifierScore, ReflectionWriter, PromptEvolver, CorrectorSampler]

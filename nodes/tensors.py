@@ -1,0 +1,49 @@
+"""ComfyUI's IMAGE (B, H, W, C; float32 from 0 to 1) and Pillow pictures, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..reflectionflow_core.record import InputError
+
+
+def to_pictures(images: Iterable[Tensor]) -> list[Image.Image]:
+    """Every picture of every batch, in order, as RGB."""
+    return [_picture(pixels) for batch in images for pixels in _batch(batch)]
+
+
+def to_batch(pictures: Sequence[Image.Image]) -> Tensor:
+    """Pictures of one size as one IMAGE."""
+    arrays = np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
+    return torch.from_numpy(arrays).float() / 255
+
+
+def to_batches(pictures: Sequence[Image.Image]) -> list[Tensor]:
+    """The pictures in their order; neighbours of one size share a batch."""
+    return [to_batch(list(group)) for _, group in groupby(pictures, key=lambda p: p.size)]
+
+
+def _batch(images: Tensor) -> Tensor:
+    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
+        raise InputError(
+            f"An IMAGE has shape (batch, height, width, 3), and this one has {tuple(images.shape)}."
+            " Check the node that made it."
+        )
+    if not bool(torch.isfinite(images).all()):
+        raise InputError(
+            "A picture holds values that are not numbers, which would be black. "
+            "Check the node that made it."
+        )
+    return images
+
+
+def _picture(pixels: Tensor) -> Image.Image:
+    """Pixels (H, W, C) from 0 to 1; transparency is dropped, as ComfyUI itself keeps it apart."""
+    pixels = pixels[..., :3].expand(-1, -1, 3)
+    return Image.fromarray((pixels.float().cpu().numpy().clip(0, 1) * 255).round().astype("uint8"))
