@@ -66,7 +66,7 @@ class FluxLoader(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, model: str | None = None, dtype: str | None = None) -> str:
+    def fingerprint_inputs(cls, model: str | None = None, **_: object) -> str:
         folder = MINIATURE_WEIGHTS if model == MINIATURE else flux_folders().get(model or "")
         return stamp(folder) if folder else ""
 
@@ -109,7 +109,7 @@ class CorrectorLoader(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, lora: str | None = None) -> str:
+    def fingerprint_inputs(cls, lora: str | None = None, **_: object) -> str:
         path = folder_paths.get_full_path("loras", lora) if lora else None
         return stamp(Path(path)) if path else ""
 

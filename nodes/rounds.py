@@ -11,8 +11,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ..reflectionflow_core.archive import PAGE, SHEET, Archive, Run, open_archive
-from ..reflectionflow_core.archive import differences
+from ..reflectionflow_core.archive import PAGE, SHEET, Archive, Run, differences, open_archive
 from ..reflectionflow_core.catalog import ActorChoice
 from ..reflectionflow_core.doctor import versions
 from ..reflectionflow_core.protocols import Progress
@@ -48,8 +47,9 @@ def recorded_round(trail: Trail, run: Run, seats: Seats, progress: Progress) -> 
         if len(archive.history) < len(trail.history):
             archive.append(trail.history)
         history = archive.until(trail.next_round)
-        for history in round_steps(trail.prompt, run.settings, seats.actors, history, progress):
-            archive.append(history)
+        for step in round_steps(trail.prompt, run.settings, seats.actors, history, progress):
+            archive.append(step)
+            history = step
         return history
 
 

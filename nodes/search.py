@@ -13,17 +13,41 @@ from typing import Any
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import GraphBuilder
 
-from ..reflectionflow_core.record import AXES, NOISE_SEARCHES, PARENTS, Budget, History
-from ..reflectionflow_core.record import InputError, SearchSettings
+from ..reflectionflow_core.record import (
+    AXES,
+    NOISE_SEARCHES,
+    PARENTS,
+    Budget,
+    History,
+    InputError,
+    SearchSettings,
+)
 from ..reflectionflow_core.report import as_data, contact_sheet, cost_text, story, verdict_text
 from ..reflectionflow_core.search import STRATEGIES, check_request
 from .memory import handed_over
 from .progress import NodeProgress, say
 from .rounds import next_round, write_run
-from .schema import NO_PROMPT, PREFIX, ROOT, batch_size_input, check_texts, prompt_input, schema
-from .schema import seed_input
-from .sockets import EvolverSocket, FluxSocket, HistorySocket, OptionsSocket, PicturesSocket
-from .sockets import Seat, Seats, Trail, VerifierSocket, WriterSocket
+from .schema import (
+    NO_PROMPT,
+    PREFIX,
+    ROOT,
+    batch_size_input,
+    check_texts,
+    prompt_input,
+    schema,
+    seed_input,
+)
+from .sockets import (
+    EvolverSocket,
+    FluxSocket,
+    HistorySocket,
+    OptionsSocket,
+    PicturesSocket,
+    Seats,
+    Trail,
+    VerifierSocket,
+    WriterSocket,
+)
 from .tensors import to_batch
 
 CATEGORY = f"{ROOT}/search"
@@ -35,7 +59,7 @@ SEATS = ("flux", "verifier", "writer", "evolver")
 class ReflectionLoop(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        prompt, *others = request_inputs()
+        prompt, width, *others = request_inputs()
         return schema(
             "ReflectionLoop",
             display_name="Reflection Loop",
@@ -46,6 +70,7 @@ class ReflectionLoop(io.ComfyNode):
             inputs=[
                 prompt,
                 *seat_inputs(),
+                width,
                 io.Int.Input(
                     "depth",
                     default=3,
@@ -137,7 +162,9 @@ class ReflectionRound(io.ComfyNode):
         if history.done:
             return io.NodeOutput(history)
         index = history.next_round
-        progress = NodeProgress(shown_at(cls.hidden), title=f"round {index}:" if index else "drafts:")
+        progress = NodeProgress(
+            shown_at(cls.hidden), title=f"round {index}:" if index else "drafts:"
+        )
         trail = next_round(history, Seats(**seats), progress)
         if trail.next_round == index:  # stop rule or budget had ended it before
             return io.NodeOutput(trail)
@@ -176,7 +203,10 @@ class ReflectionStep(io.ComfyNode):
     def execute(cls, history: Trail, depth: int, **seats: Any) -> io.NodeOutput:
         del seats  # only their wires are needed
         if not history.done and history.next_round <= depth:
-            return next_step(GraphBuilder(), links_of(cls.hidden)["history"], depth, links_of(cls.hidden))
+            links = links_of(cls.hidden)
+            return next_step(GraphBuilder(), links["history"], depth, links)
+        if history.save:
+            history = write_run(history)
         best, images, report = results(history)
         return io.NodeOutput(best, images, report, history)
 
@@ -230,12 +260,16 @@ class SearchOptions(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         def axis(name: str, what: str) -> io.Input:
-            return io.Boolean.Input(name, default=True, tooltip=f"Whether a round may {what}.")
+            tooltip = f"Whether a round may {what}."
+            return io.Boolean.Input(f"{name}_axis", default=True, tooltip=tooltip)
 
         def budget(name: str, what: str) -> io.Input:
             return io.Int.Input(
-                name, default=0, min=0, max=100_000, tooltip=f"{what} that the search may spend; 0 "
-                "is no limit."
+                name,
+                default=0,
+                min=0,
+                max=100_000,
+                tooltip=f"{what} that the search may spend; 0 is no limit.",
             )
 
         return schema(
@@ -285,7 +319,7 @@ class SearchOptions(io.ComfyNode):
     def execute(
         cls, max_images: int, max_vlm_calls: int, max_seconds: int, **given: Any
     ) -> io.NodeOutput:
-        axes = tuple(axis for axis in AXES if given.pop(axis))
+        axes = tuple(axis for axis in AXES if given.pop(f"{axis}_axis"))
         limits = Budget(max_images or None, max_vlm_calls or None, max_seconds or None)
         return io.NodeOutput({"axes": axes, "budget": limits, **given})
 
@@ -388,9 +422,7 @@ def begun(
 ) -> Trail:
     """A search in which nothing is painted yet; raises InputError for settings that cannot be."""
     rule = {"never": "never", "when passed": "passed", "at a score": stop_score}[stop]
-    settings = SearchSettings(
-        **given, **(options or {}), drafts=drafts or None, stop=rule, depth=0
-    )
+    settings = SearchSettings(**given, **(options or {}), drafts=drafts or None, stop=rule, depth=0)
     return Trail(prompt, settings, save=save_run)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from comfy_api.latest import io
@@ -112,7 +113,8 @@ class Trail:
 
     @property
     def model(self) -> str:
-        return str(self.chosen.get("model", ""))
+        """FLUX's name without the folders that it lies in, which are nobody else's business."""
+        return Path(self.chosen.get("model", "")).name
 
     def get_ram_usage(self) -> int:
         """Bytes of its pictures, for ComfyUI's cache."""

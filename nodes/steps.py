@@ -20,8 +20,15 @@ from ..reflectionflow_core.search import complete, fresh_seed
 from .memory import handed_over
 from .progress import NodeProgress, say
 from .schema import NO_PROMPT, ROOT, batch_size_input, check_texts, prompt_input, schema, seed_input
-from .sockets import EvolverSocket, Flux, FluxSocket, Seat, VerdictsSocket
-from .sockets import VerifierSocket, WriterSocket
+from .sockets import (
+    EvolverSocket,
+    Flux,
+    FluxSocket,
+    Seat,
+    VerdictsSocket,
+    VerifierSocket,
+    WriterSocket,
+)
 from .tensors import to_batch, to_batches, to_pictures
 
 CATEGORY = f"{ROOT}/steps"
@@ -324,7 +331,10 @@ class CorrectorSampler(io.ComfyNode):
             )
         pictures = to_pictures(images)
         count = len(pictures)
-        prompts, told = for_each(prompt, count, "prompt"), for_each(reflections, count, "reflection")
+        prompts, told = (
+            for_each(prompt, count, "prompt"),
+            for_each(reflections, count, "reflection"),
+        )
         seeds = [fresh_seed(seed[0], round[0], position) for position in range(count)]
         painted: list[Image.Image] = []
         for batch in batches(list(zip(pictures, prompts, told, seeds, strict=True)), batch_size[0]):
