@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 from comfy_api.latest import io
@@ -187,7 +189,7 @@ class FluxSampling(io.ComfyNode):
 
     @classmethod
     def execute(cls, flux: Flux, condition_fit: str, **numbers: float) -> io.NodeOutput:
-        changes = {name: value for name, value in numbers.items() if value}
+        changes: dict[str, Any] = {name: value for name, value in numbers.items() if value}
         if condition_fit != "squash":
             changes["condition_fit"] = condition_fit
         return io.NodeOutput(flux.with_sampling(**changes))
@@ -226,8 +228,7 @@ class VerifierLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, verifier: str, error: float) -> io.NodeOutput:
-        chosen = {"verifier": verifier, "verifier_error": error or None}
-        return io.NodeOutput(Seat(VERIFIERS[verifier](ActorChoice(**chosen)), chosen))
+        return io.NodeOutput(seat(VERIFIERS, verifier=verifier, verifier_error=error or None))
 
 
 class WriterLoader(io.ComfyNode):
@@ -253,8 +254,7 @@ class WriterLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, writer: str) -> io.NodeOutput:
-        chosen = {"writer": writer}
-        return io.NodeOutput(Seat(WRITERS[writer](ActorChoice(**chosen)), chosen))
+        return io.NodeOutput(seat(WRITERS, writer=writer))
 
 
 class EvolverLoader(io.ComfyNode):
@@ -280,8 +280,13 @@ class EvolverLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, evolver: str) -> io.NodeOutput:
-        chosen = {"evolver": evolver}
-        return io.NodeOutput(Seat(EVOLVERS[evolver](ActorChoice(**chosen)), chosen))
+        return io.NodeOutput(seat(EVOLVERS, evolver=evolver))
+
+
+def seat(builders: Mapping[str, Callable[[ActorChoice], Any]], **chosen: Any) -> Seat:
+    """An actor of the core's catalog: the first of the chosen values is its name."""
+    name = next(iter(chosen.values()))
+    return Seat(builders[name](ActorChoice(**chosen)), chosen)
 
 
 def flux_folders() -> dict[str, Path]:

@@ -370,7 +370,7 @@ def request_inputs() -> list[io.Input]:
     ]
 
 
-def seat_inputs(lazy: bool = False) -> list[io.Input]:
+def seat_inputs(lazy: bool | None = None) -> list[io.Input]:
     """Who may be asked in a search."""
     return [
         FluxSocket.Input("flux", display_name="FLUX", lazy=lazy, tooltip="Who paints."),

@@ -70,10 +70,10 @@ class DraftSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         progress = NodeProgress(cls.hidden.unique_id)
         generator, pictures = flux.generator, []
-        for batch in batches(range(count), batch_size):
-            seeds = [fresh_seed(seed, 0, position) for position in batch]
-            painted = generator.generate([prompt] * len(batch), seeds, progress)
-            pictures += complete(painted, len(batch), "draft")
+        seeds = [fresh_seed(seed, 0, position) for position in range(count)]
+        for part in parts(count, batch_size):
+            painted = generator.generate([prompt] * len(seeds[part]), seeds[part], progress)
+            pictures += complete(painted, len(seeds[part]), "draft")
         return io.NodeOutput(handed_over(to_batch(pictures)))
 
 
@@ -337,14 +337,16 @@ class CorrectorSampler(io.ComfyNode):
         )
         seeds = [fresh_seed(seed[0], round[0], position) for position in range(count)]
         painted: list[Image.Image] = []
-        for batch in batches(list(zip(pictures, prompts, told, seeds, strict=True)), batch_size[0]):
-            answers = corrector.correct(*map(list, zip(*batch, strict=True)), progress)
-            painted += complete(answers, len(batch), "correct")
+        for part in parts(count, batch_size[0]):
+            answers = corrector.correct(
+                pictures[part], prompts[part], told[part], seeds[part], progress
+            )
+            painted += complete(answers, len(seeds[part]), "correct")
         return io.NodeOutput([handed_over(batch) for batch in to_batches(painted)])
 
 
-def batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+def parts(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def for_each(given: Sequence[Item], count: int, name: str) -> list[Item]:
