@@ -7,7 +7,7 @@ PROMPT ?= a photo of a yellow triangle and a blue circle
 # Two threads on two busy cores wait for each other more than they work.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check benchmark gpu clean
+.PHONY: demo test test-comfyui check benchmark gpu clean
 
 demo: $(VENV)/.installed
 	rm -rf demo
@@ -15,6 +15,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# Fails where `make test` would skip: needs a ComfyUI (see CONTRIBUTING.md).
+test-comfyui: $(VENV)/.installed
+	REFLECTIONFLOW_REQUIRE_COMFYUI=1 $(BIN)/python -m pytest tests/nodes
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

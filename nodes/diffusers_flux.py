@@ -26,6 +26,7 @@ class DiffusersFlux:
     """A loaded FLUX and how it shall paint; changed copies share the weights."""
 
     choice: ActorChoice
+    identity: Mapping[str, str]  # digests of the weight files
     flux: Flux
     sampling: SamplingSettings
     condition: ConditionSettings
@@ -41,10 +42,6 @@ class DiffusersFlux:
         }
 
     @property
-    def identity(self) -> Mapping[str, str]:
-        return identity(self.choice)
-
-    @property
     def generator(self) -> Generator:
         from ..reflectionflow_core.flux.painter import FluxGenerator
 
@@ -58,11 +55,18 @@ class DiffusersFlux:
             return None
         return FluxCorrector(self.flux, self.lora, self.sampling, self.condition)
 
+    def get_ram_usage(self) -> int:
+        """Bytes of the weights, for ComfyUI's cache."""
+        from ..reflectionflow_core.flux.placement import weight
+
+        return sum(weight(module.parameters()) for module in self.flux.modules.values())
+
     def with_corrector(self, path: str) -> DiffusersFlux:
         from ..reflectionflow_core.flux.lora import load_corrector_lora
 
         lora = load_corrector_lora(path, self.flux.transformer)
-        return replace(self, lora=lora, choice=replace(self.choice, lora=path))
+        choice = replace(self.choice, lora=path)
+        return replace(self, lora=lora, choice=choice, identity=identity(choice))
 
     def with_sampling(self, **changes: Any) -> DiffusersFlux:
         sampling = {name: value for name, value in changes.items() if name not in CONDITION}
@@ -105,7 +109,9 @@ def load_diffusers_flux(model: str, folder: str, dtype: str) -> DiffusersFlux:
         else:
             flux = load_flux(folder, dtype=dtype, device="cpu")
             choice = ActorChoice(model=folder, dtype=dtype)
-            loaded = DiffusersFlux(choice, flux, SamplingSettings(), ConditionSettings())
+            loaded = DiffusersFlux(
+                choice, identity(choice), flux, SamplingSettings(), ConditionSettings()
+            )
     loaded.flux.placement = ComfyPlacement()
     return loaded
 
@@ -114,8 +120,10 @@ def _miniature() -> DiffusersFlux:
     from ..reflectionflow_core.miniature.model import load_miniature
 
     generator, corrector = load_miniature(folder=MINIATURE_WEIGHTS)
+    choice = ActorChoice(model=MINIATURE)
     return DiffusersFlux(
-        ActorChoice(model=MINIATURE),
+        choice,
+        identity(choice),
         generator.flux,
         generator.sampling,
         corrector.condition,

@@ -14,8 +14,8 @@ import folder_paths
 from ..reflectionflow_core.archive import PAGE, SHEET, Archive, Run, differences, open_archive
 from ..reflectionflow_core.catalog import ActorChoice
 from ..reflectionflow_core.doctor import versions
-from ..reflectionflow_core.protocols import Progress
-from ..reflectionflow_core.record import History, InputError
+from ..reflectionflow_core.protocols import Actors, Progress
+from ..reflectionflow_core.record import History, InputError, SearchSettings
 from ..reflectionflow_core.report import contact_sheet, html_page
 from ..reflectionflow_core.search import finished, round_steps, run_round
 from .sockets import Seats, Trail
@@ -29,25 +29,25 @@ def next_round(trail: Trail, seats: Seats, progress: Progress) -> Trail:
     actors, settings = seats.actors, trail.settings_until(trail.next_round)
     if not len(trail.history):
         actors.verifier.verify(trail.prompt, [])  # can it judge this prompt at all?
-    trail = replace(trail, chosen=seats.chosen)
+    trail = replace(trail, chosen=seats.chosen, identity=seats.flux.identity)
     if trail.save:
-        run = asked(trail, seats)
-        trail = replace(trail, folder=trail.folder or folder_of(run))
-        history = recorded_round(trail, run, seats, progress)
+        run = run_of(trail, settings)
+        trail = replace(trail, folder=folder_of(run))
+        history = recorded_round(trail, run, actors, progress)
     else:
         history = run_round(trail.prompt, settings, actors, trail.history, progress)
     after = trail.settings_until(trail.next_round + 1)
     return replace(trail, history=history, done=finished(history, after, actors))
 
 
-def recorded_round(trail: Trail, run: Run, seats: Seats, progress: Progress) -> History:
+def recorded_round(trail: Trail, run: Run, actors: Actors, progress: Progress) -> History:
     """The next round as the run's folder has it, or else painted, each picture saved at once."""
     with open_archive(output(trail.folder), resume=True, known=trail.history) as archive:
         begin(archive, run)
         if len(archive.history) < len(trail.history):
             archive.append(trail.history)
         history = archive.until(trail.next_round)
-        for step in round_steps(trail.prompt, run.settings, seats.actors, history, progress):
+        for step in round_steps(trail.prompt, run.settings, actors, history, progress):
             archive.append(step)
             history = step
         return history
@@ -55,14 +55,13 @@ def recorded_round(trail: Trail, run: Run, seats: Seats, progress: Progress) -> 
 
 def write_run(trail: Trail) -> Trail:
     """The whole run in its folder, with contact sheet and page."""
-    settings = trail.settings_until(trail.next_round - 1)
-    run = Run(trail.prompt, settings, asdict(ActorChoice(**trail.chosen)), versions=versions())
-    trail = replace(trail, folder=trail.folder or folder_of(run))
-    history = trail.history
+    settings, history = trail.settings_until(trail.next_round - 1), trail.history
+    run = run_of(trail, settings)
+    trail = replace(trail, folder=folder_of(run))
     with open_archive(output(trail.folder), resume=True, known=history) as archive:
-        if not trail.save:
-            begin(archive, run)
-        archive.append(history)
+        begin(archive, run)
+        if len(archive.history) < len(history):
+            archive.append(history)
         sheet = io.BytesIO()
         contact_sheet(history, trail.prompt, settings, trail.model).save(sheet, "PNG")
         archive.write(SHEET, sheet.getvalue())
@@ -71,10 +70,10 @@ def write_run(trail: Trail) -> Trail:
     return trail
 
 
-def asked(trail: Trail, seats: Seats) -> Run:
-    choice = ActorChoice(**seats.chosen)
-    settings = trail.settings_until(trail.next_round)
-    return Run(trail.prompt, settings, asdict(choice), seats.flux.identity, versions())
+def run_of(trail: Trail, settings: SearchSettings) -> Run:
+    """What the trail is asked to find, as an archive writes it down."""
+    choice = ActorChoice(**trail.chosen)
+    return Run(trail.prompt, settings, asdict(choice), trail.identity, versions())
 
 
 def begin(archive: Archive, run: Run) -> None:

@@ -183,7 +183,7 @@ class ReflectionStep(io.ComfyNode):
         return schema(
             "ReflectionStep",
             display_name="Reflection Step (inside Reflection Loop)",
-            category=CATEGORY,
+            category=f"{ROOT}/internal",
             description="Made by Reflection Loop between two rounds: goes on, or hands out the "
             "results. Not meant to be placed by hand; chain Reflection Rounds instead.",
             is_dev_only=True,

@@ -99,6 +99,7 @@ class Trail:
     save: bool = False
     folder: str = ""  # below ComfyUI's output directory
     chosen: Mapping[str, Any] = field(default_factory=dict)
+    identity: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def next_round(self) -> int:
@@ -117,5 +118,6 @@ class Trail:
         return Path(self.chosen.get("model", "")).name
 
     def get_ram_usage(self) -> int:
-        """Bytes of its pictures, for ComfyUI's cache."""
-        return sum(c.image.width * c.image.height * 3 for c in self.history)
+        """Bytes of the pictures that the trail before did not have, for ComfyUI's cache."""
+        newest = self.history.rounds[-1] if self.history.rounds else ()
+        return sum(c.image.width * c.image.height * 3 for c in newest)

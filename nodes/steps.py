@@ -7,14 +7,15 @@ pictures, or once for each: lists come from our own nodes, or from any node that
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
 
-from ..reflectionflow_core.record import MAX_SEED, Candidate, InputError, Verdict
+from ..reflectionflow_core.record import Candidate, InputError, Verdict
 from ..reflectionflow_core.report import verdict_text
 from ..reflectionflow_core.search import complete, fresh_seed
 from .memory import handed_over
@@ -34,6 +35,7 @@ from .tensors import to_batch, to_batches, to_pictures
 CATEGORY = f"{ROOT}/steps"
 ORDERS = ("best first", "as given")
 Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 class DraftSampler(io.ComfyNode):
@@ -89,7 +91,7 @@ class VerifierScore(io.ComfyNode):
             is_input_list=True,
             inputs=[
                 io.Image.Input("images", tooltip="Pictures to judge: a batch, or a list."),
-                prompt_input("What the pictures were to show."),
+                prompt_input("What the pictures were to show: one text, or one for each picture."),
                 VerifierSocket.Input("verifier", tooltip="Who judges."),
                 io.Combo.Input(
                     "order",
@@ -148,8 +150,9 @@ class VerifierScore(io.ComfyNode):
     ) -> io.NodeOutput:
         progress = NodeProgress(cls.hidden.unique_id)
         pictures = to_pictures(images)
-        verdicts = verifier[0].actor.verify(prompt[0], pictures, progress)
-        complete(verdicts, len(pictures), "verify")
+        prompts = for_each(prompt, len(pictures), "prompt")
+        ask = partial(verifier[0].actor.verify, progress=progress)
+        verdicts = ask_by_prompt(ask, prompts, pictures, "verify")
         ranked = sorted(range(len(pictures)), key=lambda i: verdicts[i].score, reverse=True)
         handed_on = ranked if order[0] == "best first" else range(len(pictures))
         chosen = list(handed_on)[: keep[0] or None]
@@ -177,7 +180,7 @@ class ReflectionWriter(io.ComfyNode):
             is_input_list=True,
             inputs=[
                 io.Image.Input("images", tooltip="Pictures to write about: a batch, or a list."),
-                prompt_input("What the pictures were to show."),
+                prompt_input("What the pictures were to show: one text, or one for each picture."),
                 WriterSocket.Input("writer", tooltip="Who writes."),
                 VerdictsSocket.Input(
                     "verdicts", tooltip="What a Verifier Score says of these very pictures."
@@ -203,9 +206,10 @@ class ReflectionWriter(io.ComfyNode):
         cls, images: list[Tensor], prompt: list[str], writer: list[Seat], verdicts: list[tuple]
     ) -> io.NodeOutput:
         progress = NodeProgress(cls.hidden.unique_id)
-        candidates = as_candidates(to_pictures(images), prompt[0], verdicts)
-        reflections = writer[0].actor.reflect(prompt[0], candidates, progress)
-        return spoken(cls.hidden.unique_id, complete(reflections, len(candidates), "reflect"))
+        candidates = as_candidates(images, prompt, verdicts)
+        ask = partial(writer[0].actor.reflect, progress=progress)
+        prompts = [candidate.prompt for candidate in candidates]
+        return spoken(cls.hidden.unique_id, ask_by_prompt(ask, prompts, candidates, "reflect"))
 
 
 class PromptEvolver(io.ComfyNode):
@@ -259,9 +263,10 @@ class PromptEvolver(io.ComfyNode):
         reflections: list[str] | None = None,
     ) -> io.NodeOutput:
         progress = NodeProgress(cls.hidden.unique_id)
-        candidates = as_candidates(to_pictures(images), prompt[0], verdicts, reflections)
-        prompts = evolver[0].actor.evolve(prompt[0], candidates, progress)
-        return spoken(cls.hidden.unique_id, complete(prompts, len(candidates), "evolve"))
+        candidates = as_candidates(images, prompt, verdicts, reflections)
+        ask = partial(evolver[0].actor.evolve, progress=progress)
+        prompts = [candidate.prompt for candidate in candidates]
+        return spoken(cls.hidden.unique_id, ask_by_prompt(ask, prompts, candidates, "evolve"))
 
 
 class CorrectorSampler(io.ComfyNode):
@@ -360,22 +365,40 @@ def for_each(given: Sequence[Item], count: int, name: str) -> list[Item]:
     )
 
 
+def ask_by_prompt(
+    ask: Callable[[str, list[Item]], list[Answer]],
+    prompts: Sequence[str],
+    items: Sequence[Item],
+    phase: str,
+) -> list[Answer]:
+    """One answer an item, in order; an actor hears of one prompt at a time."""
+    answers: dict[int, Answer] = {}
+    for prompt in dict.fromkeys(prompts):
+        places = [place for place, its in enumerate(prompts) if its == prompt]
+        found = complete(ask(prompt, [items[place] for place in places]), len(places), phase)
+        answers.update(zip(places, found, strict=True))
+    return [answers[place] for place in range(len(items))]
+
+
 def as_candidates(
-    pictures: Sequence[Image.Image],
-    prompt: str,
+    images: Sequence[Tensor],
+    prompts: Sequence[str],
     verdicts: Sequence[tuple[Verdict, ...]] | None,
     reflections: Sequence[str] | None = None,
 ) -> list[Candidate]:
     """The pictures with what is known of them, as the core's actors want to see them."""
+    pictures = to_pictures(images)
     judged = [verdict for several in verdicts or [(Verdict(0.0),)] for verdict in several]
+    known = zip(
+        pictures,
+        for_each(prompts, len(pictures), "prompt"),
+        for_each(judged, len(pictures), "verdict"),
+        for_each(reflections or [""], len(pictures), "reflection"),
+        strict=True,
+    )
     return [
-        Candidate(picture, prompt, MAX_SEED, verdict, reflection)
-        for picture, verdict, reflection in zip(
-            pictures,
-            for_each(judged, len(pictures), "verdict"),
-            for_each(reflections or [""], len(pictures), "reflection"),
-            strict=True,
-        )
+        Candidate(picture, prompt, seed=0, verdict=verdict, reflection=reflection)
+        for picture, prompt, verdict, reflection in known
     ]
 
 

@@ -1,0 +1,69 @@
+"""One ComfyUI for all tests here; without ComfyUI they are skipped, and the end of the run says so.
+
+REFLECTIONFLOW_REQUIRE_COMFYUI=1 lets them fail instead of skipping.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from comfy_server import NO_COMFYUI, ComfyServer, find_comfyui
+
+SECRET = "plantedTestSecret0123456789abcdef"  # looks like nothing, so that no filter hides it
+PROFILES = '{"planted": {"api_key": "%s", "base_url": "https://example.invalid/v1"}}' % SECRET
+REQUIRE = "REFLECTIONFLOW_REQUIRE_COMFYUI"
+
+
+def demand_comfyui() -> None:
+    if find_comfyui() is None:
+        if os.environ.get(REQUIRE) == "1":
+            pytest.fail(f"{NO_COMFYUI} ({REQUIRE} is 1)", pytrace=False)
+        pytest.skip(NO_COMFYUI)
+
+
+def furnished(base: Path) -> ComfyServer:
+    """A server, not yet started, on whose machine secrets lie about."""
+    profiles = base / "user" / "__reflectionflow" / "profiles.json"
+    profiles.parent.mkdir(parents=True)
+    profiles.write_text(PROFILES, encoding="utf-8")
+    return ComfyServer(base, environment={"REFLECTIONFLOW_X_API_KEY": SECRET})
+
+
+@pytest.fixture(scope="session")
+def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    """A ComfyUI that all tests share: their graphs differ, or they do not mind its cache."""
+    demand_comfyui()
+    server = furnished(tmp_path_factory.mktemp("comfy"))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def own_comfy(tmp_path: Path) -> Iterator[Callable[..., ComfyServer]]:
+    """Makes servers, not yet started, for a test that harms them: own_comfy("name", flags=...)."""
+    demand_comfyui()
+    made: list[ComfyServer] = []
+
+    def make(name: str, **given: object) -> ComfyServer:
+        made.append(ComfyServer(tmp_path / name, **given))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = [r for r in terminalreporter.getreports("skipped") if NO_COMFYUI in str(r.longrepr)]
+    if skipped:
+        terminalreporter.section("NOT TESTED IN COMFYUI", sep="!", red=True, bold=True)
+        terminalreporter.line(
+            f"{len(skipped)} tests were skipped. {NO_COMFYUI}, and run again "
+            f"({REQUIRE}=1 makes them fail instead).",
+            yellow=True,
+        )

@@ -1,0 +1,75 @@
+"""A node pack for tests only: looks into the ComfyUI that it lives in, and makes odd inputs."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import comfy.model_management as mm
+import psutil
+import torch
+from aiohttp import web
+from server import PromptServer
+
+HEAVY = ("diffusers", "transformers", "peft")
+
+
+@PromptServer.instance.routes.get("/probe/state")
+async def state(_request):
+    return web.json_response(
+        {
+            "rss": psutil.Process().memory_info().rss,  # bytes
+            "imported": [name for name in HEAVY if name in sys.modules],
+            "models": [described(loaded) for loaded in mm.current_loaded_models],
+        }
+    )
+
+
+def described(loaded):
+    """A loaded model: the class that our holder holds, or its own, and where its weights are."""
+    model = loaded.model.model
+    held = getattr(model, "module", model)
+    weight = next(held.parameters(), None)
+    return {
+        "class": type(held).__name__,
+        "held": held is not model,
+        "size": loaded.model_memory(),
+        "loaded": loaded.model_loaded_memory(),
+        "device": str(weight.device) if weight is not None else "",
+    }
+
+
+class ProbePicture:
+    """An IMAGE of any shape: grey, but with `value` in its first pixel."""
+
+    CATEGORY = "probe"
+    FUNCTION = "make"
+    RETURN_TYPES = ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"shape": ("STRING",), "value": ("STRING", {"default": "0.5"})}}
+
+    def make(self, shape, value="0.5"):
+        image = torch.full(json.loads(shape), 0.5)
+        image.view(-1)[0] = float(value)
+        return (image,)
+
+
+class ProbeTexts:
+    """A list of texts, one by one."""
+
+    CATEGORY = "probe"
+    FUNCTION = "make"
+    RETURN_TYPES = ("STRING",)
+    OUTPUT_IS_LIST = (True,)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"texts": ("STRING",)}}
+
+    def make(self, texts):
+        return (json.loads(texts),)
+
+
+NODE_CLASS_MAPPINGS = {"ProbePicture": ProbePicture, "ProbeTexts": ProbeTexts}
