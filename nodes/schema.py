@@ -9,10 +9,20 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..reflectionflow_core.record import MAX_SEED
+from ..reflectionflow_core.search import STRATEGIES
 from .profiles import looks_like_a_key
+from .sockets import (
+    EvolverSocket,
+    FluxSocket,
+    HistorySocket,
+    OptionsSocket,
+    VerifierSocket,
+    WriterSocket,
+)
 
 ROOT = "ReflectionFlow"
 PREFIX = "ReflectionFlow_"
+STOPS = ("never", "when passed", "at a score")
 KNOWN = {field.name for field in fields(io.Schema)}
 
 
@@ -48,6 +58,93 @@ def batch_size_input() -> io.Input:
         "and takes about 1 GB more for each at 1024 x 1024.",
         extra_dict={"advanced": True},
     )
+
+
+def request_inputs() -> list[io.Input]:
+    """What a search is asked for; the depth is not among it."""
+    return [
+        prompt_input("What to paint."),
+        io.Int.Input(
+            "width", default=2, min=1, max=64, tooltip="Chains that are corrected side by side."
+        ),
+        io.Int.Input(
+            "drafts",
+            default=0,
+            min=0,
+            max=1000,
+            tooltip="First pictures; the best of them begin the chains. 0 is one for each chain.",
+        ),
+        seed_input(),
+        io.Combo.Input(
+            "strategy",
+            options=list(STRATEGIES),
+            default="reflection",
+            tooltip="reflection corrects pictures as the paper does; noise+prompt rewrites the "
+            "prompt and paints anew; noise only paints anew.",
+        ),
+        io.Combo.Input(
+            "stop",
+            options=list(STOPS),
+            default="never",
+            tooltip="When to stop before the last round.",
+        ),
+        io.Float.Input(
+            "stop_score",
+            default=1.0,
+            min=-1000.0,
+            max=1000.0,
+            step=0.01,
+            tooltip="The score that is good enough, for stop 'at a score'.",
+        ),
+        io.Boolean.Input(
+            "save_run",
+            default=False,
+            tooltip="Write every picture to output/reflectionflow as it is painted. After a crash "
+            "the same graph goes on from there.",
+        ),
+        OptionsSocket.Input("options", optional=True, tooltip="From Search Options."),
+    ]
+
+
+def seat_inputs(lazy: bool | None = None) -> list[io.Input]:
+    """Who may be asked in a search."""
+    return [
+        FluxSocket.Input("flux", display_name="FLUX", lazy=lazy, tooltip="Who paints."),
+        VerifierSocket.Input("verifier", lazy=lazy, tooltip="Who judges."),
+        WriterSocket.Input(
+            "writer",
+            optional=True,
+            lazy=lazy,
+            tooltip="Who says what is wrong; for strategy reflection.",
+        ),
+        EvolverSocket.Input(
+            "evolver",
+            optional=True,
+            lazy=lazy,
+            tooltip="Who rewrites the prompt; for strategies reflection and noise+prompt.",
+        ),
+    ]
+
+
+def result_outputs() -> list[io.Output]:
+    return [
+        io.Image.Output("best", display_name="best", tooltip="The best of all pictures."),
+        io.Image.Output(
+            "images",
+            display_name="images",
+            is_output_list=True,
+            tooltip="All pictures, in the order in which they were painted.",
+        ),
+        io.String.Output(
+            "report",
+            display_name="report",
+            tooltip="JSON: settings, cost, and for every picture its score, reflection, prompt, "
+            "seed and parent.",
+        ),
+        HistorySocket.Output(
+            "history", display_name="history", tooltip="For Reflection Trail, or one round more."
+        ),
+    ]
 
 
 def check_texts(texts: Iterable[str | None], empty: str = "") -> bool | str:

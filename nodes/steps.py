@@ -7,17 +7,17 @@ pictures, or once for each: lists come from our own nodes, or from any node that
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
 
-from ..reflectionflow_core.record import Candidate, InputError, Verdict
+from ..reflectionflow_core.record import InputError, Verdict
 from ..reflectionflow_core.report import verdict_text
 from ..reflectionflow_core.search import complete, fresh_seed
+from .batches import as_candidates, ask_by_prompt, for_each, parts
 from .memory import handed_over
 from .progress import NodeProgress, say
 from .schema import NO_PROMPT, ROOT, batch_size_input, check_texts, prompt_input, schema, seed_input
@@ -34,8 +34,6 @@ from .tensors import to_batch, to_batches, to_pictures
 
 CATEGORY = f"{ROOT}/steps"
 ORDERS = ("best first", "as given")
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
 
 
 class DraftSampler(io.ComfyNode):
@@ -348,58 +346,6 @@ class CorrectorSampler(io.ComfyNode):
             )
             painted += complete(answers, len(seeds[part]), "correct")
         return io.NodeOutput([handed_over(batch) for batch in to_batches(painted)])
-
-
-def parts(count: int, size: int) -> list[slice]:
-    return [slice(start, start + size) for start in range(0, count, size)]
-
-
-def for_each(given: Sequence[Item], count: int, name: str) -> list[Item]:
-    """One of each for every picture; a single one is for all of them."""
-    if len(given) == count:
-        return list(given)
-    if len(given) == 1:
-        return list(given) * count
-    raise InputError(
-        f"There are {len(given)} {name}s for {count} pictures. Give one for all, or one for each."
-    )
-
-
-def ask_by_prompt(
-    ask: Callable[[str, list[Item]], list[Answer]],
-    prompts: Sequence[str],
-    items: Sequence[Item],
-    phase: str,
-) -> list[Answer]:
-    """One answer an item, in order; an actor hears of one prompt at a time."""
-    answers: dict[int, Answer] = {}
-    for prompt in dict.fromkeys(prompts):
-        places = [place for place, its in enumerate(prompts) if its == prompt]
-        found = complete(ask(prompt, [items[place] for place in places]), len(places), phase)
-        answers.update(zip(places, found, strict=True))
-    return [answers[place] for place in range(len(items))]
-
-
-def as_candidates(
-    images: Sequence[Tensor],
-    prompts: Sequence[str],
-    verdicts: Sequence[tuple[Verdict, ...]] | None,
-    reflections: Sequence[str] | None = None,
-) -> list[Candidate]:
-    """The pictures with what is known of them, as the core's actors want to see them."""
-    pictures = to_pictures(images)
-    judged = [verdict for several in verdicts or [(Verdict(0.0),)] for verdict in several]
-    known = zip(
-        pictures,
-        for_each(prompts, len(pictures), "prompt"),
-        for_each(judged, len(pictures), "verdict"),
-        for_each(reflections or [""], len(pictures), "reflection"),
-        strict=True,
-    )
-    return [
-        Candidate(picture, prompt, seed=0, verdict=verdict, reflection=reflection)
-        for picture, prompt, verdict, reflection in known
-    ]
 
 
 def judged(index: int, verdict: Verdict) -> dict[str, Any]:
