@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from PIL import Image
 from torch import Tensor
 
+from ..reflectionflow_core.archive.lines import pixel_digest
 from ..reflectionflow_core.record import Candidate, InputError, Verdict
 from ..reflectionflow_core.search import complete
+from .sockets import Judged
 from .tensors import to_pictures
 
 Item = TypeVar("Item")
@@ -48,16 +51,15 @@ def ask_by_prompt(
 def as_candidates(
     images: Sequence[Tensor],
     prompts: Sequence[str],
-    verdicts: Sequence[tuple[Verdict, ...]] | None,
+    judged: Sequence[tuple[Judged, ...]] | None,
     reflections: Sequence[str] | None = None,
 ) -> list[Candidate]:
     """The pictures with what is known of them, as the core's actors want to see them."""
     pictures = to_pictures(images)
-    judged = [verdict for several in verdicts or [(Verdict(0.0),)] for verdict in several]
     known = zip(
         pictures,
         for_each(prompts, len(pictures), "prompt"),
-        for_each(judged, len(pictures), "verdict"),
+        verdicts_of(pictures, judged),
         for_each(reflections or [""], len(pictures), "reflection"),
         strict=True,
     )
@@ -65,3 +67,18 @@ def as_candidates(
         Candidate(picture, prompt, seed=0, verdict=verdict, reflection=reflection)
         for picture, prompt, verdict, reflection in known
     ]
+
+
+def verdicts_of(
+    pictures: Sequence[Image.Image], judged: Sequence[tuple[Judged, ...]] | None
+) -> list[Verdict]:
+    """Each picture's own verdict; a neutral one where nobody judged."""
+    if judged is None:
+        return [Verdict(0.0)] * len(pictures)
+    flat = [one for several in judged for one in several]
+    if [one.picture for one in flat] != list(map(pixel_digest, pictures)):
+        raise InputError(
+            "The verdicts are about other pictures than these, or in another order. "
+            "Wire images and verdicts from the same Verifier Score."
+        )
+    return [one.verdict for one in flat]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from ..reflectionflow_core.catalog import MINIATURE_WEIGHTS, ActorChoice, identity
@@ -27,10 +27,10 @@ class DiffusersFlux:
 
     choice: ActorChoice
     identity: Mapping[str, str]  # digests of the weight files
-    flux: Flux
+    flux: Flux = field(repr=False)  # ComfyUI sends a failed node's inputs to the browser, in words
     sampling: SamplingSettings
     condition: ConditionSettings
-    lora: CorrectorLora | None = None
+    lora: CorrectorLora | None = field(default=None, repr=False)
 
     @property
     def chosen(self) -> Mapping[str, Any]:
@@ -69,6 +69,8 @@ class DiffusersFlux:
         return replace(self, lora=lora, choice=choice, identity=identity(choice))
 
     def with_sampling(self, **changes: Any) -> DiffusersFlux:
+        if changes.get("condition_fit") == self.condition.fit:
+            changes.pop("condition_fit")
         sampling = {name: value for name, value in changes.items() if name not in CONDITION}
         condition = {CONDITION[name]: value for name, value in changes.items() if name in CONDITION}
         changed = replace(
@@ -86,7 +88,8 @@ class DiffusersFlux:
         if not same_size or changed.condition != self.condition:
             raise InputError(
                 f"The miniature paints {before.width} x {before.height} pixels and nothing else. "
-                "Set width, height and condition size to 0, or load a FLUX folder."
+                "Set width, height and condition size to 0 and condition fit to squash, or load a "
+                "FLUX folder."
             )
 
     def _chosen_again(self, changed: DiffusersFlux, changes: Mapping[str, Any]) -> ActorChoice:

@@ -17,6 +17,7 @@ from ..reflectionflow_core.catalog import (
     WRITERS,
     ActorChoice,
 )
+from ..reflectionflow_core.record import InputError
 from .diffusers_flux import MINIATURE, load_diffusers_flux
 from .schema import ROOT, schema
 from .sockets import EvolverSocket, Flux, FluxSocket, Seat, VerifierSocket, WriterSocket
@@ -107,7 +108,9 @@ class CorrectorLoader(io.ComfyNode):
         if lora is None or lora in folder_paths.get_filename_list("loras"):
             return True
         return missing(
-            f"LoRA named {lora}", "models/loras", "Download the corrector there (see the README)."
+            f"LoRA named {lora}" if lora else "LoRA chosen, or none",
+            "models/loras",
+            "Download the corrector there (see the README), and choose it.",
         )
 
     @classmethod
@@ -170,7 +173,7 @@ class FluxSampling(io.ComfyNode):
                     max=4096,
                     step=16,
                     tooltip="Longer side in pixels of the picture as the corrector sees it; 0 "
-                    "leaves it to the model (512, as in the paper).",
+                    "leaves it to the model (512 as in the paper, the miniature 64).",
                     extra_dict={"advanced": True},
                 ),
                 io.Combo.Input(
@@ -189,10 +192,8 @@ class FluxSampling(io.ComfyNode):
 
     @classmethod
     def execute(cls, flux: Flux, condition_fit: str, **numbers: float) -> io.NodeOutput:
-        changes: dict[str, Any] = {name: value for name, value in numbers.items() if value}
-        if condition_fit != "squash":
-            changes["condition_fit"] = condition_fit
-        return io.NodeOutput(flux.with_sampling(**changes))
+        changes = {name: value for name, value in numbers.items() if value}
+        return io.NodeOutput(flux.with_sampling(condition_fit=condition_fit, **changes))
 
 
 class VerifierLoader(io.ComfyNode):
@@ -209,8 +210,8 @@ class VerifierLoader(io.ComfyNode):
                     "verifier",
                     options=list(VERIFIERS),
                     default="exact",
-                    tooltip="exact reads the miniature's shapes by rules and never errs; noisy "
-                    "turns some of its verdicts around. Both know prompts about shapes only.",
+                    tooltip="exact reads the miniature's shapes by rules; noisy turns some of its "
+                    "verdicts around. Both know prompts and pictures of such shapes only.",
                 ),
                 io.Float.Input(
                     "error",
@@ -228,6 +229,10 @@ class VerifierLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, verifier: str, error: float) -> io.NodeOutput:
+        if verifier == "exact" and error:
+            raise InputError(
+                "The exact verifier makes no errors. Choose the noisy one, or set error to 0."
+            )
         return io.NodeOutput(seat(VERIFIERS, verifier=verifier, verifier_error=error or None))
 
 
@@ -297,6 +302,7 @@ def flux_folders() -> dict[str, Path]:
             if "model_index.json" in files:
                 below.clear()  # its parts are no models of their own
                 found.setdefault(Path(folder).relative_to(root).as_posix(), Path(folder))
+    found.pop(MINIATURE, None)  # the name is taken
     return found
 
 

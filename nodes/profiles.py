@@ -20,7 +20,8 @@ FILE = "profiles.json"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 KEYS = re.compile(
     r"\b(?:sk-[\w-]{16,}|hf_\w{20,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|xox[abp]-[\w-]{10,}"
-    r"|AIza[\w-]{30,}|r8_\w{20,}|AKIA[A-Z0-9]{16}|(?:Bearer|api[_-]?key)\s*[:=]?\s+[\w.-]{16,})"
+    r"|AIza[\w-]{30,}|r8_\w{20,}|AKIA[A-Z0-9]{16}"
+    r"|(?:Bearer|(?i:api[ _-]?key))[\s:='\"]+[\w.-]{16,})"
 )
 
 

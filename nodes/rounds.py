@@ -32,7 +32,13 @@ def next_round(trail: Trail, seats: Seats, progress: Progress) -> Trail:
     trail = replace(trail, chosen=seats.chosen, identity=seats.flux.identity)
     if trail.save:
         run = run_of(trail, settings)
-        trail = replace(trail, folder=folder_of(run))
+        folder = folder_of(run)
+        if trail.folder not in ("", folder):
+            raise InputError(
+                "The models of this round are not those of the rounds before, and a saved run has "
+                "one set of them. Wire the same ones into every round, or switch save_run off."
+            )
+        trail = replace(trail, folder=folder)
         history = recorded_round(trail, run, actors, progress)
     else:
         history = run_round(trail.prompt, settings, actors, trail.history, progress)
@@ -54,14 +60,15 @@ def recorded_round(trail: Trail, run: Run, actors: Actors, progress: Progress) -
 
 
 def write_run(trail: Trail) -> Trail:
-    """The whole run in its folder, with contact sheet and page."""
-    settings, history = trail.settings_until(trail.next_round - 1), trail.history
-    run = run_of(trail, settings)
+    """The whole run in its folder, with a sheet and a page of all rounds that the folder has."""
+    run = run_of(trail, trail.settings_until(trail.next_round - 1))
     trail = replace(trail, folder=folder_of(run))
-    with open_archive(output(trail.folder), resume=True, known=history) as archive:
+    with open_archive(output(trail.folder), resume=True, known=trail.history) as archive:
         begin(archive, run)
-        if len(archive.history) < len(history):
-            archive.append(history)
+        if len(archive.history) < len(trail.history):
+            archive.append(trail.history)
+        history = archive.history
+        settings = trail.settings_until(len(history.rounds) - 1)
         sheet = io.BytesIO()
         contact_sheet(history, trail.prompt, settings, trail.model).save(sheet, "PNG")
         archive.write(SHEET, sheet.getvalue())

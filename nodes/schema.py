@@ -22,7 +22,8 @@ from .sockets import (
 
 ROOT = "ReflectionFlow"
 PREFIX = "ReflectionFlow_"
-STOPS = ("never", "when passed", "at a score")
+STOP_AT_SCORE = "at a score"
+STOPS = ("never", "when passed", STOP_AT_SCORE)
 KNOWN = {field.name for field in fields(io.Schema)}
 
 
@@ -65,7 +66,11 @@ def request_inputs() -> list[io.Input]:
     return [
         prompt_input("What to paint."),
         io.Int.Input(
-            "width", default=2, min=1, max=64, tooltip="Chains that are corrected side by side."
+            "width",
+            default=2,
+            min=1,
+            max=64,
+            tooltip="Pictures in every round: one for each chain.",
         ),
         io.Int.Input(
             "drafts",
@@ -86,7 +91,7 @@ def request_inputs() -> list[io.Input]:
             "stop",
             options=list(STOPS),
             default="never",
-            tooltip="When to stop before the last round.",
+            tooltip="When to stop early. It is asked after every batch of pictures, drafts too.",
         ),
         io.Float.Input(
             "stop_score",
@@ -115,13 +120,15 @@ def seat_inputs(lazy: bool | None = None) -> list[io.Input]:
             "writer",
             optional=True,
             lazy=lazy,
-            tooltip="Who says what is wrong; for strategy reflection.",
+            tooltip="Who says what is wrong. Needed for strategy reflection, unless Search Options "
+            "switches that axis off.",
         ),
         EvolverSocket.Input(
             "evolver",
             optional=True,
             lazy=lazy,
-            tooltip="Who rewrites the prompt; for strategies reflection and noise+prompt.",
+            tooltip="Who rewrites the prompt. Needed for strategies reflection and noise+prompt, "
+            "unless Search Options switches that axis off.",
         ),
     ]
 

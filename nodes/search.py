@@ -31,6 +31,7 @@ from .schema import (
     NO_PROMPT,
     PREFIX,
     ROOT,
+    STOP_AT_SCORE,
     batch_size_input,
     check_texts,
     request_inputs,
@@ -66,8 +67,8 @@ class ReflectionLoop(io.ComfyNode):
                     default=3,
                     min=0,
                     max=MAX_DEPTH,
-                    tooltip="Rounds of corrections after the drafts. Raising it later paints only "
-                    "the new rounds.",
+                    tooltip="Rounds after the drafts. Raising it later paints only the new rounds, "
+                    "if nothing else changes: set the seed's control to fixed.",
                 ),
                 *others,
             ],
@@ -85,6 +86,8 @@ class ReflectionLoop(io.ComfyNode):
         seats = Seats(**{name: given.pop(name) for name in SEATS if name in given})
         check(begun(**given), seats, depth)
         graph, links = GraphBuilder(), links_of(cls.hidden)
+        if given["stop"] != STOP_AT_SCORE:
+            given["stop_score"] = 1.0  # means nothing then, and shall not begin the search anew
         if "options" in given:
             given["options"] = links["options"]
         start = graph.node(f"{PREFIX}ReflectionStart", id="start", **given)
@@ -218,8 +221,8 @@ class ReflectionTrail(io.ComfyNode):
                 io.Boolean.Input(
                     "save_run",
                     default=False,
-                    tooltip="Also write the whole run with sheet and web page into a folder below "
-                    "ComfyUI's output/reflectionflow.",
+                    tooltip="Also write the whole run, with contact sheet and web page, into a "
+                    "folder of ComfyUI's output/reflectionflow. Nothing is painted again for it.",
                 ),
             ],
             outputs=[
@@ -237,7 +240,8 @@ class ReflectionTrail(io.ComfyNode):
             raise InputError("This history has no pictures yet. Put a Reflection Round before it.")
         if save_run:
             history = write_run(history)
-        sheet = contact_sheet(history.history, history.prompt, history.settings, history.model)
+        settings = history.settings_until(history.next_round - 1)
+        sheet = contact_sheet(history.history, history.prompt, settings, history.model)
         drawn = to_batch([sheet])
         best, images, report = results(history)
         text = summary(history)
@@ -269,7 +273,7 @@ class SearchOptions(io.ComfyNode):
             description="The finer settings of a search: its axes, parents, budgets.",
             search_aliases=["ablation", "budget", "axes"],
             inputs=[
-                axis("noise", "take new noise"),
+                axis("noise", "take new noise; off, a picture keeps its parent's"),
                 axis("prompt", "rewrite the prompt"),
                 axis("reflection", "correct the picture that it goes on from"),
                 io.Combo.Input(
@@ -277,13 +281,14 @@ class SearchOptions(io.ComfyNode):
                     options=list(PARENTS),
                     default="latest",
                     tooltip="What each chain goes on from: its latest picture, as in the paper, or "
-                    "its best so far.",
+                    "its best so far. Strategy noise has no parents.",
                 ),
                 io.Combo.Input(
                     "noise_search",
                     options=list(NOISE_SEARCHES),
                     default="random",
-                    tooltip="New noise at random, or near the noise that a round improves on.",
+                    tooltip="random takes new noise; zero_order looks near the noise that a round "
+                    "improves on.",
                 ),
                 io.Float.Input(
                     "radius",
@@ -324,7 +329,7 @@ def begun(
     **given: Any,
 ) -> Trail:
     """A search in which nothing is painted yet; raises InputError for settings that cannot be."""
-    rule = {"never": "never", "when passed": "passed", "at a score": stop_score}[stop]
+    rule = {"never": "never", "when passed": "passed", STOP_AT_SCORE: stop_score}[stop]
     settings = SearchSettings(**given, **(options or {}), drafts=drafts or None, stop=rule, depth=0)
     return Trail(prompt, settings, save=save_run)
 

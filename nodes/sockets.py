@@ -14,13 +14,13 @@ from typing import Any, Generic, Protocol, TypeVar
 from comfy_api.latest import io
 
 from ..reflectionflow_core.protocols import Actors, Corrector, Generator
-from ..reflectionflow_core.record import MAX_STEPS_AWAY, History, SearchSettings
+from ..reflectionflow_core.record import MAX_STEPS_AWAY, History, SearchSettings, Verdict
 
 FluxSocket = io.Custom("REFLECTIONFLOW_FLUX")  # Flux
 VerifierSocket = io.Custom("REFLECTIONFLOW_VERIFIER")  # Seat[Verifier]
 WriterSocket = io.Custom("REFLECTIONFLOW_WRITER")  # Seat[ReflectionWriter]
 EvolverSocket = io.Custom("REFLECTIONFLOW_EVOLVER")  # Seat[PromptEvolver]
-VerdictsSocket = io.Custom("REFLECTIONFLOW_VERDICTS")  # tuple[Verdict, ...]
+VerdictsSocket = io.Custom("REFLECTIONFLOW_VERDICTS")  # tuple[Judged, ...]
 OptionsSocket = io.Custom("REFLECTIONFLOW_OPTIONS")  # dict of SearchSettings' fields
 HistorySocket = io.Custom("REFLECTIONFLOW_HISTORY")  # Trail
 PicturesSocket = io.Custom("REFLECTIONFLOW_PICTURES")  # list of IMAGE; only inside ReflectionLoop
@@ -56,6 +56,14 @@ class Seat(Generic[Actor]):
 
     actor: Actor
     chosen: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict, and the digest of the picture that it is about."""
+
+    picture: str
+    verdict: Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +102,7 @@ class Trail:
 
     prompt: str
     settings: SearchSettings
-    history: History = field(default_factory=History)
+    history: History = field(default_factory=History, repr=False)
     done: bool = False
     save: bool = False
     folder: str = ""  # below ComfyUI's output directory

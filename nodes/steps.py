@@ -14,6 +14,7 @@ from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
 
+from ..reflectionflow_core.archive.lines import pixel_digest
 from ..reflectionflow_core.record import InputError, Verdict
 from ..reflectionflow_core.report import verdict_text
 from ..reflectionflow_core.search import complete, fresh_seed
@@ -25,6 +26,7 @@ from .sockets import (
     EvolverSocket,
     Flux,
     FluxSocket,
+    Judged,
     Seat,
     VerdictsSocket,
     VerifierSocket,
@@ -113,7 +115,11 @@ class VerifierScore(io.ComfyNode):
                     is_output_list=True,
                     tooltip="The pictures in the chosen order; one batch if they have one size.",
                 ),
-                io.Image.Output("best", display_name="best", tooltip="The picture that won."),
+                io.Image.Output(
+                    "best",
+                    display_name="best",
+                    tooltip="The winner of all pictures, whatever keep says.",
+                ),
                 VerdictsSocket.Output(
                     "verdicts", display_name="verdicts", tooltip="One for each of the images."
                 ),
@@ -159,7 +165,7 @@ class VerifierScore(io.ComfyNode):
         return io.NodeOutput(
             [handed_over(batch) for batch in to_batches([pictures[i] for i in chosen])],
             handed_over(to_batch([pictures[ranked[0]]])),
-            tuple(verdicts[i] for i in chosen),
+            tuple(Judged(pixel_digest(pictures[i]), verdicts[i]) for i in chosen),
             [verdicts[i].score for i in chosen],
             json.dumps([judged(i, verdicts[i]) for i in ranked], indent=2),
             ui=ui.PreviewText(text),
@@ -189,7 +195,8 @@ class ReflectionWriter(io.ComfyNode):
                     "reflections",
                     display_name="reflections",
                     is_output_list=True,
-                    tooltip="One for each picture; empty where nothing needs to change.",
+                    tooltip="One for each picture; empty where nothing needs to change (Corrector "
+                    "Sampler repaints such a picture too).",
                 )
             ],
             hidden=[io.Hidden.unique_id],
@@ -233,7 +240,7 @@ class PromptEvolver(io.ComfyNode):
                     "reflections",
                     optional=True,
                     force_input=True,
-                    tooltip="What these pictures were corrected with, if they were.",
+                    tooltip="What these very pictures were corrected with, in the round before.",
                 ),
             ],
             outputs=[
@@ -293,8 +300,8 @@ class CorrectorSampler(io.ComfyNode):
                     default=1,
                     min=1,
                     max=1000,
-                    tooltip="Which correction of a chain this is. Every round has noises of its "
-                    "own, the same ones that Reflection Loop takes.",
+                    tooltip="Which correction of a chain this is: 1, 2 and so on. Every round has "
+                    "noises of its own, the same ones that Reflection Loop takes.",
                 ),
                 batch_size_input(),
             ],
