@@ -5,7 +5,7 @@ from __future__ import annotations
 import comfy.model_management as mm
 from comfy.cli_args import LatentPreviewMethod, args
 from comfy.utils import ProgressBar
-from PIL import Image
+from PIL import Image, ImageOps
 from server import PromptServer
 
 PREVIEW_SIDE = 256  # pixels; ComfyUI shows a smaller preview as a stamp
@@ -52,3 +52,8 @@ def enlarged(preview: Image.Image) -> Image.Image:
         return preview
     size = (preview.width * factor, preview.height * factor)
     return preview.resize(size, Image.Resampling.BICUBIC)
+
+
+def framed(picture: Image.Image) -> Image.Image:
+    """Large enough to look at, and apart from its neighbour: ComfyUI shows previews seamlessly."""
+    return ImageOps.expand(enlarged(picture), 2, "#353535")

@@ -25,7 +25,7 @@ from ..reflectionflow_core.record import (
 from ..reflectionflow_core.report import as_data, contact_sheet, cost_text, story, verdict_text
 from ..reflectionflow_core.search import check_request
 from .memory import handed_over
-from .progress import NodeProgress, say
+from .progress import NodeProgress, framed, say
 from .rounds import next_round, write_run
 from .schema import (
     NO_PROMPT,
@@ -162,8 +162,8 @@ class ReflectionRound(io.ComfyNode):
         if trail.next_round == index:  # stop rule or budget had ended it before
             return io.NodeOutput(trail)
         text = story(trail.history)
-        say(progress.node_id, text)
-        painted = to_batch([candidate.image for candidate in trail.history.rounds[index]])
+        say(progress.node_id, newest(trail.history))
+        painted = to_batch([framed(candidate.image) for candidate in trail.history.rounds[index]])
         shown = ui.PreviewImage(painted).as_dict() | ui.PreviewText(text).as_dict()
         return io.NodeOutput(trail, ui=shown)
 
@@ -245,7 +245,8 @@ class ReflectionTrail(io.ComfyNode):
         drawn = to_batch([sheet])
         best, images, report = results(history)
         text = summary(history)
-        say(cls.hidden.unique_id, text)
+        if history.folder:  # the sheet says the rest, and a text takes half of its place
+            say(cls.hidden.unique_id, text)
         shown = ui.PreviewImage(drawn).as_dict() | ui.PreviewText(text).as_dict()
         return io.NodeOutput(handed_over(drawn), report, best, images, ui=shown)
 
@@ -369,6 +370,14 @@ def results(trail: Trail) -> tuple[Any, list[Any], str]:
         [handed_over(to_batch([candidate.image])) for candidate in history],
         json.dumps(data | {"folder": trail.folder}, indent=2),
     )
+
+
+def newest(history: History) -> str:
+    """The lines of the newest round and the best's: a node has room for few."""
+    lines, round_size = story(history).splitlines(), len(history.rounds[-1])
+    best = lines[list(history).index(history.best)]
+    shown = lines[-round_size:]
+    return "\n".join(shown if best in shown else [*shown, best])
 
 
 def summary(trail: Trail) -> str:

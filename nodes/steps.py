@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..reflectionflow_core.archive.lines import pixel_digest
 from ..reflectionflow_core.record import InputError, Verdict
-from ..reflectionflow_core.report import verdict_text
+from ..reflectionflow_core.report import counted, verdict_text
 from ..reflectionflow_core.search import complete, fresh_seed
 from .batches import as_candidates, ask_by_prompt, for_each, parts
 from .memory import handed_over
@@ -76,6 +76,7 @@ class DraftSampler(io.ComfyNode):
         for part in parts(count, batch_size):
             painted = generator.generate([prompt] * len(seeds[part]), seeds[part], progress)
             pictures += complete(painted, len(seeds[part]), "draft")
+        say(cls.hidden.unique_id, f"{counted(count, 'picture')} painted")
         return io.NodeOutput(handed_over(to_batch(pictures)))
 
 
@@ -352,6 +353,7 @@ class CorrectorSampler(io.ComfyNode):
                 pictures[part], prompts[part], told[part], seeds[part], progress
             )
             painted += complete(answers, len(seeds[part]), "correct")
+        say(cls.hidden.unique_id, f"{counted(count, 'picture')} corrected")
         return io.NodeOutput([handed_over(batch) for batch in to_batches(painted)])
 
 

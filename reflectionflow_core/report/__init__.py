@@ -3,12 +3,13 @@
 from .data import as_data
 from .page import html_page
 from .sheet import contact_sheet
-from .words import cost_text, settings_text, story, verdict_text
+from .words import cost_text, counted, settings_text, story, verdict_text
 
 __all__ = [
     "as_data",
     "contact_sheet",
     "cost_text",
+    "counted",
     "html_page",
     "settings_text",
     "story",
