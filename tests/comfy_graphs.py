@@ -1,6 +1,6 @@
 """Graphs in ComfyUI's API format, built by name: what the tests of the node pack queue.
 
-    graph = loop_graph(depth=2, seed=7)     # nodes have speaking ids: graph["loop"], graph["flux"]
+graph = loop_graph(depth=2, seed=7)     # nodes have speaking ids: graph["loop"], graph["flux"]
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 OURS = "ReflectionFlow_"
-PROMPT = "a photo of a red circle and a blue square"
-EASY = "a photo of a red circle"
+# Its three drafts of seed 2 fail, both pictures of round 1 pass, and one of round 2 fails again.
+PROMPT, SEED, DRAFTS = "a photo of a yellow triangle and a blue circle", 2, 3
 
 Node = dict[str, Any]
 Graph = dict[str, Node]
@@ -43,8 +43,8 @@ WIRED: dict[str, Link] = {name: link(name) for name in ("flux", "verifier", "wri
 REQUEST: dict[str, Any] = {
     "prompt": PROMPT,
     "width": 2,
-    "drafts": 0,
-    "seed": 0,
+    "drafts": DRAFTS,
+    "seed": SEED,
     "strategy": "reflection",
     "stop": "never",
     "stop_score": 1.0,
@@ -83,7 +83,7 @@ def told(source: Link) -> Node:
 
 
 def loop_graph(depth: int = 2, steps: int = 0, **changes: Any) -> Graph:
-    """A Reflection Loop with every output looked at: nodes best, images, report, history."""
+    """A Reflection Loop, node `loop`, and its outputs looked at: nodes best, images, report."""
     graph = seats()
     wires = dict(WIRED)
     if steps:
@@ -94,7 +94,7 @@ def loop_graph(depth: int = 2, steps: int = 0, **changes: Any) -> Graph:
 
 
 def results_of(name: str) -> Graph:
-    """Looks at the four outputs that a loop has: best, images, report, history."""
+    """Looks at what a loop puts out."""
     return {
         "best": shown(link(name, 0)),
         "images": shown(link(name, 1)),
@@ -102,9 +102,81 @@ def results_of(name: str) -> Graph:
     }
 
 
-def drafts_graph(count: int = 2, prompt: str = PROMPT, **changes: Any) -> Graph:
+def drafts_graph(count: int = DRAFTS, prompt: str = PROMPT, **changes: Any) -> Graph:
     """Drafts, shown at node `images`."""
     graph = {"flux": seats()["flux"]}
-    given = {"flux": link("flux"), "prompt": prompt, "count": count, "seed": 0, "batch_size": 1}
+    given = {"flux": link("flux"), "prompt": prompt, "count": count}
+    given |= {"seed": SEED, "batch_size": 1}
     graph["drafts"] = ours("DraftSampler", **{**given, **changes})
     return {**graph, "images": shown(link("drafts"))}
+
+
+def started(**changes: Any) -> Node:
+    return ours("ReflectionStart", **{**REQUEST, **changes})
+
+
+def rounds_by_hand(count: int, history: Link | None = None, **changes: Any) -> Graph:
+    """A Reflection Start and `count` rounds behind it, node `round0` and so on."""
+    graph = seats() | ({} if history else {"start": started(**changes)})
+    last = history or link("start")
+    for number in range(count):
+        graph[f"round{number}"] = ours("ReflectionRound", history=last, **WIRED)
+        last = link(f"round{number}")
+    return graph
+
+
+def trail_of(history: Link, save_run: bool = False) -> Graph:
+    """A Reflection Trail and what it puts out: nodes trail, report, best, images."""
+    return {
+        "trail": ours("ReflectionTrail", history=history, save_run=save_run),
+        "report": told(link("trail", 1)),
+        "best": shown(link("trail", 2)),
+        "images": shown(link("trail", 3)),
+    }
+
+
+def verbs_graph(
+    width: int = 2, drafts: int = DRAFTS, rounds: int = 2, batch_size: int = 1
+) -> Graph:
+    """The search wired by hand from the five verbs; what each painted is at `images0`, and so on.
+
+    The first verdicts sort the drafts and keep as many as there are chains; later ones leave every
+    chain in its place.
+    """
+    graph = seats()
+    graph["painted0"] = ours(
+        "DraftSampler", flux=WIRED["flux"], prompt=PROMPT, count=drafts, seed=SEED, batch_size=1
+    )
+    graph["scored0"] = scored("painted0", order="best first", keep=width)
+    for number in range(1, rounds + 1):
+        graph |= corrected_round(number, batch_size)
+    return graph | {f"images{n}": shown(link(f"painted{n}")) for n in range(rounds + 1)}
+
+
+def scored(painted: str, order: str = "best first", keep: int = 0, prompt: str = PROMPT) -> Node:
+    given = {"images": link(painted), "prompt": prompt, "verifier": link("verifier")}
+    return ours("VerifierScore", **given, order=order, keep=keep)
+
+
+def corrected_round(number: int, batch_size: int = 1) -> Graph:
+    """Writer, evolver, corrector and verifier of one round, after `scored<number - 1>`."""
+    before = f"scored{number - 1}"
+    judged = {"images": link(before, 0), "prompt": PROMPT, "verdicts": link(before, 2)}
+    earlier = link(f"told{number - 1}") if number > 1 else None
+    return {
+        f"told{number}": ours("ReflectionWriter", writer=WIRED["writer"], **judged),
+        f"words{number}": ours(
+            "PromptEvolver", evolver=WIRED["evolver"], reflections=earlier, **judged
+        ),
+        f"painted{number}": ours(
+            "CorrectorSampler",
+            images=link(before, 0),
+            prompt=link(f"words{number}"),
+            reflections=link(f"told{number}"),
+            flux=WIRED["flux"],
+            seed=SEED,
+            round=number,
+            batch_size=batch_size,
+        ),
+        f"scored{number}": scored(f"painted{number}", order="as given"),
+    }

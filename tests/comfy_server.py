@@ -29,6 +29,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +40,8 @@ UNNEEDED = ("*.git", ".venv", "tests", "train", "runs", "docs", "__pycache__")
 START_SECONDS = 120
 NO_COMFYUI = "ComfyUI is not here; set COMFYUI_PATH to its folder and COMFYUI_PYTHON to its Python"
 
+REQUIRE = "REFLECTIONFLOW_REQUIRE_COMFYUI"
+
 CLIENT = "tests"  # without a client ComfyUI leaves what was cached out of its history
 
 Graph = Mapping[str, Mapping[str, Any]]
@@ -48,7 +51,7 @@ class ComfyError(Exception):
     """ComfyUI did not start, or did not answer as it should."""
 
 
-class Rejected(ComfyError):
+class Rejected(ComfyError):  # noqa: N818  (what ComfyUI does is no error of the test)
     """POST /prompt said no; `body` is what it said."""
 
     def __init__(self, body: dict[str, Any]) -> None:
@@ -71,6 +74,13 @@ def find_comfyui() -> tuple[Path, Path] | None:
     return (folder, python) if (folder / "main.py").is_file() and python.exists() else None
 
 
+def demand_comfyui() -> None:
+    if find_comfyui() is None:
+        if os.environ.get(REQUIRE) == "1":
+            pytest.fail(f"{NO_COMFYUI} ({REQUIRE} is 1)", pytrace=False)
+        pytest.skip(NO_COMFYUI)
+
+
 @dataclass(frozen=True)
 class Run:
     """What ComfyUI remembers of one finished prompt."""
@@ -83,7 +93,11 @@ class Run:
     def status(self) -> str:
         """success, error, or interrupted."""
         kinds = [kind for kind, _ in self.entry["status"]["messages"]]
-        return "interrupted" if "execution_interrupted" in kinds else self.entry["status"]["status_str"]
+        return (
+            "interrupted"
+            if "execution_interrupted" in kinds
+            else self.entry["status"]["status_str"]
+        )
 
     @property
     def outputs(self) -> Mapping[str, Mapping[str, Any]]:
@@ -248,7 +262,9 @@ class ComfyServer:
         """Queues, waits; a run that failed has `status` error, and raises nothing."""
         return self.wait(self.queue(graph, client_id, **extra), seconds)
 
-    def succeed(self, graph: Graph, client_id: str = CLIENT, seconds: float = 60, **extra: Any) -> Run:
+    def succeed(
+        self, graph: Graph, client_id: str = CLIENT, seconds: float = 60, **extra: Any
+    ) -> Run:
         """Like `run`, for a graph that must not fail."""
         run = self.run(graph, client_id, seconds, **extra)
         if run.status != "success":
@@ -259,12 +275,17 @@ class ComfyServer:
         self.post("/interrupt")
 
     def unload(self) -> None:
-        """The button "Unload Models"; ComfyUI does it a moment later, in its own thread."""
-        self.post("/free", {"unload_models": True})
+        """The button "Unload Models"."""
+        self._free(unload_models=True)
 
     def forget(self) -> None:
         """The button "Free model and node cache"."""
-        self.post("/free", {"unload_models": True, "free_memory": True})
+        self._free(unload_models=True, free_memory=True)
+
+    def _free(self, **what: bool) -> None:
+        self.post("/free", what)
+        while self.state()["flags"]:  # ComfyUI does it in its own thread, or after the next prompt
+            time.sleep(0.02)
 
     def queue_is_empty(self) -> bool:
         queue = self.get("/queue")

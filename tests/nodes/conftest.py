@@ -5,30 +5,22 @@ REFLECTIONFLOW_REQUIRE_COMFYUI=1 lets them fail instead of skipping.
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from comfy_server import NO_COMFYUI, ComfyServer, find_comfyui
+from comfy_server import NO_COMFYUI, REQUIRE, ComfyServer, demand_comfyui
 
 SECRET = "plantedTestSecret0123456789abcdef"  # looks like nothing, so that no filter hides it
-PROFILES = '{"planted": {"api_key": "%s", "base_url": "https://example.invalid/v1"}}' % SECRET
-REQUIRE = "REFLECTIONFLOW_REQUIRE_COMFYUI"
-
-
-def demand_comfyui() -> None:
-    if find_comfyui() is None:
-        if os.environ.get(REQUIRE) == "1":
-            pytest.fail(f"{NO_COMFYUI} ({REQUIRE} is 1)", pytrace=False)
-        pytest.skip(NO_COMFYUI)
+PROFILES = {"planted": {"api_key": SECRET, "base_url": "https://example.invalid/v1"}}
 
 
 def furnished(base: Path) -> ComfyServer:
     """A server, not yet started, on whose machine secrets lie about."""
     profiles = base / "user" / "__reflectionflow" / "profiles.json"
     profiles.parent.mkdir(parents=True)
-    profiles.write_text(PROFILES, encoding="utf-8")
+    profiles.write_text(json.dumps(PROFILES), encoding="utf-8")
     return ComfyServer(base, environment={"REFLECTIONFLOW_X_API_KEY": SECRET})
 
 
@@ -58,11 +50,15 @@ def own_comfy(tmp_path: Path) -> Iterator[Callable[..., ComfyServer]]:
         server.stop()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    skipped = [r for r in terminalreporter.getreports("skipped") if NO_COMFYUI in str(r.longrepr)]
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last words of a run that left ComfyUI out."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:
+        return
+    skipped = [r for r in reporter.getreports("skipped") if NO_COMFYUI in str(r.longrepr)]
     if skipped:
-        terminalreporter.section("NOT TESTED IN COMFYUI", sep="!", red=True, bold=True)
-        terminalreporter.line(
+        reporter.section("NOT TESTED IN COMFYUI", sep="!", red=True, bold=True)
+        reporter.line(
             f"{len(skipped)} tests were skipped. {NO_COMFYUI}, and run again "
             f"({REQUIRE}=1 makes them fail instead).",
             yellow=True,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import comfy.model_management as mm
+import folder_paths
 import psutil
 import torch
 from aiohttp import web
@@ -20,6 +22,7 @@ async def state(_request):
         {
             "rss": psutil.Process().memory_info().rss,  # bytes
             "imported": [name for name in HEAVY if name in sys.modules],
+            "flags": list(PromptServer.instance.prompt_queue.flags),
             "models": [described(loaded) for loaded in mm.current_loaded_models],
         }
     )
@@ -72,4 +75,54 @@ class ProbeTexts:
         return (json.loads(texts),)
 
 
-NODE_CLASS_MAPPINGS = {"ProbePicture": ProbePicture, "ProbeTexts": ProbeTexts}
+class ProbeList:
+    """Two IMAGEs as a list of two."""
+
+    CATEGORY = "probe"
+    FUNCTION = "make"
+    RETURN_TYPES = ("IMAGE",)
+    OUTPUT_IS_LIST = (True,)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"first": ("IMAGE",), "second": ("IMAGE",)}}
+
+    def make(self, first, second):
+        return ([first, second],)
+
+
+class ProbeProfile:
+    """A profile of the pack's, as its nodes will find it; a name of none is an error."""
+
+    CATEGORY = "probe"
+    FUNCTION = "make"
+    RETURN_TYPES = ("PROFILE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"name": ("STRING",)}}
+
+    def make(self, name):
+        pack = next(m for n, m in sys.modules.items() if n.endswith(".nodes.profiles"))
+        folder = Path(folder_paths.get_system_user_directory("reflectionflow"))
+        return (pack.find_profile(name, folder),)
+
+
+class ProbeFailure:
+    """Fails with whatever it is given, in words; ComfyUI adds its inputs and a stack."""
+
+    CATEGORY = "probe"
+    FUNCTION = "make"
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"profile": ("PROFILE",)}}
+
+    def make(self, profile):
+        raise RuntimeError(f"It did not work with {profile} or {profile!r}.")
+
+
+NODES = (ProbePicture, ProbeTexts, ProbeList, ProbeProfile, ProbeFailure)
+NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}

@@ -1,0 +1,319 @@
+"""The pack in ComfyUI's own user interface, in a real browser without a window.
+
+REFLECTIONFLOW_SCREENSHOT=docs/first_look.png keeps a picture of the finished first look.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from comfy_server import REQUIRE, ROOT, ComfyServer, Graph
+from PIL import Image
+
+if TYPE_CHECKING:
+    from playwright.sync_api import ConsoleMessage, Locator, Page
+
+OURS = "ReflectionFlow_"
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+FIRST_LOOK = "first_look"
+NO_BROWSER = (
+    "A browser is not here; `pip install playwright`, and put Chromium or Chrome on the PATH"
+)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+FLAGS = ("--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+VIEW = {"width": 1600, "height": 950}
+SCREENSHOT = "REFLECTIONFLOW_SCREENSHOT"
+SCREENSHOT_BYTES = 300_000
+RUN_MS = 60_000
+# What a newcomer is greeted with, and what only clutters a picture.
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Notification.ShowVersionUpdates": False,
+    "Comfy.VersionCompatibility.DisableWarnings": True,
+    "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
+    "Comfy.Graph.CanvasInfo": False,
+    "Comfy.Minimap.Visible": False,
+}
+# What the interface looks for first and then does without, and the network, which tests have not.
+INNOCENT = ("/api/userdata", "/user.css", "/favicon.ico", "/en.md", "api.comfy.org")
+
+TITLE = 30  # a node's position is its body's; the title stands above
+OPENED = (
+    "() => window.app?.extensionManager && window.app.graph && !document.querySelector('#splash')"
+)
+TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+LOAD = """([workflow, name]) => app.loadGraphData(workflow, true, true, name, {
+    showMissingNodesDialog: true, showMissingModelsDialog: false})"""
+NODES = """() => app.graph.nodes.map(node => ({
+    id: node.id, type: node.type, title: node.title,
+    known: node.type in LiteGraph.registered_node_types, red: Boolean(node.has_errors),
+    box: [...node.pos, ...node.size], needs: [...node.computeSize()],
+    pictures: (node.imgs ?? []).map(image => [image.src, image.naturalWidth]),
+    text: node.widgets?.find(widget => widget.name == '$$node-text-preview')?.value ?? ''}))"""
+GROUPS = """() => app.graph.groups.map(group => ({
+    title: group.title, box: [...group.pos, ...group.size]}))"""
+READABLE = "() => !app.canvas.low_quality"  # further away ComfyUI draws no text
+SELECT = "type => app.canvas.selectItems([app.graph.nodes.find(node => node.type == type)])"
+# The graph as large as fits between ComfyUI's bars.
+FRAME = """() => {
+    const boxes = [...app.graph.groups, ...app.graph.nodes].map(item => item.boundingRect)
+    const [left, top] = [0, 1].map(i => Math.min(...boxes.map(box => box[i])))
+    const [right, bottom] = [0, 1].map(i => Math.max(...boxes.map(box => box[i] + box[i + 2])))
+    const [x, y, width, height] = [70, 100, 1520, 790]
+    const ds = app.canvas.ds
+    ds.scale = Math.min(width / (right - left), height / (bottom - top))
+    ds.offset[0] = (x + width / 2) / ds.scale - (left + right) / 2
+    ds.offset[1] = (y + height / 2) / ds.scale - (top + bottom) / 2
+    app.canvas.deselectAll()
+    app.canvas.setDirty(true, true)
+}"""
+# Looks at the loop every 20 ms, until the run is over, and keeps whatever is new.
+WATCH = """type => {
+    const node = app.graph.nodes.find(node => node.type == type)
+    window.seen = {pictures: [], texts: [], over: ''}
+    const keep = (list, value) => value && list.at(-1) != value && list.push(value)
+    const look = () => {
+        keep(seen.pictures, (node.imgs ?? []).map(image => image.src).join(' '))
+        keep(seen.texts, node.widgets?.find(w => w.name == '$$node-text-preview')?.value)
+    }
+    const timer = setInterval(look, 20)
+    for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
+        app.api.addEventListener(kind, event => {
+            clearInterval(timer)
+            seen.over = kind == 'execution_success' ? kind : JSON.stringify(event.detail)
+        }, {once: true})
+}"""
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass
+class Interface:
+    """ComfyUI's page, and what its console complained of."""
+
+    server: ComfyServer
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    def listen(self) -> None:
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        said = f"{message.text} ({message.location.get('url', '')})"
+        if message.type == "error" and not any(word in said for word in INNOCENT):
+            self.complaints.append(said)
+
+    @property
+    def dialogs(self) -> Locator:
+        return self.page.get_by_role("dialog")
+
+    @property
+    def nodes(self) -> list[dict[str, Any]]:
+        return self.page.evaluate(NODES)
+
+    def node(self, kind: str) -> dict[str, Any]:
+        return next(node for node in self.nodes if node["type"] == OURS + kind)
+
+    def settle(self) -> None:
+        """Everything in view, and drawn: only then do nodes have the sizes that people see."""
+        self.page.evaluate(FRAME)
+        self.page.evaluate(TWO_FRAMES)
+
+    def load(self, workflow: Path) -> None:
+        graph = json.loads(workflow.read_text(encoding="utf-8"))
+        self.page.evaluate(LOAD, [graph, workflow.stem])
+        self.settle()
+
+    def choose_template(self, name: str) -> None:
+        self.page.locator(".side-bar-button", has_text="Templates").click()
+        self.dialogs.get_by_text(self.server.pack, exact=True).click()
+        self.dialogs.get_by_test_id(f"template-workflow-{name}").click()
+        self.dialogs.wait_for(state="detached")
+        self.page.evaluate(TWO_FRAMES)
+
+    def run(self, watching: str) -> dict[str, Any]:
+        """Presses Run; what was seen on a node meanwhile."""
+        self.page.evaluate(WATCH, OURS + watching)
+        self.page.get_by_test_id("queue-button").click()
+        self.page.wait_for_function("() => seen.over", timeout=RUN_MS)
+        return self.page.evaluate("() => seen")
+
+
+@pytest.fixture(scope="module")
+def opened(comfy: ComfyServer) -> Iterator[Interface]:
+    executable = find_browser()
+    if executable is None:
+        required = os.environ.get(REQUIRE) == "1"
+        (pytest.fail if required else pytest.skip)(NO_BROWSER)
+    from playwright.sync_api import sync_playwright
+
+    comfy.forget()  # nothing shall be seen that another test has painted
+    comfy.post("/api/settings", SETTINGS)
+    Image.new("RGB", (64, 64)).save(comfy.base / "input" / "example.png")  # ComfyUI ships one
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        try:
+            interface = Interface(comfy, browser.new_page(viewport=VIEW))
+            interface.listen()
+            interface.page.goto(comfy.url)
+            interface.page.wait_for_function(OPENED)
+            yield interface
+        finally:
+            browser.close()
+
+
+@pytest.fixture
+def interface(opened: Interface) -> Interface:
+    opened.complaints.clear()
+    return opened
+
+
+def find_browser() -> str | None:
+    """A browser that playwright can drive, without one of playwright's own downloads."""
+    try:
+        import playwright  # noqa: F401
+    except ImportError:
+        return None
+    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
+
+
+def test_the_first_look_opens_from_the_template_browser_and_runs(interface: Interface) -> None:
+    interface.choose_template(FIRST_LOOK)
+    assert interface.page.evaluate(READABLE), "it opens so small that ComfyUI leaves out all text"
+    interface.settle()
+    assert faults(interface) == []
+
+    seen = interface.run(watching="ReflectionLoop")
+
+    assert seen["over"] == "execution_success"
+    assert len(seen["pictures"]) > 1, "the loop node showed no rounds while it ran"
+    assert any("Round 1" in text for text in seen["texts"]), seen["texts"]
+    interface.page.wait_for_function("() => app.graph.nodes.some(node => node.imgs?.length)")
+    interface.settle()
+    if kept := os.environ.get(SCREENSHOT):
+        photograph(interface, Path(kept))
+    loop, trail = interface.node("ReflectionLoop"), interface.node("ReflectionTrail")
+    assert loop["pictures"]
+    assert "★" in loop["text"]
+    [(_, sheet_width)] = trail["pictures"]
+    assert sheet_width > 300
+    assert faults(interface) == []
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.stem)
+def test_a_workflow_opens_without_a_fault_and_asks_what_its_twin_asks(
+    interface: Interface, workflow: Path
+) -> None:
+    interface.load(workflow)
+
+    assert faults(interface) == []
+    twin = json.loads((workflow.parent / "api" / workflow.name).read_text(encoding="utf-8"))
+    asked = interface.page.evaluate("async () => (await app.graphToPrompt()).output")
+    known = interface.server.object_info()
+    assert bare(asked, known) == bare(twin, known)
+
+
+def test_a_node_shows_its_help(interface: Interface) -> None:
+    interface.load(ROOT / "workflows" / f"{FIRST_LOOK}.json")
+    interface.page.evaluate(SELECT, OURS + "ReflectionLoop")
+    interface.page.get_by_test_id("info-button").click()
+
+    shown = interface.page.get_by_test_id("properties-panel")
+    shown.get_by_role("heading", level=1).get_by_text("Reflection Loop").wait_for()
+    assert interface.complaints == []
+
+
+def test_every_node_has_a_help_page(comfy: ComfyServer) -> None:
+    for name in comfy.object_info():
+        if name.startswith(OURS):
+            page = comfy.fetch(f"/extensions/{comfy.pack}/docs/{name}.md").decode()
+            assert page.startswith("# "), name
+
+
+def test_every_workflow_is_a_template(comfy: ComfyServer) -> None:
+    listed = comfy.get("/api/workflow_templates")[comfy.pack]
+    assert FIRST_LOOK in listed
+    assert sorted(listed) == [workflow.stem for workflow in WORKFLOWS]
+
+
+def faults(interface: Interface) -> list[str]:
+    """What a person would frown at."""
+    nodes = interface.nodes
+    found = [f"unknown: {node['type']}" for node in nodes if not node["known"]]
+    found += [f"red: {node['title']}" for node in nodes if node["red"]]
+    found += [f"dialog: {text}" for text in interface.dialogs.all_inner_texts()]
+    found += [f"console: {complaint}" for complaint in interface.complaints]
+    found += [f"cut: {n['title']}" for n in nodes if n["box"][3] + 1 < n["needs"][1]]
+    titled = [(node["title"], whole(node["box"])) for node in nodes]
+    groups = [(group["title"], tuple(group["box"])) for group in interface.page.evaluate(GROUPS)]
+    found += [f"overlap: {a} and {b}" for a, b in overlaps(titled) + overlaps(groups)]
+    found += [
+        f"sticks out: {title} of {group}"
+        for group, frame in groups
+        for title, box in titled
+        if overlap(box, frame) and not inside(box, frame)
+    ]
+    return found
+
+
+def whole(body: Box) -> Box:
+    x, y, width, height = body
+    return x, y - TITLE, width, height + TITLE
+
+
+def overlap(a: Box, b: Box) -> bool:
+    apart = (a[0] + a[2] <= b[0], b[0] + b[2] <= a[0], a[1] + a[3] <= b[1], b[1] + b[3] <= a[1])
+    return not any(apart)
+
+
+def overlaps(boxes: list[tuple[str, Box]]) -> list[tuple[str, str]]:
+    return [
+        (name, other)
+        for i, (name, box) in enumerate(boxes)
+        for other, its_box in boxes[i + 1 :]
+        if overlap(box, its_box)
+    ]
+
+
+def inside(a: Box, b: Box) -> bool:
+    return (
+        a[0] >= b[0] and a[1] >= b[1] and a[0] + a[2] <= b[0] + b[2] and a[1] + a[3] <= b[1] + b[3]
+    )
+
+
+def bare(graph: Graph, known: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """A graph in API format without titles, and without what the interface adds for itself."""
+    return {
+        name: (
+            node["class_type"],
+            {
+                key: value
+                for key, value in node["inputs"].items()
+                if key in chain(*known[node["class_type"]]["input_order"].values())
+            },
+        )
+        for name, node in graph.items()
+    }
+
+
+def photograph(interface: Interface, place: Path) -> None:
+    """The page as a small PNG, without the note that a job is done."""
+    done = interface.page.get_by_text("job completed")
+    done.evaluate("note => note.closest('.pointer-events-none').style.display = 'none'")
+    interface.settle()
+    interface.page.mouse.move(VIEW["width"] / 2, VIEW["height"] - 5)
+    interface.page.wait_for_timeout(500)
+    taken = Image.open(BytesIO(interface.page.screenshot())).convert("RGB")
+    small = taken.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
+    small.save(place, optimize=True)
+    assert place.stat().st_size < SCREENSHOT_BYTES

@@ -1,0 +1,361 @@
+"""The workflows that we ship: both formats of each agree, and ComfyUI runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfy_server import ROOT, ComfyServer, Rejected, Run, find_comfyui
+from PIL import Image
+
+FOLDER = ROOT / "workflows"
+NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
+FLUX_1_DEV = [name for name in NAMES if f"{name}_miniature" in NAMES]
+RUNNABLE = [name for name in NAMES if name not in FLUX_1_DEV]
+TITLE = 30  # pixels of a node's title bar
+SHOWING = ("SaveImage", "PreviewImage")
+SEARCHES = {  # how many pictures each paints
+    "first_look": 8,
+    "full_search_miniature": 13,
+    "rounds_by_hand_miniature": 3,
+    "noise_only_miniature": 8,
+}
+CONVERT = """
+import json, sys
+from comfy_cli.workflow_to_api import convert_ui_to_api
+given = json.load(sys.stdin)
+json.dump([convert_ui_to_api(w, given["object_info"]) for w in given["workflows"]], sys.stdout)
+"""
+
+
+@cache
+def canvas(name: str) -> dict[str, Any]:
+    return json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+
+
+@cache
+def api(name: str) -> dict[str, Any]:
+    return json.loads((FOLDER / "api" / f"{name}.json").read_text("utf-8"))
+
+
+def of_kind(name: str, *kinds: str) -> list[str]:
+    return [node for node, told in api(name).items() if told["class_type"] in kinds]
+
+
+# ---------------------------------------------------------------- the files
+
+
+def test_the_files_are_what_make_writes(tmp_path: Path) -> None:
+    make = [sys.executable, str(FOLDER / "make.py"), str(tmp_path)]
+    subprocess.run(make, check=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": ""})
+    for made in (tmp_path, tmp_path / "api"):
+        shipped = FOLDER / made.relative_to(tmp_path)
+        assert {f.name for f in shipped.glob("*.json")} == {f.name for f in made.glob("*.json")}
+        for file in made.glob("*.json"):
+            assert file.read_bytes() == (shipped / file.name).read_bytes(), file.name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ids_are_unique_and_every_wire_is_known_at_both_ends(name: str) -> None:
+    nodes = {node["id"]: node for node in canvas(name)["nodes"]}
+    links = {link[0]: link for link in canvas(name)["links"]}
+    assert len(nodes) == len(canvas(name)["nodes"]) == canvas(name)["last_node_id"]
+    assert len(links) == len(canvas(name)["links"]) == canvas(name)["last_link_id"]
+    for number, source, output, target, slot, kind in links.values():
+        sent, received = nodes[source]["outputs"][output], nodes[target]["inputs"][slot]
+        assert number in sent["links"] and received["link"] == number
+        assert kind == sent["type"] and received["type"] in (kind, "*")
+    ends = [i["link"] for node in nodes.values() for i in node["inputs"] if i["link"]]
+    assert sorted(ends) == sorted(links)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_lies_on_anything_else(name: str) -> None:
+    boxes = [
+        (node["title" if "title" in node else "type"], box(node)) for node in canvas(name)["nodes"]
+    ]
+    groups = [(group["title"], edges(group["bounding"])) for group in canvas(name)["groups"]]
+    for things in (boxes, groups):
+        for (one, here), (other, there) in combinations(things, 2):
+            assert not overlap(here, there), f"{one} and {other}"
+    for title, frame in groups:
+        for node, place in boxes:
+            assert inside(place, frame) or not overlap(place, frame), f"{node} half in {title}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_wire_runs_behind_a_node(name: str) -> None:
+    nodes = {node["id"]: node for node in canvas(name)["nodes"]}
+    for link in canvas(name)["links"]:
+        for x, y in along(path(canvas(name), link)):
+            for number, node in nodes.items():
+                if number not in (link[1], link[3]):
+                    left, top, right, bottom = box(node)
+                    crossed = left < x < right and top < y < bottom
+                    assert not crossed, f"wire {link} behind {node['type']} {number}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_note_explains_it_and_a_small_picture_shows_it(name: str) -> None:
+    notes = [node for node in canvas(name)["nodes"] if node["type"] == "MarkdownNote"]
+    assert len(notes) == 1 and "**What to change first" in notes[0]["widgets_values"][0]
+    picture = FOLDER / f"{name}.jpg"
+    assert picture.stat().st_size <= 40_000
+    assert Image.open(picture).size == (512, 512)
+
+
+@pytest.mark.parametrize("name", FLUX_1_DEV)
+def test_what_must_be_downloaded_is_named_with_its_place(name: str) -> None:
+    nodes = canvas(name)["nodes"]
+    note = next(n for n in nodes if n["type"] == "MarkdownNote")["widgets_values"][0]
+    assert "https://huggingface.co/black-forest-labs/FLUX.1-dev" in note
+    for node in nodes:
+        if node["type"].endswith("CorrectorLoader"):
+            (file,) = node["properties"]["models"]
+            assert file["directory"] == "loras" and file["name"] == node["widgets_values"][0]
+            assert file["url"].endswith(f"/{file['name']}") and file["name"] in note
+
+
+def edges(given: list[int]) -> tuple[int, int, int, int]:
+    x, y, width, height = given
+    return x, y, x + width, y + height
+
+
+def box(node: dict[str, Any]) -> tuple[int, int, int, int]:
+    (x, y), (width, height) = node["pos"], node["size"]
+    return x, y - TITLE, x + width, y + height
+
+
+def overlap(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def inside(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    return b[0] <= a[0] and b[1] <= a[1] and a[2] <= b[2] and a[3] <= b[3]
+
+
+def path(workflow: dict[str, Any], link: list[Any]) -> list[tuple[float, float]]:
+    """Where a wire begins, the points that it is led along, where it ends: about, in pixels.
+
+    A widget's socket stands beside the widget, so it may be anywhere down its node.
+    """
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    start, end = nodes[link[1]], nodes[link[3]]
+    points = {bend["id"]: bend for bend in workflow["extra"].get("reroutes", ())}
+    last = {e["id"]: e["parentId"] for e in workflow["extra"].get("linkExtensions", ())}
+    bends, at = [], last.get(link[0])
+    while at:
+        bends.insert(0, tuple(points[at]["pos"]))
+        at = points[at].get("parentId")
+    widget = "widget" in end["inputs"][link[4]]
+    down = end["size"][1] / 2 if widget else 15 + 20 * link[4]
+    return [
+        (start["pos"][0] + start["size"][0], start["pos"][1] + 15 + 20 * link[2]),
+        *bends,
+        (end["pos"][0], end["pos"][1] + down),
+    ]
+
+
+def along(points: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Many points on the curve that ComfyUI draws: it leaves and arrives level."""
+    for (x0, y0), (x1, y1) in pairwise(points):
+        for i in range(101):
+            t = i / 100
+            yield x0 + (x1 - x0) * t, y0 + (y1 - y0) * (3 - 2 * t) * t * t
+
+
+# ---------------------------------------------------------------- in ComfyUI
+
+
+@pytest.fixture(scope="module")
+def server(comfy: ComfyServer) -> ComfyServer:
+    """The shared ComfyUI with pictures in its input folder: two wrong ones, two mended."""
+    folder = comfy.base / "input" / "my_pictures"
+    folder.mkdir(exist_ok=True)
+    name = "by_hand_miniature"
+    run = comfy.succeed(api(name))
+    drafts, _, mended = of_kind(name, "PreviewImage")
+    for i, picture in enumerate(run.images(drafts) + run.images(mended)):
+        picture.save(folder / f"{i}.png")
+    shutil.copy(folder / "3.png", comfy.base / "input" / "example.png")
+    return comfy
+
+
+def called(command: list[str], given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, input=given, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def object_info(comfy: ComfyServer) -> dict[str, Any]:
+    return comfy.object_info()
+
+
+@pytest.fixture(scope="module")
+def converted(object_info: dict[str, Any]) -> dict[str, Any]:
+    """Every canvas file as comfy-cli posts it; it lives beside ComfyUI, or beside pytest."""
+    found = find_comfyui()
+    given = {"object_info": object_info, "workflows": [canvas(name) for name in NAMES]}
+    for python in (sys.executable, *([str(found[1])] if found else ())):
+        if called([python, "-c", "import comfy_cli"]).returncode:
+            continue
+        done = called([python, "-c", CONVERT], json.dumps(given))
+        assert done.returncode == 0, done.stderr
+        return dict(zip(NAMES, json.loads(done.stdout), strict=True))
+    missing = "comfy-cli is not installed beside ComfyUI; pip install comfy-cli"
+    if os.environ.get("REFLECTIONFLOW_REQUIRE_COMFYUI") == "1":
+        pytest.fail(missing, pytrace=False)
+    pytest.skip(missing)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_canvas_file_posts_the_same_graph_as_the_api_file(
+    name: str, converted: dict[str, Any]
+) -> None:
+    def bare(graph: dict[str, Any]) -> dict[str, Any]:
+        return {n: {k: v for k, v in told.items() if k != "_meta"} for n, told in graph.items()}
+
+    # What comfy-cli adds: the button of Load Image, a preview's own widgets.
+    for node in converted[name].values():
+        node["inputs"] = {k: v for k, v in node["inputs"].items() if not k.startswith("preview")}
+    assert bare(converted[name]) == bare(api(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_socket_is_one_that_comfyui_knows(name: str, object_info: dict[str, Any]) -> None:
+    for node in canvas(name)["nodes"]:
+        if node["type"] == "MarkdownNote":
+            continue
+        known = object_info[node["type"]]
+        inputs = {k: v for part in ("required", "optional") for k, v in inputs_of(known, part)}
+        outputs = list(zip(known["output_name"], known["output"], strict=True))
+        assert [(o["name"], o["type"]) for o in node["outputs"]] == outputs
+        for socket in node["inputs"]:
+            assert inputs[socket["name"]][0] == socket["type"]
+            assert (socket.get("shape") == 7) == (
+                socket["name"] in dict(inputs_of(known, "optional"))
+            )
+
+
+def inputs_of(known: dict[str, Any], part: str) -> list[tuple[str, Any]]:
+    return list(known["input"].get(part, {}).items())
+
+
+def test_every_node_of_the_pack_is_in_a_workflow(object_info: dict[str, Any]) -> None:
+    ours = {kind for kind in object_info if kind.startswith("ReflectionFlow_")}
+    used = {node["class_type"] for name in NAMES for node in api(name).values()}
+    assert ours - used == {"ReflectionFlow_ReflectionStep"}  # made by Reflection Loop only
+
+
+Ran = Callable[[str], tuple[Run, Run]]
+
+
+@pytest.fixture(scope="module")
+def ran(server: ComfyServer) -> Ran:
+    """Runs a workflow of the miniature twice in a row, once for all tests."""
+    return cache(lambda name: (server.succeed(api(name)), server.succeed(api(name))))
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_it_runs_and_shows_what_it_promises_and_then_is_remembered(name: str, ran: Ran) -> None:
+    first, second = ran(name)
+    for run in (first, second):
+        for node in of_kind(name, *SHOWING, "ReflectionFlow_ReflectionTrail"):
+            assert run.images(node)
+        for node in of_kind(name, "PreviewAny"):
+            assert json.loads(run.text(node))
+    assert second.cached == set(api(name))
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_begins_with_wrong_pictures_and_ends_with_a_right_one(name: str, ran: Ran) -> None:
+    told = report(ran(name)[0], name)["candidates"]
+    assert len(told) == SEARCHES[name]
+    assert max(c["score"] for c in told if c["round"] == 0) < 1.0
+    assert max(c["score"] for c in told) == 1.0
+
+
+def report(run: Run, name: str) -> Any:
+    return json.loads(run.text(*of_kind(name, "PreviewAny")))
+
+
+def test_the_search_by_hand_paints_what_the_loop_paints(server: ComfyServer) -> None:
+    by_hand, first_look = api("by_hand_miniature"), api("first_look")
+    scores = of_kind("by_hand_miniature", "ReflectionFlow_VerifierScore")
+    (trail,) = of_kind("first_look", "ReflectionFlow_ReflectionTrail")
+    judged = server.succeed(by_hand | {f"seen{i}": look(node) for i, node in enumerate(scores)})
+    loop = server.succeed(first_look | {"seen": look(trail, 3)}).pixels("seen")
+    assert sorted(judged.pixels("seen0")) == sorted(loop[:2])  # by hand they stand best first
+    assert judged.pixels("seen1") + judged.pixels("seen2") == loop[2:6]
+
+
+def look(node: str, output: int = 0) -> dict[str, Any]:
+    return {"class_type": "PreviewImage", "inputs": {"images": [node, output]}}
+
+
+def test_a_folder_of_pictures_comes_back_ranked(ran: Ran) -> None:
+    run = ran("score_folder")[0]
+    told = report(run, "score_folder")
+    scores = [picture["score"] for picture in told]
+    assert scores == sorted(scores, reverse=True) and scores[0] == 1.0 and scores[-1] < 1
+    assert sorted(picture["index"] for picture in told) == list(range(4))
+    assert len(run.images(*of_kind("score_folder", "PreviewImage"))) == 4
+
+
+@pytest.mark.parametrize("name", FLUX_1_DEV)
+def test_without_its_files_a_workflow_says_what_to_download(name: str, server: ComfyServer) -> None:
+    with pytest.raises(Rejected) as refused:
+        server.queue(api(name))
+    said = "\n".join(refused.value.messages)
+    assert "There is no FLUX folder named FLUX.1-dev in models/diffusers. Download" in said
+    lora = "There is no LoRA named pytorch_lora_weights.safetensors in models/loras. Download"
+    assert (lora in said) == bool(of_kind(name, "ReflectionFlow_CorrectorLoader"))
+    assert len(refused.value.messages) == 1 + (lora in said)
+    assert "Traceback" not in json.dumps(refused.value.body)
+
+
+# ---------------------------------------------------------------- the client
+
+
+def client(server: ComfyServer, out: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    pytest.importorskip("websocket", reason="pip install websocket-client")
+    place = ["--server", f"127.0.0.1:{server.port}", "--out", str(out)]
+    command = [sys.executable, str(FOLDER / "api" / "client.py"), *words, *place]
+    return called(command)
+
+
+def test_the_client_saves_every_rounds_pictures_and_prints_the_report(
+    server: ComfyServer, tmp_path: Path
+) -> None:
+    prompt = "a photo of two blue squares"
+    done = client(server, tmp_path, str(FOLDER / "api" / "first_look.json"), "--prompt", prompt)
+    assert done.returncode == 0, done.stderr
+    (loop,) = of_kind("first_look", "ReflectionFlow_ReflectionLoop")
+    assert len(list(tmp_path.glob(f"{loop}_*.png"))) == 8
+    assert f'"prompt": "{prompt}"' in done.stdout
+    (best,) = of_kind("first_look", "SaveImage")
+    (saved,) = tmp_path.glob(f"{best}_*.png")
+    assert Image.open(saved).size == (64, 64)
+
+
+def test_the_client_says_in_a_sentence_why_a_graph_cannot_run(
+    server: ComfyServer, tmp_path: Path
+) -> None:
+    refused = client(server, tmp_path, str(FOLDER / "api" / "full_search.json"))
+    failed = client(
+        server, tmp_path, str(FOLDER / "api" / "first_look.json"), "--prompt", "a photo of a cat"
+    )
+    assert "There is no FLUX folder named FLUX.1-dev" in refused.stderr
+    assert "does not understand" in failed.stderr
+    for done in (refused, failed):
+        assert done.returncode == 1 and "Traceback" not in done.stderr

@@ -1,0 +1,75 @@
+"""Runs a workflow on a ComfyUI from a script, saves its pictures and prints its texts.
+
+pip install websocket-client
+python client.py first_look.json --prompt "a photo of a blue square" --out pictures
+"""
+
+# ruff: noqa: T201
+
+import argparse
+import json
+import uuid
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import websocket  # of the package websocket-client
+
+
+def run(server: str, graph: dict) -> dict:
+    """Queues a graph, waits until it is done, and returns what ComfyUI remembers of it."""
+    client = uuid.uuid4().hex
+    events = websocket.create_connection(f"ws://{server}/ws?clientId={client}")
+    body = json.dumps({"prompt": graph, "client_id": client}).encode()
+    try:
+        prompt_id = json.load(urlopen(Request(f"http://{server}/prompt", body)))["prompt_id"]
+    except HTTPError as refused:
+        raise SystemExit(refusal(json.load(refused), graph)) from None
+    while True:
+        received = events.recv()
+        event = json.loads(received) if isinstance(received, str) else {}  # or else a preview
+        told = event.get("data", {})
+        if told.get("prompt_id") != prompt_id:
+            continue
+        if event["type"] == "execution_error":
+            raise SystemExit(f"{told['node_type']}: {told['exception_message'].strip()}")
+        if event["type"] == "execution_interrupted":
+            raise SystemExit("It was interrupted.")
+        if event["type"] == "executing" and told["node"] is None:
+            return json.load(urlopen(f"http://{server}/history/{prompt_id}"))[prompt_id]
+
+
+def refusal(answer: dict, graph: dict) -> str:
+    """Which nodes cannot run, and why."""
+    lines = [answer["error"]["message"]]
+    for node, found in answer["node_errors"].items():
+        title = graph[node].get("_meta", {}).get("title", found["class_type"])
+        lines += [f"{title}: {error['details'] or error['message']}" for error in found["errors"]]
+    return "\n".join(lines)
+
+
+def save(server: str, done: dict, out: Path) -> None:
+    """Every picture and text; those of a loop's rounds have the loop as `display_node`."""
+    out.mkdir(parents=True, exist_ok=True)
+    for node, output in sorted(done["outputs"].items()):
+        for image in output.get("images", []):
+            file = out / f"{done['meta'][node]['display_node']}_{image['filename']}"
+            file.write_bytes(urlopen(f"http://{server}/view?{urlencode(image)}").read())
+            print(file)
+        print("\n".join(output.get("text", [])))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("graph", type=Path, help="a workflow in API format")
+    parser.add_argument("--prompt", help="what to paint, instead of what the workflow says")
+    parser.add_argument("--out", type=Path, default=Path("pictures"))
+    parser.add_argument("--server", default="127.0.0.1:8188")
+    given = parser.parse_args()
+    graph = json.loads(given.graph.read_text(encoding="utf-8"))
+    for inputs in (node["inputs"] for node in graph.values()):
+        for name in ("prompt", "value"):  # "value" is what a text node of ComfyUI holds
+            if given.prompt and isinstance(inputs.get(name), str):
+                inputs[name] = given.prompt
+    save(given.server, run(given.server, graph), given.out)

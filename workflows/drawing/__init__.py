@@ -1,0 +1,1 @@
+"""The workflows as data, and the two formats that ComfyUI reads; see ../make.py."""

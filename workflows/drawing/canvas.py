@@ -1,0 +1,366 @@
+"""A workflow as ComfyUI's canvas saves it, and as its API takes it: two writings of one Graph.
+
+It knows the sockets of every node type that we draw, and no graph. That this table agrees with a
+running ComfyUI is tested (tests/nodes/test_workflows.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+Point = tuple[int, int]
+OURS = "ReflectionFlow_"
+OUR_TYPE = "REFLECTIONFLOW_"
+VERSION = "0.1.0"  # of the pack, the oldest that opens these graphs
+CORE_VERSION = "0.8.0"  # of ComfyUI, likewise
+CONTROLLED = ("seed",)  # widgets followed by what happens to them after a run
+TITLE, HEADER, MARGIN = 30, 50, 20  # pixels: a node's title bar; a group's title; a group's border
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A node type. Of its inputs a bare name is a widget, `name:TYPE` a socket, `name:TYPE?` one
+    that may stay empty; a type in small letters is our own."""
+
+    inputs: str
+    outputs: str
+    size: Point
+    ours: bool = True
+
+
+KINDS = {
+    "FluxLoader": Kind("model dtype", "FLUX:flux", (320, 90)),
+    "CorrectorLoader": Kind("flux:flux lora", "FLUX:flux", (320, 70)),
+    "FluxSampling": Kind(
+        "flux:flux width height steps guidance condition_size condition_fit",
+        "FLUX:flux",
+        (320, 190),
+    ),
+    "VerifierLoader": Kind("verifier error", "verifier:verifier", (320, 90)),
+    "WriterLoader": Kind("writer", "writer:writer", (320, 70)),
+    "EvolverLoader": Kind("evolver", "evolver:evolver", (320, 70)),
+    "DraftSampler": Kind("flux:flux prompt count seed batch_size", "images:IMAGE", (340, 380)),
+    "VerifierScore": Kind(
+        "images:IMAGE prompt verifier:verifier order keep",
+        "images:IMAGE best:IMAGE verdicts:verdicts scores:FLOAT report:STRING",
+        (340, 380),
+    ),
+    "ReflectionWriter": Kind(
+        "images:IMAGE prompt writer:writer verdicts:verdicts", "reflections:STRING", (340, 200)
+    ),
+    "PromptEvolver": Kind(
+        "prompt images:IMAGE evolver:evolver verdicts:verdicts? reflections:STRING?",
+        "prompts:STRING",
+        (340, 220),
+    ),
+    "CorrectorSampler": Kind(
+        "images:IMAGE prompt reflections flux:flux seed round batch_size",
+        "images:IMAGE",
+        (340, 460),
+    ),
+    "ReflectionLoop": Kind(
+        "prompt flux:flux verifier:verifier writer:writer? evolver:evolver? "
+        "width depth drafts seed strategy stop stop_score save_run options:options?",
+        "best:IMAGE images:IMAGE report:STRING history:history",
+        (420, 780),
+    ),
+    "ReflectionStart": Kind(
+        "prompt width drafts seed strategy stop stop_score save_run options:options?",
+        "history:history",
+        (340, 380),
+    ),
+    "ReflectionRound": Kind(
+        "history:history flux:flux verifier:verifier writer:writer? evolver:evolver?",
+        "history:history",
+        (340, 480),
+    ),
+    "ReflectionTrail": Kind(
+        "history:history save_run",
+        "sheet:IMAGE report:STRING best:IMAGE images:IMAGE",
+        (700, 780),
+    ),
+    "SearchOptions": Kind(
+        "noise_axis prompt_axis reflection_axis parents noise_search radius batch_size max_images "
+        "max_vlm_calls max_seconds",
+        "options:options",
+        (320, 280),
+    ),
+    "PrimitiveStringMultiline": Kind("value", "STRING:STRING", (320, 120), ours=False),
+    "PrimitiveInt": Kind("value", "INT:INT", (320, 82), ours=False),
+    "LoadImage": Kind("image", "IMAGE:IMAGE MASK:MASK", (320, 360), ours=False),
+    "LoadImageDataSetFromFolder": Kind("folder", "images:IMAGE", (320, 60), ours=False),
+    "PreviewImage": Kind("images:IMAGE", "", (420, 440), ours=False),
+    "PreviewAny": Kind("source:*", "", (420, 280), ours=False),
+    "ImageScaleBy": Kind(
+        "image:IMAGE upscale_method scale_by", "IMAGE:IMAGE", (280, 82), ours=False
+    ),
+    "SaveImage": Kind("images:IMAGE filename_prefix", "", (420, 460), ours=False),
+}
+
+
+@dataclass(frozen=True)
+class Wire:
+    """From an output of another node, led along points where it would cross a node otherwise."""
+
+    source: str
+    output: str
+    via: tuple[Point, ...] = ()
+
+
+@dataclass(frozen=True)
+class Node:
+    name: str
+    kind: str
+    at: Point
+    inputs: dict[str, Any]  # Wires, and the values of widgets in their order
+    size: Point
+    title: str = ""
+    models: Sequence[dict[str, str]] = ()  # files that ComfyUI offers to download
+
+
+@dataclass(frozen=True)
+class Note:
+    text: str
+    at: Point
+    size: Point
+
+
+@dataclass(frozen=True)
+class Group:
+    """A coloured frame around nodes."""
+
+    title: str
+    colour: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes stand after those that they have wires from."""
+
+    name: str
+    note: Note
+    nodes: tuple[Node, ...]
+    groups: tuple[Group, ...] = ()
+    ids: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", {node.name: i for i, node in enumerate(self.nodes, 1)})
+
+    def named(self, name: str) -> Node:
+        return self.nodes[self.ids[name] - 1]
+
+
+def node(
+    name: str,
+    kind: str,
+    at: Point,
+    size: Point | None = None,
+    title: str = "",
+    models: Sequence[dict[str, str]] = (),
+    **inputs: Any,
+) -> Node:
+    return Node(name, kind, at, inputs, size or KINDS[kind].size, title, models)
+
+
+def pairs(text: str) -> list[tuple[str, str]]:
+    """The names and types of sockets; a widget has the type ''."""
+    found = (word.partition(":") for word in text.split())
+    return [(name, OUR_TYPE + kind.upper() if kind.islower() else kind) for name, _, kind in found]
+
+
+def class_type(node: Node) -> str:
+    return (OURS if KINDS[node.kind].ours else "") + node.kind
+
+
+def slot_of(graph: Graph, wire: Wire) -> tuple[int, str]:
+    """Which output of its node a wire begins at, and the type of what it carries."""
+    outputs = pairs(KINDS[graph.named(wire.source).kind].outputs)
+    names = [name for name, _ in outputs]
+    return names.index(wire.output), outputs[names.index(wire.output)][1]
+
+
+# ---------------------------------------------------------------- the API's writing
+
+
+def as_api(graph: Graph) -> dict[str, Any]:
+    def value(given: Any) -> Any:
+        if isinstance(given, Wire):
+            return [str(graph.ids[given.source]), slot_of(graph, given)[0]]
+        return given
+
+    return {
+        str(graph.ids[node.name]): {
+            "inputs": {name: value(given) for name, given in node.inputs.items()},
+            "class_type": class_type(node),
+            "_meta": {"title": node.title or node.kind},
+        }
+        for node in graph.nodes
+    }
+
+
+# ---------------------------------------------------------------- the canvas's writing
+
+
+@dataclass(frozen=True)
+class Link:
+    id: int
+    wire: Wire
+    target: str
+    input: str
+
+
+def as_canvas(graph: Graph) -> dict[str, Any]:
+    links = list(linked(graph))
+    note = len(graph.nodes) + 1
+    return {
+        "id": str(uuid5(NAMESPACE_URL, f"reflectionflow/{graph.name}")),
+        "revision": 0,
+        "last_node_id": note,
+        "last_link_id": len(links),
+        "nodes": [
+            *(drawn(graph, node, links) for node in graph.nodes),
+            drawn_note(graph.note, note),
+        ],
+        "links": [line(graph, link) for link in links],
+        "groups": [framed(graph, group, i) for i, group in enumerate(graph.groups, 1)],
+        "config": {},
+        "extra": bends(links),
+        "version": 0.4,
+    }
+
+
+def linked(graph: Graph) -> Iterator[Link]:
+    wires = (
+        (node, name, given)
+        for node in graph.nodes
+        for name, given in node.inputs.items()
+        if isinstance(given, Wire)
+    )
+    for i, (node, name, wire) in enumerate(wires, 1):
+        yield Link(i, wire, node.name, name)
+
+
+def line(graph: Graph, link: Link) -> list[Any]:
+    slot, kind = slot_of(graph, link.wire)
+    names = [socket["name"] for socket in sockets(graph, graph.named(link.target), [])]
+    ends = [graph.ids[link.wire.source], slot, graph.ids[link.target], names.index(link.input)]
+    return [link.id, *ends, kind]
+
+
+def drawn(graph: Graph, node: Node, links: list[Link]) -> dict[str, Any]:
+    kind = KINDS[node.kind]
+    pack = ("reflectionflow", VERSION) if kind.ours else ("comfy-core", CORE_VERSION)
+    properties = {"Node name for S&R": class_type(node), "cnr_id": pack[0], "ver": pack[1]}
+    return {
+        "id": graph.ids[node.name],
+        "type": class_type(node),
+        "pos": list(node.at),
+        "size": list(node.size),
+        "flags": {},
+        "order": graph.ids[node.name] - 1,
+        "mode": 0,
+        "inputs": sockets(graph, node, links),
+        "outputs": [
+            {"name": name, "type": kind, "links": ids_from(links, node.name, name) or None}
+            for name, kind in pairs(kind.outputs)
+        ],
+        **({"title": node.title} if node.title else {}),
+        "properties": properties | ({"models": list(node.models)} if node.models else {}),
+        "widgets_values": list(widget_values(graph, node)),
+    }
+
+
+def sockets(graph: Graph, node: Node, links: Iterable[Link]) -> list[dict[str, Any]]:
+    """All sockets, and after them the widgets that have a wire."""
+    ids = {link.input: link.id for link in links if link.target == node.name}
+    inputs = pairs(KINDS[node.kind].inputs)
+    rows: list[dict[str, Any]] = []
+    for name, kind in inputs:
+        if kind:
+            optional = {"shape": 7} if kind.endswith("?") else {}
+            rows.append({"name": name, "type": kind.rstrip("?"), "link": ids.get(name)} | optional)
+    for name, kind in inputs:
+        wire = node.inputs.get(name)
+        if not kind and isinstance(wire, Wire):
+            typed = {"name": name, "type": slot_of(graph, wire)[1], "widget": {"name": name}}
+            rows.append(typed | {"link": ids.get(name)})
+    return rows
+
+
+def widget_values(graph: Graph, node: Node) -> Iterator[Any]:
+    """The widgets' values in their order; one with a wire holds what stands at the wire's end."""
+    for name, kind in pairs(KINDS[node.kind].inputs):
+        if kind:
+            continue
+        given = node.inputs[name]
+        if isinstance(given, Wire):
+            given = graph.named(given.source).inputs.get("value", "")
+        yield given
+        if name in CONTROLLED or node.kind == "PrimitiveInt":
+            yield "fixed"
+    if node.kind == "LoadImage":
+        yield "image"  # its upload button
+
+
+def ids_from(links: list[Link], source: str, output: str) -> list[int]:
+    return [link.id for link in links if (link.wire.source, link.wire.output) == (source, output)]
+
+
+def drawn_note(note: Note, number: int) -> dict[str, Any]:
+    return {
+        "id": number,
+        "type": "MarkdownNote",
+        "pos": list(note.at),
+        "size": list(note.size),
+        "flags": {},
+        "order": number - 1,
+        "mode": 0,
+        "inputs": [],
+        "outputs": [],
+        "title": "Read me",
+        "properties": {},
+        "widgets_values": [note.text],
+        "color": "#432",
+        "bgcolor": "#000",
+    }
+
+
+def framed(graph: Graph, group: Group, number: int) -> dict[str, Any]:
+    members = [graph.named(name) for name in group.members]
+    left = min(node.at[0] for node in members) - MARGIN
+    top = min(node.at[1] for node in members) - TITLE - HEADER
+    right = max(node.at[0] + node.size[0] for node in members) + MARGIN
+    bottom = max(node.at[1] + node.size[1] for node in members) + MARGIN
+    return {
+        "id": number,
+        "title": group.title,
+        "bounding": [left, top, right - left, bottom - top],
+        "color": group.colour,
+        "font_size": 24,
+        "flags": {},
+    }
+
+
+def bends(links: list[Link]) -> dict[str, Any]:
+    """The points that wires are led along; wires from one output share their first points."""
+    points: dict[tuple[Any, ...], dict[str, Any]] = {}
+    ends = []
+    for link in links:
+        start = (link.wire.source, link.wire.output)
+        for count in range(1, len(link.wire.via) + 1):
+            path = (*start, *link.wire.via[:count])
+            before = points.get(path[:-1])
+            bend = points.setdefault(
+                path,
+                {"id": len(points) + 1}
+                | ({"parentId": before["id"]} if before else {})
+                | {"pos": list(path[-1]), "linkIds": []},
+            )
+            bend["linkIds"].append(link.id)
+        if link.wire.via:
+            ends.append({"id": link.id, "parentId": points[(*start, *link.wire.via)]["id"]})
+    return {"reroutes": list(points.values()), "linkExtensions": ends} if points else {}

@@ -1,0 +1,184 @@
+"""What the note in each workflow says, in Markdown."""
+
+from __future__ import annotations
+
+import re
+
+CORRECTOR = "pytorch_lora_weights.safetensors"
+
+FIRST_LOOK = """
+## ReflectionFlow: first look (no download)
+
+Press **Run**. A very small FLUX, built into this pack, paints two pictures of *three red
+circles*, and both are wrong: one shows four, in the other two circles have grown together.
+
+Then, three times over, a verifier says what is wrong with each picture, a writer puts it as an
+instruction, and the corrector repaints the picture as told.
+
+**How to read the sheet.** A row is a picture and its corrections, from left to right. *Wrong* is
+what the verifier found, *Asked* is what the next picture was told to change. The golden frame is
+the best of all.
+
+**What to change first**
+
+- the **seed**: other drafts, other mistakes
+- the **prompt**: *a photo of a yellow triangle and a blue circle*, *a photo of a green square
+left of a purple circle*. The miniature knows circles, squares and triangles in red, green, blue,
+yellow and purple; anything else it refuses, with an example of what it knows
+- the **depth**: 3 to 5. Only the two new rounds are painted, the others are remembered
+
+It takes seconds on any machine and downloads nothing.
+"""
+
+FULL_SEARCH = """
+## Full search
+
+The whole method: four drafts are painted, the best three begin a chain each, and every chain is
+corrected three times. In every round a picture may change along three axes: new **noise**, a
+sharper **prompt**, and the **reflection**, which says what to change.
+
+**Search Options** switches the axes one by one, lets a chain go on from its *best* picture
+instead of its latest, and sets budgets: `max_images` 8 ends this search after eight pictures.
+**FLUX Sampling** says how FLUX paints; 0 leaves a number to the model.
+
+**save_run** is on: every picture is written below `output/reflectionflow` as it is painted, and
+in the end a contact sheet and a web page. Interrupt it, or pull the plug, and queue the same
+graph again: it goes on where it was.
+
+**What to change first**
+
+- *width*: more chains, more chances
+- *depth*: raise it later, and only the new rounds are painted
+- *stop* `when passed`: ends at the first picture that is right
+"""
+
+BY_HAND = """
+## The search, wired by hand
+
+What Reflection Loop does, as five nodes in two rounds: **paint** drafts, **judge** them,
+**write** what to change, sharpen the **prompt**, **correct**; and again. Take it apart where you
+like: put your own picture in place of the drafts, type reflections of your own, let another model
+judge.
+
+With the same prompt, seed and width it paints the same pictures as *First look*. The drafts are
+judged *best first* and the best two begin the chains; after that *as given* keeps every chain in
+its place. Each Corrector Sampler says which *round* it is, so that each has noises of its own.
+
+**What to change first:** the prompt and the seed on the left; every node takes them from there.
+"""
+
+ROUNDS_BY_HAND = """
+## Rounds, chained by hand
+
+Each **Reflection Round** is one round of the search: the first paints the drafts, every other one
+corrects each chain once. Put anything between two rounds, or look at what each of them painted.
+
+*stop* is `when passed`: as soon as one picture is right the search is finished, and a finished
+search passes through the rounds that are left at no cost. Here round 1 mends a draft, so round 2
+paints nothing. Set *stop* to `never`, and it paints.
+
+**What to change first**
+
+- the **seed** in Reflection Start
+- copy the last round and chain it on: only the new one is painted
+"""
+
+NOISE_ONLY = """
+## Noise only
+
+The simplest way to spend more compute: paint the prompt eight times, each from other noise, and
+keep the best (best of N). Nothing is corrected and nothing rewritten, so it needs no corrector,
+writer or evolver. It is what a correction has to beat.
+
+**What to change first**
+
+- *width* and *depth*: width pictures in each of depth + 1 rounds
+- *stop* `when passed`: ends at the first picture that is right
+- with **Search Options** on the loop, *noise_search* `zero_order` looks around the best noise so
+far instead of drawing new noise
+"""
+
+SCORE_FOLDER = """
+## Score a folder of your own pictures
+
+Put pictures into a folder below ComfyUI's `input`, for instance `input/my_pictures`, reload the
+page, choose the folder, say what the pictures were to show, and press **Run**. You see them
+ranked, best first, and a report: for each its score and what is wrong. `index` is its place among
+the pictures as they were loaded, from 0 on.
+
+ComfyUI remembers a folder that it has read. After adding pictures choose *Edit → Unload Models
+and Execution Cache* and run again.
+
+**What to change first**
+
+- the **prompt**
+- *keep*: 4 hands on the best four only
+
+**Shapes only, for now.** Today's verifier reads circles, squares and triangles in red, green,
+blue, yellow and purple on a plain ground, such as *First look* saves in `output/reflectionflow`,
+or as you draw them. Verifiers for any prompt and any picture follow.
+"""
+
+CORRECT = """
+## Correct my picture, with my own words
+
+No search, no verifier: a picture, what it is to show, and what to change, in the imperative. The
+corrector repaints the picture as you say and leaves the rest.
+
+**What to change first**
+
+- **reflections**: *remove the apple on the left*, *turn the mug green*
+- the **prompt**: it says what the picture is to show *after* the correction
+- the **seed**: another try
+- several pictures at once (a batch) take one text for all; a node that makes a list of texts
+gives each its own
+"""
+
+CORRECT_MINIATURE = """
+## Correct a picture, with my own words
+
+No search, no verifier: pictures, what they are to show, and what to change, in the imperative.
+The corrector repaints each picture as you say and leaves the rest where it was.
+
+Four red circles are painted here, so that it runs at once; put **Load Image** in place of the
+Draft Sampler for a picture of your own. It should show flat shapes: this is the miniature.
+
+**What to change first**
+
+- **reflections** and **prompt** together: *turn the red circle into a triangle* and *a photo of a
+red triangle*; *add a blue square* and *a photo of a red circle and a blue square*
+- the **seed** of the Corrector Sampler: another try
+"""
+
+ANY_PROMPT = """
+Any prompt will do: the corrector needs no verifier. We have not run this graph on FLUX.1-dev yet;
+its miniature twin is run by our tests.
+"""
+
+SHAPES_ONLY = """
+**Shapes only, for now.** Today's verifier knows circles, squares and triangles in red, green,
+blue, yellow and purple, and was made for the miniature's flat pictures: of FLUX's pictures its
+verdicts mean little. Vision-language verifiers for any prompt follow. We have not run this graph
+on FLUX.1-dev yet; its miniature twin is run by our tests.
+"""
+
+FLUX_FILES = """
+**Files**
+
+- [FLUX.1-dev](https://huggingface.co/black-forest-labs/FLUX.1-dev): the whole diffusers folder,
+as `models/diffusers/FLUX.1-dev`. Accept its licence on that page first.
+"""
+
+CORRECTOR_FILES = f"""{FLUX_FILES.rstrip()}
+- [the published corrector](https://huggingface.co/diffusion-cot/FLUX-Corrector): `{CORRECTOR}`,
+into `models/loras`.
+"""
+MINIATURE = """ This is the miniature twin: a very small FLUX, built into this pack, paints 64 x
+64 pixels in seconds, and nothing is downloaded. It knows prompts about shapes only.
+"""
+
+
+def text(*parts: str) -> str:
+    """The parts as one note, their lines unwrapped."""
+    whole = "\n\n".join(part.strip() for part in parts)
+    return re.sub(r"(?<!\n)\n(?!\n|- )", " ", whole) + "\n"

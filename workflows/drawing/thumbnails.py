@@ -1,0 +1,127 @@
+"""Draws the templates' thumbnails from what the miniature's workflows paint on a running ComfyUI.
+
+    cd workflows; python -m drawing.thumbnails 127.0.0.1:8188
+
+Its folder input/my_pictures must hold pictures for score_folder. Needs Pillow and websocket-client.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+from api.client import run
+from PIL import Image, ImageDraw, ImageFont
+
+from .canvas import KINDS, Graph, as_api, pairs
+from .graphs import GRAPHS
+
+HERE = Path(__file__).parent.parent
+SIDE, GAP, BAND = 512, 14, 40  # pixels; the template browser shows squares
+PAPER, GOLD, INK = "#e9e6df", "#c8860d", "#333333"
+Picture = Image.Image
+Rows = Sequence[Sequence[Picture | None]]
+Shown = tuple[Rows, Picture | None]  # and which of them is to have a frame
+
+
+def main(server: str) -> None:
+    by_name = {graph.name: graph for graph in GRAPHS}
+    for name, shown in SHOWN.items():
+        rows, best = shown(server, by_name.get(f"{name}_miniature", by_name[name]))
+        for graph in (name, f"{name}_miniature"):
+            if graph in by_name:
+                twin = name == graph and f"{name}_miniature" in by_name
+                drawn = drawing(
+                    rows, best, "for FLUX.1-dev · pictures by the miniature" if twin else ""
+                )
+                drawn.save(HERE / f"{graph}.jpg", quality=88, optimize=True)
+
+
+def painted(server: str, graph: Graph, source: str) -> list[Picture]:
+    """The pictures at the output `images` of a node."""
+    names = [name for name, _ in pairs(KINDS[graph.named(source).kind].outputs)]
+    link = [str(graph.ids[source]), names.index("images")]
+    looked = {"class_type": "PreviewImage", "inputs": {"images": link}}
+    images = run(server, as_api(graph) | {"looked": looked})["outputs"]["looked"]["images"]
+    urls = [f"http://{server}/view?{urlencode(image)}" for image in images]
+    return [Image.open(io.BytesIO(urlopen(url).read())).convert("RGB") for url in urls]
+
+
+def chains(server: str, graph: Graph) -> Shown:
+    """Of every chain its draft, and its best picture beside it where that is another."""
+    told = json.loads(run(server, as_api(graph))["outputs"][str(graph.ids["report"])]["text"][0])
+    pictures, candidates = painted(server, graph, "trail"), told["candidates"]
+    found: dict[int, list[int]] = {}  # draft: those that descend from it
+    for candidate in candidates:
+        first = candidate["index"]
+        while candidates[first]["parent"] is not None:
+            first = candidates[first]["parent"]
+        found.setdefault(first, []).append(candidate["index"])
+    rows = []
+    for draft, line in found.items():
+        best = max(line, key=lambda index: candidates[index]["score"])
+        rows.append([pictures[draft], pictures[best] if best != draft else None])
+    return sorted(rows, key=lambda row: row[1] is None)[:3], pictures[told["best"]]
+
+
+def every(server: str, graph: Graph) -> Shown:
+    told = json.loads(run(server, as_api(graph))["outputs"][str(graph.ids["report"])]["text"][0])
+    pictures = painted(server, graph, "trail")
+    return [pictures[start : start + 3] for start in range(0, 9, 3)], pictures[told["best"]]
+
+
+def rounds(server: str, graph: Graph) -> Shown:
+    columns = [painted(server, graph, f"score{index}") for index in range(3)]
+    return list(zip(*columns, strict=True)), None
+
+
+def ranked(server: str, graph: Graph) -> Shown:
+    pictures = painted(server, graph, "score")[:4]
+    return [pictures[:2], pictures[2:]], pictures[0]
+
+
+def before_and_after(server: str, graph: Graph) -> Shown:
+    columns = (painted(server, graph, name)[:2] for name in ("picture", "correct"))
+    return list(zip(*columns, strict=True)), None
+
+
+SHOWN: dict[str, Callable[[str, Graph], Shown]] = {
+    "first_look": chains,
+    "full_search": chains,
+    "by_hand": rounds,
+    "rounds_by_hand": chains,
+    "noise_only": every,
+    "score_folder": ranked,
+    "correct_my_picture": before_and_after,
+}
+
+
+def drawing(rows: Rows, best: Picture | None, band: str) -> Picture:
+    """The rows in a square, one picture framed, with a line of text below if there is one."""
+    height = SIDE - (BAND if band else 0)
+    cell = min(SIDE // max(map(len, rows)), height // len(rows)) - GAP
+    sheet = Image.new("RGB", (SIDE, SIDE), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            if picture is None:
+                continue
+            left = (SIDE - len(row) * (cell + GAP)) // 2 + x * (cell + GAP) + GAP // 2
+            top = (height - len(rows) * (cell + GAP)) // 2 + y * (cell + GAP) + GAP // 2
+            sheet.paste(picture.resize((cell, cell), Image.Resampling.LANCZOS), (left, top))
+            if picture is best:
+                pen.rectangle((left - 4, top - 4, left + cell + 3, top + cell + 3), None, GOLD, 5)
+    if band:
+        pen.text(
+            (SIDE // 2, SIDE - BAND // 2 - 4), band, INK, ImageFont.load_default(19), anchor="mm"
+        )
+    return sheet
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
