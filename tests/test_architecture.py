@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -107,6 +108,17 @@ def test_core_and_nodes_import_relatively_since_comfyui_gives_the_pack_another_n
 
 def test_comfyuis_door_imports_nothing_at_the_top() -> None:
     assert set(imports(ROOT / "__init__.py", top_only=True)) <= {"__future__"}
+
+
+def test_the_packs_requirements_are_those_of_the_project() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(r"^dependencies = (\[.*?\])", project, re.MULTILINE | re.DOTALL)
+    assert listed
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    asked = [line for line in lines if line and not line.startswith("#")]
+    assert asked == ast.literal_eval(listed[1])
+    comfyuis = {"torch", "torchvision", "numpy", "pillow", "safetensors", "transformers"}
+    assert not comfyuis & {re.split(r"[<>=]", line)[0].lower() for line in asked}
 
 
 def test_importing_the_seams_and_the_search_loads_no_model_library() -> None:
