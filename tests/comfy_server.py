@@ -335,10 +335,13 @@ class Listener:
         """Listens until a message of this kind, whose data holds all that is given."""
         while True:
             message = self.next()
-            if isinstance(message, dict) and message["type"] == kind:
-                told = message["data"]
-                if all(told.get(name) == value for name, value in data.items()):
-                    return told
+            if isinstance(message, bytes):
+                continue
+            told = message["data"]
+            if message["type"] == kind and told.items() >= data.items():
+                return told
+            if message["type"] == "executing" != kind and told["node"] is None:
+                raise ComfyError(f"A run was over before there was any {kind} with {data}.")
 
     def until_over(self, prompt_id: str) -> None:
         self.until("executing", node=None, prompt_id=prompt_id)
