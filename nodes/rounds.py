@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -48,10 +50,7 @@ def next_round(trail: Trail, seats: Seats, progress: Progress) -> Trail:
 
 def recorded_round(trail: Trail, run: Run, actors: Actors, progress: Progress) -> History:
     """The next round as the run's folder has it, or else painted, each picture saved at once."""
-    with open_archive(output(trail.folder), resume=True, known=trail.history) as archive:
-        begin(archive, run)
-        if len(archive.history) < len(trail.history):
-            archive.append(trail.history)
+    with opened(trail, run) as archive:
         history = archive.until(trail.next_round)
         for step in round_steps(trail.prompt, run.settings, actors, history, progress):
             archive.append(step)
@@ -63,10 +62,7 @@ def write_run(trail: Trail) -> Trail:
     """The whole run in its folder, with a sheet and a page of all rounds that the folder has."""
     run = run_of(trail, trail.settings_until(trail.next_round - 1))
     trail = replace(trail, folder=folder_of(run))
-    with open_archive(output(trail.folder), resume=True, known=trail.history) as archive:
-        begin(archive, run)
-        if len(archive.history) < len(trail.history):
-            archive.append(trail.history)
+    with opened(trail, run) as archive:
         history = archive.history
         settings = trail.settings_until(len(history.rounds) - 1)
         sheet = io.BytesIO()
@@ -81,6 +77,17 @@ def run_of(trail: Trail, settings: SearchSettings) -> Run:
     """What the trail is asked to find, as an archive writes it down."""
     choice = ActorChoice(**trail.chosen)
     return Run(trail.prompt, settings, asdict(choice), trail.identity, versions())
+
+
+@contextmanager
+def opened(trail: Trail, run: Run) -> Iterator[Archive]:
+    """The run's folder, which then has all that the trail has, and maybe more."""
+    folder = Path(folder_paths.get_output_directory()) / trail.folder
+    with open_archive(folder, resume=True, known=trail.history) as archive:
+        begin(archive, run)
+        if len(archive.history) < len(trail.history):
+            archive.append(trail.history)
+        yield archive
 
 
 def begin(archive: Archive, run: Run) -> None:
@@ -107,7 +114,3 @@ def folder_of(run: Run) -> str:
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     words = re.sub(r"[^a-z0-9]+", "-", run.prompt.lower()).strip("-")[:40].rstrip("-")
     return f"{RUNS}/{words or 'run'}-{digest[:8]}"
-
-
-def output(folder: str) -> Path:
-    return Path(folder_paths.get_output_directory()) / folder

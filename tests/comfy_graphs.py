@@ -78,7 +78,7 @@ def shown(images: Link) -> Node:
     return node("PreviewImage", images=images)
 
 
-def told(source: Link) -> Node:
+def told(source: Link | str) -> Node:
     return node("PreviewAny", source=source)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -26,6 +27,14 @@ async def state(_request):
             "models": [described(loaded) for loaded in mm.current_loaded_models],
         }
     )
+
+
+@PromptServer.instance.routes.get("/probe/alive/{name}")
+async def alive(request):
+    """How many objects of a class of this name there are."""
+    gc.collect()
+    found = (type(thing).__name__ for thing in gc.get_objects())
+    return web.json_response(sum(name == request.match_info["name"] for name in found))
 
 
 def described(loaded):
