@@ -18,7 +18,6 @@ test: $(VENV)/.installed
 
 # Fails where `make test` would skip: needs a ComfyUI (see CONTRIBUTING.md).
 test-comfyui: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,comfyui]" -c constraints.txt
 	REFLECTIONFLOW_REQUIRE_COMFYUI=1 $(BIN)/python -m pytest tests/nodes
 
 check: $(VENV)/.installed

@@ -248,6 +248,7 @@ class ReflectionTrail(io.ComfyNode):
         if history.folder:  # the sheet says the rest, and a text takes half of its place
             say(cls.hidden.unique_id, text)
         shown = ui.PreviewImage(drawn).as_dict() | ui.PreviewText(text).as_dict()
+        shown["report"] = [report]  # no node shows it; a script finds it in /history
         return io.NodeOutput(handed_over(drawn), report, best, images, ui=shown)
 
 

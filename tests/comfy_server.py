@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from PIL import Image
@@ -39,6 +39,7 @@ FOLDERS = ("custom_nodes", "models/diffusers", "models/loras", "input", "output"
 UNNEEDED = ("*.git", ".venv", "tests", "train", "runs", "docs", "__pycache__")
 START_SECONDS = 120
 NO_COMFYUI = "ComfyUI is not here; set COMFYUI_PATH to its folder and COMFYUI_PYTHON to its Python"
+NO_BROWSER = "A browser is not here; put Chromium or Chrome on the PATH, and install playwright"
 
 REQUIRE = "REFLECTIONFLOW_REQUIRE_COMFYUI"
 
@@ -76,9 +77,14 @@ def find_comfyui() -> tuple[Path, Path] | None:
 
 def demand_comfyui() -> None:
     if find_comfyui() is None:
-        if os.environ.get(REQUIRE) == "1":
-            pytest.fail(f"{NO_COMFYUI} ({REQUIRE} is 1)", pytrace=False)
-        pytest.skip(NO_COMFYUI)
+        do_without(NO_COMFYUI)
+
+
+def do_without(missing: str) -> NoReturn:
+    """Skips a test for want of something, or fails it where nothing may be wanting."""
+    if os.environ.get(REQUIRE) == "1":
+        pytest.fail(f"{missing} ({REQUIRE} is 1)", pytrace=False)
+    pytest.skip(missing)
 
 
 @dataclass(frozen=True)
@@ -203,7 +209,7 @@ class ComfyServer:
         raise ComfyError(f"ComfyUI did not start. The end of its log:\n{self.log[-4000:]}")
 
     def stop(self) -> None:
-        """Ends it, in vain or not; safe to call twice."""
+        """Ends it, gently if it lets itself be; safe to call twice."""
         if self.process is None:
             return
         self.process.terminate()
@@ -248,7 +254,7 @@ class ComfyServer:
         except urllib.error.HTTPError as refused:
             raise Rejected(json.loads(refused.read())) from None
 
-    def wait(self, prompt_id: str, seconds: float = 60) -> Run:
+    def wait(self, prompt_id: str, seconds: float = 120) -> Run:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if found := self.get(f"/history/{prompt_id}"):
@@ -258,12 +264,12 @@ class ComfyServer:
             time.sleep(0.03)
         raise ComfyError(f"{prompt_id} did not finish. The end of the log:\n{self.log[-4000:]}")
 
-    def run(self, graph: Graph, client_id: str = CLIENT, seconds: float = 60, **extra: Any) -> Run:
+    def run(self, graph: Graph, client_id: str = CLIENT, seconds: float = 120, **extra: Any) -> Run:
         """Queues, waits; a run that failed has `status` error, and raises nothing."""
         return self.wait(self.queue(graph, client_id, **extra), seconds)
 
     def succeed(
-        self, graph: Graph, client_id: str = CLIENT, seconds: float = 60, **extra: Any
+        self, graph: Graph, client_id: str = CLIENT, seconds: float = 120, **extra: Any
     ) -> Run:
         """Like `run`, for a graph that must not fail."""
         run = self.run(graph, client_id, seconds, **extra)
@@ -283,9 +289,15 @@ class ComfyServer:
         self._free(unload_models=True, free_memory=True)
 
     def _free(self, **what: bool) -> None:
+        # ComfyUI does it in its own thread, which may sleep for minutes if it was just going to:
+        # then it needs to be told once more.
         self.post("/free", what)
-        while self.state()["flags"]:  # ComfyUI does it in its own thread, or after the next prompt
+        asked = time.monotonic()
+        while self.state()["flags"]:
             time.sleep(0.02)
+            if time.monotonic() - asked > 1:
+                self.post("/free", what)
+                asked = time.monotonic()
 
     def queue_is_empty(self) -> bool:
         queue = self.get("/queue")
@@ -308,7 +320,7 @@ class ComfyServer:
         import websocket
 
         address = f"ws://127.0.0.1:{self.port}/ws?clientId={client_id}"
-        connection = websocket.create_connection(address, timeout=60)
+        connection = websocket.create_connection(address, timeout=120)
         try:
             yield Listener(connection)
         finally:

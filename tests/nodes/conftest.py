@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from comfy_server import NO_COMFYUI, REQUIRE, ComfyServer, demand_comfyui
+from comfy_server import NO_BROWSER, NO_COMFYUI, REQUIRE, ComfyServer, demand_comfyui
 
 SECRET = "plantedTestSecret0123456789abcdef"  # looks like nothing, so that no filter hides it
 PROFILES = {"planted": {"api_key": SECRET, "base_url": "https://example.invalid/v1"}}
@@ -51,15 +51,13 @@ def own_comfy(tmp_path: Path) -> Iterator[Callable[..., ComfyServer]]:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """The last words of a run that left ComfyUI out."""
+    """The last words of a run that left ComfyUI or the browser out."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None:
         return
-    skipped = [r for r in reporter.getreports("skipped") if NO_COMFYUI in str(r.longrepr)]
-    if skipped:
-        reporter.section("NOT TESTED IN COMFYUI", sep="!", red=True, bold=True)
-        reporter.line(
-            f"{len(skipped)} tests were skipped. {NO_COMFYUI}, and run again "
-            f"({REQUIRE}=1 makes them fail instead).",
-            yellow=True,
-        )
+    reasons = [str(report.longrepr) for report in reporter.getreports("skipped")]
+    for missing in (NO_COMFYUI, NO_BROWSER):
+        if count := sum(missing in reason for reason in reasons):
+            reporter.section("NOT TESTED IN COMFYUI", sep="!", red=True, bold=True)
+            told = f"{count} tests were skipped. {missing}, and run again"
+            reporter.line(f"{told} ({REQUIRE}=1 makes them fail instead).", yellow=True)

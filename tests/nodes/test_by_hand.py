@@ -100,7 +100,7 @@ def test_a_score_node_takes_a_list_of_pictures_of_several_sizes_in_order(
     comfy: ComfyServer,
 ) -> None:
     graph = verbs_graph(rounds=0)
-    graph["wide"] = ours_wide()
+    graph["wide"] = two_wide_ones()
     graph["together"] = {
         "class_type": "ProbeList",
         "inputs": {"first": link("painted0"), "second": link("wide")},
@@ -111,7 +111,7 @@ def test_a_score_node_takes_a_list_of_pictures_of_several_sizes_in_order(
     assert sizes == [(64, 64)] * DRAFTS + [(96, 64)] * 2
 
 
-def ours_wide() -> dict:
+def two_wide_ones() -> dict:
     return {"class_type": "ProbePicture", "inputs": {"shape": "[2, 64, 96, 3]", "value": "0.5"}}
 
 

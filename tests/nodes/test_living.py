@@ -44,7 +44,8 @@ def test_cancel_works_within_a_step_keeps_finished_rounds_and_harms_nothing(
         listener.until("execution_interrupted", prompt_id=prompt_id)
         waited = time.monotonic() - asked
         run = comfy.wait(prompt_id)
-        assert waited < 1, "it ran on to the end of the picture"
+        assert waited < 3  # seconds; 0.05 on two cores of a server
+        assert listener.of("progress")[-1]["value"] < LONG / 2
         assert run.status == "interrupted"
         assert run.message("execution_interrupted")["node_id"] == "loop"
         assert comfy.queue_is_empty()

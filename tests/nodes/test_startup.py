@@ -13,7 +13,7 @@ import pytest
 from comfy_graphs import OURS, drafts_graph, node, scored, seats, told
 from comfy_server import PACK, ROOT, ComfyServer, find_comfyui
 
-LIMIT = 0.3  # seconds
+LIMIT = 0.3  # seconds of this process alone, however busy the machine is
 
 # Loads the pack as ComfyUI does, after everything that ComfyUI itself has loaded by then.
 MEASURE = """
@@ -25,7 +25,7 @@ import comfy.options
 comfy.options.enable_args_parsing()
 import utils.extra_config, comfy_api.latest, nodes, server
 import asyncio, importlib.util, json, time
-before, began = set(sys.modules), time.perf_counter()
+before, began = set(sys.modules), time.process_time()
 spec = importlib.util.spec_from_file_location(
     "some-name", pack + "/__init__.py", submodule_search_locations=[pack])
 module = importlib.util.module_from_spec(spec)
@@ -35,7 +35,7 @@ async def schemas():
     extension = await module.comfy_entrypoint()
     return [node.GET_SCHEMA() for node in await extension.get_node_list()]
 count = len(asyncio.run(schemas()))
-seconds = time.perf_counter() - began
+seconds = time.process_time() - began
 print(json.dumps({"seconds": seconds, "nodes": count, "new": sorted(set(sys.modules) - before)}))
 """
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "scipy", "rich"}

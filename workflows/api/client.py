@@ -1,4 +1,4 @@
-"""Runs a workflow on a ComfyUI from a script, saves its pictures and prints its texts.
+"""Runs a workflow on a ComfyUI from a script, saves its pictures and prints its report.
 
 pip install websocket-client
 python client.py first_look.json --prompt "a photo of a blue square" --out pictures
@@ -57,7 +57,7 @@ def save(server: str, done: dict, out: Path) -> None:
             file = out / f"{done['meta'][node]['display_node']}_{image['filename']}"
             file.write_bytes(urlopen(f"http://{server}/view?{urlencode(image)}").read())
             print(file)
-        print("\n".join(output.get("text", [])))
+        print("\n".join(output.get("text", []) + output.get("report", [])))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ running ComfyUI is tested (tests/nodes/test_workflows.py).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -17,7 +17,9 @@ OUR_TYPE = "REFLECTIONFLOW_"
 VERSION = "0.1.0"  # of the pack, the oldest that opens these graphs
 CORE_VERSION = "0.8.0"  # of ComfyUI, likewise
 CONTROLLED = ("seed",)  # widgets followed by what happens to them after a run
+NOTE = "MarkdownNote"
 TITLE, HEADER, MARGIN = 30, 50, 20  # pixels: a node's title bar; a group's title; a group's border
+GAP = 20  # between a node and the next one's title bar
 
 
 @dataclass(frozen=True)
@@ -27,77 +29,72 @@ class Kind:
 
     inputs: str
     outputs: str
-    size: Point
+    tall: int
     ours: bool = True
 
 
 KINDS = {
-    "FluxLoader": Kind("model dtype", "FLUX:flux", (320, 90)),
-    "CorrectorLoader": Kind("flux:flux lora", "FLUX:flux", (320, 70)),
+    "FluxLoader": Kind("model dtype", "FLUX:flux", 82),
+    "CorrectorLoader": Kind("flux:flux lora", "FLUX:flux", 58),
     "FluxSampling": Kind(
-        "flux:flux width height steps guidance condition_size condition_fit",
-        "FLUX:flux",
-        (320, 190),
+        "flux:flux width height steps guidance condition_size condition_fit", "FLUX:flux", 180
     ),
-    "VerifierLoader": Kind("verifier error", "verifier:verifier", (320, 90)),
-    "WriterLoader": Kind("writer", "writer:writer", (320, 70)),
-    "EvolverLoader": Kind("evolver", "evolver:evolver", (320, 70)),
-    "DraftSampler": Kind("flux:flux prompt count seed batch_size", "images:IMAGE", (340, 380)),
+    "VerifierLoader": Kind("verifier error", "verifier:verifier", 82),
+    "WriterLoader": Kind("writer", "writer:writer", 58),
+    "EvolverLoader": Kind("evolver", "evolver:evolver", 58),
+    "DraftSampler": Kind("flux:flux prompt count seed batch_size", "images:IMAGE", 390),
     "VerifierScore": Kind(
         "images:IMAGE prompt verifier:verifier order keep",
         "images:IMAGE best:IMAGE verdicts:verdicts scores:FLOAT report:STRING",
-        (340, 380),
+        390,
     ),
     "ReflectionWriter": Kind(
-        "images:IMAGE prompt writer:writer verdicts:verdicts", "reflections:STRING", (340, 200)
+        "images:IMAGE prompt writer:writer verdicts:verdicts", "reflections:STRING", 200
     ),
     "PromptEvolver": Kind(
         "prompt images:IMAGE evolver:evolver verdicts:verdicts? reflections:STRING?",
         "prompts:STRING",
-        (340, 220),
+        220,
     ),
     "CorrectorSampler": Kind(
-        "images:IMAGE prompt reflections flux:flux seed round batch_size",
-        "images:IMAGE",
-        (340, 460),
+        "images:IMAGE prompt reflections flux:flux seed round batch_size", "images:IMAGE", 470
     ),
     "ReflectionLoop": Kind(
         "prompt flux:flux verifier:verifier writer:writer? evolver:evolver? "
         "width depth drafts seed strategy stop stop_score save_run options:options?",
         "best:IMAGE images:IMAGE report:STRING history:history",
-        (420, 780),
+        1040,
     ),
     "ReflectionStart": Kind(
         "prompt width drafts seed strategy stop stop_score save_run options:options?",
         "history:history",
-        (340, 380),
+        320,
     ),
     "ReflectionRound": Kind(
         "history:history flux:flux verifier:verifier writer:writer? evolver:evolver?",
         "history:history",
-        (340, 480),
+        440,
     ),
     "ReflectionTrail": Kind(
         "history:history save_run",
         "sheet:IMAGE report:STRING best:IMAGE images:IMAGE",
-        (700, 780),
+        690,
     ),
     "SearchOptions": Kind(
         "noise_axis prompt_axis reflection_axis parents noise_search radius batch_size max_images "
         "max_vlm_calls max_seconds",
         "options:options",
-        (320, 280),
+        280,
     ),
-    "PrimitiveStringMultiline": Kind("value", "STRING:STRING", (320, 120), ours=False),
-    "PrimitiveInt": Kind("value", "INT:INT", (320, 82), ours=False),
-    "LoadImage": Kind("image", "IMAGE:IMAGE MASK:MASK", (320, 360), ours=False),
-    "LoadImageDataSetFromFolder": Kind("folder", "images:IMAGE", (320, 60), ours=False),
-    "PreviewImage": Kind("images:IMAGE", "", (420, 440), ours=False),
-    "PreviewAny": Kind("source:*", "", (420, 280), ours=False),
-    "ImageScaleBy": Kind(
-        "image:IMAGE upscale_method scale_by", "IMAGE:IMAGE", (280, 82), ours=False
-    ),
-    "SaveImage": Kind("images:IMAGE filename_prefix", "", (420, 460), ours=False),
+    "PrimitiveStringMultiline": Kind("value", "STRING:STRING", 180, ours=False),
+    "PrimitiveInt": Kind("value", "INT:INT", 82, ours=False),
+    "LoadImage": Kind("image", "IMAGE:IMAGE MASK:MASK", 440, ours=False),
+    "LoadImageDataSetFromFolder": Kind("folder", "images:IMAGE", 60, ours=False),
+    "PreviewImage": Kind("images:IMAGE", "", 300, ours=False),
+    "PreviewAny": Kind("source:*", "", 280, ours=False),
+    "ImageScaleBy": Kind("image:IMAGE upscale_method scale_by", "IMAGE:IMAGE", 82, ours=False),
+    "SaveImage": Kind("images:IMAGE filename_prefix", "", 300, ours=False),
+    NOTE: Kind("text", "", 300, ours=False),  # the API does without
 }
 
 
@@ -114,18 +111,16 @@ class Wire:
 class Node:
     name: str
     kind: str
-    at: Point
+    tall: int
+    title: str
+    models: Sequence[dict[str, str]]  # files that ComfyUI offers to download
     inputs: dict[str, Any]  # Wires, and the values of widgets in their order
-    size: Point
-    title: str = ""
-    models: Sequence[dict[str, str]] = ()  # files that ComfyUI offers to download
+    at: Point = (0, 0)
+    width: int = 0
 
-
-@dataclass(frozen=True)
-class Note:
-    text: str
-    at: Point
-    size: Point
+    @property
+    def end(self) -> Point:
+        return self.at[0] + self.width, self.at[1] + self.tall
 
 
 @dataclass(frozen=True)
@@ -134,21 +129,24 @@ class Group:
 
     title: str
     colour: str
-    members: tuple[str, ...]
+    members: Sequence[Node]
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes stand after those that they have wires from."""
+    """Nodes stand after those that they have wires from. Without a `corner`, the place that is to
+    stand at the window's left top, ComfyUI shows all of the graph."""
 
     name: str
-    note: Note
-    nodes: tuple[Node, ...]
-    groups: tuple[Group, ...] = ()
+    nodes: Sequence[Node]
+    groups: Sequence[Group] = ()
+    corner: Point | None = None
     ids: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ids", {node.name: i for i, node in enumerate(self.nodes, 1)})
+        notes_last = sorted(self.nodes, key=lambda node: node.kind == NOTE)
+        object.__setattr__(self, "nodes", notes_last)
+        object.__setattr__(self, "ids", {node.name: i for i, node in enumerate(notes_last, 1)})
 
     def named(self, name: str) -> Node:
         return self.nodes[self.ids[name] - 1]
@@ -157,13 +155,27 @@ class Graph:
 def node(
     name: str,
     kind: str,
-    at: Point,
-    size: Point | None = None,
+    tall: int = 0,
     title: str = "",
     models: Sequence[dict[str, str]] = (),
     **inputs: Any,
 ) -> Node:
-    return Node(name, kind, at, inputs, size or KINDS[kind].size, title, models)
+    return Node(name, kind, tall or KINDS[kind].tall, title, models, inputs)
+
+
+def stack(x: int, y: int, width: int, *nodes: Node, gap: int = GAP) -> list[Node]:
+    """The nodes below one another, from a place on; a wire from one to the next runs between."""
+    placed: list[Node] = []
+    for node in nodes:
+        if placed:
+            lane = y - TITLE - gap // 2
+            back = ((x + width + 10, lane), (x - 10, lane))
+            for name, wire in node.inputs.items():
+                if isinstance(wire, Wire) and wire.source == placed[-1].name:
+                    node.inputs[name] = replace(wire, via=back)
+        placed.append(replace(node, at=(x, y), width=width))
+        y += node.tall + gap + TITLE
+    return placed
 
 
 def pairs(text: str) -> list[tuple[str, str]]:
@@ -199,6 +211,7 @@ def as_api(graph: Graph) -> dict[str, Any]:
             "_meta": {"title": node.title or node.kind},
         }
         for node in graph.nodes
+        if node.kind != NOTE
     }
 
 
@@ -215,20 +228,16 @@ class Link:
 
 def as_canvas(graph: Graph) -> dict[str, Any]:
     links = list(linked(graph))
-    note = len(graph.nodes) + 1
     return {
         "id": str(uuid5(NAMESPACE_URL, f"reflectionflow/{graph.name}")),
         "revision": 0,
-        "last_node_id": note,
+        "last_node_id": len(graph.nodes),
         "last_link_id": len(links),
-        "nodes": [
-            *(drawn(graph, node, links) for node in graph.nodes),
-            drawn_note(graph.note, note),
-        ],
+        "nodes": [drawn(graph, node, links) for node in graph.nodes],
         "links": [line(graph, link) for link in links],
-        "groups": [framed(graph, group, i) for i, group in enumerate(graph.groups, 1)],
+        "groups": [framed(group, i) for i, group in enumerate(graph.groups, 1)],
         "config": {},
-        "extra": bends(links),
+        "extra": view(graph) | bends(links),
         "version": 0.4,
     }
 
@@ -259,7 +268,7 @@ def drawn(graph: Graph, node: Node, links: list[Link]) -> dict[str, Any]:
         "id": graph.ids[node.name],
         "type": class_type(node),
         "pos": list(node.at),
-        "size": list(node.size),
+        "size": [node.width, node.tall],
         "flags": {},
         "order": graph.ids[node.name] - 1,
         "mode": 0,
@@ -271,6 +280,7 @@ def drawn(graph: Graph, node: Node, links: list[Link]) -> dict[str, Any]:
         **({"title": node.title} if node.title else {}),
         "properties": properties | ({"models": list(node.models)} if node.models else {}),
         "widgets_values": list(widget_values(graph, node)),
+        **({"color": "#432", "bgcolor": "#000"} if node.kind == NOTE else {}),
     }
 
 
@@ -310,31 +320,11 @@ def ids_from(links: list[Link], source: str, output: str) -> list[int]:
     return [link.id for link in links if (link.wire.source, link.wire.output) == (source, output)]
 
 
-def drawn_note(note: Note, number: int) -> dict[str, Any]:
-    return {
-        "id": number,
-        "type": "MarkdownNote",
-        "pos": list(note.at),
-        "size": list(note.size),
-        "flags": {},
-        "order": number - 1,
-        "mode": 0,
-        "inputs": [],
-        "outputs": [],
-        "title": "Read me",
-        "properties": {},
-        "widgets_values": [note.text],
-        "color": "#432",
-        "bgcolor": "#000",
-    }
-
-
-def framed(graph: Graph, group: Group, number: int) -> dict[str, Any]:
-    members = [graph.named(name) for name in group.members]
-    left = min(node.at[0] for node in members) - MARGIN
-    top = min(node.at[1] for node in members) - TITLE - HEADER
-    right = max(node.at[0] + node.size[0] for node in members) + MARGIN
-    bottom = max(node.at[1] + node.size[1] for node in members) + MARGIN
+def framed(group: Group, number: int) -> dict[str, Any]:
+    left = min(node.at[0] for node in group.members) - MARGIN
+    top = min(node.at[1] for node in group.members) - TITLE - HEADER
+    right = max(node.end[0] for node in group.members) + MARGIN
+    bottom = max(node.end[1] for node in group.members) + MARGIN
     return {
         "id": number,
         "title": group.title,
@@ -343,6 +333,14 @@ def framed(graph: Graph, group: Group, number: int) -> dict[str, Any]:
         "font_size": 24,
         "flags": {},
     }
+
+
+def view(graph: Graph) -> dict[str, Any]:
+    if graph.corner is None:
+        return {}
+    scale, (left, top) = 0.65, (75, 115)  # ComfyUI's own bars cover so much of the window
+    x, y = graph.corner
+    return {"ds": {"scale": scale, "offset": [round(left / scale) - x, round(top / scale) - y]}}
 
 
 def bends(links: list[Link]) -> dict[str, Any]:

@@ -1,289 +1,235 @@
 """Every workflow that we ship, once; `python workflows/make.py` writes both formats of each.
 
 A graph with a miniature twin is a function of `dev`: True for FLUX.1-dev, False for the miniature.
+ComfyUI opens a graph at three quarters of the window, and draws text from a zoom of 57 % on: on
+1600 x 950 pixels that is a graph of 2100 x 1250.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from . import notes
 from .by_hand import by_hand
-from .canvas import Graph, Group, Note, Wire, node
+from .canvas import Graph, Group, Node, Wire, node, stack
 from .parts import (
     BLUE,
-    GOLD,
     GREEN,
-    RESULTS,
+    LEFT,
     THREE,
+    came_of_it,
     enlarged,
     flux,
     full_note,
+    group_below,
     judges,
-    miniature,
     named,
-    names,
     options,
+    read_me,
     request,
     results,
     sampling,
+    search,
     seats,
 )
 
 
 def first_look() -> Graph:
-    """So narrow that ComfyUI opens it large enough to read."""
-    asked = request(THREE, 1)
+    read = read_me(notes.text(notes.FIRST_LOOK), 175)
+    who = stack(LEFT, group_below(read), 320, *flux(False), *judges())
+    asked = request(THREE, 1) | {"depth": 3} | seats("flux")
+    loop = search(440, notes.CHANGE_FIRST_LOOK, 120, **asked)
+    shown = results(False, 940, "first_look")
     return Graph(
         "first_look",
-        Note(notes.text(notes.FIRST_LOOK), (0, 0), (360, 380)),
-        (
-            miniature(20, 500),
-            *judges(20, 640, step=140),
-            node(
-                "loop", "ReflectionLoop", (440, 0), (420, 1000), **asked, **seats("flux"), depth=3
-            ),
-            *results(False, 940, Wire("loop", "history"), "first_look", height=1000),
-        ),
-        (
-            Group("1 · Who paints, judges, writes", BLUE, ("flux", "evolver")),
-            Group("2 · The search", GREEN, ("loop",)),
-            RESULTS,
-        ),
+        [*read, *who, *loop, *shown],
+        [
+            Group("1 · Who paints, judges, writes", BLUE, who),
+            Group("2 · The search", GREEN, loop),
+            came_of_it(shown),
+        ],
     )
 
 
 def full_search(dev: bool) -> Graph:
     name = named("full_search", dev)
-    loaders, painter = flux(dev, 400, 0)
+    read = read_me(full_note(dev, notes.FULL_SEARCH), 395 if dev else 280)
+    who = stack(LEFT, group_below(read), 320, *flux(dev))
+    painted = Wire(who[-1].name, "FLUX")
+    how = stack(420, 0, 320, sampling(dev, painted), *judges(), options())
     asked = request("a photo of a red triangle and a green square", 8, width=3, drafts=4)
+    asked |= {"save_run": True, "depth": 3, "options": Wire("options", "options")}
+    loop = search(820, notes.CHANGE_FULL_SEARCH, 90, **asked, **seats("sampling"))
+    shown = results(dev, 1300, name)
     return Graph(
         name,
-        Note(full_note(dev, notes.FULL_SEARCH), (0, 260), (720, 480)),
-        (
-            *loaders,
-            sampling(dev, 800, 0, Wire(painter, "FLUX")),
-            *judges(800, 300),
-            options(800, 760),
-            node(
-                "loop",
-                "ReflectionLoop",
-                (1200, 0),
-                (420, 1040),
-                **asked | {"save_run": True},
-                **seats("sampling"),
-                depth=3,
-                options=Wire("options", "options"),
-            ),
-            *results(dev, 1700, Wire("loop", "history"), name),
-        ),
-        (
-            Group("1 · Who paints, and how", BLUE, (*names(loaders), "sampling")),
-            Group("Who judges · options", BLUE, ("verifier", "options")),
-            Group("2 · The search", GREEN, ("loop",)),
-            RESULTS,
-        ),
+        [*read, *who, *how, *loop, *shown],
+        [
+            Group("1 · Who paints", BLUE, who),
+            Group("How, and who judges", BLUE, how),
+            Group("2 · The search", GREEN, loop),
+            came_of_it(shown),
+        ],
     )
 
 
 def noise_only(dev: bool) -> Graph:
     name = named("noise_only", dev)
-    prompt = "a photo of a yellow triangle and a blue circle"
-    asked = request(prompt, 5, width=4, strategy="noise")
+    read = read_me(full_note(dev, notes.NOISE_ONLY, notes.FLUX_FILES), 255 if dev else 165)
+    y = group_below(read)
+    who = stack(LEFT, y, 320, *flux(dev, corrector=False), judges()[0])
+    asked = request("a photo of a yellow triangle and a blue circle", 5, strategy="noise")
+    asked |= {seat: wire for seat, wire in seats("flux").items() if seat in ("flux", "verifier")}
+    loop = search(440, notes.CHANGE_NOISE_ONLY, 90, **asked, depth=3)
+    shown = results(dev, 940, name, how=notes.READ_NOISE)
     return Graph(
         name,
-        Note(full_note(dev, notes.NOISE_ONLY, notes.FLUX_FILES), (0, 0), (360, 500)),
-        (
-            *flux(dev, 20, 620, corrector=False)[0],
-            judges(20, 760)[0],
-            node(
-                "loop",
-                "ReflectionLoop",
-                (440, 0),
-                (420, 850),
-                **asked,
-                flux=Wire("flux", "FLUX"),
-                verifier=Wire("verifier", "verifier"),
-                depth=1,
-            ),
-            *results(dev, 940, Wire("loop", "history"), name, height=850),
-        ),
-        (
-            Group("1 · Who paints and judges", BLUE, ("flux", "verifier")),
-            Group("2 · The search", GREEN, ("loop",)),
-            RESULTS,
-        ),
+        [*read, *who, *loop, *shown],
+        [
+            Group("1 · Who paints and judges", BLUE, who),
+            Group("2 · The search", GREEN, loop),
+            came_of_it(shown),
+        ],
     )
 
 
 def rounds_by_hand(dev: bool) -> Graph:
+    """Two rows: what to search and the drafts, and the rounds; between them run the wires."""
     name = named("rounds_by_hand", dev)
-    loaders, painter = flux(dev, 440, 560)
-    lanes = {"flux": 560, "verifier": 585, "writer": 610, "evolver": 635}  # below the rounds
-    titles = ("Drafts", "Round 1", "Round 2, if still needed")
-    begun = node("start", "ReflectionStart", (440, 0), **request(THREE, 1, stop="when passed"))
-    chain = [begun]
-    for i, title in enumerate(titles):
-        # The first round is reached directly; wires to the others run in their lanes.
-        via = {w: [(x, y) for x in (860, 1320, 1780)[: i + 1]] for w, y in lanes.items()}
-        wires = seats(painter, **via) if i else seats(painter)
-        history = Wire(chain[-1].name, "history")
-        at = (900 + 460 * i, 0)
-        chain.append(
-            node(f"round{i}", "ReflectionRound", at, title=title, history=history, **wires)
-        )
+    read = read_me(full_note(dev, notes.ROUNDS_BY_HAND), 380 if dev else 265)
+    loaders = flux(dev)
+    who = stack(LEFT, group_below(read), 320, *loaders, *judges())
+    lanes = {"flux": 455, "verifier": 475, "writer": 495, "evolver": 515}
+    far = seats(loaders[-1].name, **{seat: [(390, y), (805, y)] for seat, y in lanes.items()})
+    start = node("start", "ReflectionStart", **request(THREE, 1))
+    begun = stack(440, 0, 320, start)
+
+    def played(x: int, y: int, name: str, title: str, history: Wire, seats: dict) -> list[Node]:
+        made = node(name, "ReflectionRound", 0, title, history=history, **seats)
+        return stack(x, y, 340, made)
+
+    back = ((1200, 535), (410, 535))
+    first = played(850, 0, "round0", "Drafts", Wire("start", "history"), far)
+    rounds = [
+        *played(
+            440, 640, "round1", "Round 1", Wire("round0", "history", back), seats(loaders[-1].name)
+        ),
+        *played(850, 640, "round2", "Round 2", Wire("round1", "history"), far),
+    ]
+    shown = results(dev, 1270, name, source="round2")
     return Graph(
         name,
-        Note(full_note(dev, notes.ROUNDS_BY_HAND), (-420 if dev else 0, 0), (380, 500)),
-        (*loaders, *judges(440, 720), *chain, *results(dev, 2300, Wire("round2", "history"), name)),
-        (
-            Group("1 · What to search", BLUE, ("start",)),
-            Group("Who paints, judges, writes", BLUE, (*names(loaders), "evolver")),
-            Group("2 · The rounds", GREEN, ("round0", "round2")),
-            RESULTS,
-        ),
+        [*read, *begun, *who, *first, *rounds, *shown],
+        [
+            Group("Who paints, judges, writes", BLUE, who),
+            Group("1 · What to search", BLUE, begun),
+            Group("2 · The drafts", GREEN, first),
+            Group("Round by round", GREEN, rounds),
+            came_of_it(shown),
+        ],
     )
 
 
 def score_folder() -> Graph:
+    read = read_me(notes.text(notes.SCORE_FOLDER), 275)
+    pictures = node("pictures", "LoadImageDataSetFromFolder", folder="my_pictures")
+    given = stack(LEFT, group_below(read), 320, pictures, judges()[0])
+    score = node(
+        "score",
+        "VerifierScore",
+        560,
+        images=Wire("pictures", "images"),
+        prompt=THREE,
+        verifier=Wire("verifier", "verifier"),
+        order="best first",
+        keep=0,
+    )
+    judged = stack(440, 0, 420, score)
+    images, report = Wire("score", "images"), Wire("score", "report")
+    shown = stack(
+        940,
+        0,
+        760,
+        node("ranked", "PreviewImage", 560, "Ranked, best first", images=images),
+        node("report", "PreviewAny", 250, "Report: scores, and what is wrong", source=report),
+    )
     return Graph(
         "score_folder",
-        Note(notes.text(notes.SCORE_FOLDER), (0, 0), (380, 460)),
-        (
-            node("pictures", "LoadImageDataSetFromFolder", (460, 0), folder="my_pictures"),
-            node("verifier", "VerifierLoader", (460, 160), verifier="exact", error=0.0),
-            node(
-                "score",
-                "VerifierScore",
-                (860, 0),
-                (380, 460),
-                images=Wire("pictures", "images"),
-                prompt=THREE,
-                verifier=Wire("verifier", "verifier"),
-                order="best first",
-                keep=0,
-            ),
-            node(
-                "ranked",
-                "PreviewImage",
-                (1320, 0),
-                (760, 460),
-                title="Ranked, best first",
-                images=Wire("score", "images"),
-            ),
-            node(
-                "report",
-                "PreviewAny",
-                (1320, 520),
-                (760, 260),
-                title="Report: scores, and what is wrong",
-                source=Wire("score", "report"),
-            ),
-        ),
-        (
-            Group("1 · Pictures, and who judges", BLUE, ("pictures", "verifier")),
-            Group("2 · Score and rank", GREEN, ("score",)),
-            Group("3 · What came of it", GOLD, ("ranked", "report")),
-        ),
+        [*read, *given, *judged, *shown],
+        [
+            Group("1 · Pictures, and who judges", BLUE, given),
+            Group("2 · Score and rank", GREEN, judged),
+            came_of_it(shown),
+        ],
     )
 
 
 def correct_my_picture() -> Graph:
-    loaders, painter = flux(True, 460, 0)
+    read = read_me(notes.text(notes.CORRECT, notes.CORRECTOR_FILES, notes.ANY_PROMPT), 335)
+    who = stack(440, 0, 320, *flux(True))
+    loaded = node("picture", "LoadImage", title="My picture", image="example.png")
+    picture = stack(440, group_below(who, 40), 320, loaded)
+    prompt = "a photo of a red apple and a green mug on a wooden table"
+    told = stack(840, 0, 420, words("picture", "IMAGE", "corrector", prompt, "turn the mug green"))
+    after = {"images": Wire("correct", "images")}
+    after |= {"filename_prefix": "reflectionflow/correct_my_picture"}
+    shown = stack(1340, 0, 660, node("after", "SaveImage", 720, "After", **after))
     return Graph(
         "correct_my_picture",
-        Note(
-            notes.text(notes.CORRECT, notes.CORRECTOR_FILES, notes.ANY_PROMPT), (0, 200), (380, 580)
-        ),
-        (
-            *loaders,
-            node("picture", "LoadImage", (460, 240), (320, 540), "My picture", image="example.png"),
-            node(
-                "correct",
-                "CorrectorSampler",
-                (860, 0),
-                (460, 780),
-                "My words",
-                images=Wire("picture", "IMAGE"),
-                prompt="a photo of a red apple and a green mug on a wooden table",
-                reflections="turn the mug green",
-                **painted_with(painter, round=1),
-            ),
-            node(
-                "after",
-                "SaveImage",
-                (1400, 0),
-                (760, 780),
-                "After",
-                images=Wire("correct", "images"),
-                filename_prefix="reflectionflow/correct_my_picture",
-            ),
-        ),
-        (
-            Group("1 · Who paints", BLUE, names(loaders)),
-            Group("My picture", BLUE, ("picture",)),
-            Group("2 · My words", GREEN, ("correct",)),
-            Group("3 · What came of it", GOLD, ("after",)),
-        ),
+        [*read, *who, *picture, *told, *shown],
+        [
+            Group("1 · Who paints", BLUE, who),
+            Group("My picture", BLUE, picture),
+            Group("2 · My words", GREEN, told),
+            came_of_it(shown),
+        ],
     )
 
 
 def correct_my_picture_miniature() -> Graph:
     """Its picture is painted, so that it runs at once: shapes are not what people have at hand."""
-    around = ((1230, 560),)  # below the corrector
-    picture = "a photo of a red circle"
-    after, before = Wire("large_after", "IMAGE"), Wire("large_before", "IMAGE")
+    read = read_me(notes.text(notes.CORRECT_MINIATURE, notes.MINIATURE), 275)
+    who = stack(LEFT, group_below(read), 320, *flux(False))
+    title = "Pictures to correct (or Load Image)"
+    draft = {"flux": Wire("flux", "FLUX"), "prompt": "a photo of a red circle", "count": 4}
+    draft |= {"seed": 2, "batch_size": 1}
+    picture = stack(440, 0, 320, node("picture", "DraftSampler", 470, title, **draft))
+    asked = ("a photo of a blue circle", "recolor the red circle blue")
+    told = stack(840, 0, 420, words("picture", "images", "flux", *asked, around=(400, 815)))
+    y = group_below(told, 80)  # wires run between
+    way = ((795, 535), (410, 535))
+    small, before = enlarged(False, Wire("picture", "images", way), "large_before")
+    earlier = stack(440, y, 280, *small)
+    earlier += stack(760, y, 500, node("before", "PreviewImage", title="Before", images=before))
+    large, after = enlarged(False, Wire("correct", "images"), "large_after")
+    rest = earlier[-1].end[1] - 132
+    later = stack(1340, 0, 640, *large, node("after", "PreviewImage", rest, "After", images=after))
     return Graph(
         "correct_my_picture_miniature",
-        Note(notes.text(notes.CORRECT_MINIATURE, notes.MINIATURE), (0, 0), (380, 400)),
-        (
-            miniature(460, 0),
-            node(
-                "picture",
-                "DraftSampler",
-                (860, 160),
-                (320, 380),
-                "Pictures to correct (or Load Image)",
-                **painted_with("flux", prompt=picture, count=4),
-            ),
-            node(
-                "correct",
-                "CorrectorSampler",
-                (1260, 0),
-                (460, 460),
-                "My words",
-                images=Wire("picture", "images"),
-                prompt="a photo of a blue circle",
-                reflections="recolor the red circle blue",
-                **painted_with("flux", round=1),
-            ),
-            enlarged("large_after", (1800, 0), Wire("correct", "images")),
-            node(
-                "after",
-                "PreviewImage",
-                (2160, 0),
-                title="After",
-                images=after,
-            ),
-            enlarged("large_before", (1800, 540), Wire("picture", "images", around)),
-            node(
-                "before",
-                "PreviewImage",
-                (2160, 540),
-                title="Before",
-                images=before,
-            ),
-        ),
-        (
-            Group("1 · Who paints, and what", BLUE, ("flux", "picture")),
-            Group("2 · My words", GREEN, ("correct",)),
-            Group("3 · What came of it", GOLD, ("large_after", "before")),
-        ),
+        [*read, *who, *picture, *told, *later, *earlier],
+        [
+            Group("1 · Who paints", BLUE, who),
+            Group("My pictures", BLUE, picture),
+            Group("2 · My words", GREEN, told),
+            Group("Before", BLUE, earlier),
+            came_of_it(later),
+        ],
     )
 
 
-def painted_with(painter: str, **first: Any) -> dict[str, Any]:
-    return first | {"flux": Wire(painter, "FLUX"), "seed": 2, "batch_size": 1}
+def words(
+    source: str, output: str, painter: str, prompt: str, said: str, around: tuple[int, ...] = ()
+) -> Node:
+    return node(
+        "correct",
+        "CorrectorSampler",
+        title="My words",
+        images=Wire(source, output),
+        prompt=prompt,
+        reflections=said,
+        flux=Wire(painter, "FLUX", tuple((x, 510) for x in around)),
+        seed=2,
+        round=1,
+        batch_size=1,
+    )
 
 
 GRAPHS = (

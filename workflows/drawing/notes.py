@@ -7,27 +7,35 @@ import re
 CORRECTOR = "pytorch_lora_weights.safetensors"
 
 FIRST_LOOK = """
-## ReflectionFlow: first look (no download)
+## ReflectionFlow: first look
 
-Press **Run**. A very small FLUX, built into this pack, paints two pictures of *three red
-circles*, and both are wrong: one shows four, in the other two circles have grown together.
+### Press Run. It takes seconds, and downloads nothing.
+
+A very small FLUX, built into this pack, paints two pictures of *three red circles*, and both are
+wrong: one shows four, in the other two circles have grown together.
 
 Then, three times over, a verifier says what is wrong with each picture, a writer puts it as an
-instruction, and the corrector repaints the picture as told.
+instruction, and the corrector repaints the picture as told. The loop in the middle shows every
+round as it happens.
+"""
 
-**How to read the sheet.** A row is a picture and its corrections, from left to right. *Wrong* is
-what the verifier found, *Asked* is what the next picture was told to change. The golden frame is
-the best of all.
-
-**What to change first**
-
+CHANGE_FIRST_LOOK = """
 - the **seed**: other drafts, other mistakes
 - the **prompt**: *a photo of a yellow triangle and a blue circle*, *a photo of a green square
 left of a purple circle*. The miniature knows circles, squares and triangles in red, green, blue,
 yellow and purple; anything else it refuses, with an example of what it knows
 - the **depth**: 3 to 5. Only the two new rounds are painted, the others are remembered
+"""
 
-It takes seconds on any machine and downloads nothing.
+READ_SHEET = """
+A row is a draft and its corrections, from left to right. *Wrong* is what the verifier found,
+*Asked* what this picture was told to change, *Prompt* how it was rewritten. The golden frame is
+the best of all.
+"""
+
+READ_NOISE = """
+A column is a round of pictures, each from noise of its own. *Wrong* is what the verifier found.
+The golden frame is the best of all.
 """
 
 FULL_SEARCH = """
@@ -44,9 +52,9 @@ instead of its latest, and sets budgets: `max_images` 8 ends this search after e
 **save_run** is on: every picture is written below `output/reflectionflow` as it is painted, and
 in the end a contact sheet and a web page. Interrupt it, or pull the plug, and queue the same
 graph again: it goes on where it was.
+"""
 
-**What to change first**
-
+CHANGE_FULL_SEARCH = """
 - *width*: more chains, more chances
 - *depth*: raise it later, and only the new rounds are painted
 - *stop* `when passed`: ends at the first picture that is right
@@ -73,13 +81,11 @@ ROUNDS_BY_HAND = """
 Each **Reflection Round** is one round of the search: the first paints the drafts, every other one
 corrects each chain once. Put anything between two rounds, or look at what each of them painted.
 
-*stop* is `when passed`: as soon as one picture is right the search is finished, and a finished
-search passes through the rounds that are left at no cost. Here round 1 mends a draft, so round 2
-paints nothing. Set *stop* to `never`, and it paints.
-
 **What to change first**
 
 - the **seed** in Reflection Start
+- *stop* `when passed`: as soon as one picture is right the search is finished, and a finished
+search passes through the rounds that are left at no cost; here round 2 then paints nothing
 - copy the last round and chain it on: only the new one is painted
 """
 
@@ -89,9 +95,9 @@ NOISE_ONLY = """
 The simplest way to spend more compute: paint the prompt eight times, each from other noise, and
 keep the best (best of N). Nothing is corrected and nothing rewritten, so it needs no corrector,
 writer or evolver. It is what a correction has to beat.
+"""
 
-**What to change first**
-
+CHANGE_NOISE_ONLY = """
 - *width* and *depth*: width pictures in each of depth + 1 rounds
 - *stop* `when passed`: ends at the first picture that is right
 - with **Search Options** on the loop, *noise_search* `zero_order` looks around the best noise so

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import notes
-from .canvas import Group, Node, Point, Wire, node
+from .canvas import GAP, HEADER, NOTE, TITLE, Group, Node, Point, Wire, node, stack
 
 BLUE, GREEN, GOLD = "#3f789e", "#8A8", "#b58b2a"
+LEFT = 20  # x of what stands below the note, in a group's frame
+NOTE_TOP = -50  # its title is level with the titles of groups
+TALL = 1020  # a search, and what came of it
 THREE = "a photo of three red circles"  # seed 1: both drafts are wrong, and are mended
 REPO = "https://huggingface.co/diffusion-cot/FLUX-Corrector/resolve/main/"
 CORRECTOR_FILE = {
@@ -22,45 +25,45 @@ def named(name: str, dev: bool) -> str:
     return name if dev else f"{name}_miniature"
 
 
-def names(nodes: Iterable[Node]) -> tuple[str, ...]:
-    return tuple(each.name for each in nodes)
+def note(text: str, height: int, name: str = "note", title: str = "Read me") -> Node:
+    return node(name, NOTE, height, title, text=text)
 
 
-def full_note(dev: bool, note: str, files: str = notes.CORRECTOR_FILES) -> str:
-    return notes.text(note, *((files, notes.SHAPES_ONLY) if dev else (notes.MINIATURE,)))
+def read_me(text: str, height: int, width: int = 360) -> list[Node]:
+    return stack(0, NOTE_TOP, width, note(text, height))
 
 
-def miniature(x: int, y: int) -> Node:
-    return node("flux", "FluxLoader", (x, y), model="miniature", dtype="bf16")
+def full_note(dev: bool, text: str, files: str = notes.CORRECTOR_FILES) -> str:
+    return notes.text(text, *((files, notes.SHAPES_ONLY) if dev else (notes.MINIATURE,)))
 
 
-def flux(dev: bool, x: int, y: int, corrector: bool = True) -> tuple[list[Node], str]:
-    """FLUX at a place, and which node it is; FLUX.1-dev is left of its corrector."""
-    if not dev:
-        return [miniature(x, y)], "flux"
-    at = (x - 400 if corrector else x, y)
-    loaded = node("flux", "FluxLoader", at, model="FLUX.1-dev", dtype="bf16")
-    if not corrector:
-        return [loaded], "flux"
-    wire = Wire("flux", "FLUX")
-    lora = node(
-        "corrector",
-        "CorrectorLoader",
-        (x, y),
-        models=[CORRECTOR_FILE],
-        flux=wire,
-        lora=notes.CORRECTOR,
-    )
-    return [loaded, lora], "corrector"
+def flux(dev: bool, corrector: bool = True) -> list[Node]:
+    """FLUX is the last of these; FLUX.1-dev with its corrector is two nodes."""
+    model = "FLUX.1-dev" if dev else "miniature"
+    loaded = node("flux", "FluxLoader", model=model, dtype="bf16")
+    if not (dev and corrector):
+        return [loaded]
+    given = {"flux": Wire("flux", "FLUX"), "lora": notes.CORRECTOR}
+    return [loaded, node("corrector", "CorrectorLoader", models=[CORRECTOR_FILE], **given)]
 
 
-def judges(x: int, y: int, step: int = 150) -> list[Node]:
+def judges() -> list[Node]:
     """Who judges, writes and rewrites, from top to bottom."""
     return [
-        node("verifier", "VerifierLoader", (x, y), verifier="exact", error=0.0),
-        node("writer", "WriterLoader", (x, y + step), writer="template"),
-        node("evolver", "EvolverLoader", (x, y + 2 * step - 20), evolver="rules"),
+        node("verifier", "VerifierLoader", verifier="exact", error=0.0),
+        node("writer", "WriterLoader", writer="template"),
+        node("evolver", "EvolverLoader", evolver="rules"),
     ]
+
+
+def below(above: Sequence[Node]) -> int:
+    """Where a node below them stands."""
+    return above[-1].end[1] + GAP + TITLE
+
+
+def group_below(above: Sequence[Node], free: int = GAP) -> int:
+    """Where the first node of a group stands whose frame begins so far below them."""
+    return above[-1].end[1] + free + HEADER + TITLE
 
 
 def seats(painter: str, **via: Iterable[Point]) -> dict[str, Wire]:
@@ -76,37 +79,56 @@ def request(prompt: str, seed: int, **changes: Any) -> dict[str, Any]:
     return given | {"stop": "never", "stop_score": 1.0, "save_run": False} | changes
 
 
-def sampling(dev: bool, x: int, y: int, wire: Wire) -> Node:
+def sampling(dev: bool, wire: Wire) -> Node:
     numbers = {"width": 1024, "height": 1024, "steps": 30, "guidance": 3.5, "condition_size": 512}
     if not dev:
         numbers = dict.fromkeys(numbers, 0) | {"guidance": 0.0}
-    return node("sampling", "FluxSampling", (x, y), flux=wire, **numbers, condition_fit="squash")
+    return node("sampling", "FluxSampling", flux=wire, **numbers, condition_fit="squash")
 
 
-def options(x: int, y: int) -> Node:
+def options() -> Node:
     axes = dict.fromkeys(("noise_axis", "prompt_axis", "reflection_axis"), True)
     unlimited = dict.fromkeys(("max_images", "max_vlm_calls", "max_seconds"), 0)
     finer = {"parents": "best", "noise_search": "random", "radius": 0.3, "batch_size": 1}
-    return node("options", "SearchOptions", (x, y), **axes, **finer, **unlimited)
+    return node("options", "SearchOptions", **axes, **finer, **unlimited)
 
 
-def results(dev: bool, x: int, history: Wire, name: str, height: int = 780) -> list[Node]:
-    """Contact sheet, best picture and report. ComfyUI shows small pictures small."""
-    taken, right = 400 if dev else 320, x + 760
-    best = {"images": Wire("trail", "best"), "filename_prefix": f"reflectionflow/{name}"}
-    below, left_over = (right, taken + 60), (340, height - taken - 60)
-    kept = "The best of all pictures"
-    return [
-        node("trail", "ReflectionTrail", (x, 0), (700, height), history=history, save_run=False),
-        node("best", "SaveImage", (right, 0), (340, taken), kept, **best),
-        node("report", "PreviewAny", below, left_over, "Report", source=Wire("trail", "report")),
-    ]
-
-
-def enlarged(name: str, at: Point, images: Wire) -> Node:
-    """The miniature's pictures, large enough to look at."""
+def enlarged(dev: bool, images: Wire, name: str = "large") -> tuple[list[Node], Wire]:
+    """The miniature's pictures, large enough to look at; FLUX.1-dev's are."""
+    if dev:
+        return [], images
     how = {"upscale_method": "lanczos", "scale_by": 6.0}
-    return node(name, "ImageScaleBy", at, title="Enlarge, to look at", image=images, **how)
+    large = node(name, "ImageScaleBy", title="Enlarge, to look at", image=images, **how)
+    return [large], Wire(name, "IMAGE")
 
 
-RESULTS = Group("3 · What came of it", GOLD, ("trail", "best", "report"))
+def search(x: int, change: str, tall: int, **asked: Any) -> list[Node]:
+    """The loop, and below its widgets which of them to change first."""
+    text = note(notes.text(change), tall, "change", "What to change first")
+    rest = TALL - tall - GAP - TITLE
+    return stack(x, 0, 420, node("loop", "ReflectionLoop", rest, **asked), text)
+
+
+def results(
+    dev: bool, x: int, name: str, source: str = "loop", how: str = notes.READ_SHEET
+) -> list[Node]:
+    """The contact sheet of a search, and below it the best picture beside a note."""
+    sheet = stack(
+        x,
+        0,
+        760,
+        node(
+            "trail", "ReflectionTrail", TALL - 350, history=Wire(source, "history"), save_run=False
+        ),
+    )
+    large, picture = enlarged(dev, Wire("loop" if source == "loop" else "trail", "best"))
+    title, prefix = "The best of all pictures", f"reflectionflow/{name}"
+    best = node("best", "SaveImage", 0, title, images=picture, filename_prefix=prefix)
+    y, text = below(sheet), note(notes.text(how), 90, "how", "How to read the sheet")
+    if dev:
+        return [*sheet, *stack(x, y, 380, best), *stack(x + 400, y, 360, text)]
+    return [*sheet, *stack(x, y, 360, *large, text), *stack(x + 400, y, 360, best)]
+
+
+def came_of_it(members: Sequence[Node]) -> Group:
+    return Group("3 · What came of it", GOLD, members)

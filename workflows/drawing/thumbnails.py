@@ -1,6 +1,6 @@
 """Draws the templates' thumbnails from what the miniature's workflows paint on a running ComfyUI.
 
-    cd workflows; python -m drawing.thumbnails 127.0.0.1:8188
+    cd workflows; python -m drawing.thumbnails 127.0.0.1:8188 [first_look ...]
 
 Its folder input/my_pictures must hold pictures for score_folder. Needs Pillow and websocket-client.
 """
@@ -29,9 +29,10 @@ Rows = Sequence[Sequence[Picture | None]]
 Shown = tuple[Rows, Picture | None]  # and which of them is to have a frame
 
 
-def main(server: str) -> None:
+def main(server: str, *names: str) -> None:
     by_name = {graph.name: graph for graph in GRAPHS}
-    for name, shown in SHOWN.items():
+    for name in names or SHOWN:
+        shown = SHOWN[name]
         rows, best = shown(server, by_name.get(f"{name}_miniature", by_name[name]))
         for graph in (name, f"{name}_miniature"):
             if graph in by_name:
@@ -42,20 +43,30 @@ def main(server: str) -> None:
                 drawn.save(HERE / f"{graph}.jpg", quality=88, optimize=True)
 
 
-def painted(server: str, graph: Graph, source: str) -> list[Picture]:
-    """The pictures at the output `images` of a node."""
+def shown_by(server: str, graph: Graph, kind: str, source: str, output: str) -> dict:
+    """What a node of that kind shows of an output."""
     names = [name for name, _ in pairs(KINDS[graph.named(source).kind].outputs)]
-    link = [str(graph.ids[source]), names.index("images")]
-    looked = {"class_type": "PreviewImage", "inputs": {"images": link}}
-    images = run(server, as_api(graph) | {"looked": looked})["outputs"]["looked"]["images"]
+    link = [str(graph.ids[source]), names.index(output)]
+    inputs = {"images" if kind == "PreviewImage" else "source": link}
+    looked = {"looked": {"class_type": kind, "inputs": inputs}}
+    return run(server, as_api(graph) | looked)["outputs"]["looked"]
+
+
+def painted(server: str, graph: Graph, source: str) -> list[Picture]:
+    images = shown_by(server, graph, "PreviewImage", source, "images")["images"]
     urls = [f"http://{server}/view?{urlencode(image)}" for image in images]
     return [Image.open(io.BytesIO(urlopen(url).read())).convert("RGB") for url in urls]
 
 
+def searched(server: str, graph: Graph) -> tuple[list[Picture], dict]:
+    text = shown_by(server, graph, "PreviewAny", "trail", "report")["text"][0]
+    return painted(server, graph, "trail"), json.loads(text)
+
+
 def chains(server: str, graph: Graph) -> Shown:
     """Of every chain its draft, and its best picture beside it where that is another."""
-    told = json.loads(run(server, as_api(graph))["outputs"][str(graph.ids["report"])]["text"][0])
-    pictures, candidates = painted(server, graph, "trail"), told["candidates"]
+    pictures, told = searched(server, graph)
+    candidates = told["candidates"]
     found: dict[int, list[int]] = {}  # draft: those that descend from it
     for candidate in candidates:
         first = candidate["index"]
@@ -70,8 +81,7 @@ def chains(server: str, graph: Graph) -> Shown:
 
 
 def every(server: str, graph: Graph) -> Shown:
-    told = json.loads(run(server, as_api(graph))["outputs"][str(graph.ids["report"])]["text"][0])
-    pictures = painted(server, graph, "trail")
+    pictures, told = searched(server, graph)
     return [pictures[start : start + 3] for start in range(0, 9, 3)], pictures[told["best"]]
 
 
@@ -124,4 +134,4 @@ def drawing(rows: Rows, best: Picture | None, band: str) -> Picture:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

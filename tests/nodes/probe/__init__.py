@@ -1,5 +1,6 @@
 """A node pack for tests only: looks into the ComfyUI that it lives in, and makes odd inputs."""
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import gc
