@@ -34,8 +34,14 @@ class FluxGenerator:
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
     ) -> list[Image.Image]:
-        _check_lengths(prompts=prompts, seeds=seeds)
-        rows = list(map(Row, map(Text, prompts, prompts), seeds))
+        return self.paint(list(map(Text, prompts, prompts)), seeds, progress)
+
+    def paint(
+        self, texts: Sequence[Text], seeds: Sequence[Seed], progress: Progress = SILENT
+    ) -> list[Image.Image]:
+        """Like `generate`, where CLIP and T5 are told different texts."""
+        _check_lengths(prompts=texts, seeds=seeds)
+        rows = list(map(Row, texts, seeds))
         return _paint(self.flux, rows, self.sampling, None, progress, "draft")
 
 

@@ -1,0 +1,88 @@
+"""One way of searching that is compared with others, and the controls that take a part away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from PIL.Image import Image
+
+from ..protocols import SILENT, Actors, Progress
+from ..record import Candidate, InputError, SearchSettings, Seed
+from ..verifiers.noisy import NoisyVerifier
+
+if TYPE_CHECKING:
+    from ..flux.painter import FluxGenerator
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """`error` is the share of verdicts that the search's verifier turns around; the truth that it
+    is measured by is always the exact verifier's. Arms of equal `dice` begin with equal noise."""
+
+    name: str
+    settings: SearchSettings
+    error: float = 0.0
+    control: str = "none"
+    dice: int = 0
+
+
+class MuteWriter:
+    """Says nothing: the corrector sees the picture and must guess what is wrong with it."""
+
+    calls = 0
+
+    def reflect(
+        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+    ) -> list[str]:
+        del prompt, progress
+        return [""] * len(candidates)
+
+
+class BlindCorrector:
+    """Paints from the reflection's words without its picture."""
+
+    def __init__(self, generator: FluxGenerator) -> None:
+        self.generator = generator
+        self.steps = generator.steps
+
+    def correct(
+        self,
+        images: Sequence[Image],
+        prompts: Sequence[str],
+        reflections: Sequence[str],
+        seeds: Sequence[Seed],
+        progress: Progress = SILENT,
+    ) -> list[Image]:
+        from ..flux.text import training_text
+
+        del images
+        texts = list(map(training_text, prompts, reflections))
+        return self.generator.paint(texts, seeds, progress)
+
+
+def _mute(actors: Actors) -> Actors:
+    return replace(actors, writer=MuteWriter())
+
+
+def _blind(actors: Actors) -> Actors:
+    from ..flux.painter import FluxGenerator
+
+    if not isinstance(actors.generator, FluxGenerator):
+        raise InputError("Only a FLUX can paint blindly. Choose another control.")
+    return replace(actors, corrector=BlindCorrector(actors.generator))
+
+
+CONTROLS: dict[str, Callable[[Actors], Actors]] = {
+    "none": lambda actors: actors,
+    "picture without reflection": _mute,
+    "reflection without picture": _blind,
+}
+
+
+def actors_of(arm: Arm, actors: Actors, seed: int) -> Actors:
+    """Who acts in an arm: `actors`, with its verifier's errors and without what it takes away."""
+    if arm.error:
+        actors = replace(actors, verifier=NoisyVerifier(actors.verifier, arm.error, seed))
+    return CONTROLS[arm.control](actors)

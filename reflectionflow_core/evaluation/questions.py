@@ -1,0 +1,26 @@
+"""The prompts of an evaluation: the miniature's, as many of each family, none seen in training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..miniature.prompts import FAMILIES, prompts
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    prompt: str
+    family: str
+
+
+def held_out(per_family: int, seed: int = 0) -> list[Question]:
+    """As many held-out prompts of each family; small families repeat theirs."""
+    rng = np.random.default_rng(seed)
+    questions: list[Question] = []
+    for family in FAMILIES:
+        side = prompts(family, held_out=True)
+        chosen = rng.permutation(per_family) % len(side)
+        questions += [Question(side[i][0], family) for i in chosen]
+    return questions

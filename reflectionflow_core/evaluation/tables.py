@@ -1,0 +1,116 @@
+"""What a study says, as tables: rows of names and estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..miniature.prompts import FAMILIES
+from .evaluation import Results
+from .statistics import Estimate, difference, estimate
+from .studies import SORTING, Plan
+
+# The paper's classes of the share of right pictures among ten (§4.4): 0 to 0.3, 0.4 to 0.7, 0.8 to 1.
+CLASSES = {"hard": (0.0, 0.35), "medium": (0.35, 0.75), "easy": (0.75, 1.01)}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Estimate | None, ...]], ...]
+
+    def data(self) -> dict[str, Any]:
+        rows = {name: [cell and asdict(cell) for cell in cells] for name, cells in self.rows}
+        return {"title": self.title, "columns": list(self.columns), "rows": rows}
+
+
+def markdown(table: Table) -> str:
+    lines = [
+        f"| {' | '.join((table.title, *table.columns))} |",
+        f"|{'---|' * (len(table.columns) + 1)}",
+    ]
+    for name, cells in table.rows:
+        told = [str(cell) if cell else "" for cell in cells]
+        lines.append(f"| {' | '.join((name, *told))} |")
+    return "\n".join(lines)
+
+
+def by_budget(results: Results, plan: Plan) -> Table:
+    """Every arm at every budget."""
+    budgets = sorted(set(plan.budgets))
+    rows = [
+        (name, tuple(estimate(results.success(name, budget)) for budget in budgets))
+        for name in results.by_arm
+        if name != SORTING
+    ]
+    return Table("right after N pictures", tuple(f"N = {b}" for b in budgets), tuple(rows))
+
+
+def by_family(results: Results, plan: Plan) -> Table:
+    """The paper's Table 1: every strategy at the largest budget, by family."""
+    most = max(plan.budgets)
+    budgets = {"baseline": ("noise", 1), **{name: (name, most) for name in plan.strategies[1:]}}
+    rows = []
+    for name, (arm, budget) in budgets.items():
+        if arm in results.by_arm:
+            success = results.success(arm, budget)
+            cells = [estimate(success[results.families == family]) for family in FAMILIES]
+            rows.append((f"{name}, N = {budget}", (estimate(success), *cells)))
+    return Table("right", ("overall", *FAMILIES), tuple(rows))
+
+
+def gains(results: Results, plan: Plan) -> Table:
+    """How much better reflection is than each other arm, prompt by prompt."""
+    budgets = sorted(set(plan.budgets))
+    ours = next((name for name in results.by_arm if name.startswith("reflection")), None)
+    rows = [
+        (
+            f"{ours} minus {name}",
+            tuple(
+                difference(results.success(ours, b), results.success(name, b)) for b in budgets
+            ),
+        )
+        for name in results.by_arm
+        if ours and name not in (ours, SORTING)
+    ]
+    return Table("paired difference", tuple(f"N = {b}" for b in budgets), tuple(rows))
+
+
+def by_shape(results: Results, plan: Plan) -> Table:
+    """The paper's Table 2: the cells of the grid, each after all its pictures."""
+    rows = []
+    for width, depth in plan.grid:
+        name = f"{width}x{depth}"
+        rows.append((name, (estimate(results.success(name, width * depth)),)))
+    return Table("width x depth", ("right",), tuple(rows))
+
+
+def by_difficulty(results: Results, plan: Plan) -> Table:
+    """§4.4: before and after, for the prompts that the base finds hard, medium, easy."""
+    share, most = results.share_right(SORTING), max(plan.budgets)
+    columns = [("baseline", "noise", 1)]
+    columns += [(f"{name}, N = {most}", name, most) for name in plan.strategies if name in results.by_arm]
+    rows = []
+    for name, (low, high) in CLASSES.items():
+        chosen = (share >= low) & (share < high)
+        cells = [
+            estimate(results.success(arm, budget)[chosen]) if chosen.any() else None
+            for _, arm, budget in columns
+        ]
+        rows.append((f"{name} ({int(chosen.sum())} prompts)", tuple(cells)))
+    return Table("right", tuple(title for title, _, _ in columns), tuple(rows))
+
+
+TABLES: dict[str, Sequence[Callable[[Results, Plan], Table]]] = {
+    "table1": (by_family, by_budget, gains),
+    "table2": (by_shape,),
+    "difficulty": (by_difficulty,),
+    "verifier": (by_budget,),
+    "controls": (by_budget, gains),
+}
+
+
+def tables_of(study: str, results: Results, plan: Plan) -> list[Table]:
+    return [make(results, plan) for make in TABLES[study]]
