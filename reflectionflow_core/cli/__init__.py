@@ -1,4 +1,4 @@
-"""The command line: `reflectionflow run | report | doctor`.
+"""The command line: `reflectionflow run | evaluate | report | doctor`.
 
 A command is a module of this folder and two rows here: its options and the function that runs it.
 Heavy libraries are imported by what uses them, so that help comes at once.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from ..catalog import build_actors
 from ..record import InputError
@@ -24,6 +25,8 @@ def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_ac
         command = given.pop("command")
         if command == "run":
             return run(given, build_actors)
+        if command == "evaluate":
+            return _evaluate(given)
         return _report(given["folder"]) if command == "report" else _doctor()
     except InputError as error:
         sys.stderr.write(f"reflectionflow: {error}\n")
@@ -36,6 +39,14 @@ def _report(folder: str) -> int:
     from .reporting import report
 
     return report(folder)
+
+
+def _evaluate(given: dict[str, Any]) -> int:
+    from .evaluate import run_evaluation
+    from .screen import quieten_libraries
+
+    quieten_libraries()
+    return run_evaluation(given)
 
 
 def _doctor() -> int:

@@ -23,6 +23,7 @@ from ..record import (
 )
 from ..search.strategies import STRATEGIES
 
+STUDY_NAMES = ("table1", "table2", "difficulty", "verifier", "controls")
 SETTINGS, CHOICE = SearchSettings(), ActorChoice()
 Record = TypeVar("Record", SearchSettings, ActorChoice)
 
@@ -50,6 +51,7 @@ def make_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"reflectionflow {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_run(commands)
+    _add_evaluate(commands)
     report = commands.add_parser("report", help="rebuild sheet.png and report.html of a run")
     report.add_argument("folder", metavar="DIR", help="the folder of a run")
     commands.add_parser("doctor", help="say what is installed and what would run here")
@@ -94,6 +96,32 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     _add_search(run.add_argument_group("search"))
     _add_budget(run.add_argument_group("budget, never exceeded ('none' lifts it)"))
     _add_models(run.add_argument_group("who paints and judges"))
+
+
+def _add_evaluate(commands: argparse._SubParsersAction[Parser]) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure how far each way of searching carries",
+        epilog="A killed evaluation goes on when the same command is given again.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    evaluate.add_argument("benchmark", choices=("shapes",), help="the miniature's own prompts")
+    add = evaluate.add_argument
+    add("--json", metavar="FILE", required=True, help="for all outcomes; a plot and a page beside")
+    add("--study", metavar="NAME", default="table1", help=f"{_names(STUDY_NAMES)} (table1)")
+    add("--prompts", metavar="N", type=positive, help="prompts in all, of six families (600)")
+    add("--budgets", metavar="LIST", type=numbers, help="in pictures (1,2,4,8,16,32)")
+    add(
+        "--strategies",
+        metavar="LIST",
+        type=listed,
+        help="of baseline,noise,noise+prompt,reflection",
+    )
+    add("--grid", metavar="LIST", type=cells, help="width x depth (16x1,8x2,4x4,2x8,1x16)")
+    add("--seed", metavar="S", type=whole, help="of prompts and noise (0)")
+    add("--processes", metavar="N", type=positive, help="one for each core")
+    add("--quick", action="store_true", help="few prompts and small budgets, to see that it works")
 
 
 def _add_search(group: argparse._ArgumentGroup) -> None:
@@ -204,3 +232,11 @@ def size(text: str) -> tuple[int, int]:
     if len(sides) != 2 or not all(side.isascii() and side.isdigit() for side in sides):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 1024x768")
     return int(sides[0]), int(sides[1])
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(positive, listed(text)))
+
+
+def cells(text: str) -> tuple[tuple[int, int], ...]:
+    return tuple(map(size, listed(text)))

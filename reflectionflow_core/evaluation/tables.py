@@ -11,7 +11,7 @@ from .evaluation import Results
 from .statistics import Estimate, difference, estimate
 from .studies import SORTING, Plan
 
-# The paper's classes of the share of right pictures among ten (§4.4): 0 to 0.3, 0.4 to 0.7, 0.8 to 1.
+# The paper's classes by the share of right pictures among ten (§4.4): to 0.3, 0.4 to 0.7, from 0.8.
 CLASSES = {"hard": (0.0, 0.35), "medium": (0.35, 0.75), "easy": (0.75, 1.01)}
 
 
@@ -68,9 +68,7 @@ def gains(results: Results, plan: Plan) -> Table:
     rows = [
         (
             f"{ours} minus {name}",
-            tuple(
-                difference(results.success(ours, b), results.success(name, b)) for b in budgets
-            ),
+            tuple(difference(results.success(ours, b), results.success(name, b)) for b in budgets),
         )
         for name in results.by_arm
         if ours and name not in (ours, SORTING)
@@ -91,7 +89,9 @@ def by_difficulty(results: Results, plan: Plan) -> Table:
     """§4.4: before and after, for the prompts that the base finds hard, medium, easy."""
     share, most = results.share_right(SORTING), max(plan.budgets)
     columns = [("baseline", "noise", 1)]
-    columns += [(f"{name}, N = {most}", name, most) for name in plan.strategies if name in results.by_arm]
+    columns += [
+        (f"{name}, N = {most}", name, most) for name in plan.strategies if name in results.by_arm
+    ]
     rows = []
     for name, (low, high) in CLASSES.items():
         chosen = (share >= low) & (share < high)

@@ -71,9 +71,12 @@ def run_trials(
         yield from (run_trial(task, actors) for task in tasks)
         return
     waiting = iter(tasks)
-    with _one_thread_each(), ProcessPoolExecutor(
-        processes, get_context("spawn"), initializer=_begin, initargs=(build,)
-    ) as pool:
+    with (
+        _one_thread_each(),
+        ProcessPoolExecutor(
+            processes, get_context("spawn"), initializer=_begin, initargs=(build,)
+        ) as pool,
+    ):
         running = {pool.submit(_work, task) for task in islice(waiting, AHEAD * processes)}
         while running:
             finished = next(as_completed(running))

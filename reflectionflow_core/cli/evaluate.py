@@ -1,0 +1,107 @@
+"""`reflectionflow evaluate shapes`: the studies of the paper on the miniature."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from .. import catalog
+from ..catalog import ActorChoice, build_actors
+from ..doctor import versions
+from ..evaluation.evaluation import Evaluation, evaluate, finish, part_of, results_so_far
+from ..evaluation.page import study_page
+from ..evaluation.plots import scaling_curve
+from ..evaluation.questions import held_out
+from ..evaluation.studies import Plan, pictures_of, study_named
+from ..evaluation.tables import by_budget, markdown, tables_of
+from ..miniature.prompts import FAMILIES
+from ..record import InputError, SearchSettings
+from ..report.words import duration
+
+CURVES = ("table1", "verifier", "controls")
+QUICK = {
+    "prompts": 24,
+    "budgets": (1, 2, 4),
+    "grid": ((4, 1), (2, 2), (1, 4)),
+    "errors": (0.0, 0.2),
+}
+
+
+def run_evaluation(given: Mapping[str, Any]) -> int:
+    """Runs the study, goes on with one that was killed, and prints its tables."""
+    file = Path(given["json"])
+    if file.exists():
+        raise InputError(f"{file} is there already. Choose another file, or move it away.")
+    plan, evaluation = _asked(given)
+    processes = given.get("processes") or os.cpu_count() or 1
+    build = partial(build_actors, ActorChoice(), SearchSettings())
+    sys.stderr.write(
+        f"{len(evaluation.tasks)} searches, at most {pictures_of(evaluation.arms)} pictures "
+        f"a prompt, {processes} processes.\n"
+    )
+    try:
+        _watch(evaluation, file, build, processes)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"Stopped. The same command goes on from {part_of(file)}.\n")
+        return 130
+    _publish(evaluation, plan, file)
+    return 0
+
+
+def _asked(given: Mapping[str, Any]) -> tuple[Plan, Evaluation]:
+    chosen = {**(QUICK if given.get("quick") else {}), **given}
+    plan = Plan(
+        **{k: chosen[k] for k in ("budgets", "strategies", "grid", "errors") if k in chosen}
+    )
+    per_family = max(1, round(chosen.get("prompts", 600) / len(FAMILIES)))
+    about = {
+        "model": "miniature",
+        "weights": catalog.identity(ActorChoice())["model"][:16],
+        "versions": versions(),
+    }
+    study, seed = given["study"], given.get("seed", 0)
+    arms = study_named(study)(plan)
+    return plan, Evaluation(study, arms, held_out(per_family, seed), seed, about)
+
+
+def _watch(evaluation: Evaluation, file: Path, build: Any, processes: int) -> None:
+    total, began, last = len(evaluation.tasks), time.monotonic(), 0.0
+    first = None
+    for done in evaluate(evaluation, file, build, processes):
+        first = done if first is None else first
+        now = time.monotonic()
+        if now - last > 2 or done == total:
+            last = now
+            rate = (done - first) / max(now - began, 1e-9)
+            left = f", {duration((total - done) / rate)} left" if rate and done < total else ""
+            sys.stderr.write(f"\r{done} of {total} searches{left}      ")
+            sys.stderr.flush()
+    sys.stderr.write("\n")
+
+
+def _publish(evaluation: Evaluation, plan: Plan, file: Path) -> None:
+    """Tables on the screen; JSON, PNG and HTML on disk."""
+    results = results_so_far(evaluation, file)
+    tables = tables_of(evaluation.study, results, plan)
+    plot = None
+    if evaluation.study in CURVES:
+        budgets = sorted(set(plan.budgets))
+        title = f"The miniature, {evaluation.study}, {len(evaluation.questions)} prompts"
+        plot = scaling_curve(by_budget(results, plan), budgets, title)
+        file.with_suffix(".png").write_bytes(plot)
+    about = {
+        "Prompts": len(evaluation.questions),
+        "Seed": evaluation.seed,
+        "Machine": platform.machine(),
+        "Date": time.strftime("%Y-%m-%d"),
+    }
+    page = study_page(f"Study {evaluation.study}", about, tables, plot)
+    file.with_suffix(".html").write_text(page, encoding="utf-8")
+    finish(evaluation, file, {**about, "tables": [table.data() for table in tables]})
+    sys.stdout.write("\n\n".join(map(markdown, tables)) + "\n")
