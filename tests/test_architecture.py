@@ -26,6 +26,7 @@ ROOMS = (
     "catalog",
     "archive",
     "report",
+    "evaluation",
     "doctor",
     "cli",
     "__main__",

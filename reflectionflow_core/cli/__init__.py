@@ -43,9 +43,7 @@ def _report(folder: str) -> int:
 
 def _evaluate(given: dict[str, Any]) -> int:
     from .evaluate import run_evaluation
-    from .screen import quieten_libraries
 
-    quieten_libraries()
     return run_evaluation(given)
 
 

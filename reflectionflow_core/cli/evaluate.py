@@ -7,7 +7,6 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,10 @@ from ..evaluation.questions import held_out
 from ..evaluation.studies import Plan, pictures_of, study_named
 from ..evaluation.tables import by_budget, markdown, tables_of
 from ..miniature.prompts import FAMILIES
+from ..protocols import Actors
 from ..record import InputError, SearchSettings
 from ..report.words import duration
+from .screen import quieten_libraries
 
 CURVES = ("table1", "verifier", "controls")
 QUICK = {
@@ -40,18 +41,23 @@ def run_evaluation(given: Mapping[str, Any]) -> int:
         raise InputError(f"{file} is there already. Choose another file, or move it away.")
     plan, evaluation = _asked(given)
     processes = given.get("processes") or os.cpu_count() or 1
-    build = partial(build_actors, ActorChoice(), SearchSettings())
     sys.stderr.write(
         f"{len(evaluation.tasks)} searches, at most {pictures_of(evaluation.arms)} pictures "
         f"a prompt, {processes} processes.\n"
     )
     try:
-        _watch(evaluation, file, build, processes)
+        _watch(evaluation, file, processes)
     except KeyboardInterrupt:
         sys.stderr.write(f"Stopped. The same command goes on from {part_of(file)}.\n")
         return 130
     _publish(evaluation, plan, file)
     return 0
+
+
+def build_quietly() -> Actors:
+    """The miniature with every seat taken, in this process or in one of its own."""
+    quieten_libraries()
+    return build_actors(ActorChoice(), SearchSettings())
 
 
 def _asked(given: Mapping[str, Any]) -> tuple[Plan, Evaluation]:
@@ -70,10 +76,10 @@ def _asked(given: Mapping[str, Any]) -> tuple[Plan, Evaluation]:
     return plan, Evaluation(study, arms, held_out(per_family, seed), seed, about)
 
 
-def _watch(evaluation: Evaluation, file: Path, build: Any, processes: int) -> None:
+def _watch(evaluation: Evaluation, file: Path, processes: int) -> None:
     total, began, last = len(evaluation.tasks), time.monotonic(), 0.0
     first = None
-    for done in evaluate(evaluation, file, build, processes):
+    for done in evaluate(evaluation, file, build_quietly, processes):
         first = done if first is None else first
         now = time.monotonic()
         if now - last > 2 or done == total:

@@ -103,9 +103,6 @@ _ACTORS: list[Actors] = []  # of this process
 
 
 def _begin(build: Callable[[], Actors]) -> None:
-    from ..cli.screen import quieten_libraries
-
-    quieten_libraries()
     _ACTORS.append(build())
 
 

@@ -9,10 +9,11 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL.Image import Image
 
+from reflectionflow_core.evaluation.questions import held_out as questions_of
 from reflectionflow_core.flux.painter import FluxCorrector, FluxGenerator
 from reflectionflow_core.miniature.detector import detect
 from reflectionflow_core.miniature.judge import faults
-from reflectionflow_core.miniature.prompts import FAMILIES, Spec, prompts
+from reflectionflow_core.miniature.prompts import FAMILIES, Spec, parse
 from reflectionflow_core.miniature.world import Scene
 from reflectionflow_core.writers.template import TemplateWriter
 from train.miniature.scenes import any_prompt, compose
@@ -39,12 +40,8 @@ def vae_accuracy(vae: AutoencoderKL, count: int = 600, seed: int = 1) -> float:
 
 def held_out(per_family: int, seed: int = 0) -> Asked:
     """As many held-out prompts of each family; small families repeat theirs."""
-    rng = np.random.default_rng(seed)
-    asked: Asked = []
-    for family in FAMILIES:
-        side = prompts(family, held_out=True)
-        asked += [side[i] for i in rng.permutation(per_family) % len(side)]
-    return asked
+    questions = questions_of(per_family, seed)
+    return [(question.prompt, parse(question.prompt)) for question in questions]
 
 
 def paint(generator: FluxGenerator, asked: Asked, seed: int = 0) -> list[Image]:

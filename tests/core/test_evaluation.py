@@ -1,0 +1,190 @@
+"""Evaluations: what is counted, what is compared, and that a killed one goes on."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from fakes import Toys
+
+from reflectionflow_core.catalog import ActorChoice, build_actors
+from reflectionflow_core.cli import main
+from reflectionflow_core.evaluation import evaluation as module
+from reflectionflow_core.evaluation.arms import CONTROLS, Arm, actors_of
+from reflectionflow_core.evaluation.evaluation import (
+    Evaluation,
+    evaluate,
+    finish,
+    part_of,
+    results_so_far,
+)
+from reflectionflow_core.evaluation.questions import Question, held_out
+from reflectionflow_core.evaluation.statistics import difference, estimate
+from reflectionflow_core.evaluation.studies import STUDIES, Plan, study_named
+from reflectionflow_core.evaluation.tables import markdown, tables_of
+from reflectionflow_core.evaluation.trial import Outcome, Task, run_trial
+from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out
+from reflectionflow_core.record import InputError, SearchSettings
+
+SMALL = Plan(budgets=(1, 2, 4), grid=((4, 1), (1, 4)), errors=(0.0, 0.3))
+
+
+def pictures(*scores: tuple[float, bool]) -> Outcome:
+    return Outcome("arm", 0, tuple(s for s, _ in scores), tuple(r for _, r in scores))
+
+
+def test_success_is_the_truth_of_the_picture_that_the_verifier_ranks_first():
+    erring = pictures((0.2, True), (0.9, False), (0.9, True), (1.0, True))
+    assert [erring.success(n) for n in (1, 2, 3, 4, 99)] == [True, False, False, True, True]
+
+
+def test_an_interval_holds_the_mean_and_shrinks_with_the_number_of_prompts():
+    few, many = np.tile([0, 1, 1, 1], 5), np.tile([0, 1, 1, 1], 500)
+    narrow, wide = estimate(many), estimate(few)
+    assert narrow.mean == wide.mean == 0.75
+    assert wide.low < narrow.low < 0.75 < narrow.high < wide.high
+    assert narrow.high - narrow.low == pytest.approx(2 * 1.96 * (0.1875 / 2000) ** 0.5, rel=0.1)
+
+
+def test_a_paired_difference_is_sharper_than_its_two_intervals():
+    dice = np.random.default_rng(0)
+    theirs = dice.random(400) < 0.5
+    ours = theirs | (dice.random(400) < 0.1)  # right wherever they are, and now and then more
+    better = difference(ours, theirs)
+    assert better.low > 0
+    assert estimate(ours).low < estimate(theirs).high  # apart they could not be told
+
+
+def test_questions_are_held_out_and_equally_many_of_each_family():
+    questions = held_out(7, seed=3)
+    assert [q.family for q in questions] == [f for f in FAMILIES for _ in range(7)]
+    assert all(is_held_out(question.prompt) for question in questions)
+    assert questions == held_out(7, seed=3) != held_out(7, seed=4)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_has_arms_of_different_names_and_known_controls(name):
+    arms = study_named(name)(Plan())
+    assert len({arm.name for arm in arms}) == len(arms) > 1
+    assert {arm.control for arm in arms} <= set(CONTROLS)
+
+
+def test_a_grid_spends_the_same_budget_in_every_cell():
+    assert {arm.settings.pictures for arm in study_named("table2")(Plan())} == {16}
+
+
+def test_what_cannot_be_evaluated_is_said_with_what_can():
+    with pytest.raises(InputError, match="There is no study named"):
+        study_named("table9")
+    with pytest.raises(InputError, match="no strategy named 'magic'"):
+        Plan(strategies=("magic",))
+    with pytest.raises(InputError, match="numbers from 1 on"):
+        Plan(budgets=(0, 2))
+
+
+def test_arms_of_one_question_begin_with_the_same_pictures_unless_their_dice_differ():
+    actors, question = build_actors(ActorChoice(), SearchSettings()), Question("a red circle", "x")
+    noise = SearchSettings(width=2, depth=0, strategy="noise")
+    longer = SearchSettings(width=2, depth=1, strategy="reflection")
+    first, same, other = (
+        run_trial(Task(arm, 3, question, 5), actors).scores
+        for arm in (Arm("a", noise), Arm("b", longer), Arm("c", noise, dice=1))
+    )
+    drafts = [toys_pictures(arm) for arm in (noise, longer)]
+    assert same[:2] == first and drafts[0] == drafts[1][:2]
+    assert len(other) == 2
+
+
+def toys_pictures(settings: SearchSettings) -> list[bytes]:
+    from reflectionflow_core.search import search
+
+    *_, history = search("a red cube", settings, Toys().actors())
+    return [candidate.image.tobytes() for candidate in history]
+
+
+def test_controls_take_away_the_words_or_the_picture():
+    toys = Toys()
+    arm = Arm("mute", SearchSettings(), control="picture without reflection")
+    mute = actors_of(arm, toys.actors(), seed=0)
+    assert mute.writer is not None
+    assert mute.writer.reflect("a", [object(), object()]) == ["", ""]  # type: ignore[list-item]
+    actors = build_actors(ActorChoice(), SearchSettings())
+    arm = Arm("blind", SearchSettings(), control="reflection without picture")
+    blind = actors_of(arm, actors, seed=0).corrector
+    drafts = actors.generator.generate(["a red circle", "two blue squares"], [1, 2])
+    assert blind is not None
+    seen = [
+        blind.correct([draft], ["a red circle"], ["add a blue square"], [7])[0].tobytes()
+        for draft in drafts
+    ]
+    assert seen[0] == seen[1]  # whatever the picture was
+    unasked = blind.correct([drafts[0]], ["a red circle"], [""], [7])[0].tobytes()
+    assert unasked != seen[0]
+
+
+def small(study: str = "table1", count: int = 1) -> Evaluation:
+    return Evaluation(study, study_named(study)(SMALL), held_out(count), 0, {"model": "toy"})
+
+
+class TrialsOfDice:
+    """Stands in for searches: quick, and equal for equal tasks."""
+
+    def __init__(self, die_after: int = 10**9) -> None:
+        self.die_after, self.ran = die_after, 0
+
+    def __call__(self, tasks, build, processes):
+        for task in tasks:
+            if self.ran == self.die_after:
+                raise KeyboardInterrupt
+            self.ran += 1
+            dice = np.random.default_rng([len(task.arm.name), task.index])
+            right = tuple(bool(flip) for flip in dice.random(task.arm.settings.pictures) < 0.5)
+            yield Outcome(task.arm.name, task.index, tuple(map(float, right)), right)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_killed_evaluation_goes_on_and_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, study):
+    killed, whole = tmp_path / "killed.json", tmp_path / "whole.json"
+    first, second = TrialsOfDice(die_after=4), TrialsOfDice()
+    monkeypatch.setattr(module, "run_trials", first)
+    with pytest.raises(KeyboardInterrupt):
+        list(evaluate(small(study), killed, Toys().actors, 1))
+    with part_of(killed).open("ab") as part:
+        part.write(b'{"arm": "noi')  # cut off in the middle of a line
+    monkeypatch.setattr(module, "run_trials", second)
+    counts = list(evaluate(small(study), killed, Toys().actors, 1))
+    assert counts[0] == 4 and counts[-1] == len(small(study).tasks) == 4 + second.ran
+    list(evaluate(small(study), whole, Toys().actors, 1))
+    tables = []
+    for file in (killed, whole):
+        tables.append(tables_of(study, results_so_far(small(study), file), SMALL))
+        finish(small(study), file, {})
+    assert killed.read_bytes() == whole.read_bytes()
+    assert list(map(markdown, tables[0])) == list(map(markdown, tables[1]))
+    assert not part_of(killed).exists()
+
+
+def test_another_evaluation_is_not_gone_on_with_and_damage_is_named(tmp_path, monkeypatch):
+    file = tmp_path / "e.json"
+    monkeypatch.setattr(module, "run_trials", TrialsOfDice())
+    list(evaluate(small(), file, Toys().actors, 1))
+    with pytest.raises(InputError, match="the beginning of another evaluation"):
+        list(evaluate(small(count=2), file, Toys().actors, 1))
+    part_of(file).write_bytes(part_of(file).read_bytes().replace(b'"scores"', b'"score"', 1))
+    with pytest.raises(InputError, match="is damaged"):
+        list(evaluate(small(), file, Toys().actors, 1))
+
+
+def test_a_quick_evaluation_from_the_command_line_leaves_json_plot_and_page(tmp_path, capsys):
+    file = tmp_path / "quick.json"
+    asked = ["evaluate", "shapes", "--json", str(file), "--quick", "--prompts", "6"]
+    assert main([*asked, "--budgets", "1,2", "--processes", "2"]) == 0
+    record = json.loads(file.read_bytes())
+    assert len(record["outcomes"]) == 18 and len(record["questions"]) == 6
+    assert record["summary"]["tables"][1]["columns"] == ["N = 1", "N = 2"]
+    assert file.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+    assert "say nothing about FLUX.1-dev" in file.with_suffix(".html").read_text()
+    assert "| noise |" in capsys.readouterr().out
+    assert main([*asked, "--budgets", "1,2"]) == 2
+    assert "is there already" in capsys.readouterr().err
