@@ -13,12 +13,19 @@ from typing import Any
 from .. import catalog
 from ..catalog import ActorChoice, build_actors
 from ..doctor import versions
-from ..evaluation.evaluation import Evaluation, evaluate, finish, part_of, results_so_far
-from ..evaluation.page import study_page
+from ..evaluation.evaluation import (
+    Evaluation,
+    Results,
+    evaluate,
+    finish,
+    part_of,
+    results_so_far,
+)
+from ..evaluation.page import Section, studies_page
 from ..evaluation.plots import scaling_curve
 from ..evaluation.questions import held_out
-from ..evaluation.studies import Plan, pictures_of, study_named
-from ..evaluation.tables import by_budget, markdown, tables_of
+from ..evaluation.studies import Plan, pictures_of, studies_in, study_named
+from ..evaluation.tables import markdown, tables_of
 from ..miniature.prompts import FAMILIES
 from ..protocols import Actors
 from ..record import InputError, SearchSettings
@@ -92,22 +99,31 @@ def _watch(evaluation: Evaluation, file: Path, processes: int) -> None:
 
 
 def _publish(evaluation: Evaluation, plan: Plan, file: Path) -> None:
-    """Tables on the screen; JSON, PNG and HTML on disk."""
+    """Tables on the screen; FILE, its plots and its page on disk."""
     results = results_so_far(evaluation, file)
-    tables = tables_of(evaluation.study, results, plan)
-    plot = None
-    if evaluation.study in CURVES:
-        budgets = sorted(set(plan.budgets))
-        title = f"The miniature, {evaluation.study}, {len(evaluation.questions)} prompts"
-        plot = scaling_curve(by_budget(results, plan), budgets, title)
-        file.with_suffix(".png").write_bytes(plot)
+    sections = [_section(study, results, plan) for study in studies_in(evaluation.study)]
+    for section in sections:
+        if section.plot:
+            file.with_name(f"{file.stem}-{section.study}.png").write_bytes(section.plot)
     about = {
         "Prompts": len(evaluation.questions),
         "Seed": evaluation.seed,
         "Machine": platform.machine(),
         "Date": time.strftime("%Y-%m-%d"),
     }
-    page = study_page(f"Study {evaluation.study}", about, tables, plot)
-    file.with_suffix(".html").write_text(page, encoding="utf-8")
-    finish(evaluation, file, {**about, "tables": [table.data() for table in tables]})
-    sys.stdout.write("\n\n".join(map(markdown, tables)) + "\n")
+    file.with_suffix(".html").write_text(studies_page(about, sections), encoding="utf-8")
+    tables = {section.study: [table.data() for table in section.tables] for section in sections}
+    finish(evaluation, file, {**about, "tables": tables})
+    for section in sections:
+        told = "\n\n".join(map(markdown, section.tables))
+        sys.stdout.write(f"## {section.study}\n\n{told}\n\n")
+
+
+def _section(study: str, results: Results, plan: Plan) -> Section:
+    tables, plot = tables_of(study, results, plan), None
+    if study in CURVES:
+        curves = next(table for table in tables if table.columns[0].startswith("N = "))
+        count = len(results.evaluation.questions)
+        title = f"The miniature, {study}, {count} prompts"
+        plot = scaling_curve(curves, sorted(set(plan.budgets)), title)
+    return Section(study, tables, plot)

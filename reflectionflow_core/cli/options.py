@@ -23,7 +23,7 @@ from ..record import (
 )
 from ..search.strategies import STRATEGIES
 
-STUDY_NAMES = ("table1", "table2", "difficulty", "verifier", "controls")
+STUDY_NAMES = ("table1", "table2", "difficulty", "verifier", "controls", "all")
 SETTINGS, CHOICE = SearchSettings(), ActorChoice()
 Record = TypeVar("Record", SearchSettings, ActorChoice)
 

@@ -7,7 +7,8 @@ When it is over, FILE has everything, and FILE.part is gone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,12 @@ class Results:
         self.by_arm: dict[str, dict[int, Outcome]] = {arm.name: {} for arm in evaluation.arms}
         for outcome in outcomes:
             self.by_arm[outcome.arm][outcome.index] = outcome
+
+    def of(self, arms: Iterable[str]) -> Results:
+        """The results of some arms only, in their order."""
+        chosen = copy(self)
+        chosen.by_arm = {arm: self.by_arm[arm] for arm in arms}
+        return chosen
 
     def success(self, arm: str, budget: int) -> np.ndarray:
         """Whether each question's best of `budget` pictures is right, (n,) bool."""

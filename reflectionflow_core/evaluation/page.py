@@ -1,9 +1,10 @@
-"""A study as one HTML page: what was asked, its tables and its plot."""
+"""Studies as one HTML page: what was asked, their tables and plots."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -19,21 +20,33 @@ img{max-width:100%}
 """
 
 
-def study_page(
-    title: str, about: Mapping[str, Any], tables: Sequence[Table], plot: bytes | None
-) -> str:
-    """A page that opens anywhere: the plot is inside it, nothing is fetched."""
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What one study says."""
+
+    study: str
+    tables: Sequence[Table]
+    plot: bytes | None = None
+
+
+def studies_page(about: Mapping[str, Any], sections: Sequence[Section]) -> str:
+    """A page that opens anywhere: the plots are inside it, nothing is fetched."""
+    title = "The miniature, measured"
     facts = "; ".join(f"{name} {value}" for name, value in about.items())
-    drawn = base64.b64encode(plot).decode() if plot else ""
-    image = f'<img alt="Scaling curves" src="data:image/png;base64,{drawn}">' if plot else ""
-    body = "\n".join(map(_table, tables))
+    body = "\n".join(map(_section, sections))
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(title)}'
         f"</title><style>{STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
         f"<p>Means over prompts with 95 % intervals (bootstrap over prompts). {escape(facts)}</p>\n"
         "<p>These figures are about the miniature. They say nothing about FLUX.1-dev.</p>\n"
-        f"{image}\n{body}\n</body>\n</html>\n"
+        f"{body}\n</body>\n</html>\n"
     )
+
+
+def _section(section: Section) -> str:
+    drawn = base64.b64encode(section.plot).decode() if section.plot else ""
+    image = f'<img alt="Scaling curves" src="data:image/png;base64,{drawn}">' if drawn else ""
+    return f"<h2>{escape(section.study)}</h2>\n{image}\n" + "\n".join(map(_table, section.tables))
 
 
 def _table(table: Table) -> str:

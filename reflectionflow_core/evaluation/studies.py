@@ -18,6 +18,7 @@ STRATEGIES = ("baseline", "noise", "noise+prompt", "reflection")
 GRID = ((16, 1), (8, 2), (4, 4), (2, 8), (1, 16))
 ERRORS = (0.0, 0.05, 0.1, 0.2, 0.3)
 SORTING = "sorting"
+ALL = "all"
 WIDTH = 2  # chains of an arm that the grid does not say otherwise of
 
 
@@ -76,7 +77,7 @@ def difficulty(plan: Plan) -> list[Arm]:
 def verifier(plan: Plan) -> list[Arm]:
     """How much each strategy depends on a verifier that errs."""
     return [
-        Arm(f"{arm.name}, {error:.0%} error", arm.settings, error)
+        Arm(f"{arm.name}, {error:.0%} error", arm.settings, error) if error else arm
         for arm in table1(plan)
         for error in plan.errors
     ]
@@ -100,15 +101,22 @@ def controls(plan: Plan) -> list[Arm]:
     )
     parts = ("none", "picture without reflection", "reflection without picture")
     return [
+        Arm("reflection", full),
         Arm("noise", settings("noise", WIDTH, most)),
         Arm("noise+prompt", settings("noise+prompt", WIDTH, most)),
-        *(Arm(_control("reflection", part), full, control=part) for part in parts),
-        *(Arm(_control("user's prompt", part), words, control=part) for part in parts),
+        *(Arm(f"reflection, {part}", full, control=part) for part in parts[1:]),
+        *(Arm(f"user's prompt, {_whole(part)}", words, control=part) for part in parts),
     ]
 
 
-def _control(what: str, part: str) -> str:
-    return f"{what}, {part}" if part != "none" else f"{what}, whole"
+def _whole(part: str) -> str:
+    return "whole" if part == "none" else part
+
+
+def everything(plan: Plan) -> list[Arm]:
+    """All studies; what several of them ask for runs once."""
+    arms = [arm for study in STUDIES.values() for arm in study(plan)]
+    return list({arm.name: arm for arm in arms}.values())
 
 
 STUDIES: dict[str, Callable[[Plan], list[Arm]]] = {
@@ -121,9 +129,15 @@ STUDIES: dict[str, Callable[[Plan], list[Arm]]] = {
 
 
 def study_named(name: str) -> Callable[[Plan], list[Arm]]:
-    if name not in STUDIES:
-        raise InputError(f"There is no study named {name!r}. Choose one of: {', '.join(STUDIES)}.")
-    return STUDIES[name]
+    known = {**STUDIES, ALL: everything}
+    if name not in known:
+        raise InputError(f"There is no study named {name!r}. Choose one of: {', '.join(known)}.")
+    return known[name]
+
+
+def studies_in(name: str) -> tuple[str, ...]:
+    """The studies that a study is made of."""
+    return tuple(STUDIES) if name == ALL else (name,)
 
 
 def pictures_of(arms: Sequence[Arm]) -> int:

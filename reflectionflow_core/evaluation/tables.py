@@ -9,7 +9,7 @@ from typing import Any
 from ..miniature.prompts import FAMILIES
 from .evaluation import Results
 from .statistics import Estimate, difference, estimate
-from .studies import SORTING, Plan
+from .studies import SORTING, STUDIES, Plan
 
 # The paper's classes by the share of right pictures among ten (§4.4): to 0.3, 0.4 to 0.7, from 0.8.
 CLASSES = {"hard": (0.0, 0.35), "medium": (0.35, 0.75), "easy": (0.75, 1.01)}
@@ -113,4 +113,6 @@ TABLES: dict[str, Sequence[Callable[[Results, Plan], Table]]] = {
 
 
 def tables_of(study: str, results: Results, plan: Plan) -> list[Table]:
-    return [make(results, plan) for make in TABLES[study]]
+    """The tables of one study, from results that may hold more than its arms."""
+    own = results.of(arm.name for arm in STUDIES[study](plan))
+    return [make(own, plan) for make in TABLES[study]]

@@ -21,7 +21,7 @@ from reflectionflow_core.evaluation.evaluation import (
 )
 from reflectionflow_core.evaluation.questions import Question, held_out
 from reflectionflow_core.evaluation.statistics import difference, estimate
-from reflectionflow_core.evaluation.studies import STUDIES, Plan, study_named
+from reflectionflow_core.evaluation.studies import STUDIES, Plan, studies_in, study_named
 from reflectionflow_core.evaluation.tables import markdown, tables_of
 from reflectionflow_core.evaluation.trial import Outcome, Task, run_trial
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out
@@ -63,11 +63,18 @@ def test_questions_are_held_out_and_equally_many_of_each_family():
     assert questions == held_out(7, seed=3) != held_out(7, seed=4)
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", [*STUDIES, "all"])
 def test_every_study_has_arms_of_different_names_and_known_controls(name):
     arms = study_named(name)(Plan())
     assert len({arm.name for arm in arms}) == len(arms) > 1
     assert {arm.control for arm in arms} <= set(CONTROLS)
+
+
+def test_all_studies_together_run_what_they_share_once():
+    together = {arm.name: arm for arm in study_named("all")(Plan())}
+    apart = [arm for study in STUDIES.values() for arm in study(Plan())]
+    assert all(together[arm.name] == arm for arm in apart)
+    assert len(together) < len(apart)
 
 
 def test_a_grid_spends_the_same_budget_in_every_cell():
@@ -143,7 +150,7 @@ class TrialsOfDice:
             yield Outcome(task.arm.name, task.index, tuple(map(float, right)), right)
 
 
-@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("study", [*STUDIES, "all"])
 def test_a_killed_evaluation_goes_on_and_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, study):
     killed, whole = tmp_path / "killed.json", tmp_path / "whole.json"
     first, second = TrialsOfDice(die_after=4), TrialsOfDice()
@@ -158,7 +165,8 @@ def test_a_killed_evaluation_goes_on_and_ends_as_an_uninterrupted_one(tmp_path, 
     list(evaluate(small(study), whole, Toys().actors, 1))
     tables = []
     for file in (killed, whole):
-        tables.append(tables_of(study, results_so_far(small(study), file), SMALL))
+        results = results_so_far(small(study), file)
+        tables.append([t for s in studies_in(study) for t in tables_of(s, results, SMALL)])
         finish(small(study), file, {})
     assert killed.read_bytes() == whole.read_bytes()
     assert list(map(markdown, tables[0])) == list(map(markdown, tables[1]))
@@ -182,8 +190,8 @@ def test_a_quick_evaluation_from_the_command_line_leaves_json_plot_and_page(tmp_
     assert main([*asked, "--budgets", "1,2", "--processes", "2"]) == 0
     record = json.loads(file.read_bytes())
     assert len(record["outcomes"]) == 18 and len(record["questions"]) == 6
-    assert record["summary"]["tables"][1]["columns"] == ["N = 1", "N = 2"]
-    assert file.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+    assert record["summary"]["tables"]["table1"][1]["columns"] == ["N = 1", "N = 2"]
+    assert (tmp_path / "quick-table1.png").read_bytes()[:4] == b"\x89PNG"
     assert "say nothing about FLUX.1-dev" in file.with_suffix(".html").read_text()
     assert "| noise |" in capsys.readouterr().out
     assert main([*asked, "--budgets", "1,2"]) == 2
