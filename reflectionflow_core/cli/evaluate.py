@@ -24,7 +24,7 @@ from ..evaluation.evaluation import (
 from ..evaluation.page import Section, studies_page
 from ..evaluation.plots import scaling_curve
 from ..evaluation.questions import held_out
-from ..evaluation.studies import Plan, pictures_of, studies_in, study_named
+from ..evaluation.studies import Plan, pictures_of, studies_in, study_named, what_it_asks
 from ..evaluation.tables import markdown, tables_of
 from ..miniature.prompts import FAMILIES
 from ..protocols import Actors
@@ -116,7 +116,7 @@ def _publish(evaluation: Evaluation, plan: Plan, file: Path) -> None:
     finish(evaluation, file, {**about, "tables": tables})
     for section in sections:
         told = "\n\n".join(map(markdown, section.tables))
-        sys.stdout.write(f"## {section.study}\n\n{told}\n\n")
+        sys.stdout.write(f"## {section.study}\n\n{section.about}\n\n{told}\n\n")
 
 
 def _section(study: str, results: Results, plan: Plan) -> Section:
@@ -126,4 +126,4 @@ def _section(study: str, results: Results, plan: Plan) -> Section:
         count = len(results.evaluation.questions)
         title = f"The miniature, {study}, {count} prompts"
         plot = scaling_curve(curves, sorted(set(plan.budgets)), title)
-    return Section(study, tables, plot)
+    return Section(study, what_it_asks(study), tables, plot)

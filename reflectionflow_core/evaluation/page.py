@@ -15,7 +15,7 @@ body{font:16px/1.5 system-ui,sans-serif;color:#22262b;background:#fbfaf8;max-wid
 margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;margin:1.5rem 0;font-variant-numeric:tabular-nums}
 td,th{padding:.3rem .8rem .3rem 0;border-bottom:1px solid #dcd8d0;text-align:left;font-size:.9rem}
-.interval{color:#777d86;font-size:.8rem}
+.interval{color:#777d86;font-size:.8rem;display:block;font-weight:400}
 img{max-width:100%}
 """
 
@@ -25,6 +25,7 @@ class Section:
     """What one study says."""
 
     study: str
+    about: str  # a sentence
     tables: Sequence[Table]
     plot: bytes | None = None
 
@@ -37,7 +38,8 @@ def studies_page(about: Mapping[str, Any], sections: Sequence[Section]) -> str:
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(title)}'
         f"</title><style>{STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
-        f"<p>Means over prompts with 95 % intervals (bootstrap over prompts). {escape(facts)}</p>\n"
+        f"<p>Shares of prompts with 95 % intervals: Wilson's, and for differences a paired "
+        f"bootstrap over prompts. {escape(facts)}</p>\n"
         "<p>These figures are about the miniature. They say nothing about FLUX.1-dev.</p>\n"
         f"{body}\n</body>\n</html>\n"
     )
@@ -46,7 +48,10 @@ def studies_page(about: Mapping[str, Any], sections: Sequence[Section]) -> str:
 def _section(section: Section) -> str:
     drawn = base64.b64encode(section.plot).decode() if section.plot else ""
     image = f'<img alt="Scaling curves" src="data:image/png;base64,{drawn}">' if drawn else ""
-    return f"<h2>{escape(section.study)}</h2>\n{image}\n" + "\n".join(map(_table, section.tables))
+    return (
+        f"<h2>{escape(section.study)}</h2>\n<p>{escape(section.about)}</p>\n{image}\n"
+        + "\n".join(map(_table, section.tables))
+    )
 
 
 def _table(table: Table) -> str:

@@ -140,6 +140,11 @@ def studies_in(name: str) -> tuple[str, ...]:
     return tuple(STUDIES) if name == ALL else (name,)
 
 
+def what_it_asks(study: str) -> str:
+    """What a study asks, in a sentence."""
+    return (STUDIES[study].__doc__ or "").partition("\n")[0]
+
+
 def pictures_of(arms: Sequence[Arm]) -> int:
     """The most pictures that the arms paint for one prompt."""
     return sum(arm.settings.pictures for arm in arms)

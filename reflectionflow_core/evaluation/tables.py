@@ -8,7 +8,7 @@ from typing import Any
 
 from ..miniature.prompts import FAMILIES
 from .evaluation import Results
-from .statistics import Estimate, difference, estimate
+from .statistics import Estimate, difference, share
 from .studies import SORTING, STUDIES, Plan
 
 # The paper's classes by the share of right pictures among ten (§4.4): to 0.3, 0.4 to 0.7, from 0.8.
@@ -41,7 +41,7 @@ def by_budget(results: Results, plan: Plan) -> Table:
     """Every arm at every budget."""
     budgets = sorted(set(plan.budgets))
     rows = [
-        (name, tuple(estimate(results.success(name, budget)) for budget in budgets))
+        (name, tuple(share(results.success(name, budget)) for budget in budgets))
         for name in results.by_arm
         if name != SORTING
     ]
@@ -56,8 +56,8 @@ def by_family(results: Results, plan: Plan) -> Table:
     for name, (arm, budget) in budgets.items():
         if arm in results.by_arm:
             success = results.success(arm, budget)
-            cells = [estimate(success[results.families == family]) for family in FAMILIES]
-            rows.append((f"{name}, N = {budget}", (estimate(success), *cells)))
+            cells = [share(success[results.families == family]) for family in FAMILIES]
+            rows.append((f"{name}, N = {budget}", (share(success), *cells)))
     return Table("right", ("overall", *FAMILIES), tuple(rows))
 
 
@@ -81,22 +81,22 @@ def by_shape(results: Results, plan: Plan) -> Table:
     rows = []
     for width, depth in plan.grid:
         name = f"{width}x{depth}"
-        rows.append((name, (estimate(results.success(name, width * depth)),)))
+        rows.append((name, (share(results.success(name, width * depth)),)))
     return Table("width x depth", ("right",), tuple(rows))
 
 
 def by_difficulty(results: Results, plan: Plan) -> Table:
     """§4.4: before and after, for the prompts that the base finds hard, medium, easy."""
-    share, most = results.share_right(SORTING), max(plan.budgets)
+    sorting, most = results.share_right(SORTING), max(plan.budgets)
     columns = [("baseline", "noise", 1)]
     columns += [
         (f"{name}, N = {most}", name, most) for name in plan.strategies if name in results.by_arm
     ]
     rows = []
     for name, (low, high) in CLASSES.items():
-        chosen = (share >= low) & (share < high)
+        chosen = (sorting >= low) & (sorting < high)
         cells = [
-            estimate(results.success(arm, budget)[chosen]) if chosen.any() else None
+            share(results.success(arm, budget)[chosen]) if chosen.any() else None
             for _, arm, budget in columns
         ]
         rows.append((f"{name} ({int(chosen.sum())} prompts)", tuple(cells)))

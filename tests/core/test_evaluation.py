@@ -20,7 +20,7 @@ from reflectionflow_core.evaluation.evaluation import (
     results_so_far,
 )
 from reflectionflow_core.evaluation.questions import Question, held_out
-from reflectionflow_core.evaluation.statistics import difference, estimate
+from reflectionflow_core.evaluation.statistics import difference, share
 from reflectionflow_core.evaluation.studies import STUDIES, Plan, studies_in, study_named
 from reflectionflow_core.evaluation.tables import markdown, tables_of
 from reflectionflow_core.evaluation.trial import Outcome, Task, run_trial
@@ -39,12 +39,13 @@ def test_success_is_the_truth_of_the_picture_that_the_verifier_ranks_first():
     assert [erring.success(n) for n in (1, 2, 3, 4, 99)] == [True, False, False, True, True]
 
 
-def test_an_interval_holds_the_mean_and_shrinks_with_the_number_of_prompts():
-    few, many = np.tile([0, 1, 1, 1], 5), np.tile([0, 1, 1, 1], 500)
-    narrow, wide = estimate(many), estimate(few)
+def test_an_interval_holds_the_share_and_shrinks_with_the_number_of_prompts():
+    few, many = np.tile([False, True, True, True], 5), np.tile([False, True, True, True], 500)
+    narrow, wide = share(many), share(few)
     assert narrow.mean == wide.mean == 0.75
     assert wide.low < narrow.low < 0.75 < narrow.high < wide.high
     assert narrow.high - narrow.low == pytest.approx(2 * 1.96 * (0.1875 / 2000) ** 0.5, rel=0.1)
+    assert share(np.ones(4, bool)).low < 0.6  # four of four prove little
 
 
 def test_a_paired_difference_is_sharper_than_its_two_intervals():
@@ -53,7 +54,7 @@ def test_a_paired_difference_is_sharper_than_its_two_intervals():
     ours = theirs | (dice.random(400) < 0.1)  # right wherever they are, and now and then more
     better = difference(ours, theirs)
     assert better.low > 0
-    assert estimate(ours).low < estimate(theirs).high  # apart they could not be told
+    assert share(ours).low < share(theirs).high  # apart they could not be told
 
 
 def test_questions_are_held_out_and_equally_many_of_each_family():
