@@ -59,6 +59,9 @@ NODES = """() => app.graph.nodes.map(node => ({
 GROUPS = """() => app.graph.groups.map(group => ({
     title: group.title, box: [...group.pos, ...group.size]}))"""
 READABLE = "() => !app.canvas.low_quality"  # further away ComfyUI draws no text
+# Pictures are fetched one by one after a run is over.
+SHOWN = """types => app.graph.nodes.every(
+    node => !types.includes(node.type) || node.imgs?.every(image => image.complete))"""
 SELECT = "type => app.canvas.selectItems([app.graph.nodes.find(node => node.type == type)])"
 # The graph as large as fits between ComfyUI's bars.
 FRAME = """() => {
@@ -194,7 +197,7 @@ def test_the_first_look_opens_from_the_template_browser_and_runs(interface: Inte
     assert seen["over"] == "execution_success"
     assert len(seen["pictures"]) > 1, "the loop node showed no rounds while it ran"
     assert any("Round 1" in text for text in seen["texts"]), seen["texts"]
-    interface.page.wait_for_function("() => app.graph.nodes.some(node => node.imgs?.length)")
+    interface.page.wait_for_function(SHOWN, arg=[OURS + "ReflectionTrail", "SaveImage"])
     interface.settle()
     if kept := os.environ.get(SCREENSHOT):
         photograph(interface, Path(kept))
