@@ -125,10 +125,17 @@ def rules(choice: ActorChoice) -> PromptEvolver:
     return RuleEvolver()
 
 
+def layout(choice: ActorChoice) -> PromptEvolver:
+    del choice
+    from .miniature.evolver import LayoutEvolver
+
+    return LayoutEvolver()
+
+
 MODELS: dict[str, Callable[[ActorChoice, bool], Painters]] = {"miniature": miniature}
 VERIFIERS: dict[str, Callable[[ActorChoice], Verifier]] = {"exact": exact, "noisy": noisy}
 WRITERS: dict[str, Callable[[ActorChoice], ReflectionWriter]] = {"template": template}
-EVOLVERS: dict[str, Callable[[ActorChoice], PromptEvolver]] = {"rules": rules}
+EVOLVERS: dict[str, Callable[[ActorChoice], PromptEvolver]] = {"rules": rules, "layout": layout}
 
 
 def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:

@@ -1,6 +1,8 @@
-"""The miniature's prompt evolver: says in full what a right picture would show, and where.
+"""The miniature's prompt evolvers: one spells a prompt out, the other plans a whole layout.
 
-It keeps what the picture already has right, so the new prompt asks for the nearest right picture.
+The layout keeps what the picture already has right, so it asks for the nearest right picture. It
+sees as sharply as the exact verifier does: no language model could, so it is a control, not the
+default.
 """
 
 from __future__ import annotations
@@ -66,7 +68,26 @@ def nearest(scene: Scene, spec: Spec) -> Scene:
     )
 
 
+def spelled_out(spec: Spec) -> str:
+    """Every single thing of a prompt, without the grammar around it: "red circle, red circle"."""
+    items = [" ".join(filter(None, (item.colour, item.shape))) for item in items_of(spec)]
+    return (f" {spec.relation} " if spec.relation else ", ").join(items)
+
+
 class RuleEvolver:
+    """Spells a miniature prompt out, thing by thing; what the picture shows does not matter."""
+
+    calls = 0
+
+    def evolve(
+        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+    ) -> list[str]:
+        """The same text for every candidate; InputError where the prompt is not the miniature's."""
+        del progress  # takes a millisecond
+        return [spelled_out(parse(prompt))] * len(candidates)
+
+
+class LayoutEvolver:
     """Rewrites a miniature prompt as the layout of the nearest right picture."""
 
     calls = 0

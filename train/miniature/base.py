@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reflectionflow_core.flux.latents import pack, token_ids
-from reflectionflow_core.miniature.evolver import layout
+from reflectionflow_core.miniature.evolver import layout, spelled_out
 from reflectionflow_core.miniature.judge import faults
 from reflectionflow_core.miniature.prompts import FAMILIES, Spec, prompts
 from reflectionflow_core.miniature.world import COLOURS, SHAPES, SIZE, Scene, coverage
 from reflectionflow_core.writers.template import TemplateWriter
-from train.miniature.scenes import any_prompt, compose, flawed
+from train.miniature.scenes import common_scene, flawed
 from train.miniature.text import Encoders, Text
 from train.miniature.vae import as_input, to_tensor
 from train.miniature.vae import encode as vae_encode
@@ -69,8 +69,8 @@ class Bank:
 
 def bank(vae: AutoencoderKL, count: int, rng: np.random.Generator, kept: Path) -> Bank:
     """Random scenes; their latents, minutes of work, are kept in a file for a run that resumes."""
-    specs = [any_prompt(rng)[1] for _ in range(count)]
-    scenes = [compose(spec, rng) for spec in specs]
+    drawn = [common_scene(rng) for _ in range(count)]
+    specs, scenes = [spec for spec, _ in drawn], [scene for _, scene in drawn]
     if not kept.exists():
         torch.save(encode(vae, scenes), kept.with_suffix(".part"))
         kept.with_suffix(".part").replace(kept)
@@ -189,10 +189,13 @@ def drop(texts: list[Text], rng: np.random.Generator) -> tuple[list[str], list[s
 
 
 def training_text(spec: Spec, scene: Scene, rng: np.random.Generator) -> Text:
-    """A prompt, a full layout, or a prompt with a reflection that the scene already obeys."""
+    """A prompt, spelled out or not, a full layout, or a prompt with a reflection that the scene
+    already obeys."""
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.15:
         return Text(layout(scene), "", _NOTHING)
+    if kind < 0.3:
+        return Text(spelled_out(spec), "", _NOTHING)
     prompt = _texts(spec)[rng.integers(len(_texts(spec)))]
     if kind > 0.9:
         unmet = [fault.unmet for fault in faults(flawed(scene, rng), spec)]

@@ -22,9 +22,9 @@ from reflectionflow_core.flux.lora import CorrectorLora
 from reflectionflow_core.flux.text import Text as FluxText
 from reflectionflow_core.flux.text import corrector_text
 from reflectionflow_core.miniature.detector import BLOB, detect
-from reflectionflow_core.miniature.evolver import layout
+from reflectionflow_core.miniature.evolver import layout, spelled_out
 from reflectionflow_core.miniature.judge import Fault, faults
-from reflectionflow_core.miniature.prompts import Spec
+from reflectionflow_core.miniature.prompts import Spec, parse
 from reflectionflow_core.miniature.world import Scene
 from reflectionflow_core.writers.template import TemplateWriter
 from train.miniature.base import CELLS, encode, image_ids, mix
@@ -33,7 +33,8 @@ from train.miniature.text import Encoders
 
 WRITER = TemplateWriter()
 # Shares of the kinds of text; what is left is the reflection alone, which then must be read.
-_FULL, _LAYOUT, _NO_REFLECTION = 0.5, 0.15, 0.1
+_FULL, _SPELLED, _LAYOUT, _NO_REFLECTION = 0.4, 0.25, 0.1, 0.1
+_ALONE = _FULL + _SPELLED + _LAYOUT + _NO_REFLECTION
 _ALREADY_RIGHT = 0.1  # share of pictures that should stay as they are: a search corrects those too
 
 
@@ -144,7 +145,7 @@ class CorrectorLoss:
         rows = rng.integers(len(chosen.pairs), size=self.batch)
         kinds = rng.random(self.batch)
         texts = [_texts(chosen.pairs[i], kind) for i, kind in zip(rows, kinds, strict=True)]
-        alone = torch.from_numpy(kinds >= _FULL + _LAYOUT + _NO_REFLECTION)[:, None, None]
+        alone = torch.from_numpy(kinds >= _ALONE)[:, None, None]
         target = torch.where(alone, chosen.told[rows], chosen.right[rows])
         noisy, slope, times = mix(target, generator)
         inputs = condition_inputs(self.encoders, noisy, times, chosen.flawed[rows], texts)
@@ -177,8 +178,10 @@ def _texts(pair: Pair, kind: float) -> FluxText:
     """What CLIP and T5 read of a pair."""
     if kind < _FULL:
         return corrector_text(pair.prompt, pair.reflection)
-    if kind < _FULL + _LAYOUT:
+    if kind < _FULL + _SPELLED:
+        return corrector_text(spelled_out(parse(pair.prompt)), pair.reflection)
+    if kind < _FULL + _SPELLED + _LAYOUT:
         return corrector_text(layout(pair.right), pair.reflection)
-    if kind < _FULL + _LAYOUT + _NO_REFLECTION:
+    if kind < _ALONE:
         return corrector_text(pair.prompt, "")
     return corrector_text("", pair.reflection)

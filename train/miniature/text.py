@@ -29,7 +29,7 @@ from transformers import (
 
 from reflectionflow_core.flux.text import corrector_text
 from reflectionflow_core.miniature.detector import BLOB
-from reflectionflow_core.miniature.evolver import PLACES, layout, place_of
+from reflectionflow_core.miniature.evolver import PLACES, layout, place_of, spelled_out
 from reflectionflow_core.miniature.judge import Fault, faults
 from reflectionflow_core.miniature.prompts import COUNTS, FAMILIES, RELATIONS, Spec, prompts
 from reflectionflow_core.miniature.world import COLOURS, SHAPES, Scene
@@ -205,7 +205,7 @@ def held_out_accuracy(
 
 
 def any_text(rng: np.random.Generator) -> Text:
-    """A prompt, a layout, or either with a reflection; a reflection alone now and then."""
+    """A prompt, spelled out or not, a layout, or either with a reflection; a reflection alone now and then."""
     prompt, spec = any_prompt(rng)
     scene = compose(spec, rng)
     found = faults(flawed(scene, rng), spec)
@@ -216,6 +216,8 @@ def any_text(rng: np.random.Generator) -> Text:
         return Text(layout(scene), reflection, _meaning(scene=scene, edit=edit))
     if kind < 0.45 and reflection:
         return Text("", reflection, _meaning(edit=edit))
+    if kind < 0.6:
+        return Text(spelled_out(spec), reflection, _meaning(spec=spec, edit=edit))
     return Text(prompt, reflection, _meaning(spec=spec, edit=edit))
 
 
