@@ -276,8 +276,8 @@ class EvolverLoader(io.ComfyNode):
                     "evolver",
                     options=list(EVOLVERS),
                     default="rules",
-                    tooltip="rules says in full what a right picture would show; it knows prompts "
-                    "about the miniature's shapes only.",
+                    tooltip="rules spells the prompt out; layout also says where everything stands "
+                    "in a right picture. Both know prompts about the miniature's shapes only.",
                 ),
             ],
             outputs=[EvolverSocket.Output("evolver", display_name="evolver", tooltip="Rewrites.")],

@@ -74,6 +74,12 @@ def join() -> tuple[int, int]:
     return rank, world
 
 
+def wait_for_all() -> None:
+    """Until every process has come this far."""
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
 def _generators(seed: int, step: int, rank: int) -> tuple[np.random.Generator, torch.Generator]:
     rng = np.random.default_rng([seed, step, rank])
     return rng, torch.Generator().manual_seed(int(rng.integers(2**62)))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from reflectionflow_core.miniature.detector import BLOB, detect
-from reflectionflow_core.miniature.evolver import RuleEvolver, layout, nearest
+from reflectionflow_core.miniature.evolver import LayoutEvolver, RuleEvolver, layout, nearest
 from reflectionflow_core.miniature.judge import faults, holds, score
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, parse, prompts, specs
 from reflectionflow_core.miniature.verifier import ExactVerifier
@@ -173,14 +173,27 @@ def test_the_writer_stops_before_the_text_gets_too_long_but_always_says_somethin
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_evolved_prompt_describes_a_right_picture(family: str) -> None:
+def test_the_layout_evolver_describes_a_right_picture(family: str) -> None:
     rng = np.random.default_rng(3)
     for text, spec in prompts(family, held_out=True)[:30]:
         scene = flawed(compose(spec, rng), rng)
         assert not faults(nearest(scene, spec), spec), text
         parent = Candidate(Image.fromarray(render(scene)), text, 0, Verdict(0.0))
-        evolved = RuleEvolver().evolve(text, [parent])[0]
+        evolved = LayoutEvolver().evolve(text, [parent])[0]
         assert len(evolved.split()) <= 12, evolved
+
+
+@pytest.mark.parametrize(
+    ("prompt", "spelled"),
+    [
+        ("a photo of three red circles", "red circle, red circle, red circle"),
+        ("a photo of a square and a circle", "square, circle"),
+        ("a photo of a circle left of a square", "circle left of square"),
+    ],
+)
+def test_the_rule_evolver_spells_a_prompt_out(prompt: str, spelled: str) -> None:
+    wrong = Candidate(Image.new("RGB", (64, 64)), prompt, 0, Verdict(0.0))
+    assert RuleEvolver().evolve(prompt, [wrong, wrong]) == [spelled] * 2
 
 
 def test_a_layout_keeps_what_is_right() -> None:

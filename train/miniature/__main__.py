@@ -17,11 +17,12 @@ from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
     FlowMatchEulerDiscreteScheduler,
 )
+from torch import nn
 
 from reflectionflow_core.flux.load import load_flux
 from reflectionflow_core.flux.lora import CorrectorLora
 from reflectionflow_core.miniature.model import load_miniature
-from train.fit import Schedule, fit, join
+from train.fit import Schedule, fit, join, wait_for_all
 from train.miniature import base, corrector, distil, measure, text, vae
 from train.miniature.card import card
 from train.miniature.scenes import any_prompt
@@ -88,7 +89,7 @@ def save_pipeline(model: base.Base, coder: AutoencoderKL, folder: Path) -> None:
     pipeline.to(torch.bfloat16).save_pretrained(folder)
 
 
-def train_corrector(settings: Settings, folder: Path) -> None:
+def train_corrector(settings: Settings, folder: Path, naming: nn.Linear) -> None:
     """The corrector's LoRA on the saved pipeline, beside it in `corrector/`."""
     coder, rng = train_vae(settings), np.random.default_rng([settings.seed, 3, join()[0]])
     torch.manual_seed(settings.seed)
@@ -99,11 +100,14 @@ def train_corrector(settings: Settings, folder: Path) -> None:
     lora.save(folder / "corrector")  # changes nothing yet; the generator needs no more
     painted = _painted(folder, coder, settings.painted // join()[1], rng)
     made = corrector.synthetic(coder, settings.made // join()[1], rng)
+    student = corrector.Student(lora, naming)
+    batch = settings.corrector_batch // join()[1]
     loss = corrector.CorrectorLoss(
-        flux.transformer, reader, lora, (made, painted), settings.corrector_batch // join()[1]
+        flux.transformer, reader, naming, student, (made, painted), batch
     )
     schedule = Schedule(settings.corrector_steps, settings.corrector_rate, ema=0.995)
-    fit("corrector", lora, loss, schedule, settings.out, settings.seed).save(folder / "corrector")
+    student = fit("corrector", student, loss, schedule, settings.out, settings.seed)
+    student.lora.save(folder / "corrector")
 
 
 def _painted(
@@ -135,7 +139,8 @@ def main(arguments: list[str]) -> None:
     model = train_base(settings)
     if join()[0] == 0:
         save_pipeline(model, train_vae(settings), folder)
-    train_corrector(settings, folder)
+    wait_for_all()  # the others read what the first one writes
+    train_corrector(settings, folder, model.naming)
     if join()[0] == 0:
         report(settings, folder)
 

@@ -46,6 +46,7 @@ _TRAINED_SHIFT = 4.0
 _SHIFTED = 0.75  # share of samples with the shifted time; the others are logit-normal
 _NO_CLIP, _NO_TEXT = 0.3, 0.1
 _NAMING = 0.1  # weight of the second task
+NAMED_BEFORE = 2  # the single block whose inputs are named
 _TOKEN = 16  # pixels a side
 CELLS = SIZE // _TOKEN
 
@@ -139,7 +140,7 @@ class Base(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The velocity, and logits (n, 16, 16) of what stands in each token's cell."""
         middle: list[Tensor] = []
-        block = self.transformer.single_transformer_blocks[1]
+        block = self.transformer.single_transformer_blocks[NAMED_BEFORE - 1]
         hook = block.register_forward_hook(lambda _block, _args, output: middle.append(output[1]))
         velocity = self(noisy, times, guidance, text)
         hook.remove()

@@ -7,13 +7,15 @@ the detector and repaired with the smallest edits. Texts are those that the sear
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from reflectionflow_core.flux.branch import FluxInputs, velocity
@@ -27,7 +29,7 @@ from reflectionflow_core.miniature.judge import Fault, faults
 from reflectionflow_core.miniature.prompts import Spec, parse
 from reflectionflow_core.miniature.world import Scene
 from reflectionflow_core.writers.template import TemplateWriter
-from train.miniature.base import CELLS, encode, image_ids, mix
+from train.miniature.base import CELLS, NAMED_BEFORE, cells, encode, image_ids, mix
 from train.miniature.scenes import any_prompt, compose, flawed, mend, repaired
 from train.miniature.text import Encoders
 
@@ -35,6 +37,8 @@ WRITER = TemplateWriter()
 # Shares of the kinds of text; what is left is the reflection alone, which then must be read.
 _FULL, _SPELLED, _LAYOUT, _NO_REFLECTION = 0.4, 0.25, 0.1, 0.1
 _ALONE = _FULL + _SPELLED + _LAYOUT + _NO_REFLECTION
+_CHANGED = 2.0  # added weight of cells that the correction changes
+_NAMING = 0.1  # weight of naming the cells, as in the base
 _ALREADY_RIGHT = 0.1  # share of pictures that should stay as they are: a search corrects those too
 
 
@@ -50,21 +54,21 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """Packed latents (n, 16, 64), and what stands in each token's cell (n, 16)."""
+
+    latents: Tensor
+    cells: Tensor
+
+
+@dataclass(frozen=True)
 class Pairs:
-    """Pairs with packed latents (n, 16, 64) of the flawed picture and of both targets."""
+    """Pairs with their flawed pictures and both targets."""
 
     pairs: list[Pair]
-    flawed: Tensor
-    right: Tensor
-    told: Tensor
-
-    def __add__(self, other: Pairs) -> Pairs:
-        joined = (torch.cat(parts) for parts in zip(self._latents, other._latents, strict=True))
-        return Pairs(self.pairs + other.pairs, *joined)
-
-    @property
-    def _latents(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.flawed, self.right, self.told
+    flawed: Pictures
+    right: Pictures
+    told: Pictures
 
 
 def synthetic(vae: AutoencoderKL, count: int, rng: np.random.Generator) -> Pairs:
@@ -118,12 +122,40 @@ def _as_told(scene: Scene, found: Sequence[Fault], rng: np.random.Generator) -> 
 
 
 def _encoded(vae: AutoencoderKL, pairs: list[Pair], latents: Tensor) -> Pairs:
-    right = encode(vae, [pair.right for pair in pairs])
-    return Pairs(pairs, latents, right, encode(vae, [pair.told for pair in pairs]))
+    flawed, right, told = (
+        [getattr(pair, name) for pair in pairs] for name in ("scene", "right", "told")
+    )
+    return Pairs(
+        pairs,
+        Pictures(latents, _cells(flawed)),
+        Pictures(encode(vae, right), _cells(right)),
+        Pictures(encode(vae, told), _cells(told)),
+    )
+
+
+def _cells(scenes: Sequence[Scene]) -> Tensor:
+    """What stands in each scene's cells; a blob has no name and counts as nothing."""
+    named = [
+        tuple(thing for thing in scene if BLOB not in (thing.shape, thing.colour))
+        for scene in scenes
+    ]
+    return torch.stack([cells(scene) for scene in named])
+
+
+class Student(nn.Module):
+    """The LoRA, and a head used in training only: it reads off the condition tokens what is to
+    stand in each cell, so that they learn to plan the mended picture and not just to show the old.
+    """
+
+    def __init__(self, lora: CorrectorLora, naming: nn.Linear) -> None:
+        super().__init__()
+        self.lora = lora
+        self.plan = deepcopy(naming)
 
 
 class CorrectorLoss:
-    """Flow matching on the mended picture, the flawed one as clean condition at t = 0.
+    """Flow matching on the mended picture, the flawed one as clean condition at t = 0. Cells that
+    change weigh more; image and condition tokens name the cells, as in the base's training.
 
     Half of the batches are made pairs, half the base's own mistakes.
     """
@@ -132,24 +164,43 @@ class CorrectorLoss:
         self,
         transformer: FluxTransformer2DModel,
         encoders: Encoders,
-        lora: CorrectorLora,
+        naming: nn.Linear,
+        student: Student,
         sets: tuple[Pairs, Pairs],
         batch: int,
     ) -> None:
-        self.transformer, self.encoders, self.lora = transformer, encoders, lora
+        self.transformer, self.encoders, self.student = transformer, encoders, student
+        self.naming = deepcopy(naming).requires_grad_(False)
         self.made, self.painted = sets
         self.batch = batch
+        # Text, image and condition tokens pass this norm one after the other.
+        norm = cast(Any, transformer.single_transformer_blocks[NAMED_BEFORE]).norm.norm
+        self._passed: list[Tensor] = []
+        norm.register_forward_pre_hook(lambda _norm, given: self._passed.append(given[0]))
 
     def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
         chosen = self.made if rng.random() < 0.5 or not self.painted.pairs else self.painted
         rows = rng.integers(len(chosen.pairs), size=self.batch)
         kinds = rng.random(self.batch)
         texts = [_texts(chosen.pairs[i], kind) for i, kind in zip(rows, kinds, strict=True)]
-        alone = torch.from_numpy(kinds >= _ALONE)[:, None, None]
-        target = torch.where(alone, chosen.told[rows], chosen.right[rows])
+        alone = torch.from_numpy(kinds >= _ALONE)[:, None]
+        told, right = chosen.told, chosen.right
+        target = torch.where(alone[:, :, None], told.latents[rows], right.latents[rows])
+        names = torch.where(alone, told.cells[rows], right.cells[rows])
         noisy, slope, times = mix(target, generator)
-        inputs = condition_inputs(self.encoders, noisy, times, chosen.flawed[rows], texts)
-        return functional.mse_loss(velocity(self.transformer, inputs, self.lora), slope)
+        flawed = chosen.flawed.latents[rows]
+        inputs = condition_inputs(self.encoders, noisy, times, flawed, texts)
+
+        self._passed.clear()
+        predicted = velocity(self.transformer, inputs, self.student.lora)
+        _, image, condition = self._passed
+        weights = 1 + _CHANGED * (names != chosen.flawed.cells[rows]).float()
+        error = (predicted - slope).square().mean(2)
+        loss = (weights * error).mean() / weights.mean()
+        named = self.naming(image).flatten(0, 1), self.student.plan(condition).flatten(0, 1)
+        return loss + _NAMING * sum(
+            functional.cross_entropy(logits, names.flatten()) for logits in named
+        )
 
 
 def condition_inputs(

@@ -33,13 +33,13 @@ class Settings(BaseModel):
     distil_steps: PositiveInt = 500
     distil_rate: float = 4e-4
 
-    corrector_steps: PositiveInt = 12_000
+    corrector_steps: PositiveInt = 10_000
     corrector_rate: float = 2e-3
     corrector_batch: PositiveInt = 64
     rank: PositiveInt = 64
     made: PositiveInt = Field(default=24_000, description="pairs with flaws put in")
     painted: PositiveInt = Field(
-        default=12_000, description="the base's own pictures looked at for flaws"
+        default=10_000, description="the base's own pictures looked at for flaws"
     )
 
     measured: PositiveInt = Field(default=600, description="held-out prompts of the final figures")

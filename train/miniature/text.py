@@ -205,7 +205,8 @@ def held_out_accuracy(
 
 
 def any_text(rng: np.random.Generator) -> Text:
-    """A prompt, spelled out or not, a layout, or either with a reflection; a reflection alone now and then."""
+    """A prompt, spelled out or not, or a layout, with a reflection or not; now and then a
+    reflection alone."""
     prompt, spec = any_prompt(rng)
     scene = compose(spec, rng)
     found = faults(flawed(scene, rng), spec)
