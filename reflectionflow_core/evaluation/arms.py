@@ -74,10 +74,17 @@ def _blind(actors: Actors) -> Actors:
     return replace(actors, corrector=BlindCorrector(actors.generator))
 
 
+def _dense(actors: Actors) -> Actors:
+    from ..miniature.evolver import LayoutEvolver
+
+    return replace(actors, evolver=LayoutEvolver())
+
+
 CONTROLS: dict[str, Callable[[Actors], Actors]] = {
     "none": lambda actors: actors,
     "picture without reflection": _mute,
     "reflection without picture": _blind,
+    "dense prompt rewrite": _dense,
 }
 
 

@@ -86,11 +86,11 @@ def verifier(plan: Plan) -> list[Arm]:
 def controls(plan: Plan) -> list[Arm]:
     """Reflection without one of its parts, with and without the rewritten prompt.
 
-    "noise+prompt" is the dense rewrite alone. Without the prompt axis, reflection has its words
-    only.
+    The dense rewrite is a layout by an evolver that sees as sharply as the verifier. Without the
+    prompt axis, reflection has its words only.
     """
     most = max(plan.budgets)
-    full = settings("reflection", WIDTH, most)
+    full, rewritten = settings("reflection", WIDTH, most), settings("noise+prompt", WIDTH, most)
     words = SearchSettings(
         width=WIDTH,
         depth=full.depth,
@@ -99,11 +99,14 @@ def controls(plan: Plan) -> list[Arm]:
         stop="passed",
         batch_size=WIDTH,
     )
+    dense = "dense prompt rewrite"
     parts = ("none", "picture without reflection", "reflection without picture")
     return [
         Arm("reflection", full),
         Arm("noise", settings("noise", WIDTH, most)),
-        Arm("noise+prompt", settings("noise+prompt", WIDTH, most)),
+        Arm("noise+prompt", rewritten),
+        Arm(f"noise+prompt, {dense}", rewritten, control=dense),
+        Arm(f"reflection, {dense}", full, control=dense),
         *(Arm(f"reflection, {part}", full, control=part) for part in parts[1:]),
         *(Arm(f"user's prompt, {_whole(part)}", words, control=part) for part in parts),
     ]
