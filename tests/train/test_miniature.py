@@ -16,7 +16,7 @@ import torch
 from reflectionflow_core.miniature.detector import BLOB
 from reflectionflow_core.miniature.judge import faults
 from reflectionflow_core.miniature.model import load_miniature
-from reflectionflow_core.miniature.prompts import is_held_out, parse
+from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, prompts, parse
 from reflectionflow_core.miniature.world import Thing, render
 from train.miniature import base, corrector, text
 from train.miniature.scenes import any_prompt, compose, flawed
@@ -37,10 +37,8 @@ def test_training_never_sees_a_held_out_prompt() -> None:
         base.training_text(spec, scene, rng)
         for (_, spec), scene in zip(drawn, scenes, strict=False)
     ]
-    layouts = (" left", " right", " top", " bottom", " center", "corners")
-    prompts = [t.prompt for t in texts if not t.prompt.endswith(layouts)]
-    assert prompts
-    assert not any(is_held_out(prompt) for prompt in prompts)
+    held_out = {text for family in FAMILIES for text, _ in prompts(family, held_out=True)}
+    assert held_out and not held_out & {text.prompt for text in texts}
 
 
 def test_texts_are_whole_words_and_all_but_a_few_layouts_fit() -> None:

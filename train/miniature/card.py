@@ -31,7 +31,8 @@ rendered scenes of the shapes world for prompts of its grammar's training side; 
 | machine | {machine} |
 | torch | {torch} |
 
-Measured by the same program on {settings.measured} held-out prompts, one picture each:
+Measured by the same program on {settings.measured} held-out prompts, one picture each; ± is one
+standard error of the paired difference:
 
 | figure | value |
 |---|---|
@@ -57,10 +58,16 @@ def card(settings: Settings, figures: dict[str, Any]) -> str:
         "the same with another picture's reflection": fixed["shuffled"],
         "a new picture from fresh noise is right": fixed["anew"],
     }
+    told = {name: f"{value:.3f}" for name, value in rows.items()}
+    for kind, name in (("none", "none"), ("shuffled", "another picture's"), ("anew", "anew")):
+        lead = fixed["leads"][kind]
+        told[f"true reflection minus {name}"] = (
+            f"{lead['mean']:+.3f} ± {lead['standard_error']:.3f}"
+        )
     return _CARD.format(
         settings=settings,
         changed=changed,
         machine=f"{platform.system()} {platform.machine()}",
         torch=torch.__version__,
-        figures="\n".join(f"| {name} | {value:.3f} |" for name, value in rows.items()),
+        figures="\n".join(f"| {name} | {value} |" for name, value in told.items()),
     ).replace(" `;", "`;")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,10 +74,10 @@ def correction_rates(
     asked: Asked,
     pictures: Sequence[Image],
     seed: int = 10_000,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Share of flawed pictures that ONE more picture makes right: corrected with the true
-    reflection, with none, with another picture's, or painted anew (the controls); and how many
-    flawed pictures there were.
+    reflection, with none, with another picture's, or painted anew (the controls); how many flawed
+    pictures there were; and by how much the true reflection leads each control, paired.
     """
     wrong = np.flatnonzero(~are_right(asked, pictures)).tolist()
     writer = TemplateWriter()
@@ -86,14 +87,21 @@ def correction_rates(
     kinds = {"reflection": told, "none": [""] * len(told), "shuffled": told[1:] + told[:1]}
     flawed_ones = [pictures[i] for i in wrong]
     questions = [asked[i] for i in wrong]
-    rates = {
-        kind: float(
-            are_right(questions, _correct(corrector, questions, flawed_ones, texts, seed)).mean()
-        )
+    mended = {
+        kind: are_right(questions, _correct(corrector, questions, flawed_ones, texts, seed))
         for kind, texts in kinds.items()
     }
-    anew = paint(generator, questions, seed)
-    return {"flawed": len(wrong), **rates, "anew": float(are_right(questions, anew).mean())}
+    mended["anew"] = are_right(questions, paint(generator, questions, seed))
+    rates = {kind: float(right.mean()) for kind, right in mended.items()}
+    ours = mended.pop("reflection")
+    leads = {kind: _lead(ours, theirs) for kind, theirs in mended.items()}
+    return {"flawed": len(wrong), **rates, "leads": leads}
+
+
+def _lead(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
+    gained = ours.astype(float) - theirs
+    error = gained.std(ddof=1) / len(gained) ** 0.5
+    return {"mean": float(gained.mean()), "standard_error": float(error)}
 
 
 def _correct(

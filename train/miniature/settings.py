@@ -42,4 +42,4 @@ class Settings(BaseModel):
         default=10_000, description="the base's own pictures looked at for flaws"
     )
 
-    measured: PositiveInt = Field(default=600, description="held-out prompts of the final figures")
+    measured: PositiveInt = Field(default=1500, description="held-out prompts of the final figures")
