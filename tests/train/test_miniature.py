@@ -16,7 +16,7 @@ import torch
 from reflectionflow_core.miniature.detector import BLOB
 from reflectionflow_core.miniature.judge import faults
 from reflectionflow_core.miniature.model import load_miniature
-from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, prompts, parse
+from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, parse, prompts
 from reflectionflow_core.miniature.world import Thing, render
 from train.miniature import base, corrector, text
 from train.miniature.scenes import any_prompt, compose, flawed
