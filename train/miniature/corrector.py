@@ -35,21 +35,23 @@ from train.miniature.text import Encoders
 
 WRITER = TemplateWriter()
 # Shares of the kinds of text; what is left is the reflection alone, which then must be read.
-_FULL, _SPELLED, _LAYOUT, _NO_REFLECTION = 0.4, 0.25, 0.1, 0.1
-_ALONE = _FULL + _SPELLED + _LAYOUT + _NO_REFLECTION
+_FULL, _SPELLED, _LAYOUT = 0.4, 0.25, 0.1
 _CHANGED = 2.0  # added weight of cells that the correction changes
 _NAMING = 0.1  # weight of naming the cells, as in the base
-_ALREADY_RIGHT = 0.1  # share of pictures that should stay as they are: a search corrects those too
+_KEPT = 0.1  # share of pictures that are right and told nothing: a search corrects those too
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A flawed picture's scene as detected, what was asked, and the two ways to mend it."""
+    """A flawed picture's scene as detected, what was asked, and the scene after a reflection.
+
+    Only what the reflection says is mended, whatever else is wrong: so it must be read, and nothing
+    else changes. Without a reflection the scene stays.
+    """
 
     prompt: str
     scene: Scene
-    right: Scene  # all mended
-    told: Scene  # only what the reflection says
+    told: Scene
     reflection: str
 
 
@@ -63,11 +65,10 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs with their flawed pictures and both targets."""
+    """Pairs with their flawed pictures and the targets."""
 
     pairs: list[Pair]
     flawed: Pictures
-    right: Pictures
     told: Pictures
 
 
@@ -77,7 +78,7 @@ def synthetic(vae: AutoencoderKL, count: int, rng: np.random.Generator) -> Pairs
     while len(pairs) < count:
         prompt, spec = any_prompt(rng)
         right = compose(spec, rng)
-        kept = Pair(prompt, right, right, right, "") if rng.random() < _ALREADY_RIGHT else None
+        kept = Pair(prompt, right, right, "") if rng.random() < _KEPT else None
         pair = kept or pair_of(prompt, spec, flawed(right, rng), rng)
         pairs += [pair] if pair else []
     return _encoded(vae, pairs, encode(vae, [pair.scene for pair in pairs]))
@@ -108,7 +109,7 @@ def pair_of(prompt: str, spec: Spec, scene: Scene, rng: np.random.Generator) -> 
     unclear = any(BLOB in (thing.shape, thing.colour) for thing in told)
     if unclear or len(faults(told, spec)) >= len(found):
         told = right  # a blob cannot be drawn, and there may be no room to do just what is said
-    return Pair(prompt, scene, right, told, reflection)
+    return Pair(prompt, scene, told, reflection)
 
 
 def _as_told(scene: Scene, found: Sequence[Fault], rng: np.random.Generator) -> tuple[Scene, str]:
@@ -122,13 +123,10 @@ def _as_told(scene: Scene, found: Sequence[Fault], rng: np.random.Generator) -> 
 
 
 def _encoded(vae: AutoencoderKL, pairs: list[Pair], latents: Tensor) -> Pairs:
-    flawed, right, told = (
-        [getattr(pair, name) for pair in pairs] for name in ("scene", "right", "told")
-    )
+    told = [pair.told for pair in pairs]
     return Pairs(
         pairs,
-        Pictures(latents, _cells(flawed)),
-        Pictures(encode(vae, right), _cells(right)),
+        Pictures(latents, _cells([pair.scene for pair in pairs])),
         Pictures(encode(vae, told), _cells(told)),
     )
 
@@ -183,11 +181,8 @@ class CorrectorLoss:
         rows = rng.integers(len(chosen.pairs), size=self.batch)
         kinds = rng.random(self.batch)
         texts = [_texts(chosen.pairs[i], kind) for i, kind in zip(rows, kinds, strict=True)]
-        alone = torch.from_numpy(kinds >= _ALONE)[:, None]
-        told, right = chosen.told, chosen.right
-        target = torch.where(alone[:, :, None], told.latents[rows], right.latents[rows])
-        names = torch.where(alone, told.cells[rows], right.cells[rows])
-        noisy, slope, times = mix(target, generator)
+        names = chosen.told.cells[rows]
+        noisy, slope, times = mix(chosen.told.latents[rows], generator)
         flawed = chosen.flawed.latents[rows]
         inputs = condition_inputs(self.encoders, noisy, times, flawed, texts)
 
@@ -232,7 +227,5 @@ def _texts(pair: Pair, kind: float) -> FluxText:
     if kind < _FULL + _SPELLED:
         return corrector_text(spelled_out(parse(pair.prompt)), pair.reflection)
     if kind < _FULL + _SPELLED + _LAYOUT:
-        return corrector_text(layout(pair.right), pair.reflection)
-    if kind < _ALONE:
-        return corrector_text(pair.prompt, "")
+        return corrector_text(layout(pair.told), pair.reflection)
     return corrector_text("", pair.reflection)
