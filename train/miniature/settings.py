@@ -33,7 +33,7 @@ class Settings(BaseModel):
     distil_steps: PositiveInt = 500
     distil_rate: float = 4e-4
 
-    corrector_steps: PositiveInt = 7000
+    corrector_steps: PositiveInt = 12_000
     corrector_rate: float = 2e-3
     corrector_batch: PositiveInt = 64
     rank: PositiveInt = 64
