@@ -94,6 +94,4 @@ def to_pixels(pictures: Sequence[Image.Image]) -> Tensor:
 
 @torch.no_grad()
 def _encode(flux: Flux, picture: Image.Image) -> Tensor:
-    # A fixed seed: the VAE draws from a distribution, and a picture should have one condition.
-    generator = torch.Generator("cpu").manual_seed(0)
-    return pack(flux.encode(to_pixels([picture]), generator))[0].cpu()
+    return pack(flux.encode(to_pixels([picture])))[0].cpu()

@@ -76,13 +76,17 @@ class Flux:
         """The side of the square of pixels that one token stands for; 16 in every FLUX so far."""
         return 2 ** len(self.vae.config["block_out_channels"])
 
-    def encode(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        """Pixels (B, 3, H, W) from -1 to 1 as the transformer's latents (B, 16, H/8, W/8)."""
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W) from -1 to 1 as the transformer's latents (B, 16, H/8, W/8).
+
+        The likeliest ones, as ComfyUI encodes; the paper's program draws some near them instead,
+        and gets another condition for the same picture each time.
+        """
         config = self.vae.config
         with self.placement.on_device(self.vae):
             pixels = pixels.to(self.device, self.vae.dtype)
             (spread,) = self.vae.encode(pixels, return_dict=False)
-            return (spread.sample(generator) - config["shift_factor"]) * config["scaling_factor"]
+            return (spread.mode() - config["shift_factor"]) * config["scaling_factor"]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, 16, h, w) as pixels (B, 3, 8h, 8w), about -1 to 1."""

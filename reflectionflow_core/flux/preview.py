@@ -31,7 +31,7 @@ def _fit(flux: Flux) -> Tensor:
     dice = torch.Generator("cpu").manual_seed(0)
     cells = torch.rand(1, 3, CELLS, CELLS, generator=dice) * 2 - 1
     pixels = cells.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
-    latents = flux.encode(pixels, dice).float().cpu()
+    latents = flux.encode(pixels).float().cpu()
     colours = adaptive_avg_pool2d(pixels, (latents.shape[2], latents.shape[3]))
     known = torch.cat([latents, torch.ones_like(latents[:, :1])], dim=1).flatten(2)[0].T
     # Ridge, so that numbers that say little of colour get little weight.

@@ -128,7 +128,7 @@ def test_a_condition_is_what_the_stock_vae_makes_of_the_squashed_picture(pipelin
     pixels = pipeline.image_processor.preprocess(small)
     with torch.no_grad():
         spread = pipeline.vae.encode(pixels).latent_dist
-        latents = (spread.sample(torch.Generator().manual_seed(0)) - 0.11) * 0.36
+        latents = (spread.mode() - 0.11) * 0.36
     packed = pipeline._pack_latents(latents, 1, 16, 4, 4)
     assert torch.allclose(condition.latents, packed[0], atol=1e-6)
     assert (condition.rows, condition.columns) == (2, 2)
