@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PROMPT ?= a photo of a yellow triangle and a blue circle
+PROMPT ?= a photo of a green square and a purple square
 # Two threads on two busy cores wait for each other more than they work.
 export OMP_NUM_THREADS ?= 1
 
@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 
 demo: $(VENV)/.installed
 	rm -rf demo
-	$(BIN)/reflectionflow run "$(PROMPT)" --out demo --width 3 --depth 3 --seed 5
+	$(BIN)/reflectionflow run "$(PROMPT)" --out demo --width 3 --depth 3 --seed 2
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest

@@ -35,7 +35,7 @@ from .parts import (
 def first_look() -> Graph:
     read = read_me(notes.text(notes.FIRST_LOOK), 175)
     who = stack(LEFT, group_below(read), 320, *flux(False), *judges())
-    asked = request(THREE, 1) | {"depth": 3} | seats("flux")
+    asked = request(THREE, 11) | {"depth": 3} | seats("flux")
     loop = search(440, notes.CHANGE_FIRST_LOOK, 120, **asked)
     shown = results(False, 940, "first_look")
     return Graph(
@@ -55,7 +55,7 @@ def full_search(dev: bool) -> Graph:
     who = stack(LEFT, group_below(read), 320, *flux(dev))
     painted = Wire(who[-1].name, "FLUX")
     how = stack(420, 0, 320, sampling(dev, painted), *judges(), options())
-    asked = request("a photo of a red triangle and a green square", 8, width=3, drafts=4)
+    asked = request("a photo of a red triangle and a green square", 10, width=3, drafts=4)
     asked |= {"save_run": True, "depth": 3, "options": Wire("options", "options")}
     loop = search(820, notes.CHANGE_FULL_SEARCH, 90, **asked, **seats("sampling"))
     shown = results(dev, 1300, name)
@@ -76,7 +76,7 @@ def noise_only(dev: bool) -> Graph:
     read = read_me(full_note(dev, notes.NOISE_ONLY, notes.FLUX_FILES), 255 if dev else 165)
     y = group_below(read)
     who = stack(LEFT, y, 320, *flux(dev, corrector=False), judges()[0])
-    asked = request("a photo of a yellow triangle and a blue circle", 5, strategy="noise")
+    asked = request("a photo of a red triangle and a green square", 2, strategy="noise")
     asked |= {seat: wire for seat, wire in seats("flux").items() if seat in ("flux", "verifier")}
     loop = search(440, notes.CHANGE_NOISE_ONLY, 90, **asked, depth=3)
     shown = results(dev, 940, name, how=notes.READ_NOISE)
@@ -99,7 +99,7 @@ def rounds_by_hand(dev: bool) -> Graph:
     who = stack(LEFT, group_below(read), 320, *loaders, *judges())
     lanes = {"flux": 455, "verifier": 475, "writer": 495, "evolver": 515}
     far = seats(loaders[-1].name, **{seat: [(390, y), (805, y)] for seat, y in lanes.items()})
-    start = node("start", "ReflectionStart", **request(THREE, 1))
+    start = node("start", "ReflectionStart", **request(THREE, 11))
     begun = stack(440, 0, 320, start)
 
     def played(x: int, y: int, name: str, title: str, history: Wire, seats: dict) -> list[Node]:

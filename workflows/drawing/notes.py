@@ -21,7 +21,7 @@ round as it happens.
 
 CHANGE_FIRST_LOOK = """
 - the **seed**: other drafts, other mistakes
-- the **prompt**: *a photo of a yellow triangle and a blue circle*, *a photo of a green square
+- the **prompt**: *a photo of a red triangle and a green square*, *a photo of a green square
 left of a purple circle*. The miniature knows circles, squares and triangles in red, green, blue,
 yellow and purple; anything else it refuses, with an example of what it knows
 - the **depth**: 3 to 5. Only the two new rounds are painted, the others are remembered

@@ -12,7 +12,7 @@ BLUE, GREEN, GOLD = "#3f789e", "#8A8", "#b58b2a"
 LEFT = 20  # x of what stands below the note, in a group's frame
 NOTE_TOP = -50  # its title is level with the titles of groups
 TALL = 1020  # a search, and what came of it
-THREE = "a photo of three red circles"  # seed 1: both drafts are wrong, and are mended
+THREE = "a photo of three red circles"  # seed 11: both drafts are wrong, and are mended
 REPO = "https://huggingface.co/diffusion-cot/FLUX-Corrector/resolve/main/"
 CORRECTOR_FILE = {
     "name": notes.CORRECTOR,
