@@ -29,8 +29,10 @@ benchmark: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_corrector_step.py
 	$(BIN)/python tests/benchmarks/bench_search.py
 
+# On a CUDA machine: that the corrector is right there, how fast it is, and the miniature trained anew.
 gpu: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/gpu.py
+	$(BIN)/python -m train.miniature device=cuda
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

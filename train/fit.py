@@ -142,6 +142,7 @@ def _resume(
 ) -> int:
     if not path.exists():
         return 0
+    # On the CPU: each of the three brings its part to where its weights are.
     state = torch.load(path, weights_only=True, map_location="cpu")
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from reflectionflow_core.flux.lora import CorrectorLora
 from reflectionflow_core.miniature.detector import BLOB
 from reflectionflow_core.miniature.judge import faults
 from reflectionflow_core.miniature.model import load_miniature
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, prompts
 from reflectionflow_core.miniature.world import Thing, render
-from train.miniature import base, corrector, text
-from train.miniature.scenes import any_prompt, compose, flawed
+from train.miniature import base, corrector, distil, text, vae
+from train.miniature.scenes import any_prompt, common_scene, compose, flawed
 
 ROOT = Path(__file__).parents[2]
 TOY = (
@@ -112,3 +113,31 @@ def test_a_setting_that_does_not_exist_is_refused() -> None:
     assert result.returncode == 2
     assert "stepz" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_every_loss_computes_where_its_model_is() -> None:
+    """On the device without numbers, which refuses a tensor of another device as a GPU does."""
+    rng = np.random.default_rng(3)
+    coder = vae.new_vae()
+    coder.register_to_config(shift_factor=0.0, scaling_factor=1.0)
+    drawn = [common_scene(rng) for _ in range(6)]
+    scenes = [scene for _, scene in drawn]
+    latents, cells = base.encode(coder, scenes), torch.stack([base.cells(s) for s in scenes])
+    bank = base.Bank(scenes, [spec for spec, _ in drawn], latents, cells)
+    pairs = corrector.synthetic(coder, 6, rng)
+    pictures = vae.bank(6, rng)
+
+    elsewhere = base.Base(text.Encoders()).to("meta")
+    transformer, lora = elsewhere.transformer, CorrectorLora.create(elsewhere.transformer, 2)
+    student = corrector.Student(lora, elsewhere.naming).to("meta")
+    losses = [
+        vae.CroppedLoss(vae.on_device(coder, "meta"), pictures, 2),
+        text.ReaderLoss(text.Reader(text.Encoders()).to("meta"), 4),
+        base.BaseLoss(elsewhere, bank, 4),
+        distil.DistilLoss(elsewhere, bank, 4),
+        corrector.CorrectorLoss(
+            transformer, elsewhere.encoders, elsewhere.naming, student, (pairs, pairs), 4
+        ),
+    ]
+    for loss in losses:
+        assert loss(rng, torch.Generator().manual_seed(3)).device.type == "meta"

@@ -34,19 +34,19 @@ def train_vae(settings: Settings) -> AutoencoderKL:
     folder = settings.out / "vae"
     if not folder.exists():
         torch.manual_seed(settings.seed)
-        model = vae.new_vae()
+        model = vae.on_device(vae.new_vae(), settings.device)
         pictures = vae.bank(12_000, np.random.default_rng([settings.seed, 1]))
         loss = vae.CroppedLoss(model, pictures, settings.vae_batch)
         schedule = Schedule(settings.vae_steps, settings.vae_rate, ema=0.995)
         average = fit("vae", model, loss, schedule, settings.out, settings.seed)
         average.register_to_config(**vae.calibrate(average, pictures[:2000]))
         average.save_pretrained(folder)
-    return AutoencoderKL.from_pretrained(folder)
+    return vae.on_device(AutoencoderKL.from_pretrained(folder), settings.device)
 
 
 def train_text(settings: Settings) -> text.Encoders:
     torch.manual_seed(settings.seed)
-    reader = text.Reader(text.Encoders())
+    reader = text.Reader(text.Encoders()).to(settings.device)
     loss = text.ReaderLoss(reader, settings.text_batch)
     schedule = Schedule(settings.text_steps, settings.text_rate, ema=0.99)
     return fit("text", reader, loss, schedule, settings.out, settings.seed).encoders
@@ -61,7 +61,7 @@ def train_base(settings: Settings) -> base.Base:
     bank = base.bank(train_vae(settings), settings.pictures // world, scenes, settings.out / named)
     torch.manual_seed(settings.seed)
     # The encoders already read every text right; frozen, they leave the time to the transformer.
-    model = base.Base(train_text(settings).requires_grad_(False))
+    model = base.Base(train_text(settings).requires_grad_(False)).to(settings.device)
     loss = base.BaseLoss(model, bank, settings.base_batch // world)
     schedule = Schedule(settings.base_steps, settings.base_rate)
     teacher = fit("base", model, loss, schedule, settings.out, settings.seed)
@@ -94,13 +94,15 @@ def train_corrector(settings: Settings, folder: Path, naming: nn.Linear) -> None
     coder, rng = train_vae(settings), np.random.default_rng([settings.seed, 3, join()[0]])
     torch.manual_seed(settings.seed)
     reader = text.Encoders()
-    flux = load_flux(folder, dtype="fp32", device="cpu")
+    flux = load_flux(folder, dtype="fp32", device=settings.device)
+    for module in flux.modules.values():
+        module.to(settings.device)
     reader.t5, reader.clip = flux.t5, flux.clip
     lora = CorrectorLora.create(flux.transformer, settings.rank)
     lora.save(folder / "corrector")  # changes nothing yet; the generator needs no more
-    painted = _painted(folder, coder, settings.painted // join()[1], rng)
+    painted = _painted(settings, folder, coder, rng)
     made = corrector.synthetic(coder, settings.made // join()[1], rng)
-    student = corrector.Student(lora, naming)
+    student = corrector.Student(lora, naming).to(settings.device)
     batch = settings.corrector_batch // join()[1]
     loss = corrector.CorrectorLoss(
         flux.transformer, reader, naming, student, (made, painted), batch
@@ -111,17 +113,18 @@ def train_corrector(settings: Settings, folder: Path, naming: nn.Linear) -> None
 
 
 def _painted(
-    folder: Path, coder: AutoencoderKL, count: int, rng: np.random.Generator
+    settings: Settings, folder: Path, coder: AutoencoderKL, rng: np.random.Generator
 ) -> corrector.Pairs:
-    asked = [any_prompt(rng) for _ in range(count)]
-    pictures = measure.paint(load_miniature(folder=folder)[0], asked, int(rng.integers(2**31)))
+    asked = [any_prompt(rng) for _ in range(settings.painted // join()[1])]
+    painter = load_miniature(folder=folder, device=settings.device)[0]
+    pictures = measure.paint(painter, asked, int(rng.integers(2**31)))
     pixels = torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2)
     return corrector.on_policy(coder, asked, pictures, base.encode_pictures(coder, pixels), rng)
 
 
 def report(settings: Settings, folder: Path) -> None:
     """Measures on held-out prompts; into `out/measured.json` and the weights' model card."""
-    generator, repairer = load_miniature(folder=folder)
+    generator, repairer = load_miniature(folder=folder, device=settings.device)
     asked = measure.held_out(settings.measured // 6)
     pictures = measure.paint(generator, asked)
     figures = {

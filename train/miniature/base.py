@@ -58,6 +58,11 @@ def sample_times(count: int, generator: torch.Generator) -> Tensor:
     return torch.where(torch.rand(count, generator=generator) < _SHIFTED, shifted, plain)
 
 
+def sample_guidance(count: int, generator: torch.Generator) -> Tensor:
+    low, high = GUIDANCE
+    return low + (high - low) * torch.rand(count, generator=generator)
+
+
 @dataclass(frozen=True)
 class Bank:
     """Scenes with their packed latents (n, 16, 64) and what stands in each token's cell (n, 16)."""
@@ -86,9 +91,10 @@ def encode(vae: AutoencoderKL, scenes: list[Scene]) -> Tensor:
 
 @torch.no_grad()
 def encode_pictures(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
-    """Latents (n, 16, 64) of pictures (n, 3, 64, 64) uint8."""
-    batches = (vae_encode(vae, as_input(batch)).mode() for batch in pictures.split(64))
-    return torch.cat([pack(normalised(vae, latents)) for latents in batches])
+    """Latents (n, 16, 64) of pictures (n, 3, 64, 64) uint8, on the CPU."""
+    inputs = (as_input(batch.to(vae.device)) for batch in pictures.split(64))
+    batches = (vae_encode(vae, batch).mode() for batch in inputs)
+    return torch.cat([pack(normalised(vae, latents)).cpu() for latents in batches])
 
 
 def normalised(vae: AutoencoderKL, latents: Tensor) -> Tensor:
@@ -130,8 +136,8 @@ class Base(nn.Module):
             pooled_projections=pooled,
             timestep=times,
             guidance=guidance,
-            img_ids=image_ids(),
-            txt_ids=torch.zeros(states.shape[1], 3),
+            img_ids=image_ids().to(noisy),
+            txt_ids=torch.zeros(states.shape[1], 3).to(noisy),
             return_dict=False,
         )[0]
 
@@ -160,20 +166,22 @@ class BaseLoss:
     def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
         rows = rng.integers(len(self.bank.scenes), size=self.batch)
         texts = [training_text(self.bank.specs[i], self.bank.scenes[i], rng) for i in rows]
-        noisy, target, times = mix(self.bank.latents[rows], generator)
-        low, high = GUIDANCE
-        guidance = low + (high - low) * torch.rand(self.batch, generator=generator)
+        device = self.base.transformer.device
+        noisy, target, times = mix(self.bank.latents[rows].to(device), generator)
+        guidance = sample_guidance(self.batch, generator).to(device)
         with torch.no_grad():
             states = self.base.encoders(*drop(texts, rng))
         velocity, named = self.base.with_names(noisy, times, guidance, states)
-        naming = functional.cross_entropy(named.flatten(0, 1), self.bank.cells[rows].flatten())
+        names = self.bank.cells[rows].to(device)
+        naming = functional.cross_entropy(named.flatten(0, 1), names.flatten())
         return functional.mse_loss(velocity, target) + _NAMING * naming
 
 
 def mix(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Noisy latents, the velocity they move with, and their times."""
-    noise = torch.randn(latents.shape, generator=generator)
-    times = sample_times(len(latents), generator)
+    # Drawn on the CPU, so that a seed is the same training everywhere.
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    times = sample_times(len(latents), generator).to(latents)
     t = times[:, None, None]
     return (1 - t) * latents + t * noise, noise - latents, times
 

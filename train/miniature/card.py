@@ -46,7 +46,7 @@ def card(settings: Settings, figures: dict[str, Any]) -> str:
     changed = " ".join(
         f"{name}={value}"
         for name, value in settings
-        if name != "out" and value != getattr(defaults, name)
+        if name not in ("out", "device") and value != getattr(defaults, name)
     )
     base, fixed = figures["base"], figures["one_correction"]
     rows = {
@@ -67,7 +67,7 @@ def card(settings: Settings, figures: dict[str, Any]) -> str:
     return _CARD.format(
         settings=settings,
         changed=changed,
-        machine=f"{platform.system()} {platform.machine()}",
+        machine=f"{platform.system()} {platform.machine()}, {settings.device}",
         torch=torch.__version__,
         figures="\n".join(f"| {name} | {value} |" for name, value in told.items()),
     ).replace(" `;", "`;")

@@ -168,7 +168,7 @@ class CorrectorLoss:
         batch: int,
     ) -> None:
         self.transformer, self.encoders, self.student = transformer, encoders, student
-        self.naming = deepcopy(naming).requires_grad_(False)
+        self.naming = deepcopy(naming).requires_grad_(False).to(transformer.device)
         self.made, self.painted = sets
         self.batch = batch
         # Text, image and condition tokens pass this norm one after the other.
@@ -181,15 +181,16 @@ class CorrectorLoss:
         rows = rng.integers(len(chosen.pairs), size=self.batch)
         kinds = rng.random(self.batch)
         texts = [_texts(chosen.pairs[i], kind) for i, kind in zip(rows, kinds, strict=True)]
-        names = chosen.told.cells[rows]
-        noisy, slope, times = mix(chosen.told.latents[rows], generator)
-        flawed = chosen.flawed.latents[rows]
+        device = self.transformer.device
+        names = chosen.told.cells[rows].to(device)
+        noisy, slope, times = mix(chosen.told.latents[rows].to(device), generator)
+        flawed = chosen.flawed.latents[rows].to(device)
         inputs = condition_inputs(self.encoders, noisy, times, flawed, texts)
 
         self._passed.clear()
         predicted = velocity(self.transformer, inputs, self.student.lora)
         _, image, condition = self._passed
-        weights = 1 + _CHANGED * (names != chosen.flawed.cells[rows]).float()
+        weights = 1 + _CHANGED * (names != chosen.flawed.cells[rows].to(device)).float()
         error = (predicted - slope).square().mean(2)
         loss = (weights * error).mean() / weights.mean()
         named = self.naming(image).flatten(0, 1), self.student.plan(condition).flatten(0, 1)
@@ -205,7 +206,7 @@ def condition_inputs(
     condition: Tensor,
     texts: Sequence[FluxText],
 ) -> FluxInputs:
-    """One step's inputs guidance 1 as the paper trains."""
+    """One step's inputs, at guidance 1 as the paper trains."""
     with torch.no_grad():
         states, pooled = encoders([text.t5 for text in texts], [text.clip for text in texts])
     return FluxInputs(
@@ -214,9 +215,9 @@ def condition_inputs(
         pooled=pooled,
         timestep=times,
         guidance=torch.ones_like(times),
-        image_ids=image_ids(),
+        image_ids=image_ids().to(noisy),
         condition=condition,
-        condition_ids=token_ids(CELLS, CELLS, shift=-CELLS),
+        condition_ids=token_ids(CELLS, CELLS, shift=-CELLS).to(noisy),
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from train.miniature.base import GUIDANCE, Bank, Base, drop, mix, training_text
+from train.miniature.base import Bank, Base, drop, mix, sample_guidance, training_text
 
 
 class DistilLoss:
@@ -24,9 +24,9 @@ class DistilLoss:
     def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
         rows = rng.integers(len(self.bank.scenes), size=self.batch)
         texts = [training_text(self.bank.specs[i], self.bank.scenes[i], rng) for i in rows]
-        noisy, _, times = mix(self.bank.latents[rows], generator)
-        low, high = GUIDANCE
-        guidance = low + (high - low) * torch.rand(self.batch, generator=generator)
+        device = self.student.transformer.device
+        noisy, _, times = mix(self.bank.latents[rows].to(device), generator)
+        guidance = sample_guidance(self.batch, generator).to(device)
         with torch.no_grad():
             told = self.teacher.encoders(*drop(texts, rng))
             untold = self.teacher.encoders([""] * self.batch, [""] * self.batch)

@@ -32,8 +32,8 @@ def vae_accuracy(vae: AutoencoderKL, count: int = 600, seed: int = 1) -> float:
     right = 0
     for start in range(0, count, _BATCH):
         batch = scenes[start : start + _BATCH]
-        decoded = decode(vae, encode(vae, as_input(to_tensor(batch))).mode())
-        pixels = ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        decoded = decode(vae, encode(vae, as_input(to_tensor(batch).to(vae.device))).mode())
+        pixels = ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
         read = [detect(picture.permute(1, 2, 0).numpy()) for picture in pixels]
         right += sum(_names(a) == _names(b) for a, b in zip(batch, read, strict=True))
     return right / count

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 
@@ -14,6 +16,7 @@ class Settings(BaseModel):
 
     out: Path = Path("runs/miniature")
     seed: int = 0
+    device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
     pictures: PositiveInt = Field(
         default=30_000, description="scenes that the latents are computed from"
     )

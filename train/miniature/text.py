@@ -120,8 +120,9 @@ class Encoders(nn.Module):
 
     def forward(self, t5_texts: Sequence[str], clip_texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """T5 states (n, LENGTH, 128) and pooled CLIP vectors (n, 64)."""
-        states = self.t5(_ids(self.t5_tokenizer, t5_texts), return_dict=False)[0]
-        pooled = self.clip(_ids(self.clip_tokenizer, clip_texts)).pooler_output
+        words = _ids(self.t5_tokenizer, t5_texts).to(self.t5.device)
+        states = self.t5(words, return_dict=False)[0]
+        pooled = self.clip(_ids(self.clip_tokenizer, clip_texts).to(self.clip.device)).pooler_output
         return states, pooled
 
 
@@ -181,6 +182,7 @@ class ReaderLoss:
         texts = [any_text(rng) for _ in range(self.batch)]
         meant = torch.from_numpy(np.stack([text.meaning for text in texts]))
         from_t5, from_clip = self.reader(texts)
+        meant = meant.to(from_t5.device)
         clip_meant = meant[:, :_PROMPT_VARIABLES]
         return _cross_entropy(from_t5, meant) + 0.5 * _cross_entropy(from_clip, clip_meant)
 
@@ -200,7 +202,8 @@ def held_out_accuracy(
         prompt, spec = side[rng.integers(len(side))]
         texts.append(Text(prompt, "", _meaning(spec=spec)))
     meant = torch.from_numpy(np.stack([text.meaning for text in texts]))[:, :_PROMPT_VARIABLES]
-    from_t5, from_clip = (logits.argmax(-1)[:, :_PROMPT_VARIABLES] for logits in reader(texts))
+    read = [logits.argmax(-1)[:, :_PROMPT_VARIABLES].cpu() for logits in reader(texts)]
+    from_t5, from_clip = read
     return float((from_t5 == meant).float().mean()), float((from_clip == meant).float().mean())
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from reflectionflow_core.miniature.world import GROUND, Scene, render
@@ -32,6 +32,11 @@ _LATENT_NOISE = 0.1  # in units of the latents' deviation: the transformer's lat
 def new_vae() -> AutoencoderKL:
     # A constant stretch of memory layout is worth a third of the time on a CPU.
     return AutoencoderKL(**CONFIG)
+
+
+def on_device(vae: AutoencoderKL, device: str) -> AutoencoderKL:
+    nn.Module.to(vae, device)  # diffusers' own `to` hides its types
+    return vae
 
 
 def bank(size: int, rng: np.random.Generator) -> Tensor:
@@ -62,11 +67,11 @@ def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
 def loss(vae: AutoencoderKL, pictures: Tensor, generator: torch.Generator) -> Tensor:
     """Weighted MSE and L1 of the reconstruction and the KL divergence per latent value."""
     # This memory layout is worth a third of the time on a CPU.
-    inputs = as_input(pictures).contiguous(memory_format=torch.channels_last)
+    inputs = as_input(pictures.to(vae.device)).contiguous(memory_format=torch.channels_last)
     posterior = encode(vae, inputs)
     latents = posterior.sample(generator)
     spread = latents.detach().std()
-    noise = torch.randn(latents.shape, generator=generator) * (_LATENT_NOISE * spread)
+    noise = torch.randn(latents.shape, generator=generator).to(latents) * (_LATENT_NOISE * spread)
     difference = decode(vae, latents + noise) - inputs
     weight = _weight(inputs)
     error = weight * (difference.square() + 0.3 * difference.abs())
@@ -74,7 +79,7 @@ def loss(vae: AutoencoderKL, pictures: Tensor, generator: torch.Generator) -> Te
 
 
 def _weight(inputs: Tensor) -> Tensor:
-    ground = as_input(torch.tensor(GROUND)).view(1, 3, 1, 1)
+    ground = as_input(torch.tensor(GROUND)).view(1, 3, 1, 1).to(inputs)
     thing = ((inputs - ground).abs().amax(1, keepdim=True) > 0.05).float()
     near = functional.max_pool2d(thing, 3, 1, 1)
     return 1.0 + (_FOREGROUND - 1.0) * near
@@ -83,7 +88,8 @@ def _weight(inputs: Tensor) -> Tensor:
 @torch.no_grad()
 def calibrate(vae: AutoencoderKL, pictures: Tensor) -> dict[str, float]:
     """The shift and scale that give latents mean 0 and deviation 1, as in FLUX's config."""
-    latents = torch.cat([encode(vae, as_input(p)).mode() for p in pictures.split(64)])
+    batches = (as_input(p.to(vae.device)) for p in pictures.split(64))
+    latents = torch.cat([encode(vae, batch).mode() for batch in batches])
     return {
         "shift_factor": round(float(latents.mean()), 5),
         "scaling_factor": round(1.0 / float(latents.std()), 5),
