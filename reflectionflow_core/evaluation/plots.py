@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import cycle
+from typing import Any
 
 from ..record import InputError
 from .tables import Table
 
+DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 4)))
+BANDS = 4  # intervals of more lines hide each other
 COLOURS = ("#777d86", "#3a5f95", "#c58a1b", "#b0452c", "#2f7d4f", "#6d4c8f", "#22262b", "#1b8a8a")
 
 
 def scaling_curve(table: Table, budgets: Sequence[int], title: str) -> bytes:
-    """A line a row over budgets on a logarithmic axis, with its interval as a band."""
+    """A line a row over budgets on a logarithmic axis, with its interval as a band if they are few.
+
+    What stands before a row's first comma gives the colour, what stands behind it the dashes.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise InputError(
             "Plots need matplotlib. Install it with: pip install 'reflectionflow[evaluate]'"
         ) from error
-    figure = Figure(figsize=(7.2, 4.4), dpi=110, layout="constrained")
+    few = len(table.rows) <= BANDS
+    figure = Figure(figsize=(7.2 if few else 9.6, 4.4), dpi=110, layout="constrained")
     axes = figure.subplots()
-    for colour, (name, cells) in zip(COLOURS * len(table.rows), table.rows, strict=False):
+    heads, tails = ([name.partition(", ")[part] for name, _ in table.rows] for part in (0, 2))
+    colours, dashes = _each(sorted(heads), COLOURS), _each(tails, DASHES)
+    for head, tail, (name, cells) in zip(heads, tails, table.rows, strict=True):
         known = [(b, cell) for b, cell in zip(budgets, cells, strict=True) if cell]
         x = [budget for budget, _ in known]
-        axes.plot(x, [cell.mean for _, cell in known], "o-", color=colour, label=name, lw=1.6, ms=4)
-        low, high = [cell.low for _, cell in known], [cell.high for _, cell in known]
-        axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
+        means, colour = [cell.mean for _, cell in known], colours[head]
+        axes.plot(x, means, marker="o", ls=dashes[tail], color=colour, label=name, lw=1.6, ms=4)
+        if few:
+            low, high = [cell.low for _, cell in known], [cell.high for _, cell in known]
+            axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(budgets), [str(budget) for budget in budgets])
     axes.set_xlabel("pictures painted for a prompt")
@@ -34,7 +46,13 @@ def scaling_curve(table: Table, budgets: Sequence[int], title: str) -> bytes:
     axes.set_title(title, loc="left", fontsize=11)
     axes.grid(color="#dcd8d0", lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    place = {} if few else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+    axes.legend(frameon=False, fontsize=8, handlelength=3.5, **place)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _each(names: Sequence[str], looks: Sequence[Any]) -> dict[str, Any]:
+    """A look for every different name, in the order given; they repeat when they run out."""
+    return dict(zip(dict.fromkeys(names), cycle(looks), strict=False))

@@ -185,6 +185,27 @@ def test_another_evaluation_is_not_gone_on_with_and_damage_is_named(tmp_path, mo
         list(evaluate(small(), file, Toys().actors, 1))
 
 
+@pytest.mark.slow
+def test_the_quick_form_of_all_studies_makes_sense(tmp_path):
+    """24 prompts say little, so this looks at what must hold, not at who is best."""
+    file = tmp_path / "all.json"
+    assert main(["evaluate", "shapes", "--json", str(file), "--quick", "--study", "all"]) == 0
+    tables = json.loads(file.read_bytes())["summary"]["tables"]
+    assert set(tables) == {"table1", "table2", "difficulty", "verifier", "controls"}
+    shares = {
+        (study, name): [cell["mean"] for cell in cells if cell]
+        for study, several in tables.items()
+        for table in several
+        if table["title"] != "paired difference"
+        for name, cells in table["rows"].items()
+    }
+    assert all(0 <= share <= 1 for row in shares.values() for share in row)
+    for strategy in ("noise", "noise+prompt", "reflection"):
+        grown = shares["controls", strategy]
+        assert 0.2 < grown[0] < 1 and grown == sorted(grown)
+    assert shares["verifier", "noise, 20% error"][-1] <= shares["verifier", "noise"][-1]
+
+
 def test_a_quick_evaluation_from_the_command_line_leaves_json_plot_and_page(tmp_path, capsys):
     file = tmp_path / "quick.json"
     asked = ["evaluate", "shapes", "--json", str(file), "--quick", "--prompts", "6"]
