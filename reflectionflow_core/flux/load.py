@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from ..record import InputError
+from .folders import check_weights, first_line, may_be_hub_id, read_json, weight_files
 from .model import Flux
 from .placement import PLANS, make_placement
 
@@ -58,7 +56,7 @@ def _pipeline(source: str | Path, dtype: torch.dtype) -> FluxPipeline:
     from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 
     folder = Path(source).expanduser()
-    local = folder.exists() or not _may_be_hub_id(str(source))
+    local = folder.exists() or not may_be_hub_id(str(source))
     if local:
         _check_folder(folder)
     try:
@@ -70,14 +68,9 @@ def _pipeline(source: str | Path, dtype: torch.dtype) -> FluxPipeline:
             )
     except OSError as error:
         raise InputError(
-            f"FLUX could not be loaded from {source}: {_first_line(error)} Give a diffusers folder "
+            f"FLUX could not be loaded from {source}: {first_line(error)} Give a diffusers folder "
             "of FLUX.1, or the id of one on the Hugging Face hub that you have access to."
         ) from error
-
-
-def _may_be_hub_id(source: str) -> bool:
-    owner, _, name = source.partition("/")
-    return bool(owner and name) and "/" not in name and owner not in (".", "..", "~")
 
 
 def _check_folder(folder: Path) -> None:
@@ -91,7 +84,7 @@ def _check_folder(folder: Path) -> None:
             f"{folder} has no model_index.json. Give a folder in the diffusers layout, "
             "the one that holds transformer, vae, text_encoder and text_encoder_2."
         )
-    kind = _read_json(index).get("_class_name")
+    kind = read_json(index).get("_class_name")
     if kind != "FluxPipeline":
         raise InputError(f"{folder} holds a {kind}, not a FluxPipeline. Give a FLUX.1 folder.")
     for part, names in WITHOUT_WEIGHTS.items():
@@ -100,42 +93,5 @@ def _check_folder(folder: Path) -> None:
                 f"{folder} has no {part} ({' or '.join(names)}). Download the folder again."
             )
     for part in WITH_WEIGHTS:
-        for file in _weight_files(folder / part):
-            _check_weights(file)
-
-
-def _weight_files(part: Path) -> Iterator[Path]:
-    """The files that a part's weights should be in."""
-    indices = sorted(part.glob("*.safetensors.index.json"))
-    if indices:
-        shards: dict[str, str] = _read_json(indices[0]).get("weight_map", {})
-        yield from (part / name for name in sorted(set(shards.values())))
-    else:
-        found = sorted(part.glob("*.safetensors"))
-        yield from found or [part / "*.safetensors"]
-
-
-def _check_weights(file: Path) -> None:
-    if not file.is_file():
-        raise InputError(
-            f"The weight file {file} is missing. Download the folder again, or copy it whole."
-        )
-    try:
-        with safe_open(file, framework="pt"):  # compares the header with the file's length
-            pass
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"The weight file {file} is damaged ({_first_line(error)}) Download it again."
-        ) from error
-
-
-def _read_json(file: Path) -> dict:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read as JSON. Download it again.") from error
-
-
-def _first_line(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return line if line.endswith(".") else f"{line}."
+        for file in weight_files(folder / part):
+            check_weights(file)
