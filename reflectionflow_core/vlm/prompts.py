@@ -1,0 +1,91 @@
+"""Questions as a model reads them: chat template, bounded pictures, one padded batch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .door import Question
+
+
+def encode(
+    processor: Any, questions: Sequence[Question], max_pixels: int, side: str = "left"
+) -> dict[str, Tensor]:
+    """Everything the model's forward takes; `input_ids` is (questions, tokens), padded on `side`.
+
+    Raises what the processor raises for pictures that it cannot take.
+    """
+    tokens = control_tokens(processor)
+    texts = [
+        processor.apply_chat_template(
+            _conversation(question, tokens), tokenize=False, add_generation_prompt=True
+        )
+        for question in questions
+    ]
+    # Most templates write the token that begins a text; the tokenizer would write it again.
+    first = processor.tokenizer.bos_token
+    begun = bool(first) and texts[0].startswith(first)
+    pictures = [[bounded(image, max_pixels) for image in q.images] for q in questions]
+    return dict(
+        processor(
+            text=texts,
+            images=pictures if any(pictures) else None,
+            padding=True,
+            padding_side=side,
+            add_special_tokens=not begun,
+            return_tensors="pt",
+        )
+    )
+
+
+def placed(batch: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """The batch on `device`, its pictures in the model's `dtype`."""
+    return {
+        name: value.to(device, dtype) if value.is_floating_point() else value.to(device)
+        for name, value in batch.items()
+    }
+
+
+def control_tokens(processor: Any) -> tuple[str, ...]:
+    """Tokens that steer the model, which a user's text must not contain."""
+    added = processor.tokenizer.added_tokens_decoder.values()
+    return tuple(str(token) for token in added if token.special and len(str(token)) > 1)
+
+
+def harmless(text: str, tokens: Sequence[str]) -> str:
+    """`text` with a space inside every control token, so that it is read as mere letters."""
+    for token in tokens:
+        text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
+
+
+def bounded(image: Image.Image, max_pixels: int) -> Image.Image:
+    """The picture in RGB, made smaller where it has more than `max_pixels` pixels."""
+    shrink = math.sqrt(max_pixels / (image.width * image.height))
+    rgb = image.convert("RGB")
+    if shrink >= 1:
+        return rgb
+    size = max(1, int(image.width * shrink)), max(1, int(image.height * shrink))
+    return rgb.resize(size, Image.Resampling.BICUBIC)
+
+
+def _conversation(question: Question, tokens: Sequence[str]) -> list[dict[str, Any]]:
+    text = question.text
+    if question.schema is not None:
+        schema = json.dumps(question.schema, ensure_ascii=False)
+        text += f"\n\nAnswer with one JSON object, nothing else, that fits this schema:\n{schema}"
+    pictures = [{"type": "image"} for _ in question.images]
+    said = [{"role": "user", "content": [*pictures, _text(text, tokens)]}]
+    if question.system:
+        said.insert(0, {"role": "system", "content": [_text(question.system, tokens)]})
+    return said
+
+
+def _text(text: str, tokens: Sequence[str]) -> dict[str, str]:
+    return {"type": "text", "text": harmless(text, tokens)}

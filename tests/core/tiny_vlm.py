@@ -1,0 +1,155 @@
+"""Random vision-language models of some ten thousand weights, saved as the hub lays them out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers.models import BPE
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
+
+SPECIAL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+WORDS = "yes Yes no No a red circle user assistant system Is it"
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% for part in message.content %}{% if part.type == 'image' %}"
+    "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}{% endfor %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CONTEXT = 512  # tokens
+
+
+def save_vlm(folder: Path, kind: str = "qwen2_5_vl") -> Path:
+    """A model, "qwen2_5_vl" or "qwen3_vl", with its tokenizer and the settings of its eyes."""
+    tokenizer = tiny_tokenizer()
+    model = _qwen3(tokenizer) if kind == "qwen3_vl" else _qwen2_5(tokenizer)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+    patch = 16 if kind == "qwen3_vl" else 14
+    eyes = {
+        "image_processor_type": "Qwen2VLImageProcessorFast",
+        "processor_class": "Qwen3VLProcessor" if kind == "qwen3_vl" else "Qwen2_5_VLProcessor",
+        "patch_size": patch,
+        "merge_size": 2,
+        "temporal_patch_size": 2,
+        "size": {"shortest_edge": 4 * patch * patch, "longest_edge": 12845056},
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(eyes))
+    return folder
+
+
+def picture(colour: str = "red", size: tuple[int, int] = (56, 56)) -> Image.Image:
+    """A gradient of one colour; width and height in pixels."""
+    plain = Image.new("RGB", size, colour)
+    return Image.blend(plain, Image.linear_gradient("L").resize(size).convert("RGB"), 0.5)
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Bytes, and a token for each of `WORDS` with and without a space before it."""
+    bare = Tokenizer(BPE())
+    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bare.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bare.train_from_iterator([*(word for word in WORDS.split()), WORDS, f" {WORDS}"] * 3, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bare,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=list(SPECIAL[1:]),
+        chat_template=TEMPLATE,
+    )
+
+
+def _tokens(tokenizer: Any) -> dict[str, Any]:
+    return {
+        "image_token_id": tokenizer.convert_tokens_to_ids("<|image_pad|>"),
+        "video_token_id": tokenizer.convert_tokens_to_ids("<|video_pad|>"),
+        "vision_start_token_id": tokenizer.convert_tokens_to_ids("<|vision_start|>"),
+        "vision_end_token_id": tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+    }
+
+
+def _words(tokenizer: Any) -> dict[str, Any]:
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": CONTEXT,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def _loud(model: Any) -> Any:
+    """Stock initialisation hardly tells one token from another."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.15)
+    model.generation_config.eos_token_id = model.config.get_text_config().eos_token_id
+    model.generation_config.pad_token_id = model.config.get_text_config().pad_token_id
+    return model.eval()
+
+
+def _qwen2_5(tokenizer: Any) -> Any:
+    text = _words(tokenizer)
+    text["rope_parameters"] = {"rope_type": "default", "mrope_section": [2, 3, 3]}
+    vision = {
+        "depth": 2,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_heads": 2,
+        "out_hidden_size": 32,
+        "patch_size": 14,
+        "window_size": 56,
+        "fullatt_block_indexes": [1],
+    }
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **_tokens(tokenizer))
+    return _loud(Qwen2_5_VLForConditionalGeneration(config))
+
+
+def _qwen3(tokenizer: Any) -> Any:
+    text = {**_words(tokenizer), "head_dim": 16}
+    text["rope_parameters"] = {"rope_type": "default", "mrope_section": [2, 3, 3]}
+    vision = {
+        "depth": 2,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_heads": 2,
+        "out_hidden_size": 32,
+        "patch_size": 16,
+        "num_position_embeddings": 64,
+        "deepstack_visual_indexes": [0],
+    }
+    config = Qwen3VLConfig(text_config=text, vision_config=vision, **_tokens(tokenizer))
+    return _loud(Qwen3VLForConditionalGeneration(config))
