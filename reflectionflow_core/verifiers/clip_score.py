@@ -1,0 +1,116 @@
+"""CLIP and its relatives that people's preferences were taught to (PickScore, HPS v2).
+
+How well a picture fits a text as one vector fits another: quick, and blind to counts and places.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
+
+from ..flux.folders import first_line, read_json
+from ..flux.placement import Placement, make_placement
+from ..protocols import SILENT, Progress
+from ..record import InputError, Verdict
+from ..vlm.folder import load_model, located
+
+FOLDER = "Give a folder of CLIP, PickScore or HPS v2 as transformers saves it, or its id on the hub"
+
+
+def load_clip_score(
+    source: str | Path,
+    processor: str | Path | None = None,
+    *,
+    dtype: str = "fp32",
+    device: str | torch.device | None = None,
+    batch_size: int = 16,
+    placement: Placement | None = None,
+) -> ClipVerifier:
+    """A CLIPModel from a folder or hub id; `processor` is one of its own where the model has none.
+
+    Raises InputError for what is missing, damaged or no CLIP.
+    """
+    if dtype == "nf4":
+        raise InputError("CLIP is small and is not loaded in nf4. Choose fp32 or bf16.")
+    place, local = located(source)
+    if local and (kind := read_json(Path(place) / "config.json")["model_type"]) != "clip":
+        raise InputError(f"{source} holds a {kind}, not a CLIP. {FOLDER}.")
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    eyes, words = _processor(processor or source)
+    model = load_model(CLIPModel, source, dtype, target)
+    placement = placement or make_placement("resident", target, {}, ())
+    return ClipVerifier(model, eyes, words, placement, batch_size)
+
+
+def _processor(source: str | Path) -> tuple[Any, Any]:
+    folder = Path(source).expanduser()
+    options = {"local_files_only": folder.is_dir(), "trust_remote_code": False}
+    words = ("tokenizer.json", "vocab.json")
+    if folder.is_dir() and not any((folder / name).is_file() for name in words):
+        raise InputError(
+            f"{source} has no tokenizer ({' or '.join(words)}). Download the folder again, or give "
+            "the folder of the CLIP that it was made from as its processor."
+        )
+    try:
+        eyes = AutoImageProcessor.from_pretrained(source, **options)
+        return eyes, AutoTokenizer.from_pretrained(source, **options)
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(
+            f"The processor in {source} could not be loaded: {first_line(error)} {FOLDER}, or give "
+            "the folder of the CLIP that it was made from as its processor."
+        ) from error
+
+
+class ClipVerifier:
+    """Scores by cosine times the model's own scale, about 100; comparable within one model."""
+
+    calls = 1
+
+    def __init__(
+        self, model: Any, eyes: Any, words: Any, placement: Placement, batch_size: int = 16
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"The batch size is {batch_size}. Give a number from 1.")
+        self.model, self.eyes, self.words = model, eyes, words
+        self.placement, self.batch_size = placement, batch_size
+        self.longest: int = model.config.text_config.max_position_embeddings  # 77 tokens
+
+    def verify(
+        self, prompt: str, images: Sequence[Image], progress: Progress = SILENT
+    ) -> list[Verdict]:
+        text = self._text(prompt)
+        verdicts: list[Verdict] = []
+        for start in range(0, len(images), self.batch_size):
+            progress.check()
+            scores = self._scores(text, images[start : start + self.batch_size])
+            verdicts += [Verdict(score) for score in scores]
+            progress.report("verify", len(verdicts), len(images))
+        return verdicts
+
+    def _text(self, prompt: str) -> dict[str, torch.Tensor]:
+        whole = len(self.words(prompt, verbose=False)["input_ids"])
+        if whole > self.longest:
+            warnings.warn(
+                f"CLIP reads the first {self.longest} of the prompt's {whole} tokens, with the two "
+                "that enclose them; what comes later is not judged.",
+                stacklevel=3,
+            )
+        given = self.words(prompt, truncation=True, max_length=self.longest, return_tensors="pt")
+        return {name: given[name] for name in ("input_ids", "attention_mask")}
+
+    def _scores(self, text: dict[str, torch.Tensor], images: Sequence[Image]) -> list[float]:
+        pictures = [image.convert("RGB") for image in images]
+        pixels = self.eyes(images=pictures, return_tensors="pt")["pixel_values"]
+        device = self.placement.device
+        with torch.inference_mode(), self.placement.on_device(self.model):
+            seen = self.model(
+                **{name: tensor.to(device) for name, tensor in text.items()},
+                pixel_values=pixels.to(device, self.model.dtype),
+            )
+        return seen.logits_per_image[:, 0].float().tolist()  # (pictures, texts)

@@ -1,0 +1,203 @@
+"""The published reward checkpoint as today's transformers names it, its LoRA merged.
+
+It was saved by older libraries in one of two forms: `model.pth`, the whole state of a PeftModel, or
+`adapter_model.safetensors` beside `non_lora_state_dict.pth`. PEFT can load neither into today's
+modules, whose names have changed.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..flux.folders import check_weights, first_line, read_json
+from ..record import InputError
+from ..vlm.folder import listed
+
+HEAD = "rm_head.weight"
+EMBEDDING = "language_model.embed_tokens.weight"
+WHOLE, ADAPTER, TRAINED = "model.pth", "adapter_model.safetensors", "non_lora_state_dict.pth"
+SETTINGS = "model_config.json"
+# What a LoRA is made of: "lora_A" of a linear layer, "lora_embedding_A" of an embedding.
+PART = re.compile(r"\.(lora_(?:embedding_)?[AB])(?:\.default)?(?:\.weight)?$")
+# Names of older releases, and those of newer ones, as the bare model of today has them.
+RENAMES = (
+    (re.compile(r"^(?:base_model\.model\.)+"), ""),
+    (re.compile(r"\.base_layer\."), "."),
+    (re.compile(r"^model\.(language_model|visual)\."), r"\1."),
+    (re.compile(r"^model\.(layers|embed_tokens|norm)\b"), r"language_model.\1"),
+)
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class RewardSettings:
+    """What upstream's model_config.json says; the defaults are those of upstream's code.
+
+    Pictures have at most `max_pixels` pixels; a score is (reward - `mean`) / `std`.
+    """
+
+    max_pixels: int = 240 * 320
+    alpha: float = 32.0
+    rank_stabilised: bool = False
+    mean: float = 0.0
+    std: float = 1.0
+
+
+def find_checkpoint(source: str | Path) -> Path:
+    """The folder with the weights: `source`, or the latest checkpoint-N in it."""
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}. Give the folder of the Image-Verifier.")
+    latest = sorted(folder.glob("checkpoint-*"), key=_step, reverse=True)
+    for candidate in (folder, *latest):
+        if (candidate / WHOLE).is_file() or (candidate / ADAPTER).is_file():
+            return candidate
+    raise InputError(
+        f"{folder} holds neither {WHOLE} nor {ADAPTER}, nor a checkpoint-N that does. "
+        "Download the Image-Verifier again."
+    )
+
+
+def read_settings(checkpoint: Path, given: str | Path | None) -> RewardSettings:
+    """From the file that was `given`, else from beside or above the checkpoint, else defaults.
+
+    The scale of the LoRA is also taken from PEFT's own adapter_config.json, where there is one.
+    """
+    places = (
+        [Path(given).expanduser()]
+        if given
+        else [folder / SETTINGS for folder in (checkpoint, checkpoint.parent)]
+    )
+    found = next((place for place in places if place.is_file()), None)
+    if given and found is None:
+        raise InputError(f"There is no file {given}. Give the model_config.json of the verifier.")
+    told = read_json(found) if found else {}
+    model, scores = told.get("model_config") or {}, told.get("inference_config") or {}
+    if model.get("use_special_tokens") is False or model.get("output_dim", 1) != 1:
+        raise InputError(
+            f"{found} describes a reward without the token of one overall score. "
+            "Give the model_config.json of the published Image-Verifier."
+        )
+    peft = checkpoint / "adapter_config.json"
+    lora = told.get("peft_lora_config") or (read_json(peft) if peft.is_file() else {})
+    default = RewardSettings()
+    return RewardSettings(
+        max_pixels=(told.get("data_config") or {}).get("max_frame_pixels", default.max_pixels),
+        alpha=lora.get("lora_alpha", default.alpha),
+        rank_stabilised=lora.get("use_rslora", default.rank_stabilised),
+        mean=scores.get("VQ_mean", default.mean),
+        std=scores.get("VQ_std", default.std),
+    )
+
+
+def load_checkpoint(
+    model: Any, checkpoint: Path, settings: RewardSettings, needed: Iterable[str] = ()
+) -> Tensor:
+    """Puts the checkpoint's weights and its merged LoRA into `model`; returns the reward's head.
+
+    `model` is Qwen2.5-VL without a language head; what is `needed` has no weights in it yet. The
+    head is (1, hidden). Raises InputError with the names of what does
+    not fit; nothing is left out in silence but language heads, which a reward has no use for.
+    """
+    whole = (checkpoint / WHOLE).is_file()
+    found = _read(checkpoint, whole)
+    plain = {_today(k): v for k, v in found.items() if not PART.search(k)}
+    loras: dict[str, State] = {}
+    for name, tensor in found.items():
+        if part := PART.search(name):
+            loras.setdefault(_today(name[: part.start()] + ".weight"), {})[part[1]] = tensor
+    for name in ("lm_head.weight", "lm_head.bias"):
+        plain.pop(name, None)
+        loras.pop(name, None)
+    head = plain.pop(HEAD, None)
+    if head is None or head.shape[0] != 1:
+        raise InputError(
+            f"{checkpoint} has no {HEAD} of one score. Give a checkpoint of the Image-Verifier."
+        )
+    head = _merged(head, loras.pop(HEAD, None), settings)
+
+    state: State = model.state_dict()
+    _refuse(checkpoint, "does not know", {*plain, *loras} - set(state))
+    _refuse(checkpoint, "has no weights for", set(state if whole else needed) - set(plain))
+    _refuse(checkpoint, "has another shape for", _misshapen(plain, state))
+    for name in {*plain, *loras}:
+        merged = _merged(plain.get(name, state[name]), loras.get(name), settings)
+        state[name].copy_(merged)  # shares the model's memory
+    return head
+
+
+def _read(checkpoint: Path, whole: bool) -> State:
+    if whole:
+        return _unpickled(checkpoint / WHOLE)
+    check_weights(checkpoint / ADAPTER)
+    return {**_unpickled(checkpoint / TRAINED), **load_file(checkpoint / ADAPTER)}
+
+
+def _unpickled(file: Path) -> State:
+    if not file.is_file():
+        raise InputError(f"The weight file {file} is missing. Download the checkpoint again.")
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
+        raise InputError(
+            f"{file} is damaged, or holds more than weights ({first_line(error)}) "
+            "Download it again from its authors; nothing in it was run."
+        ) from error
+    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise InputError(f"{file} holds no weights. Download the checkpoint again.")
+    return found
+
+
+def _today(name: str) -> str:
+    for old, new in RENAMES:
+        name = old.sub(new, name)
+    return name
+
+
+def _merged(weight: Tensor, lora: State | None, settings: RewardSettings) -> Tensor:
+    """weight + scale * B A in fp32; the weight of an embedding is stored the other way round."""
+    if not lora:
+        return weight
+    kind = "lora_embedding_" if "lora_embedding_A" in lora else "lora_"
+    down, up = lora.get(f"{kind}A"), lora.get(f"{kind}B")
+    if down is None or up is None:
+        raise InputError("Half of a LoRA is missing. Download the checkpoint again.")
+    rank = down.shape[0]
+    scale = settings.alpha / (math.sqrt(rank) if settings.rank_stabilised else rank)
+    change = up.float() @ down.float()
+    change = change.T if kind == "lora_embedding_" else change
+    if change.shape != weight.shape:
+        raise InputError(
+            f"A LoRA for {tuple(change.shape)} does not fit a weight of {tuple(weight.shape)}. "
+            "Give the model that the checkpoint was trained from, Qwen2.5-VL-3B-Instruct."
+        )
+    return weight.float() + scale * change
+
+
+def _misshapen(plain: State, state: State) -> set[str]:
+    return {k for k, v in plain.items() if k in state and v.shape != state[k].shape}
+
+
+def _refuse(checkpoint: Path, complaint: str, names: Iterable[str]) -> None:
+    if wrong := sorted(names):
+        side = "The model" if complaint == "does not know" else str(checkpoint)
+        raise InputError(
+            f"{side} {complaint} {listed(wrong)}. Give the Image-Verifier together with the model "
+            "that it was trained from, Qwen2.5-VL-3B-Instruct."
+        )
+
+
+def _step(folder: Path) -> int:
+    number = folder.name.rpartition("-")[2]
+    return int(number) if number.isdigit() else -1

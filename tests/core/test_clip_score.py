@@ -1,0 +1,127 @@
+"""CLIP scores on a random CLIP: `pytest tests/core/test_clip_score.py`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from core.tiny_vlm import picture
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+from reflectionflow_core.record import InputError
+from reflectionflow_core.verifiers.clip_score import load_clip_score
+
+PICTURES = [picture("red", (40, 60)), picture("blue"), picture("green", (70, 33))]
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("clip")
+    pieces = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(f"{c}</w>" for c in LETTERS)]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77).save_pretrained(folder)
+    small = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+    heads = {**small, "num_attention_heads": 2}
+    ends = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    config = CLIPConfig(
+        text_config={**heads, **ends, "vocab_size": len(pieces)},
+        vision_config={**heads, "image_size": 32, "patch_size": 16},
+        projection_dim=8,
+    )
+    torch.manual_seed(0)
+    CLIPModel(config).save_pretrained(folder)
+    eyes = {
+        "image_processor_type": "CLIPImageProcessor",
+        "size": {"shortest_edge": 32},
+        "crop_size": {"height": 32, "width": 32},
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(eyes))
+    return folder
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return shutil.copytree(saved, tmp_path / "clip")
+
+
+def test_a_score_is_the_scaled_cosine_of_picture_and_text(saved: Path) -> None:
+    verifier = load_clip_score(saved, device="cpu", batch_size=2)
+    verdicts = verifier.verify("a red circle", PICTURES)
+    text = verifier.words("a red circle", return_tensors="pt")
+    scores = []
+    for image in PICTURES:
+        pixels = verifier.eyes(images=image, return_tensors="pt")["pixel_values"]
+        with torch.no_grad():
+            seen = verifier.model(**text, pixel_values=pixels)
+        cosine = torch.nn.functional.cosine_similarity(seen.image_embeds, seen.text_embeds)
+        scores.append(float(cosine * verifier.model.logit_scale.exp()))
+    assert [verdict.score for verdict in verdicts] == pytest.approx(scores, abs=1e-4)
+    assert len(set(scores)) == 3
+    assert all(verdict.passed is None for verdict in verdicts)
+
+
+def test_a_long_prompt_is_cut_and_the_user_is_told(saved: Path) -> None:
+    verifier = load_clip_score(saved, device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        verifier.verify("a" * 75, PICTURES[:1])
+    with pytest.warns(UserWarning, match=r"first 77 of the prompt's 102 tokens"):
+        cut = verifier.verify("a" * 100, PICTURES[:1])
+    with pytest.warns(UserWarning, match="is not judged"):
+        assert verifier.verify("a" * 100 + "b", PICTURES[:1])[0].score == cut[0].score
+
+
+def test_scoring_reports_and_can_be_cancelled(saved: Path) -> None:
+    reports = []
+
+    class Watch:
+        def report(self, phase: str, done: int, total: int, preview: Any = None) -> None:
+            reports.append((phase, done, total))
+
+        def check(self) -> None:
+            if reports:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_clip_score(saved, device="cpu", batch_size=2).verify("a", PICTURES, Watch())
+    assert reports == [("verify", 2, 3)]
+
+
+def test_the_processor_may_lie_in_another_folder(folder: Path, saved: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"):
+        (folder / name).unlink()
+    expected = load_clip_score(saved, device="cpu").verify("a", PICTURES)
+    assert load_clip_score(folder, saved, device="cpu").verify("a", PICTURES) == expected
+    with pytest.raises(InputError, match=r"has no tokenizer .* as its processor"):
+        load_clip_score(folder, device="cpu")
+
+
+def test_what_is_no_clip_or_damaged_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no folder"):
+        load_clip_score(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="not loaded in nf4"):
+        load_clip_score(folder, dtype="nf4")
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(InputError, match=r"processor in .* could not be loaded"):
+        load_clip_score(folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(InputError, match=r"is damaged .*Download it again"):
+        load_clip_score(folder)
+    (folder / "config.json").write_text('{"model_type": "siglip"}')
+    weights.unlink()
+    with pytest.raises(InputError, match=r"weight file .* is missing"):
+        load_clip_score(folder)
+
+
+def test_another_kind_of_model_is_named(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "siglip"}')
+    with pytest.raises(InputError, match=r"holds a siglip, not a CLIP\. Give a folder of CLIP"):
+        load_clip_score(folder)
