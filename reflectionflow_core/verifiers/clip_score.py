@@ -108,7 +108,7 @@ class ClipVerifier:
         pictures = [image.convert("RGB") for image in images]
         pixels = self.eyes(images=pictures, return_tensors="pt")["pixel_values"]
         device = self.placement.device
-        with torch.inference_mode(), self.placement.on_device(self.model):
+        with torch.no_grad(), self.placement.on_device(self.model):
             seen = self.model(
                 **{name: tensor.to(device) for name, tensor in text.items()},
                 pixel_values=pixels.to(device, self.model.dtype),

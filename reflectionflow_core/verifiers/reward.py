@@ -133,7 +133,7 @@ class RewardVerifier:
         # It was trained with the positions of plain text, pictures or not; Qwen's own differ.
         positions = torch.arange(ids.shape[1]).expand(3, *ids.shape)
         device = self.placement.device
-        with torch.inference_mode(), self.placement.on_device(self.model):
+        with torch.no_grad(), self.placement.on_device(self.model):
             hidden = self.model(
                 **placed(batch, device, self.model.dtype),
                 position_ids=positions.to(device),

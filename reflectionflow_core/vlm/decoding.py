@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, StoppingCriteria
 
+from ..flux.folders import first_line
 from ..protocols import Progress
 from .door import Question
 
@@ -62,18 +64,23 @@ class Grammars:
         return importlib.util.find_spec("xgrammar") is not None
 
     def processor(self, questions: Sequence[Question]) -> Constraint:
-        """Keeps the rows of questions with a schema to it; unsuitable schemas raise ValueError."""
-        try:
-            matchers = [self._matcher(question.schema) for question in questions]
-        except RuntimeError as error:
-            raise ValueError(f"a schema that xgrammar does not know: {error}") from error
+        """Keeps the rows of questions with a schema to it; other rows are free."""
+        matchers = [self._matcher(question.schema) for question in questions]
         return Constraint(self.xgrammar, matchers, self.vocabulary)
 
     def _matcher(self, schema: Mapping[str, Any] | None) -> Any:
         if schema is None:
             return None
-        # A grammar that allows any white space allows a model to write nothing else.
-        grammar = self.compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
+        try:
+            # A grammar that allows any white space allows a model to write nothing else.
+            grammar = self.compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
+        except RuntimeError as error:
+            warnings.warn(
+                f"Answers are not kept to a schema that xgrammar cannot read: {first_line(error)} "
+                "The model is only told of it.",
+                stacklevel=2,
+            )
+            return None
         return self.xgrammar.GrammarMatcher(grammar)
 
 

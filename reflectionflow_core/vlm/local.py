@@ -72,6 +72,8 @@ def load_vlm(
     Weights in "bf16", "fp32", or "nf4": four bits by bitsandbytes, on an NVIDIA GPU. They stay on
     `device` unless a `placement` moves them. Raises InputError for what cannot be loaded.
     """
+    if dtype == "nf4" and placement:
+        raise InputError("nf4 weights cannot be moved between GPU and host memory. Choose bf16.")
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     processor = load_processor(source)
     model = load_model(AutoModelForImageTextToText, source, dtype, place)
@@ -144,7 +146,7 @@ class LocalVlm:
         """A batch; one by one where it cannot be done at once, a Failure where not even that."""
         progress.check()
         try:
-            with torch.inference_mode(), self.placement.on_device(self.model):
+            with torch.no_grad(), self.placement.on_device(self.model):
                 return work(asked, places, progress)
         except torch.OutOfMemoryError:
             reason = "Memory ran out on a question; choose smaller pictures or a smaller model."
@@ -179,10 +181,7 @@ class LocalVlm:
     def _steering(self, asked: Sequence[Question], places: Sequence[int]) -> LogitsProcessorList:
         steering = LogitsProcessorList()
         if self.grammars and any(question.schema is not None for question in asked):
-            try:
-                steering.append(self.grammars.processor(asked))
-            except ValueError as error:
-                raise _UnfitError(f"No answer can be kept to {first_line(error)}") from error
+            steering.append(self.grammars.processor(asked))
         if self.settings.temperature:
             seeds = [(self.settings.seed << 20) + place for place in places]
             steering.append(Dice(self.settings.temperature, seeds))

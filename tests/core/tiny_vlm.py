@@ -11,6 +11,13 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import (
+    AddedToken,
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -57,6 +64,34 @@ def save_vlm(folder: Path, kind: str = "qwen2_5_vl") -> Path:
         "image_std": [0.5, 0.5, 0.5],
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(eyes))
+    return folder
+
+
+def save_llava(folder: Path) -> Path:
+    """A model whose processor needs no help of ours; its eyes cut every picture to 32 x 32."""
+    tokenizer: Any = tiny_tokenizer()
+    tokenizer.add_tokens([AddedToken("<image>", special=True)], special_tokens=True)
+    vision = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=16,
+    )
+    words = LlamaConfig(**_words(tokenizer))
+    image_token = tokenizer.convert_tokens_to_ids("<image>")
+    config = LlavaConfig(vision_config=vision, text_config=words, image_token_index=image_token)
+    _loud(LlavaForConditionalGeneration(config)).save_pretrained(folder)
+    side = {"height": 32, "width": 32}
+    LlavaProcessor(
+        CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=side),
+        tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>"),
+    ).save_pretrained(folder)
     return folder
 
 
