@@ -14,7 +14,7 @@ import torch
 from PIL.Image import Image
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
-from ..flux.folders import first_line, read_json
+from ..flux.folders import first_line, may_be_hub_id, read_json
 from ..flux.placement import Placement, make_placement
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
@@ -50,16 +50,18 @@ def load_clip_score(
 
 def _processor(source: str | Path) -> tuple[Any, Any]:
     folder = Path(source).expanduser()
-    options = {"local_files_only": folder.is_dir(), "trust_remote_code": False}
+    local = folder.exists() or not may_be_hub_id(str(source))
+    place = str(folder if local else source)
+    options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
     words = ("tokenizer.json", "vocab.json")
-    if folder.is_dir() and not any((folder / name).is_file() for name in words):
+    if local and not any((folder / name).is_file() for name in words):
         raise InputError(
             f"{source} has no tokenizer ({' or '.join(words)}). Download the folder again, or give "
             "the folder of the CLIP that it was made from as its processor."
         )
     try:
-        eyes = AutoImageProcessor.from_pretrained(source, **options)
-        return eyes, AutoTokenizer.from_pretrained(source, **options)
+        eyes = AutoImageProcessor.from_pretrained(place, **options)
+        return eyes, AutoTokenizer.from_pretrained(place, **options)
     except (OSError, ValueError, ImportError) as error:
         raise InputError(
             f"The processor in {source} could not be loaded: {first_line(error)} {FOLDER}, or give "

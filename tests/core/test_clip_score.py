@@ -101,6 +101,8 @@ def test_the_processor_may_lie_in_another_folder(folder: Path, saved: Path) -> N
     assert load_clip_score(folder, saved, device="cpu").verify("a", PICTURES) == expected
     with pytest.raises(InputError, match=r"has no tokenizer .* as its processor"):
         load_clip_score(folder, device="cpu")
+    with pytest.raises(InputError, match=r"nowhere has no tokenizer"):
+        load_clip_score(saved, folder / "nowhere")
 
 
 def test_what_is_no_clip_or_damaged_is_refused(folder: Path, tmp_path: Path) -> None:
