@@ -200,7 +200,8 @@ class LocalVlm:
         found = [dict.fromkeys(sequences, 0.0) for _ in batch["input_ids"]]
         for prefix in prefixes(sequences):
             progress.check()
-            logits = self.model(**_continued(batch, prefix), logits_to_keep=1).logits[:, -1]
+            longer = _continued(batch, prefix)
+            logits = self.model(**longer, logits_to_keep=1, use_cache=False).logits[:, -1]
             table = logits.double().log_softmax(-1).cpu()
             for sequence in sequences:
                 if len(sequence) > len(prefix) and sequence[: len(prefix)] == prefix:
