@@ -37,7 +37,10 @@ class ActorError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Studio:
-    """Everyone who works on one prompt; pictures without a parent are painted from `draft_prompt`."""
+    """Everyone who works on one prompt.
+
+    Pictures without a parent are painted from `draft_prompt`.
+    """
 
     prompt: str
     draft_prompt: str
