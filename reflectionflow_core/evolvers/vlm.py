@@ -24,10 +24,10 @@ The user's prompt: {original}
 The prompt that it was painted from: {current}
 A judge gave it {score:.3g} and found: {findings}
 {reflection}Look at the picture and write a better prompt for the next one. Keep every requirement
-of the user's prompt as it is. Say more plainly what the picture got wrong: spell out numbers, name the
-colour of each thing beside it, say where things are. You may add setting, light, style or viewpoint
-where the user left them open, if that helps. Nothing may contradict the user's prompt or the
-correction that was asked for. At most {max_words} words, as {{"prompt": "..."}}."""
+of the user's prompt as it is. Say more plainly what the picture got wrong: spell out numbers, name
+the colour of each thing beside it, say where things are. You may add setting, light, style or
+viewpoint where the user left them open, if that helps. Nothing may contradict the user's prompt or
+the correction that was asked for. At most {max_words} words, as {{"prompt": "..."}}."""
 
 
 class Evolved(BaseModel):

@@ -23,8 +23,8 @@ This picture was painted from a prompt: {prompt}
 A judge found: {findings}
 {tried}Write the edits that an artist must make so that the picture shows what the prompt asks for.
 Each edit is one short command that begins with a verb such as add, remove, replace, move, recolor
-or resize, and says where in the picture: "add a second red cup to the left of the plate". Only what is
-missing or wrong, nothing that is already right, no praise, no reasons, and nothing vague such as
+or resize, and says where in the picture: "add a second red cup to the left of the plate". Only what
+is missing or wrong, nothing that is already right, no praise, no reasons, and nothing vague such as
 "make sure". The most important edit first; {max_words} words in all at most. Trust your eyes more
 than the judge: leave out what the picture shows already. Answer as {{"edits": ["...", ...]}}; the
 list is empty if there is nothing to change."""
