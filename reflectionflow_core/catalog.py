@@ -198,12 +198,12 @@ def build_vlm(spec: str, device: str | None = None) -> Vlm:
 def _built_vlm(spec: str, device: str | None) -> Vlm:
     if spec.startswith(ENDPOINT):
         from .vlm.endpoint import Endpoint
-        from .vlm.profiles import find_profile
+        from .vlm.profiles import command_line_folder, find_profile
 
-        return Endpoint(find_profile(spec.removeprefix(ENDPOINT)))
+        return Endpoint(find_profile(spec.removeprefix(ENDPOINT), command_line_folder()))
     from .vlm.local import load_vlm
 
-    return load_vlm(spec, **({"device": device} if device else {}))
+    return load_vlm(spec, device=device)
 
 
 def _vlm_for(choice: ActorChoice, name: str, seat: str) -> Vlm:

@@ -9,8 +9,8 @@ from PIL.Image import Image
 
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
-from ..vlm.choices import probabilities
 from ..vlm.door import Failure, Question, Vlm
+from ..vlm.odds import probabilities
 from ..vlm.texts import DATA_RULE, quoted
 from .unjudged import unjudged
 

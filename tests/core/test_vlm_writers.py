@@ -1,4 +1,4 @@
-"""Writers and evolvers on a vision-language model: their words are used, or those that were there."""
+"""Writers and evolvers on a vision-language model: its words are used, or those already there."""
 
 from __future__ import annotations
 
