@@ -164,7 +164,7 @@ def vlm(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedVlm]:
     """What "endpoint:toy" leads to, wherever endpoints come from."""
     scripted = ScriptedVlm(answer, odds)
     endpoint, profiles = ModuleType("endpoint"), ModuleType("profiles")
-    vars(profiles)["find_profile"] = lambda name, folder: name
+    vars(profiles)["find_profile"] = lambda name, _: name
     vars(profiles)["command_line_folder"] = lambda: None
     vars(endpoint)["Endpoint"] = lambda profile: {"toy": scripted}[profile]
     monkeypatch.setitem(sys.modules, "reflectionflow_core.vlm.endpoint", endpoint)
@@ -262,6 +262,20 @@ def test_thinking_first_needs_a_model_and_an_empty_folder(vlm, tmp_path, capsys)
     options = ("--verifier", "yes-no", "--vlm", "endpoint:toy", "--think-first", "--resume")
     assert command(tmp_path / "b", *options) == 2
     assert "Leave --think-first away" in capsys.readouterr().err
+
+
+def test_a_run_recorded_before_there_were_such_models_goes_on(tmp_path) -> None:
+    def toys(*_: object) -> Actors:
+        return Toys().actors()
+
+    assert main(["run", PROMPT, "--out", str(tmp_path), "--max-images", "2"], toys) == 0
+    file = tmp_path / "run.json"
+    record = json.loads(file.read_bytes())
+    del record["settings"]["draft_prompt"], record["actors"]["vlm"], record["actors"]["max_words"]
+    file.write_text(json.dumps(record))
+    assert main(["run", "--out", str(tmp_path), "--resume", "--max-images", "4"], toys) == 0
+    with open_archive(tmp_path, resume=True) as archive:
+        assert len(archive.history) == 4
 
 
 # The miniature, judged by a model that errs and fails
