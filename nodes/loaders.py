@@ -13,6 +13,7 @@ from comfy_api.latest import io
 from ..reflectionflow_core.catalog import (
     EVOLVERS,
     MINIATURE_WEIGHTS,
+    NEED_VLM,
     VERIFIERS,
     WRITERS,
     ActorChoice,
@@ -195,7 +196,7 @@ class VerifierLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "verifier",
-                    options=list(VERIFIERS),
+                    options=without_vlm(VERIFIERS),
                     default="exact",
                     tooltip="exact reads the miniature's shapes by rules; noisy turns some of its "
                     "verdicts around. Both know prompts and pictures of such shapes only.",
@@ -235,7 +236,7 @@ class WriterLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "writer",
-                    options=list(WRITERS),
+                    options=without_vlm(WRITERS),
                     default="template",
                     tooltip="template turns what the verifier found wrong into instructions, "
                     "without a language model.",
@@ -261,7 +262,7 @@ class EvolverLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "evolver",
-                    options=list(EVOLVERS),
+                    options=without_vlm(EVOLVERS),
                     default="rules",
                     tooltip="rules spells the prompt out; layout also says where everything stands "
                     "in a right picture. Both know prompts about the miniature's shapes only.",
@@ -273,6 +274,11 @@ class EvolverLoader(io.ComfyNode):
     @classmethod
     def execute(cls, evolver: str) -> io.NodeOutput:
         return io.NodeOutput(seat(EVOLVERS, evolver=evolver))
+
+
+def without_vlm(builders: Mapping[str, Any]) -> list[str]:
+    """The names that can be chosen here: no node holds a vision-language model yet."""
+    return [name for name in builders if name not in NEED_VLM]
 
 
 def seat(builders: Mapping[str, Callable[[ActorChoice], Any]], **chosen: Any) -> Seat:

@@ -11,8 +11,9 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .protocols import (
     Actors,
@@ -25,7 +26,11 @@ from .protocols import (
 from .record import InputError, SearchSettings
 from .search.strategies import axes_in_force
 
+if TYPE_CHECKING:
+    from .vlm.door import Vlm
+
 MINIATURE_WEIGHTS = Path(__file__).parent / "miniature" / "weights"
+ENDPOINT = "endpoint:"
 HUB_ID = re.compile(r"[\w-]+/[\w.-]+")
 SAMPLE = 1 << 20  # bytes: enough to tell weights apart without reading 24 GB
 
@@ -35,7 +40,10 @@ Built = TypeVar("Built")
 
 @dataclass(frozen=True, slots=True)
 class ActorChoice:
-    """Who shall act; None leaves it to the model. `verifier_error` is for a verifier that errs."""
+    """Who shall act; None leaves it to the model. `verifier_error` is for a verifier that errs.
+
+    `vlm` is the vision-language model that all actors that need one share.
+    """
 
     model: str = "miniature"
     lora: str | None = None
@@ -51,6 +59,8 @@ class ActorChoice:
     verifier_error: float | None = None
     writer: str = "template"
     evolver: str = "rules"
+    vlm: str | None = None  # "endpoint:PROFILE" or the folder of a model
+    max_words: int | None = None  # of a reflection
 
 
 def miniature(choice: ActorChoice, corrects: bool) -> Painters:
@@ -111,11 +121,41 @@ def noisy(choice: ActorChoice) -> Verifier:
     return NoisyVerifier(ExactVerifier(), error, seed=0)
 
 
+def checklist(choice: ActorChoice) -> Verifier:
+    from .verifiers.checklist import ChecklistVerifier
+
+    return ChecklistVerifier(_vlm_for(choice, "checklist", "verifier"))
+
+
+def rubric(choice: ActorChoice) -> Verifier:
+    from .verifiers.rubric import RubricVerifier
+
+    return RubricVerifier(_vlm_for(choice, "rubric", "verifier"))
+
+
+def yes_no(choice: ActorChoice) -> Verifier:
+    from .verifiers.yes_no import YesNoVerifier
+
+    return YesNoVerifier(_vlm_for(choice, "yes-no", "verifier"))
+
+
 def template(choice: ActorChoice) -> ReflectionWriter:
-    del choice
     from .writers.template import TemplateWriter
 
-    return TemplateWriter()
+    return TemplateWriter(**_given(choice, "max_words"))
+
+
+def vlm_writer(choice: ActorChoice) -> ReflectionWriter:
+    from .writers.vlm import VlmWriter
+
+    return VlmWriter(_vlm_for(choice, "vlm", "writer"), **_given(choice, "max_words"))
+
+
+def reflection_generator(choice: ActorChoice) -> ReflectionWriter:
+    from .writers.reflection_generator import ReflectionGeneratorWriter
+
+    vlm = _vlm_for(choice, "reflection-generator", "writer")
+    return ReflectionGeneratorWriter(vlm, **_given(choice, "max_words"))
 
 
 def rules(choice: ActorChoice) -> PromptEvolver:
@@ -132,10 +172,70 @@ def layout(choice: ActorChoice) -> PromptEvolver:
     return LayoutEvolver()
 
 
+def vlm_evolver(choice: ActorChoice) -> PromptEvolver:
+    from .evolvers.vlm import VlmEvolver
+
+    return VlmEvolver(_vlm_for(choice, "vlm", "evolver"))
+
+
+def build_vlm(spec: str, device: str | None = None) -> Vlm:
+    """The vision-language model of "endpoint:PROFILE", or of a folder; the same for the same spec.
+
+    The latest is kept, so that verifier, writer and evolver share one model in memory.
+    """
+    name = spec.removeprefix(ENDPOINT)
+    if spec.startswith(ENDPOINT) and not name:
+        raise InputError("The endpoint has no name. Give its profile, as in --vlm endpoint:mine.")
+    if not spec.startswith(ENDPOINT) and not Path(spec).is_dir():
+        raise InputError(
+            f"There is no folder {spec!r} with a vision-language model. "
+            "Give one, or endpoint:PROFILE for a server."
+        )
+    return _built_vlm(spec, device)
+
+
+@lru_cache(maxsize=1)
+def _built_vlm(spec: str, device: str | None) -> Vlm:
+    if spec.startswith(ENDPOINT):
+        from .vlm.endpoint import Endpoint
+        from .vlm.profiles import command_line_folder, find_profile
+
+        return Endpoint(find_profile(spec.removeprefix(ENDPOINT), command_line_folder()))
+    from .vlm.local import load_vlm
+
+    return load_vlm(spec, device=device)
+
+
+def _vlm_for(choice: ActorChoice, name: str, seat: str) -> Vlm:
+    if choice.vlm is None:
+        raise InputError(
+            f"The {seat} {name!r} asks a vision-language model, and there is none. "
+            "Give one with --vlm endpoint:PROFILE or --vlm FOLDER."
+        )
+    return build_vlm(choice.vlm, choice.device)
+
+
 MODELS: dict[str, Callable[[ActorChoice, bool], Painters]] = {"miniature": miniature}
-VERIFIERS: dict[str, Callable[[ActorChoice], Verifier]] = {"exact": exact, "noisy": noisy}
-WRITERS: dict[str, Callable[[ActorChoice], ReflectionWriter]] = {"template": template}
-EVOLVERS: dict[str, Callable[[ActorChoice], PromptEvolver]] = {"rules": rules, "layout": layout}
+VERIFIERS: dict[str, Callable[[ActorChoice], Verifier]] = {
+    "exact": exact,
+    "noisy": noisy,
+    "checklist": checklist,
+    "rubric": rubric,
+    "yes-no": yes_no,
+}
+WRITERS: dict[str, Callable[[ActorChoice], ReflectionWriter]] = {
+    "template": template,
+    "vlm": vlm_writer,
+    "reflection-generator": reflection_generator,
+}
+EVOLVERS: dict[str, Callable[[ActorChoice], PromptEvolver]] = {
+    "rules": rules,
+    "layout": layout,
+    "vlm": vlm_evolver,
+}
+
+# Those that cannot be built without `ActorChoice.vlm`.
+NEED_VLM = ("checklist", "rubric", "yes-no", "vlm", "reflection-generator")
 
 
 def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
@@ -162,10 +262,15 @@ def identity(choice: ActorChoice) -> dict[str, str]:
     _painters(choice)
     _check_lora(choice)
     weights = MINIATURE_WEIGHTS if choice.model == "miniature" else Path(choice.model)
-    return {
+    known = {
         "model": digest(weights) if weights.exists() else choice.model,
         "lora": digest(Path(choice.lora)) if choice.lora else "",
     }
+    if choice.vlm is not None:
+        # Absent where there is none: runs recorded before there was any know no such name.
+        judge = Path(choice.vlm)
+        known["vlm"] = digest(judge) if judge.is_dir() else choice.vlm
+    return known
 
 
 def digest(path: Path) -> str:

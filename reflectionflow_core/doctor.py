@@ -35,6 +35,7 @@ def examination() -> str:
         "Machine": [*_machine(), *_devices()],
         "Miniature": _miniature(),
         "Full-size FLUX.1 in bf16": list(_flux()),
+        "Vision-language models": _vlm(),
     }
     return "".join(
         f"{title}\n" + "".join(f"  {line}\n" for line in lines) for title, lines in groups.items()
@@ -101,6 +102,22 @@ def _flux() -> Iterator[str]:
     for plan, need in FLUX_PLANS:
         enough = "would run" if need * GB <= free else "would not run"
         yield f"--plan {plan:<10}{enough}: needs {need} GB of GPU memory, {free / GB:.0f} GB free"
+
+
+def _vlm() -> list[str]:
+    needs = {"--vlm endpoint": ("openai", "pydantic"), "--vlm FOLDER": ("transformers", "pydantic")}
+    missing = {
+        option: [library for library in libraries if not find_spec(library)]
+        for option, libraries in needs.items()
+    }
+    return _table(
+        {
+            option: f"needs {' and '.join(names)}: not installed"
+            if names
+            else "all it needs is here"
+            for option, names in missing.items()
+        }
+    )
 
 
 def _free_gpu_memory() -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL.Image import Image
 
@@ -65,7 +65,10 @@ class Corrector(Protocol):
 
 
 class Verifier(Protocol):
-    """Judges pictures against the user's prompt; `calls` are the VLM calls of one picture."""
+    """Judges pictures against the user's prompt; `calls` are the VLM calls of one picture.
+
+    Budgets are planned with `calls`, and charged with them unless the actor is Counting.
+    """
 
     calls: int
 
@@ -92,6 +95,18 @@ class PromptEvolver(Protocol):
     def evolve(
         self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
     ) -> list[str]: ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A verifier, writer or evolver that knows what it really asked.
+
+    `spent` is the number of requests so far; its growth is charged and `calls` is an estimate. None
+    means that it does not know after all, as a wrapper around an actor that is not Counting.
+    """
+
+    @property
+    def spent(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)

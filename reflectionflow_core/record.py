@@ -194,7 +194,9 @@ class SearchSettings:
     takes each chain's latest picture (the paper) or its best so far. `noise_search` draws new noise
     at random or, "zero_order", within `radius` of the noise that a round improves on. `stop` ends
     the search: "never", at the first picture that "passed", or at a score.
-    `batch_size` pictures go through the model at once.
+    `batch_size` pictures go through the model at once. Pictures without a parent are painted from
+    `draft_prompt` where there is one, such as an expansion of the user's prompt; they are judged by
+    the user's prompt all the same.
     """
 
     width: int = 2
@@ -209,6 +211,7 @@ class SearchSettings:
     radius: float = 0.3
     batch_size: int = 1
     budget: Budget = Budget()
+    draft_prompt: str | None = None
 
     def __post_init__(self) -> None:
         _check_number("width", self.width, 1, 1024)
@@ -219,6 +222,8 @@ class SearchSettings:
         _check_number("radius", self.radius, 0.0, 1.0)
         _check_choice("parents", self.parents, PARENTS)
         _check_choice("noise search", self.noise_search, NOISE_SEARCHES)
+        if self.draft_prompt is not None and not self.draft_prompt.strip():
+            raise InputError("The draft prompt is empty. Say what to paint, or leave it away.")
         for axis in self.axes:
             _check_choice("axis", axis, AXES)
         if not self.axes:

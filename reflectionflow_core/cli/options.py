@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from typing import Any, NoReturn, TypeVar
 
 from .. import __version__
-from ..catalog import EVOLVERS, MODELS, VERIFIERS, WRITERS, ActorChoice
+from ..catalog import EVOLVERS, MODELS, NEED_VLM, VERIFIERS, WRITERS, ActorChoice
 from ..record import (
     AXES,
     NOISE_SEARCHES,
@@ -137,6 +137,12 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
     add("--noise-search", "HOW", _names(NOISE_SEARCHES))
     add("--radius", "R", "of a zero_order step, 0 to 1", number)
     add("--batch-size", "B", "pictures that go through the model at once", whole)
+    add("--draft-prompt", "TEXT", "what first pictures are painted from (default: the prompt)")
+    group.add_argument(
+        "--think-first",
+        action="store_true",
+        help="let the model of --vlm write the draft prompt: content, layout, style",
+    )
 
 
 def _add_budget(group: argparse._ArgumentGroup) -> None:
@@ -161,7 +167,9 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     add("--verifier", "NAME", _names(VERIFIERS))
     add("--verifier-error", "RATE", "share of wrong verdicts of the noisy verifier, 0 to 1", share)
     add("--writer", "NAME", f"of reflections: {_names(WRITERS)}")
+    add("--max-words", "N", "of a reflection (default: the writer's)", positive)
     add("--evolver", "NAME", f"of prompts: {_names(EVOLVERS)}")
+    add("--vlm", "WHERE", f"whom {_names(NEED_VLM)} ask: endpoint:PROFILE, or a model's folder")
 
 
 def _adder(

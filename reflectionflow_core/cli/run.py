@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..archive import Archive, Run, differences, open_archive
 from ..catalog import ActorChoice
 from ..doctor import versions
 from ..protocols import Actors
-from ..record import InputError, SearchSettings
+from ..record import Cost, InputError, SearchSettings
 from ..report.words import counted
 from ..search import search
 from ..search.strategies import axes_in_force
@@ -39,14 +39,18 @@ def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
         actors = build_actors(choice, asked.settings)
         # No picture, only the question whether it can judge this prompt, before hours are painted.
         actors.verifier.verify(asked.prompt, [])
+        spent = Cost()
+        if given.get("think_first"):
+            asked, spent = _thought_through(asked, choice, archive)
         archive.begin(asked)
-        return _search(archive, asked, actors)
+        return _search(archive, asked, actors, spent)
 
 
-def _search(archive: Archive, asked: Run, actors: Actors) -> int:
+def _search(archive: Archive, asked: Run, actors: Actors, spent: Cost) -> int:
+    past = archive.history.charged(spent)
     try:
         with Screen(asked.settings, archive.history) as screen:
-            for history in search(asked.prompt, asked.settings, actors, archive.history, screen):
+            for history in search(asked.prompt, asked.settings, actors, past, screen):
                 archive.append(history)
                 screen.painted(history)
     except KeyboardInterrupt:
@@ -61,6 +65,28 @@ def _search(archive: Archive, asked: Run, actors: Actors) -> int:
     write_reports(archive.folder, asked, archive.history)
     sys.stdout.write(summary(archive.folder, archive.history))
     return 0
+
+
+def _thought_through(asked: Run, choice: ActorChoice, archive: Archive) -> tuple[Run, Cost]:
+    """The run with its draft prompt, which is written once and then recorded, and what it cost."""
+    from ..evolvers.think_first import ThinkFirst
+
+    if asked.settings.draft_prompt is not None:
+        return asked, Cost()
+    if len(archive.history):
+        raise InputError(
+            f"The drafts in {archive.folder} were painted from the prompt as it is. "
+            "Leave --think-first away to continue them, or choose another folder."
+        )
+    if choice.vlm is None:
+        raise InputError(
+            "--think-first asks a vision-language model, and there is none. "
+            "Give one with --vlm endpoint:PROFILE or --vlm FOLDER."
+        )
+    vlm = catalog.build_vlm(choice.vlm, choice.device)
+    before = vlm.usage.calls
+    drafts = replace(asked.settings, draft_prompt=ThinkFirst(vlm).expand(asked.prompt))
+    return replace(asked, settings=drafts), Cost(vlm_calls=vlm.usage.calls - before)
 
 
 def _asked(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoice, Run]:

@@ -77,6 +77,15 @@ def affordable(
     return count
 
 
+def spent_out(history: History, settings: SearchSettings, actors: Actors) -> bool:
+    """True if the budget in VLM calls does not pay for the judging of one more picture.
+
+    A round is planned with the actors' estimates; where these were too low, it ends early.
+    """
+    limit = settings.budget.vlm_calls
+    return limit is not None and history.cost.vlm_calls + actors.verifier.calls > limit
+
+
 def calls_of(task: Task, actors: Actors) -> int:
     """The VLM calls of one task, from its texts to its verdict."""
     calls = actors.verifier.calls
@@ -113,7 +122,7 @@ def check_request(prompt: str, settings: SearchSettings, actors: Actors, history
         raise InputError("The prompt is empty. Say in words what to paint.")
     check_seats(settings, actors)
     first_picture, limit = actors.verifier.calls, settings.budget.vlm_calls
-    if limit is not None and limit < first_picture:
+    if limit is not None and not len(history) and limit < first_picture:
         raise InputError(
             f"To judge one picture takes {first_picture} VLM calls, and the budget is {limit}. "
             "Give a larger budget, or leave it away."

@@ -11,7 +11,8 @@ from time import monotonic
 
 from ..protocols import SILENT, Actors, Progress
 from ..record import Candidate, Cost, History, SearchSettings
-from .agenda import agenda, check_request, finished, late, stopped
+from .agenda import agenda, check_request, finished, late, spent_out, stopped
+from .meter import counted
 from .studio import Studio
 
 NOTHING_YET = History()
@@ -62,18 +63,26 @@ def round_steps(
     if finished(history, settings, actors):
         return history
     due = agenda(history, settings, actors)
-    studio = Studio(prompt, actors, progress, clock)
+    studio = Studio(prompt, settings.draft_prompt or prompt, actors, progress, clock)
     size = settings.batch_size
     began = clock()
     tasks = studio.write(due.tasks)
     # Pictures may depend in the last bit on their batch mates: half a batch is painted again whole.
-    for start in range(due.painted - due.painted % size, len(tasks), size):
+    first = due.painted - due.painted % size
+    history = history.charged(again([task.cost for task in tasks[:first]], actors))
+    for start in range(first, len(tasks), size):
         painted = studio.paint(tasks[start : start + size])
-        missing = painted[max(0, due.painted - start) :]
-        slowest = Cost(slowest=clock() - began)
-        *steps, history = grown(history.charged(slowest), due.round_index, missing)
+        known = max(0, due.painted - start)
+        judged = [cost for _, cost in painted[:known]]
+        spent = Cost(slowest=clock() - began) + again(judged, actors)
+        *steps, history = grown(history.charged(spent), due.round_index, painted[known:])
         unpainted = sum((task.cost for task in tasks[start + size :]), Cost())
-        over = stopped(history.rounds[-1], settings) or late(history.charged(unpainted), settings)
+        spent = history.charged(unpainted)
+        over = (
+            stopped(history.rounds[-1], settings)
+            or late(spent, settings)
+            or spent_out(spent, settings, actors)
+        )
         # Texts of pictures that will never be painted were asked for and count too.
         history = history.charged(unpainted) if over else history
         yield from (*steps, history)
@@ -81,6 +90,14 @@ def round_steps(
             break
         began = clock()
     return history
+
+
+def again(costs: Iterable[Cost], actors: Actors) -> Cost:
+    """The calls of work that a round under way repeats, if the actors count what they ask.
+
+    The books of the others read as if the search had never been interrupted.
+    """
+    return Cost(vlm_calls=sum(cost.vlm_calls for cost in costs) if counted(actors) else 0)
 
 
 def grown(

@@ -1,7 +1,7 @@
 """Where the actors work: tasks become texts, then pictures, then judged candidates.
 
-Every question to an actor passes through `_ask`, which counts answers and seconds. Verifier, writer
-and evolver are always asked about the user's own prompt.
+Every question to an actor passes through `_ask`, which counts answers, seconds and calls. Verifier,
+writer and evolver are always asked about the user's own prompt.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from PIL.Image import Image
 
 from ..protocols import Actors, Progress
 from ..record import Candidate, Cost
+from .meter import Asked, metered, shares
 from .task import Task
 
 Answer = TypeVar("Answer")
+NOTHING = Cost()
 
 ASKED_TO = {
     "draft": "generator",  # whatever it paints, also after round 0
@@ -35,16 +37,22 @@ class ActorError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Studio:
-    """Everyone who works on one prompt."""
+    """Everyone who works on one prompt.
+
+    Pictures without a parent are painted from `draft_prompt`.
+    """
 
     prompt: str
+    draft_prompt: str
     actors: Actors
     progress: Progress
     clock: Callable[[], float]
 
     def write(self, tasks: Sequence[Task]) -> list[Task]:
         """The tasks with their texts: reflections first, then prompts, as in the paper's §3.4."""
-        return self._evolve(self._reflect([replace(task, prompt=self.prompt) for task in tasks]))
+        texts = [self.prompt if task.parent else self.draft_prompt for task in tasks]
+        begun = [replace(task, prompt=text) for task, text in zip(tasks, texts, strict=True)]
+        return self._evolve(self._reflect(begun))
 
     def paint(self, batch: Sequence[Task]) -> list[tuple[Candidate, Cost]]:
         """A judged candidate for every task, in order, with all that it cost."""
@@ -59,26 +67,28 @@ class Studio:
             "verify",
             len(images),
             lambda: verifier.verify(self.prompt, images, self.progress),
-            Cost(vlm_calls=verifier.calls),
+            asked=verifier,
         )
         return [
             (
                 Candidate(image, task.prompt, task.seed, verdict, task.reflection, task.parent),
-                task.cost + painting + judging,
+                task.cost + painting + cost,
             )
-            for task, (image, painting), verdict in zip(batch, painted, verdicts, strict=True)
+            for task, (image, painting), verdict, cost in zip(
+                batch, painted, verdicts, judging, strict=True
+            )
         ]
 
     def _draft(self, tasks: list[Task]) -> list[tuple[Image, Cost]]:
         generator = self.actors.generator
         prompts, seeds = [task.prompt for task in tasks], [task.seed for task in tasks]
-        images, cost = self._ask(
+        images, costs = self._ask(
             "draft",
             len(tasks),
             lambda: generator.generate(prompts, seeds, self.progress),
             Cost(images=1, steps=generator.steps),
         )
-        return [(image, cost) for image in images]
+        return list(zip(images, costs, strict=True))
 
     def _correct(self, tasks: list[Task]) -> list[tuple[Image, Cost]]:
         corrector = self.actors.corrector
@@ -86,13 +96,13 @@ class Studio:
         parents = [parent.image for parent in parents_of(tasks)]
         prompts, seeds = [task.prompt for task in tasks], [task.seed for task in tasks]
         reflections = [task.reflection for task in tasks]
-        images, cost = self._ask(
+        images, costs = self._ask(
             "correct",
             len(tasks),
             lambda: corrector.correct(parents, prompts, reflections, seeds, self.progress),
             Cost(images=1, steps=corrector.steps),
         )
-        return [(image, cost) for image in images]
+        return list(zip(images, costs, strict=True))
 
     def _reflect(self, tasks: list[Task]) -> list[Task]:
         asked = parents_of(task for task in tasks if task.corrects)
@@ -100,15 +110,17 @@ class Studio:
             return tasks
         writer = self.actors.writer
         assert writer is not None
-        reflections, cost = self._ask(
+        reflections, costs = self._ask(
             "reflect",
             len(asked),
             lambda: writer.reflect(self.prompt, asked, self.progress),
-            Cost(vlm_calls=writer.calls),
+            asked=writer,
         )
-        answer = iter(reflections)
+        answer, cost = iter(reflections), iter(costs)
         return [
-            replace(task, reflection=next(answer), cost=task.cost + cost) if task.corrects else task
+            replace(task, reflection=next(answer), cost=task.cost + next(cost))
+            if task.corrects
+            else task
             for task in tasks
         ]
 
@@ -118,27 +130,38 @@ class Studio:
             return tasks
         evolver = self.actors.evolver
         assert evolver is not None
-        prompts, cost = self._ask(
+        prompts, costs = self._ask(
             "evolve",
             len(asked),
             lambda: evolver.evolve(self.prompt, asked, self.progress),
-            Cost(vlm_calls=evolver.calls),
+            asked=evolver,
         )
-        answer = iter(prompts)
+        answer, cost = iter(prompts), iter(costs)
         return [
-            replace(task, prompt=next(answer), cost=task.cost + cost) if task.evolves else task
+            replace(task, prompt=next(answer), cost=task.cost + next(cost))
+            if task.evolves
+            else task
             for task in tasks
         ]
 
     def _ask(
-        self, phase: str, items: int, question: Callable[[], list[Answer]], each: Cost
-    ) -> tuple[list[Answer], Cost]:
-        """The answers to a batch of items, and the cost of one: `each` and a share of the time."""
+        self,
+        phase: str,
+        items: int,
+        question: Callable[[], list[Answer]],
+        each: Cost = NOTHING,
+        asked: Asked | None = None,
+    ) -> tuple[list[Answer], list[Cost]]:
+        """The answers to a batch of items, and the cost of each: `each`, a share of the time, and
+        of the calls of whoever is `asked`.
+        """
         self.progress.check()
         began = self.clock()
-        answers = complete(question(), items, phase)
-        seconds = (self.clock() - began) / items
-        return answers, replace(each, seconds=MappingProxyType({phase: seconds}))
+        answers, calls = metered(asked, items, question) if asked else (question(), 0)
+        answers = complete(answers, items, phase)
+        seconds = MappingProxyType({phase: (self.clock() - began) / items})
+        costs = [replace(each, vlm_calls=n, seconds=seconds) for n in shares(calls, items)]
+        return answers, costs
 
 
 def complete(answers: list[Answer], items: int, phase: str) -> list[Answer]:

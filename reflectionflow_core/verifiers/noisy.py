@@ -11,6 +11,7 @@ from PIL.Image import Image
 
 from ..protocols import SILENT, Progress, Verifier
 from ..record import InputError, Verdict
+from ..search.meter import spent_by
 
 _WRONG_ALARM = "something is missing"
 
@@ -29,6 +30,10 @@ class NoisyVerifier:
             )
         self.inner, self.error_rate, self.seed = inner, error_rate, seed
         self.calls = inner.calls
+
+    @property
+    def spent(self) -> int | None:
+        return spent_by(self.inner)
 
     def verify(
         self, prompt: str, images: Sequence[Image], progress: Progress = SILENT

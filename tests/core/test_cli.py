@@ -362,7 +362,7 @@ def test_the_module_is_the_same_program():
 def test_the_doctor_says_what_is_here(capsys):
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
-    for word in ("python", "torch", "pillow", "memory", "Miniature", "Full-size FLUX"):
+    for word in ("python", "torch", "pillow", "memory", "Miniature", "Full-size FLUX", "--vlm"):
         assert word in said
 
 

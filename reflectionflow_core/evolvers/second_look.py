@@ -1,0 +1,37 @@
+"""A rewritten prompt must still ask for what the user asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..protocols import SILENT, Progress
+from ..vlm.door import Failure, Question, Vlm
+from ..vlm.odds import yes
+from ..vlm.texts import DATA_RULE, quoted
+
+_COMPARE = """\
+The original prompt: {original}
+A rewritten prompt: {rewritten}
+Go through the original requirement by requirement: things, numbers, colours, places, relations,
+style. Does the rewritten prompt still ask for every one of them, and contradict none? It may add
+detail. Answer yes or no."""
+
+
+def keeps_its_sense(
+    vlm: Vlm,
+    original: str,
+    rewritten: Sequence[str],
+    progress: Progress = SILENT,
+    phase: str = "evolve",
+) -> list[bool]:
+    """For each rewritten prompt whether the model finds the whole original in it; a doubt is no."""
+    questions = [
+        Question(
+            _COMPARE.format(original=quoted(original), rewritten=quoted(text)),
+            system=DATA_RULE,
+            max_tokens=1,
+        )
+        for text in rewritten
+    ]
+    answers = yes(vlm, questions, progress, phase)
+    return [not isinstance(p, Failure) and p > 0.5 for p in answers]

@@ -1,0 +1,117 @@
+"""A reflection writer that looks at the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from ..protocols import SILENT, Progress
+from ..record import Candidate, InputError
+from ..vlm.answers import ask
+from ..vlm.door import Failure, Question, Vlm
+from ..vlm.texts import DATA_RULE, quoted, shortened, tidy
+from .template import TemplateWriter
+
+# The corrector's T5 reads 512 tokens, the prompt first; 100 words are about 140 of them.
+MAX_WORDS = 100
+TRIED = 5  # earlier reflections that are told
+
+_WRITE = """\
+This picture was painted from a prompt: {prompt}
+A judge found: {findings}
+{tried}Write the edits that an artist must make so that the picture shows what the prompt asks for.
+Each edit is one short command that begins with a verb such as add, remove, replace, move, recolor
+or resize, and says where in the picture: "add a second red cup to the left of the plate". Only what
+is missing or wrong, nothing that is already right, no praise, no reasons, and nothing vague such as
+"make sure". The most important edit first; {max_words} words in all at most. Trust your eyes more
+than the judge: leave out what the picture shows already. Answer as {{"edits": ["...", ...]}}; the
+list is empty if there is nothing to change."""
+
+
+class Edits(BaseModel):
+    edits: Annotated[
+        list[Annotated[str, StringConstraints(max_length=1_000)]], Field(max_length=20)
+    ]
+
+
+class VlmWriter:
+    """Writes commands, the most important first, in `max_words` words (paper §3.4, Appendix D.2).
+
+    It sees the picture, the user's prompt, the verdict, and what was tried before in this chain. A
+    picture that passed with nothing unmet is not asked about and gets the empty reflection, as does
+    one in which the model finds nothing to change unless the verdict names something unmet: that
+    goes to the corrector in the words of TemplateWriter, and so it does if the model fails.
+    """
+
+    def __init__(self, vlm: Vlm, max_words: int = MAX_WORDS) -> None:
+        if max_words < 1:
+            raise InputError(f"A reflection of {max_words} words says nothing. Give at least 1.")
+        self.vlm, self.max_words = vlm, max_words
+        self.calls = 1
+        self.fallback = TemplateWriter(max_words)
+
+    @property
+    def spent(self) -> int:
+        return self.vlm.usage.calls
+
+    def reflect(
+        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+    ) -> list[str]:
+        asked = [candidate for candidate in candidates if to_be_changed(candidate)]
+        questions = [self._question(prompt, candidate) for candidate in asked]
+        answers = ask(self.vlm, questions, Edits, progress, "reflect") if asked else []
+        answer = iter(answers)
+        return [self._text(c, next(answer)) if to_be_changed(c) else "" for c in candidates]
+
+    def _question(self, prompt: str, candidate: Candidate) -> Question:
+        text = _WRITE.format(
+            prompt=quoted(prompt),
+            findings=quoted(findings(candidate)),
+            tried=_tried(candidate),
+            max_words=self.max_words,
+        )
+        return Question(text, (candidate.image,), DATA_RULE, max_tokens=512)
+
+    def _text(self, candidate: Candidate, answer: Edits | Failure) -> str:
+        edits = [] if isinstance(answer, Failure) else answer.edits
+        return joined(edits, self.max_words) or in_words_of_the_verdict(candidate, self.fallback)
+
+
+def to_be_changed(candidate: Candidate) -> bool:
+    return not candidate.verdict.passed or bool(candidate.verdict.unmet)
+
+
+def findings(candidate: Candidate) -> str:
+    """What the verdict says, in words."""
+    verdict = candidate.verdict
+    parts = ("; ".join(verdict.unmet), verdict.explanation)
+    return ". ".join(filter(None, parts)) or "nothing in particular"
+
+
+def in_words_of_the_verdict(candidate: Candidate, template: TemplateWriter) -> str:
+    """The edits that a verdict asks for; one unmet thing may be longer than a writer's limit."""
+    return shortened(tidy(template.write(candidate.verdict.unmet)), template.max_words)
+
+
+def joined(edits: Sequence[str], max_words: int) -> str:
+    """The first edits that fit, as sentences; a first one that is too long is cut."""
+    text = ""
+    for edit in filter(None, (tidy(edit).strip(" .;-") for edit in edits)):
+        sentence = f"{edit[0].upper()}{edit[1:]}."
+        longer = f"{text} {sentence}".strip()
+        if len(longer.split()) > max_words:
+            break
+        text = longer
+    return text or shortened(tidy(" ".join(edits[:1])), max_words)
+
+
+def _tried(candidate: Candidate) -> str:
+    reflections = [quoted(c.reflection, 600) for c in candidate.lineage if c.reflection][-TRIED:]
+    if not reflections:
+        return ""
+    return (
+        f"Earlier rounds have asked for this, the latest last: {' '.join(reflections)}\n"
+        "What is still wrong was not mended by these words: ask for it in another way.\n"
+    )
