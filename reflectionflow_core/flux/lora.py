@@ -106,12 +106,17 @@ class CorrectorLora(nn.Module):
 
 def target_shapes(transformer: FluxTransformer2DModel) -> dict[str, tuple[int, int]]:
     """(outputs, inputs) of every linear that carries LoRA, by dotted path."""
+    depths = len(transformer.transformer_blocks), len(transformer.single_transformer_blocks)
+    return {path: _shape(transformer.get_submodule(path)) for path in corrector_paths(*depths)}
+
+
+def corrector_paths(double: int, single: int) -> list[str]:
+    """The dotted paths of all linears that carry LoRA, for so many double and single blocks."""
     paths = ["x_embedder"]
-    for i in range(len(transformer.transformer_blocks)):
-        paths += [f"transformer_blocks.{i}.{name}" for name in DOUBLE_TARGETS]
-    for i in range(len(transformer.single_transformer_blocks)):
+    paths += [f"transformer_blocks.{i}.{name}" for i in range(double) for name in DOUBLE_TARGETS]
+    for i in range(single):
         paths += [f"single_transformer_blocks.{i}.{name}" for name in SINGLE_TARGETS]
-    return {path: _shape(transformer.get_submodule(path)) for path in paths}
+    return paths
 
 
 def load_corrector_lora(
@@ -120,9 +125,15 @@ def load_corrector_lora(
     dtype: torch.dtype | None = None,
 ) -> CorrectorLora:
     """The LoRA of a file, or of a folder that holds FILE_NAME; in `dtype`, or as stored."""
+    return read_corrector_lora(path, target_shapes(transformer), dtype)
+
+
+def read_corrector_lora(
+    path: str | Path, shapes: Mapping[str, tuple[int, int]], dtype: torch.dtype | None = None
+) -> CorrectorLora:
+    """Like `load_corrector_lora`, for a FLUX of which only `target_shapes` are known."""
     file = _find(Path(path).expanduser())
     tensors, header = _read(file)
-    shapes = target_shapes(transformer)
     _check_keys(file, tensors, shapes)
     metadata = _adapter_metadata(file, header)
     layers = {}

@@ -1,0 +1,270 @@
+"""The corrector's condition branch on ComfyUI's own FLUX, without changing it.
+
+A picture to correct travels in a CONDITIONING as a reference latent, under a method of our own. One
+wrapper around the model's call takes it out, keeps its tokens beside the image's and replaces each
+block for that call: text, image and condition attend to each other, only the condition's tokens see
+the LoRA. ComfyUI never sees them, so samplers, ControlNet, previews and other patches work on as
+they did. A conditioning without such a picture goes straight through.
+
+Proven against the core's branch: tests/nodes/native_parity.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import comfy.ldm.common_dit
+import comfy.model_management as mm
+import torch
+from comfy.ldm.flux.layers import timestep_embedding
+from comfy.ldm.flux.math import attention
+from comfy.ldm.flux.model import Flux
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+from torch.nn.functional import pad, silu
+
+from ..reflectionflow_core.record import InputError
+from .native_lora import FusedLora, NativeLora
+
+KEY = "reflectionflow"  # of our wrapper, of the LoRA's patcher, and the method of our reference latent
+Block = Any  # one of ComfyUI's; nn.Module hides the types of its submodules
+
+
+def with_corrector(model: ModelPatcher, lora: NativeLora) -> ModelPatcher:
+    """A clone of `model` that corrects pictures; raises InputError for what is not FLUX.1."""
+    flux_of(model)
+    corrected = model.clone()
+    holder = ModelPatcher(lora, mm.get_torch_device(), mm.unet_offload_device())
+    corrected.set_additional_models(KEY, [holder])
+    corrected.remove_wrappers_with_key(WrappersMP.APPLY_MODEL, KEY)
+    corrected.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _Wrapper(lora))
+    return corrected
+
+
+def flux_of(model: ModelPatcher) -> Flux:
+    """ComfyUI's FLUX.1 inside a MODEL; raises InputError for any other model."""
+    flux = getattr(model.model, "diffusion_model", None)
+    if not isinstance(flux, Flux) or flux.params.global_modulation or flux.params.yak_mlp:
+        raise InputError(
+            f"This MODEL is no FLUX.1 ({type(model.model).__name__}), and the corrector was trained "
+            "on FLUX.1-dev. Load FLUX.1-dev with one of ComfyUI's own loaders, or a GGUF of it."
+        )
+    return flux
+
+
+class _Wrapper:
+    """Around BaseModel.apply_model."""
+
+    def __init__(self, lora: NativeLora) -> None:
+        self.lora = lora
+
+    def __call__(
+        self,
+        executor: Any,
+        x: Tensor,
+        t: Tensor,
+        c_concat: Tensor | None = None,
+        c_crossattn: Tensor | None = None,
+        control: Any = None,
+        transformer_options: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        options = dict(transformer_options or {})
+        if kwargs.get("ref_latents_method") == KEY:
+            del kwargs["ref_latents_method"]
+            (latent,) = kwargs.pop("ref_latents")
+            # From the executor: a clone of this model has a module of its own, after a reload.
+            flux = executor.class_obj.diffusion_model
+            branch = Branch(flux, self.lora, latent, len(x), kwargs.get("y"), executor.class_obj)
+            options = branch.replacing_blocks(options)
+        return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+
+
+class Branch:
+    """The condition's tokens during one call of the model, from block to block."""
+
+    def __init__(
+        self,
+        flux: Flux,
+        lora: NativeLora,
+        latent: Tensor,
+        count: int,
+        pooled: Tensor | None,
+        model: Any,
+    ) -> None:
+        dtype = model.manual_cast_dtype or model.get_dtype()
+        latent = latent.to(dtype=dtype)
+        self.flux, self.lora = flux, lora
+        self.pooled = None if pooled is None else pooled.to(latent)
+        tokens, rows, columns = packed(latent, flux.patch_size)
+        tokens = flux.img_in(tokens) + lora.at("img_in")(tokens)
+        self.tokens = _repeated(tokens, count)
+        self.rotary = flux.pe_embedder(condition_ids(rows, columns, latent.device)[None])
+        self.time = silu(self._time())
+
+    def _time(self) -> Tensor:
+        """The embedding of t = 0 and guidance 1, whatever the image's are: (B, D)."""
+        flux, like = self.flux, self.tokens
+        zeros = torch.zeros(len(like), device=like.device)
+        time = flux.time_in(timestep_embedding(zeros, 256).to(like.dtype))
+        if flux.params.guidance_embed:
+            time = time + flux.guidance_in(timestep_embedding(zeros + 1, 256).to(like.dtype))
+        if flux.vector_in is not None:
+            width = flux.params.vec_in_dim
+            pooled = like.new_zeros(1, width) if self.pooled is None else self.pooled[:, :width]
+            time = time + flux.vector_in(_repeated(pooled, len(like)))
+        return time
+
+    def replacing_blocks(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """`options` with a replacement for every block, before which those already there come."""
+        replaced = dict(options.get("patches_replace", {}))
+        blocks = dict(replaced.get("dit", {}))
+        named = [("double_block", self._double, self.flux.double_blocks)]
+        named += [("single_block", self._single, self.flux.single_blocks)]
+        for kind, compute, modules in named:
+            for index, block in enumerate(modules):
+                ours = _patch(compute, block, f"{kind}s.{index}")
+                blocks[kind, index] = _chained(blocks.get((kind, index)), ours)
+        return {**options, "patches_replace": {**replaced, "dit": blocks}}
+
+    def _double(self, block: Block, path: str, given: Mapping[str, Any]) -> dict[str, Tensor]:
+        image, text, count = given["img"], given["txt"], self.tokens.shape[1]
+        adapters = _Adapters(self.lora, path)
+        first, second = block.img_mod(given["vec"])
+        own = self._modulation(block.img_mod, adapters["img_mod.lin"])
+        text_first, text_second = block.txt_mod(given["vec"])
+
+        tokens = self._both(block.img_norm1, image, first, own[:3])
+        fused = _added(block.img_attn.qkv(tokens), adapters["img_attn.qkv"], tokens, count)
+        prose = block.txt_norm1(text) * (1 + text_first.scale) + text_first.shift
+        heads = [
+            torch.cat(pair, dim=2)
+            for pair in zip(
+                _heads(block.txt_attn.qkv(prose), block.num_heads, block.txt_attn.norm),
+                _heads(fused, block.num_heads, block.img_attn.norm),
+                strict=True,
+            )
+        ]
+        attended = self._attend(heads, given)
+        prose, tokens = attended.split([text.shape[1], tokens.shape[1]], dim=1)
+        tokens = _added(block.img_attn.proj(tokens), adapters["img_attn.proj"], tokens, count)
+        image, condition = self._gated(image, self.tokens, first.gate, own[2], tokens)
+        text = text + text_first.gate * block.txt_attn.proj(prose)
+
+        self.tokens = condition
+        tokens = self._both(block.img_norm2, image, second, own[3:])
+        hidden = block.img_mlp[1](block.img_mlp[0](tokens))
+        tokens = _added(block.img_mlp[2](hidden), adapters["img_mlp.2"], hidden, count)
+        image, self.tokens = self._gated(image, condition, second.gate, own[5], tokens)
+        prose = block.txt_norm2(text) * (1 + text_second.scale) + text_second.shift
+        text = text + text_second.gate * block.txt_mlp(prose)
+        return {"img": _finite(image), "txt": _finite(text)}
+
+    def _single(self, block: Block, path: str, given: Mapping[str, Any]) -> dict[str, Tensor]:
+        tokens, count = given["img"], self.tokens.shape[1]  # text and image in one
+        adapters = _Adapters(self.lora, path)
+        main, _ = block.modulation(given["vec"])
+        own = self._modulation(block.modulation, adapters["modulation.lin"])
+        moved = self._both(block.pre_norm, tokens, main, own)
+        fused = _added(block.linear1(moved), adapters["linear1"], moved, count)
+        fused, hidden = fused.split([3 * block.hidden_size, block.mlp_hidden_dim_first], dim=2)
+        attended = self._attend(_heads(fused, block.num_heads, block.norm), given)
+        joined = torch.cat([attended, block.mlp_act(hidden)], dim=2)
+        update = _added(block.linear2(joined), adapters["linear2"], joined, count)
+        tokens, self.tokens = self._gated(tokens, self.tokens, main.gate, own[2], update)
+        return {"img": _finite(tokens)}
+
+    def _modulation(self, module: Block, adapter: FusedLora) -> tuple[Tensor, ...]:
+        """Shift, scale and gate of the condition, (B, 1, D) each; in double blocks six of them."""
+        values = module.lin(self.time) + adapter(self.time)
+        return values[:, None].chunk(module.multiplier, dim=2)
+
+    def _both(self, norm: Block, image: Tensor, main: Any, own: tuple[Tensor, ...]) -> Tensor:
+        """Image and condition tokens as one, each normalised and moved by its own modulation."""
+        moved = norm(image) * (1 + main.scale) + main.shift
+        return torch.cat([moved, norm(self.tokens) * (1 + own[1]) + own[0]], dim=1)
+
+    def _gated(
+        self, image: Tensor, condition: Tensor, gate: Tensor, own: Tensor, update: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        mine, its = update.split([image.shape[1], condition.shape[1]], dim=1)
+        return image + gate * mine, condition + own * its
+
+    def _attend(self, heads: list[Tensor], given: Mapping[str, Any]) -> Tensor:
+        rotary = given["pe"]
+        own = self.rotary.to(rotary).expand(len(rotary), *self.rotary.shape[1:])
+        mask = given.get("attn_mask")
+        if mask is not None:  # the condition is seen by all and sees all
+            count = self.tokens.shape[1]
+            mask = pad(mask, (0, count, 0, count), value=mask.dtype == torch.bool)
+        return attention(
+            *heads,
+            pe=torch.cat([rotary, own], dim=2),
+            mask=mask,
+            transformer_options=given.get("transformer_options") or {},
+        )
+
+
+class _Adapters:
+    def __init__(self, lora: NativeLora, path: str) -> None:
+        self.lora, self.path = lora, path
+
+    def __getitem__(self, name: str) -> FusedLora:
+        return self.lora.at(f"{self.path}.{name}")
+
+
+def packed(latent: Tensor, patch: int) -> tuple[Tensor, int, int]:
+    """Tokens (B, rows·columns, C·patch²) of a latent (B, C, h, w), padded as ComfyUI pads."""
+    latent = comfy.ldm.common_dit.pad_to_patch_size(latent, (patch, patch))
+    count, channels, height, width = latent.shape
+    rows, columns = height // patch, width // patch
+    tiles = latent.reshape(count, channels, rows, patch, columns, patch)
+    return tiles.permute(0, 2, 4, 1, 3, 5).reshape(count, rows * columns, -1), rows, columns
+
+
+def condition_ids(rows: int, columns: int, device: torch.device) -> Tensor:
+    """(0, row, column - columns): the condition lies left of the image, (rows·columns, 3)."""
+    ids = torch.zeros(rows, columns, 3, device=device)
+    ids[..., 1] += torch.arange(rows, device=device)[:, None]
+    ids[..., 2] += torch.arange(columns, device=device) - columns
+    return ids.flatten(0, 1)
+
+
+def _patch(compute: Callable, block: Block, path: str) -> Callable:
+    return lambda given, _original: compute(block, path, given)
+
+
+def _chained(before: Callable | None, ours: Callable) -> Callable:
+    """A patch of another node wraps our block as it would have wrapped ComfyUI's."""
+    if before is None:
+        return ours
+    return lambda given, extra: before(given, {"original_block": lambda args: ours(args, extra)})
+
+
+def _added(outputs: Tensor, adapter: FusedLora, inputs: Tensor, count: int) -> Tensor:
+    """`outputs` with the LoRA's share on the last `count` tokens."""
+    return torch.cat(
+        [outputs[:, :-count], outputs[:, -count:] + adapter(inputs[:, -count:])], dim=1
+    )
+
+
+def _heads(fused: Tensor, number: int, norm: Block) -> list[Tensor]:
+    """Query, key and value, (B, heads, n, width) each."""
+    query, key, value = fused.unflatten(2, (3, number, -1)).permute(2, 0, 3, 1, 4)
+    query, key = norm(query, key, value)
+    return [query, key, value]
+
+
+def _repeated(tensor: Tensor, count: int) -> Tensor:
+    """One row for each sample: a single row is everybody's, as ComfyUI repeats conditions."""
+    if len(tensor) == count:
+        return tensor
+    return tensor.repeat(-(-count // len(tensor)), *[1] * (tensor.ndim - 1))[:count]
+
+
+def _finite(tensor: Tensor) -> Tensor:
+    if tensor.dtype != torch.float16:
+        return tensor
+    return torch.nan_to_num(tensor, nan=0.0, posinf=65504, neginf=-65504)

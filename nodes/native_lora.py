@@ -1,0 +1,107 @@
+"""The corrector's LoRA laid out for ComfyUI's FLUX, whose linears are fused.
+
+ComfyUI keeps query, key and value in one linear (in single blocks with the feed-forward), where the
+published file has a LoRA for each. A fused linear gets one stacked `down` and an `up` for each
+part of its outputs; nothing is ever added to the base's own weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import comfy.ops
+import comfy.utils
+import torch
+from comfy.ldm.flux.model import Flux
+from torch import Tensor, nn
+
+from ..reflectionflow_core.flux.lora import CorrectorLora, LoraLayer, corrector_paths
+
+Linear = comfy.ops.manual_cast.Linear
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where a linear of diffusers' FLUX lies in a linear of ComfyUI's."""
+
+    linear: str  # path of ComfyUI's, such as "double_blocks.0.img_attn.qkv"
+    start: int  # first of its outputs
+    length: int
+
+
+class FusedLora(nn.Module):
+    """What is added to the outputs of one fused linear."""
+
+    def __init__(self, parts: Mapping[Part, LoraLayer], outputs: int) -> None:
+        super().__init__()
+        self.parts, self.outputs = tuple(parts), outputs
+        self.ranks = [layer.rank for layer in parts.values()]
+        self.down = _linear(torch.cat([layer.down for layer in parts.values()]))
+        scaled = (layer.up * (layer.alpha / layer.rank) for layer in parts.values())
+        self.ups = nn.ModuleList(map(_linear, scaled))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """The whole delta, (..., outputs); nothing where the file has no LoRA."""
+        delta = tokens.new_zeros(*tokens.shape[:-1], self.outputs)
+        narrow = self.down(tokens).split(self.ranks, dim=-1)
+        for part, up, given in zip(self.parts, self.ups, narrow, strict=True):
+            delta[..., part.start : part.start + part.length] = up(given)
+        return delta
+
+
+class NativeLora(nn.Module):
+    """A FusedLora for each of ComfyUI's linears, by the linear's dotted path."""
+
+    def __init__(self, lora: CorrectorLora, flux: Flux) -> None:
+        super().__init__()
+        grouped: dict[str, dict[Part, LoraLayer]] = {}
+        places = parts_of(flux)
+        for name, layer in lora.items():
+            part = places[name]
+            grouped.setdefault(part.linear, {})[part] = layer
+        self.linears = nn.ModuleDict(
+            {
+                _key(path): FusedLora(parts, flux.get_submodule(path).out_features)
+                for path, parts in grouped.items()
+            }
+        )
+
+    def at(self, path: str) -> FusedLora:
+        return self.linears[_key(path)]  # type: ignore[return-value]
+
+
+def parts_of(flux: Flux) -> dict[str, Part]:
+    """Where each linear that carries LoRA lies, by its path in diffusers' FLUX."""
+    sizes = {
+        "depth": len(flux.double_blocks),
+        "depth_single_blocks": len(flux.single_blocks),
+        "hidden_size": flux.hidden_size,
+    }
+    mapped = comfy.utils.flux_to_diffusers(sizes)
+    places = {}
+    for name in corrector_paths(sizes["depth"], sizes["depth_single_blocks"]):
+        target = mapped[f"{name}.weight"]
+        path, (_, start, length) = (target, (0, 0, None)) if isinstance(target, str) else target
+        path = path.removesuffix(".weight")
+        places[name] = Part(path, start, length or flux.get_submodule(path).out_features)
+    return places
+
+
+def native_shapes(flux: Flux) -> dict[str, tuple[int, int]]:
+    """(outputs, inputs) of every linear that carries LoRA, by its path in diffusers' FLUX."""
+    return {
+        name: (part.length, flux.get_submodule(part.linear).in_features)
+        for name, part in parts_of(flux).items()
+    }
+
+
+def _linear(weight: Tensor) -> nn.Module:
+    outputs, inputs = weight.shape
+    linear = Linear(inputs, outputs, bias=False, dtype=weight.dtype, device=weight.device)
+    linear.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+    return linear
+
+
+def _key(path: str) -> str:
+    return path.replace(".", "/")  # a module's name may hold no dot
