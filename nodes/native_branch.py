@@ -28,7 +28,7 @@ from torch.nn.functional import pad, silu
 from ..reflectionflow_core.record import InputError
 from .native_lora import FusedLora, NativeLora
 
-KEY = "reflectionflow"  # of our wrapper, of the LoRA's patcher, and the method of our reference latent
+KEY = "reflectionflow"  # of wrapper and LoRA in a MODEL, of a picture in a CONDITIONING
 Block = Any  # one of ComfyUI's; nn.Module hides the types of its submodules
 
 
@@ -46,10 +46,12 @@ def with_corrector(model: ModelPatcher, lora: NativeLora) -> ModelPatcher:
 def flux_of(model: ModelPatcher) -> Flux:
     """ComfyUI's FLUX.1 inside a MODEL; raises InputError for any other model."""
     flux = getattr(model.model, "diffusion_model", None)
-    if not isinstance(flux, Flux) or flux.params.global_modulation or flux.params.yak_mlp:
+    later = ("global_modulation", "yak_mlp")  # of FLUX.2 and others that share the class
+    params = getattr(flux, "params", None)
+    if not isinstance(flux, Flux) or any(getattr(params, name, False) for name in later):
         raise InputError(
-            f"This MODEL is no FLUX.1 ({type(model.model).__name__}), and the corrector was trained "
-            "on FLUX.1-dev. Load FLUX.1-dev with one of ComfyUI's own loaders, or a GGUF of it."
+            f"This MODEL is no FLUX.1 ({type(model.model).__name__}), and the corrector needs one. "
+            "Load FLUX.1-dev with one of ComfyUI's own loaders, or a GGUF of it."
         )
     return flux
 
