@@ -3,10 +3,11 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .loaders import LOADERS
+from .native import NATIVE
 from .search import SEARCH
 from .steps import STEPS
 
 
 class ReflectionFlow(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [*LOADERS, *STEPS, *SEARCH]
+        return [*LOADERS, *NATIVE, *STEPS, *SEARCH]

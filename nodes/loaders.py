@@ -91,12 +91,7 @@ class CorrectorLoader(io.ComfyNode):
             search_aliases=["reflection lora", "corrector"],
             inputs=[
                 FluxSocket.Input("flux", display_name="FLUX", tooltip="From a FLUX loader."),
-                io.Combo.Input(
-                    "lora",
-                    options=folder_paths.get_filename_list("loras"),
-                    tooltip="A corrector LoRA in models/loras. A style LoRA is refused here: it "
-                    "belongs on FLUX itself.",
-                ),
+                lora_input(),
             ],
             outputs=[
                 FluxSocket.Output("flux", display_name="FLUX", tooltip="Paints and corrects."),
@@ -105,13 +100,7 @@ class CorrectorLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, lora: str | None = None) -> bool | str:
-        if lora is None or lora in folder_paths.get_filename_list("loras"):
-            return True
-        return missing(
-            f"LoRA named {lora}" if lora else "LoRA chosen, or none",
-            "models/loras",
-            "Download the corrector there (see the README), and choose it.",
-        )
+        return check_lora(lora)
 
     @classmethod
     def fingerprint_inputs(cls, lora: str | None = None, **_: object) -> str:
@@ -304,6 +293,26 @@ def flux_folders() -> dict[str, Path]:
                 found.setdefault(Path(folder).relative_to(root).as_posix(), Path(folder))
     found.pop(MINIATURE, None)  # the name is taken
     return found
+
+
+def lora_input() -> io.Input:
+    return io.Combo.Input(
+        "lora",
+        options=folder_paths.get_filename_list("loras"),
+        tooltip="A corrector LoRA in models/loras. A style LoRA is refused here: it belongs on "
+        "FLUX itself.",
+    )
+
+
+def check_lora(lora: str | None) -> bool | str:
+    """Whether there is such a file; None comes by a wire, and is known only later."""
+    if lora is None or lora in folder_paths.get_filename_list("loras"):
+        return True
+    return missing(
+        f"LoRA named {lora}" if lora else "LoRA chosen, or none",
+        "models/loras",
+        "Download the corrector there (see the README), and choose it.",
+    )
 
 
 def stamp(path: Path) -> str:

@@ -15,6 +15,7 @@ import json
 import sys
 from collections.abc import Callable
 from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ comfy.options.enable_args_parsing()
 import comfy.model_management as mm
 import comfy.model_patcher
 import comfy.patcher_extension
+import comfy.sample
+import comfy.samplers
 import comfy.supported_models
 import comfy.utils
 from tiny_flux import loud_lora, tiny_transformer
@@ -202,6 +205,39 @@ def under_another_patch() -> tuple[float, float]:
     return difference(ours, case.reference(lora))
 
 
+def ten_steps_of_a_sampler() -> tuple[float, float]:
+    """KSampler's way from the nodes' conditioning to a latent, against Euler steps of the core."""
+    case = Case(batch=2)
+    lora = case.lora()
+    model = corrected(comfy_model(case.transformer), lora)
+    space = model.model.latent_format
+    told = {
+        "pooled_output": case.pooled,
+        "guidance": 3.5,
+        "reference_latents": [space.process_out(case.picture)],  # as a VAE encodes
+        "reference_latents_method": native_branch.KEY,
+    }
+    noise = torch.randn(case.latent.shape)
+    empty = torch.zeros_like(noise)
+    positive = [[case.text, told]]
+    ours = comfy.sample.sample(
+        model, noise, 10, 1.0, "euler", "simple", positive, positive, empty, seed=0
+    )
+    sampling = model.get_model_object("model_sampling")
+    sigmas = comfy.samplers.calculate_sigmas(sampling, "simple", 10)
+    case.latent = noise
+    for now, then in pairwise(sigmas):
+        case.sigma = now.expand(2)
+        slope = unpacked(case.reference(lora), *noise.shape[2:])
+        case.latent = case.latent + (then - now) * slope
+    return difference(space.process_in(ours), case.latent)
+
+
+def unpacked(tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    tiles = tokens.reshape(len(tokens), height // 2, width // 2, 16, 2, 2)
+    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), 16, height, width)
+
+
 def mistaken(change: Callable[[], Any]) -> Callable[[], tuple[float, float]]:
     """The plain case with one thing done wrongly."""
 
@@ -246,6 +282,7 @@ CASES: dict[str, Callable[[], tuple[float, float]]] = {
     "two correctors and the base in turn": clones_in_turn,
     "after an exception": after_an_exception,
     "under patches of another node": under_another_patch,
+    "ten steps of a sampler": ten_steps_of_a_sampler,
     "not: a column off": mistaken(replaced(native_branch, "condition_ids", shifted)),
     "not: the LoRA at nine tenths": mistaken(
         replaced(native_lora.FusedLora, "forward", lambda old: lambda self, x: 0.9 * old(self, x))

@@ -21,6 +21,7 @@ CASES = (
     "two correctors and the base in turn",
     "after an exception",
     "under patches of another node",
+    "ten steps of a sampler",
 )
 MISTAKES = ("not: a column off", "not: the LoRA at nine tenths", "not: the time of the image")
 TOLERANCE = 1e-5  # of outputs of about 4, in float32
