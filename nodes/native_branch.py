@@ -25,10 +25,12 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 from torch.nn.functional import pad, silu
 
+from ..reflectionflow_core.flux.latents import pack, token_ids
 from ..reflectionflow_core.record import InputError
 from .native_lora import FusedLora, NativeLora
 
 KEY = "reflectionflow"  # of wrapper and LoRA in a MODEL, of a picture in a CONDITIONING
+PATCH = 2  # latent pixels a side of a token, in every FLUX.1
 Block = Any  # one of ComfyUI's; nn.Module hides the types of its submodules
 
 
@@ -100,10 +102,10 @@ class Branch:
         latent = latent.to(dtype=dtype)
         self.flux, self.lora = flux, lora
         self.pooled = None if pooled is None else pooled.to(latent)
-        tokens, rows, columns = packed(latent, flux.patch_size)
+        tokens, rows, columns = packed(latent)
         tokens = flux.img_in(tokens) + lora.at("img_in")(tokens)
         self.tokens = _repeated(tokens, count)
-        self.rotary = flux.pe_embedder(condition_ids(rows, columns, latent.device)[None])
+        self.rotary = flux.pe_embedder(condition_ids(rows, columns).to(latent.device)[None])
         self.time = silu(self._time())
 
     def _time(self) -> Tensor:
@@ -217,21 +219,15 @@ class _Adapters:
         return self.lora.at(f"{self.path}.{name}")
 
 
-def packed(latent: Tensor, patch: int) -> tuple[Tensor, int, int]:
-    """Tokens (B, rows·columns, C·patch²) of a latent (B, C, h, w), padded as ComfyUI pads."""
-    latent = comfy.ldm.common_dit.pad_to_patch_size(latent, (patch, patch))
-    count, channels, height, width = latent.shape
-    rows, columns = height // patch, width // patch
-    tiles = latent.reshape(count, channels, rows, patch, columns, patch)
-    return tiles.permute(0, 2, 4, 1, 3, 5).reshape(count, rows * columns, -1), rows, columns
+def packed(latent: Tensor) -> tuple[Tensor, int, int]:
+    """Tokens (B, rows * columns, 4C) of a latent (B, C, h, w), padded as ComfyUI pads."""
+    latent = comfy.ldm.common_dit.pad_to_patch_size(latent, (PATCH, PATCH))
+    return pack(latent), latent.shape[2] // PATCH, latent.shape[3] // PATCH
 
 
-def condition_ids(rows: int, columns: int, device: torch.device) -> Tensor:
-    """(0, row, column - columns): the condition lies left of the image, (rows·columns, 3)."""
-    ids = torch.zeros(rows, columns, 3, device=device)
-    ids[..., 1] += torch.arange(rows, device=device)[:, None]
-    ids[..., 2] += torch.arange(columns, device=device) - columns
-    return ids.flatten(0, 1)
+def condition_ids(rows: int, columns: int) -> Tensor:
+    """Positions left of the image, (rows * columns, 3)."""
+    return token_ids(rows, columns, shift=-columns)
 
 
 def _patch(compute: Callable, block: Block, path: str) -> Callable:

@@ -44,6 +44,7 @@ sys.modules["pack"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["pack"])
 from pack.nodes import native_branch, native_lora
 from pack.reflectionflow_core.flux.branch import FluxInputs, velocity
+from pack.reflectionflow_core.flux.latents import token_ids, unpack
 from pack.reflectionflow_core.flux.lora import CorrectorLora
 
 CONFIG: dict[str, Any] = {
@@ -100,12 +101,11 @@ class Case:
 
     def reference(self, lora: CorrectorLora | None) -> torch.Tensor:
         """What the core predicts; without a LoRA, without a picture too."""
-        tokens, rows, columns = native_branch.packed(self.latent, 2)
+        tokens, rows, columns = native_branch.packed(self.latent)
         picture = self.picture.expand(len(tokens), -1, -1, -1)
-        condition, *its_size = native_branch.packed(picture, 2)
-        ids = native_branch.condition_ids(rows, columns, torch.device("cpu"))
-        ids[:, 2] += columns
-        its_ids = native_branch.condition_ids(*its_size, torch.device("cpu"))
+        condition, *its_size = native_branch.packed(picture)
+        ids = token_ids(rows, columns)
+        its_ids = token_ids(*its_size, shift=-its_size[1])
         inputs = FluxInputs(
             tokens,
             self.text,
@@ -132,7 +132,7 @@ class Case:
                 self.latent, self.sigma, transformer_options=told, **given
             )
         slope = (self.latent - denoised) / self.sigma.reshape(-1, 1, 1, 1)
-        return native_branch.packed(slope, 2)[0]
+        return native_branch.packed(slope)[0]
 
 
 def corrected(model: Patcher, lora: CorrectorLora) -> Patcher:
@@ -228,14 +228,9 @@ def ten_steps_of_a_sampler() -> tuple[float, float]:
     case.latent = noise
     for now, then in pairwise(sigmas):
         case.sigma = now.expand(2)
-        slope = unpacked(case.reference(lora), *noise.shape[2:])
+        slope = unpack(case.reference(lora), *(side // 2 for side in noise.shape[2:]))
         case.latent = case.latent + (then - now) * slope
     return difference(space.process_in(ours), case.latent)
-
-
-def unpacked(tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    tiles = tokens.reshape(len(tokens), height // 2, width // 2, 16, 2, 2)
-    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), 16, height, width)
 
 
 def mistaken(change: Callable[[], Any]) -> Callable[[], tuple[float, float]]:
@@ -261,14 +256,7 @@ def replaced(where: Any, name: str, new: Callable[[Any], Any]) -> Callable[[], A
 
 
 def shifted(old: Callable) -> Callable:
-    # The reference takes its ids from the same function, so only what the branch asks for moves.
-    def ids(rows: int, columns: int, device: torch.device) -> torch.Tensor:
-        asked_by_branch = sys._getframe(1).f_code.co_filename.endswith("native_branch.py")
-        found = old(rows, columns, device)
-        found[:, 2] += asked_by_branch
-        return found
-
-    return ids
+    return lambda rows, columns: old(rows, columns) + torch.tensor([0.0, 0.0, 1.0])
 
 
 CASES: dict[str, Callable[[], tuple[float, float]]] = {
