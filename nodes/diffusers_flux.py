@@ -71,13 +71,8 @@ class DiffusersFlux:
     def with_sampling(self, **changes: Any) -> DiffusersFlux:
         if changes.get("condition_fit") == self.condition.fit:
             changes.pop("condition_fit")
-        sampling = {name: value for name, value in changes.items() if name not in CONDITION}
-        condition = {CONDITION[name]: value for name, value in changes.items() if name in CONDITION}
-        changed = replace(
-            self,
-            sampling=replace(self.sampling, **sampling),
-            condition=replace(self.condition, **condition),
-        )
+        sampling, condition = changed_sampling(self.sampling, self.condition, changes)
+        changed = replace(self, sampling=sampling, condition=condition)
         if self.choice.model == MINIATURE:
             self._check_miniature(changed)
         return replace(changed, choice=self._chosen_again(changed, changes))
@@ -97,6 +92,15 @@ class DiffusersFlux:
         if changes.keys() & {"width", "height"}:
             named["size"] = (changed.sampling.width, changed.sampling.height)
         return replace(self.choice, **named)
+
+
+def changed_sampling(
+    sampling: SamplingSettings, condition: ConditionSettings, changes: Mapping[str, Any]
+) -> tuple[SamplingSettings, ConditionSettings]:
+    """Both with the changes of the sockets' `with_sampling`."""
+    of_sampling = {name: value for name, value in changes.items() if name not in CONDITION}
+    of_condition = {CONDITION[name]: value for name, value in changes.items() if name in CONDITION}
+    return replace(sampling, **of_sampling), replace(condition, **of_condition)
 
 
 def load_diffusers_flux(model: str, folder: str, dtype: str) -> DiffusersFlux:

@@ -11,6 +11,7 @@ Proven against the core's branch: tests/nodes/native_parity.py.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,6 +46,11 @@ def with_corrector(model: ModelPatcher, lora: NativeLora) -> ModelPatcher:
     return corrected
 
 
+def corrector_of(model: ModelPatcher) -> ModelPatcher | None:
+    """The LoRA that `with_corrector` gave to this MODEL."""
+    return next(iter(model.get_additional_models_with_key(KEY)), None)
+
+
 def flux_of(model: ModelPatcher) -> Flux:
     """ComfyUI's FLUX.1 inside a MODEL; raises InputError for any other model."""
     flux = getattr(model.model, "diffusion_model", None)
@@ -63,6 +69,7 @@ class _Wrapper:
 
     def __init__(self, lora: NativeLora) -> None:
         self.lora = lora
+        self.checked = False
 
     def __call__(
         self,
@@ -76,14 +83,30 @@ class _Wrapper:
         **kwargs: Any,
     ) -> Tensor:
         options = dict(transformer_options or {})
-        if kwargs.get("ref_latents_method") == KEY:
-            del kwargs["ref_latents_method"]
-            (latent,) = kwargs.pop("ref_latents")
-            # From the executor: a clone of this model has a module of its own, after a reload.
-            flux = executor.class_obj.diffusion_model
-            branch = Branch(flux, self.lora, latent, len(x), kwargs.get("y"), executor.class_obj)
-            options = branch.replacing_blocks(options)
-        return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+        if kwargs.get("ref_latents_method") != KEY:
+            return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+        del kwargs["ref_latents_method"]
+        (latent,) = kwargs.pop("ref_latents")
+        # From the executor: a clone of this model has a module of its own, after a reload.
+        flux = executor.class_obj.diffusion_model
+        branch = Branch(flux, self.lora, latent, len(x), kwargs.get("y"), executor.class_obj)
+        options = branch.replacing_blocks(options)
+        output = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+        if not self.checked:  # later steps may be skipped as a whole, by a cache
+            self.checked = True
+            self._warn_if_unused(branch)
+        return output
+
+    def _warn_if_unused(self, branch: Branch) -> None:
+        blocks = len(branch.flux.double_blocks) + len(branch.flux.single_blocks)
+        if branch.used < blocks:
+            logging.warning(
+                "ReflectionFlow: another node's patch kept %d of FLUX's %d blocks from being "
+                "called, so that the corrector saw little or nothing of its picture. Take patches "
+                "that replace or skip blocks (some caches do) off this MODEL.",
+                blocks - branch.used,
+                blocks,
+            )
 
 
 class Branch:
@@ -100,7 +123,7 @@ class Branch:
     ) -> None:
         dtype = model.manual_cast_dtype or model.get_dtype()
         latent = latent.to(dtype=dtype)
-        self.flux, self.lora = flux, lora
+        self.flux, self.lora, self.used = flux, lora, 0
         self.pooled = None if pooled is None else pooled.to(latent)
         tokens, rows, columns = packed(latent)
         tokens = flux.img_in(tokens) + lora.at("img_in")(tokens)
@@ -129,9 +152,16 @@ class Branch:
         named += [("single_block", self._single, self.flux.single_blocks)]
         for kind, compute, modules in named:
             for index, block in enumerate(modules):
-                ours = _patch(compute, block, f"{kind}s.{index}")
+                ours = self._patch(compute, block, f"{kind}s.{index}")
                 blocks[kind, index] = _chained(blocks.get((kind, index)), ours)
         return {**options, "patches_replace": {**replaced, "dit": blocks}}
+
+    def _patch(self, compute: Callable, block: Block, path: str) -> Callable:
+        def patch(given: Mapping[str, Any], _original: Any) -> dict[str, Tensor]:
+            self.used += 1
+            return compute(block, path, given)
+
+        return patch
 
     def _double(self, block: Block, path: str, given: Mapping[str, Any]) -> dict[str, Tensor]:
         image, text, count = given["img"], given["txt"], self.tokens.shape[1]
@@ -228,10 +258,6 @@ def packed(latent: Tensor) -> tuple[Tensor, int, int]:
 def condition_ids(rows: int, columns: int) -> Tensor:
     """Positions left of the image, (rows * columns, 3)."""
     return token_ids(rows, columns, shift=-columns)
-
-
-def _patch(compute: Callable, block: Block, path: str) -> Callable:
-    return lambda given, _original: compute(block, path, given)
 
 
 def _chained(before: Callable | None, ours: Callable) -> Callable:

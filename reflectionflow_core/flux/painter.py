@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from PIL import Image
@@ -40,7 +41,7 @@ class FluxGenerator:
         self, texts: Sequence[Text], seeds: Sequence[Seed], progress: Progress = SILENT
     ) -> list[Image.Image]:
         """Like `generate`, where CLIP and T5 are told different texts."""
-        _check_lengths(prompts=texts, seeds=seeds)
+        check_lengths(prompts=texts, seeds=seeds)
         rows = list(map(Row, texts, seeds))
         return _paint(self.flux, rows, self.sampling, None, progress, "draft")
 
@@ -69,7 +70,7 @@ class FluxCorrector:
         seeds: Sequence[Seed],
         progress: Progress = SILENT,
     ) -> list[Image.Image]:
-        _check_lengths(images=images, prompts=prompts, reflections=reflections, seeds=seeds)
+        check_lengths(images=images, prompts=prompts, reflections=reflections, seeds=seeds)
         progress.check()
         style = self.condition.prompt_style
         texts = map(corrector_text, prompts, reflections, [style] * len(prompts))
@@ -99,15 +100,38 @@ def _paint(
     progress: Progress,
     phase: str,
 ) -> list[Image.Image]:
+    def paint(group: Sequence[Row], share: Share) -> list[Image.Image]:
+        return _decode(flux, _sample(flux, group, sampling, lora, share))
+
+    return paint_in_groups(rows, sampling.steps, paint, progress, phase)
+
+
+class Grouped(Protocol):
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The shape of the row's condition."""
+        ...
+
+
+AnyRow = TypeVar("AnyRow", bound=Grouped)
+
+
+def paint_in_groups(
+    rows: Sequence[AnyRow],
+    steps: int,
+    paint: Callable[[Sequence[AnyRow], Share], list[Image.Image]],
+    progress: Progress,
+    phase: str,
+) -> list[Image.Image]:
     """The rows' pictures in their order; rows with conditions of one shape go through together."""
-    groups: dict[tuple[int, int], list[int]] = {}
+    groups: dict[tuple[int, ...], list[int]] = {}
     for index, row in enumerate(rows):
         groups.setdefault(row.grid, []).append(index)
     pictures: dict[int, Image.Image] = {}
     for before, group in enumerate(groups.values()):
-        share = Share(progress, phase, before * sampling.steps, len(groups) * sampling.steps)
-        latents = _sample(flux, [rows[index] for index in group], sampling, lora, share)
-        pictures.update(zip(group, _decode(flux, latents), strict=True))
+        share = Share(progress, phase, before * steps, len(groups) * steps)
+        painted = paint([rows[index] for index in group], share)
+        pictures.update(zip(group, painted, strict=True))
     return [pictures[index] for index in range(len(rows))]
 
 
@@ -186,7 +210,7 @@ def _picture(pixels: Tensor) -> Image.Image:
     return Image.fromarray((values * 255).round().astype("uint8"))
 
 
-def _check_lengths(**lists: Sized) -> None:
+def check_lengths(**lists: Sized) -> None:
     if len({len(items) for items in lists.values()}) > 1:
         counts = ", ".join(f"{len(items)} {name}" for name, items in lists.items())
         raise InputError(f"Every picture needs one of each, got {counts}. Give as many of each.")

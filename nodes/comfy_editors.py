@@ -1,0 +1,214 @@
+"""Other models in the corrector's seat: editors that look at a picture, and image to image."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import comfy.model_base
+import comfy.samplers
+import node_helpers
+import torch
+from comfy.model_patcher import ModelPatcher
+from PIL import Image
+from torch import Tensor
+
+from ..reflectionflow_core.flux.condition import rgb
+from ..reflectionflow_core.flux.painter import Share, check_lengths
+from ..reflectionflow_core.protocols import SILENT, Corrector, Generator, Progress
+from ..reflectionflow_core.record import InputError, Seed
+from .comfy_sampling import Conditioning, decoded, noise_for, sampled, weights_digest
+from .sockets import Flux
+from .tensors import to_batch
+
+EDITORS = ("Flux", "Flux2", "QwenImage", "Omnigen2")  # ComfyUI gives these a picture to look at
+GLANCE = 384 * 384  # pixels of the picture that Qwen's text encoder sees
+
+
+@dataclass(frozen=True, eq=False)
+class Painter:
+    """A model of any family as ComfyUI has it loaded, and how it shall sample."""
+
+    model: ModelPatcher = field(repr=False)
+    clip: Any = field(repr=False)
+    vae: Any = field(repr=False)
+    steps: int
+    cfg: float
+    guidance: float
+    sampler: str
+    scheduler: str
+
+    def told(self, text: str, **extra: Any) -> Conditioning:
+        conditioning = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text, **extra))
+        return node_helpers.conditioning_set_values(conditioning, {"guidance": self.guidance})
+
+    def sigmas(self, denoise: float = 1.0) -> Tensor:
+        """`steps` levels of noise and 0, the first as far from a clean picture as `denoise`."""
+        sampling = self.model.get_model_object("model_sampling")
+        whole = comfy.samplers.calculate_sigmas(
+            sampling, self.scheduler, int(self.steps / denoise)
+        )
+        return whole[-(self.steps + 1) :]
+
+    def digest(self) -> str:
+        settings = (self.steps, self.cfg, self.guidance, self.sampler, self.scheduler)
+        return f"{weights_digest(self.model)} {settings}"
+
+
+@dataclass(frozen=True, eq=False)
+class Recast:
+    """A FLUX whose pictures somebody else corrects."""
+
+    flux: Flux
+    corrector: Corrector
+    corrector_digest: str
+
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        return self.flux.chosen
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        digest = hashlib.sha256(self.corrector_digest.encode()).hexdigest()
+        return {**self.flux.identity, "lora": digest}
+
+    @property
+    def generator(self) -> Generator:
+        return self.flux.generator
+
+    def with_corrector(self, path: str) -> Flux:
+        return self.flux.with_corrector(path)
+
+    def with_sampling(self, **changes: Any) -> Flux:
+        return replace(self, flux=self.flux.with_sampling(**changes))
+
+
+class EditCorrector:
+    """An editing model (FLUX.1 Kontext, FLUX.2, Qwen-Image-Edit) that is told what to change."""
+
+    def __init__(self, painter: Painter) -> None:
+        kinds = tuple(filter(None, (getattr(comfy.model_base, name, None) for name in EDITORS)))
+        if not isinstance(painter.model.model, kinds):
+            raise InputError(
+                f"This MODEL ({type(painter.model.model).__name__}) looks at no picture, so it "
+                "cannot edit one. Load FLUX.1 Kontext, FLUX.2 or Qwen-Image-Edit, or take Image to "
+                "Image Corrector."
+            )
+        self.painter = painter
+        self.steps = painter.steps
+
+    def correct(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        reflections: Sequence[str],
+        seeds: Sequence[Seed],
+        progress: Progress = SILENT,
+    ) -> list[Image.Image]:
+        check_lengths(images=images, prompts=prompts, reflections=reflections, seeds=seeds)
+
+        def edit(index: int, share: Share) -> Image.Image:
+            picture = to_batch([fitted(images[index])])
+            latent = self.painter.vae.encode(picture)
+            asked = edit_text(prompts[index], reflections[index])
+            conditioning = self._told(asked, picture, latent), self._told("", picture, latent)
+            return _sample(self.painter, latent, conditioning, seeds[index], share)
+
+        return _one_by_one(len(images), self.steps, edit, progress)
+
+    def _told(self, text: str, picture: Tensor, latent: Tensor) -> Conditioning:
+        looks = isinstance(self.painter.model.model, comfy.model_base.QwenImage)
+        extra = {"images": [glance(picture)]} if looks else {}
+        conditioning = self.painter.told(text, **extra)
+        return node_helpers.conditioning_set_values(conditioning, {"reference_latents": [latent]})
+
+
+class ImageToImageCorrector:
+    """Paints over the picture with some of its noise back: needs no special weights.
+
+    It hears the prompt only, which an evolver may have sharpened: a model that paints from
+    descriptions takes "remove the dog" for a wish for a dog.
+    """
+
+    def __init__(self, painter: Painter, denoise: float) -> None:
+        self.painter, self.denoise = painter, denoise
+        self.steps = painter.steps
+
+    def correct(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        reflections: Sequence[str],
+        seeds: Sequence[Seed],
+        progress: Progress = SILENT,
+    ) -> list[Image.Image]:
+        check_lengths(images=images, prompts=prompts, reflections=reflections, seeds=seeds)
+        sigmas = self.painter.sigmas(self.denoise)
+
+        def repaint(index: int, share: Share) -> Image.Image:
+            start = self.painter.vae.encode(to_batch([fitted(images[index])]))
+            conditioning = self.painter.told(prompts[index]), self.painter.told("")
+            return _sample(self.painter, start, conditioning, seeds[index], share, sigmas)
+
+        return _one_by_one(len(images), self.steps, repaint, progress)
+
+
+def edit_text(prompt: str, reflection: str) -> str:
+    """An order that editing models understand, who know nothing of `[Reflexion]`."""
+    goal = f"The picture shall show: {prompt}"
+    order = reflection.strip()
+    if not order:
+        return f"Change whatever does not fit. {goal}"
+    return f"{order if order[-1] in '.!?' else order + '.'} Leave all else as it is. {goal}"
+
+
+def fitted(picture: Image.Image, unit: int = 16) -> Image.Image:
+    """The picture in RGB, each side the nearest multiple of `unit` pixels."""
+    sides = [max(unit, round(side / unit) * unit) for side in picture.size]
+    return rgb(picture).resize((sides[0], sides[1]), Image.Resampling.BICUBIC)
+
+
+def glance(picture: Tensor) -> Tensor:
+    """An IMAGE as Qwen's text encoder should see it: about 384 x 384 pixels."""
+    height, width = picture.shape[1:3]
+    scale = math.sqrt(GLANCE / (height * width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    channels = picture.movedim(-1, 1)
+    return torch.nn.functional.interpolate(channels, size, mode="area").movedim(1, -1)
+
+
+def _sample(
+    painter: Painter,
+    latent: Tensor,
+    conditioning: tuple[Conditioning, Conditioning],
+    seed: Seed,
+    share: Share,
+    sigmas: Tensor | None = None,
+) -> Image.Image:
+    """A picture of the latent's size; with sigmas, one that begins with the latent."""
+    (picture,) = decoded(
+        painter.vae,
+        sampled(
+            painter.model,
+            painter.sampler,
+            painter.sigmas() if sigmas is None else sigmas,
+            noise_for(painter.model, [seed], latent.shape[1:]),
+            conditioning,
+            share,
+            seed,
+            cfg=painter.cfg,
+            start=None if sigmas is None else latent,
+        ),
+    )
+    return picture
+
+
+def _one_by_one(
+    count: int, steps: int, paint: Callable[[int, Share], Image.Image], progress: Progress
+) -> list[Image.Image]:
+    """Texts of unequal length cannot share a batch, and these models fill a GPU with one picture."""
+    shares = [Share(progress, "correct", index * steps, count * steps) for index in range(count)]
+    return [paint(index, share) for index, share in enumerate(shares)]

@@ -1,0 +1,214 @@
+"""FLUX as ComfyUI has it loaded (MODEL, CLIP, VAE) behind the pack's FLUX socket.
+
+Same texts, noises, schedule and condition as in the core, so that both paint the same pictures
+from the same weights; precision, memory and patches are ComfyUI's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import comfy.samplers
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.model_sampling import ModelSamplingFlux, flux_time_shift
+from PIL import Image
+from torch import Tensor
+
+from ..reflectionflow_core.flux.cache import Cache
+from ..reflectionflow_core.flux.condition import ConditionSettings, resized
+from ..reflectionflow_core.flux.lora import read_corrector_lora
+from ..reflectionflow_core.flux.painter import Share, check_lengths, paint_in_groups
+from ..reflectionflow_core.flux.sampling import SamplingSettings, resolution_shift
+from ..reflectionflow_core.flux.text import Text, corrector_text
+from ..reflectionflow_core.protocols import SILENT, Corrector, Generator, Progress
+from ..reflectionflow_core.record import InputError, Seed
+from .comfy_sampling import decoded, noise_for, sampled, weights_digest
+from .diffusers_flux import changed_sampling
+from .native_branch import KEY, corrector_of, flux_of, with_corrector
+from .native_lora import NativeLora, native_shapes
+from .tensors import to_batch
+
+REFERENCE = "as FLUX.1-dev"  # the schedule of the paper and of FluxPipeline
+TOKENS = 512  # of T5, with which the corrector was trained; ComfyUI's own choice is 256
+
+
+@dataclass(frozen=True, eq=False)
+class ComfyFlux:
+    """Three of ComfyUI's models and how they shall paint; changed copies share the weights."""
+
+    model: ModelPatcher = field(repr=False)
+    clip: Any = field(repr=False)
+    vae: Any = field(repr=False)
+    sampling: SamplingSettings = SamplingSettings()
+    condition: ConditionSettings = ConditionSettings()
+    sampler: str = "euler"
+    scheduler: str = REFERENCE
+    lora: str | None = None  # path of the corrector, where it came by the socket
+    texts: Cache[tuple[Tensor, Tensor]] = field(default_factory=Cache, repr=False)
+
+    def __post_init__(self) -> None:
+        flux_of(self.model)
+
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        return {
+            "model": "ComfyUI's MODEL",
+            "lora": self.lora,
+            "size": (self.sampling.width, self.sampling.height),
+            "steps": self.sampling.steps,
+            "guidance": self.sampling.guidance,
+            "condition_size": self.condition.size,
+            "condition_fit": self.condition.fit,
+        }
+
+    @cached_property
+    def identity(self) -> Mapping[str, str]:
+        lora = corrector_of(self.model)
+        told = f"{weights_digest(self.model)} {self.sampler} {self.scheduler}"
+        return {
+            "model": hashlib.sha256(told.encode()).hexdigest(),
+            "lora": "" if lora is None else weights_digest(lora),
+        }
+
+    @property
+    def generator(self) -> Generator:
+        return ComfyGenerator(self)
+
+    @property
+    def corrector(self) -> Corrector | None:
+        return None if corrector_of(self.model) is None else ComfyCorrector(self)
+
+    def with_corrector(self, path: str) -> ComfyFlux:
+        flux = flux_of(self.model)
+        lora = NativeLora(read_corrector_lora(path, native_shapes(flux)), flux)
+        return replace(self, model=with_corrector(self.model, lora), lora=path)
+
+    def with_sampling(self, **changes: Any) -> ComfyFlux:
+        sampling, condition = changed_sampling(self.sampling, self.condition, changes)
+        return replace(self, sampling=sampling, condition=condition)
+
+
+class ComfyGenerator:
+    """Paints drafts."""
+
+    def __init__(self, flux: ComfyFlux) -> None:
+        self.flux = flux
+        self.steps = flux.sampling.steps
+
+    def generate(
+        self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
+    ) -> list[Image.Image]:
+        check_lengths(prompts=prompts, seeds=seeds)
+        texts = map(Text, prompts, prompts)
+        return _paint(self.flux, list(map(Row, texts, seeds)), progress, "draft")
+
+
+class ComfyCorrector:
+    """Repaints pictures with the corrector that the MODEL carries."""
+
+    def __init__(self, flux: ComfyFlux) -> None:
+        self.flux = flux
+        self.steps = flux.sampling.steps
+
+    def correct(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        reflections: Sequence[str],
+        seeds: Sequence[Seed],
+        progress: Progress = SILENT,
+    ) -> list[Image.Image]:
+        check_lengths(images=images, prompts=prompts, reflections=reflections, seeds=seeds)
+        progress.check()
+        settings = self.flux.condition
+        texts = map(corrector_text, prompts, reflections, [settings.prompt_style] * len(prompts))
+        seen = [self.flux.vae.encode(to_batch([resized(image, settings)])) for image in images]
+        return _paint(self.flux, list(map(Row, texts, seeds, seen)), progress, "correct")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One picture to paint; `seen` is the latent (1, 16, h, w) of the picture to correct."""
+
+    text: Text
+    seed: Seed
+    seen: Tensor | None = None
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        return () if self.seen is None else tuple(self.seen.shape)
+
+
+def _paint(
+    flux: ComfyFlux, rows: Sequence[Row], progress: Progress, phase: str
+) -> list[Image.Image]:
+    settings = flux.sampling
+    sigmas = schedule(flux.model, flux.scheduler, settings)
+
+    def paint(group: Sequence[Row], share: Share) -> list[Image.Image]:
+        seeds = [row.seed for row in group]
+        noise = noise_for(flux.model, seeds, (16, settings.height // 8, settings.width // 8))
+        words = [flux.texts.get(row.text, lambda t=row.text: encode(flux.clip, t)) for row in group]
+        told: dict[str, Any] = {
+            "pooled_output": torch.cat([pooled for _, pooled in words]),
+            "guidance": settings.guidance,
+        }
+        seen = [row.seen for row in group if row.seen is not None]
+        if seen:
+            told |= {"reference_latents": [torch.cat(seen)], "reference_latents_method": KEY}
+        asked = [[torch.cat([states for states, _ in words]), told]]
+        latents = sampled(
+            flux.model, flux.sampler, sigmas, noise, (asked, asked), share, seeds[0]
+        )  # without CFG nobody asks for a negative
+        return decoded(flux.vae, latents)
+
+    return paint_in_groups(rows, settings.steps, paint, progress, phase)
+
+
+def schedule(model: ModelPatcher, scheduler: str, settings: SamplingSettings) -> Tensor:
+    """Noise levels from 1 to 0, (steps + 1,)."""
+    sampling = model.get_model_object("model_sampling")
+    if scheduler != REFERENCE:
+        return comfy.samplers.calculate_sigmas(sampling, scheduler, settings.steps)
+    times = torch.linspace(1, 1 / settings.steps, settings.steps)
+    if isinstance(sampling, ModelSamplingFlux) and "model_sampling" not in model.object_patches:
+        tokens = (settings.width // 16) * (settings.height // 16)
+        sigmas = flux_time_shift(resolution_shift(tokens), 1.0, times)
+    else:  # an artist's own shift, set by a node of ComfyUI; FLUX.1-schnell has none
+        sigmas = sampling.sigma(times)
+    return torch.cat([sigmas, torch.zeros(1)])
+
+
+def encode(clip: Any, text: Text) -> tuple[Tensor, Tensor]:
+    """T5 states (1, n, d) and pooled CLIP (1, d), n being 512 unless the CLIP takes less."""
+    # Plain words: "(left)" in a reflection is no weight.
+    plain = {"disable_weights": True}
+    tokens = clip.tokenize(text.t5, tokenizer_options={"t5xxl_min_length": TOKENS}, **plain)
+    if not isinstance(tokens, dict) or not {"l", "t5xxl"} <= tokens.keys():
+        raise InputError(
+            "This CLIP does not read texts as FLUX.1 does. Load clip_l and t5xxl with "
+            "DualCLIPLoader, type flux."
+        )
+    tokens = {"l": clip.tokenize(text.clip, **plain)["l"], "t5xxl": _cut(tokens["t5xxl"], text.t5)}
+    return clip.encode_from_tokens(tokens, return_pooled=True)
+
+
+def _cut(batches: list[list], text: str) -> list[list]:
+    """At most 512 tokens of a text, the last of which is the one that ends every text."""
+    (row,) = batches
+    if len(row) <= TOKENS:
+        return batches
+    logging.warning(
+        "ReflectionFlow: the text that begins with %r is %d tokens long and FLUX takes %d: the end "
+        "was cut off. Shorten the prompt or the reflection.",
+        text[:40],
+        len(row),
+        TOKENS,
+    )
+    return [[*row[: TOKENS - 1], row[-1]]]

@@ -1,0 +1,126 @@
+"""ComfyUI's samplers and VAEs, asked by a search: with its progress, its noises, its cancelling."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from comfy.model_patcher import ModelPatcher
+from PIL import Image
+from torch import Tensor
+
+from ..reflectionflow_core.flux.noise import starting_noise
+from ..reflectionflow_core.flux.painter import Share
+from ..reflectionflow_core.protocols import SILENT
+from ..reflectionflow_core.record import Neighbour, Seed
+from .tensors import to_pictures
+
+Conditioning = list[list[Any]]
+
+
+def noise_for(model: ModelPatcher, seeds: Sequence[Seed], shape: Sequence[int]) -> Tensor:
+    """One noise a seed, (B, *shape), in the numbers of the core where both compute alike."""
+    computes = model.model.manual_cast_dtype or model.model.get_dtype()
+    drawn = torch.float32 if computes == torch.float32 else torch.bfloat16
+    return starting_noise(seeds, tuple(shape), drawn).float()
+
+
+def sampled(
+    model: ModelPatcher,
+    sampler: str,
+    sigmas: Tensor,
+    noise: Tensor,
+    conditioning: tuple[Conditioning, Conditioning],
+    share: Share,
+    seed: Seed,
+    *,
+    cfg: float = 1.0,
+    start: Tensor | None = None,
+) -> Tensor:
+    """Finished latents, shaped as `noise`; of samplers that add noise on the way, by `seed`.
+
+    `start` is what the noise is laid upon, as much as the first of the sigmas says.
+    """
+    previewer = None
+    if share.progress is not SILENT:
+        space = model.get_model_object("latent_format")
+        previewer = latent_preview.get_previewer(model.load_device, space)
+
+    def report(step: int, clean: Tensor, _latents: Tensor, total: int) -> None:
+        share.progress.check()
+        share.report(min(step + 1, total), _side_by_side(previewer, clean))
+
+    share.progress.check()
+    positive, negative = conditioning
+    return comfy.sample.sample_custom(
+        model,
+        noise,
+        cfg,
+        comfy.samplers.sampler_object(sampler),
+        sigmas,
+        positive,
+        negative,
+        torch.zeros_like(noise) if start is None else start,
+        callback=report,
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed.seed if isinstance(seed, Neighbour) else seed,
+    )
+
+
+def decoded(vae: Any, latents: Tensor) -> list[Image.Image]:
+    """One by one, so that memory stays flat; raises RuntimeError for what is no picture."""
+    if not bool(torch.isfinite(latents).all()):
+        raise RuntimeError(
+            "The model painted values that are not numbers, which would be a black picture. Check "
+            "its weights and LoRAs, or load it in bf16."
+        )
+    painted = [vae.decode(row[None]) for row in latents]
+    return to_pictures([pixels.reshape(-1, *pixels.shape[-3:]) for pixels in painted])
+
+
+def _side_by_side(previewer: Any, clean: Tensor) -> Image.Image | None:
+    if previewer is None:
+        return None
+    pictures = [previewer.decode_latent_to_preview(clean[i : i + 1]) for i in range(len(clean))]
+    row = Image.new("RGB", (sum(p.width for p in pictures), pictures[0].height))
+    for index, picture in enumerate(pictures):
+        row.paste(picture, (index * picture.width, 0))
+    return row
+
+
+def weights_digest(model: ModelPatcher) -> str:
+    """SHA-256 of a few numbers of every weight, and of every patch upon them.
+
+    The same whether ComfyUI has the patches merged into the weights just now or not.
+    """
+    whole = hashlib.sha256()
+    for name, tensor in model.model.state_dict().items():
+        unpatched = model.backup[name].weight if name in model.backup else tensor
+        whole.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        whole.update(_some(unpatched))
+    for name, patches in sorted(model.patches.items()):
+        for strength, patch, *_ in patches:
+            whole.update(f"{name} {strength}".encode())
+            for tensor in _tensors(patch):
+                whole.update(_some(tensor))
+    return whole.hexdigest()
+
+
+def _some(tensor: Tensor, count: int = 16) -> bytes:
+    plain = getattr(tensor, "_qdata", tensor).detach()  # newer ComfyUI wraps what is quantised
+    flat = plain.as_subclass(Tensor).reshape(-1)
+    few = flat[:: max(1, len(flat) // count)].cpu().contiguous()
+    return few.view(torch.uint8).numpy().tobytes()
+
+
+def _tensors(patch: Any) -> list[Tensor]:
+    if isinstance(patch, Tensor):
+        return [patch]
+    parts = getattr(patch, "weights", patch)
+    return [t for p in parts for t in _tensors(p)] if isinstance(parts, (list, tuple)) else []
