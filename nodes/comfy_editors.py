@@ -24,7 +24,7 @@ from .comfy_sampling import Conditioning, decoded, noise_for, sampled, weights_d
 from .sockets import Flux
 from .tensors import to_batch
 
-EDITORS = ("Flux", "Flux2", "QwenImage", "Omnigen2")  # ComfyUI gives these a picture to look at
+LOOKERS = ("Flux", "Flux2", "QwenImage", "Omnigen2")  # ComfyUI gives these a picture to look at
 GLANCE = 384 * 384  # pixels of the picture that Qwen's text encoder sees
 
 
@@ -48,9 +48,7 @@ class Painter:
     def sigmas(self, denoise: float = 1.0) -> Tensor:
         """`steps` levels of noise and 0, the first as far from a clean picture as `denoise`."""
         sampling = self.model.get_model_object("model_sampling")
-        whole = comfy.samplers.calculate_sigmas(
-            sampling, self.scheduler, int(self.steps / denoise)
-        )
+        whole = comfy.samplers.calculate_sigmas(sampling, self.scheduler, int(self.steps / denoise))
         return whole[-(self.steps + 1) :]
 
     def digest(self) -> str:
@@ -90,7 +88,7 @@ class EditCorrector:
     """An editing model (FLUX.1 Kontext, FLUX.2, Qwen-Image-Edit) that is told what to change."""
 
     def __init__(self, painter: Painter) -> None:
-        kinds = tuple(filter(None, (getattr(comfy.model_base, name, None) for name in EDITORS)))
+        kinds = tuple(filter(None, (getattr(comfy.model_base, name, None) for name in LOOKERS)))
         if not isinstance(painter.model.model, kinds):
             raise InputError(
                 f"This MODEL ({type(painter.model.model).__name__}) looks at no picture, so it "

@@ -30,11 +30,11 @@ from ..reflectionflow_core.protocols import SILENT, Corrector, Generator, Progre
 from ..reflectionflow_core.record import InputError, Seed
 from .comfy_sampling import decoded, noise_for, sampled, weights_digest
 from .diffusers_flux import changed_sampling
+from .loaders import AS_FLUX
 from .native_branch import KEY, corrector_of, flux_of, with_corrector
 from .native_lora import NativeLora, native_shapes
 from .tensors import to_batch
 
-REFERENCE = "as FLUX.1-dev"  # the schedule of the paper and of FluxPipeline
 TOKENS = 512  # of T5, with which the corrector was trained; ComfyUI's own choice is 256
 
 
@@ -48,7 +48,7 @@ class ComfyFlux:
     sampling: SamplingSettings = SamplingSettings()
     condition: ConditionSettings = ConditionSettings()
     sampler: str = "euler"
-    scheduler: str = REFERENCE
+    scheduler: str = AS_FLUX
     lora: str | None = None  # path of the corrector, where it came by the socket
     texts: Cache[tuple[Tensor, Tensor]] = field(default_factory=Cache, repr=False)
 
@@ -174,7 +174,7 @@ def _paint(
 def schedule(model: ModelPatcher, scheduler: str, settings: SamplingSettings) -> Tensor:
     """Noise levels from 1 to 0, (steps + 1,)."""
     sampling = model.get_model_object("model_sampling")
-    if scheduler != REFERENCE:
+    if scheduler != AS_FLUX:
         return comfy.samplers.calculate_sigmas(sampling, scheduler, settings.steps)
     times = torch.linspace(1, 1 / settings.steps, settings.steps)
     if isinstance(sampling, ModelSamplingFlux) and "model_sampling" not in model.object_patches:

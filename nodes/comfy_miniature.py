@@ -70,7 +70,9 @@ def comfy_config(transformer: Any) -> dict[str, Any]:
 
 def _model(flux: Flux) -> ModelPatcher:
     transformer = flux.transformer
-    model = comfy_transformer(transformer, comfy_config(transformer), flux.scheduler.config.max_shift)
+    model = comfy_transformer(
+        transformer, comfy_config(transformer), flux.scheduler.config.max_shift
+    )
     # Its schedule is no FLUX.1-dev's: as if an artist had set it.
     model.add_object_patch("model_sampling", model.model.model_sampling)
     scale, shift = flux.vae.config["scaling_factor"], flux.vae.config["shift_factor"]

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .editors import EDITORS
 from .loaders import LOADERS
 from .native import NATIVE
 from .search import SEARCH
@@ -10,4 +11,4 @@ from .steps import STEPS
 
 class ReflectionFlow(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [*LOADERS, *NATIVE, *STEPS, *SEARCH]
+        return [*LOADERS, *NATIVE, *EDITORS, *STEPS, *SEARCH]

@@ -25,6 +25,7 @@ from .sockets import EvolverSocket, Flux, FluxSocket, Seat, VerifierSocket, Writ
 CATEGORY = f"{ROOT}/loaders"
 DTYPES = ("bf16", "fp32")
 FITS = ("squash", "fit")
+AS_FLUX = "as FLUX.1-dev"  # among schedulers: that of the paper and of FluxPipeline
 
 
 class FluxLoader(io.ComfyNode):
@@ -104,14 +105,11 @@ class CorrectorLoader(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, lora: str | None = None, **_: object) -> str:
-        path = folder_paths.get_full_path("loras", lora) if lora else None
-        return stamp(Path(path)) if path else ""
+        return lora_stamp(lora)
 
     @classmethod
     def execute(cls, flux: Flux, lora: str) -> io.NodeOutput:
-        return io.NodeOutput(
-            flux.with_corrector(folder_paths.get_full_path_or_raise("loras", lora))
-        )
+        return io.NodeOutput(flux.with_corrector(lora_path(lora)))
 
 
 class FluxSampling(io.ComfyNode):
@@ -298,15 +296,29 @@ def flux_folders() -> dict[str, Path]:
 def lora_input() -> io.Input:
     return io.Combo.Input(
         "lora",
-        options=folder_paths.get_filename_list("loras"),
+        options=lora_names(),
         tooltip="A corrector LoRA in models/loras. A style LoRA is refused here: it belongs on "
-        "FLUX itself.",
+        'FLUX itself. "miniature" is the built-in one, for the miniature only.',
     )
+
+
+def lora_names() -> list[str]:
+    return [*folder_paths.get_filename_list("loras"), MINIATURE]
+
+
+def lora_path(lora: str) -> str:
+    if lora == MINIATURE:
+        return str(MINIATURE_WEIGHTS / "corrector" / "pytorch_lora_weights.safetensors")
+    return folder_paths.get_full_path_or_raise("loras", lora)
+
+
+def lora_stamp(lora: str | None) -> str:
+    return stamp(Path(lora_path(lora))) if lora and lora in lora_names() else ""
 
 
 def check_lora(lora: str | None) -> bool | str:
     """Whether there is such a file; None comes by a wire, and is known only later."""
-    if lora is None or lora in folder_paths.get_filename_list("loras"):
+    if lora is None or lora in lora_names():
         return True
     return missing(
         f"LoRA named {lora}" if lora else "LoRA chosen, or none",

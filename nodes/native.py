@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import folder_paths
+import comfy.samplers
 import node_helpers
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..reflectionflow_core.catalog import MINIATURE_WEIGHTS
 from ..reflectionflow_core.flux.condition import ConditionSettings, resized
 from ..reflectionflow_core.flux.lora import read_corrector_lora
 from ..reflectionflow_core.record import InputError
-from .loaders import CATEGORY, FITS, check_lora, lora_input, stamp
+from .diffusers_flux import explained_imports
+from .loaders import AS_FLUX, CATEGORY, FITS, check_lora, lora_input, lora_path, lora_stamp, stamp
 from .native_branch import KEY, flux_of, with_corrector
 from .native_lora import NativeLora, native_shapes
 from .schema import ROOT, schema
+from .sockets import FluxSocket
 from .tensors import to_batch, to_pictures
 
 
@@ -51,14 +53,12 @@ class LoadCorrector(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, lora: str | None = None, **_: object) -> str:
-        path = folder_paths.get_full_path("loras", lora) if lora else None
-        return stamp(Path(path)) if path else ""
+        return lora_stamp(lora)
 
     @classmethod
     def execute(cls, model: Any, lora: str) -> io.NodeOutput:
         flux = flux_of(model)
-        path = folder_paths.get_full_path_or_raise("loras", lora)
-        read = read_corrector_lora(path, native_shapes(flux))
+        read = read_corrector_lora(lora_path(lora), native_shapes(flux))
         return io.NodeOutput(with_corrector(model, NativeLora(read, flux)))
 
 
@@ -122,4 +122,146 @@ class CorrectorConditioning(io.ComfyNode):
         return io.NodeOutput(node_helpers.conditioning_set_values(conditioning, told))
 
 
-NATIVE = [LoadCorrector, CorrectorConditioning]
+class FluxFromModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "FluxFromModel",
+            display_name="FLUX from MODEL, CLIP, VAE",
+            category=CATEGORY,
+            description="Lets the search paint with the FLUX.1 that ComfyUI has loaded: bf16, fp8 "
+            "or GGUF, with style LoRAs or without, in the memory that other nodes share.",
+            search_aliases=["native flux", "gguf", "fp8", "checkpoint"],
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="FLUX.1; from Load Corrector, so that it can correct as well."
+                ),
+                io.Clip.Input("clip", tooltip="clip_l and t5xxl, from DualCLIPLoader, type flux."),
+                io.Vae.Input("vae", tooltip="FLUX's VAE."),
+                size_input("width"),
+                size_input("height"),
+                *sampling_inputs(steps=30, guidance=3.5, scheduler=AS_FLUX),
+                io.Int.Input(
+                    "condition_size",
+                    default=512,
+                    min=16,
+                    max=4096,
+                    step=16,
+                    tooltip="Longer side in pixels of a picture as the corrector sees it. The "
+                    "published corrector was trained at 512.",
+                    extra_dict={"advanced": True},
+                ),
+                io.Combo.Input(
+                    "condition_fit",
+                    options=list(FITS),
+                    default="squash",
+                    tooltip="squash makes the picture square, as in training; fit keeps its shape.",
+                    extra_dict={"advanced": True},
+                ),
+            ],
+            outputs=[
+                FluxSocket.Output(
+                    "flux",
+                    display_name="FLUX",
+                    tooltip="Paints; with a corrector in the MODEL, corrects too.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        clip: Any,
+        vae: Any,
+        sampler: str,
+        scheduler: str,
+        condition_size: int,
+        condition_fit: str,
+        **numbers: Any,
+    ) -> io.NodeOutput:
+        with explained_imports():
+            from ..reflectionflow_core.flux.sampling import SamplingSettings
+            from .comfy_flux import ComfyFlux
+        sampling = SamplingSettings(**numbers)
+        condition = ConditionSettings(condition_size, condition_fit)
+        return io.NodeOutput(ComfyFlux(model, clip, vae, sampling, condition, sampler, scheduler))
+
+
+class MiniatureLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "MiniatureLoader",
+            display_name="Miniature as MODEL, CLIP, VAE",
+            category=CATEGORY,
+            description="The built-in miniature (64 x 64 pixels, no download) as ComfyUI's own "
+            'models, to try graphs for FLUX.1 with. Its corrector is "miniature" in Load '
+            "Corrector.",
+            search_aliases=["tiny flux", "test model"],
+            inputs=[],
+            outputs=[
+                io.Model.Output("model", display_name="MODEL", tooltip="A very small FLUX.1."),
+                io.Clip.Output("clip", display_name="CLIP", tooltip="Its two text encoders."),
+                io.Vae.Output("vae", display_name="VAE", tooltip="Its VAE."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls) -> str:
+        return stamp(MINIATURE_WEIGHTS)
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        with explained_imports():
+            from .comfy_miniature import comfy_miniature
+        return io.NodeOutput(*comfy_miniature(MINIATURE_WEIGHTS))
+
+
+def size_input(name: str) -> io.Input:
+    return io.Int.Input(
+        name,
+        default=1024,
+        min=16,
+        max=8192,
+        step=16,
+        tooltip=f"The {name} of every painted picture in pixels.",
+    )
+
+
+def sampling_inputs(steps: int, guidance: float, scheduler: str) -> list[io.Input]:
+    own = [AS_FLUX] if scheduler == AS_FLUX else []
+    return [
+        io.Int.Input(
+            "steps", default=steps, min=1, max=1000, tooltip="Diffusion steps of one picture."
+        ),
+        io.Float.Input(
+            "guidance",
+            default=guidance,
+            min=0.0,
+            max=30.0,
+            step=0.1,
+            tooltip="How literally the prompt is taken, for models that learned it (FLUX did).",
+        ),
+        io.Combo.Input(
+            "sampler", options=comfy.samplers.SAMPLER_NAMES, default="euler", tooltip="As KSampler."
+        ),
+        io.Combo.Input(
+            "scheduler",
+            options=[*own, *comfy.samplers.SCHEDULER_NAMES],
+            default=scheduler,
+            tooltip="How the noise falls from step to step, as in KSampler."
+            + (
+                f' "{AS_FLUX}" is the schedule that FLUX and its corrector learned with.'
+                * bool(own)
+            ),
+        ),
+    ]
+
+
+NATIVE = [
+    LoadCorrector,
+    CorrectorConditioning,
+    FluxFromModel,
+    MiniatureLoader,
+]

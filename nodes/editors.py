@@ -1,0 +1,106 @@
+"""Other models in the corrector's seat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from .diffusers_flux import explained_imports
+from .loaders import CATEGORY
+from .native import sampling_inputs
+from .schema import schema
+from .sockets import Flux, FluxSocket
+
+RECAST = FluxSocket.Output(
+    "flux", display_name="FLUX", tooltip="The same FLUX, whose pictures this model corrects."
+)
+
+
+class EditCorrector(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "EditCorrector",
+            display_name="Edit Model as Corrector",
+            category=CATEGORY,
+            description="Lets an editing model correct the pictures: FLUX.1 Kontext, FLUX.2, "
+            "Qwen-Image-Edit. It is told in plain words what to change.",
+            search_aliases=["kontext", "qwen image edit", "flux2"],
+            inputs=[
+                FluxSocket.Input("flux", display_name="FLUX", tooltip="Who paints the drafts."),
+                *painter_inputs("The editing model"),
+                *sampling_inputs(steps=20, guidance=2.5, scheduler="simple"),
+                cfg_input(),
+            ],
+            outputs=[RECAST],
+        )
+
+    @classmethod
+    def execute(cls, flux: Flux, **given: Any) -> io.NodeOutput:
+        with explained_imports():
+            from .comfy_editors import EditCorrector as Editor
+            from .comfy_editors import Painter, Recast
+        painter = Painter(**given)
+        return io.NodeOutput(Recast(flux, Editor(painter), f"edit {painter.digest()}"))
+
+
+class ImageToImageCorrector(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "ImageToImageCorrector",
+            display_name="Image to Image Corrector",
+            category=CATEGORY,
+            description="Corrects a picture by painting over it with any model: no special "
+            "weights, but it hears the prompt only, not what to change. Use a Prompt Evolver.",
+            search_aliases=["img2img", "denoise"],
+            inputs=[
+                FluxSocket.Input("flux", display_name="FLUX", tooltip="Who paints the drafts."),
+                *painter_inputs("Any model that paints from text"),
+                io.Float.Input(
+                    "denoise",
+                    default=0.75,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How much of the picture is painted anew; 1 leaves nothing of it.",
+                ),
+                *sampling_inputs(steps=20, guidance=3.5, scheduler="simple"),
+                cfg_input(),
+            ],
+            outputs=[RECAST],
+        )
+
+    @classmethod
+    def execute(cls, flux: Flux, denoise: float, **given: Any) -> io.NodeOutput:
+        with explained_imports():
+            from .comfy_editors import ImageToImageCorrector as Repainter
+            from .comfy_editors import Painter, Recast
+        painter = Painter(**given)
+        told = f"image to image {denoise} {painter.digest()}"
+        return io.NodeOutput(Recast(flux, Repainter(painter, denoise), told))
+
+
+def painter_inputs(what: str) -> list[io.Input]:
+    return [
+        io.Model.Input("model", tooltip=f"{what}."),
+        io.Clip.Input("clip", tooltip="Its text encoder."),
+        io.Vae.Input("vae", tooltip="Its VAE."),
+    ]
+
+
+def cfg_input() -> io.Input:
+    return io.Float.Input(
+        "cfg",
+        default=1.0,
+        min=0.0,
+        max=100.0,
+        step=0.1,
+        tooltip="Classifier-free guidance; 1 switches it off and halves the time. FLUX wants 1, "
+        "Qwen-Image-Edit 2.5 to 4.",
+        extra_dict={"advanced": True},
+    )
+
+
+EDITORS = [EditCorrector, ImageToImageCorrector]
