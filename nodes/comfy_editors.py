@@ -20,7 +20,7 @@ from ..reflectionflow_core.flux.condition import rgb
 from ..reflectionflow_core.flux.painter import Share, check_lengths
 from ..reflectionflow_core.protocols import SILENT, Corrector, Generator, Progress
 from ..reflectionflow_core.record import InputError, Seed
-from .comfy_sampling import Conditioning, decoded, noise_for, sampled, weights_digest
+from .comfy_sampling import Conditioning, Course, decoded, noise_for, sampled, weights_digest
 from .sockets import Flux
 from .tensors import to_batch
 
@@ -45,11 +45,27 @@ class Painter:
         conditioning = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text, **extra))
         return node_helpers.conditioning_set_values(conditioning, {"guidance": self.guidance})
 
-    def sigmas(self, denoise: float = 1.0) -> Tensor:
+    def course(self, denoise: float = 1.0) -> Course:
         """`steps` levels of noise and 0, the first as far from a clean picture as `denoise`."""
         sampling = self.model.get_model_object("model_sampling")
-        whole = comfy.samplers.calculate_sigmas(sampling, self.scheduler, int(self.steps / denoise))
-        return whole[-(self.steps + 1) :]
+        count = int(self.steps / denoise)
+        whole = comfy.samplers.calculate_sigmas(sampling, self.scheduler, count)
+        return Course(self.sampler, whole[-(self.steps + 1) :], self.cfg)
+
+    def paint(
+        self,
+        course: Course,
+        shape: Sequence[int],
+        conditioning: tuple[Conditioning, Conditioning],
+        share: Share,
+        seed: Seed,
+        start: Tensor | None = None,
+    ) -> Image.Image:
+        """A picture of a latent's shape (channels, height, width); see `sampled`."""
+        noise = noise_for(self.model, [seed], shape)
+        latents = sampled(self.model, course, noise, conditioning, share, seed, start)
+        (picture,) = decoded(self.vae, latents)
+        return picture
 
     def digest(self) -> str:
         settings = (self.steps, self.cfg, self.guidance, self.sampler, self.scheduler)
@@ -107,13 +123,14 @@ class EditCorrector:
         progress: Progress = SILENT,
     ) -> list[Image.Image]:
         check_lengths(images=images, prompts=prompts, reflections=reflections, seeds=seeds)
+        course = self.painter.course()
 
         def edit(index: int, share: Share) -> Image.Image:
             picture = to_batch([fitted(images[index])])
             latent = self.painter.vae.encode(picture)
             asked = edit_text(prompts[index], reflections[index])
             conditioning = self._told(asked, picture, latent), self._told("", picture, latent)
-            return _sample(self.painter, latent, conditioning, seeds[index], share)
+            return self.painter.paint(course, latent.shape[1:], conditioning, share, seeds[index])
 
         return _one_by_one(len(images), self.steps, edit, progress)
 
@@ -144,12 +161,13 @@ class ImageToImageCorrector:
         progress: Progress = SILENT,
     ) -> list[Image.Image]:
         check_lengths(images=images, prompts=prompts, reflections=reflections, seeds=seeds)
-        sigmas = self.painter.sigmas(self.denoise)
+        course = self.painter.course(self.denoise)
 
         def repaint(index: int, share: Share) -> Image.Image:
             start = self.painter.vae.encode(to_batch([fitted(images[index])]))
             conditioning = self.painter.told(prompts[index]), self.painter.told("")
-            return _sample(self.painter, start, conditioning, seeds[index], share, sigmas)
+            shape = start.shape[1:]
+            return self.painter.paint(course, shape, conditioning, share, seeds[index], start)
 
         return _one_by_one(len(images), self.steps, repaint, progress)
 
@@ -178,35 +196,9 @@ def glance(picture: Tensor) -> Tensor:
     return torch.nn.functional.interpolate(channels, size, mode="area").movedim(1, -1)
 
 
-def _sample(
-    painter: Painter,
-    latent: Tensor,
-    conditioning: tuple[Conditioning, Conditioning],
-    seed: Seed,
-    share: Share,
-    sigmas: Tensor | None = None,
-) -> Image.Image:
-    """A picture of the latent's size; with sigmas, one that begins with the latent."""
-    (picture,) = decoded(
-        painter.vae,
-        sampled(
-            painter.model,
-            painter.sampler,
-            painter.sigmas() if sigmas is None else sigmas,
-            noise_for(painter.model, [seed], latent.shape[1:]),
-            conditioning,
-            share,
-            seed,
-            cfg=painter.cfg,
-            start=None if sigmas is None else latent,
-        ),
-    )
-    return picture
-
-
 def _one_by_one(
     count: int, steps: int, paint: Callable[[int, Share], Image.Image], progress: Progress
 ) -> list[Image.Image]:
-    """Texts of unequal length cannot share a batch, and these models fill a GPU with one picture."""
+    # Texts of unequal length cannot share a batch, and one picture fills a GPU.
     shares = [Share(progress, "correct", index * steps, count * steps) for index in range(count)]
     return [paint(index, share) for index, share in enumerate(shares)]

@@ -28,7 +28,7 @@ from ..reflectionflow_core.flux.sampling import SamplingSettings, resolution_shi
 from ..reflectionflow_core.flux.text import Text, corrector_text
 from ..reflectionflow_core.protocols import SILENT, Corrector, Generator, Progress
 from ..reflectionflow_core.record import InputError, Seed
-from .comfy_sampling import decoded, noise_for, sampled, weights_digest
+from .comfy_sampling import Course, decoded, noise_for, sampled, weights_digest
 from .diffusers_flux import changed_sampling
 from .loaders import AS_FLUX
 from .native_branch import KEY, corrector_of, flux_of, with_corrector
@@ -45,8 +45,8 @@ class ComfyFlux:
     model: ModelPatcher = field(repr=False)
     clip: Any = field(repr=False)
     vae: Any = field(repr=False)
-    sampling: SamplingSettings = SamplingSettings()
-    condition: ConditionSettings = ConditionSettings()
+    sampling: SamplingSettings
+    condition: ConditionSettings
     sampler: str = "euler"
     scheduler: str = AS_FLUX
     lora: str | None = None  # path of the corrector, where it came by the socket
@@ -149,7 +149,7 @@ def _paint(
     flux: ComfyFlux, rows: Sequence[Row], progress: Progress, phase: str
 ) -> list[Image.Image]:
     settings = flux.sampling
-    sigmas = schedule(flux.model, flux.scheduler, settings)
+    course = Course(flux.sampler, schedule(flux.model, flux.scheduler, settings))
 
     def paint(group: Sequence[Row], share: Share) -> list[Image.Image]:
         seeds = [row.seed for row in group]
@@ -163,9 +163,8 @@ def _paint(
         if seen:
             told |= {"reference_latents": [torch.cat(seen)], "reference_latents_method": KEY}
         asked = [[torch.cat([states for states, _ in words]), told]]
-        latents = sampled(
-            flux.model, flux.sampler, sigmas, noise, (asked, asked), share, seeds[0]
-        )  # without CFG nobody asks for a negative
+        # Without CFG nobody asks for a negative.
+        latents = sampled(flux.model, course, noise, (asked, asked), share, seeds[0])
         return decoded(flux.vae, latents)
 
     return paint_in_groups(rows, settings.steps, paint, progress, phase)

@@ -16,7 +16,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd1_clip import SDTokenizer
 from comfy.text_encoders.flux import FluxClipModel
 from torch import Tensor, nn
-from transformers import CLIPTokenizer, T5TokenizerFast
+from transformers import AutoTokenizer
 
 from ..reflectionflow_core.flux.load import load_flux
 from ..reflectionflow_core.flux.model import Flux
@@ -89,7 +89,7 @@ class _Tokenizer:
             str(folder / "tokenizer"),
             max_length=flux.clip_tokenizer.model_max_length,
             embedding_size=flux.clip.config.hidden_size,
-            tokenizer_class=CLIPTokenizer,
+            tokenizer_class=AutoTokenizer,
         )
         self.t5xxl = SDTokenizer(
             str(folder / "tokenizer_2"),
@@ -97,7 +97,7 @@ class _Tokenizer:
             pad_with_end=False,
             embedding_size=flux.t5.config.d_model,
             embedding_key="t5xxl",
-            tokenizer_class=T5TokenizerFast,
+            tokenizer_class=AutoTokenizer,
             has_start_token=False,
         )
 

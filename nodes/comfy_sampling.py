@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.sample
@@ -31,21 +32,28 @@ def noise_for(model: ModelPatcher, seeds: Sequence[Seed], shape: Sequence[int]) 
     return starting_noise(seeds, tuple(shape), drawn).float()
 
 
+@dataclass(frozen=True)
+class Course:
+    """How a sampler goes: along these noise levels, the last of which is 0."""
+
+    sampler: str
+    sigmas: Tensor
+    cfg: float = 1.0
+
+
 def sampled(
     model: ModelPatcher,
-    sampler: str,
-    sigmas: Tensor,
+    course: Course,
     noise: Tensor,
     conditioning: tuple[Conditioning, Conditioning],
     share: Share,
     seed: Seed,
-    *,
-    cfg: float = 1.0,
     start: Tensor | None = None,
 ) -> Tensor:
-    """Finished latents, shaped as `noise`; of samplers that add noise on the way, by `seed`.
+    """Finished latents, shaped as `noise`, for positive and negative conditioning.
 
-    `start` is what the noise is laid upon, as much as the first of the sigmas says.
+    The noise is laid upon `start`, as much as the first level says. Samplers that add noise on the
+    way draw it by `seed`.
     """
     previewer = None
     if share.progress is not SILENT:
@@ -61,9 +69,9 @@ def sampled(
     return comfy.sample.sample_custom(
         model,
         noise,
-        cfg,
-        comfy.samplers.sampler_object(sampler),
-        sigmas,
+        course.cfg,
+        comfy.samplers.sampler_object(course.sampler),
+        course.sigmas,
         positive,
         negative,
         torch.zeros_like(noise) if start is None else start,

@@ -31,8 +31,11 @@ Actor = TypeVar("Actor")
 class Flux(Protocol):
     """A loaded FLUX of any make. `identity` holds digests of its weights."""
 
-    chosen: Mapping[str, Any]
-    identity: Mapping[str, str]
+    @property
+    def chosen(self) -> Mapping[str, Any]: ...
+
+    @property
+    def identity(self) -> Mapping[str, str]: ...
 
     @property
     def generator(self) -> Generator: ...

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..record import Neighbour, Seed
 
-Shape = tuple[int, int, int]  # channels, height, width
+Shape = tuple[int, ...]  # channels, then frames where a model has any, height, width
 
 
 def starting_noise(seeds: Sequence[Seed], shape: Shape, dtype: torch.dtype) -> Tensor:
