@@ -28,21 +28,16 @@ def comfy_miniature(folder: Path) -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd
     return _model(flux), _clip(flux, folder), _vae(flux)
 
 
-def comfy_transformer(transformer: Any, config: dict[str, Any], shift: float) -> ModelPatcher:
-    """ComfyUI's FLUX with the weights of diffusers'."""
-    known = comfy.supported_models.Flux(config)
-    known.sampling_settings = {"shift": shift}
-    known.set_inference_dtype(torch.float32, None)
-    base = known.get_model({}, device="cpu")
-    state = {k: torch.zeros_like(v) for k, v in base.diffusion_model.state_dict().items()}
-    places = comfy.utils.flux_to_diffusers(config)
+def comfy_state(transformer: Any) -> dict[str, Tensor]:
+    """The weights of diffusers' FLUX by the names and in the shapes of ComfyUI's."""
+    pieces: dict[str, dict[int, Tensor]] = {}
+    places = comfy.utils.flux_to_diffusers(comfy_config(transformer))
     for name, value in transformer.state_dict().items():
         target = places[name]
         key, span, *change = (target, None) if isinstance(target, str) else target
-        start, length = span[1:] if span else (0, len(value))
-        state[key][start : start + length] = change[0](value) if change else value
-    base.diffusion_model.load_state_dict(state)
-    return ModelPatcher(base, mm.get_torch_device(), mm.unet_offload_device())
+        start = span[1] if span else 0
+        pieces.setdefault(key, {})[start] = change[0](value) if change else value
+    return {key: torch.cat([of[k] for k in sorted(of)]) for key, of in pieces.items()}
 
 
 def comfy_config(transformer: Any) -> dict[str, Any]:
@@ -69,15 +64,16 @@ def comfy_config(transformer: Any) -> dict[str, Any]:
 
 
 def _model(flux: Flux) -> ModelPatcher:
-    transformer = flux.transformer
-    model = comfy_transformer(
-        transformer, comfy_config(transformer), flux.scheduler.config.max_shift
-    )
+    known = comfy.supported_models.Flux(comfy_config(flux.transformer))
+    known.sampling_settings = {"shift": flux.scheduler.config["max_shift"]}
+    known.set_inference_dtype(torch.float32, None)
+    base = known.get_model({}, device="cpu")
+    base.diffusion_model.load_state_dict(comfy_state(flux.transformer))
+    base.latent_format.scale_factor = flux.vae.config["scaling_factor"]
+    base.latent_format.shift_factor = flux.vae.config["shift_factor"]
+    model = ModelPatcher(base, mm.get_torch_device(), mm.unet_offload_device())
     # Its schedule is no FLUX.1-dev's: as if an artist had set it.
-    model.add_object_patch("model_sampling", model.model.model_sampling)
-    scale, shift = flux.vae.config["scaling_factor"], flux.vae.config["shift_factor"]
-    space = model.model.latent_format
-    space.scale_factor, space.shift_factor = scale, shift
+    model.add_object_patch("model_sampling", base.model_sampling)
     return model
 
 
@@ -100,6 +96,8 @@ class _Tokenizer:
             tokenizer_class=AutoTokenizer,
             has_start_token=False,
         )
+        for reader in (self.clip_l, self.t5xxl):
+            reader.tokenizer.model_max_length = 10**6  # cut below, and without a warning
 
     def tokenize_with_weights(
         self, text: str, return_word_ids: bool = False, disable_weights: bool = False, **_: Any

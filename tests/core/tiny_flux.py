@@ -28,7 +28,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz[]:,"
 
 
 def tiny_transformer(
-    guidance: bool = True, double: int = 2, single: int = 2
+    guidance: bool = True, double: int = 2, single: int = 2, text: int = 24, pooled: int = 20
 ) -> FluxTransformer2DModel:
     torch.manual_seed(0)
     transformer = FluxTransformer2DModel(
@@ -36,8 +36,8 @@ def tiny_transformer(
         num_single_layers=single,
         attention_head_dim=16,
         num_attention_heads=2,
-        joint_attention_dim=24,
-        pooled_projection_dim=20,
+        joint_attention_dim=text,
+        pooled_projection_dim=pooled,
         guidance_embeds=guidance,
         axes_dims_rope=(4, 6, 6),
     )

@@ -1,146 +1,44 @@
 """Run by ComfyUI's own Python: our branch on ComfyUI's FLUX against the core's on diffusers' FLUX.
 
-    python native_parity.py COMFYUI PACK
+    python native_parity.py COMFYUI PACK [--json]
 
-prints a JSON object: for every case the largest difference from the reference in float32, and the
-reference's own largest value. Cases named "not ..." are wrong on purpose.
+prints for every case the largest difference from the reference in float32, and the reference's own
+largest value. Cases named "not ..." are wrong on purpose.
 """
 
-# ruff: noqa: E402, T201
+# ruff: noqa: T201
 # pyright: reportMissingImports=false, reportInvalidTypeForm=false
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable
-from copy import deepcopy
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-import torch
-
-COMFYUI, PACK = sys.argv[1:3]
-sys.argv = [sys.argv[0], "--cpu"]
-sys.path[:0] = [COMFYUI, str(Path(__file__).parents[1] / "core"), PACK]
-import comfy.options
-
-comfy.options.enable_args_parsing()
-import comfy.model_management as mm
-import comfy.model_patcher
-import comfy.patcher_extension
+from native_setup import (  # isort: skip
+    AS_JSON,
+    Case,
+    Cases,
+    Found,
+    Patcher,
+    comfy_model,
+    corrected,
+    difference,
+    mm,
+)
 import comfy.sample
 import comfy.samplers
-import comfy.supported_models
-import comfy.utils
-from tiny_flux import loud_lora, tiny_transformer
-
-spec = importlib.util.spec_from_file_location(
-    "pack", f"{PACK}/__init__.py", submodule_search_locations=[PACK]
-)
-assert spec and spec.loader
-sys.modules["pack"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sys.modules["pack"])
+import torch
+from native_pictures import PICTURES
+from native_storage import STORAGE, style
 from pack.nodes import native_branch, native_lora
-from pack.reflectionflow_core.flux.branch import FluxInputs, velocity
-from pack.reflectionflow_core.flux.latents import token_ids, unpack
+from pack.nodes.comfy_miniature import comfy_state
+from pack.reflectionflow_core.flux import branch
+from pack.reflectionflow_core.flux.latents import unpack
 from pack.reflectionflow_core.flux.lora import CorrectorLora
 
-CONFIG: dict[str, Any] = {
-    "image_model": "flux",
-    "in_channels": 16,
-    "out_channels": 16,
-    "vec_in_dim": 20,
-    "context_in_dim": 24,
-    "hidden_size": 32,
-    "mlp_ratio": 4.0,
-    "num_heads": 2,
-    "depth": 2,
-    "depth_single_blocks": 2,
-    "axes_dim": [4, 6, 6],
-    "txt_ids_dims": [],
-    "theta": 10000,
-    "patch_size": 2,
-    "qkv_bias": True,
-}
-Patcher = comfy.model_patcher.ModelPatcher
 
-
-def comfy_model(transformer: Any) -> Patcher:
-    """ComfyUI's FLUX with the weights of diffusers'."""
-    guidance = transformer.config["guidance_embeds"]
-    config = comfy.supported_models.Flux({**CONFIG, "guidance_embed": guidance})
-    config.set_inference_dtype(torch.float32, None)
-    base = config.get_model({}, device="cpu")
-    state = {k: torch.zeros_like(v) for k, v in base.diffusion_model.state_dict().items()}
-    mapped = comfy.utils.flux_to_diffusers(CONFIG)
-    for name, value in transformer.state_dict().items():
-        key, span, *change = (mapped[name], None) if isinstance(mapped[name], str) else mapped[name]
-        start, length = span[1:] if span else (0, len(value))
-        state[key][start : start + length] = change[0](value) if change else value
-    base.diffusion_model.load_state_dict(state)
-    return Patcher(base, mm.get_torch_device(), mm.unet_offload_device())
-
-
-class Case:
-    """One call of the model, for both sides."""
-
-    def __init__(
-        self, batch: int = 1, size=(6, 6), seen=(4, 4), pictures: int | None = None, **flux: Any
-    ) -> None:
-        self.transformer = tiny_transformer(**flux)
-        torch.manual_seed(3)
-        self.latent = torch.randn(batch, 16, 2 * size[0], 2 * size[1])
-        self.picture = torch.randn(pictures or batch, 16, 2 * seen[0], 2 * seen[1])
-        self.text, self.pooled = torch.randn(batch, 7, 24), torch.randn(batch, 20)
-        self.sigma, self.guidance = torch.rand(batch) * 0.8 + 0.1, torch.full((batch,), 3.5)
-
-    def lora(self, alpha: float | None = None) -> CorrectorLora:
-        return loud_lora(self.transformer, alpha=alpha)
-
-    def reference(self, lora: CorrectorLora | None) -> torch.Tensor:
-        """What the core predicts; without a LoRA, without a picture too."""
-        tokens, rows, columns = native_branch.packed(self.latent)
-        picture = self.picture.expand(len(tokens), -1, -1, -1)
-        condition, *its_size = native_branch.packed(picture)
-        ids = token_ids(rows, columns)
-        its_ids = token_ids(*its_size, shift=-its_size[1])
-        inputs = FluxInputs(
-            tokens,
-            self.text,
-            self.pooled,
-            self.sigma,
-            self.guidance,
-            ids,
-            condition if lora else None,
-            its_ids if lora else None,
-        )
-        with torch.inference_mode():
-            return velocity(self.transformer, inputs, lora)
-
-    def native(self, model: Patcher, corrected: bool = True, **options: Any) -> torch.Tensor:
-        """What ComfyUI's model predicts when a sampler asks it."""
-        given = {"c_crossattn": self.text, "y": self.pooled, "guidance": self.guidance}
-        if corrected:
-            given |= {"ref_latents": [self.picture], "ref_latents_method": native_branch.KEY}
-        mm.load_models_gpu([model, *model.get_additional_models()])
-        told = {**deepcopy(model.model_options["transformer_options"]), **options}
-        told["wrappers"] = comfy.patcher_extension.copy_nested_dicts(model.wrappers)
-        with torch.inference_mode():
-            denoised = model.model.apply_model(
-                self.latent, self.sigma, transformer_options=told, **given
-            )
-        slope = (self.latent - denoised) / self.sigma.reshape(-1, 1, 1, 1)
-        return native_branch.packed(slope)[0]
-
-
-def corrected(model: Patcher, lora: CorrectorLora) -> Patcher:
-    flux = native_branch.flux_of(model)
-    return native_branch.with_corrector(model, native_lora.NativeLora(lora, flux))
-
-
-def compared(alpha: float | None = None, **given: Any) -> tuple[float, float]:
+def compared(alpha: float | None = None, **given: Any) -> Found:
     case = Case(**given)
     lora = case.lora(alpha)
     return difference(
@@ -148,17 +46,13 @@ def compared(alpha: float | None = None, **given: Any) -> tuple[float, float]:
     )
 
 
-def difference(ours: torch.Tensor, theirs: torch.Tensor) -> tuple[float, float]:
-    return float((ours - theirs).abs().max()), float(theirs.abs().max())
-
-
-def without_a_picture() -> tuple[float, float]:
+def without_a_picture() -> Found:
     case = Case()
     model = corrected(comfy_model(case.transformer), case.lora())
     return difference(case.native(model, corrected=False), case.reference(None))
 
 
-def clones_in_turn() -> tuple[float, float]:
+def clones_in_turn() -> Found:
     """Two correctors and the untouched model take turns over one base."""
     case = Case(batch=2)
     base = comfy_model(case.transformer)
@@ -172,7 +66,7 @@ def clones_in_turn() -> tuple[float, float]:
     return max(found)
 
 
-def after_an_exception() -> tuple[float, float]:
+def after_an_exception() -> Found:
     """A patch of another node fails in the middle; the next call knows nothing of it."""
     case = Case()
     lora = case.lora()
@@ -188,7 +82,7 @@ def after_an_exception() -> tuple[float, float]:
     raise AssertionError("the patch did not run")
 
 
-def under_another_patch() -> tuple[float, float]:
+def under_another_patch() -> Found:
     """Patches of another node wrap our blocks, and see no token of ours."""
     case = Case()
     lora = case.lora()
@@ -205,38 +99,159 @@ def under_another_patch() -> tuple[float, float]:
     return difference(ours, case.reference(lora))
 
 
-def ten_steps_of_a_sampler() -> tuple[float, float]:
-    """KSampler's way from the nodes' conditioning to a latent, against Euler steps of the core."""
+def under_a_controlnet() -> Found:
+    """Its residuals reach the image's tokens after every block, and not the condition's."""
+    case = Case(batch=2)
+    lora = case.lora()
+    torch.manual_seed(9)
+    inner, outer = (torch.randn(2, 2, 36, 32) * 0.3 for _ in range(2))
+    control = {"input": [*inner], "output": [*outer]}
+    ours = case.native(corrected(comfy_model(case.transformer), lora), control=control)
+    added = iter([*inner, *outer])
+
+    def controlled(step: Any) -> Any:
+        def run(*given: Any) -> Any:
+            text, image, *rest = step(*given)
+            return (text, image + next(added), *rest)
+
+        return run
+
+    blocks, make = branch._blocks, branch.step_constants
+    constants: list[Any] = []
+
+    def once(*given: Any) -> Any:  # blocks are told apart by their function: before it is wrapped
+        constants.append(make(*given))
+        branch._blocks = lambda *a: ((controlled(f), *rest) for f, *rest in blocks(*a))
+        return constants[-1]
+
+    branch.step_constants = once
+    try:
+        return difference(ours, case.reference(lora))
+    finally:
+        branch._blocks, branch.step_constants = blocks, make
+
+
+def compiled() -> Found:
+    """Under ComfyUI's own TorchCompileModel; dynamo follows it, nothing is built."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
     case = Case(batch=2)
     lora = case.lora()
     model = corrected(comfy_model(case.transformer), lora)
-    space = model.model.latent_format
-    told = {
+    set_torch_compile_wrapper(model=model, backend="eager")
+    noise = torch.randn(case.latent.shape)
+    ours = sampled(model, case, noise, 2)
+    return difference(ours, euler(model, case, noise, 2, case.reference, lora))
+
+
+def told(case: Case, model: Patcher, **changes: Any) -> dict[str, Any]:
+    """What the nodes put into a conditioning."""
+    return {
         "pooled_output": case.pooled,
         "guidance": 3.5,
-        "reference_latents": [space.process_out(case.picture)],  # as a VAE encodes
+        "reference_latents": [model.model.latent_format.process_out(case.picture)],
         "reference_latents_method": native_branch.KEY,
-    }
-    noise = torch.randn(case.latent.shape)
+    } | changes
+
+
+def sampled(model: Patcher, case: Case, noise: torch.Tensor, steps: int, **other: Any) -> Any:
+    """KSampler's way from the nodes' conditioning to a latent."""
+    positive = [[case.text, told(case, model)]]
+    negative = other.pop("negative", positive)
+    cfg = other.pop("cfg", 1.0)
     empty = torch.zeros_like(noise)
-    positive = [[case.text, told]]
-    ours = comfy.sample.sample(
-        model, noise, 10, 1.0, "euler", "simple", positive, positive, empty, seed=0
+    found = comfy.sample.sample(
+        model, noise, steps, cfg, "euler", "simple", positive, negative, empty, seed=0
     )
+    return model.model.latent_format.process_in(found)
+
+
+def euler(
+    model: Patcher,
+    case: Case,
+    noise: torch.Tensor,
+    steps: int,
+    predict: Callable[[CorrectorLora | None], torch.Tensor],
+    lora: CorrectorLora | None,
+) -> torch.Tensor:
+    """Euler steps of the core on the same schedule."""
     sampling = model.get_model_object("model_sampling")
-    sigmas = comfy.samplers.calculate_sigmas(sampling, "simple", 10)
     case.latent = noise
-    for now, then in pairwise(sigmas):
-        case.sigma = now.expand(2)
-        slope = unpack(case.reference(lora), *(side // 2 for side in noise.shape[2:]))
+    for now, then in pairwise(comfy.samplers.calculate_sigmas(sampling, "simple", steps)):
+        case.sigma = now.expand(len(noise))
+        slope = unpack(predict(lora), *(side // 2 for side in noise.shape[2:]))
         case.latent = case.latent + (then - now) * slope
-    return difference(space.process_in(ours), case.latent)
+    return case.latent
 
 
-def mistaken(change: Callable[[], Any]) -> Callable[[], tuple[float, float]]:
+def ten_steps_of_a_sampler() -> Found:
+    case = Case(batch=2)
+    lora = case.lora()
+    model = corrected(comfy_model(case.transformer), lora)
+    noise = torch.randn(case.latent.shape)
+    ours = sampled(model, case, noise, 10)
+    return difference(ours, euler(model, case, noise, 10, case.reference, lora))
+
+
+def with_cfg(another_picture: bool) -> Found:
+    """A negative without a picture is another call; one with a picture shares the batch."""
+    case, less = Case(batch=2), Case(batch=2)
+    less.transformer, lora = case.transformer, case.lora()
+    less.text, less.picture = torch.randn_like(case.text), torch.randn_like(case.picture)
+    model = corrected(comfy_model(case.transformer), lora)
+    negative = told(less, model)
+    if not another_picture:
+        del negative["reference_latents"], negative["reference_latents_method"]
+    noise = torch.randn(case.latent.shape)
+    ours = sampled(model, case, noise, 4, cfg=2.0, negative=[[less.text, negative]])
+
+    def predict(lora: CorrectorLora | None) -> torch.Tensor:
+        less.latent, less.sigma = case.latent, case.sigma
+        low = less.reference(lora if another_picture else None)
+        return low + 2.0 * (case.reference(lora) - low)
+
+    return difference(ours, euler(model, case, noise, 4, predict, lora))
+
+
+def weights_patched_again() -> Found:
+    """Drafts and corrections in turn, a style LoRA upon both: how often ComfyUI patches a weight.
+
+    Returns that number after the first round, which must be 0, and the number in the first.
+    """
+    case = Case()
+    base = comfy_model(case.transformer)
+    base.add_patches(style(comfy_state(case.transformer))[0], 0.7)
+    clone = corrected(base, case.lora())
+    noise, counts = torch.randn(case.latent.shape), []
+    patch = Patcher.patch_weight_to_device
+
+    def counted(self: Any, *given: Any, **others: Any) -> Any:
+        counts[-1] += 1
+        return patch(self, *given, **others)
+
+    Patcher.patch_weight_to_device = counted
+    try:
+        for _ in range(3):
+            counts.append(0)
+            plain = [[case.text, {"pooled_output": case.pooled, "guidance": 3.5}]]
+            empty = torch.zeros_like(noise)
+            comfy.sample.sample(base, noise, 1, 1.0, "euler", "simple", plain, plain, empty, seed=0)
+            sampled(clone, case, noise, 1)
+    finally:
+        Patcher.patch_weight_to_device = patch
+    resident = {id(m.model.model) for m in mm.current_loaded_models if _is_flux(m.model)}
+    assert resident == {id(base.model)}, f"{len(resident)} base models are in memory"
+    return float(sum(counts[1:])), float(counts[0])
+
+
+def _is_flux(model: Any) -> bool:
+    return model is not None and hasattr(model.model, "diffusion_model")
+
+
+def mistaken(change: Callable[[], Any]) -> Callable[[], Found]:
     """The plain case with one thing done wrongly."""
 
-    def run() -> tuple[float, float]:
+    def run() -> Found:
         undo = change()
         try:
             return compared()
@@ -259,7 +274,7 @@ def shifted(old: Callable) -> Callable:
     return lambda rows, columns: old(rows, columns) + torch.tensor([0.0, 0.0, 1.0])
 
 
-CASES: dict[str, Callable[[], tuple[float, float]]] = {
+CASES: Cases = {
     "no picture": without_a_picture,
     "one picture": compared,
     "three samples, three pictures": lambda: compared(batch=3),
@@ -270,7 +285,14 @@ CASES: dict[str, Callable[[], tuple[float, float]]] = {
     "two correctors and the base in turn": clones_in_turn,
     "after an exception": after_an_exception,
     "under patches of another node": under_another_patch,
+    "under a ControlNet": under_a_controlnet,
+    "under TorchCompileModel": compiled,
     "ten steps of a sampler": ten_steps_of_a_sampler,
+    "CFG, a negative without a picture": lambda: with_cfg(False),
+    "CFG, a negative with another picture": lambda: with_cfg(True),
+    **STORAGE,
+    **PICTURES,
+    "weights patched again": weights_patched_again,
     "not: a column off": mistaken(replaced(native_branch, "condition_ids", shifted)),
     "not: the LoRA at nine tenths": mistaken(
         replaced(native_lora.FusedLora, "forward", lambda old: lambda self, x: 0.9 * old(self, x))
@@ -283,5 +305,21 @@ CASES: dict[str, Callable[[], tuple[float, float]]] = {
         )
     ),
 }
+
+
+def main() -> None:
+    found = {name: case() for name, case in CASES.items()}
+    if AS_JSON:
+        print(json.dumps(found))
+        return
+    print("| case | largest difference | of outputs up to |\n|---|---|---|")
+    for name, (off, scale) in found.items():
+        print(
+            f"| {name} | {off:.1e} | {scale:.1f} |"
+            if off % 1
+            else f"| {name} | {off:.0f} | {scale:.0f} |"
+        )
+
+
 if __name__ == "__main__":
-    print(json.dumps({name: case() for name, case in CASES.items()}))
+    main()
