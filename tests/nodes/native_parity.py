@@ -248,6 +248,60 @@ def _is_flux(model: Any) -> bool:
     return model is not None and hasattr(model.model, "diffusion_model")
 
 
+def warnings_missed() -> Found:
+    """A node that replaces a block, and does not ask for the one that was there."""
+    import logging
+
+    case = Case()
+    model = corrected(comfy_model(case.transformer), case.lora())
+    heard: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())
+    logging.getLogger().addHandler(handler)
+    try:
+        own = {("single_block", 0): lambda given, _extra: {"img": given["img"]}}
+        for _ in range(3):
+            case.native(model, patches_replace={"dit": own})
+    finally:
+        logging.getLogger().removeHandler(handler)
+    told = [line for line in heard if "kept 1 of FLUX's 4 blocks" in line]
+    return float(abs(len(told) - 1)), 1.0  # once, however many steps
+
+
+def not_refused() -> Found:
+    """How many models and texts are taken that should not be, of how many."""
+    from pack.nodes.comfy_editors import EditCorrector, Painter
+    from pack.nodes.comfy_flux import encode
+    from pack.reflectionflow_core.flux.text import Text
+    from pack.reflectionflow_core.record import InputError
+
+    class Reader:
+        def tokenize(self, _text: str, **_: Any) -> dict[str, list]:
+            return {"g": [], "l": []}
+
+    flux, later = comfy_model(Case().transformer), comfy_model(Case().transformer)
+    later.model.diffusion_model.params.global_modulation = True  # as FLUX.2 has
+    blind = comfy_model(Case().transformer)
+    blind.model = torch.nn.Module()
+    blind.model.diffusion_model = torch.nn.Module()
+    painter = Painter(blind, None, None, 4, 1.0, 3.5, "euler", "simple")
+    tries: list[Callable[[], Any]] = [
+        lambda: native_branch.flux_of(later),
+        lambda: native_branch.flux_of(blind),
+        lambda: encode(Reader(), Text("a circle", "a circle")),
+        lambda: EditCorrector(painter),
+    ]
+    native_branch.flux_of(flux)
+    taken = 0
+    for attempt in tries:
+        try:
+            attempt()
+            taken += 1
+        except InputError:
+            pass
+    return float(taken), float(len(tries))
+
+
 def mistaken(change: Callable[[], Any]) -> Callable[[], Found]:
     """The plain case with one thing done wrongly."""
 
@@ -293,6 +347,8 @@ CASES: Cases = {
     **STORAGE,
     **PICTURES,
     "weights patched again": weights_patched_again,
+    "models not refused": not_refused,
+    "warnings missed": warnings_missed,
     "not: a column off": mistaken(replaced(native_branch, "condition_ids", shifted)),
     "not: the LoRA at nine tenths": mistaken(
         replaced(native_lora.FusedLora, "forward", lambda old: lambda self, x: 0.9 * old(self, x))

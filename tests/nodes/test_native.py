@@ -36,6 +36,8 @@ CASES = {
     "schedules": 1e-6,
     "tokens": 0,
     "weights patched again": 0,
+    "models not refused": 0,
+    "warnings missed": 0,
 }
 GGUF = ("weights in GGUF Q8_0", "weights in GGUF Q4_0", "weights in GGUF Q5_1")
 MISTAKES = ("not: a column off", "not: the LoRA at nine tenths", "not: the time of the image")
