@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..reflectionflow_core.flux.cache import Cache
-from ..reflectionflow_core.flux.condition import ConditionSettings, resized
+from ..reflectionflow_core.flux.condition import ConditionSettings
 from ..reflectionflow_core.flux.lora import read_corrector_lora
 from ..reflectionflow_core.flux.painter import Share, check_lengths, paint_in_groups
 from ..reflectionflow_core.flux.sampling import SamplingSettings, resolution_shift
@@ -31,9 +31,16 @@ from ..reflectionflow_core.record import InputError, Seed
 from .comfy_sampling import Course, decoded, noise_for, sampled, weights_digest
 from .diffusers_flux import changed_sampling
 from .loaders import AS_FLUX
-from .native_branch import KEY, corrector_of, flux_of, with_corrector
+from .native_branch import (
+    CHANNELS,
+    KEY,
+    check_vae,
+    corrector_of,
+    flux_of,
+    latents_of,
+    with_corrector,
+)
 from .native_lora import NativeLora, native_shapes
-from .tensors import to_batch
 
 TOKENS = 512  # of T5, with which the corrector was trained; ComfyUI's own choice is 256
 
@@ -50,10 +57,12 @@ class ComfyFlux:
     sampler: str = "euler"
     scheduler: str = AS_FLUX
     lora: str | None = None  # path of the corrector, where it came by the socket
-    texts: Cache[tuple[Tensor, Tensor]] = field(default_factory=Cache, repr=False)
+    # Up to 8 MB each, in host memory.
+    texts: Cache[tuple[Tensor, Tensor]] = field(default_factory=lambda: Cache(16), repr=False)
 
     def __post_init__(self) -> None:
         flux_of(self.model)
+        check_vae(self.vae)
 
     @property
     def chosen(self) -> Mapping[str, Any]:
@@ -128,7 +137,7 @@ class ComfyCorrector:
         progress.check()
         settings = self.flux.condition
         texts = map(corrector_text, prompts, reflections, [settings.prompt_style] * len(prompts))
-        seen = [self.flux.vae.encode(to_batch([resized(image, settings)])) for image in images]
+        seen = [latents_of([image], self.flux.vae, settings) for image in images]
         return _paint(self.flux, list(map(Row, texts, seeds, seen)), progress, "correct")
 
 
@@ -153,7 +162,8 @@ def _paint(
 
     def paint(group: Sequence[Row], share: Share) -> list[Image.Image]:
         seeds = [row.seed for row in group]
-        noise = noise_for(flux.model, seeds, (16, settings.height // 8, settings.width // 8))
+        shape = (CHANNELS, settings.height // 8, settings.width // 8)
+        noise = noise_for(flux.model, seeds, shape)
         words = [flux.texts.get(row.text, lambda t=row.text: encode(flux.clip, t)) for row in group]
         told: dict[str, Any] = {
             "pooled_output": torch.cat([pooled for _, pooled in words]),

@@ -10,16 +10,16 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..reflectionflow_core.catalog import MINIATURE_WEIGHTS
-from ..reflectionflow_core.flux.condition import ConditionSettings, resized
+from ..reflectionflow_core.flux.condition import ConditionSettings
 from ..reflectionflow_core.flux.lora import read_corrector_lora
 from ..reflectionflow_core.record import InputError
 from .diffusers_flux import explained_imports
 from .loaders import AS_FLUX, CATEGORY, FITS, check_lora, lora_input, lora_path, lora_stamp, stamp
-from .native_branch import KEY, flux_of, with_corrector
+from .native_branch import KEY, flux_of, latents_of, with_corrector
 from .native_lora import NativeLora, native_shapes
 from .schema import ROOT, schema
 from .sockets import FluxSocket
-from .tensors import to_batch, to_pictures
+from .tensors import to_pictures
 
 
 class LoadCorrector(io.ComfyNode):
@@ -117,8 +117,8 @@ class CorrectorConditioning(io.ComfyNode):
                 "one only. Take Reference Latent out, or use a conditioning of its own."
             )
         settings = ConditionSettings(condition_size, condition_fit)
-        seen = to_batch([resized(picture, settings) for picture in to_pictures([images])])
-        told = {"reference_latents": [vae.encode(seen)], "reference_latents_method": KEY}
+        seen = latents_of(to_pictures([images]), vae, settings)
+        told = {"reference_latents": [seen], "reference_latents_method": KEY}
         return io.NodeOutput(node_helpers.conditioning_set_values(conditioning, told))
 
 

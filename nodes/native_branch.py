@@ -12,7 +12,7 @@ Proven against the core's branch: tests/nodes/native_parity.py.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import comfy.ldm.common_dit
@@ -23,14 +23,18 @@ from comfy.ldm.flux.math import attention
 from comfy.ldm.flux.model import Flux
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad, silu
 
+from ..reflectionflow_core.flux.condition import ConditionSettings, resized
 from ..reflectionflow_core.flux.latents import pack, token_ids
 from ..reflectionflow_core.record import InputError
 from .native_lora import FusedLora, NativeLora
+from .tensors import to_batch
 
 KEY = "reflectionflow"  # of wrapper and LoRA in a MODEL, of a picture in a CONDITIONING
+CHANNELS = 16  # of FLUX.1's latents
 PATCH = 2  # latent pixels a side of a token, in every FLUX.1
 Block = Any  # one of ComfyUI's; nn.Module hides the types of its submodules
 
@@ -44,6 +48,20 @@ def with_corrector(model: ModelPatcher, lora: NativeLora) -> ModelPatcher:
     corrected.remove_wrappers_with_key(WrappersMP.APPLY_MODEL, KEY)
     corrected.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, _Wrapper(lora))
     return corrected
+
+
+def latents_of(pictures: Sequence[Image.Image], vae: Any, settings: ConditionSettings) -> Tensor:
+    """What the corrector sees of pictures that `settings` bring to one size: (B, 16, h, w)."""
+    check_vae(vae)
+    return vae.encode(to_batch([resized(picture, settings) for picture in pictures]))
+
+
+def check_vae(vae: Any) -> None:
+    if getattr(vae, "latent_channels", CHANNELS) != CHANNELS:
+        raise InputError(
+            f"This VAE has {vae.latent_channels} channels, and FLUX.1's has {CHANNELS}. Load "
+            "FLUX's VAE (ae.safetensors)."
+        )
 
 
 def corrector_of(model: ModelPatcher) -> ModelPatcher | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 from native_setup import (  # isort: skip
@@ -290,6 +291,7 @@ def not_refused() -> Found:
         lambda: native_branch.flux_of(blind),
         lambda: encode(Reader(), Text("a circle", "a circle")),
         lambda: EditCorrector(painter),
+        lambda: native_branch.check_vae(SimpleNamespace(latent_channels=4)),
     ]
     native_branch.flux_of(flux)
     taken = 0
