@@ -86,6 +86,47 @@ KINDS = {
         "options:options",
         280,
     ),
+    "LoadCorrector": Kind("model:MODEL lora", "MODEL:MODEL", 58),
+    "CorrectorConditioning": Kind(
+        "conditioning:CONDITIONING vae:VAE images:IMAGE condition_size condition_fit",
+        "CONDITIONING:CONDITIONING",
+        130,
+    ),
+    "FluxFromModel": Kind(
+        "model:MODEL clip:CLIP vae:VAE width height steps guidance sampler scheduler "
+        "condition_size condition_fit",
+        "FLUX:flux",
+        270,
+    ),
+    "EditCorrector": Kind(
+        "flux:flux model:MODEL clip:CLIP vae:VAE steps guidance sampler scheduler cfg",
+        "FLUX:flux",
+        220,
+    ),
+    "ImageToImageCorrector": Kind(
+        "flux:flux model:MODEL clip:CLIP vae:VAE denoise steps guidance sampler scheduler cfg",
+        "FLUX:flux",
+        240,
+    ),
+    "MiniatureLoader": Kind("", "MODEL:MODEL CLIP:CLIP VAE:VAE", 66),
+    "UNETLoader": Kind("unet_name weight_dtype", "MODEL:MODEL", 82, ours=False),
+    "DualCLIPLoader": Kind("clip_name1 clip_name2 type device", "CLIP:CLIP", 130, ours=False),
+    "VAELoader": Kind("vae_name", "VAE:VAE", 58, ours=False),
+    "CLIPTextEncodeFlux": Kind(
+        "clip:CLIP clip_l t5xxl guidance", "CONDITIONING:CONDITIONING", 200, ours=False
+    ),
+    "ConditioningZeroOut": Kind(
+        "conditioning:CONDITIONING", "CONDITIONING:CONDITIONING", 30, ours=False
+    ),
+    "EmptySD3LatentImage": Kind("width height batch_size", "LATENT:LATENT", 106, ours=False),
+    "KSampler": Kind(
+        "model:MODEL positive:CONDITIONING negative:CONDITIONING latent_image:LATENT "
+        "seed steps cfg sampler_name scheduler denoise",
+        "LATENT:LATENT",
+        262,
+        ours=False,
+    ),
+    "VAEDecode": Kind("samples:LATENT vae:VAE", "IMAGE:IMAGE", 46, ours=False),
     "PrimitiveStringMultiline": Kind("value", "STRING:STRING", 180, ours=False),
     "PrimitiveInt": Kind("value", "INT:INT", 82, ours=False),
     "LoadImage": Kind("image", "IMAGE:IMAGE MASK:MASK", 440, ours=False),

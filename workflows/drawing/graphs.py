@@ -10,6 +10,7 @@ from __future__ import annotations
 from . import notes
 from .by_hand import by_hand
 from .canvas import Graph, Group, Node, Wire, node, stack
+from .native import NATIVE
 from .parts import (
     BLUE,
     GREEN,
@@ -239,4 +240,5 @@ GRAPHS = (
     score_folder(),
     correct_my_picture(),
     correct_my_picture_miniature(),
+    *NATIVE,
 )

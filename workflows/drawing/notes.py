@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 
 CORRECTOR = "pytorch_lora_weights.safetensors"
+FLUX = "flux1-dev.safetensors"
+KONTEXT = "flux1-dev-kontext_fp8_scaled.safetensors"
+CLIP_L, T5 = "clip_l.safetensors", "t5xxl_fp8_e4m3fn.safetensors"
+VAE = "ae.safetensors"
 
 FIRST_LOOK = """
 ## ReflectionFlow: first look
@@ -161,10 +165,13 @@ Any prompt will do: the corrector needs no verifier. We have not run this graph 
 its miniature twin is run by our tests.
 """
 
-SHAPES_ONLY = """
+SHAPES_VERIFIER = """
 **Shapes only, for now.** Today's verifier knows circles, squares and triangles in red, green,
 blue, yellow and purple, and was made for the miniature's flat pictures: of FLUX's pictures its
-verdicts mean little. Vision-language verifiers for any prompt follow. We have not run this graph
+verdicts mean little. Vision-language verifiers for any prompt follow.
+"""
+
+SHAPES_ONLY = f"""{SHAPES_VERIFIER.rstrip()} We have not run this graph
 on FLUX.1-dev yet; its miniature twin is run by our tests.
 """
 
@@ -181,6 +188,99 @@ into `models/loras`.
 """
 MINIATURE = """ This is the miniature twin: a very small FLUX, built into this pack, paints 64 x
 64 pixels in seconds, and nothing is downloaded. It knows prompts about shapes only.
+"""
+
+NATIVE_SEARCH = """
+## Search, on FLUX as ComfyUI loads it
+
+The search of *First look* with ComfyUI's own loaders: bf16 or fp8, a GGUF loader in their place,
+style LoRAs behind them. **Load Corrector** teaches the MODEL to correct, and **FLUX from MODEL,
+CLIP, VAE** hands it to the search.
+"""
+
+CHANGE_NATIVE_SEARCH = """
+- the **prompt** and the **seed**
+- *depth*: raise it later, and only the new rounds are painted
+- *stop* `when passed`: ends at the first picture that is right
+"""
+
+NATIVE_KSAMPLER = """
+## Correct with KSampler
+
+No search, no verifier, and ComfyUI's own nodes all the way. Above, a draft as always. Below, the
+same again from an empty latent, with a MODEL from **Load Corrector** and a positive from
+**Corrector Conditioning**, which shows it the draft.
+
+The words: your prompt in `clip_l`; in `t5xxl` your prompt, then `[Reflexion]`, then what to
+change, in the imperative.
+"""
+
+CHANGE_KSAMPLER = """
+- in the second text what comes after **[Reflexion]**, and the prompt before it: it says what the
+picture is to show *after* the correction
+- the **seed** of the second KSampler: another try
+- put **Load Image** in place of the first VAE Decode for a picture of your own
+"""
+
+WHY_KSAMPLER = """
+*cfg* is 1 and *denoise* is 1: the corrector sees the draft beside its latent, so nothing is
+noised over it. The negative is empty and, at cfg 1, not used. Both KSamplers share one FLUX: the
+corrector adds nothing to its weights.
+"""
+
+EDIT_SEARCH = """
+## Search with an editing model
+
+FLUX.1-dev paints the drafts, and **FLUX.1 Kontext** corrects them: it is shown a picture and told
+in plain words what to change. FLUX.2 or Qwen-Image-Edit will do as well, each with its own CLIP
+and VAE.
+"""
+
+CHANGE_EDIT_SEARCH = """
+- the **prompt** and the **seed**
+- *width*: more chains, more chances
+- *guidance* in Edit Model as Corrector: 2.5 for Kontext, 4 for FLUX.2
+"""
+
+IMAGE_TO_IMAGE = """
+## Search with image to image
+
+No corrector at all: a wrong picture is painted over by the model that painted it. It hears the
+prompt only, so the prompt evolver says there what the picture lacks. The weakest corrector, and
+what a better one has to beat.
+"""
+
+CHANGE_IMAGE_TO_IMAGE = """
+- *denoise*: 0.5 keeps what is where, 0.75 keeps the mood, 1 keeps nothing
+- the **prompt** and the **seed**
+- *depth*: raise it later, and only the new rounds are painted
+"""
+
+UNTESTED_EDITOR = """
+We have not run this graph on FLUX.1-dev and Kontext yet; our tests run it with the miniature in
+both places, which shows that it runs and not how well it edits.
+"""
+
+HUB = "https://huggingface.co"
+ENCODERS_REPO = f"{HUB}/comfyanonymous/flux_text_encoders"
+FLUX_REPO = f"{HUB}/Comfy-Org/flux1-dev"
+KONTEXT_REPO = f"{HUB}/Comfy-Org/flux1-kontext-dev_ComfyUI"
+VAE_REPO = f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged"
+LICENCE = f"[FLUX.1-dev]({HUB}/black-forest-labs/FLUX.1-dev)"
+
+NATIVE_FILES = f"""
+**Files.** Accept the licence of {LICENCE} first.
+
+- [FLUX.1-dev, for ComfyUI]({FLUX_REPO}): `{FLUX}`, into `models/diffusion_models`
+- [its text encoders]({ENCODERS_REPO}): `{CLIP_L}` and `{T5}`, into `models/text_encoders`
+- [its VAE]({VAE_REPO}): `{VAE}`, into `models/vae`
+"""
+NATIVE_CORRECTOR_FILES = f"""{NATIVE_FILES.rstrip()}
+- [the published corrector]({HUB}/diffusion-cot/FLUX-Corrector): `{CORRECTOR}`, into
+`models/loras`
+"""
+KONTEXT_FILES = f"""{NATIVE_FILES.rstrip()}
+- [FLUX.1 Kontext]({KONTEXT_REPO}): `{KONTEXT}`, into `models/diffusion_models`
 """
 
 
