@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 from comfy_server import ROOT, ComfyServer, Rejected, Run, do_without, find_comfyui
-from PIL import Image
+from PIL import Image, ImageChops
 
 FOLDER = ROOT / "workflows"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
-FLUX_1_DEV = [name for name in NAMES if f"{name}_miniature" in NAMES]
+UNTWINNED = "edit_search"  # the miniature knows nothing of Kontext
+FLUX_1_DEV = [name for name in NAMES if f"{name}_miniature" in NAMES or name == UNTWINNED]
 RUNNABLE = [name for name in NAMES if name not in FLUX_1_DEV]
 TITLE = 30  # pixels of a node's title bar
 SHOWING = ("SaveImage", "PreviewImage")
@@ -28,6 +29,15 @@ SEARCHES = {  # how many pictures each paints
     "full_search_miniature": 13,
     "rounds_by_hand_miniature": 6,
     "noise_only_miniature": 8,
+    "native_search_miniature": 8,
+    "image_to_image_search_miniature": 8,
+}
+FOLDERS = {  # below models, of the files that a loader names
+    "ReflectionFlow_CorrectorLoader": "loras",
+    "ReflectionFlow_LoadCorrector": "loras",
+    "UNETLoader": "diffusion_models",
+    "DualCLIPLoader": "text_encoders",
+    "VAELoader": "vae",
 }
 CONVERT = """
 import json, sys
@@ -120,10 +130,13 @@ def test_what_must_be_downloaded_is_named_with_its_place(name: str) -> None:
     note = next(n for n in nodes if n["type"] == "MarkdownNote")["widgets_values"][0]
     assert "https://huggingface.co/black-forest-labs/FLUX.1-dev" in note
     for node in nodes:
-        if node["type"].endswith("CorrectorLoader"):
-            (file,) = node["properties"]["models"]
-            assert file["directory"] == "loras" and file["name"] == node["widgets_values"][0]
-            assert file["url"].endswith(f"/{file['name']}") and file["name"] in note
+        if folder := FOLDERS.get(node["type"]):
+            files = node["properties"]["models"]
+            chosen = [v for v in node["widgets_values"] if v.endswith(".safetensors")]
+            assert [file["name"] for file in files] == chosen != []
+            for file in files:
+                assert file["directory"] == folder and f"`models/{folder}`" in note
+                assert file["url"].endswith(f"/{file['name']}") and file["name"] in note
 
 
 def edges(given: list[int]) -> tuple[int, int, int, int]:
@@ -296,6 +309,92 @@ def test_the_search_by_hand_paints_what_the_loop_paints(server: ComfyServer) -> 
     assert judged.pixels("seen1") + judged.pixels("seen2") == loop[2:6]
 
 
+def test_the_search_on_comfyuis_model_paints_what_the_first_look_paints(
+    ran: Ran, server: ComfyServer
+) -> None:
+    names = ("native_search_miniature", "first_look")
+    native, own = (report(ran(name)[0], name)["candidates"] for name in names)
+    for word in ("prompt", "reflection", "seed", "score", "parent"):
+        assert [c[word] for c in native] == [c[word] for c in own], word
+    painted = []
+    for name in names:
+        (trail,) = of_kind(name, "ReflectionFlow_ReflectionTrail")
+        painted.append(server.succeed(api(name) | {"seen": look(trail, 3)}).images("seen"))
+    for one, other in zip(*painted, strict=True):
+        assert worst(one, other) <= 2
+
+
+def worst(one: Image.Image, other: Image.Image) -> int:
+    """How far apart two pictures are, of 255."""
+    bands = ImageChops.difference(one.convert("RGB"), other.convert("RGB")).getextrema()
+    return max(high for _, high in bands)
+
+
+def test_ksampler_recolours_every_draft_and_leaves_it_in_its_place(server: ComfyServer) -> None:
+    name = "native_ksampler_miniature"
+    decoded = of_kind(name, "VAEDecode")
+    seen = {f"seen{i}": look(node) for i, node in enumerate(decoded)}
+    run = server.succeed(api(name) | seen | judged_as(decoded[1], "a photo of a blue circle"))
+    assert [verdict["score"] for verdict in json.loads(run.text("verdicts"))] == [1.0] * 4
+    for before, after in zip(run.images("seen0"), run.images("seen1"), strict=True):
+        red, blue = shape(before), shape(after)
+        assert len(red & blue) > 0.7 * len(red | blue)
+
+
+def judged_as(node: str, prompt: str) -> dict[str, Any]:
+    asked = {"images": [node, 0], "prompt": prompt, "verifier": ["verifier", 0]}
+    return {
+        "verifier": {
+            "class_type": "ReflectionFlow_VerifierLoader",
+            "inputs": {"verifier": "exact", "error": 0.0},
+        },
+        "scores": {
+            "class_type": "ReflectionFlow_VerifierScore",
+            "inputs": asked | {"order": "as given", "keep": 0},
+        },
+        "verdicts": {"class_type": "PreviewAny", "inputs": {"source": ["scores", 4]}},
+    }
+
+
+def shape(picture: Image.Image) -> set[int]:
+    """The pixels that are no paper."""
+    return {i for i, light in enumerate(picture.convert("L").tobytes()) if light < 180}
+
+
+def test_an_editing_model_corrects_every_draft_of_a_search(server: ComfyServer) -> None:
+    """The miniature in both places was never taught to edit: it runs, counts, and shows."""
+    graph = in_miniature(api(UNTWINNED))
+    run = server.succeed(graph)
+    (trail,) = of_kind(UNTWINNED, "ReflectionFlow_ReflectionTrail")
+    told = json.loads(run.outputs[trail]["report"][0])["candidates"]
+    assert [c["round"] for c in told] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert all(c["reflection"] for c in told if c["round"] == 1)
+    for node in (trail, *of_kind(UNTWINNED, *SHOWING)):
+        assert run.images(node)
+
+
+def in_miniature(graph: dict[str, Any]) -> dict[str, Any]:
+    """A graph on FLUX.1-dev with the miniature's MODEL, CLIP and VAE in place of the files."""
+    slots = {"UNETLoader": 0, "DualCLIPLoader": 1, "VAELoader": 2}
+    small = {"width": 64, "height": 64, "condition_size": 64, "steps": 12}
+
+    def value(name: str, given: Any) -> Any:
+        if isinstance(given, list) and graph[given[0]]["class_type"] in slots:
+            return ["miniature", slots[graph[given[0]]["class_type"]]]
+        return given if isinstance(given, list) else small.get(name, given)
+
+    def changed(told: dict[str, Any]) -> dict[str, Any]:
+        ours = "FluxFromModel" in told["class_type"] or "EditCorrector" in told["class_type"]
+        if not ours:
+            return told
+        return told | {
+            "inputs": {name: value(name, given) for name, given in told["inputs"].items()}
+        }
+
+    made = {n: changed(told) for n, told in graph.items() if told["class_type"] not in slots}
+    return made | {"miniature": {"class_type": "ReflectionFlow_MiniatureLoader", "inputs": {}}}
+
+
 def look(node: str, output: int = 0) -> dict[str, Any]:
     return {"class_type": "PreviewImage", "inputs": {"images": [node, output]}}
 
@@ -313,11 +412,17 @@ def test_a_folder_of_pictures_comes_back_ranked(ran: Ran) -> None:
 def test_without_its_files_a_workflow_says_what_to_download(name: str, server: ComfyServer) -> None:
     with pytest.raises(Rejected) as refused:
         server.queue(api(name))
-    said = "\n".join(refused.value.messages)
-    assert "There is no FLUX folder named FLUX.1-dev in models/diffusers. Download" in said
+    said = refused.value.messages
+    folder = "There is no FLUX folder named FLUX.1-dev in models/diffusers. Download"
     lora = "There is no LoRA named pytorch_lora_weights.safetensors in models/loras. Download"
-    assert (lora in said) == bool(of_kind(name, "ReflectionFlow_CorrectorLoader"))
-    assert len(refused.value.messages) == 1 + (lora in said)
+    correctors = of_kind(name, *(kind for kind in FOLDERS if kind.startswith("ReflectionFlow_")))
+    wanted = [folder] * bool(of_kind(name, "ReflectionFlow_FluxLoader")) + [lora] * bool(correctors)
+    for kind in ("UNETLoader", "DualCLIPLoader", "VAELoader"):  # ComfyUI's own words
+        for node in of_kind(name, kind):
+            files = [f for f in api(name)[node]["inputs"].values() if f.endswith(".safetensors")]
+            wanted += [f"'{file}' not in" for file in files]
+    assert len(said) == len(wanted)
+    assert all(any(want in message for message in said) for want in wanted)
     assert "Traceback" not in json.dumps(refused.value.body)
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from . import notes
 from .by_hand import by_hand
 from .canvas import Graph, Group, Node, Wire, node, stack
-from .native import NATIVE
+from .ksampler import native_ksampler
+from .native import edit_search, image_to_image_search, native_search
 from .parts import (
     BLUE,
     GREEN,
@@ -240,5 +241,7 @@ GRAPHS = (
     score_folder(),
     correct_my_picture(),
     correct_my_picture_miniature(),
-    *NATIVE,
+    *(make(dev) for make in (native_search, native_ksampler) for dev in (True, False)),
+    edit_search(),
+    *(image_to_image_search(dev) for dev in (True, False)),
 )

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .canvas import KINDS, Graph, as_api, pairs
 from .graphs import GRAPHS
+from .native import native_search
 
 HERE = Path(__file__).parent.parent
 SIDE, GAP, BAND = 512, 14, 40  # pixels; the template browser shows squares
@@ -36,10 +37,9 @@ def main(server: str, *names: str) -> None:
         rows, best = shown(server, by_name.get(f"{name}_miniature", by_name[name]))
         for graph in (name, f"{name}_miniature"):
             if graph in by_name:
-                twin = name == graph and f"{name}_miniature" in by_name
-                drawn = drawing(
-                    rows, best, "for FLUX.1-dev · pictures by the miniature" if twin else ""
-                )
+                band = "for FLUX.1-dev · pictures by the miniature"
+                free = name in FREE or graph.endswith("_miniature")
+                drawn = drawing(rows, best, "" if free else band)
                 drawn.save(HERE / f"{graph}.jpg", quality=88, optimize=True)
 
 
@@ -52,8 +52,8 @@ def shown_by(server: str, graph: Graph, kind: str, source: str, output: str) -> 
     return run(server, as_api(graph) | looked)["outputs"]["looked"]
 
 
-def painted(server: str, graph: Graph, source: str) -> list[Picture]:
-    images = shown_by(server, graph, "PreviewImage", source, "images")["images"]
+def painted(server: str, graph: Graph, source: str, output: str = "images") -> list[Picture]:
+    images = shown_by(server, graph, "PreviewImage", source, output)["images"]
     urls = [f"http://{server}/view?{urlencode(image)}" for image in images]
     return [Image.open(io.BytesIO(urlopen(url).read())).convert("RGB") for url in urls]
 
@@ -95,9 +95,22 @@ def ranked(server: str, graph: Graph) -> Shown:
     return [pictures[:2], pictures[2:]], pictures[0]
 
 
-def before_and_after(server: str, graph: Graph) -> Shown:
-    columns = (painted(server, graph, name)[:2] for name in ("picture", "correct"))
-    return list(zip(*columns, strict=True)), None
+def before_and_after(*names: str, output: str = "images") -> Callable[[str, Graph], Shown]:
+    def shown(server: str, graph: Graph) -> Shown:
+        columns = (painted(server, graph, name, output)[:2] for name in names)
+        return list(zip(*columns, strict=True)), None
+
+    return shown
+
+
+def drafts_only(server: str, _: Graph) -> Shown:
+    """The miniature cannot edit: beside each of its drafts an empty card for who can."""
+    drafts = searched(server, native_search(False))[0][:2]
+    card = Image.new("RGB", (256, 256), "#ffffff")
+    ImageDraw.Draw(card).text(
+        (128, 128), "Kontext\nedits", INK, ImageFont.load_default(36), anchor="mm", align="center"
+    )
+    return [(draft, card) for draft in drafts], None
 
 
 SHOWN: dict[str, Callable[[str, Graph], Shown]] = {
@@ -107,8 +120,13 @@ SHOWN: dict[str, Callable[[str, Graph], Shown]] = {
     "rounds_by_hand": chains,
     "noise_only": every,
     "score_folder": ranked,
-    "correct_my_picture": before_and_after,
+    "correct_my_picture": before_and_after("picture", "correct"),
+    "native_search": chains,
+    "native_ksampler": before_and_after("before", "after", output="IMAGE"),
+    "edit_search": drafts_only,
+    "image_to_image_search": chains,
 }
+FREE = ("first_look", "score_folder")  # these need no files
 
 
 def drawing(rows: Rows, best: Picture | None, band: str) -> Picture:
