@@ -326,8 +326,7 @@ def test_the_search_on_comfyuis_model_paints_what_the_first_look_paints(
 
 def worst(one: Image.Image, other: Image.Image) -> int:
     """How far apart two pictures are, of 255."""
-    bands = ImageChops.difference(one.convert("RGB"), other.convert("RGB")).getextrema()
-    return max(high for _, high in bands)
+    return max(ImageChops.difference(one.convert("RGB"), other.convert("RGB")).tobytes())
 
 
 def test_ksampler_recolours_every_draft_and_leaves_it_in_its_place(server: ComfyServer) -> None:
@@ -363,8 +362,7 @@ def shape(picture: Image.Image) -> set[int]:
 
 def test_an_editing_model_corrects_every_draft_of_a_search(server: ComfyServer) -> None:
     """The miniature in both places was never taught to edit: it runs, counts, and shows."""
-    graph = in_miniature(api(UNTWINNED))
-    run = server.succeed(graph)
+    run = server.succeed(in_miniature(UNTWINNED))
     (trail,) = of_kind(UNTWINNED, "ReflectionFlow_ReflectionTrail")
     told = json.loads(run.outputs[trail]["report"][0])["candidates"]
     assert [c["round"] for c in told] == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -373,25 +371,19 @@ def test_an_editing_model_corrects_every_draft_of_a_search(server: ComfyServer) 
         assert run.images(node)
 
 
-def in_miniature(graph: dict[str, Any]) -> dict[str, Any]:
+def in_miniature(name: str) -> dict[str, Any]:
     """A graph on FLUX.1-dev with the miniature's MODEL, CLIP and VAE in place of the files."""
-    slots = {"UNETLoader": 0, "DualCLIPLoader": 1, "VAELoader": 2}
+    graph = json.loads(json.dumps(api(name)))
+    kinds = ("UNETLoader", "DualCLIPLoader", "VAELoader")
+    slots = {node: slot for slot, kind in enumerate(kinds) for node in of_kind(name, kind)}
     small = {"width": 64, "height": 64, "condition_size": 64, "steps": 12}
-
-    def value(name: str, given: Any) -> Any:
-        if isinstance(given, list) and graph[given[0]]["class_type"] in slots:
-            return ["miniature", slots[graph[given[0]]["class_type"]]]
-        return given if isinstance(given, list) else small.get(name, given)
-
-    def changed(told: dict[str, Any]) -> dict[str, Any]:
-        ours = "FluxFromModel" in told["class_type"] or "EditCorrector" in told["class_type"]
-        if not ours:
-            return told
-        return told | {
-            "inputs": {name: value(name, given) for name, given in told["inputs"].items()}
-        }
-
-    made = {n: changed(told) for n, told in graph.items() if told["class_type"] not in slots}
+    for node in of_kind(name, "ReflectionFlow_FluxFromModel", "ReflectionFlow_EditCorrector"):
+        inputs = graph[node]["inputs"]
+        inputs |= {word: number for word, number in small.items() if word in inputs}
+        for word, given in inputs.items():
+            if isinstance(given, list) and given[0] in slots:
+                inputs[word] = ["miniature", slots[given[0]]]
+    made = {node: told for node, told in graph.items() if node not in slots}
     return made | {"miniature": {"class_type": "ReflectionFlow_MiniatureLoader", "inputs": {}}}
 
 

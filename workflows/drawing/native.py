@@ -98,14 +98,16 @@ def searched(
     name: str,
     dev: bool,
     read: list[Node],
-    who: list[Node],
-    how: list[Node],
+    loaders: list[Node],
+    painters: list[Node],
     change: str,
-    asked: Any,
+    seed: int,
 ) -> Graph:
-    """A search by the last FLUX among the nodes that say how."""
-    painter = [each.name for each in how if each.name in ("flux", "recast")][-1]
-    loop = search(820, change, 90, **asked, **seats(painter))
+    """A search by the last of the painters."""
+    who = stack(LEFT, group_below(read), 320, *loaders)
+    how = stack(420, 0, 320, *painters, *judges())
+    asked = request(THREE, seed) | {"depth": 3} | seats(painters[-1].name)
+    loop = search(820, change, 90, **asked)
     shown = results(dev, 1300, name)
     return Graph(
         name,
@@ -125,35 +127,27 @@ def searched(
 def native_search(dev: bool) -> Graph:
     told = (notes.NATIVE_CORRECTOR_FILES, notes.SHAPES_ONLY) if dev else (notes.MINIATURE,)
     read = read_me(notes.text(notes.NATIVE_SEARCH, *told), 360 if dev else 205)
-    who = stack(LEFT, group_below(read), 320, *models(dev))
-    how = stack(
-        420, 0, 320, corrector(dev), native_flux(dev, Wire("corrector", "MODEL")), *judges()
-    )
-    asked = request(THREE, 11) | {"depth": 3}
+    painters = [corrector(dev), native_flux(dev, Wire("corrector", "MODEL"))]
     name = named("native_search", dev)
-    return searched(name, dev, read, who, how, notes.CHANGE_NATIVE_SEARCH, asked)
+    return searched(name, dev, read, models(dev), painters, notes.CHANGE_NATIVE_SEARCH, seed=11)
 
 
 def image_to_image_search(dev: bool) -> Graph:
     told = (notes.NATIVE_FILES, notes.SHAPES_ONLY) if dev else (notes.MINIATURE,)
     read = read_me(notes.text(notes.IMAGE_TO_IMAGE, *told), 320 if dev else 190)
-    who = stack(LEFT, group_below(read), 320, *models(dev))
     numbers = {"denoise": 0.75, "steps": 20 if dev else 12, "guidance": 3.5}
     over = recast("ImageToImageCorrector", parts(dev), **numbers)
-    how = stack(420, 0, 320, native_flux(dev, part(dev, "model")), over, *judges())
-    asked = request(THREE, 4) | {"depth": 3}
+    painters = [native_flux(dev, part(dev, "model")), over]
     name = named("image_to_image_search", dev)
-    return searched(name, dev, read, who, how, notes.CHANGE_IMAGE_TO_IMAGE, asked)
+    return searched(name, dev, read, models(dev), painters, notes.CHANGE_IMAGE_TO_IMAGE, seed=4)
 
 
 def edit_search() -> Graph:
     told = (notes.KONTEXT_FILES, notes.SHAPES_VERIFIER, notes.UNTESTED_EDITOR)
     read = read_me(notes.text(notes.EDIT_SEARCH, *told), 370)
-    editor = unet("kontext", KONTEXT_FILE, "Load Diffusion Model: the editor")
-    who = stack(LEFT, group_below(read), 320, *models(True, editor))
-    edits = recast(
-        "EditCorrector", parts(True) | {"model": Wire("kontext", "MODEL")}, steps=20, guidance=2.5
-    )
-    how = stack(420, 0, 320, native_flux(True, part(True, "model")), edits, *judges())
-    asked = request(THREE, 11) | {"depth": 3}
-    return searched("edit_search", True, read, who, how, notes.CHANGE_EDIT_SEARCH, asked)
+    loaders = models(True, unet("kontext", KONTEXT_FILE, "Load Diffusion Model: the editor"))
+    editor = parts(True) | {"model": Wire("kontext", "MODEL")}
+    edits = recast("EditCorrector", editor, steps=20, guidance=2.5)
+    painters = [native_flux(True, part(True, "model")), edits]
+    change = notes.CHANGE_EDIT_SEARCH
+    return searched("edit_search", True, read, loaders, painters, change, seed=11)

@@ -223,9 +223,9 @@ picture is to show *after* the correction
 """
 
 WHY_KSAMPLER = """
-*cfg* is 1 and *denoise* is 1: the corrector sees the draft beside its latent, so nothing is
-noised over it. The negative is empty and, at cfg 1, not used. Both KSamplers share one FLUX: the
-corrector adds nothing to its weights.
+*cfg* and *denoise* stay at 1: the corrector starts from pure noise and sees the draft beside it.
+At cfg 1 the negative is not used. Both KSamplers share one FLUX in memory: the corrector adds
+nothing to its weights.
 """
 
 EDIT_SEARCH = """
