@@ -115,6 +115,17 @@ def test_no_wire_runs_behind_a_node(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_it_opens_large_enough_to_be_read(name: str) -> None:
+    if "ds" in canvas(name)["extra"]:
+        return  # it says itself how it opens
+    boxes = [box(node) for node in canvas(name)["nodes"]]
+    boxes += [edges(group["bounding"]) for group in canvas(name)["groups"]]
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    assert max(rights) - min(lefts) <= 2100
+    assert max(bottoms) - min(tops) <= 1250
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_note_explains_it_and_a_small_picture_shows_it(name: str) -> None:
     notes = [node for node in canvas(name)["nodes"] if node["type"] == "MarkdownNote"]
     assert notes[0]["title"] == "Read me"

@@ -11,7 +11,7 @@ from .native import corrector, models, part
 from .parts import BLUE, GOLD, GREEN, LEFT, below, enlarged, group_below, named, note, read_me
 
 DRAFT, CORRECTION = 0, 640  # y of the rows
-TEXTS, SAMPLERS, BEFORE, AFTER = 440, 860, 1270, 1690  # x of the columns
+TEXTS, SAMPLERS, BEFORE, AFTER = 440, 860, 1255, 1665  # x of the columns
 # By what a wire carries: its x before the texts and before the samplers, its y between the rows.
 LANES = {"base": (370, 800, 475), "vae": (384, 814, 493), "corrector": (398, 828, 511)}
 PICTURE = 529  # y of the lane in which the draft is led back to be seen
@@ -53,7 +53,7 @@ def draft(dev: bool) -> list[Node]:
 def correction(dev: bool) -> list[Node]:
     prompt = MUG.format("green") if dev else BLUER
     change = "turn the mug green" if dev else "recolor the red circle blue"
-    back = ((SAMPLERS + 350, PICTURE), (412, PICTURE), (412, CORRECTION + 270))
+    back = ((SAMPLERS + 345, PICTURE), (412, PICTURE), (412, CORRECTION + 270))
     seen = node(
         "seen",
         "CorrectorConditioning",
@@ -111,14 +111,14 @@ def before_and_after(dev: bool) -> list[Node]:
     before = pictured(dev, BEFORE, "before", Wire("before", "IMAGE"))
     y = below(before)
     lane, right = y - TITLE - GAP // 2, AFTER - 10
-    up = ((BEFORE - 32, CORRECTION), (BEFORE - 32, lane), (right, lane), (right, 10))
+    up = ((BEFORE - 30, CORRECTION), (BEFORE - 30, lane), (right, lane), (right, 10))
     after = pictured(dev, AFTER, "after", Wire("after", "IMAGE", up))
     change = note(notes.text(notes.CHANGE_KSAMPLER), 150, "change", "What to change first")
     why = note(notes.text(notes.WHY_KSAMPLER), 150, "why", "Good to know")
-    return [*before, *after, *stack(BEFORE, y, 400, change), *stack(AFTER, y, 400, why)]
+    return [*before, *after, *stack(BEFORE, y, 390, change), *stack(AFTER, y, 390, why)]
 
 
 def pictured(dev: bool, x: int, name: str, images: Wire) -> list[Node]:
     large, images = enlarged(dev, images, f"large_{name}")
     shown = node(f"shown_{name}", "PreviewImage", 470, name.title(), images=images)
-    return stack(x, 0, 400, *large, shown)
+    return stack(x, 0, 390, *large, shown)
