@@ -144,7 +144,7 @@ def image_to_image_search(dev: bool) -> Graph:
 
 def edit_search() -> Graph:
     told = (notes.KONTEXT_FILES, notes.SHAPES_VERIFIER, notes.UNTESTED_EDITOR)
-    read = read_me(notes.text(notes.EDIT_SEARCH, *told), 370)
+    read = read_me(notes.text(notes.EDIT_SEARCH, *told), 390)
     loaders = models(True, unet("kontext", KONTEXT_FILE, "Load Diffusion Model: the editor"))
     editor = parts(True) | {"model": Wire("kontext", "MODEL")}
     edits = recast("EditCorrector", editor, steps=20, guidance=2.5)

@@ -280,7 +280,8 @@ NATIVE_CORRECTOR_FILES = f"""{NATIVE_FILES.rstrip()}
 `models/loras`
 """
 KONTEXT_FILES = f"""{NATIVE_FILES.rstrip()}
-- [FLUX.1 Kontext]({KONTEXT_REPO}): `{KONTEXT}`, into `models/diffusion_models`
+- [FLUX.1 Kontext]({KONTEXT_REPO}): `{KONTEXT}`, into `models/diffusion_models`; it has
+[a licence of its own]({HUB}/black-forest-labs/FLUX.1-Kontext-dev)
 """
 
 
