@@ -1,0 +1,90 @@
+"""Structured answers: a pydantic model in, one checked object or a Failure for each question out.
+
+Models write prose around JSON, fences, comments. What can be read without guessing is read; for
+the rest the model is shown its mistake and asked once more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ..protocols import SILENT, Progress
+from .door import Failure, Question, Vlm
+
+Answer = TypeVar("Answer", bound=BaseModel)
+LONGEST = 200_000  # characters; what is longer is no answer
+TRIES = 20  # braces that may begin the object; each costs a reading of the rest
+SHOWN = 2_000  # characters of a wrong answer that the model is shown again
+
+
+def ask(
+    vlm: Vlm,
+    questions: Sequence[Question],
+    kind: type[Answer],
+    progress: Progress = SILENT,
+    phase: str = "ask",
+) -> list[Answer | Failure]:
+    """A `kind` for each question, or why there is none after a second try."""
+    schema = kind.model_json_schema()
+    asked = [replace(question, schema=schema) for question in questions]
+    texts = vlm.chat(asked, progress, phase)
+    answers = [parse(text, kind) for text in texts]
+    # A server that failed has been asked often enough; an answer that cannot be read has not.
+    wrong = [
+        (i, text, answer)
+        for i, (text, answer) in enumerate(zip(texts, answers, strict=True))
+        if isinstance(text, str) and isinstance(answer, Failure)
+    ]
+    if wrong:
+        repairs = [_repair(asked[i], text, answer) for i, text, answer in wrong]
+        second = vlm.chat(repairs, progress, phase)
+        for (i, _, _), text in zip(wrong, second, strict=True):
+            answers[i] = parse(text, kind)
+    return answers
+
+
+def parse(text: str | Failure, kind: type[Answer]) -> Answer | Failure:
+    """The first JSON object in `text` that is a valid `kind`."""
+    if isinstance(text, Failure):
+        return text
+    if len(text) > LONGEST:
+        return Failure(f"The model answered with {len(text)} characters, far more than was asked.")
+    decoder = json.JSONDecoder(parse_constant=_refuse)
+    reason = "The model's answer holds no JSON object."
+    start = text.find("{")
+    for _ in range(TRIES):
+        if start < 0:
+            break
+        try:
+            found, end = decoder.raw_decode(text, start)
+            return kind.model_validate(found)
+        except ValidationError as error:
+            reason = f"The model's answer does not fit: {_first(error)}."
+            start = text.find("{", end)
+        except (ValueError, RecursionError):
+            start = text.find("{", start + 1)
+    return Failure(reason)
+
+
+def _repair(question: Question, text: str, failure: Failure) -> Question:
+    """The question again, with the wrong answer and what was wrong with it."""
+    return replace(
+        question,
+        text=f"{question.text}\n\nYou have answered:\n{text[:SHOWN]}\n\nThat cannot be used. "
+        f"{failure.reason} Answer with the JSON object alone.",
+    )
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number")
+
+
+def _first(error: ValidationError) -> str:
+    told = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(map(str, told["loc"])) or "the object"
+    return f"{where}: {told['msg']}"
