@@ -60,14 +60,15 @@ def parse(text: str | Failure, kind: type[Answer]) -> Answer | Failure:
     for _ in range(TRIES):
         if start < 0:
             break
+        after = start + 1
         try:
-            found, end = decoder.raw_decode(text, start)
+            found, after = decoder.raw_decode(text, start)
             return kind.model_validate(found)
         except ValidationError as error:
             reason = f"The model's answer does not fit: {_first(error)}."
-            start = text.find("{", end)
         except (ValueError, RecursionError):
-            start = text.find("{", start + 1)
+            pass  # prose with a brace in it; the next one may begin the object
+        start = text.find("{", after)
     return Failure(reason)
 
 
