@@ -24,7 +24,7 @@ from reflectionflow_core.vlm.sending import Limits
 KEY = "plantedKey-0123456789abcdef"
 # Small times and pauses, so that thousands of faults fit into a minute.
 LIMITS = Limits(8, connect_seconds=0.5, seconds=0.5, tries=3, pause=0.002, longest_pause=0.01)
-BATCH = 500  # questions of one endpoint, which remembers what its server refuses
+BATCH = 1000  # questions of one endpoint, which remembers what its server refuses
 OUTCOMES = ("at once", "after asking again", "failure", "wrong question", "crash")
 SENTENCE = re.compile(r"The (endpoint toy|model's answer|model answered) [^\n]{5,400}\.")
 Fault = Callable[[Asked, str], Reply]
@@ -93,8 +93,8 @@ FAULTS: dict[str, tuple[float, Fault]] = {
     "endless body": (0.3, lambda asked, name: Reply(b" " * 2**16, endless=True)),
     "cut connection": (1, lambda asked, name: cut(good(name))),
     "reset connection": (1, sent(reset=True)),
-    "no answer in time": (0.2, sent(wait=0.8)),
-    "slow drip": (0.2, sent(drip=0.01)),
+    "no answer in time": (0.1, sent(wait=0.8)),
+    "slow drip": (0.1, sent(drip=0.01)),
     "429": (1, lambda asked, name: too_many()),
     "429 for an hour": (1, lambda asked, name: too_many("3600")),
     "500": (1, lambda asked, name: refuses(500, "out of memory")),
@@ -161,7 +161,7 @@ class Result:
 
 
 def trial(answers: int, seed: int = 0) -> Result:
-    """Asks `answers` questions, 500 an endpoint, through `answers.ask`."""
+    """Asks `answers` questions, 1000 an endpoint, through `answers.ask`."""
     script = Misbehaving(seed)
     outcomes: Counter[tuple[str, str]] = Counter()
     reasons: Counter[str] = Counter()

@@ -122,7 +122,11 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes:
     unsent = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
     create: Any = client.chat.completions.with_streaming_response.create
     try:
-        async with create(**body, extra_headers=unsent) as response:
+        # As an extra body it goes out as it is: the client's own translation of typed bodies takes as
+        # long as all the rest, and has nothing to do here.
+        async with create(
+            model=body["model"], messages=[], extra_body=body, extra_headers=unsent
+        ) as response:
             return await _whole(response.iter_bytes())
     except openai.APIConnectionError as error:
         cause = error.__cause__
