@@ -23,11 +23,15 @@ MODEL = "toy-vlm"
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: its place in the order of arrival from 0, its JSON and its headers."""
+    """One request: its place in the order of arrival from 0, its JSON, headers in lower case."""
 
     number: int
     body: Mapping[str, Any]
     headers: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        return self.headers["authorization"]
 
     @property
     def parts(self) -> list[Mapping[str, Any]]:
@@ -35,7 +39,9 @@ class Asked:
         return [
             part
             for content in contents
-            for part in ([{"type": "text", "text": content}] if isinstance(content, str) else content)
+            for part in (
+                [{"type": "text", "text": content}] if isinstance(content, str) else content
+            )
         ]
 
     @property
@@ -105,18 +111,20 @@ def cut(content: str) -> Reply:
 
 
 def echoed(asked: Asked, status: int) -> Reply:
-    return refuses(status, f"cannot take the key {asked.headers.get('Authorization')}")
+    return refuses(status, f"cannot take the key {asked.key}")
 
 
 class VlmServer:
     """Answers each request as `script` says: a function of it, or replies in order of arrival, the
-    last one for ever. `asked` are the requests so far, `errors` what went wrong in here."""
+    last one for ever. `asked` are the requests so far, `answered` the same in the order in which
+    they were answered, `errors` what went wrong in here."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
         self._lock = threading.Lock()
         self._busy = 0
         self.asked: list[Asked] = []
+        self.answered: list[Asked] = []
         self.errors: list[BaseException] = []
         self.most_at_once = 0
         self.connections = 0
@@ -139,21 +147,23 @@ class VlmServer:
         self._server.server_close()
 
     def reply_to(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
+        """The script's answer, after its wait."""
         with self._lock:
             asked = Asked(len(self.asked), body, headers)
             self.asked.append(asked)
-        if callable(self._script):
-            return self._script(asked)
-        return self._script[min(asked.number, len(self._script) - 1)]
-
-    def begin(self) -> None:
-        with self._lock:
             self._busy += 1
             self.most_at_once = max(self.most_at_once, self._busy)
-
-    def end(self) -> None:
-        with self._lock:
-            self._busy -= 1
+        try:
+            if callable(self._script):
+                reply = self._script(asked)
+            else:
+                reply = self._script[min(asked.number, len(self._script) - 1)]
+            self.closing.wait(reply.wait)
+            return reply
+        finally:
+            with self._lock:  # before the answer is sent: with it the client may ask again
+                self._busy -= 1
+                self.answered.append(asked)
 
 
 class _Server(ThreadingHTTPServer):
@@ -181,21 +191,17 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         models = {"object": "list", "data": [{"id": MODEL, "object": "model"}]}
         self._send(Reply(json.dumps(models).encode()))
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path != "/v1/chat/completions":
             self._send(refuses(404, "no such path"))
             return
-        self.vlm.begin()
-        try:
-            reply = self.vlm.reply_to(body, dict(self.headers.items()))
-            self.vlm.closing.wait(reply.wait)
-        finally:
-            self.vlm.end()  # before the answer: with it the client may ask again
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        reply = self.vlm.reply_to(body, headers)
         with suppress(ConnectionError):
             self._send(reply)
 

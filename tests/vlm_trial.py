@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from vlm_server import Asked, Reply, VlmServer, cut, echoed, refuses, says, too_many
@@ -47,16 +48,49 @@ def good(name: str, **changed: object) -> str:
     return json.dumps({"id": name, "score": 0.5, "words": ["red", "圆"], **changed})
 
 
-def content(make: Callable[[str], str | None]) -> Fault:
-    return lambda asked, name: says(make(name))
+def content(make: Callable[[str], str]) -> Fault:
+    def fault(asked: Asked, name: str) -> Reply:
+        return says(make(name))
+
+    return fault
+
+
+def always(reply: Reply) -> Fault:
+    def fault(asked: Asked, name: str) -> Reply:
+        return reply
+
+    return fault
+
+
+def text(wrong: str | None) -> Fault:
+    return always(says(wrong))
 
 
 def body(raw: bytes) -> Fault:
-    return lambda asked, name: Reply(raw)
+    return always(Reply(raw))
 
 
-def sent(**how: object) -> Fault:
-    return lambda asked, name: replace(says(good(name)), **how)
+def sent(**how: Any) -> Fault:
+    def fault(asked: Asked, name: str) -> Reply:
+        return replace(says(good(name)), **how)
+
+    return fault
+
+
+def repeats_key(status: int) -> Fault:
+    def fault(asked: Asked, name: str) -> Reply:
+        return echoed(asked, status) if status != 200 else says(f"You are {asked.key}")
+
+    return fault
+
+
+def cut_short(asked: Asked, name: str) -> Reply:
+    return cut(good(name))
+
+
+def pedantic(asked: Asked, name: str) -> Reply:
+    refused = "response_format" in asked.body
+    return refuses(400, "unknown field response_format") if refused else right(asked, name)
 
 
 # What the server does instead, and how often: a slow fault costs half a second, a large one 10 ms.
@@ -76,43 +110,38 @@ FAULTS: dict[str, tuple[float, Fault]] = {
     "1e999": (1, content(lambda name: good(name).replace("0.5", "1e999"))),
     "lone surrogate": (1, content(lambda name: good(name, words=["\ud800"]) + "\ud83d")),
     "a list": (1, content(lambda name: f"[{good(name)[1:-1]}]".replace(":", ","))),
-    "deeply nested": (1, content(lambda name: '{"id":' * 5000)),
-    "another language": (1, content(lambda name: "我看到一个红色的圆圈，很漂亮。")),
-    "declined": (1, content(lambda name: "I'm sorry, but I can't help with that.")),
-    "empty text": (1, content(lambda name: "")),
-    "null content": (1, content(lambda name: None)),
-    "key in the answer": (1, lambda asked, name: says(asked.headers["Authorization"])),
+    "deeply nested": (1, text('{"id":' * 5000)),
+    "another language": (1, text("我看到一个红色的圆圈。")),
+    "declined": (1, text("I'm sorry, but I can't help with that.")),
+    "empty text": (1, text("")),
+    "null content": (1, text(None)),
+    "key in the answer": (1, repeats_key(200)),
     "no choices": (1, body(b'{"choices": []}')),
     "null choices": (1, body(b'{"choices": [null, 3], "usage": {"prompt_tokens": "many"}}')),
     "body that is no JSON": (1, body(b"<html>Welcome</html>")),
     "body that is no object": (1, body(b'["ok"]')),
     "body in no encoding": (1, body(b"\xff\xfe\xfa{")),
     "empty body": (1, body(b"")),
-    "1 MB of text": (0.3, content(lambda name: "x" * 2**20)),
-    "200 kB of braces": (0.3, content(lambda name: "{" * 200_000)),
-    "endless body": (0.3, lambda asked, name: Reply(b" " * 2**16, endless=True)),
-    "cut connection": (1, lambda asked, name: cut(good(name))),
+    "1 MB of text": (0.3, text("x" * 2**20)),
+    "200 kB of braces": (0.3, text("{" * 200_000)),
+    "endless body": (0.3, always(Reply(b" " * 2**16, endless=True))),
+    "cut connection": (1, cut_short),
     "reset connection": (1, sent(reset=True)),
     "no answer in time": (0.1, sent(wait=0.8)),
     "slow drip": (0.1, sent(drip=0.01)),
-    "429": (1, lambda asked, name: too_many()),
-    "429 for an hour": (1, lambda asked, name: too_many("3600")),
-    "500": (1, lambda asked, name: refuses(500, "out of memory")),
-    "503 with a page": (1, lambda asked, name: Reply(b"<html>busy</html>", 503)),
-    "400": (1, lambda asked, name: refuses(400, "the picture is too large")),
-    "401 that repeats the key": (1, lambda asked, name: echoed(asked, 401)),
-    "400 that repeats the key": (1, lambda asked, name: echoed(asked, 400)),
-    "500 that repeats the key": (1, lambda asked, name: echoed(asked, 500)),
-    "404": (1, lambda asked, name: refuses(404, "no such model")),
-    "redirect": (1, lambda asked, name: Reply(b"", 307, {"Location": "http://[::1/"})),
-    "400 on response_format": (1, lambda asked, name: pedantic(asked, name)),
+    "429": (1, always(too_many())),
+    "429 for an hour": (1, always(too_many("3600"))),
+    "500": (1, always(refuses(500, "out of memory"))),
+    "503 with a page": (1, always(Reply(b"<html>busy</html>", 503))),
+    "400": (1, always(refuses(400, "the picture is too large"))),
+    "401 that repeats the key": (1, repeats_key(401)),
+    "400 that repeats the key": (1, repeats_key(400)),
+    "500 that repeats the key": (1, repeats_key(500)),
+    "404": (1, always(refuses(404, "no such model"))),
+    "redirect": (1, always(Reply(b"", 307, {"Location": "http://[::1/"}))),
+    "400 on response_format": (1, pedantic),
 }
 LEARNED = "400 on response_format"  # after it an endpoint asks without; so not in every batch
-
-
-def pedantic(asked: Asked, name: str) -> Reply:
-    refused = "response_format" in asked.body
-    return refuses(400, "unknown field response_format") if refused else right(asked, name)
 
 
 class Misbehaving:

@@ -122,8 +122,8 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes:
     unsent = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
     create: Any = client.chat.completions.with_streaming_response.create
     try:
-        # As an extra body it goes out as it is: the client's own translation of typed bodies takes as
-        # long as all the rest, and has nothing to do here.
+        # An extra body goes out as it is; the client's translation of typed ones takes as long as
+        # all the rest and would change nothing.
         async with create(
             model=body["model"], messages=[], extra_body=body, extra_headers=unsent
         ) as response:
@@ -134,7 +134,10 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes:
             raise cause from None
         if type(cause).__name__ in UNREACHABLE:
             raise SendError(
-                "cannot be reached", "check that it runs and its base_url", again=True, sent=False
+                "could not be reached",
+                "check that it runs, and its base_url",
+                again=True,
+                sent=False,
             ) from None
         if isinstance(error, openai.APITimeoutError):
             raise _too_slow() from None

@@ -58,7 +58,13 @@ def test_an_empty_variable_is_an_unset_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    [HERE, "http://127.0.0.1/v1", "http://127.9.9.9:1/v1", "http://[::1]:8080", "https://localhost"],
+    [
+        HERE,
+        "http://127.0.0.1/v1",
+        "http://127.9.9.9:1/v1",
+        "http://[::1]:8080",
+        "https://localhost",
+    ],
 )
 def test_loopback_addresses_are_known(url: str) -> None:
     assert is_loopback(url)
@@ -66,7 +72,13 @@ def test_loopback_addresses_are_known(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", URL, "http://192.168.1.2/v1", "http://localhost.example.org", "http://127.0.0.1.nip.io/v1"],
+    [
+        "",
+        URL,
+        "http://192.168.1.2/v1",
+        "http://localhost.example.org",
+        "http://127.0.0.1.nip.io/v1",
+    ],
 )
 def test_other_addresses_are_none(url: str) -> None:
     assert not is_loopback(url)
@@ -74,7 +86,7 @@ def test_other_addresses_are_none(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["example.org/v1", "ftp://example.org", "http://", "http://a b/v1"])
 def test_an_address_that_is_none_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(InputError, match="https://example.org/v1") as refused:
+    with pytest.raises(InputError, match="an address that is none") as refused:
         Profile("mine", url.replace("example.org", "elsewhere.invalid"), KEY)
     assert "elsewhere" not in str(refused.value)
 
