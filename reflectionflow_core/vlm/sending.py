@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ..record import InputError
-from .profiles import Profile
+from .profiles import Profile, is_loopback
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 LARGEST = 2**19  # bytes of a response; an answer of thousands of tokens has a tenth
 LARGEST_ERROR = 2**14  # bytes that are read of what a server says of an error
+HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host"}
+HEADERS |= {"x-stainless-raw-response"}  # by which the client knows how it was asked
 UNREACHABLE = ("ConnectError", "ConnectTimeout")  # the transport's words for: nothing was sent
 ADVICE = {
     401: "check the api_key of its profile",
@@ -69,12 +71,13 @@ async def open_client(profile: Profile, limits: Limits) -> AsyncIterator[AsyncOp
     import openai
 
     transport = openai.DefaultAsyncHttpxClient(
-        event_hooks={"response": [_raise_for_status]}, follow_redirects=False
+        event_hooks={"request": [_only_ours(profile.api_key)], "response": [_raise_for_status]},
+        follow_redirects=False,
+        trust_env=not is_loopback(profile.base_url),  # no proxy leads back to this machine
     )
     async with openai.AsyncOpenAI(
         base_url=profile.base_url,
-        # The client insists on one; servers that need none look at none.
-        api_key=profile.api_key or "none",
+        api_key=profile.api_key or "none",  # the client insists on one; see _only_ours
         timeout=openai.Timeout(limits.seconds, connect=limits.connect_seconds),
         max_retries=0,
         http_client=transport,
@@ -86,14 +89,16 @@ async def send(
     client: AsyncOpenAI, body: Mapping[str, Any], limits: Limits, count: Callable[[], None]
 ) -> bytes:
     """The body of the response; calls `count` for each request sent. Raises SendError."""
-    for times in range(1, limits.tries + 1):
+    seen: list[str] = []
+    for attempt in range(limits.tries):
         try:
             return await _send_once(client, body, limits, count)
         except SendError as error:
-            error.times = times
-            if not error.again or times == limits.tries:
+            seen.append(error.what)
+            error.times = seen.count(error.what)
+            if not error.again or attempt == limits.tries - 1:
                 raise
-            pause = limits.pause * 2 ** (times - 1) * random.uniform(0.5, 1)
+            pause = limits.pause * 2**attempt * random.uniform(0.5, 1)
             await asyncio.sleep(min(max(pause, error.wait), limits.longest_pause))
     raise AssertionError("tries are at least one")
 
@@ -118,15 +123,11 @@ async def _send_once(
 async def _post(client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes:
     import openai
 
-    # The client would take these from the environment, and they are none of this server's business.
-    unsent = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
     create: Any = client.chat.completions.with_streaming_response.create
     try:
         # An extra body goes out as it is; the client's translation of typed ones takes as long as
         # all the rest and would change nothing.
-        async with create(
-            model=body["model"], messages=[], extra_body=body, extra_headers=unsent
-        ) as response:
+        async with create(model=body["model"], messages=[], extra_body=body) as response:
             return await _whole(response.iter_bytes())
     except openai.APIConnectionError as error:
         cause = error.__cause__
@@ -142,6 +143,19 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes:
         if isinstance(error, openai.APITimeoutError):
             raise _too_slow() from None
         raise _broken() from None
+
+
+def _only_ours(key: str) -> Callable[[Any], Awaitable[None]]:
+    """A hook that takes off whatever the client adds of itself and of OpenAI's variables in the
+    environment (organisation, project, headers): they are none of another server's business."""
+
+    async def strip(request: Any) -> None:
+        for name in set(request.headers) - HEADERS:
+            del request.headers[name]
+        if key:
+            request.headers["authorization"] = f"Bearer {key}"
+
+    return strip
 
 
 async def _whole(chunks: AsyncIterable[bytes]) -> bytes:

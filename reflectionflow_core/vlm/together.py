@@ -61,14 +61,14 @@ def ask_together(
     def run() -> None:
         try:
             asyncio.run(work())
-        except asyncio.CancelledError:
-            pass  # by us, below; nobody listens any more
-        except BaseException as error:
+        except BaseException as error:  # also our own cancelling, when nobody listens any more
             told.put((-1, _Crash(error)))
 
     thread = Thread(target=run, name="reflectionflow-vlm", daemon=True)
     thread.start()
     loop, task = told.get()
+    if isinstance(task, _Crash):
+        raise task.error  # no event loop could be had
     try:
         return _collect(told, len(items), progress, phase)
     except BaseException:

@@ -102,19 +102,28 @@ def test_it_asks_greedily_with_a_seed_and_without_what_the_question_lacks() -> N
     }
 
 
-def test_a_server_without_a_key_gets_a_placeholder() -> None:
+def test_a_server_without_a_key_gets_none() -> None:
     with VlmServer([says("yes")]) as server:
         assert endpoint_of(server, key="").chat([WHAT]) == ["yes"]
-    assert server.asked[0].key == "Bearer none"
+    assert "authorization" not in server.asked[0].headers
 
 
 def test_what_the_environment_says_of_openai_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
         monkeypatch.setenv(name, "somebody-else")
+    headers = "Authorization: Bearer somebody-else\nX-Gateway: somebody-else"
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", headers)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     with VlmServer([says("yes")]) as server:
         assert endpoint_of(server).chat([WHAT]) == ["yes"]
+    assert server.asked[0].key == f"Bearer {KEY}"
     assert "somebody-else" not in str(server.asked[0].headers)
+
+
+def test_a_server_on_this_machine_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert one([says("yes")]) == "yes"
 
 
 def test_a_schema_goes_as_a_response_format() -> None:
@@ -287,6 +296,13 @@ def test_tries_have_an_end_and_are_counted_and_named(name: str) -> None:
     assert isinstance(failure, Failure)
     assert failure.reason.startswith(f"The endpoint mine {words} 3 times")
     assert len(server.asked) == endpoint.usage.calls == 3
+
+
+def test_only_tries_that_ended_alike_are_counted_together() -> None:
+    reason = one([refuses(500), too_many(), refuses(500)])
+    assert reason == (
+        "The endpoint mine answered 500 (internal server error) 2 times; try again later."
+    )
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 307])
