@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 LARGEST = 2**19  # bytes of a response; an answer of thousands of tokens has a tenth
 LARGEST_ERROR = 2**14  # bytes that are read of what a server says of an error
 HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host"}
-HEADERS |= {"x-stainless-raw-response"}  # by which the client knows how it was asked
+# Some servers turn away whoever does not name itself; by the last one the client knows how it was
+# asked.
+HEADERS |= {"user-agent", "x-stainless-raw-response"}
 UNREACHABLE = ("ConnectError", "ConnectTimeout")  # the transport's words for: nothing was sent
 ADVICE = {
     401: "check the api_key of its profile",
