@@ -66,6 +66,7 @@ class Reply:
     announced: int | None = None
     reset: bool = False
     endless: bool = False
+    bare: bool = False  # the body alone, without a status or headers
 
 
 Script = Callable[[Asked], Reply] | Sequence[Reply]
@@ -210,6 +211,10 @@ class _Handler(BaseHTTPRequestHandler):
             # Lingering for no time makes of a close a reset.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
+            self.close_connection = True
+            return
+        if reply.bare:
+            self.connection.sendall(reply.body)
             self.close_connection = True
             return
         length = len(reply.body) if reply.announced is None else reply.announced

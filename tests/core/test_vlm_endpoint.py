@@ -1,4 +1,4 @@
-"""The endpoint against a real server on the loopback that misbehaves: see vlm_server.py."""
+"""What an endpoint asks, and how its answers come back: see vlm_server.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import base64
 import io
 import logging
 import random
-import socket
 import subprocess
 import sys
 import threading
@@ -17,56 +16,14 @@ from dataclasses import replace
 
 import pytest
 from PIL import Image
-from vlm_server import MODEL, Asked, Reply, Script, VlmServer, cut, echoed, refuses, says, too_many
-from vlm_trial import FAULTS, trial
+from vlm_asking import FAST, KEY, SCHEMA, WHAT, Watcher, endpoint_of, numbered, one
+from vlm_server import MODEL, Asked, Reply, VlmServer, echoed, refuses, says, too_many
 
 from reflectionflow_core.record import InputError
 from reflectionflow_core.vlm.door import Failure, Question, Usage, Vlm
-from reflectionflow_core.vlm.endpoint import SAMPLES, Endpoint
+from reflectionflow_core.vlm.endpoint import Endpoint
 from reflectionflow_core.vlm.profiles import Profile
-from reflectionflow_core.vlm.sending import LARGEST, Limits
-
-KEY = "plantedKey-0123456789abcdef"
-FAST = Limits(seconds=5, tries=3, pause=0.001, longest_pause=0.05)
-SCHEMA = {"type": "object", "properties": {"seen": {"type": "string"}}}
-WHAT = Question("What is there?")
-
-
-def endpoint_of(server: VlmServer, limits: Limits = FAST, key: str = KEY) -> Endpoint:
-    return Endpoint(Profile("mine", server.url, key, MODEL), limits)
-
-
-def one(script: Script, question: Question = WHAT, limits: Limits = FAST) -> str:
-    """The only answer, or the reason of its failure."""
-    with VlmServer(script) as server:
-        (answer,) = endpoint_of(server, limits).chat([question])
-    assert not server.errors
-    return answer.reason if isinstance(answer, Failure) else answer
-
-
-def numbered(count: int) -> list[Question]:
-    return [Question(f"number {i}") for i in range(count)]
-
-
-class Watcher:
-    """Progress that writes down what it hears, and cancels `cancel_after` seconds."""
-
-    def __init__(self, cancel_after: float = float("inf")) -> None:
-        self.reports: list[tuple[str, int, int]] = []
-        self.checks: list[float] = []
-        self.began = time.monotonic()
-        self._cancel_after = cancel_after
-
-    def report(self, phase: str, done: int, total: int, preview: Image.Image | None = None) -> None:
-        self.reports.append((phase, done, total))
-
-    def check(self) -> None:
-        self.checks.append(time.monotonic() - self.began)
-        if self.checks[-1] > self._cancel_after:
-            raise InterruptedError("cancelled")
-
-
-# --- what is asked ---
+from reflectionflow_core.vlm.sending import Limits
 
 
 def test_an_endpoint_is_a_vlm() -> None:
@@ -187,9 +144,6 @@ def test_what_a_server_names_as_unsupported_is_left_out_from_then_on(
     )
 
 
-# --- order, concurrency, progress ---
-
-
 def test_answers_stand_in_their_questions_places_whatever_comes_first() -> None:
     draw = random.Random(3)
     waits = [draw.random() / 10 for _ in range(40)]
@@ -268,198 +222,6 @@ def test_an_error_of_our_own_is_no_failure_of_the_server() -> None:
         endpoint_of(server).chat([Question("what", (Torn(),))])
 
 
-# --- trouble ---
-
-TROUBLE = {
-    "429": (too_many(), "answered 429 (too many requests)"),
-    "500": (refuses(500), "answered 500 (internal server error)"),
-    "529": (refuses(529), "answered 529"),
-    "cut": (cut("yes"), "broke the connection off"),
-    "reset": (Reply(reset=True), "broke the connection off"),
-    "silent": (says("yes", wait=1), "took too long"),
-    "drip": (says("yes", drip=0.05), "took too long"),
-}
-
-
-@pytest.mark.parametrize("name", TROUBLE)
-def test_what_may_pass_is_tried_again(name: str) -> None:
-    limits = replace(FAST, seconds=0.3)
-    assert one([TROUBLE[name][0], says("yes")], limits=limits) == "yes"
-
-
-@pytest.mark.parametrize("name", TROUBLE)
-def test_tries_have_an_end_and_are_counted_and_named(name: str) -> None:
-    reply, words = TROUBLE[name]
-    with VlmServer([reply]) as server:
-        endpoint = endpoint_of(server, replace(FAST, seconds=0.3))
-        (failure,) = endpoint.chat([WHAT])
-    assert isinstance(failure, Failure)
-    assert failure.reason.startswith(f"The endpoint mine {words} 3 times")
-    assert len(server.asked) == endpoint.usage.calls == 3
-
-
-def test_only_tries_that_ended_alike_are_counted_together() -> None:
-    reason = one([refuses(500), too_many(), refuses(500)])
-    assert reason == (
-        "The endpoint mine answered 500 (internal server error) 2 times; try again later."
-    )
-
-
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 307])
-def test_what_will_not_pass_is_asked_once(status: int) -> None:
-    elsewhere = {"Location": "http://127.0.0.1:1/v1"}
-    with VlmServer([Reply(b"", status, elsewhere)]) as server:
-        (failure,) = endpoint_of(server).chat([WHAT])
-    assert isinstance(failure, Failure) and f"answered {status} (" in failure.reason
-    assert len(server.asked) == 1
-
-
-def test_a_server_that_asks_for_patience_gets_it_up_to_a_bound() -> None:
-    def seconds_for(retry_after: str, bound: float) -> float:
-        began = time.monotonic()
-        limits = replace(FAST, longest_pause=bound)
-        assert one([too_many(retry_after), says("yes")], limits=limits) == "yes"
-        return time.monotonic() - began
-
-    assert seconds_for("0.5", 5) >= 0.5
-    assert seconds_for("3600", 0.1) < 3
-    assert seconds_for("Fri, 31 Dec 2099 23:59:59 GMT", 0.1) < 3
-
-
-def test_advice_follows_the_trouble() -> None:
-    assert one([too_many()]) == (
-        'The endpoint mine answered 429 (too many requests) 3 times and said "slow down"; '
-        "wait, or lower its concurrency."
-    )
-    assert one([refuses(401, "no")]) == (
-        "The endpoint mine answered 401 (unauthorized); check the api_key of its profile."
-    )
-    assert one([refuses(404, "model 'x' not found")]) == (
-        "The endpoint mine answered 404 (not found) and said \"model 'x' not found\"; "
-        "check the base_url and the model of its profile."
-    )
-
-
-def test_a_server_that_is_not_there_is_named_and_not_counted() -> None:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))  # and does not listen
-        url = f"http://127.0.0.1:{bound.getsockname()[1]}/v1"
-        endpoint = Endpoint(Profile("mine", url, KEY, MODEL), FAST)
-        assert endpoint.chat([WHAT]) == [
-            Failure(
-                "The endpoint mine could not be reached 3 times; "
-                "check that it runs, and its base_url."
-            )
-        ]
-    assert endpoint.usage == Usage()
-
-
-@pytest.mark.parametrize(
-    ("reply", "words"),
-    [
-        (says("x" * 2**20), f"answered with more than {LARGEST} bytes; ask another model"),
-        (Reply(b" " * 2**16, endless=True), f"answered with more than {LARGEST} bytes"),
-        (Reply(b" " * 2**16, 404, endless=True), "answered 404 (not found); check"),
-        (Reply(b"<html>"), "answered with something that is not JSON"),
-        (Reply(b'{"a":' * 100_000), "answered with something that is not JSON"),
-        (Reply(b"[]"), "answered with JSON that is no chat completion"),
-        (Reply(b'{"choices": [7]}'), "gave an empty answer"),
-        (says(None), "gave an empty answer"),
-        (says(" \n"), "gave an empty answer"),
-        (says(None, tops={"yes": -0.1}), "gave an empty answer"),
-        (says("", finish="length"), "reached the limit of tokens before it began to answer"),
-    ],
-)
-def test_what_is_no_answer_is_named_at_once(reply: Reply, words: str) -> None:
-    with VlmServer([reply]) as server:
-        (failure,) = endpoint_of(server).chat([WHAT])
-    assert isinstance(failure, Failure)
-    assert failure.reason.startswith(f"The endpoint mine {words}")
-    assert len(server.asked) == 1
-
-
-def test_half_characters_do_not_come_through() -> None:
-    assert one([says("a \ud83d b")]) == "a ? b"
-    assert one([says("yes")], Question("a \ud83d b", system="\ud83d")) == "yes"
-
-
-# --- choosing ---
-
-
-def chosen(script: Script, choices: tuple[str, ...] = ("Yes", "No")) -> tuple[float, ...] | str:
-    with VlmServer(script) as server:
-        (found,) = endpoint_of(server).choose([WHAT], choices)
-    assert not server.errors
-    return found.reason if isinstance(found, Failure) else found
-
-
-def test_choices_are_weighed_by_the_likelihood_of_the_first_token() -> None:
-    with VlmServer([says("Yes", tops={"Yes": -0.5, " no": -1.5, "Well": -2.0})]) as server:
-        (found,) = endpoint_of(server).choose([replace(WHAT, schema=SCHEMA)], ["yes", "no"])
-    assert found == pytest.approx((1 / (1 + 2.718281828**-1), 1 / (1 + 2.718281828)))
-    body = server.asked[0].body
-    assert (body["logprobs"], body["top_logprobs"], body["temperature"]) == (True, 20, 0)
-    assert "response_format" not in body
-
-
-def test_none_of_the_choices_is_a_failure() -> None:
-    assert chosen([says("Perhaps", tops={"Perhaps": -0.1, "Hm": -3})]) == (
-        "The endpoint mine answers with none of the choices."
-    )
-    assert chosen([says(*["Perhaps"] * SAMPLES)]) == (
-        "The endpoint mine answers with none of the choices."
-    )
-
-
-def test_without_probabilities_eight_samples_are_counted_and_smoothed() -> None:
-    answers = ["Yes."] * 5 + ["no, not at all", "NO", "perhaps"]
-
-    def script(asked: Asked) -> Reply:
-        return says(*answers[: asked.body.get("n", 1)])
-
-    with VlmServer(script) as server:
-        endpoint = endpoint_of(server)
-        expected = (6 / 9, 3 / 9)
-        assert endpoint.choose([WHAT], ["yes", "no"]) == [pytest.approx(expected)]
-        assert endpoint.choose([WHAT], ["yes", "no"]) == [pytest.approx(expected)]
-    sampled = [(a.body.get("n"), a.body["temperature"]) for a in server.asked]
-    assert sampled == [(None, 0), (SAMPLES, 1), (SAMPLES, 1)]  # the first one taught it
-
-
-def test_a_server_that_gives_one_sample_at_a_time_is_asked_eight_times() -> None:
-    def script(asked: Asked) -> Reply:
-        if "logprobs" in asked.body:
-            return refuses(400, "logprobs is not supported")
-        if asked.body.get("n", 1) > 1 and asked.number < 3:
-            return refuses(400, "'n' must be 1")
-        return says("yes" if asked.body["seed"] % 2 else "no")
-
-    with VlmServer(script) as server:
-        assert endpoint_of(server).choose([WHAT], ["yes", "no"]) == [(0.5, 0.5)]
-    seeds = [asked.body["seed"] for asked in server.asked[-SAMPLES:]]
-    assert seeds == list(range(SAMPLES)) and "n" not in server.asked[-1].body
-
-
-def test_more_samples_than_asked_for_are_not_counted() -> None:
-    assert chosen([says("yes"), says(*["yes"] * 50)]) == (9 / 10, 1 / 10)
-
-
-def test_failures_while_choosing_stand_in_their_places() -> None:
-    reason = chosen([refuses(404, "no such model")])
-    assert isinstance(reason, str) and "answered 404" in reason
-    assert "gave an empty answer" in str(chosen([says("yes"), says("")]))
-
-
-@pytest.mark.parametrize("choices", [[], [""], ["a", " "], ["yes", "Yes "]])
-def test_choices_that_are_none_are_refused(choices: list[str]) -> None:
-    with VlmServer([says("yes")]) as server, pytest.raises(InputError, match="no choices"):
-        endpoint_of(server).choose([WHAT], choices)
-    assert not server.asked
-
-
-# --- what it costs and what it tells ---
-
-
 def test_requests_and_tokens_are_counted_retries_too() -> None:
     replies = [refuses(500), says("yes", tokens=(100, 7)), says("yes", tokens=None)]
     with VlmServer(replies) as server:
@@ -527,20 +289,3 @@ def test_the_client_is_imported_with_the_first_question_only() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
-
-
-# --- everything at once ---
-
-
-@pytest.mark.slow
-def test_ten_thousand_answers_of_a_server_that_misbehaves_in_every_way() -> None:
-    result = trial(10_000)
-    assert result.total("crash") == result.total("wrong question") == 0
-    assert result.unnamed == [] and result.errors == []
-    assert sum(result.outcomes.values()) == 10_000
-    assert {fault for fault, _ in result.outcomes} == set(FAULTS)
-    # On a starved machine one answer in a hundred may time out in all its tries.
-    for fault in ("none", "prose around the JSON", "code fence"):
-        assert result.outcomes[fault, "failure"] < 0.01 * result.outcomes[fault, "at once"]
-    for fault in ("429", "500", "reset connection", "cut connection", "JSON cut short", "NaN"):
-        assert result.outcomes[fault, "after asking again"] > 0
