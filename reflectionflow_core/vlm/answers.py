@@ -7,6 +7,7 @@ the rest the model is shown its mistake and asked once more.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ Answer = TypeVar("Answer", bound=BaseModel)
 LONGEST = 200_000  # characters; what is longer is no answer
 TRIES = 20  # braces that may begin the object; each costs a reading of the rest
 SHOWN = 2_000  # characters of a wrong answer that the model is shown again
+SHOWN_NAME = 60  # characters of the name of a wrong field
 
 
 def ask(
@@ -54,7 +56,7 @@ def parse(text: str | Failure, kind: type[Answer]) -> Answer | Failure:
         return text
     if len(text) > LONGEST:
         return Failure(f"The model answered with {len(text)} characters, far more than was asked.")
-    decoder = json.JSONDecoder(parse_constant=_refuse)
+    decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
     reason = "The model's answer holds no JSON object."
     start = text.find("{")
     for _ in range(TRIES):
@@ -62,8 +64,9 @@ def parse(text: str | Failure, kind: type[Answer]) -> Answer | Failure:
             break
         after = start + 1
         try:
-            found, after = decoder.raw_decode(text, start)
-            return kind.model_validate(found)
+            _, after = decoder.raw_decode(text, start)
+            # Read again by pydantic, which refuses half characters that no file could hold.
+            return kind.model_validate_json(text[start:after])
         except ValidationError as error:
             reason = f"The model's answer does not fit: {_first(error)}."
         except (ValueError, RecursionError):
@@ -85,7 +88,13 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no number")
 
 
+def _finite(digits: str) -> float:
+    value = float(digits)
+    return value if math.isfinite(value) else _refuse(digits)
+
+
 def _first(error: ValidationError) -> str:
     told = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(map(str, told["loc"])) or "the object"
+    # A field that is too much bears a name that the model made up, of any length.
+    where = " ".join(".".join(map(str, told["loc"])).split())[:SHOWN_NAME] or "the object"
     return f"{where}: {told['msg']}"

@@ -29,9 +29,10 @@ def test_a_profile_is_found_in_the_file(tmp_path: Path) -> None:
 
 
 def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
-    environment = {"REFLECTIONFLOW_MINE_API_KEY": "other", "REFLECTIONFLOW_MINE_BASE_URL": "there"}
+    there = "http://there.invalid/v1"
+    environment = {"REFLECTIONFLOW_MINE_API_KEY": "other", "REFLECTIONFLOW_MINE_BASE_URL": there}
     found = find_profile("mine", written(tmp_path, STORED), environment)
-    assert (found.api_key, found.base_url) == ("other", "there")
+    assert (found.api_key, found.base_url) == ("other", there)
 
 
 def test_either_part_may_come_from_either_place(tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_no_file_is_needed(tmp_path: Path) -> None:
         ({}, "API_KEY and BASE_URL"),
         ({"mine": {"api_key": KEY}}, "BASE_URL"),
         ({"mine": {"base_url": URL}}, "API_KEY"),
-        ({"mine": {"base_url": URL, "api_key": ""}}, "API_KEY"),
+        ({"mine": {"base_url": URL, "api_key": " "}}, "API_KEY"),
     ],
 )
 def test_what_is_missing_is_named_with_the_places_where_it_may_stand(

@@ -6,10 +6,8 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from pathlib import Path
 
 import comfy.model_management as mm
-import folder_paths
 import psutil
 import torch
 from aiohttp import web
@@ -114,8 +112,7 @@ class ProbeProfile:
 
     def make(self, name):
         pack = next(m for n, m in sys.modules.items() if n.endswith(".nodes.profiles"))
-        folder = Path(folder_paths.get_system_user_directory("reflectionflow"))
-        return (pack.find_profile(name, folder),)
+        return (pack.find_profile(name, pack.profiles_folder()),)
 
 
 class ProbeFailure:

@@ -1,0 +1,196 @@
+"""Structured answers: what can be read is read, the rest is asked once more or named."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field
+
+from reflectionflow_core.protocols import SILENT, Progress
+from reflectionflow_core.vlm.answers import LONGEST, ask, parse
+from reflectionflow_core.vlm.door import Failure, Question, Usage
+
+
+class Note(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    id: str
+    score: float = Field(ge=0, le=1)
+    words: list[str] = []
+
+
+class Free(BaseModel):
+    """Takes nearly everything."""
+
+    model_config = ConfigDict(extra="allow")
+    size: float = 0.0
+
+
+class Scripted:
+    """A Vlm that gives the answers it was told to, batch by batch, and keeps what it was asked."""
+
+    def __init__(self, *batches: Sequence[str | Failure]) -> None:
+        self.batches = list(batches)
+        self.asked: list[list[Question]] = []
+        self.phases: list[str] = []
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(sum(map(len, self.asked)))
+
+    def chat(
+        self, questions: Sequence[Question], progress: Progress = SILENT, phase: str = "ask"
+    ) -> list[str | Failure]:
+        self.asked.append(list(questions))
+        self.phases.append(phase)
+        return list(self.batches.pop(0))
+
+    def choose(self, *_: Any, **__: Any) -> list[tuple[float, ...] | Failure]:
+        raise NotImplementedError
+
+
+GOOD = Note(id="a", score=0.5, words=["red", "圆"])
+TEXT = GOOD.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT,
+        f"```json\n{TEXT}\n```",
+        f"Here you are: {TEXT} I hope {{that}} helps.",
+        f"Braces {{like this}} first, then {TEXT}",
+        f"{{{TEXT}}}",
+        f'{{"id": 3, "other": {{"id": "x"}}}} sorry, I meant {TEXT}',
+        f"<think>{{maybe}}</think>\n\n{TEXT}",
+        json.dumps(json.loads(TEXT), indent=4).replace("\n", "\r\n"),
+    ],
+)
+def test_an_object_is_found_wherever_it_stands(text: str) -> None:
+    assert parse(text, Note) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "holds no JSON object"),
+        ("我看到一个红色的圆圈。", "holds no JSON object"),
+        ("{" * 100_000, "holds no JSON object"),
+        ('{"id":' * 5000, "holds no JSON object"),
+        (TEXT[:-5], "holds no JSON object"),
+        ('{"id": "a", "score": NaN}', "holds no JSON object"),
+        ('{"id": "a", "score": -Infinity}', "holds no JSON object"),
+        ('{"id": "a", "score": 1e999}', "holds no JSON object"),
+        ('{"id": "a"}', "score: Field required"),
+        ('{"id": "a", "score": null}', "score: Input should be a valid number"),
+        ('{"id": "a", "score": 7}', "score: Input should be less than or equal to 1"),
+        ('{"id": "a", "score": 1, "why": 2}', "why: Extra inputs"),
+        ('{"id": "a", "score": 1, "words": "red"}', "words: Input should be a valid array"),
+        ('{"id": "a", "score": 1, "words": [null]}', "words.0: Input should be a valid string"),
+        ('{"id": "\\ud800", "score": 1}', "the object: Invalid JSON: unexpected end of hex"),
+        ("{}" * LONGEST, f"{2 * LONGEST} characters"),
+    ],
+)
+def test_what_cannot_be_used_is_named_in_a_sentence(text: str, reason: str) -> None:
+    failure = parse(text, Note)
+    assert isinstance(failure, Failure)
+    assert reason in failure.reason and failure.reason.endswith(".")
+
+
+def test_no_reason_repeats_what_was_answered() -> None:
+    secret = "plantedKey0123456789"
+    for text in (secret, json.dumps({"id": [secret], "score": secret}), f'{{"{secret}'):
+        failure = parse(text, Note)
+        assert isinstance(failure, Failure) and secret not in failure.reason
+
+
+def test_a_made_up_field_is_named_on_one_line_and_in_part() -> None:
+    failure = parse(json.dumps({"id": "a", "score": 1, "line\nbreak" * 1000: 1}), Note)
+    assert isinstance(failure, Failure)
+    assert len(failure.reason) < 200 and "\n" not in failure.reason
+
+
+def test_a_number_that_is_none_passes_no_field_however_free() -> None:
+    for digits in ("1e999", "-1e999", "NaN", "Infinity"):
+        assert isinstance(parse(f'{{"size": {digits}}}', Free), Failure)
+
+
+@given(st.text() | st.binary().map(lambda raw: raw.decode("utf-8", "replace")))
+def test_any_text_is_an_answer_or_a_failure(text: str) -> None:
+    found = parse(text, Note)
+    assert isinstance(found, Note) or (isinstance(found, Failure) and found.reason.endswith("."))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["id", "score", "words", "why"]), JSON), st.text())
+def test_any_object_is_a_valid_answer_or_a_failure(value: dict[str, object], prose: str) -> None:
+    found = parse(f"{prose}{json.dumps(value)}", Note)
+    if isinstance(found, Note):
+        assert 0 <= found.score <= 1
+        found.model_dump_json().encode("utf-8")
+    else:
+        assert isinstance(found, Failure)
+
+
+@given(
+    st.builds(
+        Note,
+        id=st.text(),
+        score=st.floats(0, 1),
+        words=st.lists(st.text(), max_size=4),
+    ),
+    st.text(st.characters(exclude_characters="{")),
+    st.text(),
+    st.booleans(),
+)
+def test_a_right_answer_survives_any_prose_around_it(
+    note: Note, before: str, after: str, ascii_only: bool
+) -> None:
+    written = json.dumps(note.model_dump(), ensure_ascii=ascii_only)
+    assert parse(f"{before}{written}{after}", Note) == note
+
+
+@given(st.integers(0, len(TEXT) - 1))
+def test_a_cut_answer_is_a_failure(length: int) -> None:
+    assert isinstance(parse(TEXT[:length], Note), Failure)
+
+
+def test_only_what_could_not_be_read_is_asked_again_with_the_mistake_shown() -> None:
+    down = Failure("The server is down.")
+    vlm = Scripted([TEXT, "no idea", down, '{"id": "d"}'], [TEXT, "still none"])
+    answers = ask(vlm, [Question(f"question {i}", system="be brief") for i in range(4)], Note)
+    assert answers[:3] == [GOOD, GOOD, down]
+    assert answers[3] == Failure("The model's answer holds no JSON object.")
+    first, second = vlm.asked
+    assert all(question.schema == Note.model_json_schema() for question in (*first, *second))
+    assert [question.text.splitlines()[0] for question in second] == ["question 1", "question 3"]
+    assert "no idea" in second[0].text and "score: Field required" in second[1].text
+    assert second[0].system == "be brief"
+
+
+def test_a_long_wrong_answer_is_shown_in_part() -> None:
+    vlm = Scripted(["x" * 100_000], [TEXT])
+    assert ask(vlm, [Question("what")], Note) == [GOOD]
+    assert len(vlm.asked[1][0].text) < 3_000
+
+
+def test_nothing_is_asked_again_when_all_is_well() -> None:
+    vlm = Scripted([TEXT])
+    assert ask(vlm, [Question("what")], Note, phase="judge") == [GOOD]
+    assert vlm.phases == ["judge"]
+
+
+def test_scores_are_finite() -> None:
+    found = parse('{"size": 1e308}', Free)
+    assert isinstance(found, Free) and math.isfinite(found.size)

@@ -1,0 +1,143 @@
+"""Servers that misbehave: what is tried again, what is named, and all of it ten thousand times."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import replace
+
+import pytest
+from vlm_asking import FAST, KEY, WHAT, endpoint_of, one
+from vlm_server import MODEL, Reply, VlmServer, cut, refuses, says, too_many
+from vlm_trial import FAULTS, trial
+
+from reflectionflow_core.vlm.door import Failure, Question, Usage
+from reflectionflow_core.vlm.endpoint import Endpoint
+from reflectionflow_core.vlm.profiles import Profile
+from reflectionflow_core.vlm.sending import LARGEST
+
+TROUBLE = {
+    "429": (too_many(), "answered 429 (too many requests)"),
+    "500": (refuses(500), "answered 500 (internal server error)"),
+    "529": (refuses(529), "answered 529"),
+    "cut": (cut("yes"), "broke the connection off"),
+    "reset": (Reply(reset=True), "broke the connection off"),
+    "silent": (says("yes", wait=1), "took too long"),
+    "drip": (says("yes", drip=0.05), "took too long"),
+}
+
+
+@pytest.mark.parametrize("name", TROUBLE)
+def test_what_may_pass_is_tried_again(name: str) -> None:
+    limits = replace(FAST, seconds=0.3)
+    assert one([TROUBLE[name][0], says("yes")], limits=limits) == "yes"
+
+
+@pytest.mark.parametrize("name", TROUBLE)
+def test_tries_have_an_end_and_are_counted_and_named(name: str) -> None:
+    reply, words = TROUBLE[name]
+    with VlmServer([reply]) as server:
+        endpoint = endpoint_of(server, replace(FAST, seconds=0.3))
+        (failure,) = endpoint.chat([WHAT])
+    assert isinstance(failure, Failure)
+    assert failure.reason.startswith(f"The endpoint mine {words} 3 times")
+    assert len(server.asked) == endpoint.usage.calls == 3
+
+
+def test_only_tries_that_ended_alike_are_counted_together() -> None:
+    reason = one([refuses(500), too_many(), refuses(500)])
+    assert reason == (
+        "The endpoint mine answered 500 (internal server error) 2 times; try again later."
+    )
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 307])
+def test_what_will_not_pass_is_asked_once(status: int) -> None:
+    elsewhere = {"Location": "http://127.0.0.1:1/v1"}
+    with VlmServer([Reply(b"", status, elsewhere)]) as server:
+        (failure,) = endpoint_of(server).chat([WHAT])
+    assert isinstance(failure, Failure) and f"answered {status} (" in failure.reason
+    assert len(server.asked) == 1
+
+
+def test_a_server_that_asks_for_patience_gets_it_up_to_a_bound() -> None:
+    def seconds_for(retry_after: str, bound: float) -> float:
+        began = time.monotonic()
+        limits = replace(FAST, longest_pause=bound)
+        assert one([too_many(retry_after), says("yes")], limits=limits) == "yes"
+        return time.monotonic() - began
+
+    assert seconds_for("0.5", 5) >= 0.5
+    assert seconds_for("3600", 0.1) < 3
+    assert seconds_for("Fri, 31 Dec 2099 23:59:59 GMT", 0.1) < 3
+
+
+def test_advice_follows_the_trouble() -> None:
+    assert one([too_many()]) == (
+        'The endpoint mine answered 429 (too many requests) 3 times and said "slow down"; '
+        "wait, or lower its concurrency."
+    )
+    assert one([refuses(401, "no")]) == (
+        "The endpoint mine answered 401 (unauthorized); check the api_key of its profile."
+    )
+    assert one([refuses(404, "model 'x' not found")]) == (
+        "The endpoint mine answered 404 (not found) and said \"model 'x' not found\"; "
+        "check the base_url and the model of its profile."
+    )
+
+
+def test_a_server_that_is_not_there_is_named_and_not_counted() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}/v1"
+        endpoint = Endpoint(Profile("mine", url, KEY, MODEL), FAST)
+        assert endpoint.chat([WHAT]) == [
+            Failure(
+                "The endpoint mine could not be reached 3 times; "
+                "check that it runs, and its base_url."
+            )
+        ]
+    assert endpoint.usage == Usage()
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (says("x" * 2**20), f"answered with more than {LARGEST} bytes; ask another model"),
+        (Reply(b" " * 2**16, endless=True), f"answered with more than {LARGEST} bytes"),
+        (Reply(b" " * 2**16, 404, endless=True), "answered 404 (not found); check"),
+        (Reply(b"<html>"), "answered with something that is not JSON"),
+        (Reply(b'{"a":' * 100_000), "answered with something that is not JSON"),
+        (Reply(b"[]"), "answered with JSON that is no chat completion"),
+        (Reply(b'{"choices": [7]}'), "gave an empty answer"),
+        (says(None), "gave an empty answer"),
+        (says(" \n"), "gave an empty answer"),
+        (says(None, tops={"yes": -0.1}), "gave an empty answer"),
+        (says("", finish="length"), "reached the limit of tokens before it began to answer"),
+    ],
+)
+def test_what_is_no_answer_is_named_at_once(reply: Reply, words: str) -> None:
+    with VlmServer([reply]) as server:
+        (failure,) = endpoint_of(server).chat([WHAT])
+    assert isinstance(failure, Failure)
+    assert failure.reason.startswith(f"The endpoint mine {words}")
+    assert len(server.asked) == 1
+
+
+def test_half_characters_do_not_come_through() -> None:
+    assert one([says("a \ud83d b")]) == "a ? b"
+    assert one([says("yes")], Question("a \ud83d b", system="\ud83d")) == "yes"
+
+
+@pytest.mark.slow
+def test_ten_thousand_answers_of_a_server_that_misbehaves_in_every_way() -> None:
+    result = trial(10_000)
+    assert result.total("crash") == result.total("wrong question") == 0
+    assert result.unnamed == [] and result.errors == []
+    assert sum(result.outcomes.values()) == 10_000
+    assert {fault for fault, _ in result.outcomes} == set(FAULTS)
+    # On a starved machine one answer in a hundred may time out in all its tries.
+    for fault in ("none", "prose around the JSON", "code fence"):
+        assert result.outcomes[fault, "failure"] < 0.01 * result.outcomes[fault, "at once"]
+    for fault in ("429", "500", "reset connection", "cut connection", "JSON cut short", "NaN"):
+        assert result.outcomes[fault, "after asking again"] > 0
