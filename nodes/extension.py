@@ -7,8 +7,9 @@ from .loaders import LOADERS
 from .native import NATIVE
 from .search import SEARCH
 from .steps import STEPS
+from .vlm import VLM
 
 
 class ReflectionFlow(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [*LOADERS, *NATIVE, *EDITORS, *STEPS, *SEARCH]
+        return [*LOADERS, *VLM, *NATIVE, *EDITORS, *STEPS, *SEARCH]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,16 @@ from ..reflectionflow_core.catalog import (
 from ..reflectionflow_core.record import InputError
 from .diffusers_flux import MINIATURE, load_diffusers_flux
 from .schema import ROOT, schema
-from .sockets import EvolverSocket, Flux, FluxSocket, Seat, VerifierSocket, WriterSocket
+from .sockets import (
+    EvolverSocket,
+    Eyes,
+    Flux,
+    FluxSocket,
+    Seat,
+    VerifierSocket,
+    VlmSocket,
+    WriterSocket,
+)
 
 CATEGORY = f"{ROOT}/loaders"
 DTYPES = ("bf16", "fp32")
@@ -196,10 +205,11 @@ class VerifierLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "verifier",
-                    options=without_vlm(VERIFIERS),
+                    options=list(VERIFIERS),
                     default="exact",
                     tooltip="exact reads the miniature's shapes by rules; noisy turns some of its "
-                    "verdicts around. Both know prompts and pictures of such shapes only.",
+                    "verdicts around. Both know prompts and pictures of such shapes only. "
+                    "checklist, rubric and yes-no ask a vision-language model, about any prompt.",
                 ),
                 io.Float.Input(
                     "error",
@@ -211,17 +221,21 @@ class VerifierLoader(io.ComfyNode):
                     "is its own 0.1.",
                     extra_dict={"advanced": True},
                 ),
+                vlm_input("checklist, rubric and yes-no"),
             ],
             outputs=[VerifierSocket.Output("verifier", display_name="verifier", tooltip="Judges.")],
         )
 
     @classmethod
-    def execute(cls, verifier: str, error: float) -> io.NodeOutput:
+    def execute(cls, verifier: str, error: float, vlm: Eyes | None = None) -> io.NodeOutput:
         if verifier == "exact" and error:
             raise InputError(
                 "The exact verifier makes no errors. Choose the noisy one, or set error to 0."
             )
-        return io.NodeOutput(seat(VERIFIERS, verifier=verifier, verifier_error=error or None))
+        if verifier != "noisy" and error:
+            raise InputError(f"The errors of the verifier {verifier} are its own. Set error to 0.")
+        chosen = {"verifier": verifier, "verifier_error": error or None}
+        return io.NodeOutput(seat(VERIFIERS, vlm, chosen))
 
 
 class WriterLoader(io.ComfyNode):
@@ -236,18 +250,20 @@ class WriterLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "writer",
-                    options=without_vlm(WRITERS),
+                    options=list(WRITERS),
                     default="template",
                     tooltip="template turns what the verifier found wrong into instructions, "
-                    "without a language model.",
+                    "without a language model. vlm asks a vision-language model, which sees the "
+                    "picture; reflection-generator asks the published model of that name.",
                 ),
+                vlm_input("vlm and reflection-generator"),
             ],
             outputs=[WriterSocket.Output("writer", display_name="writer", tooltip="Writes.")],
         )
 
     @classmethod
-    def execute(cls, writer: str) -> io.NodeOutput:
-        return io.NodeOutput(seat(WRITERS, writer=writer))
+    def execute(cls, writer: str, vlm: Eyes | None = None) -> io.NodeOutput:
+        return io.NodeOutput(seat(WRITERS, vlm, {"writer": writer}))
 
 
 class EvolverLoader(io.ComfyNode):
@@ -262,29 +278,48 @@ class EvolverLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "evolver",
-                    options=without_vlm(EVOLVERS),
+                    options=list(EVOLVERS),
                     default="rules",
                     tooltip="rules spells the prompt out; layout also says where everything stands "
-                    "in a right picture. Both know prompts about the miniature's shapes only.",
+                    "in a right picture. Both know prompts about the miniature's shapes only. vlm "
+                    "lets a vision-language model rewrite any prompt, in view of the picture.",
                 ),
+                vlm_input("vlm"),
             ],
             outputs=[EvolverSocket.Output("evolver", display_name="evolver", tooltip="Rewrites.")],
         )
 
     @classmethod
-    def execute(cls, evolver: str) -> io.NodeOutput:
-        return io.NodeOutput(seat(EVOLVERS, evolver=evolver))
+    def execute(cls, evolver: str, vlm: Eyes | None = None) -> io.NodeOutput:
+        return io.NodeOutput(seat(EVOLVERS, vlm, {"evolver": evolver}))
 
 
-def without_vlm(builders: Mapping[str, Any]) -> list[str]:
-    """The names that can be chosen here: no node holds a vision-language model yet."""
-    return [name for name in builders if name not in NEED_VLM]
+def vlm_input(names: str) -> io.Input:
+    return VlmSocket.Input(
+        "vlm",
+        optional=True,
+        tooltip=f"A vision-language model, for {names}; nobody else takes one.",
+    )
 
 
-def seat(builders: Mapping[str, Callable[[ActorChoice], Any]], **chosen: Any) -> Seat:
-    """An actor of the core's catalog: the first of the chosen values is its name."""
-    name = next(iter(chosen.values()))
-    return Seat(builders[name](ActorChoice(**chosen)), chosen)
+def seat(builders: Mapping[str, Any], eyes: Eyes | None, chosen: Mapping[str, Any]) -> Seat:
+    """An actor of the core's catalog: the first of the chosen values is its name.
+
+    Raises InputError where it needs a vision-language model and has none, or the other way round.
+    """
+    kind, name = next(iter(chosen.items()))
+    if name in NEED_VLM and eyes is None:
+        raise InputError(
+            f"The {kind} {name} asks a vision-language model, and none is wired. Wire one into "
+            "vlm: Vision-Language Model: endpoint, or Vision-Language Model: local."
+        )
+    if name not in NEED_VLM and eyes is not None:
+        others = " or ".join(other for other in builders if other in NEED_VLM)
+        raise InputError(
+            f"The {kind} {name} asks no vision-language model, and one is wired. Take that wire "
+            f"away, or choose {others}."
+        )
+    return Seat(builders[name](ActorChoice(**chosen), eyes and eyes.vlm), chosen, eyes)
 
 
 def flux_folders() -> dict[str, Path]:

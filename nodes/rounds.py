@@ -31,7 +31,7 @@ def next_round(trail: Trail, seats: Seats, progress: Progress) -> Trail:
     actors, settings = seats.actors, trail.settings_until(trail.next_round)
     if not len(trail.history):
         actors.verifier.verify(trail.prompt, [])  # can it judge this prompt at all?
-    trail = replace(trail, chosen=seats.chosen, identity=seats.flux.identity)
+    trail = replace(trail, chosen=seats.chosen, identity=seats.identity)
     if trail.save:
         run = run_of(trail, settings)
         folder = folder_of(run)

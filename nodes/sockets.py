@@ -15,11 +15,13 @@ from comfy_api.latest import io
 
 from ..reflectionflow_core.protocols import Actors, Corrector, Generator
 from ..reflectionflow_core.record import MAX_STEPS_AWAY, History, SearchSettings, Verdict
+from ..reflectionflow_core.vlm.door import Vlm
 
 FluxSocket = io.Custom("REFLECTIONFLOW_FLUX")  # Flux
 VerifierSocket = io.Custom("REFLECTIONFLOW_VERIFIER")  # Seat[Verifier]
 WriterSocket = io.Custom("REFLECTIONFLOW_WRITER")  # Seat[ReflectionWriter]
 EvolverSocket = io.Custom("REFLECTIONFLOW_EVOLVER")  # Seat[PromptEvolver]
+VlmSocket = io.Custom("REFLECTIONFLOW_VLM")  # Eyes
 VerdictsSocket = io.Custom("REFLECTIONFLOW_VERDICTS")  # tuple[Judged, ...]
 OptionsSocket = io.Custom("REFLECTIONFLOW_OPTIONS")  # dict of SearchSettings' fields
 HistorySocket = io.Custom("REFLECTIONFLOW_HISTORY")  # Trail
@@ -54,11 +56,27 @@ class Flux(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Eyes:
+    """A vision-language model. `name` is what the command line calls it, `identity` tells it from
+    any other model that might answer under that name."""
+
+    vlm: Vlm = field(repr=False)  # ComfyUI sends a failed node's inputs to the browser, in words
+    name: str
+    identity: str
+
+    def get_ram_usage(self) -> int:
+        """Bytes of the weights, for ComfyUI's cache; a server's are not here."""
+        model = getattr(self.vlm, "model", None)
+        return sum(p.numel() * p.element_size() for p in model.parameters()) if model else 0
+
+
+@dataclass(frozen=True, eq=False)
 class Seat(Generic[Actor]):
-    """A verifier, a writer or an evolver, and how it was chosen."""
+    """A verifier, a writer or an evolver, how it was chosen, and what it sees with."""
 
     actor: Actor
     chosen: Mapping[str, Any] = field(default_factory=dict)
+    eyes: Eyes | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +109,23 @@ class Seats:
     @property
     def chosen(self) -> dict[str, Any]:
         seats = (self.flux, self.verifier, self.writer, self.evolver)
-        return {name: value for seat in seats if seat for name, value in seat.chosen.items()}
+        told = {name: value for seat in seats if seat for name, value in seat.chosen.items()}
+        return told | self._eyes("name")
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Digests and names by which a saved run knows its models again."""
+        return {**self.flux.identity, **self._eyes("identity")}
+
+    def _eyes(self, what: str) -> dict[str, str]:
+        """{"vlm": name or identity of the one that all share}, or of each where they differ."""
+        seats = {"verifier": self.verifier, "writer": self.writer, "evolver": self.evolver}
+        told = {n: getattr(seat.eyes, what) for n, seat in seats.items() if seat and seat.eyes}
+        if not told:
+            return {}
+        if len(set(told.values())) == 1:
+            return {"vlm": told.popitem()[1]}
+        return {"vlm": "; ".join(f"{name}: {value}" for name, value in told.items())}
 
 
 @dataclass(frozen=True, eq=False)

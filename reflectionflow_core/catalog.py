@@ -1,8 +1,9 @@
 """Names for what can be chosen: plain dicts of functions that build an actor.
 
 To add one, write a class that obeys its Protocol and a row here, or put the row in from outside:
-`VERIFIERS["mine"] = lambda choice: MyVerifier()`. Models are imported where they are built, so
-that asking for help loads none.
+`VERIFIERS["mine"] = lambda choice, vlm: MyVerifier()`. Who asks a vision-language model
+stands in NEED_VLM as well, and gets one. Models are imported where they are built, so that asking
+for help loads none.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def flux(choice: ActorChoice, corrects: bool) -> Painters:
     return generator, FluxCorrector(loaded, lora, sampling, condition)
 
 
-def exact(choice: ActorChoice) -> Verifier:
+def exact(choice: ActorChoice, vlm: Vlm | None = None) -> Verifier:
+    del vlm
     from .miniature.verifier import ExactVerifier
 
     if choice.verifier_error:
@@ -113,7 +115,8 @@ def exact(choice: ActorChoice) -> Verifier:
     return ExactVerifier()
 
 
-def noisy(choice: ActorChoice) -> Verifier:
+def noisy(choice: ActorChoice, vlm: Vlm | None = None) -> Verifier:
+    del vlm
     from .miniature.verifier import ExactVerifier
     from .verifiers.noisy import NoisyVerifier
 
@@ -121,61 +124,66 @@ def noisy(choice: ActorChoice) -> Verifier:
     return NoisyVerifier(ExactVerifier(), error, seed=0)
 
 
-def checklist(choice: ActorChoice) -> Verifier:
+def checklist(choice: ActorChoice, vlm: Vlm | None = None) -> Verifier:
+    del choice
     from .verifiers.checklist import ChecklistVerifier
 
-    return ChecklistVerifier(_vlm_for(choice, "checklist", "verifier"))
+    return ChecklistVerifier(_given_vlm(vlm, "verifier checklist"))
 
 
-def rubric(choice: ActorChoice) -> Verifier:
+def rubric(choice: ActorChoice, vlm: Vlm | None = None) -> Verifier:
+    del choice
     from .verifiers.rubric import RubricVerifier
 
-    return RubricVerifier(_vlm_for(choice, "rubric", "verifier"))
+    return RubricVerifier(_given_vlm(vlm, "verifier rubric"))
 
 
-def yes_no(choice: ActorChoice) -> Verifier:
+def yes_no(choice: ActorChoice, vlm: Vlm | None = None) -> Verifier:
+    del choice
     from .verifiers.yes_no import YesNoVerifier
 
-    return YesNoVerifier(_vlm_for(choice, "yes-no", "verifier"))
+    return YesNoVerifier(_given_vlm(vlm, "verifier yes-no"))
 
 
-def template(choice: ActorChoice) -> ReflectionWriter:
+def template(choice: ActorChoice, vlm: Vlm | None = None) -> ReflectionWriter:
+    del vlm
     from .writers.template import TemplateWriter
 
     return TemplateWriter(**_given(choice, "max_words"))
 
 
-def vlm_writer(choice: ActorChoice) -> ReflectionWriter:
+def vlm_writer(choice: ActorChoice, vlm: Vlm | None = None) -> ReflectionWriter:
     from .writers.vlm import VlmWriter
 
-    return VlmWriter(_vlm_for(choice, "vlm", "writer"), **_given(choice, "max_words"))
+    return VlmWriter(_given_vlm(vlm, "writer vlm"), **_given(choice, "max_words"))
 
 
-def reflection_generator(choice: ActorChoice) -> ReflectionWriter:
+def reflection_generator(choice: ActorChoice, vlm: Vlm | None = None) -> ReflectionWriter:
     from .writers.reflection_generator import ReflectionGeneratorWriter
 
-    vlm = _vlm_for(choice, "reflection-generator", "writer")
-    return ReflectionGeneratorWriter(vlm, **_given(choice, "max_words"))
+    asked = _given_vlm(vlm, "writer reflection-generator")
+    return ReflectionGeneratorWriter(asked, **_given(choice, "max_words"))
 
 
-def rules(choice: ActorChoice) -> PromptEvolver:
-    del choice
+def rules(choice: ActorChoice, vlm: Vlm | None = None) -> PromptEvolver:
+    del choice, vlm
     from .miniature.evolver import RuleEvolver
 
     return RuleEvolver()
 
 
-def layout(choice: ActorChoice) -> PromptEvolver:
-    del choice
+def layout(choice: ActorChoice, vlm: Vlm | None = None) -> PromptEvolver:
+    del choice, vlm
     from .miniature.evolver import LayoutEvolver
 
     return LayoutEvolver()
 
 
-def vlm_evolver(choice: ActorChoice) -> PromptEvolver:
+def vlm_evolver(choice: ActorChoice, vlm: Vlm | None = None) -> PromptEvolver:
+    del choice
     from .evolvers.vlm import VlmEvolver
 
-    return VlmEvolver(_vlm_for(choice, "vlm", "evolver"))
+    return VlmEvolver(_given_vlm(vlm, "evolver vlm"))
 
 
 def build_vlm(spec: str, device: str | None = None) -> Vlm:
@@ -206,36 +214,36 @@ def _built_vlm(spec: str, device: str | None) -> Vlm:
     return load_vlm(spec, device=device)
 
 
-def _vlm_for(choice: ActorChoice, name: str, seat: str) -> Vlm:
-    if choice.vlm is None:
+def _given_vlm(vlm: Vlm | None, who: str) -> Vlm:
+    if vlm is None:
         raise InputError(
-            f"The {seat} {name!r} asks a vision-language model, and there is none. "
-            "Give one with --vlm endpoint:PROFILE or --vlm FOLDER."
+            f"The {who} asks a vision-language model, and there is none. Give it one, or choose "
+            "another name."
         )
-    return build_vlm(choice.vlm, choice.device)
+    return vlm
 
 
 MODELS: dict[str, Callable[[ActorChoice, bool], Painters]] = {"miniature": miniature}
-VERIFIERS: dict[str, Callable[[ActorChoice], Verifier]] = {
+VERIFIERS: dict[str, Callable[[ActorChoice, Vlm | None], Verifier]] = {
     "exact": exact,
     "noisy": noisy,
     "checklist": checklist,
     "rubric": rubric,
     "yes-no": yes_no,
 }
-WRITERS: dict[str, Callable[[ActorChoice], ReflectionWriter]] = {
+WRITERS: dict[str, Callable[[ActorChoice, Vlm | None], ReflectionWriter]] = {
     "template": template,
     "vlm": vlm_writer,
     "reflection-generator": reflection_generator,
 }
-EVOLVERS: dict[str, Callable[[ActorChoice], PromptEvolver]] = {
+EVOLVERS: dict[str, Callable[[ActorChoice, Vlm | None], PromptEvolver]] = {
     "rules": rules,
     "layout": layout,
     "vlm": vlm_evolver,
 }
 
-# Those that cannot be built without `ActorChoice.vlm`.
-NEED_VLM = ("checklist", "rubric", "yes-no", "vlm", "reflection-generator")
+# Those that cannot be built without a vision-language model.
+NEED_VLM = ["checklist", "rubric", "yes-no", "vlm", "reflection-generator"]
 
 
 def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
@@ -250,11 +258,24 @@ def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
     generator, corrector = paint(choice, corrects)
     return Actors(
         generator=generator,
-        verifier=verify(choice),
+        verifier=verify(choice, _vlm_for(choice, "verifier")),
         corrector=corrector,
-        writer=write(choice) if corrects else None,
-        evolver=evolve(choice) if evolves else None,
+        writer=write(choice, _vlm_for(choice, "writer")) if corrects else None,
+        evolver=evolve(choice, _vlm_for(choice, "evolver")) if evolves else None,
     )
+
+
+def _vlm_for(choice: ActorChoice, seat: str) -> Vlm | None:
+    """The model of `choice.vlm` for the verifier, writer or evolver, if that one asks any."""
+    name = getattr(choice, seat)
+    if name not in NEED_VLM:
+        return None
+    if choice.vlm is None:
+        raise InputError(
+            f"The {seat} {name!r} asks a vision-language model, and there is none. "
+            "Give one with --vlm endpoint:PROFILE or --vlm FOLDER."
+        )
+    return build_vlm(choice.vlm, choice.device)
 
 
 def identity(choice: ActorChoice) -> dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
 from typing import Any, NoReturn, TypeVar
 
@@ -187,7 +187,7 @@ def _adder(
     return add
 
 
-def _names(known: Mapping[str, object] | tuple[str, ...]) -> str:
+def _names(known: Collection[str]) -> str:
     *others, last = known
     return f"{', '.join(others)} or {last}" if others else last
 

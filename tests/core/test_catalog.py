@@ -18,8 +18,8 @@ def toy_choice(monkeypatch):
         "toy",
         lambda _, corrects: (ToyGenerator(), ToyCorrector() if corrects else None),
     )
-    monkeypatch.setitem(catalog.VERIFIERS, "mine", lambda _: ToyVerifier())
-    monkeypatch.setitem(catalog.EVOLVERS, "mine", lambda _: object())
+    monkeypatch.setitem(catalog.VERIFIERS, "mine", lambda *_: ToyVerifier())
+    monkeypatch.setitem(catalog.EVOLVERS, "mine", lambda *_: object())
     return ActorChoice(model="toy", verifier="mine", evolver="mine")
 
 

@@ -234,7 +234,8 @@ def command(out, *options: str) -> int:
     return main(
         ["run", PROMPT, "--out", str(out), "--width", "2", "--depth", "1", *options],
         build_actors=lambda choice, _: replace(
-            Toys().actors(), verifier=catalog.VERIFIERS[choice.verifier](choice)
+            Toys().actors(),
+            verifier=catalog.VERIFIERS[choice.verifier](choice, build_vlm("endpoint:toy")),
         ),
     )
 
