@@ -93,6 +93,18 @@ def loop_graph(depth: int = 2, steps: int = 0, **changes: Any) -> Graph:
     return {**graph, **results_of("loop")}
 
 
+def watched(
+    name: str, verifier: str = "checklist", writer: str = "vlm", evolver: str = "vlm", **loop: Any
+) -> Graph:
+    """A loop on the miniature whose verifier, writer and evolver share one endpoint."""
+    graph = loop_graph(**{"depth": 1, **loop})
+    graph["vlm"] = ours("VlmEndpoint", profile=name, refresh=0)
+    graph["verifier"] = ours("VerifierLoader", verifier=verifier, error=0.0, vlm=link("vlm"))
+    graph["writer"] = ours("WriterLoader", writer=writer, vlm=link("vlm"))
+    graph["evolver"] = ours("EvolverLoader", evolver=evolver, vlm=link("vlm"))
+    return graph
+
+
 def results_of(name: str) -> Graph:
     """Looks at what a loop puts out."""
     return {

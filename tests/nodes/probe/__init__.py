@@ -125,7 +125,7 @@ class ProbeFailure:
 
     @classmethod
     def INPUT_TYPES(cls):  # noqa: N802
-        return {"required": {"profile": ("PROFILE",)}}
+        return {"required": {"profile": ("PROFILE,REFLECTIONFLOW_VLM",)}}
 
     def make(self, profile):
         raise RuntimeError(f"It did not work with {profile} or {profile!r}.")

@@ -1,0 +1,298 @@
+"""Vision-language models in a real ComfyUI: an endpoint that answers, fails, lies or sleeps."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from math import log
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfy_graphs import (
+    PROMPT,
+    Graph,
+    drafts_graph,
+    link,
+    loop_graph,
+    ours,
+    scored,
+    told,
+    watched,
+)
+from comfy_server import ComfyServer, Rejected, Run
+from core.tiny_vlm import save_vlm
+from vlm_server import Asked, Reply, VlmServer, cut, echoed, refuses, says
+
+SECRET = "plantedTestSecret0123456789abcdef"  # as in conftest.py; test_secrets.py looks for it
+MODEL = "toy-vlm"
+STATEMENTS = ("a yellow circle", "a purple square")
+REQUIREMENTS = {
+    "requirements": [
+        {"statement": it, "question": f"Is there {it}?", "fault": f"missing {it}"}
+        for it in STATEMENTS
+    ]
+}
+Script = Callable[[Asked], Reply]
+
+
+def profiles_of(comfy: ComfyServer) -> Path:
+    return comfy.base / "user" / "__reflectionflow" / "profiles.json"
+
+
+@pytest.fixture
+def profile(comfy: ComfyServer) -> Iterator[Callable[[str, str], str]]:
+    """Writes a profile into ComfyUI's file: profile(name, url); its key is the secret."""
+    file = profiles_of(comfy)
+    before = file.read_text("utf-8")
+
+    def write(name: str, url: str) -> str:
+        given = {"base_url": url, "api_key": SECRET, "model": MODEL}
+        file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), name: given}), "utf-8")
+        return name
+
+    yield write
+    file.write_text(before, "utf-8")
+
+
+def odds(yes: float) -> Reply:
+    return says("yes", tops={"yes": log(yes), "no": log(1 - yes)})
+
+
+def answer(asked: Asked) -> Reply:
+    """Takes the prompt apart, writes, rewrites; every new picture pleases it a little more."""
+    if "Take the prompt apart" in asked.text:
+        return says(json.dumps(REQUIREMENTS))
+    if "Write the edits" in asked.text:
+        return says(json.dumps({"edits": ["add a yellow circle"]}))
+    if "write a better prompt" in asked.text:
+        return says(json.dumps({"prompt": f"{PROMPT}, sharp"}))
+    if "Is there" in asked.text:
+        return odds(min(0.95, 0.3 + 0.01 * asked.number))
+    return odds(0.9)
+
+
+def report_of(run: Run) -> dict[str, Any]:
+    return json.loads(run.text("report"))
+
+
+def test_a_loop_over_an_endpoint_picks_the_picture_of_which_it_is_surest(
+    comfy: ComfyServer, profile: Callable[[str, str], str]
+) -> None:
+    with VlmServer(answer) as server:
+        run = comfy.succeed(watched(profile("good", server.url)))
+    report = report_of(run)
+    candidates = report["candidates"]
+    assert len(candidates) == 3 + 2
+    soft = [sum(c["aspects"].values()) for c in candidates]
+    assert set(candidates[0]["aspects"]) == set(STATEMENTS)
+    assert soft[report["best"]] == max(soft)
+    assert candidates[report["best"]]["round"] == 1
+    assert all(c["reflection"] == "Add a yellow circle." for c in candidates[3:])
+    assert {c["prompt"] for c in candidates[3:]} == {f"{PROMPT}, sharp"}
+    assert report["cost"]["vlm_calls"] == len(server.asked)
+    assert {asked.key for asked in server.asked} == {f"Bearer {SECRET}"}
+    assert {asked.body["model"] for asked in server.asked} == {MODEL}
+    assert not server.errors
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "reason"),
+    [
+        ("broken", lambda _: refuses(500, "out of order"), "answered 500"),
+        ("echo", lambda asked: echoed(asked, 401), "answered 401"),
+        ("babble", lambda _: says("lovely weather"), "could not be judged"),
+        ("empty", lambda _: says(""), "gave an empty answer"),
+        ("cutoff", lambda _: cut("yes"), "broke the connection off"),
+        ("garbage", lambda _: Reply(b"\xff\x00not http", bare=True), "broke the connection off"),
+    ],
+)
+def test_an_endpoint_that_fails_costs_verdicts_and_the_report_says_why(
+    comfy: ComfyServer,
+    profile: Callable[[str, str], str],
+    name: str,
+    script: Script,
+    reason: str,
+) -> None:
+    before = len(comfy.log)
+    with VlmServer(script) as server:
+        run = comfy.succeed(watched(profile(name, server.url), width=1, drafts=1))
+    report = report_of(run)
+    assert len(report["candidates"]) == 1 + 1
+    for candidate in report["candidates"]:
+        assert reason in candidate["explanation"]
+        assert candidate["score"] == 0 and candidate["passed"] is None
+        assert candidate["prompt"] == PROMPT
+    everything = json.dumps(run.entry) + comfy.log[before:]
+    assert "Traceback" not in everything
+    assert SECRET not in everything
+
+
+def test_a_server_that_nobody_runs_is_named_too(
+    comfy: ComfyServer, profile: Callable[[str, str], str]
+) -> None:
+    url = "http://127.0.0.1:9/v1"
+    run = comfy.succeed(watched(profile("nobody-home", url), verifier="yes-no", depth=0))
+    for candidate in report_of(run)["candidates"]:
+        assert "The endpoint nobody-home could not be reached" in candidate["explanation"]
+        assert "127.0.0.1" not in candidate["explanation"]
+
+
+def test_verifier_score_reports_what_a_model_could_not_judge(
+    comfy: ComfyServer, profile: Callable[[str, str], str]
+) -> None:
+    graph = drafts_graph(2)
+    with VlmServer(lambda _: refuses(404)) as server:
+        graph["vlm"] = ours("VlmEndpoint", profile=profile("lost", server.url), refresh=0)
+        graph["verifier"] = ours("VerifierLoader", verifier="rubric", error=0.0, vlm=link("vlm"))
+        graph["score"] = scored("drafts", prompt="a cat on a red chair")
+        run = comfy.succeed({**graph, "report": told(link("score", 4))})
+    for judged in json.loads(run.text("report")):
+        assert "The endpoint lost answered 404" in judged["explanation"]
+
+
+def test_the_same_search_is_remembered_until_it_is_to_be_refreshed(
+    comfy: ComfyServer, profile: Callable[[str, str], str]
+) -> None:
+    with VlmServer(answer) as server:
+        graph = watched(profile("again", server.url), depth=0)
+        comfy.succeed(graph)
+        asked = len(server.asked)
+        comfy.succeed(graph)
+        assert len(server.asked) == asked
+        graph["vlm"]["inputs"]["refresh"] = 1
+        comfy.succeed(graph)
+        assert len(server.asked) == 2 * asked
+
+
+def test_a_saved_run_knows_its_model_and_no_key(
+    comfy: ComfyServer, profile: Callable[[str, str], str]
+) -> None:
+    with VlmServer(answer) as server:
+        run = comfy.succeed(watched(profile("kept", server.url), depth=0, save_run=True))
+    folder = comfy.base / "output" / report_of(run)["folder"]
+    recorded = (folder / "run.json").read_text("utf-8")
+    assert "endpoint:kept" in recorded and f"endpoint:kept ({MODEL})" in recorded
+    assert not [f for f in folder.rglob("*") if f.is_file() and SECRET.encode() in f.read_bytes()]
+
+
+def test_cancel_ends_a_slow_endpoint_at_once(
+    comfy: ComfyServer, profile: Callable[[str, str], str]
+) -> None:
+    with VlmServer(lambda _: Reply(wait=90)) as server:
+        prompt_id = comfy.queue(watched(profile("slow", server.url), depth=0, seed=9))
+        until = time.monotonic() + 60
+        while not server.asked and time.monotonic() < until:
+            time.sleep(0.02)
+        assert server.asked
+        cancelled = time.monotonic()
+        comfy.interrupt()
+        run = comfy.wait(prompt_id)
+        assert run.status == "interrupted"
+        assert time.monotonic() - cancelled < 3
+
+
+def test_calls_show_on_the_node_under_the_phase_that_makes_them(
+    comfy: ComfyServer, profile: Callable[[str, str], str]
+) -> None:
+    with VlmServer(answer) as server, comfy.listening("vlm-eyes") as listener:
+        graph = watched(profile("shown", server.url), seed=21)
+        listener.until_over(comfy.queue(graph, "vlm-eyes"))
+    totals = {told["max"] for told in listener.of("progress")}
+    assert len(STATEMENTS) in totals  # every requirement of a draft
+    said = b" ".join(listener.binaries).decode("utf-8", "replace").lower()
+    for doing in ("judging", "writing reflections", "rewriting prompts"):
+        assert doing in said
+
+
+# What is refused, in a sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("nowhere", "The profile nowhere has no API_KEY and BASE_URL"),
+        ("planted", "The profile planted names no model"),
+        ("sk-abcdefghijklmnopqrstuvwxyz", "The profile looks like an API key"),
+        ("https://example.org/v1", "A profile's name has letters, digits, - and _ only"),
+        ("", "A profile's name has letters"),
+    ],
+)
+def test_a_profile_that_is_none_is_refused_before_anything_runs(
+    comfy: ComfyServer, name: str, sentence: str
+) -> None:
+    with pytest.raises(Rejected) as refused:
+        comfy.queue(watched(name))
+    assert any(sentence in message for message in refused.value.messages)
+    assert "Traceback" not in json.dumps(refused.value.body)
+
+
+@pytest.mark.parametrize(
+    ("seat", "name"), [("verifier", "yes-no"), ("writer", "vlm"), ("evolver", "vlm")]
+)
+def test_who_asks_a_model_without_one_is_told_so(comfy: ComfyServer, seat: str, name: str) -> None:
+    graph = loop_graph(depth=1)
+    graph[seat]["inputs"][seat] = name
+    error = comfy.run(graph).error
+    assert f"The {seat} {name} asks a vision-language model, and none is wired. Wire one" in error
+
+
+@pytest.mark.parametrize(
+    ("seat", "name"), [("verifier", "exact"), ("writer", "template"), ("evolver", "rules")]
+)
+def test_a_model_for_somebody_who_asks_none_is_refused(
+    comfy: ComfyServer, profile: Callable[[str, str], str], seat: str, name: str
+) -> None:
+    graph = watched(profile("idle", "http://127.0.0.1:9/v1"), **{seat: name})
+    error = comfy.run(graph).error
+    assert f"The {seat} {name} asks no vision-language model, and one is wired." in error
+
+
+# A model on this machine
+
+
+@pytest.fixture(scope="module")
+def folder(comfy: ComfyServer) -> Path:
+    return save_vlm(comfy.base / "models" / "LLM" / "tiny" / "Qwen2.5-VL")
+
+
+def local(folder: str, **changes: Any) -> Graph:
+    given = {"model": folder, "dtype": "fp32", "max_pixels": 64 * 64}
+    graph = drafts_graph(2)
+    graph["vlm"] = ours("VlmLoader", **{**given, **changes})
+    graph["verifier"] = ours("VerifierLoader", verifier="yes-no", error=0.0, vlm=link("vlm"))
+    graph["score"] = scored("drafts", prompt="a red circle")
+    return {**graph, "report": told(link("score", 4))}
+
+
+def test_a_folder_judges_pictures_and_its_weights_are_comfyuis(
+    comfy: ComfyServer, folder: Path
+) -> None:
+    known = comfy.object_info("ReflectionFlow_VlmLoader")["ReflectionFlow_VlmLoader"]
+    assert "tiny/Qwen2.5-VL" in json.dumps(known["input"]["required"]["model"])
+    run = comfy.succeed(local("tiny/Qwen2.5-VL"))
+    judged = json.loads(run.text("report"))
+    assert len(judged) == 2
+    for verdict in judged:
+        (p,) = verdict["aspects"].values()
+        assert 0 < p < 1 and "could not" not in verdict["explanation"]
+    held = [m for m in comfy.state()["models"] if "Qwen2_5_VL" in m["class"]]
+    assert held and all(m["held"] for m in held)
+
+
+def test_a_folder_that_was_replaced_is_loaded_anew(comfy: ComfyServer, folder: Path) -> None:
+    first = comfy.succeed(local("tiny/Qwen2.5-VL"))
+    again = comfy.succeed(local("tiny/Qwen2.5-VL"))
+    assert "vlm" in again.cached and again.text("report") == first.text("report")
+    weights = next(folder.glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes())
+    assert "vlm" not in comfy.succeed(local("tiny/Qwen2.5-VL")).cached
+
+
+def test_a_folder_that_is_not_there_is_refused_in_a_sentence(comfy: ComfyServer) -> None:
+    with pytest.raises(Rejected) as refused:
+        comfy.queue({n: told for n, told in local("gone").items() if n != "images"})
+    (said,) = refused.value.messages
+    assert re.search("no vision-language model named gone in models/LLM, .* Download", said)
