@@ -48,10 +48,10 @@ def unwritten() -> Graph:
 
 def gossip(asked: Asked) -> Reply:
     """A server that tells everyone the key, in its errors and in what it has its model say."""
-    if asked.number % 3 == 0:
+    if "Answer yes or no" in asked.text and asked.number % 2:
         return echoed(asked, 401)
     told = {"edits": [f"add {asked.key}"], "prompt": f"a red circle, {asked.key}"}
-    return says(json.dumps(told), tops={"yes": -0.1})
+    return says(json.dumps(told), tops={"yes": -2.0, "no": -0.2})
 
 
 def gossiped(name: str) -> Graph:

@@ -20,7 +20,9 @@ from PIL import Image, ImageChops
 FOLDER = ROOT / "workflows"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
 UNTWINNED = "edit_search"  # the miniature knows nothing of Kontext
-FLUX_1_DEV = [name for name in NAMES if f"{name}_miniature" in NAMES or name == UNTWINNED]
+ASKING = "vlm_search"  # nor is there a vision-language model without a download
+ALONE = (UNTWINNED, ASKING)
+FLUX_1_DEV = [name for name in NAMES if f"{name}_miniature" in NAMES or name in ALONE]
 RUNNABLE = [name for name in NAMES if name not in FLUX_1_DEV]
 TITLE = 30  # pixels of a node's title bar
 SHOWING = ("SaveImage", "PreviewImage")
@@ -276,7 +278,8 @@ def inputs_of(known: dict[str, Any], part: str) -> list[tuple[str, Any]]:
 def test_every_node_of_the_pack_is_in_a_workflow(object_info: dict[str, Any]) -> None:
     ours = {kind for kind in object_info if kind.startswith("ReflectionFlow_")}
     used = {node["class_type"] for name in NAMES for node in api(name).values()}
-    assert ours - used == {"ReflectionFlow_ReflectionStep"}  # made by Reflection Loop only
+    # Reflection Loop makes its steps; a local model stands where vlm_search has its endpoint.
+    assert ours - used == {"ReflectionFlow_ReflectionStep", "ReflectionFlow_VlmLoader"}
 
 
 Ran = Callable[[str], tuple[Run, Run]]
@@ -424,6 +427,8 @@ def test_without_its_files_a_workflow_says_what_to_download(name: str, server: C
         for node in of_kind(name, kind):
             files = [f for f in api(name)[node]["inputs"].values() if f.endswith(".safetensors")]
             wanted += [f"'{file}' not in" for file in files]
+    for node in of_kind(name, "ReflectionFlow_VlmEndpoint"):
+        wanted.append(f"The profile {api(name)[node]['inputs']['profile']} has no API_KEY")
     assert len(said) == len(wanted)
     assert all(any(want in message for message in said) for want in wanted)
     assert "Traceback" not in json.dumps(refused.value.body)

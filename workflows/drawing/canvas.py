@@ -39,9 +39,10 @@ KINDS = {
     "FluxSampling": Kind(
         "flux:flux width height steps guidance condition_size condition_fit", "FLUX:flux", 180
     ),
-    "VerifierLoader": Kind("verifier error", "verifier:verifier", 82),
-    "WriterLoader": Kind("writer", "writer:writer", 58),
-    "EvolverLoader": Kind("evolver", "evolver:evolver", 58),
+    "VerifierLoader": Kind("verifier error vlm:vlm?", "verifier:verifier", 82),
+    "WriterLoader": Kind("writer vlm:vlm?", "writer:writer", 58),
+    "EvolverLoader": Kind("evolver vlm:vlm?", "evolver:evolver", 58),
+    "VlmEndpoint": Kind("profile refresh", "vlm:vlm", 82),
     "DraftSampler": Kind("flux:flux prompt count seed batch_size", "images:IMAGE", 390),
     "VerifierScore": Kind(
         "images:IMAGE prompt verifier:verifier order keep",

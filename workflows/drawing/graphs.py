@@ -11,7 +11,7 @@ from . import notes
 from .by_hand import by_hand
 from .canvas import Graph, Group, Node, Wire, node, stack
 from .ksampler import native_ksampler
-from .native import edit_search, image_to_image_search, native_search
+from .native import edit_search, image_to_image_search, native_search, vlm_search
 from .parts import (
     BLUE,
     GREEN,
@@ -243,5 +243,6 @@ GRAPHS = (
     correct_my_picture_miniature(),
     *(make(dev) for make in (native_search, native_ksampler) for dev in (True, False)),
     edit_search(),
+    vlm_search(),
     *(image_to_image_search(dev) for dev in (True, False)),
 )

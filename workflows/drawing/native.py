@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from . import notes
@@ -21,6 +22,7 @@ from .parts import (
     results,
     search,
     seats,
+    watchers,
 )
 
 
@@ -101,13 +103,13 @@ def searched(
     loaders: list[Node],
     painters: list[Node],
     change: str,
-    seed: int,
+    asked: dict[str, Any],
+    jury: Sequence[Node] = (),
 ) -> Graph:
-    """A search by the last of the painters."""
+    """A search by the last of the painters; `jury` judges in place of the miniature's judges."""
     who = stack(LEFT, group_below(read), 320, *loaders)
-    how = stack(420, 0, 320, *painters, *judges())
-    asked = request(THREE, seed) | {"depth": 3} | seats(painters[-1].name)
-    loop = search(820, change, 90, **asked)
+    how = stack(420, 0, 320, *painters, *(jury or judges()))
+    loop = search(820, change, 90, **asked, depth=3, **seats(painters[-1].name))
     shown = results(dev, 1300, name)
     return Graph(
         name,
@@ -129,7 +131,19 @@ def native_search(dev: bool) -> Graph:
     read = read_me(notes.text(notes.NATIVE_SEARCH, *told), 360 if dev else 205)
     painters = [corrector(dev), native_flux(dev, Wire("corrector", "MODEL"))]
     name = named("native_search", dev)
-    return searched(name, dev, read, models(dev), painters, notes.CHANGE_NATIVE_SEARCH, seed=11)
+    return searched(
+        name, dev, read, models(dev), painters, notes.CHANGE_NATIVE_SEARCH, request(THREE, 11)
+    )
+
+
+def vlm_search() -> Graph:
+    told = (notes.PROFILE, notes.NATIVE_CORRECTOR_FILES, notes.UNTESTED_VLM)
+    read = read_me(notes.text(notes.VLM_SEARCH, *told), 560)
+    painters = [corrector(True), native_flux(True, Wire("corrector", "MODEL"))]
+    loaders = [*models(True), node("vlm", "VlmEndpoint", profile="mine", refresh=0)]
+    asked = request("two red cups to the left of a white plate, on a wooden table", 11)
+    change = notes.CHANGE_VLM_SEARCH
+    return searched("vlm_search", True, read, loaders, painters, change, asked, watchers())
 
 
 def image_to_image_search(dev: bool) -> Graph:
@@ -139,7 +153,9 @@ def image_to_image_search(dev: bool) -> Graph:
     over = recast("ImageToImageCorrector", parts(dev), **numbers)
     painters = [native_flux(dev, part(dev, "model")), over]
     name = named("image_to_image_search", dev)
-    return searched(name, dev, read, models(dev), painters, notes.CHANGE_IMAGE_TO_IMAGE, seed=4)
+    return searched(
+        name, dev, read, models(dev), painters, notes.CHANGE_IMAGE_TO_IMAGE, request(THREE, 4)
+    )
 
 
 def edit_search() -> Graph:
@@ -150,4 +166,4 @@ def edit_search() -> Graph:
     edits = recast("EditCorrector", editor, steps=20, guidance=2.5)
     painters = [native_flux(True, part(True, "model")), edits]
     change = notes.CHANGE_EDIT_SEARCH
-    return searched("edit_search", True, read, loaders, painters, change, seed=11)
+    return searched("edit_search", True, read, loaders, painters, change, request(THREE, 11))

@@ -124,9 +124,10 @@ and Execution Cache* and run again.
 - the **prompt**
 - *keep*: 4 hands on the best four only
 
-**Shapes only, for now.** Today's verifier reads circles, squares and triangles in red, green,
+**Shapes only, for now.** The verifier here reads circles, squares and triangles in red, green,
 blue, yellow and purple on a plain ground, such as *First look* saves in `output/reflectionflow`,
-or as you draw them. Verifiers for any prompt and any picture follow.
+or as you draw them. Verifiers for any prompt and any picture ask a vision-language
+model: choose *checklist* in Verifier Loader, and wire **Vision-Language Model: endpoint** into it.
 """
 
 CORRECT = """
@@ -166,9 +167,9 @@ its miniature twin is run by our tests.
 """
 
 SHAPES_VERIFIER = """
-**Shapes only, for now.** Today's verifier knows circles, squares and triangles in red, green,
+**Shapes only, for now.** The verifier here knows circles, squares and triangles in red, green,
 blue, yellow and purple, and was made for the miniature's flat pictures: of FLUX's pictures its
-verdicts mean little. Vision-language verifiers for any prompt follow.
+verdicts mean little. *vlm_search* has a verifier for any prompt.
 """
 
 SHAPES_ONLY = f"""{SHAPES_VERIFIER.rstrip()} We have not run this graph
@@ -254,6 +255,36 @@ CHANGE_IMAGE_TO_IMAGE = """
 - *denoise*: 0.5 keeps what is where, 0.75 keeps the mood, 1 keeps nothing
 - the **prompt** and the **seed**
 - *depth*: raise it later, and only the new rounds are painted
+"""
+
+VLM_SEARCH = """
+## Search for any prompt, with a vision-language model
+
+The search of *native_search*, judged by a model that looks at the pictures: **checklist** takes
+your prompt apart and asks each requirement of each picture, the **vlm** writer says what to
+change, and the **vlm** evolver sharpens the prompt. A model that fails costs a verdict, never the
+search; the report says why.
+"""
+
+PROFILE = """
+**Profile.** Address and key never stand in a workflow, only the name *mine*. Write
+`user/__reflectionflow/profiles.json` in ComfyUI's folder:
+
+    {"mine": {"base_url": "https://example.org/v1", "api_key": "…", "model": "…"}}
+
+Any OpenAI-compatible server with a model that sees will do; `http://localhost:11434/v1` (Ollama)
+needs no key. For a folder on this machine take **Vision-Language Model: local** instead.
+"""
+
+CHANGE_VLM_SEARCH = """
+- the **prompt**: any
+- *profile*: the name of another server
+- *stop* `when passed`: ends at the first picture in which all is as asked
+"""
+
+UNTESTED_VLM = """
+We have not run this graph on FLUX.1-dev or with a real vision-language model yet; our tests run
+it with the miniature and a scripted server.
 """
 
 UNTESTED_EDITOR = """

@@ -47,6 +47,16 @@ def flux(dev: bool, corrector: bool = True) -> list[Node]:
     return [loaded, node("corrector", "CorrectorLoader", models=[CORRECTOR_FILE], **given)]
 
 
+def watchers() -> list[Node]:
+    """Who asks the vision-language model of the node `vlm`, from top to bottom."""
+    eyes = Wire("vlm", "vlm")
+    return [
+        node("verifier", "VerifierLoader", verifier="checklist", error=0.0, vlm=eyes),
+        node("writer", "WriterLoader", writer="vlm", vlm=eyes),
+        node("evolver", "EvolverLoader", evolver="vlm", vlm=eyes),
+    ]
+
+
 def judges() -> list[Node]:
     """Who judges, writes and rewrites, from top to bottom."""
     return [

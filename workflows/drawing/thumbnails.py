@@ -122,6 +122,7 @@ SHOWN: dict[str, Callable[[str, Graph], Shown]] = {
     "score_folder": ranked,
     "correct_my_picture": before_and_after("picture", "correct"),
     "native_search": chains,
+    "vlm_search": lambda server, _: chains(server, native_search(False)),
     "native_ksampler": before_and_after("before", "after", output="IMAGE"),
     "edit_search": drafts_only,
     "image_to_image_search": chains,
