@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from comfy_server import ROOT, ComfyServer, Rejected, Run, do_without, find_comfyui
 from PIL import Image, ImageChops
+from vlm_server import VlmServer, says
 
 FOLDER = ROOT / "workflows"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
@@ -385,18 +386,39 @@ def test_an_editing_model_corrects_every_draft_of_a_search(server: ComfyServer) 
         assert run.images(node)
 
 
+def test_a_vision_language_model_judges_every_picture_of_a_search(server: ComfyServer) -> None:
+    """The miniature paints, and a scripted server knows nothing but how sure it is."""
+    file = server.base / "user" / "__reflectionflow" / "profiles.json"
+    before = file.read_text("utf-8")
+    with VlmServer(lambda _: says("no", tops={"no": -0.5, "yes": -0.93})) as vlm:
+        mine = {"base_url": vlm.url, "model": "toy"}
+        file.write_text(json.dumps({**json.loads(before), "mine": mine}), "utf-8")
+        try:
+            run = server.succeed(in_miniature(ASKING))
+        finally:
+            file.write_text(before, "utf-8")
+    (trail,) = of_kind(ASKING, "ReflectionFlow_ReflectionTrail")
+    told = json.loads(run.outputs[trail]["report"][0])
+    assert [c["round"] for c in told["candidates"]] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert all(c["aspects"] and c["passed"] is False for c in told["candidates"])
+    assert told["cost"]["vlm_calls"] == len(vlm.asked) > 8
+
+
 def in_miniature(name: str) -> dict[str, Any]:
     """A graph on FLUX.1-dev with the miniature's MODEL, CLIP and VAE in place of the files."""
     graph = json.loads(json.dumps(api(name)))
     kinds = ("UNETLoader", "DualCLIPLoader", "VAELoader")
     slots = {node: slot for slot, kind in enumerate(kinds) for node in of_kind(name, kind)}
     small = {"width": 64, "height": 64, "condition_size": 64, "steps": 12}
-    for node in of_kind(name, "ReflectionFlow_FluxFromModel", "ReflectionFlow_EditCorrector"):
+    kinds = ("FluxFromModel", "EditCorrector", "LoadCorrector")
+    for node in of_kind(name, *(f"ReflectionFlow_{kind}" for kind in kinds)):
         inputs = graph[node]["inputs"]
         inputs |= {word: number for word, number in small.items() if word in inputs}
         for word, given in inputs.items():
             if isinstance(given, list) and given[0] in slots:
                 inputs[word] = ["miniature", slots[given[0]]]
+        if inputs.get("lora"):
+            inputs["lora"] = "miniature"
     made = {node: told for node, told in graph.items() if node not in slots}
     return made | {"miniature": {"class_type": "ReflectionFlow_MiniatureLoader", "inputs": {}}}
 
