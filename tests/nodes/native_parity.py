@@ -30,6 +30,7 @@ from native_setup import (  # isort: skip
 import comfy.sample
 import comfy.samplers
 import torch
+from native_editors import EDITORS
 from native_pictures import PICTURES
 from native_storage import STORAGE, style
 from pack.nodes import native_branch, native_lora
@@ -348,6 +349,7 @@ CASES: Cases = {
     "CFG, a negative with another picture": lambda: with_cfg(True),
     **STORAGE,
     **PICTURES,
+    **EDITORS,
     "weights patched again": weights_patched_again,
     "models not refused": not_refused,
     "warnings missed": warnings_missed,
