@@ -33,6 +33,10 @@ def test_the_weights_are_small_enough_to_ship() -> None:
     assert sum(f.stat().st_size for f in FOLDER.rglob("*") if f.is_file()) <= 16 * MEGABYTES
 
 
+def test_no_configuration_says_where_the_weights_were_made() -> None:
+    assert not any("_name_or_path" in file.read_text() for file in FOLDER.rglob("*.json"))
+
+
 def test_stock_flux_pipeline_loads_the_folder_and_paints_the_same_picture(actors) -> None:
     from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 

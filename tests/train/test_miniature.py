@@ -103,6 +103,8 @@ def test_the_whole_program_runs_at_toy_size_and_leaves_weights_that_load(tmp_pat
     figures = json.loads((out / "measured.json").read_text())
     assert set(figures) == {"vae", "base", "one_correction"}
     generator, repairer = load_miniature(folder=out / "weights")
+    configs = [file.read_text() for file in (out / "weights").rglob("*.json")]
+    assert not any(str(tmp_path) in text for text in configs)
     (picture,) = generator.generate(["a circle"], [1])
     assert repairer.correct([picture], ["a circle"], ["add a circle"], [2])[0].size == (64, 64)
 

@@ -87,6 +87,14 @@ def save_pipeline(model: base.Base, coder: AutoencoderKL, folder: Path) -> None:
         transformer=model.transformer,
     )
     pipeline.to(torch.bfloat16).save_pretrained(folder)
+    _forget_origin(folder / "vae" / "config.json")
+
+
+def _forget_origin(config: Path) -> None:
+    """Takes out where diffusers loaded a part from: a path of the machine that trained it."""
+    told = json.loads(config.read_text())
+    told.pop("_name_or_path", None)
+    config.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
 
 
 def train_corrector(settings: Settings, folder: Path, naming: nn.Linear) -> None:
