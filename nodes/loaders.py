@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -324,13 +324,21 @@ def seat(builders: Mapping[str, Any], eyes: Eyes | None, chosen: Mapping[str, An
 
 def flux_folders() -> dict[str, Path]:
     """The FLUX folders below every models/diffusers, by their path there."""
-    found: dict[str, Path] = {}
-    for root in folder_paths.get_folder_paths("diffusers"):
-        for folder, below, files in os.walk(root, followlinks=True):
-            if "model_index.json" in files:
-                below.clear()  # its parts are no models of their own
-                found.setdefault(Path(folder).relative_to(root).as_posix(), Path(folder))
+    roots = map(Path, folder_paths.get_folder_paths("diffusers"))
+    found = model_folders(roots, lambda folder: (folder / "model_index.json").is_file())
     found.pop(MINIATURE, None)  # the name is taken
+    return found
+
+
+def model_folders(roots: Iterable[Path], is_model: Callable[[Path], bool]) -> dict[str, Path]:
+    """The models' folders below the roots, by their path there; of equal ones the first."""
+    found: dict[str, Path] = {}
+    for root in roots:
+        for name, below, _ in os.walk(root, followlinks=True):
+            folder = Path(name)
+            if is_model(folder):
+                below.clear()  # its parts are no models of their own
+                found.setdefault(folder.relative_to(root).as_posix(), folder)
     return found
 
 

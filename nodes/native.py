@@ -80,23 +80,7 @@ class CorrectorConditioning(io.ComfyNode):
                     tooltip="The picture to correct: one for all, or one for each latent of the "
                     "batch.",
                 ),
-                io.Int.Input(
-                    "condition_size",
-                    default=512,
-                    min=16,
-                    max=4096,
-                    step=16,
-                    tooltip="Longer side in pixels of the picture as the corrector sees it. The "
-                    "published corrector was trained at 512.",
-                    extra_dict={"advanced": True},
-                ),
-                io.Combo.Input(
-                    "condition_fit",
-                    options=list(FITS),
-                    default="squash",
-                    tooltip="squash makes the picture square, as in training; fit keeps its shape.",
-                    extra_dict={"advanced": True},
-                ),
+                *condition_inputs(),
             ],
             outputs=[
                 io.Conditioning.Output(
@@ -141,23 +125,7 @@ class FluxFromModel(io.ComfyNode):
                 size_input("width"),
                 size_input("height"),
                 *sampling_inputs(steps=30, guidance=3.5, scheduler=AS_FLUX),
-                io.Int.Input(
-                    "condition_size",
-                    default=512,
-                    min=16,
-                    max=4096,
-                    step=16,
-                    tooltip="Longer side in pixels of a picture as the corrector sees it. The "
-                    "published corrector was trained at 512.",
-                    extra_dict={"advanced": True},
-                ),
-                io.Combo.Input(
-                    "condition_fit",
-                    options=list(FITS),
-                    default="squash",
-                    tooltip="squash makes the picture square, as in training; fit keeps its shape.",
-                    extra_dict={"advanced": True},
-                ),
+                *condition_inputs(),
             ],
             outputs=[
                 FluxSocket.Output(
@@ -229,8 +197,35 @@ def size_input(name: str) -> io.Input:
     )
 
 
+def condition_inputs() -> list[io.Input]:
+    """The fields of ConditionSettings that a node asks for."""
+    return [
+        io.Int.Input(
+            "condition_size",
+            default=512,
+            min=16,
+            max=4096,
+            step=16,
+            tooltip="Longer side in pixels of a picture as the corrector sees it. The published "
+            "corrector was trained at 512.",
+            extra_dict={"advanced": True},
+        ),
+        io.Combo.Input(
+            "condition_fit",
+            options=list(FITS),
+            default="squash",
+            tooltip="squash makes the picture square, as in training; fit keeps its shape.",
+            extra_dict={"advanced": True},
+        ),
+    ]
+
+
 def sampling_inputs(steps: int, guidance: float, scheduler: str) -> list[io.Input]:
-    own = [AS_FLUX] if scheduler == AS_FLUX else []
+    """`scheduler` is the default; AS_FLUX is offered only where it is that."""
+    schedulers, hint = list(comfy.samplers.SCHEDULER_NAMES), ""
+    if scheduler == AS_FLUX:
+        schedulers.insert(0, AS_FLUX)
+        hint = f' "{AS_FLUX}" is the schedule that FLUX and its corrector learned with.'
     return [
         io.Int.Input(
             "steps", default=steps, min=1, max=1000, tooltip="Diffusion steps of one picture."
@@ -248,13 +243,9 @@ def sampling_inputs(steps: int, guidance: float, scheduler: str) -> list[io.Inpu
         ),
         io.Combo.Input(
             "scheduler",
-            options=[*own, *comfy.samplers.SCHEDULER_NAMES],
+            options=schedulers,
             default=scheduler,
-            tooltip="How the noise falls from step to step, as in KSampler."
-            + (
-                f' "{AS_FLUX}" is the schedule that FLUX and its corrector learned with.'
-                * bool(own)
-            ),
+            tooltip=f"How the noise falls from step to step, as in KSampler.{hint}",
         ),
     ]
 

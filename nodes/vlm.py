@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ..reflectionflow_core.record import InputError
 from ..reflectionflow_core.vlm.endpoint import Endpoint
 from ..reflectionflow_core.vlm.profiles import Profile
 from .diffusers_flux import explained_imports
-from .loaders import CATEGORY, DTYPES, missing, stamp
+from .loaders import CATEGORY, DTYPES, missing, model_folders, stamp
 from .profiles import find_profile, looks_like_a_key, profiles_folder
 from .schema import schema
 from .sockets import Eyes, VlmSocket
@@ -185,12 +184,7 @@ def asked_by(profile: str) -> Endpoint:
 
 def vlm_folders() -> dict[str, Path]:
     """The folders of vision-language models below `PLACES`, by their path there."""
-    found: dict[str, Path] = {}
-    for root in roots():
-        for folder, below, files in os.walk(root, followlinks=True):
-            if "config.json" in files and sees(Path(folder) / "config.json"):
-                below.clear()  # its parts are no models of their own
-                found.setdefault(Path(folder).relative_to(root).as_posix(), Path(folder))
+    found = model_folders(roots(), lambda folder: sees(folder / "config.json"))
     found.pop(".", None)  # files of a model thrown among the others
     return found
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..protocols import SILENT, Progress
-from ..record import Candidate, InputError
-from ..vlm.door import Failure, Question, Vlm
+from ..protocols import Progress
+from ..record import Candidate
+from ..vlm.door import Failure, Question
 from ..vlm.texts import shortened, tidy
-from .template import TemplateWriter
-from .vlm import MAX_WORDS, in_words_of_the_verdict, to_be_changed
+from .vlm import VlmWriter
 
 # What it was trained on, to the letter; it knows no other request.
 REQUEST = (
@@ -18,7 +17,7 @@ REQUEST = (
 )
 
 
-class ReflectionGeneratorWriter:
+class ReflectionGeneratorWriter(VlmWriter):
     """Asks the one line that the model was trained on, with picture and prompt (paper §3.2, §4.1).
 
     Its answer is free text, cut to `max_words`. The prompt stands in plain quotes, as in training:
@@ -26,27 +25,11 @@ class ReflectionGeneratorWriter:
     and nothing else. Pictures that passed and failures are treated as VlmWriter does.
     """
 
-    def __init__(self, vlm: Vlm, max_words: int = MAX_WORDS) -> None:
-        if max_words < 1:
-            raise InputError(f"A reflection of {max_words} words says nothing. Give at least 1.")
-        self.vlm, self.max_words = vlm, max_words
-        self.calls = 1
-        self.fallback = TemplateWriter(max_words)
-
-    @property
-    def spent(self) -> int:
-        return self.vlm.usage.calls
-
-    def reflect(
-        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+    def _written(
+        self, prompt: str, candidates: Sequence[Candidate], progress: Progress
     ) -> list[str]:
-        asked = [candidate for candidate in candidates if to_be_changed(candidate)]
         text = REQUEST.format(prompt=tidy(prompt))
-        questions = [Question(text, (candidate.image,)) for candidate in asked]
-        answers = self.vlm.chat(questions, progress, "reflect") if asked else []
-        answer = iter(answers)
-        return [self._text(c, next(answer)) if to_be_changed(c) else "" for c in candidates]
-
-    def _text(self, candidate: Candidate, answer: str | Failure) -> str:
-        told = "" if isinstance(answer, Failure) else shortened(tidy(answer), self.max_words)
-        return told or in_words_of_the_verdict(candidate, self.fallback)
+        questions = [Question(text, (candidate.image,)) for candidate in candidates]
+        answers = self.vlm.chat(questions, progress, "reflect")
+        said = ("" if isinstance(answer, Failure) else answer for answer in answers)
+        return [shortened(tidy(words), self.max_words) for words in said]

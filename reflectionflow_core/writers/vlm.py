@@ -60,10 +60,20 @@ class VlmWriter:
         self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
     ) -> list[str]:
         asked = [candidate for candidate in candidates if to_be_changed(candidate)]
-        questions = [self._question(prompt, candidate) for candidate in asked]
-        answers = ask(self.vlm, questions, Edits, progress, "reflect") if asked else []
-        answer = iter(answers)
-        return [self._text(c, next(answer)) if to_be_changed(c) else "" for c in candidates]
+        text = iter(self._written(prompt, asked, progress) if asked else ())
+        return [
+            next(text) or in_words_of_the_verdict(c, self.fallback) if to_be_changed(c) else ""
+            for c in candidates
+        ]
+
+    def _written(
+        self, prompt: str, candidates: Sequence[Candidate], progress: Progress
+    ) -> list[str]:
+        """What the model writes of each candidate; "" where it fails or finds nothing."""
+        questions = [self._question(prompt, candidate) for candidate in candidates]
+        answers = ask(self.vlm, questions, Edits, progress, "reflect")
+        edits = ([] if isinstance(answer, Failure) else answer.edits for answer in answers)
+        return [joined(some, self.max_words) for some in edits]
 
     def _question(self, prompt: str, candidate: Candidate) -> Question:
         text = _WRITE.format(
@@ -73,10 +83,6 @@ class VlmWriter:
             max_words=self.max_words,
         )
         return Question(text, (candidate.image,), DATA_RULE, max_tokens=512)
-
-    def _text(self, candidate: Candidate, answer: Edits | Failure) -> str:
-        edits = [] if isinstance(answer, Failure) else answer.edits
-        return joined(edits, self.max_words) or in_words_of_the_verdict(candidate, self.fallback)
 
 
 def to_be_changed(candidate: Candidate) -> bool:
