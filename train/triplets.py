@@ -1,0 +1,209 @@
+"""What all trainings learn from: a good picture, a flawed one, and what should change.
+
+Shards are WebDataset tar files with the keys of GenRef-wds, ours and the published ones alike.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+from PIL.Image import Image as Picture
+
+from reflectionflow_core.record import InputError
+
+SUBSETS = ("general", "length", "rule", "editing")
+GOOD, BAD, REFLECTION, PROMPT, SUBSET, TOLD = (
+    "good_image",
+    "bad_image",
+    "reflection.txt",
+    "prompt.txt",
+    "subset.txt",
+    "told.json",
+)
+FORMATS = ("jpg", "jpeg", "png", "webp")
+MAX_TEXT = 20_000  # characters of a prompt or reflection; more is an accident
+
+
+class SampleError(Exception):
+    """A sample that cannot be used; the message is the reason, the same for all of its kind."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Triplet:
+    """A sample of GenRef (paper §3.2): `bad` becomes `good` if `reflection` is followed.
+
+    `subset` is one of SUBSETS; `told` is what else is known, such as scores and seeds.
+    """
+
+    key: str
+    good: Picture
+    bad: Picture
+    prompt: str
+    reflection: str
+    subset: str = "rule"
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sample lies: for every file of it the offset and size within its shard."""
+
+    shard: Path
+    key: str
+    subset: str
+    files: Mapping[str, tuple[int, int]]
+
+
+class Triplets(Sequence[Triplet]):
+    """All samples of some shards by number; a sample is read when it is asked for.
+
+    `triplets[i]` raises SampleError where picture or text cannot be used. Samples that lack a file
+    and shards that break off are counted in `skipped`, by reason; the whole samples before a break
+    are kept.
+    """
+
+    def __init__(self, shards: Iterable[Path]) -> None:
+        self.skipped: Counter[str] = Counter()
+        self.places = [place for shard in shards for place in self._index(shard)]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [read(place) for place in self.places[index]]
+        return read(self.places[index])
+
+    def _index(self, shard: Path) -> list[Place]:
+        found: dict[str, dict[str, tuple[int, int]]] = {}
+        subsets: dict[str, str] = {}
+        try:
+            with tarfile.open(shard) as tar:
+                for member in tar:
+                    if not member.isfile():
+                        continue
+                    place, _, file = member.name.rpartition("/")
+                    stem, _, name = file.partition(".")
+                    key = f"{place}/{stem}" if place else stem
+                    found.setdefault(key, {})[name.lower()] = (member.offset_data, member.size)
+                    if name.lower() == SUBSET and (stream := tar.extractfile(member)):
+                        subsets[key] = stream.read(100).decode("utf-8", "replace").strip()
+        except FileNotFoundError as error:
+            raise InputError(f"There is no shard {shard}. Check the path.") from error
+        except (tarfile.TarError, OSError, EOFError):
+            self.skipped["shard broken off"] += 1
+            if found:
+                found.popitem()  # its last sample may be cut in the middle
+        return [
+            Place(shard, key, subsets[key], files)
+            for key, files in found.items()
+            if self._is_whole(files, subsets.get(key, ""))
+        ]
+
+    def _is_whole(self, files: Mapping[str, tuple[int, int]], subset: str) -> bool:
+        texts = all(name in files for name in (REFLECTION, PROMPT, SUBSET))
+        if not texts or not _picture(files, GOOD) or not _picture(files, BAD):
+            self.skipped["file of a sample missing"] += 1
+            return False
+        if subset not in SUBSETS:
+            self.skipped["unknown subset"] += 1
+            return False
+        return True
+
+
+def read(place: Place) -> Triplet:
+    """The sample that lies there; raises SampleError."""
+    try:
+        with place.shard.open("rb") as stream:
+            parts = {name: _bytes(stream, *where) for name, where in place.files.items()}
+    except OSError as error:
+        raise SampleError("shard unreadable") from error
+    return Triplet(
+        place.key,
+        _opened(parts[_picture(parts, GOOD)]),
+        _opened(parts[_picture(parts, BAD)]),
+        _text(parts[PROMPT]),
+        _text(parts[REFLECTION]),
+        place.subset,
+        _json(parts.get(TOLD, b"{}")),
+    )
+
+
+def files_of(triplet: Triplet, image_format: str = "jpg") -> dict[str, bytes | str]:
+    """A sample as WebDataset writes it, without its key; "png" keeps every bit of a picture."""
+    parts: dict[str, bytes | str] = {
+        f"{GOOD}.{image_format}": _encoded(triplet.good, image_format),
+        f"{BAD}.{image_format}": _encoded(triplet.bad, image_format),
+        REFLECTION: triplet.reflection,
+        PROMPT: triplet.prompt,
+        SUBSET: triplet.subset,
+    }
+    if triplet.told:
+        parts[TOLD] = json.dumps(dict(triplet.told), sort_keys=True)
+    return parts
+
+
+def shards_in(where: str | Path) -> list[Path]:
+    """The tar files of a folder, or those that a pattern such as "data/genref_*.tar" names."""
+    folder = Path(where).expanduser()
+    found = folder.glob("*.tar") if folder.is_dir() else folder.parent.glob(folder.name)
+    shards = sorted(found)
+    if not shards:
+        raise InputError(f"There are no shards in {where}. Give a folder with .tar files.")
+    return shards
+
+
+def _picture(files: Mapping[str, Any], name: str) -> str:
+    """The name of the file that holds that picture, or nothing."""
+    return next((f"{name}.{form}" for form in FORMATS if f"{name}.{form}" in files), "")
+
+
+def _bytes(stream: io.BufferedReader, offset: int, size: int) -> bytes:
+    stream.seek(offset)
+    data = stream.read(size)
+    if len(data) < size:
+        raise SampleError("shard broken off")
+    return data
+
+
+def _opened(data: bytes) -> Picture:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.convert("RGB")
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise SampleError("picture unreadable") from error
+
+
+def _text(data: bytes) -> str:
+    try:
+        text = data.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise SampleError("text not in UTF-8") from error
+    if len(text) > MAX_TEXT:
+        raise SampleError("text too long")
+    return text
+
+
+def _json(data: bytes) -> Mapping[str, Any]:
+    try:
+        told = json.loads(data)
+    except ValueError as error:
+        raise SampleError("told.json unreadable") from error
+    return told if isinstance(told, dict) else {}
+
+
+def _encoded(image: Picture, image_format: str) -> bytes:
+    buffer = io.BytesIO()
+    if image_format in ("jpg", "jpeg"):
+        image.save(buffer, "JPEG", quality=95, subsampling=0)
+    else:
+        image.save(buffer, image_format.upper())
+    return buffer.getvalue()
