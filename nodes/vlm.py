@@ -9,8 +9,9 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ..reflectionflow_core.catalog import ENDPOINT, digest
+from ..reflectionflow_core.catalog import ENDPOINT
 from ..reflectionflow_core.flux.folders import read_json
+from ..reflectionflow_core.identity import digest
 from ..reflectionflow_core.record import InputError
 from ..reflectionflow_core.vlm.endpoint import Endpoint
 from ..reflectionflow_core.vlm.profiles import Profile

@@ -8,10 +8,9 @@ for help loads none.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +25,7 @@ from .protocols import (
 )
 from .record import InputError, SearchSettings
 from .search.strategies import axes_in_force
+from .verifiers.spec import Part, parts_of
 
 if TYPE_CHECKING:
     from .vlm.door import Vlm
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 MINIATURE_WEIGHTS = Path(__file__).parent / "miniature" / "weights"
 ENDPOINT = "endpoint:"
 HUB_ID = re.compile(r"[\w-]+/[\w.-]+")
-SAMPLE = 1 << 20  # bytes: enough to tell weights apart without reading 24 GB
 
 Painters = tuple[Generator, Corrector | None]
 Built = TypeVar("Built")
@@ -56,12 +55,15 @@ class ActorChoice:
     plan: str | None = None
     condition_size: int | None = None  # pixels of the picture that the corrector looks at
     condition_fit: str | None = None
-    verifier: str = "exact"
+    verifier: str = "exact"  # several are joined with +; reward and clip-score as NAME:FOLDER
     verifier_error: float | None = None
     writer: str = "template"
     evolver: str = "rules"
     vlm: str | None = None  # "endpoint:PROFILE" or the folder of a model
     max_words: int | None = None  # of a reflection
+    gate: str | None = None  # a verifier that says what passed, while the other one ranks
+    reward_base: str | None = None  # the model that the reward was trained from
+    reward_template: str | None = None  # the words around its prompt
 
 
 def miniature(choice: ActorChoice, corrects: bool) -> Painters:
@@ -104,14 +106,9 @@ def flux(choice: ActorChoice, corrects: bool) -> Painters:
 
 
 def exact(choice: ActorChoice, vlm: Vlm | None = None) -> Verifier:
-    del vlm
+    del choice, vlm
     from .miniature.verifier import ExactVerifier
 
-    if choice.verifier_error:
-        raise InputError(
-            "The exact verifier makes no errors. "
-            "Choose --verifier noisy with --verifier-error, or leave the error away."
-        )
     return ExactVerifier()
 
 
@@ -143,6 +140,34 @@ def yes_no(choice: ActorChoice, vlm: Vlm | None = None) -> Verifier:
     from .verifiers.yes_no import YesNoVerifier
 
     return YesNoVerifier(_given_vlm(vlm, "verifier yes-no"))
+
+
+def tournament(choice: ActorChoice, vlm: Vlm | None = None) -> Verifier:
+    del choice
+    from .verifiers.tournament import TournamentVerifier
+
+    return TournamentVerifier(_given_vlm(vlm, "verifier tournament"))
+
+
+def reward(choice: ActorChoice, vlm: Vlm | None = None) -> Verifier:
+    del vlm
+    from .verifiers.reward import load_reward
+
+    source = _source(choice, "the Image-Verifier")
+    if choice.reward_base is None or choice.reward_template is None:
+        raise InputError(
+            "The reward needs the model that it was trained from and the words around its prompt. "
+            "Give --reward-base FOLDER and --reward-template FILE (see the README)."
+        )
+    given = _given(choice, "device")
+    return load_reward(source, choice.reward_base, choice.reward_template, **given)
+
+
+def clip_score(choice: ActorChoice, vlm: Vlm | None = None) -> Verifier:
+    del vlm
+    from .verifiers.clip_score import load_clip_score
+
+    return load_clip_score(_source(choice, "a CLIP"), **_given(choice, "device"))
 
 
 def template(choice: ActorChoice, vlm: Vlm | None = None) -> ReflectionWriter:
@@ -187,17 +212,18 @@ def vlm_evolver(choice: ActorChoice, vlm: Vlm | None = None) -> PromptEvolver:
 
 
 def build_vlm(spec: str, device: str | None = None) -> Vlm:
-    """The vision-language model of "endpoint:PROFILE", or of a folder; the same for the same spec.
+    """The vision-language model of "endpoint:PROFILE", a folder or a hub id.
 
     The latest is kept, so that verifier, writer and evolver share one model in memory.
     """
     name = spec.removeprefix(ENDPOINT)
     if spec.startswith(ENDPOINT) and not name:
         raise InputError("The endpoint has no name. Give its profile, as in --vlm endpoint:mine.")
-    if not spec.startswith(ENDPOINT) and not Path(spec).is_dir():
+    known = spec.startswith(ENDPOINT) or Path(spec).is_dir() or HUB_ID.fullmatch(spec)
+    if not known:
         raise InputError(
             f"There is no folder {spec!r} with a vision-language model. "
-            "Give one, or endpoint:PROFILE for a server."
+            "Give one, a hub id, or endpoint:PROFILE for a server."
         )
     return _built_vlm(spec, device)
 
@@ -212,6 +238,16 @@ def _built_vlm(spec: str, device: str | None) -> Vlm:
     from .vlm.local import load_vlm
 
     return load_vlm(spec, device=device)
+
+
+def _source(choice: ActorChoice, what: str) -> str:
+    (part,) = parts_of(choice.verifier, VERIFIERS)
+    if not part.source:
+        raise InputError(
+            f"The verifier {part.name} needs {what}. Give its folder or hub id after a colon: "
+            f"{part.name}:FOLDER."
+        )
+    return part.source
 
 
 def _given_vlm(vlm: Vlm | None, who: str) -> Vlm:
@@ -230,6 +266,9 @@ VERIFIERS: dict[str, Callable[[ActorChoice, Vlm | None], Verifier]] = {
     "checklist": checklist,
     "rubric": rubric,
     "yes-no": yes_no,
+    "tournament": tournament,
+    "reward": reward,
+    "clip-score": clip_score,
 }
 WRITERS: dict[str, Callable[[ActorChoice, Vlm | None], ReflectionWriter]] = {
     "template": template,
@@ -243,31 +282,70 @@ EVOLVERS: dict[str, Callable[[ActorChoice, Vlm | None], PromptEvolver]] = {
 }
 
 # Those that cannot be built without a vision-language model.
-NEED_VLM = ["checklist", "rubric", "yes-no", "vlm", "reflection-generator"]
+NEED_VLM = ["checklist", "rubric", "yes-no", "tournament", "vlm", "reflection-generator"]
+
+# Those that are given as NAME:FOLDER.
+NEED_SOURCE = ["reward", "clip-score"]
+
+# By how much the scores of clearly different pictures differ, for verifiers that are joined: a
+# requirement of four, two marks of ten, odds of seven to one, a rung, odds of e to one.
+SPREADS = {"exact": 0.25, "noisy": 0.25, "checklist": 0.25, "rubric": 2.0, "yes-no": 2.0}
 
 
 def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
     """The actors of a choice, as many as the search will ask; a model may be a folder as well."""
     axes = axes_in_force(settings) if settings.depth else ()
     corrects, evolves = "reflection" in axes, "prompt" in axes
-    verify = _named(VERIFIERS, "verifier", choice.verifier)
     write = _named(WRITERS, "writer", choice.writer)
     evolve = _named(EVOLVERS, "evolver", choice.evolver)
-    paint = _painters(choice)
-    _check_lora(choice)
+    paint = painters_of(choice)
+    check_lora(choice)
     generator, corrector = paint(choice, corrects)
     return Actors(
         generator=generator,
-        verifier=verify(choice, _vlm_for(choice, "verifier")),
+        verifier=build_verifier(choice),
         corrector=corrector,
-        writer=write(choice, _vlm_for(choice, "writer")) if corrects else None,
-        evolver=evolve(choice, _vlm_for(choice, "evolver")) if evolves else None,
+        writer=write(choice, _vlm_for(choice, "writer", choice.writer)) if corrects else None,
+        evolver=evolve(choice, _vlm_for(choice, "evolver", choice.evolver)) if evolves else None,
     )
 
 
-def _vlm_for(choice: ActorChoice, seat: str) -> Vlm | None:
+def build_verifier(choice: ActorChoice) -> Verifier:
+    """The verifier of a choice; several that are joined, and one with a gate, as an ensemble."""
+    parts, gates = parts_of(choice.verifier, VERIFIERS), _gate_of(choice)
+    if choice.verifier_error and {part.name for part in (*parts, *gates)} == {"exact"}:
+        raise InputError(
+            "The exact verifier makes no errors. "
+            "Choose --verifier noisy with --verifier-error, or leave the error away."
+        )
+    built = {part.text: _one_verifier(choice, part) for part in parts}
+    if len(parts) == 1 and not gates:
+        return built[parts[0].text]
+    from .verifiers.ensemble import EnsembleVerifier, Member
+
+    members = [
+        Member(part.text, built[part.text], SPREADS.get(part.name, 1.0), part.weight)
+        for part in parts
+    ]
+    gate = built.get(gates[0].text) or _one_verifier(choice, gates[0]) if gates else None
+    return EnsembleVerifier(members, gate)
+
+
+def _gate_of(choice: ActorChoice) -> list[Part]:
+    """The verifier that is the gate, or nothing; raises InputError for several."""
+    gates = parts_of(choice.gate, VERIFIERS) if choice.gate is not None else []
+    if len(gates) > 1:
+        raise InputError(f"The gate {choice.gate} is several verifiers. Give one.")
+    return gates
+
+
+def _one_verifier(choice: ActorChoice, part: Part) -> Verifier:
+    vlm = _vlm_for(choice, "verifier", part.name)
+    return VERIFIERS[part.name](replace(choice, verifier=part.text), vlm)
+
+
+def _vlm_for(choice: ActorChoice, seat: str, name: str) -> Vlm | None:
     """The model of `choice.vlm` for the verifier, writer or evolver, if that one asks any."""
-    name = getattr(choice, seat)
     if name not in NEED_VLM:
         return None
     if choice.vlm is None:
@@ -278,36 +356,7 @@ def _vlm_for(choice: ActorChoice, seat: str) -> Vlm | None:
     return build_vlm(choice.vlm, choice.device)
 
 
-def identity(choice: ActorChoice) -> dict[str, str]:
-    """Digests of the weights, by which a resumed run knows its model wherever it lies."""
-    _painters(choice)
-    _check_lora(choice)
-    weights = MINIATURE_WEIGHTS if choice.model == "miniature" else Path(choice.model)
-    known = {
-        "model": digest(weights) if weights.exists() else choice.model,
-        "lora": digest(Path(choice.lora)) if choice.lora else "",
-    }
-    if choice.vlm is not None:
-        # Absent where there is none: runs recorded before there was any know no such name.
-        judge = Path(choice.vlm)
-        known["vlm"] = digest(judge) if judge.is_dir() else choice.vlm
-    return known
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file's size and first bytes; of a folder, of all its files and their names."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    whole = hashlib.sha256()
-    for file in files:
-        if file.is_file():
-            name = file.relative_to(path).as_posix() if file != path else ""
-            whole.update(f"{name} {file.stat().st_size}\n".encode())
-            with file.open("rb") as stream:
-                whole.update(stream.read(SAMPLE))
-    return whole.hexdigest()
-
-
-def _painters(choice: ActorChoice) -> Callable[[ActorChoice, bool], Painters]:
+def painters_of(choice: ActorChoice) -> Callable[[ActorChoice, bool], Painters]:
     if choice.model in MODELS:
         return MODELS[choice.model]
     if not Path(choice.model).exists() and not HUB_ID.fullmatch(choice.model):
@@ -318,7 +367,7 @@ def _painters(choice: ActorChoice) -> Callable[[ActorChoice, bool], Painters]:
     return flux
 
 
-def _check_lora(choice: ActorChoice) -> None:
+def check_lora(choice: ActorChoice) -> None:
     if choice.lora and not Path(choice.lora).exists():
         raise InputError(f"There is no LoRA {choice.lora}. Check the path after --lora.")
 

@@ -109,6 +109,18 @@ class Counting(Protocol):
     def spent(self) -> int | None: ...
 
 
+@runtime_checkable
+class Remembering(Protocol):
+    """A verifier whose verdict on a picture depends on the pictures that it judged before.
+
+    A search calls `remember` at every round with all candidates so far, in the order in which they
+    were judged. From then on the verifier knows these of that prompt and no others, so that a
+    verdict follows from the History alone, whoever used the verifier before.
+    """
+
+    def remember(self, prompt: str, candidates: Sequence[Candidate]) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Actors:
     """Who does what in a search; those that its axes never ask may be None."""

@@ -26,6 +26,7 @@ ROOMS = (
     "evolvers",
     "miniature",
     "catalog",
+    "identity",
     "archive",
     "report",
     "evaluation",

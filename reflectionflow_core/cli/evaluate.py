@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import catalog
 from ..catalog import ActorChoice, build_actors
 from ..doctor import versions
 from ..evaluation.evaluation import (
@@ -26,6 +25,7 @@ from ..evaluation.plots import scaling_curve
 from ..evaluation.questions import held_out
 from ..evaluation.studies import Plan, pictures_of, studies_in, study_named, what_it_asks
 from ..evaluation.tables import markdown, tables_of
+from ..identity import identity
 from ..miniature.prompts import FAMILIES
 from ..protocols import Actors
 from ..record import InputError, SearchSettings
@@ -75,7 +75,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[Plan, Evaluation]:
     per_family = max(1, round(chosen.get("prompts", 600) / len(FAMILIES)))
     about = {
         "model": "miniature",
-        "weights": catalog.identity(ActorChoice())["model"][:16],
+        "weights": identity(ActorChoice())["model"][:16],
         "versions": versions(),
     }
     study, seed = given["study"], given.get("seed", 0)

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from typing import Any, NoReturn, TypeVar
 
 from .. import __version__
-from ..catalog import EVOLVERS, MODELS, NEED_VLM, VERIFIERS, WRITERS, ActorChoice
+from ..catalog import EVOLVERS, MODELS, NEED_SOURCE, NEED_VLM, VERIFIERS, WRITERS, ActorChoice
 from ..record import (
     AXES,
     NOISE_SEARCHES,
@@ -164,7 +164,14 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     add("--plan", "NAME", "where weights wait until needed: auto, resident, phased, streamed")
     add("--condition-size", "PX", "side of the picture as the corrector sees it", positive)
     add("--condition-fit", "HOW", "squash to a square, as in the paper, or fit by its aspect")
-    add("--verifier", "NAME", _names(VERIFIERS))
+    add(
+        "--verifier",
+        "NAME",
+        f"{_names(VERIFIERS)}; {_names(NEED_SOURCE)} as NAME:FOLDER; A+B: both",
+    )
+    add("--gate", "NAME", "a verifier that says what passed, while --verifier ranks")
+    add("--reward-base", "FOLDER", "the Qwen2.5-VL that the reward was trained from")
+    add("--reward-template", "FILE", "the words around the reward's prompt")
     add("--verifier-error", "RATE", "share of wrong verdicts of the noisy verifier, 0 to 1", share)
     add("--writer", "NAME", f"of reflections: {_names(WRITERS)}")
     add("--max-words", "N", "of a reflection (default: the writer's)", positive)

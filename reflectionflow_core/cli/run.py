@@ -13,6 +13,7 @@ from .. import catalog
 from ..archive import Archive, Run, differences, open_archive
 from ..catalog import ActorChoice
 from ..doctor import versions
+from ..identity import identity
 from ..protocols import Actors
 from ..record import Cost, InputError, SearchSettings
 from ..report.words import counted
@@ -98,8 +99,7 @@ def _asked(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoice,
         raise InputError(f"There is no run in {given['out']} yet. Give a prompt to begin one.")
     _check_prompt(prompt)
     axes_in_force(settings)  # raises for a strategy that does not exist
-    identity = catalog.identity(choice)
-    return choice, Run(prompt, settings, asdict(choice), identity, versions())
+    return choice, Run(prompt, settings, asdict(choice), identity(choice), versions())
 
 
 def _check_prompt(prompt: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from time import monotonic
 
-from ..protocols import SILENT, Actors, Progress
+from ..protocols import SILENT, Actors, Progress, Remembering
 from ..record import Candidate, Cost, History, SearchSettings
 from .agenda import agenda, check_request, finished, late, spent_out, stopped
 from .meter import counted
@@ -63,6 +63,8 @@ def round_steps(
     if finished(history, settings, actors):
         return history
     due = agenda(history, settings, actors)
+    if isinstance(actors.verifier, Remembering):
+        actors.verifier.remember(prompt, tuple(history))
     studio = Studio(prompt, settings.draft_prompt or prompt, actors, progress, clock)
     size = settings.batch_size
     began = clock()

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from PIL.Image import Image
 
-from ..protocols import SILENT, Progress, Verifier
-from ..record import InputError, Verdict
+from ..protocols import SILENT, Progress, Remembering, Verifier
+from ..record import Candidate, InputError, Verdict
 from ..search.meter import metered, spent_by
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A verifier and the scale of its scores: `centre` is middling, `spread` a clear difference.
-
-    A score s stands at z = (s - centre) / spread, which is mapped to 0.5 + 0.5 z / (1 + |z|),
-    between 0 and 1.
-    """
+    """A verifier, by how much its scores differ between clearly different pictures, its weight."""
 
     name: str
     verifier: Verifier
-    centre: float
-    spread: float
+    spread: float = 1.0
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -35,30 +29,19 @@ class Member:
                 "Give numbers above zero."
             )
 
-    @classmethod
-    def on_scale_of(cls, name: str, verifier: Verifier, scores: Sequence[float]) -> Member:
-        """A member whose scale is that of scores which the verifier gave before."""
-        if len(set(scores)) < 2:
-            raise InputError(
-                f"The scores of {name} do not differ, so they show no scale. "
-                "Give those of several pictures, good and bad."
-            )
-        return cls(name, verifier, statistics.median(scores), statistics.pstdev(scores))
-
-    def place(self, score: float) -> float:
-        z = (score - self.centre) / self.spread
+    def place(self, score: float, first: float) -> float:
+        z = (score - first) / self.spread
         return 0.5 + 0.5 * z / (1 + abs(z))
 
 
 class EnsembleVerifier:
-    """The weighted mean of the members' places, 0 to 1.
+    """The weighted mean of the members' places, 0 to 1: 0.5 is as good as a prompt's first picture.
 
-    Places are on fixed scales and not ranks among the pictures seen so far. Ranks move with every
-    new picture: a later picture that all members prefer could score less than an earlier one, and
-    a search gone on with after a crash would have forgotten what it ranked against. A fixed scale
-    keeps every score for good, whatever the batches; the price is that somebody must know it
-    (`Member.on_scale_of` takes it from earlier scores), and that a member with too small a spread
-    is as blunt as a yes or no.
+    A score that is z spreads above that of the first picture has the place 0.5 + 0.5 z / (1 + |z|),
+    so no member's scale counts more than another's, and none decides alone. Ranks would do that,
+    too, but ranks move with every new picture: a later picture that all members prefer could score
+    less than an earlier one. Compared with the first picture a score stays what it is, whatever
+    the batches. `aspects` are the members' own scores.
 
     `passed` and `unmet` are those of the `gate`, a member or not, which is asked once in any case.
     Without one, a picture passes if all members pass it and fails if one fails it; `unmet` is what
@@ -76,18 +59,31 @@ class EnsembleVerifier:
         self._asked: list[Verifier] = [*verifiers, *([gate] if gate and outside else [])]
         self.calls = self._estimate()
         self._spent = 0
+        self._first: dict[str, Mapping[str, float]] = {}  # by prompt: the first picture's aspects
 
     @property
     def spent(self) -> int | None:
         counts = any(spent_by(verifier) is not None for verifier in self._asked)
         return self._spent if counts else None
 
+    def remember(self, prompt: str, candidates: Sequence[Candidate]) -> None:
+        self._first.pop(prompt, None)
+        if candidates:
+            self._first[prompt] = candidates[0].verdict.aspects
+        for member in self.members:
+            if isinstance(member.verifier, Remembering):
+                own = [scored(candidate, member.name) for candidate in candidates]
+                member.verifier.remember(prompt, own)
+
     def verify(
         self, prompt: str, images: Sequence[Image], progress: Progress = SILENT
     ) -> list[Verdict]:
         columns = [self._ask(verifier, prompt, images, progress) for verifier in self._asked]
         self.calls = self._estimate()
-        return [self._joined(verdicts) for verdicts in zip(*columns, strict=True)]
+        rows = list(zip(*columns, strict=True))
+        if rows and prompt not in self._first:
+            self._first[prompt] = self._aspects(rows[0])
+        return [self._joined(self._first[prompt], verdicts) for verdicts in rows]
 
     def _ask(
         self, verifier: Verifier, prompt: str, images: Sequence[Image], progress: Progress
@@ -101,23 +97,33 @@ class EnsembleVerifier:
     def _estimate(self) -> int:
         return sum(verifier.calls for verifier in self._asked)
 
-    def _joined(self, verdicts: Sequence[Verdict]) -> Verdict:
-        pairs = list(zip(self.members, verdicts, strict=False))  # the gate may stand behind them
-        places = {member.name: member.place(verdict.score) for member, verdict in pairs}
-        weights = sum(member.weight for member in self.members)
-        told = [f"{member.name}: {v.explanation}" for member, v in pairs if v.explanation]
+    def _aspects(self, verdicts: Sequence[Verdict]) -> Mapping[str, float]:
+        """The members' scores; the gate may stand behind them and is left out."""
+        pairs = zip(self.members, verdicts, strict=False)
+        return MappingProxyType({member.name: verdict.score for member, verdict in pairs})
+
+    def _joined(self, first: Mapping[str, float], verdicts: Sequence[Verdict]) -> Verdict:
+        aspects = self._aspects(verdicts)
+        places = [m.weight * m.place(aspects[m.name], first[m.name]) for m in self.members]
+        told = zip(self.members, verdicts, strict=False)
         judges = [
             verdict
             for verifier, verdict in zip(self._asked, verdicts, strict=True)
             if self.gate is None or verifier is self.gate
         ]
         return Verdict(
-            score=sum(member.weight * places[member.name] for member in self.members) / weights,
+            score=sum(places) / sum(member.weight for member in self.members),
             passed=_all(verdict.passed for verdict in judges),
-            aspects=MappingProxyType(places),
+            aspects=aspects,
             unmet=tuple(dict.fromkeys(what for verdict in judges for what in verdict.unmet)),
-            explanation="; ".join(told),
+            explanation="; ".join(f"{m.name}: {v.explanation}" for m, v in told if v.explanation),
         )
+
+
+def scored(candidate: Candidate, aspect: str) -> Candidate:
+    """The candidate as the verifier of one aspect judged it."""
+    verdict = replace(candidate.verdict, score=candidate.verdict.aspects[aspect])
+    return replace(candidate, verdict=verdict)
 
 
 def _all(answers: Iterable[bool | None]) -> bool | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL.Image import Image
 
 from ..protocols import SILENT, Progress
-from ..record import InputError, Verdict
+from ..record import Candidate, InputError, Verdict
 from ..vlm.door import Failure, Question, Vlm
 from ..vlm.odds import probabilities
 from ..vlm.texts import DATA_RULE, quoted
@@ -41,8 +41,9 @@ class TournamentVerifier:
     Every pair is asked in both orders, since models prefer a place (SANA-1.5 found them biased).
     Answers that disagree are a tie. A picture whose comparison fails scores -1, below all.
 
-    The ladder lives in this object: it is forgotten when the program ends, and a run that is gone
-    on with afterwards begins another, whose scores do not compare with the old ones.
+    The search tells it at every round which pictures there are (`remember`), so the ladder is that
+    of one search, also of one that a crash has cut. Asked by hand, it goes on with the ladder that
+    it has of the prompt.
     """
 
     def __init__(self, vlm: Vlm, rungs: int = 3) -> None:
@@ -55,6 +56,13 @@ class TournamentVerifier:
     @property
     def spent(self) -> int:
         return self.vlm.usage.calls
+
+    def remember(self, prompt: str, candidates: Sequence[Candidate]) -> None:
+        ladder: list[Rung] = []
+        for candidate in candidates:
+            if candidate.score == len(ladder):  # a champion scores one more than the one before
+                ladder.append(Rung(candidate.image, candidate.score))
+        self._ladders[prompt] = ladder
 
     def verify(
         self, prompt: str, images: Sequence[Image], progress: Progress = SILENT

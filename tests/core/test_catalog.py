@@ -6,7 +6,8 @@ import pytest
 from fakes import ToyCorrector, ToyGenerator, ToyVerifier
 
 from reflectionflow_core import catalog
-from reflectionflow_core.catalog import ActorChoice, build_actors, digest, identity
+from reflectionflow_core.catalog import ActorChoice, build_actors
+from reflectionflow_core.identity import digest, identity
 from reflectionflow_core.record import InputError, SearchSettings
 
 

@@ -19,9 +19,10 @@ from scripted_vlm import ScriptedVlm
 
 from reflectionflow_core import catalog
 from reflectionflow_core.archive import open_archive
-from reflectionflow_core.catalog import ActorChoice, build_actors, build_vlm, identity
+from reflectionflow_core.catalog import ActorChoice, build_actors, build_verifier, build_vlm
 from reflectionflow_core.cli import main
 from reflectionflow_core.evolvers.vlm import VlmEvolver
+from reflectionflow_core.identity import identity
 from reflectionflow_core.miniature.detector import detect
 from reflectionflow_core.miniature.judge import Fault, faults, items_of
 from reflectionflow_core.miniature.prompts import parse
@@ -30,10 +31,12 @@ from reflectionflow_core.protocols import Actors
 from reflectionflow_core.record import Budget, Cost, History, InputError, SearchSettings
 from reflectionflow_core.search import run_round, search
 from reflectionflow_core.verifiers.checklist import ChecklistVerifier
+from reflectionflow_core.verifiers.ensemble import EnsembleVerifier
 from reflectionflow_core.verifiers.noisy import NoisyVerifier
 from reflectionflow_core.verifiers.rubric import RubricVerifier
 from reflectionflow_core.verifiers.yes_no import YesNoVerifier
 from reflectionflow_core.vlm.door import Failure, Question
+from reflectionflow_core.vlm.profiles import Profile
 from reflectionflow_core.writers.template import edit_for
 from reflectionflow_core.writers.vlm import VlmWriter
 
@@ -164,9 +167,9 @@ def vlm(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedVlm]:
     """What "endpoint:toy" leads to, wherever endpoints come from."""
     scripted = ScriptedVlm(answer, odds)
     endpoint, profiles = ModuleType("endpoint"), ModuleType("profiles")
-    vars(profiles)["find_profile"] = lambda name, _: name
+    vars(profiles)["find_profile"] = lambda name, _: Profile(name, "http://localhost/v1", "", "m1")
     vars(profiles)["command_line_folder"] = lambda: None
-    vars(endpoint)["Endpoint"] = lambda profile: {"toy": scripted}[profile]
+    vars(endpoint)["Endpoint"] = lambda profile: {"toy": scripted}[profile.name]
     monkeypatch.setitem(sys.modules, "reflectionflow_core.vlm.endpoint", endpoint)
     monkeypatch.setitem(sys.modules, "reflectionflow_core.vlm.profiles", profiles)
     catalog._built_vlm.cache_clear()
@@ -206,6 +209,14 @@ def test_a_folder_is_loaded_once(monkeypatch: pytest.MonkeyPatch, tmp_path) -> N
         (ActorChoice(writer="vlm"), "writer 'vlm' asks"),
         (ActorChoice(writer="reflection-generator"), "'reflection-generator' asks"),
         (ActorChoice(evolver="vlm"), "evolver 'vlm' asks"),
+        (ActorChoice(verifier="exact+tournament"), "'tournament' asks"),
+        (ActorChoice(gate="checklist"), "'checklist' asks"),
+        (ActorChoice(gate="exact+noisy"), "several verifiers. Give one"),
+        (ActorChoice(gate="gone"), "no verifier named 'gone'"),
+        (ActorChoice(verifier="clip-score"), "needs a CLIP. Give its .* clip-score:FOLDER"),
+        (ActorChoice(verifier="clip-score:/gone/too/far"), "no folder /gone/too/far"),
+        (ActorChoice(verifier="reward"), "needs the Image-Verifier"),
+        (ActorChoice(verifier="reward:/r"), "--reward-base FOLDER and --reward-template FILE"),
         (ActorChoice(verifier="yes-no", vlm="endpoint:"), "has no name"),
         (ActorChoice(verifier="yes-no", vlm="/gone/too/far"), "no folder '/gone/too/far'"),
     ],
@@ -215,18 +226,39 @@ def test_an_actor_without_its_model_is_told_how_to_get_one(choice: ActorChoice, 
         build_actors(choice, SearchSettings())
 
 
-def test_the_names_that_need_a_model_are_the_catalogs() -> None:
+def test_the_names_that_need_something_are_the_catalogs() -> None:
     known = {*catalog.VERIFIERS, *catalog.WRITERS, *catalog.EVOLVERS}
     assert set(catalog.NEED_VLM) <= known
+    assert {*catalog.NEED_SOURCE, *catalog.SPREADS} <= set(catalog.VERIFIERS)
 
 
-def test_a_model_is_part_of_the_identity_where_there_is_one(tmp_path) -> None:
+def test_verifiers_are_joined_by_name_and_one_of_them_may_be_the_gate(vlm: ScriptedVlm) -> None:
+    choice = ActorChoice(verifier="2*exact+checklist", gate="exact", vlm="endpoint:toy")
+    joined = build_verifier(choice)
+    assert isinstance(joined, EnsembleVerifier)
+    assert [(m.name, m.weight, m.spread) for m in joined.members] == [
+        ("exact", 2, 0.25),
+        ("checklist", 1, 0.25),
+    ]
+    assert joined.gate is joined.members[0].verifier
+    alone = build_verifier(ActorChoice(verifier="noisy", verifier_error=0.5, gate="exact"))
+    assert isinstance(alone, EnsembleVerifier)
+    assert isinstance(alone.gate, ExactVerifier)
+    assert isinstance(build_verifier(ActorChoice()), ExactVerifier)
+
+
+def test_a_model_is_part_of_the_identity_where_there_is_one(vlm: ScriptedVlm, tmp_path) -> None:
     assert "vlm" not in identity(ActorChoice())
-    assert identity(ActorChoice(vlm="endpoint:toy"))["vlm"] == "endpoint:toy"
+    assert identity(ActorChoice(vlm="endpoint:toy"))["vlm"] == "endpoint:toy (m1)"
     (tmp_path / "model.safetensors").write_bytes(b"1")
     before = identity(ActorChoice(vlm=str(tmp_path)))["vlm"]
+    judged = ActorChoice(verifier=f"exact+clip-score:{tmp_path}", gate=f"clip-score:{tmp_path}")
+    spec = identity(judged)["verifier"]
+    assert spec == f"1*exact+1*clip-score:{before}"
+    assert identity(judged)["gate"] == f"1*clip-score:{before}"
     (tmp_path / "model.safetensors").write_bytes(b"2")
     assert identity(ActorChoice(vlm=str(tmp_path)))["vlm"] != before
+    assert identity(judged)["verifier"] != spec
 
 
 def command(out, *options: str) -> int:

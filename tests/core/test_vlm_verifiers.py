@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from fakes import Cancelled, Toys, ToyVerifier, Watcher
@@ -15,7 +16,7 @@ from PIL import Image
 from scripted_vlm import ScriptedVlm
 
 from reflectionflow_core.protocols import Verifier
-from reflectionflow_core.record import InputError, Verdict
+from reflectionflow_core.record import Candidate, InputError, Verdict
 from reflectionflow_core.verifiers.checklist import MOST, ChecklistVerifier
 from reflectionflow_core.verifiers.ensemble import EnsembleVerifier, Member
 from reflectionflow_core.verifiers.rubric import FORMS, KINDS, RubricVerifier
@@ -237,24 +238,45 @@ def fixed(scale: float, shift: float = 0.0, passed: bool | None = None, calls: i
     return Fixed()
 
 
-def test_an_ensemble_keeps_every_score_whatever_came_before_or_beside_it() -> None:
-    def ensemble() -> EnsembleVerifier:
-        members = [Member("a", fixed(1), 100, 20), Member("b", fixed(0.01, 5), 6, 0.5, weight=2)]
-        return EnsembleVerifier(members)
+def scales() -> EnsembleVerifier:
+    return EnsembleVerifier([Member("a", fixed(1), 20), Member("b", fixed(0.01, 5), 0.5, weight=2)])
 
-    images = pictures(*range(0, 250, 25))
-    whole = ensemble().verify(PROMPT, images)
-    one_by_one, backwards = ensemble(), ensemble()
+
+def test_an_ensemble_keeps_every_score_whatever_comes_after_or_beside_it() -> None:
+    images = pictures(100, *range(0, 250, 25))
+    whole = scales().verify(PROMPT, images)
+    one_by_one = scales()
     assert [one_by_one.verify(PROMPT, [image])[0] for image in images] == whole
-    assert [backwards.verify(PROMPT, [image])[0] for image in reversed(images)] == whole[::-1]
-    scores = [verdict.score for verdict in whole]
+    first, *scores = [verdict.score for verdict in whole]
     assert scores == sorted(set(scores))  # what all members prefer is never outranked
     assert all(0 < score < 1 for score in scores)
+    assert first == 0.5
+    assert whole[0].aspects == {"a": 100, "b": 6}
+
+
+def candidates(images, verdicts) -> list[Candidate]:
+    return [Candidate(i, PROMPT, 0, v, "", None) for i, v in zip(images, verdicts, strict=True)]
+
+
+@pytest.mark.parametrize("kind", ["ensemble", "tournament", "ensemble of a tournament"])
+def test_what_a_verifier_remembers_follows_from_the_pictures_of_the_search_alone(kind) -> None:
+    def fresh() -> Any:
+        rungs = TournamentVerifier(ScriptedVlm(on_choose=brighter))
+        joined = EnsembleVerifier([Member("rungs", rungs), Member("a", fixed(1), 20)])
+        return {"ensemble": scales(), "tournament": rungs}.get(kind, joined)
+
+    images = pictures(50, 90, 20, 60, 90, 200, 70)
+    whole = fresh().verify(PROMPT, images)
+    for cut in range(len(images) + 1):
+        later = fresh()
+        later.verify(PROMPT, pictures(255, 3))  # another search with the same words
+        later.remember(PROMPT, candidates(images[:cut], whole[:cut]))
+        assert later.verify(PROMPT, images[cut:]) == whole[cut:]
 
 
 def test_any_member_can_be_the_gate_and_is_asked_once() -> None:
     strict, kind = fixed(1, passed=False), fixed(-1, passed=True)
-    members = [Member("strict", strict, 0, 1), Member("kind", kind, 0, 1)]
+    members = [Member("strict", strict), Member("kind", kind)]
     (verdict,) = EnsembleVerifier(members, gate=kind).verify(PROMPT, pictures(3))
     assert verdict.passed is True
     assert (strict.asked, kind.asked) == (1, 1)
@@ -268,27 +290,23 @@ def test_any_member_can_be_the_gate_and_is_asked_once() -> None:
 def test_an_ensemble_counts_the_calls_of_all_its_members() -> None:
     vlm = ScriptedVlm(lambda _: LIST, by_item({}))
     toy = ToyVerifier(calls=2)
-    members = [Member("list", ChecklistVerifier(vlm), 0.5, 0.2), Member("toy", toy, 0.5, 0.2)]
+    members = [Member("list", ChecklistVerifier(vlm)), Member("toy", toy)]
     ensemble = EnsembleVerifier(members)
     toys = [Toys().generator.generate([PROMPT], [seed])[0] for seed in (1, 2)]
     vlm.on_choose = lambda _: (0.9, 0.1)
     ensemble.verify(PROMPT, toys)
     assert ensemble.spent == 1 + 2 * 3 + 2 * 2
     assert ensemble.calls == 3 + 2
-    assert EnsembleVerifier([Member("toy", toy, 0.5, 0.2)]).spent is None
+    assert EnsembleVerifier([Member("toy", toy)]).spent is None
 
 
-def test_a_scale_is_learnt_from_scores_and_a_flat_one_is_refused() -> None:
-    member = Member.on_scale_of("a", fixed(1), [1.0, 2.0, 3.0])
-    assert member.place(2.0) == 0.5
-    with pytest.raises(InputError, match="do not differ"):
-        Member.on_scale_of("a", fixed(1), [1.0, 1.0])
+def test_an_ensemble_of_nobody_and_of_namesakes_is_refused() -> None:
     with pytest.raises(InputError, match="above zero"):
-        Member("a", fixed(1), 0, 0)
+        Member("a", fixed(1), spread=0)
     with pytest.raises(InputError, match="Give at least one"):
         EnsembleVerifier([])
     with pytest.raises(InputError, match="same name"):
-        EnsembleVerifier([Member("a", fixed(1), 0, 1), Member("a", fixed(2), 0, 1)])
+        EnsembleVerifier([Member("a", fixed(1)), Member("a", fixed(2))])
 
 
 def brighter(question: Question) -> tuple[float, float]:

@@ -1,0 +1,76 @@
+"""Whose weights a choice means, so that a resumed run knows its models wherever they lie."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from .catalog import (
+    ENDPOINT,
+    MINIATURE_WEIGHTS,
+    VERIFIERS,
+    ActorChoice,
+    check_lora,
+    painters_of,
+)
+from .verifiers.spec import Part, parts_of
+
+SAMPLE = 1 << 20  # bytes: enough to tell weights apart without reading 24 GB
+
+
+def identity(choice: ActorChoice) -> dict[str, str]:
+    """Digests of the weights, by which a resumed run knows its model wherever it lies."""
+    painters_of(choice)
+    check_lora(choice)
+    weights = MINIATURE_WEIGHTS if choice.model == "miniature" else Path(choice.model)
+    known = {
+        "model": digest(weights) if weights.exists() else choice.model,
+        "lora": digest(Path(choice.lora)) if choice.lora else "",
+    }
+    # Absent where there are none: runs recorded before there were any know no such names.
+    if choice.vlm is not None:
+        known["vlm"] = _vlm_identity(choice.vlm)
+    for name in ("verifier", "gate"):
+        spec = getattr(choice, name)
+        parts = parts_of(spec, VERIFIERS) if spec is not None else []
+        if any(part.source for part in parts):
+            known[name] = "+".join(
+                _told(replace(part, source=_weights(part.source))) for part in parts
+            )
+    for name in ("reward_base", "reward_template"):
+        if getattr(choice, name) is not None:
+            known[name] = _weights(getattr(choice, name))
+    return known
+
+
+def _told(part: Part) -> str:
+    return f"{part.weight:g}*{part.text}"
+
+
+def _weights(source: str) -> str:
+    """The digest of a folder or file, or the hub id as it is."""
+    return digest(Path(source)) if source and Path(source).exists() else source
+
+
+def _vlm_identity(spec: str) -> str:
+    """Which model would answer; the address of an endpoint is nobody's business."""
+    if not spec.startswith(ENDPOINT):
+        return _weights(spec)
+    from .vlm.profiles import command_line_folder, find_profile
+
+    model = find_profile(spec.removeprefix(ENDPOINT), command_line_folder()).model
+    return f"{spec} ({model})"
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's size and first bytes; of a folder, of all its files and their names."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    whole = hashlib.sha256()
+    for file in files:
+        if file.is_file():
+            name = file.relative_to(path).as_posix() if file != path else ""
+            whole.update(f"{name} {file.stat().st_size}\n".encode())
+            with file.open("rb") as stream:
+                whole.update(stream.read(SAMPLE))
+    return whole.hexdigest()
