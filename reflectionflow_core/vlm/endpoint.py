@@ -128,8 +128,13 @@ class Endpoint:
     async def _reply(
         self, client: AsyncOpenAI, question: Question, wishes: Mapping[str, Any]
     ) -> wire.Reply | Failure:
-        """An answer with at least one text or token, asked for without what the server refuses."""
+        """An answer with at least one text or token, asked for without what the server refuses.
+
+        A body that is broken or empty is asked for once more, as what a proxy or a server under
+        load sends now and then.
+        """
         refused: frozenset[str] = frozenset()
+        tries = min(2, self.limits.tries)
         while True:
             body = wire.body(question, self.profile.model, wishes, refused | self._refused)
             try:
@@ -146,7 +151,9 @@ class Endpoint:
             self._add(Usage(0, reply.prompt_tokens, reply.completion_tokens))
             if reply.texts or ("logprobs" in body and reply.tops):
                 return reply
-            return Failure(f"The endpoint {self.profile} {reply.wrong}.")
+            tries -= 1
+            if not tries or reply.wrong == wire.TOO_SHORT:
+                return Failure(f"The endpoint {self.profile} {reply.wrong}.")
 
     def _count(self) -> None:
         self._add(Usage(calls=1))

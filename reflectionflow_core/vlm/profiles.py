@@ -110,7 +110,10 @@ def _host(url: str) -> str | None:
         return None
     if parts.scheme not in ("http", "https") or not re.fullmatch(r"[!-~]+", url):
         return None
-    return parts.hostname
+    host = parts.hostname or ""
+    # As HTTP clients want it: no part of a name is empty or longer than DNS allows.
+    named = ":" in host or all(0 < len(part) < 64 for part in host.removesuffix(".").split("."))
+    return host if host and named else None
 
 
 def _stored(file: Path) -> Mapping[str, Mapping[str, str]]:

@@ -23,6 +23,7 @@ FORMS = ("json_schema", "json_object")  # of `response_format`, the stricter one
 TOP = 20  # most likely first tokens; the most that OpenAI and vLLM give
 GREEDY: Mapping[str, Any] = {"temperature": 0, "seed": 0}
 LIKELY: Mapping[str, Any] = {**GREEDY, "logprobs": True, "top_logprobs": TOP}
+TOO_SHORT = "reached the limit of tokens before it began to answer"
 MOST_TOKENS = 10**9  # a server that says it spent more in one answer is not believed
 
 
@@ -142,7 +143,7 @@ def _text(choice: Mapping[str, Any]) -> str:
 
 def _emptiness(choice: Mapping[str, Any]) -> str:
     if choice.get("finish_reason") == "length":
-        return "reached the limit of tokens before it began to answer"
+        return TOO_SHORT
     return "gave an empty answer"
 
 

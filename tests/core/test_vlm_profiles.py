@@ -84,7 +84,17 @@ def test_other_addresses_are_none(url: str) -> None:
     assert not is_loopback(url)
 
 
-@pytest.mark.parametrize("url", ["example.org/v1", "ftp://example.org", "http://", "http://a b/v1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "example.org/v1",
+        "ftp://example.org",
+        "http://",
+        "http://a b/v1",
+        "http://a..b/v1",
+        "http://.a/v1",
+    ],
+)
 def test_an_address_that_is_none_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(InputError, match="an address that is none") as refused:
         Profile("mine", url.replace("example.org", "elsewhere.invalid"), KEY)

@@ -106,13 +106,6 @@ def test_a_server_that_is_not_there_is_named_and_not_counted() -> None:
         (says("x" * 2**20), f"answered with more than {LARGEST} bytes; ask another model"),
         (Reply(b" " * 2**16, endless=True), f"answered with more than {LARGEST} bytes"),
         (Reply(b" " * 2**16, 404, endless=True), "answered 404 (not found); check"),
-        (Reply(b"<html>"), "answered with something that is not JSON"),
-        (Reply(b'{"a":' * 100_000), "answered with something that is not JSON"),
-        (Reply(b"[]"), "answered with JSON that is no chat completion"),
-        (Reply(b'{"choices": [7]}'), "gave an empty answer"),
-        (says(None), "gave an empty answer"),
-        (says(" \n"), "gave an empty answer"),
-        (says(None, tops={"yes": -0.1}), "gave an empty answer"),
         (says("", finish="length"), "reached the limit of tokens before it began to answer"),
     ],
 )
@@ -122,6 +115,29 @@ def test_what_is_no_answer_is_named_at_once(reply: Reply, words: str) -> None:
     assert isinstance(failure, Failure)
     assert failure.reason.startswith(f"The endpoint mine {words}")
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (Reply(b"<html>"), "answered with something that is not JSON"),
+        (Reply(b'{"a":' * 100_000), "answered with something that is not JSON"),
+        (Reply(b"[]"), "answered with JSON that is no chat completion"),
+        (Reply(b'{"choices": [7]}'), "gave an empty answer"),
+        (says(None), "gave an empty answer"),
+        (says(" \n"), "gave an empty answer"),
+        (says(None, tops={"yes": -0.1}), "gave an empty answer"),
+    ],
+)
+def test_a_body_without_an_answer_is_asked_for_once_more(reply: Reply, words: str) -> None:
+    assert one([reply, says("yes")]) == "yes"
+    with VlmServer([reply]) as server:
+        (failure,) = endpoint_of(server).chat([WHAT])
+        assert failure == Failure(f"The endpoint mine {words}.")
+        assert len(server.asked) == 2
+        once = Endpoint(Profile("mine", server.url, KEY, MODEL), replace(FAST, tries=1))
+        once.chat([WHAT])
+    assert len(server.asked) == 3
 
 
 def test_half_characters_do_not_come_through() -> None:
