@@ -82,6 +82,15 @@ class Triplets(Sequence[Triplet]):
             return [read(place) for place in self.places[index]]
         return read(self.places[index])
 
+    def prompt(self, index: int) -> str:
+        """The prompt of a sample without its pictures; "" where that cannot be read."""
+        place = self.places[index]
+        try:
+            with place.shard.open("rb") as stream:
+                return _text(_bytes(stream, *place.files[PROMPT]))
+        except (OSError, SampleError):
+            return ""
+
     def _index(self, shard: Path) -> list[Place]:
         found: dict[str, dict[str, tuple[int, int]]] = {}
         subsets: dict[str, str] = {}

@@ -19,24 +19,23 @@ from ..flux.placement import Placement, make_placement
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
 from ..vlm.folder import load_model, load_processor, located
-from ..vlm.prompts import control_tokens, harmless, placed
+from ..vlm.prompts import placed
 from .reward_folder import (
     EMBEDDING,
+    TEMPLATE,
     RewardSettings,
+    beside,
     find_checkpoint,
     load_checkpoint,
     read_settings,
 )
-
-TOKEN = "<|VQ_reward|>"
-SLOT = "{text_prompt}"
-MIN_PIXELS = 56 * 56
+from .reward_forward import SLOT, TOKEN, encode_rows, rewards
 
 
 def load_reward(
     source: str | Path,
     base: str | Path,
-    template: str | Path,
+    template: str | Path | None = None,
     *,
     settings: str | Path | None = None,
     dtype: str = "bf16",
@@ -47,31 +46,45 @@ def load_reward(
     """The Image-Verifier from its folder, on `base`, the model that it was trained from.
 
     `template` is a text file: the words around a prompt, with {text_prompt} where the prompt goes
-    and <|VQ_reward|> where the score is read (in upstream's reward_modeling/prompt_template.py,
-    DETAILED_PROMPT_WITH_SPECIAL_TOKEN). `settings` is its model_config.json, where that lies
-    elsewhere; without one, `RewardSettings` holds. Raises InputError for what cannot be used.
+    and <|VQ_reward|> where the score is read. It may be left away where the folder has its own
+    template.txt, as those of `python -m train.verifier` have; for the published verifier it is
+    DETAILED_PROMPT_WITH_SPECIAL_TOKEN in upstream's reward_modeling/prompt_template.py. `settings`
+    is its model_config.json, where that lies elsewhere; without one, `RewardSettings` holds.
+    Raises InputError for what cannot be used.
     """
     if dtype == "nf4":
         raise InputError("The reward's LoRA cannot be merged into nf4. Choose bf16 or fp32.")
-    words = read_template(template)
     checkpoint = find_checkpoint(source)
+    words = read_template(template or beside(checkpoint, TEMPLATE))
     found = read_settings(checkpoint, settings)
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model, processor, grown = load_base(base, dtype, target, checkpoint / "tokenizer")
+    head = load_checkpoint(model, checkpoint, found, [EMBEDDING] if grown else [])
+    placement = placement or make_placement("resident", target, {}, ())
+    return RewardVerifier(model, processor, head, words, placement, found, batch_size)
+
+
+def load_base(
+    base: str | Path, dtype: str, device: torch.device, tokenizer: Path | None = None
+) -> tuple[Any, Any, bool]:
+    """Qwen2.5-VL without a language head, and its processor, both with the reward's token; and
+    whether the table of words had no room for that token, so that its weights are random.
+
+    The `tokenizer` of a folder takes the place of the model's own, where there is one.
+    """
     place, local = located(base)
     if local and read_json(Path(place) / "config.json")["model_type"] != "qwen2_5_vl":
         raise InputError(f"{base} is no Qwen2.5-VL. Give the folder of Qwen2.5-VL-3B-Instruct.")
     processor = load_processor(base)
-    if (checkpoint / "tokenizer").is_dir():
+    if tokenizer is not None and tokenizer.is_dir():
         processor.tokenizer = AutoTokenizer.from_pretrained(
-            checkpoint / "tokenizer", local_files_only=True, trust_remote_code=False
+            tokenizer, local_files_only=True, trust_remote_code=False
         )
     processor.tokenizer.add_tokens([AddedToken(TOKEN, special=True)], special_tokens=True)
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model = load_model(AutoModel, base, dtype, target)
+    model = load_model(AutoModel, base, dtype, device)
     grown = len(processor.tokenizer) > model.get_input_embeddings().num_embeddings
     model.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
-    head = load_checkpoint(model, checkpoint, found, [EMBEDDING] if grown else [])
-    placement = placement or make_placement("resident", target, {}, ())
-    return RewardVerifier(model, processor, head, words, placement, found, batch_size)
+    return model, processor, grown
 
 
 def read_template(file: str | Path) -> str:
@@ -84,10 +97,14 @@ def read_template(file: str | Path) -> str:
             f"There is no text in {path}. Give a file with the words that the reward was trained "
             f"with: DETAILED_PROMPT_WITH_SPECIAL_TOKEN of upstream's prompt_template.py."
         ) from error
+    return checked_template(words, str(path))
+
+
+def checked_template(words: str, place: str) -> str:
     for slot in (SLOT, TOKEN):
         if words.count(slot) != 1:
             raise InputError(
-                f"{path} has {slot} {words.count(slot)} times. Put it once: {SLOT} where the "
+                f"{place} has {slot} {words.count(slot)} times. Put it once: {SLOT} where the "
                 f"prompt goes, {TOKEN} where the score is read."
             )
     return words
@@ -128,35 +145,11 @@ class RewardVerifier:
 
     def scores(self, prompt: str, images: Sequence[Image]) -> list[float]:
         """One score for each picture, all in one batch."""
-        batch = self._encoded(prompt, images)
-        ids = batch["input_ids"]
-        # It was trained with the positions of plain text, pictures or not; Qwen's own differ.
-        positions = torch.arange(ids.shape[1]).expand(3, *ids.shape)
-        device = self.placement.device
+        rows = [prompt] * len(images)
+        limit, device = self.settings.max_pixels, self.placement.device
+        batch = encode_rows(self.processor, self.template, rows, images, limit)
         with torch.no_grad(), self.placement.on_device(self.model):
-            hidden = self.model(
-                **placed(batch, device, self.model.dtype),
-                position_ids=positions.to(device),
-                use_cache=False,
-            ).last_hidden_state
-        at_token = hidden.cpu().float()[ids == self.token]  # one in every row, in their order
-        rewards = (at_token @ self.head.float().T)[:, 0]
-        return ((rewards - self.settings.mean) / self.settings.std).tolist()
-
-    def _encoded(self, prompt: str, images: Sequence[Image]) -> dict[str, Tensor]:
-        # A token of the prompt's own would be read as a second score.
-        text = self.template.replace(SLOT, harmless(prompt, control_tokens(self.processor)))
-        parts = [{"type": "image"}, {"type": "text", "text": text}]
-        chat = self.processor.apply_chat_template(
-            [{"role": "user", "content": parts}], tokenize=False, add_generation_prompt=True
-        )
-        return dict(
-            self.processor(
-                text=[chat] * len(images),
-                images=[[image.convert("RGB")] for image in images],
-                size={"shortest_edge": MIN_PIXELS, "longest_edge": self.settings.max_pixels},
-                padding=True,
-                padding_side="right",
-                return_tensors="pt",
+            read = rewards(
+                self.model, self.head, placed(batch, device, self.model.dtype), self.token
             )
-        )
+        return ((read.cpu() - self.settings.mean) / self.settings.std).tolist()

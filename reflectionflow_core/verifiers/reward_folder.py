@@ -27,6 +27,7 @@ HEAD = "rm_head.weight"
 EMBEDDING = "language_model.embed_tokens.weight"
 WHOLE, ADAPTER, TRAINED = "model.pth", "adapter_model.safetensors", "non_lora_state_dict.pth"
 SETTINGS = "model_config.json"
+TEMPLATE = "template.txt"
 # What a LoRA is made of: "lora_A" of a linear layer, "lora_embedding_A" of an embedding.
 PART = re.compile(r"\.(lora_(?:embedding_)?[AB])(?:\.default)?(?:\.weight)?$")
 # Names of older releases, and those of newer ones, as the bare model of today has them.
@@ -69,20 +70,21 @@ def find_checkpoint(source: str | Path) -> Path:
     )
 
 
+def beside(checkpoint: Path, name: str) -> Path:
+    """The file of that name in the checkpoint's folder or else in the one above it."""
+    own = checkpoint / name
+    return own if own.is_file() else checkpoint.parent / name
+
+
 def read_settings(checkpoint: Path, given: str | Path | None) -> RewardSettings:
     """From the file that was `given`, else from beside or above the checkpoint, else defaults.
 
     The scale of the LoRA is also taken from PEFT's own adapter_config.json, where there is one.
     """
-    places = (
-        [Path(given).expanduser()]
-        if given
-        else [folder / SETTINGS for folder in (checkpoint, checkpoint.parent)]
-    )
-    found = next((place for place in places if place.is_file()), None)
-    if given and found is None:
+    found = Path(given).expanduser() if given else beside(checkpoint, SETTINGS)
+    if given and not found.is_file():
         raise InputError(f"There is no file {given}. Give the model_config.json of the verifier.")
-    told = read_json(found) if found else {}
+    told = read_json(found) if found.is_file() else {}
     model, scores = told.get("model_config") or {}, told.get("inference_config") or {}
     if model.get("use_special_tokens") is False or model.get("output_dim", 1) != 1:
         raise InputError(

@@ -1,0 +1,60 @@
+"""How the reward reads a picture: the same words, pixels, positions and token in training and use.
+
+It knows neither checkpoints nor losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from ..vlm.prompts import control_tokens, harmless
+
+TOKEN = "<|VQ_reward|>"
+SLOT = "{text_prompt}"
+MIN_PIXELS = 56 * 56
+
+
+def encode_rows(
+    processor: Any, template: str, prompts: Sequence[str], images: Sequence[Image], max_pixels: int
+) -> dict[str, Tensor]:
+    """One row for each prompt and its picture, padded on the right: all that the model is given.
+
+    `template` has SLOT where the prompt goes and TOKEN where the reward is read, each once.
+    """
+    tokens = control_tokens(processor)
+    return dict(
+        processor(
+            text=[_chat(processor, template, prompt, tokens) for prompt in prompts],
+            images=[[image.convert("RGB")] for image in images],
+            size={"shortest_edge": MIN_PIXELS, "longest_edge": max_pixels},
+            padding=True,
+            padding_side="right",
+            return_tensors="pt",
+        )
+    )
+
+
+def rewards(model: Any, head: Tensor, batch: Mapping[str, Any], token: int) -> Tensor:
+    """(rows,) in fp32: what `head` (1, hidden) makes of the hidden state at every row's token."""
+    ids: Tensor = batch["input_ids"]
+    # It was trained with the positions of plain text, pictures or not; Qwen's own differ.
+    positions = torch.arange(ids.shape[1], device=ids.device).expand(3, *ids.shape)
+    hidden: Tensor = model(**batch, position_ids=positions, use_cache=False).last_hidden_state
+    at_token = hidden[ids == token].float()  # one in every row, in their order
+    # Two rewards that bf16 cannot tell apart would be a tie.
+    with torch.autocast(ids.device.type, enabled=False):
+        return (at_token @ head.to(ids.device).float().T)[:, 0]
+
+
+def _chat(processor: Any, template: str, prompt: str, tokens: Sequence[str]) -> str:
+    # A token of the prompt's own would be read as a second reward.
+    text = template.replace(SLOT, harmless(prompt, tokens))
+    parts = [{"type": "image"}, {"type": "text", "text": text}]
+    return processor.apply_chat_template(
+        [{"role": "user", "content": parts}], tokenize=False, add_generation_prompt=True
+    )

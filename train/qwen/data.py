@@ -1,0 +1,124 @@
+"""Samples that training can rely on: what cannot be read is skipped, counted, and replaced."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from PIL import Image, UnidentifiedImageError
+from PIL.Image import Image as Picture
+from torch.utils.data import Dataset
+
+from reflectionflow_core.record import InputError
+from train.triplets import SampleError
+
+Sample_co = TypeVar("Sample_co", covariant=True)
+Kind = TypeVar("Kind")
+TRIES = 100  # samples in a row that cannot be read before the data count as broken
+
+
+class Source(Protocol[Sample_co]):
+    """Samples by number. Reading one raises SampleError where it cannot be used."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> Sample_co: ...
+
+    def prompt(self, index: int) -> str:
+        """Its prompt alone, cheaply; "" where that cannot be read."""
+        ...
+
+
+class Usable(Dataset[tuple[Kind, list[str]]]):
+    """Some samples of a source. One that cannot be read is replaced by the next that can, so a
+    batch is always full, and the same when a run goes on; the reasons come with the sample.
+    """
+
+    def __init__(self, source: Source[Kind], indices: Sequence[int]) -> None:
+        if not indices:
+            raise InputError("There are no samples to learn from. Check `data` and `held_out`.")
+        self.source, self.indices = source, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> tuple[Kind, list[str]]:
+        reasons: list[str] = []
+        for place in range(index, index + min(TRIES, len(self.indices))):
+            try:
+                return self.source.read(self.indices[place % len(self.indices)]), reasons
+            except SampleError as error:
+                reasons.append(str(error))
+        told = ", ".join(f"{reason} ({n})" for reason, n in Counter(reasons).most_common())
+        raise InputError(
+            f"{len(reasons)} samples in a row cannot be used: {told}. Check the data from their "
+            f"sample {index} on."
+        )
+
+
+def readable(source: Source[Any], indices: Iterable[int], most: int) -> tuple[list[int], Counter]:
+    """The first `most` of the indices whose samples can be read, and why others could not."""
+    good: list[int] = []
+    skipped: Counter[str] = Counter()
+    for index in indices:
+        if len(good) == most:
+            break
+        try:
+            source.read(index)
+        except SampleError as error:
+            skipped[str(error)] += 1
+        else:
+            good.append(index)
+    return good, skipped
+
+
+def split(source: Source[Any], share: float) -> tuple[list[int], list[int]]:
+    """Samples to learn from and samples held out; no prompt is on both sides."""
+    sides: tuple[list[int], list[int]] = [], []
+    for index in range(len(source)):
+        sides[_fraction(source.prompt(index)) < share].append(index)
+    return sides
+
+
+def coin(*parts: str | int) -> bool:
+    """The same side for the same parts, on every machine."""
+    return _fraction(" ".join(map(str, parts))) < 0.5
+
+
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read: {error}. Check the path.") from error
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InputError(
+                f"Line {number} of {file} is no JSON. Export the file anew."
+            ) from error
+        if not isinstance(row, dict):
+            raise InputError(f"Line {number} of {file} is no object. Export the file anew.")
+        rows.append(row)
+    return rows
+
+
+def open_picture(file: Path) -> Picture:
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    except FileNotFoundError as error:
+        raise SampleError("picture missing") from error
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise SampleError("picture unreadable") from error
+
+
+def _fraction(text: str) -> float:
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

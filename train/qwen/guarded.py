@@ -1,0 +1,157 @@
+"""A Trainer of transformers that stops at what is no number and whose checkpoints are whole.
+
+It knows no model and no loss: a training adds those.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback
+
+from reflectionflow_core.archive.files import replace_file
+from reflectionflow_core.record import InputError
+from reflectionflow_core.vlm.folder import listed
+from train.qwen.settings import QwenSettings
+from train.qwen.whole import PART, explained, publish, remove
+
+MEASURED = "measured.json"
+
+
+class Guarded(Trainer):
+    """Batches carry the `keys` of their samples and the `reasons` why others were left out.
+
+    A loss, gradient or weight that is no number ends the training with an InputError that names
+    step and samples, before the weights are touched or saved. `args.output_dir` is a place to
+    write into; finished checkpoints stand in `folder`.
+    """
+
+    def guard(self, folder: Path, keep: int) -> None:
+        """To be called once, before training."""
+        self.folder, self.kept = folder, keep
+        self.keys: list[str] = []  # of the step that is being made
+        self.skipped: Counter[str] = Counter()
+        self.add_callback(_Gradients(self))
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any) -> Tensor:
+        self.keys += inputs.pop("keys")
+        self.skipped.update(inputs.pop("reasons"))
+        loss = super().training_step(model, inputs, *args)
+        if not loss.isfinite().all():
+            raise self.stopped(f"The loss is {loss.item()}")
+        return loss
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Any, Any, Any]:
+        inputs = {name: v for name, v in inputs.items() if name not in ("keys", "reasons")}
+        return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """The programs write cards of their own."""
+
+    def stopped(self, what: str) -> InputError:
+        last = latest(self.folder)
+        kept = f"{last} is the last good checkpoint" if last else "There is no checkpoint yet"
+        return InputError(
+            f"{what} at step {self.state.global_step + 1}, in the samples {listed(self.keys)}. "
+            f"{kept}. Look at these samples or lower `rate`, then start again."
+        )
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if not all(p.isfinite().all() for p in self.model.parameters() if p.requires_grad):
+            raise self.stopped("A weight is no number")
+        name = f"checkpoint-{self.state.global_step}"
+        with explained(self.folder / name):
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                publish(Path(self.args.output_dir) / name, self.folder / name)
+                for old in checkpoints(self.folder)[: -self.kept]:
+                    remove(old)
+        self.accelerator.wait_for_everyone()
+
+    def note(self, figures: dict[str, Any]) -> None:
+        """Adds what was measured at this step to measured.json."""
+        if self.is_world_process_zero():
+            step = self.state.global_step
+            before = [told for told in measured(self.folder) if told["step"] < step]
+            data = json.dumps([*before, {"step": step, **figures}], indent=2)
+            replace_file(self.folder / MEASURED, f"{data}\n".encode())
+
+
+class _Gradients(TrainerCallback):
+    """Looks at the gradients of a step before the optimiser does."""
+
+    def __init__(self, trainer: Guarded) -> None:
+        self.trainer = trainer
+
+    def on_pre_optimizer_step(self, *_: Any, model: nn.Module, **__: Any) -> None:
+        norms = torch._foreach_norm([p.grad for p in model.parameters() if p.grad is not None])
+        if not torch.stack(norms).isfinite().all():
+            raise self.trainer.stopped("A gradient is no number")
+        self.trainer.keys.clear()
+
+
+def arguments_of(settings: QwenSettings, resumed: bool) -> dict[str, Any]:
+    """What transformers' TrainingArguments and trl's SFTConfig are told alike."""
+    return {
+        "output_dir": str(settings.out / f"{PART}-trainer"),
+        "use_cpu": settings.device == "cpu",
+        "seed": settings.seed,
+        "max_steps": settings.steps,
+        "per_device_train_batch_size": settings.batch,
+        "per_device_eval_batch_size": settings.batch,
+        "gradient_accumulation_steps": settings.accumulate,
+        "learning_rate": settings.rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": settings.warmup,
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.clip,
+        "optim": settings.optimiser,
+        "bf16": settings.weights == "bf16",
+        "gradient_checkpointing": False,  # asked of the model itself
+        "dataloader_num_workers": settings.workers,
+        "remove_unused_columns": False,
+        "eval_strategy": "steps",
+        "eval_steps": settings.eval_every,
+        "eval_on_start": not resumed,
+        "save_strategy": "steps",
+        "save_steps": settings.save_every,
+        "logging_steps": 10,
+        "logging_nan_inf_filter": False,
+        "report_to": "none",
+    }
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run, the latest last; all of them are whole."""
+    found = [p for p in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", p.name)]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def latest(folder: Path) -> Path | None:
+    return next(reversed(checkpoints(folder)), None)
+
+
+def measured(folder: Path) -> list[dict[str, Any]]:
+    """Every measurement of a run so far, each with its `step`."""
+    file = folder / MEASURED
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a killed program left half-written."""
+    for part in folder.glob(f"{PART}-*"):
+        shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,94 @@
+"""Pairs of pictures of one prompt, and which one is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Image
+
+from reflectionflow_core.record import InputError
+from train.qwen.data import Source, coin, open_picture, rows_of
+from train.triplets import SUBSETS, SampleError, Triplets, shards_in
+
+LABELS = ("first", "second", "tie")
+FIRST, SECOND, TIE = range(3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Two pictures of one prompt; `label` is FIRST, SECOND or TIE, `subset` one of SUBSETS."""
+
+    key: str
+    first: Image
+    second: Image
+    prompt: str
+    label: int
+    subset: str
+
+
+class TripletPairs:
+    """The good picture of each triplet beside its bad one, in an order that `seed` decides."""
+
+    def __init__(self, triplets: Triplets, seed: int) -> None:
+        self.triplets, self.seed = triplets, seed
+        self.ties = 0
+
+    def __len__(self) -> int:
+        return len(self.triplets)
+
+    def read(self, index: int) -> Pair:
+        found = self.triplets[index]
+        if coin(self.seed, found.key):
+            return Pair(found.key, found.good, found.bad, found.prompt, FIRST, found.subset)
+        return Pair(found.key, found.bad, found.good, found.prompt, SECOND, found.subset)
+
+    def prompt(self, index: int) -> str:
+        return self.triplets.prompt(index)
+
+
+class FilePairs:
+    """Rows {"image1", "image2", "prompt", "label"} of a JSON Lines file, and perhaps "subset".
+
+    Paths are relative to the file; a label is one of LABELS.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.folder, self.name, self.rows = file.parent, file.name, rows_of(file)
+        for number, row in enumerate(self.rows, start=1):
+            if row.get("label") not in LABELS:
+                raise InputError(
+                    f"Line {number} of {file} has the label {row.get('label')!r}. "
+                    f"Write one of: {', '.join(LABELS)}."
+                )
+        self.ties = sum(row["label"] == "tie" for row in self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, index: int) -> Pair:
+        row = self.rows[index]
+        pictures = [open_picture(self.folder / _text(row, name)) for name in ("image1", "image2")]
+        subset = row.get("subset", "general")
+        if subset not in SUBSETS:
+            raise SampleError("unknown subset")
+        label = LABELS.index(row["label"])
+        return Pair(f"{self.name}:{index + 1}", *pictures, _text(row, "prompt"), label, subset)
+
+    def prompt(self, index: int) -> str:
+        return str(self.rows[index].get("prompt", ""))
+
+
+def pairs_in(where: str, seed: int) -> Source[Pair] | FilePairs | TripletPairs:
+    """The pairs of a .jsonl file, or of the shards that a folder or pattern names."""
+    if where.endswith(".jsonl"):
+        return FilePairs(Path(where).expanduser())
+    return TripletPairs(Triplets(shards_in(where)), seed)
+
+
+def _text(row: dict[str, Any], name: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, str):
+        raise SampleError(f"{name} missing")
+    return value

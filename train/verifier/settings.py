@@ -1,0 +1,30 @@
+"""What a training of a reward verifier is told."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from reflectionflow_core.verifiers.reward_forward import SLOT, TOKEN
+from train.qwen.settings import QwenSettings
+
+TEMPLATE = (
+    f"This picture was painted from a prompt: {SLOT}\n"
+    "How well does it show what the prompt asks for, and how well is it made? "
+    f"{TOKEN}"
+)
+
+
+class VerifierSettings(QwenSettings):
+    template: str = Field(
+        default=TEMPLATE, description=f"the words around a prompt, with {SLOT} and {TOKEN}"
+    )
+    ties: float = Field(
+        default=0.0, ge=0, description="Davidson's v: of equal pairs v / (2 + v) tie; 0: no pair"
+    )
+    language: Literal["lora", "full", "frozen"] = "lora"
+    vision: Literal["full", "frozen"] = "full"
+    lora_rank: PositiveInt = 16
+    lora_alpha: PositiveInt = 32
+    lora_dropout: float = Field(default=0.05, ge=0, lt=1)
