@@ -5,11 +5,13 @@ from comfy_api.latest import ComfyExtension, io
 from .editors import EDITORS
 from .loaders import LOADERS
 from .native import NATIVE
+from .options import SearchOptions
 from .search import SEARCH
 from .steps import STEPS
+from .verifiers import VERIFIER_NODES
 from .vlm import VLM
 
 
 class ReflectionFlow(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [*LOADERS, *VLM, *NATIVE, *EDITORS, *STEPS, *SEARCH]
+        return [*LOADERS, *VLM, *VERIFIER_NODES, *NATIVE, *EDITORS, *STEPS, *SEARCH, SearchOptions]

@@ -13,6 +13,7 @@ from comfy_api.latest import io
 from ..reflectionflow_core.catalog import (
     EVOLVERS,
     MINIATURE_WEIGHTS,
+    NEED_SOURCE,
     NEED_VLM,
     VERIFIERS,
     WRITERS,
@@ -205,11 +206,12 @@ class VerifierLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "verifier",
-                    options=list(VERIFIERS),
+                    options=[name for name in VERIFIERS if name not in NEED_SOURCE],
                     default="exact",
                     tooltip="exact reads the miniature's shapes by rules; noisy turns some of its "
                     "verdicts around. Both know prompts and pictures of such shapes only. "
-                    "checklist, rubric and yes-no ask a vision-language model, about any prompt.",
+                    "checklist, rubric, yes-no and tournament ask a vision-language model, about "
+                    "any prompt.",
                 ),
                 io.Float.Input(
                     "error",
@@ -221,7 +223,7 @@ class VerifierLoader(io.ComfyNode):
                     "is its own 0.1.",
                     extra_dict={"advanced": True},
                 ),
-                vlm_input("checklist, rubric and yes-no"),
+                vlm_input("checklist, rubric, yes-no and tournament"),
             ],
             outputs=[VerifierSocket.Output("verifier", display_name="verifier", tooltip="Judges.")],
         )
@@ -319,7 +321,8 @@ def seat(builders: Mapping[str, Any], eyes: Eyes | None, chosen: Mapping[str, An
             f"The {kind} {name} asks no vision-language model, and one is wired. Take that wire "
             f"away, or choose {others}."
         )
-    return Seat(builders[name](ActorChoice(**chosen), eyes and eyes.vlm), chosen, eyes)
+    actor = builders[name](ActorChoice(**chosen), eyes and eyes.vlm)
+    return Seat(actor, chosen, (eyes,) if eyes else ())
 
 
 def flux_folders() -> dict[str, Path]:

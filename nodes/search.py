@@ -13,15 +13,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import GraphBuilder
 
-from ..reflectionflow_core.record import (
-    AXES,
-    NOISE_SEARCHES,
-    PARENTS,
-    Budget,
-    History,
-    InputError,
-    SearchSettings,
-)
+from ..reflectionflow_core.record import History, InputError, SearchSettings
 from ..reflectionflow_core.report import as_data, contact_sheet, cost_text, story, verdict_text
 from ..reflectionflow_core.search import check_request
 from .memory import handed_over
@@ -32,14 +24,13 @@ from .schema import (
     PREFIX,
     ROOT,
     STOP_AT_SCORE,
-    batch_size_input,
     check_texts,
     request_inputs,
     result_outputs,
     schema,
     seat_inputs,
 )
-from .sockets import HistorySocket, OptionsSocket, PicturesSocket, Seats, Trail
+from .sockets import HistorySocket, PicturesSocket, Seats, Trail
 from .tensors import to_batch
 
 CATEGORY = f"{ROOT}/search"
@@ -252,75 +243,6 @@ class ReflectionTrail(io.ComfyNode):
         return io.NodeOutput(handed_over(drawn), report, best, images, ui=shown)
 
 
-class SearchOptions(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        def axis(name: str, what: str) -> io.Input:
-            tooltip = f"Whether a round may {what}."
-            return io.Boolean.Input(f"{name}_axis", default=True, tooltip=tooltip)
-
-        def budget(name: str, what: str) -> io.Input:
-            return io.Int.Input(
-                name,
-                default=0,
-                min=0,
-                max=100_000,
-                tooltip=f"{what} that the search may spend; 0 is no limit.",
-            )
-
-        return schema(
-            "SearchOptions",
-            display_name="Search Options",
-            category=CATEGORY,
-            description="The finer settings of a search: its axes, parents, budgets.",
-            search_aliases=["ablation", "budget", "axes"],
-            inputs=[
-                axis("noise", "take new noise; off, a picture keeps its parent's"),
-                axis("prompt", "rewrite the prompt"),
-                axis("reflection", "correct the picture that it goes on from"),
-                io.Combo.Input(
-                    "parents",
-                    options=list(PARENTS),
-                    default="latest",
-                    tooltip="What each chain goes on from: its latest picture, as in the paper, or "
-                    "its best so far. Strategy noise has no parents.",
-                ),
-                io.Combo.Input(
-                    "noise_search",
-                    options=list(NOISE_SEARCHES),
-                    default="random",
-                    tooltip="random takes new noise; zero_order looks near the noise that a round "
-                    "improves on.",
-                ),
-                io.Float.Input(
-                    "radius",
-                    default=0.3,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="How far zero_order noise search looks: 0 stays, 1 is new noise.",
-                ),
-                batch_size_input(),
-                budget("max_images", "Pictures"),
-                budget("max_vlm_calls", "Calls of vision-language models"),
-                budget("max_seconds", "Seconds of work"),
-            ],
-            outputs=[
-                OptionsSocket.Output(
-                    "options", display_name="options", tooltip="For Loop or Start."
-                )
-            ],
-        )
-
-    @classmethod
-    def execute(
-        cls, max_images: int, max_vlm_calls: int, max_seconds: int, **given: Any
-    ) -> io.NodeOutput:
-        axes = tuple(axis for axis in AXES if given.pop(f"{axis}_axis"))
-        limits = Budget(max_images or None, max_vlm_calls or None, max_seconds or None)
-        return io.NodeOutput({"axes": axes, "budget": limits, **given})
-
-
 def begun(
     prompt: str,
     stop: str,
@@ -395,5 +317,4 @@ SEARCH = [
     ReflectionRound,
     ReflectionStep,
     ReflectionTrail,
-    SearchOptions,
 ]

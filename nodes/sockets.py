@@ -72,11 +72,19 @@ class Eyes:
 
 @dataclass(frozen=True, eq=False)
 class Seat(Generic[Actor]):
-    """A verifier, a writer or an evolver, how it was chosen, and what it sees with."""
+    """A verifier, a writer or an evolver, how it was chosen, and what it sees with.
+
+    `identity` holds digests of weights of its own, by the name of what was chosen.
+    """
 
     actor: Actor
     chosen: Mapping[str, Any] = field(default_factory=dict)
-    eyes: Eyes | None = None
+    eyes: tuple[Eyes, ...] = ()
+    identity: Mapping[str, str] = field(default_factory=dict)
+
+    def seen_with(self, what: str) -> str:
+        """Name or identity of the vision-language models that it asks; "" if it asks none."""
+        return " and ".join(dict.fromkeys(getattr(eyes, what) for eyes in self.eyes))
 
 
 @dataclass(frozen=True)
@@ -115,12 +123,12 @@ class Seats:
     @property
     def identity(self) -> dict[str, str]:
         """Digests and names by which a saved run knows its models again."""
-        return {**self.flux.identity, **self._eyes("identity")}
+        return {**self.flux.identity, **self.verifier.identity, **self._eyes("identity")}
 
     def _eyes(self, what: str) -> dict[str, str]:
         """{"vlm": name or identity of the one that all share}, or of each where they differ."""
         seats = {"verifier": self.verifier, "writer": self.writer, "evolver": self.evolver}
-        told = {n: getattr(seat.eyes, what) for n, seat in seats.items() if seat and seat.eyes}
+        told = {n: seat.seen_with(what) for n, seat in seats.items() if seat and seat.eyes}
         if not told:
             return {}
         if len(set(told.values())) == 1:

@@ -1,24 +1,32 @@
-"""The nodes that make vision-language models: a server known by its profile, or a folder."""
+"""The nodes that make vision-language models, and the one that asks such a model before a search.
+
+A model is a server known by its profile, a folder on this machine, or ComfyUI's own text encoder.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 from comfy_api.latest import io
 
 from ..reflectionflow_core.catalog import ENDPOINT
+from ..reflectionflow_core.evolvers.think_first import ThinkFirst as ThinkFirstEvolver
 from ..reflectionflow_core.flux.folders import read_json
 from ..reflectionflow_core.identity import digest
 from ..reflectionflow_core.record import InputError
 from ..reflectionflow_core.vlm.endpoint import Endpoint
 from ..reflectionflow_core.vlm.profiles import Profile
+from .comfy_sampling import weights_digest
+from .comfy_text import ComfyVlm
 from .diffusers_flux import explained_imports
 from .loaders import CATEGORY, DTYPES, missing, model_folders, stamp
 from .profiles import find_profile, looks_like_a_key, profiles_folder
-from .schema import schema
+from .progress import NodeProgress
+from .schema import NO_PROMPT, ROOT, check_texts, prompt_input, schema
 from .sockets import Eyes, VlmSocket
 
 # Below models: where other packs keep such folders, and where ComfyUI keeps what reads texts.
@@ -160,6 +168,67 @@ class VlmLoader(io.ComfyNode):
         return io.NodeOutput(Eyes(vlm, str(folder), ", ".join([digest(folder), *asked])))
 
 
+class VlmFromClip(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "VlmFromClip",
+            display_name="Vision-Language Model: from CLIP",
+            category=CATEGORY,
+            description="A vision-language model that ComfyUI itself has loaded as a text encoder, "
+            "such as Qwen3-VL or Gemma 3. Needs a ComfyUI that can generate text.",
+            search_aliases=["text generate", "qwen", "gemma", "native vlm"],
+            inputs=[
+                io.Clip.Input(
+                    "clip",
+                    tooltip="From Load CLIP: a text encoder that sees pictures and can write.",
+                )
+            ],
+            outputs=[vlm_output()],
+        )
+
+    @classmethod
+    def execute(cls, clip: Any) -> io.NodeOutput:
+        vlm = ComfyVlm(clip)
+        return io.NodeOutput(Eyes(vlm, "ComfyUI's CLIP", weights_digest(clip.patcher)))
+
+
+class ThinkFirst(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "ThinkFirst",
+            display_name="Think First",
+            category=f"{ROOT}/steps",
+            description="Expands a terse prompt before anything is painted: content, layout, "
+            "style. Wire it into Search Options; pictures are judged by your own words all the "
+            "same.",
+            search_aliases=["prompt expansion", "prompt enhancer", "draft prompt"],
+            inputs=[
+                prompt_input("What to paint, in your own words."),
+                VlmSocket.Input("vlm", tooltip="The vision-language model that thinks."),
+            ],
+            outputs=[
+                io.String.Output(
+                    "draft_prompt",
+                    display_name="draft_prompt",
+                    tooltip="Your words with what they leave open; your words alone where the "
+                    "model fails or would contradict them.",
+                )
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, prompt: str | None = None) -> bool | str:
+        return check_texts([prompt], empty=NO_PROMPT)
+
+    @classmethod
+    def execute(cls, prompt: str, vlm: Eyes) -> io.NodeOutput:
+        expanded = ThinkFirstEvolver(vlm.vlm).expand(prompt, NodeProgress(cls.hidden.unique_id))
+        return io.NodeOutput(expanded)
+
+
 def vlm_output() -> io.Output:
     return VlmSocket.Output(
         "vlm",
@@ -211,4 +280,4 @@ def sees(config: Path) -> bool:
     return isinstance(kinds, list) and any(str(kind).endswith(SPEAKING) for kind in kinds)
 
 
-VLM = [VlmEndpoint, VlmLoader]
+VLM = [VlmEndpoint, VlmLoader, VlmFromClip, ThinkFirst]

@@ -154,10 +154,10 @@ def reward(choice: ActorChoice, vlm: Vlm | None = None) -> Verifier:
     from .verifiers.reward import load_reward
 
     source = _source(choice, "the Image-Verifier")
-    if choice.reward_base is None or choice.reward_template is None:
+    if choice.reward_base is None:
         raise InputError(
-            "The reward needs the model that it was trained from and the words around its prompt. "
-            "Give --reward-base FOLDER and --reward-template FILE (see the README)."
+            "The reward needs the model that it was trained from. Give its folder or hub id with "
+            "--reward-base, Qwen2.5-VL-3B-Instruct for the published one."
         )
     given = _given(choice, "device")
     return load_reward(source, choice.reward_base, choice.reward_template, **given)

@@ -14,7 +14,7 @@ from .catalog import (
     check_lora,
     painters_of,
 )
-from .verifiers.spec import Part, parts_of
+from .verifiers.spec import parts_of, spelled
 
 SAMPLE = 1 << 20  # bytes: enough to tell weights apart without reading 24 GB
 
@@ -33,19 +33,20 @@ def identity(choice: ActorChoice) -> dict[str, str]:
         known["vlm"] = _vlm_identity(choice.vlm)
     for name in ("verifier", "gate"):
         spec = getattr(choice, name)
-        parts = parts_of(spec, VERIFIERS) if spec is not None else []
-        if any(part.source for part in parts):
-            known[name] = "+".join(
-                _told(replace(part, source=_weights(part.source))) for part in parts
-            )
+        if spec is not None and (told := verifier_identity(spec)):
+            known[name] = told
     for name in ("reward_base", "reward_template"):
         if getattr(choice, name) is not None:
             known[name] = _weights(getattr(choice, name))
     return known
 
 
-def _told(part: Part) -> str:
-    return f"{part.weight:g}*{part.text}"
+def verifier_identity(spec: str) -> str:
+    """The spec with digests in place of folders; "" if none of its verifiers has weights."""
+    parts = parts_of(spec, VERIFIERS)
+    if not any(part.source for part in parts):
+        return ""
+    return "+".join(spelled(replace(part, source=_weights(part.source))) for part in parts)
 
 
 def _weights(source: str) -> str:

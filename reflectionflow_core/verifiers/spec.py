@@ -25,6 +25,11 @@ class Part:
         return f"{self.name}:{self.source}" if self.source else self.name
 
 
+def spelled(part: Part) -> str:
+    """The part with its weight, as `parts_of` reads it."""
+    return f"{part.weight:g}*{part.text}"
+
+
 def parts_of(spec: str, names: Collection[str]) -> list[Part]:
     """The verifiers that `spec` joins with "+"; a plus sign within a path stays there.
 

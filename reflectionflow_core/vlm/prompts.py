@@ -75,11 +75,17 @@ def bounded(image: Image.Image, max_pixels: int) -> Image.Image:
     return rgb.resize(size, Image.Resampling.BICUBIC)
 
 
+def asked_text(question: Question) -> str:
+    """The text of a question, with the form of its answer for models that are not held to one."""
+    if question.schema is None:
+        return question.text
+    schema = json.dumps(question.schema, ensure_ascii=False)
+    form = f"Answer with one JSON object, nothing else, that fits this schema:\n{schema}"
+    return f"{question.text}\n\n{form}"
+
+
 def _conversation(question: Question, tokens: Sequence[str]) -> list[dict[str, Any]]:
-    text = question.text
-    if question.schema is not None:
-        schema = json.dumps(question.schema, ensure_ascii=False)
-        text += f"\n\nAnswer with one JSON object, nothing else, that fits this schema:\n{schema}"
+    text = asked_text(question)
     pictures = [{"type": "image"} for _ in question.images]
     said = [{"role": "user", "content": [*pictures, _text(text, tokens)]}]
     if question.system:

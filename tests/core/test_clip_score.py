@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from pathlib import Path
@@ -10,39 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from core.tiny_judges import save_clip
 from core.tiny_vlm import picture
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from reflectionflow_core.record import InputError
 from reflectionflow_core.verifiers.clip_score import load_clip_score
 
 PICTURES = [picture("red", (40, 60)), picture("blue"), picture("green", (70, 33))]
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("clip")
-    pieces = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(f"{c}</w>" for c in LETTERS)]
-    vocabulary = {piece: index for index, piece in enumerate(pieces)}
-    CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77).save_pretrained(folder)
-    small = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
-    heads = {**small, "num_attention_heads": 2}
-    ends = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-    config = CLIPConfig(
-        text_config={**heads, **ends, "vocab_size": len(pieces)},
-        vision_config={**heads, "image_size": 32, "patch_size": 16},
-        projection_dim=8,
-    )
-    torch.manual_seed(0)
-    CLIPModel(config).save_pretrained(folder)
-    eyes = {
-        "image_processor_type": "CLIPImageProcessor",
-        "size": {"shortest_edge": 32},
-        "crop_size": {"height": 32, "width": 32},
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(eyes))
-    return folder
+    return save_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture

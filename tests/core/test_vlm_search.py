@@ -216,7 +216,7 @@ def test_a_folder_is_loaded_once(monkeypatch: pytest.MonkeyPatch, tmp_path) -> N
         (ActorChoice(verifier="clip-score"), "needs a CLIP. Give its .* clip-score:FOLDER"),
         (ActorChoice(verifier="clip-score:/gone/too/far"), "no folder /gone/too/far"),
         (ActorChoice(verifier="reward"), "needs the Image-Verifier"),
-        (ActorChoice(verifier="reward:/r"), "--reward-base FOLDER and --reward-template FILE"),
+        (ActorChoice(verifier="reward:/r"), "needs the model that it was trained from"),
         (ActorChoice(verifier="yes-no", vlm="endpoint:"), "has no name"),
         (ActorChoice(verifier="yes-no", vlm="/gone/too/far"), "no folder '/gone/too/far'"),
     ],

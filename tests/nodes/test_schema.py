@@ -21,7 +21,7 @@ from comfy_server import PACK, ROOT, ComfyServer
 
 GOLDEN = Path(__file__).parent / "object_info.json"
 REWRITE = os.environ.get("REFLECTIONFLOW_REWRITE_GOLDEN") == "1"
-HERE_ONLY = {"model", "lora", "sampler", "scheduler"}  # combos of what this ComfyUI has
+HERE_ONLY = {"model", "base", "lora", "sampler", "scheduler"}  # combos of what this ComfyUI has
 KEPT = (
     "default",
     "min",

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 from comfy_server import ROOT, ComfyServer, Rejected, Run, do_without, find_comfyui
+from core.tiny_judges import save_clip, save_reward
+from core.tiny_vlm import save_vlm
 from PIL import Image, ImageChops
 from vlm_server import VlmServer, says
 
@@ -22,9 +25,15 @@ FOLDER = ROOT / "workflows"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
 UNTWINNED = "edit_search"  # the miniature knows nothing of Kontext
 ASKING = "vlm_search"  # nor is there a vision-language model without a download
-ALONE = (UNTWINNED, ASKING)
+LOCAL, CLIP, THINKING, ENSEMBLE = (
+    "vlm_local_search",
+    "vlm_clip_search",
+    "think_first",
+    "verifier_ensemble",
+)
+ALONE = (UNTWINNED, ASKING, LOCAL, CLIP, THINKING)
 FLUX_1_DEV = [name for name in NAMES if f"{name}_miniature" in NAMES or name in ALONE]
-RUNNABLE = [name for name in NAMES if name not in FLUX_1_DEV]
+RUNNABLE = [name for name in NAMES if name not in (*FLUX_1_DEV, ENSEMBLE)]
 TITLE = 30  # pixels of a node's title bar
 SHOWING = ("SaveImage", "PreviewImage")
 SEARCHES = {  # how many pictures each paints
@@ -39,6 +48,7 @@ FOLDERS = {  # below models, of the files that a loader names
     "ReflectionFlow_CorrectorLoader": "loras",
     "ReflectionFlow_LoadCorrector": "loras",
     "UNETLoader": "diffusion_models",
+    "CLIPLoader": "text_encoders",
     "DualCLIPLoader": "text_encoders",
     "VAELoader": "vae",
 }
@@ -279,8 +289,7 @@ def inputs_of(known: dict[str, Any], part: str) -> list[tuple[str, Any]]:
 def test_every_node_of_the_pack_is_in_a_workflow(object_info: dict[str, Any]) -> None:
     ours = {kind for kind in object_info if kind.startswith("ReflectionFlow_")}
     used = {node["class_type"] for name in NAMES for node in api(name).values()}
-    # Reflection Loop makes its steps; a local model stands where vlm_search has its endpoint.
-    assert ours - used == {"ReflectionFlow_ReflectionStep", "ReflectionFlow_VlmLoader"}
+    assert ours - used == {"ReflectionFlow_ReflectionStep"}  # Reflection Loop makes them
 
 
 Ran = Callable[[str], tuple[Run, Run]]
@@ -388,20 +397,101 @@ def test_an_editing_model_corrects_every_draft_of_a_search(server: ComfyServer) 
 
 def test_a_vision_language_model_judges_every_picture_of_a_search(server: ComfyServer) -> None:
     """The miniature paints, and a scripted server knows nothing but how sure it is."""
-    file = server.base / "user" / "__reflectionflow" / "profiles.json"
-    before = file.read_text("utf-8")
-    with VlmServer(lambda _: says("no", tops={"no": -0.5, "yes": -0.93})) as vlm:
-        mine = {"base_url": vlm.url, "model": "toy"}
-        file.write_text(json.dumps({**json.loads(before), "mine": mine}), "utf-8")
-        try:
-            run = server.succeed(in_miniature(ASKING))
-        finally:
-            file.write_text(before, "utf-8")
-    (trail,) = of_kind(ASKING, "ReflectionFlow_ReflectionTrail")
-    told = json.loads(run.outputs[trail]["report"][0])
+    with asking(server, lambda _: says("no", tops={"no": -0.5, "yes": -0.93})) as vlm:
+        run = server.succeed(in_miniature(ASKING))
+    told = report_of(run, ASKING)
     assert [c["round"] for c in told["candidates"]] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert all(c["aspects"] and c["passed"] is False for c in told["candidates"])
     assert told["cost"]["vlm_calls"] == len(vlm.asked) > 8
+
+
+def report_of(run: Run, name: str) -> dict[str, Any]:
+    (trail,) = of_kind(name, "ReflectionFlow_ReflectionTrail")
+    return json.loads(run.outputs[trail]["report"][0])
+
+
+def test_one_local_model_does_all_three_jobs(server: ComfyServer) -> None:
+    save_vlm(server.base / "models" / "LLM" / "small-qwen")
+    graph = in_miniature(LOCAL)
+    (vlm,) = of_kind(LOCAL, "ReflectionFlow_VlmLoader")
+    graph[vlm]["inputs"] |= {"model": "small-qwen", "max_pixels": 4096}
+    (loop,) = of_kind(LOCAL, "ReflectionFlow_ReflectionLoop")
+    graph[loop]["inputs"] |= {"depth": 1, "prompt": "a red circle"}
+    told = report_of(server.succeed(graph), LOCAL)
+    assert [c["round"] for c in told["candidates"]] == [0, 0, 1, 1]
+    assert all(c["aspects"] and c["reflection"] for c in told["candidates"][2:])
+    assert told["cost"]["vlm_calls"] >= 4  # it was asked about every picture
+    assert told["cost"]["vlm_calls"] > 8
+
+
+def test_comfyuis_own_text_model_does_all_three_jobs(server: ComfyServer) -> None:
+    graph = in_miniature(CLIP)
+    (loaded,) = of_kind(CLIP, "CLIPLoader")
+    graph[loaded] = {"class_type": "ProbeClip", "inputs": {"says": "yes"}}
+    told = report_of(server.succeed(graph), CLIP)
+    assert len(told["candidates"]) == 8
+    assert all(c["passed"] and list(c["aspects"].values()) == [0.9] for c in told["candidates"])
+
+
+def test_a_text_model_that_cannot_write_is_refused_in_a_sentence(server: ComfyServer) -> None:
+    graph = in_miniature(CLIP)
+    (loaded,) = of_kind(CLIP, "CLIPLoader")
+    graph[loaded] = {"class_type": "ProbeClip", "inputs": {"says": ""}}
+    assert "This ComfyUI cannot generate text with a CLIP. Update it" in server.run(graph).error
+
+
+def test_thinking_first_changes_what_drafts_are_painted_from(server: ComfyServer) -> None:
+    parts = {"content": "It is large.", "layout": "in the middle", "style": "flat"}
+    graph = json.loads(json.dumps(api(THINKING)))
+    (flux,) = of_kind(THINKING, "ReflectionFlow_FluxLoader")
+    graph[flux]["inputs"]["model"] = "miniature"
+    (prompt,) = of_kind(THINKING, "PrimitiveStringMultiline")
+    graph[prompt]["inputs"]["value"] = "a photo of a red circle"
+
+    def answer(asked: Any) -> Any:
+        thinks = "Think the picture through" in asked.text
+        return says(json.dumps(parts)) if thinks else says("yes", tops={"yes": -0.1, "no": -3})
+
+    with asking(server, answer) as vlm:
+        run = server.succeed(graph)
+    (told,) = of_kind(THINKING, "PreviewAny")
+    assert run.text(told) == "a photo of a red circle. It is large. in the middle. flat."
+    before, after = (run.images(node) for node in of_kind(THINKING, "PreviewImage"))
+    assert len(before) == len(after) == 2
+    assert len(vlm.asked) == 2
+
+
+def test_an_ensemble_ranks_by_all_and_passes_by_its_gate(server: ComfyServer) -> None:
+    save_clip(server.base / "models" / "clip_vision" / "small-clip")
+    base = save_vlm(server.base / "models" / "LLM" / "small-base")
+    save_reward(base, server.base / "models" / "LLM" / "small-reward")
+    graph = json.loads(json.dumps(api(ENSEMBLE)))
+    (clip,) = of_kind(ENSEMBLE, "ReflectionFlow_ClipScoreLoader")
+    graph[clip]["inputs"]["model"] = "small-clip"
+    (reward,) = of_kind(ENSEMBLE, "ReflectionFlow_RewardLoader")
+    graph[reward]["inputs"] |= {"model": "small-reward", "base": "small-base"}
+    with asking(server, lambda _: says("no", tops={"no": -0.5, "yes": -0.93})):
+        run = server.succeed(graph)
+    told = json.loads(run.text(*of_kind(ENSEMBLE, "PreviewAny")))
+    scores = [picture["score"] for picture in told]
+    assert scores == sorted(scores, reverse=True) and len(scores) == 4
+    names = {name.split(":")[0] for name in told[0]["aspects"]}
+    assert names == {"checklist", "clip-score", "reward"}
+    assert not any(picture["passed"] for picture in told)  # so says the checklist
+
+
+@contextmanager
+def asking(server: ComfyServer, script: Callable[[Any], Any]) -> Iterator[VlmServer]:
+    """A scripted server behind the profile that the workflows name."""
+    file = server.base / "user" / "__reflectionflow" / "profiles.json"
+    before = file.read_text("utf-8")
+    with VlmServer(script) as vlm:
+        mine = {"base_url": vlm.url, "model": "toy"}
+        file.write_text(json.dumps({**json.loads(before), "mine": mine}), "utf-8")
+        try:
+            yield vlm
+        finally:
+            file.write_text(before, "utf-8")
 
 
 def in_miniature(name: str) -> dict[str, Any]:
@@ -445,12 +535,14 @@ def test_without_its_files_a_workflow_says_what_to_download(name: str, server: C
     lora = "There is no LoRA named pytorch_lora_weights.safetensors in models/loras. Download"
     correctors = of_kind(name, *(kind for kind in FOLDERS if kind.startswith("ReflectionFlow_")))
     wanted = [folder] * bool(of_kind(name, "ReflectionFlow_FluxLoader")) + [lora] * bool(correctors)
-    for kind in ("UNETLoader", "DualCLIPLoader", "VAELoader"):  # ComfyUI's own words
+    for kind in ("UNETLoader", "DualCLIPLoader", "CLIPLoader", "VAELoader"):  # ComfyUI's own words
         for node in of_kind(name, kind):
             files = [f for f in api(name)[node]["inputs"].values() if f.endswith(".safetensors")]
             wanted += [f"'{file}' not in" for file in files]
     for node in of_kind(name, "ReflectionFlow_VlmEndpoint"):
         wanted.append(f"The profile {api(name)[node]['inputs']['profile']} has no API_KEY")
+    for node in of_kind(name, "ReflectionFlow_VlmLoader"):
+        wanted.append(f"no vision-language model named {api(name)[node]['inputs']['model']} in")
     assert len(said) == len(wanted)
     assert all(any(want in message for message in said) for want in wanted)
     assert "Traceback" not in json.dumps(refused.value.body)

@@ -43,6 +43,17 @@ KINDS = {
     "WriterLoader": Kind("writer vlm:vlm?", "writer:writer", 58),
     "EvolverLoader": Kind("evolver vlm:vlm?", "evolver:evolver", 58),
     "VlmEndpoint": Kind("profile refresh", "vlm:vlm", 82),
+    "VlmLoader": Kind("model dtype max_pixels", "vlm:vlm", 106),
+    "VlmFromClip": Kind("clip:CLIP", "vlm:vlm", 26),
+    "ThinkFirst": Kind("prompt vlm:vlm", "draft_prompt:STRING", 150),
+    "ClipScoreLoader": Kind("model", "verifier:verifier", 58),
+    "RewardLoader": Kind("model base", "verifier:verifier", 82),
+    "VerifierEnsemble": Kind(
+        "verifier_1:verifier verifier_2:verifier? verifier_3:verifier? verifier_4:verifier? "
+        "gate:verifier? weight_1 weight_2 weight_3 weight_4",
+        "verifier:verifier",
+        226,
+    ),
     "DraftSampler": Kind("flux:flux prompt count seed batch_size", "images:IMAGE", 390),
     "VerifierScore": Kind(
         "images:IMAGE prompt verifier:verifier order keep",
@@ -83,9 +94,9 @@ KINDS = {
     ),
     "SearchOptions": Kind(
         "noise_axis prompt_axis reflection_axis parents noise_search radius batch_size max_images "
-        "max_vlm_calls max_seconds",
+        "max_vlm_calls max_seconds draft_prompt",
         "options:options",
-        280,
+        360,
     ),
     "LoadCorrector": Kind("model:MODEL lora", "MODEL:MODEL", 58),
     "CorrectorConditioning": Kind(
@@ -112,6 +123,7 @@ KINDS = {
     "MiniatureLoader": Kind("", "MODEL:MODEL CLIP:CLIP VAE:VAE", 66),
     "UNETLoader": Kind("unet_name weight_dtype", "MODEL:MODEL", 82, ours=False),
     "DualCLIPLoader": Kind("clip_name1 clip_name2 type device", "CLIP:CLIP", 130, ours=False),
+    "CLIPLoader": Kind("clip_name type device", "CLIP:CLIP", 106, ours=False),
     "VAELoader": Kind("vae_name", "VAE:VAE", 58, ours=False),
     "CLIPTextEncodeFlux": Kind(
         "clip:CLIP clip_l t5xxl guidance", "CONDITIONING:CONDITIONING", 200, ours=False

@@ -11,7 +11,7 @@ from . import notes
 from .by_hand import by_hand
 from .canvas import Graph, Group, Node, Wire, node, stack
 from .ksampler import native_ksampler
-from .native import edit_search, image_to_image_search, native_search, vlm_search
+from .native import edit_search, image_to_image_search, native_search
 from .parts import (
     BLUE,
     GREEN,
@@ -32,6 +32,7 @@ from .parts import (
     search,
     seats,
 )
+from .watched import think_first, verifier_ensemble, vlm_clip_search, vlm_local_search, vlm_search
 
 
 def first_look() -> Graph:
@@ -244,5 +245,9 @@ GRAPHS = (
     *(make(dev) for make in (native_search, native_ksampler) for dev in (True, False)),
     edit_search(),
     vlm_search(),
+    vlm_local_search(),
+    vlm_clip_search(),
+    think_first(),
+    verifier_ensemble(),
     *(image_to_image_search(dev) for dev in (True, False)),
 )

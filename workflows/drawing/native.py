@@ -22,7 +22,6 @@ from .parts import (
     results,
     search,
     seats,
-    watchers,
 )
 
 
@@ -134,16 +133,6 @@ def native_search(dev: bool) -> Graph:
     return searched(
         name, dev, read, models(dev), painters, notes.CHANGE_NATIVE_SEARCH, request(THREE, 11)
     )
-
-
-def vlm_search() -> Graph:
-    told = (notes.PROFILE, notes.NATIVE_CORRECTOR_FILES, notes.UNTESTED_VLM)
-    read = read_me(notes.text(notes.VLM_SEARCH, *told), 560)
-    painters = [corrector(True), native_flux(True, Wire("corrector", "MODEL"))]
-    loaders = [*models(True), node("vlm", "VlmEndpoint", profile="mine", refresh=0)]
-    asked = request("two red cups to the left of a white plate, on a wooden table", 11)
-    change = notes.CHANGE_VLM_SEARCH
-    return searched("vlm_search", True, read, loaders, painters, change, asked, watchers())
 
 
 def image_to_image_search(dev: bool) -> Graph:

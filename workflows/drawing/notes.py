@@ -9,6 +9,9 @@ FLUX = "flux1-dev.safetensors"
 KONTEXT = "flux1-dev-kontext_fp8_scaled.safetensors"
 CLIP_L, T5 = "clip_l.safetensors", "t5xxl_fp8_e4m3fn.safetensors"
 VAE = "ae.safetensors"
+QWEN, REWARD_BASE = "Qwen2.5-VL-7B-Instruct", "Qwen2.5-VL-3B-Instruct"
+QWEN_CLIP = "qwen3.5_4b_bf16.safetensors"
+PICKSCORE, REWARD = "PickScore_v1", "Image-Verifier"
 
 FIRST_LOOK = """
 ## ReflectionFlow: first look
@@ -278,13 +281,81 @@ needs no key. For a folder on this machine take **Vision-Language Model: local**
 
 CHANGE_VLM_SEARCH = """
 - the **prompt**: any
-- *profile*: the name of another server
+- *width*, *depth*: more chains, more rounds
 - *stop* `when passed`: ends at the first picture in which all is as asked
 """
 
 UNTESTED_VLM = """
 We have not run this graph on FLUX.1-dev or with a real vision-language model yet; our tests run
 it with the miniature and a scripted server.
+"""
+
+VLM_LOCAL_SEARCH = """
+## Search for any prompt, on one card
+
+One vision-language model from a folder does all three jobs: it judges, writes and rewrites. FLUX
+and the model take turns on the GPU: ComfyUI moves the one out when the other needs the room. On a
+card with 24 GB set *weight_dtype* of Load Diffusion Model to `fp8_e4m3fn`.
+"""
+
+UNTESTED_LOCAL = """
+We have not run this graph on FLUX.1-dev or with real weights of Qwen yet; our tests run it with
+the miniature and a small random Qwen2.5-VL.
+"""
+
+VLM_CLIP_SEARCH = """
+## Search for any prompt, with ComfyUI's own text model
+
+The judge, writer and rewriter is a model that ComfyUI itself loads as a text encoder. It needs a
+ComfyUI that has the node *Generate Text* (0.24 is tested); an older one says so when you press
+Run. Nothing but ComfyUI is in memory, so it moves the model like any other.
+"""
+
+UNTESTED_CLIP = """
+We have not run this graph on FLUX.1-dev or with real weights of Qwen yet; our tests run the
+miniature with a stand-in, and a small random Qwen3.5 in ComfyUI 0.24.
+"""
+
+THINK_FIRST = """
+## Think first
+
+A terse prompt, thought through before anything is painted: what is there, where it is, in which
+style. Two drafts from what the model thought of, and below them two from your words alone, of the
+same seed. In a search, wire **Think First** into *draft_prompt* of Search Options: the drafts are
+painted from the longer text, and judged by your own words all the same.
+
+**What to change first**
+
+- the **prompt**; the *seed* of both samplers
+- *refresh* of the endpoint: asks the model anew
+"""
+
+ENSEMBLE = """
+## Several verifiers as one
+
+Ranks the pictures of ComfyUI's folder `input/my_pictures` by three verifiers at once, each on its
+own scale: the **checklist** asks for every requirement, **PickScore** knows what people like, the
+**Image-Verifier** is the paper's own. The checklist is also the *gate*: it alone says what passes.
+Any verifier may be left out. The same ensemble fits every search: wire it into *verifier*.
+
+**What to change first**
+
+- the **prompt**, and the pictures
+- *weight_1* to *weight_4*: how much each verifier counts
+"""
+
+ENSEMBLE_FILES = f"""
+**Files and a profile**
+
+- a profile *mine*, as *vlm_search* explains
+- [PickScore_v1](https://huggingface.co/yuvalkirstain/PickScore_v1): the whole folder, as
+`models/clip_vision/{PICKSCORE}`
+- [the published verifier](https://huggingface.co/diffusion-cot/Image-Verifier): the whole folder,
+as `models/LLM/{REWARD}`, with its words as `template.txt` (see the node's help)
+- [{REWARD_BASE}](https://huggingface.co/Qwen/{REWARD_BASE}): the whole folder, as
+`models/LLM/{REWARD_BASE}`
+
+We have not run this graph with these weights yet; our tests run it with small random ones.
 """
 
 UNTESTED_EDITOR = """
@@ -298,6 +369,16 @@ FLUX_REPO = f"{HUB}/Comfy-Org/flux1-dev"
 KONTEXT_REPO = f"{HUB}/Comfy-Org/flux1-kontext-dev_ComfyUI"
 VAE_REPO = f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged"
 LICENCE = f"[FLUX.1-dev]({HUB}/black-forest-labs/FLUX.1-dev)"
+
+QWEN_CLIP_REPO = f"{HUB}/Comfy-Org/Qwen3.5"
+QWEN_FILES = f"""
+**The model.** [{QWEN}]({HUB}/Qwen/{QWEN}): the whole folder, as `models/LLM/{QWEN}`. It is 16.6 GB
+in bf16.
+"""
+QWEN_CLIP_FILES = f"""
+**The model.** [Qwen3.5, for ComfyUI]({QWEN_CLIP_REPO}): `{QWEN_CLIP}`, into
+`models/text_encoders`
+"""
 
 NATIVE_FILES = f"""
 **Files.** Accept the licence of {LICENCE} first.

@@ -100,7 +100,8 @@ def options() -> Node:
     axes = dict.fromkeys(("noise_axis", "prompt_axis", "reflection_axis"), True)
     unlimited = dict.fromkeys(("max_images", "max_vlm_calls", "max_seconds"), 0)
     finer = {"parents": "best", "noise_search": "random", "radius": 0.3, "batch_size": 1}
-    return node("options", "SearchOptions", **axes, **finer, **unlimited)
+    given = {**axes, **finer, **unlimited, "draft_prompt": ""}
+    return node("options", "SearchOptions", **given)
 
 
 def enlarged(dev: bool, images: Wire, name: str = "large") -> tuple[list[Node], Wire]:

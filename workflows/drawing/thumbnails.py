@@ -19,7 +19,7 @@ from api.client import run
 from PIL import Image, ImageDraw, ImageFont
 
 from .canvas import KINDS, Graph, as_api, pairs
-from .graphs import GRAPHS
+from .graphs import GRAPHS, score_folder
 from .native import native_search
 
 HERE = Path(__file__).parent.parent
@@ -122,7 +122,11 @@ SHOWN: dict[str, Callable[[str, Graph], Shown]] = {
     "score_folder": ranked,
     "correct_my_picture": before_and_after("picture", "correct"),
     "native_search": chains,
-    "vlm_search": lambda server, _: chains(server, native_search(False)),
+    **dict.fromkeys(
+        ("vlm_search", "vlm_local_search", "vlm_clip_search", "think_first"),
+        lambda server, _: chains(server, native_search(False)),
+    ),
+    "verifier_ensemble": lambda server, _: ranked(server, score_folder()),
     "native_ksampler": before_and_after("before", "after", output="IMAGE"),
     "edit_search": drafts_only,
     "image_to_image_search": chains,

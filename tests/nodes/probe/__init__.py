@@ -11,6 +11,7 @@ import comfy.model_management as mm
 import psutil
 import torch
 from aiohttp import web
+from comfy.model_patcher import ModelPatcher
 from server import PromptServer
 
 HEAVY = ("diffusers", "transformers", "peft")
@@ -131,5 +132,36 @@ class ProbeFailure:
         raise RuntimeError(f"It did not work with {profile} or {profile!r}.")
 
 
-NODES = (ProbePicture, ProbeTexts, ProbeList, ProbeProfile, ProbeFailure)
+class ProbeClip:
+    """A CLIP that sees pictures and always writes the same; without words one that cannot write."""
+
+    CATEGORY = "probe"
+    FUNCTION = "make"
+    RETURN_TYPES = ("CLIP",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"says": ("STRING",)}}
+
+    def make(self, says):
+        return (Writer(says) if says else torch.nn.Linear(1, 1),)
+
+
+class Writer:
+    def __init__(self, says):
+        self.says = says
+        weights = torch.nn.Linear(1, 1)
+        self.patcher = ModelPatcher(weights, mm.get_torch_device(), mm.unet_offload_device())
+
+    def tokenize(self, text, image=None, **_):
+        return {"probe": [[({"type": "image"} if image is not None else len(text), 1.0)]]}
+
+    def generate(self, tokens, **_):
+        return [list(self.says.encode())]
+
+    def decode(self, ids, **_):
+        return bytes(ids).decode()
+
+
+NODES = (ProbePicture, ProbeTexts, ProbeList, ProbeProfile, ProbeFailure, ProbeClip)
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}

@@ -1,0 +1,192 @@
+"""ComfyUI's own text generation as a vision-language model: a CLIP that can write.
+
+Newer ComfyUIs answer questions about pictures with models that they load as text encoders. What a
+CLIP can do is found out and never assumed: older versions have no `generate`, and most encoders
+see no pictures. Its weights are where ComfyUI has them, and Cancel works at every token, since
+ComfyUI looks for it whenever its progress moves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import comfy.model_management as mm
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..reflectionflow_core.protocols import SILENT, Progress
+from ..reflectionflow_core.record import InputError
+from ..reflectionflow_core.vlm.door import Failure, Question, Usage
+from ..reflectionflow_core.vlm.likelihoods import check_choices, from_samples, from_tops
+from ..reflectionflow_core.vlm.prompts import asked_text
+from .tensors import to_batch
+
+SAMPLES = 8  # answers to a closed question of a model that shows no probabilities
+FIRST = 4  # tokens in which an answer to a closed question begins, after white space
+TOP = 50  # likeliest tokens at its beginning
+GAP = 16  # pixels between pictures that are shown side by side
+GREEDY = {"do_sample": False}
+FAIR = {
+    "do_sample": True,
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+}
+THOUGHT = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
+CONTROL = re.compile(r"<(?!/?data>)(?=[|/\w])")  # how control tokens begin; <data> is ours
+
+
+class ComfyVlm:
+    """A Vlm on a CLIP. Several pictures of one question are shown side by side in one."""
+
+    def __init__(self, clip: Any) -> None:
+        """Raises InputError for a CLIP that writes no text."""
+        if not all(callable(getattr(clip, verb, None)) for verb in ("generate", "decode")):
+            raise InputError(
+                "This ComfyUI cannot generate text with a CLIP. Update it to one that has the node "
+                "Generate Text, or use Vision-Language Model: local or endpoint."
+            )
+        self.clip, self.usage = clip, Usage()
+
+    def chat(
+        self, questions: Sequence[Question], progress: Progress = SILENT, phase: str = "ask"
+    ) -> list[str | Failure]:
+        return self._answers(questions, self._text, progress, phase)
+
+    def choose(
+        self,
+        questions: Sequence[Question],
+        choices: Sequence[str],
+        progress: Progress = SILENT,
+        phase: str = "ask",
+    ) -> list[tuple[float, ...] | Failure]:
+        """Probabilities from the logits of the first token, or from samples where none are seen."""
+        check_choices(choices)
+
+        def chosen(question: Question) -> tuple[float, ...] | Failure:
+            tops = self._tops(question)
+            if tops is None:
+                odds = from_samples(self._samples(question), choices)
+            else:
+                odds = from_tops(tops, choices)
+            return odds or Failure("The text encoder answers with none of the choices.")
+
+        return self._answers(questions, chosen, progress, phase)
+
+    def _answers(
+        self,
+        questions: Sequence[Question],
+        ask: Callable[[Question], Any],
+        progress: Progress,
+        phase: str,
+    ) -> list[Any]:
+        answers: list[Any] = []
+        for question in questions:
+            progress.check()
+            try:
+                answers.append(ask(question))
+            except mm.OOM_EXCEPTION:
+                answers.append(Failure("Memory ran out on a question; choose a smaller model."))
+            progress.report(phase, len(answers), len(questions))
+        return answers
+
+    def _text(self, question: Question) -> str | Failure:
+        text = self._said(self._generated(question, question.max_tokens, **GREEDY))
+        return text or Failure("The text encoder gave an empty answer.")
+
+    def _samples(self, question: Question) -> list[str]:
+        drawn = (self._generated(question, FIRST, seed=seed, **FAIR) for seed in range(SAMPLES))
+        return list(map(self._said, drawn))
+
+    def _tops(self, question: Question) -> list[tuple[str, float]] | None:
+        """The likeliest tokens where the answer begins, with their log-probabilities; None where
+        the model does not show them."""
+        with logits_of(self.clip) as seen:
+            ids = self._generated(question, FIRST, **GREEDY)
+        if not seen:
+            return None
+        begins = next((i for i, token in enumerate(ids) if self._said([token])), 0)
+        table = seen[begins].log_softmax(-1)
+        likely = table.topk(min(TOP, len(table)))
+        words = (self._said([int(token)]) for token in likely.indices)
+        return list(zip(words, likely.values.tolist(), strict=True))
+
+    def _generated(self, question: Question, longest: int, **how: Any) -> list[int]:
+        tokens = self._tokens(question)
+        made = self.clip.generate(tokens, max_length=longest, **how)
+        ids = torch.as_tensor(made).flatten().tolist()  # some versions give a batch of one
+        self.usage += Usage(calls=1, completion_tokens=len(ids))
+        return ids
+
+    def _tokens(self, question: Question) -> Any:
+        text = CONTROL.sub("< ", asked_text(question))
+        if question.system:
+            text = f"{question.system}\n\n{text}"
+        if not question.images:
+            return self.clip.tokenize(text, skip_template=False, min_length=1, thinking=False)
+        count = len(question.images)
+        if count > 1:
+            text = f"The {count} pictures stand side by side, the first on the left.\n\n{text}"
+        image = to_batch([side_by_side(question.images)])
+        tokens = self.clip.tokenize(
+            text, image=image, skip_template=False, min_length=1, thinking=False
+        )
+        if not holds_a_picture(tokens):
+            raise InputError(
+                "This CLIP reads texts and sees no pictures. Load a vision-language model as text "
+                "encoder, such as Qwen3-VL, Qwen3.5 or Gemma 3 with vision."
+            )
+        return tokens
+
+    def _said(self, ids: Sequence[int]) -> str:
+        return THOUGHT.sub("", self.clip.decode(list(ids))).strip()
+
+
+@contextmanager
+def logits_of(clip: Any) -> Iterator[list[Tensor]]:
+    """A list that takes the logits (vocabulary,) of every token that the CLIP generates meanwhile;
+    it stays empty where its model draws tokens in another way than ComfyUI's usual one."""
+    seen: list[Tensor] = []
+    stage = getattr(clip, "cond_stage_model", None)
+    modules = stage.modules() if stage is not None else ()
+    writers = [module for module in modules if callable(getattr(module, "sample_token", None))]
+
+    def watched(draw: Callable[..., Any]) -> Callable[..., Any]:
+        def drawn(logits: Tensor, *args: Any, **kwargs: Any) -> Any:
+            seen.append(logits[0].detach().double().cpu())
+            return draw(logits, *args, **kwargs)
+
+        return drawn
+
+    try:
+        for module in writers:
+            module.sample_token = watched(module.sample_token)
+        yield seen
+    finally:
+        for module in writers:
+            module.__dict__.pop("sample_token", None)
+
+
+def holds_a_picture(tokens: Any) -> bool:
+    """Whether an image stands among the tokens: tables stand where its embeddings will."""
+    batches = tokens.values() if isinstance(tokens, dict) else [tokens]
+    return any(isinstance(entry[0], dict) for rows in batches for row in rows for entry in row)
+
+
+def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
+    """The pictures from left to right in one."""
+    if len(images) == 1:
+        return images[0]
+    width = sum(image.width for image in images) + GAP * (len(images) - 1)
+    sheet = Image.new("RGB", (width, max(image.height for image in images)), "white")
+    left = 0
+    for image in images:
+        sheet.paste(image, (left, 0))
+        left += image.width + GAP
+    return sheet

@@ -1,0 +1,50 @@
+"""ComfyUI's own text generation as our vision-language model, where this ComfyUI has any."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfy_server import ROOT, demand_comfyui, find_comfyui
+
+
+@cache
+def found() -> dict[str, Any]:
+    """What text_generation.py finds, in ComfyUI's own Python and without a server."""
+    demand_comfyui()
+    comfyui, python = find_comfyui() or (Path(), Path())
+    script = Path(__file__).parent / "text_generation.py"
+    command = [str(python), str(script), str(comfyui), str(ROOT), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    if not told:
+        pytest.skip("this ComfyUI generates no text")
+    return told
+
+
+def test_answers_are_texts_and_the_same_in_any_order() -> None:
+    assert all(found()["texts"])
+    assert found()["the same alone, in another order"]
+    assert found()["calls"][0] == 4
+    assert found()["pair"][0]
+
+
+def test_probabilities_of_choices_come_from_the_logits_and_depend_on_the_picture() -> None:
+    red, blue = found()["odds"]
+    assert found()["sums"] == pytest.approx([1, 1])
+    assert red != pytest.approx(blue, abs=1e-4)
+    assert found()["finite logits"]
+    assert found()["samples"] == 8
+
+
+def test_the_weights_are_comfyuis() -> None:
+    assert found()["loaded"]
+
+
+def test_a_text_encoder_that_sees_nothing_is_refused_in_a_sentence() -> None:
+    assert found()["blind"].startswith("This CLIP reads texts and sees no pictures. Load")
