@@ -59,11 +59,12 @@ class ActorChoice:
     verifier_error: float | None = None
     writer: str = "template"
     evolver: str = "rules"
-    vlm: str | None = None  # "endpoint:PROFILE" or the folder of a model
+    vlm: str | None = None  # "endpoint:PROFILE", the folder of a model, or its hub id
     max_words: int | None = None  # of a reflection
     gate: str | None = None  # a verifier that says what passed, while the other one ranks
     reward_base: str | None = None  # the model that the reward was trained from
     reward_template: str | None = None  # the words around its prompt
+    vlm_dtype: str | None = None  # of a model on this machine
 
 
 def miniature(choice: ActorChoice, corrects: bool) -> Painters:
@@ -211,7 +212,7 @@ def vlm_evolver(choice: ActorChoice, vlm: Vlm | None = None) -> PromptEvolver:
     return VlmEvolver(_given_vlm(vlm, "evolver vlm"))
 
 
-def build_vlm(spec: str, device: str | None = None) -> Vlm:
+def build_vlm(spec: str, device: str | None = None, dtype: str | None = None) -> Vlm:
     """The vision-language model of "endpoint:PROFILE", a folder or a hub id.
 
     The latest is kept, so that verifier, writer and evolver share one model in memory.
@@ -225,11 +226,13 @@ def build_vlm(spec: str, device: str | None = None) -> Vlm:
             f"There is no folder {spec!r} with a vision-language model. "
             "Give one, a hub id, or endpoint:PROFILE for a server."
         )
-    return _built_vlm(spec, device)
+    if spec.startswith(ENDPOINT) and dtype is not None:
+        raise InputError("A server chooses the number format of its model. Leave --vlm-dtype away.")
+    return _built_vlm(spec, device, dtype)
 
 
 @lru_cache(maxsize=1)
-def _built_vlm(spec: str, device: str | None) -> Vlm:
+def _built_vlm(spec: str, device: str | None, dtype: str | None) -> Vlm:
     if spec.startswith(ENDPOINT):
         from .vlm.endpoint import Endpoint
         from .vlm.profiles import command_line_folder, find_profile
@@ -237,7 +240,7 @@ def _built_vlm(spec: str, device: str | None) -> Vlm:
         return Endpoint(find_profile(spec.removeprefix(ENDPOINT), command_line_folder()))
     from .vlm.local import load_vlm
 
-    return load_vlm(spec, device=device)
+    return load_vlm(spec, device=device, **({"dtype": dtype} if dtype else {}))
 
 
 def _source(choice: ActorChoice, what: str) -> str:
@@ -353,7 +356,7 @@ def _vlm_for(choice: ActorChoice, seat: str, name: str) -> Vlm | None:
             f"The {seat} {name!r} asks a vision-language model, and there is none. "
             "Give one with --vlm endpoint:PROFILE or --vlm FOLDER."
         )
-    return build_vlm(choice.vlm, choice.device)
+    return build_vlm(choice.vlm, choice.device, choice.vlm_dtype)
 
 
 def painters_of(choice: ActorChoice) -> Callable[[ActorChoice, bool], Painters]:

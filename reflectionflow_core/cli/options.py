@@ -177,6 +177,7 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     add("--max-words", "N", "of a reflection (default: the writer's)", positive)
     add("--evolver", "NAME", f"of prompts: {_names(EVOLVERS)}")
     add("--vlm", "WHERE", f"whom {_names(NEED_VLM)} ask: endpoint:PROFILE, or a model's folder")
+    add("--vlm-dtype", "TYPE", "number format of that model: bf16, fp32 or nf4 (default: bf16)")
 
 
 def _adder(

@@ -84,7 +84,7 @@ def _thought_through(asked: Run, choice: ActorChoice, archive: Archive) -> tuple
             "--think-first asks a vision-language model, and there is none. "
             "Give one with --vlm endpoint:PROFILE or --vlm FOLDER."
         )
-    vlm = catalog.build_vlm(choice.vlm, choice.device)
+    vlm = catalog.build_vlm(choice.vlm, choice.device, choice.vlm_dtype)
     before = vlm.usage.calls
     drafts = replace(asked.settings, draft_prompt=ThinkFirst(vlm).expand(asked.prompt))
     return replace(asked, settings=drafts), Cost(vlm_calls=vlm.usage.calls - before)

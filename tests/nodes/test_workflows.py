@@ -421,7 +421,6 @@ def test_one_local_model_does_all_three_jobs(server: ComfyServer) -> None:
     assert [c["round"] for c in told["candidates"]] == [0, 0, 1, 1]
     assert all(c["aspects"] and c["reflection"] for c in told["candidates"][2:])
     assert told["cost"]["vlm_calls"] >= 4  # it was asked about every picture
-    assert told["cost"]["vlm_calls"] > 8
 
 
 def test_comfyuis_own_text_model_does_all_three_jobs(server: ComfyServer) -> None:
