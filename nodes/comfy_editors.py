@@ -20,7 +20,8 @@ from ..reflectionflow_core.flux.condition import rgb
 from ..reflectionflow_core.flux.painter import Share, check_lengths
 from ..reflectionflow_core.protocols import SILENT, Corrector, Generator, Progress
 from ..reflectionflow_core.record import InputError, Seed
-from .comfy_sampling import Conditioning, Course, decoded, noise_for, sampled, weights_digest
+from .comfy_sampling import Conditioning, Course, decoded, noise_for, sampled
+from .digests import weights_digest
 from .sockets import Flux
 from .tensors import to_batch
 

@@ -28,8 +28,9 @@ from ..reflectionflow_core.flux.sampling import SamplingSettings, resolution_shi
 from ..reflectionflow_core.flux.text import Text, corrector_text
 from ..reflectionflow_core.protocols import SILENT, Corrector, Generator, Progress
 from ..reflectionflow_core.record import InputError, Seed
-from .comfy_sampling import Course, decoded, noise_for, sampled, weights_digest
+from .comfy_sampling import Course, decoded, noise_for, sampled
 from .diffusers_flux import changed_sampling
+from .digests import weights_digest
 from .loaders import AS_FLUX
 from .native_branch import (
     CHANNELS,

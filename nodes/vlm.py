@@ -20,9 +20,9 @@ from ..reflectionflow_core.identity import digest
 from ..reflectionflow_core.record import InputError
 from ..reflectionflow_core.vlm.endpoint import Endpoint
 from ..reflectionflow_core.vlm.profiles import Profile
-from .comfy_sampling import weights_digest
 from .comfy_text import ComfyVlm
 from .diffusers_flux import explained_imports
+from .digests import weights_digest
 from .loaders import CATEGORY, DTYPES, missing, model_folders, stamp
 from .profiles import find_profile, looks_like_a_key, profiles_folder
 from .progress import NodeProgress

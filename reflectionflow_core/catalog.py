@@ -240,7 +240,7 @@ def _built_vlm(spec: str, device: str | None, dtype: str | None) -> Vlm:
         return Endpoint(find_profile(spec.removeprefix(ENDPOINT), command_line_folder()))
     from .vlm.local import load_vlm
 
-    return load_vlm(spec, device=device, **({"dtype": dtype} if dtype else {}))
+    return load_vlm(spec, device=device, dtype=dtype or "bf16")
 
 
 def _source(choice: ActorChoice, what: str) -> str:

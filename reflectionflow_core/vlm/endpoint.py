@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 Answer = TypeVar("Answer")
-LIMITS = Limits()
 SAMPLES = 8  # answers that stand for a distribution where the server gives no probabilities
 FIRST = 4  # tokens of an answer whose first one counts; some models begin with a line break
 SAMPLED = 16  # tokens of a sampled answer; choices are short
@@ -41,14 +40,16 @@ class Endpoint:
     eight sampled answers where it does not; what a server refused once is not asked of it again.
     """
 
-    def __init__(self, profile: Profile, limits: Limits = LIMITS) -> None:
+    def __init__(self, profile: Profile, limits: Limits | None = None) -> None:
+        """`limits` in place of those that the profile allows."""
         if not profile.model:
             variable = f"REFLECTIONFLOW_{profile.name.upper().replace('-', '_')}_MODEL"
             raise InputError(
                 f"The profile {profile.name} names no model. Set {variable}, or write its "
                 f'"model" into {FILE} (see the README).'
             )
-        self.profile, self.limits = profile, limits
+        allowed = Limits(concurrency=profile.concurrency, seconds=profile.seconds)
+        self.profile, self.limits = profile, limits or allowed
         self._lock = Lock()
         self._usage = Usage()
         self._refused: frozenset[str] = frozenset()  # what the server does not accept, see wire

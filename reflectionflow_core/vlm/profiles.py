@@ -8,6 +8,7 @@ stranger. Nothing here knows ComfyUI, nor asks a server.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -20,6 +21,8 @@ from urllib.parse import urlsplit
 from ..record import InputError
 
 FILE = "profiles.json"
+SECONDS, CONCURRENCY = 120.0, 4
+NUMBERS = ("seconds", "concurrency")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
@@ -28,13 +31,16 @@ class Profile:
     """An endpoint, its key and the model it is asked for; only the name is ever shown.
 
     An empty `api_key` is that of a server which needs none. An empty `model` is allowed here: not
-    everyone who has a profile asks its model.
+    everyone who has a profile asks its model. A request may take `seconds`; `concurrency` of them
+    run at once.
     """
 
     name: str
     base_url: str = field(repr=False)
     api_key: str = field(repr=False)
     model: str = ""
+    seconds: float = SECONDS
+    concurrency: int = CONCURRENCY
 
     def __post_init__(self) -> None:
         # What HTTP cannot send would fail deep inside the client, in messages that quote it.
@@ -49,6 +55,12 @@ class Profile:
                 "https://example.org/v1."
             )
 
+        if not (0 < self.seconds < math.inf and self.concurrency >= 1):
+            raise InputError(
+                f"The profile {self.name} allows {self.seconds:g} seconds and {self.concurrency} "
+                "requests at once. Give it some time, and at least one."
+            )
+
     def __str__(self) -> str:
         return self.name
 
@@ -56,7 +68,8 @@ class Profile:
 def find_profile(name: str, folder: Path, environment: Mapping[str, str] = os.environ) -> Profile:
     """The profile from the environment (REFLECTIONFLOW_<NAME>_BASE_URL, ..._API_KEY, ..._MODEL),
     or else from profiles.json in `folder`:
-    {"<name>": {"base_url": "...", "api_key": "...", "model": "..."}}; part by part.
+    {"<name>": {"base_url": "...", "api_key": "...", "model": "..."}}; part by part. "seconds" and
+    "concurrency" may stand there, too, and in ..._SECONDS and ..._CONCURRENCY.
 
     The key may be absent where the address is this machine's own, and empty ("api_key": "") where
     the file says that none is needed.
@@ -69,9 +82,9 @@ def find_profile(name: str, folder: Path, environment: Mapping[str, str] = os.en
     prefix = f"REFLECTIONFLOW_{name.upper().replace('-', '_')}_"
     stored = _stored(folder / FILE).get(name, {})
     # An empty variable is an unset one, as shells leave them behind.
-    url, key, model = (
-        environment.get(f"{prefix}{part.upper()}", "").strip() or stored.get(part, "").strip()
-        for part in ("base_url", "api_key", "model")
+    url, key, model, seconds, concurrency = (
+        environment.get(f"{prefix}{part.upper()}", "").strip() or str(stored.get(part, "")).strip()
+        for part in ("base_url", "api_key", "model", "seconds", "concurrency")
     )
     needs_key = stored.get("api_key") != "" and not is_loopback(url)
     absent = (("API_KEY", needs_key and not key), ("BASE_URL", not url))
@@ -80,7 +93,14 @@ def find_profile(name: str, folder: Path, environment: Mapping[str, str] = os.en
             f"The profile {name} has no {missing}. Set {prefix}API_KEY and {prefix}BASE_URL in the "
             f"environment before you start, or write them into {FILE} (see the README)."
         )
-    return Profile(name, url, key, model)
+    try:
+        limits = float(seconds or SECONDS), int(concurrency or CONCURRENCY)
+    except ValueError:
+        raise InputError(
+            f"The profile {name} has seconds or a concurrency that is no number. Write them as "
+            'in {"seconds": 300, "concurrency": 2}.'
+        ) from None
+    return Profile(name, url, key, model, *limits)
 
 
 def command_line_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -116,7 +136,7 @@ def _host(url: str) -> str | None:
     return host if host and named else None
 
 
-def _stored(file: Path) -> Mapping[str, Mapping[str, str]]:
+def _stored(file: Path) -> Mapping[str, Mapping[str, str | float]]:
     try:
         profiles = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -124,10 +144,13 @@ def _stored(file: Path) -> Mapping[str, Mapping[str, str]]:
     except (OSError, ValueError, RecursionError):
         # Not the parser's message, which quotes the line that the key may be in.
         raise InputError(f"{file.name} cannot be read. Write it as JSON, see the README.") from None
-    if not isinstance(profiles, dict) or not all(map(_is_table_of_texts, profiles.values())):
+    if not isinstance(profiles, dict) or not all(map(_is_profile, profiles.values())):
         raise InputError(f"{file.name} is no table of profiles. Write it as the README shows.")
     return profiles
 
 
-def _is_table_of_texts(profile: object) -> bool:
-    return isinstance(profile, dict) and all(isinstance(v, str) for v in profile.values())
+def _is_profile(profile: object) -> bool:
+    return isinstance(profile, dict) and all(
+        isinstance(value, str) or (name in NUMBERS and isinstance(value, int | float))
+        for name, value in profile.items()
+    )

@@ -32,7 +32,7 @@ ADVICE = {
     403: "check what its key is allowed to",
     404: "check the base_url and the model of its profile",
     413: "send smaller pictures",
-    429: "wait, or lower its concurrency",
+    429: 'wait, or give its profile less "concurrency"',
 }
 
 
@@ -204,7 +204,8 @@ def _seconds(retry_after: str) -> float:
 
 
 def _too_slow() -> SendError:
-    return SendError("took too long", "allow more seconds, or lower its concurrency", again=True)
+    advice = 'give its profile more "seconds", or less "concurrency"'
+    return SendError("took too long", advice, again=True)
 
 
 def _broken() -> SendError:

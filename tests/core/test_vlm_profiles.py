@@ -9,6 +9,7 @@ import pytest
 
 from reflectionflow_core.record import InputError
 from reflectionflow_core.vlm import profiles
+from reflectionflow_core.vlm.endpoint import Endpoint
 from reflectionflow_core.vlm.profiles import (
     Profile,
     command_line_folder,
@@ -30,6 +31,25 @@ def test_a_model_is_found_in_the_file_and_the_environment_comes_before_it(tmp_pa
     assert find_profile("mine", folder, {}).model == "small"
     large = {"REFLECTIONFLOW_MINE_MODEL": "large"}
     assert find_profile("mine", folder, large).model == "large"
+
+
+def test_a_profile_says_how_long_and_how_many_at_once(tmp_path: Path) -> None:
+    folder = written(tmp_path, base_url=HERE, model="m", seconds=300, concurrency=1)
+    slow = find_profile("mine", folder, {})
+    assert (slow.seconds, slow.concurrency) == (300, 1)
+    assert Endpoint(slow).limits.seconds == 300
+    assert Endpoint(slow).limits.concurrency == 1
+    quick = find_profile("mine", folder, {"REFLECTIONFLOW_MINE_SECONDS": "2.5"})
+    assert (quick.seconds, quick.concurrency) == (2.5, 1)
+    assert find_profile("mine", written(tmp_path, base_url=HERE), {}).seconds == 120
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"seconds": "soon"}, {"seconds": 0}, {"concurrency": 0}, {"concurrency": "1.5"}]
+)
+def test_limits_that_are_none_are_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=r"no number\. Write|Give it some time"):
+        find_profile("mine", written(tmp_path, base_url=HERE, **wrong), {})
 
 
 def test_a_profile_may_name_no_model(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_folder_is_loaded_once(monkeypatch: pytest.MonkeyPatch, tmp_path) -> N
     monkeypatch.setitem(sys.modules, "reflectionflow_core.vlm.local", local)
     catalog._built_vlm.cache_clear()
     assert build_vlm(str(tmp_path), "cpu") is build_vlm(str(tmp_path), "cpu")
-    assert loaded == [(str(tmp_path), {"device": "cpu"})]
+    assert loaded == [(str(tmp_path), {"device": "cpu", "dtype": "bf16"})]
     catalog._built_vlm.cache_clear()
 
 

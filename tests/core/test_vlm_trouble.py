@@ -75,7 +75,7 @@ def test_a_server_that_asks_for_patience_gets_it_up_to_a_bound() -> None:
 def test_advice_follows_the_trouble() -> None:
     assert one([too_many()]) == (
         'The endpoint mine answered 429 (too many requests) 3 times and said "slow down"; '
-        "wait, or lower its concurrency."
+        'wait, or give its profile less "concurrency".'
     )
     assert one([refuses(401, "no")]) == (
         "The endpoint mine answered 401 (unauthorized); check the api_key of its profile."

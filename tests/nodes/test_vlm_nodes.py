@@ -50,6 +50,7 @@ def profile(comfy: ComfyServer) -> Iterator[Callable[[str, str], str]]:
 
     def write(name: str, url: str) -> str:
         given = {"base_url": url, "api_key": SECRET, "model": MODEL}
+        given |= {"seconds": 0.3} if name == "late" else {}
         file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), name: given}), "utf-8")
         return name
 
@@ -107,6 +108,7 @@ def test_a_loop_over_an_endpoint_picks_the_picture_of_which_it_is_surest(
         ("empty", lambda _: says(""), "gave an empty answer"),
         ("cutoff", lambda _: cut("yes"), "broke the connection off"),
         ("garbage", lambda _: Reply(b"\xff\x00not http", bare=True), "broke the connection off"),
+        ("late", lambda _: Reply(wait=9), "took too long 4 times; give its profile more"),
     ],
 )
 def test_an_endpoint_that_fails_costs_verdicts_and_the_report_says_why(
