@@ -274,7 +274,9 @@ def test_every_socket_is_one_that_comfyui_knows(name: str, object_info: dict[str
         known = object_info[node["type"]]
         inputs = {k: v for part in ("required", "optional") for k, v in inputs_of(known, part)}
         outputs = list(zip(known["output_name"], known["output"], strict=True))
-        assert [(o["name"], o["type"]) for o in node["outputs"]] == outputs
+        ours = node["type"].startswith("ReflectionFlow_")  # others may grow in a newer ComfyUI
+        drawn = [(o["name"], o["type"]) for o in node["outputs"]]
+        assert drawn == (outputs if ours else outputs[: len(drawn)])
         for socket in node["inputs"]:
             assert inputs[socket["name"]][0] == socket["type"]
             assert (socket.get("shape") == 7) == (
