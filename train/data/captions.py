@@ -65,7 +65,7 @@ class Condensing:
         kept = tuple(item for item in items if item.prompt and item.prompt not in self.avoided)
         failed = sum(not item.prompt for item in items)
         rejects = ["prompt not condensed"] * failed
-        rejects += ["prompt of a benchmark"] * (len(items) - len(kept) - failed)
+        rejects += ["prompt kept for testing"] * (len(items) - len(kept) - failed)
         return replace(work.paired((), rejects, calls=len(bare)), items=kept)
 
 

@@ -59,7 +59,7 @@ class Opening:
     def _pair(self, item: Item) -> Pair:
         edit = self.sets[item.told["set"]][item.told["row"]]
         if edit.caption in self.avoided:
-            raise SampleError("prompt of a benchmark")
+            raise SampleError("prompt kept for testing")
         after, before = (
             Painted(encoded(image.convert("RGB"), self.image_format))
             for image in (edit.edited, edit.source)

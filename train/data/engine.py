@@ -12,32 +12,56 @@ import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import reduce
+from dataclasses import dataclass
+from functools import partial, reduce
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from reflectionflow_core.record import InputError
 from train.data.records import Slice
 from train.data.settings import Engine
 from train.data.source import Stage, Work
 
+Made = TypeVar("Made")
 MOST_BLOCKS = 4096  # of a run's work list; each costs Ray some milliseconds
 HOME = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error of the user's; Ray would lose it among its own."""
+
+    sentence: str
 
 
 class Actor:
     """A stage within Ray, whose rows are slices as bytes."""
 
     def __init__(self, build: Callable[[], Work]) -> None:
-        self.work = build()
+        self.work: Work | Refusal = _or_refusal(build)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"slice": pickle.dumps(self.work(pickle.loads(row["slice"])))}
+        return {"slice": pickle.dumps(self._done(pickle.loads(row["slice"])))}
+
+    def _done(self, given: Slice | Refusal) -> Slice | Refusal:
+        if isinstance(given, Refusal):
+            return given
+        if isinstance(self.work, Refusal):
+            return self.work
+        return _or_refusal(partial(self.work, given))
+
+
+def _or_refusal(act: Callable[[], Made]) -> Made | Refusal:
+    try:
+        return act()
+    except InputError as error:
+        return Refusal(str(error))
 
 
 @contextmanager
 def ray_session(engine: Engine) -> Iterator[None]:
     """Ray for the time of the block: started here, or joined where there is an address."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # warnings about its own affairs
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -74,13 +98,11 @@ def run_on_ray(stages: Sequence[Stage], slices: Sequence[Slice]) -> Iterator[Sli
             num_cpus=stage.pool.cpus,
             num_gpus=stage.pool.gpus,
         )
-    try:
-        for row in data.iter_rows():
-            yield pickle.loads(row["slice"])
-    except Exception as error:
-        if (told := _told(error)) is not None:
-            raise told from error
-        raise
+    for row in data.iter_rows():
+        done = pickle.loads(row["slice"])
+        if isinstance(done, Refusal):
+            raise InputError(done.sentence)
+        yield done
 
 
 def run_here(stages: Sequence[Stage], slices: Sequence[Slice]) -> Iterator[Slice]:
@@ -106,19 +128,6 @@ def _check_room(stages: Sequence[Stage]) -> None:
                 f"The stages ask for {needed:g} {kind}, and there are {room.get(name, 0):g}. "
                 f"Choose fewer workers, or fewer {kind} for each (engine.paint.workers and so on)."
             )
-
-
-def _told(error: BaseException | None) -> InputError | None:
-    """Our own error within Ray's, which wraps what a stage raises several times."""
-    while error is not None:
-        if isinstance(error, InputError):
-            return (
-                InputError(str(error).strip().splitlines()[-1].partition("InputError: ")[2])
-                if "\n" in str(error)
-                else error
-            )
-        error = getattr(error, "cause", None) or error.__cause__
-    return None
 
 
 def _hush() -> None:

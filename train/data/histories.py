@@ -33,7 +33,7 @@ def histories_source(settings: Settings, avoided: Avoided) -> Source:
             rejects["run unreadable"] += 1
             continue
         if prompt in avoided:
-            rejects["prompt of a benchmark"] += 1
+            rejects["prompt kept for testing"] += 1
         else:
             items.append(Item(len(items), prompt, {"run": str(folder)}))
     build = partial(build_reading, settings.histories, settings.image_format)

@@ -88,7 +88,7 @@ def usable(
         elif any(len(text) > MAX_TEXT for text in texts):
             rejects["prompt too long"] += 1
         elif any(text in avoided for text in texts):
-            rejects["prompt of a benchmark"] += 1
+            rejects["prompt kept for testing"] += 1
         elif known in seen:
             rejects["prompt repeated"] += 1
         else:

@@ -64,7 +64,7 @@ def composed(rule: Rule, avoided: Avoided, seed: int) -> tuple[list[Item], Count
         seen.add(known)
         prompt = sentence(task)
         if prompt in avoided or avoided.has(task):
-            rejects["prompt of a benchmark"] += 1
+            rejects["prompt kept for testing"] += 1
         else:
             items.append(Item(len(items), prompt, {"task": task_record(task)}))
     if len(items) < rule.prompts:
