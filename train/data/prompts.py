@@ -99,7 +99,7 @@ def usable(
 
 def words(text: str) -> str:
     """A prompt without what makes no difference: case, signs, articles, "a photo of"."""
-    plain = re.sub(r"[^\w\s]", " ", text.lower())
+    plain = re.sub(r"[^\w\s]", " ", text.casefold())
     plain = " ".join(word for word in plain.split() if word not in ("a", "an", "the"))
     return _OPENING.sub("", plain)
 
