@@ -31,7 +31,7 @@ from train.data.source import Stage
 from train.data.work import sharded, sources_of, stages_of
 
 SLICES = 24
-SLICE = {"shard_items": 4, "slice_items": 4}
+SLICE = 4  # work items
 # Enough words for more than 100,000 prompts.
 NOUNS = [f"{first}{second}" for first in ("ba", "do", "ki", "lu") for second in "bcdfghklmnprst"]
 COLOURS = ["red", "green", "blue", "yellow", "black", "white", "pink", "brown"]
@@ -52,8 +52,8 @@ def slices_a_second(settings: Settings, workers: int) -> float:
 
 
 def paces(pairs: int, folder: Path) -> dict[str, object]:
-    reward = Ranked(prompts=SLICES * SLICE["slice_items"], candidates=4)
-    engine = Engine(cpus=2, **SLICE)
+    reward = Ranked(prompts=SLICES * SLICE, candidates=4)
+    engine = Engine(cpus=2, shard_items=SLICE, slice_items=SLICE)
     settings = Settings(out=folder, painter=Painter(batch=16), reward=reward, engine=engine)
     (folder / "parts").mkdir(parents=True)
     ones, twos = [], []
@@ -61,7 +61,7 @@ def paces(pairs: int, folder: Path) -> dict[str, object]:
         for _ in range(pairs):
             ones.append(slices_a_second(settings, 1))
             twos.append(slices_a_second(settings, 2))
-    pictures = SLICE["slice_items"] * reward.candidates
+    pictures = SLICE * reward.candidates
     return {
         "pictures_per_second_1_worker": statistics.median(ones) * pictures,
         "pictures_per_second_2_workers": statistics.median(twos) * pictures,

@@ -10,13 +10,14 @@ import tarfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
+from webdataset.compat import WebDataset
 
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
@@ -88,7 +89,7 @@ def test_parts_become_a_shard_that_trainings_can_read(folder: Path) -> None:
 def test_webdataset_itself_reads_a_shard(folder: Path) -> None:
     store(folder, 0, pair(0), pair(1))
     assemble(folder, 0, 1, 8)
-    read = webdataset.WebDataset(str(folder / "genref_000000.tar"), shardshuffle=False)
+    read: Any = WebDataset(str(folder / "genref_000000.tar"), shardshuffle=False)
     samples = list(read.decode("pil"))
     assert [sample["prompt.txt"] for sample in samples] == ["prompt 0", "prompt 1"]
     assert samples[0]["good_image.png"].size == (32, 32)

@@ -13,13 +13,13 @@ _HOURS = 3600.0  # seconds
 _ROWS = {
     "items": "work items",
     "pictures": "pictures painted",
-    "judged": "judgements of a picture",
-    "calls": "calls of a vision-language model",
+    "judged": "judgements",
+    "calls": "VLM calls",
     "triplets": "triplets expected",
-    "painting": "GPU hours of painting",
-    "judging": "GPU hours of judging",
-    "asking": "hours of calls, one by one",
-    "gigabytes": "gigabytes of shards",
+    "painting": "GPU h painting",
+    "judging": "GPU h judging",
+    "asking": "VLM h, one by one",
+    "gigabytes": "GB of shards",
 }
 
 
@@ -105,9 +105,9 @@ def plan_table(settings: Settings) -> Table:
     loads = loads_of(settings)
     loads["all"] = sum(loads.values(), Load())
     table = Table(title="What this configuration will take", title_justify="left")
-    table.add_column()
+    table.add_column(no_wrap=True)
     for name in loads:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name, what in _ROWS.items():
         table.add_row(what, *(_shown(getattr(load, name)) for load in loads.values()))
     return table
@@ -119,11 +119,11 @@ def plan_notes(settings: Settings) -> Iterator[str]:
     yield f"Assumed, not measured ({assumed.source}):"
     yield f"  {assumed.pictures_per_gpu_second:g} pictures painted a second on a GPU"
     yield f"  {assumed.judged_per_gpu_second:g} pictures judged a second on a GPU"
-    yield f"  {assumed.seconds_per_call:g} seconds for a call of a vision-language model"
+    yield f"  {assumed.seconds_per_call:g} seconds for a call of a vision-language model (VLM)"
     yield f"  {assumed.megabytes_per_picture:g} MB for a picture in a shard"
     yield f"  {assumed.rule_yield:.0%} of rule-based prompts neither too easy nor too hard"
     yield f"  {assumed.kept:.0%} of pairs kept by annotation and filter"
-    yield "Calls at once divide the hours of calls, GPUs the hours of painting and judging."
+    yield "More GPUs divide the GPU hours, calls at once the hours of calls."
     if settings.histories.runs:
         yield "Search histories are not reckoned: what they hold shows when they are read."
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -54,7 +56,7 @@ def composed(rule: Rule, avoided: Avoided, seed: int) -> tuple[list[Item], Count
     rejects: Counter[str] = Counter()
     seen: set[Any] = set()
     in_vain = 0
-    for task in drawn(rule, np.random.default_rng(seed_of(seed, NAME))):
+    for task in drawn(rule, Random(seed_of(seed, NAME))):
         if len(items) == rule.prompts or in_vain == _TRIES:
             break
         known = meaning(task)
@@ -75,42 +77,32 @@ def composed(rule: Rule, avoided: Avoided, seed: int) -> tuple[list[Item], Count
     return items, rejects
 
 
-def drawn(rule: Rule, rng: np.random.Generator) -> Iterator[Task]:
+def drawn(rule: Rule, rng: Random) -> Iterator[Task]:
     """Tasks without end, a family by its share and then one of its tasks."""
     objects = rule.objects or list(SHAPES)
     colours = rule.colours or list(SHAPE_COLOURS)
     shares = rule.families.model_dump()
-    wanted = [family for family, share in shares.items() if share]
-    if not wanted or min(len(objects), len(colours)) < 2:
+    if not any(shares.values()) or min(len(objects), len(colours)) < 2:
         raise InputError("Rule-based prompts need a family, two objects and two colours at least.")
-    odds = np.array([shares[family] for family in wanted])
     while True:
-        family = wanted[rng.choice(len(wanted), p=odds / odds.sum())]
-        names = [objects[i] for i in rng.choice(len(objects), 2, replace=False)]
-        paints = [colours[i] for i in rng.choice(len(colours), 2, replace=False)]
-        yield _FAMILIES[family](names, paints, rule, rng)
-
-
-def _counting(names: list[str], _colours: list[str], rule: Rule, rng: np.random.Generator) -> Task:
-    count = int(rng.choice(rule.counts))
-    return Task("counting", (Need(names[0], count),), (Need(names[0], count + 1),))
-
-
-def _position(names: list[str], _colours: list[str], rule: Rule, rng: np.random.Generator) -> Task:
-    relation = str(rng.choice(rule.relations))
-    return Task("position", (Need(names[0]), Need(names[1], relation=relation, target=0)))
-
-
-_FAMILIES: dict[str, Callable[[list[str], list[str], Rule, np.random.Generator], Task]] = {
-    "single_object": lambda n, _c, _s, _r: Task("single_object", (Need(n[0]),)),
-    "two_object": lambda n, _c, _s, _r: Task("two_object", (Need(n[0]), Need(n[1]))),
-    "counting": _counting,
-    "colors": lambda n, c, _s, _r: Task("colors", (Need(n[0], colour=c[0]),)),
-    "position": _position,
-    "color_attr": lambda n, c, _s, _r: Task(
-        "color_attr", (Need(n[0], colour=c[0]), Need(n[1], colour=c[1]))
-    ),
-}
+        (family,) = rng.choices(list(shares), list(shares.values()))
+        first, second = rng.sample(objects, 2)
+        colour, other = rng.sample(colours, 2)
+        match family:
+            case "single_object":
+                yield Task(family, (Need(first),))
+            case "two_object":
+                yield Task(family, (Need(first), Need(second)))
+            case "counting":
+                count = rng.choice(rule.counts)
+                yield Task(family, (Need(first, count),), (Need(first, count + 1),))
+            case "colors":
+                yield Task(family, (Need(first, colour=colour),))
+            case "position":
+                relation = rng.choice(rule.relations)
+                yield Task(family, (Need(first), Need(second, relation=relation, target=0)))
+            case "color_attr":
+                yield Task(family, (Need(first, colour=colour), Need(second, colour=other)))
 
 
 def sentence(task: Task) -> str:
@@ -140,8 +132,6 @@ def _by_prompt(verifier: ExactVerifier | SyntheticVerifier) -> Judge:
 
 
 def _by_detector(rule: Rule, device: str | None) -> Judge:
-    from dataclasses import replace
-
     from reflectionflow_core.verifiers.colours import load_colours
     from reflectionflow_core.verifiers.detectors import load_detector
     from reflectionflow_core.verifiers.examiner import GenEvalExaminer
