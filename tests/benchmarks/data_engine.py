@@ -33,7 +33,11 @@ from train.data.work import sharded, sources_of, stages_of
 SLICES = 24
 SLICE = 4  # work items
 # Enough words for more than 100,000 prompts.
-NOUNS = [f"{first}{second}" for first in ("ba", "do", "ki", "lu") for second in "bcdfghklmnprst"]
+NOUNS = [
+    f"{first}{second}"
+    for first in ("ba", "do", "ki", "lu", "me", "ny", "pa", "ro")
+    for second in "bcdfghklmnprst"
+]
 COLOURS = ["red", "green", "blue", "yellow", "black", "white", "pink", "brown"]
 
 
@@ -135,9 +139,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     chosen = parser.parse_args()
     with TemporaryDirectory() as folder:
-        workers = paces(chosen.pairs, Path(folder) / "workers")
-        memory = streaming(chosen.rows, Path(folder) / "memory")
-    keep("data_engine", {"workers": workers, "streaming": memory})
+        keep("data_engine_workers", paces(chosen.pairs, Path(folder) / "workers"))
+        keep("data_engine_memory", streaming(chosen.rows, Path(folder) / "memory"))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from train.data.records import Item, Painted, Pair, Slice
 from train.data.settings import Filter, Judges, Reflections
 from train.triplets import encoded
 
+NOTHING = Avoided([], held_out=False)
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
@@ -140,7 +141,7 @@ def test_a_model_that_is_asked_for_but_not_there_is_said() -> None:
     with pytest.raises(InputError, match=r"reflections\.vlm"):
         build_annotation(Reflections(how="vlm"), 0)
     with pytest.raises(InputError, match=r"judges\.vlm"):
-        build_captioning(Judges())
+        build_captioning(Judges(), NOTHING)
 
 
 def test_detailed_prompts_are_condensed_where_the_short_one_lacks() -> None:
@@ -153,7 +154,7 @@ def test_detailed_prompts_are_condensed_where_the_short_one_lacks() -> None:
         Item(2, "", {"detailed": "broken"}),
     )
     vlm = ScriptedVlm(script)
-    done = Condensing(vlm, Avoided([], False))(Slice(0, 0, items))
+    done = Condensing(vlm, NOTHING)(Slice(0, 0, items))
     assert [(item.number, item.prompt) for item in done.items] == [(0, "a red cup"), (1, "a dog")]
     assert (done.rejects, done.counts) == ({"prompt not condensed": 1}, {"calls": 2})
 
@@ -173,7 +174,7 @@ def test_an_edited_picture_without_a_caption_is_described() -> None:
         return '{"text": "a red wall"}' if picture.getpixel((0, 0)) == RED else Failure("No.")
 
     bare, blue = pair("a", prompt=""), pair("b", prompt="", good=painted(BLUE))
-    done = Captioning(ScriptedVlm(script))(work(bare, pair("c"), blue))
+    done = Captioning(ScriptedVlm(script), NOTHING)(work(bare, pair("c"), blue))
     assert [p.prompt for p in done.pairs] == ["a red wall", "a red cup"]
     assert done.rejects == {"picture not described": 1}
 

@@ -5,6 +5,7 @@ pytest tests/train/test_data_run.py
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -13,15 +14,18 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 import yaml
+from PIL import Image
+from pyarrow import parquet
 from rich.console import Console
 
 from reflectionflow_core.archive import files
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.record import InputError
 from train.data import work
-from train.data.__main__ import make, toy
+from train.data.__main__ import dry_run, make
 from train.data.engine import run_here
 from train.data.plan import loads_of
 from train.data.records import Slice
@@ -30,7 +34,7 @@ from train.data.shards import PARTS
 from train.data.source import Stage
 from train.data.work import begin, run_record, sources_of
 from train.settings import read_config
-from train.triplets import Triplets, shards_in
+from train.triplets import Triplets, encoded, shards_in
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "train" / "configs"
@@ -239,10 +243,16 @@ def test_the_full_sized_configuration_runs_dry_with_sets_of_its_form(
     }.items():
         (tmp_path / "sets" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "sets" / name).write_text(json.dumps(line))
-    small = toy(settings, tmp_path / "out").model_copy(update={"editing": Settings().editing})
-    manifest = json.loads(run(small)["manifest.json"])
-    assert set(manifest["sources"]) == {"rule", "reward", "length"}
-    assert manifest["sources"]["rule"]["items"] == 4
+    pictures = [encoded(Image.new("RGB", (9, 9), colour), "png") for colour in ("red", "blue")]
+    images = ({"bytes": data} for data in pictures)
+    row: dict[str, Any] = dict(zip(("src_img", "edited_img"), images, strict=True))
+    row["edited_prompt_list"] = ["paint it"]
+    parquet_file = tmp_path / "sets" / "OmniEdit-Filtered-1.2M" / "data" / "0.parquet"
+    parquet_file.parent.mkdir(parents=True)
+    parquet.write_table(pyarrow.Table.from_pylist([row] * 9), parquet_file)
+    dry_run(settings, Console(file=(screen := io.StringIO())))
+    assert "nothing was kept" in screen.getvalue()
+    assert "4 x prompt empty" in screen.getvalue()  # the edits, which nobody described
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -26,7 +26,6 @@ from train.data.records import Item, Painted, Pair, Slice
 from train.data.settings import Settings
 from train.data.shards import (
     PARTS,
-    Report,
     Sample,
     Storing,
     assemble,
@@ -212,11 +211,12 @@ def test_a_full_disk_leaves_no_half_part_and_no_half_shard(folder: Path, monkeyp
 def told(folder: Path, **settings: object) -> tuple[dict, Settings]:
     store(folder, 0, *(pair(i) for i in range(12)))
     store(folder, 0, pair(20), shard=1)
-    reports: dict[int, Report] = {shard: assemble(folder, shard, 1, None) for shard in (0, 1)}
+    for shard in (0, 1):
+        assemble(folder, shard, 1, None)
     chosen = Settings.model_validate({"image_format": "png", **settings})
     rejects = Counter({"prompt repeated": 2})
     source = Source("rule", "rule", [Item(i, "") for i in range(15)], rejects, ())
-    return finish(folder, reports, [source], chosen), chosen
+    return finish(folder, (0, 1), [source], chosen), chosen
 
 
 def test_the_manifest_counts_what_is_in_the_shards(folder: Path) -> None:

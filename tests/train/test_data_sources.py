@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow
 import pytest
+from core.tiny_detectors import save_clip, save_mask2former
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,7 +20,7 @@ from reflectionflow_core.archive import Run, open_archive
 from reflectionflow_core.miniature.prompts import is_held_out, parse
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.record import Candidate, History, InputError, SearchSettings, Verdict
-from reflectionflow_core.verifiers.geneval import Need, Task, read_task
+from reflectionflow_core.verifiers.geneval import Need, Task, read_task, task_record
 from train.data.editing import Opening, editing_source
 from train.data.edits import open_set
 from train.data.histories import Reading, histories_source
@@ -26,10 +28,11 @@ from train.data.length import both_of, length_source
 from train.data.painting import Painting
 from train.data.prompts import Avoided, meaning, usable, words
 from train.data.ranking import Ranking, mean_ranks
-from train.data.records import Item, Painted, Slice
+from train.data.records import Item, Painted, Pair, Slice
 from train.data.reward import reward_source
-from train.data.rule import composed, pairs_of, rule_source, sentence
+from train.data.rule import build_judge, composed, pairs_of, rule_source, sentence
 from train.data.settings import Editing, Families, Histories, Length, Ranked, Rule, Settings
+from train.data.shards import Storing, assemble
 from train.data.synthetic import SyntheticGenerator, SyntheticVerifier
 from train.triplets import SampleError, encoded
 
@@ -180,6 +183,22 @@ def test_prompts_at_both_ends_of_difficulty_are_dropped(scores: list[float], rea
     assert pairs_of(CUP, judged(*scores), Rule(hardest=0.25, easiest=0.75), 0) == reason
 
 
+def test_real_pictures_are_judged_by_a_detector_and_a_reader_of_colours(tmp_path: Path) -> None:
+    for name in ("detector", "clip"):
+        (tmp_path / name).mkdir()
+    judge = f"detector:{save_mask2former(tmp_path / 'detector')}"
+    rule = Rule(judge=judge, colour_judge=str(save_clip(tmp_path / "clip")), confidence=0.0)
+    task = Task("colors", (Need("bench", colour="red"),))
+    item = Item(0, sentence(task), {"task": task_record(task)})
+    images = [Painted(flat(colour, (40, 30))).image for colour in ("red", "blue")]
+    sure = build_judge(rule, "cpu")(item, images)  # random weights are sure of nothing
+    assert all(v.passed or v.unmet == ("bench is not red",) for v in sure)
+    strict = build_judge(rule.model_copy(update={"confidence": 1.0}), "cpu")(item, images)
+    assert [v.unmet for v in strict] == [("missing a red bench",)] * 2
+    with pytest.raises(InputError, match="no judge 'dice'"):
+        build_judge(Rule(judge="dice"), None)
+
+
 def test_mean_ranks_go_from_the_worst_to_the_best_and_equals_share() -> None:
     def marked(a: float, b: float) -> Painted:
         return Painted(b"", marks={"a": a, "b": b})
@@ -319,6 +338,24 @@ def test_several_sets_are_taken_one_after_the_other(tmp_path: Path) -> None:
     assert [pair.told["set"] for pair in done.pairs] == ["shapes", "shapes", "jsonl"]
 
 
+def test_shards_are_a_set_too_and_what_is_torn_off_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    pairs = [
+        Pair(f"k{i}", f"prompt {i}", Painted(flat("red")), Painted(flat("blue")), f"edit {i}")
+        for i in range(4)
+    ]
+    Storing(tmp_path, "editing", "editing", "png")(Slice(0, 0, (), pairs=tuple(pairs)))
+    assemble(tmp_path, 0, 1, None)
+    shard = tmp_path / "genref_000000.tar"
+    shard.write_bytes(shard.read_bytes()[:14_000])
+    settings = Settings(editing=Editing(pairs=9, sets=[f"shards:{tmp_path}"]))
+    source = editing_source(settings, NOTHING)
+    assert source.rejects == {"shard broken off": 1}
+    done = source.stages[0].build()(Slice(0, 0, tuple(source.items)))
+    assert 0 < len(done.pairs) < 4
+    assert (done.pairs[0].prompt, done.pairs[0].reflection) == ("prompt 0", "edit 0")
+
+
 def test_sets_that_are_none_are_refused(tmp_path: Path) -> None:
     for spec in ("zip:x", f"jsonl:{tmp_path}/no", f"parquet:{tmp_path}/*.p", "shards:/nowhere"):
         with pytest.raises(InputError):
@@ -332,6 +369,9 @@ def test_an_edit_whose_caption_is_kept_for_testing_falls_away(tmp_path: Path) ->
     avoided = Avoided([benchmark(tmp_path, GENEVAL)], held_out=False)
 
     class One:
+        def __init__(self) -> None:
+            self.skipped: Counter[str] = Counter()
+
         def __len__(self) -> int:
             return 1
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,13 +24,14 @@ from train.data.finish import IMAGES, finish
 from train.data.plan import plan_notes, plan_table
 from train.data.records import Slice
 from train.data.settings import Settings
-from train.data.shards import PARTS, Report, assemble, finished, forget_parts, part_file
+from train.data.shards import PARTS, assemble, finished, forget_parts, part_file
 from train.data.source import Source, Stage
 from train.data.synthetic import SYNTHETIC
 from train.data.work import begin, run_record, sharded, sources_of, stages_of
 from train.settings import parse_request, refuse
 
 ABOUT = "Makes reflection triplets: prompts, pictures, judgements, pairs, reflections, shards."
+ASKING = ("condense", "caption")  # stages that cannot do without a model
 Running = Callable[[Sequence[Stage], Sequence[Slice]], Iterator[Slice]]
 Opening = Callable[[], AbstractContextManager[Running]]
 
@@ -59,6 +62,9 @@ def run(settings: Settings, console: Console) -> None:
         begin(folder, run_record(settings, sources))
         _sweep(folder)
         make(sources, settings, console, _on_ray(settings))
+        _sweep(folder)  # also what a worker of a killed run has finished meanwhile
+        with suppress(OSError):
+            (folder / PARTS).rmdir()
     console.print(f"Done: {folder}", highlight=False)
 
 
@@ -69,7 +75,11 @@ def dry_run(settings: Settings, console: Console) -> None:
     with TemporaryDirectory() as folder:
         small = toy(settings, Path(folder))
         files.make_folder(small.out / PARTS)
-        make(sources_of(small), small, console, lambda: nullcontext(run_here))
+        sources = [
+            replace(source, stages=tuple(s for s in source.stages if s.name not in ASKING))
+            for source in sources_of(small)
+        ]
+        make(sources, small, console, lambda: nullcontext(run_here))
     console.print("The dry run went through every stage; nothing was kept.")
 
 
@@ -97,31 +107,27 @@ def toy(settings: Settings, folder: Path) -> Settings:
 def make(sources: Sequence[Source], settings: Settings, console: Console, engine: Opening) -> None:
     """All shards that are not there yet, then all that tells of them."""
     folder = settings.out.expanduser()
-    reports: dict[int, Report] = {}
     left: dict[str, dict[int, list[Slice]]] = {}
-    first = 0
+    count = 0
     for source in sources:
-        shards = sharded(source, first, settings)
-        first += len(shards)
-        known = {shard: report for shard in shards if (report := finished(folder, shard))}
-        reports |= known
-        left[source.name] = {shard: shards[shard] for shard in shards if shard not in known}
+        shards = sharded(source, count, settings)
+        count += len(shards)
+        left[source.name] = {s: work for s, work in shards.items() if not finished(folder, s)}
     if any(left.values()):
         with engine() as run_stages, _bar(console) as progress:
             for source in sources:
                 shards = left[source.name]
                 task = progress.add_task(source.name, total=sum(map(len, shards.values())))
-                for shard, report in _made(source, shards, settings, run_stages):
-                    reports[shard] = report
+                for shard in _made(source, shards, settings, run_stages):
                     progress.advance(task, len(shards[shard]))
-    manifest = finish(folder, dict(sorted(reports.items())), sources, settings)
+    manifest = finish(folder, range(count), sources, settings)
     console.print(_summary(manifest), highlight=False)
 
 
 def _made(
     source: Source, shards: dict[int, list[Slice]], settings: Settings, run_stages: Running
-) -> Iterator[tuple[int, Report]]:
-    """Each shard as soon as its last part is there."""
+) -> Iterator[int]:
+    """Each shard as soon as its last part is there and it is one."""
     folder = settings.out.expanduser()
     missing = {
         shard: {w.place for w in slices if not part_file(folder, shard, w.place).exists()}
@@ -130,18 +136,16 @@ def _made(
     todo = [w for shard, slices in shards.items() for w in slices if w.place in missing[shard]]
     whole = [shard for shard in shards if not missing[shard]]
     done = run_stages(stages_of(source, settings), todo) if todo else iter(())
+    for shard in chain(whole, _completed(done, missing)):
+        assemble(folder, shard, len(shards[shard]), settings.filter.near_bits)
+        yield shard
+
+
+def _completed(done: Iterator[Slice], missing: dict[int, set[int]]) -> Iterator[int]:
     for work in done:
         missing[work.shard].discard(work.place)
-        whole += [] if missing[work.shard] else [work.shard]
-        for shard in whole:
-            yield shard, _assembled(shard, shards, settings)
-        whole.clear()
-    for shard in whole:
-        yield shard, _assembled(shard, shards, settings)
-
-
-def _assembled(shard: int, shards: dict[int, list[Slice]], settings: Settings) -> Report:
-    return assemble(settings.out.expanduser(), shard, len(shards[shard]), settings.filter.near_bits)
+        if not missing[work.shard]:
+            yield work.shard
 
 
 def _on_ray(settings: Settings) -> Opening:
@@ -157,7 +161,9 @@ def _sweep(folder: Path) -> None:
     """Clears away what a killed run was writing; no one else is, for the folder is ours."""
     for place in (folder, folder / PARTS, folder / IMAGES):
         files.sweep(place, "*")
-    for shard in {int(file.stem.partition("-")[0]) for file in (folder / PARTS).glob("*.tar")}:
+    for shard in {
+        int(file.stem.partition("-")[0]) for file in (folder / PARTS).glob("[0-9]*-*.tar")
+    }:
         if finished(folder, shard):
             forget_parts(folder, shard)
 

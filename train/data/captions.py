@@ -14,7 +14,7 @@ from reflectionflow_core.vlm.answers import ask
 from reflectionflow_core.vlm.door import Failure, Question, Vlm
 from reflectionflow_core.vlm.texts import DATA_RULE, quoted, tidy
 from train.data.prompts import DETAILED, Avoided
-from train.data.records import Pair, Slice
+from train.data.records import Slice
 from train.data.settings import Judges
 
 _CONDENSE = """\
@@ -37,8 +37,8 @@ def build_condensing(judges: Judges, avoided: Avoided) -> Condensing:
     return Condensing(needed_vlm(judges, "condenses detailed prompts"), avoided)
 
 
-def build_captioning(judges: Judges) -> Captioning:
-    return Captioning(needed_vlm(judges, "describes edited pictures"))
+def build_captioning(judges: Judges, avoided: Avoided) -> Captioning:
+    return Captioning(needed_vlm(judges, "describes edited pictures"), avoided)
 
 
 def needed_vlm(judges: Judges, task: str) -> Vlm:
@@ -72,16 +72,18 @@ class Condensing:
 class Captioning:
     """The stage: pairs without a prompt get one that describes their good picture."""
 
-    def __init__(self, vlm: Vlm) -> None:
-        self.vlm = vlm
+    def __init__(self, vlm: Vlm, avoided: Avoided) -> None:
+        self.vlm, self.avoided = vlm, avoided
 
     def __call__(self, work: Slice) -> Slice:
         bare = [pair for pair in work.pairs if not pair.prompt]
         questions = [Question(_CAPTION, (pair.good.image,), DATA_RULE) for pair in bare]
         texts = dict(zip((pair.key for pair in bare), said(self.vlm, questions), strict=True))
         pairs = [replace(pair, prompt=texts.get(pair.key, pair.prompt)) for pair in work.pairs]
-        kept: list[Pair] = [pair for pair in pairs if pair.prompt]
-        rejects = ["picture not described"] * (len(pairs) - len(kept))
+        kept = [pair for pair in pairs if pair.prompt and pair.prompt not in self.avoided]
+        failed = sum(not pair.prompt for pair in pairs)
+        rejects = ["picture not described"] * failed
+        rejects += ["prompt kept for testing"] * (len(pairs) - len(kept) - failed)
         return work.paired(kept, rejects, calls=len(bare))
 
 

@@ -40,7 +40,8 @@ JSON beside a shard repeats its texts; `manifest.json` has the counts, the setti
 SHA-256.
 
 `writer.jsonl` are conversations for fine-tuning a reflection writer (trl's `messages` and
-`images`), `verifier.jsonl` are rows of two pictures, a prompt and a `label` (1 or 2, the better
+`images`; make the column of paths one of pictures with `cast_column("images", List(Image()))` of
+datasets), `verifier.jsonl` are rows of two pictures, a prompt and a `label` (1 or 2, the better
 picture). Both name pictures in `images/`; {images}.
 
 ```python

@@ -21,18 +21,20 @@ def editing_source(settings: Settings, avoided: Avoided) -> Source:
     editing, engine = settings.editing, settings.engine
     if not editing.sets:
         raise InputError("editing.pairs asks for edits of no set. Give editing.sets=[shapes].")
+    sets = {spec: open_set(spec, editing, settings.seed) for spec in editing.sets}
     found = [
         {"set": spec, "row": row}
-        for spec in editing.sets
-        for row in range(min(editing.pairs, len(open_set(spec, editing, settings.seed))))
+        for spec, edits in sets.items()
+        for row in range(min(editing.pairs, len(edits)))
     ]
     items = [Item(number, "", told) for number, told in enumerate(found)]
+    skipped = Counter(reason for edits in sets.values() for reason in edits.skipped.elements())
     build = partial(build_opening, editing, avoided, settings.seed, settings.image_format)
     stages = [Stage("open", build, engine.open)]
     if not editing.caption:
-        caption = partial(build_captioning, settings.judges)
+        caption = partial(build_captioning, settings.judges, avoided)
         stages.append(Stage("caption", caption, engine.annotate))
-    return Source(NAME, SUBSET, items, Counter(), tuple(stages))
+    return Source(NAME, SUBSET, items, skipped, tuple(stages))
 
 
 def build_opening(editing: Editing, avoided: Avoided, seed: int, image_format: str) -> Opening:

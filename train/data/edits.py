@@ -5,6 +5,7 @@ caption), by number.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +32,12 @@ class Edit:
 
 
 class EditSet(Protocol):
-    """Edits by number; reading one that cannot be used raises SampleError with the reason."""
+    """Edits by number; reading one that cannot be used raises SampleError with the reason.
+
+    `skipped` counts by reason what was left out before it had a number.
+    """
+
+    skipped: Counter[str]
 
     def __len__(self) -> int: ...
 
@@ -42,7 +48,7 @@ class ShapeEdits:
     """Scenes of the shapes world with flaws put in, and with what the reflection says mended."""
 
     def __init__(self, seed: int) -> None:
-        self.seed = seed
+        self.seed, self.skipped = seed, Counter[str]()
 
     def __len__(self) -> int:
         return 2**31
@@ -65,7 +71,7 @@ class JsonLinesEdits:
     """A file with an object a line; pictures are paths, relative to the file."""
 
     def __init__(self, file: str, fields: Editing) -> None:
-        self.file, self.fields = Path(file), fields
+        self.file, self.fields, self.skipped = Path(file), fields, Counter[str]()
         try:
             with self.file.open("rb") as stream:
                 self.starts = [0]
@@ -104,7 +110,7 @@ class ParquetEdits:
         found = [where] if where.is_file() else sorted(where.parent.glob(where.name))
         if not found:
             raise InputError(f"There are no files {files}. Check the path.")
-        self.fields = fields
+        self.fields, self.skipped = fields, Counter[str]()
         named = (fields.source, fields.edited, fields.instruction, fields.caption)
         self.columns = [name for name in named if name]
         self.groups: list[tuple[Path, int]] = []  # file and number within it
@@ -143,6 +149,7 @@ class ShardEdits:
 
     def __init__(self, where: str) -> None:
         self.triplets = Triplets(shards_in(where))
+        self.skipped = self.triplets.skipped
 
     def __len__(self) -> int:
         return len(self.triplets)

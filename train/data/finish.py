@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import reflectionflow_core
 from reflectionflow_core.archive import files
+from reflectionflow_core.record import InputError
 from reflectionflow_core.writers.reflection_generator import REQUEST
 from train.data.card import card
 from train.data.records import seed_of
 from train.data.settings import Settings
-from train.data.shards import Report, Sample, shard_name
+from train.data.shards import Report, Sample, finished, shard_name
 from train.data.source import Source
 from train.triplets import BAD, GOOD
 
@@ -31,16 +32,19 @@ LIBRARIES = ("diffusers", "numpy", "pillow", "ray", "torch", "transformers", "we
 
 
 def finish(
-    folder: Path, reports: Mapping[int, Report], sources: Sequence[Source], settings: Settings
+    folder: Path, shards: Sequence[int], sources: Sequence[Source], settings: Settings
 ) -> dict[str, Any]:
-    """Writes all that tells of the shards, and gives back the manifest."""
-    manifest = manifest_of(reports, sources, settings)
-    samples = [(sample, settings) for report in reports.values() for sample in report.samples]
-    _write_lines(folder / WRITER, (writer_row(*sample) for sample in samples))
-    _write_lines(folder / VERIFIER, (verifier_row(*sample) for sample in samples))
+    """Writes all that tells of the shards, and gives back the manifest. Reports are read one by
+    one, as often as need be: a million texts would fill the memory.
+    """
+    manifest = manifest_of(_reports(folder, shards), sources, settings)
+    for name, row in ((WRITER, writer_row), (VERIFIER, verifier_row)):
+        told = _reports(folder, shards)
+        rows = (row(sample, settings) for _, report in told for sample in report.samples)
+        _write_lines(folder / name, rows)
     files.replace_file(folder / CARD, card(manifest).encode())
     if settings.images:
-        unpack(folder, reports)
+        unpack(folder, manifest)
     # Last, so that a manifest means that all the rest is there.
     text = json.dumps(manifest, indent=2, ensure_ascii=False)
     files.replace_file(folder / MANIFEST, text.encode() + b"\n")
@@ -48,30 +52,23 @@ def finish(
 
 
 def manifest_of(
-    reports: Mapping[int, Report], sources: Sequence[Source], settings: Settings
+    reports: Iterator[tuple[int, Report]], sources: Sequence[Source], settings: Settings
 ) -> dict[str, Any]:
-    everything = list(reports.values())
-    by_source = {source.name: _counts(source, everything) for source in sources}
     subsets: Counter[str] = Counter()
-    for report in everything:
+    rejects = Counter(reason for source in sources for reason in source.rejects.elements())
+    by_source = {source.name: _Counts(source) for source in sources}
+    shards: list[dict[str, Any]] = []
+    for shard, report in reports:
         subsets[report.subset] += len(report.samples)
-    rejects = _sum(counts["rejects"] for counts in by_source.values())
+        rejects.update(report.rejects)
+        by_source[report.source].add(report)
+        shards += [_shard(shard, report)] if report.samples else []
     return {
-        "triplets": sum(subsets.values()),
+        "triplets": subsets.total(),
         "subsets": dict(sorted(subsets.items())),
-        "sources": by_source,
+        "sources": {name: counts.told() for name, counts in by_source.items()},
         "rejects": dict(rejects.most_common()),
-        "shards": [
-            {
-                "name": f"{shard_name(shard)}.tar",
-                "sha256": report.sha256,
-                "bytes": report.bytes,
-                "triplets": len(report.samples),
-                "source": report.source,
-            }
-            for shard, report in sorted(reports.items())
-            if report.samples
-        ],
+        "shards": shards,
         "licences": settings.licences,
         "settings": settings.model_dump(mode="json", exclude={"out", "licences"}),
         "versions": {
@@ -79,6 +76,48 @@ def manifest_of(
             **{name: version(name) for name in LIBRARIES},
         },
     }
+
+
+class _Counts:
+    """What a source's reports add up to."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.triplets = source, 0
+        self.rejects, self.spent, self.difficulty = Counter(source.rejects), Counter(), Counter()
+
+    def add(self, report: Report) -> None:
+        self.triplets += len(report.samples)
+        self.rejects.update(report.rejects)
+        self.spent.update(report.counts)
+        self.difficulty.update(report.difficulty)
+
+    def told(self) -> dict[str, Any]:
+        difficulty = {"difficulty": dict(sorted(self.difficulty.items()))}
+        return {
+            "subset": self.source.subset,
+            "items": len(self.source.items),
+            "triplets": self.triplets,
+            **dict(sorted(self.spent.items())),
+            "rejects": dict(self.rejects.most_common()),
+            **(difficulty if self.difficulty else {}),
+        }
+
+
+def _shard(shard: int, report: Report) -> dict[str, Any]:
+    return {
+        "name": f"{shard_name(shard)}.tar",
+        "sha256": report.sha256,
+        "bytes": report.bytes,
+        "triplets": len(report.samples),
+        "source": report.source,
+    }
+
+
+def _reports(folder: Path, shards: Sequence[int]) -> Iterator[tuple[int, Report]]:
+    for shard in shards:
+        if (report := finished(folder, shard)) is None:
+            raise InputError(f"{shard_name(shard)} was taken away. Start again to make it anew.")
+        yield shard, report
 
 
 def writer_row(sample: Sample, settings: Settings) -> dict[str, Any]:
@@ -112,13 +151,11 @@ def verifier_row(sample: Sample, settings: Settings) -> dict[str, Any]:
     }
 
 
-def unpack(folder: Path, reports: Mapping[int, Report]) -> None:
+def unpack(folder: Path, manifest: Mapping[str, Any]) -> None:
     """All pictures of the shards as files, named as within the shards."""
     files.make_folder(folder / IMAGES)
-    for shard, report in reports.items():
-        if not report.samples:
-            continue
-        with tarfile.open(folder / f"{shard_name(shard)}.tar") as tar:
+    for shard in manifest["shards"]:
+        with tarfile.open(folder / shard["name"]) as tar:
             for member in tar:
                 name = Path(member.name).name  # never a path, whoever made the shard
                 stream = tar.extractfile(member)
@@ -128,27 +165,6 @@ def unpack(folder: Path, reports: Mapping[int, Report]) -> None:
 
 def _image(sample: Sample, name: str, settings: Settings) -> str:
     return f"{IMAGES}/{sample.key}.{name}.{settings.image_format}"
-
-
-def _counts(source: Source, reports: Iterable[Report]) -> dict[str, Any]:
-    own = [report for report in reports if report.source == source.name]
-    rejects = _sum([source.rejects, *(report.rejects for report in own)])
-    difficulty = _sum(report.difficulty for report in own)
-    counts = {
-        "subset": source.subset,
-        "items": len(source.items),
-        "triplets": sum(len(report.samples) for report in own),
-        **_sum(report.counts for report in own),
-        "rejects": dict(rejects.most_common()),
-    }
-    return {**counts, "difficulty": dict(sorted(difficulty.items()))} if difficulty else counts
-
-
-def _sum(counters: Iterable[Mapping[str, int]]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for counter in counters:
-        total.update(counter)
-    return total
 
 
 def _write_lines(file: Path, rows: Iterator[dict[str, Any]]) -> None:

@@ -15,16 +15,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image
-from webdataset.writer import TarWriter
 
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
 from train.data.records import Painted, Pair, Slice
 from train.triplets import BAD, GOOD, PROMPT, REFLECTION, SUBSET, TOLD
+
+if TYPE_CHECKING:
+    from webdataset.writer import TarWriter
 
 PARTS = "parts"
 REPORT = "report"
@@ -240,6 +242,8 @@ def _samples(part: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
 
 def _writer(stream: BinaryIO) -> TarWriter:
     """Bytes that depend on the content alone, not on who writes, where and when."""
+    from webdataset.writer import TarWriter  # it imports torch
+
     return TarWriter(stream, user="", group="", mode=0o644, mtime=0, encoder=False)
 
 

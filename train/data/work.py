@@ -33,7 +33,7 @@ RUN = "run.json"
 FORMAT = 1
 # What may differ when a run is gone on with: where it runs, and what is only told about it.
 FREE = {"out", "images", "licences", "assumptions"}
-FREE_IN_ENGINE = {"shard_items", "slice_items"}  # all of the group but these
+OF_ENGINE = ("shard_items", "slice_items")  # these may not
 
 
 def sources_of(settings: Settings) -> list[Source]:
@@ -84,7 +84,7 @@ def sharded(source: Source, first: int, settings: Settings) -> dict[int, list[Sl
 def run_record(settings: Settings, sources: list[Source]) -> dict[str, Any]:
     """All that the shards' bytes follow from, as JSON."""
     told = settings.model_dump(mode="json", exclude=FREE)
-    told["engine"] = {name: told["engine"][name] for name in sorted(FREE_IN_ENGINE)}
+    told["engine"] = {name: told["engine"][name] for name in OF_ENGINE}
     return {
         "format": FORMAT,
         "settings": told,
@@ -105,6 +105,8 @@ def models_of(settings: Settings) -> dict[str, str]:
         found = [_scorer_digest(spec, settings) for spec in specs]
         if any(found):
             models[group] = "+".join(found)
+    if settings.judges.vlm is not None:
+        models["judges"] = identity(ActorChoice(vlm=settings.judges.vlm)).get("vlm", "")
     if settings.reflections.how == "vlm":
         choice = ActorChoice(vlm=settings.reflections.vlm)
         models["reflections"] = identity(choice).get("vlm", "")
