@@ -137,8 +137,8 @@ def read(place: Place) -> Triplet:
         raise SampleError("shard unreadable") from error
     return Triplet(
         place.key,
-        _opened(parts[_picture(parts, GOOD)]),
-        _opened(parts[_picture(parts, BAD)]),
+        opened(parts[_picture(parts, GOOD)]),
+        opened(parts[_picture(parts, BAD)]),
         _text(parts[PROMPT]),
         _text(parts[REFLECTION]),
         place.subset,
@@ -149,8 +149,8 @@ def read(place: Place) -> Triplet:
 def files_of(triplet: Triplet, image_format: str = "jpg") -> dict[str, bytes | str]:
     """A sample as WebDataset writes it, without its key; "png" keeps every bit of a picture."""
     parts: dict[str, bytes | str] = {
-        f"{GOOD}.{image_format}": _encoded(triplet.good, image_format),
-        f"{BAD}.{image_format}": _encoded(triplet.bad, image_format),
+        f"{GOOD}.{image_format}": encoded(triplet.good, image_format),
+        f"{BAD}.{image_format}": encoded(triplet.bad, image_format),
         REFLECTION: triplet.reflection,
         PROMPT: triplet.prompt,
         SUBSET: triplet.subset,
@@ -183,7 +183,8 @@ def _bytes(stream: io.BufferedReader, offset: int, size: int) -> bytes:
     return data
 
 
-def _opened(data: bytes) -> Picture:
+def opened(data: bytes) -> Picture:
+    """The whole picture in a file's bytes, in RGB; raises SampleError."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             return image.convert("RGB")
@@ -209,7 +210,8 @@ def _json(data: bytes) -> Mapping[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def _encoded(image: Picture, image_format: str) -> bytes:
+def encoded(image: Picture, image_format: str) -> bytes:
+    """A picture as a file's bytes; the same bytes for the same pixels."""
     buffer = io.BytesIO()
     if image_format in ("jpg", "jpeg"):
         image.save(buffer, "JPEG", quality=95, subsampling=0)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from ..record import InputError
 
@@ -59,6 +60,26 @@ def replace_file(path: Path, data: bytes) -> None:
     with writing(path):
         try:
             _write(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, data)
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        _sync_folder(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A stream that becomes the file at the end of the block, as with `replace_file`; for files
+    that are too large to be held.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        try:
+            with temporary.open("wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
             temporary.replace(path)
         except BaseException:
             with suppress(OSError):

@@ -25,17 +25,24 @@ NAMED = 5  # tensors that an error lists; the rest is counted
 
 
 def load_model(
-    auto: Any, source: str | Path, dtype: str, device: torch.device, **options: Any
+    auto: Any,
+    source: str | Path,
+    dtype: str,
+    device: torch.device,
+    *,
+    give: str = GIVE,
+    **options: Any,
 ) -> Any:
     """The model that `auto` (an Auto class of transformers) builds; every weight has arrived.
 
-    Raises InputError where the folder is missing, damaged or of another kind of model.
+    Raises InputError where the folder is missing, damaged or of another kind of model; `give` is
+    what it tells the user to give.
     """
     if dtype not in DTYPES:
         raise InputError(f"There is no dtype named {dtype!r}. Choose one of: {', '.join(DTYPES)}.")
     if dtype == "nf4":
         options |= _nf4(device)
-    place, local = located(source)
+    place, local = located(source, give)
     try:
         model, found = auto.from_pretrained(
             place,
@@ -49,7 +56,7 @@ def load_model(
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise InputError(
-            f"{source} could not be loaded: {first_line(error)} {GIVE}, or its id on the hub."
+            f"{source} could not be loaded: {first_line(error)} {give}, or its id on the hub."
         ) from error
     if missing := sorted(found["missing_keys"]):
         raise InputError(
@@ -59,18 +66,18 @@ def load_model(
     return model.eval().requires_grad_(False)
 
 
-def located(source: str | Path) -> tuple[str, bool]:
+def located(source: str | Path, give: str = GIVE) -> tuple[str, bool]:
     """What transformers shall be given for `source`, and whether it lies on this machine."""
     folder = Path(source).expanduser()
     local = folder.exists() or not may_be_hub_id(str(source))
     if not local:
         return str(source), False
     if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}. {GIVE}, or its id on the hub.")
+        raise InputError(f"There is no folder {folder}. {give}, or its id on the hub.")
     if not (folder / "config.json").is_file():
-        raise InputError(f"{folder} has no config.json. {GIVE}, the one that holds config.json.")
+        raise InputError(f"{folder} has no config.json. {give}, the one that holds config.json.")
     if "model_type" not in read_json(folder / "config.json"):
-        raise InputError(f"{folder}/config.json names no model_type. {GIVE}.")
+        raise InputError(f"{folder}/config.json names no model_type. {give}.")
     for file in weight_files(folder):
         check_weights(file)
     return str(folder), True

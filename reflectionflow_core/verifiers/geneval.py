@@ -1,0 +1,285 @@
+"""GenEval's rules (Ghosh et al., 2023): what a detector found in a picture, against what was asked.
+
+Pure rules; knows no detector and no colour classifier. Words of `unmet` are those that
+`writers/template.py` turns into edits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import hypot
+from typing import Any
+
+import numpy as np
+
+from ..record import InputError, Verdict
+
+MARGIN = 0.1  # share of both things' sizes that an offset must exceed before it is a position
+SLANT = 0.5  # of the offset's length that must lie in a direction
+RELATIONS = ("left of", "right of", "above", "below")
+COLOURS = (
+    "red",
+    "orange",
+    "yellow",
+    "green",
+    "blue",
+    "purple",
+    "pink",
+    "brown",
+    "black",
+    "white",
+)
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_PLURALS = {
+    "person": "people",
+    "sheep": "sheep",
+    "mouse": "mice",
+    "knife": "knives",
+    "scissors": "scissors",
+    "skis": "skis",
+}
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """A thing that a detector found; `score` is 0 to 1, `mask` (height, width) of bool or None."""
+
+    name: str
+    score: float
+    box: Box
+    mask: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What counts as found. These are GenEval's own for Mask2Former.
+
+    `confidence` is what a thing's score must exceed, `counting` the same where things are counted;
+    a box that overlaps a surer one of its class by `max_overlap` (intersection over union) is the
+    same thing, and 1 lets all stand.
+    """
+
+    confidence: float = 0.3
+    counting: float = 0.9
+    max_overlap: float = 1.0
+    max_objects: int = 16  # of one class, the surest first
+
+
+OFFICIAL = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """`count` things of a class, of one colour if one is asked, and where they stand.
+
+    `relation` says how they stand to the things of the need at index `target`, an earlier one.
+    """
+
+    name: str
+    count: int = 1
+    colour: str | None = None
+    relation: str | None = None
+    target: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a prompt asks for. Of `exclude` there must be fewer than `count`.
+
+    `tag` is GenEval's kind of task; "counting" asks the detector for more confidence.
+    """
+
+    tag: str
+    include: tuple[Need, ...]
+    exclude: tuple[Need, ...] = ()
+
+
+Colouring = Callable[[Sequence[Detection]], Sequence[str]]  # the colour of each thing
+
+
+def read_task(record: Mapping[str, Any]) -> Task:
+    """The task of a line of GenEval's evaluation_metadata.jsonl."""
+    try:
+        include = tuple(_need(item) for item in record["include"])
+        exclude = tuple(_need(item) for item in record.get("exclude", ()))
+        task = Task(str(record["tag"]), include, exclude)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"This is no task of GenEval ({type(error).__name__}: {error}). Write it like "
+            '{"tag": "colors", "include": [{"class": "cup", "count": 1, "color": "red"}]}.'
+        ) from error
+    _check(task)
+    return task
+
+
+def task_record(task: Task) -> dict[str, Any]:
+    """The task as GenEval writes it; `read_task` reads it back."""
+    record: dict[str, Any] = {"tag": task.tag, "include": [_record(n) for n in task.include]}
+    if task.exclude:
+        record["exclude"] = [_record(need) for need in task.exclude]
+    return record
+
+
+def _need(item: Mapping[str, Any]) -> Need:
+    relation, target = item.get("position", (None, None))
+    return Need(str(item["class"]), int(item["count"]), item.get("color"), relation, target)
+
+
+def _record(need: Need) -> dict[str, Any]:
+    record: dict[str, Any] = {"class": need.name, "count": need.count}
+    if need.colour:
+        record["color"] = need.colour
+    if need.relation:
+        record["position"] = [need.relation, need.target]
+    return record
+
+
+def _check(task: Task) -> None:
+    for index, need in enumerate(task.include):
+        if need.relation is None:
+            continue
+        if need.relation not in RELATIONS:
+            raise InputError(
+                f"GenEval knows no position {need.relation!r}. "
+                f"Choose one of: {', '.join(RELATIONS)}."
+            )
+        if not isinstance(need.target, int) or not 0 <= need.target < index:
+            raise InputError(
+                f"The position of {need.name} points at entry {need.target}. "
+                "Give the number of an entry before it, from 0."
+            )
+
+
+def counted_things(
+    task: Task, detections: Sequence[Detection], limits: Limits = OFFICIAL
+) -> dict[str, list[Detection]]:
+    """What counts as found, by class, the surest first."""
+    least = limits.counting if task.tag == "counting" else limits.confidence
+    found: dict[str, list[Detection]] = {}
+    for thing in sorted(detections, key=lambda thing: -thing.score):
+        alike = found.setdefault(thing.name, [])
+        same = limits.max_overlap < 1 and any(
+            overlap(thing.box, other.box) >= limits.max_overlap for other in alike
+        )
+        if thing.score > least and not same and len(alike) < limits.max_objects:
+            alike.append(thing)
+    return found
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    both = max(width, 0.0) * max(height, 0.0)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    return both / (areas - both) if areas > both else 0.0
+
+
+def stands(first: Box, second: Box) -> set[str]:
+    """How the first box stands to the second: none, one or two of RELATIONS."""
+    offset = [(first[i] + first[i + 2] - second[i] - second[i + 2]) / 2 for i in (0, 1)]
+    sizes = [first[i + 2] - first[i] + second[i + 2] - second[i] for i in (0, 1)]
+    clear = [max(abs(o) - MARGIN * size, 0.0) for o, size in zip(offset, sizes, strict=True)]
+    if max(clear) < 1e-3:
+        return set()
+    length = hypot(*offset)
+    sides = (("left of", "right of"), ("above", "below"))
+    return {
+        names[o > 0]
+        for names, o, part in zip(sides, offset, clear, strict=True)
+        if part / length > SLANT
+    }
+
+
+def examine(
+    task: Task,
+    detections: Sequence[Detection],
+    colouring: Colouring,
+    limits: Limits = OFFICIAL,
+) -> Verdict:
+    """Whether a picture shows what is asked, by GenEval's rules, and what is wrong with it.
+
+    `passed` is GenEval's own answer. The score is the share of what is asked that is met, 0 to 1: a
+    class and its number, a colour and a position count one each, and so does each exclusion.
+    `colouring` is asked about things of needs with a colour only.
+    """
+    found = counted_things(task, detections, limits)
+    unmet: list[str] = []
+    groups: list[Sequence[Detection]] = []  # the things of each need so far, empty if too few
+    asked = lacking = 0
+    for need in task.include:
+        things = found.get(need.name, [])[: need.count]
+        demands = 1 + bool(need.colour) + bool(need.relation)
+        wrong = _wrong(need, things, task.include, groups, colouring)
+        asked += demands
+        # What is missing has no colour and no place either.
+        lacking += len(wrong) if len(things) == need.count else demands
+        unmet += wrong
+        groups.append(things if len(things) == need.count else ())
+    for need in task.exclude:
+        extra = len(found.get(need.name, [])) - need.count + 1
+        asked += 1
+        if extra > 0:
+            unmet.append(f"extra {need.name if extra == 1 else many(extra, need.name)}")
+            lacking += 1
+    score = (asked - lacking) / asked if asked else 1.0
+    return Verdict(score, not unmet, unmet=tuple(unmet), explanation=_seen(found))
+
+
+def _wrong(
+    need: Need,
+    things: Sequence[Detection],
+    include: Sequence[Need],
+    groups: Sequence[Sequence[Detection]],
+    colouring: Colouring,
+) -> list[str]:
+    """What is wrong with the things found for a need.
+
+    GenEval asks no position of a thing of the wrong colour. It is asked here, so that every fault
+    is named; whether the picture passes is the same.
+    """
+    relation, target = need.relation, need.target
+    others = groups[target] if relation and target is not None else ()
+    beside = f" {relation} the {include[target].name}" if relation and target is not None else ""
+    if len(things) < need.count:
+        noun = " ".join(filter(None, (need.colour, need.name)))
+        return [f"missing {many(need.count - len(things), noun)}{beside if others else ''}"]
+    wrong = []
+    if need.colour and any(colour != need.colour for colour in colouring(things)):
+        wrong.append(f"{need.name} is not {need.colour}")
+    placed = bool(others) and all(
+        relation in stands(thing.box, other.box) for thing in things for other in others
+    )
+    if relation and not placed:
+        wrong.append(f"{need.name} is not{beside}")
+    return wrong
+
+
+def _seen(found: Mapping[str, Sequence[Detection]]) -> str:
+    seen = ", ".join(many(len(things), name) for name, things in found.items() if things)
+    return f"The picture shows: {seen or 'nothing that was asked about'}."
+
+
+def many(count: int, noun: str) -> str:
+    """A number of things in words: "a red cup", "an apple", "two wine glasses"."""
+    if count != 1:
+        word = NUMBERS[count] if count < len(NUMBERS) else str(count)
+        return f"{word} {plural(noun)}"
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
+
+
+def plural(noun: str) -> str:
+    """The plural of an English noun, such as those that detectors know."""
+    before, space, last = noun.rpartition(" ")
+    if last in _PLURALS:
+        last = _PLURALS[last]
+    elif last.endswith(("s", "x", "ch", "sh")):
+        last = f"{last}es"
+    elif last.endswith("y") and last[-2:-1] not in "aeiou":
+        last = f"{last[:-1]}ies"
+    else:
+        last = f"{last}s"
+    return f"{before}{space}{last}"

@@ -1,0 +1,301 @@
+"""Whole runs of the data engine in this process, on the miniature: plans, settings, going on.
+
+pytest tests/train/test_data_run.py
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pytest
+import yaml
+from PIL import Image
+from pyarrow import parquet
+from rich.console import Console
+
+from reflectionflow_core.archive import files
+from reflectionflow_core.miniature.verifier import ExactVerifier
+from reflectionflow_core.record import InputError
+from train.data import work
+from train.data.__main__ import dry_run, make
+from train.data.engine import run_here
+from train.data.plan import loads_of
+from train.data.records import Slice
+from train.data.settings import Settings
+from train.data.shards import PARTS
+from train.data.source import Stage
+from train.data.work import begin, run_record, sources_of
+from train.settings import read_config
+from train.triplets import Triplets, encoded, shards_in
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "train" / "configs"
+QUIET = Console(quiet=True)
+MINIATURE: dict[str, Any] = {
+    "image_format": "png",
+    "rule": {"prompts": 8, "candidates": 4, "hardest": 0.0, "easiest": 1.0},
+    "reward": {"prompts": 3, "candidates": 4, "scorers": ["exact", "noisy"], "margin": 0.1},
+    "length": {"prompts": 3, "candidates": 3, "scorers": ["exact"], "margin": 0.1},
+    "editing": {"pairs": 12, "sets": ["shapes"]},
+    "filter": {"near_bits": None},
+    "engine": {"shard_items": 6, "slice_items": 2},
+}
+DICE: dict[str, Any] = {
+    "image_format": "png",
+    "painter": {"model": "synthetic"},
+    "rule": {"prompts": 40, "candidates": 3, "judge": "synthetic"},
+    "filter": {"scorers": ["synthetic"]},
+    "engine": {"shard_items": 10, "slice_items": 2},
+}
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch) -> None:
+    monkeypatch.setattr(files.os, "fsync", lambda _: None)  # slow, and guards a power cut only
+
+
+def chosen(folder: Path, told: dict[str, Any], **changes: Any) -> Settings:
+    return Settings.model_validate({**told, "out": folder, **changes})
+
+
+def run(settings: Settings, running: Any = run_here) -> dict[str, bytes]:
+    """Runs it here; all files by name."""
+    (settings.out / PARTS).mkdir(parents=True, exist_ok=True)
+    sources = sources_of(settings)
+    begin(settings.out, run_record(settings, sources))
+    make(sources, settings, QUIET, lambda: nullcontext(running))
+    return {file.name: file.read_bytes() for file in settings.out.iterdir() if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("miniature")
+    run(chosen(folder, MINIATURE))
+    return folder
+
+
+def test_the_miniature_makes_right_triplets_of_every_source(made: Path) -> None:
+    triplets = list(Triplets(shards_in(made)))
+    assert {triplet.subset for triplet in triplets} == {"rule", "general", "length", "editing"}
+    verifier = ExactVerifier()
+    for triplet in triplets:
+        good, bad = verifier.verify(triplet.prompt, [triplet.good, triplet.bad])
+        assert good.score > bad.score
+        assert triplet.reflection
+        if triplet.subset == "rule":
+            assert good.passed
+            assert tuple(triplet.told["bad"]["unmet"]) == bad.unmet
+
+
+def test_the_manifest_of_a_run_adds_up(made: Path) -> None:
+    manifest = json.loads((made / "manifest.json").read_bytes())
+    assert manifest["sources"]["rule"]["pictures"] == 8 * 4
+    assert manifest["sources"]["length"]["pictures"] == 3 * 2 * 3
+    assert manifest["triplets"] == len(Triplets(shards_in(made)))
+    for name in ("rule", "reward", "length", "editing"):
+        counts = manifest["sources"][name]
+        early = {"prompt kept for testing", "prompt repeated"}
+        late = sum(n for reason, n in counts["rejects"].items() if reason not in early)
+        assert counts["triplets"] + late >= counts["items"]
+
+
+def test_the_same_settings_make_the_same_bytes(tmp_path: Path) -> None:
+    one, two = (run(chosen(tmp_path / name, DICE)) for name in "ab")
+    assert one == two
+    other = run(chosen(tmp_path / "c", {**DICE, "seed": 1}))
+    assert other["genref_000000.tar"] != one["genref_000000.tar"]
+
+
+def test_the_slices_of_a_shard_may_be_cut_otherwise(tmp_path: Path) -> None:
+    one = run(chosen(tmp_path / "a", DICE))
+    two = run(chosen(tmp_path / "b", {**DICE, "engine": {"shard_items": 10, "slice_items": 5}}))
+    shards = [name for name in one if name.endswith(".tar")]
+    assert len(shards) == 4
+    assert all(one[name] == two[name] for name in shards)
+
+
+class Killed(BaseException):
+    """As a kill would, it runs no code of ours."""
+
+
+def test_a_run_that_broke_off_goes_on_with_what_is_missing(tmp_path: Path) -> None:
+    whole = run(chosen(tmp_path / "whole", DICE))
+    settings = chosen(tmp_path / "broken", DICE)
+    asked: list[Slice] = []
+
+    def breaking(stages: Sequence[Stage], slices: Sequence[Slice]) -> Iterator[Slice]:
+        # Out of order, as on many machines, and stopped in the second shard.
+        mixed = [*slices[:5], *slices[7:9], slices[15]]
+        yield from run_here(stages, mixed)
+        raise Killed
+
+    def rest(stages: Sequence[Stage], slices: Sequence[Slice]) -> Iterator[Slice]:
+        asked.extend(slices)
+        return run_here(stages, slices)
+
+    with pytest.raises(Killed):
+        run(settings, breaking)
+    assert (settings.out / "genref_000000.json").exists()
+    assert not (settings.out / "genref_000001.json").exists()
+    assert run(settings, rest) == whole
+    done = {(0, i) for i in range(5)} | {(1, 2), (1, 3), (3, 0)}
+    assert {(w.shard, w.place) for w in asked} == {
+        (shard, place) for shard in range(4) for place in range(5)
+    } - done
+    asked.clear()
+    assert run(settings, rest) == whole
+    assert not asked
+
+
+def test_a_shard_that_was_damaged_afterwards_is_made_again(tmp_path: Path) -> None:
+    settings = chosen(tmp_path, DICE)
+    whole = run(settings)
+    shard = tmp_path / "genref_000002.tar"
+    shard.write_bytes(shard.read_bytes()[:1000])
+    assert run(settings) == whole
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
+    run(chosen(tmp_path, DICE))
+    with pytest.raises(InputError, match=r"settings\.seed 0, now 1"):
+        run(chosen(tmp_path, DICE, seed=1))
+    with pytest.raises(InputError, match=r"rule\.candidates 3, now 4"):
+        run(chosen(tmp_path, {**DICE, "rule": {**DICE["rule"], "candidates": 4}}))
+    moved = {**DICE["engine"], "paint": {"workers": 3}, "object_store_gb": 2}
+    run(chosen(tmp_path, DICE, engine=moved, licences={"a": "b"}))
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "x.tar").write_bytes(b"")
+    with pytest.raises(InputError, match="other programs"):
+        run(chosen(tmp_path / "strange", DICE))
+
+
+def test_prompts_that_changed_in_their_file_are_another_run(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("a cat\na dog\n")
+    told = {**DICE, "rule": {"prompts": 0}}
+    told["reward"] = {"prompts": 2, "file": str(file), "scorers": ["synthetic"]}
+    run(chosen(tmp_path / "out", told))
+    file.write_text("a cat\na cow\n")
+    with pytest.raises(InputError, match=r"work\.reward"):
+        run(chosen(tmp_path / "out", told))
+
+
+def test_nothing_asked_is_said() -> None:
+    with pytest.raises(InputError, match="No source"):
+        sources_of(Settings())
+
+
+def test_a_plan_is_the_arithmetic_of_the_settings() -> None:
+    settings = Settings.model_validate(
+        {
+            "rule": {"prompts": 100, "candidates": 10, "pairs": 2},
+            "reward": {"prompts": 50, "candidates": 6, "scorers": ["exact", "noisy"]},
+            "length": {"prompts": 10, "candidates": 4},
+            "editing": {"pairs": 1000, "sets": ["shapes", "jsonl:nowhere"], "caption": ""},
+            "reflections": {"how": "vlm", "vlm": "endpoint:nowhere"},
+            "filter": {"scorers": ["exact"]},
+            "assumptions": {
+                "pictures_per_gpu_second": 0.5,
+                "judged_per_gpu_second": 2,
+                "seconds_per_call": 3,
+                "megabytes_per_picture": 0.25,
+                "rule_yield": 0.5,
+                "kept": 0.8,
+            },
+        }
+    )
+    loads = loads_of(settings)
+    rule = loads["rule"]
+    assert (rule.pictures, rule.judged) == (1000, 1000 + 2 * 100)
+    assert (rule.calls, rule.triplets) == (100, 80)
+    assert rule.painting == pytest.approx(1000 / 0.5 / 3600)
+    assert rule.judging == pytest.approx(1200 / 2 / 3600)
+    assert rule.asking == pytest.approx(100 * 3 / 3600)
+    assert rule.gigabytes == pytest.approx(80 * 2 * 0.25 / 1000)
+    assert (loads["reward"].pictures, loads["reward"].judged) == (300, 600 + 100)
+    assert loads["length"].pictures == 80
+    assert (loads["editing"].pictures, loads["editing"].calls) == (0, 2000)
+
+
+def test_the_full_sized_configuration_is_planned_for_a_million_triplets() -> None:
+    settings = Settings.model_validate(read_config(CONFIGS / "data-flux.yaml"))
+    assert sum(load.triplets for load in loads_of(settings).values()) > 1_000_000
+
+
+def test_the_full_sized_configuration_runs_dry_with_sets_of_its_form(
+    tmp_path: Path, monkeypatch
+) -> None:
+    """Every file that it names is put there in small; no model is."""
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.model_validate(read_config(CONFIGS / "data-flux.yaml"))
+    for name, line in {
+        "geneval/evaluation_metadata.jsonl": {"prompt": "a photo of a cup"},
+        "prompts/general.jsonl": {"prompt": "a harbour"},
+        "prompts/detailed.jsonl": {"prompt": "a pier", "detailed": "a pier at dusk, long"},
+    }.items():
+        (tmp_path / "sets" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sets" / name).write_text(json.dumps(line))
+    pictures = [encoded(Image.new("RGB", (9, 9), colour), "png") for colour in ("red", "blue")]
+    images = ({"bytes": data} for data in pictures)
+    row: dict[str, Any] = dict(zip(("src_img", "edited_img"), images, strict=True))
+    row["edited_prompt_list"] = ["paint it"]
+    parquet_file = tmp_path / "sets" / "OmniEdit-Filtered-1.2M" / "data" / "0.parquet"
+    parquet_file.parent.mkdir(parents=True)
+    parquet.write_table(pyarrow.Table.from_pylist([row] * 9), parquet_file)
+    dry_run(settings, Console(file=(screen := io.StringIO())))
+    assert "nothing was kept" in screen.getvalue()
+    assert "4 x prompt empty" in screen.getvalue()  # the edits, which nobody described
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "train.data", *arguments]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_plan_needs_no_model_and_says_what_it_assumes() -> None:
+    done = command("--config", str(CONFIGS / "data-flux.yaml"), "--plan")
+    assert done.returncode == 0, done.stderr
+    for part in ("GPU h painting", "triplets expected", "Assumed, not measured"):
+        assert part in done.stdout
+
+
+def test_wrong_settings_and_wrong_inputs_end_in_a_sentence(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(yaml.safe_dump({"rule": {"candidate": 3}}))
+    done = command("--config", str(wrong))
+    assert done.returncode == 2
+    assert "no setting rule.candidate. The nearest is rule.candidates" in done.stderr
+    done = command("--dry-run", "reward.prompts=3", "reward.file=/nowhere")
+    assert done.returncode == 2
+    assert "/nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_dry_run_leaves_nothing_and_needs_no_ray(tmp_path: Path) -> None:
+    config = str(CONFIGS / "data-miniature.yaml")
+    done = command("--config", config, "--dry-run", f"out={tmp_path / 'none'}")
+    assert done.returncode == 0, done.stderr
+    assert "nothing was kept" in done.stdout
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_weights_of_every_model_are_part_of_a_runs_identity(tmp_path: Path) -> None:
+    def models(**told: Any) -> dict[str, str]:
+        return work.models_of(Settings.model_validate({**MINIATURE, **told}))
+
+    (tmp_path / "config.json").write_text("1")
+    clip = {"scorers": [f"clip-score:{tmp_path}"]}
+    before = models(reward={"prompts": 1, **clip})
+    assert set(before) == {"painter", "reward"}
+    (tmp_path / "config.json").write_text("2")
+    after = models(reward={"prompts": 1, **clip})
+    assert (after["painter"], after["reward"] == before["reward"]) == (before["painter"], False)
+    assert "painter" not in models(rule={}, reward={}, length={})

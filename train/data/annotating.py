@@ -1,0 +1,137 @@
+"""Reflections for pairs that have none (paper §3.2): by rule, or by a vision-language model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from PIL import Image
+from pydantic import BaseModel, StringConstraints
+
+from reflectionflow_core.catalog import build_vlm
+from reflectionflow_core.record import InputError
+from reflectionflow_core.vlm.answers import ask
+from reflectionflow_core.vlm.door import Failure, Question, Vlm
+from reflectionflow_core.vlm.texts import DATA_RULE, quoted, shortened, tidy
+from reflectionflow_core.writers.template import TemplateWriter
+from train.data.records import Pair, Slice, seed_of
+from train.data.settings import Reflections
+from train.data.source import Work
+
+GAP = 8  # pixels of white between the two pictures
+# A reflection goes to a corrector that sees one picture only.
+_POINTS = re.compile(
+    r"\b(left|right|first|second|other|better|worse)(-hand)? (image|picture)", re.I
+)
+
+_COMPARE = """\
+You see two pictures side by side, painted from one prompt: {prompt}
+Work in three steps.
+analysis: go through what the prompt asks for, and say for each of it how the left and how the
+right picture show it: things that are missing or too many, wrong numbers, colours, sizes or places,
+things that are broken. Then say which differences matter most.
+better: "left" or "right", whichever shows better what the prompt asks for.
+instruction: the one edit that brings the worse picture nearest to the better one, as a command to
+an artist who has only the worse picture before him: a verb first (add, remove, replace, move,
+recolor, resize), then what, and where in the picture. One sentence of at most {max_words} words.
+Name no other picture, give no reasons, and nothing vague such as "make sure".
+Answer as {{"analysis": "...", "better": "left", "instruction": "..."}}."""
+
+
+class Comparison(BaseModel):
+    """The steps of the annotation, in the order in which the model is to think."""
+
+    analysis: Annotated[str, StringConstraints(max_length=20_000)]
+    better: Literal["left", "right"]
+    instruction: Annotated[str, StringConstraints(max_length=4_000)]
+
+
+def build_annotation(reflections: Reflections, seed: int) -> Work:
+    if reflections.how == "template":
+        return TemplateAnnotation(TemplateWriter(reflections.max_words))
+    if reflections.vlm is None:
+        raise InputError(
+            "A vision-language model writes the reflections, and there is none. "
+            "Give reflections.vlm=endpoint:PROFILE or a folder."
+        )
+    return VlmAnnotation(build_vlm(reflections.vlm), reflections.max_words, seed)
+
+
+class TemplateAnnotation:
+    """The stage: what is wrong with the bad picture, as edits."""
+
+    def __init__(self, writer: TemplateWriter) -> None:
+        self.writer = writer
+
+    def __call__(self, work: Slice) -> Slice:
+        return work.paired(
+            pair
+            if pair.reflection
+            else replace(pair, reflection=tidy(self.writer.write(pair.bad.unmet)))
+            for pair in work.pairs
+        )
+
+
+class VlmAnnotation:
+    """The stage: both pictures in one, compared step by step; which one is left is drawn by lot.
+
+    A pair whose better picture the model takes for the worse one is dropped, as is one about which
+    it says nothing that can be used.
+    """
+
+    def __init__(self, vlm: Vlm, max_words: int, seed: int) -> None:
+        self.vlm, self.max_words, self.seed = vlm, max_words, seed
+
+    def __call__(self, work: Slice) -> Slice:
+        bare = [pair for pair in work.pairs if not pair.reflection]
+        before = self.vlm.usage.calls
+        questions = [self._question(pair) for pair in bare]
+        answers = ask(self.vlm, questions, Comparison) if questions else []
+        told = {p.key: self._told(p, a) for p, a in zip(bare, answers, strict=True)}
+        annotated = [told.get(pair.key, pair) for pair in work.pairs]
+        return work.paired(
+            [pair for pair in annotated if isinstance(pair, Pair)],
+            [reason for reason in annotated if isinstance(reason, str)],
+            calls=self.vlm.usage.calls - before,
+        )
+
+    def _question(self, pair: Pair) -> Question:
+        text = _COMPARE.format(prompt=quoted(pair.prompt), max_words=self.max_words)
+        pictures = [pair.good.image, pair.bad.image]
+        grid = side_by_side(pictures if self._good_is_left(pair) else pictures[::-1])
+        return Question(text, (grid,), DATA_RULE, max_tokens=1024)
+
+    def _good_is_left(self, pair: Pair) -> bool:
+        return seed_of(self.seed, "left", pair.key) % 2 == 0
+
+    def _told(self, pair: Pair, answer: Comparison | Failure) -> Pair | str:
+        if isinstance(answer, Failure):
+            return "annotation failed"
+        if (answer.better == "left") != self._good_is_left(pair):
+            return "annotation disagrees"
+        reflection = shortened(tidy(answer.instruction), self.max_words)
+        if _POINTS.search(reflection):
+            return "reflection points at a picture"
+        # The reasoning is kept, so that a verifier or writer can be taught to think as well.
+        analysis = {"analysis": tidy(answer.analysis, 20_000)}
+        return replace(pair, reflection=reflection, told={**pair.told, **analysis})
+
+
+def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures from left to right, scaled to one height, with a white gap between."""
+    height = max(picture.height for picture in pictures)
+    scaled = [
+        picture
+        if picture.height == height
+        else picture.resize((max(1, round(picture.width * height / picture.height)), height))
+        for picture in pictures
+    ]
+    width = sum(picture.width for picture in scaled) + GAP * (len(scaled) - 1)
+    grid = Image.new("RGB", (width, height), "white")
+    left = 0
+    for picture in scaled:
+        grid.paste(picture, (left, 0))
+        left += picture.width + GAP
+    return grid

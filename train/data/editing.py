@@ -1,0 +1,71 @@
+"""Editing triplets (paper §3.2): sets of edits, the edited picture's caption as the prompt."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+
+from reflectionflow_core.record import InputError
+from train.data.captions import build_captioning
+from train.data.edits import EditSet, open_set
+from train.data.prompts import Avoided
+from train.data.records import Item, Painted, Pair, Slice
+from train.data.settings import Editing, Settings
+from train.data.source import Source, Stage
+from train.triplets import SampleError, encoded
+
+NAME = SUBSET = "editing"
+
+
+def editing_source(settings: Settings, avoided: Avoided) -> Source:
+    editing, engine = settings.editing, settings.engine
+    if not editing.sets:
+        raise InputError("editing.pairs asks for edits of no set. Give editing.sets=[shapes].")
+    sets = {spec: open_set(spec, editing, settings.seed) for spec in editing.sets}
+    found = [
+        {"set": spec, "row": row}
+        for spec, edits in sets.items()
+        for row in range(min(editing.pairs, len(edits)))
+    ]
+    items = [Item(number, "", told) for number, told in enumerate(found)]
+    skipped = Counter(reason for edits in sets.values() for reason in edits.skipped.elements())
+    build = partial(build_opening, editing, avoided, settings.seed, settings.image_format)
+    stages = [Stage("open", build, engine.open)]
+    if not editing.caption:
+        caption = partial(build_captioning, settings.judges, avoided)
+        stages.append(Stage("caption", caption, engine.annotate))
+    return Source(NAME, SUBSET, items, skipped, tuple(stages))
+
+
+def build_opening(editing: Editing, avoided: Avoided, seed: int, image_format: str) -> Opening:
+    sets = {spec: open_set(spec, editing, seed) for spec in editing.sets}
+    return Opening(sets, avoided, image_format)
+
+
+class Opening:
+    """The stage: every row read, and written in the shards' picture format."""
+
+    def __init__(self, sets: dict[str, EditSet], avoided: Avoided, image_format: str) -> None:
+        self.sets, self.avoided, self.image_format = sets, avoided, image_format
+
+    def __call__(self, work: Slice) -> Slice:
+        pairs: list[Pair] = []
+        rejects: list[str] = []
+        for item in work.items:
+            try:
+                pairs.append(self._pair(item))
+            except SampleError as error:
+                rejects.append(str(error))
+        return work.paired(pairs, rejects)
+
+    def _pair(self, item: Item) -> Pair:
+        edit = self.sets[item.told["set"]][item.told["row"]]
+        if edit.caption in self.avoided:
+            raise SampleError("prompt kept for testing")
+        after, before = (
+            Painted(encoded(image.convert("RGB"), self.image_format))
+            for image in (edit.edited, edit.source)
+        )
+        key = f"{NAME}-{item.number:08d}-0"
+        told = {"set": item.told["set"].partition(":")[0], "row": item.told["row"]}
+        return Pair(key, edit.caption.strip(), after, before, edit.instruction.strip(), told)

@@ -1,0 +1,199 @@
+"""Sets of edited pictures, a small adapter for each format: rows of (source, edited, instruction,
+caption), by number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from reflectionflow_core.miniature.world import render
+from reflectionflow_core.record import InputError
+from train.data.settings import Editing
+from train.triplets import SampleError, Triplets, opened, shards_in
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A picture before and after an edit, what was told to the editor, and what it shows after."""
+
+    source: Image.Image
+    edited: Image.Image
+    instruction: str
+    caption: str = ""
+
+
+class EditSet(Protocol):
+    """Edits by number; reading one that cannot be used raises SampleError with the reason.
+
+    `skipped` counts by reason what was left out before it had a number.
+    """
+
+    skipped: Counter[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Edit: ...
+
+
+class ShapeEdits:
+    """Scenes of the shapes world with flaws put in, and with what the reflection says mended."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.skipped = seed, Counter[str]()
+
+    def __len__(self) -> int:
+        return 2**31
+
+    def __getitem__(self, index: int) -> Edit:
+        from train.miniature.corrector import pair_of
+        from train.miniature.scenes import any_prompt, compose, flawed
+
+        rng = np.random.default_rng([self.seed, index])
+        while True:
+            prompt, spec = any_prompt(rng)
+            pair = pair_of(prompt, spec, flawed(compose(spec, rng), rng), rng)
+            if pair is not None and pair.told != pair.scene:
+                break
+        before, after = (Image.fromarray(render(scene)) for scene in (pair.scene, pair.told))
+        return Edit(before, after, pair.reflection, prompt)
+
+
+class JsonLinesEdits:
+    """A file with an object a line; pictures are paths, relative to the file."""
+
+    def __init__(self, file: str, fields: Editing) -> None:
+        self.file, self.fields, self.skipped = Path(file), fields, Counter[str]()
+        try:
+            with self.file.open("rb") as stream:
+                self.starts = [0]
+                for line in stream:
+                    self.starts.append(self.starts[-1] + len(line))
+        except OSError as error:
+            raise InputError(f"The set {file} cannot be read ({error}). Check the path.") from error
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, index: int) -> Edit:
+        start, end = self.starts[index], self.starts[index + 1]
+        try:
+            with self.file.open("rb") as stream:
+                stream.seek(start)
+                row = json.loads(stream.read(end - start))
+        except (OSError, ValueError) as error:
+            raise SampleError("row unreadable") from error
+        return edit_of(row, self.fields, self._picture)
+
+    def _picture(self, name: Any) -> Image.Image:
+        try:
+            return opened((self.file.parent / str(name)).read_bytes())
+        except OSError as error:
+            raise SampleError("picture missing") from error
+
+
+class ParquetEdits:
+    """Parquet files as the hub has them: pictures are bytes, or structs with "bytes"."""
+
+    def __init__(self, files: str, fields: Editing) -> None:
+        from pyarrow.parquet import ParquetFile
+
+        where = Path(files)
+        found = [where] if where.is_file() else sorted(where.parent.glob(where.name))
+        if not found:
+            raise InputError(f"There are no files {files}. Check the path.")
+        self.fields, self.skipped = fields, Counter[str]()
+        named = (fields.source, fields.edited, fields.instruction, fields.caption)
+        self.columns = [name for name in named if name]
+        self.groups: list[tuple[Path, int]] = []  # file and number within it
+        starts = [0]
+        for file in found:
+            try:
+                told = ParquetFile(file).metadata
+            except (OSError, ValueError) as error:
+                raise InputError(f"{file} is no Parquet file ({error}). Get it again.") from error
+            for group in range(told.num_row_groups):
+                self.groups.append((file, group))
+                starts.append(starts[-1] + told.row_group(group).num_rows)
+        self.starts = np.array(starts)
+        self._held: tuple[int, list[dict[str, Any]]] = (-1, [])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __getitem__(self, index: int) -> Edit:
+        group = int(np.searchsorted(self.starts, index, "right")) - 1
+        if self._held[0] != group:
+            self._held = (group, self._rows(*self.groups[group]))
+        return edit_of(self._held[1][index - int(self.starts[group])], self.fields, _from_column)
+
+    def _rows(self, file: Path, group: int) -> list[dict[str, Any]]:
+        from pyarrow.parquet import ParquetFile
+
+        try:
+            return ParquetFile(file).read_row_group(group, self.columns).to_pylist()
+        except (OSError, ValueError, KeyError) as error:
+            raise SampleError("rows unreadable") from error
+
+
+class ShardEdits:
+    """Shards with the keys of GenRef-wds."""
+
+    def __init__(self, where: str) -> None:
+        self.triplets = Triplets(shards_in(where))
+        self.skipped = self.triplets.skipped
+
+    def __len__(self) -> int:
+        return len(self.triplets)
+
+    def __getitem__(self, index: int) -> Edit:
+        triplet = self.triplets[index]
+        return Edit(triplet.bad, triplet.good, triplet.reflection, triplet.prompt)
+
+
+def open_set(spec: str, fields: Editing, seed: int) -> EditSet:
+    """The set that a spec names: its format, and after a colon where it lies."""
+    kind, _, where = spec.partition(":")
+    formats: dict[str, Callable[[], EditSet]] = {
+        "shapes": partial(ShapeEdits, seed),
+        "jsonl": partial(JsonLinesEdits, where, fields),
+        "parquet": partial(ParquetEdits, where, fields),
+        "shards": partial(ShardEdits, where),
+    }
+    if kind not in formats:
+        known = ", ".join(formats)
+        raise InputError(f"There is no format {kind!r} of edits. Choose one of: {known}.")
+    return formats[kind]()
+
+
+def edit_of(row: Any, fields: Editing, picture: Callable[[Any], Image.Image]) -> Edit:
+    """A row by its fields; raises SampleError where one is missing."""
+    if not isinstance(row, Mapping):
+        raise SampleError("row unreadable")
+    for name in (fields.source, fields.edited, fields.instruction):
+        if row.get(name) is None:
+            raise SampleError(f"field {name} missing")
+    told = row[fields.instruction]
+    instruction = told[0] if isinstance(told, list) and told else told  # others say it otherwise
+    caption = row.get(fields.caption) if fields.caption else ""
+    return Edit(
+        picture(row[fields.source]),
+        picture(row[fields.edited]),
+        str(instruction or ""),
+        str(caption or ""),
+    )
+
+
+def _from_column(value: Any) -> Image.Image:
+    data = value.get("bytes") if isinstance(value, Mapping) else value
+    if not isinstance(data, bytes):
+        raise SampleError("picture missing")
+    return opened(data)

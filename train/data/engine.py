@@ -1,0 +1,139 @@
+"""Runs the stages of a source over its slices on Ray Data: one machine, or a cluster by address.
+
+A stage is a pool of actors, each of which loads its model once. Slices stream: what one stage has
+done waits in the object store until the next one takes it, and a full store holds the first back.
+Nothing here knows what the stages do.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial, reduce
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from reflectionflow_core.record import InputError
+from train.data.records import Slice
+from train.data.settings import Engine
+from train.data.source import Stage, Work
+
+Made = TypeVar("Made")
+MOST_BLOCKS = 4096  # of a run's work list; each costs Ray some milliseconds
+HOME = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error of the user's; Ray would lose it among its own."""
+
+    sentence: str
+
+
+class Actor:
+    """A stage within Ray, whose rows are slices as bytes."""
+
+    def __init__(self, build: Callable[[], Work]) -> None:
+        self.work: Work | Refusal = _or_refusal(build)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {"slice": pickle.dumps(self._done(pickle.loads(row["slice"])))}
+
+    def _done(self, given: Slice | Refusal) -> Slice | Refusal:
+        if isinstance(given, Refusal):
+            return given
+        if isinstance(self.work, Refusal):
+            return self.work
+        return _or_refusal(partial(self.work, given))
+
+
+def _or_refusal(act: Callable[[], Made]) -> Made | Refusal:
+    try:
+        return act()
+    except InputError as error:
+        return Refusal(str(error))
+
+
+@contextmanager
+def ray_session(engine: Engine) -> Iterator[None]:
+    """Ray for the time of the block: started here, or joined where there is an address."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # warnings about its own affairs
+    import ray
+
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if engine.address is None:
+        ray.init(
+            num_cpus=_cpus(engine),
+            include_dashboard=False,
+            object_store_memory=int(engine.object_store_gb * 1e9),
+            **quiet,
+        )
+    else:
+        # The other machines have no copy of these programs.
+        code = [str(HOME / name) for name in ("train", "reflectionflow_core")]
+        ray.init(address=engine.address, runtime_env={"py_modules": code}, **quiet)
+    try:
+        _hush()
+        yield
+    finally:
+        ray.shutdown()
+
+
+def run_on_ray(stages: Sequence[Stage], slices: Sequence[Slice]) -> Iterator[Slice]:
+    """What the last stage makes of each slice, in the order in which they are done."""
+    import ray
+
+    _check_room(stages)
+    rows = [{"slice": pickle.dumps(work)} for work in slices]
+    data = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS))
+    for stage in stages:
+        data = data.map(
+            cast(Any, Actor),  # Ray's own types know functions only
+            fn_constructor_args=(stage.build,),
+            compute=ray.data.ActorPoolStrategy(size=stage.pool.workers),
+            num_cpus=stage.pool.cpus,
+            num_gpus=stage.pool.gpus,
+        )
+    for row in data.iter_rows():
+        done = pickle.loads(row["slice"])
+        if isinstance(done, Refusal):
+            raise InputError(done.sentence)
+        yield done
+
+
+def run_here(stages: Sequence[Stage], slices: Sequence[Slice]) -> Iterator[Slice]:
+    """The same in this process, one slice after the other."""
+    works = [stage.build() for stage in stages]
+    for untouched in slices:
+        yield reduce(lambda work, step: step(work), works, untouched)
+
+
+def _cpus(engine: Engine) -> int:
+    return engine.cpus or os.cpu_count() or 1
+
+
+def _check_room(stages: Sequence[Stage]) -> None:
+    """Ray would wait for ever for processors that there are not."""
+    import ray
+
+    room = ray.cluster_resources()
+    for name, kind in (("CPU", "cpus"), ("GPU", "gpus")):
+        needed = sum(stage.pool.workers * getattr(stage.pool, kind) for stage in stages)
+        if needed > room.get(name, 0) + 1e-6:
+            raise InputError(
+                f"The stages ask for {needed:g} {kind}, and there are {room.get(name, 0):g}. "
+                f"Choose fewer workers, or fewer {kind} for each (engine.paint.workers and so on)."
+            )
+
+
+def _hush() -> None:
+    """Ray Data's own reports; this program has one of its own."""
+    import ray
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)

@@ -1,0 +1,53 @@
+"""The last look at a pair: do its texts and pictures hold, and do the verifiers agree with it?"""
+
+from __future__ import annotations
+
+from reflectionflow_core.protocols import Verifier
+from reflectionflow_core.verifiers.unjudged import was_judged
+from train.data.ranking import build_scorers
+from train.data.records import Pair, Slice
+from train.data.settings import Filter, Judges
+from train.triplets import MAX_TEXT
+
+
+def build_filtering(settings: Filter, judges: Judges) -> Filtering:
+    scorers = build_scorers(settings.scorers, judges) if settings.scorers else {}
+    return Filtering(scorers, settings.margin)
+
+
+class Filtering:
+    """The stage: keeps pairs of which every scorer prefers the good picture by `margin`."""
+
+    def __init__(self, scorers: dict[str, Verifier], margin: float) -> None:
+        self.scorers, self.margin = scorers, margin
+
+    def __call__(self, work: Slice) -> Slice:
+        found = [(pair, self._fault(pair)) for pair in work.pairs]
+        kept = [pair for pair, fault in found if not fault]
+        return work.paired(kept, [fault for _, fault in found if fault])
+
+    def _fault(self, pair: Pair) -> str:
+        return fault_of(pair) or self._disagreement(pair)
+
+    def _disagreement(self, pair: Pair) -> str:
+        images = [pair.good.image, pair.bad.image]
+        for scorer in self.scorers.values():
+            good, bad = scorer.verify(pair.prompt, images)
+            if not (was_judged(good) and was_judged(bad)):
+                return "pair not judged"
+            if not good.score - bad.score > self.margin:
+                return "verifier disagrees"
+        return ""
+
+
+def fault_of(pair: Pair) -> str:
+    """Why the pair is none, whatever a model says; "" where it is one."""
+    if not pair.prompt.strip():
+        return "prompt empty"
+    if not pair.reflection.strip():
+        return "reflection empty"
+    if max(len(pair.prompt), len(pair.reflection)) > MAX_TEXT:
+        return "text too long"
+    if pair.good.data == pair.bad.data:
+        return "pictures equal"
+    return ""

@@ -1,0 +1,173 @@
+"""The end of a run: manifest, exports for other trainers, data card, unpacked pictures."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import reflectionflow_core
+from reflectionflow_core.archive import files
+from reflectionflow_core.record import InputError
+from reflectionflow_core.writers.reflection_generator import REQUEST
+from train.data.card import card
+from train.data.records import seed_of
+from train.data.settings import Settings
+from train.data.shards import Report, Sample, finished, shard_name
+from train.data.source import Source
+from train.triplets import BAD, GOOD
+
+MANIFEST, WRITER, VERIFIER, CARD, IMAGES = (
+    "manifest.json",
+    "writer.jsonl",
+    "verifier.jsonl",
+    "README.md",
+    "images",
+)
+LIBRARIES = ("diffusers", "numpy", "pillow", "ray", "torch", "transformers", "webdataset")
+
+
+def finish(
+    folder: Path, shards: Sequence[int], sources: Sequence[Source], settings: Settings
+) -> dict[str, Any]:
+    """Writes all that tells of the shards, and gives back the manifest. Reports are read one by
+    one, as often as need be: a million texts would fill the memory.
+    """
+    manifest = manifest_of(_reports(folder, shards), sources, settings)
+    for name, row in ((WRITER, writer_row), (VERIFIER, verifier_row)):
+        told = _reports(folder, shards)
+        rows = (row(sample, settings) for _, report in told for sample in report.samples)
+        _write_lines(folder / name, rows)
+    files.replace_file(folder / CARD, card(manifest).encode())
+    if settings.images:
+        unpack(folder, manifest)
+    # Last, so that a manifest means that all the rest is there.
+    text = json.dumps(manifest, indent=2, ensure_ascii=False)
+    files.replace_file(folder / MANIFEST, text.encode() + b"\n")
+    return manifest
+
+
+def manifest_of(
+    reports: Iterator[tuple[int, Report]], sources: Sequence[Source], settings: Settings
+) -> dict[str, Any]:
+    subsets: Counter[str] = Counter()
+    rejects = Counter(reason for source in sources for reason in source.rejects.elements())
+    by_source = {source.name: _Counts(source) for source in sources}
+    shards: list[dict[str, Any]] = []
+    for shard, report in reports:
+        subsets[report.subset] += len(report.samples)
+        rejects.update(report.rejects)
+        by_source[report.source].add(report)
+        shards += [_shard(shard, report)] if report.samples else []
+    return {
+        "triplets": subsets.total(),
+        "subsets": dict(sorted(subsets.items())),
+        "sources": {name: counts.told() for name, counts in by_source.items()},
+        "rejects": dict(rejects.most_common()),
+        "shards": shards,
+        "licences": settings.licences,
+        "settings": settings.model_dump(mode="json", exclude={"out", "licences"}),
+        "versions": {
+            "reflectionflow": reflectionflow_core.__version__,
+            **{name: version(name) for name in LIBRARIES},
+        },
+    }
+
+
+class _Counts:
+    """What a source's reports add up to."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.triplets = source, 0
+        self.rejects, self.spent, self.difficulty = Counter(source.rejects), Counter(), Counter()
+
+    def add(self, report: Report) -> None:
+        self.triplets += len(report.samples)
+        self.rejects.update(report.rejects)
+        self.spent.update(report.counts)
+        self.difficulty.update(report.difficulty)
+
+    def told(self) -> dict[str, Any]:
+        difficulty = {"difficulty": dict(sorted(self.difficulty.items()))}
+        return {
+            "subset": self.source.subset,
+            "items": len(self.source.items),
+            "triplets": self.triplets,
+            **dict(sorted(self.spent.items())),
+            "rejects": dict(self.rejects.most_common()),
+            **(difficulty if self.difficulty else {}),
+        }
+
+
+def _shard(shard: int, report: Report) -> dict[str, Any]:
+    return {
+        "name": f"{shard_name(shard)}.tar",
+        "sha256": report.sha256,
+        "bytes": report.bytes,
+        "triplets": len(report.samples),
+        "source": report.source,
+    }
+
+
+def _reports(folder: Path, shards: Sequence[int]) -> Iterator[tuple[int, Report]]:
+    for shard in shards:
+        if (report := finished(folder, shard)) is None:
+            raise InputError(f"{shard_name(shard)} was taken away. Start again to make it anew.")
+        yield shard, report
+
+
+def writer_row(sample: Sample, settings: Settings) -> dict[str, Any]:
+    """A conversation for supervised fine-tuning of a reflection writer, in trl's form.
+
+    The request is the one that the published Reflection-Generator knows.
+    """
+    request = REQUEST.format(prompt=sample.prompt)
+    asked = [{"type": "image"}, {"type": "text", "text": request}]
+    said = [{"type": "text", "text": sample.reflection}]
+    return {
+        "key": sample.key,
+        "images": [_image(sample, BAD, settings)],
+        "messages": [
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": said},
+        ],
+    }
+
+
+def verifier_row(sample: Sample, settings: Settings) -> dict[str, Any]:
+    """Two pictures of a prompt, in an order drawn by lot; `label` is 1 or 2, the better one."""
+    good, bad = (_image(sample, name, settings) for name in (GOOD, BAD))
+    first = seed_of(settings.seed, "label", sample.key) % 2 == 0
+    return {
+        "key": sample.key,
+        "image1": good if first else bad,
+        "image2": bad if first else good,
+        "prompt": sample.prompt,
+        "label": 1 if first else 2,
+    }
+
+
+def unpack(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """All pictures of the shards as files, named as within the shards."""
+    files.make_folder(folder / IMAGES)
+    for shard in manifest["shards"]:
+        with tarfile.open(folder / shard["name"]) as tar:
+            for member in tar:
+                name = Path(member.name).name  # never a path, whoever made the shard
+                stream = tar.extractfile(member)
+                if stream and name.split(".")[1] in (GOOD, BAD):
+                    files.replace_file(folder / IMAGES / name, stream.read())
+
+
+def _image(sample: Sample, name: str, settings: Settings) -> str:
+    return f"{IMAGES}/{sample.key}.{name}.{settings.image_format}"
+
+
+def _write_lines(file: Path, rows: Iterator[dict[str, Any]]) -> None:
+    with files.replacing(file) as stream:
+        for row in rows:
+            stream.write(json.dumps(row).encode() + b"\n")

@@ -1,0 +1,84 @@
+"""Triplets from searches: where a correction of `reflectionflow run` made a picture better."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+from reflectionflow_core.archive import RUN, read_recording
+from reflectionflow_core.archive.lines import seed_to_json
+from reflectionflow_core.archive.run_file import load_run
+from reflectionflow_core.record import Candidate, InputError
+from train.data.prompts import Avoided
+from train.data.records import Item, Painted, Pair, Slice
+from train.data.settings import Histories, Settings
+from train.data.source import Source, Stage
+from train.triplets import encoded
+
+NAME = "histories"
+
+
+def histories_source(settings: Settings, avoided: Avoided) -> Source:
+    where = Path(settings.histories.runs).expanduser()
+    found = sorted(path.parent for path in where.parent.glob(f"{where.name}/{RUN}"))
+    if not found:
+        raise InputError(f"There are no runs in {where}. Give their folders as a pattern.")
+    items: list[Item] = []
+    rejects: Counter[str] = Counter()
+    for folder in found:
+        try:
+            prompt = load_run(folder / RUN).prompt
+        except InputError:
+            rejects["run unreadable"] += 1
+            continue
+        if prompt in avoided:
+            rejects["prompt kept for testing"] += 1
+        else:
+            items.append(Item(len(items), prompt, {"run": str(folder)}))
+    build = partial(build_reading, settings.histories, settings.image_format)
+    stages = (Stage("open", build, settings.engine.open),)
+    return Source(NAME, settings.histories.subset, items, rejects, stages)
+
+
+def build_reading(histories: Histories, image_format: str) -> Reading:
+    return Reading(histories.margin, image_format)
+
+
+class Reading:
+    """The stage: every correction of each run that gained more than `margin` in score."""
+
+    def __init__(self, margin: float, image_format: str) -> None:
+        self.margin, self.image_format = margin, image_format
+
+    def __call__(self, work: Slice) -> Slice:
+        pairs: list[Pair] = []
+        rejects: list[str] = []
+        for item in work.items:
+            try:
+                history = read_recording(Path(item.told["run"])).history
+            except InputError:
+                rejects.append("run unreadable")
+                continue
+            for place, child in enumerate(history):
+                parent = child.parent
+                if parent is not None and child.score - parent.score > self.margin:
+                    key = f"{NAME}-{item.number:08d}-{place}"
+                    pairs.append(self._pair(key, item.prompt, parent, child))
+                elif parent is not None:
+                    rejects.append("correction gained nothing")
+        return work.paired(pairs, rejects)
+
+    def _pair(self, key: str, prompt: str, parent: Candidate, child: Candidate) -> Pair:
+        return Pair(key, prompt, self._painted(child), self._painted(parent), child.reflection)
+
+    def _painted(self, candidate: Candidate) -> Painted:
+        seed = seed_to_json(candidate.seed)
+        return Painted(
+            encoded(candidate.image.convert("RGB"), self.image_format),
+            candidate.prompt,
+            seed if isinstance(seed, int) else None,
+            {"run": candidate.score},
+            candidate.verdict.passed,
+            candidate.verdict.unmet,
+        )

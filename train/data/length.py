@@ -1,0 +1,39 @@
+"""Long-short triplets (paper §3.2): what a detailed prompt paints is better than what a short does.
+
+The short one is the prompt of the triplet: it is what a user writes, and what CLIP can read whole.
+Where a line of the file has no short one, the judges' vision-language model condenses the long one.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from train.data.captions import build_condensing
+from train.data.painting import build_painting
+from train.data.prompts import DETAILED, PROMPT, Avoided, usable
+from train.data.ranking import build_ranking
+from train.data.records import Item
+from train.data.reward import prompt_records
+from train.data.settings import Settings
+from train.data.source import Source, Stage
+
+NAME = SUBSET = "length"
+
+
+def length_source(settings: Settings, avoided: Avoided) -> Source:
+    length, engine = settings.length, settings.engine
+    records = (r for r in prompt_records(length.file, settings.seed) if r.get(DETAILED))
+    kept, rejects = usable(records, avoided, length.prompts)
+    items = [Item(i, r[PROMPT], {DETAILED: r[DETAILED]}) for i, r in enumerate(kept)]
+    wishes = partial(both_of, count=length.candidates)
+    paint = partial(build_painting, settings.painter, wishes, settings.seed, settings.image_format)
+    judge = partial(build_ranking, length, settings.judges, NAME, settings.seed)
+    stages = [Stage("paint", paint, engine.paint), Stage("judge", judge, engine.judge)]
+    if not all(item.prompt for item in items):
+        condense = partial(build_condensing, settings.judges, avoided)
+        stages.insert(0, Stage("condense", condense, engine.condense))
+    return Source(NAME, SUBSET, items, rejects, tuple(stages))
+
+
+def both_of(item: Item, count: int) -> list[str]:
+    return [item.told[DETAILED]] * count + [item.prompt] * count

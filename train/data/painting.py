@@ -1,0 +1,78 @@
+"""Paints the candidates of a slice, whoever paints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
+
+from reflectionflow_core.catalog import ActorChoice, build_actors
+from reflectionflow_core.protocols import Generator
+from reflectionflow_core.record import SearchSettings
+from train.data.records import Item, Painted, Slice, seed_of
+from train.data.settings import Painter
+from train.data.synthetic import SYNTHETIC, SyntheticGenerator
+from train.triplets import encoded
+
+Wishes = Callable[[Item], Sequence[str]]  # the prompts that an item's pictures are painted from
+
+
+def choice_of(settings: Painter) -> ActorChoice:
+    return ActorChoice(
+        model=settings.model,
+        size=settings.size,
+        steps=settings.steps,
+        guidance=settings.guidance,
+        dtype=settings.dtype,
+        device=settings.device,
+        plan=settings.plan,
+    )
+
+
+def build_generator(settings: Painter) -> Generator:
+    if settings.model == SYNTHETIC:
+        return SyntheticGenerator()
+    only_drafts = SearchSettings(depth=0)
+    return build_actors(choice_of(settings), only_drafts).generator
+
+
+def build_painting(settings: Painter, wishes: Wishes, seed: int, image_format: str) -> Painting:
+    return Painting(build_generator(settings), wishes, settings.batch, seed, image_format)
+
+
+class Painting:
+    """The stage: all pictures of a slice in batches that depend on nothing but the slice.
+
+    The seed of a picture follows from the run's seed, its prompt and its place among those of that
+    prompt.
+    """
+
+    def __init__(
+        self, generator: Generator, wishes: Wishes, batch: int, seed: int, image_format: str
+    ) -> None:
+        self.generator, self.wishes, self.batch = generator, wishes, batch
+        self.seed, self.image_format = seed, image_format
+
+    def __call__(self, work: Slice) -> Slice:
+        wishes = [list(self.wishes(item)) for item in work.items]
+        asked = [
+            (prompt, seed_of(self.seed, prompt, wished[:place].count(prompt)))
+            for wished in wishes
+            for place, prompt in enumerate(wished)
+        ]
+        painted = iter(self._painted(asked))
+        pictures = tuple(tuple(islice(painted, len(wished))) for wished in wishes)
+        counts = {**work.counts, "pictures": work.counts.get("pictures", 0) + len(asked)}
+        return replace(work, pictures=pictures, counts=counts)
+
+    def _painted(self, asked: list[tuple[str, int]]) -> list[Painted]:
+        painted: list[Painted] = []
+        for start in range(0, len(asked), self.batch):
+            batch = asked[start : start + self.batch]
+            prompts, seeds = [prompt for prompt, _ in batch], [seed for _, seed in batch]
+            images = self.generator.generate(prompts, seeds)
+            painted += [
+                Painted(encoded(image.convert("RGB"), self.image_format), prompt, seed)
+                for image, prompt, seed in zip(images, prompts, seeds, strict=True)
+            ]
+        return painted

@@ -1,0 +1,131 @@
+"""Prompts that may be used: read from files, without those of benchmarks and without repetition."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reflectionflow_core.miniature.evolver import layout, nearest
+from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, prompts
+from reflectionflow_core.record import InputError
+from reflectionflow_core.verifiers.geneval import Need, Task, read_task
+from train.data.records import seed_of
+from train.triplets import MAX_TEXT
+
+SHAPES = "shapes"
+PROMPT, DETAILED = "prompt", "detailed"
+_OPENING = re.compile(r"^(?:photo|picture|image|drawing) of ")
+_TURNED = {"right of": "left of", "below": "above"}
+
+Meaning = tuple[Any, ...]
+
+
+class Avoided:
+    """Prompts of benchmarks: by their words and, where the file says what they ask, by meaning.
+
+    "a cup left of a dog" is avoided where the benchmark has "a dog right of a cup". `held_out`
+    keeps the miniature's held-out prompts out too, by which it is measured.
+    """
+
+    def __init__(self, files: Iterable[str], held_out: bool) -> None:
+        self.held_out = held_out
+        records = [record for file in files for record in read_lines(Path(file))]
+        self.words = {words(record[PROMPT]) for record in records}
+        tasks = (record for record in records if "include" in record)
+        self.meanings = {meaning(read_task(record)) for record in tasks}
+
+    def __contains__(self, prompt: str) -> bool:
+        return words(prompt) in self.words or (self.held_out and is_held_out(prompt))
+
+    def has(self, task: Task) -> bool:
+        return meaning(task) in self.meanings
+
+
+def read_lines(file: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file: objects with a "prompt", or each line a prompt itself."""
+    try:
+        with file.open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield _record(line.strip(), f"Line {number} of {file}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read ({error}). Give a text file in UTF-8.") from error
+
+
+def _record(line: str, where: str) -> dict[str, Any]:
+    if not line.startswith("{"):
+        return {PROMPT: line}
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{where} is no JSON ({error}). Correct or remove it.") from error
+    texts = [record.get(name, "") for name in (PROMPT, DETAILED)]
+    if not all(isinstance(text, str) for text in texts) or not any(texts):
+        raise InputError(f'{where} has no prompt. Write it as {{"prompt": "..."}}.')
+    return {**record, PROMPT: texts[0]}
+
+
+def usable(
+    records: Iterable[Mapping[str, Any]], avoided: Avoided, most: int
+) -> tuple[list[Mapping[str, Any]], Counter[str]]:
+    """The first `most` records whose prompts may be used, and why others fell away."""
+    kept: list[Mapping[str, Any]] = []
+    rejects: Counter[str] = Counter()
+    seen: set[str] = set()
+    for record in records:
+        if len(kept) == most:
+            break
+        texts = [record[name] for name in (PROMPT, DETAILED) if record.get(name)]
+        known = "\n".join(map(words, texts))
+        if not known.strip():
+            rejects["prompt empty"] += 1
+        elif any(len(text) > MAX_TEXT for text in texts):
+            rejects["prompt too long"] += 1
+        elif any(text in avoided for text in texts):
+            rejects["prompt kept for testing"] += 1
+        elif known in seen:
+            rejects["prompt repeated"] += 1
+        else:
+            seen.add(known)
+            kept.append(record)
+    return kept, rejects
+
+
+def words(text: str) -> str:
+    """A prompt without what makes no difference: case, signs, articles, "a photo of"."""
+    plain = re.sub(r"[^\w\s]", " ", text.casefold())
+    plain = " ".join(word for word in plain.split() if word not in ("a", "an", "the"))
+    return _OPENING.sub("", plain)
+
+
+def meaning(task: Task) -> Meaning:
+    """What a task asks for, the same however it is said."""
+    relations = [
+        _relation(need, task.include[need.target])
+        for need in task.include
+        if need.relation is not None and need.target is not None
+    ]
+    things = sorted((need.name, need.count, need.colour or "") for need in task.include)
+    return tuple(things), tuple(sorted(relations))
+
+
+def _relation(need: Need, other: Need) -> tuple[str, ...]:
+    relation = need.relation or ""
+    first, second = (other, need) if relation in _TURNED else (need, other)
+    sides = [side for n in (first, second) for side in (n.name, n.colour or "")]
+    return (_TURNED.get(relation, relation), *sides)
+
+
+def shape_prompts(seed: int) -> list[dict[str, Any]]:
+    """All training prompts of the miniature, shuffled, each with a layout as its long form."""
+    asked = [pair for family in FAMILIES for pair in prompts(family, held_out=False)]
+    order = np.random.default_rng(seed_of(seed, SHAPES)).permutation(len(asked))
+    return [
+        {PROMPT: asked[i][0], DETAILED: layout(nearest((), asked[i][1]))} for i in order.tolist()
+    ]

@@ -1,0 +1,122 @@
+"""Several scorers as one: each ranks the pictures of a prompt, and the ranks are averaged.
+
+Scores of different scorers have nothing in common but their order, and that only within a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+from PIL.Image import Image
+from scipy.stats import rankdata
+
+from reflectionflow_core.catalog import ActorChoice, build_verifier
+from reflectionflow_core.protocols import Verifier
+from reflectionflow_core.record import InputError
+from reflectionflow_core.verifiers.unjudged import was_judged
+from train.data.prompts import DETAILED
+from train.data.records import Item, Painted, Pair, Slice, seed_of
+from train.data.settings import Judges, Ranked
+from train.data.synthetic import SYNTHETIC, SyntheticVerifier
+
+
+def build_scorers(specs: Sequence[str], judges: Judges) -> dict[str, Verifier]:
+    """The verifiers by their specs, without the folders of their weights."""
+    if not specs:
+        raise InputError("There are no scorers. Give at least one, such as clip-score:FOLDER.")
+    scorers: dict[str, Verifier] = {}
+    for spec in specs:
+        name = spec.partition(":")[0]
+        while name in scorers:
+            name += "'"  # such as two CLIPs
+        scorers[name] = _scorer(spec, judges)
+    return scorers
+
+
+def _scorer(spec: str, judges: Judges) -> Verifier:
+    if spec == SYNTHETIC:
+        return SyntheticVerifier()
+    return build_verifier(
+        ActorChoice(
+            verifier=spec,
+            verifier_error=judges.error if spec == "noisy" else None,
+            vlm=judges.vlm,
+            device=judges.device,
+            reward_base=judges.reward_base,
+            reward_template=judges.reward_template,
+        )
+    )
+
+
+def mean_ranks(pictures: Sequence[Painted]) -> list[float]:
+    """The mean over the scorers of each picture's rank, from 0 (worst) to 1; equals share ranks."""
+    if len(pictures) < 2:
+        return [0.5] * len(pictures)
+    marks = np.array([list(picture.marks.values()) for picture in pictures])  # (pictures, scorers)
+    return ((rankdata(marks, axis=0) - 1) / (len(pictures) - 1)).mean(1).tolist()
+
+
+def build_ranking(settings: Ranked, judges: Judges, name: str, seed: int) -> Ranking:
+    return Ranking(build_scorers(settings.scorers, judges), settings, name, seed)
+
+
+class Ranking:
+    """The stage: every picture scored for the item's prompt, good ones paired with bad ones.
+
+    An item with a detailed prompt has its good pictures among those painted from that, and its bad
+    ones among those painted from the short one; all are ranked together.
+    """
+
+    def __init__(
+        self, scorers: dict[str, Verifier], settings: Ranked, name: str, seed: int
+    ) -> None:
+        self.scorers, self.settings, self.name, self.seed = scorers, settings, name, seed
+
+    def __call__(self, work: Slice) -> Slice:
+        pairs: list[Pair] = []
+        rejects: list[str] = []
+        for item, pictures in zip(work.items, work.pictures, strict=True):
+            known = scored(self.scorers, item.prompt, pictures)
+            rejects += ["picture not judged"] * (len(pictures) - len(known))
+            found = self._pairs(item, known)
+            pairs += found
+            rejects += [] if found else ["no clear difference"]
+        return work.paired(pairs, rejects, judged=sum(map(len, work.pictures)))
+
+    def _pairs(self, item: Item, pictures: Sequence[Painted]) -> list[Pair]:
+        rng = np.random.default_rng(seed_of(self.seed, self.name, item.prompt))
+        ranked = list(zip(mean_ranks(pictures), pictures, strict=True))
+        long = item.told.get(DETAILED)
+        goods = [(rank, p) for rank, p in ranked if long is None or p.prompt == long]
+        bads = [(rank, p) for rank, p in ranked if long is None or p.prompt != long]
+        best = sorted(goods, key=lambda one: -one[0])[: self.settings.top]
+        worst = sorted(bads, key=lambda one: one[0])[: self.settings.top]
+        pairs: list[Pair] = []
+        used: set[int] = set()
+        for i, j in product(_shuffled(len(best), rng), _shuffled(len(worst), rng)):
+            (high, good), (low, bad) = best[i], worst[j]
+            clear = high > low and high - low >= self.settings.margin
+            if clear and not used & {id(good), id(bad)} and len(pairs) < self.settings.pairs:
+                used |= {id(good), id(bad)}
+                key = f"{self.name}-{item.number:08d}-{len(pairs)}"
+                told = {"ranks": [high, low], **item.told}
+                pairs.append(Pair(key, item.prompt, good, bad, told=told))
+        return pairs
+
+
+def scored(scorers: dict[str, Verifier], prompt: str, pictures: Sequence[Painted]) -> list[Painted]:
+    """The pictures that all scorers could judge, with their marks."""
+    images: list[Image] = [picture.image for picture in pictures]
+    verdicts = {name: scorer.verify(prompt, images) for name, scorer in scorers.items()}
+    known = []
+    for place, picture in enumerate(pictures):
+        said = {name: given[place] for name, given in verdicts.items()}
+        if all(map(was_judged, said.values())):
+            known.append(picture.judged(said))
+    return known
+
+
+def _shuffled(count: int, rng: np.random.Generator) -> list[int]:
+    return rng.permutation(count).tolist()

@@ -1,0 +1,101 @@
+"""What goes from stage to stage: plain records that can be pickled, without models or files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any
+
+from PIL.Image import Image
+
+from reflectionflow_core.record import Verdict
+from train.triplets import opened
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One entry of a source's work list: `number` is its place there, `told` JSON of the source."""
+
+    number: int
+    prompt: str
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """A picture as a file's bytes, and what the judges said of it.
+
+    `prompt` is what it was painted from. `marks` are the scorers' scores by name, higher is better;
+    `unmet` is what is wrong, in the words of the first judge that says it.
+    """
+
+    data: bytes
+    prompt: str = ""
+    seed: int | None = None
+    marks: Mapping[str, float] = field(default_factory=dict)
+    passed: bool | None = None
+    unmet: tuple[str, ...] = ()
+
+    @property
+    def image(self) -> Image:
+        """Raises SampleError."""
+        return opened(self.data)
+
+    def judged(self, verdicts: Mapping[str, Verdict]) -> Painted:
+        """The picture with what each of the named judges said of it."""
+        said = list(verdicts.values())
+        return replace(
+            self,
+            marks={name: verdict.score for name, verdict in verdicts.items()},
+            passed=next((v.passed for v in said if v.passed is not None), None),
+            unmet=next((v.unmet for v in said if v.unmet), ()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two pictures for one prompt, and how the bad one becomes the good one.
+
+    `key` names it in all shards; `told` is JSON that goes into the sample.
+    """
+
+    key: str
+    prompt: str
+    good: Painted
+    bad: Painted
+    reflection: str = ""
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A few items of one shard on their way; `place` is the slice's place in the shard.
+
+    `pictures` has those of each item until they are paired. What falls away is counted by reason in
+    `rejects`, and what was spent in `counts`: pictures painted, model calls.
+    """
+
+    shard: int
+    place: int
+    items: tuple[Item, ...]
+    pictures: tuple[tuple[Painted, ...], ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    rejects: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def paired(self, pairs: Iterable[Pair], rejects: Iterable[str] = (), **counts: int) -> Slice:
+        """The slice with these pairs and nothing else on the way, more rejects and more counts."""
+        return replace(
+            self,
+            pictures=(),
+            pairs=tuple(pairs),
+            rejects=dict(Counter(self.rejects) + Counter(rejects)),
+            counts=dict(Counter(self.counts) + Counter(counts)),
+        )
+
+
+def seed_of(*parts: object) -> int:
+    """A seed of 32 bits that depends on every part and on nothing else."""
+    return int.from_bytes(sha256(repr(parts).encode()).digest()[:4], "big")

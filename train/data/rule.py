@@ -1,0 +1,198 @@
+"""Rule-based triplets (paper §3.2): composed prompts, pictures examined by rules, best and worst.
+
+Difficulty is the share of right pictures. The paper cuts three quantiles over all prompts, which
+would have to wait for the last picture; here the cuts are settings, so that shards stream.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from random import Random
+from typing import Any
+
+import numpy as np
+from PIL.Image import Image
+
+from reflectionflow_core.miniature.verifier import ExactVerifier
+from reflectionflow_core.miniature.world import COLOURS as SHAPE_COLOURS
+from reflectionflow_core.miniature.world import SHAPES
+from reflectionflow_core.record import InputError, Verdict
+from reflectionflow_core.verifiers.geneval import Need, Task, many, read_task, task_record
+from train.data.painting import build_painting
+from train.data.prompts import Avoided, meaning
+from train.data.records import Item, Painted, Pair, Slice, seed_of
+from train.data.settings import Rule, Settings
+from train.data.source import Source, Stage
+from train.data.synthetic import SYNTHETIC, SyntheticVerifier
+
+NAME = SUBSET = "rule"
+DETECTOR = "detector:"
+BINS = ((1 / 3, "hard"), (2 / 3, "medium"), (1.0, "easy"))  # by the share of right pictures
+_TRIES = 200  # draws in a row without a new prompt before the vocabulary counts as used up
+
+Judge = Callable[[Item, Sequence[Image]], list[Verdict]]
+
+
+def rule_source(settings: Settings, avoided: Avoided) -> Source:
+    rule, engine = settings.rule, settings.engine
+    items, rejects = composed(rule, avoided, settings.seed)
+    wishes = partial(candidates_of, count=rule.candidates)
+    paint = partial(build_painting, settings.painter, wishes, settings.seed, settings.image_format)
+    judge = partial(build_examination, rule, settings.judges.device, settings.seed)
+    stages = (Stage("paint", paint, engine.paint), Stage("judge", judge, engine.judge))
+    return Source(NAME, SUBSET, items, rejects, stages)
+
+
+def candidates_of(item: Item, count: int) -> list[str]:
+    return [item.prompt] * count
+
+
+def composed(rule: Rule, avoided: Avoided, seed: int) -> tuple[list[Item], Counter[str]]:
+    """As many new prompts as are asked for; InputError where the vocabulary has fewer."""
+    items: list[Item] = []
+    rejects: Counter[str] = Counter()
+    seen: set[Any] = set()
+    in_vain = 0
+    for task in drawn(rule, Random(seed_of(seed, NAME))):
+        if len(items) == rule.prompts or in_vain == _TRIES:
+            break
+        known = meaning(task)
+        in_vain = in_vain + 1 if known in seen else 0
+        if known in seen:
+            continue
+        seen.add(known)
+        prompt = sentence(task)
+        if prompt in avoided or avoided.has(task):
+            rejects["prompt kept for testing"] += 1
+        else:
+            items.append(Item(len(items), prompt, {"task": task_record(task)}))
+    if len(items) < rule.prompts:
+        raise InputError(
+            f"The vocabulary makes about {len(items)} prompts, not {rule.prompts}. "
+            "Give more objects or colours, or ask for fewer prompts."
+        )
+    return items, rejects
+
+
+def drawn(rule: Rule, rng: Random) -> Iterator[Task]:
+    """Tasks without end, a family by its share and then one of its tasks."""
+    objects = rule.objects or list(SHAPES)
+    colours = rule.colours or list(SHAPE_COLOURS)
+    shares = rule.families.model_dump()
+    if not any(shares.values()) or min(len(objects), len(colours)) < 2:
+        raise InputError("Rule-based prompts need a family, two objects and two colours at least.")
+    while True:
+        (family,) = rng.choices(list(shares), list(shares.values()))
+        first, second = rng.sample(objects, 2)
+        colour, other = rng.sample(colours, 2)
+        match family:
+            case "single_object":
+                yield Task(family, (Need(first),))
+            case "two_object":
+                yield Task(family, (Need(first), Need(second)))
+            case "counting":
+                count = rng.choice(rule.counts)
+                yield Task(family, (Need(first, count),), (Need(first, count + 1),))
+            case "colors":
+                yield Task(family, (Need(first, colour=colour),))
+            case "position":
+                relation = rng.choice(rule.relations)
+                yield Task(family, (Need(first), Need(second, relation=relation, target=0)))
+            case "color_attr":
+                yield Task(family, (Need(first, colour=colour), Need(second, colour=other)))
+
+
+def sentence(task: Task) -> str:
+    """The prompt of a task, in GenEval's words."""
+    said = [many(n.count, " ".join(filter(None, (n.colour, n.name)))) for n in task.include]
+    relation = task.include[-1].relation
+    if relation:
+        return f"a photo of {said[1]} {relation} {said[0]}"
+    return f"a photo of {' and '.join(said)}"
+
+
+def build_judge(rule: Rule, device: str | None) -> Judge:
+    if rule.judge == SYNTHETIC:
+        return _by_prompt(SyntheticVerifier())
+    if rule.judge == "exact":
+        return _by_prompt(ExactVerifier())
+    if not rule.judge.startswith(DETECTOR):
+        raise InputError(
+            f"There is no judge {rule.judge!r}. Choose exact, or detector:FOLDER with the folder "
+            "of a Mask2Former, Grounding DINO or OWLv2."
+        )
+    return _by_detector(rule, device)
+
+
+def _by_prompt(verifier: ExactVerifier | SyntheticVerifier) -> Judge:
+    return lambda item, images: verifier.verify(item.prompt, images)
+
+
+def _by_detector(rule: Rule, device: str | None) -> Judge:
+    from reflectionflow_core.verifiers.colours import load_colours
+    from reflectionflow_core.verifiers.detectors import load_detector
+    from reflectionflow_core.verifiers.examiner import GenEvalExaminer
+
+    detector = load_detector(rule.judge.removeprefix(DETECTOR), device=device)
+    reader = load_colours(rule.colour_judge, device=device) if rule.colour_judge else None
+    given = {
+        "confidence": rule.confidence,
+        "counting": rule.counting_confidence,
+        "max_overlap": rule.max_overlap,
+    }
+    changed = {name: value for name, value in given.items() if value is not None}
+    examiner = GenEvalExaminer(detector, reader, replace(detector.limits, **changed))
+    return lambda item, images: examiner.examine(read_task(item.told["task"]), images)
+
+
+def build_examination(rule: Rule, device: str | None, seed: int) -> Examination:
+    return Examination(build_judge(rule, device), rule, seed)
+
+
+class Examination:
+    """The stage: every picture judged, and each prompt's pictures paired."""
+
+    def __init__(self, judge: Judge, rule: Rule, seed: int) -> None:
+        self.judge, self.rule, self.seed = judge, rule, seed
+
+    def __call__(self, work: Slice) -> Slice:
+        pairs: list[Pair] = []
+        rejects: list[str] = []
+        for item, pictures in zip(work.items, work.pictures, strict=True):
+            verdicts = self.judge(item, [picture.image for picture in pictures])
+            judged = [
+                picture.judged({NAME: verdict})
+                for picture, verdict in zip(pictures, verdicts, strict=True)
+            ]
+            found = pairs_of(item, judged, self.rule, self.seed)
+            pairs += [] if isinstance(found, str) else found
+            rejects += [found] if isinstance(found, str) else []
+        return work.paired(pairs, rejects, judged=sum(map(len, work.pictures)))
+
+
+def pairs_of(item: Item, judged: Sequence[Painted], rule: Rule, seed: int) -> list[Pair] | str:
+    """Right pictures with the worst of the wrong ones, or why there is no pair."""
+    right = [picture for picture in judged if picture.passed]
+    share = len(right) / len(judged)
+    if not right or share < rule.hardest:
+        return "prompt too hard"
+    if len(right) == len(judged) or share > rule.easiest:
+        return "prompt too easy"
+    rng = np.random.default_rng(seed_of(seed, NAME, item.prompt))
+    best = [right[i] for i in rng.permutation(len(right)).tolist()]
+    wrong = [picture for picture in judged if not picture.passed]
+    shuffled = [wrong[i] for i in rng.permutation(len(wrong)).tolist()]
+    worst = sorted(shuffled, key=lambda picture: picture.marks[NAME])
+    told = {
+        "task": item.told["task"],
+        "difficulty": next(name for most, name in BINS if share <= most),
+        "right": share,
+    }
+    return [
+        Pair(f"{NAME}-{item.number:08d}-{place}", item.prompt, good, bad, told=told)
+        for place, (good, bad) in enumerate(zip(best, worst, strict=False))
+        if place < rule.pairs
+    ]

@@ -1,0 +1,178 @@
+"""What the data engine can be told; sources whose number is 0 are left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from train.settings import Strict
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Painter(Strict):
+    model: str = Field(
+        default="miniature", description="miniature, synthetic, or a FLUX folder or hub id"
+    )
+    size: tuple[PositiveInt, PositiveInt] | None = Field(
+        default=None, description="width and height in pixels"
+    )
+    steps: PositiveInt | None = None
+    guidance: float | None = None
+    dtype: str | None = None
+    device: str | None = None
+    plan: str | None = None
+    batch: PositiveInt = Field(default=8, description="pictures painted at once")
+
+
+class Judges(Strict):
+    """What verifiers of the core need beyond their names."""
+
+    vlm: str | None = Field(default=None, description="endpoint:PROFILE or a folder")
+    reward_base: str | None = None
+    reward_template: str | None = None
+    error: Share | None = Field(default=None, description="error rate of the verifier noisy")
+    device: str | None = None
+
+
+class Families(Strict):
+    """How often each of GenEval's families is drawn."""
+
+    single_object: NonNegativeFloat = 1
+    two_object: NonNegativeFloat = 2
+    counting: NonNegativeFloat = 2
+    colors: NonNegativeFloat = 2
+    position: NonNegativeFloat = 3
+    color_attr: NonNegativeFloat = 3
+
+
+class Rule(Strict):
+    prompts: NonNegativeInt = Field(default=0, description="prompts composed by rule")
+    candidates: Annotated[int, Field(ge=2)] = 10
+    objects: list[str] = Field(default=[], description="nouns; the miniature's shapes if empty")
+    colours: list[str] = Field(default=[], description="those that the judge can tell")
+    relations: list[Literal["left of", "right of", "above", "below"]] = Field(
+        default=["left of", "right of", "above", "below"]
+    )
+    counts: list[Annotated[int, Field(ge=2, le=10)]] = Field(default=[2, 3, 4])
+    families: Families = Families()
+    judge: str = Field(
+        default="exact", description="exact, synthetic, or detector:FOLDER for real pictures"
+    )
+    colour_judge: str = Field(default="", description="folder of the CLIP that reads colours")
+    confidence: Share | None = Field(default=None, description="of a find; None: the detector's")
+    counting_confidence: Share | None = None
+    max_overlap: Share | None = None
+    easiest: Share = Field(default=0.9, description="drop prompts of which more pictures are right")
+    hardest: Share = Field(default=0.1, description="drop prompts of which fewer are right")
+    pairs: PositiveInt = Field(default=1, description="pairs of one prompt at most")
+
+
+class Ranked(Strict):
+    prompts: NonNegativeInt = Field(default=0, description="prompts used, the first of the file")
+    file: str = Field(
+        default="shapes", description="text or JSON lines; shapes: the miniature's own prompts"
+    )
+    candidates: Annotated[int, Field(ge=2)] = 10
+    scorers: list[str] = Field(
+        default=["exact"], description="verifiers, such as clip-score:FOLDER; ranked and averaged"
+    )
+    top: PositiveInt = Field(default=3, description="good pictures are among the best so many")
+    margin: Share = Field(default=0.3, description="least difference in mean rank, 0 to 1")
+    pairs: PositiveInt = 1
+
+
+class Length(Ranked):
+    candidates: Annotated[int, Field(ge=1)] = Field(
+        default=4, description="pictures of each of the two prompts"
+    )
+
+
+class Editing(Strict):
+    pairs: NonNegativeInt = Field(default=0, description="pairs used of each set")
+    sets: list[str] = Field(
+        default=[], description="shapes, jsonl:FILE, parquet:FILES or shards:FOLDER"
+    )
+    source: str = Field(default="source", description="names of the fields in a set")
+    edited: str = "edited"
+    instruction: str = "instruction"
+    caption: str = Field(default="caption", description='"" asks judges.vlm to describe it')
+
+
+class Histories(Strict):
+    runs: str = Field(default="", description="folders of `reflectionflow run`, as a pattern")
+    subset: Literal["general", "length", "rule", "editing"] = "rule"
+    margin: NonNegativeFloat = Field(default=0.0, description="least gain in the run's own score")
+
+
+class Reflections(Strict):
+    how: Literal["template", "vlm"] = "template"
+    vlm: str | None = Field(default=None, description="endpoint:PROFILE or a folder")
+    max_words: PositiveInt = 60
+
+
+class Filter(Strict):
+    scorers: list[str] = Field(default=["exact"], description="each must prefer the good picture")
+    margin: NonNegativeFloat = Field(default=0.0, description="and by more than this")
+    near_bits: NonNegativeInt | None = Field(
+        default=8, description="of 256: pairs nearer to each other are one; None: only equal ones"
+    )
+
+
+class Pool(Strict):
+    workers: PositiveInt = 1
+    cpus: NonNegativeFloat = 0.2
+    gpus: NonNegativeFloat = 0.0
+
+
+class Engine(Strict):
+    address: str | None = Field(default=None, description="of a Ray cluster; None: this machine")
+    cpus: PositiveInt | None = Field(default=None, description="of this machine; None: all")
+    object_store_gb: PositiveFloat = Field(default=1.0, description="memory between stages, here")
+    shard_items: PositiveInt = Field(default=256, description="work items of one shard")
+    slice_items: PositiveInt = Field(default=8, description="work items that travel together")
+    condense: Pool = Pool()
+    paint: Pool = Pool()
+    judge: Pool = Pool()
+    open: Pool = Pool()
+    annotate: Pool = Pool()
+    filter: Pool = Pool()
+    store: Pool = Pool()
+
+
+class Assumptions(Strict):
+    """What --plan reckons with; nothing else does."""
+
+    source: str = Field(default="nobody measured these", description="where the figures are from")
+    pictures_per_gpu_second: PositiveFloat = 0.07
+    judged_per_gpu_second: PositiveFloat = 5.0
+    seconds_per_call: PositiveFloat = 2.0
+    megabytes_per_picture: PositiveFloat = 0.5
+    rule_yield: Share = Field(default=0.5, description="prompts that are neither easy nor hard")
+    kept: Share = Field(default=0.85, description="pairs that pass annotation and filter")
+
+
+class Settings(Strict):
+    out: Path = Field(default=Path("runs/data"), description="one run has one folder")
+    seed: NonNegativeInt = 0
+    image_format: Literal["jpg", "png", "webp"] = "jpg"
+    benchmarks: list[str] = Field(
+        default=[], description="files whose prompts must not occur: GenEval's JSON lines, or text"
+    )
+    images: bool = Field(default=False, description="also unpack all pictures into images/")
+    licences: dict[str, str] = Field(
+        default={}, description="licence of each model and set that is used, for the data card"
+    )
+    painter: Painter = Painter()
+    judges: Judges = Judges()
+    rule: Rule = Rule()
+    reward: Ranked = Ranked()
+    length: Length = Length()
+    editing: Editing = Editing()
+    histories: Histories = Histories()
+    reflections: Reflections = Reflections()
+    filter: Filter = Filter()
+    engine: Engine = Engine()
+    assumptions: Assumptions = Assumptions()

@@ -1,0 +1,276 @@
+"""Shards on disk: slices leave parts, and when all parts of a shard are there they become it.
+
+A part and a shard are written whole or not at all; a shard counts as finished when the JSON beside
+it is there. Parts are joined in their order, so that a shard has the same bytes whoever wrote its
+parts, and when. Within a shard no pair is there twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from reflectionflow_core.archive import files
+from reflectionflow_core.record import InputError
+from train.data.records import Painted, Pair, Slice
+from train.triplets import BAD, GOOD, PROMPT, REFLECTION, SUBSET, TOLD
+
+if TYPE_CHECKING:
+    from webdataset.writer import TarWriter
+
+PARTS = "parts"
+REPORT = "report"
+SIDE = 16  # of the grid whose 256 differences are a picture's fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What is known of a sample without its pictures.
+
+    `digest` is of all its content, `prints` of the look of both pictures, as hexadecimal.
+    """
+
+    key: str
+    prompt: str
+    reflection: str
+    digest: str
+    prints: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The JSON beside a shard, or within a part."""
+
+    samples: tuple[Sample, ...]
+    items: int
+    rejects: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    source: str = ""
+    subset: str = ""
+    difficulty: Mapping[str, int] = field(default_factory=dict)
+    sha256: str = ""  # of the shard; "" where no pair is left, and so no shard
+    bytes: int = 0
+
+
+def shard_name(shard: int) -> str:
+    return f"genref_{shard:06d}"
+
+
+def part_file(folder: Path, shard: int, place: int) -> Path:
+    return folder / PARTS / f"{shard:06d}-{place:05d}.tar"
+
+
+@dataclass(frozen=True, slots=True)
+class Storing:
+    """The stage: a slice's pairs as a part; what goes on is the slice without them."""
+
+    folder: Path
+    source: str
+    subset: str
+    image_format: str
+
+    def __call__(self, work: Slice) -> Slice:
+        report = Report(
+            tuple(map(sample_of, work.pairs)),
+            len(work.items),
+            work.rejects,
+            work.counts,
+            self.source,
+            self.subset,
+            dict(Counter(p.told["difficulty"] for p in work.pairs if "difficulty" in p.told)),
+        )
+        buffer = io.BytesIO()
+        with _writer(buffer) as tar:
+            tar.write({"__key__": REPORT, "json": _json(asdict(report))})
+            for pair in work.pairs:
+                tar.write({"__key__": pair.key, **self._files(pair)})
+        files.replace_file(part_file(self.folder, work.shard, work.place), buffer.getvalue())
+        return Slice(work.shard, work.place, ())
+
+    def _files(self, pair: Pair) -> dict[str, bytes]:
+        told = {**pair.told, "source": self.source, "good": _of(pair.good), "bad": _of(pair.bad)}
+        return {
+            f"{GOOD}.{self.image_format}": pair.good.data,
+            f"{BAD}.{self.image_format}": pair.bad.data,
+            REFLECTION: pair.reflection.encode(),
+            PROMPT: pair.prompt.encode(),
+            SUBSET: self.subset.encode(),
+            TOLD: _json(told),
+        }
+
+
+def assemble(folder: Path, shard: int, parts: int, near_bits: int | None) -> Report:
+    """The shard of these parts, in place of them."""
+    files_of_parts = [part_file(folder, shard, place) for place in range(parts)]
+    reports = [read_part(file) for file in files_of_parts]
+    kept, repeated = without_repeats([s for r in reports for s in r.samples], near_bits)
+    name = folder / f"{shard_name(shard)}.tar"
+    if kept:
+        with files.replacing(name) as stream:
+            _join(stream, files_of_parts, {sample.key for sample in kept})
+    report = Report(
+        samples=tuple(kept),
+        items=sum(report.items for report in reports),
+        rejects=_sum([*(report.rejects for report in reports), repeated]),
+        counts=_sum([report.counts for report in reports]),
+        source=reports[0].source,
+        subset=reports[0].subset,
+        difficulty=_sum([report.difficulty for report in reports]),
+        sha256=sha256_of(name) if kept else "",
+        bytes=name.stat().st_size if kept else 0,
+    )
+    files.replace_file(name.with_suffix(".json"), _json(asdict(report)) + b"\n")
+    forget_parts(folder, shard)
+    return report
+
+
+def forget_parts(folder: Path, shard: int) -> None:
+    for part in (folder / PARTS).glob(f"{shard:06d}-*.tar"):
+        with files.writing(part):
+            part.unlink(missing_ok=True)
+
+
+def finished(folder: Path, shard: int) -> Report | None:
+    """The report of a shard that is there whole, else None."""
+    name = folder / f"{shard_name(shard)}.tar"
+    try:
+        told = json.loads(name.with_suffix(".json").read_bytes())
+        report = _report(told)
+        size = name.stat().st_size if report.bytes else 0
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return report if size == report.bytes else None
+
+
+def read_part(file: Path) -> Report:
+    """Raises InputError where a part that was written is damaged."""
+    try:
+        with tarfile.open(file) as tar:
+            stream = tar.extractfile(f"{REPORT}.json")
+            return _report(json.loads(stream.read() if stream else b""))
+    except (OSError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{file} is damaged ({error}). Delete it and start again; the rest is kept."
+        ) from error
+
+
+def without_repeats(
+    samples: Sequence[Sample], near_bits: int | None
+) -> tuple[list[Sample], Counter[str]]:
+    """The samples without those that came before, to the bit or nearly, and how many those are.
+
+    Two pairs are nearly the same if both fingerprints differ by `near_bits` of 256 at most: good
+    from good and bad from bad. None looks for equal ones only.
+    """
+    kept: list[Sample] = []
+    prints: list[tuple[int, int]] = []
+    digests: set[str] = set()
+    repeated: Counter[str] = Counter()
+    for sample in samples:
+        good, bad = (int(text, 16) for text in sample.prints)
+        if sample.digest in digests:
+            repeated["repeated"] += 1
+        elif near_bits is not None and any(
+            (good ^ g).bit_count() <= near_bits and (bad ^ b).bit_count() <= near_bits
+            for g, b in prints
+        ):
+            repeated["nearly repeated"] += 1
+        else:
+            kept.append(sample)
+            prints.append((good, bad))
+            digests.add(sample.digest)
+    return kept, repeated
+
+
+def sample_of(pair: Pair) -> Sample:
+    content = (pair.prompt.encode(), pair.good.data, pair.bad.data)
+    whole = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in content))
+    prints = fingerprint(pair.good.image), fingerprint(pair.bad.image)
+    return Sample(pair.key, pair.prompt, pair.reflection, whole.hexdigest(), prints)
+
+
+def fingerprint(image: Image.Image) -> str:
+    """Whether each cell of a grid is brighter than its right neighbour: 256 bits, in hexadecimal.
+
+    It stays nearly the same when a picture is scaled, compressed or made brighter.
+    """
+    grid = np.asarray(image.convert("L").resize((SIDE + 1, SIDE), Image.Resampling.BOX), np.int16)
+    return np.packbits(grid[:, :-1] > grid[:, 1:]).tobytes().hex()
+
+
+def sha256_of(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _join(stream: BinaryIO, parts: Sequence[Path], keys: set[str]) -> None:
+    with _writer(stream) as out:
+        for part in parts:
+            for key, members in _samples(part):
+                if key in keys:
+                    out.write({"__key__": key, **members})
+
+
+def _samples(part: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The samples of a part one by one; a key's members stand together."""
+    with tarfile.open(part) as tar:
+        key, members = "", {}
+        for member in tar:
+            stem, _, name = member.name.partition(".")
+            if stem != key and members:
+                yield key, members
+                members = {}
+            key = stem
+            stream = tar.extractfile(member)
+            members[name] = stream.read() if stream else b""
+        if members:
+            yield key, members
+
+
+def _writer(stream: BinaryIO) -> TarWriter:
+    """Bytes that depend on the content alone, not on who writes, where and when."""
+    from webdataset.writer import TarWriter  # it imports torch
+
+    return TarWriter(stream, user="", group="", mode=0o644, mtime=0, encoder=False)
+
+
+def _of(picture: Painted) -> dict[str, Any]:
+    told = {
+        "prompt": picture.prompt,
+        "seed": picture.seed,
+        "marks": dict(picture.marks),
+        "passed": picture.passed,
+        "unmet": list(picture.unmet),
+    }
+    return {name: value for name, value in told.items() if value not in (None, "", {}, [])}
+
+
+def _report(told: dict[str, Any]) -> Report:
+    samples = tuple(
+        Sample(**{**sample, "prints": tuple(sample["prints"])}) for sample in told["samples"]
+    )
+    return Report(**{**told, "samples": samples})
+
+
+def _json(record: Any) -> bytes:
+    return json.dumps(record, sort_keys=True).encode()
+
+
+def _sum(counters: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for counter in counters:
+        total.update(counter)
+    return dict(sorted(total.items()))

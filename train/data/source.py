@@ -1,0 +1,32 @@
+"""What the engine needs of a source: its work list, and the stages that make pairs of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from train.data.records import Item, Slice
+from train.data.settings import Pool
+
+Work = Callable[[Slice], Slice]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A step of the work; `build` loads what it needs, once in each of the pool's workers."""
+
+    name: str
+    build: Callable[[], Work]
+    pool: Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Items in their order, what fell away before any work, and the stages that end in pairs."""
+
+    name: str
+    subset: str
+    items: Sequence[Item]
+    rejects: Counter[str]
+    stages: tuple[Stage, ...]

@@ -1,0 +1,183 @@
+"""The work of a run before it is done: sources, shards, slices, and what they follow from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from reflectionflow_core.archive import files
+from reflectionflow_core.catalog import ActorChoice
+from reflectionflow_core.identity import digest, identity
+from reflectionflow_core.record import InputError
+from train.data.annotating import build_annotation
+from train.data.editing import editing_source
+from train.data.filtering import build_filtering
+from train.data.histories import histories_source
+from train.data.length import length_source
+from train.data.painting import choice_of
+from train.data.prompts import Avoided
+from train.data.records import Slice
+from train.data.reward import reward_source
+from train.data.rule import DETECTOR, rule_source
+from train.data.settings import Settings
+from train.data.shards import Storing
+from train.data.source import Source, Stage
+from train.data.synthetic import SYNTHETIC
+
+RUN = "run.json"
+FORMAT = 1
+# What may differ when a run is gone on with: where it runs, and what is only told about it.
+FREE = {"out", "images", "licences", "assumptions"}
+OF_ENGINE = ("shard_items", "slice_items")  # these may not
+
+
+def sources_of(settings: Settings) -> list[Source]:
+    """The sources that are asked for, each ending in pairs; InputError if there is none."""
+    wanted: dict[Callable[[Settings, Avoided], Source], object] = {
+        rule_source: settings.rule.prompts,
+        reward_source: settings.reward.prompts,
+        length_source: settings.length.prompts,
+        editing_source: settings.editing.pairs,
+        histories_source: settings.histories.runs,
+    }
+    avoided = Avoided(settings.benchmarks, settings.painter.model == "miniature")
+    sources = [build(settings, avoided) for build, asked in wanted.items() if asked]
+    if not sources:
+        raise InputError(
+            "No source is asked for anything. Give rule.prompts=..., reward.prompts=..., "
+            "length.prompts=..., editing.pairs=... or histories.runs=..."
+        )
+    return sources
+
+
+def stages_of(source: Source, settings: Settings) -> tuple[Stage, ...]:
+    """The source's own stages, and those that all pairs go through, to the disk."""
+    annotate = partial(build_annotation, settings.reflections, settings.seed)
+    keep = partial(build_filtering, settings.filter, settings.judges)
+    folder = settings.out.expanduser().resolve()
+    store = partial(Storing, folder, source.name, source.subset, settings.image_format)
+    engine = settings.engine
+    return (
+        *source.stages,
+        Stage("annotate", annotate, engine.annotate),
+        Stage("filter", keep, engine.filter),
+        Stage("store", store, engine.store),
+    )
+
+
+def sharded(source: Source, first: int, settings: Settings) -> dict[int, list[Slice]]:
+    """The slices of each shard of a source; its shards are numbered from `first`."""
+    size, step = settings.engine.shard_items, settings.engine.slice_items
+    shards: dict[int, list[Slice]] = {}
+    for number, start in enumerate(range(0, len(source.items), size)):
+        items = source.items[start : start + size]
+        parts = [tuple(items[at : at + step]) for at in range(0, len(items), step)]
+        shards[first + number] = [Slice(first + number, i, part) for i, part in enumerate(parts)]
+    return shards
+
+
+def run_record(settings: Settings, sources: list[Source]) -> dict[str, Any]:
+    """All that the shards' bytes follow from, as JSON."""
+    told = settings.model_dump(mode="json", exclude=FREE)
+    told["engine"] = {name: told["engine"][name] for name in OF_ENGINE}
+    return {
+        "format": FORMAT,
+        "settings": told,
+        "work": {source.name: _work_digest(source) for source in sources},
+        "models": models_of(settings),
+    }
+
+
+def models_of(settings: Settings) -> dict[str, str]:
+    """Digests of all weights by the name of the setting."""
+    models: dict[str, str] = {}
+    if settings.painter.model != SYNTHETIC and _paints(settings):
+        models["painter"] = identity(choice_of(settings.painter))["model"]
+    if settings.rule.prompts and settings.rule.judge.startswith(DETECTOR):
+        folders = (settings.rule.judge.removeprefix(DETECTOR), settings.rule.colour_judge)
+        models["rule.judge"] = "+".join(_digest_of(folder) for folder in folders if folder)
+    for group, specs in _specs(settings).items():
+        found = [_scorer_digest(spec, settings) for spec in specs]
+        if any(found):
+            models[group] = "+".join(found)
+    if settings.judges.vlm is not None:
+        models["judges"] = identity(ActorChoice(vlm=settings.judges.vlm)).get("vlm", "")
+    if settings.reflections.how == "vlm":
+        choice = ActorChoice(vlm=settings.reflections.vlm)
+        models["reflections"] = identity(choice).get("vlm", "")
+    return models
+
+
+def begin(folder: Path, record: Mapping[str, Any]) -> None:
+    """Writes down what is asked; InputError where the folder holds anything else."""
+    file = folder / RUN
+    if not file.exists():
+        if any(folder.glob("*.tar")):
+            raise InputError(f"{folder} holds shards of other programs. Choose another folder.")
+        files.replace_file(file, json.dumps(record, indent=2, sort_keys=True).encode() + b"\n")
+        return
+    try:
+        known = dict(_flat(json.loads(file.read_bytes())))
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{file} cannot be read ({error}). Choose another folder.") from error
+    asked = dict(_flat(record))
+    differing = [
+        f"{name} {known.get(name)!r}, now {asked.get(name)!r}"
+        for name in {**known, **asked}
+        if known.get(name) != asked.get(name)
+    ]
+    if differing:
+        raise InputError(
+            f"{folder} holds a run with other settings ({'; '.join(differing[:5])}). "
+            "Give the same ones to go on with it, or choose another folder."
+        )
+
+
+def _flat(record: Mapping[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{group}{name}.")
+        else:
+            yield f"{group}{name}", json.loads(json.dumps(value))
+
+
+def _work_digest(source: Source) -> str:
+    whole = sha256()
+    for item in source.items:
+        whole.update(json.dumps(asdict(item), sort_keys=True).encode())
+    return whole.hexdigest()
+
+
+def _paints(settings: Settings) -> bool:
+    return bool(settings.rule.prompts or settings.reward.prompts or settings.length.prompts)
+
+
+def _specs(settings: Settings) -> dict[str, list[str]]:
+    return {
+        "reward": settings.reward.scorers if settings.reward.prompts else [],
+        "length": settings.length.scorers if settings.length.prompts else [],
+        "filter": settings.filter.scorers,
+    }
+
+
+def _scorer_digest(spec: str, settings: Settings) -> str:
+    if spec == SYNTHETIC:
+        return ""
+    judges = settings.judges
+    known = identity(
+        ActorChoice(
+            verifier=spec,
+            reward_base=judges.reward_base,
+            reward_template=judges.reward_template,
+        )
+    )
+    return known.get("verifier", "")
+
+
+def _digest_of(folder: str) -> str:
+    return digest(Path(folder)) if Path(folder).exists() else folder
