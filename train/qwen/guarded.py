@@ -104,7 +104,7 @@ class _Gradients(TrainerCallback):
         self.trainer.keys.clear()
 
 
-def arguments_of(settings: QwenSettings, resumed: bool) -> dict[str, Any]:
+def arguments_of(settings: QwenSettings) -> dict[str, Any]:
     """What transformers' TrainingArguments and trl's SFTConfig are told alike."""
     return {
         "output_dir": str(settings.out / f"{PART}-trainer"),
@@ -126,13 +126,22 @@ def arguments_of(settings: QwenSettings, resumed: bool) -> dict[str, Any]:
         "remove_unused_columns": False,
         "eval_strategy": "steps",
         "eval_steps": settings.eval_every,
-        "eval_on_start": not resumed,
+        "eval_on_start": latest(settings.out) is None,
         "save_strategy": "steps",
         "save_steps": settings.save_every,
         "logging_steps": 10,
         "logging_nan_inf_filter": False,
         "report_to": "none",
     }
+
+
+def go_on(trainer: Guarded) -> None:
+    """Trains from the last checkpoint, or from nothing, to the end, and measures there."""
+    last = latest(trainer.folder)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    told = measured(trainer.folder)
+    if not told or told[-1]["step"] < trainer.state.global_step:
+        trainer.evaluate()
 
 
 def checkpoints(folder: Path) -> list[Path]:

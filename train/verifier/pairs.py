@@ -9,7 +9,7 @@ from typing import Any
 from PIL.Image import Image
 
 from reflectionflow_core.record import InputError
-from train.qwen.data import Source, coin, open_picture, rows_of
+from train.qwen.data import coin, open_picture, rows_of
 from train.triplets import SUBSETS, SampleError, Triplets, shards_in
 
 LABELS = ("first", "second", "tie")
@@ -33,7 +33,6 @@ class TripletPairs:
 
     def __init__(self, triplets: Triplets, seed: int) -> None:
         self.triplets, self.seed = triplets, seed
-        self.ties = 0
 
     def __len__(self) -> int:
         return len(self.triplets)
@@ -80,11 +79,20 @@ class FilePairs:
         return str(self.rows[index].get("prompt", ""))
 
 
-def pairs_in(where: str, seed: int) -> Source[Pair] | FilePairs | TripletPairs:
-    """The pairs of a .jsonl file, or of the shards that a folder or pattern names."""
-    if where.endswith(".jsonl"):
-        return FilePairs(Path(where).expanduser())
-    return TripletPairs(Triplets(shards_in(where)), seed)
+def pairs_in(where: str, seed: int, ties: float) -> FilePairs | TripletPairs:
+    """The pairs of a .jsonl file, or of the shards that a folder or pattern names.
+
+    With `ties` of 0 no pair may tie.
+    """
+    if not where.endswith(".jsonl"):
+        return TripletPairs(Triplets(shards_in(where)), seed)
+    pairs = FilePairs(Path(where).expanduser())
+    if pairs.ties and not ties:
+        raise InputError(
+            f"{pairs.ties} pairs of {where} tie, and without ties the loss has no word for that. "
+            "Give ties=1, at which a third of all equal pairs tie."
+        )
+    return pairs
 
 
 def _text(row: dict[str, Any], name: str) -> str:
