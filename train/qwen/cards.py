@@ -18,6 +18,11 @@ def settings_table(settings: BaseModel) -> str:
     return "\n".join(("| setting | value |", "|---|---|", *rows))
 
 
+def estimate(told: Mapping[str, float]) -> str:
+    """A mean and its 95 % interval."""
+    return f"{told['mean']:.3f} [{told['low']:.3f}, {told['high']:.3f}]"
+
+
 def skipped_line(skipped: Mapping[str, int]) -> str:
     """Samples that could not be used, by reason."""
     if not skipped:

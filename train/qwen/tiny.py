@@ -58,7 +58,7 @@ class Sizes:
     eye_heads: int = 4
     patch: int = 8
     context: int = 4096
-    tied: bool = True
+    tied: bool = False
 
 
 def save_tiny(
@@ -91,7 +91,7 @@ def _hearing(model: Any) -> None:
     """
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "embed_tokens" in name:
+            if "embed_tokens" in name and not model.config.tie_word_embeddings:
                 weight.normal_(0, 1)
             elif weight.dim() > 1:
                 weight.normal_(0, weight[0].numel() ** -0.5)

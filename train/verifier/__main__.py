@@ -67,7 +67,8 @@ def train(settings: VerifierSettings, like: str = "") -> Path:
         if trainer.is_world_process_zero():
             with whole(folder) as part:
                 save_reward(trainer.reward, trainer.processor, settings, part)
-                words = card(settings, measured(settings.out), trainer.skipped)
+                base = base_of(settings, like)
+                words = card(settings, base, measured(settings.out), trainer.skipped)
                 (part / "README.md").write_text(words, encoding="utf-8")
         return folder
 
@@ -90,11 +91,9 @@ def rehearse(settings: VerifierSettings) -> str:
         base, device = small.out / "base", small.device
         verifier = load_reward(folder, base, dtype=small.weights, device=device)
         score = verifier.scores("a red circle", [Image.new("RGB", (64, 64), "red")])[0]
-    return (
-        f"One step on a tiny model and {'the data' if small.data == settings.data else 'made-up '}"
-        f"{'' if small.data == settings.data else 'data'}: trained, saved and loaded; "
-        f"it scores a picture {score:.3f}.\n"
-    )
+    data = "the data" if small.data == settings.data else "made-up data"
+    told = "trained, saved and loaded; it gives a picture"
+    return f"One step on a tiny model and {data}: {told} {score:.3f}.\n"
 
 
 def main(arguments: list[str]) -> None:

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from train.qwen.cards import machine, settings_table, skipped_line
+from train.qwen.cards import estimate, machine, settings_table, skipped_line
 from train.verifier.settings import VerifierSettings
 
 _CARD = """# A reward verifier
 
 One number for a picture and its prompt; higher is better, and only pictures of one prompt can be
-compared. Trained by `python -m train.verifier` from {settings.base}, by comparing pictures in pairs
+compared. Trained by `python -m train.verifier` from {base}, by comparing pictures in pairs
 (Bradley-Terry{ties}).
 
 ```python
 from reflectionflow_core.verifiers.reward import load_reward
 
-verifier = load_reward("this folder", base="{settings.base}")
+verifier = load_reward("this folder", base="{base}")
 ```
 
 ## Measured
 
-On {pairs} held-out pairs{tied}, none of whose prompts was trained on, after {step} steps:
+On {pairs} held-out pairs{tied}{apart}, after {step} steps:
 
 | figure | value | before training |
 |---|---|---|
@@ -45,7 +45,10 @@ How far sigmoid(r1 - r2) can be believed:
 
 
 def card(
-    settings: VerifierSettings, told: Sequence[Mapping[str, Any]], skipped: Mapping[str, int]
+    settings: VerifierSettings,
+    base: str,
+    told: Sequence[Mapping[str, Any]],
+    skipped: Mapping[str, int],
 ) -> str:
     """The card's text; `told` are the measurements of a run, the first one before training."""
     first, last = told[0], told[-1]
@@ -59,7 +62,8 @@ def card(
         "loss": (last["loss"], first["loss"]),
     }
     return _CARD.format(
-        settings=settings,
+        base=base,
+        apart="" if settings.held_out else ", none of whose prompts was trained on",
         ties=f", with ties of weight {settings.ties} in Davidson's form" if settings.ties else "",
         pairs=last["pairs"],
         tied=f" and {last['ties']} that tie" if last["ties"] else "",
@@ -81,6 +85,4 @@ def card(
 def _number(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, Mapping):
-        return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-    return f"{value:.3f}"
+    return estimate(value) if isinstance(value, Mapping) else f"{value:.3f}"
