@@ -89,7 +89,7 @@ def plan_of(
         f"samples      {samples}",
         f"steps        {settings.steps:,} of {settings.batch * settings.accumulate} samples: "
         f"{drawn:,} samples on one device",
-        f"time         about {seconds / 3600:.1f} hours on one device that sustains "
+        f"time         about {seconds / 3600:.2g} hours on one GPU that sustains "
         f"{SUSTAINED / 1e12:.0f} TFLOP/s (40 % of an A100's peak in bf16), with pictures of "
         f"{settings.max_pixels:,} pixels and {WORDS} tokens of text",
     )

@@ -32,7 +32,6 @@ Kind = TypeVar("Kind")
 @contextmanager
 def begun(settings: QwenSettings) -> Iterator[None]:
     """Holds the run's folder. A folder with a run of other settings is refused."""
-    quieten()
     state = PartialState(cpu=settings.device == "cpu")
     if not state.is_main_process:
         state.wait_for_everyone()
@@ -44,6 +43,7 @@ def begun(settings: QwenSettings) -> Iterator[None]:
         _remember(settings)
         state.wait_for_everyone()
         yield
+        sweep(settings.out)
 
 
 def quieten() -> None:

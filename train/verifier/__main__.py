@@ -20,7 +20,7 @@ from reflectionflow_core.verifiers.reward import checked_template, load_base, lo
 from reflectionflow_core.verifiers.reward_forward import TOKEN
 from train.qwen.guarded import arguments_of, go_on, measured
 from train.qwen.plan import parts_of, plan_of, samples_of
-from train.qwen.run import base_of, begun, is_here, sides_of
+from train.qwen.run import base_of, begun, is_here, quieten, sides_of
 from train.qwen.settings import rehearsal
 from train.qwen.sizes import architecture
 from train.qwen.whole import whole
@@ -98,6 +98,7 @@ def rehearse(settings: VerifierSettings) -> str:
 
 def main(arguments: list[str]) -> None:
     request = parse_request(VerifierSettings, arguments, "train.verifier", __doc__ or "")
+    quieten()
     try:
         if request.plan:
             sys.stdout.write(plan(request.settings))

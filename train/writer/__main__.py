@@ -29,7 +29,7 @@ from train.qwen.data import Usable
 from train.qwen.guarded import arguments_of, go_on, measured
 from train.qwen.loras import lora_of
 from train.qwen.plan import parts_of, plan_of, samples_of
-from train.qwen.run import base_of, begun, is_here, sides_of
+from train.qwen.run import base_of, begun, is_here, quieten, sides_of
 from train.qwen.settings import rehearsal
 from train.qwen.sizes import architecture
 from train.qwen.whole import whole
@@ -119,6 +119,7 @@ def rehearse(settings: WriterSettings) -> str:
 
 def main(arguments: list[str]) -> None:
     request = parse_request(WriterSettings, arguments, "train.writer", __doc__ or "")
+    quieten()
     try:
         if request.plan:
             sys.stdout.write(plan(request.settings))
