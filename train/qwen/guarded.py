@@ -12,8 +12,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from transformers import Trainer, TrainerCallback
 
 from reflectionflow_core.archive.files import replace_file
@@ -40,10 +40,12 @@ class Guarded(Trainer):
         self.skipped: Counter[str] = Counter()
         self.add_callback(_Gradients(self))
 
-    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any) -> Tensor:
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
         self.keys += inputs.pop("keys")
         self.skipped.update(inputs.pop("reasons"))
-        loss = super().training_step(model, inputs, *args)
+        loss = super().training_step(model, inputs, num_items_in_batch)
         if not loss.isfinite().all():
             raise self.stopped(f"The loss is {loss.item()}")
         return loss
@@ -70,14 +72,14 @@ class Guarded(Trainer):
         )
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if not all(p.isfinite().all() for p in self.model.parameters() if p.requires_grad):
+        if not all(p.isfinite().all() for p in model.parameters() if p.requires_grad):
             raise self.stopped("A weight is no number")
         name = f"checkpoint-{self.state.global_step}"
         with explained(self.folder / name):
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
-                publish(Path(self.args.output_dir) / name, self.folder / name)
+                publish(Path(str(self.args.output_dir)) / name, self.folder / name)
                 for old in checkpoints(self.folder)[: -self.kept]:
                     remove(old)
         self.accelerator.wait_for_everyone()
@@ -98,8 +100,8 @@ class _Gradients(TrainerCallback):
         self.trainer = trainer
 
     def on_pre_optimizer_step(self, *_: Any, model: nn.Module, **__: Any) -> None:
-        norms = torch._foreach_norm([p.grad for p in model.parameters() if p.grad is not None])
-        if not torch.stack(norms).isfinite().all():
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        if not get_total_norm(gradients).isfinite():
             raise self.trainer.stopped("A gradient is no number")
         self.trainer.keys.clear()
 
@@ -129,7 +131,7 @@ def arguments_of(settings: QwenSettings) -> dict[str, Any]:
         "eval_on_start": latest(settings.out) is None,
         "save_strategy": "steps",
         "save_steps": settings.save_every,
-        "logging_steps": 10,
+        "logging_steps": settings.log_every,
         "logging_nan_inf_filter": False,
         "report_to": "none",
     }

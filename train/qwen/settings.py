@@ -15,7 +15,7 @@ MINIATURE = "miniature"  # data made by the program itself
 
 # What may change when a run goes on; with any other change it would be another run.
 FREE = frozenset(
-    ("out", "device", "workers", "save_every", "eval_every", "keep", "rate", "steps", "weights")
+    ("out", "device", "workers", "log_every", "save_every", "eval_every", "keep", "rate", "steps", "weights")
 )
 
 
@@ -57,6 +57,7 @@ class QwenSettings(Strict):
     max_pixels: PositiveInt = Field(description="pictures are made smaller than this")
     workers: int = Field(default=4, ge=0, description="processes that read pictures")
 
+    log_every: PositiveInt = Field(default=10, description="steps between two lines of the log")
     save_every: PositiveInt = Field(default=500, description="steps between two checkpoints")
     eval_every: PositiveInt = Field(default=500, description="steps between two measurements")
     keep: PositiveInt = Field(default=2, description="checkpoints that are kept")

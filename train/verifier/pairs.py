@@ -68,12 +68,14 @@ class FilePairs:
 
     def read(self, index: int) -> Pair:
         row = self.rows[index]
-        pictures = [open_picture(self.folder / _text(row, name)) for name in ("image1", "image2")]
+        first, second = (
+            open_picture(self.folder / _text(row, name)) for name in ("image1", "image2")
+        )
         subset = row.get("subset", "general")
         if subset not in SUBSETS:
             raise SampleError("unknown subset")
         label = LABELS.index(row["label"])
-        return Pair(f"{self.name}:{index + 1}", *pictures, _text(row, "prompt"), label, subset)
+        return Pair(f"{self.name}:{index + 1}", first, second, _text(row, "prompt"), label, subset)
 
     def prompt(self, index: int) -> str:
         return str(self.rows[index].get("prompt", ""))

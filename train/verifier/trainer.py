@@ -74,8 +74,9 @@ class VerifierTrainer(Guarded):
 
     def measure(self, found: EvalPrediction) -> dict[str, float]:
         """For transformers the chief numbers; all of them are kept in `figures`."""
+        rewards: Any = found.predictions
         labels: Any = found.label_ids
-        self.figures = figures(found.predictions, labels[:, 0], labels[:, 1], self.settings.ties)
+        self.figures = figures(rewards, labels[:, 0], labels[:, 1], self.settings.ties)
         return {
             "accuracy": self.figures["accuracy"]["mean"],
             "calibration_error": self.figures["calibration_error"],
