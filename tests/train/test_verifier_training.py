@@ -100,8 +100,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(whole_run, tmp_path) -
     assert losses(settings.out / "checkpoint-6") == expected
     ours, theirs = weights(settings.out / "checkpoint-6"), weights(whole_run / "checkpoint-6")
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    figures = [{k: v for k, v in told.items()} for told in measured(settings.out)]
-    assert figures == measured(whole_run)
+    assert measured(settings.out) == measured(whole_run)
 
 
 KILLS = {
@@ -153,10 +152,11 @@ def test_what_is_no_number_stops_the_run_with_step_and_samples(spoil, what, tmp_
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path) -> None:
     settings = settings_in(tmp_path / "run", save_every=1, keep=10)
 
+    def fill(weight: torch.Tensor) -> None:
+        weight.data.fill_(torch.inf)
+
     def overflow(model: Any) -> None:
-        model.rm_head.weight.register_post_accumulate_grad_hook(
-            lambda weight: weight.data.fill_(torch.inf)
-        )
+        model.rm_head.weight.register_post_accumulate_grad_hook(fill)
 
     with pytest.raises(InputError, match="A weight is no number at step"):
         run_with(settings, At(3, overflow))
@@ -196,7 +196,7 @@ def test_two_runs_into_one_folder_are_refused(whole_run, tmp_path) -> None:
 def test_samples_that_cannot_be_read_are_left_out_and_counted(tmp_path) -> None:
     write_shard(tmp_path / "good.tar", 20, ["colors"], seed=0)
     data = bytearray((tmp_path / "good.tar").read_bytes())
-    (tmp_path / "cut.tar").write_bytes(data[: len(data) // 2])
+    (tmp_path / "cut.tar").write_bytes(data[: len(data) // 2 + 700])
     start = data.index(b"\x89PNG")
     data[start : start + 300] = bytes(300)
     (tmp_path / "good.tar").write_bytes(data)

@@ -33,11 +33,11 @@ class Guarded(Trainer):
     write into; finished checkpoints stand in `folder`.
     """
 
-    def guard(self, folder: Path, keep: int) -> None:
-        """To be called once, before training."""
+    def guard(self, folder: Path, keep: int, skipped: Counter[str]) -> None:
+        """To be called once, before training; `skipped` goes on being counted."""
         self.folder, self.kept = folder, keep
         self.keys: list[str] = []  # of the step that is being made
-        self.skipped: Counter[str] = Counter()
+        self.skipped = skipped
         self.add_callback(_Gradients(self))
 
     def training_step(
@@ -123,7 +123,6 @@ def arguments_of(settings: QwenSettings) -> dict[str, Any]:
         "max_grad_norm": settings.clip,
         "optim": settings.optimiser,
         "bf16": settings.weights == "bf16",
-        "gradient_checkpointing": False,  # asked of the model itself
         "dataloader_num_workers": settings.workers,
         "remove_unused_columns": False,
         "eval_strategy": "steps",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,8 +83,10 @@ def places_of(settings: QwenSettings) -> tuple[str, str | None]:
 
 def sides_of(
     settings: QwenSettings, read: Callable[[str], Source[Kind]]
-) -> tuple[Usable[Kind], Usable[Kind]]:
-    """Samples to learn from, and held-out ones, each of which can be read."""
+) -> tuple[Usable[Kind], Usable[Kind], Counter[str]]:
+    """Samples to learn from, and held-out ones, each of which can be read; and what was left out
+    so far, by reason.
+    """
     place, held_place = places_of(settings)
     source = read(place)
     learnt, held = list(range(len(source))), source
@@ -99,7 +102,9 @@ def sides_of(
             f"No sample is held out to measure on{f': {reasons}' if reasons else ''}. "
             "Give `held_out`, or a larger `held_out_share`."
         )
-    return Usable(source, learnt), Usable(held, good)
+    if held is not source:
+        skipped += held.skipped
+    return Usable(source, learnt), Usable(held, good), skipped + source.skipped
 
 
 def is_here(settings: QwenSettings) -> bool:

@@ -15,7 +15,18 @@ MINIATURE = "miniature"  # data made by the program itself
 
 # What may change when a run goes on; with any other change it would be another run.
 FREE = frozenset(
-    ("out", "device", "workers", "log_every", "save_every", "eval_every", "keep", "rate", "steps", "weights")
+    (
+        "out",
+        "device",
+        "workers",
+        "log_every",
+        "save_every",
+        "eval_every",
+        "keep",
+        "rate",
+        "steps",
+        "weights",
+    )
 )
 
 

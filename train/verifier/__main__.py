@@ -35,7 +35,9 @@ from train.verifier.trainer import Collator, VerifierTrainer
 def setup(settings: VerifierSettings, like: str = "") -> VerifierTrainer:
     """Everything loaded and checked; nothing trained yet."""
     checked_template(settings.template, "The template")
-    learnt, held = sides_of(settings, lambda place: pairs_in(place, settings.seed, settings.ties))
+    learnt, held, skipped = sides_of(
+        settings, lambda place: pairs_in(place, settings.seed, settings.ties)
+    )
     model, processor = load(settings, like)
     trainer = VerifierTrainer(
         model=model,
@@ -44,6 +46,7 @@ def setup(settings: VerifierSettings, like: str = "") -> VerifierTrainer:
         train_dataset=learnt,
         eval_dataset=held,
     )
+    trainer.guard(settings.out, settings.keep, skipped)
     trainer.learn(processor, settings)
     return trainer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class TripletPairs:
 
     def __init__(self, triplets: Triplets, seed: int) -> None:
         self.triplets, self.seed = triplets, seed
+        self.skipped = triplets.skipped
 
     def __len__(self) -> int:
         return len(self.triplets)
@@ -55,6 +57,7 @@ class FilePairs:
 
     def __init__(self, file: Path) -> None:
         self.folder, self.name, self.rows = file.parent, file.name, rows_of(file)
+        self.skipped: Counter[str] = Counter()
         for number, row in enumerate(self.rows, start=1):
             if row.get("label") not in LABELS:
                 raise InputError(

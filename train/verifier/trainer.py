@@ -51,7 +51,6 @@ class VerifierTrainer(Guarded):
 
     def learn(self, processor: Any, settings: VerifierSettings) -> None:
         """To be called once, before training."""
-        self.guard(settings.out, settings.keep)
         self.processor, self.settings = processor, settings
         self.compute_metrics = self.measure
 

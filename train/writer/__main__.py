@@ -44,20 +44,22 @@ from train.writer.trainer import Collator, WriterTrainer, numbers
 
 def setup(settings: WriterSettings, like: str = "") -> WriterTrainer:
     """Everything loaded and checked; nothing trained yet."""
-    learnt, held = sides_of(settings, chats_in)
+    learnt, held, skipped = sides_of(settings, chats_in)
     sides = {"learnt": learnt, "held_out": held}
     base, place = base_of(settings, like), torch.device(settings.device)
     processor = load_processor(base)
     model = load_model(AutoModelForImageTextToText, base, settings.weights, place)
     trainer = WriterTrainer(
         model=prepare(model, settings),
-        args=SFTConfig(**arguments_of(settings), max_length=None),
+        # Checkpointing is asked of the model itself.
+        args=SFTConfig(**arguments_of(settings), max_length=None, gradient_checkpointing=False),
         data_collator=Collator(processor, sides, settings),
         train_dataset=numbers(sides, "learnt"),
         eval_dataset=numbers(sides, "held_out"),
         processing_class=processor,
         peft_config=lora_of(settings) if settings.tuning == "lora" else None,
     )
+    trainer.guard(settings.out, settings.keep, skipped)
     trainer.learn(processor, settings, sides)
     return trainer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class TripletChats:
     """The bad picture of each triplet, asked about as ReflectionGeneratorWriter asks."""
 
     def __init__(self, triplets: Triplets) -> None:
-        self.triplets = triplets
+        self.triplets, self.skipped = triplets, triplets.skipped
 
     def __len__(self) -> int:
         return len(self.triplets)
@@ -56,6 +57,7 @@ class FileChats:
 
     def __init__(self, file: Path) -> None:
         self.folder, self.name, self.rows = file.parent, file.name, rows_of(file)
+        self.skipped: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self.rows)

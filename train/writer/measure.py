@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import Image
 
 from reflectionflow_core.catalog import ActorChoice, build_actors
 from reflectionflow_core.evaluation.statistics import difference, share
@@ -69,7 +70,7 @@ def gain(writer: ReflectionWriter, chats: Usable[Chat], settings: GainSettings) 
         "empty": [""] * len(flawed),
     }
     rises = {
-        name: np.array(_rises(actors, flawed, reflections, before))
+        name: np.array(_rises(actors, flawed, reflections, before, settings.batch))
         for name, reflections in told.items()
     }
     return {
@@ -102,12 +103,21 @@ def _reflections(
 
 
 def _rises(
-    actors: Any, flawed: Sequence[Chat], reflections: Sequence[str], before: Sequence[Verdict]
+    actors: Any,
+    flawed: Sequence[Chat],
+    reflections: Sequence[str],
+    before: Sequence[Verdict],
+    batch: int,
 ) -> list[bool]:
     """Whether each picture's score is higher after one correction."""
-    rises = []
-    asked = zip(flawed, reflections, before, strict=True)
-    for seed, (chat, reflection, verdict) in enumerate(asked):
-        (after,) = actors.corrector.correct([chat.image], [chat.prompt], [reflection], [seed])
-        rises.append(actors.verifier.verify(chat.prompt, [after])[0].score > verdict.score)
-    return rises
+    images, prompts = [chat.image for chat in flawed], [chat.prompt for chat in flawed]
+    after: list[Image] = []
+    for start in range(0, len(flawed), batch):
+        rows = slice(start, start + batch)
+        seeds = range(len(flawed))[rows]
+        after += actors.corrector.correct(images[rows], prompts[rows], reflections[rows], seeds)
+    scores = [
+        actors.verifier.verify(prompt, [image])[0].score
+        for prompt, image in zip(prompts, after, strict=True)
+    ]
+    return [score > verdict.score for score, verdict in zip(scores, before, strict=True)]

@@ -14,6 +14,7 @@ class GainSettings(Strict):
     """Who paints and judges when it is measured whether following the reflections helps."""
 
     pictures: int = Field(default=0, ge=0, description="flawed ones that are corrected; 0: none")
+    batch: PositiveInt = Field(default=1, description="pictures that are corrected at once")
     model: str = Field(default="miniature", description="or a FLUX folder")
     lora: str | None = Field(default=None, description="the corrector's LoRA")
     verifier: str = Field(default="exact", description="who scores, by its name in the catalog")

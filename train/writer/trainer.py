@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import PeftModel
 from torch import Tensor
+from transformers import AutoModelForImageTextToText
 from trl.trainer.sft_trainer import SFTTrainer
 
 from reflectionflow_core.vlm.door import Question
@@ -76,7 +78,6 @@ class WriterTrainer(Guarded, SFTTrainer):
 
     def learn(self, processor: Any, settings: WriterSettings, sides: Sides) -> None:
         """To be called once, before training."""
-        self.guard(settings.out, settings.keep)
         self.processor, self.settings, self.sides = processor, settings, sides
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -89,6 +90,19 @@ class WriterTrainer(Guarded, SFTTrainer):
         }
         self.note(figures)
         return found
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """transformers saves under names of older releases, and its Trainer would pass over every
+        one of them here without a word.
+        """
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        if sharded or isinstance(self.model, PeftModel):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        saved = AutoModelForImageTextToText.from_pretrained(
+            resume_from_checkpoint, dtype=torch.float32, local_files_only=True
+        )
+        (model or self.model).load_state_dict(saved.state_dict())
 
     def _written_out(self) -> dict[str, Any]:
         if not self.settings.answers:
