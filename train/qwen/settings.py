@@ -74,8 +74,11 @@ class QwenSettings(Strict):
     keep: PositiveInt = Field(default=2, description="checkpoints that are kept")
 
 
-def rehearsal(settings: Settings, out: Path, is_here: bool) -> Settings:
-    """The same run as one step on a tiny model; on made-up data unless the real `data` are here."""
+def rehearsal(settings: Settings, out: Path, is_here: bool, **limits: int) -> Settings:
+    """The same run as one step on a tiny model; on made-up data unless the real `data` are here.
+
+    `limits` are further settings that only decide how long it takes.
+    """
     told = {
         "out": out,
         "base": TINY,
@@ -89,5 +92,6 @@ def rehearsal(settings: Settings, out: Path, is_here: bool) -> Settings:
         "workers": 0,
         "save_every": 1,
         "eval_every": 1,
+        **limits,
     }
     return type(settings).model_validate({**settings.model_dump(), **told})

@@ -109,7 +109,7 @@ def plan(settings: WriterSettings) -> str:
 def rehearse(settings: WriterSettings) -> str:
     """One step on a tiny model of the same structure, saved, and loaded as a writer."""
     with tempfile.TemporaryDirectory() as out:
-        small = rehearsal(settings, Path(out), is_here(settings))
+        small = rehearsal(settings, Path(out), is_here(settings), answers=2, max_answer=16)
         folder = train(small, like=settings.base)
         vlm = load_vlm(folder, dtype=small.weights, device=small.device)
         writer = ReflectionGeneratorWriter(vlm, max_words=10)
