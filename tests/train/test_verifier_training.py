@@ -103,6 +103,14 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(whole_run, tmp_path) -
     assert measured(settings.out) == measured(whole_run)
 
 
+def test_accumulated_batches_are_one_large_batch(tmp_path) -> None:
+    given = {"language": "full", "steps": 3}
+    train(settings_in(tmp_path / "one", **given))
+    train(settings_in(tmp_path / "two", batch=1, accumulate=2, **given))
+    expected = losses(tmp_path / "one" / "checkpoint-3")
+    assert losses(tmp_path / "two" / "checkpoint-3") == pytest.approx(expected, abs=1e-4)
+
+
 KILLS = {
     "while writing weights": (trainer_module, "save_reward"),
     "while giving a checkpoint its name": (guarded, "publish"),
@@ -117,7 +125,8 @@ def test_a_killed_run_goes_on_from_a_whole_checkpoint(moment, whole_run, tmp_pat
         run_with(settings, At(4, cut))
 
     def work() -> None:
-        setattr(*KILLS[moment], kill)
+        place, name = KILLS[moment]
+        setattr(place, name, kill)
         train(settings)
 
     assert killed_in(work)
@@ -144,9 +153,11 @@ def test_what_is_no_number_stops_the_run_with_step_and_samples(spoil, what, tmp_
     message = rf"{what} at step 5, in the samples 0000\d\d, 0000\d\d\. .*checkpoint-3 is the last"
     with pytest.raises(InputError, match=message):
         run_with(settings, At(5, spoil))
-    assert all(tensor.isfinite().all() for tensor in weights(latest(settings.out)).values())
+    assert all(
+        tensor.isfinite().all() for tensor in weights(settings.out / "checkpoint-3").values()
+    )
     train(settings)
-    assert latest(settings.out).name == "checkpoint-6"
+    assert latest(settings.out) == settings.out / "checkpoint-6"
 
 
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path) -> None:
@@ -177,7 +188,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(tmp_path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [folder.name for folder in checkpoints(settings.out)] == ["checkpoint-3"]
     train(settings)
-    assert latest(settings.out).name == "checkpoint-6"
+    assert latest(settings.out) == settings.out / "checkpoint-6"
 
 
 def test_only_the_last_checkpoints_are_kept(tmp_path) -> None:

@@ -125,6 +125,7 @@ def arguments_of(settings: QwenSettings) -> dict[str, Any]:
         "bf16": settings.weights == "bf16",
         "dataloader_num_workers": settings.workers,
         "remove_unused_columns": False,
+        "ddp_find_unused_parameters": False,  # every sample has a picture
         "eval_strategy": "steps",
         "eval_steps": settings.eval_every,
         "eval_on_start": latest(settings.out) is None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -45,6 +46,12 @@ def begun(settings: QwenSettings) -> Iterator[None]:
         state.wait_for_everyone()
         yield
         sweep(settings.out)
+
+
+def tell(text: str) -> None:
+    """Once, however many processes share the work."""
+    if PartialState().is_main_process:
+        sys.stdout.write(text)
 
 
 def quieten() -> None:

@@ -20,7 +20,7 @@ from reflectionflow_core.verifiers.reward import checked_template, load_base, lo
 from reflectionflow_core.verifiers.reward_forward import TOKEN
 from train.qwen.guarded import arguments_of, go_on, measured
 from train.qwen.plan import parts_of, plan_of, samples_of
-from train.qwen.run import base_of, begun, is_here, quieten, sides_of
+from train.qwen.run import base_of, begun, is_here, quieten, sides_of, tell
 from train.qwen.settings import rehearsal
 from train.qwen.sizes import architecture
 from train.qwen.whole import whole
@@ -66,11 +66,10 @@ def train(settings: VerifierSettings, like: str = "") -> Path:
     with begun(settings):
         trainer = setup(settings, like)
         go_on(trainer)
-        folder = settings.out / "model"
+        folder, base = settings.out / "model", base_of(settings, like)
         if trainer.is_world_process_zero():
             with whole(folder) as part:
                 save_reward(trainer.reward, trainer.processor, settings, part)
-                base = base_of(settings, like)
                 words = card(settings, base, measured(settings.out), trainer.skipped)
                 (part / "README.md").write_text(words, encoding="utf-8")
         return folder
@@ -104,11 +103,11 @@ def main(arguments: list[str]) -> None:
     quieten()
     try:
         if request.plan:
-            sys.stdout.write(plan(request.settings))
+            tell(plan(request.settings))
         elif request.dry_run:
-            sys.stdout.write(rehearse(request.settings))
+            tell(rehearse(request.settings))
         else:
-            sys.stdout.write(f"The verifier is in {train(request.settings)}.\n")
+            tell(f"The verifier is in {train(request.settings)}.\n")
     except InputError as error:
         refuse(str(error))
 

@@ -29,7 +29,7 @@ from train.qwen.data import Usable
 from train.qwen.guarded import arguments_of, go_on, measured
 from train.qwen.loras import lora_of
 from train.qwen.plan import parts_of, plan_of, samples_of
-from train.qwen.run import base_of, begun, is_here, quieten, sides_of
+from train.qwen.run import base_of, begun, is_here, quieten, sides_of, tell
 from train.qwen.settings import rehearsal
 from train.qwen.sizes import architecture
 from train.qwen.whole import whole
@@ -69,7 +69,8 @@ def train(settings: WriterSettings, like: str = "") -> Path:
     with begun(settings):
         trainer = setup(settings, like)
         go_on(trainer)
-        folder, is_first = settings.out / "model", trainer.is_world_process_zero()
+        folder, base = settings.out / "model", base_of(settings, like)
+        is_first = trainer.is_world_process_zero()
         if is_first:
             with whole(folder) as part:
                 save_writer(trainer.accelerator.unwrap_model(trainer.model), part, settings)
@@ -79,7 +80,7 @@ def train(settings: WriterSettings, like: str = "") -> Path:
         gc.collect()
         if is_first:
             gained = measure_gain(settings, folder, held) if settings.gain.pictures else None
-            words = card(settings, base_of(settings, like), measured(settings.out), skipped, gained)
+            words = card(settings, base, measured(settings.out), skipped, gained)
             replace_file(folder / "README.md", words.encode())
         return folder
 
@@ -124,11 +125,11 @@ def main(arguments: list[str]) -> None:
     quieten()
     try:
         if request.plan:
-            sys.stdout.write(plan(request.settings))
+            tell(plan(request.settings))
         elif request.dry_run:
-            sys.stdout.write(rehearse(request.settings))
+            tell(rehearse(request.settings))
         else:
-            sys.stdout.write(f"The writer is in {train(request.settings)}.\n")
+            tell(f"The writer is in {train(request.settings)}.\n")
     except InputError as error:
         refuse(str(error))
 

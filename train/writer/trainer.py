@@ -102,7 +102,8 @@ class WriterTrainer(Guarded, SFTTrainer):
         saved = AutoModelForImageTextToText.from_pretrained(
             resume_from_checkpoint, dtype=torch.float32, local_files_only=True
         )
-        (model or self.model).load_state_dict(saved.state_dict())
+        learner: Any = model or self.model
+        learner.load_state_dict(saved.state_dict())
 
     def _written_out(self) -> dict[str, Any]:
         if not self.settings.answers:
