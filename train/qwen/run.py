@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 import transformers
 from accelerate import PartialState
 from pydantic import BaseModel
@@ -35,6 +36,7 @@ Kind = TypeVar("Kind")
 def begun(settings: QwenSettings) -> Iterator[None]:
     """Holds the run's folder. A folder with a run of other settings is refused."""
     state = PartialState(cpu=settings.device == "cpu")
+    _refuse_idle_gpus(settings, state.num_processes)
     if not state.is_main_process:
         state.wait_for_everyone()
         yield
@@ -125,6 +127,15 @@ def is_here(settings: QwenSettings) -> bool:
     except InputError:
         return False
     return settings.data != MINIATURE
+
+
+def _refuse_idle_gpus(settings: QwenSettings, processes: int) -> None:
+    """transformers would cut one batch for all GPUs, and pictures in the middle."""
+    if settings.device == "cuda" and processes == 1 and (gpus := torch.cuda.device_count()) > 1:
+        raise InputError(
+            f"{gpus} GPUs are visible to one process. Start with "
+            f"`torchrun --nproc-per-node {gpus} -m ...`, or show one: CUDA_VISIBLE_DEVICES=0."
+        )
 
 
 def _remember(settings: BaseModel) -> None:

@@ -89,7 +89,7 @@ def measure_gain(settings: WriterSettings, folder: Path, held: Usable[Chat]) -> 
     """Also into out/gain.json."""
     asked = LocalSettings(batch_size=settings.batch, max_pixels=settings.max_pixels)
     vlm = load_vlm(folder, dtype=settings.weights, device=settings.device, settings=asked)
-    gained = gain(ReflectionGeneratorWriter(vlm), held, settings.gain)
+    gained = gain(ReflectionGeneratorWriter(vlm), held, settings.gain, settings.device)
     replace_file(settings.out / "gain.json", f"{json.dumps(gained, indent=2)}\n".encode())
     return gained
 

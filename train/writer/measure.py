@@ -51,13 +51,19 @@ def written(
     return {"exact": {**asdict(share(right)), "answers": len(some)}, "examples": examples}
 
 
-def gain(writer: ReflectionWriter, chats: Usable[Chat], settings: GainSettings) -> dict[str, Any]:
+def gain(
+    writer: ReflectionWriter, chats: Usable[Chat], settings: GainSettings, device: str = "cpu"
+) -> dict[str, Any]:
     """The share of flawed pictures whose score rises when the corrector follows the writer's
     reflection, those of TemplateWriter (which is told what the verifier found), and none at all;
     and by how much the writer leads each, over the same pictures and seeds.
     """
     choice = ActorChoice(
-        model=settings.model, lora=settings.lora, verifier=settings.verifier, vlm=settings.vlm
+        model=settings.model,
+        lora=settings.lora,
+        device=device,
+        verifier=settings.verifier,
+        vlm=settings.vlm,
     )
     actors = build_actors(choice, SearchSettings())
     flawed = _flawed(chats, settings.pictures)
