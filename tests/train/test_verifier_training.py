@@ -168,7 +168,9 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path) -> None:
     def overflow(model: Any) -> None:
         model.rm_head.weight.register_post_accumulate_grad_hook(fill)
 
-    with pytest.raises(InputError, match="A weight is no number at step"):
+    with pytest.raises(
+        InputError, match=r"A weight is no number after step 3, in the samples 0000\d\d, 0"
+    ):
         run_with(settings, At(3, overflow))
     assert [folder.name for folder in checkpoints(settings.out)] == ["checkpoint-1", "checkpoint-2"]
 

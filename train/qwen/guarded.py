@@ -47,7 +47,7 @@ class Guarded(Trainer):
         self.skipped.update(inputs.pop("reasons"))
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not loss.isfinite().all():
-            raise self.stopped(f"The loss is {loss.item()}")
+            raise self.stopped(f"The loss is {loss.item()} at step {self.state.global_step + 1}")
         return loss
 
     def prediction_step(
@@ -64,16 +64,17 @@ class Guarded(Trainer):
         """The programs write cards of their own."""
 
     def stopped(self, what: str) -> InputError:
+        """What ends the training, with the samples of the step that it happened in."""
         last = latest(self.folder)
         kept = f"{last} is the last good checkpoint" if last else "There is no checkpoint yet"
         return InputError(
-            f"{what} at step {self.state.global_step + 1}, in the samples {listed(self.keys)}. "
+            f"{what}, in the samples {listed(self.keys)}. "
             f"{kept}. Look at these samples or lower `rate`, then start again."
         )
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if not all(p.isfinite().all() for p in model.parameters() if p.requires_grad):
-            raise self.stopped("A weight is no number")
+            raise self.stopped(f"A weight is no number after step {self.state.global_step}")
         name = f"checkpoint-{self.state.global_step}"
         with explained(self.folder / name):
             super()._save_checkpoint(model, trial)
@@ -99,11 +100,14 @@ class _Gradients(TrainerCallback):
     def __init__(self, trainer: Guarded) -> None:
         self.trainer = trainer
 
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self.trainer.keys.clear()
+
     def on_pre_optimizer_step(self, *_: Any, model: nn.Module, **__: Any) -> None:
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         if not get_total_norm(gradients).isfinite():
-            raise self.trainer.stopped("A gradient is no number")
-        self.trainer.keys.clear()
+            step = self.trainer.state.global_step + 1
+            raise self.trainer.stopped(f"A gradient is no number at step {step}")
 
 
 def arguments_of(settings: QwenSettings) -> dict[str, Any]:
