@@ -192,6 +192,16 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(tmp_path) -> None:
     assert latest(settings.out) == settings.out / "checkpoint-6"
 
 
+def test_a_finished_run_trains_no_more_and_its_verifier_can_be_made_again(tmp_path) -> None:
+    settings = settings_in(tmp_path / "run", steps=3)
+    train(settings)
+    file, expected = settings.out / "model" / TRAINED, weights(settings.out / "checkpoint-3")
+    file.unlink()
+    train(settings)
+    assert [folder.name for folder in checkpoints(settings.out)] == ["checkpoint-3"]
+    assert all(torch.equal(weights(file.parent)[name], expected[name]) for name in expected)
+
+
 def test_only_the_last_checkpoints_are_kept(tmp_path) -> None:
     settings = settings_in(tmp_path / "run", save_every=1, keep=2)
     train(settings)

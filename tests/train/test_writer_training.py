@@ -70,6 +70,17 @@ def test_training_changes_the_weights_that_are_saved(whole_run) -> None:
     assert not torch.equal(before[name], after[name])
 
 
+def test_a_finished_run_trains_no_more_and_its_writer_can_be_made_again(whole_run) -> None:
+    tuning = json.loads((whole_run / "settings.json").read_text())["tuning"]
+    file = whole_run / "model" / "model.safetensors"
+    expected = load_file(file)
+    file.unlink()
+    train(settings_in(whole_run, tuning=tuning))
+    assert [folder.name for folder in checkpoints(whole_run)] == ["checkpoint-3", "checkpoint-6"]
+    again = load_file(file)
+    assert all(torch.equal(again[name], expected[name]) for name in expected)
+
+
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(whole_run, tmp_path) -> None:
     tuning = json.loads((whole_run / "settings.json").read_text())["tuning"]
     settings = settings_in(tmp_path / "cut", tuning=tuning)

@@ -85,6 +85,11 @@ class Guarded(Trainer):
                     remove(old)
         self.accelerator.wait_for_everyone()
 
+    def restore(self, checkpoint: Path) -> None:
+        """The weights of a checkpoint, to be used and not to be trained on."""
+        self._load_from_checkpoint(str(checkpoint))
+        self.state.global_step = step_of(checkpoint)
+
     def note(self, figures: dict[str, Any]) -> None:
         """Adds what was measured at this step to measured.json."""
         if self.is_world_process_zero():
@@ -144,7 +149,10 @@ def arguments_of(settings: QwenSettings) -> dict[str, Any]:
 def go_on(trainer: Guarded) -> None:
     """Trains from the last checkpoint, or from nothing, to the end, and measures there."""
     last = latest(trainer.folder)
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    if last and step_of(last) >= trainer.args.max_steps:  # where transformers makes one step more
+        trainer.restore(last)
+    else:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     told = measured(trainer.folder)
     if not told or told[-1]["step"] < trainer.state.global_step:
         trainer.evaluate()
@@ -153,7 +161,11 @@ def go_on(trainer: Guarded) -> None:
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, the latest last; all of them are whole."""
     found = [p for p in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", p.name)]
-    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+    return sorted(found, key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def latest(folder: Path) -> Path | None:
