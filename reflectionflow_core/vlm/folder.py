@@ -165,4 +165,6 @@ def _qwen_processor(place: str, options: dict[str, Any]) -> Any:
             self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
             ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
+    # The name is written into folders that it saves; elsewhere there may be torchvision.
+    WithoutFilms.__name__ = original.__name__
     return WithoutFilms

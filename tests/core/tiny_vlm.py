@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
-from tokenizers.models import BPE
 from transformers import (
     AddedToken,
     CLIPImageProcessor,
@@ -25,22 +22,9 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-SPECIAL = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
+from train.qwen.tiny import CHAT, save_reading, tokenizer_of, tokens_of
+
 WORDS = "yes Yes no No a red circle user assistant system Is it"
-TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
-    "{% for part in message.content %}{% if part.type == 'image' %}"
-    "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}{% endfor %}"
-    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 CONTEXT = 512  # tokens
 
 
@@ -49,21 +33,8 @@ def save_vlm(folder: Path, kind: str = "qwen2_5_vl") -> Path:
     tokenizer = tiny_tokenizer()
     model = _qwen3(tokenizer) if kind == "qwen3_vl" else _qwen2_5(tokenizer)
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    (folder / "chat_template.jinja").unlink(missing_ok=True)
-    (folder / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATE}))
-    patch = 16 if kind == "qwen3_vl" else 14
-    eyes = {
-        "image_processor_type": "Qwen2VLImageProcessorFast",
-        "processor_class": "Qwen3VLProcessor" if kind == "qwen3_vl" else "Qwen2_5_VLProcessor",
-        "patch_size": patch,
-        "merge_size": 2,
-        "temporal_patch_size": 2,
-        "size": {"shortest_edge": 4 * patch * patch, "longest_edge": 12845056},
-        "image_mean": [0.5, 0.5, 0.5],
-        "image_std": [0.5, 0.5, 0.5],
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(eyes))
+    is_third = kind == "qwen3_vl"
+    save_reading(folder, tokenizer, 16 if is_third else 14, "Qwen3VL" if is_third else "Qwen2_5_VL")
     return folder
 
 
@@ -90,7 +61,7 @@ def save_llava(folder: Path) -> Path:
         patch_size=16,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
-        chat_template=TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>"),
+        chat_template=CHAT.replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>"),
     ).save_pretrained(folder)
     return folder
 
@@ -102,32 +73,7 @@ def picture(colour: str = "red", size: tuple[int, int] = (56, 56)) -> Image.Imag
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """Bytes, and a token for each of `WORDS` with and without a space before it."""
-    bare = Tokenizer(BPE())
-    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bare.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    bare.train_from_iterator([*(word for word in WORDS.split()), WORDS, f" {WORDS}"] * 3, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bare,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=list(SPECIAL[1:]),
-        chat_template=TEMPLATE,
-    )
-
-
-def _tokens(tokenizer: Any) -> dict[str, Any]:
-    return {
-        "image_token_id": tokenizer.convert_tokens_to_ids("<|image_pad|>"),
-        "video_token_id": tokenizer.convert_tokens_to_ids("<|video_pad|>"),
-        "vision_start_token_id": tokenizer.convert_tokens_to_ids("<|vision_start|>"),
-        "vision_end_token_id": tokenizer.convert_tokens_to_ids("<|vision_end|>"),
-    }
+    return tokenizer_of([*WORDS.split(), WORDS])
 
 
 def _words(tokenizer: Any) -> dict[str, Any]:
@@ -169,7 +115,7 @@ def _qwen2_5(tokenizer: Any) -> Any:
         "window_size": 56,
         "fullatt_block_indexes": [1],
     }
-    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **_tokens(tokenizer))
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **tokens_of(tokenizer))
     return _loud(Qwen2_5_VLForConditionalGeneration(config))
 
 
@@ -186,5 +132,5 @@ def _qwen3(tokenizer: Any) -> Any:
         "num_position_embeddings": 64,
         "deepstack_visual_indexes": [0],
     }
-    config = Qwen3VLConfig(text_config=text, vision_config=vision, **_tokens(tokenizer))
+    config = Qwen3VLConfig(text_config=text, vision_config=vision, **tokens_of(tokenizer))
     return _loud(Qwen3VLForConditionalGeneration(config))

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import webdataset
 from PIL import Image
+from webdataset.writer import TarWriter
 
 from reflectionflow_core.miniature.judge import faults
 from reflectionflow_core.miniature.prompts import FAMILIES, prompts
@@ -25,14 +25,14 @@ def scene_triplet(
     key: str, families: Sequence[str], rng: np.random.Generator, held_out: bool = False
 ) -> Triplet:
     """A right picture, a flawed one and the edits; the prompt is of the grammar's one side."""
-    side = prompts(families[rng.integers(len(families))], held_out=held_out)
-    prompt, spec = side[rng.integers(len(side))]
+    side = prompts(families[int(rng.integers(len(families)))], held_out=held_out)
+    prompt, spec = side[int(rng.integers(len(side)))]
     good = compose(spec, rng)
     while not (found := faults(bad := flawed(good, rng), spec)):
         pass
     reflection = TemplateWriter().write([fault.unmet for fault in found])
-    pictures = (Image.fromarray(render(scene)) for scene in (good, bad))
-    return Triplet(key, *pictures, prompt, reflection)
+    right, wrong = (Image.fromarray(render(scene)) for scene in (good, bad))
+    return Triplet(key, right, wrong, prompt, reflection)
 
 
 def write_shard(
@@ -45,7 +45,7 @@ def write_shard(
             f"Choose among: {', '.join(FAMILIES)}."
         )
     rng = np.random.default_rng([seed, held_out])
-    with webdataset.TarWriter(str(file)) as writer:
+    with TarWriter(str(file)) as writer:
         for number in range(count):
             triplet = scene_triplet(f"{number:06d}", families, rng, held_out)
             writer.write({"__key__": triplet.key, **files_of(triplet, "png")})

@@ -22,7 +22,11 @@ TRIES = 100  # samples in a row that cannot be read before the data count as bro
 
 
 class Source(Protocol[Sample_co]):
-    """Samples by number. Reading one raises SampleError where it cannot be used."""
+    """Samples by number. Reading one raises SampleError where it cannot be used; what could not
+    even be listed is counted in `skipped`, by reason.
+    """
+
+    skipped: Counter[str]
 
     def __len__(self) -> int: ...
 

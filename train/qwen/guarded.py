@@ -12,8 +12,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from transformers import Trainer, TrainerCallback
 
 from reflectionflow_core.archive.files import replace_file
@@ -33,19 +33,21 @@ class Guarded(Trainer):
     write into; finished checkpoints stand in `folder`.
     """
 
-    def guard(self, folder: Path, keep: int) -> None:
-        """To be called once, before training."""
+    def guard(self, folder: Path, keep: int, skipped: Counter[str]) -> None:
+        """To be called once, before training; `skipped` goes on being counted."""
         self.folder, self.kept = folder, keep
         self.keys: list[str] = []  # of the step that is being made
-        self.skipped: Counter[str] = Counter()
+        self.skipped = skipped
         self.add_callback(_Gradients(self))
 
-    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any) -> Tensor:
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
         self.keys += inputs.pop("keys")
         self.skipped.update(inputs.pop("reasons"))
-        loss = super().training_step(model, inputs, *args)
+        loss = super().training_step(model, inputs, num_items_in_batch)
         if not loss.isfinite().all():
-            raise self.stopped(f"The loss is {loss.item()}")
+            raise self.stopped(f"The loss is {loss.item()} at step {self.state.global_step + 1}")
         return loss
 
     def prediction_step(
@@ -62,25 +64,31 @@ class Guarded(Trainer):
         """The programs write cards of their own."""
 
     def stopped(self, what: str) -> InputError:
+        """What ends the training, with the samples of the step that it happened in."""
         last = latest(self.folder)
         kept = f"{last} is the last good checkpoint" if last else "There is no checkpoint yet"
         return InputError(
-            f"{what} at step {self.state.global_step + 1}, in the samples {listed(self.keys)}. "
+            f"{what}, in the samples {listed(self.keys)}. "
             f"{kept}. Look at these samples or lower `rate`, then start again."
         )
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if not all(p.isfinite().all() for p in self.model.parameters() if p.requires_grad):
-            raise self.stopped("A weight is no number")
+        if not all(p.isfinite().all() for p in model.parameters() if p.requires_grad):
+            raise self.stopped(f"A weight is no number after step {self.state.global_step}")
         name = f"checkpoint-{self.state.global_step}"
         with explained(self.folder / name):
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
-                publish(Path(self.args.output_dir) / name, self.folder / name)
+                publish(Path(str(self.args.output_dir)) / name, self.folder / name)
                 for old in checkpoints(self.folder)[: -self.kept]:
                     remove(old)
         self.accelerator.wait_for_everyone()
+
+    def restore(self, checkpoint: Path) -> None:
+        """The weights of a checkpoint, to be used and not to be trained on."""
+        self._load_from_checkpoint(str(checkpoint))
+        self.state.global_step = step_of(checkpoint)
 
     def note(self, figures: dict[str, Any]) -> None:
         """Adds what was measured at this step to measured.json."""
@@ -97,14 +105,17 @@ class _Gradients(TrainerCallback):
     def __init__(self, trainer: Guarded) -> None:
         self.trainer = trainer
 
-    def on_pre_optimizer_step(self, *_: Any, model: nn.Module, **__: Any) -> None:
-        norms = torch._foreach_norm([p.grad for p in model.parameters() if p.grad is not None])
-        if not torch.stack(norms).isfinite().all():
-            raise self.trainer.stopped("A gradient is no number")
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
         self.trainer.keys.clear()
 
+    def on_pre_optimizer_step(self, *_: Any, model: nn.Module, **__: Any) -> None:
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        if not get_total_norm(gradients).isfinite():
+            step = self.trainer.state.global_step + 1
+            raise self.trainer.stopped(f"A gradient is no number at step {step}")
 
-def arguments_of(settings: QwenSettings, resumed: bool) -> dict[str, Any]:
+
+def arguments_of(settings: QwenSettings) -> dict[str, Any]:
     """What transformers' TrainingArguments and trl's SFTConfig are told alike."""
     return {
         "output_dir": str(settings.out / f"{PART}-trainer"),
@@ -121,24 +132,40 @@ def arguments_of(settings: QwenSettings, resumed: bool) -> dict[str, Any]:
         "max_grad_norm": settings.clip,
         "optim": settings.optimiser,
         "bf16": settings.weights == "bf16",
-        "gradient_checkpointing": False,  # asked of the model itself
         "dataloader_num_workers": settings.workers,
         "remove_unused_columns": False,
+        "ddp_find_unused_parameters": False,  # every sample has a picture
         "eval_strategy": "steps",
         "eval_steps": settings.eval_every,
-        "eval_on_start": not resumed,
+        "eval_on_start": latest(settings.out) is None,
         "save_strategy": "steps",
         "save_steps": settings.save_every,
-        "logging_steps": 10,
+        "logging_steps": settings.log_every,
         "logging_nan_inf_filter": False,
         "report_to": "none",
     }
 
 
+def go_on(trainer: Guarded) -> None:
+    """Trains from the last checkpoint, or from nothing, to the end, and measures there."""
+    last = latest(trainer.folder)
+    if last and step_of(last) >= trainer.args.max_steps:  # where transformers makes one step more
+        trainer.restore(last)
+    else:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    told = measured(trainer.folder)
+    if not told or told[-1]["step"] < trainer.state.global_step:
+        trainer.evaluate()
+
+
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, the latest last; all of them are whole."""
     found = [p for p in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", p.name)]
-    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+    return sorted(found, key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def latest(folder: Path) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -15,8 +15,22 @@ MINIATURE = "miniature"  # data made by the program itself
 
 # What may change when a run goes on; with any other change it would be another run.
 FREE = frozenset(
-    ("out", "device", "workers", "save_every", "eval_every", "keep", "rate", "steps", "weights")
+    (
+        "out",
+        "device",
+        "workers",
+        "log_every",
+        "save_every",
+        "eval_every",
+        "keep",
+        "rate",
+        "steps",
+        "weights",
+    )
 )
+
+
+Settings = TypeVar("Settings", bound="QwenSettings")
 
 
 class QwenSettings(Strict):
@@ -54,6 +68,30 @@ class QwenSettings(Strict):
     max_pixels: PositiveInt = Field(description="pictures are made smaller than this")
     workers: int = Field(default=4, ge=0, description="processes that read pictures")
 
+    log_every: PositiveInt = Field(default=10, description="steps between two lines of the log")
     save_every: PositiveInt = Field(default=500, description="steps between two checkpoints")
     eval_every: PositiveInt = Field(default=500, description="steps between two measurements")
     keep: PositiveInt = Field(default=2, description="checkpoints that are kept")
+
+
+def rehearsal(settings: Settings, out: Path, is_here: bool, **limits: int) -> Settings:
+    """The same run as one step on a tiny model; on made-up data unless the real `data` are here.
+
+    `limits` are further settings that only decide how long it takes.
+    """
+    told = {
+        "out": out,
+        "base": TINY,
+        "data": settings.data if is_here else MINIATURE,
+        "held_out": settings.held_out if is_here else None,
+        "made": 16,
+        "held_out_most": 8,
+        "steps": 1,
+        "batch": 2,
+        "warmup": 0,
+        "workers": 0,
+        "save_every": 1,
+        "eval_every": 1,
+        **limits,
+    }
+    return type(settings).model_validate({**settings.model_dump(), **told})

@@ -58,15 +58,15 @@ class Sizes:
     eye_heads: int = 4
     patch: int = 8
     context: int = 4096
-    tied: bool = True
+    tied: bool = False
 
 
 def save_tiny(
-    folder: Path, words: Sequence[str], sizes: Sizes | None = None, seed: int = 0
+    folder: Path, texts: Sequence[str], sizes: Sizes | None = None, seed: int = 0
 ) -> Path:
     """A random model, its tokenizer and the settings of its eyes."""
     sizes = sizes or Sizes()
-    tokenizer = tokenizer_of(words, size=1000)
+    tokenizer = tokenizer_of(texts, size=1000)
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(config_of(tokenizer, sizes))
     _hearing(model)
@@ -91,14 +91,14 @@ def _hearing(model: Any) -> None:
     """
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "embed_tokens" in name:
+            if "embed_tokens" in name and not model.config.tie_word_embeddings:
                 weight.normal_(0, 1)
             elif weight.dim() > 1:
                 weight.normal_(0, weight[0].numel() ** -0.5)
 
 
-def tokenizer_of(words: Sequence[str], size: int = 400) -> PreTrainedTokenizerFast:
-    """Bytes, and a token for each of the `words` with and without a space before it."""
+def tokenizer_of(texts: Sequence[str], size: int = 400) -> PreTrainedTokenizerFast:
+    """Bytes, and tokens for the words of the `texts` with and without a space before them."""
     bare = Tokenizer(BPE())
     bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bare.decoder = decoders.ByteLevel()
@@ -107,8 +107,7 @@ def tokenizer_of(words: Sequence[str], size: int = 400) -> PreTrainedTokenizerFa
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    line = " ".join(words)
-    bare.train_from_iterator([*words, line, f" {line}"] * 3, trainer)
+    bare.train_from_iterator([*texts, f" {' '.join(texts)}"] * 3, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=bare,
         eos_token="<|im_end|>",

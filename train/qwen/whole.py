@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 
 from reflectionflow_core.archive.files import make_folder, writing
@@ -66,9 +65,10 @@ def explained(folder: Path) -> Iterator[None]:
     try:
         with writing(folder):
             yield
-    except torch.OutOfMemoryError:
-        raise
-    except (SafetensorError, RuntimeError) as error:  # torch's own writer raises RuntimeError
+    except (SafetensorError, RuntimeError) as error:
+        # torch's writer has no error of its own.
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+            raise
         raise InputError(
             f"Cannot write {folder}: {first_line(error)} Free some space, then start again: "
             "the run goes on from its last checkpoint."

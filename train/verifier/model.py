@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
+from peft import inject_adapter_in_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -26,9 +26,9 @@ from reflectionflow_core.verifiers.reward_folder import (
     TRAINED,
 )
 from reflectionflow_core.verifiers.reward_forward import rewards
+from train.qwen.loras import lora_of
 from train.verifier.settings import VerifierSettings
 
-LINEAR = r"language_model\..*\.(q|k|v|o|gate|up|down)_proj"
 TOKEN_ROW = "token.safetensors"  # in fp32; the table of words may be in bf16
 PREFIX = "base_model.model."  # before every name, as PEFT writes it
 
@@ -62,15 +62,6 @@ class RewardModel(nn.Module):
     def _with_token(self, _: nn.Module, given: tuple[Tensor], found: Tensor) -> Tensor:
         """Only this row of the table is trained, and Adam keeps no moments of the others."""
         return torch.where((given[0] == self.token_id)[..., None], self.token.to(found), found)
-
-
-def lora_of(settings: VerifierSettings) -> LoraConfig:
-    return LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        target_modules=LINEAR,
-    )
 
 
 def save_reward(model: RewardModel, processor: Any, settings: VerifierSettings, to: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from PIL.Image import Image
 
 from reflectionflow_core.record import InputError
-from train.qwen.data import Source, coin, open_picture, rows_of
+from train.qwen.data import coin, open_picture, rows_of
 from train.triplets import SUBSETS, SampleError, Triplets, shards_in
 
 LABELS = ("first", "second", "tie")
@@ -33,7 +34,7 @@ class TripletPairs:
 
     def __init__(self, triplets: Triplets, seed: int) -> None:
         self.triplets, self.seed = triplets, seed
-        self.ties = 0
+        self.skipped = triplets.skipped
 
     def __len__(self) -> int:
         return len(self.triplets)
@@ -56,6 +57,7 @@ class FilePairs:
 
     def __init__(self, file: Path) -> None:
         self.folder, self.name, self.rows = file.parent, file.name, rows_of(file)
+        self.skipped: Counter[str] = Counter()
         for number, row in enumerate(self.rows, start=1):
             if row.get("label") not in LABELS:
                 raise InputError(
@@ -69,22 +71,33 @@ class FilePairs:
 
     def read(self, index: int) -> Pair:
         row = self.rows[index]
-        pictures = [open_picture(self.folder / _text(row, name)) for name in ("image1", "image2")]
+        first, second = (
+            open_picture(self.folder / _text(row, name)) for name in ("image1", "image2")
+        )
         subset = row.get("subset", "general")
         if subset not in SUBSETS:
             raise SampleError("unknown subset")
         label = LABELS.index(row["label"])
-        return Pair(f"{self.name}:{index + 1}", *pictures, _text(row, "prompt"), label, subset)
+        return Pair(f"{self.name}:{index + 1}", first, second, _text(row, "prompt"), label, subset)
 
     def prompt(self, index: int) -> str:
         return str(self.rows[index].get("prompt", ""))
 
 
-def pairs_in(where: str, seed: int) -> Source[Pair] | FilePairs | TripletPairs:
-    """The pairs of a .jsonl file, or of the shards that a folder or pattern names."""
-    if where.endswith(".jsonl"):
-        return FilePairs(Path(where).expanduser())
-    return TripletPairs(Triplets(shards_in(where)), seed)
+def pairs_in(where: str, seed: int, ties: float) -> FilePairs | TripletPairs:
+    """The pairs of a .jsonl file, or of the shards that a folder or pattern names.
+
+    With `ties` of 0 no pair may tie.
+    """
+    if not where.endswith(".jsonl"):
+        return TripletPairs(Triplets(shards_in(where)), seed)
+    pairs = FilePairs(Path(where).expanduser())
+    if pairs.ties and not ties:
+        raise InputError(
+            f"{pairs.ties} pairs of {where} tie, and without ties the loss has no word for that. "
+            "Give ties=1, at which a third of all equal pairs tie."
+        )
+    return pairs
 
 
 def _text(row: dict[str, Any], name: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from reflectionflow_core.verifiers.reward_forward import SLOT, TOKEN
-from train.qwen.settings import QwenSettings
+from train.qwen.loras import LoraSettings
 
 TEMPLATE = (
     f"This picture was painted from a prompt: {SLOT}\n"
@@ -16,7 +16,7 @@ TEMPLATE = (
 )
 
 
-class VerifierSettings(QwenSettings):
+class VerifierSettings(LoraSettings):
     template: str = Field(
         default=TEMPLATE, description=f"the words around a prompt, with {SLOT} and {TOKEN}"
     )
@@ -25,6 +25,3 @@ class VerifierSettings(QwenSettings):
     )
     language: Literal["lora", "full", "frozen"] = "lora"
     vision: Literal["full", "frozen"] = "full"
-    lora_rank: PositiveInt = 16
-    lora_alpha: PositiveInt = 32
-    lora_dropout: float = Field(default=0.05, ge=0, lt=1)

@@ -1,0 +1,114 @@
+"""`train.verifier` and `train.writer` as programs: `pytest tests/train/test_judges_programs.py`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import train.verifier.__main__ as verifier
+import train.writer.__main__ as writer
+from train.miniature.shards import write_shard
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "train" / "configs"
+PROGRAMS: dict[str, Any] = {"verifier": verifier, "writer": writer}
+NAMES = sorted(
+    file.stem for file in CONFIGS.glob("*.yaml") if file.stem.partition("-")[0] in PROGRAMS
+)
+
+
+def run(name: str, *arguments: str) -> None:
+    PROGRAMS[name.partition("-")[0]].main(["--config", str(CONFIGS / f"{name}.yaml"), *arguments])
+
+
+def test_there_are_configurations_for_the_full_size_models_and_tiny_ones() -> None:
+    assert {"verifier-qwen", "verifier-tiny", "writer-qwen", "writer-tiny"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_configuration_has_a_plan_and_nothing_is_written(
+    name, capsys, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(name, "--plan")
+    told = capsys.readouterr().out
+    for row in ("weights", "memory", "samples", "steps", "hours"):
+        assert row in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_plans_count_the_weights_of_the_published_models(capsys) -> None:
+    run("writer-qwen", "--plan")
+    assert "8,292,166,656 weights\ntrained      8,292,166,656" in capsys.readouterr().out
+    run("verifier-qwen", "--plan", "language=frozen", "vision=frozen")
+    own = 2 * 2048  # its token and its head
+    assert f"{3_754_622_976 + own:,} weights\ntrained      {own:,}" in capsys.readouterr().out
+
+
+def test_a_plan_counts_the_samples_that_are_there(capsys, tmp_path) -> None:
+    write_shard(tmp_path / "some.tar", 30, ["colors"], seed=0)
+    run("verifier-qwen", "--plan", f"data={tmp_path}", "held_out_share=0.5", "held_out_most=3")
+    assert ", and 3 held out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("-qwen")])
+def test_every_full_size_configuration_passes_a_dry_run(
+    name, capsys, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(name, "--dry-run", "device=cpu")
+    assert "made-up data: trained, saved" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_takes_the_data_that_are_there(capsys, tmp_path) -> None:
+    write_shard(tmp_path / "some.tar", 24, ["colors"], seed=0)
+    run(
+        "writer-qwen", "--dry-run", "device=cpu", f"data={tmp_path}", "held_out_share=0.5",
+        "tuning=lora", "answers=0",
+    )  # fmt: skip
+    assert "the data: trained, saved" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("stepz=3", "no setting stepz. The nearest is steps"),
+        ("rate=-1", "rate=-1 does not fit"),
+        ("base=somewhere/else", "sizes of somewhere/else are not known"),
+    ],
+)
+def test_wrong_settings_are_refused_with_a_sentence(name, setting, message, capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(f"{name}-qwen", "--plan", setting)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("base=nowhere", "There is no folder nowhere"),
+        ("data=nowhere", "There are no shards in nowhere"),
+        ("data=nowhere.jsonl", "nowhere.jsonl cannot be read"),
+        ("template=Is it?", r"The template has {text_prompt} 0 times"),
+        ('families=["dogs"]', "no family of prompts named 'dogs'"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused_before_training(
+    setting, message, capsys, tmp_path
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run("verifier-tiny", f"out={tmp_path / 'run'}", "made=8", "held_out_most=4", setting)
+    assert message in capsys.readouterr().err
+
+
+def test_help_lists_every_setting() -> None:
+    command = [sys.executable, "-m", "train.writer", "--help"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for setting in ("gain.pictures", "lora_rank", "held_out_share", "tuning"):
+        assert setting in told

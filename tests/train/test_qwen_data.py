@@ -1,0 +1,116 @@
+"""Samples that training can rely on: `pytest tests/train/test_qwen_data.py`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reflectionflow_core.record import InputError
+from train.miniature.shards import write_shard
+from train.qwen.data import Usable, coin, readable, rows_of, split
+from train.triplets import SampleError, Triplets
+from train.verifier.pairs import FIRST, SECOND, TIE, FilePairs, TripletPairs, pairs_in
+
+
+class Some:
+    """Samples that are their own prompts; those in `bad` cannot be read."""
+
+    def __init__(self, prompts: list[str], bad: set[int] | None = None) -> None:
+        self.prompts, self.bad, self.skipped = prompts, bad or set(), Counter[str]()
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def read(self, index: int) -> str:
+        if index in self.bad:
+            raise SampleError("picture unreadable")
+        return self.prompts[index]
+
+    def prompt(self, index: int) -> str:
+        return self.prompts[index]
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), max_size=40), st.floats(0.01, 0.99))
+def test_a_split_takes_every_sample_once_and_no_prompt_to_both_sides(prompts, share) -> None:
+    learnt, held = split(Some(prompts), share)
+    assert sorted(learnt + held) == list(range(len(prompts)))
+    assert not {prompts[i] for i in learnt} & {prompts[i] for i in held}
+
+
+def test_a_split_holds_out_about_the_share_it_was_asked_for() -> None:
+    _, held = split(Some([f"prompt {number}" for number in range(5000)]), 0.1)
+    assert 400 < len(held) < 600
+
+
+@given(st.sets(st.integers(0, 9), max_size=9))
+def test_a_sample_that_cannot_be_read_is_replaced_by_the_next_that_can(bad) -> None:
+    usable = Usable(Some(list("abcdefghij"), bad), range(10))
+    for index in range(10):
+        sample, reasons = usable[index]
+        nearest = next(n % 10 for n in range(index, index + 10) if n % 10 not in bad)
+        assert sample == "abcdefghij"[nearest]
+        assert reasons == ["picture unreadable"] * ((nearest - index) % 10)
+
+
+def test_data_of_which_nothing_can_be_read_are_refused_with_the_reason() -> None:
+    usable = Usable(Some(["a"] * 300, set(range(300))), range(300))
+    with pytest.raises(InputError, match=r"100 samples in a row .*picture unreadable \(100\)"):
+        usable[0]
+    with pytest.raises(InputError, match="no samples to learn from"):
+        Usable(Some([]), [])
+    assert readable(Some(list("abc"), {0}), range(3), 1) == ([1], {"picture unreadable": 1})
+
+
+def test_pairs_of_triplets_come_in_an_order_that_says_nothing(tmp_path: Path) -> None:
+    write_shard(tmp_path / "some.tar", 60, ["colors"], seed=0)
+    triplets = Triplets([tmp_path / "some.tar"])
+    pairs = TripletPairs(triplets, seed=0)
+    labels = [pairs.read(index).label for index in range(60)]
+    assert 15 < labels.count(FIRST) < 45
+    assert labels == [pairs.read(index).label for index in range(60)]
+    assert labels != [TripletPairs(triplets, seed=1).read(index).label for index in range(60)]
+    for index, label in enumerate(labels):
+        pair, triplet = pairs.read(index), triplets[index]
+        better = pair.first if label == FIRST else pair.second
+        assert better.tobytes() == triplet.good.tobytes()
+        assert pairs.prompt(index) == triplet.prompt == pair.prompt
+
+
+@given(st.integers(), st.text(max_size=20))
+def test_a_coin_falls_the_same_way_for_the_same_parts(seed, key) -> None:
+    assert coin(seed, key) == coin(seed, key)
+
+
+def test_rows_of_the_data_engine_are_read_with_their_labels(tmp_path: Path) -> None:
+    write_shard(tmp_path / "some.tar", 1, ["colors"], seed=0)
+    triplet = Triplets([tmp_path / "some.tar"])[0]
+    triplet.good.save(tmp_path / "a.png")
+    file = tmp_path / "verifier.jsonl"
+    row = '{"image1": "a.png", "image2": "a.png", "prompt": "p", "label": "%s"}\n'
+    file.write_text("".join(row % label for label in ("first", "second", "tie")))
+    pairs = FilePairs(file)
+    assert [pairs.read(index).label for index in range(3)] == [FIRST, SECOND, TIE]
+    assert pairs.read(0).first.size == (64, 64)
+    assert pairs.ties == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Line 1 of .* is no JSON"),
+        ('{"label": "first"}\n[]', "Line 2 of .* is no object"),
+        ('{"label": "better"}', "Line 1 of .* has the label 'better'. Write one of: first"),
+    ],
+)
+def test_rows_that_are_none_are_refused_by_their_line(text, message, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message):
+        pairs_in(str(file), 0, 1.0)
+    if "better" not in text:
+        with pytest.raises(InputError, match=message):
+            rows_of(file)

@@ -1,0 +1,239 @@
+"""Training a reflection writer, tiny: `pytest tests/train/test_writer_training.py`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from train_judges import RUN, At, cut, kill, killed_in, losses
+
+from reflectionflow_core.record import Candidate, InputError, Verdict
+from reflectionflow_core.vlm.door import Question
+from reflectionflow_core.vlm.folder import load_processor
+from reflectionflow_core.vlm.local import LocalSettings, load_vlm
+from reflectionflow_core.vlm.prompts import encode
+from reflectionflow_core.writers.reflection_generator import REQUEST, ReflectionGeneratorWriter
+from train.miniature.shards import write_shard
+from train.qwen import guarded
+from train.qwen.data import Usable
+from train.qwen.guarded import checkpoints, go_on, latest, measured
+from train.qwen.run import begun
+from train.qwen.tiny import miniature_words, save_tiny
+from train.triplets import Triplets
+from train.writer.__main__ import setup, train
+from train.writer.chats import FileChats, TripletChats
+from train.writer.measure import gain
+from train.writer.settings import GainSettings, WriterSettings
+from train.writer.trainer import Collator
+
+
+def settings_in(out: Path, **given: Any) -> WriterSettings:
+    told = {**RUN, "out": out, "answers": 2, "max_answer": 12, **given}
+    return WriterSettings.model_validate(told)
+
+
+def run_with(settings: WriterSettings, callback: At) -> None:
+    with begun(settings):
+        trainer = setup(settings)
+        trainer.add_callback(callback)
+        go_on(trainer)
+
+
+@pytest.fixture(scope="module", params=["full", "lora"])
+def whole_run(request, tmp_path_factory) -> Path:
+    settings = settings_in(tmp_path_factory.mktemp("whole") / "run", tuning=request.param)
+    train(settings)
+    return settings.out
+
+
+def test_a_run_leaves_a_writer_that_loads_and_a_card(whole_run) -> None:
+    vlm = load_vlm(whole_run / "model", dtype="fp32", device="cpu")
+    flawed = Candidate(Image.new("RGB", (64, 64), "red"), "a blue square", 0, Verdict(0.0))
+    (words,) = ReflectionGeneratorWriter(vlm).reflect("a blue square", [flawed])
+    assert isinstance(words, str)
+    card = (whole_run / "model" / "README.md").read_text()
+    assert f"{measured(whole_run)[-1]['loss']:.3f}" in card
+    told = (whole_run / "model" / "processor_config.json").read_text()
+    assert "WithoutFilms" not in told and str(whole_run.parent) not in told
+
+
+def test_training_changes_the_weights_that_are_saved(whole_run) -> None:
+    before = load_file(whole_run / "base" / "model.safetensors")
+    after = load_file(whole_run / "model" / "model.safetensors")
+    assert set(before) == set(after)
+    name = next(n for n in before if n.endswith("layers.0.self_attn.q_proj.weight"))
+    assert not torch.equal(before[name], after[name])
+
+
+def test_a_finished_run_trains_no_more_and_its_writer_can_be_made_again(whole_run) -> None:
+    tuning = json.loads((whole_run / "settings.json").read_text())["tuning"]
+    file = whole_run / "model" / "model.safetensors"
+    expected = load_file(file)
+    file.unlink()
+    train(settings_in(whole_run, tuning=tuning))
+    assert [folder.name for folder in checkpoints(whole_run)] == ["checkpoint-3", "checkpoint-6"]
+    again = load_file(file)
+    assert all(torch.equal(again[name], expected[name]) for name in expected)
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(whole_run, tmp_path) -> None:
+    tuning = json.loads((whole_run / "settings.json").read_text())["tuning"]
+    settings = settings_in(tmp_path / "cut", tuning=tuning)
+    with pytest.raises(KeyboardInterrupt):
+        run_with(settings, At(5, cut))
+    assert [folder.name for folder in checkpoints(settings.out)] == ["checkpoint-3"]
+    train(settings)
+    expected = losses(whole_run / "checkpoint-6")
+    assert len(expected) == 6 == len(set(expected))
+    assert losses(settings.out / "checkpoint-6") == expected
+    ours, theirs = (
+        load_file(out / "model" / "model.safetensors") for out in (settings.out, whole_run)
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_killed_run_goes_on_from_a_whole_checkpoint(tmp_path) -> None:
+    settings = settings_in(tmp_path / "killed")
+    with pytest.raises(KeyboardInterrupt):
+        run_with(settings, At(4, cut))
+
+    def work() -> None:
+        guarded.publish = kill
+        train(settings)
+
+    assert killed_in(work)
+    assert latest(settings.out) == settings.out / "checkpoint-3"
+    train(settings)
+    assert latest(settings.out) == settings.out / "checkpoint-6"
+
+
+def test_a_loss_that_is_no_number_stops_with_step_and_samples(tmp_path) -> None:
+    settings = settings_in(tmp_path / "run")
+
+    def spoil(model: Any) -> None:
+        with torch.no_grad():
+            model.lm_head.weight.fill_(torch.nan)
+
+    with pytest.raises(InputError, match=r"nan at step 5, in the samples 0000\d\d, 0000\d\d\. "):
+        run_with(settings, At(5, spoil))
+    assert latest(settings.out) == settings.out / "checkpoint-3"
+
+
+@pytest.fixture(scope="module")
+def processor(tmp_path_factory) -> Any:
+    return load_processor(save_tiny(tmp_path_factory.mktemp("base"), miniature_words()))
+
+
+def test_a_batch_asks_what_the_writer_will_ask_and_learns_the_answer_alone(
+    processor, tmp_path
+) -> None:
+    write_shard(tmp_path / "some.tar", 3, ["colors", "counting"], seed=3)
+    chats = TripletChats(Triplets([tmp_path / "some.tar"]))
+    settings = settings_in(tmp_path, max_answer=100)
+    collator = Collator(processor, {"learnt": Usable(chats, range(3))}, settings)
+    batch = collator([{"side": "learnt", "images": number} for number in range(3)])
+    for number in range(3):
+        chat, row = chats.read(number), batch["labels"][number]
+        answer = processor.tokenizer.decode(row[row != -100])
+        assert answer == f"{chat.answer}<|im_end|>"
+        mask = batch["attention_mask"][number].bool() & (row == -100)
+        asked = encode(processor, [Question(chat.request, (chat.image,))], 4096)
+        assert batch["input_ids"][number][mask].tolist() == asked["input_ids"][0].tolist()
+        assert chat.request == REQUEST.format(prompt=chat.prompt)
+
+
+def test_an_answer_that_is_too_long_is_cut_without_an_end(processor, tmp_path) -> None:
+    write_shard(tmp_path / "some.tar", 1, ["colors"], seed=3)
+    chats = TripletChats(Triplets([tmp_path / "some.tar"]))
+    collator = Collator(
+        processor, {"learnt": Usable(chats, [0])}, settings_in(tmp_path, max_answer=2)
+    )
+    labels = collator([{"side": "learnt", "images": 0}])["labels"][0]
+    assert (labels != -100).sum() == 2
+    assert processor.tokenizer.eos_token_id not in labels
+
+
+def test_chats_of_the_data_engine_are_learnt_and_what_is_wrong_with_some_is_counted(
+    tmp_path,
+) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "red.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG and no more")
+
+    def row(asked: Any, answer: str, image: str = "red.png") -> dict[str, Any]:
+        said = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+        return {"messages": said, "images": [image]}
+
+    request = REQUEST.format(prompt="a blue circle")
+    parts = [{"type": "image"}, {"type": "text", "text": request}]
+    long = REQUEST.format(prompt="word " * 2000)
+    rows = [
+        row(f"<image>\n{request}", "recolor it blue"),
+        row(parts, "recolor it blue"),
+        row(long, "w " * 5000),
+        row(request, "  "),
+        row(request, "x", "broken.png"),
+        row(request, "x", "nowhere.png"),
+        {"messages": [], "images": ["red.png"]},
+        {"messages": None},
+    ]
+    file = tmp_path / "writer.jsonl"
+    file.write_text("".join(f"{json.dumps(told)}\n" for told in rows))
+    chats = FileChats(file)
+    for number in (0, 1):
+        chat = chats.read(number)
+        assert (chat.request, chat.answer) == (request, "recolor it blue")
+        assert chat.prompt == "a blue circle"
+    given = {"data": str(file), "held_out": str(file), "steps": 8, "answers": 0}
+    card = (train(settings_in(tmp_path / "run", **given)) / "README.md").read_text()
+    for reason in (
+        "reflection empty",
+        "picture unreadable",
+        "picture missing",
+        "not one message of the user",
+        "not one picture",
+    ):
+        assert reason in card
+
+
+def test_the_gain_tells_a_writer_that_sees_from_one_that_says_nothing(tmp_path) -> None:
+    write_shard(tmp_path / "some.tar", 12, ["colors"], seed=0, held_out=True)
+    triplets = Triplets([tmp_path / "some.tar"])
+    chats = Usable(TripletChats(triplets), range(12))
+
+    class Knows:
+        calls = 0
+
+        def reflect(self, prompt: str, candidates: Any, progress: Any = None) -> list[str]:
+            assert not candidates[0].verdict.unmet
+            asked = [t.reflection for t in triplets if t.bad.tobytes() == self.seen(candidates)]
+            return asked[:1]
+
+        def seen(self, candidates: Any) -> bytes:
+            return candidates[0].image.tobytes()
+
+    class Silent:
+        calls = 0
+
+        def reflect(self, prompt: str, candidates: Any, progress: Any = None) -> list[str]:
+            return [""]
+
+    asked = GainSettings(pictures=12, batch=12)
+    known, silent = gain(Knows(), chats, asked), gain(Silent(), chats, asked)
+    assert known["leads"]["empty"]["low"] > 0
+    assert known["template"]["mean"] > known["empty"]["mean"]
+    assert silent["writer"] == silent["empty"] == known["empty"]
+
+
+def test_a_gain_without_prompts_is_refused(tmp_path) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "red.png")
+    said = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "Red."}]
+    file = tmp_path / "writer.jsonl"
+    file.write_text(json.dumps({"messages": said, "images": ["red.png"]}))
+    chats = Usable(FileChats(file), [0])
+    with pytest.raises(InputError, match="names its prompt"):
+        gain(ReflectionGeneratorWriter(LocalSettings()), chats, GainSettings(pictures=1))  # type: ignore[arg-type]

@@ -1,0 +1,71 @@
+"""Runs of the two trainings on tiny models, and ways to end them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+RUN: dict[str, Any] = {
+    "base": "tiny",
+    "data": "miniature",
+    "made": 24,
+    "held_out_most": 6,
+    "steps": 6,
+    "batch": 2,
+    "rate": 1e-3,
+    "warmup": 1,
+    "weights": "fp32",
+    "max_pixels": 4096,
+    "workers": 0,
+    "device": "cpu",
+    "save_every": 3,
+    "eval_every": 3,
+    "log_every": 1,
+}
+
+
+class At(TrainerCallback):
+    """Does something as a step begins; steps are counted from 1."""
+
+    def __init__(self, step: int, does: Callable[[Any], None]) -> None:
+        self.step, self.does = step, does
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        if state.global_step + 1 == self.step:
+            self.does(given["model"])
+
+
+def cut(model: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def losses(checkpoint: Path) -> list[float]:
+    """Of every step up to a checkpoint."""
+    state = torch.load(checkpoint / "optimizer.pt", weights_only=True)
+    assert state["state"]
+    import json
+
+    told = json.loads((checkpoint / "trainer_state.json").read_text())
+    return [entry["loss"] for entry in told["log_history"] if "loss" in entry]
+
+
+def killed_in(work: Callable[[], None]) -> bool:
+    """Whether `work`, in a process of its own, was ended by SIGKILL."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
+def kill(*_: Any, **__: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,25 @@
+"""The LoRA of a Qwen2.5-VL: on every linear layer of its language model, none on its eyes."""
+
+from __future__ import annotations
+
+from peft import LoraConfig
+from pydantic import Field, PositiveInt
+
+from train.qwen.settings import QwenSettings
+
+LINEAR = r"(.*\.)?language_model\..*\.(q|k|v|o|gate|up|down)_proj"
+
+
+class LoraSettings(QwenSettings):
+    lora_rank: PositiveInt = 16
+    lora_alpha: PositiveInt = Field(default=32, description="the LoRA counts alpha / rank times")
+    lora_dropout: float = Field(default=0.05, ge=0, lt=1)
+
+
+def lora_of(settings: LoraSettings) -> LoraConfig:
+    return LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=LINEAR,
+    )

@@ -1,0 +1,129 @@
+"""What a writer writes, and whether following it makes pictures better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from PIL.Image import Image
+
+from reflectionflow_core.catalog import ActorChoice, build_actors
+from reflectionflow_core.evaluation.statistics import difference, share
+from reflectionflow_core.flux.placement import make_placement
+from reflectionflow_core.protocols import ReflectionWriter
+from reflectionflow_core.record import Candidate, InputError, SearchSettings, Verdict
+from reflectionflow_core.vlm.door import Failure, Question
+from reflectionflow_core.vlm.local import LocalSettings, LocalVlm
+from reflectionflow_core.vlm.texts import tidy
+from reflectionflow_core.writers.template import TemplateWriter
+from train.qwen.data import Usable
+from train.writer.chats import Chat
+from train.writer.settings import GainSettings, WriterSettings
+
+EXAMPLES = 3
+
+
+def written(
+    model: Any, processor: Any, chats: Usable[Chat], settings: WriterSettings
+) -> dict[str, Any]:
+    """The share of the first chats whose answer is written to the letter, and some of them."""
+    some = [chats[number][0] for number in range(min(settings.answers, len(chats)))]
+    was_training, own = model.training, model.generation_config
+    vlm = LocalVlm(
+        model.eval(),
+        processor,
+        make_placement("resident", torch.device(settings.device), {}, ()),
+        LocalSettings(batch_size=settings.batch, max_pixels=settings.max_pixels),
+    )
+    most = settings.max_answer
+    questions = [Question(chat.request, (chat.image,), max_tokens=most) for chat in some]
+    answers = ["" if isinstance(a, Failure) else tidy(a) for a in vlm.chat(questions)]
+    model.train(was_training)
+    model.generation_config = own  # which the door replaces
+    right = np.array([chat.answer == answer for chat, answer in zip(some, answers, strict=True)])
+    told = zip(some[:EXAMPLES], answers, strict=False)
+    examples = [
+        {"prompt": c.prompt, "asked_for": c.answer, "written": answer} for c, answer in told
+    ]
+    return {"exact": {**asdict(share(right)), "answers": len(some)}, "examples": examples}
+
+
+def gain(
+    writer: ReflectionWriter, chats: Usable[Chat], settings: GainSettings, device: str = "cpu"
+) -> dict[str, Any]:
+    """The share of flawed pictures whose score rises when the corrector follows the writer's
+    reflection, those of TemplateWriter (which is told what the verifier found), and none at all;
+    and by how much the writer leads each, over the same pictures and seeds.
+    """
+    choice = ActorChoice(
+        model=settings.model,
+        lora=settings.lora,
+        device=device,
+        verifier=settings.verifier,
+        vlm=settings.vlm,
+    )
+    actors = build_actors(choice, SearchSettings())
+    flawed = _flawed(chats, settings.pictures)
+    before = [actors.verifier.verify(c.prompt, [c.image])[0] for c in flawed]
+    # A writer with nothing to say would be lent the verdict's words: it is told no findings.
+    blind = [Verdict(verdict.score) for verdict in before]
+    told = {
+        "writer": _reflections(writer, flawed, blind),
+        "template": _reflections(TemplateWriter(), flawed, before),
+        "empty": [""] * len(flawed),
+    }
+    rises = {
+        name: np.array(_rises(actors, flawed, reflections, before, settings.batch))
+        for name, reflections in told.items()
+    }
+    return {
+        "pictures": len(flawed),
+        **{name: asdict(share(rise)) for name, rise in rises.items()},
+        "leads": {
+            name: asdict(difference(rises["writer"], rises[name])) for name in ("template", "empty")
+        },
+    }
+
+
+def _flawed(chats: Usable[Chat], most: int) -> list[Chat]:
+    found = (chats[number][0] for number in range(len(chats)))
+    flawed = [chat for chat in found if chat.prompt][:most]
+    if not flawed:
+        raise InputError(
+            "No held-out chat names its prompt, so nobody can judge its picture. Give shards of "
+            "triplets as `held_out`, or gain.pictures=0."
+        )
+    return flawed
+
+
+def _reflections(
+    writer: ReflectionWriter, flawed: Sequence[Chat], verdicts: Sequence[Verdict]
+) -> list[str]:
+    return [
+        writer.reflect(chat.prompt, [Candidate(chat.image, chat.prompt, 0, verdict)])[0]
+        for chat, verdict in zip(flawed, verdicts, strict=True)
+    ]
+
+
+def _rises(
+    actors: Any,
+    flawed: Sequence[Chat],
+    reflections: Sequence[str],
+    before: Sequence[Verdict],
+    batch: int,
+) -> list[bool]:
+    """Whether each picture's score is higher after one correction."""
+    images, prompts = [chat.image for chat in flawed], [chat.prompt for chat in flawed]
+    after: list[Image] = []
+    for start in range(0, len(flawed), batch):
+        rows = slice(start, start + batch)
+        seeds = range(len(flawed))[rows]
+        after += actors.corrector.correct(images[rows], prompts[rows], reflections[rows], seeds)
+    scores = [
+        actors.verifier.verify(prompt, [image])[0].score
+        for prompt, image in zip(prompts, after, strict=True)
+    ]
+    return [score > verdict.score for score, verdict in zip(scores, before, strict=True)]

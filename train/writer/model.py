@@ -1,0 +1,34 @@
+"""The writer as it is trained, all of it or by a LoRA, and as it is saved: one plain model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+from train.writer.settings import WriterSettings
+
+
+def prepare(model: Any, settings: WriterSettings) -> Any:
+    """The model with gradients where it learns; what learns is in fp32, for steps at usual rates
+    are too small for bf16.
+    """
+    if settings.checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    if settings.tuning == "full":
+        model.requires_grad_(True)
+        model.model.visual.requires_grad_(settings.vision == "full")
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return model
+
+
+def save_writer(model: Any, to: Path, settings: WriterSettings) -> None:
+    """The model in the form that `load_vlm` reads, its LoRA merged; it is not to be trained on."""
+    merged: Any = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    if settings.weights == "bf16":
+        merged.to(torch.bfloat16)
+    merged.save_pretrained(to)

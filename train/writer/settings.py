@@ -1,0 +1,31 @@
+"""What a training of a reflection writer is told."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from train.qwen.loras import LoraSettings
+from train.settings import Strict
+
+
+class GainSettings(Strict):
+    """Who paints and judges when it is measured whether following the reflections helps."""
+
+    pictures: int = Field(default=0, ge=0, description="flawed ones that are corrected; 0: none")
+    batch: PositiveInt = Field(default=1, description="pictures that are corrected at once")
+    model: str = Field(default="miniature", description="or a FLUX folder")
+    lora: str | None = Field(default=None, description="the corrector's LoRA")
+    verifier: str = Field(default="exact", description="who scores, by its name in the catalog")
+    vlm: str | None = Field(default=None, description="folder or endpoint:PROFILE it asks")
+
+
+class WriterSettings(LoraSettings):
+    tuning: Literal["full", "lora"] = "full"
+    vision: Literal["full", "frozen"] = Field(default="full", description="with full tuning")
+    max_answer: PositiveInt = Field(default=256, description="tokens; longer reflections are cut")
+    answers: int = Field(
+        default=64, ge=0, description="of each side that are written out and compared word by word"
+    )
+    gain: GainSettings = GainSettings()

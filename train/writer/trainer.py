@@ -1,0 +1,115 @@
+"""One step of a writer: the question as it will be asked, and the loss of the answer's words.
+
+transformers and trl do the rest. trl's own collator is not used: its processor writes prompts
+otherwise than ours does when the writer is asked, and cuts long ones in the middle of a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from torch import Tensor
+from transformers import AutoModelForImageTextToText
+from trl.trainer.sft_trainer import SFTTrainer
+
+from reflectionflow_core.vlm.door import Question
+from reflectionflow_core.vlm.prompts import control_tokens, encode, harmless
+from train.qwen.data import Usable
+from train.qwen.guarded import Guarded
+from train.writer.chats import Chat
+from train.writer.measure import written
+from train.writer.settings import WriterSettings
+
+IGNORED = -100  # the label of what is not learnt
+
+
+Sides = dict[str, Usable[Chat]]  # "learnt" and "held_out"
+
+
+def numbers(sides: Sides, side: str) -> Dataset:
+    """What trl takes for a dataset with pictures; the collator reads them where they are needed."""
+    count = len(sides[side])
+    return Dataset.from_dict({"side": [side] * count, "images": list(range(count))})
+
+
+class Collator:
+    """Chats as rows: the question padded on the left, the answer behind it on the right."""
+
+    def __init__(self, processor: Any, sides: Sides, settings: WriterSettings) -> None:
+        self.processor, self.sides, self.settings = processor, sides, settings
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        samples = [self.sides[row["side"]][row["images"]] for row in rows]
+        questions = [Question(chat.request, (chat.image,)) for chat, _ in samples]
+        asked = encode(self.processor, questions, self.settings.max_pixels, side="left")
+        said, mask = self._answers([chat.answer for chat, _ in samples])
+        nothing = torch.full_like(asked["input_ids"], IGNORED)
+        longer = {
+            "input_ids": said,
+            "attention_mask": mask,
+            "mm_token_type_ids": torch.zeros_like(said),  # text
+        }
+        return {
+            **asked,
+            **{name: torch.cat([asked[name], more], 1) for name, more in longer.items()},
+            "labels": torch.cat([nothing, said.masked_fill(mask == 0, IGNORED)], 1),
+            "keys": [chat.key for chat, _ in samples],
+            "reasons": [reason for _, reasons in samples for reason in reasons],
+        }
+
+    def _answers(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Tokens and mask (rows, tokens); an answer ends with the end token unless it was cut."""
+        tokenizer, most = self.processor.tokenizer, self.settings.max_answer
+        tokens = control_tokens(self.processor)
+        plain = [harmless(text, tokens) for text in texts]
+        found = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in plain]
+        cut = [torch.tensor([*ids, tokenizer.eos_token_id][:most]) for ids in found]
+        pad = torch.nn.utils.rnn.pad_sequence
+        mask = pad([torch.ones_like(ids) for ids in cut], batch_first=True)
+        return pad(cut, batch_first=True, padding_value=tokenizer.pad_token_id), mask
+
+
+class WriterTrainer(Guarded, SFTTrainer):
+    """trl's trainer, with held-out chats for measuring."""
+
+    def learn(self, processor: Any, settings: WriterSettings, sides: Sides) -> None:
+        """To be called once, before training."""
+        self.processor, self.settings, self.sides = processor, settings, sides
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Loss on the held-out chats, and answers written out; also into measured.json."""
+        found = super().evaluate(*args, **kwargs)
+        figures = {
+            "loss": found["eval_loss"],
+            "token_accuracy": found["eval_mean_token_accuracy"],
+            **self._written_out(),
+        }
+        self.note(figures)
+        return found
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """transformers saves under names of older releases, and its Trainer would pass over every
+        one of them here without a word.
+        """
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        if sharded or isinstance(self.model, PeftModel):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        saved = AutoModelForImageTextToText.from_pretrained(
+            resume_from_checkpoint, dtype=torch.float32, local_files_only=True
+        )
+        learner: Any = model or self.model
+        learner.load_state_dict(saved.state_dict())
+
+    def _written_out(self) -> dict[str, Any]:
+        if not self.settings.answers:
+            return {}
+        model = self.accelerator.unwrap_model(self.model)
+        return {
+            side: written(model, self.processor, chats, self.settings)
+            for side, chats in self.sides.items()
+        }
