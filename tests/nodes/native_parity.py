@@ -274,6 +274,7 @@ def not_refused() -> Found:
     """How many models and texts are taken that should not be, of how many."""
     from pack.nodes.comfy_editors import EditCorrector, Painter
     from pack.nodes.comfy_flux import encode
+    from pack.reflectionflow_core.flux.lora import Mode
     from pack.reflectionflow_core.flux.text import Text
     from pack.reflectionflow_core.record import InputError
 
@@ -283,6 +284,8 @@ def not_refused() -> Found:
 
     flux, later = comfy_model(Case().transformer), comfy_model(Case().transformer)
     later.model.diffusion_model.params.global_modulation = True  # as FLUX.2 has
+    independent = Case().lora()
+    independent.mode = Mode(attention="independent")
     blind = comfy_model(Case().transformer)
     blind.model = torch.nn.Module()
     blind.model.diffusion_model = torch.nn.Module()
@@ -293,6 +296,7 @@ def not_refused() -> Found:
         lambda: encode(Reader(), Text("a circle", "a circle")),
         lambda: EditCorrector(painter),
         lambda: native_branch.check_vae(SimpleNamespace(latent_channels=4)),
+        lambda: corrected(flux, independent),
     ]
     native_branch.flux_of(flux)
     taken = 0
