@@ -102,7 +102,7 @@ def _check_mode(lora: CorrectorLora) -> None:
     if not lora.mode.is_published:
         raise InputError(
             f"This corrector was trained with LoRA on {lora.mode.tokens} tokens and "
-            f"{lora.mode.attention} attention, and ComfyUI's own FLUX runs the published kind only. "
+            f"{lora.mode.attention} attention; ComfyUI's own FLUX runs the published kind only. "
             "Load FLUX from a diffusers folder, or another corrector."
         )
 

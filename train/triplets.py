@@ -82,6 +82,17 @@ class Triplets(Sequence[Triplet]):
             return [read(place) for place in self.places[index]]
         return read(self.places[index])
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Width and height of a sample's good picture, from its header alone."""
+        place = self.places[index]
+        try:
+            with place.shard.open("rb") as stream:
+                offset, size = place.files[_picture(place.files, GOOD)]
+                with Image.open(_Part(stream, offset, size)) as image:
+                    return image.size
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            raise SampleError("picture unreadable") from error
+
     def _index(self, shard: Path) -> list[Place]:
         found: dict[str, dict[str, tuple[int, int]]] = {}
         subsets: dict[str, str] = {}
@@ -117,6 +128,33 @@ class Triplets(Sequence[Triplet]):
             self.skipped["unknown subset"] += 1
             return False
         return True
+
+
+class _Part(io.RawIOBase):
+    """A file that lies inside another."""
+
+    def __init__(self, stream: io.BufferedReader, start: int, size: int) -> None:
+        self.stream, self.start, self.length, self.at = stream, start, size, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self.at = offset + (0, self.at, self.length)[whence]
+        return self.at
+
+    def tell(self) -> int:
+        return self.at
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self.length - self.at)
+        self.stream.seek(self.start + self.at)
+        data = self.stream.read(left if size < 0 else min(size, left))
+        self.at += len(data)
+        return data
 
 
 def read(place: Place) -> Triplet:

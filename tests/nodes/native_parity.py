@@ -111,26 +111,17 @@ def under_a_controlnet() -> Found:
     ours = case.native(corrected(comfy_model(case.transformer), lora), control=control)
     added = iter([*inner, *outer])
 
-    def controlled(step: Any) -> Any:
-        def run(*given: Any) -> Any:
-            text, image, *rest = step(*given)
-            return (text, image + next(added), *rest)
+    run = branch._run
 
-        return run
+    def controlled(*given: Any) -> Any:
+        text, image, *rest = run(*given)
+        return (text, image + next(added), *rest)
 
-    blocks, make = branch._blocks, branch.step_constants
-    constants: list[Any] = []
-
-    def once(*given: Any) -> Any:  # blocks are told apart by their function: before it is wrapped
-        constants.append(make(*given))
-        branch._blocks = lambda *a: ((controlled(f), *rest) for f, *rest in blocks(*a))
-        return constants[-1]
-
-    branch.step_constants = once
+    branch._run = controlled
     try:
         return difference(ours, case.reference(lora))
     finally:
-        branch._blocks, branch.step_constants = blocks, make
+        branch._run = run
 
 
 def compiled() -> Found:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from train.fit import Schedule, fit
+from train.fit import Draw, Schedule, fit
 
 
 class Line:
@@ -18,7 +17,8 @@ class Line:
     def __init__(self, model: nn.Linear, fail_at: int | None = None) -> None:
         self.model, self.fail_at, self.calls = model, fail_at, 0
 
-    def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    def __call__(self, draw: Draw) -> Tensor:
+        rng, generator = draw.generators()
         self.calls += 1
         if self.calls == self.fail_at:
             raise KeyboardInterrupt
