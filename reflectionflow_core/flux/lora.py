@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -127,23 +127,24 @@ class CorrectorLora(nn.Module):
         found = {name: self.at(f"{block}.{name}") for name in names}
         return {name: layer for name, layer in found.items() if layer is not None}
 
-    def save(self, path: str | Path) -> Path:
-        """Writes the published format: a file, or FILE_NAME inside a folder.
-
-        A mode of its own is told in the header.
-        """
-        path = Path(path)
-        file = path if path.suffix == ".safetensors" else path / FILE_NAME
-        file.parent.mkdir(parents=True, exist_ok=True)
+    def serialised(self) -> bytes:
+        """A file in the published format; a mode of its own is told in the header."""
         tensors: dict[str, Tensor] = {}
         for name, layer in self.items():
             tensors[f"{PREFIX}{name}.lora_A.weight"] = layer.down.detach().cpu().contiguous()
             tensors[f"{PREFIX}{name}.lora_B.weight"] = layer.up.detach().cpu().contiguous()
             if layer.alpha != layer.rank:
                 tensors[f"{PREFIX}{name}.alpha"] = torch.tensor(float(layer.alpha))
+        return serialise(tensors, metadata={"format": "pt", **_told(self.mode)})
+
+    def save(self, path: str | Path) -> Path:
+        """Writes that file, or FILE_NAME inside a folder."""
+        path = Path(path)
+        file = path if path.suffix == ".safetensors" else path / FILE_NAME
+        file.parent.mkdir(parents=True, exist_ok=True)
         # Whole or not at all, because a training may be killed while it saves.
         partial = file.with_suffix(".partial")
-        save_file(tensors, partial, metadata={"format": "pt", **_told(self.mode)})
+        partial.write_bytes(self.serialised())
         return partial.replace(file)
 
 
