@@ -233,9 +233,12 @@ class Log:
             replace_file(path, "".join(f"{line}\n" for line in whole).encode())
 
     def write(self, done: Done, **more: Any) -> None:
+        told = {name: value for name, value in asdict(done).items() if name != "saved"}
+        self.note(**told, **more)
+
+    def note(self, step: int, **told: Any) -> None:
         if self.path:
-            told = {name: value for name, value in asdict(done).items() if name != "saved"}
-            append(self.path, json.dumps({**told, **more}).encode() + b"\n")
+            append(self.path, json.dumps({"step": step, **told}).encode() + b"\n")
 
 
 def join(device: str = "") -> PartialState:

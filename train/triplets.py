@@ -88,7 +88,8 @@ class Triplets(Sequence[Triplet]):
         try:
             with place.shard.open("rb") as stream:
                 offset, size = place.files[_picture(place.files, GOOD)]
-                with Image.open(_Part(stream, offset, size)) as image:
+                part = io.BufferedReader(_Part(stream, offset, size))
+                with Image.open(part) as image:
                     return image.size
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise SampleError("picture unreadable") from error
@@ -136,25 +137,22 @@ class _Part(io.RawIOBase):
     def __init__(self, stream: io.BufferedReader, start: int, size: int) -> None:
         self.stream, self.start, self.length, self.at = stream, start, size, 0
 
-    def seekable(self) -> bool:
-        return True
-
     def readable(self) -> bool:
         return True
 
-    def seek(self, offset: int, whence: int = 0) -> int:
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self.at = offset + (0, self.at, self.length)[whence]
         return self.at
 
-    def tell(self) -> int:
-        return self.at
-
-    def read(self, size: int = -1) -> bytes:
-        left = max(0, self.length - self.at)
+    def readinto(self, buffer: Any) -> int:
         self.stream.seek(self.start + self.at)
-        data = self.stream.read(left if size < 0 else min(size, left))
+        data = self.stream.read(max(0, min(len(buffer), self.length - self.at)))
+        buffer[: len(data)] = data
         self.at += len(data)
-        return data
+        return len(data)
 
 
 def read(place: Place) -> Triplet:
