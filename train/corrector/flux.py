@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.distributed.fsdp import fully_shard
 
 from reflectionflow_core.flux.branch import FluxInputs, velocity
 from reflectionflow_core.flux.load import load_flux
-from reflectionflow_core.flux.lora import CorrectorLora
+from reflectionflow_core.flux.lora import CorrectorLora, target_shapes
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.miniature.model import FOLDER
 from train.corrector.settings import Views
@@ -49,12 +50,27 @@ class Network(nn.Module):
         super().__init__()
         self.transformer = transformer
         if sharded:
-            # The branch calls the linears and norms themselves, so each is a unit of its own.
-            for module in list(self.modules()):
-                if next(module.parameters(recurse=False), None) is not None:
-                    fully_shard(module, reshard_after_forward=True)
-            fully_shard(self)
+            _share_out(self)
 
     def forward(self, inputs: FluxInputs, lora: CorrectorLora) -> Tensor:
         """The velocity; the LoRA is given and not held, because it is trained whole everywhere."""
         return velocity(self.transformer, inputs, lora)
+
+
+def _share_out(network: Network) -> None:
+    """Leaves each process its part of every weight; the whole is gathered where it is used.
+
+    The branch calls linears and norms itself and no block, so each of them is a unit of its own.
+    """
+    warnings.filterwarnings("ignore", message=".*returned a view tensor")
+    for module in list(network.modules()):
+        if next(module.parameters(recurse=False), None) is not None:
+            fully_shard(module, reshard_after_forward=True)
+    for path in target_shapes(network.transformer):
+        # The LoRA is added in place, and would take from a view what fetches the weight again.
+        network.transformer.get_submodule(path).register_forward_hook(_copied)
+    fully_shard(network)
+
+
+def _copied(_module: nn.Module, _given: Any, output: Tensor) -> Tensor:
+    return output.clone()

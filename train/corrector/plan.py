@@ -17,7 +17,8 @@ from train.triplets import Triplets, shards_in
 
 TFLOPS = 400  # a GPU of the H100 class in bf16, as large matrix products reach it; assumed
 TOKEN = 16  # pixels a side, in every FLUX so far
-ENCODERS = 5_000_000_000  # weights of T5-XXL, CLIP-L and the VAE
+ENCODERS = 4_970_000_000  # weights of FLUX.1's T5-XXL, CLIP-L and VAE
+T5_WIDTH = 4096
 # A block's activations when they are computed again, in numbers a token of its width; counted from
 # its linears' inputs and outputs (q, k, v, attention, feed-forward, modulated copies).
 A_BLOCK = 34
@@ -44,7 +45,7 @@ def plan(settings: Settings) -> str:
         f"{settings.accumulate} a step, {processes} processes), {settings.steps * a_step:,} in all",
         f"Memory a GPU, estimated: {_memory(settings, transformer, frozen, trained) / 1e9:.1f} GB",
         f"Time, if a GPU computes {TFLOPS} TFLOP/s (assumed): "
-        f"{operations / processes / TFLOPS / 1e12 / 3600:.1f} hours",
+        f"{operations / processes / TFLOPS / 1e12 / 3600:.2g} hours",
     ]
     return "".join(f"{line}.\n" for line in lines)
 
@@ -100,7 +101,8 @@ def _memory(
     states = {"prodigy": 4, "adamw": 2}[settings.optimiser.name] + (
         settings.optimiser.ema is not None
     )
-    weights = (frozen + (0 if settings.latents else ENCODERS)) * size
+    encoded = settings.latents or transformer.config["joint_attention_dim"] != T5_WIDTH
+    weights = (frozen + (0 if encoded else ENCODERS)) * size
     learned = trained * 4 * (2 + states)
     kept = 1 if settings.checkpointing else A_BLOCK
     numbers = sum(_tokens(settings)) * _width(transformer)
