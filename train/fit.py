@@ -10,11 +10,12 @@ gradients are averaged in one message a step.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -88,7 +89,8 @@ def _prodigy(weights: Weights, schedule: Schedule) -> torch.optim.Optimizer:
     from prodigyopt import Prodigy
 
     told: dict[str, Any] = {"lr": schedule.rate, "weight_decay": schedule.weight_decay}
-    return Prodigy(weights, **told, use_bias_correction=True, safeguard_warmup=True)
+    with redirect_stdout(io.StringIO()):  # it prints that its weight decay is decoupled
+        return Prodigy(weights, **told, use_bias_correction=True, safeguard_warmup=True)
 
 
 OPTIMISERS: dict[str, Callable[[Weights, Schedule], torch.optim.Optimizer]] = {
