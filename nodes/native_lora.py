@@ -17,6 +17,7 @@ from comfy.ldm.flux.model import Flux
 from torch import Tensor, nn
 
 from ..reflectionflow_core.flux.lora import CorrectorLora, LoraLayer, corrector_paths
+from ..reflectionflow_core.record import InputError
 
 Linear = comfy.ops.manual_cast.Linear
 
@@ -55,6 +56,7 @@ class NativeLora(nn.Module):
 
     def __init__(self, lora: CorrectorLora, flux: Flux) -> None:
         super().__init__()
+        _check_mode(lora)
         grouped: dict[str, dict[Part, LoraLayer]] = {}
         places = parts_of(flux)
         for name, layer in lora.items():
@@ -94,6 +96,15 @@ def native_shapes(flux: Flux) -> dict[str, tuple[int, int]]:
         name: (part.length, flux.get_submodule(part.linear).in_features)
         for name, part in parts_of(flux).items()
     }
+
+
+def _check_mode(lora: CorrectorLora) -> None:
+    if not lora.mode.is_published:
+        raise InputError(
+            f"This corrector was trained with LoRA on {lora.mode.tokens} tokens and "
+            f"{lora.mode.attention} attention; ComfyUI's own FLUX runs the published kind only. "
+            "Load FLUX from a diffusers folder, or another corrector."
+        )
 
 
 def _linear(weight: Tensor) -> nn.Module:

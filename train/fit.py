@@ -1,155 +1,310 @@
 """One training loop for every program here: seeded step by step, averaged, checkpointed, resumable.
 
-It knows nothing of models and data: a step's loss comes from a function of the step's own random
-generators, so a resumed run sees the batches that an uninterrupted one would have seen.
+It knows nothing of models and data. A step's loss comes from a function of the step's `Draw` alone,
+so a resumed run sees the batches that an uninterrupted one would have seen, and so do two processes
+and one that takes two batches a step.
+
+Started by `accelerate launch` or `torchrun`, every process holds the trained weights, and their
+gradients are averaged in one message a step.
 """
 
 from __future__ import annotations
 
+import io
+import json
 import math
-import os
-from collections.abc import Callable, Iterator
-from copy import deepcopy
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, distributed, nn
 
+from reflectionflow_core.archive.files import append, make_folder, replace_file
+from reflectionflow_core.record import InputError
+from train.checkpoints import Checkpoints
+
 Model = TypeVar("Model", bound=nn.Module)
-Loss = Callable[[np.random.Generator, torch.Generator], Tensor]
+Weights = list[nn.Parameter]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What a loss may draw from: two random generators that follow from these numbers.
+
+    `share` numbers the batches of one step, over all processes.
+    """
+
+    seed: int
+    step: int
+    share: int = 0
+
+    def generators(self) -> tuple[np.random.Generator, torch.Generator]:
+        rng = np.random.default_rng([self.seed, self.step, self.share])
+        return rng, torch.Generator().manual_seed(int(rng.integers(2**62)))
+
+
+Loss = Callable[[Draw], Tensor]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """AdamW with a linear warm-up, a constant stretch and a cosine decay over the last part."""
+    """A linear warm-up, a constant stretch and a cosine decay over the last part.
+
+    `optimiser` is one of OPTIMISERS; `ema` is how much of the moving average is kept at a step, or
+    None for none; `accumulate` batches make one step of one process.
+    """
 
     steps: int
     rate: float
     warmup: int = 100
     decay: float = 0.4  # the last share of the steps
-    ema: float = 0.998
+    ema: float | None = 0.998
     clip: float = 1.0
     save_every: int = 200
+    optimiser: str = "adamw"
+    weight_decay: float = 0.01
+    accumulate: int = 1
 
     def at(self, step: int) -> float:
-        rise = min(1.0, (step + 1) / self.warmup)
+        rise = min(1.0, (step + 1) / max(1, self.warmup))
         left = (self.steps - step) / max(1.0, self.decay * self.steps)
         return self.rate * rise * (0.5 - 0.5 * math.cos(math.pi * min(1.0, left)))
+
+
+def _adamw(weights: Weights, schedule: Schedule) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        weights, lr=schedule.rate, betas=(0.9, 0.98), weight_decay=schedule.weight_decay
+    )
+
+
+def _prodigy(weights: Weights, schedule: Schedule) -> torch.optim.Optimizer:
+    """As the corrector was trained (paper §4.1): the rate is a factor, 1 as a rule."""
+    from prodigyopt import Prodigy
+
+    told: dict[str, Any] = {"lr": schedule.rate, "weight_decay": schedule.weight_decay}
+    with redirect_stdout(io.StringIO()):  # it prints that its weight decay is decoupled
+        return Prodigy(weights, **told, use_bias_correction=True, safeguard_warmup=True)
+
+
+OPTIMISERS: dict[str, Callable[[Weights, Schedule], torch.optim.Optimizer]] = {
+    "adamw": _adamw,
+    "prodigy": _prodigy,
+}
+
+
+class DivergenceError(InputError):
+    """The loss or its gradient is no number any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A step that was made; `step` counts from 1."""
+
+    step: int
+    loss: float  # of this process
+    gradient: float  # its length before it was clipped
+    rate: float  # of the optimiser; with Prodigy the one that it found
+    seconds: float
+    saved: bool  # whether a checkpoint holds it
+
+
+@dataclass
+class State:
+    """All that a training changes. What has no gradient is not part of it."""
+
+    trained: dict[str, nn.Parameter]
+    optimiser: torch.optim.Optimizer
+    average: dict[str, Tensor] = field(default_factory=dict)  # nothing without one
+    step: int = 0
+
+    @classmethod
+    def begin(cls, model: nn.Module, schedule: Schedule, kept: Checkpoints) -> State:
+        """That of the newest checkpoint, or of a training not yet begun."""
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        state = cls(trained, OPTIMISERS[schedule.optimiser](list(trained.values()), schedule))
+        if schedule.ema is not None:
+            state.average = {name: p.detach().clone() for name, p in trained.items()}
+        if (saved := kept.newest()) is not None:
+            state.load(saved)
+        return state
+
+    def saved(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "trained": {name: p.detach() for name, p in self.trained.items()},
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    @torch.no_grad()
+    def load(self, saved: dict[str, Any]) -> None:
+        for mine, its in ((self.trained, saved["trained"]), (self.average, saved["average"])):
+            fits = {n: t.shape for n, t in mine.items()} == {n: t.shape for n, t in its.items()}
+            if not fits:
+                raise InputError(
+                    "The checkpoint is of another model, or was kept with another moving average. "
+                    "Start in another folder, or with the settings of the first start."
+                )
+            for name, tensor in mine.items():
+                tensor.copy_(its[name])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.step = saved["step"]
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it, the model computes with its moving average, where there is one."""
+        own = {name: self.trained[name].detach().clone() for name in self.average}
+        self.put(self.average)
+        try:
+            yield
+        finally:
+            self.put(own)
+
+    @torch.no_grad()
+    def put(self, values: dict[str, Tensor]) -> None:
+        for name, value in values.items():
+            self.trained[name].copy_(value)
+
+
+def steps(
+    state: State, loss: Loss, schedule: Schedule, kept: Checkpoints, seed: int = 0
+) -> Iterator[Done]:
+    """Trains from `state.step` on and yields after every step.
+
+    Raises DivergenceError before a step that would spoil the weights: the last checkpoint is good.
+    """
+    world = join()
+    weights = list(state.trained.values())
+    while state.step < schedule.steps:
+        began = time.perf_counter()
+        for group in state.optimiser.param_groups:
+            group["lr"] = schedule.at(state.step)
+        state.optimiser.zero_grad(set_to_none=True)
+        value = _descend(loss, draws(seed, state.step, schedule))
+        _share(weights, world.num_processes)
+        length = float(nn.utils.clip_grad_norm_(weights, schedule.clip))
+        _check(state.step + 1, value, length)
+        state.optimiser.step()
+        _follow(state, schedule)
+        state.step += 1
+        due = state.step == schedule.steps or state.step % schedule.save_every == 0
+        if due and world.is_main_process:
+            kept.save(state.step, state.saved())
+        seconds = time.perf_counter() - began
+        yield Done(state.step, value, length, _rate(state.optimiser), seconds, due)
+
+
+def draws(seed: int, step: int, schedule: Schedule) -> list[Draw]:
+    """What this process draws for a step."""
+    first = join().process_index * schedule.accumulate
+    return [Draw(seed, step, first + share) for share in range(schedule.accumulate)]
 
 
 def fit(
     name: str, model: Model, loss: Loss, schedule: Schedule, folder: Path, seed: int = 0
 ) -> Model:
-    """Trains `model` and returns its moving average; goes on from `folder/name.pt` if it exists."""
-    rank, world = join()
-    average = deepcopy(model)
-    average.requires_grad_(False)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=schedule.rate, betas=(0.9, 0.98), weight_decay=0.01)
-    checkpoint = folder / f"{name}.pt"
-    start = _resume(checkpoint, model, average, optimiser)
-    for step in _watched(name, start, schedule.steps):
-        value = loss(*_generators(seed, step, rank))
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()
-        _share(trained, world)
-        _descend(trained, optimiser, schedule, step)
-        _average(average, model, min(schedule.ema, (step + 1) / (step + 10)))
-        last = step + 1 == schedule.steps
-        if rank == 0 and (last or (step + 1) % schedule.save_every == 0):
-            _save(checkpoint, step + 1, model, average, optimiser)
-            _log(folder / f"{name}.log", step + 1, value.item())
-    return average
+    """Trains `model`, and returns it with its moving average; goes on where it was stopped."""
+    kept = Checkpoints(folder, name)
+    state = State.begin(model, schedule, kept)
+    log = Log(folder / f"{name}.jsonl", state.step)
+    for done in watched(name, steps(state, loss, schedule, kept, seed), state.step, schedule.steps):
+        if done.saved:
+            log.write(done)
+    state.put(state.average)
+    return model
 
 
-def join() -> tuple[int, int]:
-    """Rank and number of processes; `torchrun` sets both, a plain start is one process."""
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    if world > 1 and not distributed.is_initialized():
-        distributed.init_process_group("gloo")
-    return rank, world
+class Log:
+    """A line of JSON for every record; lines after the step that a run goes on from are dropped."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path if join().is_main_process else None
+        if self.path:
+            make_folder(path.parent)
+            lines = path.read_text().splitlines() if path.exists() else []
+            whole = [
+                line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step
+            ]
+            replace_file(path, "".join(f"{line}\n" for line in whole).encode())
+
+    def write(self, done: Done, **more: Any) -> None:
+        told = {name: value for name, value in asdict(done).items() if name != "saved"}
+        self.note(**told, **more)
+
+    def note(self, step: int, **told: Any) -> None:
+        if self.path:
+            append(self.path, json.dumps({"step": step, **told}).encode() + b"\n")
+
+
+def join(device: str = "") -> PartialState:
+    """This process among those that a launcher started, or alone; the first call decides where."""
+    return PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
 
 
 def wait_for_all() -> None:
     """Until every process has come this far."""
-    if distributed.is_initialized():
-        distributed.barrier()
+    join().wait_for_everyone()
 
 
-def _generators(seed: int, step: int, rank: int) -> tuple[np.random.Generator, torch.Generator]:
-    rng = np.random.default_rng([seed, step, rank])
-    return rng, torch.Generator().manual_seed(int(rng.integers(2**62)))
-
-
-def _share(trained: list[nn.Parameter], world: int) -> None:
-    """Averages the gradients of all processes, as one long vector: one message a step."""
-    if world == 1:
-        return
-    gradients = [p.grad for p in trained if p.grad is not None]
-    flat = nn.utils.parameters_to_vector(gradients)
-    distributed.all_reduce(flat)
-    nn.utils.vector_to_parameters(flat / world, gradients)
-
-
-def _descend(
-    trained: list[nn.Parameter], optimiser: torch.optim.Optimizer, schedule: Schedule, step: int
-) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = schedule.at(step)
-    nn.utils.clip_grad_norm_(trained, schedule.clip)
-    optimiser.step()
-
-
-@torch.no_grad()
-def _average(average: nn.Module, model: nn.Module, keep: float) -> None:
-    for kept, new in zip(average.parameters(), model.parameters(), strict=True):
-        kept.lerp_(new, 1 - keep)
-
-
-def _watched(name: str, start: int, steps: int) -> Iterator[int]:
+def watched(name: str, done: Iterable[Done], start: int, total: int) -> Iterator[Done]:
+    """The same steps under a progress bar."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
+        TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.4f}"),
     )
-    with Progress(*columns, TimeRemainingColumn()) as progress:
-        task = progress.add_task(name, total=steps, completed=start)
-        for step in range(start, steps):
+    shown = join().is_main_process
+    with Progress(*columns, TimeRemainingColumn(), disable=not shown) as progress:
+        task = progress.add_task(name, total=total, completed=start, loss=math.nan)
+        for step in done:
             yield step
-            progress.advance(task)
+            progress.update(task, completed=step.step, loss=step.loss)
 
 
-def _save(
-    path: Path, step: int, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
-) -> None:
-    state = {
-        "step": step,
-        "model": model.state_dict(),
-        "average": average.state_dict(),
-        "optimiser": optimiser.state_dict(),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(state, path.with_suffix(".part"))
-    path.with_suffix(".part").replace(path)  # a kill leaves the old checkpoint or the new one
+def _descend(loss: Loss, shares: list[Draw]) -> float:
+    """The mean loss of the shares; its gradient is left with the weights."""
+    total = 0.0
+    for draw in shares:
+        value = loss(draw) / len(shares)
+        value.backward()
+        total += value.item()
+    return total
 
 
-def _resume(
-    path: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
-) -> int:
-    if not path.exists():
-        return 0
-    # On the CPU: each of the three brings its part to where its weights are.
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    model.load_state_dict(state["model"])
-    average.load_state_dict(state["average"])
-    optimiser.load_state_dict(state["optimiser"])
-    return state["step"]
+def _share(weights: Weights, processes: int) -> None:
+    """Averages the gradients of all processes, as one long vector: one message a step."""
+    if processes == 1:
+        return
+    gradients = [p.grad for p in weights if p.grad is not None]
+    flat = nn.utils.parameters_to_vector(gradients)
+    distributed.all_reduce(flat)
+    nn.utils.vector_to_parameters(flat / processes, gradients)
 
 
-def _log(path: Path, step: int, value: float) -> None:
-    with path.open("a") as log:
-        log.write(f"{step}\t{value:.5f}\n")
+def _check(step: int, loss: float, gradient: float) -> None:
+    if not (math.isfinite(loss) and math.isfinite(gradient)):
+        raise DivergenceError(
+            f"At step {step} the loss is {loss} and its gradient {gradient}, so the training stops "
+            "before it spoils the weights; the last checkpoint is good. Look at the step's "
+            "samples, or go on with a lower rate."
+        )
+
+
+@torch.no_grad()
+def _follow(state: State, schedule: Schedule) -> None:
+    """Moves the average towards the weights; at first faster, so that the start is forgotten."""
+    for name, kept in state.average.items():
+        keep = min(schedule.ema or 0.0, (state.step + 1) / (state.step + 10))
+        kept.lerp_(state.trained[name], 1 - keep)
+
+
+def _rate(optimiser: torch.optim.Optimizer) -> float:
+    group = optimiser.param_groups[0]
+    return float(group["lr"] * group.get("d", 1.0))

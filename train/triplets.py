@@ -91,6 +91,18 @@ class Triplets(Sequence[Triplet]):
         except (OSError, SampleError):
             return ""
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Width and height of a sample's good picture, from its header alone."""
+        place = self.places[index]
+        try:
+            with place.shard.open("rb") as stream:
+                offset, size = place.files[_picture(place.files, GOOD)]
+                part = io.BufferedReader(_Part(stream, offset, size))
+                with Image.open(part) as image:
+                    return image.size
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            raise SampleError("picture unreadable") from error
+
     def _index(self, shard: Path) -> list[Place]:
         found: dict[str, dict[str, tuple[int, int]]] = {}
         subsets: dict[str, str] = {}
@@ -126,6 +138,30 @@ class Triplets(Sequence[Triplet]):
             self.skipped["unknown subset"] += 1
             return False
         return True
+
+
+class _Part(io.RawIOBase):
+    """A file that lies inside another."""
+
+    def __init__(self, stream: io.BufferedReader, start: int, size: int) -> None:
+        self.stream, self.start, self.length, self.at = stream, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.at = offset + (0, self.at, self.length)[whence]
+        return self.at
+
+    def readinto(self, buffer: Any) -> int:
+        self.stream.seek(self.start + self.at)
+        data = self.stream.read(max(0, min(len(buffer), self.length - self.at)))
+        buffer[: len(data)] = data
+        self.at += len(data)
+        return len(data)
 
 
 def read(place: Place) -> Triplet:

@@ -19,9 +19,9 @@ else:
 
 LOCK = ".lock"
 _REMEDIES = {
-    errno.ENOSPC: "Free some space, then resume; every finished picture is kept.",
-    errno.EDQUOT: "Free some of your quota, then resume; every finished picture is kept.",
-    errno.EFBIG: "Choose a disk that takes larger files, then resume; finished pictures are kept.",
+    errno.ENOSPC: "Free some space, then resume; what was finished is kept.",
+    errno.EDQUOT: "Free some of your quota, then resume; what was finished is kept.",
+    errno.EFBIG: "Choose a disk that takes larger files, then resume; what was finished is kept.",
     errno.EACCES: "Choose a folder that you may write to.",
     errno.EPERM: "Choose a folder that you may write to.",
     errno.EROFS: "Choose a folder that you may write to.",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 WITH_WEIGHTS = ("transformer", "vae", "text_encoder", "text_encoder_2")
+TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 # Files of which a part without weights needs one. transformers makes an empty tokenizer without.
 WORDS = ("tokenizer.json", "vocab.json", "spiece.model")
 WITHOUT_WEIGHTS = {
@@ -33,38 +34,44 @@ def load_flux(
     dtype: str = "bf16",
     device: str | torch.device | None = None,
     plan: str = "auto",
+    texts: bool = True,
 ) -> Flux:
     """FLUX from a folder (never touches the network) or from the hub by an id such as owner/name.
 
     Plans for GPU memory, in bf16: "resident" holds everything (about 40 GB, more with batches),
     "phased" one heavy part at a time (about 30 GB), "streamed" single blocks of the transformer
-    (12 to 16 GB); "auto" takes the first one that fits into what is free.
+    (12 to 16 GB); "auto" takes the first one that fits into what is free. Without `texts` the text
+    encoders are left out, for those who have their texts encoded.
     """
     if dtype not in DTYPES:
         raise InputError(f"There is no dtype named {dtype!r}. Choose one of: {', '.join(DTYPES)}.")
     if plan not in PLANS:
         raise InputError(f"There is no plan named {plan!r}. Choose one of: {', '.join(PLANS)}.")
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    flux = Flux.from_pipeline(_pipeline(source, DTYPES[dtype]))
+    flux = Flux.from_pipeline(_pipeline(source, DTYPES[dtype], texts))
     transformer = flux.transformer
     blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
     flux.placement = make_placement(plan, place, flux.modules, blocks)
     return flux
 
 
-def _pipeline(source: str | Path, dtype: torch.dtype) -> FluxPipeline:
+def _pipeline(source: str | Path, dtype: torch.dtype, texts: bool) -> FluxPipeline:
     from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 
     folder = Path(source).expanduser()
     local = folder.exists() or not may_be_hub_id(str(source))
     if local:
-        _check_folder(folder)
+        _check_folder(folder, texts)
+    left_out = {} if texts else dict.fromkeys(TEXT_PARTS)
     try:
         with warnings.catch_warnings():
             # Newer releases of diffusers call it dtype; the older name works in all of them.
             warnings.filterwarnings("ignore", message="`torch_dtype` is deprecated")
             return FluxPipeline.from_pretrained(
-                str(folder if local else source), torch_dtype=dtype, local_files_only=local
+                str(folder if local else source),
+                torch_dtype=dtype,
+                local_files_only=local,
+                **left_out,
             )
     except OSError as error:
         raise InputError(
@@ -73,7 +80,7 @@ def _pipeline(source: str | Path, dtype: torch.dtype) -> FluxPipeline:
         ) from error
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, texts: bool) -> None:
     index = folder / "model_index.json"
     if not folder.is_dir():
         raise InputError(
@@ -87,11 +94,12 @@ def _check_folder(folder: Path) -> None:
     kind = read_json(index).get("_class_name")
     if kind != "FluxPipeline":
         raise InputError(f"{folder} holds a {kind}, not a FluxPipeline. Give a FLUX.1 folder.")
+    left_out = () if texts else TEXT_PARTS
     for part, names in WITHOUT_WEIGHTS.items():
-        if not any((folder / part / name).is_file() for name in names):
+        if part not in left_out and not any((folder / part / name).is_file() for name in names):
             raise InputError(
                 f"{folder} has no {part} ({' or '.join(names)}). Download the folder again."
             )
-    for part in WITH_WEIGHTS:
+    for part in (part for part in WITH_WEIGHTS if part not in left_out):
         for file in weight_files(folder / part):
             check_weights(file)

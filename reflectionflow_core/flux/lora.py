@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -29,6 +30,39 @@ PREFIX = "transformer."
 ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v")
 DOUBLE_TARGETS = ("norm1.linear", *ATTENTION, "attn.to_out.0", "ff.net.2")
 SINGLE_TARGETS = ("norm.linear", "proj_mlp", "proj_out", *ATTENTION)
+
+
+MODES = {"tokens": ("condition", "all"), "attention": ("union", "independent")}
+IN_HEADER = "reflectionflow."  # before the names of a mode's settings in a file's header
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How a LoRA was trained, and so how it must be run.
+
+    `tokens` see the LoRA: the "condition" alone, or "all", which is what an ordinary loader makes
+    of the file. `attention` is a "union" of all tokens, or the condition attends to itself only and
+    is "independent" of prompt, noise and time.
+    """
+
+    tokens: str = "condition"
+    attention: str = "union"
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value not in MODES[name]:
+                raise InputError(
+                    f"A corrector LoRA has no {name} named {value!r}. "
+                    f"Choose one of: {', '.join(MODES[name])}."
+                )
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it is that of the released corrector."""
+        return (self.tokens, self.attention) == ("condition", "union")
+
+
+PUBLISHED = Mode()  # what the released corrector is, and every file that says nothing
 
 
 class LoraLayer(nn.Module):
@@ -53,14 +87,19 @@ class LoraLayer(nn.Module):
 class CorrectorLora(nn.Module):
     """One LoraLayer for each target module of a FLUX transformer, by the module's dotted path."""
 
-    def __init__(self, layers: Mapping[str, LoraLayer]) -> None:
+    def __init__(self, layers: Mapping[str, LoraLayer], mode: Mode = PUBLISHED) -> None:
         super().__init__()
+        self.mode = mode
         # A module's name may hold no dot.
         self.layers = nn.ModuleDict({_key(path): layer for path, layer in layers.items()})
 
     @classmethod
     def create(
-        cls, transformer: FluxTransformer2DModel, rank: int = 32, alpha: float | None = None
+        cls,
+        transformer: FluxTransformer2DModel,
+        rank: int = 32,
+        alpha: float | None = None,
+        mode: Mode = PUBLISHED,
     ) -> CorrectorLora:
         """A LoRA that changes nothing yet, in float32; initialised as peft's "gaussian"."""
         if rank < 1:
@@ -70,7 +109,8 @@ class CorrectorLora(nn.Module):
             {
                 path: LoraLayer(torch.randn(rank, wide) / rank, torch.zeros(out, rank), scale)
                 for path, (out, wide) in target_shapes(transformer).items()
-            }
+            },
+            mode,
         )
 
     def items(self) -> Iterator[tuple[str, LoraLayer]]:
@@ -87,20 +127,24 @@ class CorrectorLora(nn.Module):
         found = {name: self.at(f"{block}.{name}") for name in names}
         return {name: layer for name, layer in found.items() if layer is not None}
 
-    def save(self, path: str | Path) -> Path:
-        """Writes the published format: a file, or FILE_NAME inside a folder."""
-        path = Path(path)
-        file = path if path.suffix == ".safetensors" else path / FILE_NAME
-        file.parent.mkdir(parents=True, exist_ok=True)
+    def serialised(self) -> bytes:
+        """A file in the published format; a mode of its own is told in the header."""
         tensors: dict[str, Tensor] = {}
         for name, layer in self.items():
             tensors[f"{PREFIX}{name}.lora_A.weight"] = layer.down.detach().cpu().contiguous()
             tensors[f"{PREFIX}{name}.lora_B.weight"] = layer.up.detach().cpu().contiguous()
             if layer.alpha != layer.rank:
                 tensors[f"{PREFIX}{name}.alpha"] = torch.tensor(float(layer.alpha))
+        return serialise(tensors, metadata={"format": "pt", **_told(self.mode)})
+
+    def save(self, path: str | Path) -> Path:
+        """Writes that file, or FILE_NAME inside a folder."""
+        path = Path(path)
+        file = path if path.suffix == ".safetensors" else path / FILE_NAME
+        file.parent.mkdir(parents=True, exist_ok=True)
         # Whole or not at all, because a training may be killed while it saves.
         partial = file.with_suffix(".partial")
-        save_file(tensors, partial, metadata={"format": "pt"})
+        partial.write_bytes(self.serialised())
         return partial.replace(file)
 
 
@@ -146,7 +190,7 @@ def read_corrector_lora(
         # Copied, so that the file is not held open and the tensors are aligned.
         down, up = (part.to(dtype or part.dtype, copy=True) for part in (down, up))
         layers[name] = LoraLayer(down, up, float(alpha))
-    return CorrectorLora(layers).requires_grad_(False)
+    return CorrectorLora(layers, _mode(file, header)).requires_grad_(False)
 
 
 def _key(path: str) -> str:
@@ -222,6 +266,26 @@ def _check_layer(
 
 def _is_finite(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
+
+
+def _told(mode: Mode) -> dict[str, str]:
+    if mode.is_published:
+        return {}
+    return {f"{IN_HEADER}{name}": value for name, value in asdict(mode).items()}
+
+
+def _mode(file: Path, header: Mapping[str, str]) -> Mode:
+    told = {
+        key.removeprefix(IN_HEADER): value
+        for key, value in header.items()
+        if key.startswith(IN_HEADER)
+    }
+    if unknown := told.keys() - MODES.keys():
+        raise InputError(
+            f"{file} was trained in a way that this version does not know ({_some(unknown)}). "
+            "Install a newer version of ReflectionFlow."
+        )
+    return Mode(**told)
 
 
 def _adapter_metadata(file: Path, header: Mapping[str, str]) -> dict[str, Any]:

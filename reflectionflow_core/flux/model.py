@@ -60,8 +60,9 @@ class Flux:
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        """Every part that has weights."""
-        return {"transformer": self.transformer, "t5": self.t5, "clip": self.clip, "vae": self.vae}
+        """Every part that has weights and was loaded."""
+        parts = {"transformer": self.transformer, "t5": self.t5, "clip": self.clip, "vae": self.vae}
+        return {name: part for name, part in parts.items() if part is not None}
 
     @property
     def device(self) -> torch.device:

@@ -195,10 +195,10 @@ def _inputs(
 @torch.no_grad()
 def _decode(flux: Flux, latents: Tensor) -> list[Image.Image]:
     # One by one: a VAE at 1024 x 1024 is busy with one picture, and memory stays flat.
-    return [_picture(flux.decode(row[None])[0]) for row in latents]
+    return [to_picture(flux.decode(row[None])[0]) for row in latents]
 
 
-def _picture(pixels: Tensor) -> Image.Image:
+def to_picture(pixels: Tensor) -> Image.Image:
     """Pixels (3, H, W) from -1 to 1 as an RGB picture."""
     if not torch.isfinite(pixels).all():
         raise RuntimeError(

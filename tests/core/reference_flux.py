@@ -23,6 +23,7 @@ class Rules:
     condition_time: float = 0.0
     condition_guidance: float = 1.0
     everyone_sees_lora: bool = False
+    condition_sees_itself_only: bool = False
 
 
 class Reference:
@@ -145,12 +146,14 @@ class Reference:
         return heads
 
     def _attention(self, heads: dict) -> dict:
-        """Every token looks at every token: text, image and condition."""
+        """Every token looks at every token: text, image and condition; or at what it may."""
         result = {who: [] for who in heads}
         for head in range(self.config["num_attention_heads"]):
-            keys = torch.cat([parts[head][1] for parts in heads.values()])
-            values = torch.cat([parts[head][2] for parts in heads.values()])
             for who, parts in heads.items():
+                alone = who == "condition" and self.rules.condition_sees_itself_only
+                seen = [parts] if alone else list(heads.values())
+                keys = torch.cat([parts[head][1] for parts in seen])
+                values = torch.cat([parts[head][2] for parts in seen])
                 scores = parts[head][0] @ keys.T / math.sqrt(self.config["attention_head_dim"])
                 result[who].append(torch.softmax(scores, dim=1) @ values)
         return {who: torch.cat(outputs, dim=1) for who, outputs in result.items()}

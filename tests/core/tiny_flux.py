@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from reflectionflow_core.flux.branch import FluxInputs
-from reflectionflow_core.flux.lora import CorrectorLora
+from reflectionflow_core.flux.lora import PUBLISHED, CorrectorLora, Mode
 
 WORDS = ("a", "red", "green", "blue", "circle", "square", "left", "right", "of", "the", "make")
 LETTERS = "abcdefghijklmnopqrstuvwxyz[]:,"
@@ -49,11 +49,14 @@ def tiny_transformer(
 
 
 def loud_lora(
-    transformer: FluxTransformer2DModel, rank: int = 4, alpha: float | None = None
+    transformer: FluxTransformer2DModel,
+    rank: int = 4,
+    alpha: float | None = None,
+    mode: Mode = PUBLISHED,
 ) -> CorrectorLora:
     """A LoRA whose numbers are large enough to be missed when one of them is lost."""
     torch.manual_seed(1)
-    lora = CorrectorLora.create(transformer, rank, alpha)
+    lora = CorrectorLora.create(transformer, rank, alpha, mode)
     with torch.no_grad():
         for parameter in lora.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.3)

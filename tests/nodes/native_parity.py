@@ -111,26 +111,17 @@ def under_a_controlnet() -> Found:
     ours = case.native(corrected(comfy_model(case.transformer), lora), control=control)
     added = iter([*inner, *outer])
 
-    def controlled(step: Any) -> Any:
-        def run(*given: Any) -> Any:
-            text, image, *rest = step(*given)
-            return (text, image + next(added), *rest)
+    run = branch._run
 
-        return run
+    def controlled(*given: Any) -> Any:
+        text, image, *rest = run(*given)
+        return (text, image + next(added), *rest)
 
-    blocks, make = branch._blocks, branch.step_constants
-    constants: list[Any] = []
-
-    def once(*given: Any) -> Any:  # blocks are told apart by their function: before it is wrapped
-        constants.append(make(*given))
-        branch._blocks = lambda *a: ((controlled(f), *rest) for f, *rest in blocks(*a))
-        return constants[-1]
-
-    branch.step_constants = once
+    branch._run = controlled
     try:
         return difference(ours, case.reference(lora))
     finally:
-        branch._blocks, branch.step_constants = blocks, make
+        branch._run = run
 
 
 def compiled() -> Found:
@@ -274,6 +265,7 @@ def not_refused() -> Found:
     """How many models and texts are taken that should not be, of how many."""
     from pack.nodes.comfy_editors import EditCorrector, Painter
     from pack.nodes.comfy_flux import encode
+    from pack.reflectionflow_core.flux.lora import Mode
     from pack.reflectionflow_core.flux.text import Text
     from pack.reflectionflow_core.record import InputError
 
@@ -283,6 +275,8 @@ def not_refused() -> Found:
 
     flux, later = comfy_model(Case().transformer), comfy_model(Case().transformer)
     later.model.diffusion_model.params.global_modulation = True  # as FLUX.2 has
+    independent = Case().lora()
+    independent.mode = Mode(attention="independent")
     blind = comfy_model(Case().transformer)
     blind.model = torch.nn.Module()
     blind.model.diffusion_model = torch.nn.Module()
@@ -293,6 +287,7 @@ def not_refused() -> Found:
         lambda: encode(Reader(), Text("a circle", "a circle")),
         lambda: EditCorrector(painter),
         lambda: native_branch.check_vae(SimpleNamespace(latent_channels=4)),
+        lambda: corrected(flux, independent),
     ]
     native_branch.flux_of(flux)
     taken = 0

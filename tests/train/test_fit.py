@@ -1,15 +1,22 @@
-"""The training loop: it learns, and a run that was cut goes on as if it had not been."""
+"""The training loop: it learns, and a run that was cut goes on as if it had not been.
+
+`pytest tests/train/test_fit.py`
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
-from train.fit import Schedule, fit
+from reflectionflow_core.record import InputError
+from train.checkpoints import Checkpoints
+from train.fit import DivergenceError, Draw, Schedule, State, fit, steps
 
 
 class Line:
@@ -18,7 +25,8 @@ class Line:
     def __init__(self, model: nn.Linear, fail_at: int | None = None) -> None:
         self.model, self.fail_at, self.calls = model, fail_at, 0
 
-    def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    def __call__(self, draw: Draw) -> Tensor:
+        rng, generator = draw.generators()
         self.calls += 1
         if self.calls == self.fail_at:
             raise KeyboardInterrupt
@@ -68,3 +76,111 @@ def test_the_rate_rises_stays_and_falls_to_zero() -> None:
     rates = [SCHEDULE.at(step) for step in range(SCHEDULE.steps)]
     assert rates[0] < rates[4] == max(rates) == rates[60]
     assert rates[-1] < 0.01 * max(rates)
+
+
+PRODIGY = replace(SCHEDULE, optimiser="prodigy", rate=1.0, warmup=0, decay=0.0, ema=None)
+
+
+def losses(folder: Path, schedule: Schedule, stop: int | None = None) -> list[float]:
+    """The curve of a run that goes on in `folder`, up to step `stop`."""
+    model, kept = line(), Checkpoints(folder, "line")
+    state = State.begin(model, schedule, kept)
+    found = []
+    for done in steps(state, Line(model), schedule, kept):
+        found.append(done.loss)
+        if done.step == stop:
+            break
+    return found
+
+
+@pytest.mark.parametrize("schedule", [SCHEDULE, PRODIGY, replace(SCHEDULE, accumulate=2)])
+def test_the_loss_curve_goes_on_bit_for_bit(tmp_path: Path, schedule: Schedule) -> None:
+    whole = losses(tmp_path / "whole", schedule)
+    before = losses(tmp_path / "cut", schedule, stop=57)
+    after = losses(tmp_path / "cut", schedule)  # from the checkpoint at 50
+    assert before == whole[:57]
+    assert after == whole[50:]
+
+
+def test_prodigy_finds_a_rate_and_learns(tmp_path: Path) -> None:
+    found = losses(tmp_path, replace(PRODIGY, steps=400))
+    assert found[-1] < 0.1 * found[0]
+
+
+def test_two_batches_of_one_process_are_the_batches_of_two(tmp_path: Path) -> None:
+    model, loss = line(), Line(line())
+    schedule = replace(SCHEDULE, steps=1, accumulate=2, clip=1e9)
+    loss.model = model
+    (done,) = steps(
+        State.begin(model, schedule, Checkpoints(tmp_path, "line")),
+        loss,
+        schedule,
+        Checkpoints(tmp_path, "line"),
+        seed=3,
+    )
+    other = line()
+    mean = (Line(other)(Draw(3, 0, 0)) + Line(other)(Draw(3, 0, 1))) / 2
+    mean.backward()
+    assert done.loss == pytest.approx(mean.item())
+    assert other.weight.grad is not None and model.weight.grad is not None
+    assert model.weight.grad == pytest.approx(other.weight.grad)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_before_it_spoils_the_weights(tmp_path: Path, value) -> None:
+    class Spoilt(Line):
+        def __call__(self, draw: Draw) -> Tensor:
+            return super().__call__(draw) * (value if draw.step == 24 else 1.0)
+
+    model = line()
+    with pytest.raises(DivergenceError, match=r"At step 25 the loss is (nan|inf)"):
+        fit("line", model, Spoilt(model), SCHEDULE, tmp_path)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    state = State.begin(line(), SCHEDULE, Checkpoints(tmp_path, "line"))
+    assert state.step == 20
+    assert all(torch.isfinite(p).all() for p in state.trained.values())
+
+
+def test_a_gradient_that_is_no_number_stops_too(tmp_path: Path) -> None:
+    class Steep(Line):
+        def __call__(self, draw: Draw) -> Tensor:
+            return (self.model.weight - self.model.weight.detach()).abs().sqrt().sum()
+
+    model = line()
+    with pytest.raises(DivergenceError, match=r"loss is 0.0 and its gradient (nan|inf)"):
+        fit("line", model, Steep(model), SCHEDULE, tmp_path)
+
+
+def test_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over(tmp_path: Path, capsys) -> None:
+    model = line()
+    fit("line", model, Line(model), replace(SCHEDULE, steps=40), tmp_path)
+    kept = Checkpoints(tmp_path, "line")
+    assert [file.name for file in kept.files()] == ["line-0000030.pt", "line-0000040.pt"]
+    newest = kept.files()[-1]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    state = State.begin(line(), SCHEDULE, kept)
+    assert state.step == 30
+    assert "line-0000040.pt is damaged" in capsys.readouterr().err
+    kept.files()[0].write_bytes(b"")
+    with pytest.raises(InputError, match="No checkpoint of line"):
+        kept.newest()
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    model = line()
+    fit("line", model, Line(model), replace(SCHEDULE, steps=10), tmp_path)
+    with pytest.raises(InputError, match="of another model"):
+        State.begin(nn.Linear(2, 1), SCHEDULE, Checkpoints(tmp_path, "line"))
+    with pytest.raises(InputError, match="another moving average"):
+        State.begin(line(), replace(SCHEDULE, ema=None), Checkpoints(tmp_path, "line"))
+
+
+def test_the_log_has_every_saved_step_once(tmp_path: Path) -> None:
+    for stop in (33, None):
+        model = line()
+        with contextlib.suppress(KeyboardInterrupt):
+            fit("line", model, Line(model, fail_at=stop), replace(SCHEDULE, steps=60), tmp_path)
+        with (tmp_path / "line.jsonl").open("a") as log:
+            log.write('{"step": 1')  # as a kill leaves it
+    told = (tmp_path / "line.jsonl").read_text().splitlines()[:-1]
+    assert [json.loads(text)["step"] for text in told] == [10, 20, 30, 40, 50, 60]

@@ -19,6 +19,7 @@ from reflectionflow_core.miniature.judge import faults
 from reflectionflow_core.miniature.model import load_miniature
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, prompts
 from reflectionflow_core.miniature.world import Thing, render
+from train.fit import Draw
 from train.miniature import base, corrector, distil, text, vae
 from train.miniature.scenes import any_prompt, common_scene, compose, flawed
 
@@ -142,4 +143,4 @@ def test_every_loss_computes_where_its_model_is() -> None:
         ),
     ]
     for loss in losses:
-        assert loss(rng, torch.Generator().manual_seed(3)).device.type == "meta"
+        assert loss(Draw(0, 0)).device.type == "meta"

@@ -54,7 +54,7 @@ def train_text(settings: Settings) -> text.Encoders:
 
 def train_base(settings: Settings) -> base.Base:
     """The base, then its guidance distilled into it."""
-    rank, world = join()
+    rank, world = join().process_index, join().num_processes
     scenes = np.random.default_rng([settings.seed, 2, rank])
     # Named by all that the scenes depend on: latents of other scenes would fit without an error.
     named = f"latents-{settings.seed}-{settings.pictures}-{rank}-of-{world}.pt"
@@ -99,7 +99,10 @@ def _forget_origin(config: Path) -> None:
 
 def train_corrector(settings: Settings, folder: Path, naming: nn.Linear) -> None:
     """The corrector's LoRA on the saved pipeline, beside it in `corrector/`."""
-    coder, rng = train_vae(settings), np.random.default_rng([settings.seed, 3, join()[0]])
+    coder, rng = (
+        train_vae(settings),
+        np.random.default_rng([settings.seed, 3, join().process_index]),
+    )
     torch.manual_seed(settings.seed)
     reader = text.Encoders()
     flux = load_flux(folder, dtype="fp32", device=settings.device)
@@ -109,9 +112,9 @@ def train_corrector(settings: Settings, folder: Path, naming: nn.Linear) -> None
     lora = CorrectorLora.create(flux.transformer, settings.rank)
     lora.save(folder / "corrector")  # changes nothing yet; the generator needs no more
     painted = _painted(settings, folder, coder, rng)
-    made = corrector.synthetic(coder, settings.made // join()[1], rng)
+    made = corrector.synthetic(coder, settings.made // join().num_processes, rng)
     student = corrector.Student(lora, naming).to(settings.device)
-    batch = settings.corrector_batch // join()[1]
+    batch = settings.corrector_batch // join().num_processes
     loss = corrector.CorrectorLoss(
         flux.transformer, reader, naming, student, (made, painted), batch
     )
@@ -123,7 +126,7 @@ def train_corrector(settings: Settings, folder: Path, naming: nn.Linear) -> None
 def _painted(
     settings: Settings, folder: Path, coder: AutoencoderKL, rng: np.random.Generator
 ) -> corrector.Pairs:
-    asked = [any_prompt(rng) for _ in range(settings.painted // join()[1])]
+    asked = [any_prompt(rng) for _ in range(settings.painted // join().num_processes)]
     painter = load_miniature(folder=folder, device=settings.device)[0]
     pictures = measure.paint(painter, asked, int(rng.integers(2**31)))
     pixels = torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2)
@@ -146,13 +149,14 @@ def report(settings: Settings, folder: Path) -> None:
 
 def main(arguments: list[str]) -> None:
     settings = parse_settings(Settings, arguments)
+    join(settings.device)
     folder = settings.out / "weights"
     model = train_base(settings)
-    if join()[0] == 0:
+    if join().is_main_process:
         save_pipeline(model, train_vae(settings), folder)
     wait_for_all()  # the others read what the first one writes
     train_corrector(settings, folder, model.naming)
-    if join()[0] == 0:
+    if join().is_main_process:
         report(settings, folder)
 
 

@@ -23,6 +23,7 @@ from reflectionflow_core.miniature.judge import faults
 from reflectionflow_core.miniature.prompts import FAMILIES, Spec, prompts
 from reflectionflow_core.miniature.world import COLOURS, SHAPES, SIZE, Scene, coverage
 from reflectionflow_core.writers.template import TemplateWriter
+from train.fit import Draw
 from train.miniature.scenes import common_scene, flawed
 from train.miniature.text import Encoders, Text
 from train.miniature.vae import as_input, to_tensor
@@ -163,7 +164,8 @@ class BaseLoss:
     def __init__(self, base: Base, bank: Bank, batch: int) -> None:
         self.base, self.bank, self.batch = base, bank, batch
 
-    def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    def __call__(self, draw: Draw) -> Tensor:
+        rng, generator = draw.generators()
         rows = rng.integers(len(self.bank.scenes), size=self.batch)
         texts = [training_text(self.bank.specs[i], self.bank.scenes[i], rng) for i in rows]
         device = self.base.transformer.device

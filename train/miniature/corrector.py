@@ -29,6 +29,7 @@ from reflectionflow_core.miniature.judge import Fault, faults
 from reflectionflow_core.miniature.prompts import Spec, parse
 from reflectionflow_core.miniature.world import Scene
 from reflectionflow_core.writers.template import TemplateWriter
+from train.fit import Draw
 from train.miniature.base import CELLS, NAMED_BEFORE, cells, encode, image_ids, mix
 from train.miniature.scenes import any_prompt, compose, flawed, mend, repaired
 from train.miniature.text import Encoders
@@ -176,7 +177,8 @@ class CorrectorLoss:
         self._passed: list[Tensor] = []
         norm.register_forward_pre_hook(lambda _norm, given: self._passed.append(given[0]))
 
-    def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    def __call__(self, draw: Draw) -> Tensor:
+        rng, generator = draw.generators()
         chosen = self.made if rng.random() < 0.5 or not self.painted.pairs else self.painted
         rows = rng.integers(len(chosen.pairs), size=self.batch)
         kinds = rng.random(self.batch)

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from train.fit import Draw
 from train.miniature.base import Bank, Base, drop, mix, sample_guidance, training_text
 
 
@@ -21,7 +21,8 @@ class DistilLoss:
         self.student, self.bank, self.batch = student, bank, batch
         self.teacher = deepcopy(student).requires_grad_(False)
 
-    def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    def __call__(self, draw: Draw) -> Tensor:
+        rng, generator = draw.generators()
         rows = rng.integers(len(self.bank.scenes), size=self.batch)
         texts = [training_text(self.bank.specs[i], self.bank.scenes[i], rng) for i in rows]
         device = self.student.transformer.device

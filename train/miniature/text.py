@@ -34,6 +34,7 @@ from reflectionflow_core.miniature.judge import Fault, faults
 from reflectionflow_core.miniature.prompts import COUNTS, FAMILIES, RELATIONS, Spec, prompts
 from reflectionflow_core.miniature.world import COLOURS, SHAPES, Scene
 from reflectionflow_core.writers.template import TemplateWriter
+from train.fit import Draw
 from train.miniature.scenes import any_prompt, compose, flawed
 
 # Tokens of either text; FLUX pads every prompt to one length and attends to the padding too.
@@ -177,8 +178,8 @@ class ReaderLoss:
     def __init__(self, reader: Reader, batch: int) -> None:
         self.reader, self.batch = reader, batch
 
-    def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
-        del generator  # nothing here is drawn by torch
+    def __call__(self, draw: Draw) -> Tensor:
+        rng, _ = draw.generators()
         texts = [any_text(rng) for _ in range(self.batch)]
         meant = torch.from_numpy(np.stack([text.meaning for text in texts]))
         from_t5, from_clip = self.reader(texts)

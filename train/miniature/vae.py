@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reflectionflow_core.miniature.world import GROUND, Scene, render
+from train.fit import Draw
 from train.miniature.scenes import any_prompt, compose, flawed
 
 CONFIG = {
@@ -109,7 +110,8 @@ class CroppedLoss:
     def __init__(self, vae: AutoencoderKL, pictures: Tensor, batch: int) -> None:
         self.vae, self.pictures, self.batch = vae, pictures, batch
 
-    def __call__(self, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    def __call__(self, draw: Draw) -> Tensor:
+        rng, generator = draw.generators()
         size = 64 if rng.random() < 1 / 3 else 32
         count = self.batch * (64 // size) ** 2
         chosen = self.pictures[rng.integers(len(self.pictures), size=count)]

@@ -1,0 +1,392 @@
+"""The corrector's training as a whole: it learns what it should, goes on exactly, stops with a
+sentence, and its LoRA is the published kind: `pytest tests/train/test_corrector.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from corrector_toys import settings, shards, toy_flux, triplet, write
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from reflectionflow_core.archive import files
+from reflectionflow_core.archive.files import locked
+from reflectionflow_core.flux.branch import FluxInputs
+from reflectionflow_core.flux.lora import FILE_NAME, Mode, load_corrector_lora
+from reflectionflow_core.record import InputError
+from train.corrector.dry_run import dry_run, write_triplets
+from train.corrector.loss import FlowLoss, change_weights, logit_normal
+from train.corrector.plan import plan
+from train.corrector.samples import Batch
+from train.corrector.settings import Settings
+from train.corrector.training import Also, train
+from train.fit import Draw
+from train.latents.encoding import Settings as LatentsSettings
+from train.latents.encoding import encode
+from train.latents.encoding import plan as latents_plan
+from train.settings import read_config
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "train" / "configs"
+
+
+@pytest.fixture
+def flux():
+    return toy_flux()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return shards(tmp_path / "data")
+
+
+def curve(out: Path) -> dict[int, Any]:
+    """The logged losses by step."""
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    losses = [(line["step"], line["loss"]) for line in lines if "loss" in line]
+    assert len(dict(losses)) == len(losses)  # every step once
+    return dict(losses)
+
+
+def batch(rows: int = 2, shown: bool = True) -> Batch:
+    dice = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(rows, *shape, generator=dice)
+
+    kept = torch.full((rows,), shown)
+    return Batch(("a", "b"), draw(16, 64), (4, 4), draw(4, 64), (2, 2), draw(6, 8), draw(8), kept)
+
+
+# The loss
+
+
+def test_whoever_knows_noise_and_picture_has_no_loss_and_nothing_else_has_none() -> None:
+    known = batch()
+    seen: list[FluxInputs] = []
+
+    def oracle(inputs: FluxInputs) -> Tensor:
+        seen.append(inputs)
+        t = inputs.timestep[:, None, None]
+        return (inputs.latents - known.target) / t  # x_t = (1 - t) x_0 + t x_1
+
+    loss = FlowLoss(oracle, lambda _: known, logit_normal())
+    assert loss(Draw(0, 0)).item() < 1e-8
+    (inputs,) = seen
+    assert torch.equal(inputs.guidance, torch.ones(2))
+    assert inputs.condition is known.condition  # clean at every time
+    assert inputs.condition_ids is not None
+    assert inputs.condition_ids[:, 2].tolist() == [-2, -1, -2, -1]
+    blind = FlowLoss(lambda given: torch.zeros_like(given.latents), lambda _: known, logit_normal())
+    assert blind(Draw(0, 0)).item() > 1
+
+
+def test_noise_and_times_follow_from_the_draw() -> None:
+    def loss(draw: Draw) -> float:
+        zero = FlowLoss(lambda i: i.latents, lambda _: batch(), logit_normal())
+        return zero(draw).item()
+
+    assert loss(Draw(0, 1)) == loss(Draw(0, 1))
+    assert len({loss(d) for d in (Draw(0, 1), Draw(1, 1), Draw(0, 2), Draw(0, 1, 1))}) == 4
+
+
+def test_times_are_a_sigmoid_of_a_normal_variable_or_moved_towards_noise() -> None:
+    dice = torch.Generator().manual_seed(0)
+    plain, moved = (logit_normal(shift)(20_000, dice) for shift in (1.0, 4.0))
+    assert float(plain.logit().mean()) == pytest.approx(0, abs=0.03)
+    assert float(plain.logit().std()) == pytest.approx(1, abs=0.03)
+    assert float(moved.median()) == pytest.approx(0.8, abs=0.01)
+    assert moved.min() > 0 and moved.max() < 1
+
+
+def test_tokens_that_change_weigh_more() -> None:
+    flat = replace(batch(), target=torch.ones(2, 16, 64), condition=torch.ones(2, 4, 64))
+    assert change_weights(flat, 3.0).eq(1).all()
+    flat.target[:, 5] = 4.0  # row 1, column 1: in the first of the condition's tokens
+    weights = change_weights(flat, 3.0)
+    assert weights[:, [0, 1, 4, 5]].max() == 4.0
+    assert weights[:, [2, 3, 8, 15]].eq(1).all()
+    assert change_weights(replace(flat, shown=torch.zeros(2, dtype=torch.bool)), 3.0).eq(1).all()
+
+
+def test_the_loss_computes_where_its_batch_is() -> None:
+    """On the device without numbers, which refuses a tensor of another device as a GPU does."""
+    names = ("target", "condition", "text", "pooled", "shown")
+    there = replace(batch(), **{name: getattr(batch(), name).to("meta") for name in names})
+    loss = FlowLoss(lambda inputs: inputs.latents * 1, lambda _: there, logit_normal(), 2.0)
+    assert loss(Draw(0, 0)).device.type == "meta"
+
+
+# Runs
+
+
+def test_it_learns_one_correction(flux, tmp_path: Path) -> None:
+    data = write(tmp_path / "data", [triplet(0), triplet(1)])
+    chosen = settings(
+        tmp_path / "out",
+        data,
+        steps=60,
+        batch=4,
+        optimiser={"name": "adamw", "rate": 0.01},
+        validation={"samples": 0},
+        drop={"text": 0, "reflection": 0, "image": 0, "together": 0},
+    )
+    train(chosen, Also(flux=flux))
+    losses = list(curve(tmp_path / "out").values())
+    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimiser": {"name": "adamw", "rate": 0.01, "ema": 0.9}, "accumulate": 2},
+        {"lora": {"rank": 4, "tokens": "all", "attention": "independent"}, "max_aspect": 2.0},
+    ],
+)
+def test_five_steps_and_five_more_are_ten(flux, data: Path, tmp_path: Path, changes) -> None:
+    train(settings(tmp_path / "whole", data, **changes), Also(flux=flux))
+    train(settings(tmp_path / "cut", data, **changes, steps=5), Also(flux=flux))
+    train(settings(tmp_path / "cut", data, **changes), Also(flux=flux))
+    assert curve(tmp_path / "cut") == curve(tmp_path / "whole")
+    assert len(curve(tmp_path / "cut")) == 10
+    one, other = (load_file(tmp_path / name / FILE_NAME) for name in ("whole", "cut"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    kept = sorted(file.name for file in (tmp_path / "cut" / "checkpoints").iterdir())
+    assert kept == ["corrector-0000005.pt", "corrector-0000010.pt"]
+
+
+def test_what_it_saves_is_the_published_kind_and_does_something(flux, data, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    trained = train(settings(out, data), Also(flux=flux))
+    with safe_open(out / FILE_NAME, "pt") as stored:
+        assert stored.metadata() == {"format": "pt"}
+    loaded = load_corrector_lora(out, flux.transformer)
+    assert loaded.mode == Mode()
+    assert all(
+        torch.equal(a, b) for a, b in zip(trained.parameters(), loaded.parameters(), strict=True)
+    )
+    assert any(layer.up.any() for _, layer in loaded.items())
+    sheets = sorted((out / "sheets").iterdir())
+    assert [sheet.name for sheet in sheets] == ["0000000.png", "0000010.png"]
+    assert Image.open(sheets[-1]).width == 3 * 64 + 2 * 4
+
+
+def test_encoded_samples_need_no_encoders(flux, data: Path, tmp_path: Path) -> None:
+    chosen = settings(tmp_path / "out", data, latents=tmp_path / "latents")
+    names = LatentsSettings.model_fields
+    views = {name: value for name, value in chosen.model_dump().items() if name in names}
+    encode(LatentsSettings(**{**views, "out": tmp_path / "latents"}), flux)
+    flux.t5 = flux.clip = None
+    train(chosen, Also(flux=flux))
+    assert len(curve(tmp_path / "out")) == 10
+
+
+def test_a_lora_is_gone_on_from(flux, data: Path, tmp_path: Path) -> None:
+    first = train(settings(tmp_path / "first", data), Also(flux=flux))
+    start = {"rank": 4, "start": tmp_path / "first"}
+    train(settings(tmp_path / "next", data, lora=start, steps=1), Also(flux=flux))
+    one = json.loads((tmp_path / "next" / "log.jsonl").read_text().splitlines()[0])
+    last = json.loads((tmp_path / "first" / "log.jsonl").read_text().splitlines()[-1])
+    assert one["validation"] == pytest.approx(last["validation"], rel=1e-5)
+    assert list(first.parameters())
+    with pytest.raises(InputError, match="trained with tokens=condition"):
+        train(settings(tmp_path / "other", data, lora={**start, "tokens": "all"}), Also(flux=flux))
+
+
+def test_a_caller_adds_a_task_with_weights_of_its_own(flux, data: Path, tmp_path: Path) -> None:
+    head = nn.Linear(8, 1)
+    torch.nn.init.ones_(head.weight)
+
+    def small(batch: Batch, _inputs: FluxInputs) -> Tensor:
+        return head(batch.target[:, 0, :8]).square().mean()
+
+    adamw = {"name": "adamw", "rate": 0.01}
+    also = Also(flux=flux, extra=small, learner=head)
+    train(settings(tmp_path / "out", data, optimiser=adamw), also)
+    assert not torch.equal(head.weight, torch.ones_like(head.weight))
+    assert set(load_file(tmp_path / "out" / FILE_NAME)) == {
+        key for key in load_file(tmp_path / "out" / FILE_NAME) if ".lora_" in key
+    }
+
+
+# What goes wrong
+
+
+def test_a_loss_that_is_no_number_names_step_and_samples(flux, data, tmp_path: Path) -> None:
+    def late(batch: Batch, _inputs: FluxInputs) -> Tensor:
+        late_by.append(batch.keys)
+        return torch.tensor(float("nan") if len(late_by) == 8 else 0.0)
+
+    late_by: list[tuple[str, ...]] = []
+    with pytest.raises(InputError, match="At step 8 the loss is nan") as told:
+        train(settings(tmp_path / "out", data), Also(flux=flux, extra=late))
+    assert all(key in str(told.value) for key in late_by[-1])
+    train(settings(tmp_path / "out", data), Also(flux=flux))  # from step 5, that was saved
+    assert len(curve(tmp_path / "out")) == 10
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(
+    flux, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, write_all = tmp_path / "out", files.write_all
+
+    def full(descriptor: int, content: bytes) -> None:
+        if (out / "checkpoints" / "corrector-0000005.pt").exists() and len(content) > 10_000:
+            write_all(descriptor, content[:5000])
+            raise OSError(28, "No space left on device")
+        write_all(descriptor, content)
+
+    monkeypatch.setattr(files, "write_all", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        train(settings(out, data), Also(flux=flux))
+    monkeypatch.setattr(files, "write_all", write_all)
+    assert not list(out.rglob("*.tmp"))
+    train(settings(out, data), Also(flux=flux))
+    assert sorted(curve(out)) == list(range(1, 11))
+
+
+def test_two_runs_into_one_folder_are_refused(flux, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with locked(tmp_path / "out"), pytest.raises(InputError, match="Another process is writing"):
+        train(settings(tmp_path / "out", data), Also(flux=flux))
+
+
+@pytest.mark.parametrize("changes", [{"batch": 3}, {"seed": 1}, {"lora": {"rank": 8}}])
+def test_a_run_that_goes_on_may_not_become_another(flux, data, tmp_path: Path, changes) -> None:
+    train(settings(tmp_path / "out", data, steps=1), Also(flux=flux))
+    with pytest.raises(InputError, match=f"was started with {next(iter(changes))}="):
+        train(settings(tmp_path / "out", data, **changes), Also(flux=flux))
+
+
+def test_gradients_are_the_same_with_and_without_checkpoints(flux, data, tmp_path: Path) -> None:
+    found = []
+    for checkpointing in (False, True):
+        out = tmp_path / str(checkpointing)
+        train(settings(out, data, steps=3, checkpointing=checkpointing), Also(flux=flux))
+        found.append(curve(out))
+        flux.transformer.disable_gradient_checkpointing()
+    assert found[0] == found[1]
+
+
+# The programs
+
+
+@pytest.mark.parametrize("config", ["corrector-flux", "corrector-miniature"])
+@pytest.mark.parametrize("latents", [None, Path("encoded")])
+def test_every_configuration_has_a_plan_and_a_dry_run(config: str, latents: Path | None) -> None:
+    chosen = Settings(**{**read_config(CONFIGS / f"{config}.yaml"), "device": "cpu"})
+    chosen = chosen.model_copy(update={"latents": latents})
+    text = plan(chosen)
+    assert "trainable weights" in text and "hours" in text
+    if config == "corrector-flux":
+        assert "11,901,408,320 weights" in text and "115,902,464 trainable" in text
+    assert "one step" in dry_run(chosen)
+
+
+def test_the_configuration_of_the_latents_fits_that_of_the_training() -> None:
+    latents = LatentsSettings(**read_config(CONFIGS / "latents-flux.yaml"))
+    training = Settings(**read_config(CONFIGS / "corrector-flux.yaml"))
+    names = LatentsSettings.model_fields.keys() - {"out"}
+    assert {n: getattr(latents, n) for n in names} == {n: getattr(training, n) for n in names}
+    assert "MB a sample" in latents_plan(latents)
+
+
+def program(*arguments: str, launcher: tuple[str, ...] = (), **environment: str):
+    """The program as a user starts it."""
+    module = ["-m", *launcher, "-m", "train.corrector"] if launcher else ["-m", "train.corrector"]
+    return subprocess.Popen(
+        [sys.executable, *module, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def options(out: Path, data: Path, *more: str) -> list[str]:
+    config = ["--config", str(CONFIGS / "corrector-miniature.yaml"), "device=cpu"]
+    small = ["validation.samples=2", "validation.pictures=1", "lora.rank=4", "batch=2"]
+    return [*config, *small, f"out={out}", f"data={data}", *more]
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_loses_nothing_that_was_saved(tmp_path: Path) -> None:
+    data = write_triplets(tmp_path / "data", 16)
+    more = ("steps=60", "save_every=3", "optimiser.decay=0")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert program(*options(whole, data, *more)).wait() == 0
+    running = program(*options(cut, data, *more))
+    log = cut / "log.jsonl"
+    while not log.exists() or len(log.read_text().splitlines()) < 20:
+        assert running.poll() is None
+        time.sleep(0.005)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert len(curve(cut)) < 60
+    assert program(*options(cut, data, *more)).wait() == 0
+    assert curve(cut) == curve(whole)
+    assert (cut / FILE_NAME).read_bytes() == (whole / FILE_NAME).read_bytes()
+    assert not list(cut.rglob("*.tmp"))
+
+
+TWO = ("torch.distributed.run", "--nproc-per-node", "2", "--master-port")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("port", "sharded"), [("29711", "false"), ("29713", "true")])
+def test_two_processes_make_the_steps_of_one(tmp_path: Path, port: str, sharded: str) -> None:
+    data = write_triplets(tmp_path / "data", 16)
+    one, two = tmp_path / "one", tmp_path / "two"
+    more = ("steps=4", "save_every=4", "checkpointing=true")
+    both = program(*options(two, data, *more), launcher=(*TWO, port), ACCELERATE_USE_FSDP=sharded)
+    _, told = both.communicate(timeout=200)
+    assert both.returncode == 0, told[-3000:]
+    chosen = Settings(**{**read_config(CONFIGS / "corrector-miniature.yaml"), "data": str(data)})
+    train(
+        chosen.model_copy(
+            update={
+                "device": "cpu",
+                "out": one,
+                "steps": 4,
+                "batch": 2,
+                "accumulate": 2,
+                "lora": chosen.lora.model_copy(update={"rank": 4}),
+                "validation": chosen.validation.model_copy(update={"samples": 2, "pictures": 1}),
+            }
+        )
+    )
+    mine, theirs = load_file(one / FILE_NAME), load_file(two / FILE_NAME)
+    assert max(tensor.abs().max() for key, tensor in mine.items() if "lora_B" in key) > 1e-5
+    assert all(torch.allclose(mine[key], theirs[key], atol=1e-7) for key in mine)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("stepps=3", "There is no setting stepps. The nearest is steps"),
+        ("optimiser.name=sgd", "does not fit"),
+        ("data=/nowhere", "There are no shards in /nowhere"),
+    ],
+)
+def test_wrong_settings_end_with_a_sentence(tmp_path: Path, wrong: str, told: str) -> None:
+    done = program(*options(tmp_path / "out", tmp_path, wrong))
+    _, said = done.communicate()
+    assert done.returncode == 2
+    assert told in said
+    assert "Traceback" not in said

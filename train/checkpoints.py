@@ -1,0 +1,61 @@
+"""A training's state on disk: written whole, the last two kept, the newest that reads taken."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reflectionflow_core.archive.files import make_folder, replace_file, sweep, writing
+from reflectionflow_core.record import InputError
+
+KEPT = 2
+_UNREADABLE = (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Files `name-0001200.pt` in `folder`, by the number of steps done."""
+
+    folder: Path
+    name: str
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """A kill or a full disk at any moment leaves the older ones as they are."""
+        make_folder(self.folder)
+        sweep(self.folder, f"{self.name}-*.pt")
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        replace_file(self.folder / f"{self.name}-{step:07d}.pt", buffer.getvalue())
+        for file in self.files()[:-KEPT]:
+            with writing(file):
+                file.unlink()
+
+    def newest(self) -> dict[str, Any] | None:
+        """The last state that can be read, or nothing where none was saved."""
+        files = self.files()
+        for file in reversed(files):
+            try:
+                # On the CPU: each part is brought to where its weights are.
+                return torch.load(file, weights_only=True, map_location="cpu")
+            except _UNREADABLE as error:
+                sys.stderr.write(
+                    f"{file} is damaged ({type(error).__name__}), so it is left out.\n"
+                )
+        if files:
+            raise InputError(
+                f"No checkpoint of {self.name} in {self.folder} can be read. "
+                "Delete them to start anew, or choose another folder."
+            )
+        return None
+
+    def files(self) -> list[Path]:
+        """All of them, the oldest first."""
+        named = re.compile(re.escape(self.name) + r"-\d{7}\.pt")
+        return sorted(file for file in self.folder.glob("*.pt") if named.fullmatch(file.name))

@@ -1,0 +1,35 @@
+"""`python -m train.corrector --config FILE key=value ...`: teaches FLUX to correct pictures.
+
+`--plan` says what a training will take; `--dry-run` makes one step on a small random model. On
+several GPUs: `accelerate launch -m train.corrector ...`, or with `--config_file
+train/configs/fsdp.yaml` to share FLUX's weights out over them.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from reflectionflow_core.record import InputError
+from train.corrector.dry_run import dry_run
+from train.corrector.plan import plan
+from train.corrector.settings import Settings
+from train.corrector.training import train
+from train.settings import parse_request, refuse
+
+
+def main(arguments: list[str]) -> None:
+    about = (__doc__ or "").partition(": ")[2]
+    request = parse_request(Settings, arguments, "train.corrector", about)
+    try:
+        if request.plan:
+            sys.stdout.write(plan(request.settings))
+        elif request.dry_run:
+            sys.stdout.write(dry_run(request.settings))
+        else:
+            train(request.settings)
+    except InputError as error:
+        refuse(str(error))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,78 @@
+"""The batch of every draw: its samples read ahead in threads, broken ones replaced and counted."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+from reflectionflow_core.record import InputError
+from train.corrector.mixture import Sampler, dropped
+from train.corrector.samples import Batch, Source
+from train.corrector.settings import Drops
+from train.fit import Draw
+from train.triplets import SampleError
+
+TRIES = 100  # more broken samples in one batch mean that the data is broken
+
+
+class Reader:
+    """Reads the rows of a draw, which follow from its numbers alone."""
+
+    def __init__(
+        self, source: Source, sampler: Sampler, drops: Drops, size: int, a_step: int
+    ) -> None:
+        self.source, self.sampler, self.drops = source, sampler, drops
+        self.size, self.a_step = size, a_step  # samples of a batch, and of a step of everybody
+        self.skipped: Counter[str] = Counter()
+
+    def __call__(self, draw: Draw) -> list[Any]:
+        rng, _ = draw.generators()
+        rows: list[Any] = []
+        picks = self.sampler.picks(draw.step * self.a_step, rng)
+        for index in islice(picks, self.size + TRIES):
+            drop = dropped(self.drops, self.source.labels[index][0], rng)
+            try:
+                rows.append(self.source.read(index, drop, rng))
+            except SampleError as error:
+                self.skipped[str(error)] += 1
+            if len(rows) == self.size:
+                return rows
+        raise InputError(
+            f"More than {TRIES} samples of one batch cannot be used: {reasons(self.skipped)}. "
+            "Check the shards, or make them again."
+        )
+
+
+class Batches:
+    """Batches by draw; while one is learned from, those that come next are read."""
+
+    def __init__(
+        self,
+        source: Source,
+        read: Callable[[Draw], list[Any]],
+        coming: Callable[[Draw], Iterable[Draw]],
+        threads: int,
+        a_step: int,
+    ) -> None:
+        self.source, self.read, self.coming, self.threads = source, read, coming, threads
+        self.pool = ThreadPoolExecutor(threads, "read")
+        self.waiting: dict[Draw, Future[list[Any]]] = {}
+        self.keys: deque[tuple[str, ...]] = deque(maxlen=a_step)  # of the last step's batches
+
+    def __call__(self, draw: Draw) -> Batch:
+        for each in (draw, *islice(self.coming(draw), self.threads)):
+            if each not in self.waiting:
+                self.waiting[each] = self.pool.submit(self.read, each)
+        batch = self.source.batch(self.waiting.pop(draw).result())
+        self.keys.append(batch.keys)
+        return batch
+
+    def close(self) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+
+def reasons(skipped: Counter[str]) -> str:
+    return ", ".join(f"{reason} ({count})" for reason, count in skipped.most_common()) or "none"

@@ -1,0 +1,140 @@
+"""The whole program in small: made-up triplets, a FLUX of the same structure with few and narrow
+layers of random weights, one step, and the LoRA loaded again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from PIL import Image
+from torch import nn
+from webdataset.writer import TarWriter
+
+from reflectionflow_core.flux.load import load_flux
+from reflectionflow_core.flux.lora import FILE_NAME, load_corrector_lora
+from reflectionflow_core.flux.model import Flux
+from reflectionflow_core.miniature.model import FOLDER
+from reflectionflow_core.miniature.world import render
+from train.corrector.flux import structure
+from train.corrector.settings import Settings, Views
+from train.corrector.training import Also, train
+from train.fit import join
+from train.latents.encoding import Settings as LatentsSettings
+from train.latents.encoding import encode
+from train.miniature.corrector import pair_of
+from train.miniature.scenes import any_prompt, compose, flawed
+from train.triplets import SUBSETS, Triplet, files_of
+
+SIDE = 64  # pixels
+SMALL = {
+    "num_layers": 2,
+    "num_single_layers": 2,
+    "attention_head_dim": 32,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 128,  # of the miniature's text encoders
+    "pooled_projection_dim": 64,
+    "axes_dims_rope": (8, 12, 12),
+}
+
+
+def dry_run(settings: Settings) -> str:
+    """Raises what a training would raise; the text says what was done."""
+    with tempfile.TemporaryDirectory() as folder:
+        flux = small_flux(settings)
+        small = _small(settings, Path(folder))
+        if settings.latents is not None:
+            _encode(small, flux, Path(folder) / "latents")
+            small = small.model_copy(update={"latents": Path(folder) / "latents"})
+        trained = train(small, Also(flux=flux))
+        loaded = load_corrector_lora(small.out / FILE_NAME, flux.transformer)
+        pairs = zip(trained.parameters(), loaded.parameters(), strict=True)
+        if not all(torch.equal(mine.cpu(), its) for mine, its in pairs):
+            raise RuntimeError("The LoRA that was saved is not the one that was trained.")
+        count = sum(parameter.numel() for parameter in loaded.parameters())
+        return f"Dry run: one step, validated, saved and loaded again, {count:,} weights.\n"
+
+
+def dry_latents(settings: LatentsSettings) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        small = settings.model_copy(update=_sizes(settings))
+        _encode(small, small_flux(settings), Path(folder) / "latents")
+        files = len(list(Path(folder, "latents").glob("part-*.safetensors")))
+        return f"Dry run: {files} part of made-up samples was encoded.\n"
+
+
+def small_flux(views: Views) -> Flux:
+    """Random weights in the structure of the model, between the miniature's encoders."""
+    device = join(views.place).device
+    flux = load_flux(FOLDER, dtype=views.dtype, device=device, plan="resident")
+    torch.manual_seed(views.seed)
+    transformer = FluxTransformer2DModel(**{**structure(views.model), **SMALL})
+    nn.Module.to(transformer, flux.vae.dtype)  # diffusers' own `to` hides its types
+    flux.transformer = transformer.eval().requires_grad_(False)
+    return flux
+
+
+def write_triplets(folder: Path, count: int, seed: int = 0) -> Path:
+    """A shard of scenes with flaws and their reflections, in all subsets and some aspects."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TarWriter(str(folder / "made-up.tar")) as shard:
+        for triplet in made_up(count, np.random.default_rng(seed)):
+            shard.write({"__key__": triplet.key, **files_of(triplet, "png")})
+    return folder
+
+
+def made_up(count: int, rng: np.random.Generator) -> Iterator[Triplet]:
+    made = 0
+    while made < count:
+        prompt, spec = any_prompt(rng)
+        pair = pair_of(prompt, spec, flawed(compose(spec, rng), rng), rng)
+        if pair is None:
+            continue
+        size = [(SIDE, SIDE), (SIDE * 3 // 2, SIDE), (SIDE, SIDE * 2)][made % 3]
+        good, bad = (Image.fromarray(render(scene)) for scene in (pair.told, pair.scene))
+        yield Triplet(
+            f"made-up-{made:05d}",
+            good.resize(size),
+            bad,
+            pair.prompt,
+            pair.reflection,
+            SUBSETS[made % len(SUBSETS)],
+        )
+        made += 1
+
+
+def _encode(settings: Views, flux: Flux, out: Path) -> None:
+    data = write_triplets(out.parent / "shards", 24)
+    names = Views.model_fields
+    told: dict[str, Any] = {name: getattr(settings, name) for name in names} | {"data": str(data)}
+    encode(LatentsSettings(**told, out=out), flux)
+
+
+def _sizes(views: Views) -> dict[str, Any]:
+    share = views.condition_size / views.target_size
+    return {
+        "target_size": SIDE,
+        "condition_size": max(16, round(SIDE * share / 16) * 16),
+        "text_length": 24,
+    }
+
+
+def _small(settings: Settings, folder: Path) -> Settings:
+    data = write_triplets(folder / "shards", 24)
+    validation = {"samples": 2, "every": 1, "pictures": 1, "steps": 2}
+    changes = {
+        **_sizes(settings),
+        "data": str(data),
+        "latents": None,
+        "out": folder / "out",
+        "steps": 1,
+        "save_every": 1,
+        "batch": min(settings.batch, 2),
+        "validation": settings.validation.model_copy(update=validation),
+    }
+    return settings.model_copy(update=changes)

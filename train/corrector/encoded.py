@@ -1,0 +1,159 @@
+"""Samples encoded beforehand: latents and text embeddings in safetensors files.
+
+`common.safetensors` holds what all share (the empty text, the black picture of each size) and in
+its header how all was made. Every part holds PART samples in the order of the shards; a part is
+written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+from reflectionflow_core.archive.files import replace_file
+from reflectionflow_core.flux.model import Flux
+from reflectionflow_core.record import InputError
+from train.corrector.samples import Batch, Dropped, Label
+from train.corrector.settings import Views
+from train.triplets import SampleError
+
+PART = 32
+COMMON = "common.safetensors"
+# What must be the same where latents are made and where they are learned from.
+MUST_AGREE = ("target_size", "condition_size", "condition_fit", "max_aspect", "text_length")
+
+
+def part_file(folder: Path, part: int) -> Path:
+    return folder / f"part-{part:06d}.safetensors"
+
+
+def black_name(width: int, height: int) -> str:
+    return f"black.{width}x{height}"
+
+
+def write(file: Path, tensors: dict[str, Tensor], told: dict[str, Any]) -> None:
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    replace_file(file, serialise(held, {"told": json.dumps(told)}))
+
+
+def header(file: Path) -> dict[str, Any]:
+    """What was told of a file; InputError where it cannot be read."""
+    try:
+        with safe_open(file, framework="pt") as stored:
+            return json.loads((stored.metadata() or {})["told"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise InputError(
+            f"The latents in {file} cannot be read. Delete the file and run train.latents again."
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an encoded sample lies."""
+
+    file: Path
+    name: str
+    key: str
+    grid: tuple[int, int]
+    condition_grid: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRow:
+    place: Place
+    target: Tensor
+    condition: Tensor
+    text: Tensor
+    pooled: Tensor
+    shown: bool
+
+
+class Encoded:
+    """A source of samples that needs neither VAE nor text encoders."""
+
+    def __init__(self, folder: Path, views: Views, flux: Flux) -> None:
+        self.flux = flux
+        self.common = folder / COMMON
+        if not self.common.is_file():
+            raise InputError(f"There are no latents in {folder}. Make them with train.latents.")
+        made = header(self.common)
+        _check_views(folder, made, views)
+        files = [part_file(folder, part) for part in range(made["parts"])]
+        if missing := sum(not file.is_file() for file in files):
+            raise InputError(
+                f"The latents in {folder} are not finished: {missing} of {len(files)} parts are "
+                "missing. Run train.latents again; it goes on where it was."
+            )
+        self.places: list[Place] = []
+        self.labels: list[Label] = []
+        for file in files:
+            for name, told in header(file)["samples"].items():
+                grids = _pair(told["grid"]), _pair(told["condition_grid"])
+                self.places.append(Place(file, name, told["key"], *grids))
+                self.labels.append((told["subset"], _pair(told["bucket"])))
+        self.empty = self._common("empty")
+        wanted = flux.transformer.config["joint_attention_dim"]
+        if self.empty.shape[1] != wanted:
+            raise InputError(
+                f"The texts in {folder} are {self.empty.shape[1]} numbers wide and this FLUX takes "
+                f"{wanted}. Make the latents anew, with the same model."
+            )
+
+    def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> EncodedRow:
+        del rng  # the crop was chosen when the latents were made
+        place, (_, bucket) = self.places[index], self.labels[index]
+        try:
+            with safe_open(place.file, framework="pt") as stored:
+                told = "prompt" if drop.reflection else "text"
+                text = self.empty if drop.text else stored.get_tensor(f"{place.name}.{told}")
+                target = stored.get_tensor(f"{place.name}.target")
+                condition = stored.get_tensor(f"{place.name}.condition")
+                pooled = stored.get_tensor(f"{place.name}.pooled")
+        except (OSError, SafetensorError) as error:
+            raise SampleError("latents unreadable") from error
+        if drop.image:
+            condition = self._common(black_name(*bucket))
+        return EncodedRow(place, target, condition, text, pooled, not drop.image)
+
+    def batch(self, rows: Sequence[EncodedRow]) -> Batch:
+        place = rows[0].place
+        return Batch(
+            keys=tuple(row.place.key for row in rows),
+            target=self._stacked([row.target for row in rows]),
+            grid=place.grid,
+            condition=self._stacked([row.condition for row in rows]),
+            condition_grid=place.condition_grid,
+            text=self._stacked([row.text for row in rows]),
+            pooled=self._stacked([row.pooled for row in rows]),
+            shown=torch.tensor([row.shown for row in rows], device=self.flux.device),
+        )
+
+    def _common(self, name: str) -> Tensor:
+        with safe_open(self.common, framework="pt") as stored:
+            return stored.get_tensor(name)
+
+    def _stacked(self, tensors: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(tensors)).to(self.flux.device, self.flux.dtype)
+
+
+def _pair(told: list[int]) -> tuple[int, int]:
+    first, second = told
+    return first, second
+
+
+def _check_views(folder: Path, made: dict[str, Any], views: Views) -> None:
+    for name in MUST_AGREE:
+        if made["views"][name] != getattr(views, name):
+            raise InputError(
+                f"The latents in {folder} were made with {name}={made['views'][name]}, and the "
+                f"training says {getattr(views, name)}. Make both the same."
+            )

@@ -1,0 +1,76 @@
+"""The FLUX that is trained on: loaded, described before it is loaded, shared out over processes."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+
+from reflectionflow_core.flux.branch import FluxInputs, velocity
+from reflectionflow_core.flux.load import load_flux
+from reflectionflow_core.flux.lora import CorrectorLora, target_shapes
+from reflectionflow_core.flux.model import Flux
+from reflectionflow_core.miniature.model import FOLDER
+from train.corrector.settings import Views
+from train.fit import join
+
+FLUX_1_DEV = {"guidance_embeds": True}  # diffusers' defaults are FLUX.1's for all else
+
+
+def load(views: Views, texts: bool = True) -> Flux:
+    """On this process's device, where each part goes when it is first used."""
+    device = join(views.place).device
+    return load_flux(
+        folder_of(views.model), dtype=views.dtype, device=device, plan="resident", texts=texts
+    )
+
+
+def folder_of(model: str) -> str | Path:
+    return FOLDER if model == "miniature" else model
+
+
+def structure(model: str) -> dict[str, Any]:
+    """The transformer's configuration; FLUX.1-dev's where the model is not on this machine."""
+    file = Path(folder_of(model)).expanduser() / "transformer" / "config.json"
+    if not file.is_file():
+        return FLUX_1_DEV
+    told = json.loads(file.read_text(encoding="utf-8"))
+    return {name: value for name, value in told.items() if not name.startswith("_")}
+
+
+class Network(nn.Module):
+    """FLUX's transformer with the condition branch as one call, which sharding needs."""
+
+    def __init__(self, transformer: FluxTransformer2DModel, sharded: bool = False) -> None:
+        super().__init__()
+        self.transformer = transformer
+        if sharded:
+            _share_out(self)
+
+    def forward(self, inputs: FluxInputs, lora: CorrectorLora) -> Tensor:
+        """The velocity; the LoRA is given and not held, because it is trained whole everywhere."""
+        return velocity(self.transformer, inputs, lora)
+
+
+def _share_out(network: Network) -> None:
+    """Leaves each process its part of every weight; the whole is gathered where it is used.
+
+    The branch calls linears and norms itself and no block, so each of them is a unit of its own.
+    """
+    warnings.filterwarnings("ignore", message=".*returned a view tensor")
+    for module in list(network.modules()):
+        if next(module.parameters(recurse=False), None) is not None:
+            fully_shard(module, reshard_after_forward=True)
+    for path in target_shapes(network.transformer):
+        # The LoRA is added in place, and would take from a view what fetches the weight again.
+        network.transformer.get_submodule(path).register_forward_hook(_copied)
+    fully_shard(network)
+
+
+def _copied(_module: nn.Module, _given: Any, output: Tensor) -> Tensor:
+    return output.clone()

@@ -1,0 +1,106 @@
+"""Flow matching on the target's tokens, with the flawed picture as clean condition (paper §3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
+
+from reflectionflow_core.flux.branch import FluxInputs
+from reflectionflow_core.flux.latents import pack, token_ids, unpack
+from train.corrector.samples import Batch
+from train.fit import Draw
+
+Predict = Callable[[FluxInputs], Tensor]
+Times = Callable[[int, torch.Generator], Tensor]
+# What is added to the loss, from the batch and what FLUX was given, such as a second task.
+Extra = Callable[[Batch, FluxInputs], Tensor]
+
+
+class FlowLoss:
+    """The loss of a draw's batch; noise and times come from the draw too."""
+
+    def __init__(
+        self,
+        predict: Predict,
+        batches: Callable[[Draw], Batch],
+        times: Times,
+        changed_weight: float = 0.0,
+        extra: Extra | None = None,
+    ) -> None:
+        self.predict, self.batches, self.times = predict, batches, times
+        self.changed_weight, self.extra = changed_weight, extra
+
+    def __call__(self, draw: Draw) -> Tensor:
+        batch = self.batches(draw)
+        _, generator = draw.generators()
+        # Drawn on the CPU, so that a seed is the same training everywhere.
+        noise = torch.randn(batch.target.shape, generator=generator)
+        times = self.times(len(noise), generator)
+        inputs, slope = mixed(batch, noise, times)
+        weights = change_weights(batch, self.changed_weight)
+        loss = flow_error(self.predict(inputs), slope, weights).mean()
+        return loss + self.extra(batch, inputs) if self.extra else loss
+
+
+def logit_normal(shift: float = 1.0, shifted: float = 1.0) -> Times:
+    """Times (B,) in 0..1, 1 is noise: the sigmoid of a normal variable, as upstream.
+
+    A share of them is moved towards noise, s·u / (1 + (s - 1)·u), which small models need.
+    """
+
+    def draw(count: int, generator: torch.Generator) -> Tensor:
+        plain = torch.randn(count, generator=generator).sigmoid()
+        moved = shift * plain / (1 + (shift - 1) * plain)
+        return torch.where(torch.rand(count, generator=generator) < shifted, moved, plain)
+
+    return draw
+
+
+def mixed(batch: Batch, noise: Tensor, times: Tensor) -> tuple[FluxInputs, Tensor]:
+    """What FLUX is given at `times` (B,), and the slope noise - target that it should find."""
+    target = batch.target.float()
+    noise, times = noise.to(target), times.to(target)
+    t = times[:, None, None]
+    like = batch.condition
+    inputs = FluxInputs(
+        latents=((1 - t) * target + t * noise).to(like.dtype),
+        text=batch.text,
+        pooled=batch.pooled,
+        timestep=times,
+        guidance=torch.ones_like(times),
+        image_ids=token_ids(*batch.grid).to(like.device),
+        condition=like,
+        condition_ids=token_ids(*batch.condition_grid, shift=-batch.condition_grid[1]).to(
+            like.device
+        ),
+    )
+    return inputs, noise - target
+
+
+def flow_error(found: Tensor, slope: Tensor, weights: Tensor) -> Tensor:
+    """Each sample's mean squared error, (B,); tokens weigh as `weights` (B, n_img) say."""
+    error = (found.float() - slope).square().mean(2)
+    return (weights * error).sum(1) / weights.sum(1)
+
+
+def change_weights(batch: Batch, added: float) -> Tensor:
+    """1 for every target token, and up to 1 + `added` where it differs most from the flawed
+    picture, (B, n_img). Latents are compared at the condition's resolution.
+    """
+    target, condition = (
+        unpack(tokens.float(), *grid)
+        for tokens, grid in (
+            (batch.target, batch.grid),
+            (batch.condition, batch.condition_grid),
+        )
+    )
+    height, width = condition.shape[2:]
+    difference = adaptive_avg_pool2d(target, (height, width)) - condition
+    difference = difference.abs().mean(1, keepdim=True)  # (B, 1, h, w)
+    difference = interpolate(difference, target.shape[2:], mode="area")
+    tokens = pack(difference).mean(2)
+    largest = tokens.amax(1, keepdim=True).clamp(min=torch.finfo(tokens.dtype).tiny)
+    return 1 + added * batch.shown[:, None] * tokens / largest

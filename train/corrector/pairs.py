@@ -1,0 +1,75 @@
+"""A pair of pictures as the corrector sees it: one crop of both, in the size of its bucket."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+from PIL import Image
+from PIL.Image import Image as Picture
+
+from reflectionflow_core.flux.condition import ConditionSettings, resized
+from train.triplets import SampleError
+
+Size = tuple[int, int]  # width and height in pixels
+NARROWEST = 8.0  # longer by shorter side; a narrower picture would be blown up to nothing but blur
+
+
+@cache
+def buckets(target: int, max_aspect: float = 1.0, unit: int = 16) -> tuple[Size, ...]:
+    """Sizes of about target x target pixels, from the square to `max_aspect` both ways.
+
+    Sides are multiples of `unit`, the pixels of a token; widths differ by about a sixteenth.
+    """
+    step = max(unit, target // 16 // unit * unit)
+    sizes = {(target, target)}
+    for width in range(target, math.floor(target * math.sqrt(max_aspect)) + 1, step):
+        height = max(unit, round(target * target / width / unit) * unit)
+        if width / height <= max_aspect:
+            sizes |= {(width, height), (height, width)}
+    return tuple(sorted(sizes))
+
+
+def nearest(size: Size, among: tuple[Size, ...]) -> Size:
+    """The bucket whose aspect is the nearest, in proportion."""
+
+    def distance(bucket: Size) -> float:
+        return abs(math.log(size[0] * bucket[1] / (size[1] * bucket[0])))
+
+    return min(among, key=distance)
+
+
+def prepared(
+    good: Picture,
+    bad: Picture,
+    bucket: Size,
+    condition: ConditionSettings,
+    rng: np.random.Generator,
+) -> tuple[Picture, Picture]:
+    """Target and condition: the same random crop of both, as large as fits (paper §4.1).
+
+    The flawed picture first gets the good one's size. Pillow's bicubic filter throughout.
+    """
+    if max(good.size) > NARROWEST * min(good.size):
+        raise SampleError("picture too narrow")
+    scale = max(bucket[0] / good.width, bucket[1] / good.height)
+    width, height = (
+        max(side, round(full * scale)) for side, full in zip(bucket, good.size, strict=True)
+    )
+    left = int(rng.integers(width - bucket[0] + 1))
+    top = int(rng.integers(height - bucket[1] + 1))
+    box = (left, top, left + bucket[0], top + bucket[1])
+    target, flawed = (
+        _scaled(picture, (width, height)).crop(box) for picture in (good, _scaled(bad, good.size))
+    )
+    return target, resized(flawed, condition)
+
+
+def black(condition: ConditionSettings, bucket: Size) -> Picture:
+    """What the corrector sees of a picture that is dropped."""
+    return resized(Image.new("RGB", bucket), condition)
+
+
+def _scaled(picture: Picture, size: Size) -> Picture:
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.BICUBIC)

@@ -1,0 +1,132 @@
+"""Samples made ready for a step: read from shards, by any thread, and encoded where FLUX is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL.Image import Image as Picture
+from torch import Tensor
+
+from reflectionflow_core.flux.condition import to_pixels
+from reflectionflow_core.flux.latents import pack
+from reflectionflow_core.flux.model import Flux
+from reflectionflow_core.flux.text import Text, corrector_text, encode_texts
+from train.corrector.pairs import Size, black, buckets, nearest, prepared
+from train.corrector.settings import Views
+from train.triplets import SampleError, Triplets
+
+SHORTEST = 5  # characters of a reflection that says something
+Label = tuple[str, Size]  # subset and bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What a sample is not told (`text`: T5 reads nothing) or shown."""
+
+    text: bool = False
+    reflection: bool = False
+    image: bool = False
+
+
+WHOLE = Dropped()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a step learns from; B samples of one size."""
+
+    keys: tuple[str, ...]
+    target: Tensor  # (B, n_img, 64), packed and clean
+    grid: tuple[int, int]  # rows and columns of its tokens
+    condition: Tensor  # (B, n_cond, 64)
+    condition_grid: tuple[int, int]
+    text: Tensor  # (B, n_txt, d), from T5
+    pooled: Tensor  # (B, d), from CLIP
+    shown: Tensor  # (B,), whether the condition is the flawed picture
+
+
+class Source(Protocol):
+    """Where samples come from."""
+
+    @property
+    def labels(self) -> Sequence[Label]: ...
+
+    def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> Any:
+        """One sample as it lies on the disk, by any thread; raises SampleError."""
+        ...
+
+    def batch(self, rows: Sequence[Any]) -> Batch:
+        """Samples that were read, where FLUX is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sample that is read and not yet encoded."""
+
+    key: str
+    target: Picture
+    condition: Picture
+    text: Text
+    shown: bool
+
+
+class Shards:
+    """Samples from their pictures and words, encoded as they are needed."""
+
+    def __init__(self, flux: Flux, triplets: Triplets, views: Views) -> None:
+        self.flux, self.triplets, self.views = flux, triplets, views
+        self.sizes = buckets(views.target_size, views.max_aspect, flux.token_pixels)
+        self.labels = [(place.subset, self._bucket(i)) for i, place in enumerate(triplets.places)]
+
+    def _bucket(self, index: int) -> Size:
+        if len(self.sizes) == 1:
+            return self.sizes[0]
+        try:
+            return nearest(self.triplets.size(index), self.sizes)
+        except SampleError:
+            return self.sizes[0]  # it will be left out when it is read
+
+    def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> Row:
+        triplet, (_, bucket) = self.triplets[index], self.labels[index]
+        settings = self.views.condition
+        target, condition = prepared(triplet.good, triplet.bad, bucket, settings, rng)
+        if drop.image:
+            condition = black(settings, bucket)
+        text = told(triplet.prompt, triplet.reflection, drop)
+        return Row(triplet.key, target, condition, text, not drop.image)
+
+    def batch(self, rows: Sequence[Row]) -> Batch:
+        unit = self.flux.token_pixels
+        text, pooled = encode_texts(self.flux, [row.text for row in rows], self.views.text_length)
+        grids = [
+            (picture.height // unit, picture.width // unit)
+            for picture in (rows[0].target, rows[0].condition)
+        ]
+        return Batch(
+            keys=tuple(row.key for row in rows),
+            target=encoded(self.flux, [row.target for row in rows]),
+            grid=grids[0],
+            condition=encoded(self.flux, [row.condition for row in rows]),
+            condition_grid=grids[1],
+            text=text,
+            pooled=pooled,
+            shown=torch.tensor([row.shown for row in rows], device=self.flux.device),
+        )
+
+
+def told(prompt: str, reflection: str, drop: Dropped) -> Text:
+    """CLIP always reads the prompt; T5 the prompt and the reflection, where there is one."""
+    says_nothing = drop.reflection or len(reflection.strip()) < SHORTEST
+    text = corrector_text(prompt, "" if says_nothing else reflection)
+    return text._replace(t5="") if drop.text else text
+
+
+@torch.no_grad()
+def encoded(flux: Flux, pictures: Sequence[Picture]) -> Tensor:
+    """Packed latents, (B, n, 64). One by one: a VAE at 1024 x 1024 is busy with one picture."""
+    return torch.cat([pack(flux.encode(to_pixels([picture]))) for picture in pictures])

@@ -1,0 +1,199 @@
+"""What the corrector's training can be told; the defaults are the paper's, for 8 GPUs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from reflectionflow_core.flux.condition import ConditionSettings
+from reflectionflow_core.flux.lora import Mode
+from train.fit import Schedule
+from train.settings import Strict
+from train.triplets import SUBSETS
+
+Share = tuple[float, float]  # at the start and from `over` samples on
+
+
+class Views(Strict):
+    """In which sizes pictures and texts are seen; of a training and of its latents alike."""
+
+    model: str = Field(
+        default="black-forest-labs/FLUX.1-dev",
+        description="a diffusers folder, a hub id, or miniature",
+    )
+    data: str = Field(
+        default="", description="a folder of shards, or a pattern such as data/genref_*.tar"
+    )
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["bf16", "fp32"] = Field(
+        default="bf16", description="of FLUX; the LoRA stays in fp32"
+    )
+    target_size: PositiveInt = Field(
+        default=1024,
+        description="pixels; pictures have the area of a square of this side",
+        multiple_of=16,
+    )
+    condition_size: PositiveInt = Field(
+        default=512, description="longer side of the flawed picture", multiple_of=16
+    )
+    condition_fit: Literal["squash", "fit"] = Field(
+        default="squash", description="squash makes every condition square, fit keeps its aspect"
+    )
+    max_aspect: float = Field(
+        default=1.0, ge=1, le=4, description="1 crops squares, 2 sizes up to 2:1"
+    )
+    text_length: PositiveInt = Field(default=512, le=512, description="tokens that T5 reads")
+
+    @property
+    def condition(self) -> ConditionSettings:
+        return ConditionSettings(self.condition_size, self.condition_fit)
+
+    @property
+    def place(self) -> str:
+        """The device that is meant."""
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return self.device
+
+
+class Lora(Strict):
+    rank: PositiveInt = 32
+    alpha: PositiveFloat | None = Field(default=None, description="the rank where it is not given")
+    tokens: Literal["condition", "all"] = Field(
+        default="condition", description="which see the LoRA"
+    )
+    attention: Literal["union", "independent"] = Field(
+        default="union", description="independent: the condition attends to itself only"
+    )
+    start: Path | None = Field(default=None, description="a corrector LoRA to go on from")
+
+    @property
+    def mode(self) -> Mode:
+        return Mode(self.tokens, self.attention)
+
+
+class Optimiser(Strict):
+    name: Literal["prodigy", "adamw"] = "prodigy"
+    rate: PositiveFloat = 1.0
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: PositiveFloat = 0.5
+    warmup: NonNegativeInt = Field(default=0, description="steps of a linear rise")
+    decay: float = Field(
+        default=0.0, description="last share of the steps, over which it falls", ge=0, le=1
+    )
+    ema: float | None = Field(
+        default=None, description="kept of the moving average at a step", gt=0, lt=1
+    )
+
+
+class Drops(Strict):
+    """Chances of a sample (paper §3.3)."""
+
+    text: float = Field(default=0.1, ge=0, le=1, description="T5 reads nothing")
+    reflection: float = Field(default=0.1, ge=0, le=1, description="T5 reads the prompt alone")
+    image: float = Field(
+        default=0.1, ge=0, le=1, description="the condition is black; never in editing"
+    )
+    together: float = Field(
+        default=0.2, ge=0, le=1, description="both, which leaves text to image; never in editing"
+    )
+
+
+class Mixture(Strict):
+    """Shares of the subsets: editing first, then the others."""
+
+    over: PositiveInt = Field(
+        default=5000, description="samples drawn until the last shares are reached"
+    )
+    editing: Share = (0.7, 0.0)
+    general: Share = (0.1, 0.3)
+    length: Share = (0.1, 0.3)
+    rule: Share = (0.1, 0.4)
+
+    @model_validator(mode="after")
+    def _no_share_is_negative(self) -> Mixture:
+        if any(share < 0 for subset in SUBSETS for share in self.of(subset)):
+            raise ValueError("shares are 0 or more")
+        return self
+
+    def of(self, subset: str) -> Share:
+        return getattr(self, subset)
+
+
+class Validation(Strict):
+    samples: NonNegativeInt = Field(default=16, description="held out of the training")
+    every: PositiveInt = Field(default=500, description="steps")
+    pictures: NonNegativeInt = Field(
+        default=4, description="of the samples, corrected on a contact sheet"
+    )
+    steps: PositiveInt = 28
+    guidance: float = Field(default=3.5, ge=0)
+
+
+class Settings(Views):
+    out: Path = Path("runs/corrector")
+    latents: Path | None = Field(
+        default=None,
+        description="a folder that train.latents wrote; VAE and T5 are then not needed",
+    )
+    steps: PositiveInt = 6000
+    batch: PositiveInt = Field(default=8, description="samples of one process at a time")
+    accumulate: PositiveInt = Field(default=1, description="batches of one process a step")
+    save_every: PositiveInt = 500
+    checkpointing: bool = Field(
+        default=True, description="compute activations again, to save memory"
+    )
+    workers: PositiveInt = Field(default=4, description="batches read ahead, each in a thread")
+    changed_weight: float = Field(
+        default=0.0, ge=0, description="added weight of the tokens that change most"
+    )
+    time_shift: PositiveFloat = Field(default=1.0, description="s of t = s u / (1 + (s - 1) u)")
+    time_shifted: float = Field(
+        default=1.0, ge=0, le=1, description="share of samples with that shift"
+    )
+    lora: Lora = Lora()
+    optimiser: Optimiser = Optimiser()
+    drop: Drops = Drops()
+    mixture: Mixture = Mixture()
+    validation: Validation = Validation()
+
+    @model_validator(mode="after")
+    def _something_to_learn_from(self) -> Settings:
+        if not (self.data or self.latents):
+            raise ValueError("give data (shards) or latents (what train.latents made of them)")
+        return self
+
+    @property
+    def schedule(self) -> Schedule:
+        o = self.optimiser
+        return Schedule(
+            self.steps,
+            o.rate,
+            warmup=o.warmup,
+            decay=o.decay,
+            ema=o.ema,
+            clip=o.clip,
+            save_every=self.save_every,
+            optimiser=o.name,
+            weight_decay=o.weight_decay,
+            accumulate=self.accumulate,
+        )
+
+
+# What a run that goes on may change without becoming another run.
+MAY_CHANGE = (
+    "checkpointing",
+    "data",
+    "device",
+    "latents",
+    "model",
+    "out",
+    "save_every",
+    "steps",
+    "validation",
+    "workers",
+)
