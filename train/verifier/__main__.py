@@ -52,9 +52,9 @@ def setup(settings: VerifierSettings, like: str = "") -> VerifierTrainer:
 
 
 def load(settings: VerifierSettings, like: str) -> tuple[RewardModel, Any]:
-    torch.manual_seed(settings.seed)
-    place = torch.device(settings.device)
-    backbone, processor, _ = load_base(base_of(settings, like), settings.weights, place)
+    base, place = base_of(settings, like), torch.device(settings.device)
+    torch.manual_seed(settings.seed)  # of the head and the LoRA
+    backbone, processor, _ = load_base(base, settings.weights, place)
     if settings.checkpointing:
         backbone.gradient_checkpointing_enable({"use_reentrant": False})
     token = processor.tokenizer.convert_tokens_to_ids(TOKEN)
