@@ -64,6 +64,7 @@ def gain(
         device=device,
         verifier=settings.verifier,
         vlm=settings.vlm,
+        reward_base=settings.reward_base,
     )
     actors = build_actors(choice, SearchSettings())
     flawed = _flawed(chats, settings.pictures)

@@ -19,6 +19,9 @@ class GainSettings(Strict):
     lora: str | None = Field(default=None, description="the corrector's LoRA")
     verifier: str = Field(default="exact", description="who scores, by its name in the catalog")
     vlm: str | None = Field(default=None, description="folder or endpoint:PROFILE it asks")
+    reward_base: str | None = Field(
+        default=None, description="for verifier=reward:FOLDER, the model it was trained from"
+    )
 
 
 class WriterSettings(LoraSettings):
