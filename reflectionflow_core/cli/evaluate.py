@@ -6,7 +6,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,14 @@ def run_evaluation(given: Mapping[str, Any]) -> int:
     if file.exists():
         raise InputError(f"{file} is there already. Choose another file, or move it away.")
     plan, evaluation = _asked(given)
+    build = partial(build_quietly, given.get("lora"))
     processes = given.get("processes") or os.cpu_count() or 1
     sys.stderr.write(
         f"{len(evaluation.tasks)} searches, at most {pictures_of(evaluation.arms)} pictures "
         f"a prompt, {processes} processes.\n"
     )
     try:
-        _watch(evaluation, file, processes)
+        _watch(evaluation, file, build, processes)
     except KeyboardInterrupt:
         sys.stderr.write(f"Stopped. The same command goes on from {part_of(file)}.\n")
         return 130
@@ -61,10 +63,10 @@ def run_evaluation(given: Mapping[str, Any]) -> int:
     return 0
 
 
-def build_quietly() -> Actors:
+def build_quietly(lora: str | None = None) -> Actors:
     """The miniature with every seat taken, in this process or in one of its own."""
     quieten_libraries()
-    return build_actors(ActorChoice(), SearchSettings())
+    return build_actors(ActorChoice(lora=lora), SearchSettings())
 
 
 def _asked(given: Mapping[str, Any]) -> tuple[Plan, Evaluation]:
@@ -72,21 +74,24 @@ def _asked(given: Mapping[str, Any]) -> tuple[Plan, Evaluation]:
     plan = Plan(
         **{k: chosen[k] for k in ("budgets", "strategies", "grid", "errors") if k in chosen}
     )
-    per_family = max(1, round(chosen.get("prompts", 600) / len(FAMILIES)))
+    families = given.get("families", FAMILIES)
+    per_family = max(1, round(chosen.get("prompts", 600) / len(families)))
+    known = identity(ActorChoice(lora=given.get("lora")))
     about = {
         "model": "miniature",
-        "weights": identity(ActorChoice())["model"][:16],
+        "weights": known["model"][:16],
+        **({"lora": known["lora"][:16]} if known["lora"] else {}),
         "versions": versions(),
     }
     study, seed = given["study"], given.get("seed", 0)
     arms = study_named(study)(plan)
-    return plan, Evaluation(study, arms, held_out(per_family, seed), seed, about)
+    return plan, Evaluation(study, arms, held_out(per_family, seed, families), seed, about)
 
 
-def _watch(evaluation: Evaluation, file: Path, processes: int) -> None:
+def _watch(evaluation: Evaluation, file: Path, build: Callable[[], Actors], processes: int) -> None:
     total, began, last = len(evaluation.tasks), time.monotonic(), 0.0
     first = None
-    for done in evaluate(evaluation, file, build_quietly, processes):
+    for done in evaluate(evaluation, file, build, processes):
         first = done if first is None else first
         now = time.monotonic()
         if now - last > 2 or done == total:

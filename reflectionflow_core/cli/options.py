@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from .. import __version__
 from ..catalog import EVOLVERS, MODELS, NEED_SOURCE, NEED_VLM, VERIFIERS, WRITERS, ActorChoice
+from ..miniature.prompts import FAMILIES
 from ..record import (
     AXES,
     NOISE_SEARCHES,
@@ -110,7 +111,9 @@ def _add_evaluate(commands: argparse._SubParsersAction[Parser]) -> None:
     add = evaluate.add_argument
     add("--json", metavar="FILE", required=True, help="for all outcomes; a plot and a page beside")
     add("--study", metavar="NAME", default="table1", help=f"{_names(STUDY_NAMES)} (table1)")
-    add("--prompts", metavar="N", type=positive, help="prompts in all, of six families (600)")
+    add("--prompts", metavar="N", type=positive, help="prompts in all, of the families (600)")
+    add("--families", metavar="LIST", type=listed, help=f"of {','.join(FAMILIES)} (all six)")
+    add("--lora", metavar="FILE", help="a corrector in place of the miniature's own")
     add("--budgets", metavar="LIST", type=numbers, help="in pictures (1,2,4,8,16,32)")
     add(
         "--strategies",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..miniature.prompts import FAMILIES, prompts
+from ..record import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +17,17 @@ class Question:
     family: str
 
 
-def held_out(per_family: int, seed: int = 0) -> list[Question]:
+def held_out(per_family: int, seed: int = 0, families: Sequence[str] = FAMILIES) -> list[Question]:
     """As many held-out prompts of each family; small families repeat theirs."""
+    for family in families:
+        if family not in FAMILIES:
+            raise InputError(
+                f"There is no family of prompts named {family!r}. "
+                f"Choose among: {', '.join(FAMILIES)}."
+            )
     rng = np.random.default_rng(seed)
     questions: list[Question] = []
-    for family in FAMILIES:
+    for family in families:
         side = prompts(family, held_out=True)
         chosen = rng.permutation(per_family) % len(side)
         questions += [Question(side[i][0], family) for i in chosen]
