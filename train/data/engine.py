@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,7 +76,14 @@ def ray_session(engine: Engine) -> Iterator[None]:
     else:
         # The other machines have no copy of these programs.
         code = [str(HOME / name) for name in ("train", "reflectionflow_core")]
-        ray.init(address=engine.address, runtime_env={"py_modules": code}, **quiet)
+        try:
+            _knock(engine.address)
+            ray.init(address=engine.address, runtime_env={"py_modules": code}, **quiet)
+        except OSError as error:
+            raise InputError(
+                f"There is no Ray at {engine.address} ({error}). Start it with `ray start --head` "
+                "and give the address that it names, or leave engine.address away."
+            ) from error
     try:
         _hush()
         yield
@@ -110,6 +118,13 @@ def run_here(stages: Sequence[Stage], slices: Sequence[Slice]) -> Iterator[Slice
     works = [stage.build() for stage in stages]
     for untouched in slices:
         yield reduce(lambda work, step: step(work), works, untouched)
+
+
+def _knock(address: str) -> None:
+    """Ray itself would wait for minutes where nobody answers."""
+    host, _, port = address.rpartition("/")[2].partition(":")
+    if port.isdecimal():  # not "auto"
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _cpus(engine: Engine) -> int:
