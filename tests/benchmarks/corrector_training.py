@@ -30,7 +30,8 @@ from train.corrector.loss import mixed
 from train.corrector.samples import Batch
 from train.corrector.settings import Settings, Views
 from train.corrector.training import Also, Work, setup
-from train.fit import Draw, Log, steps
+from train.fit import Draw, steps
+from train.journal import Log
 from train.latents.encoding import Settings as LatentsSettings
 from train.latents.encoding import encode
 
