@@ -28,10 +28,12 @@ check: $(VENV)/.installed
 benchmark: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_corrector_step.py
 	$(BIN)/python tests/benchmarks/bench_search.py
+	PYTHONPATH=. $(BIN)/python tests/benchmarks/corrector_training.py
 
-# On a CUDA machine: that the corrector is right there, how fast it is, and the miniature trained anew.
+# On a CUDA machine: that the corrector is right there, how fast it and its training are, and the
+# miniature trained anew.
 gpu: $(VENV)/.installed
-	$(BIN)/python tests/benchmarks/gpu.py
+	PYTHONPATH=. $(BIN)/python tests/benchmarks/gpu.py
 	$(BIN)/python -m train.miniature device=cuda
 
 clean:

@@ -11,24 +11,22 @@ gradients are averaged in one message a step.
 from __future__ import annotations
 
 import io
-import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from accelerate import PartialState
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, distributed, nn
 
-from reflectionflow_core.archive.files import append, make_folder, replace_file
 from reflectionflow_core.record import InputError
 from train.checkpoints import Checkpoints
+from train.journal import Done, Log, watched
+from train.processes import join
 
 Model = TypeVar("Model", bound=nn.Module)
 Weights = list[nn.Parameter]
@@ -101,18 +99,6 @@ OPTIMISERS: dict[str, Callable[[Weights, Schedule], torch.optim.Optimizer]] = {
 
 class DivergenceError(InputError):
     """The loss or its gradient is no number any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A step that was made; `step` counts from 1."""
-
-    step: int
-    loss: float  # of this process
-    gradient: float  # its length before it was clipped
-    rate: float  # of the optimiser; with Prodigy the one that it found
-    seconds: float
-    saved: bool  # whether a checkpoint holds it
 
 
 @dataclass
@@ -219,53 +205,6 @@ def fit(
             log.write(done)
     state.put(state.average)
     return model
-
-
-class Log:
-    """A line of JSON for every record; lines after the step that a run goes on from are dropped."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        self.path = path if join().is_main_process else None
-        if self.path:
-            make_folder(path.parent)
-            lines = path.read_text().splitlines() if path.exists() else []
-            whole = [
-                line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step
-            ]
-            replace_file(path, "".join(f"{line}\n" for line in whole).encode())
-
-    def write(self, done: Done, **more: Any) -> None:
-        told = {name: value for name, value in asdict(done).items() if name != "saved"}
-        self.note(**told, **more)
-
-    def note(self, step: int, **told: Any) -> None:
-        if self.path:
-            append(self.path, json.dumps({"step": step, **told}).encode() + b"\n")
-
-
-def join(device: str = "") -> PartialState:
-    """This process among those that a launcher started, or alone; the first call decides where."""
-    return PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
-
-
-def wait_for_all() -> None:
-    """Until every process has come this far."""
-    join().wait_for_everyone()
-
-
-def watched(name: str, done: Iterable[Done], start: int, total: int) -> Iterator[Done]:
-    """The same steps under a progress bar."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.4f}"),
-    )
-    shown = join().is_main_process
-    with Progress(*columns, TimeRemainingColumn(), disable=not shown) as progress:
-        task = progress.add_task(name, total=total, completed=start, loss=math.nan)
-        for step in done:
-            yield step
-            progress.update(task, completed=step.step, loss=step.loss)
 
 
 def _descend(loss: Loss, shares: list[Draw]) -> float:

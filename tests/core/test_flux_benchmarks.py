@@ -32,6 +32,8 @@ def test_the_gpu_benchmark_measures_a_toy_on_the_cpu(tmp_path: Path) -> None:
     assert result["right"]
     assert [step["batch"] for step in result["steps"]] == [1, 2]
     assert all(step["plain"]["ms"] > 0 for step in result["steps"])
+    assert [step["batch"] for step in result["training"]] == [1, 2]
+    assert all(step["steps_per_second"] > 0 for step in result["training"])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

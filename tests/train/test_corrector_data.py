@@ -235,6 +235,19 @@ def test_broken_samples_are_replaced_and_counted(flux, tmp_path: Path) -> None:
     assert read.skipped["picture unreadable"] > 5
 
 
+def test_shards_that_break_off_keep_their_whole_samples(tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole", [triplet(number) for number in range(12)]) / "some.tar"
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "half.tar").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    (broken / "nothing.tar").write_bytes(b"")
+    (broken / "words.tar").write_text("not a tar file")
+    found = triplets_in(broken)
+    assert 4 <= len(found) <= 6
+    assert all(found[i].key == f"noise-{i}" for i in range(len(found)))
+    assert found.skipped["shard broken off"] == 3
+
+
 def test_data_that_is_all_broken_ends_the_training(flux, tmp_path: Path) -> None:
     write(tmp_path, [triplet(number) for number in range(3)])
     source = Shards(flux, triplets_in(tmp_path), settings(tmp_path, tmp_path))

@@ -24,11 +24,11 @@ from reflectionflow_core.miniature.world import render
 from train.corrector.flux import structure
 from train.corrector.settings import Settings, Views
 from train.corrector.training import Also, train
-from train.fit import join
 from train.latents.encoding import Settings as LatentsSettings
 from train.latents.encoding import encode
 from train.miniature.corrector import pair_of
 from train.miniature.scenes import any_prompt, compose, flawed
+from train.processes import join
 from train.triplets import SUBSETS, Triplet, files_of
 
 SIDE = 64  # pixels

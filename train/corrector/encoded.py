@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -112,12 +113,12 @@ class Encoded:
         del rng  # the crop was chosen when the latents were made
         place, (_, bucket) = self.places[index], self.labels[index]
         try:
-            with safe_open(place.file, framework="pt") as stored:
-                told = "prompt" if drop.reflection else "text"
-                text = self.empty if drop.text else stored.get_tensor(f"{place.name}.{told}")
-                target = stored.get_tensor(f"{place.name}.target")
-                condition = stored.get_tensor(f"{place.name}.condition")
-                pooled = stored.get_tensor(f"{place.name}.pooled")
+            stored = _opened(place.file)
+            told = "prompt" if drop.reflection else "text"
+            text = self.empty if drop.text else stored.get_tensor(f"{place.name}.{told}")
+            target = stored.get_tensor(f"{place.name}.target")
+            condition = stored.get_tensor(f"{place.name}.condition")
+            pooled = stored.get_tensor(f"{place.name}.pooled")
         except (OSError, SafetensorError) as error:
             raise SampleError("latents unreadable") from error
         if drop.image:
@@ -138,11 +139,15 @@ class Encoded:
         )
 
     def _common(self, name: str) -> Tensor:
-        with safe_open(self.common, framework="pt") as stored:
-            return stored.get_tensor(name)
+        return _opened(self.common).get_tensor(name)
 
     def _stacked(self, tensors: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(tensors)).to(self.flux.device, self.flux.dtype)
+
+
+@lru_cache(maxsize=128)  # a header takes longer to read than a small sample
+def _opened(file: Path) -> Any:
+    return safe_open(file, framework="pt")
 
 
 def _pair(told: list[int]) -> tuple[int, int]:

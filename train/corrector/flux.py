@@ -17,7 +17,7 @@ from reflectionflow_core.flux.lora import CorrectorLora, target_shapes
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.miniature.model import FOLDER
 from train.corrector.settings import Views
-from train.fit import join
+from train.processes import join, shares_weights
 
 FLUX_1_DEV = {"guidance_embeds": True}  # diffusers' defaults are FLUX.1's for all else
 
@@ -46,10 +46,10 @@ def structure(model: str) -> dict[str, Any]:
 class Network(nn.Module):
     """FLUX's transformer with the condition branch as one call, which sharding needs."""
 
-    def __init__(self, transformer: FluxTransformer2DModel, sharded: bool = False) -> None:
+    def __init__(self, transformer: FluxTransformer2DModel) -> None:
         super().__init__()
         self.transformer = transformer
-        if sharded:
+        if shares_weights():
             _share_out(self)
 
     def forward(self, inputs: FluxInputs, lora: CorrectorLora) -> Tensor:

@@ -90,6 +90,8 @@ def change_weights(batch: Batch, added: float) -> Tensor:
     """1 for every target token, and up to 1 + `added` where it differs most from the flawed
     picture, (B, n_img). Latents are compared at the condition's resolution.
     """
+    if not added:
+        return torch.ones(batch.target.shape[:2], device=batch.target.device)
     target, condition = (
         unpack(tokens.float(), *grid)
         for tokens, grid in (

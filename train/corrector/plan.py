@@ -12,7 +12,7 @@ from reflectionflow_core.record import InputError
 from train.corrector.encoded import COMMON, header
 from train.corrector.flux import FLUX_1_DEV, structure
 from train.corrector.settings import Settings
-from train.fit import join
+from train.processes import join, shares_weights
 from train.triplets import Triplets, shards_in
 
 TFLOPS = 400  # a GPU of the H100 class in bf16, as large matrix products reach it; assumed
@@ -102,7 +102,8 @@ def _memory(
         settings.optimiser.ema is not None
     )
     encoded = settings.latents or transformer.config["joint_attention_dim"] != T5_WIDTH
-    weights = (frozen + (0 if encoded else ENCODERS)) * size
+    here = frozen / (join().num_processes if shares_weights() else 1)
+    weights = (here + (0 if encoded else ENCODERS)) * size
     learned = trained * 4 * (2 + states)
     kept = 1 if settings.checkpointing else A_BLOCK
     numbers = sum(_tokens(settings)) * _width(transformer)

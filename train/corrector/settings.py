@@ -44,7 +44,7 @@ class Views(Strict):
         default="squash", description="squash makes every condition square, fit keeps its aspect"
     )
     max_aspect: float = Field(
-        default=1.0, ge=1, le=4, description="1 crops squares, 2 sizes up to 2:1"
+        default=1.0, ge=1, le=4, description="1 crops squares; 2 has sizes up to 2:1"
     )
     text_length: PositiveInt = Field(default=512, le=512, description="tokens that T5 reads")
 

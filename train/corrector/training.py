@@ -7,7 +7,6 @@ log.jsonl, a sheet of corrected pictures for each validation, and the settings o
 from __future__ import annotations
 
 import json
-import os
 import sys
 import warnings
 from collections.abc import Iterable
@@ -31,7 +30,9 @@ from train.corrector.mixture import Sampler
 from train.corrector.samples import Shards, Source
 from train.corrector.settings import MAY_CHANGE, Settings
 from train.corrector.validation import Checks, held_out
-from train.fit import DivergenceError, Done, Draw, Log, State, draws, join, steps, watched
+from train.fit import DivergenceError, Draw, State, draws, steps
+from train.journal import Done, Log, watched
+from train.processes import join, shares_weights
 from train.triplets import Triplets, shards_in
 
 
@@ -144,7 +145,10 @@ def _due(done: Done, settings: Settings) -> bool:
 def _source(settings: Settings, flux: Flux) -> Source:
     if settings.latents is not None:
         return Encoded(settings.latents, settings, flux)
-    return Shards(flux, Triplets(shards_in(settings.data)), settings)
+    triplets = Triplets(shards_in(settings.data))
+    if triplets.skipped and join().is_main_process:
+        sys.stderr.write(f"Left out of the shards: {reasons(triplets.skipped)}.\n")
+    return Shards(flux, triplets, settings)
 
 
 def _lora(settings: Settings, flux: Flux) -> CorrectorLora:
@@ -162,12 +166,11 @@ def _lora(settings: Settings, flux: Flux) -> CorrectorLora:
 
 
 def _network(settings: Settings, flux: Flux) -> Network:
-    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
     if settings.checkpointing:
         flux.transformer.enable_gradient_checkpointing()
-    if not sharded:
-        nn.Module.to(flux.transformer, flux.device)
-    return Network(flux.transformer, sharded)
+    if not shares_weights():
+        nn.Module.to(flux.transformer, flux.device)  # diffusers' own `to` hides its types
+    return Network(flux.transformer)
 
 
 def _coming(settings: Settings, draw: Draw) -> Iterable[Draw]:

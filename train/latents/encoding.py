@@ -19,12 +19,13 @@ from reflectionflow_core.archive.files import locked, make_folder, sweep
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.text import Text, encode_texts
 from reflectionflow_core.record import InputError
+from train.corrector.batches import reasons
 from train.corrector.encoded import COMMON, PART, black_name, header, part_file, write
 from train.corrector.flux import load
 from train.corrector.pairs import black
 from train.corrector.samples import WHOLE, Shards, encoded
 from train.corrector.settings import Views
-from train.fit import join, wait_for_all
+from train.processes import join, wait_for_all
 from train.triplets import SampleError, Triplets, shards_in
 
 
@@ -132,5 +133,4 @@ def _summary(folder: Path, parts: int, unread: Counter[str]) -> str:
         told = header(part_file(folder, part))
         skipped.update(told["skipped"])
         samples += len(told["samples"])
-    left_out = ", ".join(f"{reason} ({count})" for reason, count in skipped.items()) or "none"
-    return f"{samples} samples are encoded in {folder}; left out: {left_out}.\n"
+    return f"{samples} samples are encoded in {folder}; left out: {reasons(skipped)}.\n"

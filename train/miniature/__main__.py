@@ -22,11 +22,12 @@ from torch import nn
 from reflectionflow_core.flux.load import load_flux
 from reflectionflow_core.flux.lora import CorrectorLora
 from reflectionflow_core.miniature.model import load_miniature
-from train.fit import Schedule, fit, join, wait_for_all
+from train.fit import Schedule, fit
 from train.miniature import base, corrector, distil, measure, text, vae
 from train.miniature.card import card
 from train.miniature.scenes import any_prompt
 from train.miniature.settings import Settings
+from train.processes import join, wait_for_all
 from train.settings import parse_settings
 
 

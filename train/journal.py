@@ -1,0 +1,64 @@
+"""What a training tells: a line of JSON for every record, and a progress bar."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from reflectionflow_core.archive.files import append, make_folder, replace_file
+from train.processes import join
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A step that was made; `step` counts from 1."""
+
+    step: int
+    loss: float  # of this process
+    gradient: float  # its length before it was clipped
+    rate: float  # of the optimiser; with Prodigy the one that it found
+    seconds: float
+    saved: bool  # whether a checkpoint holds it
+
+
+class Log:
+    """A line of JSON for every record; lines after the step that a run goes on from are dropped."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path if join().is_main_process else None
+        if self.path:
+            make_folder(path.parent)
+            lines = path.read_text().splitlines() if path.exists() else []
+            whole = [
+                line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step
+            ]
+            replace_file(path, "".join(f"{line}\n" for line in whole).encode())
+
+    def write(self, done: Done, **more: Any) -> None:
+        told = {name: value for name, value in asdict(done).items() if name != "saved"}
+        self.note(**told, **more)
+
+    def note(self, step: int, **told: Any) -> None:
+        if self.path:
+            append(self.path, json.dumps({"step": step, **told}).encode() + b"\n")
+
+
+def watched(name: str, done: Iterable[Done], start: int, total: int) -> Iterator[Done]:
+    """The same steps under a progress bar."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.4f}"),
+    )
+    shown = join().is_main_process
+    with Progress(*columns, TimeRemainingColumn(), disable=not shown) as progress:
+        task = progress.add_task(name, total=total, completed=start, loss=math.nan)
+        for step in done:
+            yield step
+            progress.update(task, completed=step.step, loss=step.loss)

@@ -1,0 +1,23 @@
+"""This process among those that `accelerate launch` or `torchrun` started, or alone."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from accelerate import PartialState
+
+
+def join(device: str = "") -> PartialState:
+    """Its number, theirs and the device; the first call decides between "cpu" and GPUs."""
+    return PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+
+
+def wait_for_all() -> None:
+    """Until every process has come this far."""
+    join().wait_for_everyone()
+
+
+def shares_weights() -> bool:
+    """Whether the launcher was told to share weights out over the processes (FSDP)."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
