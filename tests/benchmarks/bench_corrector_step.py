@@ -1,11 +1,13 @@
 """What a condition costs: a corrector step against a plain step, on one CPU thread.
 
     python tests/benchmarks/bench_corrector_step.py [--pairs 7] [--dtype fp32]
+        [--attention independent]
 
 Pairs are interleaved in alternating order and timed in process CPU time, because other programs
 may want the same cores. The median of the pairs' ratios stands beside the ratio of the operations
 that the shapes ask for; GOAL is how far above it the code may be. Random weights: nothing here
-says how a picture looks.
+says how a picture looks. With independent attention the condition's keys and values are remembered,
+and a step computes nothing else of it.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from diffusers.models.transformers.transformer_flux import FluxTransformer2DMode
 
 from reflectionflow_core.flux.branch import FluxInputs, StepConstants, step_constants, velocity
 from reflectionflow_core.flux.latents import token_ids
-from reflectionflow_core.flux.lora import CorrectorLora
+from reflectionflow_core.flux.lora import MODES, CorrectorLora, Mode
 
 RESULTS = Path(__file__).parent / "results"
 GOAL = 1.10
@@ -76,15 +78,18 @@ class Bench:
         return velocity(self.transformer, self.inputs, lora, constants)
 
 
-def operations(shape: Shape, condition: bool) -> float:
+def operations(shape: Shape, condition: bool, attention: str = "union") -> float:
     """Floating-point operations of one step of one sample, without the LoRA's 0.2 percent.
 
-    A block costs 24 D^2 a token for its linears, double or single, and 4 S^2 D for attention.
+    A block costs 24 D^2 a token for its linears, double or single, and 4 D for attention of each
+    token to each; a condition that is remembered is only attended to.
     """
     tokens = shape.tokens
-    length = sum(tokens.values()) - (0 if condition else tokens["condition"])
+    seen = sum(tokens.values()) - (0 if condition else tokens["condition"])
+    remembered = condition and attention == "independent"
+    length = seen - (tokens["condition"] if remembered else 0)
     blocks = shape.double + shape.single
-    return blocks * (24 * shape.width**2 * length + 4 * length**2 * shape.width)
+    return blocks * (24 * shape.width**2 * length + 4 * length * seen * shape.width)
 
 
 def random_flux(shape: Shape, device: str, dtype: torch.dtype) -> FluxTransformer2DModel:
@@ -109,9 +114,12 @@ def random_flux(shape: Shape, device: str, dtype: torch.dtype) -> FluxTransforme
     return transformer.eval().requires_grad_(False)
 
 
-def random_lora(transformer: FluxTransformer2DModel, rank: int) -> CorrectorLora:
+def random_lora(
+    transformer: FluxTransformer2DModel, rank: int, attention: str = "union"
+) -> CorrectorLora:
     """With a second factor that is not zero, so that a wrong one shows."""
-    lora = CorrectorLora.create(transformer, rank).requires_grad_(False)
+    mode = Mode(attention=attention)
+    lora = CorrectorLora.create(transformer, rank, mode=mode).requires_grad_(False)
     for _, layer in lora.items():
         layer.up.normal_(std=0.02)
     return lora.to(transformer.device, transformer.dtype)
@@ -176,20 +184,21 @@ def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> N
 
 
 @torch.no_grad()
-def run(shape: Shape, dtype: str, pairs: int) -> dict[str, Any]:
+def run(shape: Shape, dtype: str, pairs: int, attention: str = "union") -> dict[str, Any]:
     torch.set_num_threads(1)
     transformer = random_flux(shape, "cpu", DTYPES[dtype])
     inputs = random_inputs(shape, 1, "cpu", DTYPES[dtype])
-    bench = make_bench(transformer, random_lora(transformer, shape.rank), inputs)
+    bench = make_bench(transformer, random_lora(transformer, shape.rank, attention), inputs)
     seconds = measure_pairs(bench, pairs)
     ratios = sorted(conditioned / plain for plain, conditioned in seconds)
-    expected = operations(shape, condition=True) / operations(shape, condition=False)
+    expected = operations(shape, True, attention) / operations(shape, condition=False)
     ratio = statistics.median(ratios)
     return {
         "what": "CPU time of a corrector step by that of a plain step, one thread",
         "device": f"cpu ({platform.processor() or platform.machine()})",
         "versions": versions(),
         "dtype": dtype,
+        "attention": attention,
         "width": shape.width,
         "blocks": [shape.double, shape.single],
         "tokens": shape.tokens,
@@ -211,8 +220,10 @@ def main() -> None:
     )
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--dtype", choices=DTYPES, default="fp32")
+    parser.add_argument("--attention", choices=MODES["attention"], default="union")
     options = parser.parse_args()
-    write_result("corrector_step", run(MIDDLE, options.dtype, options.pairs))
+    name = "corrector_step" if options.attention == "union" else "corrector_step_independent"
+    write_result(name, run(MIDDLE, options.dtype, options.pairs, options.attention))
 
 
 if __name__ == "__main__":

@@ -265,10 +265,21 @@ def test_two_runs_into_one_folder_are_refused(flux, data: Path, tmp_path: Path) 
         train(settings(tmp_path / "out", data), Also(flux=flux))
 
 
-@pytest.mark.parametrize("changes", [{"batch": 3}, {"seed": 1}, {"lora": {"rank": 8}}])
-def test_a_run_that_goes_on_may_not_become_another(flux, data, tmp_path: Path, changes) -> None:
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"batch": 3}, "batch"),
+        ({"seed": 1}, "seed"),
+        ({"lora": {"rank": 8}}, "lora"),
+        ({"accumulate": 2}, "batches_a_step"),
+        ({"validation": {"samples": 3}}, "validation.samples"),
+    ],
+)
+def test_a_run_that_goes_on_may_not_become_another(
+    flux, data: Path, tmp_path: Path, changes: dict, name: str
+) -> None:
     train(settings(tmp_path / "out", data, steps=1), Also(flux=flux))
-    with pytest.raises(InputError, match=f"was started with {next(iter(changes))}="):
+    with pytest.raises(InputError, match=f"was started with {name}="):
         train(settings(tmp_path / "out", data, **changes), Also(flux=flux))
 
 

@@ -21,6 +21,7 @@ from reflectionflow_core.flux.lora import FILE_NAME, load_corrector_lora
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.miniature.model import FOLDER
 from reflectionflow_core.miniature.world import render
+from reflectionflow_core.record import InputError
 from train.corrector.flux import structure
 from train.corrector.settings import Settings, Views
 from train.corrector.training import Also, train
@@ -45,6 +46,8 @@ SMALL = {
 
 def dry_run(settings: Settings) -> str:
     """Raises what a training would raise; the text says what was done."""
+    if join(settings.place).num_processes > 1:
+        raise InputError("A dry run is one process's. Start it without a launcher.")
     with tempfile.TemporaryDirectory() as folder:
         flux = small_flux(settings)
         small = _small(settings, Path(folder))
@@ -135,6 +138,7 @@ def _small(settings: Settings, folder: Path) -> Settings:
         "steps": 1,
         "save_every": 1,
         "batch": min(settings.batch, 2),
+        "lora": settings.lora.model_copy(update={"start": None}),  # it would be too large
         "validation": settings.validation.model_copy(update=validation),
     }
     return settings.model_copy(update=changes)

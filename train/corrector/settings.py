@@ -186,6 +186,7 @@ class Settings(Views):
 
 # What a run that goes on may change without becoming another run.
 MAY_CHANGE = (
+    "accumulate",
     "checkpointing",
     "data",
     "device",

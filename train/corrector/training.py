@@ -186,6 +186,7 @@ def _remember(settings: Settings) -> None:
     """Keeps the settings of the first start; a run that goes on may not become another one."""
     file = settings.out / "settings.json"
     now = settings.model_dump(mode="json")
+    now["batches_a_step"] = settings.accumulate * join().num_processes  # however they are shared
     if not file.is_file():
         if join().is_main_process:
             replace_file(file, json.dumps(now, indent=2).encode() + b"\n")
