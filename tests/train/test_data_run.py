@@ -230,6 +230,15 @@ def test_the_full_sized_configuration_is_planned_for_a_million_triplets() -> Non
     assert sum(load.triplets for load in loads_of(settings).values()) > 1_000_000
 
 
+def test_the_full_sized_configuration_has_words_for_all_its_prompts() -> None:
+    rule = Settings.model_validate(read_config(CONFIGS / "data-flux.yaml")).rule
+    things, colours = len(rule.objects), len(rule.colours)
+    pairs = things * (things - 1) / 2 * colours * (colours - 1)
+    assert len(set(rule.objects)) == things == 80
+    # Of pairs alone, with and without a position, there are more than enough to draw from.
+    assert pairs * (1 + len(rule.relations)) > 3 * rule.prompts
+
+
 def test_the_full_sized_configuration_runs_dry_with_sets_of_its_form(
     tmp_path: Path, monkeypatch
 ) -> None:

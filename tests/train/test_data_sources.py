@@ -99,10 +99,10 @@ def test_a_benchmarks_prompt_is_kept_out_however_it_is_said(tmp_path: Path) -> N
     assert sentence(turned) not in avoided
     assert avoided.has(turned)
     assert not avoided.has(replace(turned, include=(Need("cup"), Need("dog"))))
-    only = Families(single_object=0, two_object=0, counting=0, colors=0, color_attr=0, position=1)
-    rule = Rule(prompts=7, objects=["cup", "dog"], colours=COLOURS, families=only)
+    only = Families(**{name: float(name == "position") for name in Families.model_fields})
+    rule = Rule(prompts=4, objects=["cup", "dog"], colours=COLOURS, families=only)
     with pytest.raises(InputError):
-        composed(rule, avoided, 0)  # left, right, above, below, and each from the other side
+        composed(rule, avoided, 0)  # each of four relations is another one from the other side
     items, rejects = composed(rule.model_copy(update={"prompts": 3}), avoided, 0)
     assert "a photo of a dog left of a cup" not in {item.prompt for item in items}
     assert set(rejects) <= {"prompt kept for testing"}

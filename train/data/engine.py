@@ -82,7 +82,8 @@ def ray_session(engine: Engine) -> Iterator[None]:
         except OSError as error:
             raise InputError(
                 f"There is no Ray at {engine.address} ({error}). Start it with `ray start --head` "
-                "and give the address that it names, or leave engine.address away."
+                "and give the address that it names, or leave engine.address away; where Ray asks "
+                "for its token, set RAY_AUTH_MODE=token."
             ) from error
     try:
         _hush()

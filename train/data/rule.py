@@ -31,7 +31,7 @@ from train.data.synthetic import SYNTHETIC, SyntheticVerifier
 NAME = SUBSET = "rule"
 DETECTOR = "detector:"
 BINS = ((1 / 3, "hard"), (2 / 3, "medium"), (1.0, "easy"))  # by the share of right pictures
-_TRIES = 200  # draws in a row without a new prompt before the vocabulary counts as used up
+_TRIES = 2000  # draws in a row without a new prompt before the vocabulary counts as used up
 
 Judge = Callable[[Item, Sequence[Image]], list[Verdict]]
 
@@ -101,6 +101,10 @@ def drawn(rule: Rule, rng: Random) -> Iterator[Task]:
             case "position":
                 relation = rng.choice(rule.relations)
                 yield Task(family, (Need(first), Need(second, relation=relation, target=0)))
+            case "color_position":
+                stands = {"relation": rng.choice(rule.relations), "target": 0}
+                needs = (Need(first, colour=colour), Need(second, colour=other, **stands))
+                yield Task(family, needs)
             case "color_attr":
                 yield Task(family, (Need(first, colour=colour), Need(second, colour=other)))
 
