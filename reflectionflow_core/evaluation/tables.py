@@ -51,14 +51,16 @@ def by_budget(results: Results, plan: Plan) -> Table:
 def by_family(results: Results, plan: Plan) -> Table:
     """The paper's Table 1: every strategy at the largest budget, by family."""
     most = max(plan.budgets)
-    budgets = {"baseline": ("noise", 1), **{name: (name, most) for name in plan.strategies[1:]}}
+    asked = [name for name in plan.strategies if name != "baseline"]
+    budgets = {"baseline": ("noise", 1), **{name: (name, most) for name in asked}}
+    families = [family for family in FAMILIES if family in results.families]
     rows = []
     for name, (arm, budget) in budgets.items():
         if arm in results.by_arm:
             success = results.success(arm, budget)
-            cells = [share(success[results.families == family]) for family in FAMILIES]
+            cells = [share(success[results.families == family]) for family in families]
             rows.append((f"{name}, N = {budget}", (share(success), *cells)))
-    return Table("right", ("overall", *FAMILIES), tuple(rows))
+    return Table("right", ("overall", *families), tuple(rows))
 
 
 def gains(results: Results, plan: Plan) -> Table:
