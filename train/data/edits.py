@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from reflectionflow_core.miniature.prompts import FAMILIES, Spec, prompts
+from reflectionflow_core.miniature.prompts import FAMILIES
 from reflectionflow_core.miniature.world import render
 from reflectionflow_core.record import InputError
 from train.data.settings import Editing
@@ -46,9 +46,30 @@ class EditSet(Protocol):
 
 
 class ShapeEdits:
-    """Scenes of the shapes world with flaws put in, and with what the reflection says mended; of
-    one family of prompts, or of all.
-    """
+    """Scenes of the shapes world with flaws put in, and with what the reflection says mended."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.skipped = seed, Counter[str]()
+
+    def __len__(self) -> int:
+        return 2**31
+
+    def __getitem__(self, index: int) -> Edit:
+        from train.miniature.corrector import pair_of
+        from train.miniature.scenes import any_prompt, compose, flawed
+
+        rng = np.random.default_rng([self.seed, index])
+        while True:
+            prompt, spec = any_prompt(rng)
+            pair = pair_of(prompt, spec, flawed(compose(spec, rng), rng), rng)
+            if pair is not None and pair.told != pair.scene:
+                break
+        before, after = (Image.fromarray(render(scene)) for scene in (pair.scene, pair.told))
+        return Edit(before, after, pair.reflection, prompt)
+
+
+class SceneEdits:
+    """Right scenes of the shapes world, of one family of prompts or of all, and the same flawed."""
 
     def __init__(self, seed: int, family: str = "") -> None:
         if family and family not in FAMILIES:
@@ -56,31 +77,17 @@ class ShapeEdits:
                 f"There is no family of prompts named {family!r}. "
                 f"Choose among: {', '.join(FAMILIES)}."
             )
-        self.seed, self.family, self.skipped = seed, family, Counter[str]()
+        self.seed, self.skipped = seed, Counter[str]()
+        self.families = (family,) if family else FAMILIES
 
     def __len__(self) -> int:
         return 2**31
 
     def __getitem__(self, index: int) -> Edit:
-        from train.miniature.corrector import pair_of
-        from train.miniature.scenes import compose, flawed
+        from train.miniature.shards import scene_triplet
 
-        rng = np.random.default_rng([self.seed, index])
-        while True:
-            prompt, spec = self._prompt(rng)
-            pair = pair_of(prompt, spec, flawed(compose(spec, rng), rng), rng)
-            if pair is not None and pair.told != pair.scene:
-                break
-        before, after = (Image.fromarray(render(scene)) for scene in (pair.scene, pair.told))
-        return Edit(before, after, pair.reflection, prompt)
-
-    def _prompt(self, rng: np.random.Generator) -> tuple[str, Spec]:
-        from train.miniature.scenes import any_prompt
-
-        if not self.family:
-            return any_prompt(rng)
-        side = prompts(self.family, held_out=False)
-        return side[int(rng.integers(len(side)))]
+        made = scene_triplet("", self.families, np.random.default_rng([self.seed, index]))
+        return Edit(made.bad, made.good, made.reflection, made.prompt)
 
 
 class JsonLinesEdits:
@@ -179,7 +186,8 @@ def open_set(spec: str, fields: Editing, seed: int) -> EditSet:
     """The set that a spec names: its format, and after a colon where it lies."""
     kind, _, where = spec.partition(":")
     formats: dict[str, Callable[[], EditSet]] = {
-        "shapes": partial(ShapeEdits, seed, where),
+        "shapes": partial(ShapeEdits, seed),
+        "scenes": partial(SceneEdits, seed, where),
         "jsonl": partial(JsonLinesEdits, where, fields),
         "parquet": partial(ParquetEdits, where, fields),
         "shards": partial(ShardEdits, where),
