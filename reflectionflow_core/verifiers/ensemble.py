@@ -35,7 +35,7 @@ class Member:
 
 
 class EnsembleVerifier:
-    """The weighted mean of the members' places, 0 to 1: 0.5 is as good as a prompt's first picture.
+    """The weighted mean m of the members' places, 0 to 1: 0.5 is as good as the first picture.
 
     A score that is z spreads above that of the first picture has the place 0.5 + 0.5 z / (1 + |z|),
     so no member's scale counts more than another's, and none decides alone. Ranks would do that,
@@ -44,8 +44,9 @@ class EnsembleVerifier:
     the batches. `aspects` are the members' own scores.
 
     `passed` and `unmet` are those of the `gate`, a member or not, which is asked once in any case.
-    Without one, a picture passes if all members pass it and fails if one fails it; `unmet` is what
-    any of them names.
+    What it passes scores (1 + m) / 2 and all else m / 2: a search that stops because a picture
+    passed must not come back with another one. Without a gate the score is m, a picture passes if
+    all members pass it and fails if one fails it; `unmet` is what any of them names.
     """
 
     def __init__(self, members: Sequence[Member], gate: Verifier | None = None) -> None:
@@ -111,9 +112,11 @@ class EnsembleVerifier:
             for verifier, verdict in zip(self._asked, verdicts, strict=True)
             if self.gate is None or verifier is self.gate
         ]
+        mean = sum(places) / sum(member.weight for member in self.members)
+        passed = _all(verdict.passed for verdict in judges)
         return Verdict(
-            score=sum(places) / sum(member.weight for member in self.members),
-            passed=_all(verdict.passed for verdict in judges),
+            score=mean if self.gate is None else (bool(passed) + mean) / 2,
+            passed=passed,
             aspects=aspects,
             unmet=tuple(dict.fromkeys(what for verdict in judges for what in verdict.unmet)),
             explanation="; ".join(f"{m.name}: {v.explanation}" for m, v in told if v.explanation),

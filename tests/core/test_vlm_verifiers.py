@@ -282,6 +282,18 @@ def test_any_member_can_be_the_gate_and_is_asked_once() -> None:
     assert (strict.asked, kind.asked) == (1, 1)
     (verdict,) = EnsembleVerifier(members).verify(PROMPT, pictures(3))
     assert verdict.passed is False
+
+    class Gate:
+        calls = 0
+
+        def verify(self, prompt, images, progress=None):
+            del prompt, progress
+            return [Verdict(0, image.getpixel((0, 0)) < 50) for image in images]
+
+    gated = EnsembleVerifier([Member("a", fixed(1), 20)], gate=Gate())
+    scores = [v.score for v in gated.verify(PROMPT, pictures(60, 40, 250, 10))]
+    assert scores[2] < scores[3] < scores[1]  # what passes is above what does not
+    assert scores[0] < scores[2]
     (verdict,) = EnsembleVerifier(members[:1], gate=kind).verify(PROMPT, pictures(3))
     assert verdict.passed is True
     assert set(verdict.aspects) == {"strict"}
