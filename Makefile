@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	$(BIN)/reflectionflow run "$(PROMPT)" --out demo --width 3 --depth 3 --seed 2
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Fails where `make test` would skip: needs a ComfyUI (see CONTRIBUTING.md).
 test-comfyui: $(VENV)/.installed

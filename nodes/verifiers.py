@@ -159,8 +159,8 @@ class VerifierEnsemble(io.ComfyNode):
                 VerifierSocket.Input(
                     "gate",
                     optional=True,
-                    tooltip="Says alone whether a picture passes and what is unmet; what passes comes "
-                    "first. Its score does not count, unless it is wired above as well.",
+                    tooltip="Says alone whether a picture passes and what is unmet; what passes "
+                    "comes first. Its score does not count, unless it is wired above as well.",
                 ),
                 *map(weight, numbers),
             ],

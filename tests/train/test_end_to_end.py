@@ -1,4 +1,4 @@
-"""The whole way on the miniature: data, shards, a corrector, and a search that is better with it."""
+"""The whole way on the miniature: data, shards, a corrector, a search that is better with it."""
 
 from __future__ import annotations
 
@@ -35,14 +35,19 @@ def test_a_corrector_made_from_nothing_in_minutes_makes_the_search_better(tmp_pa
     ran("train.data", "--config", str(CONFIGS / "data-tiny.yaml"), f"out={data}")
     config = str(CONFIGS / "corrector-tiny.yaml")
     two = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
-    ran(*two, "train.corrector", "--config", config, f"data={data}", f"out={made}", "batch=12")
-    lora = str(made / "pytorch_lora_weights.safetensors")
-    searches = "--study table1 --strategies noise+prompt,reflection --families color_attr".split()
-    numbers = f"--prompts 108 --budgets 1,2,4,{PICTURES} --processes 2".split()
-    told = ran(
-        "reflectionflow_core",
-        *("evaluate", "shapes", *searches, *numbers, "--lora", lora, "--json", str(results)),
-    )
+    ran(*two, "train.corrector", "--config", config, f"data={data}", f"out={made}", "batch=16")
+    asked = {
+        "study": "table1",
+        "strategies": "noise+prompt,reflection",
+        "families": "color_attr",
+        "prompts": 108,
+        "budgets": f"1,2,4,{PICTURES}",
+        "processes": 2,
+        "lora": made / "pytorch_lora_weights.safetensors",
+        "json": results,
+    }
+    options = [word for name, value in asked.items() for word in (f"--{name}", str(value))]
+    told = ran("reflectionflow_core", "evaluate", "shapes", *options)
     tables = json.loads(results.read_text())["summary"]["table1"]
     leads = next(table["rows"] for table in tables if table["title"] == "paired difference")
     # The 95 % interval of 108 held-out prompts, all of their kind.
