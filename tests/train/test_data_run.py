@@ -282,10 +282,17 @@ def test_wrong_settings_and_wrong_inputs_end_in_a_sentence(tmp_path: Path) -> No
     done = command("--config", str(wrong))
     assert done.returncode == 2
     assert "no setting rule.candidate. The nearest is rule.candidates" in done.stderr
-    done = command("--dry-run", "reward.prompts=3", "reward.file=/nowhere")
+    done = command("reward.prompts=3", "reward.file=/nowhere", f"out={tmp_path / 'out'}")
     assert done.returncode == 2
     assert "/nowhere" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_full_sized_configuration_runs_dry_where_none_of_its_files_is() -> None:
+    done = command("--config", str(CONFIGS / "data-flux.yaml"), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "sets/prompts/general.jsonl is not here; the dry run does without it." in done.stdout
+    assert "OmniEdit" in done.stdout and "nothing was kept" in done.stdout
 
 
 def test_a_dry_run_leaves_nothing_and_needs_no_ray(tmp_path: Path) -> None:

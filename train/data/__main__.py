@@ -22,6 +22,7 @@ from reflectionflow_core.record import InputError
 from train.data.engine import ray_session, run_here, run_on_ray
 from train.data.finish import IMAGES, finish
 from train.data.plan import plan_notes, plan_table
+from train.data.prompts import SHAPES
 from train.data.records import Slice
 from train.data.settings import Settings
 from train.data.shards import PARTS, assemble, finished, forget_parts, part_file
@@ -70,8 +71,14 @@ def run(settings: Settings, console: Console) -> None:
 
 def dry_run(settings: Settings, console: Console) -> None:
     """One slice of every source through every stage, here, with noise for pictures and judges that
-    throw dice; nothing is kept. Texts that a model would have to write first stay empty.
+    throw dice; nothing is kept. Texts that a model would have to write first stay empty, and the
+    shapes world stands in for prompts and edits whose files are not here yet.
     """
+    settings, lacking = stood_in(settings)
+    for file in lacking:
+        console.print(
+            f"{file} is not here; the dry run does without it.", highlight=False, soft_wrap=True
+        )
     with TemporaryDirectory() as folder:
         small = toy(settings, Path(folder))
         files.make_folder(small.out / PARTS)
@@ -81,6 +88,28 @@ def dry_run(settings: Settings, console: Console) -> None:
         ]
         make(sources, small, console, lambda: nullcontext(run_here))
     console.print("The dry run went through every stage; nothing was kept.")
+
+
+def stood_in(settings: Settings) -> tuple[Settings, list[str]]:
+    """The settings without the files that are not here, and which those are."""
+    told = settings.model_dump()
+    named = {file: file for file in map(str, told["benchmarks"])}
+    named |= {told[part]["file"]: told[part]["file"] for part in ("reward", "length")}
+    named |= {spec: spec.partition(":")[2] for spec in told["editing"]["sets"]}
+    lacking = {name: file for name, file in named.items() if file and not is_here(name, file)}
+    told["benchmarks"] = [file for file in told["benchmarks"] if str(file) not in lacking]
+    for part in ("reward", "length"):
+        told[part]["file"] = SHAPES if told[part]["file"] in lacking else told[part]["file"]
+    sets = [SHAPES if spec in lacking else spec for spec in told["editing"]["sets"]]
+    told["editing"]["sets"] = list(dict.fromkeys(sets))
+    return Settings.model_validate(told), list(lacking.values())
+
+
+def is_here(name: str, file: str) -> bool:
+    """Whether a file, or one of a pattern's, is there; the shapes world always is."""
+    path = Path(file).expanduser()
+    made = name == SHAPES or name.startswith("scenes:")
+    return made or path.exists() or any(path.parent.glob(path.name))
 
 
 def toy(settings: Settings, folder: Path) -> Settings:
