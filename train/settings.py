@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
@@ -13,6 +13,8 @@ from typing import Any, Generic, NoReturn, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
+
+from reflectionflow_core.record import InputError
 
 Typed = TypeVar("Typed", bound=BaseModel)
 
@@ -54,6 +56,20 @@ def parse_request(
     for setting in given.settings:
         put(told, setting)
     return Request(checked(kind, told), given.plan, given.dry_run)
+
+
+def perform(
+    request: Request[Typed],
+    plan: Callable[[Typed], str],
+    dry_run: Callable[[Typed], str],
+    work: Callable[[Typed], str],
+) -> str:
+    """What is asked for, done, and what it has to say; an InputError ends the program."""
+    does = plan if request.plan else dry_run if request.dry_run else work
+    try:
+        return does(request.settings)
+    except InputError as error:
+        refuse(str(error))
 
 
 def parse_settings(kind: type[Typed], arguments: Sequence[str]) -> Typed:

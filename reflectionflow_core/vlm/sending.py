@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ..record import InputError
-from .profiles import Profile, is_loopback
+from .profiles import CONCURRENCY, SECONDS, Profile, is_loopback
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -40,9 +40,9 @@ ADVICE = {
 class Limits:
     """How long and how often a server is asked; all times in seconds."""
 
-    concurrency: int = 4  # requests at once
+    concurrency: int = CONCURRENCY  # requests at once
     connect_seconds: float = 10.0
-    seconds: float = 120.0  # one request from its first byte to its answer's last
+    seconds: float = SECONDS  # one request from its first byte to its answer's last
     tries: int = 4  # of one request
     pause: float = 0.5  # before the second try; doubles with every further one
     longest_pause: float = 30.0  # whatever the server's Retry-After says

@@ -9,26 +9,22 @@ from __future__ import annotations
 
 import sys
 
-from reflectionflow_core.record import InputError
 from train.corrector.dry_run import dry_run
 from train.corrector.plan import plan
 from train.corrector.settings import Settings
 from train.corrector.training import train
-from train.settings import parse_request, refuse
+from train.settings import parse_request, perform
+
+
+def work(settings: Settings) -> str:
+    train(settings)
+    return ""
 
 
 def main(arguments: list[str]) -> None:
     about = (__doc__ or "").partition(": ")[2]
     request = parse_request(Settings, arguments, "train.corrector", about)
-    try:
-        if request.plan:
-            sys.stdout.write(plan(request.settings))
-        elif request.dry_run:
-            sys.stdout.write(dry_run(request.settings))
-        else:
-            train(request.settings)
-    except InputError as error:
-        refuse(str(error))
+    sys.stdout.write(perform(request, plan, dry_run, work))
 
 
 if __name__ == "__main__":

@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import sys
 
-from reflectionflow_core.record import InputError
 from train.corrector.dry_run import dry_latents
 from train.latents.encoding import Settings, encode, plan
-from train.settings import parse_request, refuse
+from train.settings import parse_request, perform
+
+
+def work(settings: Settings) -> str:
+    encode(settings)
+    return ""
 
 
 def main(arguments: list[str]) -> None:
     about = (__doc__ or "").partition(": ")[2]
     request = parse_request(Settings, arguments, "train.latents", about)
-    try:
-        if request.plan:
-            sys.stdout.write(plan(request.settings))
-        elif request.dry_run:
-            sys.stdout.write(dry_latents(request.settings))
-        else:
-            encode(request.settings)
-    except InputError as error:
-        refuse(str(error))
+    sys.stdout.write(perform(request, plan, dry_latents, work))
 
 
 if __name__ == "__main__":

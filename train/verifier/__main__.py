@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from transformers import AutoModel, TrainingArguments
 
-from reflectionflow_core.record import InputError
 from reflectionflow_core.verifiers.reward import checked_template, load_base, load_reward
 from reflectionflow_core.verifiers.reward_forward import TOKEN
 from train.qwen.guarded import arguments_of, go_on, measured
@@ -24,7 +23,7 @@ from train.qwen.run import base_of, begun, is_here, quieten, sides_of, tell
 from train.qwen.settings import rehearsal
 from train.qwen.sizes import architecture
 from train.qwen.whole import whole
-from train.settings import parse_request, refuse
+from train.settings import parse_request, perform
 from train.verifier.card import card
 from train.verifier.model import RewardModel, save_reward
 from train.verifier.pairs import pairs_in
@@ -98,18 +97,14 @@ def rehearse(settings: VerifierSettings) -> str:
     return f"One step on a tiny model and {data}: {told} {score:.3f}.\n"
 
 
+def work(settings: VerifierSettings) -> str:
+    return f"The verifier is in {train(settings)}.\n"
+
+
 def main(arguments: list[str]) -> None:
     request = parse_request(VerifierSettings, arguments, "train.verifier", __doc__ or "")
     quieten()
-    try:
-        if request.plan:
-            tell(plan(request.settings))
-        elif request.dry_run:
-            tell(rehearse(request.settings))
-        else:
-            tell(f"The verifier is in {train(request.settings)}.\n")
-    except InputError as error:
-        refuse(str(error))
+    tell(perform(request, plan, rehearse, work))
 
 
 if __name__ == "__main__":

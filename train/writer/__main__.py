@@ -21,7 +21,7 @@ from transformers import AutoModelForImageTextToText
 from trl.trainer.sft_config import SFTConfig
 
 from reflectionflow_core.archive.files import replace_file
-from reflectionflow_core.record import Candidate, InputError, Verdict
+from reflectionflow_core.record import Candidate, Verdict
 from reflectionflow_core.vlm.folder import load_model, load_processor
 from reflectionflow_core.vlm.local import LocalSettings, load_vlm
 from reflectionflow_core.writers.reflection_generator import ReflectionGeneratorWriter
@@ -33,7 +33,7 @@ from train.qwen.run import base_of, begun, is_here, quieten, sides_of, tell
 from train.qwen.settings import rehearsal
 from train.qwen.sizes import architecture
 from train.qwen.whole import whole
-from train.settings import parse_request, refuse
+from train.settings import parse_request, perform
 from train.writer.card import card
 from train.writer.chats import Chat, chats_in
 from train.writer.measure import gain
@@ -120,18 +120,14 @@ def rehearse(settings: WriterSettings) -> str:
     return f"One step on a tiny model and {data}: trained, saved, loaded; it writes {words!r}.\n"
 
 
+def work(settings: WriterSettings) -> str:
+    return f"The writer is in {train(settings)}.\n"
+
+
 def main(arguments: list[str]) -> None:
     request = parse_request(WriterSettings, arguments, "train.writer", __doc__ or "")
     quieten()
-    try:
-        if request.plan:
-            tell(plan(request.settings))
-        elif request.dry_run:
-            tell(rehearse(request.settings))
-        else:
-            tell(f"The writer is in {train(request.settings)}.\n")
-    except InputError as error:
-        refuse(str(error))
+    tell(perform(request, plan, rehearse, work))
 
 
 if __name__ == "__main__":
