@@ -53,6 +53,16 @@ class Triplet:
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """A picture before and after an edit, what was told to the editor, and what it shows after."""
+
+    source: Picture
+    edited: Picture
+    instruction: str
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a sample lies: for every file of it the offset and size within its shard."""
 

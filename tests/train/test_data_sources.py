@@ -31,7 +31,16 @@ from train.data.ranking import Ranking, mean_ranks
 from train.data.records import Item, Painted, Pair, Slice
 from train.data.reward import reward_source
 from train.data.rule import build_judge, composed, pairs_of, rule_source, sentence
-from train.data.settings import Editing, Families, Histories, Length, Ranked, Rule, Settings
+from train.data.settings import (
+    Editing,
+    Families,
+    Histories,
+    Length,
+    Painter,
+    Ranked,
+    Rule,
+    Settings,
+)
 from train.data.shards import Storing, assemble
 from train.data.synthetic import SyntheticGenerator, SyntheticVerifier
 from train.triplets import SampleError, encoded
@@ -263,6 +272,28 @@ def test_shape_edits_lead_from_a_flawed_scene_to_a_better_one() -> None:
         assert edit.instruction
         assert not is_held_out(edit.caption)
     assert edits[3].source.tobytes() == open_set("shapes", Editing(), 5)[3].source.tobytes()
+
+
+def test_edits_of_one_family_ask_for_nothing_else() -> None:
+    edits = open_set("shapes:colors", Editing(), seed=5)
+    asked = [parse(edits[index].caption) for index in range(8)]
+    assert {spec.family for spec in asked} == {"colors"}
+    with pytest.raises(InputError, match="no family"):
+        open_set("drafts:colours", Editing(), seed=5)
+
+
+def test_drafts_are_what_the_painter_painted_wrong_and_the_same_again() -> None:
+    painter = Painter(steps=6)
+    edits = open_set("drafts:color_attr", Editing(), 5, painter)
+    verifier = ExactVerifier()
+    for index in (0, 3, 11):
+        edit = edits[index]
+        before, after = verifier.verify(edit.caption, [edit.source, edit.edited])
+        assert not before.passed
+        assert after.score > before.score
+        assert not is_held_out(edit.caption)
+    again = open_set("drafts:color_attr", Editing(), 5, painter)
+    assert again[11].source.tobytes() == edits[11].source.tobytes()
 
 
 def save_pictures(folder: Path) -> None:

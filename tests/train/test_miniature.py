@@ -13,20 +13,29 @@ import numpy as np
 import pytest
 import torch
 
+from reflectionflow_core.flux.branch import velocity
+from reflectionflow_core.flux.load import load_flux
 from reflectionflow_core.flux.lora import CorrectorLora
+from reflectionflow_core.flux.text import training_text
 from reflectionflow_core.miniature.detector import BLOB
 from reflectionflow_core.miniature.judge import faults
-from reflectionflow_core.miniature.model import load_miniature
+from reflectionflow_core.miniature.model import FOLDER, load_miniature
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, prompts
 from reflectionflow_core.miniature.world import Thing, render
+from train.corrector.loss import mixed
+from train.corrector.samples import WHOLE
 from train.fit import Draw
-from train.miniature import base, corrector, distil, text, vae
+from train.miniature import base, distil, text, vae
+from train.miniature.corrector import Naming, Pairs, Row
+from train.miniature.edits import pair_of
 from train.miniature.scenes import any_prompt, common_scene, compose, flawed
+from train.miniature.shards import write_shard
+from train.triplets import Triplets, shards_in
 
 ROOT = Path(__file__).parents[2]
 TOY = (
-    "vae_steps=2 text_steps=2 base_steps=2 distil_steps=2 corrector_steps=2 pictures=40 made=12 "
-    "painted=12 measured=12"
+    "vae_steps=2 text_steps=2 base_steps=2 distil_steps=2 corrector_steps=2 pictures=40 pairs=12 "
+    "measured=12"
 )
 
 
@@ -56,7 +65,7 @@ def test_pairs_mend_what_they_say() -> None:
     for _ in range(200):
         prompt, spec = any_prompt(rng)
         scene = flawed(compose(spec, rng), rng)
-        pair = corrector.pair_of(prompt, spec, scene, rng)
+        pair = pair_of(prompt, spec, scene, rng)
         assert (pair is None) == (not faults(scene, spec))
         if pair:
             assert pair.reflection
@@ -77,7 +86,7 @@ def test_pairs_of_unclear_pictures_can_be_drawn() -> None:
             )
             for thing in compose(spec, rng)
         )
-        pair = corrector.pair_of(prompt, spec, unclear, rng)
+        pair = pair_of(prompt, spec, unclear, rng)
         if pair:
             assert len(faults(pair.told, spec)) < len(faults(unclear, spec))
             render(pair.told)
@@ -127,20 +136,61 @@ def test_every_loss_computes_where_its_model_is() -> None:
     scenes = [scene for _, scene in drawn]
     latents, cells = base.encode(coder, scenes), torch.stack([base.cells(s) for s in scenes])
     bank = base.Bank(scenes, [spec for spec, _ in drawn], latents, cells)
-    pairs = corrector.synthetic(coder, 6, rng)
     pictures = vae.bank(6, rng)
 
     elsewhere = base.Base(text.Encoders()).to("meta")
-    transformer, lora = elsewhere.transformer, CorrectorLora.create(elsewhere.transformer, 2)
-    student = corrector.Student(lora, elsewhere.naming).to("meta")
     losses = [
         vae.CroppedLoss(vae.on_device(coder, "meta"), pictures, 2),
         text.ReaderLoss(text.Reader(text.Encoders()).to("meta"), 4),
         base.BaseLoss(elsewhere, bank, 4),
         distil.DistilLoss(elsewhere, bank, 4),
-        corrector.CorrectorLoss(
-            transformer, elsewhere.encoders, elsewhere.naming, student, (pairs, pairs), 4
-        ),
     ]
     for loss in losses:
         assert loss(Draw(0, 0)).device.type == "meta"
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
+    shards = tmp_path_factory.mktemp("shards")
+    write_shard(shards / "0.tar", 8, FAMILIES, seed=0)
+    return Pairs(load_flux(FOLDER, dtype="fp32"), Triplets(shards_in(shards)))
+
+
+def test_the_correctors_samples_are_told_what_a_search_says(pairs: Pairs) -> None:
+    rng = np.random.default_rng(5)
+    rows = [pairs.read(i % 8, WHOLE, rng) for i in range(400)]
+    kept = [row for row in rows if row.kept]
+    assert 20 < len(kept) < 60
+    assert all("[Reflexion]" not in row.text.t5 for row in kept)
+    told = [row for row in rows if not row.kept]
+    assert all(pairs.texts[row.index][1] in row.text.t5 for row in told)
+    assert 0.15 < np.mean([row.text.clip == "" for row in told]) < 0.35
+
+
+def test_a_kept_picture_is_its_own_target(pairs: Pairs) -> None:
+    text = training_text("a circle", "")
+    batch = pairs.batch([Row(0, text, kept=True), Row(0, text, kept=False)])
+    assert torch.equal(batch.condition[0], batch.target[0])
+    assert not torch.equal(batch.condition[1], batch.target[1])
+
+
+def test_the_second_task_teaches_the_lora_to_name_the_cells(pairs: Pairs) -> None:
+    """Its loss reaches the LoRA through FLUX, and a few steps of it lower it."""
+    torch.manual_seed(0)
+    lora = CorrectorLora.create(pairs.flux.transformer, 8)
+    naming = Naming(pairs.flux, pairs.names)
+    rng = np.random.default_rng(6)
+    batch = pairs.batch([pairs.read(i, WHOLE, rng) for i in range(8)])
+    inputs, _ = mixed(batch, torch.randn(batch.target.shape), torch.full((8,), 0.9))
+    optimiser = torch.optim.Adam([*lora.parameters(), *naming.parameters()], lr=1e-2)
+    losses = []
+    for _ in range(6):
+        velocity(pairs.flux.transformer, inputs, lora)
+        loss = naming.loss(batch, inputs)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+    assert all(weight.grad is not None for weight in naming.parameters())
+    assert any(weight.grad is not None and weight.grad.any() for weight in lora.parameters())

@@ -27,7 +27,7 @@ from train.corrector.settings import Settings, Views
 from train.corrector.training import Also, train
 from train.latents.encoding import Settings as LatentsSettings
 from train.latents.encoding import encode
-from train.miniature.corrector import pair_of
+from train.miniature.edits import pair_of
 from train.miniature.scenes import any_prompt, compose, flawed
 from train.processes import join
 from train.triplets import SUBSETS, Triplet, files_of

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
+from train.data.edits import MADE
 from train.data.engine import ray_session, run_here, run_on_ray
 from train.data.finish import IMAGES, finish
 from train.data.plan import plan_notes, plan_table
@@ -108,7 +109,7 @@ def stood_in(settings: Settings) -> tuple[Settings, list[str]]:
 def is_here(name: str, file: str) -> bool:
     """Whether a file, or one of a pattern's, is there; the shapes world always is."""
     path = Path(file).expanduser()
-    made = name == SHAPES or name.startswith("scenes:")
+    made = name.partition(":")[0] in MADE
     return made or path.exists() or any(path.parent.glob(path.name))
 
 

@@ -10,7 +10,7 @@ from train.data.captions import build_captioning
 from train.data.edits import EditSet, open_set
 from train.data.prompts import Avoided
 from train.data.records import Item, Painted, Pair, Slice
-from train.data.settings import Editing, Settings
+from train.data.settings import Settings
 from train.data.source import Source, Stage
 from train.triplets import SampleError, encoded
 
@@ -21,7 +21,7 @@ def editing_source(settings: Settings, avoided: Avoided) -> Source:
     editing, engine = settings.editing, settings.engine
     if not editing.sets:
         raise InputError("editing.pairs asks for edits of no set. Give editing.sets=[shapes].")
-    sets = {spec: open_set(spec, editing, settings.seed) for spec in editing.sets}
+    sets = open_sets(settings)
     found = [
         {"set": spec, "row": row}
         for spec, edits in sets.items()
@@ -29,7 +29,7 @@ def editing_source(settings: Settings, avoided: Avoided) -> Source:
     ]
     items = [Item(number, "", told) for number, told in enumerate(found)]
     skipped = Counter(reason for edits in sets.values() for reason in edits.skipped.elements())
-    build = partial(build_opening, editing, avoided, settings.seed, settings.image_format)
+    build = partial(build_opening, settings, avoided)
     stages = [Stage("open", build, engine.open)]
     if not editing.caption:
         caption = partial(build_captioning, settings.judges, avoided)
@@ -37,9 +37,13 @@ def editing_source(settings: Settings, avoided: Avoided) -> Source:
     return Source(NAME, SUBSET, items, skipped, tuple(stages))
 
 
-def build_opening(editing: Editing, avoided: Avoided, seed: int, image_format: str) -> Opening:
-    sets = {spec: open_set(spec, editing, seed) for spec in editing.sets}
-    return Opening(sets, avoided, image_format)
+def open_sets(settings: Settings) -> dict[str, EditSet]:
+    editing = settings.editing
+    return {spec: open_set(spec, editing, settings.seed, settings.painter) for spec in editing.sets}
+
+
+def build_opening(settings: Settings, avoided: Avoided) -> Opening:
+    return Opening(open_sets(settings), avoided, settings.image_format)
 
 
 class Opening:

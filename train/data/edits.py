@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,21 +14,14 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from reflectionflow_core.miniature.prompts import FAMILIES
-from reflectionflow_core.miniature.world import render
 from reflectionflow_core.record import InputError
-from train.data.settings import Editing
-from train.triplets import SampleError, Triplets, opened, shards_in
+from train.data.painting import build_generator
+from train.data.settings import Editing, Painter
+from train.triplets import Edit, SampleError, Triplets, opened, shards_in
 
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """A picture before and after an edit, what was told to the editor, and what it shows after."""
-
-    source: Image.Image
-    edited: Image.Image
-    instruction: str
-    caption: str = ""
+DRAFTS = "drafts"
+MADE = ("shapes", DRAFTS)  # sets that need no file
+MINIATURE = Painter()
 
 
 class EditSet(Protocol):
@@ -43,51 +35,6 @@ class EditSet(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Edit: ...
-
-
-class ShapeEdits:
-    """Scenes of the shapes world with flaws put in, and with what the reflection says mended."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed, self.skipped = seed, Counter[str]()
-
-    def __len__(self) -> int:
-        return 2**31
-
-    def __getitem__(self, index: int) -> Edit:
-        from train.miniature.corrector import pair_of
-        from train.miniature.scenes import any_prompt, compose, flawed
-
-        rng = np.random.default_rng([self.seed, index])
-        while True:
-            prompt, spec = any_prompt(rng)
-            pair = pair_of(prompt, spec, flawed(compose(spec, rng), rng), rng)
-            if pair is not None and pair.told != pair.scene:
-                break
-        before, after = (Image.fromarray(render(scene)) for scene in (pair.scene, pair.told))
-        return Edit(before, after, pair.reflection, prompt)
-
-
-class SceneEdits:
-    """Right scenes of the shapes world, of one family of prompts or of all, and the same flawed."""
-
-    def __init__(self, seed: int, family: str = "") -> None:
-        if family and family not in FAMILIES:
-            raise InputError(
-                f"There is no family of prompts named {family!r}. "
-                f"Choose among: {', '.join(FAMILIES)}."
-            )
-        self.seed, self.skipped = seed, Counter[str]()
-        self.families = (family,) if family else FAMILIES
-
-    def __len__(self) -> int:
-        return 2**31
-
-    def __getitem__(self, index: int) -> Edit:
-        from train.miniature.shards import scene_triplet
-
-        made = scene_triplet("", self.families, np.random.default_rng([self.seed, index]))
-        return Edit(made.bad, made.good, made.reflection, made.prompt)
 
 
 class JsonLinesEdits:
@@ -182,12 +129,14 @@ class ShardEdits:
         return Edit(triplet.bad, triplet.good, triplet.reflection, triplet.prompt)
 
 
-def open_set(spec: str, fields: Editing, seed: int) -> EditSet:
-    """The set that a spec names: its format, and after a colon where it lies."""
+def open_set(spec: str, fields: Editing, seed: int, painter: Painter = MINIATURE) -> EditSet:
+    """The set that a spec names: its format, and after a colon where it lies, or its family."""
+    from train.miniature.edits import DraftEdits, ShapeEdits
+
     kind, _, where = spec.partition(":")
     formats: dict[str, Callable[[], EditSet]] = {
-        "shapes": partial(ShapeEdits, seed),
-        "scenes": partial(SceneEdits, seed, where),
+        "shapes": partial(ShapeEdits, seed, where),
+        DRAFTS: partial(DraftEdits, seed, partial(build_generator, painter), where),
         "jsonl": partial(JsonLinesEdits, where, fields),
         "parquet": partial(ParquetEdits, where, fields),
         "shards": partial(ShardEdits, where),

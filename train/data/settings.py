@@ -96,7 +96,9 @@ class Length(Ranked):
 class Editing(Strict):
     pairs: NonNegativeInt = Field(default=0, description="pairs used of each set")
     sets: list[str] = Field(
-        default=[], description="shapes, scenes:FAMILY, jsonl:FILE, parquet:FILES or shards:FOLDER"
+        default=[],
+        description="shapes or drafts (the painter's own), of all prompts of the shapes world or "
+        "with :FAMILY; jsonl:FILE, parquet:FILES or shards:FOLDER",
     )
     source: str = Field(default="source", description="names of the fields in a set")
     edited: str = "edited"

@@ -16,6 +16,7 @@ from reflectionflow_core.identity import digest, identity
 from reflectionflow_core.record import InputError
 from train.data.annotating import build_annotation
 from train.data.editing import editing_source
+from train.data.edits import DRAFTS
 from train.data.filtering import build_filtering
 from train.data.histories import histories_source
 from train.data.length import length_source
@@ -154,7 +155,9 @@ def _work_digest(source: Source) -> str:
 
 
 def _paints(settings: Settings) -> bool:
-    return bool(settings.rule.prompts or settings.reward.prompts or settings.length.prompts)
+    asked = (settings.rule.prompts, settings.reward.prompts, settings.length.prompts)
+    drafts = any(spec.partition(":")[0] == DRAFTS for spec in settings.editing.sets)
+    return any(asked) or drafts
 
 
 def _specs(settings: Settings) -> dict[str, list[str]]:

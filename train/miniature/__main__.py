@@ -17,15 +17,12 @@ from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
     FlowMatchEulerDiscreteScheduler,
 )
-from torch import nn
 
-from reflectionflow_core.flux.load import load_flux
-from reflectionflow_core.flux.lora import CorrectorLora
 from reflectionflow_core.miniature.model import load_miniature
 from train.fit import Schedule, fit
-from train.miniature import base, corrector, distil, measure, text, vae
+from train.miniature import base, distil, measure, text, vae
 from train.miniature.card import card
-from train.miniature.scenes import any_prompt
+from train.miniature.corrector import train_corrector
 from train.miniature.settings import Settings
 from train.processes import join, wait_for_all
 from train.settings import parse_settings
@@ -98,42 +95,6 @@ def _forget_origin(config: Path) -> None:
     config.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
 
 
-def train_corrector(settings: Settings, folder: Path, naming: nn.Linear) -> None:
-    """The corrector's LoRA on the saved pipeline, beside it in `corrector/`."""
-    coder, rng = (
-        train_vae(settings),
-        np.random.default_rng([settings.seed, 3, join().process_index]),
-    )
-    torch.manual_seed(settings.seed)
-    reader = text.Encoders()
-    flux = load_flux(folder, dtype="fp32", device=settings.device)
-    for module in flux.modules.values():
-        module.to(settings.device)
-    reader.t5, reader.clip = flux.t5, flux.clip
-    lora = CorrectorLora.create(flux.transformer, settings.rank)
-    lora.save(folder / "corrector")  # changes nothing yet; the generator needs no more
-    painted = _painted(settings, folder, coder, rng)
-    made = corrector.synthetic(coder, settings.made // join().num_processes, rng)
-    student = corrector.Student(lora, naming).to(settings.device)
-    batch = settings.corrector_batch // join().num_processes
-    loss = corrector.CorrectorLoss(
-        flux.transformer, reader, naming, student, (made, painted), batch
-    )
-    schedule = Schedule(settings.corrector_steps, settings.corrector_rate, ema=0.995)
-    student = fit("corrector", student, loss, schedule, settings.out, settings.seed)
-    student.lora.save(folder / "corrector")
-
-
-def _painted(
-    settings: Settings, folder: Path, coder: AutoencoderKL, rng: np.random.Generator
-) -> corrector.Pairs:
-    asked = [any_prompt(rng) for _ in range(settings.painted // join().num_processes)]
-    painter = load_miniature(folder=folder, device=settings.device)[0]
-    pictures = measure.paint(painter, asked, int(rng.integers(2**31)))
-    pixels = torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2)
-    return corrector.on_policy(coder, asked, pictures, base.encode_pictures(coder, pixels), rng)
-
-
 def report(settings: Settings, folder: Path) -> None:
     """Measures on held-out prompts; into `out/measured.json` and the weights' model card."""
     generator, repairer = load_miniature(folder=folder, device=settings.device)
@@ -156,7 +117,7 @@ def main(arguments: list[str]) -> None:
     if join().is_main_process:
         save_pipeline(model, train_vae(settings), folder)
     wait_for_all()  # the others read what the first one writes
-    train_corrector(settings, folder, model.naming)
+    train_corrector(settings, folder)
     if join().is_main_process:
         report(settings, folder)
 

@@ -28,6 +28,7 @@ rendered scenes of the shapes world for prompts of its grammar's training side; 
 | base | {settings.base_steps} steps of {settings.base_batch} |
 | guidance distillation | {settings.distil_steps} steps |
 | corrector | rank {settings.rank}, {settings.corrector_steps} steps of {settings.corrector_batch} |
+| its pairs | twice {settings.pairs} |
 | machine | {machine} |
 | torch | {torch} |
 

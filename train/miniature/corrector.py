@@ -1,234 +1,216 @@
-"""The miniature's corrector: a LoRA on the condition tokens, taught to repair pictures as told.
+"""The miniature's corrector: `train.data` makes its pairs, `train.corrector` trains the LoRA.
 
-Pairs come from the world itself (a right scene, flawed) and from the base's own mistakes, read by
-the detector and repaired with the smallest edits. Texts are those that the search will use.
+Half of the pairs are right scenes with flaws put in, half the base's own mistakes. What is the
+miniature's own is added here: a sample's texts are those that a search will use, and a second task
+names what is to stand in each token's cell.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reflectionflow_core.flux.branch import FluxInputs, velocity
-from reflectionflow_core.flux.latents import token_ids
+from reflectionflow_core.flux.branch import FluxInputs
 from reflectionflow_core.flux.lora import CorrectorLora
-from reflectionflow_core.flux.text import Text as FluxText
-from reflectionflow_core.flux.text import corrector_text
+from reflectionflow_core.flux.model import Flux
+from reflectionflow_core.flux.text import Text, corrector_text
 from reflectionflow_core.miniature.detector import BLOB, detect
 from reflectionflow_core.miniature.evolver import layout, spelled_out
-from reflectionflow_core.miniature.judge import Fault, faults
-from reflectionflow_core.miniature.prompts import Spec, parse
-from reflectionflow_core.miniature.world import Scene
-from reflectionflow_core.writers.template import TemplateWriter
-from train.fit import Draw
-from train.miniature.base import CELLS, NAMED_BEFORE, cells, encode, image_ids, mix
-from train.miniature.scenes import any_prompt, compose, flawed, mend, repaired
-from train.miniature.text import Encoders
+from reflectionflow_core.miniature.model import SAMPLING
+from reflectionflow_core.miniature.prompts import parse
+from reflectionflow_core.miniature.world import COLOURS, SHAPES, SIZE, Scene
+from train.corrector.flux import load
+from train.corrector.samples import Batch, Dropped, Label, told
+from train.corrector.settings import Drops, Lora, Optimiser, Validation
+from train.corrector.settings import Settings as CorrectorSettings
+from train.corrector.training import Also, train
+from train.data.__main__ import run as make_data
+from train.data.settings import Editing, Engine, Filter, Painter, Pool
+from train.data.settings import Settings as DataSettings
+from train.miniature.base import CELLS, NAMED_BEFORE, cells, encode_pictures
+from train.miniature.settings import Settings
+from train.miniature.text import LENGTH, Encoders
+from train.processes import join, wait_for_all
+from train.triplets import Triplets, shards_in
 
-WRITER = TemplateWriter()
 # Shares of the kinds of text; what is left is the reflection alone, which then must be read.
 _FULL, _SPELLED, _LAYOUT = 0.4, 0.25, 0.1
-_CHANGED = 2.0  # added weight of cells that the correction changes
-_NAMING = 0.1  # weight of naming the cells, as in the base
 _KEPT = 0.1  # share of pictures that are right and told nothing: a search corrects those too
+_NAMING = 0.1  # weight of naming the cells, as in the base
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A flawed picture's scene as detected, what was asked, and the scene after a reflection.
-
-    Only what the reflection says is mended, whatever else is wrong: so it must be read, and nothing
-    else changes. Without a reflection the scene stays.
-    """
-
-    prompt: str
-    scene: Scene
-    told: Scene
-    reflection: str
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Packed latents (n, 16, 64), and what stands in each token's cell (n, 16)."""
-
-    latents: Tensor
-    cells: Tensor
+def train_corrector(settings: Settings, folder: Path) -> None:
+    """The corrector of the pipeline in `folder`, into its `corrector/`."""
+    asked = corrector_settings(settings, folder)
+    flux = load(asked)
+    if join().is_main_process:
+        # Changes nothing yet; who loads the miniature expects one.
+        CorrectorLora.create(flux.transformer, settings.rank).save(folder / "corrector")
+        make_data(data_settings(settings, folder), Console(stderr=True))
+    wait_for_all()
+    source = Pairs(flux, Triplets(shards_in(settings.out / "pairs")))
+    torch.manual_seed(settings.seed)
+    naming = Naming(flux, source.names)
+    lora = train(asked, Also(flux, source, naming.loss, naming))
+    if join().is_main_process:
+        lora.save(folder / "corrector")
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Pairs with their flawed pictures and the targets."""
-
-    pairs: list[Pair]
-    flawed: Pictures
-    told: Pictures
-
-
-def synthetic(vae: AutoencoderKL, count: int, rng: np.random.Generator) -> Pairs:
-    """Pairs from scenes with flaws put in."""
-    pairs: list[Pair] = []
-    while len(pairs) < count:
-        prompt, spec = any_prompt(rng)
-        right = compose(spec, rng)
-        kept = Pair(prompt, right, right, "") if rng.random() < _KEPT else None
-        pair = kept or pair_of(prompt, spec, flawed(right, rng), rng)
-        pairs += [pair] if pair else []
-    return _encoded(vae, pairs, encode(vae, [pair.scene for pair in pairs]))
-
-
-def on_policy(
-    vae: AutoencoderKL,
-    asked: Sequence[tuple[str, Spec]],
-    pictures: Sequence,
-    latents: Tensor,
-    rng: np.random.Generator,
-) -> Pairs:
-    """Pairs from pictures that the base painted for `asked`, where it painted them wrong."""
-    drawn = [
-        pair_of(prompt, spec, detect(picture), rng)
-        for (prompt, spec), picture in zip(asked, pictures, strict=True)
-    ]
-    kept = [i for i, pair in enumerate(drawn) if pair]
-    return _encoded(vae, [pair for pair in drawn if pair], latents[kept])
-
-
-def pair_of(prompt: str, spec: Spec, scene: Scene, rng: np.random.Generator) -> Pair | None:
-    """The pair of a flawed scene, or None where nothing is wrong with it."""
-    right, found = repaired(scene, spec, rng)
-    if not found:
-        return None
-    told, reflection = _as_told(scene, found, rng)
-    unclear = any(BLOB in (thing.shape, thing.colour) for thing in told)
-    if unclear or len(faults(told, spec)) >= len(found):
-        told = right  # a blob cannot be drawn, and there may be no room to do just what is said
-    return Pair(prompt, scene, told, reflection)
-
-
-def _as_told(scene: Scene, found: Sequence[Fault], rng: np.random.Generator) -> tuple[Scene, str]:
-    """The reflection on `found` and the scene with just that mended."""
-    reflection = WRITER.write([fault.unmet for fault in found])
-    for count in range(1, len(found) + 1):
-        scene = mend(scene, found[count - 1], rng)
-        if WRITER.write([fault.unmet for fault in found[:count]]) == reflection:
-            break
-    return scene, reflection
-
-
-def _encoded(vae: AutoencoderKL, pairs: list[Pair], latents: Tensor) -> Pairs:
-    told = [pair.told for pair in pairs]
-    return Pairs(
-        pairs,
-        Pictures(latents, _cells([pair.scene for pair in pairs])),
-        Pictures(encode(vae, told), _cells(told)),
+def data_settings(settings: Settings, folder: Path) -> DataSettings:
+    """Pairs by `train.data`: made ones, and as many that the base painted wrong."""
+    return DataSettings(
+        out=settings.out / "pairs",
+        seed=settings.seed,
+        image_format="png",
+        painter=Painter(
+            model=str(folder),
+            size=(SIZE, SIZE),
+            steps=SAMPLING.steps,
+            guidance=SAMPLING.guidance,
+            dtype="fp32",
+            device=settings.device,
+        ),
+        editing=Editing(pairs=settings.pairs, sets=["shapes", "drafts"]),
+        filter=Filter(scorers=["exact"], near_bits=None),
+        engine=Engine(shard_items=1000, slice_items=50, open=Pool(workers=2)),
+        licences={"shapes world": "Apache-2.0"},
     )
 
 
-def _cells(scenes: Sequence[Scene]) -> Tensor:
-    """What stands in each scene's cells; a blob has no name and counts as nothing."""
-    named = [
-        tuple(thing for thing in scene if BLOB not in (thing.shape, thing.colour))
-        for scene in scenes
-    ]
-    return torch.stack([cells(scene) for scene in named])
+def corrector_settings(settings: Settings, folder: Path) -> CorrectorSettings:
+    """The training by `train.corrector`. Its drops stay out: the texts are chosen here."""
+    return CorrectorSettings(
+        model=str(folder),
+        data=str(settings.out / "pairs"),
+        out=settings.out / "corrector",
+        seed=settings.seed,
+        device=settings.device,
+        dtype="fp32",
+        target_size=SIZE,
+        condition_size=SIZE,
+        text_length=LENGTH,
+        steps=settings.corrector_steps,
+        batch=max(1, settings.corrector_batch // join(settings.device).num_processes),
+        save_every=200,
+        checkpointing=False,
+        workers=1,
+        changed_weight=2.0,
+        time_shift=4.0,
+        time_shifted=0.75,
+        lora=Lora(rank=settings.rank),
+        optimiser=Optimiser(
+            name="adamw",
+            rate=settings.corrector_rate,
+            clip=1.0,
+            warmup=100,
+            decay=0.4,
+            ema=0.995,
+        ),
+        drop=Drops(text=0, reflection=0, image=0, together=0),
+        validation=Validation(every=1000, pictures=8, steps=SAMPLING.steps),
+    )
 
 
-class Student(nn.Module):
-    """The LoRA, and a head used in training only: it reads off the condition tokens what is to
-    stand in each cell, so that they learn to plan the mended picture and not just to show the old.
-    """
-
-    def __init__(self, lora: CorrectorLora, naming: nn.Linear) -> None:
-        super().__init__()
-        self.lora = lora
-        self.plan = deepcopy(naming)
+@dataclass(frozen=True, slots=True)
+class Row:
+    index: int
+    text: Text
+    kept: bool  # a right picture that is told nothing
 
 
-class CorrectorLoss:
-    """Flow matching on the mended picture, the flawed one as clean condition at t = 0. Cells that
-    change weigh more; image and condition tokens name the cells, as in the base's training.
+class Pairs:
+    """Samples in memory, their pictures encoded once; texts are chosen anew each time."""
 
-    Half of the batches are made pairs, half the base's own mistakes.
-    """
+    def __init__(self, flux: Flux, triplets: Triplets) -> None:
+        self.flux, self.encoders = flux, Encoders()
+        self.encoders.t5, self.encoders.clip = flux.t5, flux.clip
+        self.labels: list[Label] = [(place.subset, (SIZE, SIZE)) for place in triplets.places]
+        self.keys = [place.key for place in triplets.places]
+        self.texts: list[tuple[str, str, str]] = []  # prompt, reflection, layout of the target
+        self.names: dict[str, Tensor] = {}  # by key, what stands in the target's cells, (16,)
+        targets, flawed = [], []
+        for start in range(0, len(triplets), 256):
+            several = triplets[start : start + 256]
+            scenes = [detect(triplet.good) for triplet in several]
+            targets.append(_encoded(flux, [triplet.good for triplet in several]))
+            flawed.append(_encoded(flux, [triplet.bad for triplet in several]))
+            for triplet, scene in zip(several, scenes, strict=True):
+                self.texts.append((triplet.prompt, triplet.reflection, layout(scene)))
+                self.names[triplet.key] = cells(_clear(scene))
+        self.targets, self.flawed = torch.cat(targets), torch.cat(flawed)
 
-    def __init__(
-        self,
-        transformer: FluxTransformer2DModel,
-        encoders: Encoders,
-        naming: nn.Linear,
-        student: Student,
-        sets: tuple[Pairs, Pairs],
-        batch: int,
-    ) -> None:
-        self.transformer, self.encoders, self.student = transformer, encoders, student
-        self.naming = deepcopy(naming).requires_grad_(False).to(transformer.device)
-        self.made, self.painted = sets
-        self.batch = batch
-        # Text, image and condition tokens pass this norm one after the other.
-        norm = cast(Any, transformer.single_transformer_blocks[NAMED_BEFORE]).norm.norm
-        self._passed: list[Tensor] = []
-        norm.register_forward_pre_hook(lambda _norm, given: self._passed.append(given[0]))
+    def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> Row:
+        prompt, reflection, scene = self.texts[index]
+        if rng.random() < _KEPT:
+            return Row(index, told(prompt, "", drop), kept=True)
+        kind = rng.random()
+        if kind < _FULL:
+            text = told(prompt, reflection, drop)
+        elif kind < _FULL + _SPELLED:
+            text = told(spelled_out(parse(prompt)), reflection, drop)
+        elif kind < _FULL + _SPELLED + _LAYOUT:
+            text = corrector_text(scene, reflection)
+        else:
+            text = corrector_text("", reflection)
+        return Row(index, text, kept=False)
 
-    def __call__(self, draw: Draw) -> Tensor:
-        rng, generator = draw.generators()
-        chosen = self.made if rng.random() < 0.5 or not self.painted.pairs else self.painted
-        rows = rng.integers(len(chosen.pairs), size=self.batch)
-        kinds = rng.random(self.batch)
-        texts = [_texts(chosen.pairs[i], kind) for i, kind in zip(rows, kinds, strict=True)]
-        device = self.transformer.device
-        names = chosen.told.cells[rows].to(device)
-        noisy, slope, times = mix(chosen.told.latents[rows].to(device), generator)
-        flawed = chosen.flawed.latents[rows].to(device)
-        inputs = condition_inputs(self.encoders, noisy, times, flawed, texts)
-
-        self._passed.clear()
-        predicted = velocity(self.transformer, inputs, self.student.lora)
-        _, image, condition = self._passed
-        weights = 1 + _CHANGED * (names != chosen.flawed.cells[rows].to(device)).float()
-        error = (predicted - slope).square().mean(2)
-        loss = (weights * error).mean() / weights.mean()
-        named = self.naming(image).flatten(0, 1), self.student.plan(condition).flatten(0, 1)
-        return loss + _NAMING * sum(
-            functional.cross_entropy(logits, names.flatten()) for logits in named
+    @torch.no_grad()
+    def batch(self, rows: Sequence[Row]) -> Batch:
+        device, numbers = self.flux.device, [row.index for row in rows]
+        kept = torch.tensor([row.kept for row in rows])[:, None, None]
+        target = self.targets[numbers]
+        states, pooled = self.encoders(
+            [row.text.t5 for row in rows], [row.text.clip for row in rows]
+        )
+        return Batch(
+            keys=tuple(self.keys[number] for number in numbers),
+            target=target.to(device),
+            grid=(CELLS, CELLS),
+            condition=torch.where(kept, target, self.flawed[numbers]).to(device),
+            condition_grid=(CELLS, CELLS),
+            text=states,
+            pooled=pooled,
+            shown=torch.ones(len(rows), dtype=torch.bool, device=device),
         )
 
 
-def condition_inputs(
-    encoders: Encoders,
-    noisy: Tensor,
-    times: Tensor,
-    condition: Tensor,
-    texts: Sequence[FluxText],
-) -> FluxInputs:
-    """One step's inputs, at guidance 1 as the paper trains."""
-    with torch.no_grad():
-        states, pooled = encoders([text.t5 for text in texts], [text.clip for text in texts])
-    return FluxInputs(
-        latents=noisy,
-        text=states,
-        pooled=pooled,
-        timestep=times,
-        guidance=torch.ones_like(times),
-        image_ids=image_ids().to(noisy),
-        condition=condition,
-        condition_ids=token_ids(CELLS, CELLS, shift=-CELLS).to(noisy),
-    )
+class Naming(nn.Module):
+    """The second task: image and condition tokens name what is to stand in each cell, so that they
+    plan the mended picture and the condition does not just show the old one.
+    """
+
+    def __init__(self, flux: Flux, names: dict[str, Tensor]) -> None:
+        super().__init__()
+        width, things = flux.transformer.inner_dim, 1 + len(SHAPES) * len(COLOURS)
+        self.image, self.condition = nn.Linear(width, things), nn.Linear(width, things)
+        self.names = names
+        # Text, image and condition tokens pass this norm one after the other.
+        self._passed: deque[Tensor] = deque(maxlen=3)
+        norm = cast(Any, flux.transformer.single_transformer_blocks[NAMED_BEFORE]).norm.norm
+        norm.register_forward_pre_hook(lambda _norm, given: self._passed.append(given[0]))
+
+    def loss(self, batch: Batch, inputs: FluxInputs) -> Tensor:
+        del inputs  # the tokens come from FLUX itself
+        _, image, condition = self._passed
+        names = torch.cat([self.names[key] for key in batch.keys]).to(image.device)
+        named = self.image(image).flatten(0, 1), self.condition(condition).flatten(0, 1)
+        return _NAMING * torch.stack([functional.cross_entropy(n, names) for n in named]).sum()
 
 
-def _texts(pair: Pair, kind: float) -> FluxText:
-    """What CLIP and T5 read of a pair."""
-    if kind < _FULL:
-        return corrector_text(pair.prompt, pair.reflection)
-    if kind < _FULL + _SPELLED:
-        return corrector_text(spelled_out(parse(pair.prompt)), pair.reflection)
-    if kind < _FULL + _SPELLED + _LAYOUT:
-        return corrector_text(layout(pair.told), pair.reflection)
-    return corrector_text("", pair.reflection)
+def _encoded(flux: Flux, pictures: Sequence) -> Tensor:
+    pixels = torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2)
+    return encode_pictures(flux.vae, pixels)
+
+
+def _clear(scene: Scene) -> Scene:
+    """Without blobs, which have no name."""
+    return tuple(thing for thing in scene if BLOB not in (thing.shape, thing.colour))

@@ -4,6 +4,7 @@ them. Everything is drawn from the grammar's training side; held-out prompts nev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,10 +27,10 @@ RARE = {("circle", "yellow"), ("square", "green"), ("triangle", "purple")}
 _CLEARER = 0.6  # scenes keep a margin over the judge's rule for positions
 
 
-def any_prompt(rng: np.random.Generator) -> tuple[str, Spec]:
+def any_prompt(rng: np.random.Generator, families: Sequence[str] = FAMILIES) -> tuple[str, Spec]:
     """A training prompt: first a family, then one of its texts."""
-    side = prompts(FAMILIES[rng.integers(len(FAMILIES))], held_out=False)
-    return side[rng.integers(len(side))]
+    side = prompts(families[int(rng.integers(len(families)))], held_out=False)
+    return side[int(rng.integers(len(side)))]
 
 
 def common_scene(rng: np.random.Generator) -> tuple[Spec, Scene]:

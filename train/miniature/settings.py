@@ -40,9 +40,8 @@ class Settings(BaseModel):
     corrector_rate: float = 2e-3
     corrector_batch: PositiveInt = 64
     rank: PositiveInt = 64
-    made: PositiveInt = Field(default=24_000, description="pairs with flaws put in")
-    painted: PositiveInt = Field(
-        default=10_000, description="the base's own pictures looked at for flaws"
+    pairs: PositiveInt = Field(
+        default=10_000, description="with flaws put in, and as many that the base painted wrong"
     )
 
     measured: PositiveInt = Field(default=1500, description="held-out prompts of the final figures")

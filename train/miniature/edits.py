@@ -1,0 +1,129 @@
+"""Pictures of the shapes world before and after an edit: scenes with flaws put in, and the pictures
+that a model paints wrong, each with the smallest edits that mend it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+
+from reflectionflow_core.miniature.detector import BLOB, detect
+from reflectionflow_core.miniature.judge import Fault, faults
+from reflectionflow_core.miniature.prompts import FAMILIES, Spec
+from reflectionflow_core.miniature.world import Scene, render
+from reflectionflow_core.protocols import Generator
+from reflectionflow_core.record import InputError
+from reflectionflow_core.writers.template import TemplateWriter
+from train.miniature.scenes import any_prompt, compose, flawed, mend, repaired
+from train.triplets import Edit
+
+WRITER = TemplateWriter()
+_BATCH = 32  # pictures painted at once
+_BLOCK = 10  # wrong pictures that are looked for together
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A flawed picture's scene as detected, what was asked, and the scene after a reflection.
+
+    Only what the reflection says is mended, whatever else is wrong: so it must be read, and nothing
+    else changes.
+    """
+
+    prompt: str
+    scene: Scene
+    told: Scene
+    reflection: str
+
+
+def pair_of(prompt: str, spec: Spec, scene: Scene, rng: np.random.Generator) -> Pair | None:
+    """The pair of a flawed scene, or None where nothing is wrong with it."""
+    right, found = repaired(scene, spec, rng)
+    if not found:
+        return None
+    told, reflection = _as_told(scene, found, rng)
+    unclear = any(BLOB in (thing.shape, thing.colour) for thing in told)
+    if unclear or len(faults(told, spec)) >= len(found):
+        told = right  # a blob cannot be drawn, and there may be no room to do just what is said
+    return Pair(prompt, scene, told, reflection)
+
+
+def _as_told(scene: Scene, found: Sequence[Fault], rng: np.random.Generator) -> tuple[Scene, str]:
+    """The reflection on `found` and the scene with just that mended."""
+    reflection = WRITER.write([fault.unmet for fault in found])
+    for count in range(1, len(found) + 1):
+        scene = mend(scene, found[count - 1], rng)
+        if WRITER.write([fault.unmet for fault in found[:count]]) == reflection:
+            break
+    return scene, reflection
+
+
+class ShapeEdits:
+    """Scenes with flaws put in, and with what the reflection says mended; by number, without end.
+
+    Their prompts are of the named family, or of all.
+    """
+
+    def __init__(self, seed: int, family: str = "") -> None:
+        self.seed, self.skipped = seed, Counter[str]()
+        self.families = families_of(family)
+
+    def __len__(self) -> int:
+        return 2**31
+
+    def __getitem__(self, index: int) -> Edit:
+        rng = np.random.default_rng([self.seed, index])
+        while True:
+            prompt, spec = any_prompt(rng, self.families)
+            pair = pair_of(prompt, spec, flawed(compose(spec, rng), rng), rng)
+            if pair is not None and pair.told != pair.scene:
+                before, after = (Image.fromarray(render(s)) for s in (pair.scene, pair.told))
+                return Edit(before, after, pair.reflection, prompt)
+
+
+class DraftEdits:
+    """Pictures that a model painted wrong, and what the reflection says mended in them."""
+
+    def __init__(self, seed: int, build: Callable[[], Generator], family: str = "") -> None:
+        self.seed, self.build, self.skipped = seed, build, Counter[str]()
+        self.families = families_of(family)
+        self._held: tuple[int, list[Edit]] = (-1, [])
+
+    def __len__(self) -> int:
+        return 2**31
+
+    def __getitem__(self, index: int) -> Edit:
+        block, place = divmod(index, _BLOCK)
+        if self._held[0] != block:
+            self._held = (block, self._painted(np.random.default_rng([self.seed, block])))
+        return self._held[1][place]
+
+    @cached_property
+    def _generator(self) -> Generator:
+        return self.build()
+
+    def _painted(self, rng: np.random.Generator) -> list[Edit]:
+        edits: list[Edit] = []
+        while len(edits) < _BLOCK:
+            asked = [any_prompt(rng, self.families) for _ in range(_BATCH)]
+            seeds = rng.integers(2**32, size=_BATCH).tolist()
+            pictures = self._generator.generate([prompt for prompt, _ in asked], seeds)
+            for (prompt, spec), picture in zip(asked, pictures, strict=True):
+                if pair := pair_of(prompt, spec, detect(picture), rng):
+                    after = Image.fromarray(render(pair.told))
+                    edits.append(Edit(picture, after, pair.reflection, prompt))
+        return edits[:_BLOCK]
+
+
+def families_of(family: str) -> tuple[str, ...]:
+    """That family of prompts, or all where it is ""; InputError for one that there is not."""
+    if family and family not in FAMILIES:
+        raise InputError(
+            f"There is no family of prompts named {family!r}. Choose among: {', '.join(FAMILIES)}."
+        )
+    return (family,) if family else FAMILIES
