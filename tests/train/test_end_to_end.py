@@ -1,4 +1,4 @@
-"""The whole way on the miniature: data, shards, a corrector, and the search with it."""
+"""The whole way on the miniature: data, shards, a corrector, and a search that it makes better."""
 
 from __future__ import annotations
 
@@ -8,11 +8,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from reflectionflow_core.catalog import ActorChoice, build_actors
+from reflectionflow_core.evaluation.arms import Arm
+from reflectionflow_core.evaluation.questions import Question
+from reflectionflow_core.evaluation.statistics import difference
+from reflectionflow_core.evaluation.studies import settings
+from reflectionflow_core.evaluation.trial import Task, run_trial
+from reflectionflow_core.miniature.prompts import prompts
+from reflectionflow_core.record import SearchSettings
+from train.miniature.scenes import RARE
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "train" / "configs"
-STEPS = 80
+STEPS = 240
 
 
 def ran(*command: str) -> str:
@@ -29,32 +40,43 @@ def ran(*command: str) -> str:
     return done.stdout
 
 
+def hard_prompts() -> list[str]:
+    """Held-out prompts with a thing that the base never saw painted."""
+    side = prompts("color_attr", held_out=True)
+    return [text for text, spec in side if RARE & {(g.shape, g.colour) for g in spec.groups}]
+
+
+def success(lora: Path, strategy: str) -> np.ndarray:
+    """The share of right answers to each hard prompt, (n,), over two searches of 12 pictures."""
+    actors = build_actors(ActorChoice(lora=str(lora)), SearchSettings())
+    arms = [Arm(strategy, settings(strategy, width=2, pictures=12), dice=dice) for dice in (0, 1)]
+    asked = [Question(prompt, "color_attr") for prompt in hard_prompts()]
+    found = [
+        [run_trial(Task(arm, i, question, 0), actors).success(12) for arm in arms]
+        for i, question in enumerate(asked)
+    ]
+    return np.mean(found, axis=1)
+
+
 @pytest.mark.slow
-def test_data_become_a_corrector_that_a_search_uses(tmp_path: Path) -> None:
-    """It learns; that a search is better with it takes longer than a test (see the README)."""
-    data, made, results = (tmp_path / name for name in ("data", "corrector", "results.json"))
+def test_a_corrector_trained_in_minutes_makes_the_search_better_where_it_is_hard(
+    tmp_path: Path,
+) -> None:
+    """Data, shards, a corrector from nothing, and held-out prompts that noise and prompt seldom
+    get right: with it the same search answers more of them, beyond a 95 % interval.
+    """
+    data, made = tmp_path / "data", tmp_path / "corrector"
     config = ("--config", str(CONFIGS / "data-tiny.yaml"))
-    ran("train.data", *config, f"out={data}", "editing.pairs=600")
+    ran("train.data", *config, f"out={data}", "editing.pairs=400")
     manifest = json.loads((data / "manifest.json").read_text())
-    assert sum(manifest["subsets"].values()) > 500
+    assert sum(manifest["subsets"].values()) > 350
     config = ("--config", str(CONFIGS / "corrector-tiny.yaml"))
-    fewer = (f"steps={STEPS}", f"validation.every={STEPS}", "batch=16", "optimiser.warmup=5")
+    fewer = (f"steps={STEPS}", f"validation.every={STEPS}", "batch=24", "optimiser.ema=0.98")
     ran("train.corrector", *config, f"data={data}", f"out={made}", *fewer)
     lines = map(json.loads, (made / "log.jsonl").read_text().splitlines())
     losses = {line["step"]: line["validation"] for line in lines if "validation" in line}
     assert losses[STEPS] < 0.8 * losses[0]
-    asked = {
-        "study": "table1",
-        "strategies": "noise+prompt,reflection",
-        "families": "color_attr",
-        "prompts": 12,
-        "budgets": "1,4",
-        "processes": 1,
-        "lora": made / "pytorch_lora_weights.safetensors",
-        "json": results,
-    }
-    options = [word for name, value in asked.items() for word in (f"--{name}", str(value))]
-    assert "reflection minus noise+prompt" in ran(
-        "reflectionflow_core", "evaluate", "shapes", *options
-    )
-    assert json.loads(results.read_text())["about"]["lora"]
+    lora = made / "pytorch_lora_weights.safetensors"
+    gained = difference(success(lora, "reflection"), success(lora, "noise+prompt"))
+    sys.stdout.write(f"With the corrector minus without: {gained}\n")
+    assert gained.low > 0

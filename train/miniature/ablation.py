@@ -1,0 +1,194 @@
+"""`python -m train.miniature.ablation [key=value ...]`: what each part of the corrector's training
+does, on the miniature.
+
+It makes the data, trains every variant for as long, and measures on held-out prompts how often one
+correction mends a flawed picture, and how long a step of it takes. What is finished is kept: a run
+that was killed goes on where it was. The table is in `out/ablation.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+from PIL import Image
+from pydantic import Field, PositiveInt
+from rich.console import Console
+
+from reflectionflow_core.archive.files import make_folder, replace_file
+from reflectionflow_core.flux.lora import FILE_NAME
+from reflectionflow_core.flux.painter import FluxCorrector
+from reflectionflow_core.miniature.model import load_miniature
+from reflectionflow_core.miniature.world import SIZE
+from train.corrector.settings import Mixture
+from train.corrector.settings import Settings as CorrectorSettings
+from train.corrector.training import train
+from train.data.__main__ import run as make_data
+from train.data.settings import Settings as DataSettings
+from train.miniature import measure
+from train.settings import Strict, parse_request, perform
+from train.triplets import SUBSETS
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+PLAIN = "whole"
+LAST_SHARES = {name: Mixture().of(name)[1] for name in SUBSETS}
+# By what each variant differs from PLAIN.
+VARIANTS: dict[str, dict[str, Any]] = {
+    PLAIN: {},
+    "no condition drop": {"drop": {"image": 0.0, "together": 0.0}},
+    "no task warm-up": {"mixture": {name: (share, share) for name, share in LAST_SHARES.items()}},
+    "independent condition": {"lora": {"attention": "independent"}},
+    "LoRA on all tokens": {"lora": {"tokens": "all"}},
+}
+ROUNDS = 9  # of timing, in turns
+
+
+class Settings(Strict):
+    out: Path = Path("runs/ablation")
+    seed: int = 0
+    rule: PositiveInt = Field(default=250, description="prompts of this source, of about 276")
+    reward: PositiveInt = Field(default=400, description="prompts of this source")
+    length: PositiveInt = Field(default=400, description="prompts of this source")
+    editing: PositiveInt = Field(default=2000, description="pairs of each set")
+    steps: PositiveInt = Field(default=1500, description="of every training")
+    batch: PositiveInt = 32
+    measured: PositiveInt = Field(default=900, description="held-out prompts")
+
+
+def main(arguments: list[str]) -> None:
+    about = (__doc__ or "").partition(": ")[2]
+    request = parse_request(Settings, arguments, "train.miniature.ablation", about)
+    sys.stdout.write(perform(request, plan, dry_run, work))
+
+
+def plan(settings: Settings) -> str:
+    samples = settings.steps * settings.batch
+    return (
+        f"{len(VARIANTS)} trainings of {settings.steps} steps of {settings.batch}, "
+        f"{samples:,} samples each; then {settings.measured} held-out prompts.\n"
+    )
+
+
+def dry_run(settings: Settings) -> str:
+    """Everything once, as small as it can be."""
+    few = {"rule": 8, "reward": 8, "length": 8, "editing": 16, "steps": 1, "batch": 2}
+    with TemporaryDirectory() as folder:
+        out = {"measured": 12, "out": Path(folder) / "out"}
+        return work(settings.model_copy(update=few | out))
+
+
+def work(settings: Settings) -> str:
+    make_folder(settings.out)
+    make_data(data_settings(settings), Console(stderr=True))
+    for name in VARIANTS:
+        train(corrector_settings(settings, name))
+    measured = {name: mended(settings, name) for name in VARIANTS}
+    table = table_of(measured, step_times(settings), settings)
+    replace_file(settings.out / "ablation.md", table.encode())
+    return table
+
+
+def data_settings(settings: Settings) -> DataSettings:
+    """`data-miniature.yaml` with more of everything."""
+    told = read("data-miniature")
+    told |= {"out": settings.out / "data", "seed": settings.seed}
+    for source in ("rule", "reward", "length"):
+        told[source]["prompts"] = getattr(settings, source)
+    told["rule"] |= {"candidates": 16, "pairs": 4}  # the vocabulary makes few prompts
+    told["editing"] |= {"pairs": settings.editing, "sets": ["shapes", "drafts"]}
+    return DataSettings.model_validate(told)
+
+
+def corrector_settings(settings: Settings, name: str) -> CorrectorSettings:
+    """`corrector-miniature.yaml` with the variant's changes."""
+    told = read("corrector-miniature")
+    told |= {
+        "data": str(settings.out / "data"),
+        "out": folder_of(settings, name),
+        "seed": settings.seed,
+        "steps": settings.steps,
+        "batch": settings.batch,
+        "device": "cpu",
+    }
+    # Half of the training is the way from the first shares to the last.
+    told["mixture"] = {"over": max(1, settings.steps * settings.batch // 2)}
+    for part, changes in VARIANTS[name].items():
+        told[part] = {**told.get(part, {}), **changes}
+    return CorrectorSettings.model_validate(told)
+
+
+def read(name: str) -> dict[str, Any]:
+    return yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def folder_of(settings: Settings, name: str) -> Path:
+    return settings.out / name.lower().replace(" ", "-")
+
+
+def mended(settings: Settings, name: str) -> dict[str, Any]:
+    """What one correction does with the flawed pictures of held-out prompts; kept in a file."""
+    file = folder_of(settings, name) / f"mended-{settings.steps}-{settings.measured}.json"
+    if not file.is_file():
+        generator, corrector = load_miniature(folder_of(settings, name) / FILE_NAME)
+        asked = measure.held_out(max(1, settings.measured // 6))
+        pictures = measure.paint(generator, asked)
+        found = measure.correction_rates(generator, corrector, asked, pictures)
+        replace_file(file, json.dumps(found, indent=2).encode() + b"\n")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def step_times(settings: Settings) -> dict[str, float]:
+    """Process seconds of a corrector's step, as the median ratio to PLAIN's, timed in turns."""
+    correctors = {
+        name: load_miniature(folder_of(settings, name) / FILE_NAME)[1] for name in VARIANTS
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    for _ in range(ROUNDS):
+        for name, corrector in correctors.items():
+            seconds[name].append(seconds_of(corrector))
+    return {
+        name: statistics.median(
+            own / plain for own, plain in zip(seconds[name], seconds[PLAIN], strict=True)
+        )
+        for name in VARIANTS
+    }
+
+
+def seconds_of(corrector: FluxCorrector) -> float:
+    prompts = [prompt for prompt, _ in measure.held_out(2)[:8]]
+    pictures = [Image.new("RGB", (SIZE, SIZE), "grey")] * len(prompts)
+    began = time.process_time()
+    corrector.correct(pictures, prompts, ["add a red circle"] * len(prompts), range(len(prompts)))
+    return time.process_time() - began
+
+
+def table_of(
+    measured: Mapping[str, Mapping[str, Any]], times: Mapping[str, float], settings: Settings
+) -> str:
+    """Markdown; ± is one standard error of the paired difference."""
+    head = ("training", "mends", "without a reflection", "reflection adds", "time of a step")
+    rows: list[Sequence[str]] = [head, ["---"] * len(head)]
+    for name, found in measured.items():
+        lead = found["leads"]["none"]
+        adds = f"{lead['mean']:+.3f} ± {lead['standard_error']:.3f}"
+        told = (f"{found['reflection']:.3f}", f"{found['none']:.3f}", adds, f"{times[name]:.2f}")
+        rows.append((name, *told))
+    flawed = next(iter(measured.values()))["flawed"]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    about = (
+        f"One correction of {flawed} flawed pictures of held-out prompts, after {settings.steps} "
+        f"steps of {settings.batch}; a new picture from fresh noise is right in "
+        f"{next(iter(measured.values()))['anew']:.3f}."
+    )
+    return "\n".join([about, "", *lines, ""])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
