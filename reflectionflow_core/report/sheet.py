@@ -9,11 +9,12 @@ from PIL import Image, ImageDraw
 from PIL.ImageFont import FreeTypeFont
 
 from ..record import Candidate, History, SearchSettings
-from .layout import Column, columns
+from .layout import Column, columns, parents_elsewhere
 from .lettering import lettered, wrapped
 from .words import (
     cost_text,
     counted,
+    place_name,
     score_text,
     settings_text,
     wrong_text,
@@ -60,7 +61,9 @@ def contact_sheet(
     width = max(LEAST_WIDTH, 2 * MARGIN + len(laid) * (box[0] + GUTTER) - GUTTER)
     head = list(_head(history, prompt, settings, model, left_out, width - 2 * MARGIN))
     top = MARGIN + sum(line.leading for line in head) + 28
-    cells, bottom = _cells(laid, prompt, box, top + 48)
+    names = {candidate: place_name(*place) for place, candidate in history.placed}
+    parents = {child: names[parent] for child, parent in parents_elsewhere(laid)}
+    cells, bottom = _cells(laid, parents, prompt, box, top + 48)
     sheet = Image.new("RGB", (width, bottom + MARGIN - ROW_GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
     _write(draw, head, MARGIN, MARGIN)
@@ -110,16 +113,24 @@ def _head(
 
 
 def _cells(
-    laid: list[Column], prompt: str, box: tuple[int, int], top: int
+    laid: list[Column],
+    parents: dict[Candidate, str],
+    prompt: str,
+    box: tuple[int, int],
+    top: int,
 ) -> tuple[list[Cell], int]:
-    """The cells, and where the last row ends: a row is as high as its longest caption."""
+    """The cells, and where the last row ends: a row is as high as its longest caption.
+
+    `parents` has the names of those that a caption must tell, since the row does not show them.
+    """
     cells: list[Cell] = []
     for row in range(len(laid[0].cells)):
         lowest = top
         for index, column in enumerate(laid):
             candidate = column.cells[row]
             if candidate is not None:
-                caption = tuple(_caption(candidate, prompt, box[0]))
+                parent = parents.get(candidate, "")
+                caption = tuple(_caption(candidate, parent, prompt, box[0]))
                 x = MARGIN + index * (box[0] + GUTTER)
                 cells.append(Cell(candidate, caption, x, top))
                 height = box[1] + 12 + 26 + sum(line.leading for line in caption)
@@ -128,7 +139,9 @@ def _cells(
     return cells, top
 
 
-def _caption(candidate: Candidate, prompt: str, width: int) -> Iterator[Line]:
+def _caption(candidate: Candidate, parent: str, prompt: str, width: int) -> Iterator[Line]:
+    if parent:
+        yield from _labelled("From", MUTED, parent, INK, width, 1)
     if candidate.reflection:
         yield from _labelled("Asked", BLUE, candidate.reflection, INK, width, 4)
     if candidate.verdict.unmet:

@@ -108,6 +108,7 @@ def test_a_chain_is_its_draft_and_its_corrections() -> None:
         (lambda: SearchSettings(width=1000, depth=1000), "1,001,000 pictures are more"),
         (lambda: Budget(images=0), "0 images buys nothing"),
         (lambda: Budget(vlm_calls=-1), "-1 vlm calls buys nothing"),
+        (lambda: Budget(steps=0), "0 steps buys nothing"),
         (lambda: Budget(seconds=float("nan")), "nan seconds buys nothing"),
     ],
 )

@@ -5,12 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from fakes import ToyCorrector, ToyEvolver, ToyGenerator, Toys, ToyVerifier, ToyWriter
+from fakes import (
+    ToyCorrector,
+    ToyEvolver,
+    ToyGenerator,
+    Toys,
+    ToyVerifier,
+    ToyWriter,
+    facts,
+    read_back,
+)
 from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from reflectionflow_core.record import AXES, Budget, Candidate, History, Neighbour, SearchSettings
+from reflectionflow_core.record import AXES, Budget, History, Neighbour, SearchSettings
 from reflectionflow_core.search import STRATEGIES, finished, run_round, search
 
 PROMPT = "two green bowls"
@@ -22,6 +31,7 @@ budgets = st.builds(
     Budget,
     images=st.none() | st.integers(1, 12),
     vlm_calls=st.none() | st.integers(1, 30),
+    steps=st.none() | st.integers(3, 40),
 )
 searches = st.builds(
     SearchSettings,
@@ -52,29 +62,6 @@ def toys() -> Toys:
 
 def steps(settings: SearchSettings, history: History | None = None) -> list[History]:
     return list(search(PROMPT, settings, toys().actors(), history or History()))
-
-
-def facts(history: History) -> tuple:
-    """Everything about a History but its objects' identities and its seconds."""
-    number = {id(candidate): i for i, candidate in enumerate(history)} | {id(None): None}
-    cost = history.cost
-    return (
-        [len(candidates) for candidates in history.rounds],
-        [
-            (c.image.tobytes(), c.prompt, c.seed, c.reflection, c.verdict, number[id(c.parent)])
-            for c in history
-        ],
-        (cost.images, cost.steps, cost.vlm_calls),
-    )
-
-
-def read_back(history: History) -> History:
-    """The same History of other objects, as an archive gives it back."""
-    copies: dict[int, Candidate] = {}
-    for c in history:
-        parent = None if c.parent is None else copies[id(c.parent)]
-        copies[id(c)] = replace(c, image=c.image.copy(), parent=parent)
-    return replace(history, rounds=tuple(tuple(copies[id(c)] for c in r) for r in history.rounds))
 
 
 @modest
@@ -115,6 +102,7 @@ def test_a_budget_is_never_exceeded(settings: SearchSettings) -> None:
     assert cost.vlm_calls == asked
     assert cost.images <= (budget.images or settings.pictures)
     assert budget.vlm_calls is None or cost.vlm_calls <= budget.vlm_calls
+    assert budget.steps is None or cost.steps <= budget.steps
 
 
 @modest
