@@ -11,7 +11,7 @@ from time import monotonic
 
 from ..protocols import SILENT, Actors, Progress, Remembering
 from ..record import Candidate, Cost, History, SearchSettings
-from .agenda import agenda, check_request, finished, late, over, spent_out, stopped
+from .agenda import agenda, check_request, late, over, spent_out, stopped
 from .meter import counted
 from .studio import Studio
 
@@ -30,8 +30,9 @@ def search(
 
     It yields after every batch, once for each new candidate. A given `history` is gone on with.
     """
-    check_request(prompt, settings, actors, history)
-    while not finished(history, settings, actors):
+    before = None
+    while history is not before:  # a round that paints nothing gives back the history it was given
+        before = history
         history = yield from round_steps(prompt, settings, actors, history, progress, clock)
     return history
 
