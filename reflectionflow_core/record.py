@@ -151,15 +151,6 @@ class History:
             raise ValueError("An empty history has no best candidate.")
         return max(self, key=lambda candidate: candidate.score)
 
-    def chain(self, index: int) -> tuple[Candidate, ...]:
-        """The draft that chain `index` began with, then its corrections in order.
-
-        Only where every round after the drafts has one picture of each chain, at the chain's place.
-        """
-        corrections = [r[index] for r in self.rounds[1:] if index < len(r)]
-        draft = corrections[0].parent if corrections else self.rounds[0][index]
-        return (draft, *corrections) if draft is not None else tuple(corrections)
-
     def extended(self, round_index: int, candidates: tuple[Candidate, ...]) -> History:
         """This history with candidates added to round `round_index`, the last or a new one."""
         if round_index not in (len(self.rounds), len(self.rounds) - 1):

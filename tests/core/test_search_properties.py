@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from reflectionflow_core.record import AXES, Budget, History, Neighbour, SearchSettings
+from reflectionflow_core.record import AXES, Budget, Candidate, History, Neighbour, SearchSettings
 from reflectionflow_core.search import STRATEGIES, finished, run_round, search
 
 PROMPT = "two green bowls"
@@ -114,6 +114,12 @@ def test_a_search_without_stop_or_budget_paints_every_picture(settings: SearchSe
     assert [len(r) for r in history.rounds[1:]] == [settings.width] * settings.depth
 
 
+def chain_of(history: History, position: int) -> list[Candidate]:
+    """The draft that a chain began with, then its corrections: one in each round, at its place."""
+    corrections = [r[position] for r in history.rounds[1:] if position < len(r)]
+    return [corrections[0].lineage[0], *corrections]
+
+
 @modest
 @given(searches)
 def test_chains_hold_together(settings: SearchSettings) -> None:
@@ -123,7 +129,7 @@ def test_chains_hold_together(settings: SearchSettings) -> None:
     for index, candidates in enumerate(history.rounds[1:], start=1):
         past = History(history.rounds[:index])
         for position, candidate in enumerate(candidates):
-            chain = history.chain(position)[:index]
+            chain = chain_of(history, position)[:index]
             best = max(chain, key=lambda member: member.score)
             assert candidate.parent is (chain[-1] if settings.parents == "latest" else best)
             assert candidate.parent in list(past)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import cycle, islice
 
 from ...record import Candidate, History, Neighbour, SearchSettings, Seed
@@ -24,21 +25,21 @@ def new_noise(settings: SearchSettings, past: History, position: int, improved: 
     return seed
 
 
-def choose_parents(settings: SearchSettings, past: History) -> list[Candidate]:
-    """The picture that each chain goes on from: its latest (the paper) or its best so far."""
-    if settings.parents == "best":
-        return [max(chain, key=lambda member: member.score) for chain in chains(settings, past)]
-    return [chain[-1] for chain in chains(settings, past)]
-
-
-def chains(settings: SearchSettings, past: History) -> list[tuple[Candidate, ...]]:
-    """Every chain from its draft on; at first the best drafts begin one each, by rank.
-
-    This is for strategies that paint one picture of each chain in every round after the drafts.
-    """
-    first, *corrected = past.rounds
-    if corrected:
-        return [past.chain(i) for i in range(settings.width)]
+def best_drafts(settings: SearchSettings, past: History) -> list[Candidate]:
+    """The draft that each chain begins with: the best ones, by rank."""
     # sorted is stable: the earlier of equal drafts ranks first. Too few drafts take turns.
-    ranked = sorted(first, key=lambda draft: draft.score, reverse=True)
-    return [(draft,) for draft in islice(cycle(ranked), settings.width)]
+    ranked = sorted(past.rounds[0], key=lambda draft: draft.score, reverse=True)
+    return list(islice(cycle(ranked), settings.width))
+
+
+def choose_parents(
+    settings: SearchSettings, before: Sequence[Candidate], latest: Sequence[Candidate]
+) -> list[Candidate]:
+    """What each chain goes on from: its latest picture (the paper) or its best so far.
+
+    `before` is what it went on from before the latest; the earlier of equals stays.
+    """
+    if settings.parents == "latest":
+        return list(latest)
+    pairs = zip(before, latest, strict=True)
+    return [max(pair, key=lambda candidate: candidate.score) for pair in pairs]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ...record import Axis, Candidate, History, SearchSettings
 from ..task import Plan, Task
-from .origins import choose_parents, drafts, new_noise
+from .origins import best_drafts, choose_parents, drafts, new_noise
 
 
 def reflection(settings: SearchSettings) -> Plan:
     """One picture a chain and a round, made from its parent along the axes of the settings."""
     past = yield drafts(settings)
+    parents = best_drafts(settings, past)
     for _ in range(settings.depth):
-        past = yield corrections(settings, past)
+        past = yield corrections(settings, past, parents)
+        parents = choose_parents(settings, parents, latest=past.rounds[-1])
 
 
 def noise_and_prompt(settings: SearchSettings) -> Plan:
@@ -22,11 +25,10 @@ def noise_and_prompt(settings: SearchSettings) -> Plan:
     return reflection(replace(settings, axes=axes))
 
 
-def corrections(settings: SearchSettings, past: History) -> list[Task]:
-    return [
-        correction(settings, past, position, parent)
-        for position, parent in enumerate(choose_parents(settings, past))
-    ]
+def corrections(
+    settings: SearchSettings, past: History, parents: Sequence[Candidate]
+) -> list[Task]:
+    return [correction(settings, past, position, parent) for position, parent in enumerate(parents)]
 
 
 def correction(settings: SearchSettings, past: History, position: int, parent: Candidate) -> Task:
