@@ -18,13 +18,14 @@ class SearchOptions(io.ComfyNode):
             tooltip = f"Whether a round may {what}."
             return io.Boolean.Input(f"{name}_axis", default=True, tooltip=tooltip)
 
-        def budget(name: str, what: str) -> io.Input:
+        def budget(name: str, what: str, most: int = 100_000, **how: Any) -> io.Input:
             return io.Int.Input(
                 name,
                 default=0,
                 min=0,
-                max=100_000,
+                max=most,
                 tooltip=f"{what} that the search may spend; 0 is no limit.",
+                **how,
             )
 
         return schema(
@@ -72,6 +73,13 @@ class SearchOptions(io.ComfyNode):
                     "Think First; empty is your prompt. They are judged by your prompt.",
                     extra_dict={"advanced": True},
                 ),
+                budget(
+                    "max_steps",
+                    "Diffusion steps of all pictures together",
+                    most=10_000_000,
+                    optional=True,
+                    extra_dict={"advanced": True},
+                ),
             ],
             outputs=[
                 OptionsSocket.Output(
@@ -91,9 +99,12 @@ class SearchOptions(io.ComfyNode):
         max_vlm_calls: int,
         max_seconds: int,
         draft_prompt: str = "",
+        max_steps: int = 0,
         **given: Any,
     ) -> io.NodeOutput:
         axes = tuple(axis for axis in AXES if given.pop(f"{axis}_axis"))
-        limits = Budget(max_images or None, max_vlm_calls or None, max_seconds or None)
+        limits = Budget(
+            max_images or None, max_vlm_calls or None, max_seconds or None, max_steps or None
+        )
         drafts = draft_prompt if draft_prompt.strip() else None
         return io.NodeOutput({"axes": axes, "budget": limits, "draft_prompt": drafts, **given})

@@ -110,6 +110,8 @@ def begin(archive: Archive, run: Run) -> None:
 def folder_of(run: Run) -> str:
     """A name for the run's folder, the same for the same request."""
     settings = {k: v for k, v in asdict(run.settings).items() if k not in OPEN}
+    if run.settings.budget.steps is None:
+        del settings["budget"]["steps"]  # runs of before that limit keep their folders
     told = [run.prompt, settings, dict(run.actors), dict(run.identity)]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     words = re.sub(r"[^a-z0-9]+", "-", run.prompt.lower()).strip("-")[:40].rstrip("-")

@@ -66,7 +66,8 @@ class Candidate:
     """One painted and judged picture; compared by identity.
 
     `prompt` is the text it was painted from (original or evolved), `reflection` the instruction
-    that its parent was corrected with ("" where there was none). A draft has no parent.
+    that its parent was corrected with ("" where there was none). A draft has no parent. `action` is
+    the strategy's word for how it was made, such as "correct"; "" where nobody said.
     """
 
     image: Image
@@ -75,6 +76,7 @@ class Candidate:
     verdict: Verdict
     reflection: str = ""
     parent: Candidate | None = field(default=None, repr=False)  # a long chain would print itself
+    action: str = ""
 
     @property
     def score(self) -> float:
@@ -122,8 +124,8 @@ class Cost:
 class History:
     """Every candidate of a search, round by round; round 0 holds the drafts. It only grows.
 
-    Within a corrected round the position is the chain: `rounds[3][1]` is the third correction of
-    chain 1. The last round may be incomplete while the search is under way.
+    How many pictures a round has and which it goes on from is for the strategy to say; a chain is a
+    candidate's `lineage`. The last round may be incomplete while the search is under way.
     """
 
     rounds: tuple[tuple[Candidate, ...], ...] = ()
@@ -149,12 +151,6 @@ class History:
             raise ValueError("An empty history has no best candidate.")
         return max(self, key=lambda candidate: candidate.score)
 
-    def chain(self, index: int) -> tuple[Candidate, ...]:
-        """The draft that chain `index` began with, then its corrections in order."""
-        corrections = [r[index] for r in self.rounds[1:] if index < len(r)]
-        draft = corrections[0].parent if corrections else self.rounds[0][index]
-        return (draft, *corrections) if draft is not None else tuple(corrections)
-
     def extended(self, round_index: int, candidates: tuple[Candidate, ...]) -> History:
         """This history with candidates added to round `round_index`, the last or a new one."""
         if round_index not in (len(self.rounds), len(self.rounds) - 1):
@@ -173,9 +169,10 @@ class Budget:
     images: int | None = None
     vlm_calls: int | None = None
     seconds: float | None = None
+    steps: int | None = None  # diffusion steps, as in Cost
 
     def __post_init__(self) -> None:
-        for name in ("images", "vlm_calls", "seconds"):
+        for name in ("images", "vlm_calls", "seconds", "steps"):
             limit = getattr(self, name)
             if limit is not None and not limit > 0:
                 raise InputError(
@@ -189,11 +186,13 @@ class SearchSettings:
     """How a search spends its compute (paper §3.4).
 
     `width` chains run in parallel (N), each corrected `depth` times (M), beginning with the best of
-    `drafts` first pictures (None: as many as chains). `strategy` names how a round is planned (see
-    `search.STRATEGIES`), `axes` which of noise, prompt and reflection it may change. `parents`
-    takes each chain's latest picture (the paper) or its best so far. `noise_search` draws new noise
-    at random or, "zero_order", within `radius` of the noise that a round improves on. `stop` ends
-    the search: "never", at the first picture that "passed", or at a score.
+    `drafts` first pictures (None: as many as chains). `strategy` names who plans the rounds (see
+    `search.STRATEGIES`), `axes` which of noise, prompt and reflection a round may change. Where a
+    strategy has no such chains it reads the numbers in its own way, but never plans more than
+    `depth` rounds after its first. `parents` takes each chain's latest picture (the paper) or its
+    best so far. `noise_search` draws new noise at random or, "zero_order", within `radius` of the
+    noise that a round improves on. `stop` ends the search: "never", at the first picture that
+    "passed", or at a score.
     `batch_size` pictures go through the model at once. Pictures without a parent are painted from
     `draft_prompt` where there is one, such as an expansion of the user's prompt; they are judged by
     the user's prompt all the same.
@@ -247,7 +246,8 @@ class SearchSettings:
 
     @property
     def pictures(self) -> int:
-        """How many pictures the search paints when nothing stops it."""
+        """How many pictures the paper's schedule paints when nothing stops it: all drafts, then one
+        a chain and a round."""
         return self.first_round + self.width * self.depth
 
 

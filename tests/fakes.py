@@ -9,14 +9,14 @@ fail: `{2: TimeoutError()}` raises at its third call, `{2: -1}` answers one item
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TypeVar
 
 from PIL import Image
 
 from reflectionflow_core.protocols import SILENT, Actors, Progress
-from reflectionflow_core.record import Candidate, Seed, Verdict
+from reflectionflow_core.record import Candidate, History, Seed, Verdict
 
 SIDE = 8  # pixels
 PIXELS = SIDE * SIDE * 3
@@ -220,3 +220,34 @@ class Toys:
 
 def toy_actors() -> Actors:
     return Toys().actors()
+
+
+def facts(history: History) -> tuple:
+    """Everything about a History but its objects' identities and its seconds."""
+    number = {candidate: i for i, candidate in enumerate(history)} | {None: None}
+    cost = history.cost
+    return (
+        [len(candidates) for candidates in history.rounds],
+        [
+            (
+                c.image.tobytes(),
+                c.prompt,
+                c.seed,
+                c.reflection,
+                c.verdict,
+                number[c.parent],
+                c.action,
+            )
+            for c in history
+        ],
+        (cost.images, cost.steps, cost.vlm_calls),
+    )
+
+
+def read_back(history: History) -> History:
+    """The same History of other objects, as an archive gives it back."""
+    copies: dict[int, Candidate] = {}
+    for c in history:
+        parent = None if c.parent is None else copies[id(c.parent)]
+        copies[id(c)] = replace(c, image=c.image.copy(), parent=parent)
+    return replace(history, rounds=tuple(tuple(copies[id(c)] for c in r) for r in history.rounds))

@@ -237,12 +237,14 @@ def _history(folder: Path, entries: list[Entry], known: History) -> History:
         elif same:
             raise InputError(f"{folder} holds another search. Choose another folder.")
         else:
-            image = _read_image(folder / entry.image, entry)
-            candidates.append(
-                Candidate(image, entry.prompt, entry.seed, entry.verdict, entry.reflection, parent)
-            )
+            candidates.append(_candidate(entry, _read_image(folder / entry.image, entry), parent))
         history = history.extended(entry.round, (candidates[-1],))
     return replace(history, cost=entries[-1].cost) if entries else history
+
+
+def _candidate(entry: Entry, image: Image.Image, parent: Candidate | None) -> Candidate:
+    told = (entry.prompt, entry.seed, entry.verdict, entry.reflection)
+    return Candidate(image, *told, parent, entry.action)
 
 
 def _tells_of(entry: Entry, candidate: Candidate, parent: Candidate | None) -> bool:

@@ -36,6 +36,7 @@ class Entry:
     parent: int | None
     verdict: Verdict
     cost: Cost
+    action: str = ""
 
     @property
     def image(self) -> str:
@@ -52,6 +53,7 @@ class Entry:
             "reflection": self.reflection,
             "seed": seed_to_json(self.seed),
             "parent": self.parent,
+            "action": self.action,
             "score": self.verdict.score,
             "passed": self.verdict.passed,
             "aspects": dict(self.verdict.aspects),
@@ -80,6 +82,7 @@ def entry_of(
         parent=parent,
         verdict=candidate.verdict,
         cost=cost,
+        action=candidate.action,
     )
 
 
@@ -99,6 +102,7 @@ def parse(line: bytes) -> Entry:
         parent=None if record.get("parent", "") is None else _whole(record, "parent"),
         verdict=_verdict(record),
         cost=_cost(record.get("cost")),
+        action=_text({"action": "", **record}, "action"),  # lines of before it was recorded
     )
     if record.get("image") != entry.image:
         raise ValueError(f"its image is not {entry.image}")

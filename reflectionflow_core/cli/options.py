@@ -31,8 +31,8 @@ Record = TypeVar("Record", SearchSettings, ActorChoice)
 RESUMING = """\
 A run that was stopped, killed or has finished goes on with: reflectionflow run --out DIR --resume
 What it was asked is read from DIR/run.json. A longer search begins with the shorter one, so --depth
-may be raised, and --stop, --max-images, --max-calls, --max-seconds and --plan may change; all else
-must stay as it was."""
+may be raised, and --stop, --plan, --max-images, --max-steps, --max-calls and --max-seconds may
+change; all else must stay as it was."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,6 +67,7 @@ def make_settings(given: Mapping[str, Any], base: SearchSettings = SETTINGS) -> 
             ("images", "max_images"),
             ("vlm_calls", "max_calls"),
             ("seconds", "max_seconds"),
+            ("steps", "max_steps"),
         )
         if option in given
     }
@@ -151,6 +152,7 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
 def _add_budget(group: argparse._ArgumentGroup) -> None:
     add = _adder(group, Budget())
     add("--max-images", "N", "pictures", limit(whole))
+    add("--max-steps", "N", "diffusion steps of all pictures together", limit(whole))
     add("--max-calls", "N", "calls of vision-language models", limit(whole))
     add("--max-seconds", "T", "seconds", limit(number))
 

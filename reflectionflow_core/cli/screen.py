@@ -75,7 +75,11 @@ class Screen:
         """Ctrl-C raises by itself."""
 
     def painted(self, history: History) -> None:
-        self.bars.update(self._pictures, completed=len(history), note=_best(history))
+        # A strategy may paint more than the paper's schedule.
+        self.total = max(self.total, len(history))
+        self.bars.update(
+            self._pictures, completed=len(history), total=self.total, note=_best(history)
+        )
         if not self.console.is_terminal:
             score = [*history][-1].score
             self.console.print(

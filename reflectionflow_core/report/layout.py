@@ -1,15 +1,19 @@
-"""Where each candidate stands on a contact sheet: rounds are columns, chains are rows."""
+"""Where each candidate stands on a contact sheet: rounds are columns, and a chain keeps its row."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from ..record import Candidate, History
 from .words import round_name, score_text
 
 MOST_ROWS, MOST_ROUNDS = 24, 20  # of a picture that is still one to look at
+
+Round = tuple[int, Sequence[Candidate]]  # its index and those of its candidates that are shown
+Rows = Mapping[Candidate, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,78 +27,109 @@ class Column:
 
 def columns(history: History) -> tuple[list[Column], int]:
     """The columns from left to right, and how many candidates they leave out."""
-    rounds = _shown(history)
-    corrected = [candidates for index, candidates in rounds if index]
-    drafts = rounds[0][1]
-    rows = max([math.ceil(math.sqrt(len(drafts))), *map(len, corrected)])
-    laid = list(_drafts(drafts, corrected[0] if corrected else (), rows))
-    for index, candidates in rounds[1:]:
-        padding = (None,) * (rows - len(candidates))
-        laid.append(Column(round_name(index), _note(candidates), (*candidates, *padding)))
-    return laid, len(history) - sum(len(candidates) for _, candidates in rounds)
+    rows = _best_rows(rows_of(history), history)
+    (_, drafts), *rounds = _shown(history, rows)
+    shown = [candidate for _, candidates in rounds for candidate in candidates]
+    height = max([math.ceil(math.sqrt(len(drafts))), *(rows[c] + 1 for c in shown)])
+    laid = list(_drafts(drafts, rows, height))
+    for index, candidates in rounds:
+        there = {rows[candidate]: candidate for candidate in candidates}
+        cells = tuple(there.get(row) for row in range(height))
+        laid.append(Column(round_name(index), _note(candidates), cells))
+    return laid, len(history) - len(drafts) - len(shown)
 
 
-def _shown(history: History) -> list[tuple[int, tuple[Candidate, ...]]]:
-    """The rounds with their indices: all, or the drafts, the best round and the latest ones."""
+def rows_of(history: History) -> Rows:
+    """The row of each candidate: that of its parent, else the first that its round leaves free.
+
+    A draft has the row of the first candidate that goes on from it, and none if nobody does.
+    """
+    rows: dict[Candidate, int] = {}
+    for candidates in history.rounds[1:]:
+        for row, candidate in _seated(candidates, rows).items():
+            rows[candidate] = row
+            if candidate.parent is not None:
+                rows.setdefault(candidate.parent, row)
+    return rows
+
+
+def parents_elsewhere(laid: Sequence[Column]) -> Iterator[tuple[Candidate, Candidate]]:
+    """Each candidate whose parent does not stand in its row, with that parent."""
+    for row in zip(*(column.cells for column in laid), strict=True):
+        for candidate in row:
+            if candidate and candidate.parent and candidate.parent not in row:
+                yield candidate, candidate.parent
+
+
+def _seated(candidates: Sequence[Candidate], rows: Rows) -> dict[int, Candidate]:
+    """Who of a round stands in which row."""
+    heirs: dict[int, Candidate] = {}
+    for candidate in candidates:
+        if candidate.parent is not None and candidate.parent in rows:
+            heirs.setdefault(rows[candidate.parent], candidate)
+    seated = set(heirs.values())
+    others = [candidate for candidate in candidates if candidate not in seated]
+    free = (row for row in count() if row not in heirs)
+    return heirs | dict(zip(free, others, strict=False))
+
+
+def _best_rows(rows: Rows, history: History) -> Rows:
+    """The rows to show, numbered anew: all, or those that hold the best pictures."""
+    best: dict[int, float] = {}
+    for candidates in history.rounds[1:]:
+        for candidate in candidates:
+            row = rows[candidate]
+            best[row] = max(best.get(row, candidate.score), candidate.score)
+    kept = sorted(best, key=lambda row: best[row], reverse=True)[:MOST_ROWS]
+    number = {row: i for i, row in enumerate(sorted(kept))}
+    return {candidate: number[row] for candidate, row in rows.items() if row in number}
+
+
+def _shown(history: History, rows: Rows) -> list[Round]:
+    """The drafts, and all later rounds, or of many the best and the latest ones."""
     rounds = list(enumerate(history.rounds))
     best = next(index for index, candidates in rounds if history.best in candidates)
-    kept = {0, best, *range(len(rounds) - MOST_ROUNDS, len(rounds))}
-    places = _places(history)
-    shown = [
-        (index, tuple(c for place, c in enumerate(candidates) if place in places or not index))
-        for index, candidates in rounds
+    kept = {best, *range(len(rounds) - MOST_ROUNDS, len(rounds))}
+    later = [
+        (index, tuple(candidate for candidate in candidates if candidate in rows))
+        for index, candidates in rounds[1:]
         if index in kept
     ]
-    return [(0, _most_telling(shown[0][1], shown[1:])), *shown[1:]]
+    return [(0, _most_telling(history.rounds[0], later)), *later]
 
 
-def _places(history: History) -> set[int]:
-    """The chains to show: those that hold the best pictures."""
-    width = max(map(len, history.rounds[1:]), default=0)
-    if width <= MOST_ROWS:
-        return set(range(width))
-    best = {
-        place: max(r[place].score for r in history.rounds[1:] if place < len(r))
-        for place in range(width)
-    }
-    return set(sorted(best, key=lambda place: best[place], reverse=True)[:MOST_ROWS])
-
-
-def _most_telling(
-    drafts: tuple[Candidate, ...], rounds: Sequence[tuple[int, tuple[Candidate, ...]]]
-) -> tuple[Candidate, ...]:
+def _most_telling(drafts: Sequence[Candidate], rounds: Sequence[Round]) -> Sequence[Candidate]:
     """The drafts that shown chains began with, and the best of the others."""
     room = MOST_ROWS * 4
     if len(drafts) <= room:
         return drafts
-    roots = {id(c.lineage[0]) for _, candidates in rounds for c in candidates}
-    ranked = sorted(drafts, key=lambda draft: (id(draft) in roots, draft.score), reverse=True)
-    kept = {id(draft) for draft in ranked[:room]}
-    return tuple(draft for draft in drafts if id(draft) in kept)
+    roots = {c.lineage[0] for _, candidates in rounds for c in candidates}
+    ranked = sorted(drafts, key=lambda draft: (draft in roots, draft.score), reverse=True)
+    kept = set(ranked[:room])
+    return tuple(draft for draft in drafts if draft in kept)
 
 
-def _drafts(
-    drafts: Sequence[Candidate], first_round: Sequence[Candidate], rows: int
-) -> Iterator[Column]:
+def _drafts(drafts: Sequence[Candidate], rows: Rows, height: int) -> Iterator[Column]:
     """The drafts, each before the chain that began with it, so that arrows run straight."""
-    count = math.ceil(len(drafts) / rows)
-    grid: list[Candidate | None] = [None] * (count * rows)
-    last = (count - 1) * rows
-    waiting = list(drafts)
-    for row, candidate in enumerate(first_round):
-        root = candidate.lineage[0]
-        if root in waiting:
-            grid[last + row] = root
-            waiting.remove(root)
+    wide = math.ceil(len(drafts) / height)
+    grid: list[Candidate | None] = [None] * (wide * height)
+    last = (wide - 1) * height
+    waiting: list[Candidate] = []
+    for draft in drafts:
+        row = rows.get(draft, height)
+        if row < height and grid[last + row] is None:
+            grid[last + row] = draft
+        else:
+            waiting.append(draft)
     free = iter([place for place, occupant in enumerate(grid) if occupant is None])
     for draft in waiting:
         grid[next(free)] = draft
-    for start in range(0, len(grid), rows):
+    for start in range(0, len(grid), height):
         first = start == 0
         yield Column(
             round_name(0, len(drafts)) if first else "",
             _note(drafts) if first else "",
-            tuple(grid[start : start + rows]),
+            tuple(grid[start : start + height]),
         )
 
 

@@ -140,6 +140,8 @@ def _details(candidate: Candidate, prompt: str) -> str:
 
 
 def _facts(candidate: Candidate, prompt: str) -> Iterator[tuple[str, str]]:
+    if candidate.action:
+        yield "Action", candidate.action
     yield "Seed", seed_text(candidate.seed)
     yield "Prompt", "as given" if candidate.prompt == prompt else candidate.prompt
     yield "Size", f"{candidate.image.width} x {candidate.image.height}"

@@ -9,11 +9,12 @@ from PIL import Image, ImageDraw
 from PIL.ImageFont import FreeTypeFont
 
 from ..record import Candidate, History, SearchSettings
-from .layout import Column, columns
+from .layout import Column, columns, parents_elsewhere
 from .lettering import lettered, wrapped
 from .words import (
     cost_text,
     counted,
+    place_name,
     score_text,
     settings_text,
     wrong_text,
@@ -24,6 +25,8 @@ ARROW, GOLD, GREEN, RED, BLUE = "#a9a59c", "#c58a1b", "#2f7d4f", "#b0452c", "#3a
 MARGIN, GUTTER, ROW_GAP = 40, 48, 36
 LEAST_WIDTH = 640
 PIXELATED = 128  # pictures up to this side are shown with their pixels
+
+Origins = dict[Candidate, list[tuple[str, str]]]  # labels and names of places
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def contact_sheet(
     width = max(LEAST_WIDTH, 2 * MARGIN + len(laid) * (box[0] + GUTTER) - GUTTER)
     head = list(_head(history, prompt, settings, model, left_out, width - 2 * MARGIN))
     top = MARGIN + sum(line.leading for line in head) + 28
-    cells, bottom = _cells(laid, prompt, box, top + 48)
+    cells, bottom = _cells(laid, _origins(laid, history), prompt, box, top + 48)
     sheet = Image.new("RGB", (width, bottom + MARGIN - ROW_GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
     _write(draw, head, MARGIN, MARGIN)
@@ -109,8 +112,22 @@ def _head(
             yield Line(text, font, MUTED, leading=22)
 
 
+def _origins(laid: list[Column], history: History) -> Origins:
+    """The lines of captions that an arrow into another row needs: a name under both its ends."""
+    names = {candidate: place_name(*place) for place, candidate in history.placed}
+    pairs = list(parents_elsewhere(laid))
+    origins: Origins = {parent: [("Name", names[parent])] for _, parent in pairs}
+    for child, parent in pairs:
+        origins.setdefault(child, []).append(("From", names[parent]))
+    return origins
+
+
 def _cells(
-    laid: list[Column], prompt: str, box: tuple[int, int], top: int
+    laid: list[Column],
+    origins: Origins,
+    prompt: str,
+    box: tuple[int, int],
+    top: int,
 ) -> tuple[list[Cell], int]:
     """The cells, and where the last row ends: a row is as high as its longest caption."""
     cells: list[Cell] = []
@@ -119,7 +136,8 @@ def _cells(
         for index, column in enumerate(laid):
             candidate = column.cells[row]
             if candidate is not None:
-                caption = tuple(_caption(candidate, prompt, box[0]))
+                origin = origins.get(candidate, [])
+                caption = tuple(_caption(candidate, origin, prompt, box[0]))
                 x = MARGIN + index * (box[0] + GUTTER)
                 cells.append(Cell(candidate, caption, x, top))
                 height = box[1] + 12 + 26 + sum(line.leading for line in caption)
@@ -128,7 +146,11 @@ def _cells(
     return cells, top
 
 
-def _caption(candidate: Candidate, prompt: str, width: int) -> Iterator[Line]:
+def _caption(
+    candidate: Candidate, origin: Sequence[tuple[str, str]], prompt: str, width: int
+) -> Iterator[Line]:
+    for label, name in origin:
+        yield from _labelled(label, MUTED, name, INK, width, 1)
     if candidate.reflection:
         yield from _labelled("Asked", BLUE, candidate.reflection, INK, width, 4)
     if candidate.verdict.unmet:

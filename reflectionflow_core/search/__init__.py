@@ -1,7 +1,8 @@
 """The search: who paints what next, and when to stop.
 
-Read `loop.py` first: `search` is the loop, `round_steps` one round of it. `strategies.py` plans a
-round, `agenda.py` cuts the plan to budget and stop rule, `studio.py` asks the actors.
+Read `loop.py` first: `search` is the loop, `round_steps` one round of it. A strategy in
+`strategies/` plans the rounds, `replay.py` finds the one that is due, `agenda.py` cuts it to budget
+and stop rule, `studio.py` asks the actors.
 """
 
 from .agenda import check_request, finished

@@ -7,12 +7,13 @@ it was cut.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 
 from ..protocols import Actors
-from ..record import Candidate, History, InputError, SearchSettings
-from .strategies import axes_in_force, plan_drafts, strategy_named
+from ..record import Budget, Candidate, Cost, History, InputError, SearchSettings
+from .replay import due_round
+from .strategies import axes_in_force
 from .task import Task
 
 
@@ -27,18 +28,19 @@ class Agenda:
 
 def agenda(history: History, settings: SearchSettings, actors: Actors) -> Agenda:
     """The round under way, or the next one; it has no tasks when there is none."""
-    index = current_round(history, settings)
-    if index > settings.depth:
-        return Agenda(index, [], 0)
+    index, tasks = due_round(history, settings)
     painted = len(history.rounds[index]) if index < len(history.rounds) else 0
-    tasks = plan(settings, replace(history, rounds=history.rounds[:index]))
-    paid = affordable(tasks[painted:], history, settings, actors)
+    paid = affordable(tasks[painted:], history.cost, settings.budget, actors)
     return Agenda(index, tasks[: painted + paid], painted)
 
 
 def finished(history: History, settings: SearchSettings, actors: Actors) -> bool:
     """True if a search would paint nothing more."""
-    due = agenda(history, settings, actors)
+    return over(agenda(history, settings, actors), history, settings)
+
+
+def over(due: Agenda, history: History, settings: SearchSettings) -> bool:
+    """True if nothing of the round that is due would be painted."""
     if due.painted == len(due.tasks):
         return True
     # Half a batch is what a crash left. It is completed before stop rules look at it, as they did
@@ -47,34 +49,20 @@ def finished(history: History, settings: SearchSettings, actors: Actors) -> bool
     return not half_a_batch and (stopped(history, settings) or late(history, settings))
 
 
-def plan(settings: SearchSettings, past: History) -> list[Task]:
-    if not past.rounds:
-        return plan_drafts(settings)
-    return strategy_named(settings.strategy).plan(settings, past)
+def affordable(tasks: Sequence[Task], spent: Cost, budget: Budget, actors: Actors) -> int:
+    """How many of the tasks, from the first on, a budget in pictures, steps and calls pays for."""
+    return min(
+        within(budget.images, spent.images, [1 for _ in tasks]),
+        within(budget.steps, spent.steps, [steps_of(task, actors) for task in tasks]),
+        within(budget.vlm_calls, spent.vlm_calls, [calls_of(task, actors) for task in tasks]),
+    )
 
 
-def current_round(history: History, settings: SearchSettings) -> int:
-    last = len(history.rounds) - 1
-    under_way = last >= 0 and len(history.rounds[last]) < round_size(last, settings)
-    return last if under_way else last + 1
-
-
-def round_size(index: int, settings: SearchSettings) -> int:
-    return settings.width if index else settings.first_round
-
-
-def affordable(
-    tasks: Sequence[Task], history: History, settings: SearchSettings, actors: Actors
-) -> int:
-    """How many of the tasks, from the first on, the budget in pictures and VLM calls pays for."""
-    count, budget = len(tasks), settings.budget
-    if budget.images is not None:
-        count = min(count, max(0, budget.images - history.cost.images))
-    if budget.vlm_calls is not None:
-        left = budget.vlm_calls - history.cost.vlm_calls
-        totals = accumulate(calls_of(task, actors) for task in tasks)
-        count = min(count, sum(total <= left for total in totals))
-    return count
+def within(limit: int | None, spent: int, prices: Sequence[int]) -> int:
+    """How many of the prices, from the first on, can be paid without exceeding the limit."""
+    if limit is None:
+        return len(prices)
+    return sum(total <= limit - spent for total in accumulate(prices))
 
 
 def spent_out(history: History, settings: SearchSettings, actors: Actors) -> bool:
@@ -84,6 +72,13 @@ def spent_out(history: History, settings: SearchSettings, actors: Actors) -> boo
     """
     limit = settings.budget.vlm_calls
     return limit is not None and history.cost.vlm_calls + actors.verifier.calls > limit
+
+
+def steps_of(task: Task, actors: Actors) -> int:
+    """The diffusion steps of one task."""
+    if task.corrects and actors.corrector is not None:
+        return actors.corrector.steps
+    return actors.generator.steps
 
 
 def calls_of(task: Task, actors: Actors) -> int:
@@ -121,19 +116,16 @@ def check_request(prompt: str, settings: SearchSettings, actors: Actors, history
     if not prompt.strip():
         raise InputError("The prompt is empty. Say in words what to paint.")
     check_seats(settings, actors)
-    first_picture, limit = actors.verifier.calls, settings.budget.vlm_calls
-    if limit is not None and not len(history) and limit < first_picture:
-        raise InputError(
-            f"To judge one picture takes {first_picture} VLM calls, and the budget is {limit}. "
-            "Give a larger budget, or leave it away."
-        )
-    sizes = [len(candidates) for candidates in history.rounds]
-    whole = [round_size(i, settings) for i in range(len(sizes))]
-    if sizes[:-1] != whole[:-1] or sizes[-1:] > whole[-1:]:
-        raise InputError(
-            f"The history has rounds of {sizes} pictures, the settings ask for {whole}. "
-            "Resume with the width and drafts that it was begun with."
-        )
+    budget, verifier, generator = settings.budget, actors.verifier, actors.generator
+    for what, price, unit, limit in (
+        ("judge", verifier.calls, "VLM calls", budget.vlm_calls),
+        ("paint", generator.steps, "diffusion steps", budget.steps),
+    ):
+        if limit is not None and not len(history) and limit < price:
+            raise InputError(
+                f"To {what} one picture takes {price} {unit}, and the budget is {limit}. "
+                "Give a larger budget, or leave it away."
+            )
 
 
 def check_seats(settings: SearchSettings, actors: Actors) -> None:

@@ -11,7 +11,7 @@ from time import monotonic
 
 from ..protocols import SILENT, Actors, Progress, Remembering
 from ..record import Candidate, Cost, History, SearchSettings
-from .agenda import agenda, check_request, finished, late, spent_out, stopped
+from .agenda import agenda, check_request, late, over, spent_out, stopped
 from .meter import counted
 from .studio import Studio
 
@@ -30,8 +30,9 @@ def search(
 
     It yields after every batch, once for each new candidate. A given `history` is gone on with.
     """
-    check_request(prompt, settings, actors, history)
-    while not finished(history, settings, actors):
+    before = None
+    while history is not before:  # a round that paints nothing gives back the history it was given
+        before = history
         history = yield from round_steps(prompt, settings, actors, history, progress, clock)
     return history
 
@@ -60,9 +61,9 @@ def round_steps(
 ) -> Generator[History, None, History]:
     """One round: choose parents, reflect, evolve; then batch by batch correct and verify (§3.4)."""
     check_request(prompt, settings, actors, history)
-    if finished(history, settings, actors):
-        return history
     due = agenda(history, settings, actors)
+    if over(due, history, settings):
+        return history
     if isinstance(actors.verifier, Remembering):
         actors.verifier.remember(prompt, tuple(history))
     studio = Studio(prompt, settings.draft_prompt or prompt, actors, progress, clock)
@@ -80,15 +81,15 @@ def round_steps(
         *steps, history = grown(history.charged(spent), due.round_index, painted[known:])
         unpainted = sum((task.cost for task in tasks[start + size :]), Cost())
         spent = history.charged(unpainted)
-        over = (
+        ends = (
             stopped(history.rounds[-1], settings)
             or late(spent, settings)
             or spent_out(spent, settings, actors)
         )
         # Texts of pictures that will never be painted were asked for and count too.
-        history = history.charged(unpainted) if over else history
+        history = history.charged(unpainted) if ends else history
         yield from (*steps, history)
-        if over:
+        if ends:
             break
         began = clock()
     return history

@@ -71,7 +71,15 @@ class Studio:
         )
         return [
             (
-                Candidate(image, task.prompt, task.seed, verdict, task.reflection, task.parent),
+                Candidate(
+                    image,
+                    task.prompt,
+                    task.seed,
+                    verdict,
+                    task.reflection,
+                    task.parent,
+                    task.action,
+                ),
                 task.cost + painting + cost,
             )
             for task, (image, painting), verdict, cost in zip(

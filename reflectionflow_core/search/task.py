@@ -1,10 +1,11 @@
-"""The record that a strategy plans with."""
+"""What a strategy says: the pictures of a round as tasks, and round after round as a plan."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
-from ..record import Candidate, Cost, Seed
+from ..record import Candidate, Cost, History, Seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +14,22 @@ class Task:
 
     With `corrects` the parent is repainted as a reflection asks, else the picture is painted from
     text alone. With `evolves` its text is rewritten in view of the parent, else it is the user's.
+    `action` is the strategy's own short word for it, which the record keeps.
     """
 
     seed: Seed
     parent: Candidate | None = None
     corrects: bool = False
     evolves: bool = False
+    action: str = ""
     prompt: str = ""
     reflection: str = ""
     cost: Cost = field(default_factory=Cost)  # of writing the texts
+
+
+# A strategy at work: it yields the tasks of a round, as many as it likes, and is sent the History
+# after it, without its cost. A return ends the search, and so does a round without tasks. All
+# follows from the settings and what is sent, with no random state, since a search that resumes
+# plays the plan again from its start. It may then go deeper, stop elsewhere or spend more, so what
+# a round paints must not depend on `depth`, `stop` or `budget`; `depth` only says when to end.
+Plan = Generator[list[Task], History, None]

@@ -242,6 +242,18 @@ def test_any_text_of_any_model_survives(tmp_path):
     assert [*read_recording(tmp_path).history][-1].reflection == odd
 
 
+def test_lines_from_before_actions_were_recorded_go_on(tmp_path):
+    whole = record(tmp_path / "whole")
+    record(tmp_path / "old", replace(SETTINGS, depth=1))
+    path = tmp_path / "old" / "history.jsonl"
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    assert [line.pop("action") for line in lines] == ["draft"] * 3 + ["correct"] * 2
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert facts(record(tmp_path / "old")) == facts(whole)
+    read = read_recording(tmp_path / "old").history
+    assert [candidate.action for candidate in read] == [""] * 5 + ["correct"] * 2
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -101,7 +101,9 @@ def test_a_deeper_search_begins_with_the_shorter_one(tmp_path):
     run(PROMPT, "--out", tmp_path / "deep", *SMALL, "--depth", 3)
     run(PROMPT, "--out", tmp_path / "raised", *SMALL, "--depth", 1, "--max-images", 4)
     assert len(history(tmp_path / "raised").splitlines()) == 4
-    run("--out", tmp_path / "raised", "--resume", "--max-images", "none")
+    run("--out", tmp_path / "raised", "--resume", "--max-images", "none", "--max-steps", 19)
+    assert len(history(tmp_path / "raised").splitlines()) == 4  # a fifth makes it 20 steps
+    run("--out", tmp_path / "raised", "--resume", "--max-steps", "none")
     assert len(history(tmp_path / "raised").splitlines()) == 5
     run("--out", tmp_path / "raised", "--resume", "--depth", 3)
     assert history(tmp_path / "raised") == history(tmp_path / "deep")

@@ -82,15 +82,6 @@ def test_a_history_grows_in_its_last_round_or_a_new_one() -> None:
             history.extended(elsewhere, (one,))
 
 
-def test_a_chain_is_its_draft_and_its_corrections() -> None:
-    drafts = (candidate(1), candidate(2))
-    first = (candidate(parent=drafts[1]), candidate(parent=drafts[0]))
-    second = (candidate(parent=first[0]),)
-    history = History((drafts, first, second))
-    assert history.chain(0) == (drafts[1], first[0], second[0])
-    assert history.chain(1) == (drafts[0], first[1])
-
-
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -108,6 +99,7 @@ def test_a_chain_is_its_draft_and_its_corrections() -> None:
         (lambda: SearchSettings(width=1000, depth=1000), "1,001,000 pictures are more"),
         (lambda: Budget(images=0), "0 images buys nothing"),
         (lambda: Budget(vlm_calls=-1), "-1 vlm calls buys nothing"),
+        (lambda: Budget(steps=0), "0 steps buys nothing"),
         (lambda: Budget(seconds=float("nan")), "nan seconds buys nothing"),
     ],
 )

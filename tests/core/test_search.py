@@ -163,6 +163,17 @@ def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> Toys:
     return toys
 
 
+@pytest.mark.parametrize(
+    ("axes", "action"),
+    [(AXES, "correct"), (("reflection",), "correct"), (("noise", "prompt"), "evolve")],
+)
+def test_a_picture_says_what_was_done_to_make_it(axes: tuple[str, ...], action: str) -> None:
+    history = last(Toys(), replace(SOME, axes=axes))
+    assert [c.action for c in history] == ["draft"] * 2 + [action] * 4
+    noise = last(Toys(), replace(SOME, strategy="noise"))
+    assert [c.action for c in noise] == ["draft"] * 2 + ["noise"] * 4
+
+
 def test_chains_begin_with_the_best_drafts_the_earlier_of_equals_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -225,6 +236,16 @@ def test_a_budget_of_calls_pays_texts_and_verdicts() -> None:
     history = last(Toys(), SearchSettings(width=3, depth=5, budget=Budget(vlm_calls=11)))
     assert [len(r) for r in history.rounds] == [3, 2]  # 3 + 2 * 3 calls; another 3 would be 12
     assert history.cost.vlm_calls == 9
+
+
+def test_a_budget_of_steps_pays_each_picture_at_its_painters_price() -> None:
+    toys = Toys(ToyGenerator(steps=5))
+    settings = SearchSettings(width=3, depth=5, budget=Budget(steps=5 * 3 + 4 * 2 + 3))
+    history = last(toys, settings)
+    assert [len(r) for r in history.rounds] == [3, 2]  # a third correction takes 4 steps, not 3
+    assert history.cost.steps == 5 * 3 + 4 * 2
+    assert toys.writer.items == 2  # nobody is asked for a picture that the budget does not pay
+    assert finished(history, settings, toys.actors())
 
 
 def test_a_budget_of_seconds_begins_no_batch_that_would_overrun() -> None:
@@ -339,10 +360,27 @@ def test_a_budget_below_one_picture_is_refused() -> None:
         last(toys, replace(SOME, budget=Budget(vlm_calls=2)))
 
 
+def test_a_budget_below_the_steps_of_one_picture_is_refused() -> None:
+    with pytest.raises(InputError, match="takes 4 diffusion steps, and the budget is 3"):
+        last(Toys(), replace(SOME, budget=Budget(steps=3)))
+
+
 def test_a_history_of_another_width_is_refused() -> None:
     history = last(Toys(), SOME)
     with pytest.raises(InputError, match="Resume with the width"):
         last(Toys(), replace(SOME, width=3, drafts=2), history)
+
+
+@pytest.mark.parametrize(
+    ("change", "asked"), [({"depth": 1}, [2, 2, 0]), ({"drafts": 1}, [1]), ({"drafts": 3}, [3])]
+)
+def test_a_history_that_the_settings_never_make_is_refused_with_both_shapes(
+    change: dict, asked: list[int]
+) -> None:
+    history = last(Toys(), SOME)
+    with pytest.raises(InputError) as error:
+        last(Toys(), replace(SOME, **change), history)
+    assert f"rounds of [2, 2, 2] pictures, the settings ask for {asked}." in str(error.value)
 
 
 def test_every_strategy_is_known_by_name() -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from fakes import ToyCorrector, ToyEvolver, ToyGenerator, Toys, ToyVerifier, ToyWriter
+from fakes import (
+    ToyCorrector,
+    ToyEvolver,
+    ToyGenerator,
+    Toys,
+    ToyVerifier,
+    ToyWriter,
+    facts,
+    read_back,
+)
 from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -22,6 +31,7 @@ budgets = st.builds(
     Budget,
     images=st.none() | st.integers(1, 12),
     vlm_calls=st.none() | st.integers(1, 30),
+    steps=st.none() | st.integers(3, 40),
 )
 searches = st.builds(
     SearchSettings,
@@ -52,29 +62,6 @@ def toys() -> Toys:
 
 def steps(settings: SearchSettings, history: History | None = None) -> list[History]:
     return list(search(PROMPT, settings, toys().actors(), history or History()))
-
-
-def facts(history: History) -> tuple:
-    """Everything about a History but its objects' identities and its seconds."""
-    number = {id(candidate): i for i, candidate in enumerate(history)} | {id(None): None}
-    cost = history.cost
-    return (
-        [len(candidates) for candidates in history.rounds],
-        [
-            (c.image.tobytes(), c.prompt, c.seed, c.reflection, c.verdict, number[id(c.parent)])
-            for c in history
-        ],
-        (cost.images, cost.steps, cost.vlm_calls),
-    )
-
-
-def read_back(history: History) -> History:
-    """The same History of other objects, as an archive gives it back."""
-    copies: dict[int, Candidate] = {}
-    for c in history:
-        parent = None if c.parent is None else copies[id(c.parent)]
-        copies[id(c)] = replace(c, image=c.image.copy(), parent=parent)
-    return replace(history, rounds=tuple(tuple(copies[id(c)] for c in r) for r in history.rounds))
 
 
 @modest
@@ -115,6 +102,7 @@ def test_a_budget_is_never_exceeded(settings: SearchSettings) -> None:
     assert cost.vlm_calls == asked
     assert cost.images <= (budget.images or settings.pictures)
     assert budget.vlm_calls is None or cost.vlm_calls <= budget.vlm_calls
+    assert budget.steps is None or cost.steps <= budget.steps
 
 
 @modest
@@ -126,6 +114,12 @@ def test_a_search_without_stop_or_budget_paints_every_picture(settings: SearchSe
     assert [len(r) for r in history.rounds[1:]] == [settings.width] * settings.depth
 
 
+def chain_of(history: History, position: int) -> list[Candidate]:
+    """The draft that a chain began with, then its corrections: one in each round, at its place."""
+    corrections = [r[position] for r in history.rounds[1:] if position < len(r)]
+    return [corrections[0].lineage[0], *corrections]
+
+
 @modest
 @given(searches)
 def test_chains_hold_together(settings: SearchSettings) -> None:
@@ -135,7 +129,7 @@ def test_chains_hold_together(settings: SearchSettings) -> None:
     for index, candidates in enumerate(history.rounds[1:], start=1):
         past = History(history.rounds[:index])
         for position, candidate in enumerate(candidates):
-            chain = history.chain(position)[:index]
+            chain = chain_of(history, position)[:index]
             best = max(chain, key=lambda member: member.score)
             assert candidate.parent is (chain[-1] if settings.parents == "latest" else best)
             assert candidate.parent in list(past)

@@ -100,7 +100,7 @@ def options() -> Node:
     axes = dict.fromkeys(("noise_axis", "prompt_axis", "reflection_axis"), True)
     unlimited = dict.fromkeys(("max_images", "max_vlm_calls", "max_seconds"), 0)
     finer = {"parents": "best", "noise_search": "random", "radius": 0.3, "batch_size": 1}
-    given = {**axes, **finer, **unlimited, "draft_prompt": ""}
+    given = {**axes, **finer, **unlimited, "draft_prompt": "", "max_steps": 0}
     return node("options", "SearchOptions", **given)
 
 

@@ -1,0 +1,50 @@
+"""The strategies by name: each says what every round paints, and asks nobody.
+
+A strategy is a generator function and the axes that it can use; `SearchSettings.axes` may narrow
+them, so every ablation row of the paper is one setting. A new one is a file here and a row below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...record import AXES, Axis, InputError, SearchSettings
+from ..task import Plan
+from .noise import noise
+from .reflection import noise_and_prompt, reflection
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """How the rounds of a search are planned, and the axes that this can use."""
+
+    plan: Callable[[SearchSettings], Plan]
+    axes: tuple[Axis, ...]
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "noise": Strategy(noise, axes=("noise",)),
+    "noise+prompt": Strategy(noise_and_prompt, axes=("noise", "prompt")),
+    "reflection": Strategy(reflection, axes=AXES),
+}
+
+
+def strategy_named(name: str) -> Strategy:
+    if name not in STRATEGIES:
+        raise InputError(
+            f"There is no strategy named {name!r}. Choose one of: {', '.join(STRATEGIES)}."
+        )
+    return STRATEGIES[name]
+
+
+def axes_in_force(settings: SearchSettings) -> tuple[Axis, ...]:
+    """What a round may change: the strategy's axes that the settings leave on."""
+    usable = strategy_named(settings.strategy).axes
+    axes = tuple(axis for axis in settings.axes if axis in usable)
+    if not axes:
+        raise InputError(
+            f"The strategy {settings.strategy!r} can change {' and '.join(usable)} only, and the "
+            f"axes are {', '.join(settings.axes)}. Add one of its axes, or choose 'reflection'."
+        )
+    return axes

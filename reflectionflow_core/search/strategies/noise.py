@@ -1,0 +1,20 @@
+"""Noise-level scaling (§3.4): round after round of new pictures of the user's own prompt."""
+
+from __future__ import annotations
+
+from ...record import SearchSettings
+from ..task import Plan, Task
+from .origins import drafts, new_noise
+
+
+def noise(settings: SearchSettings) -> Plan:
+    """New pictures that descend from none; the paper's best-of-N.
+
+    With zero-order search they lie around the best noise so far (Ma et al. 2025).
+    """
+    past = yield drafts(settings)
+    for _ in range(settings.depth):
+        past = yield [
+            Task(new_noise(settings, past, i, past.best), action="noise")
+            for i in range(settings.width)
+        ]

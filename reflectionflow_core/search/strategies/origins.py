@@ -1,0 +1,45 @@
+"""What the pictures of a round begin with: their noise and their parents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import cycle, islice
+
+from ...record import Candidate, History, Neighbour, SearchSettings, Seed
+from ..seeds import fresh_seed
+from ..task import Task
+
+
+def drafts(settings: SearchSettings) -> list[Task]:
+    """First pictures, each from its own noise: round 0 of most strategies."""
+    return [
+        Task(fresh_seed(settings.seed, 0, i), action="draft") for i in range(settings.first_round)
+    ]
+
+
+def new_noise(settings: SearchSettings, past: History, position: int, improved: Candidate) -> Seed:
+    """A seed not used before, or with zero-order search a step towards it from a known noise."""
+    seed = fresh_seed(settings.seed, len(past.rounds), position)
+    if settings.noise_search == "zero_order":
+        return Neighbour(improved.seed, seed, settings.radius)
+    return seed
+
+
+def best_drafts(settings: SearchSettings, past: History) -> list[Candidate]:
+    """The draft that each chain begins with: the best ones, by rank."""
+    # sorted is stable: the earlier of equal drafts ranks first. Too few drafts take turns.
+    ranked = sorted(past.rounds[0], key=lambda draft: draft.score, reverse=True)
+    return list(islice(cycle(ranked), settings.width))
+
+
+def choose_parents(
+    settings: SearchSettings, before: Sequence[Candidate], latest: Sequence[Candidate]
+) -> list[Candidate]:
+    """What each chain goes on from: its latest picture (the paper) or its best so far.
+
+    `before` is what it went on from before the latest; the earlier of equals stays.
+    """
+    if settings.parents == "latest":
+        return list(latest)
+    pairs = zip(before, latest, strict=True)
+    return [max(pair, key=lambda candidate: candidate.score) for pair in pairs]
