@@ -93,7 +93,11 @@ def _add_geneval(parser: Parser) -> None:
         metavar="WHERE",
         help="folder or hub id of a CLIP; the official one is openai/clip-vit-large-patch14",
     )
-    _add_generation(parser, "evaluation_metadata.jsonl of GenEval", samples=4)
+    group = _add_generation(parser)
+    group.add_argument(
+        "--prompts", metavar="FILE", help="what to paint: GenEval's evaluation_metadata.jsonl"
+    )
+    group.add_argument("--samples", metavar="K", type=positive, help="pictures of each prompt (4)")
 
 
 def _add_geneval2(parser: Parser) -> None:
@@ -111,17 +115,13 @@ def _add_geneval2(parser: Parser) -> None:
         help="who answers the questions, where that is not --vlm; the official one is "
         "Qwen/Qwen3-VL-8B-Instruct",
     )
-    _add_generation(parser, None, samples=1)
+    _add_generation(parser)
 
 
-def _add_generation(parser: Parser, prompts: str | None, samples: int) -> None:
+def _add_generation(parser: Parser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("painting the pictures first")
     group.add_argument(
         "--generate", action="store_true", help="paint what is missing in --images, by searches"
     )
-    if prompts:
-        group.add_argument("--prompts", metavar="FILE", help=f"what to paint: {prompts}")
-    group.add_argument(
-        "--samples", metavar="K", type=positive, help=f"pictures of each prompt ({samples})"
-    )
     add_search_options(parser)
+    return group

@@ -21,7 +21,7 @@ from ..verifiers.geneval import read_task
 from .painting import check_options, origin_of, paint_pictures
 from .watching import crew_of, fresh_file, in_sentences, provenance, told, watch
 
-SAMPLES = 4
+SAMPLES = 4  # of each prompt, officially
 WARNING = (
     "Not official GenEval figures: the detector is another implementation of the official one's "
     "family. Compare them with figures made by the same detector."
@@ -35,7 +35,7 @@ def run_geneval(given: Mapping[str, Any], command: str) -> int:
     try:
         if given.get("generate"):
             prompts = _prompts(given)
-            paint_pictures(given, prompts, SAMPLES, crew)
+            paint_pictures(given, prompts, given.get("samples", SAMPLES), crew)
         geneval = _asked(given)
         sys.stderr.write(f"{len(geneval.samples)} pictures to judge, {told(crew)}.\n")
         watch(judge_all(geneval, file, crew), len(geneval.samples), "pictures judged")

@@ -27,8 +27,12 @@ def paint_pictures(
     given: Mapping[str, Any], prompts: Sequence[Mapping[str, Any]], samples: int, crew: Crew
 ) -> None:
     """Paints what is missing in the folder of --images."""
-    if given.get("think_first"):
-        raise InputError("--think-first is of `reflectionflow run`. Leave it away.")
+    for name in ("think_first", "draft_prompt"):
+        if given.get(name):
+            raise InputError(
+                f"--{name.replace('_', '-')} is for one prompt, and a benchmark has many. "
+                "Leave it away."
+            )
     choice, settings = make_choice(given), make_settings(given)
     axes_in_force(settings)  # raises for a strategy that does not exist
     about = {
@@ -37,8 +41,7 @@ def paint_pictures(
         "weights": identity(choice),
         "versions": versions(),
     }
-    count = given.get("samples", samples)
-    painting = Painting(Path(given["images"]), prompts, count, settings, about)
+    painting = Painting(Path(given["images"]), prompts, samples, settings, about)
     total = len(painting.canvases)
     sys.stderr.write(f"{total} pictures to paint, a search each, {told(crew)}.\n")
     watch(paint(painting, partial(_build, choice, settings), crew), total, "pictures painted")

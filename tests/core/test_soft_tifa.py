@@ -183,6 +183,7 @@ def test_a_models_likelihoods_are_those_of_its_next_token(folder: Path) -> None:
     assert isinstance(vlm, ExactVlm) and not isinstance(ScriptedVlm(), ExactVlm)
     question = Question("Is it red?", (picture(),), max_tokens=1)
     (found,) = vlm.likelihoods([question], ["yes", "no"])
+    assert isinstance(found, tuple)
     batch = vlm._encoded([question], room=1)
     with torch.no_grad():
         odds = vlm.model(**batch).logits[0, -1].double().softmax(-1)
@@ -195,6 +196,7 @@ def test_a_models_likelihoods_are_those_of_its_next_token(folder: Path) -> None:
         }
         assert p == pytest.approx(float(sum(odds[i[0]] for i in ids if len(i) == 1)), rel=1e-4)
     (shared,) = vlm.choose([question], ["yes", "no"])
+    assert isinstance(shared, tuple)
     assert sum(found) < 1 and shared[0] == pytest.approx(found[0] / sum(found))
 
 
