@@ -30,14 +30,14 @@ def identity(choice: ActorChoice) -> dict[str, str]:
     }
     # Absent where there are none: runs recorded before there were any know no such names.
     if choice.vlm is not None:
-        known["vlm"] = _vlm_identity(choice.vlm)
+        known["vlm"] = vlm_identity(choice.vlm)
     for name in ("verifier", "gate"):
         spec = getattr(choice, name)
         if spec is not None and (told := verifier_identity(spec)):
             known[name] = told
     for name in ("reward_base", "reward_template"):
         if getattr(choice, name) is not None:
-            known[name] = _weights(getattr(choice, name))
+            known[name] = weights_of(getattr(choice, name))
     return known
 
 
@@ -46,18 +46,18 @@ def verifier_identity(spec: str) -> str:
     parts = parts_of(spec, VERIFIERS)
     if not any(part.source for part in parts):
         return ""
-    return "+".join(spelled(replace(part, source=_weights(part.source))) for part in parts)
+    return "+".join(spelled(replace(part, source=weights_of(part.source))) for part in parts)
 
 
-def _weights(source: str) -> str:
+def weights_of(source: str) -> str:
     """The digest of a folder or file, or the hub id as it is."""
     return digest(Path(source)) if source and Path(source).exists() else source
 
 
-def _vlm_identity(spec: str) -> str:
+def vlm_identity(spec: str) -> str:
     """Which model would answer; the address of an endpoint is nobody's business."""
     if not spec.startswith(ENDPOINT):
-        return _weights(spec)
+        return weights_of(spec)
     from .vlm.profiles import command_line_folder, find_profile
 
     model = find_profile(spec.removeprefix(ENDPOINT), command_line_folder()).model

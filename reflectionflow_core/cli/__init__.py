@@ -1,4 +1,4 @@
-"""The command line: `reflectionflow run | evaluate | report | doctor`.
+"""The command line: `reflectionflow run | evaluate | compare | report | doctor`.
 
 A command is a module of this folder and two rows here: its options and the function that runs it.
 Heavy libraries are imported by what uses them, so that help comes at once.
@@ -6,16 +6,18 @@ Heavy libraries are imported by what uses them, so that help comes at once.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..catalog import build_actors
+from ..catalog import HUB_ID, build_actors
 from ..record import InputError
 from .options import make_parser
 from .run import BuildActors, run
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit statuses, as shells and argparse use them
+FROM_HUB = ("model", "detector", "colour_judge", "vlm", "judge")  # options that may name a hub id
 
 
 def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_actors) -> int:
@@ -26,7 +28,9 @@ def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_ac
         if command == "run":
             return run(given, build_actors)
         if command == "evaluate":
-            return _evaluate(given)
+            return _evaluate(given, sys.argv[1:] if argv is None else argv)
+        if command == "compare":
+            return _compare(given)
         return _report(given["folder"]) if command == "report" else _doctor()
     except InputError as error:
         sys.stderr.write(f"reflectionflow: {error}\n")
@@ -41,10 +45,30 @@ def _report(folder: str) -> int:
     return report(folder)
 
 
-def _evaluate(given: dict[str, Any]) -> int:
-    from .evaluate import run_evaluation
+def _evaluate(given: dict[str, Any], argv: Sequence[str]) -> int:
+    """Imports the benchmark that is asked for; `argv` goes into its results."""
+    from .screen import quieten_libraries
 
-    return run_evaluation(given)
+    benchmark, command = given.pop("benchmark"), shlex.join(["reflectionflow", *argv])
+    # Before the libraries are imported, which look only then.
+    quieten_libraries(downloads=any(HUB_ID.fullmatch(str(given.get(name))) for name in FROM_HUB))
+    if benchmark == "shapes":
+        from .evaluate import run_shapes
+
+        return run_shapes(given, command)
+    if benchmark == "geneval":
+        from .geneval import run_geneval
+
+        return run_geneval(given, command)
+    from .geneval2 import run_geneval2
+
+    return run_geneval2(given, command)
+
+
+def _compare(given: dict[str, Any]) -> int:
+    from .comparing import run_comparison
+
+    return run_comparison(given)
 
 
 def _doctor() -> int:

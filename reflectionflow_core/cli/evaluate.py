@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +13,13 @@ from ..doctor import versions
 from ..evaluation.evaluation import (
     Evaluation,
     Results,
+    cost_so_far,
     evaluate,
     finish,
-    part_of,
     results_so_far,
 )
-from ..evaluation.page import Section, studies_page
+from ..evaluation.journal import part_of
+from ..evaluation.page import Section, results_page
 from ..evaluation.plots import scaling_curve
 from ..evaluation.questions import held_out
 from ..evaluation.studies import Plan, pictures_of, studies_in, study_named, what_it_asks
@@ -29,9 +27,9 @@ from ..evaluation.tables import markdown, tables_of
 from ..identity import identity
 from ..miniature.prompts import FAMILIES
 from ..protocols import Actors
-from ..record import InputError, SearchSettings
-from ..report.words import duration
+from ..record import SearchSettings
 from .screen import quieten_libraries
+from .watching import crew_of, fresh_file, in_sentences, provenance, told, watch
 
 CURVES = ("table1", "verifier", "controls")
 QUICK = {
@@ -42,24 +40,21 @@ QUICK = {
 }
 
 
-def run_evaluation(given: Mapping[str, Any]) -> int:
+def run_shapes(given: Mapping[str, Any], command: str) -> int:
     """Runs the study, goes on with one that was killed, and prints its tables."""
-    file = Path(given["json"])
-    if file.exists():
-        raise InputError(f"{file} is there already. Choose another file, or move it away.")
+    file, crew = fresh_file(given), crew_of(given)
     plan, evaluation = _asked(given)
     build = partial(build_quietly, given.get("lora"))
-    processes = given.get("processes") or os.cpu_count() or 1
     sys.stderr.write(
         f"{len(evaluation.tasks)} searches, at most {pictures_of(evaluation.arms)} pictures "
-        f"a prompt, {processes} processes.\n"
+        f"a prompt, {told(crew)}.\n"
     )
     try:
-        _watch(evaluation, file, build, processes)
+        watch(evaluate(evaluation, file, build, crew), len(evaluation.tasks), "searches")
     except KeyboardInterrupt:
         sys.stderr.write(f"Stopped. The same command goes on from {part_of(file)}.\n")
         return 130
-    _publish(evaluation, plan, file)
+    _publish(evaluation, plan, file, command)
     return 0
 
 
@@ -88,37 +83,24 @@ def _asked(given: Mapping[str, Any]) -> tuple[Plan, Evaluation]:
     return plan, Evaluation(study, arms, held_out(per_family, seed, families), seed, about)
 
 
-def _watch(evaluation: Evaluation, file: Path, build: Callable[[], Actors], processes: int) -> None:
-    total, began, last = len(evaluation.tasks), time.monotonic(), 0.0
-    first = None
-    for done in evaluate(evaluation, file, build, processes):
-        first = done if first is None else first
-        now = time.monotonic()
-        if now - last > 2 or done == total:
-            last = now
-            rate = (done - first) / max(now - began, 1e-9)
-            left = f", {duration((total - done) / rate)} left" if rate and done < total else ""
-            sys.stderr.write(f"\r{done} of {total} searches{left}      ")
-            sys.stderr.flush()
-    sys.stderr.write("\n")
-
-
-def _publish(evaluation: Evaluation, plan: Plan, file: Path) -> None:
+def _publish(evaluation: Evaluation, plan: Plan, file: Path, command: str) -> None:
     """Tables on the screen; FILE, its plots and its page on disk."""
     results = results_so_far(evaluation, file)
     sections = [_section(study, results, plan) for study in studies_in(evaluation.study)]
     for section in sections:
         if section.plot:
             file.with_name(f"{file.stem}-{section.study}.png").write_bytes(section.plot)
-    about = {
-        "Prompts": len(evaluation.questions),
-        "Seed": evaluation.seed,
-        "Machine": platform.machine(),
-        "Date": time.strftime("%Y-%m-%d"),
-    }
-    file.with_suffix(".html").write_text(studies_page(about, sections), encoding="utf-8")
+    known = provenance(command, evaluation.seed, cost_so_far(evaluation, file))
+    notes = [
+        f"Shares of {len(evaluation.questions)} prompts with 95 % intervals: Wilson's, and for "
+        "differences and costs a bootstrap over prompts.",
+        "These figures are about the miniature. They say nothing about FLUX.1-dev.",
+        *in_sentences(known),
+    ]
+    page = results_page("The miniature, measured", notes, sections)
+    file.with_suffix(".html").write_text(page, encoding="utf-8")
     tables = {section.study: [table.data() for table in section.tables] for section in sections}
-    finish(evaluation, file, {**about, "tables": tables})
+    finish(evaluation, file, {"summary": {"tables": tables}, "provenance": known})
     for section in sections:
         told = "\n\n".join(map(markdown, section.tables))
         sys.stdout.write(f"## {section.study}\n\n{section.about}\n\n{told}\n\n")

@@ -13,7 +13,6 @@ from typing import Any, NoReturn, TypeVar
 
 from .. import __version__
 from ..catalog import EVOLVERS, MODELS, NEED_SOURCE, NEED_VLM, VERIFIERS, WRITERS, ActorChoice
-from ..miniature.prompts import FAMILIES
 from ..record import (
     AXES,
     NOISE_SEARCHES,
@@ -24,7 +23,6 @@ from ..record import (
 )
 from ..search.strategies import STRATEGIES
 
-STUDY_NAMES = ("table1", "table2", "difficulty", "verifier", "controls", "all")
 SETTINGS, CHOICE = SearchSettings(), ActorChoice()
 Record = TypeVar("Record", SearchSettings, ActorChoice)
 
@@ -95,37 +93,21 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     run.add_argument("prompt", metavar="PROMPT", nargs="?", help="what to paint, in words")
     run.add_argument("--out", metavar="DIR", required=True, help="folder for all that comes of it")
     run.add_argument("--resume", action="store_true", help="go on with the run in DIR, if any")
-    _add_search(run.add_argument_group("search"))
-    _add_budget(run.add_argument_group("budget, never exceeded ('none' lifts it)"))
-    _add_models(run.add_argument_group("who paints and judges"))
+    add_search_options(run)
+
+
+def add_search_options(parser: Parser) -> None:
+    """All that a search can be told, for every command that searches."""
+    _add_search(parser.add_argument_group("search"))
+    _add_budget(parser.add_argument_group("budget, never exceeded ('none' lifts it)"))
+    _add_models(parser.add_argument_group("who paints and judges"))
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[Parser]) -> None:
-    evaluate = commands.add_parser(
-        "evaluate",
-        help="measure how far each way of searching carries",
-        epilog="A killed evaluation goes on when the same command is given again.",
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
-    evaluate.add_argument("benchmark", choices=("shapes",), help="the miniature's own prompts")
-    add = evaluate.add_argument
-    add("--json", metavar="FILE", required=True, help="for all outcomes; a plot and a page beside")
-    add("--study", metavar="NAME", default="table1", help=f"{_names(STUDY_NAMES)} (table1)")
-    add("--prompts", metavar="N", type=positive, help="prompts in all, of the families (600)")
-    add("--families", metavar="LIST", type=listed, help=f"of {','.join(FAMILIES)} (all six)")
-    add("--lora", metavar="FILE", help="a corrector in place of the miniature's own")
-    add("--budgets", metavar="LIST", type=numbers, help="in pictures (1,2,4,8,16,32)")
-    add(
-        "--strategies",
-        metavar="LIST",
-        type=listed,
-        help="of baseline,noise,noise+prompt,reflection",
-    )
-    add("--grid", metavar="LIST", type=cells, help="width x depth (16x1,8x2,4x4,2x8,1x16)")
-    add("--seed", metavar="S", type=whole, help="of prompts and noise (0)")
-    add("--processes", metavar="N", type=positive, help="one for each core")
-    add("--quick", action="store_true", help="few prompts and small budgets, to see that it works")
+    from .evaluate_options import add_compare, add_evaluate
+
+    add_evaluate(commands)
+    add_compare(commands)
 
 
 def _add_search(group: argparse._ArgumentGroup) -> None:

@@ -1,28 +1,22 @@
-"""A whole evaluation: every arm on every question, on disk as it goes, and summed up at the end.
-
-While it runs, FILE.part has one line an outcome; a killed evaluation goes on after the last one.
-When it is over, FILE has everything, and FILE.part is gone.
-"""
+"""The whole evaluation of a study: every arm on every question."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..archive import files
 from ..protocols import Actors
-from ..record import InputError
 from .arms import Arm
+from .crew import Crew, run_all, written
+from .journal import Journal
 from .questions import Question
-from .trial import Outcome, Task, run_trials
-
-FORMAT = 1
+from .trial import Outcome, Task, read_outcome, summed_cost, trials
 
 
 @dataclass(frozen=True)
@@ -37,16 +31,14 @@ class Evaluation:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """As JSON would give it back."""
-        record = {
-            "format": FORMAT,
+        return {
+            "benchmark": "shapes",
             "study": self.study,
             "seed": self.seed,
             "about": dict(self.about),
             "arms": [asdict(arm) for arm in self.arms],
             "questions": [asdict(question) for question in self.questions],
         }
-        return json.loads(json.dumps(record))
 
     @property
     def tasks(self) -> list[Task]:
@@ -55,6 +47,9 @@ class Evaluation:
             for index, question in enumerate(self.questions)
             for arm in self.arms
         ]
+
+    def journal(self, file: Path) -> Journal:
+        return Journal(file, self.asked)
 
 
 class Results:
@@ -72,15 +67,24 @@ class Results:
         chosen.by_arm = {arm: self.by_arm[arm] for arm in arms}
         return chosen
 
-    def success(self, arm: str, budget: int) -> np.ndarray:
-        """Whether each question's best of `budget` pictures is right, (n,) bool."""
+    def in_order(self, arm: str) -> list[Outcome]:
+        """The outcomes of an arm by question."""
         outcomes = self.by_arm[arm]
-        return np.array([outcomes[i].success(budget) for i in range(len(outcomes))])
+        return [outcomes[i] for i in range(len(outcomes))]
+
+    def success(self, arm: str, budget: float, unit: str = "images") -> np.ndarray:
+        """Whether each question's best picture that `budget` buys is right, (n,) bool; `unit` is
+        one of trial.UNITS.
+        """
+        return np.array([outcome.success(budget, unit) for outcome in self.in_order(arm)])
+
+    def spent(self, arm: str, unit: str) -> np.ndarray:
+        """All that the search of each question spent, (n,); `unit` is a field of trial.Spent."""
+        return np.array([float(getattr(o.spent[-1], unit)) for o in self.in_order(arm)])
 
     def share_right(self, arm: str) -> np.ndarray:
         """The share of right pictures of each question, (n,)."""
-        outcomes = self.by_arm[arm]
-        return np.array([np.mean(outcomes[i].right) for i in range(len(outcomes))])
+        return np.array([np.mean(outcome.right) for outcome in self.in_order(arm)])
 
     @property
     def families(self) -> np.ndarray:
@@ -88,59 +92,36 @@ class Results:
 
 
 def evaluate(
-    evaluation: Evaluation, file: Path, build: Callable[[], Actors], processes: int
+    evaluation: Evaluation, file: Path, build: Callable[[], Actors], crew: Crew
 ) -> Iterator[int]:
     """Runs what is missing and yields how many trials are done after each; FILE.part keeps them."""
-    part = part_of(file)
-    done = _begun(part, evaluation)
-    known = {(outcome.arm, outcome.index) for outcome in done}
+    journal = evaluation.journal(file)
+    known = {(outcome.arm, outcome.index) for outcome in journal.lines(read_outcome)}
     missing = [t for t in evaluation.tasks if (t.arm.name, t.index) not in known]
     yield len(known)
-    for count, outcome in enumerate(run_trials(missing, build, processes), start=len(known) + 1):
-        files.append(part, json.dumps(asdict(outcome)).encode() + b"\n")
+    work = partial(trials, build)
+    for count, done in enumerate(run_all(missing, work, crew), start=len(known) + 1):
+        journal.append({**asdict(done.value), "trace": written(done.trace)})
         yield count
 
 
-def finish(evaluation: Evaluation, file: Path, summary: Mapping[str, Any]) -> None:
-    """Writes everything into `file`."""
-    outcomes = [asdict(o) for o in sorted(_begun(part_of(file), evaluation), key=_place)]
-    record = {**evaluation.asked, "summary": summary, "outcomes": outcomes}
-    files.replace_file(file, json.dumps(record).encode() + b"\n")
-    part_of(file).unlink()
+def finish(evaluation: Evaluation, file: Path, record: Mapping[str, Any]) -> None:
+    """Writes everything into `file`: what was asked, `record` and every outcome."""
+    journal = evaluation.journal(file)
+    outcomes = [asdict(o) for o in sorted(journal.lines(read_outcome), key=_place)]
+    journal.finish({**record, "outcomes": outcomes})
 
 
 def results_so_far(evaluation: Evaluation, file: Path) -> Results:
-    return Results(evaluation, _begun(part_of(file), evaluation))
+    return Results(evaluation, evaluation.journal(file).lines(read_outcome))
 
 
-def part_of(file: Path) -> Path:
-    return file.with_name(f"{file.name}.part")
+def cost_so_far(evaluation: Evaluation, file: Path) -> dict[str, Any]:
+    """What all searches cost together; see `trial.summed_cost`."""
+    return summed_cost(
+        evaluation.journal(file).lines(lambda line: (line["spent"][-1], line["trace"]))
+    )
 
 
 def _place(outcome: Outcome) -> tuple[str, int]:
     return outcome.arm, outcome.index
-
-
-def _begun(part: Path, evaluation: Evaluation) -> list[Outcome]:
-    """The outcomes in FILE.part, which is begun if there is none."""
-    if not part.exists():
-        files.make_folder(part.parent)
-        files.replace_file(part, json.dumps(evaluation.asked).encode() + b"\n")
-    whole, _, torn = part.read_bytes().rpartition(b"\n")
-    if torn:  # what a killed process was writing
-        files.truncate(part, len(whole) + 1)
-    try:
-        asked, *lines = [json.loads(line) for line in whole.split(b"\n")]
-        outcomes = [_outcome(line) for line in lines]
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{part} is damaged ({error}). Delete it to begin anew.") from error
-    if asked != evaluation.asked:
-        raise InputError(
-            f"{part} holds the beginning of another evaluation. "
-            "Go on with the options that it was begun with, or delete it."
-        )
-    return outcomes
-
-
-def _outcome(line: Mapping[str, Any]) -> Outcome:
-    return Outcome(line["arm"], line["index"], tuple(line["scores"]), tuple(line["right"]))

@@ -1,9 +1,9 @@
-"""Studies as one HTML page: what was asked, their tables and plots."""
+"""Results as one HTML page: what was asked, their tables and plots."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -22,7 +22,7 @@ img{max-width:100%}
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What one study says."""
+    """What one study or benchmark says."""
 
     study: str
     about: str  # a sentence
@@ -30,18 +30,16 @@ class Section:
     plot: bytes | None = None
 
 
-def studies_page(about: Mapping[str, Any], sections: Sequence[Section]) -> str:
-    """A page that opens anywhere: the plots are inside it, nothing is fetched."""
-    title = "The miniature, measured"
-    facts = "; ".join(f"{name} {value}" for name, value in about.items())
+def results_page(title: str, notes: Sequence[str], sections: Sequence[Section]) -> str:
+    """A page that opens anywhere: the plots are inside it, nothing is fetched. `notes` say in
+    sentences what the figures are of.
+    """
+    told = "\n".join(f"<p>{escape(note)}</p>" for note in notes)
     body = "\n".join(map(_section, sections))
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(title)}'
         f"</title><style>{STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
-        f"<p>Shares of prompts with 95 % intervals: Wilson's, and for differences a paired "
-        f"bootstrap over prompts. {escape(facts)}</p>\n"
-        "<p>These figures are about the miniature. They say nothing about FLUX.1-dev.</p>\n"
-        f"{body}\n</body>\n</html>\n"
+        f"{told}\n{body}\n</body>\n</html>\n"
     )
 
 

@@ -1,14 +1,21 @@
-"""Shares of right prompts and paired differences between them, with 95 % intervals."""
+"""Shares, means and paired differences with 95 % intervals; the units are prompts.
+
+Pictures of one prompt are alike, so intervals come from prompts drawn anew, never from pictures.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 RESAMPLES = 4000
+SHUFFLES = 9999
 LEVEL = 0.95
+POWER = 0.8
+TOLD = 0.05  # a gain worth telling
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +32,102 @@ class Estimate:
 
 def share(right: np.ndarray) -> Estimate:
     """The share of right prompts (n,) bool; Wilson's interval, which is honest at 0 and 1 too."""
-    interval = binomtest(int(right.sum()), len(right)).proportion_ci(LEVEL, method="wilson")
-    return Estimate(float(right.mean()), float(interval.low), float(interval.high))
+    return _wilson(float(right.mean()), int(right.sum()), len(right))
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
     """How much larger the share of `ours` is, both (n,) bool: a bootstrap over prompts, so equal
     prompts are compared with each other, with the same dice every time."""
-    gained = ours.astype(float) - theirs
-    dice = np.random.default_rng(0)
-    counts = dice.multinomial(len(gained), np.full(len(gained), 1 / len(gained)), RESAMPLES)
-    low, high = np.quantile(counts @ gained / len(gained), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(gained.mean()), float(low), float(high))
+    return mean(ours.astype(float) - theirs)
+
+
+def mean(values: np.ndarray) -> Estimate:
+    """The mean of one number a prompt, (n,)."""
+    return task_mean(values, np.ones(len(values)), np.zeros(len(values)))
+
+
+def mean_share(right: np.ndarray, of: np.ndarray, tasks: np.ndarray) -> Estimate:
+    """The mean over tasks of the share of right pictures; `right` of `of` pictures a prompt, (n,).
+
+    Where all draws agree, as where everything is right, the interval is Wilson's for n prompts.
+    """
+    found = task_mean(right, of, tasks)
+    if found.low < found.high:
+        return found
+    return _wilson(found.mean, round(found.mean * len(right)), len(right))
+
+
+def task_mean(parts: np.ndarray, wholes: np.ndarray, tasks: np.ndarray) -> Estimate:
+    """The mean over tasks of sum(parts) / sum(wholes), all (n,), one entry a prompt.
+
+    The bootstrap draws the prompts of a task anew, as many as it has.
+    """
+    dice, means, draws = np.random.default_rng(0), [], []
+    for task in dict.fromkeys(tasks.tolist()):
+        some = tasks == task
+        part, whole, count = parts[some], wholes[some], int(some.sum())
+        drawn = dice.multinomial(count, np.full(count, 1 / count), RESAMPLES)  # (draws, prompts)
+        draws.append((drawn @ part) / (drawn @ whole))
+        means.append(part.sum() / whole.sum())
+    low, high = np.quantile(np.mean(draws, axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(np.mean(means)), float(low), float(high))
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """How much larger one mean is than another of the same prompts, (1 - p) sure of its sign.
+
+    `needed` prompts would show a gain of TOLD four times in five, if pairs went on to differ as
+    `differing` of these `prompts` do.
+    """
+
+    estimate: Estimate
+    p: float
+    prompts: int
+    differing: int
+    needed: int
+
+
+def gain(gained: np.ndarray, tasks: np.ndarray) -> Gain:
+    """Of what each prompt gained (n,), as a mean over tasks.
+
+    p is that of turning the signs of all gains at random: where a prompt is right or wrong, this is
+    McNemar's test.
+    """
+    members = {task: int((tasks == task).sum()) for task in tasks.tolist()}
+    weights = np.array([1 / members[task] for task in tasks.tolist()]) / len(members)
+    estimate = task_mean(gained, np.ones(len(gained)), tasks)
+    # As far as prompts would differ if the gain were none; the plan for more prompts errs that way.
+    spread = float(np.sqrt(np.square(gained * weights).sum() * len(gained)))
+    p, differing = _sign_flips(gained * weights), int(np.count_nonzero(gained))
+    return Gain(estimate, p, len(gained), differing, prompts_needed(spread))
+
+
+def _sign_flips(parts: np.ndarray) -> float:
+    """The share of turned signs whose sum is as far from zero as that of `parts`."""
+    moved = parts[parts != 0]
+    if not len(moved):
+        return 1.0
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (SHUFFLES, len(moved)))
+    as_far = np.abs(signs @ moved) >= abs(moved.sum()) - 1e-12
+    return float((as_far.sum() + 1) / (SHUFFLES + 1))
+
+
+def prompts_needed(spread: float) -> int:
+    """Prompts that tell a gain of TOLD with POWER; `spread` is of the gains of single prompts."""
+    sigmas = float(norm.ppf((1 + LEVEL) / 2) + norm.ppf(POWER))
+    return int(np.ceil((sigmas * spread / TOLD) ** 2))
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """Holm's p values: what they are worth when as many questions are asked at once."""
+    order = np.argsort(chances)
+    raised = np.array(chances)[order] * (len(chances) - np.arange(len(chances)))
+    values = np.empty(len(chances))
+    values[order] = np.minimum(np.maximum.accumulate(raised), 1.0)
+    return values.tolist()
+
+
+def _wilson(middle: float, right: int, prompts: int) -> Estimate:
+    interval = binomtest(right, prompts).proportion_ci(LEVEL, method="wilson")
+    return Estimate(middle, float(interval.low), float(interval.high))

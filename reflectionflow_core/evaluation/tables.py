@@ -8,7 +8,7 @@ from typing import Any
 
 from ..miniature.prompts import FAMILIES
 from .evaluation import Results
-from .statistics import Estimate, difference, share
+from .statistics import Estimate, difference, mean, share
 from .studies import SORTING, STUDIES, Plan
 
 # The paper's classes by the share of right pictures among ten (§4.4): to 0.3, 0.4 to 0.7, from 0.8.
@@ -105,12 +105,24 @@ def by_difficulty(results: Results, plan: Plan) -> Table:
     return Table("right", tuple(title for title, _, _ in columns), tuple(rows))
 
 
+def costs(results: Results, plan: Plan) -> Table:
+    """What the search of a prompt spent, to its end: a picture that passed, or the largest
+    budget."""
+    del plan
+    units = {"pictures": "images", "steps": "steps", "VLM calls": "calls", "seconds": "seconds"}
+    rows = [
+        (name, tuple(mean(results.spent(name, unit)) for unit in units.values()))
+        for name in results.by_arm
+    ]
+    return Table("spent on a prompt", tuple(units), tuple(rows))
+
+
 TABLES: dict[str, Sequence[Callable[[Results, Plan], Table]]] = {
-    "table1": (by_family, by_budget, gains),
-    "table2": (by_shape,),
-    "difficulty": (by_difficulty,),
-    "verifier": (by_budget,),
-    "controls": (by_budget, gains),
+    "table1": (by_family, by_budget, gains, costs),
+    "table2": (by_shape, costs),
+    "difficulty": (by_difficulty, costs),
+    "verifier": (by_budget, costs),
+    "controls": (by_budget, gains, costs),
 }
 
 

@@ -1,23 +1,20 @@
-"""One search of one prompt, told from what it is judged by; and many of them, on every core."""
+"""One search of one prompt, told from what it is judged by and what it cost."""
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from multiprocessing import get_context
+from functools import partial
+from typing import Any, NamedTuple
 
 from ..miniature.verifier import ExactVerifier
 from ..protocols import Actors
+from ..record import Cost
 from ..search import search
 from ..search.seeds import shuffled
 from .arms import Arm, actors_of
+from .crew import summed_up
 from .questions import Question
-
-AHEAD = 8  # trials that wait for each process, so that none is ever idle
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +25,44 @@ class Task:
     seed: int  # of the evaluation
 
 
+class Spent(NamedTuple):
+    """What a search had spent when a picture was judged; `steps` are of diffusion."""
+
+    images: int
+    steps: int
+    calls: int
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Every picture of a search in the order of painting: the score that its verifier gave, and
-    whether it is right in truth."""
+    """Every picture of a search in the order of painting: the score that its verifier gave,
+    whether it is right in truth, and what was spent with it; the last is all that was spent.
+
+    `spent` is empty where it was not written down, as before format 2.
+    """
 
     arm: str
     index: int
     scores: tuple[float, ...]
     right: tuple[bool, ...]
+    spent: tuple[Spent, ...] = ()
 
-    def success(self, budget: int) -> bool:
-        """Whether the best of the first `budget` pictures is right; the earliest of equals.
+    def success(self, budget: float, unit: str = "images") -> bool:
+        """Whether the best of the pictures that `budget` buys is right; the earliest of equals.
 
-        A search that stopped early had found what no later picture could outrank.
+        `unit` is a field of Spent: success may be drawn over steps or calls as well. A search that
+        stopped early had found what no later picture could outrank. Without a picture there is no
+        success.
         """
-        best = max(range(min(budget, len(self.scores))), key=lambda i: self.scores[i])
-        return self.right[best]
+        bought = self._bought(budget, unit)
+        best = max(range(bought), key=lambda i: self.scores[i], default=None)
+        return best is not None and self.right[best]
+
+    def _bought(self, budget: float, unit: str) -> int:
+        if unit == "images" and not self.spent:
+            return min(int(budget), len(self.scores))
+        return sum(getattr(spent, unit) <= budget for spent in self.spent)
 
 
 def run_trial(task: Task, actors: Actors) -> Outcome:
@@ -52,59 +70,43 @@ def run_trial(task: Task, actors: Actors) -> Outcome:
     key = shuffled(task.arm.dice, key=task.seed)
     settings = replace(task.arm.settings, seed=shuffled(task.index, key))
     seats = actors_of(task.arm, actors, task.seed)
-    (history,) = deque(search(task.question.prompt, settings, seats), maxlen=1)
+    steps = list(search(task.question.prompt, settings, seats))
+    history = steps[-1]
     truth = ExactVerifier().verify(task.question.prompt, [c.image for c in history])
     return Outcome(
         task.arm.name,
         task.index,
         tuple(candidate.score for candidate in history),
         tuple(bool(verdict.passed) for verdict in truth),
+        tuple(spent_of(step.cost) for step in steps),
     )
 
 
-def run_trials(
-    tasks: Iterable[Task], build: Callable[[], Actors], processes: int
-) -> Iterator[Outcome]:
-    """Outcomes as they come, in any order; `build` makes the actors once in every process."""
-    if processes == 1:
-        actors = build()
-        yield from (run_trial(task, actors) for task in tasks)
-        return
-    waiting = iter(tasks)
-    with (
-        _one_thread_each(),
-        ProcessPoolExecutor(
-            processes, get_context("spawn"), initializer=_begin, initargs=(build,)
-        ) as pool,
-    ):
-        running = {pool.submit(_work, task) for task in islice(waiting, AHEAD * processes)}
-        while running:
-            finished = next(as_completed(running))
-            running.discard(finished)
-            running |= {pool.submit(_work, task) for task in islice(waiting, 1)}
-            yield finished.result()
+def spent_of(cost: Cost) -> Spent:
+    return Spent(cost.images, cost.steps, cost.vlm_calls, round(cost.total_seconds, 4))
 
 
-class _one_thread_each:  # noqa: N801  (a context manager)
-    """Two threads on two busy cores wait for each other more than they work."""
-
-    def __enter__(self) -> None:
-        self.before = os.environ.get("OMP_NUM_THREADS")
-        os.environ["OMP_NUM_THREADS"] = "1"  # read by a new process as it starts
-
-    def __exit__(self, *_: object) -> None:
-        if self.before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = self.before
+def summed_cost(searches: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]) -> dict[str, Any]:
+    """Of all that each search had spent in the end and its trace, as they are written."""
+    known = [(Spent(*spent), trace) for spent, trace in searches]
+    return {
+        "pictures": sum(spent.images for spent, _ in known),
+        "diffusion_steps": sum(spent.steps for spent, _ in known),
+        "vlm_calls": sum(spent.calls for spent, _ in known),
+        **summed_up(trace for _, trace in known),
+    }
 
 
-_ACTORS: list[Actors] = []  # of this process
+def trials(build: Callable[[], Actors]) -> Callable[[Task], Outcome]:
+    """Runs tasks by actors that are built once."""
+    return partial(_run_by, build())
 
 
-def _begin(build: Callable[[], Actors]) -> None:
-    _ACTORS.append(build())
+def _run_by(actors: Actors, task: Task) -> Outcome:
+    return run_trial(task, actors)
 
 
-def _work(task: Task) -> Outcome:
-    return run_trial(task, _ACTORS[0])
+def read_outcome(line: dict[str, Any]) -> Outcome:
+    """An outcome as it was written; those of format 1 had no costs."""
+    spent = tuple(Spent(*row) for row in line.get("spent", ()))
+    return Outcome(line["arm"], line["index"], tuple(line["scores"]), tuple(line["right"]), spent)

@@ -28,12 +28,21 @@ class GenEvalExaminer:
         self, task: Task, images: Sequence[Image], progress: Progress = SILENT
     ) -> list[Verdict]:
         """A verdict for each picture; raises InputError where a colour is asked and none read."""
-        names = list(dict.fromkeys(need.name for need in (*task.include, *task.exclude)))
-        found = self.detector.detect(images, names, progress)
+        found = self.finds(task, images, progress)
         return [
-            examine(task, things, self._colouring(image), self.limits)
-            for image, things in zip(images, found, strict=True)
+            self.judge(task, image, things) for image, things in zip(images, found, strict=True)
         ]
+
+    def finds(
+        self, task: Task, images: Sequence[Image], progress: Progress = SILENT
+    ) -> list[list[Detection]]:
+        """All that the detector sees of what a task names, however unsure it is."""
+        names = list(dict.fromkeys(need.name for need in (*task.include, *task.exclude)))
+        return self.detector.detect(images, names, progress)
+
+    def judge(self, task: Task, image: Image, things: Sequence[Detection]) -> Verdict:
+        """The verdict on a picture by what was found in it."""
+        return examine(task, things, self._colouring(image), self.limits)
 
     def _colouring(self, image: Image) -> Colouring:
         def colouring(things: Sequence[Detection]) -> list[str]:

@@ -6,6 +6,7 @@ Pure rules; knows no detector and no colour classifier. Words of `unmet` are tho
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot
@@ -156,15 +157,21 @@ def _check(task: Task) -> None:
 def counted_things(
     task: Task, detections: Sequence[Detection], limits: Limits = OFFICIAL
 ) -> dict[str, list[Detection]]:
-    """What counts as found, by class, the surest first."""
+    """What counts as found, by class, the surest first; of equal scores the detector's first.
+
+    As in the official program the surest `max_objects` of a class are taken before doubles go.
+    """
     least = limits.counting if task.tag == "counting" else limits.confidence
     found: dict[str, list[Detection]] = {}
+    taken: Counter[str] = Counter()
     for thing in sorted(detections, key=lambda thing: -thing.score):
+        if thing.score <= least or taken[thing.name] == limits.max_objects:
+            continue
+        taken[thing.name] += 1
         alike = found.setdefault(thing.name, [])
-        same = limits.max_overlap < 1 and any(
+        if limits.max_overlap == 1 or not any(
             overlap(thing.box, other.box) >= limits.max_overlap for other in alike
-        )
-        if thing.score > least and not same and len(alike) < limits.max_objects:
+        ):
             alike.append(thing)
     return found
 

@@ -48,19 +48,29 @@ def shares(
 ) -> tuple[float, ...]:
     """Probability of each choice among the choices; the longest one that fits is meant.
 
-    So "1" does not mean "10", although the one begins with the other. `logarithms` are those of
-    each sequence's probability.
+    `logarithms` are those of each sequence's probability.
     """
     highest = max(logarithms[tokens] for tokens in owners)  # unlikely ones must not become zero
+    raised = {tokens: logarithms[tokens] - highest for tokens in owners}
+    totals = masses(owners, raised, choices)
+    return tuple(total / sum(totals) for total in totals)
+
+
+def masses(
+    owners: Mapping[Tokens, int], logarithms: Mapping[Tokens, float], choices: int
+) -> tuple[float, ...]:
+    """Probability of each choice among all that could be said.
+
+    So "1" does not mean "10", although the one begins with the other.
+    """
     totals = [0.0] * choices
     for tokens, index in owners.items():
-        probability = math.exp(logarithms[tokens] - highest)
+        probability = math.exp(logarithms[tokens])
         totals[index] += probability
         shorter = [tokens[:n] for n in range(len(tokens) - 1, 0, -1) if tokens[:n] in owners]
         if shorter:
             totals[owners[shorter[0]]] -= probability
-    kept = [max(0.0, total) for total in totals]
-    return tuple(share / sum(kept) for share in kept)
+    return tuple(max(0.0, total) for total in totals)
 
 
 def _tokens(tokenizer: Any, text: str) -> Tokens:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from PIL.Image import Image
 
@@ -75,4 +75,23 @@ class Vlm(Protocol):
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
         """For each question the probability of each choice as the answer's beginning; sums to 1."""
+        ...
+
+
+@runtime_checkable
+class ExactVlm(Vlm, Protocol):
+    """A Vlm that knows how likely an answer is among all that it could say, not only among some."""
+
+    def likelihoods(
+        self,
+        questions: Sequence[Question],
+        answers: Sequence[str],
+        progress: Progress = SILENT,
+        phase: str = "ask",
+    ) -> list[tuple[float, ...] | Failure]:
+        """For each question the probability that its answer begins with each of `answers`.
+
+        They are counted in upper and lower case, with and without a space. What the model would
+        rather say has the rest, so that they need not sum to 1.
+        """
         ...

@@ -17,7 +17,7 @@ from ..protocols import SILENT, Progress
 from ..record import InputError
 from . import wire
 from .door import Failure, Question, Usage
-from .likelihoods import check_choices, from_samples, from_tops
+from .likelihoods import check_choices, from_samples, from_tops, masses_from_tops
 from .profiles import FILE, Profile
 from .sending import Limits, SendError, open_client, send
 from .together import ask_together
@@ -82,6 +82,29 @@ class Endpoint:
             return await self._choice(client, question, choices)
 
         return self._together(choose_one, questions, progress, phase)
+
+    def likelihoods(
+        self,
+        questions: Sequence[Question],
+        answers: Sequence[str],
+        progress: Progress = SILENT,
+        phase: str = "ask",
+    ) -> list[tuple[float, ...] | Failure]:
+        """As of an ExactVlm, from the likeliest first tokens; a Failure where a server gives none,
+        as samples are no probabilities. Answers should be words of one token.
+        """
+        check_choices(answers)
+
+        async def weigh_one(client: AsyncOpenAI, question: Question) -> tuple[float, ...] | Failure:
+            asked = replace(question, schema=None, max_tokens=FIRST)
+            reply = await self._reply(client, asked, wire.LIKELY)
+            if isinstance(reply, Failure):
+                return reply
+            if reply.tops is None:
+                return Failure(f"The endpoint {self.profile} gives no probabilities of tokens.")
+            return masses_from_tops(reply.tops, answers)
+
+        return self._together(weigh_one, questions, progress, phase)
 
     def _together(
         self,

@@ -35,6 +35,20 @@ def from_tops(
     return tuple(m / total for m in mass) if total > 0 else None
 
 
+def masses_from_tops(
+    tops: Iterable[tuple[str, float]], answers: Sequence[str]
+) -> tuple[float, ...]:
+    """P(answer) among all tokens, from (token, log-probability) pairs; a token that is only a part
+    of an answer counts for none, nor does what the pairs leave out.
+    """
+    folded = [_folded(answer) for answer in answers]
+    mass = [0.0] * len(answers)
+    for token, logprob in tops:
+        if _folded(token) in folded:
+            mass[folded.index(_folded(token))] += math.exp(logprob)
+    return tuple(min(m, 1.0) for m in mass)
+
+
 def from_samples(texts: Iterable[str], choices: Sequence[str]) -> tuple[float, ...] | None:
     """P(choice) from sampled answers, with Laplace's one more each; None if no choice is there."""
     counts = [0] * len(choices)

@@ -6,7 +6,7 @@ greedy (or fairly sampled), and the same whether a question is asked alone or am
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from ..flux.folders import first_line
 from ..flux.placement import Placement, make_placement
 from ..protocols import SILENT, Progress
 from ..record import MAX_SEED, InputError
-from .choices import Tokens, prefixes, shares, spellings
+from .choices import Tokens, masses, prefixes, shares, spellings
 from .decoding import Dice, Grammars, Limits
 from .door import Failure, Question, Usage
 from .folder import load_model, load_processor
@@ -116,6 +116,26 @@ class LocalVlm:
         "Yes" and " yes" count for "yes": see `choices`. One pass over the prompt for choices of
         one token, one more for every beginning of a longer one.
         """
+        return self._weighed(questions, choices, shares, progress, phase)
+
+    def likelihoods(
+        self,
+        questions: Sequence[Question],
+        answers: Sequence[str],
+        progress: Progress = SILENT,
+        phase: str = "ask",
+    ) -> list[tuple[float, ...] | Failure]:
+        """As of an ExactVlm, from the same tokens as `choose`."""
+        return self._weighed(questions, answers, masses, progress, phase)
+
+    def _weighed(
+        self,
+        questions: Sequence[Question],
+        choices: Sequence[str],
+        weigh: Callable[[Mapping[Tokens, int], Mapping[Tokens, float], int], tuple[float, ...]],
+        progress: Progress,
+        phase: str,
+    ) -> list[tuple[float, ...] | Failure]:
         owners = spellings(self.processor.tokenizer, choices)
 
         def work(
@@ -124,7 +144,7 @@ class LocalVlm:
             del places
             batch = self._encoded(asked, room=max(map(len, owners)))
             found = self._logarithms(batch, list(owners), progress)
-            return [shares(owners, row, len(choices)) for row in found]
+            return [weigh(owners, row, len(choices)) for row in found]
 
         return self._answers(questions, work, progress, phase)
 

@@ -12,18 +12,20 @@ from reflectionflow_core.catalog import ActorChoice, build_actors
 from reflectionflow_core.cli import main
 from reflectionflow_core.evaluation import evaluation as module
 from reflectionflow_core.evaluation.arms import CONTROLS, Arm, actors_of
+from reflectionflow_core.evaluation.crew import Crew, Done, Trace
 from reflectionflow_core.evaluation.evaluation import (
     Evaluation,
+    cost_so_far,
     evaluate,
     finish,
-    part_of,
     results_so_far,
 )
+from reflectionflow_core.evaluation.journal import part_of
 from reflectionflow_core.evaluation.questions import Question, held_out
 from reflectionflow_core.evaluation.statistics import difference, share
 from reflectionflow_core.evaluation.studies import STUDIES, Plan, studies_in, study_named
 from reflectionflow_core.evaluation.tables import markdown, tables_of
-from reflectionflow_core.evaluation.trial import Outcome, Task, run_trial
+from reflectionflow_core.evaluation.trial import Outcome, Spent, Task, run_trial
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out
 from reflectionflow_core.record import InputError, SearchSettings
 
@@ -37,6 +39,17 @@ def pictures(*scores: tuple[float, bool]) -> Outcome:
 def test_success_is_the_truth_of_the_picture_that_the_verifier_ranks_first():
     erring = pictures((0.2, True), (0.9, False), (0.9, True), (1.0, True))
     assert [erring.success(n) for n in (1, 2, 3, 4, 99)] == [True, False, False, True, True]
+
+
+def test_success_can_be_asked_of_steps_and_calls_as_well_as_of_pictures():
+    """The second picture was dropped early: it cost steps, and is no picture of the chain."""
+    spent = (Spent(1, 10, 0, 0.1), Spent(2, 24, 3, 0.2), Spent(3, 34, 3, 0.3))
+    outcome = Outcome("arm", 0, (0.1, 0.5, 0.9), (False, True, False), spent)
+    assert [outcome.success(n, "steps") for n in (9, 10, 23, 24, 33, 34)] == [
+        *(False, False, False, True, True, False)
+    ]
+    assert [outcome.success(n, "calls") for n in (0, 2, 3)] == [False, False, False]
+    assert outcome.success(2) and not outcome.success(3) and not outcome.success(0)
 
 
 def test_an_interval_holds_the_share_and_shrinks_with_the_number_of_prompts():
@@ -141,32 +154,38 @@ class TrialsOfDice:
     def __init__(self, die_after: int = 10**9) -> None:
         self.die_after, self.ran = die_after, 0
 
-    def __call__(self, tasks, build, processes):
+    def __call__(self, tasks, build, crew):
         for task in tasks:
             if self.ran == self.die_after:
                 raise KeyboardInterrupt
             self.ran += 1
             dice = np.random.default_rng([len(task.arm.name), task.index])
             right = tuple(bool(flip) for flip in dice.random(task.arm.settings.pictures) < 0.5)
-            yield Outcome(task.arm.name, task.index, tuple(map(float, right)), right)
+            spent = tuple(Spent(n, 8 * n, 0, 0.5 * n) for n in range(1, len(right) + 1))
+            outcome = Outcome(task.arm.name, task.index, tuple(map(float, right)), right, spent)
+            yield Done(outcome, Trace(0.5 * len(right), "dice", 10**6 + self.ran, None))
 
 
 @pytest.mark.parametrize("study", [*STUDIES, "all"])
 def test_a_killed_evaluation_goes_on_and_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, study):
     killed, whole = tmp_path / "killed.json", tmp_path / "whole.json"
     first, second = TrialsOfDice(die_after=4), TrialsOfDice()
-    monkeypatch.setattr(module, "run_trials", first)
+    monkeypatch.setattr(module, "run_all", first)
     with pytest.raises(KeyboardInterrupt):
-        list(evaluate(small(study), killed, Toys().actors, 1))
+        list(evaluate(small(study), killed, Toys().actors, Crew(1)))
     with part_of(killed).open("ab") as part:
         part.write(b'{"arm": "noi')  # cut off in the middle of a line
-    monkeypatch.setattr(module, "run_trials", second)
-    counts = list(evaluate(small(study), killed, Toys().actors, 1))
+    monkeypatch.setattr(module, "run_all", second)
+    counts = list(evaluate(small(study), killed, Toys().actors, Crew(1)))
     assert counts[0] == 4 and counts[-1] == len(small(study).tasks) == 4 + second.ran
-    list(evaluate(small(study), whole, Toys().actors, 1))
+    list(evaluate(small(study), whole, Toys().actors, Crew(1)))
     tables = []
     for file in (killed, whole):
         results = results_so_far(small(study), file)
+        pictures = sum(len(o.right) for arm in results.by_arm.values() for o in arm.values())
+        cost = cost_so_far(small(study), file)
+        assert (cost["pictures"], cost["diffusion_steps"]) == (pictures, 8 * pictures)
+        assert cost["seconds"] == 0.5 * pictures
         tables.append([t for s in studies_in(study) for t in tables_of(s, results, SMALL)])
         finish(small(study), file, {})
     assert killed.read_bytes() == whole.read_bytes()
@@ -176,13 +195,17 @@ def test_a_killed_evaluation_goes_on_and_ends_as_an_uninterrupted_one(tmp_path, 
 
 def test_another_evaluation_is_not_gone_on_with_and_damage_is_named(tmp_path, monkeypatch):
     file = tmp_path / "e.json"
-    monkeypatch.setattr(module, "run_trials", TrialsOfDice())
-    list(evaluate(small(), file, Toys().actors, 1))
+    monkeypatch.setattr(module, "run_all", TrialsOfDice())
+    list(evaluate(small(), file, Toys().actors, Crew(1)))
     with pytest.raises(InputError, match="the beginning of another evaluation"):
-        list(evaluate(small(count=2), file, Toys().actors, 1))
-    part_of(file).write_bytes(part_of(file).read_bytes().replace(b'"scores"', b'"score"', 1))
+        list(evaluate(small(count=2), file, Toys().actors, Crew(1)))
+    began = part_of(file).read_bytes()
+    part_of(file).write_bytes(began.replace(b'"format": 2', b'"format": 1', 1))
+    with pytest.raises(InputError, match="begun by another version"):
+        list(evaluate(small(), file, Toys().actors, Crew(1)))
+    part_of(file).write_bytes(began.replace(b'"scores"', b'"score"', 1))
     with pytest.raises(InputError, match="is damaged"):
-        list(evaluate(small(), file, Toys().actors, 1))
+        list(evaluate(small(), file, Toys().actors, Crew(1)))
 
 
 @pytest.mark.slow
@@ -212,9 +235,23 @@ def test_a_quick_evaluation_from_the_command_line_leaves_json_plot_and_page(tmp_
     assert main([*asked, "--budgets", "1,2", "--processes", "2"]) == 0
     record = json.loads(file.read_bytes())
     assert len(record["outcomes"]) == 18 and len(record["questions"]) == 6
+    assert all(len(o["spent"]) == len(o["right"]) for o in record["outcomes"])
+    assert record["outcomes"][0]["spent"][0][:3] == [1, 12, 0]
+    assert record["provenance"]["command"].startswith("reflectionflow evaluate shapes --json ")
+    assert record["provenance"]["cost"]["peak_memory_bytes"]["resident"] > 10**8
     assert record["summary"]["tables"]["table1"][1]["columns"] == ["N = 1", "N = 2"]
     assert (tmp_path / "quick-table1.png").read_bytes()[:4] == b"\x89PNG"
     assert "say nothing about FLUX.1-dev" in file.with_suffix(".html").read_text()
     assert "| noise |" in capsys.readouterr().out
     assert main([*asked, "--budgets", "1,2"]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def test_what_a_trial_spent_grows_with_every_picture_and_ends_with_all_of_it():
+    actors, question = build_actors(ActorChoice(), SearchSettings()), Question("a red circle", "x")
+    settings = SearchSettings(width=2, depth=1, strategy="reflection", batch_size=2)
+    outcome = run_trial(Task(Arm("a", settings), 0, question, 1), actors)
+    assert [spent.images for spent in outcome.spent] == [1, 2, 3, 4]
+    assert [spent.steps for spent in outcome.spent] == [12, 24, 36, 48]
+    seconds = [spent.seconds for spent in outcome.spent]
+    assert seconds == sorted(seconds) and seconds[0] > 0

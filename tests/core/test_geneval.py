@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reflectionflow_core.record import InputError, Verdict
@@ -221,3 +222,127 @@ def test_things_are_counted_in_english() -> None:
         "two keys",
     ]
     assert many(12, "computer mouse") == "12 computer mice"
+
+
+COLOURS_OF_TOYS = ("red", "green")
+toy_boxes = st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(5, 40)).map(
+    lambda c: (float(c[0]), float(c[1]), float(c[0] + c[2]), float(c[1] + c[2]))
+)
+toy_finds = st.lists(
+    st.tuples(st.sampled_from(["cup", "dog"]), toy_boxes, st.sampled_from(COLOURS_OF_TOYS)),
+    max_size=24,
+)
+toy_needs = st.fixed_dictionaries(
+    {"class": st.sampled_from(["cup", "dog"]), "count": st.integers(1, 3)},
+    optional={"color": st.sampled_from(COLOURS_OF_TOYS)},
+)
+
+
+def official_answer(record: dict[str, Any], found: Sequence[tuple[Detection, str]]) -> bool:
+    """The official program's semantics (anchored on its rules, not on our code): what is surest
+    counts, the first clause that fails hides what later clauses say of its things.
+    """
+    least = 0.9 if record["tag"] == "counting" else 0.3
+    sure = sorted((f for f in found if f[0].score > least), key=lambda f: -f[0].score)
+    by_class = {name: [f for f in sure if f[0].name == name][:16] for name in ("cup", "dog")}
+    groups: list[list[tuple[Detection, str]] | None] = []
+    for need in record["include"]:
+        group = by_class[need["class"]][: need["count"]]
+        met = len(group) == need["count"]
+        if "color" in need:
+            met &= sum(colour == need["color"] for _, colour in group) >= need["count"]
+        if met and "position" in need:
+            relation, target = need["position"]
+            others = groups[target]
+            met = others is not None and all(
+                relation in official_places(a.box, b.box) for a, _ in group for b, _ in others
+            )
+        groups.append(group if met else None)
+    over = [need for need in record["exclude"] if len(by_class[need["class"]]) >= need["count"]]
+    return None not in groups and not over
+
+
+def official_places(a: Box, b: Box) -> set[str]:
+    """With vectors: the offset of the centres, shortened by a tenth of both sizes, in its
+    direction; a side counts from half of the whole offset's length on.
+    """
+    first, second = np.reshape(a, (2, 2)), np.reshape(b, (2, 2))
+    offset = first.mean(0) - second.mean(0)
+    sizes = (first[1] - first[0]) + (second[1] - second[0])
+    short = np.sign(offset) * np.clip(np.abs(offset) - 0.1 * sizes, 0, None)
+    if np.abs(short).max() < 1e-3:
+        return set()
+    x, y = short / np.hypot(*offset)
+    told = {"left of": -x, "right of": x, "above": -y, "below": y}
+    return {name for name, share in told.items() if share > 0.5}
+
+
+@settings(max_examples=400)
+@given(
+    finds=toy_finds,
+    scores=st.permutations([0.02 + 0.04 * i for i in range(24)]),
+    include=st.lists(toy_needs, min_size=1, max_size=3),
+    position=st.sampled_from([None, *RELATIONS]),
+    tag=st.sampled_from(["counting", "position"]),
+    exclude=st.sampled_from([None, 1, 2, 3, 4]),
+)
+def test_a_picture_passes_where_the_official_rules_pass_it(
+    finds, scores, include, position, tag, exclude
+) -> None:
+    include = [dict(need) for need in include]
+    if position and len(include) > 1:
+        include[-1]["position"] = [position, 0]
+    extra = [{"class": include[0]["class"], "count": exclude}] if exclude else []
+    record = {"tag": tag, "include": include, "exclude": extra}
+    found = [
+        (Detection(name, score, box), colour)
+        for (name, box, colour), score in zip(finds, scores, strict=False)
+    ]
+    colours = {id(thing): colour for thing, colour in found}
+
+    def colouring(things: Sequence[Detection]) -> list[str]:
+        return [colours[id(thing)] for thing in things]
+
+    verdict = examine(read_task(record), [thing for thing, _ in found], colouring)
+    assert verdict.passed is official_answer(record, found)
+
+
+def test_an_exclusion_counts_no_more_than_sixteen_things() -> None:
+    many_cups = [thing("cup", score=0.95) for _ in range(20)]
+    assert judged(needs(CUP, exclude=[{"class": "cup", "count": 17}]), *many_cups).passed
+    assert not judged(needs(CUP, exclude=[{"class": "cup", "count": 16}]), *many_cups).passed
+
+
+def test_of_equally_sure_things_the_detectors_first_is_asked() -> None:
+    red, first, second = needs({**CUP, "color": "red"}), thing("cup"), thing("cup", RIGHT)
+    for things, passes in (((first, second), True), ((second, first), False)):
+        verdict = examine(
+            read_task(red), things, lambda asked: ["red" if t is first else "blue" for t in asked]
+        )
+        assert verdict.passed is passes
+
+
+def test_doubles_are_dropped_among_the_sixteen_surest() -> None:
+    doubles = [thing("cup", LEFT, 0.9) for _ in range(16)]
+    faint = thing("cup", RIGHT, 0.5)
+    found = counted_things(read_task(needs(CUP)), [*doubles, faint], Limits(max_overlap=0.5))
+    assert found["cup"] == doubles[:1]
+
+
+def test_every_official_prompt_is_a_task_that_is_written_as_it_was_read() -> None:
+    """The six forms of prompts that the official file has."""
+    forms = [
+        needs(CUP, tag="single_object"),
+        needs(CUP, DOG, tag="two_object"),
+        needs({**CUP, "count": 2}, tag="counting", exclude=[{"class": "cup", "count": 3}]),
+        needs({**CUP, "color": "red"}, tag="colors"),
+        needs(CUP, {**DOG, "position": ["right of", 0]}, tag="position"),
+        needs({**CUP, "color": "red"}, {**DOG, "color": "blue"}, tag="color_attr"),
+    ]
+    for form in forms:
+        exclude = {"exclude": form["exclude"]} if form["exclude"] else {}
+        assert task_record(read_task(form)) == {
+            "tag": form["tag"],
+            "include": form["include"],
+            **exclude,
+        }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -82,3 +83,28 @@ def test_choices_that_are_none_are_refused(choices: list[str]) -> None:
     with VlmServer([says("yes")]) as server, pytest.raises(InputError, match="no choices"):
         endpoint_of(server).choose([WHAT], choices)
     assert not server.asked
+
+
+def likely(script: Script, answers: tuple[str, ...] = ("yes",)) -> tuple[float, ...] | str:
+    with VlmServer(script) as server:
+        (found,) = endpoint_of(server).likelihoods([WHAT], answers)
+    assert not server.errors
+    return found.reason if isinstance(found, Failure) else found
+
+
+def test_likelihoods_are_among_all_that_could_be_said() -> None:
+    tops = {"Yes": math.log(0.5), " yes": math.log(0.1), "No": math.log(0.3)}
+    assert likely([says("Yes", tops=tops)]) == pytest.approx((0.6,))
+    assert likely([says("No", tops=tops)], ("maybe",)) == (0.0,)
+
+
+def test_samples_are_no_likelihoods() -> None:
+    told = "The endpoint mine gives no probabilities of tokens."
+    assert likely([says("Yes")]) == told
+
+    def without_logprobs(asked: Asked) -> Reply:
+        return (
+            refuses(400, "logprobs is not supported") if "logprobs" in asked.body else says("Yes")
+        )
+
+    assert likely(without_logprobs) == told

@@ -1,0 +1,127 @@
+"""What can be asked of `reflectionflow evaluate` and `compare`."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..miniature.prompts import FAMILIES
+from .options import Parser, add_search_options, cells, listed, numbers, positive, whole
+
+STUDY_NAMES = ("table1", "table2", "difficulty", "verifier", "controls", "all")
+RESUMING = "A killed evaluation goes on when the same command is given again."
+Commands = argparse._SubParsersAction
+
+
+def add_evaluate(commands: Commands[Parser]) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure how far a way of searching carries",
+        epilog=RESUMING,
+        allow_abbrev=False,
+    )
+    benchmarks = evaluate.add_subparsers(dest="benchmark", metavar="BENCHMARK", required=True)
+    _add_shapes(_benchmark(benchmarks, "shapes", "the miniature's own prompts, exactly judged"))
+    _add_geneval(_benchmark(benchmarks, "geneval", "GenEval's protocol, by a detector"))
+    _add_geneval2(_benchmark(benchmarks, "geneval2", "GenEval 2's Soft-TIFA, by a language model"))
+
+
+def add_compare(commands: Commands[Parser]) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="say whether one evaluation is better than another",
+        epilog="Prompts are compared in pairs. p values are Holm's, for all rows at once.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    compare.add_argument("a", metavar="A.json", help="a finished evaluation")
+    compare.add_argument("b", metavar="B.json", help="another one of the same prompts")
+    compare.add_argument(
+        "--budget", metavar="N", type=positive, help="pictures (the most that both painted)"
+    )
+
+
+def _benchmark(benchmarks: Commands[Parser], name: str, text: str) -> Parser:
+    parser = benchmarks.add_parser(
+        name,
+        help=text,
+        description=f"{text[:1].upper()}{text[1:]}.",
+        epilog=RESUMING,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--json", metavar="FILE", required=True, help="for all results; a page is written beside")
+    add("--processes", metavar="N", type=positive, help="how many work at once")
+    add(
+        "--ray",
+        metavar="WHERE",
+        help="work on a Ray cluster at HOST:PORT, or local for one that is started here",
+    )
+    return parser
+
+
+def _add_shapes(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--study", metavar="NAME", default="table1", help=f"{', '.join(STUDY_NAMES)} (table1)")
+    add("--prompts", metavar="N", type=positive, help="prompts in all, of the families (600)")
+    add("--families", metavar="LIST", type=listed, help=f"of {','.join(FAMILIES)} (all six)")
+    add("--lora", metavar="FILE", help="a corrector in place of the miniature's own")
+    add("--budgets", metavar="LIST", type=numbers, help="in pictures (1,2,4,8,16,32)")
+    add(
+        "--strategies",
+        metavar="LIST",
+        type=listed,
+        help="of baseline,noise,noise+prompt,reflection",
+    )
+    add("--grid", metavar="LIST", type=cells, help="width x depth (16x1,8x2,4x4,2x8,1x16)")
+    add("--seed", metavar="S", type=whole, help="of prompts and noise (0)")
+    add("--quick", action="store_true", help="few prompts and small budgets, to see that it works")
+
+
+def _add_geneval(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--images", metavar="DIR", required=True, help="NNNNN/metadata.jsonl and samples/*.png")
+    add(
+        "--detector",
+        metavar="WHERE",
+        required=True,
+        help="folder or hub id; facebook/mask2former-swin-small-coco-instance is the nearest to "
+        "the official one",
+    )
+    add(
+        "--colour-judge",
+        metavar="WHERE",
+        help="folder or hub id of a CLIP; the official one is openai/clip-vit-large-patch14",
+    )
+    group = _add_generation(parser)
+    group.add_argument(
+        "--prompts", metavar="FILE", help="what to paint: GenEval's evaluation_metadata.jsonl"
+    )
+    group.add_argument("--samples", metavar="K", type=positive, help="pictures of each prompt (4)")
+
+
+def _add_geneval2(parser: Parser) -> None:
+    add = parser.add_argument
+    add(
+        "--images",
+        metavar="WHERE",
+        required=True,
+        help="DIR with NNNNN/metadata.jsonl and samples/*.png, or a JSON {prompt: picture}",
+    )
+    add("--data", metavar="FILE", required=True, help="your copy of geneval2_data.jsonl")
+    add(
+        "--judge",
+        metavar="WHERE",
+        help="who answers the questions, where that is not --vlm; the official one is "
+        "Qwen/Qwen3-VL-8B-Instruct",
+    )
+    _add_generation(parser)
+
+
+def _add_generation(parser: Parser) -> argparse._ArgumentGroup:
+    group = parser.add_argument_group("painting the pictures first")
+    group.add_argument(
+        "--generate", action="store_true", help="paint what is missing in --images, by searches"
+    )
+    add_search_options(parser)
+    return group

@@ -1,0 +1,87 @@
+"""The pictures of a benchmark, painted by searches of the ordinary options."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..catalog import ActorChoice, build_actors
+from ..doctor import versions
+from ..evaluation.crew import Crew
+from ..evaluation.painting import Painting, cost_record, cost_table, paint, read_record
+from ..evaluation.tables import Table
+from ..identity import identity
+from ..protocols import Actors
+from ..record import InputError, SearchSettings
+from ..search.strategies import axes_in_force
+from .options import make_choice, make_settings
+from .screen import quieten_libraries
+from .watching import told, watch
+
+
+def paint_pictures(
+    given: Mapping[str, Any], prompts: Sequence[Mapping[str, Any]], samples: int, crew: Crew
+) -> None:
+    """Paints what is missing in the folder of --images."""
+    for name in ("think_first", "draft_prompt"):
+        if given.get(name):
+            raise InputError(
+                f"--{name.replace('_', '-')} is for one prompt, and a benchmark has many. "
+                "Leave it away."
+            )
+    choice, settings = make_choice(given), make_settings(given)
+    axes_in_force(settings)  # raises for a strategy that does not exist
+    about = {
+        "settings": asdict(settings),
+        "actors": asdict(choice),
+        "weights": identity(choice),
+        "versions": versions(),
+    }
+    painting = Painting(Path(given["images"]), prompts, samples, settings, about)
+    total = len(painting.canvases)
+    sys.stderr.write(f"{total} pictures to paint, a search each, {told(crew)}.\n")
+    watch(paint(painting, partial(_build, choice, settings), crew), total, "pictures painted")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How the pictures of a folder came to be; nothing is known of those from elsewhere."""
+
+    seed: int | None = None
+    cost: Mapping[str, Any] | None = None  # of all pictures
+    tables: Sequence[Table] = ()  # of one
+
+
+def origin_of(folder: Path) -> Origin:
+    record = read_record(folder) if folder.is_dir() else None
+    if record is None:
+        return Origin()
+    return Origin(record["seed"], cost_record(record), (cost_table(record),))
+
+
+def check_options(given: Mapping[str, Any], of_judge: Sequence[str]) -> None:
+    """Raises InputError for options of a search where nothing is painted; `of_judge` are also of
+    who judges.
+    """
+    if given.get("generate"):
+        return
+    settings = {*_names(SearchSettings), "max_images", "max_calls", "max_seconds", "think_first"}
+    painters = {*_names(ActorChoice), "prompts", "samples"} - {*of_judge}
+    if strange := [name for name in given if name in settings | painters]:
+        raise InputError(
+            f"--{strange[0].replace('_', '-')} is of the search that paints pictures. Give "
+            "--generate as well, or leave it away."
+        )
+
+
+def _names(record: type) -> list[str]:
+    return [field.name for field in fields(record)]
+
+
+def _build(choice: ActorChoice, settings: SearchSettings) -> Actors:
+    quieten_libraries()
+    return build_actors(choice, settings)

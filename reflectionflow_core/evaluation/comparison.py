@@ -1,0 +1,242 @@
+"""Whether one evaluation is better than another, prompt by prompt.
+
+Two finished files are compared in what they both measured: an arm of the shapes at the largest
+budget that both have, or the rows of GenEval and of GenEval 2. Pairs are equal prompts.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..record import InputError
+from ..report.words import counted
+from . import scores, soft_tifa
+from .statistics import LEVEL, TOLD, Gain, gain, holm
+from .trial import Outcome, read_outcome
+
+FORMATS = (1, 2)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a file measured: for every row a number for each prompt, (n,).
+
+    `tasks` are the prompts' kinds; a row in `by_task` is the mean of their means.
+    """
+
+    benchmark: str
+    prompts: Sequence[str]
+    tasks: np.ndarray
+    rows: Mapping[str, np.ndarray]
+    by_task: frozenset[str] = frozenset()
+    judge: Any = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How much better B is than A in one row; `p` is Holm's, for all rows at once."""
+
+    row: str
+    gain: Gain
+    p: float
+
+    def __str__(self) -> str:
+        found = self.gain.estimate
+        interval = f"[{found.low:.3f}, {found.high:.3f}]"
+        if self.p < 1 - LEVEL:
+            better = "B" if found.mean > 0 else "A"
+            turned = f"[{-found.high:.3f}, {-found.low:.3f}]" if better == "A" else interval
+            return f"{self.row}: {better} is better by {abs(found.mean):.3f} {turned}, {self._p}."
+        if not self.gain.differing:
+            return f"{self.row}: none of {self.gain.prompts} pairs differs."
+        more = f"; about {self.gain.needed} prompts would tell {TOLD:g}"
+        return (
+            f"{self.row}: no difference can be told, B minus A is {found.mean:+.3f} {interval} "
+            f"over {counted(self.gain.prompts, 'prompt')}, {self._p}{more}."
+        )
+
+    @property
+    def _p(self) -> str:
+        return "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
+
+
+def compare(a: Path, b: Path, budget: int | None = None) -> tuple[list[Comparison], list[str]]:
+    """The comparisons of all common rows, and what a reader should know beside; raises InputError
+    where pairs would mean nothing.
+    """
+    records = read_evaluation(a), read_evaluation(b)
+    ours, theirs = (_measured(record, file) for record, file in zip(records, (a, b), strict=True))
+    _check(ours, theirs)
+    if ours.benchmark == "shapes":
+        ours, theirs = (_shapes(record, _budgets(records, budget)) for record in records)
+    common = [row for row in ours.rows if row in theirs.rows]
+    gains = [_gain(ours, theirs, row) for row in common]
+    chances = holm([found.p for found in gains])
+    found = [Comparison(*it) for it in zip(common, gains, chances, strict=True)]
+    return found, list(_notes(ours, theirs, records))
+
+
+def read_evaluation(file: Path) -> dict[str, Any]:
+    """A finished evaluation, also one that was packed with gzip."""
+    if not file.is_file():
+        raise InputError(f"There is no file {file}. Give the --json of a finished evaluation.")
+    try:
+        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        record = json.loads(data)
+        known = record["format"] in FORMATS and "summary" in record
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{file} is no evaluation ({type(error).__name__}: {error}). Give the --json of a "
+            "finished one."
+        ) from error
+    if not known:
+        raise InputError(
+            f"{file} is of format {record['format']}, and not one that is known here. Evaluate "
+            "anew, or compare with the version that wrote it."
+        )
+    return record
+
+
+def _measured(record: Mapping[str, Any], file: Path) -> Measured:
+    benchmark = record.get("benchmark", "shapes")  # format 1 had no other
+    if benchmark not in READERS:
+        raise InputError(f"{file} is of a benchmark {benchmark!r} that is not known here.")
+    return READERS[benchmark](record)
+
+
+def _shapes(record: Mapping[str, Any], budgets: Mapping[str, int] | None = None) -> Measured:
+    """The rows are arms at `budgets`, and at their own largest without."""
+    asked, arms = record["questions"], _pictures_by_arm(record)
+    budgets = arms if budgets is None else budgets
+    outcomes: dict[str, dict[int, Outcome]] = {name: {} for name in arms}
+    for outcome in map(read_outcome, record["outcomes"]):
+        outcomes[outcome.arm][outcome.index] = outcome
+    rows = {
+        f"{name}, N = {budgets[name]}": np.array(
+            [float(by_index[i].success(budgets[name])) for i in range(len(asked))]
+        )
+        for name, by_index in outcomes.items()
+        if name in budgets
+    }
+    return Measured(
+        "shapes",
+        [question["prompt"] for question in asked],
+        np.zeros(len(asked)),
+        rows,
+        judge="exact",
+        seed=record["seed"],
+    )
+
+
+def _budgets(records: Sequence[Mapping[str, Any]], budget: int | None) -> dict[str, int]:
+    """For each common arm the most pictures that both paint, or `budget` where both reach it."""
+    ours, theirs = map(_pictures_by_arm, records)
+    common = {name: min(most, theirs[name]) for name, most in ours.items() if name in theirs}
+    if not common:
+        raise InputError(
+            f"The files have no arm in common: {', '.join(ours)}; {', '.join(theirs)}. "
+            "Give evaluations of the same arms."
+        )
+    if budget is None:
+        return common
+    if budget > max(common.values()):
+        raise InputError(
+            f"Both painted at most {max(common.values())} pictures in a common arm. "
+            "Give a --budget of no more."
+        )
+    return {name: budget for name, most in common.items() if budget <= most}
+
+
+def _pictures_by_arm(record: Mapping[str, Any]) -> dict[str, int]:
+    return {arm["name"]: _pictures(arm["settings"]) for arm in record["arms"]}
+
+
+def _pictures(settings: Mapping[str, Any]) -> int:
+    """How many pictures a search paints that nothing stops."""
+    width, drafts = settings["width"], settings["drafts"]
+    most = (width if drafts is None else drafts) + width * settings["depth"]
+    return min(most, settings["budget"]["images"] or most)
+
+
+def _geneval(record: Mapping[str, Any]) -> Measured:
+    prompts = record["prompts"]
+    right, pictures = scores.right_by_prompt(prompts, record["pictures"])
+    rates, tags = right / pictures, np.array([prompt["tag"] for prompt in prompts])
+    rows = {scores.MACRO: rates}
+    rows |= {tag: np.where(tags == tag, rates, np.nan) for tag in dict.fromkeys(tags.tolist())}
+    rows |= {scores.MICRO: rates, scores.ANY: (right > 0).astype(float)}
+    about = record["about"]
+    return Measured(
+        "geneval",
+        [prompt["prompt"] for prompt in prompts],
+        tags,
+        rows,
+        frozenset([scores.MACRO]),
+        about["judge"],
+        about.get("seed"),
+    )
+
+
+def _geneval2(record: Mapping[str, Any]) -> Measured:
+    prompts = record["prompts"]
+    by_index = {line["index"]: np.array(line["right"]) for line in record["pictures"]}
+    gm, am = soft_tifa.means_by_prompt([by_index[prompt["index"]] for prompt in prompts])
+    about = record["about"]
+    return Measured(
+        "geneval2",
+        [prompt["prompt"] for prompt in prompts],
+        np.zeros(len(prompts)),
+        {soft_tifa.GM: gm, soft_tifa.AM: am},
+        judge=about["judge"],
+        seed=about.get("seed"),
+    )
+
+
+READERS = {"shapes": _shapes, "geneval": _geneval, "geneval2": _geneval2}
+
+
+def _check(ours: Measured, theirs: Measured) -> None:
+    if ours.benchmark != theirs.benchmark:
+        raise InputError(
+            f"One file is of {ours.benchmark}, the other of {theirs.benchmark}. "
+            "Give two of the same benchmark."
+        )
+    if list(ours.prompts) != list(theirs.prompts):
+        strange = len(set(ours.prompts) ^ set(theirs.prompts))
+        how = f"{strange} are in one only" if strange else "they stand in another order"
+        raise InputError(
+            f"The files have different prompts ({how}), so there are no pairs. "
+            "Evaluate both with the same prompts and the same --seed."
+        )
+    if ours.judge != theirs.judge:
+        raise InputError(
+            "The files were judged by different judges, so a difference could be theirs. "
+            "Judge both with the same weights."
+        )
+
+
+def _gain(ours: Measured, theirs: Measured, row: str) -> Gain:
+    gained = theirs.rows[row] - ours.rows[row]
+    some = ~np.isnan(gained)
+    tasks = ours.tasks if row in ours.by_task else np.zeros(len(gained))
+    return gain(gained[some], tasks[some])
+
+
+def _notes(ours: Measured, theirs: Measured, records: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+    notes = []
+    if None in (ours.seed, theirs.seed) or ours.seed != theirs.seed:
+        notes.append(
+            "The seeds differ or are not known: pairs share their prompt, not their noise."
+        )
+    versions = [record["about"].get("versions") for record in records]
+    if versions[0] != versions[1]:
+        notes.append("The versions of the libraries differ.")
+    return notes

@@ -1,0 +1,155 @@
+"""GenEval 2's data: prompts taken apart into atoms, each a question with its right answer.
+
+The data are not ours to ship (CC BY-NC); the user gives a copy. It has one object a prompt, as
+lines of JSON, a JSON list, or a CSV whose lists are written as JSON:
+
+    prompt      the text
+    vqa_list    pairs [question, answer], or objects with "question" and "answer" (and "skill");
+                also named vqa or questions
+    skills      one word an atom, such as "count"; also named skill_list
+    atom_count  how many atoms the prompt is said to have; also named atomicity; without it, as many
+                as there are questions
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..archive import files
+from ..record import InputError
+from ..verifiers.geneval import NUMBERS
+from .pictures import Sample, samples_in
+
+_NAMES = {
+    "vqa": ("vqa_list", "vqa", "questions"),
+    "skills": ("skills", "skill_list"),
+    "atoms": ("atom_count", "atomicity"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Atom:
+    """One thing that a prompt asks for: `answer` is the right one to `question`."""
+
+    question: str
+    answer: str
+    skill: str
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """The right answer, and a number also in digits."""
+        word = self.answer.lower()
+        return (self.answer, str(NUMBERS.index(word))) if word in NUMBERS[1:] else (self.answer,)
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A prompt of the benchmark; `atomicity` is the number of atoms that it is said to have."""
+
+    prompt: str
+    atomicity: int
+    atoms: tuple[Atom, ...]
+
+
+def read_compositions(file: Path) -> list[Composition]:
+    """The user's copy of the data; raises InputError for what is not like it."""
+    with files.reading(file):
+        text = file.read_text(encoding="utf-8-sig")
+    try:
+        rows = list(_rows(text, file.suffix.lower()))
+        compositions = [_composition(row) for row in rows]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{file} is not GenEval 2's data ({type(error).__name__}: {error}). Give "
+            'geneval2_data.jsonl: lines with "prompt", "atom_count", "vqa_list" and "skills".'
+        ) from error
+    if not compositions:
+        raise InputError(f"{file} is empty. Give GenEval 2's geneval2_data.jsonl.")
+    return compositions
+
+
+def _rows(text: str, suffix: str) -> Iterable[Mapping[str, Any]]:
+    if suffix == ".csv":
+        return csv.DictReader(io.StringIO(text))
+    if text.lstrip().startswith("["):
+        return json.loads(text)
+    return (json.loads(line) for line in text.splitlines() if line.strip())
+
+
+def _composition(row: Mapping[str, Any]) -> Composition:
+    questions, skills = _listed(_field(row, "vqa")), _listed(_field(row, "skills", "[]"))
+    objects = [q for q in questions if isinstance(q, dict)]
+    if len(objects) == len(questions) and not skills:
+        skills = [q.get("skill", "") for q in objects]
+    pairs = [(q["question"], q["answer"]) if isinstance(q, dict) else q for q in questions]
+    skills = skills or [""] * len(pairs)
+    atoms = tuple(
+        Atom(_words(question), _words(answer), str(skill))
+        for (question, answer), skill in zip(pairs, skills, strict=True)
+    )
+    if not atoms:
+        raise ValueError("a prompt without questions")
+    return Composition(_words(row["prompt"]), int(_field(row, "atoms", len(atoms))), atoms)
+
+
+def _field(row: Mapping[str, Any], name: str, default: object = None) -> Any:
+    known = next((spelling for spelling in _NAMES[name] if spelling in row), None)
+    if known is None and default is None:
+        raise KeyError(_NAMES[name][0])
+    return row[known] if known else default
+
+
+def _listed(value: object) -> list[Any]:
+    found = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(found, list):
+        raise TypeError(f"{found!r} is no list")
+    return found
+
+
+def _words(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise TypeError(f"{value!r} is no text")
+    return value.strip()
+
+
+def matched(compositions: Sequence[Composition], images: Path) -> list[Sample]:
+    """The picture of each prompt: from a folder as GenEval lays them out, whose first sample
+    counts, or from a JSON file {prompt: path}, as the official program reads it.
+    """
+    files_by_prompt = _listed_pictures(images) if images.is_file() else _laid_out(images)
+    missing = [c.prompt for c in compositions if c.prompt not in files_by_prompt]
+    if missing:
+        raise InputError(
+            f"{images} has no picture of {len(missing)} of {len(compositions)} prompts, such as "
+            f"{missing[0]!r}. Paint them with --generate, or give only the data of the others."
+        )
+    return [
+        Sample(index, files_by_prompt[composition.prompt], asdict(composition))
+        for index, composition in enumerate(compositions)
+    ]
+
+
+def _laid_out(folder: Path) -> dict[str, Path]:
+    return {str(s.metadata["prompt"]): s.file for s in reversed(samples_in(folder))}
+
+
+def _listed_pictures(file: Path) -> dict[str, Path]:
+    try:
+        found = {str(prompt): file.parent / path for prompt, path in _object(file).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f'{file} is no list of pictures ({error}). Give JSON such as {{"a red cup": "1.png"}}.'
+        ) from error
+    if lost := [path for path in found.values() if not path.is_file()]:
+        raise InputError(f"{file} names {lost[0]}, which is not there. Check its paths.")
+    return found
+
+
+def _object(file: Path) -> dict[str, str]:
+    return json.loads(file.read_text(encoding="utf-8"))

@@ -1,0 +1,145 @@
+"""GenEval's folder of pictures: NNNNN/metadata.jsonl with the prompt, NNNNN/samples/*.png.
+
+It is read as the official program reads it, and written so that the official program can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..archive import files
+from ..identity import digest
+from ..record import InputError
+
+METADATA = "metadata.jsonl"
+SAMPLES = "samples"
+_SAMPLE = re.compile(r"\d+\.png")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A picture of the prompt in folder `index`; `metadata` is that folder's."""
+
+    index: int
+    file: Path
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture as it goes to whoever judges it, on whatever machine."""
+
+    index: int  # of its prompt
+    file: Path
+    png: bytes
+    metadata: Mapping[str, Any]
+
+
+def shown(sample: Sample) -> Shown:
+    with files.reading(sample.file):
+        return Shown(sample.index, sample.file, sample.file.read_bytes(), sample.metadata)
+
+
+def read_prompts(file: Path) -> list[dict[str, Any]]:
+    """The lines of a file such as GenEval's evaluation_metadata.jsonl, each with a "prompt"."""
+    with files.reading(file):
+        lines = file.read_text(encoding="utf-8").splitlines()
+    return [_metadata(line, f"{file}, line {n}") for n, line in enumerate(lines, 1) if line.strip()]
+
+
+def sample_place(folder: Path, index: int, sample: int) -> Path:
+    return prompt_folder(folder, index) / SAMPLES / f"{sample:04}.png"
+
+
+def prompt_folder(folder: Path, index: int) -> Path:
+    return folder / f"{index:05}"
+
+
+def begin_prompt(folder: Path, index: int, metadata: Mapping[str, Any]) -> None:
+    """Makes the folder of a prompt, with what is asked of its pictures."""
+    place = prompt_folder(folder, index)
+    files.make_folder(place / SAMPLES)
+    files.replace_file(place / METADATA, json.dumps(metadata).encode() + b"\n")
+
+
+def samples_in(folder: Path) -> list[Sample]:
+    """Every picture of the folder, by prompt; raises InputError where there is none."""
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}. Give one with pictures after --images.")
+    found = [
+        sample
+        for place in sorted(folder.iterdir(), key=lambda place: place.name)
+        if place.name.isdecimal() and place.is_dir()
+        for sample in _samples_of(place)
+    ]
+    if not found:
+        raise InputError(
+            f"{folder} holds no pictures as GenEval lays them out: 00000/{METADATA} and "
+            f"00000/{SAMPLES}/0000.png, and so on. Paint some with --generate."
+        )
+    return found
+
+
+def _samples_of(place: Path) -> list[Sample]:
+    with files.reading(place):
+        metadata = _metadata((place / METADATA).read_text(encoding="utf-8"), place / METADATA)
+        pictures = sorted((place / SAMPLES).iterdir())
+    return [
+        Sample(int(place.name), picture, metadata)
+        for picture in pictures
+        if picture.is_file() and _SAMPLE.match(picture.name)
+    ]
+
+
+def _metadata(text: str, where: object) -> dict[str, Any]:
+    try:
+        metadata = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{where} is no JSON ({error}). Give one object a line.") from error
+    if not isinstance(metadata, dict) or not str(metadata.get("prompt", "")).strip():
+        raise InputError(f'{where} has no "prompt". Give lines such as GenEval\'s.')
+    return metadata
+
+
+def opened(png: bytes, name: object) -> Image.Image:
+    """The picture, upright and in RGB."""
+    try:
+        return ImageOps.exif_transpose(Image.open(BytesIO(png))).convert("RGB")
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{name} is no picture ({error}). Paint it again, or remove it."
+        ) from error
+
+
+def prompts_of(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """Every prompt once, as results name it."""
+    known = {sample.index: sample.metadata for sample in samples}
+    return [
+        {"index": index, "prompt": metadata["prompt"], "tag": metadata.get("tag", "")}
+        for index, metadata in known.items()
+    ]
+
+
+def digest_of(samples: Sequence[Sample]) -> str:
+    """By which the same pictures are known, wherever they lie."""
+    whole = hashlib.sha256()
+    for sample in samples:
+        whole.update(f"{sample.index} {sample.file.name} {digest(sample.file)}\n".encode())
+    return whole.hexdigest()[:16]
+
+
+def numbers_of_samples(samples: Sequence[Sample]) -> str:
+    """How many pictures a prompt has, in words: "4", or "2 to 4"."""
+    counts = Counter(sample.index for sample in samples)
+    few, many = min(counts.values()), max(counts.values())
+    return f"{few}" if few == many else f"{few} to {many}"

@@ -1,0 +1,64 @@
+"""GenEval's figures: what is printed of judged pictures.
+
+Papers print three means: over the six tasks (the official one), over pictures, and over prompts
+with any right picture. They are named here, since they are not the same number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..report.words import counted
+from .pictures import Sample, numbers_of_samples, prompts_of
+from .statistics import mean_share, share
+from .tables import Table
+
+LABEL = "GenEval protocol, transformers detector"
+WHOLE, EACH = 553, 4  # prompts, and pictures of each
+MACRO, MICRO, ANY = "overall (mean of tasks)", "all pictures (micro mean)", "prompts with any right"
+
+
+def official_lines(lines: Sequence[Mapping[str, Any]]) -> str:
+    """One JSON a picture, as the official programs write and read it."""
+    return "".join(json.dumps(line["line"]) + "\n" for line in lines)
+
+
+def table_of(prompts: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]]) -> Table:
+    """The macro mean over tasks, each task, and the two other means that papers print."""
+    right, pictures = right_by_prompt(prompts, lines)
+    tags = np.array([prompt["tag"] for prompt in prompts])
+    rows = [(MACRO, mean_share(right, pictures, tags))]
+    for tag in dict.fromkeys(tags.tolist()):
+        some = tags == tag
+        found = mean_share(right[some], pictures[some], tags[some])
+        rows.append((f"{tag} ({counted(int(some.sum()), 'prompt')})", found))
+    rows.append((MICRO, mean_share(right, pictures, np.zeros(len(tags)))))
+    rows.append((ANY, share(right > 0)))
+    return Table(LABEL, ("right",), tuple((name, (found,)) for name, found in rows))
+
+
+def right_by_prompt(
+    prompts: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Right pictures and all pictures of each prompt, both (n,)."""
+    place = {prompt["index"]: i for i, prompt in enumerate(prompts)}
+    right, pictures = np.zeros(len(prompts)), np.zeros(len(prompts))
+    for line in lines:
+        pictures[place[line["index"]]] += 1
+        right[place[line["index"]]] += line["line"]["correct"]
+    return right, pictures
+
+
+def how_whole(samples: Sequence[Sample]) -> str:
+    """What the figures are of, in a sentence."""
+    prompts = prompts_of(samples)
+    tags = dict.fromkeys(prompt["tag"] for prompt in prompts)
+    told = (
+        f"{len(prompts)} prompts of {len(tags)} tasks, {numbers_of_samples(samples)} pictures each"
+    )
+    whole = len(prompts) == WHOLE and len(samples) == WHOLE * EACH
+    return f"{told}." if whole else f"{told}; the whole protocol has {WHOLE} prompts, {EACH} each."

@@ -1,0 +1,110 @@
+"""Who works: in this process, in others, and as Ray's actors; `pytest tests/core/test_crew.py`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from reflectionflow_core.evaluation.crew import Crew, cuda_peak, resident_peak, run_all, summed_up
+from reflectionflow_core.record import InputError
+
+CREWS = {"here": Crew(1), "processes": Crew(2), "ray": Crew(2, "local")}
+
+
+def doubling(log: Path) -> Callable[[int], tuple[int, int]]:
+    """Work that writes down where it was built."""
+    (log / f"{os.getpid()}").touch()
+    return double
+
+
+def double(number: int) -> tuple[int, int]:
+    return 2 * number, os.getpid()
+
+
+def refusing() -> Callable[[int], int]:
+    raise InputError("There is no model. Give one.")
+
+
+def choosy() -> Callable[[int], int]:
+    return _choosy
+
+
+def _choosy(number: int) -> int:
+    if number == 2:
+        raise InputError("Two is not taken. Give another.")
+    return number
+
+
+@pytest.mark.parametrize("crew", CREWS.values(), ids=CREWS)
+def test_every_item_is_done_once_by_workers_that_load_once(tmp_path: Path, crew: Crew) -> None:
+    done = list(run_all(range(9), partial(doubling, tmp_path), crew))
+    assert sorted(one.value[0] for one in done) == [2 * i for i in range(9)]
+    workers = {str(one.value[1]) for one in done}
+    assert {path.name for path in tmp_path.iterdir()} == workers
+    assert len(workers) <= (crew.count or 0)
+    assert all(one.trace.seconds >= 0 and one.trace.device.startswith("CPU") for one in done)
+    assert all(one.trace.resident > 10**6 for one in done if one.trace.resident)
+
+
+@pytest.mark.parametrize("crew", CREWS.values(), ids=CREWS)
+def test_a_users_error_arrives_as_it_was_said(crew: Crew) -> None:
+    with pytest.raises(InputError, match=r"^Two is not taken\. Give another\.$"):
+        list(run_all(range(40), choosy, crew))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_cannot_be_built_says_why(count: int) -> None:
+    with pytest.raises(InputError, match=r"^There is no model\. Give one\.$"):
+        list(run_all(range(3), refusing, Crew(count)))
+
+
+@pytest.mark.parametrize("crew", CREWS.values(), ids=CREWS)
+def test_where_nothing_is_to_do_nothing_is_loaded(tmp_path: Path, crew: Crew) -> None:
+    assert list(run_all([], partial(doubling, tmp_path), crew)) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_items_are_read_as_they_are_needed() -> None:
+    read: list[int] = []
+
+    def items():
+        for i in range(100):
+            read.append(i)
+            yield i
+
+    work = run_all(items(), choosy, Crew(1))
+    next(work)
+    assert read == [0]
+
+
+def test_a_ray_that_is_not_there_is_named() -> None:
+    with pytest.raises(InputError, match=r"There is no Ray at 127\.0\.0\.1:9"):
+        list(run_all(range(2), choosy, Crew(1, "127.0.0.1:9")))
+
+
+def test_ray_is_asked_for_where_it_is_missing(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"reflectionflow\[cluster\]"):
+        list(run_all(range(2), choosy, Crew(1, "local")))
+
+
+def test_memory_is_counted_in_bytes_and_summed_up_by_its_peak() -> None:
+    before = resident_peak()
+    filled = bytearray(os.urandom(1 << 20) * 64)
+    after = resident_peak()
+    assert before and after and after >= len(filled) and after < 10**12
+    assert cuda_peak() is None or cuda_peak() >= 0  # type: ignore[operator]
+    traces = [
+        {"seconds": 1.5, "device": "a", "resident": 5, "cuda": None},
+        {"seconds": 2.0, "device": "b", "resident": None, "cuda": 7},
+    ]
+    assert summed_up(traces) == {
+        "seconds": 3.5,
+        "devices": ["a", "b"],
+        "peak_memory_bytes": {"resident": 5, "cuda": 7},
+    }

@@ -1,0 +1,254 @@
+"""`reflectionflow evaluate geneval` whole: the miniature paints, the exact detector judges."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from core.shapes_eyes import ShapesColours, ShapesDetector, prompts
+from core.tiny_detectors import save_clip, save_mask2former
+from PIL import Image
+
+from reflectionflow_core.archive import files
+from reflectionflow_core.cli import main
+from reflectionflow_core.evaluation import geneval, painting
+from reflectionflow_core.evaluation.pictures import samples_in
+from reflectionflow_core.evaluation.scores import ANY, LABEL, MACRO, MICRO, table_of
+
+SEARCH = ("--width", "1", "--depth", "0", "--strategy", "noise", "--batch-size", "1")
+
+
+def seat(patch: pytest.MonkeyPatch, detector: ShapesDetector) -> None:
+    """The shapes' eyes in place of learned ones, whatever folder is asked for."""
+    patch.setattr(geneval, "load_detector", lambda *_, **__: detector)
+    patch.setattr(geneval, "load_colours", lambda *_, **__: ShapesColours())
+
+
+@pytest.fixture(autouse=True)
+def eyes_of_the_shapes(monkeypatch):
+    monkeypatch.setattr(files.os, "fsync", lambda _: None)
+    seat(monkeypatch, ShapesDetector())
+
+
+@pytest.fixture(scope="module")
+def prompt_file(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("prompts") / "evaluation_metadata.jsonl"
+    file.write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts()))
+    return file
+
+
+def judge(images: Path, file: Path, *options: object) -> int:
+    asked = ("evaluate", "geneval", "--images", images, "--json", file, *options)
+    return main([*map(str, asked), "--detector", "shapes", "--colour-judge", "shapes"])
+
+
+def generate(images: Path, file: Path, prompt_file: Path, *options: object) -> int:
+    return judge(
+        images, file, "--generate", "--prompts", prompt_file, "--samples", 2, *SEARCH, *options
+    )
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory, prompt_file) -> Path:
+    """A folder that was painted and judged; out.json lies beside it."""
+    folder = tmp_path_factory.mktemp("painted")
+    with pytest.MonkeyPatch.context() as patch:
+        seat(patch, ShapesDetector())
+        assert generate(folder / "images", folder / "out.json", prompt_file) == 0
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.png")}
+
+
+def test_prompts_become_pictures_as_geneval_lays_them_out(painted: Path) -> None:
+    images = painted / "images"
+    folders = sorted(path.name for path in images.iterdir() if path.is_dir())
+    assert folders == [f"{i:05}" for i in range(6)]
+    for folder, prompt in zip(folders, prompts(), strict=True):
+        assert json.loads((images / folder / "metadata.jsonl").read_text()) == prompt
+        names = [path.name for path in sorted((images / folder / "samples").iterdir())]
+        assert names == ["0000.png", "0001.png"]
+    assert len(set(contents(images).values())) == 12  # every sample has a noise of its own
+
+
+def test_results_have_the_official_lines_and_the_official_mean(painted: Path) -> None:
+    lines = [json.loads(line) for line in (painted / "out.jsonl").read_text().splitlines()]
+    names = ["filename", "tag", "prompt", "correct", "reason", "metadata", "details"]
+    assert [list(line) for line in lines] == [names] * 12
+    for line in lines:
+        assert Path(line["filename"]).is_file()
+        assert json.loads(line["metadata"])["prompt"] == line["prompt"]
+        assert line["correct"] is (not line["reason"])
+        assert all(len(box) == 5 for found in json.loads(line["details"]).values() for box in found)
+    by_task: dict[str, list[bool]] = {}
+    for line in lines:
+        by_task.setdefault(line["tag"], []).append(line["correct"])
+    rows = json.loads((painted / "out.json").read_text())["summary"]["tables"][0]["rows"]
+    means = [sum(right) / len(right) for right in by_task.values()]
+    assert rows[MACRO][0]["mean"] == pytest.approx(sum(means) / 6)
+    assert 0 < rows[MACRO][0]["mean"] <= 1
+
+
+def test_results_carry_what_they_cost_and_where_they_come_from(painted: Path) -> None:
+    record = json.loads((painted / "out.json").read_text())
+    known = record["provenance"]
+    assert known["command"].startswith("reflectionflow evaluate geneval --images ")
+    assert known["seed"] == 0 and "torch" in known["versions"]
+    assert known["painting"]["pictures"] == 12 and known["painting"]["diffusion_steps"] == 12 * 12
+    assert known["painting"]["vlm_calls"] == 0 and known["painting"]["seconds"] > 0
+    assert known["cost"]["peak_memory_bytes"]["resident"] > 10**8
+    assert record["summary"]["sight"] == [
+        {"device": "cpu", "pictures": 6, "seen": pytest.approx(1, abs=0.4), "agreed": None}
+    ]
+    page = (painted / "out.html").read_text()
+    assert LABEL in page and "Not official" in page and "spent on a picture" in page
+
+
+def test_the_means_that_papers_mix_are_named_apart() -> None:
+    asked = [{"index": i, "tag": tag} for i, tag in enumerate(["a", "a", "a", "b"])]
+    right = {0: (1, 1), 1: (0, 0), 2: (0, 1), 3: (1, 1)}
+    lines = [{"index": i, "line": {"correct": bool(c)}} for i, pair in right.items() for c in pair]
+    rows = {name: cells[0].mean for name, cells in table_of(asked, lines).rows if cells[0]}
+    assert rows[MACRO] == pytest.approx((0.5 + 1) / 2)
+    assert rows[MICRO] == pytest.approx(5 / 8)
+    assert rows[ANY] == pytest.approx(3 / 4)
+    assert rows["a (3 prompts)"] == pytest.approx(0.5)
+
+
+def test_a_killed_painting_goes_on_and_ends_as_an_uninterrupted_one(
+    painted: Path, tmp_path: Path, prompt_file: Path, monkeypatch
+) -> None:
+    paint_one, kept = painting._keep, []
+
+    def die_after_four(of: Any, done: Any) -> None:
+        if len(kept) == 4:
+            raise KeyboardInterrupt
+        kept.append(done)
+        paint_one(of, done)
+
+    monkeypatch.setattr(painting, "_keep", die_after_four)
+    images, file = tmp_path / "images", tmp_path / "out.json"
+    assert generate(images, file, prompt_file) == 130
+    with (images / "painting.json.part").open("ab") as part:
+        part.write(b'{"index": 3, "sam')  # cut off in the middle of a line
+    assert judge(images, file) == 2  # not all painted: no figures
+    monkeypatch.setattr(painting, "_keep", paint_one)
+    assert generate(images, file, prompt_file, "--seed", 5) == 2  # of another search
+    assert generate(images, file, prompt_file) == 0
+    assert contents(images) == contents(painted / "images")
+    own, whole = (json.loads(f.read_text()) for f in (file, painted / "out.json"))
+    assert own["summary"]["tables"][0] == whole["summary"]["tables"][0]
+
+
+def test_a_killed_judging_goes_on(painted: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    class Dying(ShapesDetector):
+        left = 9  # the test of sight looks at six
+
+        def detect(self, images, names, progress=None):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return super().detect(images, names)
+
+    file = tmp_path / "again.json"
+    seat(monkeypatch, Dying())
+    assert judge(painted / "images", file) == 130
+    part = file.with_name("again.json.part")
+    assert len(part.read_text().splitlines()) == 1 + 3
+    seat(monkeypatch, ShapesDetector())
+    capsys.readouterr()
+    assert judge(painted / "images", file) == 0
+    assert "3 of 12 pictures judged" in capsys.readouterr().err.replace("\r", "\n")
+    assert file.with_suffix(".jsonl").read_bytes() == (painted / "out.jsonl").read_bytes()
+    assert not part.exists()
+
+
+def test_pictures_from_elsewhere_are_judged_and_their_cost_is_not_made_up(
+    painted: Path, tmp_path: Path
+) -> None:
+    images = tmp_path / "theirs"
+    place = images / "00003" / "samples"
+    place.mkdir(parents=True)
+    (images / "00003" / "metadata.jsonl").write_text(json.dumps(prompts()[3]))
+    Image.open(painted / "images/00003/samples/0000.png").resize((256, 256)).save(place / "7.png")
+    (place / "grid.png").write_bytes(b"no sample")
+    (images / "readme.txt").write_text("not a prompt")
+    assert [s.file.name for s in samples_in(images)] == ["7.png"]
+    assert judge(images, tmp_path / "out.json") == 0
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["provenance"]["painting"] is None and record["provenance"]["seed"] is None
+    assert "the whole protocol has 553 prompts" in record["summary"]["whole"]
+
+
+def test_a_blind_detector_ends_without_a_result(
+    painted: Path, tmp_path, monkeypatch, capsys
+) -> None:
+    seat(monkeypatch, ShapesDetector(blind=True))
+    assert judge(painted / "images", tmp_path / "out.json") == 2
+    assert "it is blind, or the pictures show nothing" in capsys.readouterr().err
+    assert not list(tmp_path.glob("out.json")) and not list(tmp_path.glob("*.html"))
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--width", 3), "--width is of the search"),
+        (("--vlm", "endpoint:x"), "--vlm is of the search"),
+        (("--generate",), "There is nothing to paint"),
+        (("--generate", "--think-first", "--prompts", "PROMPTS"), "--think-first"),
+        (("--generate", "--prompts", "/none"), "Cannot read /none"),
+        (("--generate", "--prompts", "PROMPTS"), "pictures of another painting"),
+        (("--images", "/none"), "There is no folder /none"),
+        (("--images", "EMPTY"), "holds no pictures as GenEval lays them out"),
+    ],
+)
+def test_bad_options_are_named(
+    painted, prompt_file, tmp_path, capsys, options: tuple[Any, ...], why: str
+) -> None:
+    places = {"PROMPTS": prompt_file, "EMPTY": tmp_path}
+    given = [places.get(option, option) for option in options]
+    assert judge(painted / "images", tmp_path / "out.json", *given) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_colours_without_a_judge_are_refused_before_anything_is_judged(
+    painted: Path, tmp_path: Path, capsys
+) -> None:
+    asked = ("evaluate", "geneval", "--images", painted / "images", "--detector", "shapes")
+    assert main([*map(str, asked), "--json", str(tmp_path / "out.json")]) == 2
+    assert "--colour-judge" in capsys.readouterr().err
+
+
+def test_a_damaged_picture_is_named(painted: Path, tmp_path: Path, capsys) -> None:
+    place = tmp_path / "images" / "00000" / "samples"
+    place.mkdir(parents=True)
+    (place.parent / "metadata.jsonl").write_text(json.dumps(prompts()[0]))
+    (place / "0000.png").write_bytes(b"no picture")
+    assert judge(tmp_path / "images", tmp_path / "out.json") == 2
+    assert "0000.png is no picture" in capsys.readouterr().err
+
+
+def test_learned_eyes_are_loaded_and_a_blind_one_is_refused(
+    painted: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """A real Mask2Former and a real CLIP, of random weights: they run, and see nothing."""
+    from reflectionflow_core.verifiers.colours import load_colours
+    from reflectionflow_core.verifiers.detectors import load_detector
+
+    monkeypatch.setattr(geneval, "load_detector", load_detector)
+    monkeypatch.setattr(geneval, "load_colours", load_colours)
+    for name in ("eyes", "clip", "images/00000/samples"):
+        (tmp_path / name).mkdir(parents=True)
+    bench = {"tag": "colors", "include": [{"class": "bench", "count": 1, "color": "red"}]}
+    metadata = json.dumps({**bench, "prompt": "a red bench"})
+    (tmp_path / "images/00000/metadata.jsonl").write_text(metadata)
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "images/00000/samples/0000.png")
+    asked = ("--detector", save_mask2former(tmp_path / "eyes"), "--device", "cpu")
+    asked += ("--colour-judge", save_clip(tmp_path / "clip"), "--json", tmp_path / "out.json")
+    command = ["evaluate", "geneval", "--images", tmp_path / "images", *asked]
+    assert main(list(map(str, command))) == 2
+    assert "finds something of what was asked in 0% of 1 pictures" in capsys.readouterr().err
