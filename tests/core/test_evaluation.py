@@ -219,7 +219,7 @@ def test_the_quick_form_of_all_studies_makes_sense(tmp_path):
         (study, name): [cell["mean"] for cell in cells if cell]
         for study, several in tables.items()
         for table in several
-        if table["title"] != "paired difference"
+        if table["title"] not in ("paired difference", "spent on a prompt")
         for name, cells in table["rows"].items()
     }
     assert all(0 <= share <= 1 for row in shares.values() for share in row)
