@@ -20,27 +20,27 @@ NEW = (FRESH, EVOLVE)
 Chain = Sequence[Candidate]
 Policy = Callable[[SearchSettings, History, Chain], str]
 
-PATIENCE = 3  # pictures in a row that are no progress, before a chain begins anew
 DISPUTED = 0.25  # of verifiers: one finds a clear difference where another finds none
 
 
 def progress(settings: SearchSettings, past: History, chain: Chain) -> str:
-    """Goes on while it helps, back when it did not, and begins anew when that does not help either.
+    """Goes on while it helps, goes back when it did not, and begins anew when it does not help.
 
     Once any picture has passed, every chain stops: easy prompts end with their first draft, hard
     ones get depth. A correction is progress if it scores higher than all before it since the chain
     last began, and its verifiers do not disagree about it by more than DISPUTED. After progress the
-    latest picture is corrected. Otherwise the best one is corrected again, by new words from new
-    noise; a disputed picture is not taken for the best. After PATIENCE pictures without progress
-    the chain begins anew, by turns from the prompt as it is and from a rewritten one.
-    Verdicts that cannot tell what passed never stop it; `depth` and the budget do.
+    latest picture is corrected. After a step that was none the best one is corrected again, by new
+    words from new noise; a disputed picture is not taken for the best. Patience is earned: after
+    more steps without progress than steps with it, the chain begins anew, by turns from the prompt
+    as it is and from a rewritten one. So a picture that the first correction does not help is given
+    up at once. Verdicts that cannot tell what passed never stop it; `depth` and the budget do.
     """
     del settings
     if solved(past):
         return STOP
     run = since_new(chain)
     idle = len(run) - 1 - run.index(best_of(run))
-    if idle >= PATIENCE:
+    if idle > risen(run):
         return NEW[beginnings(chain) % len(NEW)]
     return BACKTRACK if idle else CONTINUE
 
@@ -94,6 +94,12 @@ def best_of(run: Sequence[Candidate]) -> Candidate:
     """The best picture that verifiers agree about, the earliest of equals; the first if none."""
     agreed = [c for c in run if c.verdict.aspects.get(DISAGREEMENT, 0.0) <= DISPUTED]
     return max(agreed or run[:1], key=lambda candidate: candidate.score)
+
+
+def risen(run: Sequence[Candidate]) -> int:
+    """How many corrections were progress."""
+    ends = (best_of(run[:length]) for length in range(1, len(run) + 1))
+    return len(set(ends)) - 1
 
 
 def luby(number: int) -> int:
