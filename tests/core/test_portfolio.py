@@ -27,12 +27,12 @@ PROMPTS = ("two green bowls", "a blue door", "a red cube", "the sea at night")
 SETTINGS = SearchSettings(strategy="adaptive", width=2, depth=20, seed=3, stop="passed")
 
 
-def actors(pass_at: float = 0.93) -> Actors:
+def actors(pass_at: float = 0.9) -> Actors:
     return Toys(verifier=ToyVerifier(pass_at=pass_at)).actors()
 
 
 def searches(
-    settings: SearchSettings, histories: Sequence[History], pass_at: float = 0.93
+    settings: SearchSettings, histories: Sequence[History], pass_at: float = 0.9
 ) -> list[InMemory]:
     who = actors(pass_at)
     return [InMemory(p, settings, who, h) for p, h in zip(PROMPTS, histories, strict=True)]

@@ -35,7 +35,8 @@ LIST = json.dumps(
 
 def level(question: Question) -> int:
     value = question.images[0].getpixel((0, 0))
-    return value[0] if isinstance(value, tuple) else value
+    assert isinstance(value, int)
+    return value
 
 
 def judge(answers: Sequence[Sequence[float | None]]) -> ChecklistVerifier:

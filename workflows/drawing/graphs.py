@@ -34,7 +34,6 @@ from .parts import (
 )
 from .watched import think_first, verifier_ensemble, vlm_clip_search, vlm_local_search, vlm_search
 
-
 PATIENT = ("a photo of a red triangle and a green square", 10)  # not mended at once
 
 

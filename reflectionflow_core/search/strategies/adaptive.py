@@ -6,11 +6,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...record import Axis, Candidate, History, SearchSettings
-from ..policies import CONTINUE, EVOLVE, FRESH, STOP, best_of, policy_named, since_new
+from ..policies import (
+    BACKTRACK,
+    CONTINUE,
+    EVOLVE,
+    FRESH,
+    NEW,
+    STOP,
+    best_of,
+    policy_named,
+    since_new,
+)
 from ..seeds import fresh_seed
 from ..task import Plan, Task
 from .origins import best_drafts, drafts
 from .reflection import correction
+
+DRAFT = "draft"  # how a chain begins
 
 
 def adaptive(settings: SearchSettings) -> Plan:
@@ -27,18 +39,16 @@ def adaptive(settings: SearchSettings) -> Plan:
     chains = [[draft] for draft in best_drafts(settings, past)[:begun]]
     for _ in range(settings.depth):
         decided = [(chain, decide(settings, past, chain)) for chain in chains]
-        going = [(chain, action) for chain, action in decided if action != STOP]
-        if not going:
+        moves = [(chain, action) for chain, action in decided if action != STOP]
+        if not moves:
             return
-        tasks = [step(settings, past, i, *move) for i, move in enumerate(going)]
-        if opens := len(chains) < settings.width:
-            tasks.append(begin(settings, past, len(tasks), "draft"))
-        past = yield tasks
-        painted = [chain for chain, _ in going]
-        if opens:
+        if len(chains) < settings.width:
             chains.append([])
-            painted.append(chains[-1])
-        for chain, candidate in zip(painted, past.rounds[-1], strict=True):
+            moves.append((chains[-1], DRAFT))
+        # A correction is likelier to pass than a beginning, and a pass may end the round.
+        moves.sort(key=lambda move: move[1] in (DRAFT, *NEW))
+        past = yield [step(settings, past, i, *move) for i, move in enumerate(moves)]
+        for (chain, _), candidate in zip(moves, past.rounds[-1], strict=True):
             chain.append(candidate)
 
 
@@ -46,22 +56,18 @@ def step(
     settings: SearchSettings, past: History, position: int, chain: Sequence[Candidate], action: str
 ) -> Task:
     """The picture that an action paints."""
-    action, best = within(settings.axes, action), best_of(since_new(chain))
-    if action == FRESH:
-        return begin(settings, past, position, action)
+    action = within(settings.axes, action)
+    if action in (DRAFT, FRESH):
+        return Task(fresh_seed(settings.seed, len(past.rounds), position), action=action)
     if action == EVOLVE:
         axes = tuple(axis for axis in settings.axes if axis != "reflection")
         settings = replace(settings, axes=axes)
-    parent = chain[-1] if action == CONTINUE else best
+    parent = chain[-1] if action == CONTINUE else best_of(since_new(chain))
     return replace(correction(settings, past, position, parent), action=action)
 
 
 def within(axes: Sequence[Axis], action: str) -> str:
     """The nearest to an action that the axes allow: from old noise, nothing begins anew."""
-    if "noise" not in axes:
-        return CONTINUE
-    return FRESH if action == EVOLVE and "prompt" not in axes else action
-
-
-def begin(settings: SearchSettings, past: History, position: int, action: str) -> Task:
-    return Task(fresh_seed(settings.seed, len(past.rounds), position), action=action)
+    if action == EVOLVE and "prompt" not in axes:
+        action = FRESH
+    return CONTINUE if action in (BACKTRACK, FRESH, EVOLVE) and "noise" not in axes else action
