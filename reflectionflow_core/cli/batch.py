@@ -26,7 +26,7 @@ from ..report.words import settings_text
 from ..search import check_request
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from .reporting import write_reports
-from .run import INTERRUPTED, BuildActors, asked_for, check_resumable, tell
+from .run import INTERRUPTED, BuildActors, asked_for, check_resumable, folder_of, tell
 from .screen import Screen, quieten_libraries
 
 BATCH, OVERVIEW = "batch.json", "overview.html"
@@ -65,7 +65,7 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> int:
         if name in given:
             what = "A prompt" if name == "prompt" else f"--{name.replace('_', '-')}"
             raise InputError(f"{what} is for a single run. Leave it away, or leave --prompts away.")
-    folder = Path(given["out"])
+    folder = folder_of(given)
     told = {"prompt": read_prompts(Path(given["prompts"]))} if "prompts" in given else {}
     with _opened(folder, given.get("resume", False)) as recorded:
         choice, asked = asked_for({**given, **told}, recorded)

@@ -30,9 +30,7 @@ INTERRUPTED = 130
 
 def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
     """Searches, resumes or merely reports, as the folder requires."""
-    if not given["out"].strip():
-        raise InputError("The name of the folder is empty. Give one after --out.")
-    with open_archive(Path(given["out"]), resume=given.get("resume", False)) as archive:
+    with open_archive(folder_of(given), resume=given.get("resume", False)) as archive:
         for notice in archive.notices:
             tell(notice)
         choice, asked = asked_for(given, archive.run)
@@ -47,6 +45,12 @@ def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
             asked, spent = _thought_through(asked, choice, archive)
         archive.begin(asked)
         return _search(archive, asked, actors, spent)
+
+
+def folder_of(given: Mapping[str, Any]) -> Path:
+    if not given["out"].strip():
+        raise InputError("The name of the folder is empty. Give one after --out.")
+    return Path(given["out"])
 
 
 def _search(archive: Archive, asked: Run, actors: Actors, spent: Cost) -> int:
