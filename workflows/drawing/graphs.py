@@ -34,7 +34,7 @@ from .parts import (
 )
 from .watched import think_first, verifier_ensemble, vlm_clip_search, vlm_local_search, vlm_search
 
-PATIENT = ("a photo of a red triangle and a green square", 10)  # not mended at once
+PATIENT = ("a photo of two yellow circles", 5)  # six pictures, one of them begun anew
 
 
 def first_look() -> Graph:
@@ -81,7 +81,7 @@ def adaptive(dev: bool) -> Graph:
     read = read_me(full_note(dev, notes.ADAPTIVE), 420 if dev else 305)
     who = stack(LEFT, group_below(read), 320, *flux(dev))
     how = stack(420, 0, 320, *judges(), options())
-    asked = request(*PATIENT, strategy="adaptive", width=2, depth=8)
+    asked = request(*PATIENT, strategy="adaptive", stop="when passed", depth=8)
     asked |= {"options": Wire("options", "options")}
     loop = search(820, notes.CHANGE_ADAPTIVE, 130, **asked, **seats(who[-1].name))
     shown = results(dev, 1300, name)
