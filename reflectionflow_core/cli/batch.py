@@ -26,7 +26,7 @@ from ..report.words import settings_text
 from ..search import check_request
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from .reporting import write_reports
-from .run import INTERRUPTED, BuildActors, asked_for, check_resumable, folder_of, tell
+from .run import INTERRUPTED, BuildActors, asked_for, check_resumable, check_same, folder_of, tell
 from .screen import Screen, quieten_libraries
 
 BATCH, OVERVIEW = "batch.json", "overview.html"
@@ -154,7 +154,7 @@ def _check_same_prompts(folder: Path, recorded: Run, asked: Run) -> None:
 
 def _search(folder: Path, asked: Run, actors: Actors) -> int:
     budget, runs = asked.settings.budget, runs_of(asked)
-    most = asked.settings.pictures * len(runs)
+    most, status = asked.settings.pictures * len(runs), 0
     with Screen(min(most, budget.images or most)) as screen:
         searches = [
             Folder(folder / name, run, actors, screen, _standing(folder / name, run, actors))
@@ -165,17 +165,20 @@ def _search(folder: Path, asked: Run, actors: Actors) -> int:
             for index, history in portfolio(searches, budget):
                 done += 1
                 screen.told(done, f"prompt {index + 1}", _newest(history))
-        except BaseException as error:
-            tell(
-                f"{'Stopped' if isinstance(error, KeyboardInterrupt) else 'Failed'}. Go on with: "
-                f"reflectionflow run --out {shlex.quote(str(folder))} --resume"
-            )
-            if not isinstance(error, KeyboardInterrupt):
-                raise
-            _report(folder, asked)
-            return INTERRUPTED
+        except KeyboardInterrupt:
+            tell("Stopped.")
+            status = INTERRUPTED
+        except Exception:
+            _tell_how_to_resume(folder)
+            raise
     _report(folder, asked)
-    return 0
+    if status:
+        _tell_how_to_resume(folder)
+    return status
+
+
+def _tell_how_to_resume(folder: Path) -> None:
+    tell(f"Go on with: reflectionflow run --out {shlex.quote(str(folder))} --resume")
 
 
 def _newest(history: History) -> str:
@@ -186,7 +189,7 @@ def _newest(history: History) -> str:
 def _standing(path: Path, run: Run, actors: Actors) -> Standing:
     recording = read_recording(path)
     if recording.run:
-        check_resumable(path, recording.run, run)
+        check_same(path, recording.run, run)
     return standing_of(recording.history, run.settings, actors)
 
 

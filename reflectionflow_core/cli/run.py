@@ -124,7 +124,7 @@ def _recorded_choice(recorded: Run | None) -> ActorChoice:
     return ActorChoice(**{**recorded.actors, "size": tuple(size) if size else None})
 
 
-def check_resumable(folder: Path, recorded: Run, asked: Run) -> None:
+def check_same(folder: Path, recorded: Run, asked: Run) -> None:
     """Raises InputError where `folder` holds what another request has painted."""
     differing = differences(recorded, asked)
     if differing:
@@ -132,6 +132,11 @@ def check_resumable(folder: Path, recorded: Run, asked: Run) -> None:
             f"{folder} holds another run: {'; '.join(differing)}. "
             "Leave these options away to continue it, or choose another folder."
         )
+
+
+def check_resumable(folder: Path, recorded: Run, asked: Run) -> None:
+    """The same, and says so where the versions are others."""
+    check_same(folder, recorded, asked)
     newer = [name for name, version in asked.versions.items() if recorded.versions[name] != version]
     if newer:
         tell(f"The run was begun with other versions of {', '.join(newer)}; pixels may differ.")
