@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..reflectionflow_core.record import AXES, NOISE_SEARCHES, PARENTS, Budget
+from ..reflectionflow_core.search import POLICIES
 from .schema import ROOT, batch_size_input, check_texts, schema
 from .sockets import OptionsSocket
 
@@ -78,6 +79,23 @@ class SearchOptions(io.ComfyNode):
                     "Diffusion steps of all pictures together",
                     most=10_000_000,
                     optional=True,
+                    extra_dict={"advanced": True},
+                ),
+                io.Combo.Input(
+                    "policy",
+                    options=list(POLICIES),
+                    default="progress",
+                    optional=True,
+                    tooltip="Who decides in strategy adaptive: progress looks at the verdicts, "
+                    "restart paints anew on a fixed schedule, steady only corrects.",
+                    extra_dict={"advanced": True},
+                ),
+                io.Boolean.Input(
+                    "recheck",
+                    default=False,
+                    optional=True,
+                    tooltip="Ask of a corrected picture only what the one before it lacked, and "
+                    "everything before it passes. Saves calls of the verifier checklist.",
                     extra_dict={"advanced": True},
                 ),
             ],

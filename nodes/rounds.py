@@ -23,6 +23,8 @@ from ..reflectionflow_core.search import finished, round_steps, run_round
 from .sockets import Seats, Trail
 
 RUNS = "reflectionflow"  # folder below ComfyUI's output directory
+LATER = ("policy", "recheck")
+PLAIN = SearchSettings()
 OPEN = ("depth",)  # settings that do not tell one run from another
 
 
@@ -110,8 +112,11 @@ def begin(archive: Archive, run: Run) -> None:
 def folder_of(run: Run) -> str:
     """A name for the run's folder, the same for the same request."""
     settings = {k: v for k, v in asdict(run.settings).items() if k not in OPEN}
+    for name in LATER:  # runs of before these settings keep their folders
+        if settings[name] == getattr(PLAIN, name):
+            del settings[name]
     if run.settings.budget.steps is None:
-        del settings["budget"]["steps"]  # runs of before that limit keep their folders
+        del settings["budget"]["steps"]
     told = [run.prompt, settings, dict(run.actors), dict(run.identity)]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     words = re.sub(r"[^a-z0-9]+", "-", run.prompt.lower()).strip("-")[:40].rstrip("-")

@@ -85,7 +85,8 @@ def request_inputs() -> list[io.Input]:
             options=list(STRATEGIES),
             default="reflection",
             tooltip="reflection corrects pictures as the paper does; noise+prompt rewrites the "
-            "prompt and paints anew; noise only paints anew.",
+            "prompt and paints anew; noise only paints anew; adaptive begins with one picture, and "
+            "goes on, back or anew as the verifier finds, until one passes.",
         ),
         io.Combo.Input(
             "stop",

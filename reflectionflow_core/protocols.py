@@ -121,6 +121,25 @@ class Remembering(Protocol):
     def remember(self, prompt: str, candidates: Sequence[Candidate]) -> None: ...
 
 
+@runtime_checkable
+class Rechecking(Protocol):
+    """A verifier that can ask of a corrected picture only what the picture before it lacked.
+
+    `before` has for each image the verdict on the picture that it was made from, or None where it
+    is to be judged as by `verify`. What was met before is taken as still met, and the verdict's
+    explanation says so; but all is asked of a picture before it counts as passed. So `passed` is
+    what `verify` would say, and the other fields are nearly so.
+    """
+
+    def recheck(
+        self,
+        prompt: str,
+        images: Sequence[Image],
+        before: Sequence[Verdict | None],
+        progress: Progress = SILENT,
+    ) -> list[Verdict]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Actors:
     """Who does what in a search; those that its axes never ask may be None."""

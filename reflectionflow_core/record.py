@@ -18,6 +18,7 @@ AXES: tuple[Axis, ...] = ("noise", "prompt", "reflection")
 PARENTS = ("latest", "best")
 NOISE_SEARCHES = ("random", "zero_order")
 STOPS = ("never", "passed")
+DISAGREEMENT = "disagreement"  # the aspect of a verdict that joins those of several verifiers
 MAX_SEED = 2**32 - 1
 MAX_PICTURES = 100_000  # one search; more is a slip of the keyboard, not a plan
 MAX_STEPS_AWAY = 300  # nested neighbours of a noise; Python's recursion ends at about 1000
@@ -193,6 +194,9 @@ class SearchSettings:
     best so far. `noise_search` draws new noise at random or, "zero_order", within `radius` of the
     noise that a round improves on. `stop` ends the search: "never", at the first picture that
     "passed", or at a score.
+    `policy` names who decides what a chain of the strategy "adaptive" does next (see
+    `search.POLICIES`). With `recheck` a verifier that can (`protocols.Rechecking`) is asked of a
+    corrected picture what its parent lacked, and all else only once that is mended.
     `batch_size` pictures go through the model at once. Pictures without a parent are painted from
     `draft_prompt` where there is one, such as an expansion of the user's prompt; they are judged by
     the user's prompt all the same.
@@ -211,6 +215,8 @@ class SearchSettings:
     batch_size: int = 1
     budget: Budget = Budget()
     draft_prompt: str | None = None
+    policy: str = "progress"
+    recheck: bool = False
 
     def __post_init__(self) -> None:
         _check_number("width", self.width, 1, 1024)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ..catalog import HUB_ID, build_actors
 from ..record import InputError
+from .batch import is_batch, report_batch, run_batch
 from .options import make_parser
 from .run import BuildActors, run
 
@@ -26,7 +28,7 @@ def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_ac
         given = vars(make_parser().parse_args(argv))
         command = given.pop("command")
         if command == "run":
-            return run(given, build_actors)
+            return (run_batch if is_batch(given) else run)(given, build_actors)
         if command == "evaluate":
             return _evaluate(given, sys.argv[1:] if argv is None else argv)
         if command == "compare":
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_ac
 def _report(folder: str) -> int:
     from .reporting import report
 
-    return report(folder)
+    return report_batch(Path(folder)) if is_batch({"out": folder}) else report(folder)
 
 
 def _evaluate(given: dict[str, Any], argv: Sequence[str]) -> int:

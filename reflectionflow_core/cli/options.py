@@ -21,6 +21,7 @@ from ..record import (
     InputError,
     SearchSettings,
 )
+from ..search.policies import POLICIES
 from ..search.strategies import STRATEGIES
 
 SETTINGS, CHOICE = SearchSettings(), ActorChoice()
@@ -91,6 +92,11 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         allow_abbrev=False,
     )
     run.add_argument("prompt", metavar="PROMPT", nargs="?", help="what to paint, in words")
+    run.add_argument(
+        "--prompts",
+        metavar="FILE",
+        help="many prompts, one a line; each gets a folder in DIR, and all share one budget",
+    )
     run.add_argument("--out", metavar="DIR", required=True, help="folder for all that comes of it")
     run.add_argument("--resume", action="store_true", help="go on with the run in DIR, if any")
     add_search_options(run)
@@ -113,6 +119,7 @@ def _add_evaluate(commands: argparse._SubParsersAction[Parser]) -> None:
 def _add_search(group: argparse._ArgumentGroup) -> None:
     add = _adder(group, SETTINGS)
     add("--strategy", "NAME", f"{_names(STRATEGIES)}")
+    add("--policy", "NAME", f"who decides in strategy adaptive: {_names(POLICIES)}")
     add("--width", "N", "parallel chains", whole)
     add("--depth", "M", "corrected rounds", whole)
     add("--drafts", "K", "first pictures, the best of which are corrected (default: width)", whole)
@@ -124,6 +131,11 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
     add("--radius", "R", "of a zero_order step, 0 to 1", number)
     add("--batch-size", "B", "pictures that go through the model at once", whole)
     add("--draft-prompt", "TEXT", "what first pictures are painted from (default: the prompt)")
+    group.add_argument(
+        "--recheck",
+        action="store_true",
+        help="ask of a correction only what its parent lacked, all before it passes (checklist)",
+    )
     group.add_argument(
         "--think-first",
         action="store_true",

@@ -18,6 +18,7 @@ from ..protocols import Actors
 from ..record import Cost, InputError, SearchSettings
 from ..report.words import counted
 from ..search import search
+from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
 from .options import CHOICE, SETTINGS, make_choice, make_settings
 from .reporting import summary, write_reports
@@ -29,13 +30,12 @@ INTERRUPTED = 130
 
 def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
     """Searches, resumes or merely reports, as the folder requires."""
-    if not given["out"].strip():
-        raise InputError("The name of the folder is empty. Give one after --out.")
-    with open_archive(Path(given["out"]), resume=given.get("resume", False)) as archive:
+    with open_archive(folder_of(given), resume=given.get("resume", False)) as archive:
         for notice in archive.notices:
-            _tell(notice)
-        choice, asked = _asked(given, archive.run)
-        _check_resumable(archive, asked)
+            tell(notice)
+        choice, asked = asked_for(given, archive.run)
+        if archive.run and len(archive.history):  # else nothing is painted that could be spoilt
+            check_resumable(archive.folder, archive.run, asked)
         quieten_libraries(downloads=catalog.HUB_ID.fullmatch(choice.model) is not None)
         actors = build_actors(choice, asked.settings)
         # No picture, only the question whether it can judge this prompt, before hours are painted.
@@ -47,15 +47,22 @@ def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
         return _search(archive, asked, actors, spent)
 
 
+def folder_of(given: Mapping[str, Any]) -> Path:
+    if not given["out"].strip():
+        raise InputError("The name of the folder is empty. Give one after --out.")
+    return Path(given["out"])
+
+
 def _search(archive: Archive, asked: Run, actors: Actors, spent: Cost) -> int:
     past = archive.history.charged(spent)
+    most = min(asked.settings.pictures, asked.settings.budget.images or asked.settings.pictures)
     try:
-        with Screen(asked.settings, archive.history) as screen:
+        with Screen(most, archive.history) as screen:
             for history in search(asked.prompt, asked.settings, actors, past, screen):
                 archive.append(history)
                 screen.painted(history)
     except KeyboardInterrupt:
-        _tell("Stopped.")
+        tell("Stopped.")
         if len(archive.history):
             write_reports(archive.folder, asked, archive.history)
         _tell_how_to_resume(archive)
@@ -90,7 +97,7 @@ def _thought_through(asked: Run, choice: ActorChoice, archive: Archive) -> tuple
     return replace(asked, settings=drafts), Cost(vlm_calls=vlm.usage.calls - before)
 
 
-def _asked(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoice, Run]:
+def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoice, Run]:
     """What to do: the options that were given over those of the run that is resumed, if any."""
     settings = make_settings(given, recorded.settings if recorded else SETTINGS)
     choice = make_choice(given, _recorded_choice(recorded))
@@ -98,7 +105,8 @@ def _asked(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoice,
     if prompt is None:
         raise InputError(f"There is no run in {given['out']} yet. Give a prompt to begin one.")
     _check_prompt(prompt)
-    axes_in_force(settings)  # raises for a strategy that does not exist
+    axes_in_force(settings)  # raises for a strategy that does not exist,
+    policy_named(settings.policy)  # and this for a policy
     return choice, Run(prompt, settings, asdict(choice), identity(choice), versions())
 
 
@@ -116,30 +124,33 @@ def _recorded_choice(recorded: Run | None) -> ActorChoice:
     return ActorChoice(**{**recorded.actors, "size": tuple(size) if size else None})
 
 
-def _check_resumable(archive: Archive, asked: Run) -> None:
-    recorded = archive.run
-    if recorded is None or not len(archive.history):
-        return  # nothing is painted that another request could spoil
+def check_same(folder: Path, recorded: Run, asked: Run) -> None:
+    """Raises InputError where `folder` holds what another request has painted."""
     differing = differences(recorded, asked)
     if differing:
         raise InputError(
-            f"{archive.folder} holds another run: {'; '.join(differing)}. "
+            f"{folder} holds another run: {'; '.join(differing)}. "
             "Leave these options away to continue it, or choose another folder."
         )
+
+
+def check_resumable(folder: Path, recorded: Run, asked: Run) -> None:
+    """The same, and says so where the versions are others."""
+    check_same(folder, recorded, asked)
     newer = [name for name, version in asked.versions.items() if recorded.versions[name] != version]
     if newer:
-        _tell(f"The run was begun with other versions of {', '.join(newer)}; pixels may differ.")
+        tell(f"The run was begun with other versions of {', '.join(newer)}; pixels may differ.")
 
 
 def _tell_how_to_resume(archive: Archive) -> None:
     if not len(archive.history):
         return
     folder = shlex.quote(str(archive.folder))
-    _tell(
+    tell(
         f"{counted(len(archive.history), 'finished picture')} kept. "
         f"Go on with: reflectionflow run --out {folder} --resume"
     )
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
     sys.stderr.write(f"{text}\n")

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from PIL.Image import Image
 
-from ..record import History, SearchSettings
+from ..record import History
 
 PHASES = {
     "draft": "painting",
@@ -30,14 +30,20 @@ def quieten_libraries(downloads: bool = False) -> None:
     warnings.formatwarning = lambda message, *_place, **_line: f"{message}\n"
 
 
-class Screen:
-    """A Progress on stderr; `painted` tells it of each finished picture."""
+NOTHING_YET = History()
 
-    def __init__(self, settings: SearchSettings, history: History) -> None:
+
+class Screen:
+    """A Progress on stderr, where `total` pictures are foreseen.
+
+    `painted` tells it of each finished picture of one search, `told` of those of many.
+    """
+
+    def __init__(self, total: int, history: History = NOTHING_YET) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        self.total = min(settings.pictures, settings.budget.images or settings.pictures)
+        self.total = total
         self.console = Console(stderr=True, highlight=False)
         self.bars = Progress(
             TextColumn("{task.description:<22}", markup=False),
@@ -75,18 +81,16 @@ class Screen:
         """Ctrl-C raises by itself."""
 
     def painted(self, history: History) -> None:
-        # A strategy may paint more than the paper's schedule.
-        self.total = max(self.total, len(history))
-        self.bars.update(
-            self._pictures, completed=len(history), total=self.total, note=_best(history)
-        )
+        score = [*history][-1].score
+        self.told(len(history), _best(history), f"score {score:.3g}, {_best(history)}")
+
+    def told(self, done: int, note: str, line: str) -> None:
+        """`done` pictures are finished: a note beside the bar, or a line without a terminal."""
+        self.total = max(self.total, done)  # a strategy may paint more than the paper's schedule
+        self.bars.update(self._pictures, completed=done, total=self.total, note=note)
         if not self.console.is_terminal:
-            score = [*history][-1].score
-            self.console.print(
-                f"picture {len(history)} of {self.total}: score {score:.3g}, {_best(history)}",
-                markup=False,
-                soft_wrap=True,
-            )
+            text = f"picture {done} of {self.total}: {line}"
+            self.console.print(text, markup=False, soft_wrap=True)
 
 
 def _best(history: History) -> str:

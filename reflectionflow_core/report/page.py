@@ -44,10 +44,10 @@ def html_page(
             for index, candidates in enumerate(history.rounds)
         ),
     ]
-    return _document(prompt, "\n".join(body))
+    return document(prompt, "\n".join(body))
 
 
-def _document(title: str, body: str) -> str:
+def document(title: str, body: str) -> str:
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

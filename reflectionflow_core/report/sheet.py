@@ -17,6 +17,7 @@ from .words import (
     place_name,
     score_text,
     settings_text,
+    telling_action,
     wrong_text,
 )
 
@@ -151,6 +152,8 @@ def _caption(
 ) -> Iterator[Line]:
     for label, name in origin:
         yield from _labelled(label, MUTED, name, INK, width, 1)
+    if action := telling_action(candidate):
+        yield from _labelled("Action", MUTED, action, INK, width, 1)
     if candidate.reflection:
         yield from _labelled("Asked", BLUE, candidate.reflection, INK, width, 4)
     if candidate.verdict.unmet:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from ..record import Candidate, Cost, History, Neighbour, SearchSettings, Seed, Verdict
 
+OBVIOUS = ("draft", "correct", "noise")  # what rounds, reflections and seeds tell
+
 
 def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
@@ -75,12 +77,19 @@ def verdict_text(verdict: Verdict) -> str:
     return f"{score_text(verdict.score)}{passed}{f': {wrong}' if wrong else ''}"
 
 
+def telling_action(candidate: Candidate) -> str:
+    """The strategy's word for what it did, where the rest of a line does not tell it already."""
+    return "" if candidate.action in OBVIOUS else candidate.action
+
+
 def story(history: History) -> str:
-    """A line a picture, round by round: what it was told, and what came of it."""
+    """A line a picture, round by round: what was done, what it was told, what came of it."""
     lines = []
     for (index, position), candidate in history.placed:
         told = f"{candidate.reflection} → " if candidate.reflection else ""
         best = "★ " if candidate is history.best else ""
         name = place_name(index, position).capitalize()
-        lines.append(f"{best}{name}: {told}{verdict_text(candidate.verdict)}")
+        action = telling_action(candidate)
+        done = f", {action}" if action else ""
+        lines.append(f"{best}{name}{done}: {told}{verdict_text(candidate.verdict)}")
     return "\n".join(lines)

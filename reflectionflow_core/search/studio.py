@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from PIL.Image import Image
 
-from ..protocols import Actors, Progress
-from ..record import Candidate, Cost
+from ..protocols import Actors, Progress, Rechecking
+from ..record import Candidate, Cost, Verdict
 from .meter import Asked, metered, shares
 from .task import Task
 
@@ -39,7 +39,8 @@ class ActorError(RuntimeError):
 class Studio:
     """Everyone who works on one prompt.
 
-    Pictures without a parent are painted from `draft_prompt`.
+    Pictures without a parent are painted from `draft_prompt`. With `recheck` corrections are
+    judged by what their parents lacked.
     """
 
     prompt: str
@@ -47,6 +48,7 @@ class Studio:
     actors: Actors
     progress: Progress
     clock: Callable[[], float]
+    recheck: bool = False
 
     def write(self, tasks: Sequence[Task]) -> list[Task]:
         """The tasks with their texts: reflections first, then prompts, as in the paper's §3.4."""
@@ -66,7 +68,7 @@ class Studio:
         verdicts, judging = self._ask(
             "verify",
             len(images),
-            lambda: verifier.verify(self.prompt, images, self.progress),
+            lambda: self._judge(batch, images),
             asked=verifier,
         )
         return [
@@ -86,6 +88,18 @@ class Studio:
                 batch, painted, verdicts, judging, strict=True
             )
         ]
+
+    def _judge(self, batch: Sequence[Task], images: list[Image]) -> list[Verdict]:
+        verifier = self.actors.verifier
+        if not (self.recheck and isinstance(verifier, Rechecking)):
+            return verifier.verify(self.prompt, images, self.progress)
+        before = [
+            task.parent.verdict
+            if task.parent and task.corrects and task.parent.verdict.unmet
+            else None
+            for task in batch
+        ]
+        return verifier.recheck(self.prompt, images, before, self.progress)
 
     def _draft(self, tasks: list[Task]) -> list[tuple[Image, Cost]]:
         generator = self.actors.generator

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated
 
@@ -20,8 +20,10 @@ from .unjudged import unjudged
 
 FLOOR = 0.01  # one sure "no" must not hide how near the other requirements are
 UNKNOWN = 0.5
+HOLDS = 0.5  # P(yes) from which on a requirement counts as met
 EXPECTED = 5  # questions a picture, until a prompt was taken apart
 MOST = 20
+Answer = float | Failure  # P(yes), 0 to 1
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
 _TAKE_APART = """\
@@ -73,6 +75,9 @@ class ChecklistVerifier:
     object, also when it failed: then the whole prompt is one question, and scores stay comparable.
     An unanswered requirement counts as not met, at even odds, and leaves `passed` open. A picture
     without a single answer scores 0, which is below all others.
+
+    `recheck` asks of a correction what its parent did not meet, and once all of that is met, the
+    rest. Until then the rest keeps the parent's answers.
     """
 
     def __init__(self, vlm: Vlm) -> None:
@@ -87,23 +92,50 @@ class ChecklistVerifier:
     def verify(
         self, prompt: str, images: Sequence[Image], progress: Progress = SILENT
     ) -> list[Verdict]:
+        return self.recheck(prompt, images, [None] * len(images), progress)
+
+    def recheck(
+        self,
+        prompt: str,
+        images: Sequence[Image],
+        before: Sequence[Verdict | None],
+        progress: Progress = SILENT,
+    ) -> list[Verdict]:
         if not images:
             return []
         if prompt not in self._checklists:
             self._checklists[prompt] = self._taken_apart(prompt, progress)
         checklist = self._checklists[prompt]
         self.calls = len(checklist)
+        met = [_met(checklist, verdict) for verdict in before]
+        asked = self._asked(checklist, images, met, progress)
+        # What was carried over is doubted as soon as nothing else speaks against the picture.
+        carried = [{} if _all_met(new) else old for old, new in zip(met, asked, strict=True)]
+        known = [{**old, **new} for old, new in zip(carried, asked, strict=True)]
+        rest = self._asked(checklist, images, known, progress)
+        return [
+            _verdict(checklist, {**answers, **others}, kept)
+            for answers, others, kept in zip(known, rest, carried, strict=True)
+        ]
+
+    def _asked(
+        self,
+        checklist: Sequence[Requirement],
+        images: Sequence[Image],
+        known: Sequence[Mapping[str, Answer]],
+        progress: Progress,
+    ) -> list[dict[str, Answer]]:
+        """For each image the answers that are not known, by statement; all asked in one batch."""
+        lacking = [
+            [item for item in checklist if item.statement not in answers] for answers in known
+        ]
         questions = [
             Question(item.question, (image,), DATA_RULE, max_tokens=1)
-            for image in images
-            for item in checklist
+            for image, items in zip(images, lacking, strict=True)
+            for item in items
         ]
-        answers = yes(self.vlm, questions, progress, "verify")
-        size = len(checklist)
-        return [
-            _verdict(checklist, answers[start : start + size])
-            for start in range(0, len(answers), size)
-        ]
+        answers = iter(yes(self.vlm, questions, progress, "verify"))
+        return [{item.statement: next(answers) for item in items} for items in lacking]
 
     def _taken_apart(self, prompt: str, progress: Progress) -> list[Requirement]:
         text = _TAKE_APART.format(prompt=quoted(prompt), most=MOST)
@@ -136,19 +168,38 @@ def _whole(prompt: str) -> Requirement:
     )
 
 
-def _verdict(checklist: Sequence[Requirement], answers: Sequence[float | Failure]) -> Verdict:
-    pairs = list(zip(checklist, answers, strict=True))
-    known = {item.statement: p for item, p in pairs if not isinstance(p, Failure)}
-    failures = {item.statement: p.reason for item, p in pairs if isinstance(p, Failure)}
+def _met(checklist: Sequence[Requirement], verdict: Verdict | None) -> dict[str, Answer]:
+    """The requirements that an earlier verdict found met, with its P(yes)."""
+    told = verdict.aspects if verdict else {}
+    return {
+        item.statement: told[item.statement]
+        for item in checklist
+        if told.get(item.statement, 0.0) >= HOLDS
+    }
+
+
+def _all_met(answers: Mapping[str, Answer]) -> bool:
+    return all(not isinstance(p, Failure) and p >= HOLDS for p in answers.values())
+
+
+def _verdict(
+    checklist: Sequence[Requirement], answers: Mapping[str, Answer], carried: Collection[str]
+) -> Verdict:
+    known = {what: p for what, p in answers.items() if not isinstance(p, Failure)}
+    failures = {what: p.reason for what, p in answers.items() if isinstance(p, Failure)}
     if not known:
         return unjudged(0.0, next(iter(failures.values())))
-    unmet = tuple(i.unmet for i, p in pairs if not isinstance(p, Failure) and p < 0.5)
-    sure = [UNKNOWN if isinstance(p, Failure) else max(FLOOR, p) for p in answers]
+    unmet = tuple(i.unmet for i in checklist if known.get(i.statement, 1.0) < HOLDS)
+    sure = [max(FLOOR, known.get(item.statement, UNKNOWN)) for item in checklist]
     soft = math.exp(sum(map(math.log, sure)) / len(sure))
+    notes = [f"unknown: {what} ({why})" for what, why in failures.items()]
+    notes += [f"not asked again: {what}" for what in carried]
     return Verdict(
-        score=(len(known) - len(unmet) + soft) / (len(pairs) + 1),
+        score=(len(known) - len(unmet) + soft) / (len(checklist) + 1),
         passed=None if failures else not unmet,
-        aspects=MappingProxyType(known),
+        aspects=MappingProxyType(
+            {i.statement: known[i.statement] for i in checklist if i.statement in known}
+        ),
         unmet=unmet,
-        explanation="; ".join(f"unknown: {what} ({why})" for what, why in failures.items()),
+        explanation="; ".join(notes),
     )

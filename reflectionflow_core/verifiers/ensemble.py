@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import mul
 from types import MappingProxyType
 
 from PIL.Image import Image
 
 from ..protocols import SILENT, Progress, Remembering, Verifier
-from ..record import Candidate, InputError, Verdict
+from ..record import DISAGREEMENT, Candidate, InputError, Verdict
 from ..search.meter import metered, spent_by
 
 
@@ -41,7 +42,8 @@ class EnsembleVerifier:
     so no member's scale counts more than another's, and none decides alone. Ranks would do that,
     too, but ranks move with every new picture: a later picture that all members prefer could score
     less than an earlier one. Compared with the first picture a score stays what it is, whatever
-    the batches. `aspects` are the members' own scores.
+    the batches. `aspects` are the members' own scores, and of several members how far their places
+    lie apart (DISAGREEMENT, 0 to 1).
 
     `passed` and `unmet` are those of the `gate`, a member or not, which is asked once in any case.
     What it passes scores (1 + m) / 2 and all else m / 2: a search that stops because a picture
@@ -52,8 +54,12 @@ class EnsembleVerifier:
     def __init__(self, members: Sequence[Member], gate: Verifier | None = None) -> None:
         if not members:
             raise InputError("An ensemble without members judges nothing. Give at least one.")
-        if len({member.name for member in members}) < len(members):
-            raise InputError("Two members have the same name. Give each its own.")
+        names = {member.name for member in members}
+        if len(names) < len(members) or DISAGREEMENT in names:
+            raise InputError(
+                f"Two members have the same name, or one is named {DISAGREEMENT!r}. "
+                "Give each its own."
+            )
         self.members, self.gate = tuple(members), gate
         verifiers = [member.verifier for member in members]
         outside = gate is not None and not any(gate is verifier for verifier in verifiers)
@@ -105,22 +111,31 @@ class EnsembleVerifier:
 
     def _joined(self, first: Mapping[str, float], verdicts: Sequence[Verdict]) -> Verdict:
         aspects = self._aspects(verdicts)
-        places = [m.weight * m.place(aspects[m.name], first[m.name]) for m in self.members]
+        places = [m.place(aspects[m.name], first[m.name]) for m in self.members]
         told = zip(self.members, verdicts, strict=False)
         judges = [
             verdict
             for verifier, verdict in zip(self._asked, verdicts, strict=True)
             if self.gate is None or verifier is self.gate
         ]
-        mean = sum(places) / sum(member.weight for member in self.members)
+        weights = [member.weight for member in self.members]
+        mean = sum(map(mul, weights, places)) / sum(weights)
         passed = _all(verdict.passed for verdict in judges)
         return Verdict(
             score=mean if self.gate is None else (bool(passed) + mean) / 2,
             passed=passed,
-            aspects=aspects,
+            aspects=_with_disagreement(aspects, places),
             unmet=tuple(dict.fromkeys(what for verdict in judges for what in verdict.unmet)),
             explanation="; ".join(f"{m.name}: {v.explanation}" for m, v in told if v.explanation),
         )
+
+
+def _with_disagreement(
+    aspects: Mapping[str, float], places: Sequence[float]
+) -> Mapping[str, float]:
+    if len(places) == 1:
+        return aspects
+    return MappingProxyType({**aspects, DISAGREEMENT: max(places) - min(places)})
 
 
 def scored(candidate: Candidate, aspect: str) -> Candidate:

@@ -19,6 +19,7 @@ import reflectionflow_core
 from reflectionflow_core.archive import files, open_archive
 from reflectionflow_core.cli import main
 from reflectionflow_core.record import InputError
+from reflectionflow_core.search import STRATEGIES
 
 ROOT = Path(reflectionflow_core.__file__).parents[1]
 PROMPT = "a red cube"
@@ -77,7 +78,7 @@ def test_the_same_request_gives_the_same_history(tmp_path):
 
 
 def test_every_strategy_runs(tmp_path):
-    for strategy in ("noise", "noise+prompt", "reflection"):
+    for strategy in STRATEGIES:
         assert run(PROMPT, "--out", tmp_path / strategy, *SMALL, "--strategy", strategy) == 0
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from scripted_vlm import ScriptedVlm
 
 from reflectionflow_core.protocols import Verifier
-from reflectionflow_core.record import Candidate, InputError, Verdict
+from reflectionflow_core.record import DISAGREEMENT, Candidate, InputError, Verdict
 from reflectionflow_core.verifiers.checklist import MOST, ChecklistVerifier
 from reflectionflow_core.verifiers.ensemble import EnsembleVerifier, Member
 from reflectionflow_core.verifiers.rubric import FORMS, KINDS, RubricVerifier
@@ -251,7 +251,7 @@ def test_an_ensemble_keeps_every_score_whatever_comes_after_or_beside_it() -> No
     assert scores == sorted(set(scores))  # what all members prefer is never outranked
     assert all(0 < score < 1 for score in scores)
     assert first == 0.5
-    assert whole[0].aspects == {"a": 100, "b": 6}
+    assert whole[0].aspects == {"a": 100, "b": 6, DISAGREEMENT: 0}
 
 
 def candidates(images, verdicts) -> list[Candidate]:

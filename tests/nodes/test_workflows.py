@@ -41,6 +41,7 @@ SEARCHES = {  # how many pictures each paints
     "full_search_miniature": 13,
     "rounds_by_hand_miniature": 6,
     "noise_only_miniature": 8,
+    "adaptive_miniature": 6,
     "native_search_miniature": 8,
     "image_to_image_search_miniature": 8,
 }

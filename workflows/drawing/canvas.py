@@ -94,7 +94,7 @@ KINDS = {
     ),
     "SearchOptions": Kind(
         "noise_axis prompt_axis reflection_axis parents noise_search radius batch_size max_images "
-        "max_vlm_calls max_seconds draft_prompt max_steps",
+        "max_vlm_calls max_seconds draft_prompt max_steps policy recheck",
         "options:options",
         360,
     ),

@@ -34,6 +34,8 @@ from .parts import (
 )
 from .watched import think_first, verifier_ensemble, vlm_clip_search, vlm_local_search, vlm_search
 
+PATIENT = ("a photo of two yellow circles", 5)  # six pictures, one of them begun anew
+
 
 def first_look() -> Graph:
     read = read_me(notes.text(notes.FIRST_LOOK), 175)
@@ -68,6 +70,27 @@ def full_search(dev: bool) -> Graph:
         [
             Group("1 · Who paints", BLUE, who),
             Group("How, and who judges", BLUE, how),
+            Group("2 · The search", GREEN, loop),
+            came_of_it(shown),
+        ],
+    )
+
+
+def adaptive(dev: bool) -> Graph:
+    name = named("adaptive", dev)
+    read = read_me(full_note(dev, notes.ADAPTIVE), 420 if dev else 305)
+    who = stack(LEFT, group_below(read), 320, *flux(dev))
+    how = stack(420, 0, 320, *judges(), options())
+    asked = request(*PATIENT, strategy="adaptive", stop="when passed", depth=8)
+    asked |= {"options": Wire("options", "options")}
+    loop = search(820, notes.CHANGE_ADAPTIVE, 130, **asked, **seats(who[-1].name))
+    shown = results(dev, 1300, name)
+    return Graph(
+        name,
+        [*read, *who, *how, *loop, *shown],
+        [
+            Group("1 · Who paints", BLUE, who),
+            Group("Who judges, and how it searches", BLUE, how),
             Group("2 · The search", GREEN, loop),
             came_of_it(shown),
         ],
@@ -238,7 +261,7 @@ def words(
 GRAPHS = (
     first_look(),
     *(make(dev) for make in (full_search, by_hand, rounds_by_hand) for dev in (True, False)),
-    *(noise_only(dev) for dev in (True, False)),
+    *(make(dev) for make in (noise_only, adaptive) for dev in (True, False)),
     score_folder(),
     correct_my_picture(),
     correct_my_picture_miniature(),

@@ -67,6 +67,27 @@ CHANGE_FULL_SEARCH = """
 - *stop* `when passed`: ends at the first picture that is right
 """
 
+ADAPTIVE = """
+## A search that adapts
+
+It begins with **one** picture. If that passes, the search is over; a prompt that proves hard gets
+more chains and more rounds. In every round each chain does one of these:
+
+- *continue*: correct its latest picture, as long as that helps
+- *backtrack*: correct its best picture again, in other words and from other noise
+- *fresh*, *evolve*: begin anew, from your prompt or from a rewritten one
+- *stop*: a picture has passed
+
+The sheet says under each picture what was done. It needs a verifier that can say what passed.
+"""
+
+CHANGE_ADAPTIVE = """
+- the **prompt** and the **seed**: an easy prompt ends at once
+- *policy* in **Search Options**, under its advanced inputs: `restart` begins anew on a fixed
+schedule, `steady` only corrects
+- *max_images* there: what it may cost at most
+"""
+
 BY_HAND = """
 ## The search, wired by hand
 

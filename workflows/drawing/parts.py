@@ -101,6 +101,7 @@ def options() -> Node:
     unlimited = dict.fromkeys(("max_images", "max_vlm_calls", "max_seconds"), 0)
     finer = {"parents": "best", "noise_search": "random", "radius": 0.3, "batch_size": 1}
     given = {**axes, **finer, **unlimited, "draft_prompt": "", "max_steps": 0}
+    given |= {"policy": "progress", "recheck": False}
     return node("options", "SearchOptions", **given)
 
 

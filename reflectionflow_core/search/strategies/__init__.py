@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ...record import AXES, Axis, InputError, SearchSettings
 from ..task import Plan
+from .adaptive import adaptive
 from .noise import noise
 from .reflection import noise_and_prompt, reflection
 
@@ -27,6 +28,7 @@ STRATEGIES: dict[str, Strategy] = {
     "noise": Strategy(noise, axes=("noise",)),
     "noise+prompt": Strategy(noise_and_prompt, axes=("noise", "prompt")),
     "reflection": Strategy(reflection, axes=AXES),
+    "adaptive": Strategy(adaptive, axes=AXES),
 }
 
 

@@ -1,0 +1,213 @@
+"""`reflectionflow run --prompts FILE`: many prompts that share one budget.
+
+Each prompt is a run like any other in a folder of its own. DIR/batch.json says what was asked: a
+Run whose prompt is all prompts, a line each, and whose budget is that of all together. What was
+done stands in the folders alone, so a killed batch goes on from them.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .. import catalog
+from ..archive import HISTORY, PAGE, RUN, Run, files, open_archive, read_recording
+from ..archive.run_file import load_run
+from ..protocols import Actors
+from ..record import Budget, History, InputError
+from ..report.overview import overview_page, overview_text, row_of
+from ..report.words import settings_text
+from ..search import check_request
+from ..search.portfolio import Standing, play_round, portfolio, standing_of
+from .reporting import write_reports
+from .run import INTERRUPTED, BuildActors, asked_for, check_resumable, check_same, folder_of, tell
+from .screen import Screen, quieten_libraries
+
+BATCH, OVERVIEW = "batch.json", "overview.html"
+ONE_PROMPT_ONLY = ("prompt", "draft_prompt", "think_first")
+
+
+@dataclass
+class Folder:
+    """The search of one prompt; its pictures are in memory only while it is played."""
+
+    path: Path
+    run: Run
+    actors: Actors
+    screen: Screen
+    standing: Standing
+
+    def play(self, budget: Budget) -> Iterator[History]:
+        settings = replace(self.run.settings, budget=budget)
+        with open_archive(self.path, resume=True) as archive:
+            archive.begin(self.run)
+            past = archive.history
+            for history in play_round(self.run.prompt, settings, self.actors, past, self.screen):
+                archive.append(history)
+                yield history
+            self.standing = standing_of(archive.history, self.run.settings, self.actors)
+
+
+def is_batch(given: Mapping[str, Any]) -> bool:
+    """True if the options ask for a batch, or the folder holds one."""
+    return "prompts" in given or (Path(given["out"]) / BATCH).is_file()
+
+
+def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> int:
+    """Searches all prompts, or goes on with them, and writes the overview."""
+    for name in ONE_PROMPT_ONLY:
+        if name in given:
+            what = "A prompt" if name == "prompt" else f"--{name.replace('_', '-')}"
+            raise InputError(f"{what} is for a single run. Leave it away, or leave --prompts away.")
+    folder = folder_of(given)
+    told = {"prompt": read_prompts(Path(given["prompts"]))} if "prompts" in given else {}
+    with _opened(folder, given.get("resume", False)) as recorded:
+        choice, asked = asked_for({**given, **told}, recorded)
+        if recorded:
+            _check_same_prompts(folder, recorded, asked)
+            check_resumable(folder, recorded, asked)
+        quieten_libraries(downloads=catalog.HUB_ID.fullmatch(choice.model) is not None)
+        actors = build_actors(choice, asked.settings)
+        for run in runs_of(asked):
+            check_request(run.prompt, asked.settings, actors, History())
+            actors.verifier.verify(run.prompt, [])
+        files.replace_file(folder / BATCH, asked.dump())
+        return _search(folder, asked, actors)
+
+
+def report_batch(folder: Path) -> int:
+    """Rebuilds the overview and the reports of all prompts, also while they are under way."""
+    _report(folder, load_run(folder / BATCH))
+    return 0
+
+
+def read_prompts(path: Path) -> str:
+    """The prompts of a file, a line each, without empty lines and without any twice."""
+    with files.reading(path):
+        data = path.read_bytes()
+    try:
+        lines = data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 ({error.reason}). Save it as such.") from error
+    prompts = dict.fromkeys(line.strip() for line in lines if line.strip())
+    if not prompts:
+        raise InputError(f"{path} has no prompts. Write one on each line.")
+    return "\n".join(prompts)
+
+
+def runs_of(batch: Run) -> list[Run]:
+    """The runs of a batch, which share its budget and have none of their own."""
+    settings = replace(batch.settings, budget=Budget())
+    return [replace(batch, prompt=p, settings=settings) for p in batch.prompt.split("\n")]
+
+
+def folder_names(batch: Run) -> list[str]:
+    """Where the prompts' runs lie: "001-a-red-cube"."""
+    names = []
+    for number, prompt in enumerate(batch.prompt.split("\n"), start=1):
+        words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-")
+        names.append(f"{number:03}-{words}".rstrip("-"))
+    return names
+
+
+@contextmanager
+def _opened(folder: Path, resume: bool) -> Iterator[Run | None]:
+    """Holds the folder of a batch, and gives what was asked of it before; leaves no trace if
+    nothing begins."""
+    _check_free(folder, resume)
+    existed = folder.exists()
+    files.make_folder(folder)
+    try:
+        with files.locked(folder):
+            files.sweep(folder, BATCH)
+            yield load_run(folder / BATCH) if (folder / BATCH).is_file() else None
+    finally:
+        if not existed:
+            with suppress(OSError):  # it is not empty: there is something to keep
+                folder.rmdir()
+
+
+def _check_free(folder: Path, resume: bool) -> None:
+    with files.reading(folder):
+        if (folder / RUN).exists():
+            raise InputError(f"{folder} holds the run of one prompt. Choose another folder.")
+        if (folder / BATCH).exists() and not resume:
+            raise InputError(
+                f"{folder} already holds a batch. Add --resume to continue it, or choose another "
+                "folder."
+            )
+
+
+def _check_same_prompts(folder: Path, recorded: Run, asked: Run) -> None:
+    if recorded.prompt != asked.prompt:
+        raise InputError(
+            f"{folder} holds a batch of other prompts. "
+            "Leave --prompts away to continue it, or choose another folder."
+        )
+
+
+def _search(folder: Path, asked: Run, actors: Actors) -> int:
+    budget, runs = asked.settings.budget, runs_of(asked)
+    most, status = asked.settings.pictures * len(runs), 0
+    with Screen(min(most, budget.images or most)) as screen:
+        searches = [
+            Folder(folder / name, run, actors, screen, _standing(folder / name, run, actors))
+            for name, run in zip(folder_names(asked), runs, strict=True)
+        ]
+        done = sum(search.standing.cost.images for search in searches)
+        try:
+            for index, history in portfolio(searches, budget):
+                done += 1
+                screen.told(done, f"prompt {index + 1}", _newest(history))
+        except KeyboardInterrupt:
+            tell("Stopped.")
+            status = INTERRUPTED
+        except Exception:
+            _tell_how_to_resume(folder)
+            raise
+    _report(folder, asked)
+    if status:
+        _tell_how_to_resume(folder)
+    return status
+
+
+def _tell_how_to_resume(folder: Path) -> None:
+    tell(f"Go on with: reflectionflow run --out {shlex.quote(str(folder))} --resume")
+
+
+def _newest(history: History) -> str:
+    *_, newest = history
+    return f"score {newest.score:.3g}, best {history.best.score:.3g}: {newest.prompt}"
+
+
+def _standing(path: Path, run: Run, actors: Actors) -> Standing:
+    recording = read_recording(path)
+    if recording.run:
+        check_same(path, recording.run, run)
+    return standing_of(recording.history, run.settings, actors)
+
+
+def _report(folder: Path, batch: Run) -> None:
+    """Writes the overview, and the reports of the runs that grew since theirs were written."""
+    rows = []
+    for name, run in zip(folder_names(batch), runs_of(batch), strict=True):
+        history = read_recording(folder / name).history
+        rows.append(row_of(run.prompt, name, history))
+        if len(history) and _grew(folder / name):
+            write_reports(folder / name, run, history)
+    about = settings_text(batch.settings, str(batch.actors.get("model", "")))
+    page = overview_page(rows, about)
+    files.replace_file(folder / OVERVIEW, page.encode("utf-8", "replace"))
+    text = f"{overview_text(rows)}Overview: {folder / OVERVIEW}\n"
+    sys.stdout.write(text.encode("utf-8", "replace").decode())
+
+
+def _grew(folder: Path) -> bool:
+    page = folder / PAGE
+    return not page.exists() or page.stat().st_mtime < (folder / HISTORY).stat().st_mtime

@@ -1,0 +1,136 @@
+"""Many prompts and one budget: the next round goes to the prompt that gains most by a picture.
+
+It knows neither prompts nor pictures, only where each search stands, so the pictures of one prompt
+at a time are in memory. All follows from these standings: after a kill it goes on as it would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from ..protocols import SILENT, Actors, Progress
+from ..record import Budget, Cost, History, SearchSettings
+from .agenda import agenda, finished
+from .loop import NOTHING_YET, round_steps
+from .policies import solved
+
+LIMITS = ("images", "vlm_calls", "seconds", "steps")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the search of one prompt stands.
+
+    `gain` is the chance that its next picture is the first to pass, 0 to 1. `under_way` says that
+    its last round was cut off: it is ended first, as it would have been without the cut.
+    """
+
+    gain: float
+    cost: Cost
+    under_way: bool
+
+
+class Search(Protocol):
+    """The search of one prompt, wherever it keeps its pictures."""
+
+    @property
+    def standing(self) -> Standing: ...
+
+    def play(self, budget: Budget) -> Iterator[History]:
+        """Paints the round that is due, as far as the budget of this search goes, and yields as
+        `round_steps` does; nothing if no round is due."""
+        ...
+
+
+def portfolio(searches: Sequence[Search], total: Budget) -> Iterator[tuple[int, History]]:
+    """Plays round after round until all searches have ended or the budget is spent.
+
+    It yields every History with the number of its search. The next round is that of the highest
+    gain, the earliest of equals.
+    """
+    standings = [search.standing for search in searches]
+    waiting = set(range(len(searches)))
+    while waiting:
+        index = min(waiting, key=lambda i: (not standings[i].under_way, -standings[i].gain, i))
+        others = sum((s.cost for i, s in enumerate(standings) if i != index), Cost())
+        budget = left_over(total, others)
+        before = standings[index]
+        if budget is not None:
+            for history in searches[index].play(budget):
+                yield index, history
+            standings[index] = searches[index].standing
+        if standings[index].cost.images == before.cost.images:
+            waiting.remove(index)
+
+
+def left_over(total: Budget, others: Cost) -> Budget | None:
+    """What a search may spend in all, when the others have spent so much; None is nothing."""
+    spent = {name: getattr(others, name) for name in ("images", "vlm_calls", "steps")}
+    spent["seconds"] = others.total_seconds
+    left = {
+        name: limit - spent[name] for name in LIMITS if (limit := getattr(total, name)) is not None
+    }
+    return Budget(**left) if all(limit > 0 for limit in left.values()) else None
+
+
+def expected_gain(history: History) -> float:
+    """The chance that the next picture of a search passes where none has so far, 0 to 1.
+
+    It is 1 / (idle + 2), by Laplace's rule of succession after as many failures in a row as
+    pictures were painted since progress, divided by the requirements that the nearest picture
+    still lacks. So a prompt that was never painted comes first, then those that are near and that
+    get nearer; the hard ones get what is left, in turns. A pass has nothing to gain.
+    """
+    candidates = list(history)
+    if not candidates:
+        return 1.0
+    if solved(history):
+        return 0.0
+    lacks = [max(1, len(candidate.verdict.unmet)) for candidate in candidates]
+    idle = len(lacks) - 1 - lacks.index(min(lacks))
+    return 1 / (idle + 2) / min(lacks)
+
+
+def standing_of(history: History, settings: SearchSettings, actors: Actors) -> Standing:
+    """Where a search stands; its budget does not matter."""
+    due = agenda(history, replace(settings, budget=Budget()), actors)
+    return Standing(expected_gain(history), history.cost, 0 < due.painted < len(due.tasks))
+
+
+def play_round(
+    prompt: str,
+    settings: SearchSettings,
+    actors: Actors,
+    history: History,
+    progress: Progress = SILENT,
+) -> Iterator[History]:
+    """The round that is due, or nothing; what a Search is made of."""
+    if not finished(history, settings, actors):
+        yield from round_steps(prompt, settings, actors, history, progress)
+
+
+class InMemory:
+    """A Search that holds its History."""
+
+    def __init__(
+        self,
+        prompt: str,
+        settings: SearchSettings,
+        actors: Actors,
+        history: History = NOTHING_YET,
+        progress: Progress = SILENT,
+    ) -> None:
+        self.prompt, self.settings, self.actors = prompt, settings, actors
+        self.history, self.progress = history, progress
+
+    @property
+    def standing(self) -> Standing:
+        return standing_of(self.history, self.settings, self.actors)
+
+    def play(self, budget: Budget) -> Generator[History]:
+        settings = replace(self.settings, budget=budget)
+        for history in play_round(self.prompt, settings, self.actors, self.history, self.progress):
+            self.history = history
+            yield history

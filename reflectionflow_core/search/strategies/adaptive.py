@@ -1,0 +1,73 @@
+"""Chains that each do what their verdicts call for: a policy decides, round by round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ...record import Axis, Candidate, History, SearchSettings
+from ..policies import (
+    BACKTRACK,
+    CONTINUE,
+    EVOLVE,
+    FRESH,
+    NEW,
+    STOP,
+    best_of,
+    policy_named,
+    since_new,
+)
+from ..seeds import fresh_seed
+from ..task import Plan, Task
+from .origins import best_drafts, drafts
+from .reflection import correction
+
+DRAFT = "draft"  # how a chain begins
+
+
+def adaptive(settings: SearchSettings) -> Plan:
+    """A single draft at first; more chains and more rounds as the prompt proves hard (§4.4).
+
+    Round 0 paints `drafts` pictures, or one where that is left open, and the best of them begin a
+    chain each. In every later round each chain does what the policy says, and while there are fewer
+    than `width` chains another one begins with a draft. When all chains stop, so does the search.
+    """
+    decide = policy_named(settings.policy)
+    first = settings if settings.drafts else replace(settings, drafts=1)
+    past = yield drafts(first)
+    begun = min(settings.width, first.first_round)
+    chains = [[draft] for draft in best_drafts(settings, past)[:begun]]
+    for _ in range(settings.depth):
+        decided = [(chain, decide(settings, past, chain)) for chain in chains]
+        moves = [(chain, action) for chain, action in decided if action != STOP]
+        if not moves:
+            return
+        if len(chains) < settings.width:
+            chains.append([])
+            moves.append((chains[-1], DRAFT))
+        # A correction is likelier to pass than a beginning, and a pass may end the round.
+        moves.sort(key=lambda move: move[1] in (DRAFT, *NEW))
+        past = yield [step(settings, past, i, *move) for i, move in enumerate(moves)]
+        for (chain, _), candidate in zip(moves, past.rounds[-1], strict=True):
+            chain.append(candidate)
+
+
+def step(
+    settings: SearchSettings, past: History, position: int, chain: Sequence[Candidate], action: str
+) -> Task:
+    """The picture that an action paints."""
+    action = within(settings.axes, action)
+    if action in (DRAFT, FRESH):
+        return Task(fresh_seed(settings.seed, len(past.rounds), position), action=action)
+    if action == EVOLVE:
+        axes = tuple(axis for axis in settings.axes if axis != "reflection")
+        settings = replace(settings, axes=axes)
+    parent = chain[-1] if action == CONTINUE else best_of(since_new(chain))
+    return replace(correction(settings, past, position, parent), action=action)
+
+
+def within(axes: Sequence[Axis], action: str) -> str:
+    """The nearest to an action that the axes allow: from old noise, nothing begins anew."""
+    if action == EVOLVE and "prompt" not in axes:
+        action = FRESH
+    return CONTINUE if action in (BACKTRACK, FRESH, EVOLVE) and "noise" not in axes else action

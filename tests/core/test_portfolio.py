@@ -1,0 +1,135 @@
+"""Many prompts, one budget: where it goes, and that neither budget nor kill does harm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from fakes import Toys, ToyVerifier, facts, picture, read_back
+from hypothesis import HealthCheck, given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from reflectionflow_core.protocols import Actors
+from reflectionflow_core.record import (
+    Budget,
+    Candidate,
+    Cost,
+    History,
+    SearchSettings,
+    Verdict,
+)
+from reflectionflow_core.search import InMemory, portfolio
+from reflectionflow_core.search.portfolio import expected_gain, left_over
+
+PROMPTS = ("two green bowls", "a blue door", "a red cube", "the sea at night")
+SETTINGS = SearchSettings(strategy="adaptive", width=2, depth=20, seed=3, stop="passed")
+
+
+def actors(pass_at: float = 0.9) -> Actors:
+    return Toys(verifier=ToyVerifier(pass_at=pass_at)).actors()
+
+
+def searches(
+    settings: SearchSettings, histories: Sequence[History], pass_at: float = 0.9
+) -> list[InMemory]:
+    who = actors(pass_at)
+    return [InMemory(p, settings, who, h) for p, h in zip(PROMPTS, histories, strict=True)]
+
+
+def begun(settings: SearchSettings = SETTINGS, pass_at: float = 0.9) -> list[InMemory]:
+    return searches(settings, [History()] * len(PROMPTS), pass_at)
+
+
+def lacking(*unmet: int) -> History:
+    """One picture a round, each with so many unmet requirements; 0 has passed."""
+    blank = picture(bytes(192))
+    verdicts = [Verdict(-n, n == 0, unmet=("wrong",) * n) for n in unmet]
+    return History(tuple((Candidate(blank, "p", i, v),) for i, v in enumerate(verdicts)))
+
+
+def test_what_is_not_begun_comes_first_and_what_passed_gains_nothing() -> None:
+    assert expected_gain(History()) == 1.0
+    assert expected_gain(lacking(2, 0)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("more", "less"),
+    [
+        (lacking(1), lacking(2)),  # nearer
+        (lacking(1), lacking(1, 1)),  # tried less often
+        (lacking(2, 2, 1), lacking(1, 2, 2)),  # got nearer just now
+        (lacking(3, 3, 2), lacking(2, 3, 3)),
+    ],
+)
+def test_nearer_prompts_and_those_that_get_nearer_gain_more(more: History, less: History) -> None:
+    assert 1 > expected_gain(more) > expected_gain(less) > 0
+
+
+def test_every_prompt_is_begun_and_the_rest_goes_where_it_is_needed() -> None:
+    jobs = begun()
+    (*_, (_, _)) = portfolio(jobs, Budget())
+    sizes = [len(job.history) for job in jobs]
+    assert all(job.history.best.verdict.passed for job in jobs)
+    assert len(set(sizes)) > 1  # easy prompts leave theirs to hard ones
+    alone = begun()
+    for job in alone:
+        list(portfolio([job], Budget()))
+    assert [facts(a.history) for a in alone] == [facts(b.history) for b in jobs]
+
+
+def test_a_budget_for_the_first_pictures_gives_each_prompt_one() -> None:
+    jobs = begun(pass_at=2.0)
+    list(portfolio(jobs, Budget(images=len(PROMPTS))))
+    assert [len(job.history) for job in jobs] == [1] * len(PROMPTS)
+
+
+def test_prompts_that_never_pass_take_turns() -> None:
+    jobs = begun(replace(SETTINGS, width=1), pass_at=2.0)
+    list(portfolio(jobs, Budget(images=22)))
+    assert sorted(len(job.history) for job in jobs) == [5, 5, 6, 6]
+
+
+@pytest.mark.parametrize("unit", ["images", "steps", "vlm_calls"])
+def test_the_budget_of_all_is_never_exceeded(unit: str) -> None:
+    for limit in (5, 9, 23, 61):
+        jobs = begun(pass_at=2.0)
+        list(portfolio(jobs, Budget(**{unit: limit})))
+        spent = sum(getattr(job.history.cost, unit) for job in jobs)
+        assert limit - 4 <= spent <= limit  # one picture of these toys takes at most 4 of each
+
+
+def test_what_is_left_over_is_the_total_less_what_others_spent() -> None:
+    total = Budget(images=10, steps=40)
+    assert left_over(total, Cost(images=3, steps=12)) == Budget(images=7, steps=28)
+    assert left_over(total, Cost(images=3, steps=40)) is None
+    assert left_over(Budget(), Cost(images=3)) == Budget()
+    seconds = Cost(seconds={"draft": 3.0, "verify": 1.0})
+    assert left_over(Budget(seconds=5), seconds) == Budget(seconds=1)
+
+
+@effort(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from(["adaptive", "reflection", "noise"]),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from(["never", "passed"]),
+    st.integers(4, 30),
+    st.data(),
+)
+def test_stopped_after_any_picture_it_ends_as_if_it_never_was(
+    strategy: str, width: int, batch: int, stop: str, images: int, data: st.DataObject
+) -> None:
+    settings = SearchSettings(
+        strategy=strategy, width=width, batch_size=batch, stop=stop, depth=6, seed=5
+    )
+    total = Budget(images=images)
+    whole = begun(settings)
+    states: list[list[History]] = []
+    for _ in portfolio(whole, total):
+        states.append([job.history for job in whole])
+    cut = data.draw(st.sampled_from(states))
+    resumed = searches(settings, [read_back(history) for history in cut])
+    list(portfolio(resumed, total))
+    assert [facts(job.history) for job in resumed] == [facts(job.history) for job in whole]
