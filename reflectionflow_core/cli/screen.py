@@ -13,6 +13,7 @@ from ..record import History, SearchSettings
 
 PHASES = {
     "draft": "painting",
+    "repaint": "repainting",
     "correct": "correcting",
     "verify": "judging",
     "reflect": "writing reflections",

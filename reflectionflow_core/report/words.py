@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..record import Candidate, Cost, History, Neighbour, SearchSettings, Seed, Verdict
+from ..record import Candidate, Cost, History, Neighbour, Restart, SearchSettings, Seed, Verdict
 
 
 def counted(number: int, noun: str) -> str:
@@ -61,6 +61,8 @@ def score_text(score: float) -> str:
 def seed_text(seed: Seed) -> str:
     if isinstance(seed, Neighbour):
         return f"{seed_text(seed.pivot)} + {seed.radius:g} towards {seed.seed}"
+    if isinstance(seed, Restart):
+        return f"{seed.seed}, from noise level {seed.level:g}"
     return str(seed)
 
 

@@ -9,10 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...protocols import Foreseeing, Repainter
 from ...record import AXES, Axis, InputError, SearchSettings
 from ..task import Plan
 from .noise import noise
+from .paths import paths
+from .potential import potential
 from .reflection import noise_and_prompt, reflection
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """What a generator must be able to do besides painting, and in words what for."""
+
+    protocol: type
+    needs: str
+
+
+FORESEEN = Ability(Foreseeing, "looks at pictures before they are painted")
+REPAINTED = Ability(Repainter, "takes pictures back to noise and paints on from there")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +36,15 @@ class Strategy:
 
     plan: Callable[[SearchSettings], Plan]
     axes: tuple[Axis, ...]
+    ability: Ability | None = None
 
 
 STRATEGIES: dict[str, Strategy] = {
     "noise": Strategy(noise, axes=("noise",)),
     "noise+prompt": Strategy(noise_and_prompt, axes=("noise", "prompt")),
     "reflection": Strategy(reflection, axes=AXES),
+    "potential": Strategy(potential, axes=AXES, ability=FORESEEN),
+    "paths": Strategy(paths, axes=("noise",), ability=REPAINTED),
 }
 
 
