@@ -82,9 +82,11 @@ class Screen:
             self._pictures, completed=len(history), total=self.total, note=_best(history)
         )
         if not self.console.is_terminal:
-            score = [*history][-1].score
+            latest = [*history][-1]
+            fate = "" if latest.finished else "dropped, "
             self.console.print(
-                f"picture {len(history)} of {self.total}: score {score:.3g}, {_best(history)}",
+                f"picture {len(history)} of {self.total}: {fate}score {latest.score:.3g}, "
+                f"{_best(history)}",
                 markup=False,
                 soft_wrap=True,
             )

@@ -53,11 +53,12 @@ def run_trial(task: Task, actors: Actors) -> Outcome:
     settings = replace(task.arm.settings, seed=shuffled(task.index, key))
     seats = actors_of(task.arm, actors, task.seed)
     (history,) = deque(search(task.question.prompt, settings, seats), maxlen=1)
-    truth = ExactVerifier().verify(task.question.prompt, [c.image for c in history])
+    pictures = history.finished
+    truth = ExactVerifier().verify(task.question.prompt, [c.image for c in pictures])
     return Outcome(
         task.arm.name,
         task.index,
-        tuple(candidate.score for candidate in history),
+        tuple(candidate.score for candidate in pictures),
         tuple(bool(verdict.passed) for verdict in truth),
     )
 

@@ -84,5 +84,6 @@ def story(history: History) -> str:
         told = f"{candidate.reflection} → " if candidate.reflection else ""
         best = "★ " if candidate is history.best else ""
         name = place_name(index, position).capitalize()
-        lines.append(f"{best}{name}: {told}{verdict_text(candidate.verdict)}")
+        fate = "" if candidate.finished else "dropped on a foresight, "
+        lines.append(f"{best}{name}: {told}{fate}{verdict_text(candidate.verdict)}")
     return "\n".join(lines)

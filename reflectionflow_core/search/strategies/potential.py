@@ -19,12 +19,17 @@ def potential(settings: SearchSettings) -> Plan:
     A round has as many pictures as the steps pay that `width` a round would have taken so far. With
     no axis but noise they are new pictures, else corrections of the chains' best so far, by turns.
     """
-    past = yield [replace(task, tentative=True) for task in drafts(settings)]
+    begun, size = drafts(settings), settings.batch_size
+    past = yield [*begun[:size], *_tentative(begun[size:])]  # the first have nothing to improve on
     chains = best_ones(settings, past.finished)
     for index in range(1, settings.depth + 1):
-        tasks = [_task(settings, past, i, chains) for i in range(_paid(settings, past, index))]
-        past = yield [replace(task, tentative=True) for task in tasks]
+        paid = range(_paid(settings, past, index))
+        past = yield _tentative([_task(settings, past, i, chains) for i in paid])
         chains = _grown(chains, past.rounds[-1])
+
+
+def _tentative(tasks: Sequence[Task]) -> list[Task]:
+    return [replace(task, tentative=True) for task in tasks]
 
 
 def _task(
@@ -36,11 +41,8 @@ def _task(
 
 
 def _paid(settings: SearchSettings, past: History, index: int) -> int:
-    """How many whole pictures the steps that are left until the end of round `index` pay for.
-
-    The first picture has nothing to improve on, so it was painted at the plain price.
-    """
-    price = past.rounds[0][0].steps
+    """How many whole pictures the steps that are left until the end of round `index` pay for."""
+    price = past.rounds[0][0].steps  # nobody looked before the first picture was painted
     planned = (settings.first_round + index * settings.width) * price
     spent = sum(candidate.steps for candidate in past)
     return max(1, (planned - spent) // max(1, price))
