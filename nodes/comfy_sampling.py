@@ -18,7 +18,7 @@ from torch import Tensor
 from ..reflectionflow_core.flux.noise import starting_noise
 from ..reflectionflow_core.flux.painter import Share
 from ..reflectionflow_core.protocols import SILENT
-from ..reflectionflow_core.record import Neighbour, Seed
+from ..reflectionflow_core.record import Seed
 from .tensors import to_pictures
 
 Conditioning = list[list[Any]]
@@ -76,7 +76,7 @@ def sampled(
         torch.zeros_like(noise) if start is None else start,
         callback=report,
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed.seed if isinstance(seed, Neighbour) else seed,
+        seed=seed if isinstance(seed, int) else seed.seed,
     )
 
 

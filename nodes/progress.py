@@ -11,6 +11,7 @@ from server import PromptServer
 PREVIEW_SIDE = 256  # pixels; ComfyUI shows a smaller preview as a stamp
 DOING = {
     "draft": "painting",
+    "repaint": "repainting",
     "correct": "correcting",
     "verify": "judging",
     "reflect": "writing reflections",

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from PIL.Image import Image
 
-from .record import Candidate, Seed, Verdict
+from .record import Candidate, Restart, Seed, Verdict
 
 
 class Progress(Protocol):
@@ -62,6 +62,63 @@ class Corrector(Protocol):
         seeds: Sequence[Seed],
         progress: Progress = SILENT,
     ) -> list[Image]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """How a picture will look, foreseen in a fraction of its steps; only a `clear` one can be
+    judged, any other may still become something else."""
+
+    image: Image
+    clear: bool
+
+
+@runtime_checkable
+class Foreseeing(Protocol):
+    """A generator that can tell roughly what it will paint, from the same words and the same noise.
+
+    A foresight takes `foresight_steps` diffusion steps.
+    """
+
+    foresight_steps: int
+
+    def foresee(
+        self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
+    ) -> list[Foresight]: ...
+
+
+@runtime_checkable
+class ForeseeingCorrector(Protocol):
+    """The same of a corrector."""
+
+    foresight_steps: int
+
+    def foresee(
+        self,
+        images: Sequence[Image],
+        prompts: Sequence[str],
+        reflections: Sequence[str],
+        seeds: Sequence[Seed],
+        progress: Progress = SILENT,
+    ) -> list[Foresight]: ...
+
+
+@runtime_checkable
+class Repainter(Protocol):
+    """A generator that can take a finished picture back to a level of noise and go on from there.
+
+    `steps_from` is the number of diffusion steps that this takes from a level (0 to 1).
+    """
+
+    def repaint(
+        self,
+        images: Sequence[Image],
+        prompts: Sequence[str],
+        seeds: Sequence[Restart],
+        progress: Progress = SILENT,
+    ) -> list[Image]: ...
+
+    def steps_from(self, level: float) -> int: ...
 
 
 class Verifier(Protocol):

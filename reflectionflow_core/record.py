@@ -40,7 +40,18 @@ class Neighbour:
     radius: float
 
 
-Seed = int | Neighbour
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """The parent's picture taken back to noise `level` (0 to 1) by the noise of `seed`.
+
+    Search over paths of Ma et al. (2025) paints on from there.
+    """
+
+    seed: int
+    level: float
+
+
+Seed = int | Neighbour | Restart
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,9 @@ class Candidate:
 
     `prompt` is the text it was painted from (original or evolved), `reflection` the instruction
     that its parent was corrected with ("" where there was none). A draft has no parent. `action` is
-    the strategy's word for how it was made, such as "correct"; "" where nobody said.
+    the strategy's word for how it was made, such as "correct"; "" where nobody said. `steps` are
+    the diffusion steps that it took, 0 where nobody wrote them down. With `finished` False it was
+    dropped before it was painted: its image and verdict are those of a foresight.
     """
 
     image: Image
@@ -78,6 +91,8 @@ class Candidate:
     reflection: str = ""
     parent: Candidate | None = field(default=None, repr=False)  # a long chain would print itself
     action: str = ""
+    steps: int = 0
+    finished: bool = True
 
     @property
     def score(self) -> float:
@@ -98,7 +113,7 @@ class Candidate:
 class Cost:
     """What a search has spent, counted as it was spent; `seconds` by phase."""
 
-    images: int = 0
+    images: int = 0  # finished ones
     steps: int = 0  # diffusion steps, one for each picture of a batch
     vlm_calls: int = 0
     seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
@@ -147,10 +162,23 @@ class History:
 
     @property
     def best(self) -> Candidate:
-        """The best of every candidate ever made; the earliest of equals."""
+        """The best of every candidate ever made; the earliest of equals.
+
+        What was dropped is it only where nothing was finished.
+        """
         if not len(self):
             raise ValueError("An empty history has no best candidate.")
-        return max(self, key=lambda candidate: candidate.score)
+        return max(self, key=lambda candidate: (candidate.finished, candidate.score))
+
+    @property
+    def finished(self) -> tuple[Candidate, ...]:
+        """Every candidate that was painted to its end."""
+        return tuple(candidate for candidate in self if candidate.finished)
+
+    def before(self, round_index: int, position: int) -> History:
+        """The candidates that came before a place; without their cost, which nobody knows."""
+        begun = self.rounds[round_index][:position] if round_index < len(self.rounds) else ()
+        return History((*self.rounds[:round_index], *((begun,) if begun else ())))
 
     def extended(self, round_index: int, candidates: tuple[Candidate, ...]) -> History:
         """This history with candidates added to round `round_index`, the last or a new one."""

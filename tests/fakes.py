@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from PIL import Image
 
-from reflectionflow_core.protocols import SILENT, Actors, Progress
-from reflectionflow_core.record import Candidate, History, Seed, Verdict
+from reflectionflow_core.protocols import SILENT, Actors, Foresight, Progress
+from reflectionflow_core.record import Candidate, History, Restart, Seed, Verdict
 
 SIDE = 8  # pixels
 PIXELS = SIDE * SIDE * 3
@@ -50,6 +50,7 @@ class Toy:
     script: Mapping[int, Exception | int] = field(default_factory=dict, kw_only=True)
     on_call: Callable[[], object] = field(default=lambda: None, kw_only=True)
     log: list[tuple] = field(default_factory=list, kw_only=True)
+    looks: list[tuple] = field(default_factory=list, kw_only=True)  # what was only foreseen
 
     def answers(self, asked: tuple, answers: list[Answer]) -> list[Answer]:
         failure = self.script.get(len(self.log))
@@ -58,6 +59,12 @@ class Toy:
         if isinstance(failure, Exception):
             raise failure
         return answers[:failure]  # [:None] is all of them
+
+    def looked(self, asked: tuple, images: list[Image.Image]) -> list[Foresight]:
+        self.looks.append(asked)
+        seeds = asked[-1]
+        clear = [noise("clear", seed)[0] % 3 > 0 for seed in seeds]
+        return list(map(Foresight, images, clear))
 
     @property
     def items(self) -> int:
@@ -77,6 +84,7 @@ class ToyGenerator(Toy):
 
     steps: int = 4
     mates: bool = False
+    foresight_steps: int = 1
 
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
@@ -89,6 +97,37 @@ class ToyGenerator(Toy):
         ]
         return self.answers((list(prompts), list(seeds)), images)
 
+    def foresee(
+        self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
+    ) -> list[Foresight]:
+        """What it will paint, in a haze; of every third noise nothing can be said yet."""
+        diffuse(progress, "draft", self.foresight_steps)
+        images = [
+            picture(mixed(mixed(target(p), noise(p, s), 0.5), noise("haze", s), 0.2))
+            for p, s in zip(prompts, seeds, strict=True)
+        ]
+        return self.looked((list(prompts), list(seeds)), images)
+
+    def steps_from(self, level: float) -> int:
+        return max(1, round(self.steps * level))
+
+    def repaint(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        seeds: Sequence[Restart],
+        progress: Progress = SILENT,
+    ) -> list[Image.Image]:
+        """As much of a fresh picture as the level says; never as good as a correction."""
+        diffuse(progress, "repaint", self.steps)
+        batch = tuple(seeds) if self.mates else ()
+        answers = []
+        for image, p, s in zip(images, prompts, seeds, strict=True):
+            fresh = mixed(target(p), noise(p, s.seed), 0.5)
+            painted = mixed(image.tobytes(), fresh, s.level)
+            answers.append(picture(mixed(painted, noise(batch), 0.02 * self.mates)))
+        return self.answers((list(images), list(prompts), list(seeds)), answers)
+
 
 @dataclass
 class ToyCorrector(Toy):
@@ -96,6 +135,7 @@ class ToyCorrector(Toy):
 
     steps: int = 4
     mates: bool = False
+    foresight_steps: int = 1
 
     def correct(
         self,
@@ -114,6 +154,22 @@ class ToyCorrector(Toy):
             answers.append(picture(mixed(painted, noise(batch), 0.02 * self.mates)))
         asked = (list(images), list(prompts), list(reflections), list(seeds))
         return self.answers(asked, answers)
+
+    def foresee(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        reflections: Sequence[str],
+        seeds: Sequence[Seed],
+        progress: Progress = SILENT,
+    ) -> list[Foresight]:
+        diffuse(progress, "correct", self.foresight_steps)
+        answers = []
+        for image, p, r, s in zip(images, prompts, reflections, seeds, strict=True):
+            moved = mixed(image.tobytes(), target(p), 0.5 if r else 0.0)
+            answers.append(picture(mixed(moved, noise("haze", p, r, s), 0.3)))
+        asked = (list(images), list(prompts), list(reflections), list(seeds))
+        return self.looked(asked, answers)
 
 
 @dataclass
@@ -237,6 +293,8 @@ def facts(history: History) -> tuple:
                 c.verdict,
                 number[c.parent],
                 c.action,
+                c.steps,
+                c.finished,
             )
             for c in history
         ],

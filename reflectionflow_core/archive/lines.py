@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from ..record import Candidate, Cost, Neighbour, Seed, Verdict
+from ..record import Candidate, Cost, Neighbour, Restart, Seed, Verdict
 
 COUNTED = ("images", "steps", "vlm_calls")  # what a Cost counts, without its seconds
 
@@ -37,6 +37,8 @@ class Entry:
     verdict: Verdict
     cost: Cost
     action: str = ""
+    steps: int = 0
+    finished: bool = True
 
     @property
     def image(self) -> str:
@@ -54,6 +56,8 @@ class Entry:
             "seed": seed_to_json(self.seed),
             "parent": self.parent,
             "action": self.action,
+            "steps": self.steps,
+            "finished": self.finished,
             "score": self.verdict.score,
             "passed": self.verdict.passed,
             "aspects": dict(self.verdict.aspects),
@@ -83,6 +87,8 @@ def entry_of(
         verdict=candidate.verdict,
         cost=cost,
         action=candidate.action,
+        steps=candidate.steps,
+        finished=candidate.finished,
     )
 
 
@@ -102,7 +108,10 @@ def parse(line: bytes) -> Entry:
         parent=None if record.get("parent", "") is None else _whole(record, "parent"),
         verdict=_verdict(record),
         cost=_cost(record.get("cost")),
-        action=_text({"action": "", **record}, "action"),  # lines of before it was recorded
+        # The rest was not always recorded.
+        action=_text({"action": "", **record}, "action"),
+        steps=_whole({"steps": 0, **record}, "steps"),
+        finished=_flag({"finished": True, **record}, "finished"),
     )
     if record.get("image") != entry.image:
         raise ValueError(f"its image is not {entry.image}")
@@ -117,10 +126,14 @@ def pixel_digest(image: Image) -> str:
 def seed_to_json(seed: Seed) -> Any:
     if isinstance(seed, int):
         return int(seed)
+    if isinstance(seed, Restart):
+        return {"seed": seed.seed, "level": seed.level}
     return {"pivot": seed_to_json(seed.pivot), "seed": seed.seed, "radius": seed.radius}
 
 
 def _seed(value: Any) -> Seed:
+    if isinstance(value, dict) and "level" in value:
+        return Restart(_whole(value, "seed"), _real(value, "level"))
     if isinstance(value, dict):
         return Neighbour(_seed(value.get("pivot")), _whole(value, "seed"), _real(value, "radius"))
     return _whole({"seed": value}, "seed")
@@ -151,6 +164,13 @@ def _text(record: dict[str, Any], name: str) -> str:
     value = record.get(name)
     if not isinstance(value, str):
         raise ValueError(f"{name} is no text")
+    return value
+
+
+def _flag(record: dict[str, Any], name: str) -> bool:
+    value = record.get(name)
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is neither true nor false")
     return value
 
 

@@ -13,6 +13,7 @@ from ..record import History
 
 PHASES = {
     "draft": "painting",
+    "repaint": "repainting",
     "correct": "correcting",
     "verify": "judging",
     "reflect": "writing reflections",
@@ -81,8 +82,10 @@ class Screen:
         """Ctrl-C raises by itself."""
 
     def painted(self, history: History) -> None:
-        score = [*history][-1].score
-        self.told(len(history), _best(history), f"score {score:.3g}, {_best(history)}")
+        latest = [*history][-1]
+        fate = "" if latest.finished else "dropped, "
+        line = f"{fate}score {latest.score:.3g}, {_best(history)}"
+        self.told(len(history), _best(history), line)
 
     def told(self, done: int, note: str, line: str) -> None:
         """`done` pictures are finished: a note beside the bar, or a line without a terminal."""

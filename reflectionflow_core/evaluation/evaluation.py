@@ -80,7 +80,7 @@ class Results:
 
     def spent(self, arm: str, unit: str) -> np.ndarray:
         """All that the search of each question spent, (n,); `unit` is a field of trial.Spent."""
-        return np.array([float(getattr(o.spent[-1], unit)) for o in self.in_order(arm)])
+        return np.array([float(getattr(o.total, unit)) for o in self.in_order(arm)])
 
     def share_right(self, arm: str) -> np.ndarray:
         """The share of right pictures of each question, (n,)."""
@@ -118,9 +118,7 @@ def results_so_far(evaluation: Evaluation, file: Path) -> Results:
 
 def cost_so_far(evaluation: Evaluation, file: Path) -> dict[str, Any]:
     """What all searches cost together; see `trial.summed_cost`."""
-    return summed_cost(
-        evaluation.journal(file).lines(lambda line: (line["spent"][-1], line["trace"]))
-    )
+    return summed_cost(evaluation.journal(file).lines(lambda line: (line["total"], line["trace"])))
 
 
 def _place(outcome: Outcome) -> tuple[str, int]:

@@ -37,7 +37,8 @@ class Spent(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Every picture of a search in the order of painting: the score that its verifier gave,
-    whether it is right in truth, and what was spent with it; the last is all that was spent.
+    whether it is right in truth, and what was spent with it; `total` is all that was spent, on
+    dropped pictures too.
 
     `spent` is empty where it was not written down, as before format 2.
     """
@@ -47,6 +48,7 @@ class Outcome:
     scores: tuple[float, ...]
     right: tuple[bool, ...]
     spent: tuple[Spent, ...] = ()
+    total: Spent | None = None
 
     def success(self, budget: float, unit: str = "images") -> bool:
         """Whether the best of the pictures that `budget` buys is right; the earliest of equals.
@@ -71,14 +73,15 @@ def run_trial(task: Task, actors: Actors) -> Outcome:
     settings = replace(task.arm.settings, seed=shuffled(task.index, key))
     seats = actors_of(task.arm, actors, task.seed)
     steps = list(search(task.question.prompt, settings, seats))
-    history = steps[-1]
-    truth = ExactVerifier().verify(task.question.prompt, [c.image for c in history])
+    pictures = steps[-1].finished
+    truth = ExactVerifier().verify(task.question.prompt, [c.image for c in pictures])
     return Outcome(
         task.arm.name,
         task.index,
-        tuple(candidate.score for candidate in history),
+        tuple(candidate.score for candidate in pictures),
         tuple(bool(verdict.passed) for verdict in truth),
-        tuple(spent_of(step.cost) for step in steps),
+        tuple(spent_of(step.cost) for step in steps if [*step][-1].finished),
+        spent_of(steps[-1].cost),
     )
 
 
@@ -109,4 +112,6 @@ def _run_by(actors: Actors, task: Task) -> Outcome:
 def read_outcome(line: dict[str, Any]) -> Outcome:
     """An outcome as it was written; those of format 1 had no costs."""
     spent = tuple(Spent(*row) for row in line.get("spent", ()))
-    return Outcome(line["arm"], line["index"], tuple(line["scores"]), tuple(line["right"]), spent)
+    total = Spent(*line["total"]) if line.get("total") else None
+    told = tuple(line["scores"]), tuple(line["right"]), spent, total
+    return Outcome(line["arm"], line["index"], *told)

@@ -64,8 +64,13 @@ def encode_condition(flux: Flux, picture: Image.Image, settings: ConditionSettin
     """The picture's condition; one value for equal pixels, and computed only once."""
     picture = resized(picture, settings, flux.token_pixels)
     columns, rows = (side // flux.token_pixels for side in picture.size)
+    return Condition(encode_picture(flux, picture), rows, columns)
+
+
+def encode_picture(flux: Flux, picture: Image.Image) -> Tensor:
+    """The clean latents of an RGB picture, packed: (n, 64)."""
     key = (picture.size, hashlib.sha256(picture.tobytes()).digest())
-    return Condition(flux.pictures.get(key, lambda: _encode(flux, picture)), rows, columns)
+    return flux.pictures.get(key, lambda: _encode(flux, picture))
 
 
 def resized(picture: Image.Image, settings: ConditionSettings, unit: int = 16) -> Image.Image:

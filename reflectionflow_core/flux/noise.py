@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..record import Neighbour, Seed
+from ..record import Neighbour, Restart, Seed
 
 Shape = tuple[int, ...]  # channels, then frames where a model has any, height, width
 
@@ -23,7 +23,7 @@ def _noise(seed: Seed, shape: Shape, dtype: torch.dtype) -> Tensor:
     while isinstance(seed, Neighbour):
         moves.append(seed)
         seed = seed.pivot
-    noise = _gaussian(seed, shape, dtype)
+    noise = _gaussian(seed.seed if isinstance(seed, Restart) else seed, shape, dtype)
     for move in reversed(moves):
         stay = math.sqrt(1 - move.radius**2)  # keeps the variance at 1
         other = _gaussian(move.seed, shape, dtype)

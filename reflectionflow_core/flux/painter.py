@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Sized
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..protocols import SILENT, Progress
-from ..record import InputError, Seed
+from ..protocols import SILENT, Foresight, Progress
+from ..record import InputError, Restart, Seed
 from .branch import FluxInputs
-from .condition import Condition, ConditionSettings, encode_condition
+from .condition import Condition, ConditionSettings, encode_condition, encode_picture, rgb
 from .latents import pack, token_ids, unpack
 from .lora import CorrectorLora
 from .model import Flux
 from .noise import starting_noise
 from .preview import latent_colours, preview
-from .sampling import SamplingSettings, denoise
+from .sampling import (
+    CLEAR,
+    SamplingSettings,
+    agreement,
+    denoise,
+    first_step,
+    foresight_steps,
+    make_schedule,
+)
 from .text import Text, corrector_text, encode_texts
 
 
@@ -31,6 +39,7 @@ class FluxGenerator:
         self.flux = flux
         self.sampling = sampling
         self.steps = sampling.steps
+        self.foresight_steps = foresight_steps(sampling.steps)
 
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
@@ -44,6 +53,32 @@ class FluxGenerator:
         check_lengths(prompts=texts, seeds=seeds)
         rows = list(map(Row, texts, seeds))
         return _paint(self.flux, rows, self.sampling, None, progress, "draft")
+
+    def foresee(
+        self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
+    ) -> list[Foresight]:
+        check_lengths(prompts=prompts, seeds=seeds)
+        rows = list(map(Row, map(Text, prompts, prompts), seeds))
+        return _foresee(self.flux, rows, self.sampling, None, progress, "draft")
+
+    def steps_from(self, level: float) -> int:
+        return self.steps - first_step(_levels(self.flux, self.sampling), level)
+
+    def repaint(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        seeds: Sequence[Restart],
+        progress: Progress = SILENT,
+    ) -> list[Image.Image]:
+        """From the pictures as they are seen: a resumed search has no latents but a VAE's."""
+        check_lengths(images=images, prompts=prompts, seeds=seeds)
+        progress.check()
+        starts = [_start(self.flux, image, self.sampling) for image in images]
+        firsts = [self.steps - self.steps_from(seed.level) for seed in seeds]
+        unconditioned = [None] * len(seeds)
+        rows = list(map(Row, map(Text, prompts, prompts), seeds, unconditioned, starts, firsts))
+        return _paint(self.flux, rows, self.sampling, None, progress, "repaint")
 
 
 class FluxCorrector:
@@ -61,6 +96,7 @@ class FluxCorrector:
         self.sampling = sampling
         self.condition = condition or ConditionSettings()
         self.steps = sampling.steps
+        self.foresight_steps = foresight_steps(sampling.steps)
 
     def correct(
         self,
@@ -70,26 +106,51 @@ class FluxCorrector:
         seeds: Sequence[Seed],
         progress: Progress = SILENT,
     ) -> list[Image.Image]:
+        rows = self._rows(images, prompts, reflections, seeds, progress)
+        return _paint(self.flux, rows, self.sampling, self.lora, progress, "correct")
+
+    def foresee(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        reflections: Sequence[str],
+        seeds: Sequence[Seed],
+        progress: Progress = SILENT,
+    ) -> list[Foresight]:
+        rows = self._rows(images, prompts, reflections, seeds, progress)
+        return _foresee(self.flux, rows, self.sampling, self.lora, progress, "correct")
+
+    def _rows(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        reflections: Sequence[str],
+        seeds: Sequence[Seed],
+        progress: Progress,
+    ) -> list[Row]:
         check_lengths(images=images, prompts=prompts, reflections=reflections, seeds=seeds)
         progress.check()
         style = self.condition.prompt_style
         texts = map(corrector_text, prompts, reflections, [style] * len(prompts))
         conditions = [encode_condition(self.flux, image, self.condition) for image in images]
-        rows = list(map(Row, texts, seeds, conditions))
-        return _paint(self.flux, rows, self.sampling, self.lora, progress, "correct")
+        return list(map(Row, texts, seeds, conditions))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture to paint."""
+    """One picture to paint: from noise, or from the clean latents `start` (n, 64) taken back to the
+    noise that step `first` begins with."""
 
     text: Text
     seed: Seed
     condition: Condition | None = None
+    start: Tensor | None = None
+    first: int = 0
 
     @property
-    def grid(self) -> tuple[int, int]:
-        return (self.condition.rows, self.condition.columns) if self.condition else (0, 0)
+    def grid(self) -> tuple[int, ...]:
+        shape = (self.condition.rows, self.condition.columns) if self.condition else (0, 0)
+        return (*shape, self.first)
 
 
 def _paint(
@@ -101,33 +162,53 @@ def _paint(
     phase: str,
 ) -> list[Image.Image]:
     def paint(group: Sequence[Row], share: Share) -> list[Image.Image]:
-        return _decode(flux, _sample(flux, group, sampling, lora, share))
+        latents, _ = _sample(flux, group, sampling, lora, share)
+        return _decode(flux, latents)
 
     return paint_in_groups(rows, sampling.steps, paint, progress, phase)
+
+
+def _foresee(
+    flux: Flux,
+    rows: Sequence[Row],
+    sampling: SamplingSettings,
+    lora: CorrectorLora | None,
+    progress: Progress,
+    phase: str,
+) -> list[Foresight]:
+    """The pictures that few long steps lead to, from the same noise; blurred ones are not clear."""
+    few = replace(sampling, steps=foresight_steps(sampling.steps))
+
+    def look(group: Sequence[Row], share: Share) -> list[Foresight]:
+        latents, apart = _sample(flux, group, few, lora, share)
+        return list(map(Foresight, _decode(flux, latents), (apart <= CLEAR).tolist()))
+
+    return paint_in_groups(rows, few.steps, look, progress, phase)
 
 
 class Grouped(Protocol):
     @property
     def grid(self) -> tuple[int, ...]:
-        """The shape of the row's condition."""
+        """Rows of one grid can share a batch: that of the shape of their conditions, or of more."""
         ...
 
 
 AnyRow = TypeVar("AnyRow", bound=Grouped)
+Painted = TypeVar("Painted")
 
 
 def paint_in_groups(
     rows: Sequence[AnyRow],
     steps: int,
-    paint: Callable[[Sequence[AnyRow], Share], list[Image.Image]],
+    paint: Callable[[Sequence[AnyRow], Share], list[Painted]],
     progress: Progress,
     phase: str,
-) -> list[Image.Image]:
+) -> list[Painted]:
     """The rows' pictures in their order; rows with conditions of one shape go through together."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, row in enumerate(rows):
         groups.setdefault(row.grid, []).append(index)
-    pictures: dict[int, Image.Image] = {}
+    pictures: dict[int, Painted] = {}
     for before, group in enumerate(groups.values()):
         share = Share(progress, phase, before * steps, len(groups) * steps)
         painted = paint([rows[index] for index in group], share)
@@ -154,21 +235,24 @@ def _sample(
     sampling: SamplingSettings,
     lora: CorrectorLora | None,
     share: Share,
-) -> Tensor:
-    """The rows' finished latents, (B, 16, h, w)."""
+) -> tuple[Tensor, Tensor]:
+    """The rows' finished latents, (B, 16, h, w), and how far their last two predictions, (B,), lie
+    apart."""
     grid = (sampling.height // flux.token_pixels, sampling.width // flux.token_pixels)
     share.progress.check()
     inputs = _inputs(flux, rows, sampling, grid)
     colours = None if share.progress is SILENT else latent_colours(flux)
-    latents = inputs.latents
-    with closing(denoise(flux, inputs, lora, sampling.steps)) as steps:
-        for done in range(1, sampling.steps + 1):
+    latents, first = inputs.latents, rows[0].first
+    clean: Tensor | None = None
+    apart = agreement(None, latents)
+    with closing(denoise(flux, inputs, lora, sampling.steps, first)) as steps:
+        for done in range(first + 1, sampling.steps + 1):
             share.progress.check()
             step = next(steps)
-            latents = step.latents
-            look = None if colours is None else preview(unpack(step.clean, *grid), colours)
+            latents, apart, clean = step.latents, agreement(clean, step.clean), step.clean
+            look = None if colours is None else preview(unpack(clean, *grid), colours)
             share.report(done, look)
-    return unpack(latents, *grid)
+    return unpack(latents, *grid), apart
 
 
 @torch.no_grad()
@@ -181,7 +265,7 @@ def _inputs(
     conditions = [row.condition for row in rows if row.condition]
     packed = torch.stack([condition.latents for condition in conditions]) if conditions else None
     return FluxInputs(
-        latents=pack(noise).to(flux.device),
+        latents=_noised(flux, rows, pack(noise), sampling).to(flux.device),
         text=text,
         pooled=pooled,
         timestep=torch.ones(len(rows), device=flux.device),
@@ -190,6 +274,31 @@ def _inputs(
         condition=None if packed is None else packed.to(flux.device, flux.dtype),
         condition_ids=conditions[0].ids.to(flux.device) if conditions else None,
     )
+
+
+def _start(flux: Flux, image: Image.Image, sampling: SamplingSettings) -> Tensor:
+    """The clean latents (n, 64) of a picture, fitted to the canvas."""
+    size = (sampling.width, sampling.height)
+    fitted = rgb(image)
+    if fitted.size != size:
+        fitted = fitted.resize(size, Image.Resampling.BICUBIC)
+    return encode_picture(flux, fitted)
+
+
+def _noised(flux: Flux, rows: Sequence[Row], noise: Tensor, sampling: SamplingSettings) -> Tensor:
+    """What the rows begin with (B, n, 64): noise, or a picture under as much of it as is asked."""
+    starts = [row.start for row in rows if row.start is not None]
+    if not starts:
+        return noise
+    level = _levels(flux, sampling)[rows[0].first]
+    clean = torch.stack(starts).float()
+    return ((1 - level) * clean + level * noise.float()).to(noise.dtype)
+
+
+def _levels(flux: Flux, sampling: SamplingSettings) -> list[float]:
+    """The noise before each step, from 1 on, and 0 after the last."""
+    tokens = (sampling.height // flux.token_pixels) * (sampling.width // flux.token_pixels)
+    return make_schedule(flux, sampling.steps, tokens).sigmas.tolist()
 
 
 @torch.no_grad()

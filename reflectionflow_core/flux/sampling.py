@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,10 @@ from ..record import InputError
 from .branch import FluxInputs, step_constants, velocity
 from .lora import CorrectorLora
 from .model import Flux, Scheduler
+
+# A foresight takes the way from noise to picture in so many steps: with fewer it is a blur.
+FORESIGHT = 6
+CLEAR = 0.25  # how far its last two predictions may lie apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +55,45 @@ class Step:
 
 @torch.no_grad()
 def denoise(
-    flux: Flux, inputs: FluxInputs, lora: CorrectorLora | None, steps: int
+    flux: Flux, inputs: FluxInputs, lora: CorrectorLora | None, steps: int, first: int = 0
 ) -> Generator[Step, None, None]:
-    """Yields after every step; whoever stops asking has cancelled, and FLUX stays usable."""
+    """Yields after every step; whoever stops asking has cancelled, and FLUX stays usable.
+
+    Of `steps` the `first` are left out: the latents are those of that noise level.
+    """
     modules = [flux.transformer, *([lora] if lora else [])]
     walk = flux.placement.walk
     schedule = make_schedule(flux, steps, inputs.latents.shape[1])
     latents = inputs.latents
     with flux.placement.on_device(*modules):
         constants = step_constants(flux.transformer, inputs, lora, walk)
-        for index, time in enumerate(schedule.timesteps):
+        schedule.set_begin_index(first)
+        for index, time in enumerate(schedule.timesteps[first:], start=first):
             timestep = time.expand(len(latents)).to(latents.dtype) / 1000
             state = replace(inputs, latents=latents, timestep=timestep)
             slope = velocity(flux.transformer, state, lora, constants, walk)
             clean = latents - schedule.sigmas[index] * slope
             latents = schedule.step(slope, time, latents, return_dict=False)[0]
             yield Step(latents, clean)
+
+
+def foresight_steps(steps: int) -> int:
+    """How many long steps show how a picture of that many steps will end."""
+    return min(FORESIGHT, max(1, steps // 2))
+
+
+def agreement(before: Tensor | None, clean: Tensor) -> Tensor:
+    """How far two predictions (B, n, c) of the same pictures lie apart, relative to their size."""
+    if before is None:  # there is nothing that a single prediction could agree with
+        return torch.full((len(clean),), math.inf)
+    apart, size = (x.float().flatten(1).norm(dim=1) for x in (clean - before, clean))
+    return (apart / size).cpu()
+
+
+def first_step(sigmas: Sequence[float], level: float) -> int:
+    """The step that begins with a noise of at most `level`; the last one, if none does."""
+    found = (index for index, sigma in enumerate(sigmas) if sigma <= level + 1e-6)
+    return min(next(found), len(sigmas) - 2)
 
 
 def resolution_shift(image_tokens: int) -> float:

@@ -64,6 +64,8 @@ def _thing(pixels: np.ndarray, mask: np.ndarray, box: tuple[slice, slice]) -> Th
     inside = np.asarray(ndimage.binary_erosion(mask), bool)
     colour = _colour(pixels[inside if inside.any() else mask])
     solid = mask & (_opacity(pixels, colour) >= 0.5) if colour != BLOB else mask
+    if not solid.any():  # a haze, as in previews: nothing of it is half way to its colour
+        colour, solid = BLOB, mask
     rows, columns = np.nonzero(solid)
     top, left = box[0].start, box[1].start
     x = left + (columns.min() + columns.max() + 1) / 2

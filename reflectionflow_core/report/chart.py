@@ -8,6 +8,7 @@ from itertools import accumulate
 from ..record import History
 from .words import round_name, score_text
 
+RING = ' class="ring"'
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 220, 52, 30, 16
 
 
@@ -25,10 +26,11 @@ def score_chart(history: History) -> str:
         return round(TOP + (high - score) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
 
     dots = "".join(
-        f'<circle cx="{x(i)}" cy="{y(s)}" r="{4 if len(scores) <= 64 else 2}"/>'
-        for i, s in enumerate(scores)
+        f'<circle{"" if c.finished else RING} cx="{x(i)}" cy="{y(c.score)}" '
+        f'r="{4 if len(scores) <= 64 else 2}"/>'
+        for i, c in enumerate(history)
     )
-    best = list(accumulate(scores, max))
+    best = list(accumulate((c.score if c.finished else min(scores) for c in history), max))
     steps = f"M{x(0)},{y(best[0])}" + "".join(
         f"H{x(i)}V{y(b)}" for i, b in enumerate(best[1:], start=1)
     )

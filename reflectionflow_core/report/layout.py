@@ -134,4 +134,5 @@ def _drafts(drafts: Sequence[Candidate], rows: Rows, height: int) -> Iterator[Co
 
 
 def _note(candidates: Sequence[Candidate]) -> str:
-    return f"best {score_text(max(c.score for c in candidates))}" if len(candidates) > 1 else ""
+    scores = [candidate.score for candidate in candidates if candidate.finished]
+    return f"best {score_text(max(scores))}" if scores and len(candidates) > 1 else ""

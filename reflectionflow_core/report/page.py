@@ -66,8 +66,13 @@ def _overview(history: History, names: dict[int, str], edge: int) -> str:
         f"<div><h2>Best picture: <a {there}>{name}</a></h2>{_score(best)}"
         f"{_told(best, names)}{_costs(history.cost)}</div>"
         f"<figure>{score_chart(history)}<figcaption>Score of each picture, in the order they were "
-        "painted. The line is the best so far.</figcaption></figure></section>"
+        f"painted. The line is the best so far.{_rings(history)}</figcaption></figure></section>"
     )
+
+
+def _rings(history: History) -> str:
+    dropped = len(history) - len(history.finished)
+    return " Rings were dropped on a foresight." if dropped else ""
 
 
 def _costs(cost: Cost) -> str:
@@ -99,6 +104,8 @@ def _round(
 def _card(candidate: Candidate, names: dict[int, str], prompt: str, edge: int, best: bool) -> str:
     name = names[id(candidate)]
     badge = '<span class="badge">best</span>' if best else ""
+    if not candidate.finished:
+        badge = '<span class="dropped">dropped on a foresight</span>'
     return (
         f'<article id="{_anchor(name)}"{" class=best" if best else ""}>{_picture(candidate, edge)}'
         f'<div class="line">{_score(candidate)}{badge}<span class="name">{name}</span></div>'
@@ -142,6 +149,8 @@ def _details(candidate: Candidate, prompt: str) -> str:
 def _facts(candidate: Candidate, prompt: str) -> Iterator[tuple[str, str]]:
     if candidate.action:
         yield "Action", candidate.action
+    if candidate.steps:
+        yield "Diffusion steps", str(candidate.steps)
     yield "Seed", seed_text(candidate.seed)
     yield "Prompt", "as given" if candidate.prompt == prompt else candidate.prompt
     yield "Size", f"{candidate.image.width} x {candidate.image.height}"

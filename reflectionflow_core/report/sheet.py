@@ -229,7 +229,8 @@ def _score(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool) -> 
     if passed is not None:
         colour = GREEN if passed else MUTED
         _mark(sheet, (x, base - 14), passed, colour)
-        word, small = lettered("passed" if passed else "not passed", 14)
+        told = "passed" if passed else "not passed"
+        word, small = lettered(told if cell.candidate.finished else "dropped", 14)
         draw.text((x + 22, base), word, colour, small, anchor="ls")
     if best:
         word, small = lettered("best", 14)

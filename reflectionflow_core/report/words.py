@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..record import Candidate, Cost, History, Neighbour, SearchSettings, Seed, Verdict
+from ..record import Candidate, Cost, History, Neighbour, Restart, SearchSettings, Seed, Verdict
 
 OBVIOUS = ("draft", "correct", "noise")  # what rounds, reflections and seeds tell
 
@@ -63,6 +63,8 @@ def score_text(score: float) -> str:
 def seed_text(seed: Seed) -> str:
     if isinstance(seed, Neighbour):
         return f"{seed_text(seed.pivot)} + {seed.radius:g} towards {seed.seed}"
+    if isinstance(seed, Restart):
+        return f"{seed.seed}, from noise level {seed.level:g}"
     return str(seed)
 
 
@@ -91,5 +93,6 @@ def story(history: History) -> str:
         name = place_name(index, position).capitalize()
         action = telling_action(candidate)
         done = f", {action}" if action else ""
-        lines.append(f"{best}{name}{done}: {told}{verdict_text(candidate.verdict)}")
+        fate = "" if candidate.finished else "dropped on a foresight, "
+        lines.append(f"{best}{name}{done}: {told}{fate}{verdict_text(candidate.verdict)}")
     return "\n".join(lines)

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from ..protocols import Actors
-from ..record import Budget, Candidate, Cost, History, InputError, SearchSettings
+from ..protocols import Actors, Corrector, Foreseeing, Generator, Repainter
+from ..record import Budget, Candidate, Cost, History, InputError, Restart, SearchSettings
 from .replay import due_round
-from .strategies import axes_in_force
+from .strategies import axes_in_force, strategy_named
 from .task import Task
 
 
@@ -30,8 +30,12 @@ def agenda(history: History, settings: SearchSettings, actors: Actors) -> Agenda
     """The round under way, or the next one; it has no tasks when there is none."""
     index, tasks = due_round(history, settings)
     painted = len(history.rounds[index]) if index < len(history.rounds) else 0
-    paid = affordable(tasks[painted:], history.cost, settings.budget, actors)
-    return Agenda(index, tasks[: painted + paid], painted)
+    end = painted + affordable(tasks[painted:], history.cost, settings.budget, actors)
+    if end < len(tasks) and any(task.tentative for task in tasks[painted:end]):
+        # What is dropped costs less than was reckoned, so the rest of the round may be paid for
+        # later. Only whole batches: a picture has the same mates whenever it is paid for.
+        end = max(painted, end - end % settings.batch_size)
+    return Agenda(index, tasks[:end], painted)
 
 
 def finished(history: History, settings: SearchSettings, actors: Actors) -> bool:
@@ -75,15 +79,20 @@ def spent_out(history: History, settings: SearchSettings, actors: Actors) -> boo
 
 
 def steps_of(task: Task, actors: Actors) -> int:
-    """The diffusion steps of one task."""
-    if task.corrects and actors.corrector is not None:
-        return actors.corrector.steps
-    return actors.generator.steps
+    """The most diffusion steps that one task may take."""
+    if isinstance(task.seed, Restart) and isinstance(actors.generator, Repainter):
+        return actors.generator.steps_from(task.seed.level)
+    painter = actors.corrector if task.corrects and actors.corrector else actors.generator
+    return painter.steps + (foresight_steps(painter) if task.tentative else 0)
+
+
+def foresight_steps(painter: Generator | Corrector) -> int:
+    return painter.foresight_steps if isinstance(painter, Foreseeing) else 0
 
 
 def calls_of(task: Task, actors: Actors) -> int:
-    """The VLM calls of one task, from its texts to its verdict."""
-    calls = actors.verifier.calls
+    """The most VLM calls of one task, from its texts to its verdict."""
+    calls = actors.verifier.calls * (2 if task.tentative else 1)
     if task.corrects and actors.writer is not None:
         calls += actors.writer.calls
     if task.evolves and actors.evolver is not None:
@@ -92,13 +101,14 @@ def calls_of(task: Task, actors: Actors) -> int:
 
 
 def stopped(candidates: Iterable[Candidate], settings: SearchSettings) -> bool:
-    """True if one of the candidates meets the stop rule."""
+    """True if one of the candidates meets the stop rule; a foresight of one does not."""
     stop = settings.stop
     if stop == "never":
         return False
+    done = (candidate for candidate in candidates if candidate.finished)
     if stop == "passed":
-        return any(candidate.verdict.passed for candidate in candidates)
-    return any(candidate.score >= float(stop) for candidate in candidates)
+        return any(candidate.verdict.passed for candidate in done)
+    return any(candidate.score >= float(stop) for candidate in done)
 
 
 def late(history: History, settings: SearchSettings) -> bool:
@@ -130,6 +140,12 @@ def check_request(prompt: str, settings: SearchSettings, actors: Actors, history
 
 def check_seats(settings: SearchSettings, actors: Actors) -> None:
     axes = axes_in_force(settings)
+    ability = strategy_named(settings.strategy).ability
+    if ability is not None and not isinstance(actors.generator, ability.protocol):
+        raise InputError(
+            f"The strategy {settings.strategy!r} {ability.needs}, and this FLUX cannot be asked "
+            "for that. Choose another strategy, or load FLUX another way."
+        )
     if settings.depth == 0:
         return
     for axis, seat, actor in (

@@ -13,6 +13,7 @@ from ..protocols import SILENT, Actors, Progress, Remembering
 from ..record import Candidate, Cost, History, SearchSettings
 from .agenda import agenda, check_request, late, over, spent_out, stopped
 from .meter import counted
+from .painting import paint
 from .studio import Studio
 
 NOTHING_YET = History()
@@ -65,7 +66,7 @@ def round_steps(
     if over(due, history, settings):
         return history
     if isinstance(actors.verifier, Remembering):
-        actors.verifier.remember(prompt, tuple(history))
+        actors.verifier.remember(prompt, history.finished)
     drafts_of = settings.draft_prompt or prompt
     studio = Studio(prompt, drafts_of, actors, progress, clock, settings.recheck)
     size = settings.batch_size
@@ -75,7 +76,8 @@ def round_steps(
     first = due.painted - due.painted % size
     history = history.charged(again([task.cost for task in tasks[:first]], actors))
     for start in range(first, len(tasks), size):
-        painted = studio.paint(tasks[start : start + size])
+        before = history.before(due.round_index, start)
+        painted = paint(studio, tasks[start : start + size], before)
         known = max(0, due.painted - start)
         judged = [cost for _, cost in painted[:known]]
         spent = Cost(slowest=clock() - began) + again(judged, actors)

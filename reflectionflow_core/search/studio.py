@@ -1,4 +1,4 @@
-"""Where the actors work: tasks become texts, then pictures, then judged candidates.
+"""Where the actors work: tasks become texts, texts become pictures, and pictures are judged.
 
 Every question to an actor passes through `_ask`, which counts answers, seconds and calls. Verifier,
 writer and evolver are always asked about the user's own prompt.
@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
 from PIL.Image import Image
 
-from ..protocols import Actors, Progress, Rechecking
-from ..record import Candidate, Cost, Verdict
+from ..protocols import (
+    Actors,
+    Foreseeing,
+    ForeseeingCorrector,
+    Foresight,
+    Progress,
+    Rechecking,
+    Repainter,
+)
+from ..record import Candidate, Cost, Restart, Seed, Verdict
 from .meter import Asked, metered, shares
 from .task import Task
 
@@ -24,6 +32,7 @@ NOTHING = Cost()
 
 ASKED_TO = {
     "draft": "generator",  # whatever it paints, also after round 0
+    "repaint": "generator",
     "correct": "corrector",
     "verify": "verifier",
     "reflect": "reflection writer",
@@ -52,79 +61,69 @@ class Studio:
 
     def write(self, tasks: Sequence[Task]) -> list[Task]:
         """The tasks with their texts: reflections first, then prompts, as in the paper's §3.4."""
-        texts = [self.prompt if task.parent else self.draft_prompt for task in tasks]
-        begun = [replace(task, prompt=text) for task, text in zip(tasks, texts, strict=True)]
+        begun = [replace(task, prompt=self._words(task)) for task in tasks]
         return self._evolve(self._reflect(begun))
 
-    def paint(self, batch: Sequence[Task]) -> list[tuple[Candidate, Cost]]:
-        """A judged candidate for every task, in order, with all that it cost."""
-        painted = [
-            work
-            for corrects, group in groupby(batch, key=lambda task: task.corrects)
-            for work in (self._correct if corrects else self._draft)(list(group))
-        ]
-        images = [image for image, _ in painted]
-        verifier = self.actors.verifier
-        verdicts, judging = self._ask(
-            "verify",
-            len(images),
-            lambda: self._judge(batch, images),
-            asked=verifier,
-        )
-        return [
-            (
-                Candidate(
-                    image,
-                    task.prompt,
-                    task.seed,
-                    verdict,
-                    task.reflection,
-                    task.parent,
-                    task.action,
-                ),
-                task.cost + painting + cost,
-            )
-            for task, (image, painting), verdict, cost in zip(
-                batch, painted, verdicts, judging, strict=True
-            )
-        ]
+    def _words(self, task: Task) -> str:
+        if task.parent is None:
+            return self.draft_prompt
+        return task.parent.prompt if isinstance(task.seed, Restart) else self.prompt
 
-    def _judge(self, batch: Sequence[Task], images: list[Image]) -> list[Verdict]:
+    def judge(
+        self, images: Sequence[Image], before: Sequence[Verdict | None] = ()
+    ) -> list[tuple[Verdict, Cost]]:
+        """The verdict on each picture; of a correction, `before` may be its parent's."""
+        if not images:
+            return []
         verifier = self.actors.verifier
-        if not (self.recheck and isinstance(verifier, Rechecking)):
-            return verifier.verify(self.prompt, images, self.progress)
-        before = [
-            task.parent.verdict
-            if task.parent and task.corrects and task.parent.verdict.unmet
-            else None
-            for task in batch
-        ]
-        return verifier.recheck(self.prompt, images, before, self.progress)
+        question = partial(verifier.verify, self.prompt, images, self.progress)
+        if before and self.recheck and isinstance(verifier, Rechecking):
+            question = partial(verifier.recheck, self.prompt, images, before, self.progress)
+        return list(zip(*self._ask("verify", len(images), question, asked=verifier), strict=True))
 
-    def _draft(self, tasks: list[Task]) -> list[tuple[Image, Cost]]:
+    def paint(self, tasks: Sequence[Task]) -> list[tuple[Image, Cost]]:
+        """The pictures of tasks that are all painted in the same manner."""
+        if tasks[0].corrects:
+            return self._correct(tasks)
+        return self._repaint(tasks) if isinstance(tasks[0].seed, Restart) else self._draft(tasks)
+
+    def foresee(self, tasks: Sequence[Task]) -> list[tuple[Foresight, Cost]] | None:
+        """How the pictures of such tasks will look, or None if their painter cannot tell."""
+        generator, corrector = self.actors.generator, self.actors.corrector
+        if not tasks[0].corrects and isinstance(generator, Foreseeing):
+            phase, painter = "draft", generator
+            question = partial(generator.foresee, *drafted_by(tasks), self.progress)
+        elif tasks[0].corrects and isinstance(corrector, ForeseeingCorrector):
+            phase, painter = "correct", corrector
+            question = partial(corrector.foresee, *corrected_by(tasks), self.progress)
+        else:
+            return None
+        each = Cost(steps=painter.foresight_steps)
+        return list(zip(*self._ask(phase, len(tasks), question, each), strict=True))
+
+    def _draft(self, tasks: Sequence[Task]) -> list[tuple[Image, Cost]]:
         generator = self.actors.generator
-        prompts, seeds = [task.prompt for task in tasks], [task.seed for task in tasks]
-        images, costs = self._ask(
-            "draft",
-            len(tasks),
-            lambda: generator.generate(prompts, seeds, self.progress),
-            Cost(images=1, steps=generator.steps),
-        )
-        return list(zip(images, costs, strict=True))
+        question = partial(generator.generate, *drafted_by(tasks), self.progress)
+        each = Cost(images=1, steps=generator.steps)
+        return list(zip(*self._ask("draft", len(tasks), question, each), strict=True))
 
-    def _correct(self, tasks: list[Task]) -> list[tuple[Image, Cost]]:
+    def _repaint(self, tasks: Sequence[Task]) -> list[tuple[Image, Cost]]:
+        generator = self.actors.generator
+        assert isinstance(generator, Repainter)
+        parents = [parent.image for parent in parents_of(tasks)]
+        prompts = [task.prompt for task in tasks]
+        seeds = [task.seed for task in tasks if isinstance(task.seed, Restart)]
+        question = partial(generator.repaint, parents, prompts, seeds, self.progress)
+        images, costs = self._ask("repaint", len(tasks), question, Cost(images=1))
+        taken = [Cost(steps=generator.steps_from(seed.level)) for seed in seeds]
+        return [(image, cost + own) for image, cost, own in zip(images, costs, taken, strict=True)]
+
+    def _correct(self, tasks: Sequence[Task]) -> list[tuple[Image, Cost]]:
         corrector = self.actors.corrector
         assert corrector is not None  # as for all seats below: the search has checked them
-        parents = [parent.image for parent in parents_of(tasks)]
-        prompts, seeds = [task.prompt for task in tasks], [task.seed for task in tasks]
-        reflections = [task.reflection for task in tasks]
-        images, costs = self._ask(
-            "correct",
-            len(tasks),
-            lambda: corrector.correct(parents, prompts, reflections, seeds, self.progress),
-            Cost(images=1, steps=corrector.steps),
-        )
-        return list(zip(images, costs, strict=True))
+        question = partial(corrector.correct, *corrected_by(tasks), self.progress)
+        each = Cost(images=1, steps=corrector.steps)
+        return list(zip(*self._ask("correct", len(tasks), question, each), strict=True))
 
     def _reflect(self, tasks: list[Task]) -> list[Task]:
         asked = parents_of(task for task in tasks if task.corrects)
@@ -194,6 +193,20 @@ def complete(answers: list[Answer], items: int, phase: str) -> list[Answer]:
             "An actor answers every item, in order, or raises."
         )
     return answers
+
+
+def drafted_by(tasks: Sequence[Task]) -> tuple[list[str], list[Seed]]:
+    """What a generator is told: prompts and seeds."""
+    return [task.prompt for task in tasks], [task.seed for task in tasks]
+
+
+def corrected_by(
+    tasks: Sequence[Task],
+) -> tuple[list[Image], list[str], list[str], list[Seed]]:
+    """What a corrector is told: pictures, prompts, reflections and seeds."""
+    parents = [parent.image for parent in parents_of(tasks)]
+    prompts, seeds = drafted_by(tasks)
+    return parents, prompts, [task.reflection for task in tasks], seeds
 
 
 def parents_of(tasks: Iterable[Task]) -> list[Candidate]:

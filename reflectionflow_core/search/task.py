@@ -14,13 +14,16 @@ class Task:
 
     With `corrects` the parent is repainted as a reflection asks, else the picture is painted from
     text alone. With `evolves` its text is rewritten in view of the parent, else it is the user's.
-    `action` is the strategy's own short word for it, which the record keeps.
+    A `tentative` picture is painted only if its foresight promises more than what it shall improve
+    on: its parent, or else the best so far. A seed that is a Restart repaints the parent. `action`
+    is the strategy's own short word for it, which the record keeps.
     """
 
     seed: Seed
     parent: Candidate | None = None
     corrects: bool = False
     evolves: bool = False
+    tentative: bool = False
     action: str = ""
     prompt: str = ""
     reflection: str = ""

@@ -11,7 +11,7 @@ from reflectionflow_core.miniature.evolver import LayoutEvolver, RuleEvolver, la
 from reflectionflow_core.miniature.judge import faults, holds, score
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, parse, prompts, specs
 from reflectionflow_core.miniature.verifier import ExactVerifier
-from reflectionflow_core.miniature.world import Thing, render
+from reflectionflow_core.miniature.world import COLOURS, GROUND, SIZE, Thing, render
 from reflectionflow_core.record import Candidate, InputError, Verdict
 from reflectionflow_core.writers.template import TemplateWriter
 from train.miniature.scenes import compose, flawed, repaired
@@ -143,6 +143,13 @@ def test_noise_and_blank_pictures_are_judged_without_an_error() -> None:
     pictures = [Image.fromarray(noise), Image.new("RGB", (1, 1)), Image.new("L", (640, 64), 255)]
     verdicts = ExactVerifier().verify("two red circles", pictures)
     assert not any(verdict.passed for verdict in verdicts)
+
+
+def test_a_haze_too_pale_for_its_colour_is_a_blob() -> None:
+    pixels = np.tile(np.array(GROUND, np.uint8), (SIZE, SIZE, 1))
+    ground, blue = np.array(GROUND, float), np.array(COLOURS["blue"], float)
+    pixels[20:40, 20:40] = (ground + 0.4 * (blue - ground)).astype(np.uint8)
+    assert [thing.colour for thing in detect(pixels)] == [BLOB]
 
 
 def test_what_cannot_be_told_is_left_out_of_the_words() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from reflectionflow_core.record import AXES, Budget, Candidate, History, Neighbour, SearchSettings
+from reflectionflow_core.record import AXES, Budget, Candidate, History, Restart, SearchSettings
 from reflectionflow_core.search import STRATEGIES, finished, run_round, search
 
 PROMPT = "two green bowls"
@@ -97,17 +98,62 @@ def test_a_budget_is_never_exceeded(settings: SearchSettings) -> None:
     cost, budget = history.cost, settings.budget
     asked = studio.verifier.items
     asked += CALLS["writer"] * studio.writer.items + CALLS["evolver"] * studio.evolver.items
-    assert cost.images == len(history) == studio.generator.items + studio.corrector.items
-    assert cost.steps == 3 * studio.generator.items + 5 * studio.corrector.items
+    painted = studio.generator.items + studio.corrector.items
+    assert cost.images == len(history.finished) == painted
+    assert cost.steps == sum(candidate.steps for candidate in history) == steps_taken(studio)
     assert cost.vlm_calls == asked
-    assert cost.images <= (budget.images or settings.pictures)
+    assert budget.images is None or cost.images <= budget.images
     assert budget.vlm_calls is None or cost.vlm_calls <= budget.vlm_calls
     assert budget.steps is None or cost.steps <= budget.steps
+
+
+def steps_taken(studio: Toys) -> int:
+    """What the toys themselves know of their steps."""
+    steps = sum(
+        len(asked[-1]) for toy in (studio.generator, studio.corrector) for asked in toy.looks
+    )
+    for *others, seeds in studio.generator.log:
+        whole = (
+            [3] * len(seeds)
+            if len(others) == 1
+            else map(studio.generator.steps_from, levels(seeds))
+        )
+        steps += sum(whole)
+    return steps + 5 * studio.corrector.items
+
+
+def levels(seeds: Sequence[Restart]) -> list[float]:
+    return [seed.level for seed in seeds]
+
+
+@modest
+@given(searches)
+def test_what_is_dropped_is_never_the_best_nor_gone_on_from(settings: SearchSettings) -> None:
+    history = steps(replace(settings, strategy="potential", axes=AXES))[-1]
+    assert history.best.finished
+    for candidate in history:
+        assert candidate.parent is None or candidate.parent.finished
+        if not candidate.finished:
+            assert not candidate.verdict.passed
+            assert candidate.score <= (candidate.parent or history.best).score
+
+
+@modest
+@given(searches)
+def test_a_round_of_potential_has_what_the_saved_steps_pay_for(settings: SearchSettings) -> None:
+    whole = replace(settings, strategy="potential", axes=("noise",), stop="never", budget=Budget())
+    history = steps(whole)[-1]
+    spent = 0
+    for index, candidates in enumerate(history.rounds[1:]):
+        spent += sum(candidate.steps for candidate in history.rounds[index])
+        planned = 3 * (whole.first_round + (index + 1) * whole.width)
+        assert len(candidates) == max(1, (planned - spent) // 3)
 
 
 @modest
 @given(searches)
 def test_a_search_without_stop_or_budget_paints_every_picture(settings: SearchSettings) -> None:
+    assume(settings.strategy != "potential")
     settings = replace(settings, stop="never", budget=Budget())
     history = steps(settings)[-1]
     assert len(history) == settings.pictures
@@ -123,7 +169,7 @@ def chain_of(history: History, position: int) -> list[Candidate]:
 @modest
 @given(searches)
 def test_chains_hold_together(settings: SearchSettings) -> None:
-    assume(settings.strategy != "noise")
+    assume(settings.strategy not in ("noise", "potential", "paths"))
     history = steps(settings)[-1]
     assert all(draft.parent is None for draft in history.rounds[0])
     for index, candidates in enumerate(history.rounds[1:], start=1):
@@ -140,7 +186,7 @@ def test_chains_hold_together(settings: SearchSettings) -> None:
 def test_no_new_noise_is_ever_repeated(settings: SearchSettings) -> None:
     assume("noise" in settings.axes)
     seeds = [c.seed for c in steps(settings)[-1]]
-    plain = [seed.seed if isinstance(seed, Neighbour) else seed for seed in seeds]
+    plain = [seed if isinstance(seed, int) else seed.seed for seed in seeds]
     assert len(set(plain)) == len(plain)
     assert all(0 <= seed < 2**32 for seed in plain)
 

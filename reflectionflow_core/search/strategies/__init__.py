@@ -9,11 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...protocols import Foreseeing, Repainter
 from ...record import AXES, Axis, InputError, SearchSettings
 from ..task import Plan
 from .adaptive import adaptive
 from .noise import noise
+from .paths import paths
+from .potential import potential
 from .reflection import noise_and_prompt, reflection
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """What a generator must be able to do besides painting, and in words what for."""
+
+    protocol: type
+    needs: str
+
+
+FORESEEN = Ability(Foreseeing, "looks at pictures before they are painted")
+REPAINTED = Ability(Repainter, "takes pictures back to noise and paints on from there")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +37,7 @@ class Strategy:
 
     plan: Callable[[SearchSettings], Plan]
     axes: tuple[Axis, ...]
+    ability: Ability | None = None
 
 
 STRATEGIES: dict[str, Strategy] = {
@@ -29,6 +45,8 @@ STRATEGIES: dict[str, Strategy] = {
     "noise+prompt": Strategy(noise_and_prompt, axes=("noise", "prompt")),
     "reflection": Strategy(reflection, axes=AXES),
     "adaptive": Strategy(adaptive, axes=AXES),
+    "potential": Strategy(potential, axes=AXES, ability=FORESEEN),
+    "paths": Strategy(paths, axes=("noise",), ability=REPAINTED),
 }
 
 

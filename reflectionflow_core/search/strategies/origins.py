@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import cycle, islice
 
 from ...record import Candidate, History, Neighbour, SearchSettings, Seed
@@ -26,9 +26,14 @@ def new_noise(settings: SearchSettings, past: History, position: int, improved: 
 
 
 def best_drafts(settings: SearchSettings, past: History) -> list[Candidate]:
-    """The draft that each chain begins with: the best ones, by rank."""
-    # sorted is stable: the earlier of equal drafts ranks first. Too few drafts take turns.
-    ranked = sorted(past.rounds[0], key=lambda draft: draft.score, reverse=True)
+    """The draft that each chain begins with."""
+    return best_ones(settings, past.rounds[0])
+
+
+def best_ones(settings: SearchSettings, candidates: Iterable[Candidate]) -> list[Candidate]:
+    """What each chain begins with: the best candidates, by rank."""
+    # sorted is stable: the earlier of equals ranks first. Too few take turns.
+    ranked = sorted(candidates, key=lambda candidate: candidate.score, reverse=True)
     return list(islice(cycle(ranked), settings.width))
 
 

@@ -1,0 +1,193 @@
+"""Searches that look before they paint, and searches that take pictures back to noise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fakes import ToyCorrector, ToyGenerator, Toys, ToyVerifier, facts
+
+from reflectionflow_core.archive import Run, open_archive, read_recording
+from reflectionflow_core.protocols import Foreseeing, ForeseeingCorrector, Repainter
+from reflectionflow_core.record import (
+    Budget,
+    Candidate,
+    History,
+    InputError,
+    Restart,
+    SearchSettings,
+    Verdict,
+)
+from reflectionflow_core.report import as_data, contact_sheet, html_page, story
+from reflectionflow_core.search import search
+
+PROMPT = "a red cube left of a blue ball"
+POTENTIAL = SearchSettings(width=2, depth=4, seed=7, strategy="potential")
+PATHS = SearchSettings(width=2, depth=3, seed=7, strategy="paths")
+
+
+def last(toys: Toys, settings: SearchSettings, history: History | None = None) -> History:
+    history = history or History()
+    for step in search(PROMPT, settings, toys.actors(), history):
+        history = step
+    return history
+
+
+def dropped(history: History) -> list[Candidate]:
+    return [candidate for candidate in history if not candidate.finished]
+
+
+def test_the_toys_can_foresee_and_repaint() -> None:
+    assert isinstance(ToyGenerator(), Foreseeing)
+    assert isinstance(ToyGenerator(), Repainter)
+    assert isinstance(ToyCorrector(), ForeseeingCorrector)
+
+
+def test_a_hopeless_picture_is_dropped_at_the_price_of_looking() -> None:
+    toys = Toys(ToyGenerator(steps=9, foresight_steps=2))
+    history = last(toys, replace(POTENTIAL, axes=("noise",)))
+    assert {c.steps for c in dropped(history)} == {2}
+    assert {c.steps for c in history.finished[1:]} <= {9 + 2}
+    assert history.cost.images == len(history.finished) < len(history)
+    assert history.cost.steps == sum(c.steps for c in history)
+    assert len(history) > POTENTIAL.pictures  # the steps that were saved went into others
+
+
+def test_the_first_picture_is_painted_without_a_look() -> None:
+    toys = Toys()
+    history = last(toys, replace(POTENTIAL, depth=0, drafts=1))
+    assert [c.finished for c in history] == [True]
+    assert toys.generator.looks == []
+
+
+def test_what_is_not_clear_is_painted_and_not_judged_before() -> None:
+    toys = Toys()
+    toys.generator.foresee = lambda prompts, seeds, progress: [  # type: ignore[method-assign]
+        replace(look, clear=False) for look in ToyGenerator().foresee(prompts, seeds, progress)
+    ]
+    history = last(toys, replace(POTENTIAL, axes=("noise",)))
+    assert history.finished == tuple(history)
+    assert toys.verifier.items == len(history)
+
+
+def test_a_foresight_that_passes_is_painted_however_good_the_others_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    toys = Toys()
+    passing = Verdict(1.0, passed=True)
+    monkeypatch.setattr(toys.verifier, "verify", lambda _, images, __: [passing] * len(images))
+    history = last(toys, replace(POTENTIAL, axes=("noise",)))
+    assert history.finished == tuple(history)
+
+
+def test_corrections_are_foreseen_too_and_go_on_from_what_was_finished() -> None:
+    toys = Toys()
+    history = last(toys, POTENTIAL)
+    assert toys.corrector.looks
+    assert dropped(history)
+    assert all(c.parent is None or c.parent.finished for c in history)
+
+
+def test_a_corrector_that_cannot_foresee_paints_every_correction() -> None:
+    class Plain:
+        """Corrects as its toy does, and knows nothing else."""
+
+        steps = 4
+
+        def __init__(self) -> None:
+            self.correct = ToyCorrector().correct
+
+    toys = Toys()
+    *_, history = search(PROMPT, POTENTIAL, replace(toys.actors(), corrector=Plain()))
+    assert all(c.finished for c in history if c.parent)
+
+
+@pytest.mark.parametrize("settings", [POTENTIAL, PATHS])
+def test_a_generator_that_cannot_is_refused_before_anything_is_painted(
+    settings: SearchSettings,
+) -> None:
+    class Plain:
+        steps = 4
+
+        def generate(self, *_: object) -> list:
+            raise AssertionError("nothing is to be painted")
+
+    actors = replace(Toys().actors(), generator=Plain())
+    with pytest.raises(InputError, match="this FLUX cannot be asked for that"):
+        list(search(PROMPT, settings, actors))
+
+
+def test_a_verifier_that_compares_never_compares_with_a_foresight() -> None:
+    class Comparing(ToyVerifier):
+        """Writes down what it was told to remember."""
+
+        def remember(self, prompt: str, candidates: tuple[Candidate, ...]) -> None:
+            assert all(candidate.finished for candidate in candidates)
+            self.on_call()
+            remembered.append(len(candidates))
+
+    remembered: list[int] = []
+    toys = Toys(verifier=Comparing())
+    history = last(toys, POTENTIAL)
+    assert len(remembered) > len(history.rounds)  # and again after foresights were judged
+
+
+def test_a_budget_of_steps_is_used_up_by_pictures_that_cost_less_than_was_reckoned() -> None:
+    settings = replace(POTENTIAL, axes=("noise",), depth=50, budget=Budget(steps=60))
+    toys = Toys(ToyGenerator(steps=9, foresight_steps=2))
+    history = last(toys, settings)
+    assert 60 - (9 + 2) < history.cost.steps <= 60
+
+
+def test_a_stop_rule_waits_for_the_finished_picture() -> None:
+    toys = Toys(verifier=ToyVerifier(pass_at=0.9))
+    history = last(toys, replace(POTENTIAL, stop="passed", depth=30))
+    assert history.best.verdict.passed
+    assert history.best.finished
+
+
+def test_paths_go_back_to_less_and_less_noise_from_the_best_so_far() -> None:
+    toys = Toys()
+    history = last(toys, PATHS)
+    assert [len(r) for r in history.rounds] == [2, 2, 2, 2]
+    for index, level in enumerate((0.9, 0.8, 0.7), start=1):
+        ranked = sorted(History(history.rounds[:index]), key=lambda c: -c.score)
+        for candidate, parent in zip(history.rounds[index], ranked[:2], strict=True):
+            assert isinstance(candidate.seed, Restart)
+            assert candidate.seed.level == level
+            assert candidate.parent is parent
+            assert candidate.action == "repaint"
+            assert candidate.steps == toys.generator.steps_from(level)
+    assert history.cost.steps == sum(candidate.steps for candidate in history)
+
+
+def test_a_repainted_picture_keeps_the_words_of_its_parent() -> None:
+    history = last(Toys(), replace(PATHS, draft_prompt="a red cube, seen from above"))
+    assert {candidate.prompt for candidate in history} == {"a red cube, seen from above"}
+
+
+def test_levels_do_not_depend_on_the_depth_and_end_at_the_lowest() -> None:
+    shallow, deep = (last(Toys(), replace(PATHS, depth=depth)) for depth in (2, 9))
+    assert facts(History(deep.rounds[:3]))[1] == facts(shallow)[1]
+    assert deep.rounds[-1][0].seed.level == 0.3  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("settings", [POTENTIAL, PATHS])
+def test_a_run_comes_back_from_the_disk_as_it_was(settings: SearchSettings, tmp_path: Path) -> None:
+    history = History()
+    with open_archive(tmp_path) as archive:
+        archive.begin(Run(PROMPT, settings))
+        for history in search(PROMPT, settings, Toys().actors()):
+            archive.append(history)
+    assert facts(read_recording(tmp_path).history) == facts(history)
+
+
+def test_a_report_shows_what_was_dropped() -> None:
+    history = last(Toys(), POTENTIAL)
+    count = len(dropped(history))
+    page, told = html_page(history, PROMPT, POTENTIAL), story(history)
+    assert page.count('<span class="dropped">') == told.count("dropped") == count > 0
+    data = as_data(history, PROMPT, POTENTIAL)
+    assert [c["finished"] for c in data["candidates"]] == [c.finished for c in history]
+    assert contact_sheet(history, PROMPT, POTENTIAL).size[0] > 0
