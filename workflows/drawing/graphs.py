@@ -80,10 +80,11 @@ def adaptive(dev: bool) -> Graph:
     name = named("adaptive", dev)
     read = read_me(full_note(dev, notes.ADAPTIVE), 420 if dev else 305)
     who = stack(LEFT, group_below(read), 320, *flux(dev))
-    how = stack(420, 0, 320, *judges(), options())
+    painted = Wire(who[-1].name, "FLUX")
+    how = stack(420, 0, 320, sampling(dev, painted), *judges(), options())
     asked = request(*PATIENT, strategy="adaptive", stop="when passed", depth=8)
     asked |= {"options": Wire("options", "options")}
-    loop = search(820, notes.CHANGE_ADAPTIVE, 130, **asked, **seats(who[-1].name))
+    loop = search(820, notes.CHANGE_ADAPTIVE, 130, **asked, **seats("sampling"))
     shown = results(dev, 1300, name)
     return Graph(
         name,
