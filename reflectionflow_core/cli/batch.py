@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -56,7 +57,8 @@ class Folder:
 
 def is_batch(given: Mapping[str, Any]) -> bool:
     """True if the options ask for a batch, or the folder holds one."""
-    return "prompts" in given or (Path(given["out"]) / BATCH).is_file()
+    # os.path calls a name that no file can have no file; Path would raise.
+    return "prompts" in given or os.path.isfile(Path(given["out"]) / BATCH)
 
 
 def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> int:
