@@ -13,12 +13,12 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ..reflectionflow_core.catalog import ENDPOINT
 from ..reflectionflow_core.evolvers.think_first import ThinkFirst as ThinkFirstEvolver
 from ..reflectionflow_core.flux.folders import read_json
 from ..reflectionflow_core.identity import digest
 from ..reflectionflow_core.record import InputError
 from ..reflectionflow_core.vlm.endpoint import Endpoint
+from ..reflectionflow_core.vlm.named import ENDPOINT
 from ..reflectionflow_core.vlm.profiles import Profile
 from .comfy_text import ComfyVlm
 from .diffusers_flux import explained_imports

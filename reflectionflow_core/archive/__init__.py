@@ -244,7 +244,7 @@ def _history(folder: Path, entries: list[Entry], known: History) -> History:
 
 def _candidate(entry: Entry, image: Image.Image, parent: Candidate | None) -> Candidate:
     told = (entry.prompt, entry.seed, entry.verdict, entry.reflection)
-    return Candidate(image, *told, parent, entry.action)
+    return Candidate(image, *told, parent, entry.action, entry.stage, entry.inspection)
 
 
 def _tells_of(entry: Entry, candidate: Candidate, parent: Candidate | None) -> bool:

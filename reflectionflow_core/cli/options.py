@@ -6,12 +6,15 @@ Options that are not given are absent, not defaults: a resumed run takes them fr
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from .. import __version__
+from ..archive.run_file import stages_from_json
 from ..catalog import EVOLVERS, MODELS, NEED_SOURCE, NEED_VLM, VERIFIERS, WRITERS, ActorChoice
 from ..miniature.prompts import FAMILIES
 from ..record import (
@@ -21,8 +24,10 @@ from ..record import (
     Budget,
     InputError,
     SearchSettings,
+    Stage,
 )
-from ..search.strategies import STRATEGIES
+from ..search.strategies import STRATEGIES, strategy_named
+from ..staging import INSPECTORS, PLANNERS
 
 STUDY_NAMES = ("table1", "table2", "difficulty", "verifier", "controls", "all")
 SETTINGS, CHOICE = SearchSettings(), ActorChoice()
@@ -57,6 +62,11 @@ def make_parser() -> Parser:
     report.add_argument("folder", metavar="DIR", help="the folder of a run")
     commands.add_parser("doctor", help="say what is installed and what would run here")
     return parser
+
+
+def settings_of(given: Mapping[str, Any]) -> SearchSettings:
+    """What holds where nothing else is said; a strategy has a depth of its own."""
+    return replace(SETTINGS, depth=strategy_named(given.get("strategy", SETTINGS.strategy)).depth)
 
 
 def make_settings(given: Mapping[str, Any], base: SearchSettings = SETTINGS) -> SearchSettings:
@@ -132,7 +142,7 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
     add = _adder(group, SETTINGS)
     add("--strategy", "NAME", f"{_names(STRATEGIES)}")
     add("--width", "N", "parallel chains", whole)
-    add("--depth", "M", "corrected rounds", whole)
+    add("--depth", "M", "corrected rounds; interleaved has 1 unless you say otherwise", whole)
     add("--drafts", "K", "first pictures, the best of which are corrected (default: width)", whole)
     add("--seed", "S", "what all noise is derived from", whole)
     add("--stop", "RULE", "never, passed, or a score", stop_rule)
@@ -145,8 +155,11 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--think-first",
         action="store_true",
-        help="let the model of --vlm write the draft prompt: content, layout, style",
+        help="let the model of --vlm write the draft prompt: content, layout, style (interleaved "
+        "does so anyway; without a model the miniature's layout)",
     )
+    add("--stages", "FILE", "the plan of a staged search as JSON, in place of the planner's", plan)
+    add("--context", "K", "earlier pictures of a chain that in-context shows its actors", whole)
 
 
 def _add_budget(group: argparse._ArgumentGroup) -> None:
@@ -181,6 +194,8 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     add("--writer", "NAME", f"of reflections: {_names(WRITERS)}")
     add("--max-words", "N", "of a reflection (default: the writer's)", positive)
     add("--evolver", "NAME", f"of prompts: {_names(EVOLVERS)}")
+    add("--planner", "NAME", f"of a staged search: {_names(PLANNERS)} (default: rules)")
+    add("--inspector", "NAME", f"of its stages: {_names(INSPECTORS)} (default: exact)")
     add("--vlm", "WHERE", f"whom {_names(NEED_VLM)} ask: endpoint:PROFILE, or a model's folder")
     add("--vlm-dtype", "TYPE", "number format of that model: bf16, fp32 or nf4 (default: bf16)")
 
@@ -253,6 +268,14 @@ def size(text: str) -> tuple[int, int]:
     if len(sides) != 2 or not all(side.isascii() and side.isdigit() for side in sides):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 1024x768")
     return int(sides[0]), int(sides[1])
+
+
+def plan(text: str) -> tuple[Stage, ...]:
+    """The stages in a file; as in run.json they are a list of objects."""
+    try:
+        return stages_from_json(json.loads(Path(text).read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} holds no list of stages ({error})") from None
 
 
 def numbers(text: str) -> tuple[int, ...]:

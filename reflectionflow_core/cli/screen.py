@@ -17,6 +17,7 @@ PHASES = {
     "verify": "judging",
     "reflect": "writing reflections",
     "evolve": "rewriting the prompt",
+    "inspect": "inspecting",
 }
 
 

@@ -14,7 +14,7 @@ from ..miniature.verifier import ExactVerifier
 from ..protocols import Actors
 from ..search import search
 from ..search.seeds import shuffled
-from .arms import Arm, actors_of
+from .arms import Arm, actors_of, prepared
 from .questions import Question
 
 AHEAD = 8  # trials that wait for each process, so that none is ever idle
@@ -50,7 +50,8 @@ class Outcome:
 def run_trial(task: Task, actors: Actors) -> Outcome:
     """The search of one question."""
     key = shuffled(task.arm.dice, key=task.seed)
-    settings = replace(task.arm.settings, seed=shuffled(task.index, key))
+    settings = prepared(task.arm, task.question.prompt)
+    settings = replace(settings, seed=shuffled(task.index, key))
     seats = actors_of(task.arm, actors, task.seed)
     (history,) = deque(search(task.question.prompt, settings, seats), maxlen=1)
     truth = ExactVerifier().verify(task.question.prompt, [c.image for c in history])

@@ -13,7 +13,7 @@ from itertools import accumulate
 from ..protocols import Actors
 from ..record import Budget, Candidate, Cost, History, InputError, SearchSettings
 from .replay import due_round
-from .strategies import axes_in_force
+from .strategies import axes_in_force, strategy_named
 from .task import Task
 
 
@@ -84,10 +84,12 @@ def steps_of(task: Task, actors: Actors) -> int:
 def calls_of(task: Task, actors: Actors) -> int:
     """The VLM calls of one task, from its texts to its verdict."""
     calls = actors.verifier.calls
-    if task.corrects and actors.writer is not None:
+    if task.asks_writer and actors.writer is not None:
         calls += actors.writer.calls
     if task.evolves and actors.evolver is not None:
         calls += actors.evolver.calls
+    if task.stage is not None and actors.inspector is not None:
+        calls += actors.inspector.calls
     return calls
 
 
@@ -130,6 +132,8 @@ def check_request(prompt: str, settings: SearchSettings, actors: Actors, history
 
 def check_seats(settings: SearchSettings, actors: Actors) -> None:
     axes = axes_in_force(settings)
+    if strategy_named(settings.strategy).in_stages:
+        check_plan(settings, actors)
     if settings.depth == 0:
         return
     for axis, seat, actor in (
@@ -142,3 +146,16 @@ def check_seats(settings: SearchSettings, actors: Actors) -> None:
                 f"The {axis} axis needs a {seat}, and there is none. "
                 f"Give one, or take {axis} out of the axes."
             )
+
+
+def check_plan(settings: SearchSettings, actors: Actors) -> None:
+    if not settings.stages:
+        raise InputError(
+            f"The strategy {settings.strategy!r} draws by a plan, and there is none. "
+            "Let a planner write one, or choose 'reflection'."
+        )
+    if actors.inspector is None:
+        raise InputError(
+            f"The strategy {settings.strategy!r} inspects every stage, and there is no inspector. "
+            "Give one, or choose 'reflection'."
+        )

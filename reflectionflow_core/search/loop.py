@@ -66,7 +66,8 @@ def round_steps(
         return history
     if isinstance(actors.verifier, Remembering):
         actors.verifier.remember(prompt, tuple(history))
-    studio = Studio(prompt, settings.draft_prompt or prompt, actors, progress, clock)
+    words = settings.draft_prompt or prompt
+    studio = Studio(prompt, words, actors, progress, clock, settings.stages)
     size = settings.batch_size
     began = clock()
     tasks = studio.write(due.tasks)

@@ -1,7 +1,7 @@
 """Where the actors work: tasks become texts, then pictures, then judged candidates.
 
 Every question to an actor passes through `_ask`, which counts answers, seconds and calls. Verifier,
-writer and evolver are always asked about the user's own prompt.
+writer, evolver and inspector are always asked about the user's own prompt.
 """
 
 from __future__ import annotations
@@ -14,8 +14,14 @@ from typing import TypeVar
 
 from PIL.Image import Image
 
-from ..protocols import Actors, Progress
-from ..record import Candidate, Cost
+from ..protocols import (
+    Actors,
+    InContextCorrector,
+    InContextEvolver,
+    InContextWriter,
+    Progress,
+)
+from ..record import Candidate, Cost, Inspection, Stage
 from .meter import Asked, metered, shares
 from .task import Task
 
@@ -28,6 +34,7 @@ ASKED_TO = {
     "verify": "verifier",
     "reflect": "reflection writer",
     "evolve": "prompt evolver",
+    "inspect": "inspector",
 }
 
 
@@ -39,7 +46,7 @@ class ActorError(RuntimeError):
 class Studio:
     """Everyone who works on one prompt.
 
-    Pictures without a parent are painted from `draft_prompt`.
+    Pictures without a parent are painted from `draft_prompt`, unless a task has words of its own.
     """
 
     prompt: str
@@ -47,10 +54,13 @@ class Studio:
     actors: Actors
     progress: Progress
     clock: Callable[[], float]
+    stages: tuple[Stage, ...] = ()
 
     def write(self, tasks: Sequence[Task]) -> list[Task]:
         """The tasks with their texts: reflections first, then prompts, as in the paper's §3.4."""
-        texts = [self.prompt if task.parent else self.draft_prompt for task in tasks]
+        texts = [
+            task.prompt or (self.prompt if task.parent else self.draft_prompt) for task in tasks
+        ]
         begun = [replace(task, prompt=text) for task, text in zip(tasks, texts, strict=True)]
         return self._evolve(self._reflect(begun))
 
@@ -69,6 +79,7 @@ class Studio:
             lambda: verifier.verify(self.prompt, images, self.progress),
             asked=verifier,
         )
+        looked_at = self._inspect(batch, images)
         return [
             (
                 Candidate(
@@ -79,13 +90,38 @@ class Studio:
                     task.reflection,
                     task.parent,
                     task.action,
+                    task.stage,
+                    inspection,
                 ),
-                task.cost + painting + cost,
+                task.cost + painting + cost + looking,
             )
-            for task, (image, painting), verdict, cost in zip(
-                batch, painted, verdicts, judging, strict=True
+            for task, (image, painting), verdict, cost, (inspection, looking) in zip(
+                batch, painted, verdicts, judging, looked_at, strict=True
             )
         ]
+
+    def _inspect(
+        self, batch: Sequence[Task], images: Sequence[Image]
+    ) -> list[tuple[Inspection | None, Cost]]:
+        """What the inspector says of each picture of a stage; None of the others."""
+        asked = [
+            (self.stages[task.stage], image)
+            for task, image in zip(batch, images, strict=True)
+            if task.stage is not None
+        ]
+        if not asked:
+            return [(None, NOTHING)] * len(batch)
+        inspector = self.actors.inspector
+        assert inspector is not None
+        stages, drawn = zip(*asked, strict=True)
+        inspections, costs = self._ask(
+            "inspect",
+            len(asked),
+            lambda: inspector.inspect(self.prompt, stages, drawn, self.progress),
+            asked=inspector,
+        )
+        answers = iter(zip(inspections, costs, strict=True))
+        return [(None, NOTHING) if task.stage is None else next(answers) for task in batch]
 
     def _draft(self, tasks: list[Task]) -> list[tuple[Image, Cost]]:
         generator = self.actors.generator
@@ -103,47 +139,54 @@ class Studio:
         assert corrector is not None  # as for all seats below: the search has checked them
         parents = [parent.image for parent in parents_of(tasks)]
         prompts, seeds = [task.prompt for task in tasks], [task.seed for task in tasks]
-        reflections = [task.reflection for task in tasks]
+        told, contexts = [task.reflection for task in tasks], contexts_of(tasks)
+
+        def correct() -> list[Image]:
+            if contexts and isinstance(corrector, InContextCorrector):
+                return corrector.correct_in_context(
+                    parents, prompts, told, seeds, contexts, self.progress
+                )
+            return corrector.correct(parents, prompts, told, seeds, self.progress)
+
         images, costs = self._ask(
-            "correct",
-            len(tasks),
-            lambda: corrector.correct(parents, prompts, reflections, seeds, self.progress),
-            Cost(images=1, steps=corrector.steps),
+            "correct", len(tasks), correct, Cost(images=1, steps=corrector.steps)
         )
         return list(zip(images, costs, strict=True))
 
     def _reflect(self, tasks: list[Task]) -> list[Task]:
-        asked = parents_of(task for task in tasks if task.corrects)
-        if not asked:
+        chosen = [task for task in tasks if task.asks_writer]
+        if not chosen:
             return tasks
-        writer = self.actors.writer
+        writer, asked, contexts = self.actors.writer, parents_of(chosen), contexts_of(chosen)
         assert writer is not None
-        reflections, costs = self._ask(
-            "reflect",
-            len(asked),
-            lambda: writer.reflect(self.prompt, asked, self.progress),
-            asked=writer,
-        )
+
+        def reflect() -> list[str]:
+            if contexts and isinstance(writer, InContextWriter):
+                return writer.reflect_in_context(self.prompt, asked, contexts, self.progress)
+            return writer.reflect(self.prompt, asked, self.progress)
+
+        reflections, costs = self._ask("reflect", len(asked), reflect, asked=writer)
         answer, cost = iter(reflections), iter(costs)
         return [
             replace(task, reflection=next(answer), cost=task.cost + next(cost))
-            if task.corrects
+            if task.asks_writer
             else task
             for task in tasks
         ]
 
     def _evolve(self, tasks: list[Task]) -> list[Task]:
-        asked = parents_of(task for task in tasks if task.evolves)
-        if not asked:
+        chosen = [task for task in tasks if task.evolves]
+        if not chosen:
             return tasks
-        evolver = self.actors.evolver
+        evolver, asked, contexts = self.actors.evolver, parents_of(chosen), contexts_of(chosen)
         assert evolver is not None
-        prompts, costs = self._ask(
-            "evolve",
-            len(asked),
-            lambda: evolver.evolve(self.prompt, asked, self.progress),
-            asked=evolver,
-        )
+
+        def evolve() -> list[str]:
+            if contexts and isinstance(evolver, InContextEvolver):
+                return evolver.evolve_in_context(self.prompt, asked, contexts, self.progress)
+            return evolver.evolve(self.prompt, asked, self.progress)
+
+        prompts, costs = self._ask("evolve", len(asked), evolve, asked=evolver)
         answer, cost = iter(prompts), iter(costs)
         return [
             replace(task, prompt=next(answer), cost=task.cost + next(cost))
@@ -184,3 +227,9 @@ def complete(answers: list[Answer], items: int, phase: str) -> list[Answer]:
 
 def parents_of(tasks: Iterable[Task]) -> list[Candidate]:
     return [task.parent for task in tasks if task.parent is not None]
+
+
+def contexts_of(tasks: Sequence[Task]) -> list[tuple[Candidate, ...]]:
+    """The context of each task; an empty list where none has any."""
+    contexts = [task.context for task in tasks]
+    return contexts if any(contexts) else []

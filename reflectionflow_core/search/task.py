@@ -14,7 +14,10 @@ class Task:
 
     With `corrects` the parent is repainted as a reflection asks, else the picture is painted from
     text alone. With `evolves` its text is rewritten in view of the parent, else it is the user's.
-    `action` is the strategy's own short word for it, which the record keeps.
+    `action` is the strategy's own short word for it, which the record keeps. A `prompt` or a
+    `reflection` that a strategy gives stands, and nobody is asked for it. The picture of a `stage`
+    (its number in the plan) is inspected by it. `context` are earlier pictures that those who can
+    look at several shall see, the latest last.
     """
 
     seed: Seed
@@ -24,7 +27,13 @@ class Task:
     action: str = ""
     prompt: str = ""
     reflection: str = ""
+    stage: int | None = None
+    context: tuple[Candidate, ...] = ()
     cost: Cost = field(default_factory=Cost)  # of writing the texts
+
+    @property
+    def asks_writer(self) -> bool:
+        return self.corrects and not self.reflection
 
 
 # A strategy at work: it yields the tasks of a round, as many as it likes, and is sent the History
