@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from PIL.Image import Image
 
@@ -12,7 +12,7 @@ from ..record import Inspection, Stage
 from ..writers.template import TemplateWriter
 from .detector import detect
 from .judge import Fault, assign, distance, faults, in_words, items_of
-from .prompts import Group, Spec, parse
+from .prompts import Spec, parse
 from .world import Scene, Thing
 
 WRITER = TemplateWriter()
@@ -22,8 +22,8 @@ FOREIGN = 2  # the distance of a thing that has neither the shape nor the colour
 class ExactInspector:
     """Accepts exactly the pictures that show what is due, and beyond it only what is still to come.
 
-    What a stage declares beyond the prompt counts as asked by nobody. A thing too much that comes
-    near one of a later stage (shape or colour are right) is taken for its beginning.
+    What a stage declares beyond the prompt counts as asked by nobody. A further thing with the
+    shape or the colour of one of a later stage is taken for that: it is right, or drawn wrong.
     """
 
     calls = 0
@@ -59,25 +59,25 @@ def _inspection(scene: Scene, due: Spec, rest: Spec) -> Inspection:
     found = faults(scene, due)
     beyond = tuple(fault.thing for fault in found if fault.wanted is None and fault.thing)
     begun = _begun(beyond, rest)
-    wrong = [
-        fault.unmet
-        for fault in found
-        if fault.thing is not None and not (fault.wanted is None and fault.thing in begun.values())
-    ]
-    missing = [fault.unmet for fault in found if fault.thing is None]
+    found = [f for f in found if f.wanted is not None or f.thing not in begun.values()]
+    items = items_of(rest)
+    # What is there before its time may be drawn wrong all the same.
+    found += [Fault(thing, items[i]) for i, thing in begun.items() if distance(thing, items[i])]
+    wrong = tuple(fault.unmet for fault in found if fault.thing is not None)
+    missing = tuple(fault.unmet for fault in found if fault.thing is None)
     seen = ", ".join(map(in_words, scene)) or "nothing"
     return Inspection(
-        accepted=not wrong and not missing,
-        wrong=tuple(wrong),
-        missing=tuple(missing),
-        later=tuple(_later(items_of(rest), begun)),
+        accepted=not found,
+        wrong=wrong,
+        missing=missing,
+        later=tuple(str(item) for i, item in enumerate(items) if i not in begun),
         refine=WRITER.write([*wrong, *missing]),
         explanation=f"The picture shows: {seen}.",
     )
 
 
 def _begun(beyond: Scene, rest: Spec) -> dict[int, Thing]:
-    """By the number of a later thing what is there of it already."""
+    """What is there already of later things, by their numbers."""
     items = items_of(rest)
     seats = assign(beyond, rest) if items else []
     return {
@@ -85,10 +85,3 @@ def _begun(beyond: Scene, rest: Spec) -> dict[int, Thing]:
         for number, seat in enumerate(seats)
         if seat is not None and distance(beyond[seat], items[number]) < FOREIGN
     }
-
-
-def _later(items: Sequence[Group], begun: dict[int, Thing]) -> Iterator[str]:
-    for number, item in enumerate(items):
-        thing = begun.get(number)
-        if thing is None or distance(thing, item):
-            yield Fault(thing, item).unmet

@@ -71,7 +71,15 @@ def spent_out(history: History, settings: SearchSettings, actors: Actors) -> boo
     A round is planned with the actors' estimates; where these were too low, it ends early.
     """
     limit = settings.budget.vlm_calls
-    return limit is not None and history.cost.vlm_calls + actors.verifier.calls > limit
+    return limit is not None and history.cost.vlm_calls + judging(settings, actors) > limit
+
+
+def judging(settings: SearchSettings, actors: Actors) -> int:
+    """The VLM calls that one picture costs after it is painted."""
+    calls = actors.verifier.calls
+    if strategy_named(settings.strategy).in_stages and actors.inspector is not None:
+        calls += actors.inspector.calls
+    return calls
 
 
 def steps_of(task: Task, actors: Actors) -> int:
@@ -118,10 +126,10 @@ def check_request(prompt: str, settings: SearchSettings, actors: Actors, history
     if not prompt.strip():
         raise InputError("The prompt is empty. Say in words what to paint.")
     check_seats(settings, actors)
-    budget, verifier, generator = settings.budget, actors.verifier, actors.generator
+    budget = settings.budget
     for what, price, unit, limit in (
-        ("judge", verifier.calls, "VLM calls", budget.vlm_calls),
-        ("paint", generator.steps, "diffusion steps", budget.steps),
+        ("judge", judging(settings, actors), "VLM calls", budget.vlm_calls),
+        ("paint", actors.generator.steps, "diffusion steps", budget.steps),
     ):
         if limit is not None and not len(history) and limit < price:
             raise InputError(
