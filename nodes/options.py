@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..reflectionflow_core.record import AXES, NOISE_SEARCHES, PARENTS, Budget
+from ..reflectionflow_core.record import AXES, MAX_CONTEXT, NOISE_SEARCHES, PARENTS, Budget
 from .schema import ROOT, batch_size_input, check_texts, schema
 from .sockets import OptionsSocket
 
@@ -78,6 +78,16 @@ class SearchOptions(io.ComfyNode):
                     "Diffusion steps of all pictures together",
                     most=10_000_000,
                     optional=True,
+                    extra_dict={"advanced": True},
+                ),
+                io.Int.Input(
+                    "context",
+                    default=3,
+                    min=0,
+                    max=MAX_CONTEXT,
+                    optional=True,
+                    tooltip="For strategy in-context: how many earlier pictures of its chain go "
+                    "with each picture to whoever can look at several.",
                     extra_dict={"advanced": True},
                 ),
             ],

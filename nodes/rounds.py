@@ -110,9 +110,19 @@ def begin(archive: Archive, run: Run) -> None:
 def folder_of(run: Run) -> str:
     """A name for the run's folder, the same for the same request."""
     settings = {k: v for k, v in asdict(run.settings).items() if k not in OPEN}
+    actors = dict(run.actors)
+    # What was not known to earlier runs does not count as long as nobody asks for it: they keep
+    # their folders.
     if run.settings.budget.steps is None:
-        del settings["budget"]["steps"]  # runs of before that limit keep their folders
-    told = [run.prompt, settings, dict(run.actors), dict(run.identity)]
+        del settings["budget"]["steps"]
+    if not run.settings.stages:
+        del settings["stages"]
+    if run.settings.strategy != "in-context":
+        del settings["context"]
+    for name in ("planner", "inspector", "thinker"):
+        if actors.get(name) is None:
+            actors.pop(name, None)
+    told = [run.prompt, settings, actors, dict(run.identity)]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     words = re.sub(r"[^a-z0-9]+", "-", run.prompt.lower()).strip("-")[:40].rstrip("-")
     return f"{RUNS}/{words or 'run'}-{digest[:8]}"

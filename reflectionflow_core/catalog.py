@@ -59,6 +59,7 @@ class ActorChoice:
     evolver: str = "rules"
     planner: str | None = None  # of a search in stages; "rules" and "exact" if nobody says
     inspector: str | None = None
+    thinker: str | None = None  # before the first picture; "vlm" or "layout" as there is a model
     vlm: str | None = None  # "endpoint:PROFILE", the folder of a model, or its hub id
     max_words: int | None = None  # of a reflection
     gate: str | None = None  # a verifier that says what passed, while the other one ranks

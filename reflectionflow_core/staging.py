@@ -1,4 +1,4 @@
-"""Who thinks, plans and inspects, by name; `catalog.py` has the other seats.
+"""Who thinks, plans and inspects, by name, and plans as text; `catalog.py` has the other seats.
 
 A builder is asked with a choice, of which it needs nothing, and a vision-language model for those
 that stand in the catalog's NEED_VLM.
@@ -6,12 +6,15 @@ that stand in the catalog's NEED_VLM.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 from .protocols import SILENT, Inspector, Planner, Progress
+from .record import InputError, Stage
 from .vlm.door import Vlm
+
+ARROW = "→"
 
 
 class Thinker(Protocol):
@@ -66,6 +69,29 @@ def seeing(vlm: Vlm | None) -> Vlm:
     if vlm is None:
         raise ValueError("Who asks a vision-language model is built with one.")
     return vlm
+
+
+def as_text(stages: Sequence[Stage]) -> str:
+    """A line a stage, for people to read and to change: "instruction → scene → object; object"."""
+    return "\n".join(
+        f" {ARROW} ".join([stage.instruction, stage.scene, "; ".join(stage.objects)])
+        for stage in stages
+    )
+
+
+def from_text(text: str) -> tuple[Stage, ...]:
+    """The stages of `as_text`, also with -> for the arrow; InputError where a line is none."""
+    stages = []
+    for line in filter(str.strip, text.splitlines()):
+        parts = [part.strip() for part in line.replace("->", ARROW).split(ARROW)]
+        if len(parts) != 3:
+            raise InputError(
+                f"The line {line.strip()!r} is no stage. Write: instruction {ARROW} scene {ARROW} "
+                "what is to be seen by then, separated by semicolons."
+            )
+        objects = tuple(filter(None, (each.strip() for each in parts[2].split(";"))))
+        stages.append(Stage(parts[0], parts[1], objects))
+    return tuple(stages)
 
 
 THINKERS: dict[str, Callable[[Any, Vlm | None], Thinker]] = {"vlm": vlm_thinker, "layout": layout}

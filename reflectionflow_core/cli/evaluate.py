@@ -33,7 +33,7 @@ from ..record import InputError, SearchSettings
 from ..report.words import duration
 from .screen import quieten_libraries
 
-CURVES = ("table1", "verifier", "controls")
+CURVES = ("table1", "verifier", "controls", "strategies")
 QUICK = {
     "prompts": 24,
     "budgets": (1, 2, 4),

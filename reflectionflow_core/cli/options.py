@@ -6,7 +6,6 @@ Options that are not given are absent, not defaults: a resumed run takes them fr
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from .. import __version__
-from ..archive.run_file import stages_from_json
 from ..catalog import EVOLVERS, MODELS, NEED_SOURCE, NEED_VLM, VERIFIERS, WRITERS, ActorChoice
 from ..miniature.prompts import FAMILIES
 from ..record import (
@@ -27,9 +25,9 @@ from ..record import (
     Stage,
 )
 from ..search.strategies import STRATEGIES, strategy_named
-from ..staging import INSPECTORS, PLANNERS
+from ..staging import INSPECTORS, PLANNERS, THINKERS, from_text
 
-STUDY_NAMES = ("table1", "table2", "difficulty", "verifier", "controls", "all")
+STUDY_NAMES = ("table1", "table2", "difficulty", "verifier", "controls", "strategies", "all")
 SETTINGS, CHOICE = SearchSettings(), ActorChoice()
 Record = TypeVar("Record", SearchSettings, ActorChoice)
 
@@ -155,10 +153,10 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--think-first",
         action="store_true",
-        help="let the model of --vlm write the draft prompt: content, layout, style (interleaved "
-        "does so anyway; without a model the miniature's layout)",
+        help="let the thinker write the draft prompt: content, layout, style (interleaved does so "
+        "anyway)",
     )
-    add("--stages", "FILE", "the plan of a staged search as JSON, in place of the planner's", plan)
+    add("--stages", "FILE", "the plan of a staged search, written as the planner's is shown", plan)
     add("--context", "K", "earlier pictures of a chain that in-context shows its actors", whole)
 
 
@@ -196,6 +194,7 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     add("--evolver", "NAME", f"of prompts: {_names(EVOLVERS)}")
     add("--planner", "NAME", f"of a staged search: {_names(PLANNERS)} (default: rules)")
     add("--inspector", "NAME", f"of its stages: {_names(INSPECTORS)} (default: exact)")
+    add("--thinker", "NAME", f"{_names(THINKERS)} (default: vlm if there is one)")
     add("--vlm", "WHERE", f"whom {_names(NEED_VLM)} ask: endpoint:PROFILE, or a model's folder")
     add("--vlm-dtype", "TYPE", "number format of that model: bf16, fp32 or nf4 (default: bf16)")
 
@@ -271,11 +270,11 @@ def size(text: str) -> tuple[int, int]:
 
 
 def plan(text: str) -> tuple[Stage, ...]:
-    """The stages in a file; as in run.json they are a list of objects."""
+    """The stages in a file, a line each."""
     try:
-        return stages_from_json(json.loads(Path(text).read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} holds no list of stages ({error})") from None
+        return from_text(Path(text).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be read ({error})") from None
 
 
 def numbers(text: str) -> tuple[int, ...]:

@@ -12,7 +12,6 @@ from ..catalog import ActorChoice, named, vlm_for
 from ..record import Cost, InputError, ScenePlan
 from ..search.meter import spent_by
 from ..search.strategies import strategy_named
-from ..vlm.named import build_vlm
 
 
 def prepared(
@@ -49,24 +48,19 @@ def thought_through(asked: Run, choice: ActorChoice, archive: Archive) -> tuple[
             f"The drafts in {archive.folder} were painted from the prompt as it is. "
             "Leave --think-first away to continue them, or choose another folder."
         )
-    if choice.vlm is None and choice.model != "miniature":
+    name = choice.thinker or ("layout" if choice.vlm is None else "vlm")
+    if choice.thinker is None and choice.vlm is None and choice.model != "miniature":
         raise InputError(
             "To think first a vision-language model is asked, and there is none. "
             "Give one with --vlm endpoint:PROFILE or --vlm FOLDER."
         )
-    vlm = build_vlm(choice.vlm, choice.device, choice.vlm_dtype) if choice.vlm else None
+    vlm = vlm_for(choice, "thinker", name)
     before = vlm.usage.calls if vlm else 0
-    thinker = staging.THINKERS["vlm" if vlm else "layout"](choice, vlm)
-    text = thinker.expand(asked.prompt)
+    text = named(staging.THINKERS, "thinker", name)(choice, vlm).expand(asked.prompt)
     spent = Cost(vlm_calls=vlm.usage.calls - before if vlm else 0)
     settings = replace(asked.settings, draft_prompt=text)
     return replace(asked, settings=settings), spent, f"Thought through: {text}"
 
 
 def told(plan: ScenePlan) -> str:
-    """The plan as a person reads it, a line a stage."""
-    lines = [
-        f"Stage {number}: {stage.instruction} → {stage.scene}"
-        for number, stage in enumerate(plan.stages, start=1)
-    ]
-    return "\n".join([*filter(None, [plan.note]), *lines])
+    return "\n".join([*filter(None, [plan.note]), "The stages:", staging.as_text(plan.stages)])
