@@ -252,8 +252,8 @@ VERIFIERS: dict[str, Callable[[ActorChoice, Vlm | None], Verifier]] = {
 WRITERS: dict[str, Callable[[ActorChoice, Vlm | None], ReflectionWriter]] = {
     "template": template,
     "vlm": vlm_writer,
-    "two-lists": two_lists,
     "reflection-generator": reflection_generator,
+    "two-lists": two_lists,
 }
 EVOLVERS: dict[str, Callable[[ActorChoice, Vlm | None], PromptEvolver]] = {
     "rules": rules,

@@ -79,7 +79,7 @@ def _inspection(scene: Scene, due: Spec, rest: Spec) -> Inspection:
 def _begun(beyond: Scene, rest: Spec) -> dict[int, Thing]:
     """What is there already of later things, by their numbers."""
     items = items_of(rest)
-    seats = assign(beyond, rest) if items else []
+    seats = assign(beyond, rest)
     return {
         number: beyond[seat]
         for number, seat in enumerate(seats)

@@ -112,7 +112,7 @@ def assign(scene: Scene, spec: Spec) -> list[int | None]:
         pairs = itertools.permutations(range(len(scene)), 2)
         return list(min(pairs, key=_cost(scene, items, spec.relation)))
     seats: list[int | None] = [None] * len(items)
-    if scene:
+    if scene and items:
         costs = np.array([[distance(thing, item) for thing in scene] for item in items])
         for row, column in zip(*linear_sum_assignment(costs), strict=True):
             seats[row] = int(column)

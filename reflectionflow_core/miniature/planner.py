@@ -20,7 +20,7 @@ class RulePlanner:
 
     calls = 0
 
-    def __init__(self, whole_first: bool = False) -> None:
+    def __init__(self, whole_first: bool = True) -> None:
         self.whole_first = whole_first
 
     def plan(self, prompt: str, progress: Progress = SILENT) -> ScenePlan:
