@@ -19,7 +19,7 @@ from torch import Tensor
 from ..reflectionflow_core.flux.condition import rgb
 from ..reflectionflow_core.flux.painter import Share, check_lengths
 from ..reflectionflow_core.protocols import SILENT, Corrector, Generator, Progress
-from ..reflectionflow_core.record import InputError, Seed
+from ..reflectionflow_core.record import Candidate, InputError, Seed
 from .comfy_sampling import Conditioning, Course, decoded, noise_for, sampled
 from .digests import weights_digest
 from .sockets import Flux
@@ -102,7 +102,10 @@ class Recast:
 
 
 class EditCorrector:
-    """An editing model (FLUX.1 Kontext, FLUX.2, Qwen-Image-Edit) that is told what to change."""
+    """An editing model (FLUX.1 Kontext, FLUX.2, Qwen-Image-Edit) that is told what to change.
+
+    Such models look at several pictures: the first is the one to edit.
+    """
 
     def __init__(self, painter: Painter) -> None:
         kinds = tuple(filter(None, (getattr(comfy.model_base, name, None) for name in LOOKERS)))
@@ -123,23 +126,38 @@ class EditCorrector:
         seeds: Sequence[Seed],
         progress: Progress = SILENT,
     ) -> list[Image.Image]:
+        alone = [()] * len(images)
+        return self.correct_in_context(images, prompts, reflections, seeds, alone, progress)
+
+    def correct_in_context(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        reflections: Sequence[str],
+        seeds: Sequence[Seed],
+        contexts: Sequence[Sequence[Candidate]],
+        progress: Progress = SILENT,
+    ) -> list[Image.Image]:
         check_lengths(images=images, prompts=prompts, reflections=reflections, seeds=seeds)
         course = self.painter.course()
 
         def edit(index: int, share: Share) -> Image.Image:
-            picture = to_batch([fitted(images[index])])
-            latent = self.painter.vae.encode(picture)
-            asked = edit_text(prompts[index], reflections[index])
-            conditioning = self._told(asked, picture, latent), self._told("", picture, latent)
-            return self.painter.paint(course, latent.shape[1:], conditioning, share, seeds[index])
+            earlier = contexts[index]
+            shown = [fitted(image) for image in (images[index], *(c.image for c in earlier))]
+            pictures = [to_batch([picture]) for picture in shown]
+            latents = [self.painter.vae.encode(picture) for picture in pictures]
+            asked = edit_text(prompts[index], reflections[index]) + attempts_text(earlier)
+            conditioning = self._told(asked, pictures, latents), self._told("", pictures, latents)
+            shape = latents[0].shape[1:]
+            return self.painter.paint(course, shape, conditioning, share, seeds[index])
 
         return _one_by_one(len(images), self.steps, edit, progress)
 
-    def _told(self, text: str, picture: Tensor, latent: Tensor) -> Conditioning:
+    def _told(self, text: str, pictures: list[Tensor], latents: list[Tensor]) -> Conditioning:
         looks = isinstance(self.painter.model.model, comfy.model_base.QwenImage)
-        extra = {"images": [glance(picture)]} if looks else {}
+        extra = {"images": [glance(picture) for picture in pictures]} if looks else {}
         conditioning = self.painter.told(text, **extra)
-        return node_helpers.conditioning_set_values(conditioning, {"reference_latents": [latent]})
+        return node_helpers.conditioning_set_values(conditioning, {"reference_latents": latents})
 
 
 class ImageToImageCorrector:
@@ -180,6 +198,16 @@ def edit_text(prompt: str, reflection: str) -> str:
     if not order:
         return f"Change whatever does not fit. {goal}"
     return f"{order if order[-1] in '.!?' else order + '.'} Leave all else as it is. {goal}"
+
+
+def attempts_text(earlier: Sequence[Candidate]) -> str:
+    """What the pictures after the first one are, so that none of them is copied; "" if none is."""
+    told = [
+        f" Picture {number} is an earlier attempt that failed: "
+        f"{'; '.join(picture.verdict.unmet) or 'it was not good enough'}."
+        for number, picture in enumerate(earlier, start=2)
+    ]
+    return f"{''.join(told)} Edit the first picture only." if told else ""
 
 
 def fitted(picture: Image.Image, unit: int = 16) -> Image.Image:

@@ -7,6 +7,7 @@ from .loaders import LOADERS
 from .native import NATIVE
 from .options import SearchOptions
 from .search import SEARCH
+from .staging import STAGING
 from .steps import STEPS
 from .verifiers import VERIFIER_NODES
 from .vlm import VLM
@@ -14,4 +15,5 @@ from .vlm import VLM
 
 class ReflectionFlow(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [*LOADERS, *VLM, *VERIFIER_NODES, *NATIVE, *EDITORS, *STEPS, *SEARCH, SearchOptions]
+        known = (LOADERS, VLM, VERIFIER_NODES, NATIVE, EDITORS, STEPS, SEARCH, STAGING)
+        return [*(node for some in known for node in some), SearchOptions]

@@ -255,10 +255,10 @@ class WriterLoader(io.ComfyNode):
                     options=list(WRITERS),
                     default="template",
                     tooltip="template turns what the verifier found wrong into instructions, "
-                    "without a language model. vlm asks a vision-language model, which sees the "
-                    "picture; reflection-generator asks the published model of that name.",
+                    "without a model. vlm asks one that looks; two-lists asks it also what is "
+                    "crude; reflection-generator asks the published model of that name.",
                 ),
-                vlm_input("vlm and reflection-generator"),
+                vlm_input("all but template"),
             ],
             outputs=[WriterSocket.Output("writer", display_name="writer", tooltip="Writes.")],
         )

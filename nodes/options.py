@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..reflectionflow_core.record import AXES, NOISE_SEARCHES, PARENTS, Budget
+from ..reflectionflow_core.record import AXES, MAX_CONTEXT, NOISE_SEARCHES, PARENTS, Budget
 from ..reflectionflow_core.search import POLICIES
 from .schema import ROOT, batch_size_input, check_texts, schema
 from .sockets import OptionsSocket
@@ -96,6 +96,16 @@ class SearchOptions(io.ComfyNode):
                     optional=True,
                     tooltip="Ask of a corrected picture only what the one before it lacked, and "
                     "everything before it passes. Saves calls of the verifier checklist.",
+                    extra_dict={"advanced": True},
+                ),
+                io.Int.Input(
+                    "context",
+                    default=3,
+                    min=0,
+                    max=MAX_CONTEXT,
+                    optional=True,
+                    tooltip="For strategy in-context: how many earlier pictures of its chain go "
+                    "with each picture to whoever can look at several.",
                     extra_dict={"advanced": True},
                 ),
             ],

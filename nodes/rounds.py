@@ -23,7 +23,8 @@ from ..reflectionflow_core.search import finished, round_steps, run_round
 from .sockets import Seats, Trail
 
 RUNS = "reflectionflow"  # folder below ComfyUI's output directory
-LATER = ("policy", "recheck")
+LATER = ("policy", "recheck", "stages", "context")
+LATER_ACTORS = ("planner", "inspector", "thinker")
 PLAIN = SearchSettings()
 OPEN = ("depth",)  # settings that do not tell one run from another
 
@@ -117,7 +118,8 @@ def folder_of(run: Run) -> str:
             del settings[name]
     if run.settings.budget.steps is None:
         del settings["budget"]["steps"]
-    told = [run.prompt, settings, dict(run.actors), dict(run.identity)]
+    actors = {name: told for name, told in run.actors.items() if told or name not in LATER_ACTORS}
+    told = [run.prompt, settings, actors, dict(run.identity)]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     words = re.sub(r"[^a-z0-9]+", "-", run.prompt.lower()).strip("-")[:40].rstrip("-")
     return f"{RUNS}/{words or 'run'}-{digest[:8]}"

@@ -15,7 +15,9 @@ from .sockets import (
     EvolverSocket,
     FluxSocket,
     HistorySocket,
+    InspectorSocket,
     OptionsSocket,
+    PlanSocket,
     VerifierSocket,
     WriterSocket,
 )
@@ -85,8 +87,10 @@ def request_inputs() -> list[io.Input]:
             options=list(STRATEGIES),
             default="reflection",
             tooltip="reflection corrects pictures as the paper does; noise+prompt rewrites the "
-            "prompt and paints anew; noise only paints anew; adaptive begins with one picture, and "
-            "goes on, back or anew as the verifier finds, until one passes.",
+            "prompt and paints anew; noise only paints anew. adaptive goes on, back or anew as the "
+            "verifier finds; potential drops hopeless pictures early; paths takes good ones back "
+            "to noise. staged draws step by step by a plan; interleaved thinks first and "
+            "repaints; in-context shows writer and evolver what was tried before.",
         ),
         io.Combo.Input(
             "stop",
@@ -109,6 +113,9 @@ def request_inputs() -> list[io.Input]:
             "the same graph goes on from there.",
         ),
         OptionsSocket.Input("options", optional=True, tooltip="From Search Options."),
+        PlanSocket.Input(
+            "plan", optional=True, tooltip="From Scene Planner. Needed for strategy staged only."
+        ),
     ]
 
 
@@ -132,6 +139,16 @@ def seat_inputs(lazy: bool | None = None) -> list[io.Input]:
             "unless Search Options switches that axis off.",
         ),
     ]
+
+
+def inspector_input(lazy: bool | None = None) -> io.Input:
+    """Apart from the other seats, for it came after them: inputs are appended."""
+    return InspectorSocket.Input(
+        "inspector",
+        optional=True,
+        lazy=lazy,
+        tooltip="Who compares unfinished pictures with the plan. Needed for strategy staged only.",
+    )
 
 
 def result_outputs() -> list[io.Output]:

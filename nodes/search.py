@@ -13,7 +13,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import GraphBuilder
 
-from ..reflectionflow_core.record import History, InputError, SearchSettings
+from ..reflectionflow_core.record import History, InputError, ScenePlan, SearchSettings
 from ..reflectionflow_core.report import as_data, contact_sheet, cost_text, story, verdict_text
 from ..reflectionflow_core.search import check_request
 from .memory import handed_over
@@ -25,6 +25,7 @@ from .schema import (
     ROOT,
     STOP_AT_SCORE,
     check_texts,
+    inspector_input,
     request_inputs,
     result_outputs,
     schema,
@@ -35,7 +36,7 @@ from .tensors import to_batch
 
 CATEGORY = f"{ROOT}/search"
 MAX_DEPTH = 100  # rounds; ComfyUI finds a round's cached result through all the rounds before it
-SEATS = ("flux", "verifier", "writer", "evolver")
+SEATS = ("flux", "verifier", "writer", "evolver", "inspector")
 
 
 class ReflectionLoop(io.ComfyNode):
@@ -62,6 +63,7 @@ class ReflectionLoop(io.ComfyNode):
                     "if nothing else changes: set the seed's control to fixed.",
                 ),
                 *others,
+                inspector_input(),
             ],
             outputs=[*result_outputs()],
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
@@ -79,8 +81,7 @@ class ReflectionLoop(io.ComfyNode):
         graph, links = GraphBuilder(), links_of(cls.hidden)
         if given["stop"] != STOP_AT_SCORE:
             given["stop_score"] = 1.0  # means nothing then, and shall not begin the search anew
-        if "options" in given:
-            given["options"] = links["options"]
+        given |= {name: links[name] for name in ("options", "plan") if name in given}
         start = graph.node(f"{PREFIX}ReflectionStart", id="start", **given)
         return next_step(graph, start.out(0), depth, links)
 
@@ -127,6 +128,7 @@ class ReflectionRound(io.ComfyNode):
                     "history", tooltip="From Reflection Start, or from the round before."
                 ),
                 *seat_inputs(lazy=True),
+                inspector_input(lazy=True),
             ],
             outputs=[
                 HistorySocket.Output(
@@ -177,6 +179,7 @@ class ReflectionStep(io.ComfyNode):
                 io.Int.Input(
                     "depth", default=3, min=0, max=MAX_DEPTH, tooltip="Rounds after the drafts."
                 ),
+                inspector_input(),
             ],
             outputs=[best, pictures, *others],
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
@@ -250,11 +253,19 @@ def begun(
     drafts: int,
     save_run: bool,
     options: dict[str, Any] | None = None,
+    plan: ScenePlan | None = None,
     **given: Any,
 ) -> Trail:
     """A search in which nothing is painted yet; raises InputError for settings that cannot be."""
     rule = {"never": "never", "when passed": "passed", STOP_AT_SCORE: stop_score}[stop]
-    settings = SearchSettings(**given, **(options or {}), drafts=drafts or None, stop=rule, depth=0)
+    settings = SearchSettings(
+        **given,
+        **(options or {}),
+        drafts=drafts or None,
+        stop=rule,
+        depth=0,
+        stages=plan.stages if plan else (),
+    )
     return Trail(prompt, settings, save=save_run)
 
 

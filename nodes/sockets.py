@@ -19,6 +19,8 @@ from ..reflectionflow_core.vlm.door import Vlm
 
 FluxSocket = io.Custom("REFLECTIONFLOW_FLUX")  # Flux
 VerifierSocket = io.Custom("REFLECTIONFLOW_VERIFIER")  # Seat[Verifier]
+PlanSocket = io.Custom("REFLECTIONFLOW_PLAN")  # ScenePlan
+InspectorSocket = io.Custom("REFLECTIONFLOW_INSPECTOR")  # Seat[Inspector]
 WriterSocket = io.Custom("REFLECTIONFLOW_WRITER")  # Seat[ReflectionWriter]
 EvolverSocket = io.Custom("REFLECTIONFLOW_EVOLVER")  # Seat[PromptEvolver]
 VlmSocket = io.Custom("REFLECTIONFLOW_VLM")  # Eyes
@@ -72,7 +74,7 @@ class Eyes:
 
 @dataclass(frozen=True, eq=False)
 class Seat(Generic[Actor]):
-    """A verifier, a writer or an evolver, how it was chosen, and what it sees with.
+    """A verifier, a writer, an evolver or an inspector, how it was chosen, and what it sees with.
 
     `identity` holds digests of weights of its own, by the name of what was chosen.
     """
@@ -103,6 +105,7 @@ class Seats:
     verifier: Seat
     writer: Seat | None = None
     evolver: Seat | None = None
+    inspector: Seat | None = None
 
     @property
     def actors(self) -> Actors:
@@ -112,11 +115,12 @@ class Seats:
             corrector=self.flux.corrector,
             writer=self.writer.actor if self.writer else None,
             evolver=self.evolver.actor if self.evolver else None,
+            inspector=self.inspector.actor if self.inspector else None,
         )
 
     @property
     def chosen(self) -> dict[str, Any]:
-        seats = (self.flux, self.verifier, self.writer, self.evolver)
+        seats = (self.flux, self.verifier, self.writer, self.evolver, self.inspector)
         told = {name: value for seat in seats if seat for name, value in seat.chosen.items()}
         return told | self._eyes("name")
 
@@ -127,7 +131,8 @@ class Seats:
 
     def _eyes(self, what: str) -> dict[str, str]:
         """{"vlm": name or identity of the one that all share}, or of each where they differ."""
-        seats = {"verifier": self.verifier, "writer": self.writer, "evolver": self.evolver}
+        names = ("verifier", "writer", "evolver", "inspector")
+        seats = {name: getattr(self, name) for name in names}
         told = {n: seat.seen_with(what) for n, seat in seats.items() if seat and seat.eyes}
         if not told:
             return {}

@@ -13,17 +13,17 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ..reflectionflow_core.catalog import ENDPOINT
-from ..reflectionflow_core.evolvers.think_first import ThinkFirst as ThinkFirstEvolver
 from ..reflectionflow_core.flux.folders import read_json
 from ..reflectionflow_core.identity import digest
 from ..reflectionflow_core.record import InputError
+from ..reflectionflow_core.staging import THINKERS
 from ..reflectionflow_core.vlm.endpoint import Endpoint
+from ..reflectionflow_core.vlm.named import ENDPOINT
 from ..reflectionflow_core.vlm.profiles import Profile
 from .comfy_text import ComfyVlm
 from .diffusers_flux import explained_imports
 from .digests import weights_digest
-from .loaders import CATEGORY, DTYPES, missing, model_folders, stamp
+from .loaders import CATEGORY, DTYPES, missing, model_folders, seat, stamp
 from .profiles import find_profile, looks_like_a_key, profiles_folder
 from .progress import NodeProgress
 from .schema import NO_PROMPT, ROOT, check_texts, prompt_input, schema
@@ -206,7 +206,19 @@ class ThinkFirst(io.ComfyNode):
             search_aliases=["prompt expansion", "prompt enhancer", "draft prompt"],
             inputs=[
                 prompt_input("What to paint, in your own words."),
-                VlmSocket.Input("vlm", tooltip="The vision-language model that thinks."),
+                VlmSocket.Input(
+                    "vlm",
+                    optional=True,
+                    tooltip="The vision-language model that thinks; thinker layout takes none.",
+                ),
+                io.Combo.Input(
+                    "thinker",
+                    options=list(THINKERS),
+                    default="vlm",
+                    optional=True,
+                    tooltip="vlm asks the wired model; layout says where everything shall stand in "
+                    "a picture of the miniature, for prompts about its shapes only.",
+                ),
             ],
             outputs=[
                 io.String.Output(
@@ -224,9 +236,9 @@ class ThinkFirst(io.ComfyNode):
         return check_texts([prompt], empty=NO_PROMPT)
 
     @classmethod
-    def execute(cls, prompt: str, vlm: Eyes) -> io.NodeOutput:
-        expanded = ThinkFirstEvolver(vlm.vlm).expand(prompt, NodeProgress(cls.hidden.unique_id))
-        return io.NodeOutput(expanded)
+    def execute(cls, prompt: str, vlm: Eyes | None = None, thinker: str = "vlm") -> io.NodeOutput:
+        actor = seat(THINKERS, vlm, {"thinker": thinker}).actor
+        return io.NodeOutput(actor.expand(prompt, NodeProgress(cls.hidden.unique_id)))
 
 
 def vlm_output() -> io.Output:

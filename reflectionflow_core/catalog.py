@@ -8,10 +8,8 @@ for help loads none.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,15 +22,15 @@ from .protocols import (
     Verifier,
 )
 from .record import InputError, SearchSettings
-from .search.strategies import axes_in_force
+from .search.strategies import axes_in_force, strategy_named
+from .staging import INSPECTORS
 from .verifiers.spec import Part, parts_of
+from .vlm.named import HUB_ID, build_vlm
 
 if TYPE_CHECKING:
     from .vlm.door import Vlm
 
 MINIATURE_WEIGHTS = Path(__file__).parent / "miniature" / "weights"
-ENDPOINT = "endpoint:"
-HUB_ID = re.compile(r"[\w-]+/[\w.-]+")
 
 Painters = tuple[Generator, Corrector | None]
 Built = TypeVar("Built")
@@ -59,6 +57,9 @@ class ActorChoice:
     verifier_error: float | None = None
     writer: str = "template"
     evolver: str = "rules"
+    planner: str | None = None  # of a search in stages; "rules" and "exact" if nobody says
+    inspector: str | None = None
+    thinker: str | None = None  # before the first picture; "vlm" or "layout" as there is a model
     vlm: str | None = None  # "endpoint:PROFILE", the folder of a model, or its hub id
     max_words: int | None = None  # of a reflection
     gate: str | None = None  # a verifier that says what passed, while the other one ranks
@@ -184,6 +185,12 @@ def vlm_writer(choice: ActorChoice, vlm: Vlm | None = None) -> ReflectionWriter:
     return VlmWriter(_given_vlm(vlm, "writer vlm"), **_given(choice, "max_words"))
 
 
+def two_lists(choice: ActorChoice, vlm: Vlm | None = None) -> ReflectionWriter:
+    from .writers.two_lists import TwoListsWriter
+
+    return TwoListsWriter(_given_vlm(vlm, "writer two-lists"), **_given(choice, "max_words"))
+
+
 def reflection_generator(choice: ActorChoice, vlm: Vlm | None = None) -> ReflectionWriter:
     from .writers.reflection_generator import ReflectionGeneratorWriter
 
@@ -210,37 +217,6 @@ def vlm_evolver(choice: ActorChoice, vlm: Vlm | None = None) -> PromptEvolver:
     from .evolvers.vlm import VlmEvolver
 
     return VlmEvolver(_given_vlm(vlm, "evolver vlm"))
-
-
-def build_vlm(spec: str, device: str | None = None, dtype: str | None = None) -> Vlm:
-    """The vision-language model of "endpoint:PROFILE", a folder or a hub id.
-
-    The latest is kept, so that verifier, writer and evolver share one model in memory.
-    """
-    name = spec.removeprefix(ENDPOINT)
-    if spec.startswith(ENDPOINT) and not name:
-        raise InputError("The endpoint has no name. Give its profile, as in --vlm endpoint:mine.")
-    known = spec.startswith(ENDPOINT) or Path(spec).is_dir() or HUB_ID.fullmatch(spec)
-    if not known:
-        raise InputError(
-            f"There is no folder {spec!r} with a vision-language model. "
-            "Give one, a hub id, or endpoint:PROFILE for a server."
-        )
-    if spec.startswith(ENDPOINT) and dtype is not None:
-        raise InputError("A server chooses the number format of its model. Leave --vlm-dtype away.")
-    return _built_vlm(spec, device, dtype)
-
-
-@lru_cache(maxsize=1)
-def _built_vlm(spec: str, device: str | None, dtype: str | None) -> Vlm:
-    if spec.startswith(ENDPOINT):
-        from .vlm.endpoint import Endpoint
-        from .vlm.profiles import command_line_folder, find_profile
-
-        return Endpoint(find_profile(spec.removeprefix(ENDPOINT), command_line_folder()))
-    from .vlm.local import load_vlm
-
-    return load_vlm(spec, device=device, dtype=dtype or "bf16")
 
 
 def _source(choice: ActorChoice, what: str) -> str:
@@ -277,6 +253,7 @@ WRITERS: dict[str, Callable[[ActorChoice, Vlm | None], ReflectionWriter]] = {
     "template": template,
     "vlm": vlm_writer,
     "reflection-generator": reflection_generator,
+    "two-lists": two_lists,
 }
 EVOLVERS: dict[str, Callable[[ActorChoice, Vlm | None], PromptEvolver]] = {
     "rules": rules,
@@ -285,7 +262,10 @@ EVOLVERS: dict[str, Callable[[ActorChoice, Vlm | None], PromptEvolver]] = {
 }
 
 # Those that cannot be built without a vision-language model.
-NEED_VLM = ["checklist", "rubric", "yes-no", "tournament", "vlm", "reflection-generator"]
+NEED_VLM = [
+    *("checklist", "rubric", "yes-no", "tournament"),
+    *("vlm", "vlm-strict", "two-lists", "reflection-generator"),
+]
 
 # Those that are given as NAME:FOLDER.
 NEED_SOURCE = ["reward", "clip-score"]
@@ -299,8 +279,11 @@ def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
     """The actors of a choice, as many as the search will ask; a model may be a folder as well."""
     axes = axes_in_force(settings) if settings.depth else ()
     corrects, evolves = "reflection" in axes, "prompt" in axes
-    write = _named(WRITERS, "writer", choice.writer)
-    evolve = _named(EVOLVERS, "evolver", choice.evolver)
+    write = named(WRITERS, "writer", choice.writer)
+    evolve = named(EVOLVERS, "evolver", choice.evolver)
+    inspector = choice.inspector or "exact"
+    inspect = named(INSPECTORS, "inspector", inspector)
+    in_stages = strategy_named(settings.strategy).in_stages
     paint = painters_of(choice)
     check_lora(choice)
     generator, corrector = paint(choice, corrects)
@@ -308,8 +291,9 @@ def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
         generator=generator,
         verifier=build_verifier(choice),
         corrector=corrector,
-        writer=write(choice, _vlm_for(choice, "writer", choice.writer)) if corrects else None,
-        evolver=evolve(choice, _vlm_for(choice, "evolver", choice.evolver)) if evolves else None,
+        writer=write(choice, vlm_for(choice, "writer", choice.writer)) if corrects else None,
+        evolver=evolve(choice, vlm_for(choice, "evolver", choice.evolver)) if evolves else None,
+        inspector=inspect(choice, vlm_for(choice, "inspector", inspector)) if in_stages else None,
     )
 
 
@@ -343,12 +327,12 @@ def _gate_of(choice: ActorChoice) -> list[Part]:
 
 
 def _one_verifier(choice: ActorChoice, part: Part) -> Verifier:
-    vlm = _vlm_for(choice, "verifier", part.name)
+    vlm = vlm_for(choice, "verifier", part.name)
     return VERIFIERS[part.name](replace(choice, verifier=part.text), vlm)
 
 
-def _vlm_for(choice: ActorChoice, seat: str, name: str) -> Vlm | None:
-    """The model of `choice.vlm` for the verifier, writer or evolver, if that one asks any."""
+def vlm_for(choice: ActorChoice, seat: str, name: str) -> Vlm | None:
+    """The model of `choice.vlm` for whoever takes a seat, if that one asks any."""
     if name not in NEED_VLM:
         return None
     if choice.vlm is None:
@@ -375,7 +359,7 @@ def check_lora(choice: ActorChoice) -> None:
         raise InputError(f"There is no LoRA {choice.lora}. Check the path after --lora.")
 
 
-def _named(builders: Mapping[str, Built], kind: str, name: str) -> Built:
+def named(builders: Mapping[str, Built], kind: str, name: str) -> Built:
     if name not in builders:
         raise InputError(
             f"There is no {kind} named {name!r}. Choose one of: {', '.join(builders)}."

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from .catalog import (
-    ENDPOINT,
     MINIATURE_WEIGHTS,
     VERIFIERS,
     ActorChoice,
@@ -15,6 +14,7 @@ from .catalog import (
     painters_of,
 )
 from .verifiers.spec import parts_of, spelled
+from .vlm.named import ENDPOINT
 
 SAMPLE = 1 << 20  # bytes: enough to tell weights apart without reading 24 GB
 

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from PIL.Image import Image
 
-from .record import Candidate, Restart, Seed, Verdict
+from .record import Candidate, Inspection, Restart, ScenePlan, Seed, Stage, Verdict
 
 
 class Progress(Protocol):
@@ -154,9 +154,80 @@ class PromptEvolver(Protocol):
     ) -> list[str]: ...
 
 
+class Planner(Protocol):
+    """Plans a picture in stages, once and before anything is painted; `calls` of one plan."""
+
+    calls: int
+
+    def plan(self, prompt: str, progress: Progress = SILENT) -> ScenePlan: ...
+
+
+class Inspector(Protocol):
+    """Looks at unfinished pictures, each by the stage of the plan that it has reached.
+
+    It checks the stage against the user's prompt, which is right where they differ, and the picture
+    against the stage, and tells what is not drawn yet from what is drawn wrong. `calls` as of a
+    Verifier.
+    """
+
+    calls: int
+
+    def inspect(
+        self,
+        prompt: str,
+        stages: Sequence[Stage],
+        images: Sequence[Image],
+        progress: Progress = SILENT,
+    ) -> list[Inspection]: ...
+
+
+@runtime_checkable
+class InContextWriter(Protocol):
+    """A writer that also looks at earlier pictures of each candidate's chain, the latest last.
+
+    Each of them tells by itself what was asked for it (`reflection`) and what came of that.
+    """
+
+    def reflect_in_context(
+        self,
+        prompt: str,
+        candidates: Sequence[Candidate],
+        contexts: Sequence[Sequence[Candidate]],
+        progress: Progress = SILENT,
+    ) -> list[str]: ...
+
+
+@runtime_checkable
+class InContextEvolver(Protocol):
+    """An evolver that also looks at earlier pictures, as an InContextWriter does."""
+
+    def evolve_in_context(
+        self,
+        prompt: str,
+        candidates: Sequence[Candidate],
+        contexts: Sequence[Sequence[Candidate]],
+        progress: Progress = SILENT,
+    ) -> list[str]: ...
+
+
+@runtime_checkable
+class InContextCorrector(Protocol):
+    """A corrector that takes several references: the picture to repaint, and earlier ones."""
+
+    def correct_in_context(
+        self,
+        images: Sequence[Image],
+        prompts: Sequence[str],
+        reflections: Sequence[str],
+        seeds: Sequence[Seed],
+        contexts: Sequence[Sequence[Candidate]],
+        progress: Progress = SILENT,
+    ) -> list[Image]: ...
+
+
 @runtime_checkable
 class Counting(Protocol):
-    """A verifier, writer or evolver that knows what it really asked.
+    """A verifier, writer, evolver or inspector that knows what it really asked.
 
     `spent` is the number of requests so far; its growth is charged and `calls` is an estimate. None
     means that it does not know after all, as a wrapper around an actor that is not Counting.
@@ -206,3 +277,4 @@ class Actors:
     corrector: Corrector | None = None
     writer: ReflectionWriter | None = None
     evolver: PromptEvolver | None = None
+    inspector: Inspector | None = None

@@ -21,6 +21,8 @@ STOPS = ("never", "passed")
 DISAGREEMENT = "disagreement"  # the aspect of a verdict that joins those of several verifiers
 MAX_SEED = 2**32 - 1
 MAX_PICTURES = 100_000  # one search; more is a slip of the keyboard, not a plan
+MAX_STAGES = 5  # of a staged picture; more repaint it until nothing is left of it
+MAX_CONTEXT = 8  # earlier pictures that go into one question
 MAX_STEPS_AWAY = 300  # nested neighbours of a noise; Python's recursion ends at about 1000
 
 
@@ -73,6 +75,51 @@ class Verdict:
             raise ValueError(f"A verdict's score must be a finite number, got {self.score}.")
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of a picture that is drawn in stages.
+
+    `instruction` says in the imperative what to add now, `scene` describes the whole picture after
+    it, `objects` names what is to be seen by then, such as "two red cups".
+    """
+
+    instruction: str
+    scene: str
+    objects: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.instruction.strip() or not self.scene.strip():
+            raise InputError(
+                "A stage needs an instruction and a scene. Say what to add, and what the whole "
+                "picture shows then."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ScenePlan:
+    """The stages of a picture; `note` says why, where they are not what the planner wrote."""
+
+    stages: tuple[Stage, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What an inspector says of a picture that is not finished, by the stage that it has reached.
+
+    `wrong` is drawn, and not as asked; `missing` should be there by now, and is not; `later` is
+    asked for by the prompt and not due yet, which is no fault. `refine` is the instruction that
+    would mend what is wrong and missing, "" where there is none.
+    """
+
+    accepted: bool
+    wrong: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+    refine: str = ""
+    explanation: str = ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
     """One painted and judged picture; compared by identity.
@@ -81,7 +128,8 @@ class Candidate:
     that its parent was corrected with ("" where there was none). A draft has no parent. `action` is
     the strategy's word for how it was made, such as "correct"; "" where nobody said. `steps` are
     the diffusion steps that it took, 0 where nobody wrote them down. With `finished` False it was
-    dropped before it was painted: its image and verdict are those of a foresight.
+    dropped before it was painted: its image and verdict are those of a foresight. A picture of a
+    staged search has the number of its `stage` in the plan, from 0 on, and an `inspection` by it.
     """
 
     image: Image
@@ -93,6 +141,8 @@ class Candidate:
     action: str = ""
     steps: int = 0
     finished: bool = True
+    stage: int | None = None
+    inspection: Inspection | None = None
 
     @property
     def score(self) -> float:
@@ -227,7 +277,8 @@ class SearchSettings:
     corrected picture what its parent lacked, and all else only once that is mended.
     `batch_size` pictures go through the model at once. Pictures without a parent are painted from
     `draft_prompt` where there is one, such as an expansion of the user's prompt; they are judged by
-    the user's prompt all the same.
+    the user's prompt all the same. `stages` is the plan of a staged search, written before it
+    begins. With strategy in-context actors see up to `context` earlier pictures of a chain.
     """
 
     width: int = 2
@@ -245,6 +296,8 @@ class SearchSettings:
     draft_prompt: str | None = None
     policy: str = "progress"
     recheck: bool = False
+    stages: tuple[Stage, ...] = ()
+    context: int = 3
 
     def __post_init__(self) -> None:
         _check_number("width", self.width, 1, 1024)
@@ -255,6 +308,8 @@ class SearchSettings:
         _check_number("radius", self.radius, 0.0, 1.0)
         _check_choice("parents", self.parents, PARENTS)
         _check_choice("noise search", self.noise_search, NOISE_SEARCHES)
+        _check_number("number of stages", len(self.stages), 0, MAX_STAGES)
+        _check_number("context", self.context, 0, MAX_CONTEXT)
         if self.draft_prompt is not None and not self.draft_prompt.strip():
             raise InputError("The draft prompt is empty. Say what to paint, or leave it away.")
         for axis in self.axes:

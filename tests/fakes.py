@@ -16,7 +16,15 @@ from typing import TypeVar
 from PIL import Image
 
 from reflectionflow_core.protocols import SILENT, Actors, Foresight, Progress
-from reflectionflow_core.record import Candidate, History, Restart, Seed, Verdict
+from reflectionflow_core.record import (
+    Candidate,
+    History,
+    Inspection,
+    Restart,
+    Seed,
+    Stage,
+    Verdict,
+)
 
 SIDE = 8  # pixels
 PIXELS = SIDE * SIDE * 3
@@ -224,6 +232,35 @@ class ToyEvolver(Toy):
 
 
 @dataclass
+class ToyInspector(Toy):
+    """Accepts a picture near the colour of the whole prompt; says how near the others are.
+
+    Like its picture, what is still to come depends on nothing but the question.
+    """
+
+    calls: int = 1
+    accept_at: float = 0.8
+
+    def inspect(
+        self,
+        prompt: str,
+        stages: Sequence[Stage],
+        images: Sequence[Image.Image],
+        progress: Progress = SILENT,
+    ) -> list[Inspection]:
+        scores = [closeness(prompt, image) for image in images]
+        answers = [
+            Inspection(True, later=("more",))
+            if score >= self.accept_at
+            else Inspection(
+                False, missing=("colour",), refine=f"Bring {stage.scene} to {score:.6f}."
+            )
+            for stage, score in zip(stages, scores, strict=True)
+        ]
+        return self.answers((prompt, list(stages), list(images)), answers)
+
+
+@dataclass
 class ToyClock:
     """Seconds that pass only when told: `search(..., clock=clock)`, `on_call=clock.tick(2)`."""
 
@@ -269,9 +306,11 @@ class Toys:
     corrector: ToyCorrector = field(default_factory=ToyCorrector)
     writer: ToyWriter = field(default_factory=ToyWriter)
     evolver: ToyEvolver = field(default_factory=ToyEvolver)
+    inspector: ToyInspector = field(default_factory=ToyInspector)
 
     def actors(self) -> Actors:
-        return Actors(self.generator, self.verifier, self.corrector, self.writer, self.evolver)
+        painters = (self.generator, self.verifier, self.corrector)
+        return Actors(*painters, self.writer, self.evolver, self.inspector)
 
 
 def toy_actors() -> Actors:
@@ -295,6 +334,8 @@ def facts(history: History) -> tuple:
                 c.action,
                 c.steps,
                 c.finished,
+                c.stage,
+                c.inspection,
             )
             for c in history
         ],

@@ -244,7 +244,8 @@ def _history(folder: Path, entries: list[Entry], known: History) -> History:
 
 def _candidate(entry: Entry, image: Image.Image, parent: Candidate | None) -> Candidate:
     told = (entry.prompt, entry.seed, entry.verdict, entry.reflection)
-    return Candidate(image, *told, parent, entry.action, entry.steps, entry.finished)
+    made = (entry.action, entry.steps, entry.finished, entry.stage, entry.inspection)
+    return Candidate(image, *told, parent, *made)
 
 
 def _tells_of(entry: Entry, candidate: Candidate, parent: Candidate | None) -> bool:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
 from PIL.Image import Image
 
-from ..record import Candidate, Cost, Neighbour, Restart, Seed, Verdict
+from ..record import Candidate, Cost, Inspection, Neighbour, Restart, Seed, Verdict
 
 COUNTED = ("images", "steps", "vlm_calls")  # what a Cost counts, without its seconds
 
@@ -39,13 +39,15 @@ class Entry:
     action: str = ""
     steps: int = 0
     finished: bool = True
+    stage: int | None = None
+    inspection: Inspection | None = None
 
     @property
     def image(self) -> str:
         return f"images/round-{self.round:03d}-{self.position:03d}.png"
 
     def record(self) -> dict[str, Any]:
-        return {
+        record: dict[str, Any] = {
             "index": self.index,
             "round": self.round,
             "position": self.position,
@@ -65,6 +67,9 @@ class Entry:
             "explanation": self.verdict.explanation,
             "cost": {name: getattr(self.cost, name) for name in COUNTED},
         }
+        if self.inspection is not None:
+            record |= {"stage": self.stage, "inspection": asdict(self.inspection)}
+        return record
 
     def line(self) -> bytes:
         # ASCII, so that no text of any model can break a line or be invalid UTF-8.
@@ -89,6 +94,8 @@ def entry_of(
         action=candidate.action,
         steps=candidate.steps,
         finished=candidate.finished,
+        stage=candidate.stage,
+        inspection=candidate.inspection,
     )
 
 
@@ -112,6 +119,8 @@ def parse(line: bytes) -> Entry:
         action=_text({"action": "", **record}, "action"),
         steps=_whole({"steps": 0, **record}, "steps"),
         finished=_flag({"finished": True, **record}, "finished"),
+        stage=_whole(record, "stage") if "stage" in record else None,
+        inspection=_inspection(record["inspection"]) if "inspection" in record else None,
     )
     if record.get("image") != entry.image:
         raise ValueError(f"its image is not {entry.image}")
@@ -140,17 +149,27 @@ def _seed(value: Any) -> Seed:
 
 
 def _verdict(record: dict[str, Any]) -> Verdict:
-    aspects, unmet, passed = record.get("aspects"), record.get("unmet"), record.get("passed", "")
+    aspects, passed = record.get("aspects"), record.get("passed", "")
     if not isinstance(aspects, dict):
         raise ValueError("its aspects are no JSON object")
-    if not isinstance(unmet, list) or not all(isinstance(text, str) for text in unmet):
-        raise ValueError("unmet is no list of texts")
     if not (passed is None or isinstance(passed, bool)):
         raise ValueError("passed is none of true, false, null")
     measured = MappingProxyType({name: _real(aspects, name) for name in aspects})
     return Verdict(
-        _real(record, "score"), passed, measured, tuple(unmet), _text(record, "explanation")
+        _real(record, "score"),
+        passed,
+        measured,
+        _texts(record, "unmet"),
+        _text(record, "explanation"),
     )
+
+
+def _inspection(record: Any) -> Inspection:
+    if not isinstance(record, dict) or not isinstance(record.get("accepted"), bool):
+        raise ValueError("its inspection is none")
+    wrong, missing, later = (_texts(record, name) for name in ("wrong", "missing", "later"))
+    refine, explanation = (_text(record, name) for name in ("refine", "explanation"))
+    return Inspection(record["accepted"], wrong, missing, later, refine, explanation)
 
 
 def _cost(value: Any) -> Cost:
@@ -172,6 +191,13 @@ def _flag(record: dict[str, Any], name: str) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{name} is neither true nor false")
     return value
+
+
+def _texts(record: dict[str, Any], name: str) -> tuple[str, ...]:
+    value = record.get(name)
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise ValueError(f"{name} is no list of texts")
+    return tuple(value)
 
 
 def _whole(record: dict[str, Any], name: str) -> int:

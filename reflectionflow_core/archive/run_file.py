@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..record import Budget, InputError, SearchSettings
+from ..record import Budget, InputError, SearchSettings, Stage
 
 FORMAT = 1
 # A longer search begins with the shorter one, so these may change when a run is resumed.
@@ -55,8 +55,13 @@ def settings_from_json(record: Mapping[str, Any]) -> SearchSettings:
             **record,
             "axes": tuple(record["axes"]),
             "budget": Budget(**record["budget"]),
+            "stages": stages_from_json(record.get("stages", [])),
         }
     )
+
+
+def stages_from_json(record: Sequence[Mapping[str, Any]]) -> tuple[Stage, ...]:
+    return tuple(Stage(**{**told, "objects": tuple(told["objects"])}) for told in record)
 
 
 def differences(recorded: Run, asked: Run) -> list[str]:

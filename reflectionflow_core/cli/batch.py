@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -57,8 +56,12 @@ class Folder:
 
 def is_batch(given: Mapping[str, Any]) -> bool:
     """True if the options ask for a batch, or the folder holds one."""
-    # os.path calls a name that no file can have no file; Path would raise.
-    return "prompts" in given or os.path.isfile(Path(given["out"]) / BATCH)
+    if "prompts" in given:
+        return True
+    try:
+        return (Path(given["out"]) / BATCH).is_file()
+    except OSError:  # a name that no folder can have is told of later
+        return False
 
 
 def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> int:

@@ -31,7 +31,7 @@ from ..record import SearchSettings
 from .screen import quieten_libraries
 from .watching import crew_of, fresh_file, in_sentences, provenance, told, watch
 
-CURVES = ("table1", "verifier", "controls")
+CURVES = ("table1", "verifier", "controls", "strategies")
 QUICK = {
     "prompts": 24,
     "budgets": (1, 2, 4),

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..catalog import ENDPOINT, build_vlm
 from ..doctor import versions
 from ..evaluation.compositions import matched, read_compositions
 from ..evaluation.crew import summed_up
@@ -25,6 +24,7 @@ from ..evaluation.tables import markdown
 from ..identity import vlm_identity
 from ..record import InputError
 from ..vlm.door import Vlm
+from ..vlm.named import ENDPOINT, build_vlm
 from .painting import check_options, origin_of, paint_pictures
 from .screen import quieten_libraries
 from .watching import crew_of, fresh_file, in_sentences, provenance, told, watch

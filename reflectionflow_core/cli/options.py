@@ -9,6 +9,7 @@ import argparse
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from .. import __version__
@@ -20,9 +21,11 @@ from ..record import (
     Budget,
     InputError,
     SearchSettings,
+    Stage,
 )
 from ..search.policies import POLICIES
-from ..search.strategies import STRATEGIES
+from ..search.strategies import STRATEGIES, strategy_named
+from ..staging import INSPECTORS, PLANNERS, THINKERS, from_text
 
 SETTINGS, CHOICE = SearchSettings(), ActorChoice()
 Record = TypeVar("Record", SearchSettings, ActorChoice)
@@ -56,6 +59,11 @@ def make_parser() -> Parser:
     report.add_argument("folder", metavar="DIR", help="the folder of a run")
     commands.add_parser("doctor", help="say what is installed and what would run here")
     return parser
+
+
+def settings_of(given: Mapping[str, Any]) -> SearchSettings:
+    """What holds where nothing else is said; a strategy has a depth of its own."""
+    return replace(SETTINGS, depth=strategy_named(given.get("strategy", SETTINGS.strategy)).depth)
 
 
 def make_settings(given: Mapping[str, Any], base: SearchSettings = SETTINGS) -> SearchSettings:
@@ -121,7 +129,7 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
     add("--strategy", "NAME", f"{_names(STRATEGIES)}")
     add("--policy", "NAME", f"who decides in strategy adaptive: {_names(POLICIES)}")
     add("--width", "N", "parallel chains", whole)
-    add("--depth", "M", "corrected rounds", whole)
+    add("--depth", "M", "corrected rounds; interleaved has 1 unless you say otherwise", whole)
     add("--drafts", "K", "first pictures, the best of which are corrected (default: width)", whole)
     add("--seed", "S", "what all noise is derived from", whole)
     add("--stop", "RULE", "never, passed, or a score", stop_rule)
@@ -139,8 +147,11 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--think-first",
         action="store_true",
-        help="let the model of --vlm write the draft prompt: content, layout, style",
+        help="let the thinker write the draft prompt: content, layout, style (interleaved does so "
+        "anyway)",
     )
+    add("--stages", "FILE", "the plan of a staged search, written as the planner's is shown", plan)
+    add("--context", "K", "earlier pictures of a chain that in-context shows its actors", whole)
 
 
 def _add_budget(group: argparse._ArgumentGroup) -> None:
@@ -175,6 +186,9 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     add("--writer", "NAME", f"of reflections: {_names(WRITERS)}")
     add("--max-words", "N", "of a reflection (default: the writer's)", positive)
     add("--evolver", "NAME", f"of prompts: {_names(EVOLVERS)}")
+    add("--planner", "NAME", f"of a staged search: {_names(PLANNERS)} (default: rules)")
+    add("--inspector", "NAME", f"of its stages: {_names(INSPECTORS)} (default: exact)")
+    add("--thinker", "NAME", f"{_names(THINKERS)} (default: vlm if there is one)")
     add("--vlm", "WHERE", f"whom {_names(NEED_VLM)} ask: endpoint:PROFILE, or a model's folder")
     add("--vlm-dtype", "TYPE", "number format of that model: bf16, fp32 or nf4 (default: bf16)")
 
@@ -247,6 +261,14 @@ def size(text: str) -> tuple[int, int]:
     if len(sides) != 2 or not all(side.isascii() and side.isdigit() for side in sides):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 1024x768")
     return int(sides[0]), int(sides[1])
+
+
+def plan(text: str) -> tuple[Stage, ...]:
+    """The stages in a file, a line each."""
+    try:
+        return from_text(Path(text).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be read ({error})") from None
 
 
 def numbers(text: str) -> tuple[int, ...]:

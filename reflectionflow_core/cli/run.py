@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from ..report.words import counted
 from ..search import search
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
-from .options import CHOICE, SETTINGS, make_choice, make_settings
+from .options import CHOICE, make_choice, make_settings, settings_of
+from .preparing import prepared
 from .reporting import summary, write_reports
 from .screen import Screen, quieten_libraries
 
@@ -40,9 +41,9 @@ def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
         actors = build_actors(choice, asked.settings)
         # No picture, only the question whether it can judge this prompt, before hours are painted.
         actors.verifier.verify(asked.prompt, [])
-        spent = Cost()
-        if given.get("think_first"):
-            asked, spent = _thought_through(asked, choice, archive)
+        asked, spent, words = prepared(asked, choice, archive, given)
+        if words:
+            tell(words)
         archive.begin(asked)
         return _search(archive, asked, actors, spent)
 
@@ -75,31 +76,9 @@ def _search(archive: Archive, asked: Run, actors: Actors, spent: Cost) -> int:
     return 0
 
 
-def _thought_through(asked: Run, choice: ActorChoice, archive: Archive) -> tuple[Run, Cost]:
-    """The run with its draft prompt, which is written once and then recorded, and what it cost."""
-    from ..evolvers.think_first import ThinkFirst
-
-    if asked.settings.draft_prompt is not None:
-        return asked, Cost()
-    if len(archive.history):
-        raise InputError(
-            f"The drafts in {archive.folder} were painted from the prompt as it is. "
-            "Leave --think-first away to continue them, or choose another folder."
-        )
-    if choice.vlm is None:
-        raise InputError(
-            "--think-first asks a vision-language model, and there is none. "
-            "Give one with --vlm endpoint:PROFILE or --vlm FOLDER."
-        )
-    vlm = catalog.build_vlm(choice.vlm, choice.device, choice.vlm_dtype)
-    before = vlm.usage.calls
-    drafts = replace(asked.settings, draft_prompt=ThinkFirst(vlm).expand(asked.prompt))
-    return replace(asked, settings=drafts), Cost(vlm_calls=vlm.usage.calls - before)
-
-
 def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoice, Run]:
     """What to do: the options that were given over those of the run that is resumed, if any."""
-    settings = make_settings(given, recorded.settings if recorded else SETTINGS)
+    settings = make_settings(given, recorded.settings if recorded else settings_of(given))
     choice = make_choice(given, _recorded_choice(recorded))
     prompt = given.get("prompt", recorded.prompt if recorded else None)
     if prompt is None:

@@ -18,6 +18,7 @@ PHASES = {
     "verify": "judging",
     "reflect": "writing reflections",
     "evolve": "rewriting the prompt",
+    "inspect": "inspecting",
 }
 
 

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING
 
 from PIL.Image import Image
 
+from ..catalog import ActorChoice
+from ..inspectors.noisy import NoisyInspector
+from ..miniature.inspector import ExactInspector
+from ..miniature.planner import LayoutThinker
 from ..protocols import SILENT, Actors, Progress
 from ..record import Candidate, InputError, SearchSettings, Seed
+from ..search.strategies import strategy_named
+from ..staging import PLANNERS
 from ..verifiers.noisy import NoisyVerifier
 
 if TYPE_CHECKING:
@@ -18,14 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """`error` is the share of verdicts that the search's verifier turns around; the truth that it
-    is measured by is always the exact verifier's. Arms of equal `dice` begin with equal noise."""
+    """`error` is the share of verdicts that the search's verifier turns around, and its inspector;
+    the truth that it is measured by is always the exact verifier's. Arms of equal `dice` begin with
+    equal noise. `planner` is that of a search in stages."""
 
     name: str
     settings: SearchSettings
     error: float = 0.0
     control: str = "none"
     dice: int = 0
+    planner: str = "rules"
 
 
 class MuteWriter:
@@ -88,8 +96,23 @@ CONTROLS: dict[str, Callable[[Actors], Actors]] = {
 }
 
 
+def prepared(arm: Arm, prompt: str) -> SearchSettings:
+    """The arm's settings, with what is written for a prompt before its search."""
+    if strategy_named(arm.settings.strategy).in_stages:
+        planner = PLANNERS[arm.planner](ActorChoice(), None)
+        return replace(arm.settings, stages=planner.plan(prompt).stages)
+    if arm.settings.strategy == "interleaved":
+        return replace(arm.settings, draft_prompt=LayoutThinker().expand(prompt))
+    return arm.settings
+
+
 def actors_of(arm: Arm, actors: Actors, seed: int) -> Actors:
-    """Who acts in an arm: `actors`, with its verifier's errors and without what it takes away."""
+    """Who acts in an arm: `actors`, with their errors and without what it takes away."""
+    actors = replace(actors, inspector=ExactInspector())
     if arm.error:
-        actors = replace(actors, verifier=NoisyVerifier(actors.verifier, arm.error, seed))
+        actors = replace(
+            actors,
+            verifier=NoisyVerifier(actors.verifier, arm.error, seed),
+            inspector=NoisyInspector(ExactInspector(), arm.error, seed),
+        )
     return CONTROLS[arm.control](actors)

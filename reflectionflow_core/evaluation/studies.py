@@ -8,7 +8,7 @@ outrank that one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..record import InputError, SearchSettings
 from .arms import Arm
@@ -17,6 +17,8 @@ BUDGETS = (1, 2, 4, 8, 16, 32)
 STRATEGIES = ("baseline", "noise", "noise+prompt", "reflection")
 GRID = ((16, 1), (8, 2), (4, 4), (2, 8), (1, 16))
 ERRORS = (0.0, 0.05, 0.1, 0.2, 0.3)
+BEYOND = ("noise", "reflection", "staged", "interleaved", "in-context")
+ERRING = 0.1
 SORTING = "sorting"
 ALL = "all"
 WIDTH = 2  # chains of an arm that the grid does not say otherwise of
@@ -112,6 +114,17 @@ def controls(plan: Plan) -> list[Arm]:
     ]
 
 
+def strategies(plan: Plan) -> list[Arm]:
+    """What planning, thinking first and remembering add, also where judges err in 10 %."""
+    most = max(plan.budgets)
+    two = {name: settings(name, WIDTH, most) for name in BEYOND}
+    one = {f"{name}, one chain": settings(name, 1, most) for name in ("reflection", "in-context")}
+    arms = [Arm(name, asked) for name, asked in {**two, **one}.items()]
+    arms.append(Arm("staged, thing by thing", two["staged"], planner="rules-strict"))
+    erring = [replace(arm, name=f"{arm.name}, {ERRING:.0%} error", error=ERRING) for arm in arms]
+    return [*arms, *erring]
+
+
 def _whole(part: str) -> str:
     return "whole" if part == "none" else part
 
@@ -128,6 +141,7 @@ STUDIES: dict[str, Callable[[Plan], list[Arm]]] = {
     "difficulty": difficulty,
     "verifier": verifier,
     "controls": controls,
+    "strategies": strategies,
 }
 
 

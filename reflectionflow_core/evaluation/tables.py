@@ -78,6 +78,47 @@ def gains(results: Results, plan: Plan) -> Table:
     return Table("paired difference", tuple(f"N = {b}" for b in budgets), tuple(rows))
 
 
+def by_strategy(results: Results, plan: Plan) -> Table:
+    """Every arm at the largest budget and at a small one, by family."""
+    budgets = sorted({min(4, max(plan.budgets)), max(plan.budgets)})
+    families = [family for family in FAMILIES if family in results.families]
+    rows = []
+    for name in results.by_arm:
+        for budget in budgets:
+            success = results.success(name, budget)
+            cells = tuple(share(success[results.families == family]) for family in families)
+            rows.append((f"{name}, N = {budget}", cells))
+    return Table("right", tuple(families), tuple(rows))
+
+
+def above_noise(results: Results, plan: Plan) -> Table:
+    """How much better each arm is than noise with the same judge, prompt by prompt."""
+    budgets = sorted(set(plan.budgets))
+    rows = []
+    for name in results.by_arm:
+        error = name.rpartition(", ")[2] if name.endswith(" error") else ""
+        other = ", ".join(filter(None, ("noise", error)))
+        if name != other:
+            cells = [
+                difference(results.success(name, b), results.success(other, b)) for b in budgets
+            ]
+            rows.append((f"{name} minus {other}", tuple(cells)))
+    return Table("paired difference", tuple(f"N = {b}" for b in budgets), tuple(rows))
+
+
+def above_its_first(results: Results, plan: Plan) -> Table:
+    """How much better the best of N pictures of an arm is than its first picture."""
+    budgets = sorted(set(plan.budgets) - {1})
+    rows = [
+        (
+            name,
+            tuple(difference(results.success(name, b), results.success(name, 1)) for b in budgets),
+        )
+        for name in results.by_arm
+    ]
+    return Table("better than its first", tuple(f"N = {b}" for b in budgets), tuple(rows))
+
+
 def by_shape(results: Results, plan: Plan) -> Table:
     """The paper's Table 2: the cells of the grid, each after all its pictures."""
     rows = []
@@ -123,6 +164,7 @@ TABLES: dict[str, Sequence[Callable[[Results, Plan], Table]]] = {
     "difficulty": (by_difficulty, costs),
     "verifier": (by_budget, costs),
     "controls": (by_budget, gains, costs),
+    "strategies": (by_budget, above_noise, above_its_first, by_strategy, costs),
 }
 
 

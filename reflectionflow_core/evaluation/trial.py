@@ -12,7 +12,7 @@ from ..protocols import Actors
 from ..record import Cost
 from ..search import search
 from ..search.seeds import shuffled
-from .arms import Arm, actors_of
+from .arms import Arm, actors_of, prepared
 from .crew import summed_up
 from .questions import Question
 
@@ -70,7 +70,8 @@ class Outcome:
 def run_trial(task: Task, actors: Actors) -> Outcome:
     """The search of one question."""
     key = shuffled(task.arm.dice, key=task.seed)
-    settings = replace(task.arm.settings, seed=shuffled(task.index, key))
+    settings = prepared(task.arm, task.question.prompt)
+    settings = replace(settings, seed=shuffled(task.index, key))
     seats = actors_of(task.arm, actors, task.seed)
     steps = list(search(task.question.prompt, settings, seats))
     pictures = steps[-1].finished

@@ -12,7 +12,7 @@ from ..record import Candidate
 from ..vlm.answers import ask
 from ..vlm.door import Failure, Question, Vlm
 from ..vlm.texts import DATA_RULE, quoted, tidy
-from ..writers.vlm import findings
+from ..writers.vlm import findings, shown_before
 from .second_look import keeps_its_sense
 
 MAX_WORDS = 150  # about 200 of the 512 tokens that FLUX reads; the rest is the reflection's
@@ -23,7 +23,8 @@ A picture was painted from a prompt that was made from the user's own.
 The user's prompt: {original}
 The prompt that it was painted from: {current}
 A judge gave it {score:.3g} and found: {findings}
-{reflection}Look at the picture and write a better prompt for the next one. Keep every requirement
+{reflection}{earlier}\
+Look at the picture and write a better prompt for the next one. Keep every requirement
 of the user's prompt as it is. Say more plainly what the picture got wrong: spell out numbers, name
 the colour of each thing beside it, say where things are. You may add setting, light, style or
 viewpoint where the user left them open, if that helps. Nothing may contradict the user's prompt or
@@ -55,7 +56,17 @@ class VlmEvolver:
     def evolve(
         self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
     ) -> list[str]:
-        questions = [_question(prompt, candidate) for candidate in candidates]
+        return self.evolve_in_context(prompt, candidates, [()] * len(candidates), progress)
+
+    def evolve_in_context(
+        self,
+        prompt: str,
+        candidates: Sequence[Candidate],
+        contexts: Sequence[Sequence[Candidate]],
+        progress: Progress = SILENT,
+    ) -> list[str]:
+        pairs = zip(candidates, contexts, strict=True)
+        questions = [_question(prompt, candidate, earlier) for candidate, earlier in pairs]
         answers = ask(self.vlm, questions, Evolved, progress, "evolve") if questions else []
         texts = [_text(answer) for answer in answers]
         written = [text for text in texts if text]
@@ -63,7 +74,7 @@ class VlmEvolver:
         return [text if text and next(kept) else prompt for text in texts]
 
 
-def _question(prompt: str, candidate: Candidate) -> Question:
+def _question(prompt: str, candidate: Candidate, earlier: Sequence[Candidate]) -> Question:
     asked_for = ""
     if candidate.reflection:
         asked_for = f"It was corrected as this asks: {quoted(candidate.reflection)}\n"
@@ -73,9 +84,11 @@ def _question(prompt: str, candidate: Candidate) -> Question:
         score=candidate.score,
         findings=quoted(findings(candidate)),
         reflection=asked_for,
+        earlier=shown_before(earlier),
         max_words=MAX_WORDS,
     )
-    return Question(text, (candidate.image,), DATA_RULE, max_tokens=600)
+    images = (candidate.image, *(picture.image for picture in earlier))
+    return Question(text, images, DATA_RULE, max_tokens=600)
 
 
 def _text(answer: Evolved | Failure) -> str:

@@ -70,7 +70,7 @@ def faults(scene: Scene, spec: Spec) -> tuple[Fault, ...]:
     found = [
         Fault(thing, item)
         for thing, item in zip(seated, items, strict=True)
-        if thing is not None and _distance(thing, item)
+        if thing is not None and distance(thing, item)
     ]
     found += [Fault(thing, None) for i, thing in enumerate(scene) if i not in seats]
     found += _missing(seated, items, spec.relation)
@@ -100,7 +100,8 @@ def items_of(spec: Spec) -> list[Group]:
     ]
 
 
-def _distance(thing: Thing, item: Group) -> int:
+def distance(thing: Thing, item: Group) -> int:
+    """How many of shape and colour are not as asked: 0, 1 or 2."""
     return (thing.shape != item.shape) + (item.colour not in (None, thing.colour))
 
 
@@ -111,8 +112,8 @@ def assign(scene: Scene, spec: Spec) -> list[int | None]:
         pairs = itertools.permutations(range(len(scene)), 2)
         return list(min(pairs, key=_cost(scene, items, spec.relation)))
     seats: list[int | None] = [None] * len(items)
-    if scene:
-        costs = np.array([[_distance(thing, item) for thing in scene] for item in items])
+    if scene and items:
+        costs = np.array([[distance(thing, item) for thing in scene] for item in items])
         for row, column in zip(*linear_sum_assignment(costs), strict=True):
             seats[row] = int(column)
     return seats
@@ -122,7 +123,7 @@ def _cost(scene: Scene, items: list[Group], relation: str) -> Callable[[tuple[in
     def cost(pair: tuple[int, ...]) -> float:
         first, second = (scene[index] for index in pair)
         misplaced = not holds(relation, first, second)
-        return _distance(first, items[0]) + _distance(second, items[1]) + 0.5 * misplaced
+        return distance(first, items[0]) + distance(second, items[1]) + 0.5 * misplaced
 
     return cost
 

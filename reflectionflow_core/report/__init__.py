@@ -3,7 +3,7 @@
 from .data import as_data
 from .page import html_page
 from .sheet import contact_sheet
-from .words import cost_text, counted, settings_text, story, verdict_text
+from .words import cost_text, counted, inspection_text, settings_text, story, verdict_text
 
 __all__ = [
     "as_data",
@@ -11,6 +11,7 @@ __all__ = [
     "cost_text",
     "counted",
     "html_page",
+    "inspection_text",
     "settings_text",
     "story",
     "verdict_text",

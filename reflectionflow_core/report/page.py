@@ -20,6 +20,7 @@ from .words import (
     score_text,
     seed_text,
     settings_text,
+    stage_text,
     wrong_text,
 )
 
@@ -37,7 +38,7 @@ def html_page(
     edge = 640 if len(history) <= FEW else 256
     body = [
         f"<header><h1>{escape(prompt)}</h1>",
-        f"<p>{escape(settings_text(settings, model))}</p></header>",
+        f"<p>{escape(settings_text(settings, model))}</p>{_plan(settings)}</header>",
         _overview(history, names, edge),
         *(
             _round(index, candidates, history, prompt, names, edge)
@@ -55,6 +56,13 @@ def document(title: str, body: str) -> str:
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
+
+
+def _plan(settings: SearchSettings | None) -> str:
+    """What each stage of a staged search is to add, and the scene after it."""
+    stages = settings.stages if settings else ()
+    items = (f"<li>{escape(s.instruction)} → {escape(s.scene)}</li>" for s in stages)
+    return f'<ol aria-label="Stages">{"".join(items)}</ol>' if stages else ""
 
 
 def _overview(history: History, names: dict[int, str], edge: int) -> str:
@@ -133,6 +141,8 @@ def _told(candidate: Candidate, names: dict[int, str]) -> str:
         parts.append(("From", f'<a href="#{_anchor(parent)}">{parent}</a>'))
     if candidate.reflection:
         parts.append(("Asked", escape(candidate.reflection)))
+    if candidate.inspection:
+        parts.append(("Stage", escape(stage_text(candidate))))
     if candidate.verdict.unmet:
         parts.append(("Wrong", escape(wrong_text(candidate))))
     items = (f'<div class="{t.lower()}"><dt>{t}</dt><dd>{html}</dd></div>' for t, html in parts)
@@ -158,6 +168,8 @@ def _facts(candidate: Candidate, prompt: str) -> Iterator[tuple[str, str]]:
         yield aspect, score_text(value)
     if candidate.verdict.explanation:
         yield "Explanation", candidate.verdict.explanation
+    if candidate.inspection and candidate.inspection.explanation:
+        yield "Inspection", candidate.inspection.explanation
 
 
 def _rows(facts: Iterable[tuple[str, str]]) -> str:

@@ -17,6 +17,7 @@ from .words import (
     place_name,
     score_text,
     settings_text,
+    stage_text,
     telling_action,
     wrong_text,
 )
@@ -156,6 +157,8 @@ def _caption(
         yield from _labelled("Action", MUTED, action, INK, width, 1)
     if candidate.reflection:
         yield from _labelled("Asked", BLUE, candidate.reflection, INK, width, 4)
+    if candidate.inspection:
+        yield from _labelled("Stage", BLUE, stage_text(candidate), INK, width, 3)
     if candidate.verdict.unmet:
         yield from _labelled("Wrong", RED, wrong_text(candidate), INK, width, 3)
     if candidate.prompt != prompt:

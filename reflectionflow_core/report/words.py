@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..record import Candidate, Cost, History, Neighbour, Restart, SearchSettings, Seed, Verdict
+from ..record import (
+    Candidate,
+    Cost,
+    History,
+    Inspection,
+    Neighbour,
+    Restart,
+    SearchSettings,
+    Seed,
+    Verdict,
+)
 
 OBVIOUS = ("draft", "correct", "noise")  # what rounds, reflections and seeds tell
 
@@ -39,6 +49,8 @@ def _settings(settings: SearchSettings | None, model: str) -> Iterator[str]:
             yield counted(settings.drafts, "draft")
         yield counted(settings.width, "chain")
         yield counted(settings.depth, "round")
+        if settings.stages:
+            yield counted(len(settings.stages), "stage")
         yield f"seed {settings.seed}"
         if settings.stop != "never":
             yield f"stop {'when passed' if settings.stop == 'passed' else f'at {settings.stop}'}"
@@ -72,6 +84,19 @@ def wrong_text(candidate: Candidate) -> str:
     return "; ".join(candidate.verdict.unmet)
 
 
+def stage_text(candidate: Candidate) -> str:
+    """The stage of a picture and what its inspector says: "2, missing a blue square"."""
+    if candidate.stage is None or candidate.inspection is None:
+        return ""
+    return f"{candidate.stage + 1}, {inspection_text(candidate.inspection)}"
+
+
+def inspection_text(found: Inspection) -> str:
+    if found.accepted:
+        return f"accepted; still to come: {'; '.join(found.later)}" if found.later else "accepted"
+    return "; ".join((*found.wrong, *found.missing)) or "not inspected"
+
+
 def verdict_text(verdict: Verdict) -> str:
     """The score, and what the verifier says of it: "0.667, not passed: missing blue circle"."""
     passed = {True: ", passed", False: ", not passed", None: ""}[verdict.passed]
@@ -94,5 +119,6 @@ def story(history: History) -> str:
         action = telling_action(candidate)
         done = f", {action}" if action else ""
         fate = "" if candidate.finished else "dropped on a foresight, "
-        lines.append(f"{best}{name}{done}: {told}{fate}{verdict_text(candidate.verdict)}")
+        stage = f" (stage {stage_text(candidate)})" if candidate.inspection else ""
+        lines.append(f"{best}{name}{done}: {told}{fate}{verdict_text(candidate.verdict)}{stage}")
     return "\n".join(lines)

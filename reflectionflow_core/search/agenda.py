@@ -75,7 +75,15 @@ def spent_out(history: History, settings: SearchSettings, actors: Actors) -> boo
     A round is planned with the actors' estimates; where these were too low, it ends early.
     """
     limit = settings.budget.vlm_calls
-    return limit is not None and history.cost.vlm_calls + actors.verifier.calls > limit
+    return limit is not None and history.cost.vlm_calls + judging(settings, actors) > limit
+
+
+def judging(settings: SearchSettings, actors: Actors) -> int:
+    """The VLM calls that one picture costs after it is painted."""
+    calls = actors.verifier.calls
+    if strategy_named(settings.strategy).in_stages and actors.inspector is not None:
+        calls += actors.inspector.calls
+    return calls
 
 
 def steps_of(task: Task, actors: Actors) -> int:
@@ -93,10 +101,12 @@ def foresight_steps(painter: Generator | Corrector) -> int:
 def calls_of(task: Task, actors: Actors) -> int:
     """The most VLM calls of one task, from its texts to its verdict."""
     calls = actors.verifier.calls * (2 if task.tentative else 1)
-    if task.corrects and actors.writer is not None:
+    if task.asks_writer and actors.writer is not None:
         calls += actors.writer.calls
     if task.evolves and actors.evolver is not None:
         calls += actors.evolver.calls
+    if task.stage is not None and actors.inspector is not None:
+        calls += actors.inspector.calls
     return calls
 
 
@@ -126,10 +136,10 @@ def check_request(prompt: str, settings: SearchSettings, actors: Actors, history
     if not prompt.strip():
         raise InputError("The prompt is empty. Say in words what to paint.")
     check_seats(settings, actors)
-    budget, verifier, generator = settings.budget, actors.verifier, actors.generator
+    budget = settings.budget
     for what, price, unit, limit in (
-        ("judge", verifier.calls, "VLM calls", budget.vlm_calls),
-        ("paint", generator.steps, "diffusion steps", budget.steps),
+        ("judge", judging(settings, actors), "VLM calls", budget.vlm_calls),
+        ("paint", actors.generator.steps, "diffusion steps", budget.steps),
     ):
         if limit is not None and not len(history) and limit < price:
             raise InputError(
@@ -146,6 +156,8 @@ def check_seats(settings: SearchSettings, actors: Actors) -> None:
             f"The strategy {settings.strategy!r} {ability.needs}, and this FLUX cannot be asked "
             "for that. Choose another strategy, or load FLUX another way."
         )
+    if strategy_named(settings.strategy).in_stages:
+        check_plan(settings, actors)
     if settings.depth == 0:
         return
     for axis, seat, actor in (
@@ -158,3 +170,16 @@ def check_seats(settings: SearchSettings, actors: Actors) -> None:
                 f"The {axis} axis needs a {seat}, and there is none. "
                 f"Give one, or take {axis} out of the axes."
             )
+
+
+def check_plan(settings: SearchSettings, actors: Actors) -> None:
+    if not settings.stages:
+        raise InputError(
+            f"The strategy {settings.strategy!r} draws by a plan, and there is none. "
+            "Let a planner write one, or choose 'reflection'."
+        )
+    if actors.inspector is None:
+        raise InputError(
+            f"The strategy {settings.strategy!r} inspects every stage, and there is no inspector. "
+            "Give one, or choose 'reflection'."
+        )

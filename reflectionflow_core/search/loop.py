@@ -67,8 +67,8 @@ def round_steps(
         return history
     if isinstance(actors.verifier, Remembering):
         actors.verifier.remember(prompt, history.finished)
-    drafts_of = settings.draft_prompt or prompt
-    studio = Studio(prompt, drafts_of, actors, progress, clock, settings.recheck)
+    words = settings.draft_prompt or prompt
+    studio = Studio(prompt, words, actors, progress, clock, settings.recheck, settings.stages)
     size = settings.batch_size
     began = clock()
     tasks = studio.write(due.tasks)

@@ -11,7 +11,7 @@ Answer = TypeVar("Answer")
 
 
 class Asked(Protocol):
-    """What a verifier, a writer and an evolver have in common."""
+    """What a verifier, a writer, an evolver and an inspector have in common."""
 
     calls: int
 
@@ -37,7 +37,7 @@ def spent_by(actor: object) -> int | None:
 
 def counted(actors: Actors) -> bool:
     """True if any of the actors counts its own calls."""
-    asked = (actors.verifier, actors.writer, actors.evolver)
+    asked = (actors.verifier, actors.writer, actors.evolver, actors.inspector)
     return any(spent_by(actor) is not None for actor in asked)
 
 

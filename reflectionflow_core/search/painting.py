@@ -12,7 +12,7 @@ from itertools import groupby
 from PIL.Image import Image
 
 from ..protocols import Remembering
-from ..record import Candidate, Cost, History, Restart, Verdict
+from ..record import Candidate, Cost, History, Inspection, Restart, Verdict
 from .studio import Studio
 from .task import Task
 
@@ -38,11 +38,12 @@ def paint(studio: Studio, batch: Sequence[Task], before: History) -> list[tuple[
     ]
     kept = [(t, work) for t, work in zip(batch, works, strict=True) if work.verdict is None]
     judged = iter(studio.judge([work.image for _, work in kept], [corrected(t) for t, _ in kept]))
+    looked_at = studio.inspect(batch, [work.image for work in works])
     painted = []
-    for task, work in zip(batch, works, strict=True):
+    for task, work, (inspection, looking) in zip(batch, works, looked_at, strict=True):
         verdict, judging = (work.verdict, Cost()) if work.verdict else next(judged)
-        candidate = _candidate(task, work, verdict)
-        painted.append((candidate, task.cost + work.cost + judging))
+        candidate = _candidate(task, work, verdict, inspection)
+        painted.append((candidate, task.cost + work.cost + judging + looking))
     return painted
 
 
@@ -100,7 +101,9 @@ def goal(task: Task, before: History) -> float | None:
     return max((candidate.score for candidate in before.finished), default=None)
 
 
-def _candidate(task: Task, work: Work, verdict: Verdict) -> Candidate:
+def _candidate(
+    task: Task, work: Work, verdict: Verdict, inspection: Inspection | None
+) -> Candidate:
     return Candidate(
         work.image,
         task.prompt,
@@ -111,4 +114,6 @@ def _candidate(task: Task, work: Work, verdict: Verdict) -> Candidate:
         task.action,
         work.cost.steps,
         finished=work.verdict is None,
+        stage=task.stage,
+        inspection=inspection,
     )

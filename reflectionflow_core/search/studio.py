@@ -1,7 +1,7 @@
 """Where the actors work: tasks become texts, texts become pictures, and pictures are judged.
 
 Every question to an actor passes through `_ask`, which counts answers, seconds and calls. Verifier,
-writer and evolver are always asked about the user's own prompt.
+writer, evolver and inspector are always asked about the user's own prompt.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from ..protocols import (
     Foreseeing,
     ForeseeingCorrector,
     Foresight,
+    InContextCorrector,
+    InContextEvolver,
+    InContextWriter,
     Progress,
     Rechecking,
     Repainter,
 )
-from ..record import Candidate, Cost, Restart, Seed, Verdict
+from ..record import Candidate, Cost, Inspection, Restart, Seed, Stage, Verdict
 from .meter import Asked, metered, shares
 from .task import Task
 
@@ -37,6 +40,7 @@ ASKED_TO = {
     "verify": "verifier",
     "reflect": "reflection writer",
     "evolve": "prompt evolver",
+    "inspect": "inspector",
 }
 
 
@@ -48,8 +52,8 @@ class ActorError(RuntimeError):
 class Studio:
     """Everyone who works on one prompt.
 
-    Pictures without a parent are painted from `draft_prompt`. With `recheck` corrections are
-    judged by what their parents lacked.
+    Pictures without a parent are painted from `draft_prompt`, unless a task has words of its own.
+    With `recheck` corrections are judged by what their parents lacked.
     """
 
     prompt: str
@@ -58,10 +62,11 @@ class Studio:
     progress: Progress
     clock: Callable[[], float]
     recheck: bool = False
+    stages: tuple[Stage, ...] = ()
 
     def write(self, tasks: Sequence[Task]) -> list[Task]:
         """The tasks with their texts: reflections first, then prompts, as in the paper's §3.4."""
-        begun = [replace(task, prompt=self._words(task)) for task in tasks]
+        begun = [replace(task, prompt=task.prompt or self._words(task)) for task in tasks]
         return self._evolve(self._reflect(begun))
 
     def _words(self, task: Task) -> str:
@@ -80,6 +85,26 @@ class Studio:
         if before and self.recheck and isinstance(verifier, Rechecking):
             question = partial(verifier.recheck, self.prompt, images, before, self.progress)
         return list(zip(*self._ask("verify", len(images), question, asked=verifier), strict=True))
+
+    def inspect(
+        self, batch: Sequence[Task], images: Sequence[Image]
+    ) -> list[tuple[Inspection | None, Cost]]:
+        """What the inspector says of each picture of a stage; None of the others."""
+        asked = [
+            (self.stages[task.stage], image)
+            for task, image in zip(batch, images, strict=True)
+            if task.stage is not None
+        ]
+        if not asked:
+            return [(None, NOTHING)] * len(batch)
+        inspector = self.actors.inspector
+        assert inspector is not None
+        stages, drawn = zip(*asked, strict=True)
+        question = partial(inspector.inspect, self.prompt, stages, drawn, self.progress)
+        answers = iter(
+            zip(*self._ask("inspect", len(asked), question, asked=inspector), strict=True)
+        )
+        return [(None, NOTHING) if task.stage is None else next(answers) for task in batch]
 
     def paint(self, tasks: Sequence[Task]) -> list[tuple[Image, Cost]]:
         """The pictures of tasks that are all painted in the same manner."""
@@ -121,42 +146,48 @@ class Studio:
     def _correct(self, tasks: Sequence[Task]) -> list[tuple[Image, Cost]]:
         corrector = self.actors.corrector
         assert corrector is not None  # as for all seats below: the search has checked them
+        contexts = contexts_of(tasks)
         question = partial(corrector.correct, *corrected_by(tasks), self.progress)
+        if contexts and isinstance(corrector, InContextCorrector):
+            told = corrected_by(tasks)
+            question = partial(corrector.correct_in_context, *told, contexts, self.progress)
         each = Cost(images=1, steps=corrector.steps)
         return list(zip(*self._ask("correct", len(tasks), question, each), strict=True))
 
     def _reflect(self, tasks: list[Task]) -> list[Task]:
-        asked = parents_of(task for task in tasks if task.corrects)
-        if not asked:
+        chosen = [task for task in tasks if task.asks_writer]
+        if not chosen:
             return tasks
-        writer = self.actors.writer
+        writer, asked, contexts = self.actors.writer, parents_of(chosen), contexts_of(chosen)
         assert writer is not None
-        reflections, costs = self._ask(
-            "reflect",
-            len(asked),
-            lambda: writer.reflect(self.prompt, asked, self.progress),
-            asked=writer,
-        )
+
+        def reflect() -> list[str]:
+            if contexts and isinstance(writer, InContextWriter):
+                return writer.reflect_in_context(self.prompt, asked, contexts, self.progress)
+            return writer.reflect(self.prompt, asked, self.progress)
+
+        reflections, costs = self._ask("reflect", len(asked), reflect, asked=writer)
         answer, cost = iter(reflections), iter(costs)
         return [
             replace(task, reflection=next(answer), cost=task.cost + next(cost))
-            if task.corrects
+            if task.asks_writer
             else task
             for task in tasks
         ]
 
     def _evolve(self, tasks: list[Task]) -> list[Task]:
-        asked = parents_of(task for task in tasks if task.evolves)
-        if not asked:
+        chosen = [task for task in tasks if task.evolves]
+        if not chosen:
             return tasks
-        evolver = self.actors.evolver
+        evolver, asked, contexts = self.actors.evolver, parents_of(chosen), contexts_of(chosen)
         assert evolver is not None
-        prompts, costs = self._ask(
-            "evolve",
-            len(asked),
-            lambda: evolver.evolve(self.prompt, asked, self.progress),
-            asked=evolver,
-        )
+
+        def evolve() -> list[str]:
+            if contexts and isinstance(evolver, InContextEvolver):
+                return evolver.evolve_in_context(self.prompt, asked, contexts, self.progress)
+            return evolver.evolve(self.prompt, asked, self.progress)
+
+        prompts, costs = self._ask("evolve", len(asked), evolve, asked=evolver)
         answer, cost = iter(prompts), iter(costs)
         return [
             replace(task, prompt=next(answer), cost=task.cost + next(cost))
@@ -211,3 +242,9 @@ def corrected_by(
 
 def parents_of(tasks: Iterable[Task]) -> list[Candidate]:
     return [task.parent for task in tasks if task.parent is not None]
+
+
+def contexts_of(tasks: Sequence[Task]) -> list[tuple[Candidate, ...]]:
+    """The context of each task; an empty list where none has any."""
+    contexts = [task.context for task in tasks]
+    return contexts if any(contexts) else []

@@ -16,7 +16,10 @@ class Task:
     text alone. With `evolves` its text is rewritten in view of the parent, else it is the user's.
     A `tentative` picture is painted only if its foresight promises more than what it shall improve
     on: its parent, or else the best so far. A seed that is a Restart repaints the parent. `action`
-    is the strategy's own short word for it, which the record keeps.
+    is the strategy's own short word for it, which the record keeps. A `prompt` or a `reflection`
+    that a strategy gives stands, and nobody is asked for it. The picture of a `stage` (its number
+    in the plan) is inspected by it. `context` are earlier pictures that those who can look at
+    several shall see, the latest last.
     """
 
     seed: Seed
@@ -27,7 +30,13 @@ class Task:
     action: str = ""
     prompt: str = ""
     reflection: str = ""
+    stage: int | None = None
+    context: tuple[Candidate, ...] = ()
     cost: Cost = field(default_factory=Cost)  # of writing the texts
+
+    @property
+    def asks_writer(self) -> bool:
+        return self.corrects and not self.reflection
 
 
 # A strategy at work: it yields the tasks of a round, as many as it likes, and is sent the History

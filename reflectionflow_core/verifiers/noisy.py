@@ -13,7 +13,7 @@ from ..protocols import SILENT, Progress, Verifier
 from ..record import InputError, Verdict
 from ..search.meter import spent_by
 
-_WRONG_ALARM = "something is missing"
+WRONG_ALARM = "something is missing"
 
 
 class NoisyVerifier:
@@ -45,11 +45,15 @@ class NoisyVerifier:
         ]
 
     def _disturbed(self, prompt: str, image: Image, verdict: Verdict) -> Verdict:
-        digest = hashlib.sha256(f"{self.seed} {prompt}".encode() + image.tobytes()).digest()
-        rng = np.random.default_rng(list(digest))
+        rng = dice_of(f"{self.seed} {prompt}", image)
         if rng.random() >= self.error_rate:
             return verdict
         if verdict.passed:
             wrong = float(rng.random() * verdict.score)
-            return replace(verdict, score=wrong, passed=False, unmet=(_WRONG_ALARM,))
+            return replace(verdict, score=wrong, passed=False, unmet=(WRONG_ALARM,))
         return replace(verdict, score=1.0, passed=True, unmet=())
+
+
+def dice_of(key: str, image: Image) -> np.random.Generator:
+    """Chance that depends on a text and a picture, and on nothing else."""
+    return np.random.default_rng(list(hashlib.sha256(key.encode() + image.tobytes()).digest()))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..protocols import Progress
-from ..record import Candidate
 from ..vlm.door import Failure, Question
 from ..vlm.texts import shortened, tidy
-from .vlm import VlmWriter
+from .vlm import InContext, VlmWriter
 
 # What it was trained on, to the letter; it knows no other request.
 REQUEST = (
@@ -22,14 +21,13 @@ class ReflectionGeneratorWriter(VlmWriter):
 
     Its answer is free text, cut to `max_words`. The prompt stands in plain quotes, as in training:
     unlike VlmWriter it does not guard against orders in the prompt, which can spoil a reflection
-    and nothing else. Pictures that passed and failures are treated as VlmWriter does.
+    and nothing else. Pictures that passed and failures are treated as VlmWriter does; of earlier
+    pictures it knows nothing.
     """
 
-    def _written(
-        self, prompt: str, candidates: Sequence[Candidate], progress: Progress
-    ) -> list[str]:
+    def _written(self, prompt: str, asked: Sequence[InContext], progress: Progress) -> list[str]:
         text = REQUEST.format(prompt=tidy(prompt))
-        questions = [Question(text, (candidate.image,)) for candidate in candidates]
+        questions = [Question(text, (candidate.image,)) for candidate, _ in asked]
         answers = self.vlm.chat(questions, progress, "reflect")
         said = ("" if isinstance(answer, Failure) else answer for answer in answers)
         return [shortened(tidy(words), self.max_words) for words in said]

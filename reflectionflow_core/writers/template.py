@@ -43,6 +43,20 @@ class TemplateWriter:
         del prompt, progress  # the verdict says it all, at once
         return [self.write(candidate.verdict.unmet) for candidate in candidates]
 
+    def reflect_in_context(
+        self,
+        prompt: str,
+        candidates: Sequence[Candidate],
+        contexts: Sequence[Sequence[Candidate]],
+        progress: Progress = SILENT,
+    ) -> list[str]:
+        """Not again what was asked for and did not help, as long as there is another fault."""
+        del prompt, progress
+        return [
+            self.write(untried(candidate.verdict.unmet, [*earlier, candidate]))
+            for candidate, earlier in zip(candidates, contexts, strict=True)
+        ]
+
     def write(self, unmet: Sequence[str]) -> str:
         text = ""
         for edit in map(edit_for, unmet):
@@ -51,3 +65,13 @@ class TemplateWriter:
                 break
             text = longer
         return text
+
+
+def untried(unmet: Sequence[str], tried: Sequence[Candidate]) -> list[str]:
+    """What of `unmet` no earlier picture was asked to mend; else the one asked for longest ago."""
+    latest = {
+        fault: max((i for i, c in enumerate(tried) if edit_for(fault) in c.reflection), default=-1)
+        for fault in unmet
+    }
+    fresh = [fault for fault in unmet if latest[fault] < 0]
+    return fresh or sorted(unmet, key=lambda fault: latest[fault])[:1]

@@ -18,10 +18,13 @@ from .template import TemplateWriter
 MAX_WORDS = 100
 TRIED = 5  # earlier reflections that are told
 
+InContext = tuple[Candidate, Sequence[Candidate]]  # a picture, and earlier ones of its chain
+
 _WRITE = """\
 This picture was painted from a prompt: {prompt}
 A judge found: {findings}
-{tried}Write the edits that an artist must make so that the picture shows what the prompt asks for.
+{earlier}{tried}\
+Write the edits that an artist must make so that the picture shows what the prompt asks for.
 Each edit is one short command that begins with a verb such as add, remove, replace, move, recolor
 or resize, and says where in the picture: "add a second red cup to the left of the plate". Only what
 is missing or wrong, nothing that is already right, no praise, no reasons, and nothing vague such as
@@ -59,30 +62,42 @@ class VlmWriter:
     def reflect(
         self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
     ) -> list[str]:
-        asked = [candidate for candidate in candidates if to_be_changed(candidate)]
+        return self.reflect_in_context(prompt, candidates, [()] * len(candidates), progress)
+
+    def reflect_in_context(
+        self,
+        prompt: str,
+        candidates: Sequence[Candidate],
+        contexts: Sequence[Sequence[Candidate]],
+        progress: Progress = SILENT,
+    ) -> list[str]:
+        pairs = zip(candidates, contexts, strict=True)
+        asked = [pair for pair in pairs if to_be_changed(pair[0])]
         text = iter(self._written(prompt, asked, progress) if asked else ())
         return [
             next(text) or in_words_of_the_verdict(c, self.fallback) if to_be_changed(c) else ""
             for c in candidates
         ]
 
-    def _written(
-        self, prompt: str, candidates: Sequence[Candidate], progress: Progress
-    ) -> list[str]:
+    def _written(self, prompt: str, asked: Sequence[InContext], progress: Progress) -> list[str]:
         """What the model writes of each candidate; "" where it fails or finds nothing."""
-        questions = [self._question(prompt, candidate) for candidate in candidates]
+        questions = [self._question(prompt, candidate, earlier) for candidate, earlier in asked]
         answers = ask(self.vlm, questions, Edits, progress, "reflect")
         edits = ([] if isinstance(answer, Failure) else answer.edits for answer in answers)
         return [joined(some, self.max_words) for some in edits]
 
-    def _question(self, prompt: str, candidate: Candidate) -> Question:
+    def _question(
+        self, prompt: str, candidate: Candidate, earlier: Sequence[Candidate]
+    ) -> Question:
         text = _WRITE.format(
             prompt=quoted(prompt),
             findings=quoted(findings(candidate)),
+            earlier=shown_before(earlier),
             tried=_tried(candidate),
             max_words=self.max_words,
         )
-        return Question(text, (candidate.image,), DATA_RULE, max_tokens=512)
+        images = (candidate.image, *(picture.image for picture in earlier))
+        return Question(text, images, DATA_RULE, max_tokens=512)
 
 
 def to_be_changed(candidate: Candidate) -> bool:
@@ -111,6 +126,20 @@ def joined(edits: Sequence[str], max_words: int) -> str:
             break
         text = longer
     return text or shortened(tidy(" ".join(edits[:1])), max_words)
+
+
+def shown_before(earlier: Sequence[Candidate]) -> str:
+    """What each of the pictures after the first one was, a line each; "" if there is none."""
+    if not earlier:
+        return ""
+    lines = []
+    for number, picture in enumerate(earlier, start=2):
+        told = quoted(picture.reflection, 600)
+        asked = f", made as this asked: {told}" if picture.reflection else ""
+        found = quoted(findings(picture), 600)
+        lines.append(f"Picture {number} is an earlier attempt{asked}. The judge found: {found}\n")
+    rule = "Learn from them what helps and what does not. Only the first picture is changed now.\n"
+    return "".join([*lines, rule])
 
 
 def _tried(candidate: Candidate) -> str:

@@ -391,6 +391,9 @@ def test_every_strategy_is_known_by_name() -> None:
         "adaptive",
         "potential",
         "paths",
+        "staged",
+        "interleaved",
+        "in-context",
     }
 
 

@@ -10,6 +10,7 @@ from fakes import (
     ToyCorrector,
     ToyEvolver,
     ToyGenerator,
+    ToyInspector,
     Toys,
     ToyVerifier,
     ToyWriter,
@@ -20,13 +21,30 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from reflectionflow_core.record import AXES, Budget, Candidate, History, Restart, SearchSettings
+from reflectionflow_core.record import (
+    AXES,
+    Budget,
+    Candidate,
+    History,
+    Restart,
+    SearchSettings,
+    Stage,
+)
 from reflectionflow_core.search import STRATEGIES, finished, run_round, search
 
 PROMPT = "two green bowls"
-CALLS = {"writer": 2, "evolver": 1}
+CALLS = {"writer": 2, "evolver": 1, "inspector": 1}
+STAGES = tuple(Stage(f"add bowl {i}", f"{PROMPT}, {i} of 2", ("a bowl",)) for i in (1, 2))
 
 modest = effort(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def possible(settings: SearchSettings) -> bool:
+    strategy, limit = STRATEGIES[settings.strategy], settings.budget.vlm_calls
+    usable = set(settings.axes) & set(strategy.axes)
+    judged = limit is None or limit > strategy.in_stages  # two calls where it is inspected, too
+    return bool(usable) and usable >= set(strategy.needs) and judged
+
 
 budgets = st.builds(
     Budget,
@@ -47,7 +65,10 @@ searches = st.builds(
     noise_search=st.sampled_from(["random", "zero_order"]),
     batch_size=st.integers(1, 3),
     budget=budgets,
-).filter(lambda s: set(s.axes) & set(STRATEGIES[s.strategy].axes))
+)
+searches = searches.filter(possible).map(
+    lambda s: replace(s, stages=STAGES) if STRATEGIES[s.strategy].in_stages else s
+)
 
 
 def toys() -> Toys:
@@ -58,6 +79,7 @@ def toys() -> Toys:
         ToyCorrector(steps=5, mates=True),
         ToyWriter(calls=CALLS["writer"], mates=True),
         ToyEvolver(calls=CALLS["evolver"]),
+        ToyInspector(calls=CALLS["inspector"]),
     )
 
 
@@ -98,6 +120,7 @@ def test_a_budget_is_never_exceeded(settings: SearchSettings) -> None:
     cost, budget = history.cost, settings.budget
     asked = studio.verifier.items
     asked += CALLS["writer"] * studio.writer.items + CALLS["evolver"] * studio.evolver.items
+    asked += CALLS["inspector"] * studio.inspector.items
     painted = studio.generator.items + studio.corrector.items
     assert cost.images == len(history.finished) == painted
     assert cost.steps == sum(candidate.steps for candidate in history) == steps_taken(studio)
@@ -153,7 +176,8 @@ def test_a_round_of_potential_has_what_the_saved_steps_pay_for(settings: SearchS
 @modest
 @given(searches)
 def test_a_search_without_stop_or_budget_paints_every_picture(settings: SearchSettings) -> None:
-    assume(settings.strategy != "potential")
+    # Those of these rest, or begin with less.
+    assume(settings.strategy not in ("adaptive", "potential", "staged"))
     settings = replace(settings, stop="never", budget=Budget())
     history = steps(settings)[-1]
     assert len(history) == settings.pictures
@@ -169,7 +193,9 @@ def chain_of(history: History, position: int) -> list[Candidate]:
 @modest
 @given(searches)
 def test_chains_hold_together(settings: SearchSettings) -> None:
-    assume(settings.strategy not in ("noise", "potential", "paths"))
+    # Each of these has parents of its own.
+    own = ("noise", "adaptive", "potential", "paths", "staged", "interleaved")
+    assume(settings.strategy not in own)
     history = steps(settings)[-1]
     assert all(draft.parent is None for draft in history.rounds[0])
     for index, candidates in enumerate(history.rounds[1:], start=1):
@@ -196,10 +222,14 @@ def test_no_new_noise_is_ever_repeated(settings: SearchSettings) -> None:
 def test_every_answer_stays_with_its_question(settings: SearchSettings) -> None:
     """Toys write the parent's score into their texts: a shifted answer would name another one."""
     for candidate in steps(settings)[-1]:
-        if candidate.reflection:
+        if candidate.reflection and candidate.action != "draw":
             assert candidate.parent is not None
             assert f"{candidate.parent.score:.6f}" in candidate.reflection
-        if candidate.prompt != PROMPT:
+        if candidate.inspection and not candidate.inspection.accepted:
+            scene = STAGES[candidate.stage or 0].scene
+            told = f"Bring {scene} to {candidate.score:.6f}."
+            assert (candidate.prompt, candidate.inspection.refine) == (scene, told)
+        if candidate.prompt != PROMPT and candidate.stage is None:
             assert candidate.parent is not None
             assert candidate.prompt == f"{PROMPT}, seen at {candidate.parent.score:.6f}"
         assert candidate.score == toys().verifier.verify(PROMPT, [candidate.image])[0].score

@@ -35,6 +35,7 @@ from reflectionflow_core.verifiers.ensemble import EnsembleVerifier
 from reflectionflow_core.verifiers.noisy import NoisyVerifier
 from reflectionflow_core.verifiers.rubric import RubricVerifier
 from reflectionflow_core.verifiers.yes_no import YesNoVerifier
+from reflectionflow_core.vlm import named
 from reflectionflow_core.vlm.door import Failure, Question
 from reflectionflow_core.vlm.profiles import Profile
 from reflectionflow_core.writers.template import edit_for
@@ -172,9 +173,9 @@ def vlm(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedVlm]:
     vars(endpoint)["Endpoint"] = lambda profile: {"toy": scripted}[profile.name]
     monkeypatch.setitem(sys.modules, "reflectionflow_core.vlm.endpoint", endpoint)
     monkeypatch.setitem(sys.modules, "reflectionflow_core.vlm.profiles", profiles)
-    catalog._built_vlm.cache_clear()
+    named._built_vlm.cache_clear()
     yield scripted
-    catalog._built_vlm.cache_clear()
+    named._built_vlm.cache_clear()
 
 
 def test_all_actors_of_a_choice_share_one_model(vlm: ScriptedVlm) -> None:
@@ -194,10 +195,10 @@ def test_a_folder_is_loaded_once(monkeypatch: pytest.MonkeyPatch, tmp_path) -> N
     local = ModuleType("local")
     vars(local)["load_vlm"] = lambda folder, **given: loaded.append((folder, given)) or loaded
     monkeypatch.setitem(sys.modules, "reflectionflow_core.vlm.local", local)
-    catalog._built_vlm.cache_clear()
+    named._built_vlm.cache_clear()
     assert build_vlm(str(tmp_path), "cpu") is build_vlm(str(tmp_path), "cpu")
     assert loaded == [(str(tmp_path), {"device": "cpu", "dtype": "bf16"})]
-    catalog._built_vlm.cache_clear()
+    named._built_vlm.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,16 @@ KINDS = {
     "VlmEndpoint": Kind("profile refresh", "vlm:vlm", 82),
     "VlmLoader": Kind("model dtype max_pixels", "vlm:vlm", 106),
     "VlmFromClip": Kind("clip:CLIP", "vlm:vlm", 26),
-    "ThinkFirst": Kind("prompt vlm:vlm", "draft_prompt:STRING", 150),
+    "InspectorLoader": Kind("inspector vlm:vlm?", "inspector:inspector", 58),
+    "ScenePlanner": Kind(
+        "prompt planner vlm:vlm? own_plan", "plan:plan text:STRING scene:STRING", 300
+    ),
+    "StageInspector": Kind(
+        "images:IMAGE prompt plan:plan inspector:inspector stage",
+        "accepted:BOOLEAN instruction:STRING scene:STRING next_stage:INT report:STRING",
+        230,
+    ),
+    "ThinkFirst": Kind("prompt vlm:vlm? thinker", "draft_prompt:STRING", 150),
     "ClipScoreLoader": Kind("model", "verifier:verifier", 58),
     "RewardLoader": Kind("model base", "verifier:verifier", 82),
     "VerifierEnsemble": Kind(
@@ -73,17 +82,19 @@ KINDS = {
     ),
     "ReflectionLoop": Kind(
         "prompt flux:flux verifier:verifier writer:writer? evolver:evolver? "
-        "width depth drafts seed strategy stop stop_score save_run options:options?",
+        "width depth drafts seed strategy stop stop_score save_run options:options? plan:plan? "
+        "inspector:inspector?",
         "best:IMAGE images:IMAGE report:STRING history:history",
         1040,
     ),
     "ReflectionStart": Kind(
-        "prompt width drafts seed strategy stop stop_score save_run options:options?",
+        "prompt width drafts seed strategy stop stop_score save_run options:options? plan:plan?",
         "history:history",
         320,
     ),
     "ReflectionRound": Kind(
-        "history:history flux:flux verifier:verifier writer:writer? evolver:evolver?",
+        "history:history flux:flux verifier:verifier writer:writer? evolver:evolver? "
+        "inspector:inspector?",
         "history:history",
         440,
     ),
@@ -94,9 +105,9 @@ KINDS = {
     ),
     "SearchOptions": Kind(
         "noise_axis prompt_axis reflection_axis parents noise_search radius batch_size max_images "
-        "max_vlm_calls max_seconds draft_prompt max_steps policy recheck",
+        "max_vlm_calls max_seconds draft_prompt max_steps policy recheck context",
         "options:options",
-        360,
+        384,
     ),
     "LoadCorrector": Kind("model:MODEL lora", "MODEL:MODEL", 58),
     "CorrectorConditioning": Kind(

@@ -32,6 +32,7 @@ from .parts import (
     search,
     seats,
 )
+from .stages import in_context, interleaved, staged_by_hand, staged_search
 from .watched import think_first, verifier_ensemble, vlm_clip_search, vlm_local_search, vlm_search
 
 PATIENT = ("a photo of two yellow circles", 5)  # six pictures, one of them begun anew
@@ -274,4 +275,6 @@ GRAPHS = (
     think_first(),
     verifier_ensemble(),
     *(image_to_image_search(dev) for dev in (True, False)),
+    *(make(dev) for make in (staged_search, interleaved, in_context) for dev in (True, False)),
+    staged_by_hand(),
 )

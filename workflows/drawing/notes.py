@@ -379,6 +379,63 @@ as `models/LLM/{REWARD}`, with its words as `template.txt` (see the node's help)
 We have not run this graph with these weights yet; our tests run it with small random ones.
 """
 
+STAGED_SEARCH = """
+## Draw in stages
+
+**Scene Planner** takes the prompt apart: what to draw first, what to add then, and the whole scene
+after each step. Every picture is inspected by its stage: what is not due yet is no fault, what is
+drawn wrong or missing is mended once, and then the next stage is drawn. A chain rests when its
+picture shows all of the prompt.
+"""
+
+CHANGE_STAGED_SEARCH = """
+- the **prompt**; *planner*: without `strict` all is drawn at once, then what is missing
+- *own_plan* of Scene Planner: the plan it shows, changed by you
+- *depth*: two rounds for each stage are enough
+"""
+
+STAGED_BY_HAND = """
+## Draw in stages, wired by hand
+
+**Scene Planner** plans, **Draft Sampler** paints the first stage. **Stage Inspector** compares the
+pictures with it and says what is next: to mend them or, if they are accepted, to draw the next
+stage. **Corrector Sampler** does so, and the next Stage Inspector takes `next_stage` from the one
+before. Put anything in between.
+
+**What to change first**
+
+- the **prompt**, and the seeds
+- *own_plan*: a plan of your own
+"""
+
+INTERLEAVED = """
+## Think, paint, look, repaint
+
+**Think First** works the prompt out before anything is painted, the drafts are painted from that,
+the writer says what is wrong (a vision-language model also what is merely crude), and each picture
+is repainted once. A repaint that scores lower is not taken.
+"""
+
+CHANGE_INTERLEAVED = """
+- the **prompt** and the **seed**
+- *depth*: more than one repaint seldom pays
+- *stop* `when passed`: repaints nothing if a draft is right
+"""
+
+IN_CONTEXT = """
+## Reflect in context
+
+The search of *full_search*, in which writer and evolver also see what was tried before in a chain
+and what came of it: up to three earlier pictures, no two with the same faults. Correctors that look
+at several pictures, such as Edit Model as Corrector, get them too.
+"""
+
+CHANGE_IN_CONTEXT = """
+- the **prompt** and the **seed**
+- *context* in Search Options: how many earlier pictures; 0 is plain reflection
+- *depth*: long chains have more to learn from
+"""
+
 UNTESTED_EDITOR = """
 We have not run this graph on FLUX.1-dev and Kontext yet; our tests run it with the miniature in
 both places, which shows that it runs and not how well it edits.

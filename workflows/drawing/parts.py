@@ -96,13 +96,13 @@ def sampling(dev: bool, wire: Wire) -> Node:
     return node("sampling", "FluxSampling", flux=wire, **numbers, condition_fit="squash")
 
 
-def options() -> Node:
+def options(**changes: Any) -> Node:
     axes = dict.fromkeys(("noise_axis", "prompt_axis", "reflection_axis"), True)
     unlimited = dict.fromkeys(("max_images", "max_vlm_calls", "max_seconds"), 0)
     finer = {"parents": "best", "noise_search": "random", "radius": 0.3, "batch_size": 1}
     given = {**axes, **finer, **unlimited, "draft_prompt": "", "max_steps": 0}
-    given |= {"policy": "progress", "recheck": False}
-    return node("options", "SearchOptions", **given)
+    given |= {"policy": "progress", "recheck": False, "context": 3}
+    return node("options", "SearchOptions", **given | changes)
 
 
 def enlarged(dev: bool, images: Wire, name: str = "large") -> tuple[list[Node], Wire]:

@@ -61,7 +61,9 @@ def think_first() -> Graph:
     prompt = node(
         "prompt", "PrimitiveStringMultiline", 0, "Prompt, as terse as you like", value=FOX
     )
-    think = node("think", "ThinkFirst", 110, prompt=Wire("prompt", "STRING"), vlm=EYES)
+    think = node(
+        "think", "ThinkFirst", 110, prompt=Wire("prompt", "STRING"), vlm=EYES, thinker="vlm"
+    )
     told = Wire("think", "draft_prompt")
     shown = node("told", "PreviewAny", 300, "What it thought of", source=told)
     thought = stack(440, 0, 340, prompt, think, shown)

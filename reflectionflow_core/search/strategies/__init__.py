@@ -13,10 +13,13 @@ from ...protocols import Foreseeing, Repainter
 from ...record import AXES, Axis, InputError, SearchSettings
 from ..task import Plan
 from .adaptive import adaptive
+from .in_context import in_context
+from .interleaved import interleaved
 from .noise import noise
 from .paths import paths
 from .potential import potential
 from .reflection import noise_and_prompt, reflection
+from .staged import staged
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,17 @@ REPAINTED = Ability(Repainter, "takes pictures back to noise and paints on from 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """How the rounds of a search are planned, and the axes that this can use."""
+    """How the rounds of a search are planned, and the axes that this can use.
+
+    It cannot do without those of the axes that it `needs`. One that draws `in_stages` needs the
+    plan of the picture and an inspector. `depth` is what it does best with, if nobody says.
+    """
 
     plan: Callable[[SearchSettings], Plan]
     axes: tuple[Axis, ...]
+    needs: tuple[Axis, ...] = ()
+    in_stages: bool = False
+    depth: int = 3
     ability: Ability | None = None
 
 
@@ -47,6 +57,11 @@ STRATEGIES: dict[str, Strategy] = {
     "adaptive": Strategy(adaptive, axes=AXES),
     "potential": Strategy(potential, axes=AXES, ability=FORESEEN),
     "paths": Strategy(paths, axes=("noise",), ability=REPAINTED),
+    "staged": Strategy(staged, axes=AXES, needs=("reflection",), in_stages=True),
+    "interleaved": Strategy(
+        interleaved, axes=("noise", "reflection"), needs=("reflection",), depth=1
+    ),
+    "in-context": Strategy(in_context, axes=AXES, needs=("reflection",)),
 }
 
 
@@ -60,11 +75,17 @@ def strategy_named(name: str) -> Strategy:
 
 def axes_in_force(settings: SearchSettings) -> tuple[Axis, ...]:
     """What a round may change: the strategy's axes that the settings leave on."""
-    usable = strategy_named(settings.strategy).axes
+    strategy = strategy_named(settings.strategy)
+    usable = strategy.axes
     axes = tuple(axis for axis in settings.axes if axis in usable)
     if not axes:
         raise InputError(
             f"The strategy {settings.strategy!r} can change {' and '.join(usable)} only, and the "
             f"axes are {', '.join(settings.axes)}. Add one of its axes, or choose 'reflection'."
+        )
+    if lacking := [axis for axis in strategy.needs if axis not in axes]:
+        raise InputError(
+            f"The strategy {settings.strategy!r} is nothing without {' and '.join(lacking)}. "
+            "Add it to the axes, or choose another strategy."
         )
     return axes

@@ -1,0 +1,225 @@
+"""Drawing in stages: who plans and inspects, for Reflection Loop or wired by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..reflectionflow_core.record import MAX_STAGES, InputError, Inspection, ScenePlan
+from ..reflectionflow_core.report import inspection_text
+from ..reflectionflow_core.search import complete
+from ..reflectionflow_core.staging import INSPECTORS, PLANNERS, as_text, from_text
+from .batches import for_each
+from .loaders import CATEGORY, seat, vlm_input
+from .progress import NodeProgress, say
+from .schema import NO_PROMPT, ROOT, check_texts, prompt_input, schema
+from .sockets import Eyes, InspectorSocket, PlanSocket, Seat
+from .tensors import to_pictures
+
+
+class InspectorLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "InspectorLoader",
+            display_name="Stage Inspector Loader",
+            category=CATEGORY,
+            description="Who compares unfinished pictures with the stage that they have reached.",
+            search_aliases=["staged", "inspect"],
+            inputs=[
+                io.Combo.Input(
+                    "inspector",
+                    options=list(INSPECTORS),
+                    default="exact",
+                    tooltip="exact reads the miniature's shapes by rules; vlm asks a "
+                    "vision-language model, about any prompt.",
+                ),
+                vlm_input("vlm"),
+            ],
+            outputs=[
+                InspectorSocket.Output("inspector", display_name="inspector", tooltip="Inspects.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, inspector: str, vlm: Eyes | None = None) -> io.NodeOutput:
+        return io.NodeOutput(seat(INSPECTORS, vlm, {"inspector": inspector}))
+
+
+class ScenePlanner(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "ScenePlanner",
+            display_name="Scene Planner",
+            category=f"{ROOT}/steps",
+            description="Plans how to draw a prompt in stages: what to add in each, and what the "
+            "picture shows after it.",
+            search_aliases=["staged", "scene graph", "step by step"],
+            inputs=[
+                prompt_input("What to paint, in your own words."),
+                io.Combo.Input(
+                    "planner",
+                    options=list(PLANNERS),
+                    default="rules",
+                    tooltip="rules takes prompts about the miniature's shapes apart, vlm lets a "
+                    "model plan any prompt. Both draw all of it at once and then add what is not "
+                    "there; strict ones draw thing by thing.",
+                ),
+                vlm_input("vlm and vlm-strict"),
+                io.String.Input(
+                    "own_plan",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip="A plan of your own in place of the planner's, written as its text "
+                    "shows: a line a stage, instruction → scene → what is to be seen by then.",
+                    extra_dict={"advanced": True},
+                ),
+            ],
+            outputs=[
+                PlanSocket.Output(
+                    "plan", display_name="plan", tooltip="For Reflection Loop or Stage Inspector."
+                ),
+                io.String.Output(
+                    "text",
+                    display_name="text",
+                    tooltip="The plan, a line a stage. Change it in own_plan.",
+                ),
+                io.String.Output(
+                    "scene",
+                    display_name="scene",
+                    tooltip="What the first picture is painted from, for Draft Sampler.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, prompt: str | None = None, own_plan: str | None = None) -> bool | str:
+        fine = check_texts([prompt], empty=NO_PROMPT)
+        return fine if fine is not True else check_texts([own_plan])
+
+    @classmethod
+    def execute(
+        cls, prompt: str, planner: str, vlm: Eyes | None = None, own_plan: str = ""
+    ) -> io.NodeOutput:
+        plan = ScenePlan(from_text(own_plan))
+        if not plan.stages:
+            actor = seat(PLANNERS, vlm, {"planner": planner}).actor
+            plan = actor.plan(prompt, NodeProgress(cls.hidden.unique_id))
+        text = as_text(plan.stages)
+        shown = "\n".join(filter(None, [plan.note, text]))
+        say(cls.hidden.unique_id, shown)
+        return io.NodeOutput(plan, text, plan.stages[0].scene, ui=ui.PreviewText(shown))
+
+
+class StageInspector(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        def listed(kind: Any, name: str, tooltip: str) -> io.Output:
+            return kind.Output(name, display_name=name, is_output_list=True, tooltip=tooltip)
+
+        return schema(
+            "StageInspector",
+            display_name="Stage Inspector",
+            category=f"{ROOT}/steps",
+            description="Compares unfinished pictures with a stage of the plan, and says what to "
+            "draw or to mend next. What is not due yet is no fault.",
+            search_aliases=["staged", "inspect", "not drawn yet"],
+            is_input_list=True,
+            inputs=[
+                io.Image.Input("images", tooltip="Pictures to inspect: a batch, or a list."),
+                prompt_input("What the finished picture is to show: your own words."),
+                PlanSocket.Input("plan", tooltip="From Scene Planner."),
+                InspectorSocket.Input("inspector", tooltip="Who inspects."),
+                io.Int.Input(
+                    "stage",
+                    default=1,
+                    min=1,
+                    max=MAX_STAGES,
+                    tooltip="The stage that the pictures have reached, from 1 on: one for all, or "
+                    "one for each, as next_stage of the inspection before.",
+                ),
+            ],
+            outputs=[
+                listed(io.Boolean, "accepted", "Whether each picture shows what is due."),
+                listed(
+                    io.String,
+                    "instruction",
+                    "For Corrector Sampler: what mends the picture or, if it is accepted, what the "
+                    "next stage adds; empty if all is drawn.",
+                ),
+                listed(io.String, "scene", "For Corrector Sampler: the scene after that."),
+                listed(io.Int, "next_stage", "The stage that the picture has reached then."),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="JSON: for every picture what is wrong, missing and still to come.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, prompt: list[str] | None = None) -> bool | str:
+        return check_texts(prompt or [], empty=NO_PROMPT)
+
+    @classmethod
+    def execute(
+        cls,
+        images: list[Tensor],
+        prompt: list[str],
+        plan: list[ScenePlan],
+        inspector: list[Seat],
+        stage: list[int],
+    ) -> io.NodeOutput:
+        pictures, stages = to_pictures(images), plan[0].stages
+        reached = [number - 1 for number in for_each(stage, len(pictures), "stage")]
+        if max(reached) >= len(stages):
+            raise InputError(
+                f"The plan has {len(stages)} stages, and stage {max(reached) + 1} is asked for. "
+                "Choose one that it has."
+            )
+        ask = partial(inspector[0].actor.inspect, progress=NodeProgress(cls.hidden.unique_id))
+        asked = [stages[number] for number in reached]
+        found = complete(ask(prompt[0], asked, pictures), len(pictures), "inspect")
+        text = "\n".join(
+            f"{i}: stage {number + 1}, {inspection_text(inspection)}"
+            for i, (number, inspection) in enumerate(zip(reached, found, strict=True), start=1)
+        )
+        say(cls.hidden.unique_id, text)
+        orders = [
+            next_order(plan[0], number, inspection)
+            for number, inspection in zip(reached, found, strict=True)
+        ]
+        told = [
+            {"stage": number + 1, **asdict(inspection)}
+            for number, inspection in zip(reached, found, strict=True)
+        ]
+        return io.NodeOutput(
+            [inspection.accepted for inspection in found],
+            [order for order, _ in orders],
+            [stages[number].scene for _, number in orders],
+            [number + 1 for _, number in orders],
+            json.dumps(told, indent=2),
+            ui=ui.PreviewText(text),
+        )
+
+
+def next_order(plan: ScenePlan, number: int, found: Inspection) -> tuple[str, int]:
+    """What to ask of the corrector, and the number of the stage that it leads to, from 0 on."""
+    if found.refine:
+        return found.refine, number
+    last = number == len(plan.stages) - 1
+    if last or (found.accepted and not found.later):
+        return "", number
+    return plan.stages[number + 1].instruction, number + 1
+
+
+STAGING = [InspectorLoader, ScenePlanner, StageInspector]

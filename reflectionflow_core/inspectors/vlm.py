@@ -1,0 +1,101 @@
+"""An inspector that looks at the picture and knows the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from PIL.Image import Image
+from pydantic import BaseModel, Field, StringConstraints
+
+from ..protocols import SILENT, Progress
+from ..record import Inspection, Stage
+from ..vlm.answers import ask
+from ..vlm.door import Failure, Question, Vlm
+from ..vlm.texts import DATA_RULE, quoted, shortened, tidy
+from ..writers.template import edit_for
+
+MAX_WORDS = 60  # of an instruction, so that the scene's words keep their weight
+
+_INSPECT = """\
+A picture is drawn in stages, and this one is not finished. In the end it is to show: {prompt}
+The latest instruction: {instruction}
+By now it is to show this scene: {scene}
+Expected by now: {objects}
+First compare the instruction with what the picture is to show in the end; where they contradict
+each other the instruction is wrong, and the end is what counts. Then look at the picture, and sort
+what you find into three lists of short phrases:
+wrong: what is drawn, and has another number, colour, shape or place than it should, or should not
+be there at all;
+missing: what is expected by now, and is not to be seen at all;
+later: what the picture is to show in the end, and is not expected by now. That is not drawn yet: it
+is no fault, and belongs into neither of the other lists.
+refine: one short command that mends what is wrong and adds what is missing, and says where; empty
+if those lists are. Do not ask for anything of the list later.
+Answer as {{"wrong": [...], "missing": [...], "later": [...], "refine": "..."}}."""
+
+Phrases = Annotated[
+    list[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]],
+    Field(max_length=20),
+]
+
+
+class Findings(BaseModel):
+    wrong: Phrases
+    missing: Phrases
+    later: Phrases
+    refine: Annotated[str, StringConstraints(max_length=1_000)]
+
+
+class VlmInspector:
+    """One answer of the model a picture (Zhang et al. 2026, there of a trained one).
+
+    A picture that could not be inspected is not accepted and has nothing to refine: the drawing
+    goes on with it, and the explanation says why.
+    """
+
+    calls = 1
+
+    def __init__(self, vlm: Vlm) -> None:
+        self.vlm = vlm
+
+    @property
+    def spent(self) -> int:
+        return self.vlm.usage.calls
+
+    def inspect(
+        self,
+        prompt: str,
+        stages: Sequence[Stage],
+        images: Sequence[Image],
+        progress: Progress = SILENT,
+    ) -> list[Inspection]:
+        questions = [
+            _question(prompt, stage, image) for stage, image in zip(stages, images, strict=True)
+        ]
+        return list(map(_inspection, ask(self.vlm, questions, Findings, progress, "inspect")))
+
+
+def _question(prompt: str, stage: Stage, image: Image) -> Question:
+    text = _INSPECT.format(
+        prompt=quoted(prompt),
+        instruction=quoted(stage.instruction),
+        scene=quoted(stage.scene),
+        objects=quoted("; ".join(stage.objects) or stage.scene),
+    )
+    return Question(text, (image,), DATA_RULE, max_tokens=512)
+
+
+def _inspection(answer: Findings | Failure) -> Inspection:
+    if isinstance(answer, Failure):
+        return Inspection(accepted=False, explanation=f"It was not inspected. {answer.reason}")
+    wrong, missing = tuple(map(tidy, answer.wrong)), tuple(map(tidy, answer.missing))
+    faults = [*wrong, *missing]
+    refine = tidy(answer.refine) or "; ".join(map(edit_for, faults))
+    return Inspection(
+        accepted=not faults,
+        wrong=wrong,
+        missing=missing,
+        later=tuple(map(tidy, answer.later)),
+        refine=shortened(refine, MAX_WORDS) if faults else "",
+    )

@@ -1,0 +1,69 @@
+"""The miniature's planner: takes a prompt apart by its grammar, no language model needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..protocols import SILENT, Progress
+from ..record import MAX_STAGES, ScenePlan, Stage
+from .evolver import layout, nearest
+from .judge import items_of
+from .prompts import Group, Spec, parse
+
+
+class RulePlanner:
+    """A stage for each thing that a prompt asks for, or for each group where these are too many.
+
+    What a relation refers to comes first, so that the other thing can be placed beside it. With
+    `whole_first` all of the prompt is drawn at once, and the stages add what is not there yet.
+    """
+
+    calls = 0
+
+    def __init__(self, whole_first: bool = True) -> None:
+        self.whole_first = whole_first
+
+    def plan(self, prompt: str, progress: Progress = SILENT) -> ScenePlan:
+        """InputError where the prompt is not the miniature's."""
+        del progress  # takes a millisecond
+        spec = parse(prompt)
+        adds = in_order(spec)
+        scenes = [_together(adds[: count + 1]) for count in range(len(adds))]
+        texts = [str(Spec("", groups)) for groups in scenes[:-1]] + [prompt]
+        stages = tuple(
+            Stage(_instruction(added, spec, first=not i), text, tuple(map(str, groups)))
+            for i, (added, text, groups) in enumerate(zip(adds, texts, scenes, strict=True))
+        )
+        if self.whole_first:
+            stages = (replace(stages[0], scene=prompt), *stages[1:])
+        return ScenePlan(stages)
+
+
+class LayoutThinker:
+    """Thinks a miniature prompt through before it is painted: where everything shall stand."""
+
+    def expand(self, prompt: str, progress: Progress = SILENT) -> str:
+        del progress  # takes a millisecond
+        return layout(nearest((), parse(prompt)))
+
+
+def in_order(spec: Spec) -> list[Group]:
+    """What each stage adds."""
+    items = items_of(spec)
+    adds = items if len(items) <= MAX_STAGES else list(spec.groups)
+    return adds[::-1] if spec.relation else adds
+
+
+def _together(adds: list[Group]) -> tuple[Group, ...]:
+    """Equal things as one group, in the order in which they were added."""
+    counts: dict[tuple[str, str | None], int] = {}
+    for added in adds:
+        kind = added.shape, added.colour
+        counts[kind] = counts.get(kind, 0) + added.count
+    return tuple(Group(count, *kind) for kind, count in counts.items())
+
+
+def _instruction(added: Group, spec: Spec, first: bool) -> str:
+    if first or not spec.relation:
+        return f"add {added}"
+    return f"add {added} {spec.relation} the {spec.groups[1].shape}"

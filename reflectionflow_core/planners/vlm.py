@@ -1,0 +1,88 @@
+"""A planner that asks a language model how to draw a prompt step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Annotated
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from ..evolvers.second_look import keeps_its_sense
+from ..protocols import SILENT, Progress
+from ..record import MAX_STAGES, ScenePlan, Stage
+from ..vlm.answers import ask
+from ..vlm.door import Failure, Question, Vlm
+from ..vlm.texts import DATA_RULE, quoted, tidy
+
+_PLAN = """\
+Here is a prompt for a picture: {prompt}
+Plan how to draw it in one to {most} stages, each of which adds to the picture so far. First think
+of its things, with number, colour and other attributes, and of how they stand to each other. What
+others stand on, beside or in comes first; things of one kind may come together; a simple prompt is
+one stage. For each stage give
+adds: the things that are new in it, each with its number and attributes ("two red cups");
+instruction: one short command that adds them and says where, in relation to what is there already;
+scene: one sentence that describes the whole picture after this stage, and nothing still to come.
+Nothing that the prompt does not ask for, and after the last stage everything that it asks for.
+Answer as {{"stages": [{{"adds": ["..."], "instruction": "...", "scene": "..."}}, ...]}}."""
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1_000)]
+
+
+class Step(BaseModel):
+    adds: Annotated[list[Text], Field(max_length=12)]
+    instruction: Text
+    scene: Text
+
+
+class Steps(BaseModel):
+    stages: Annotated[list[Step], Field(min_length=1, max_length=MAX_STAGES)]
+
+
+class VlmPlanner:
+    """Plans by one answer of the model (Zhang et al. 2026, there by a trained one).
+
+    A second question asks whether the last scene still has all that the prompt asks. A plan that is
+    broken, empty, too long or has lost something makes room for one stage with the whole prompt,
+    and the note says so. The last scene is the prompt itself. With `whole_first` all of it is drawn
+    at once, and the stages add what is not there yet: an untrained planner may do more harm than
+    good.
+    """
+
+    calls = 2
+
+    def __init__(self, vlm: Vlm, whole_first: bool = True) -> None:
+        self.vlm, self.whole_first = vlm, whole_first
+
+    @property
+    def spent(self) -> int:
+        return self.vlm.usage.calls
+
+    def plan(self, prompt: str, progress: Progress = SILENT) -> ScenePlan:
+        text = _PLAN.format(prompt=quoted(prompt), most=MAX_STAGES)
+        question = Question(text, system=DATA_RULE, max_tokens=1_000)
+        (answer,) = ask(self.vlm, [question], Steps, progress, "plan")
+        if isinstance(answer, Failure):
+            return at_once(prompt, answer.reason)
+        stages = tuple(_stages(answer.stages))
+        (whole,) = keeps_its_sense(self.vlm, prompt, [stages[-1].scene], progress, "plan")
+        if not whole:
+            return at_once(prompt, "The plan has lost something that the prompt asks for.")
+        stages = (*stages[:-1], replace(stages[-1], scene=prompt))
+        if self.whole_first:
+            stages = (replace(stages[0], scene=prompt), *stages[1:])
+        return ScenePlan(stages)
+
+
+def at_once(prompt: str, reason: str) -> ScenePlan:
+    """The plan that is none: everything in one stage."""
+    stage = Stage("paint everything that the prompt asks for", prompt, (prompt,))
+    return ScenePlan((stage,), f"{reason} All of it is drawn in one stage.")
+
+
+def _stages(steps: list[Step]) -> Iterator[Stage]:
+    objects: list[str] = []
+    for step in steps:
+        objects += [tidy(added) for added in step.adds]
+        yield Stage(tidy(step.instruction), tidy(step.scene), tuple(objects))

@@ -1,0 +1,38 @@
+"""Interleaved reasoning (Huang et al. 2025): think, paint, reflect, repaint what is only crude too.
+
+The thinking is done before the search and is its `draft_prompt`; the reflecting is the writer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ...record import Candidate, SearchSettings
+from ..task import Plan
+from .origins import best_drafts, drafts
+from .reflection import correction
+
+
+def interleaved(settings: SearchSettings) -> Plan:
+    """Repaints each draft by the same thought as before; a repaint that scores lower is dropped."""
+    past = yield drafts(settings)
+    kept = best_drafts(settings, past)
+    for _ in range(settings.depth):
+        past = yield [
+            replace(
+                correction(settings, past, position, picture),
+                prompt=settings.draft_prompt or "",
+                evolves=False,
+                action="repaint",
+            )
+            for position, picture in enumerate(kept)
+        ]
+        kept = accepted(kept, past.rounds[-1])
+
+
+def accepted(before: Sequence[Candidate], repainted: Sequence[Candidate]) -> list[Candidate]:
+    """Each repaint whose score does not drop, else what it was made from."""
+    return [
+        new if new.score >= old.score else old for old, new in zip(before, repainted, strict=True)
+    ]

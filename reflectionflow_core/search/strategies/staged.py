@@ -1,0 +1,94 @@
+"""Drawing in stages (Zhang et al. 2026): sketch, inspect, refine, and on to the next stage.
+
+The plan is among the settings, written before the search, and every picture bears what an inspector
+found. So a chain follows from its pictures, and plays again as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from itertools import cycle, islice
+
+from ...record import Candidate, History, Inspection, SearchSettings, Stage
+from ..task import Plan, Task
+from .origins import choose_parents, drafts, new_noise
+
+Chain = Generator[Task, Candidate, None]  # says what to paint next, and is sent the picture
+
+
+def staged(settings: SearchSettings) -> Plan:
+    """Chains that draw stage by stage; each rests when its picture passes as a whole."""
+    past = yield [
+        replace(task, prompt=settings.stages[0].scene, stage=0) for task in drafts(settings)
+    ]
+    chains = [chain(settings, frame) for frame in best_frames(settings, past)]
+    due = dict(enumerate(next(running, None) for running in chains))
+    for _ in range(settings.depth):
+        due = {place: task for place, task in due.items() if task is not None}
+        past = yield [with_noise(settings, past, place, task) for place, task in due.items()]
+        painted = zip(due, past.rounds[-1], strict=True)
+        due = {place: next_of(chains[place], picture) for place, picture in painted}
+
+
+def chain(settings: SearchSettings, frame: Candidate) -> Chain:
+    """Each stage and its one repair, as far as there is something to draw; then corrections."""
+    for number, stage in enumerate(settings.stages):
+        if number and not frame.verdict.passed:
+            frame = yield following(frame, stage.instruction, "draw", stage, number)
+        if inspected(frame).refine and not frame.verdict.passed:
+            order = inspected(frame).refine
+            repaired = yield following(frame, order, "refine", stage, number)
+            frame = max(frame, repaired, key=standing)
+        if inspected(frame).accepted and not inspected(frame).later:
+            break  # the stages that follow would draw what is there already
+    while not frame.verdict.passed:
+        evolves = "prompt" in settings.axes
+        latest = yield Task(frame.seed, frame, corrects=True, evolves=evolves, action="correct")
+        (frame,) = choose_parents(settings, [frame], [latest])
+
+
+def following(frame: Candidate, order: str, action: str, stage: Stage, number: int) -> Task:
+    """The frame with one order carried out, so that it shows the stage's scene."""
+    return Task(
+        frame.seed,
+        frame,
+        corrects=True,
+        action=action,
+        prompt=stage.scene,
+        reflection=order,
+        stage=number,
+    )
+
+
+def with_noise(settings: SearchSettings, past: History, place: int, task: Task) -> Task:
+    """The task with new noise, unless pictures keep theirs."""
+    if "noise" not in settings.axes or task.parent is None:
+        return task
+    return replace(task, seed=new_noise(settings, past, place, task.parent))
+
+
+def next_of(running: Chain, picture: Candidate) -> Task | None:
+    """What a chain paints after a picture; None if it is at rest."""
+    try:
+        return running.send(picture)
+    except StopIteration:
+        return None
+
+
+def best_frames(settings: SearchSettings, past: History) -> list[Candidate]:
+    """The first frame that each chain begins with; too few take turns."""
+    ranked = sorted(past.rounds[0], key=standing, reverse=True)
+    return list(islice(cycle(ranked), settings.width))
+
+
+def standing(frame: Candidate) -> tuple[bool, bool, int, float]:
+    """What makes one frame of a stage better than another; the score only where these are equal."""
+    found = inspected(frame)
+    faults = len(found.wrong) + len(found.missing)
+    return bool(frame.verdict.passed), found.accepted, -faults, frame.score
+
+
+def inspected(frame: Candidate) -> Inspection:
+    assert frame.inspection is not None  # the studio has every picture of a stage inspected
+    return frame.inspection

@@ -1,0 +1,44 @@
+"""The vision-language model that a text names: a server's profile, a folder or a hub id."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from ..record import InputError
+from .door import Vlm
+
+ENDPOINT = "endpoint:"
+HUB_ID = re.compile(r"[\w-]+/[\w.-]+")
+
+
+def build_vlm(spec: str, device: str | None = None, dtype: str | None = None) -> Vlm:
+    """The vision-language model of "endpoint:PROFILE", a folder or a hub id.
+
+    The latest is kept, so that verifier, writer and evolver share one model in memory.
+    """
+    name = spec.removeprefix(ENDPOINT)
+    if spec.startswith(ENDPOINT) and not name:
+        raise InputError("The endpoint has no name. Give its profile, as in --vlm endpoint:mine.")
+    known = spec.startswith(ENDPOINT) or Path(spec).is_dir() or HUB_ID.fullmatch(spec)
+    if not known:
+        raise InputError(
+            f"There is no folder {spec!r} with a vision-language model. "
+            "Give one, a hub id, or endpoint:PROFILE for a server."
+        )
+    if spec.startswith(ENDPOINT) and dtype is not None:
+        raise InputError("A server chooses the number format of its model. Leave --vlm-dtype away.")
+    return _built_vlm(spec, device, dtype)
+
+
+@lru_cache(maxsize=1)
+def _built_vlm(spec: str, device: str | None, dtype: str | None) -> Vlm:
+    if spec.startswith(ENDPOINT):
+        from .endpoint import Endpoint
+        from .profiles import command_line_folder, find_profile
+
+        return Endpoint(find_profile(spec.removeprefix(ENDPOINT), command_line_folder()))
+    from .local import load_vlm
+
+    return load_vlm(spec, device=device, dtype=dtype or "bf16")
