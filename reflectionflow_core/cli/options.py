@@ -267,6 +267,8 @@ def plan(text: str) -> tuple[Stage, ...]:
     """The stages in a file, a line each."""
     try:
         return from_text(Path(text).read_text("utf-8"))
+    except InputError as error:  # a ValueError, of which argparse would not tell
+        raise argparse.ArgumentTypeError(str(error)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} cannot be read ({error})") from None
 

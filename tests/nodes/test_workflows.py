@@ -44,6 +44,9 @@ SEARCHES = {  # how many pictures each paints
     "adaptive_miniature": 6,
     "native_search_miniature": 8,
     "image_to_image_search_miniature": 8,
+    "staged_search_miniature": 5,
+    "interleaved_miniature": 4,
+    "in_context_miniature": 8,
 }
 FOLDERS = {  # below models, of the files that a loader names
     "ReflectionFlow_CorrectorLoader": "loras",
@@ -411,6 +414,48 @@ def test_a_vision_language_model_judges_every_picture_of_a_search(server: ComfyS
 def report_of(run: Run, name: str) -> dict[str, Any]:
     (trail,) = of_kind(name, "ReflectionFlow_ReflectionTrail")
     return json.loads(run.outputs[trail]["report"][0])
+
+
+def test_a_model_plans_and_inspects_what_is_drawn_in_stages(server: ComfyServer) -> None:
+    name = "staged_search"
+    cups = {"adds": ["two red cups"], "instruction": "add two cups", "scene": "cups by a plate"}
+    plate = {"adds": ["a white plate"], "instruction": "add a plate", "scene": "a plate"}
+    found = {"wrong": [], "missing": [], "later": ["cups"], "refine": ""}
+
+    def answer(asked: Any) -> Any:
+        if "Plan how to draw" in asked.text:
+            return says(json.dumps({"stages": [plate, cups]}))
+        if "drawn in stages" in asked.text:
+            return says(json.dumps(found))
+        return says("no", tops={"no": -0.5, "yes": -0.3 if "rewritten" in asked.text else -0.93})
+
+    with asking(server, answer):
+        run = server.succeed(small_loaders(name, depth=2))
+    told = report_of(run, name)
+    assert [c.get("stage") for c in told["candidates"]] == [0, 0, 1, 1, None, None]
+    assert [c["reflection"] for c in told["candidates"][2:4]] == ["add two cups"] * 2
+    assert all(c["inspection"]["later"] == ["cups"] for c in told["candidates"][:4])
+    assert told["settings"]["stages"][0]["objects"] == ["a white plate"]
+
+
+def small_loaders(name: str, **changes: Any) -> dict[str, Any]:
+    """A graph on FLUX.1-dev's folder with the miniature in its place."""
+    graph = json.loads(json.dumps(api(name)))
+    (flux,) = of_kind(name, "ReflectionFlow_FluxLoader")
+    (corrector,) = of_kind(name, "ReflectionFlow_CorrectorLoader")
+    (loop,) = of_kind(name, "ReflectionFlow_ReflectionLoop")
+    graph[flux]["inputs"]["model"] = graph[corrector]["inputs"]["lora"] = "miniature"
+    graph[loop]["inputs"] |= changes
+    return graph
+
+
+def test_stages_by_hand_end_with_what_was_asked(server: ComfyServer) -> None:
+    name = "staged_by_hand_miniature"
+    *_, last = of_kind(name, "ReflectionFlow_CorrectorSampler")
+    (prompt,) = of_kind(name, "PrimitiveStringMultiline")
+    asked = api(name)[prompt]["inputs"]["value"]
+    run = server.succeed(api(name) | judged_as(last, asked))
+    assert max(verdict["score"] for verdict in json.loads(run.text("verdicts"))) == 1.0
 
 
 def test_one_local_model_does_all_three_jobs(server: ComfyServer) -> None:

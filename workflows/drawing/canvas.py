@@ -17,6 +17,7 @@ OUR_TYPE = "REFLECTIONFLOW_"
 VERSION = "0.1.0"  # of the pack, the oldest that opens these graphs
 CORE_VERSION = "0.8.0"  # of ComfyUI, likewise
 CONTROLLED = ("seed",)  # widgets followed by what happens to them after a run
+OPTIONAL = ("draft_prompt",)  # widgets that take a wire, and that a node does without
 NOTE = "MarkdownNote"
 TITLE, HEADER, MARGIN = 30, 50, 20  # pixels: a node's title bar; a group's title; a group's border
 GAP = 20  # between a node and the next one's title bar
@@ -362,7 +363,8 @@ def sockets(graph: Graph, node: Node, links: Iterable[Link]) -> list[dict[str, A
         wire = node.inputs.get(name)
         if not kind and isinstance(wire, Wire):
             typed = {"name": name, "type": slot_of(graph, wire)[1], "widget": {"name": name}}
-            rows.append(typed | {"link": ids.get(name)})
+            optional = {"shape": 7} if name in OPTIONAL else {}
+            rows.append(typed | {"link": ids.get(name)} | optional)
     return rows
 
 

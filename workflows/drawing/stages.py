@@ -31,6 +31,7 @@ from .parts import (
 )
 
 CUPS = "two red cups to the left of a white plate, on a wooden table"
+SELDOM = "a photo of a green square and a purple triangle"  # the miniature never saw such
 BESIDE = "a photo of a blue square left of a yellow triangle"
 PROMPT = Wire("prompt", "STRING")
 EYES = Wire("vlm", "vlm")
@@ -43,7 +44,7 @@ def staged_search(dev: bool) -> Graph:
     planner = node("planner", "ScenePlanner", 200, prompt=PROMPT, **how, own_plan="")
     seen = {"inspector": "vlm", "vlm": EYES} if dev else {"inspector": "exact"}
     inspector = node("inspector", "InspectorLoader", **seen)
-    asked = request(led("prompt", "STRING"), 11, strategy="staged", stop="when passed")
+    asked = request(led("prompt", "STRING"), 7, strategy="staged", stop="when passed")
     asked |= {"depth": 6, "plan": led("planner", "plan", "plan")}
     asked |= {"inspector": Wire("inspector", "inspector")}
     about, change = (notes.STAGED_SEARCH, notes.CHANGE_STAGED_SEARCH)
@@ -54,15 +55,15 @@ def interleaved(dev: bool) -> Graph:
     how = {"vlm": EYES, "thinker": "vlm"} if dev else {"thinker": "layout"}
     think = node("think", "ThinkFirst", prompt=PROMPT, **how)
     finer = options(draft_prompt=Wire("think", "draft_prompt"))
-    asked = request(led("prompt", "STRING"), 11, strategy="interleaved")
+    asked = request(led("prompt", "STRING"), 0, strategy="interleaved")
     asked |= {"depth": 1, "options": Wire("options", "options")}
     about, change = notes.INTERLEAVED, notes.CHANGE_INTERLEAVED
     return thought_out("interleaved", dev, about, change, [think], [finer], asked)
 
 
 def in_context(dev: bool) -> Graph:
-    asked = request(led("prompt", "STRING"), 11, strategy="in-context", stop="when passed")
-    asked |= {"depth": 5, "options": Wire("options", "options")}
+    asked = request(led("prompt", "STRING"), 2, strategy="in-context")
+    asked |= {"depth": 3, "options": Wire("options", "options")}
     about, change = notes.IN_CONTEXT, notes.CHANGE_IN_CONTEXT
     return thought_out("in_context", dev, about, change, [], [options(parents="latest")], asked)
 
@@ -80,7 +81,7 @@ def thought_out(
     told = (notes.PROFILE, notes.CORRECTOR_FILES, notes.UNTESTED_VLM)
     text = notes.text(about, *told) if dev else full_note(False, about)
     read = read_me(text, 560 if dev else 280)
-    value = CUPS if dev else BESIDE
+    value = CUPS if dev else SELDOM if name == "interleaved" else BESIDE
     prompt = node("prompt", "PrimitiveStringMultiline", PROMPT_TALL, "Prompt", value=value)
     eyes = [node("vlm", "VlmEndpoint", profile="mine", refresh=0)] if dev else []
     top = group_below(read)
