@@ -56,7 +56,9 @@ class Folder:
 
 def is_batch(given: Mapping[str, Any]) -> bool:
     """True if the options ask for a batch, or the folder holds one."""
-    return "prompts" in given or (Path(given["out"]) / BATCH).is_file()
+    folder = Path(given["out"])
+    with files.reading(folder):
+        return "prompts" in given or (folder / BATCH).is_file()
 
 
 def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> int:
