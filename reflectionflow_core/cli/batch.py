@@ -56,12 +56,9 @@ class Folder:
 
 def is_batch(given: Mapping[str, Any]) -> bool:
     """True if the options ask for a batch, or the folder holds one."""
-    if "prompts" in given:
-        return True
-    try:
-        return (Path(given["out"]) / BATCH).is_file()
-    except OSError:  # a name that no folder can have is told of later
-        return False
+    folder = Path(given["out"])
+    with files.reading(folder):
+        return "prompts" in given or (folder / BATCH).is_file()
 
 
 def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> int:

@@ -254,6 +254,17 @@ def test_an_ensemble_keeps_every_score_whatever_comes_after_or_beside_it() -> No
     assert whole[0].aspects == {"a": 100, "b": 6, DISAGREEMENT: 0}
 
 
+def test_an_ensemble_says_how_far_its_members_are_apart() -> None:
+    rising, falling = Member("up", fixed(1), 20), Member("down", fixed(-1), 20)
+    same, apart = EnsembleVerifier([rising, falling]).verify(PROMPT, pictures(100, 120))
+    assert same.aspects[DISAGREEMENT] == 0
+    assert apart.aspects[DISAGREEMENT] == 0.5  # a spread up is a place of 0.75, one down 0.25
+    (alone,) = EnsembleVerifier([rising]).verify(PROMPT, pictures(100))
+    assert DISAGREEMENT not in alone.aspects
+    with pytest.raises(InputError, match="named 'disagreement'"):
+        EnsembleVerifier([rising, Member(DISAGREEMENT, fixed(1))])
+
+
 def candidates(images, verdicts) -> list[Candidate]:
     return [Candidate(i, PROMPT, 0, v, "", None) for i, v in zip(images, verdicts, strict=True)]
 

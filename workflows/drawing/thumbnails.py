@@ -119,6 +119,7 @@ SHOWN: dict[str, Callable[[str, Graph], Shown]] = {
     "by_hand": rounds,
     "rounds_by_hand": chains,
     "noise_only": every,
+    "adaptive": chains,
     "score_folder": ranked,
     "correct_my_picture": before_and_after("picture", "correct"),
     "native_search": chains,
