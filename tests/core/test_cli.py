@@ -79,7 +79,8 @@ def test_the_same_request_gives_the_same_history(tmp_path):
 
 def test_every_strategy_runs(tmp_path):
     for strategy in STRATEGIES:
-        assert run("a red circle", "--out", tmp_path / strategy, *SMALL, "--strategy", strategy) == 0
+        asked = ["--out", tmp_path / strategy, *SMALL, "--strategy", strategy]
+        assert run("a red circle", *asked) == 0
 
 
 def test_a_finished_run_resumed_paints_nothing_and_reports_again(tmp_path):
