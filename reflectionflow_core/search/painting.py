@@ -45,9 +45,9 @@ def paint(studio: Studio, batch: Sequence[Task], before: History) -> list[tuple[
     return painted
 
 
-def manner(task: Task) -> tuple[bool, bool, bool]:
+def manner(task: Task) -> tuple[bool, ...]:
     """Tasks of one manner go to their painter together."""
-    return task.corrects, isinstance(task.seed, Restart), task.tentative
+    return task.corrects, isinstance(task.seed, Restart), task.tentative, task.needed
 
 
 def _worked(studio: Studio, tasks: Sequence[Task], before: History) -> list[Work]:
@@ -66,12 +66,10 @@ def _worked(studio: Studio, tasks: Sequence[Task], before: History) -> list[Work
 
 
 def _looks(studio: Studio, tasks: Sequence[Task], before: History) -> list[Work | None]:
-    """What is foreseen of each task, with a verdict if that is hopeless; None: nobody has looked.
-
-    Nobody looks where there is nothing to improve on, or where the painter cannot tell.
+    """What is foreseen of each task, with a verdict if that is hopeless; None: nobody has looked,
+    since the picture is needed or the painter cannot tell.
     """
-    goals = [score for score in (goal(task, before) for task in tasks) if score is not None]
-    foreseen = studio.foresee(tasks) if len(goals) == len(tasks) else None
+    foreseen = None if _needed(tasks, before) else studio.foresee(tasks)
     if foreseen is None:
         return [None] * len(tasks)
     judged = iter(studio.judge([look.image for look, _ in foreseen if look.clear]))
@@ -79,18 +77,23 @@ def _looks(studio: Studio, tasks: Sequence[Task], before: History) -> list[Work 
         # No picture shall be compared with what was only foreseen.
         studio.actors.verifier.remember(studio.prompt, before.finished)
     looks: list[Work | None] = []
-    for (look, cost), score in zip(foreseen, goals, strict=True):
+    for task, (look, cost) in zip(tasks, foreseen, strict=True):
         verdict, judging = next(judged) if look.clear else (None, Cost())
-        hopeless = verdict is not None and not verdict.passed and verdict.score <= score
-        looks.append(Work(look.image, cost + judging, verdict if hopeless else None))
+        dropped = verdict if verdict and hopeless(verdict, task, before) else None
+        looks.append(Work(look.image, cost + judging, dropped))
     return looks
 
 
-def goal(task: Task, before: History) -> float | None:
-    """The score that a picture shall improve on: that of its parent, or else the best so far."""
-    if task.parent is not None:
-        return task.parent.score
-    return max((candidate.score for candidate in before.finished), default=None)
+def hopeless(verdict: Verdict, task: Task, before: History) -> bool:
+    """True if a picture that comes out as foreseen would be no step forward."""
+    if task.parent is None and not before.finished:
+        return verdict.passed is False
+    rival = task.parent or before.best
+    return not verdict.passed and verdict.score <= rival.score
+
+
+def _needed(tasks: Sequence[Task], before: History) -> bool:
+    return tasks[0].needed and not before.finished
 
 
 def _candidate(task: Task, work: Work, verdict: Verdict) -> Candidate:
