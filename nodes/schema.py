@@ -85,7 +85,8 @@ def request_inputs() -> list[io.Input]:
             options=list(STRATEGIES),
             default="reflection",
             tooltip="reflection corrects pictures as the paper does; noise+prompt rewrites the "
-            "prompt and paints anew; noise only paints anew.",
+            "prompt and paints anew; noise only paints anew; potential looks before it paints and "
+            "drops what is hopeless; paths takes good pictures back to noise and paints on.",
         ),
         io.Combo.Input(
             "stop",
@@ -120,15 +121,15 @@ def seat_inputs(lazy: bool | None = None) -> list[io.Input]:
             "writer",
             optional=True,
             lazy=lazy,
-            tooltip="Who says what is wrong. Needed for strategy reflection, unless Search Options "
-            "switches that axis off.",
+            tooltip="Who says what is wrong. Needed for strategies reflection and potential, unless "
+            "Search Options switches that axis off.",
         ),
         EvolverSocket.Input(
             "evolver",
             optional=True,
             lazy=lazy,
-            tooltip="Who rewrites the prompt. Needed for strategies reflection and noise+prompt, "
-            "unless Search Options switches that axis off.",
+            tooltip="Who rewrites the prompt. Needed for strategies reflection, noise+prompt and "
+            "potential, unless Search Options switches that axis off.",
         ),
     ]
 
