@@ -121,8 +121,8 @@ def seat_inputs(lazy: bool | None = None) -> list[io.Input]:
             "writer",
             optional=True,
             lazy=lazy,
-            tooltip="Who says what is wrong. Needed for strategies reflection and potential, unless "
-            "Search Options switches that axis off.",
+            tooltip="Who says what is wrong. Needed for strategies reflection and potential, "
+            "unless Search Options switches that axis off.",
         ),
         EvolverSocket.Input(
             "evolver",

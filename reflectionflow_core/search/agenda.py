@@ -46,14 +46,10 @@ def _paid(
     What is dropped costs less than was reckoned, so more of a round may be paid for later. Then
     only whole batches are: a picture shall have the same mates whenever it is paid for.
     """
-    size, budget = settings.batch_size, settings.budget
-    if not any(task.tentative for task in tasks):
-        return painted + affordable(tasks[painted:], history.cost, budget, actors)
-    if len(history) < size:  # the first batch, which may be cut, was planned when nothing was spent
-        end = affordable(tasks, Cost(), budget, actors)
-        return end if end < size or end == len(tasks) else end - end % size
-    end = painted + affordable(tasks[painted:], history.cost, budget, actors)
-    return end if end == len(tasks) else max(painted, end - end % size)
+    end = painted + affordable(tasks[painted:], history.cost, settings.budget, actors)
+    if end == len(tasks) or not any(task.tentative for task in tasks[painted:end]):
+        return end
+    return max(painted, end - end % settings.batch_size)
 
 
 def finished(history: History, settings: SearchSettings, actors: Actors) -> bool:

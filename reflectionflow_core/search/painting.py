@@ -47,7 +47,7 @@ def paint(studio: Studio, batch: Sequence[Task], before: History) -> list[tuple[
 
 def manner(task: Task) -> tuple[bool, ...]:
     """Tasks of one manner go to their painter together."""
-    return task.corrects, isinstance(task.seed, Restart), task.tentative, task.needed
+    return task.corrects, isinstance(task.seed, Restart), task.tentative
 
 
 def _worked(studio: Studio, tasks: Sequence[Task], before: History) -> list[Work]:
@@ -67,9 +67,10 @@ def _worked(studio: Studio, tasks: Sequence[Task], before: History) -> list[Work
 
 def _looks(studio: Studio, tasks: Sequence[Task], before: History) -> list[Work | None]:
     """What is foreseen of each task, with a verdict if that is hopeless; None: nobody has looked,
-    since the picture is needed or the painter cannot tell.
+    since there is nothing to improve on or the painter cannot tell.
     """
-    foreseen = None if _needed(tasks, before) else studio.foresee(tasks)
+    rivals = [task.parent or (before.best if before.finished else None) for task in tasks]
+    foreseen = studio.foresee(tasks) if all(rivals) else None
     if foreseen is None:
         return [None] * len(tasks)
     judged = iter(studio.judge([look.image for look, _ in foreseen if look.clear]))
@@ -77,23 +78,11 @@ def _looks(studio: Studio, tasks: Sequence[Task], before: History) -> list[Work 
         # No picture shall be compared with what was only foreseen.
         studio.actors.verifier.remember(studio.prompt, before.finished)
     looks: list[Work | None] = []
-    for task, (look, cost) in zip(tasks, foreseen, strict=True):
+    for rival, (look, cost) in zip(filter(None, rivals), foreseen, strict=True):
         verdict, judging = next(judged) if look.clear else (None, Cost())
-        dropped = verdict if verdict and hopeless(verdict, task, before) else None
-        looks.append(Work(look.image, cost + judging, dropped))
+        hopeless = verdict is not None and not verdict.passed and verdict.score <= rival.score
+        looks.append(Work(look.image, cost + judging, verdict if hopeless else None))
     return looks
-
-
-def hopeless(verdict: Verdict, task: Task, before: History) -> bool:
-    """True if a picture that comes out as foreseen would be no step forward."""
-    if task.parent is None and not before.finished:
-        return verdict.passed is False
-    rival = task.parent or before.best
-    return not verdict.passed and verdict.score <= rival.score
-
-
-def _needed(tasks: Sequence[Task], before: History) -> bool:
-    return tasks[0].needed and not before.finished
 
 
 def _candidate(task: Task, work: Work, verdict: Verdict) -> Candidate:

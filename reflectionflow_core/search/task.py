@@ -15,9 +15,8 @@ class Task:
     With `corrects` the parent is repainted as a reflection asks, else the picture is painted from
     text alone. With `evolves` its text is rewritten in view of the parent, else it is the user's.
     A seed that is a Restart repaints the parent. A `tentative` picture is painted only if its
-    foresight promises more than what it shall improve on: its parent, or else the best so far, or
-    that it passes where there is neither; a `needed` one is painted in any case where nothing was
-    before. `action` is the strategy's own short word for it, which the record keeps.
+    foresight promises more than what it shall improve on: its parent, or else the best so far.
+    `action` is the strategy's own short word for it, which the record keeps.
     """
 
     seed: Seed
@@ -25,7 +24,6 @@ class Task:
     corrects: bool = False
     evolves: bool = False
     tentative: bool = False
-    needed: bool = False
     action: str = ""
     prompt: str = ""
     reflection: str = ""

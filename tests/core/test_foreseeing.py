@@ -10,11 +10,8 @@ from fakes import ToyCorrector, ToyGenerator, Toys, ToyVerifier, facts
 
 from reflectionflow_core.archive import Run, open_archive, read_recording
 from reflectionflow_core.protocols import (
-    SILENT,
     Foreseeing,
     ForeseeingCorrector,
-    Foresight,
-    Progress,
     Repainter,
 )
 from reflectionflow_core.record import (
@@ -61,26 +58,11 @@ def test_a_hopeless_picture_is_dropped_at_the_price_of_looking() -> None:
     assert len(history) > POTENTIAL.pictures  # the steps that were saved went into others
 
 
-def test_the_last_draft_is_painted_without_a_look_if_none_was_before() -> None:
-    toys = Toys(verifier=ToyVerifier(pass_at=2.0))  # no foresight passes
-    toys.generator.foresee = clearly  # type: ignore[method-assign]
-    history = last(toys, replace(POTENTIAL, depth=0, drafts=3))
-    assert [c.finished for c in history] == [False, False, True]
-    assert history.best is list(history)[2]
-
-
-def test_a_verifier_that_cannot_say_what_passes_drops_no_first_picture() -> None:
-    toys = Toys()
-    toys.generator.foresee = clearly  # type: ignore[method-assign]
+def test_the_first_picture_is_painted_without_a_look() -> None:
+    toys = Toys(ToyGenerator(steps=9))
     history = last(toys, replace(POTENTIAL, depth=0, drafts=1))
-    assert [c.finished for c in history] == [True]
-    history = last(toys, replace(POTENTIAL, depth=0, drafts=4))
-    assert history.rounds[0][0].finished
-
-
-def clearly(prompts: list, seeds: list, progress: Progress = SILENT) -> list[Foresight]:
-    looks = ToyGenerator().foresee(prompts, seeds, progress)
-    return [replace(look, clear=True) for look in looks]
+    assert [(c.finished, c.steps) for c in history] == [(True, 9)]
+    assert toys.generator.looks == []
 
 
 def test_what_is_not_clear_is_painted_and_not_judged_before() -> None:

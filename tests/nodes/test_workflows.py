@@ -43,6 +43,7 @@ SEARCHES = {  # how many pictures each paints
     "noise_only_miniature": 8,
     "native_search_miniature": 8,
     "image_to_image_search_miniature": 8,
+    "paths_miniature": 10,
 }
 FOLDERS = {  # below models, of the files that a loader names
     "ReflectionFlow_CorrectorLoader": "loras",

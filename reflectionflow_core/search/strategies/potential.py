@@ -19,8 +19,8 @@ def potential(settings: SearchSettings) -> Plan:
     A round has as many pictures as the steps pay that `width` a round would have taken so far. With
     no axis but noise they are new pictures, else corrections of the chains' best so far, by turns.
     """
-    *others, latest = _tentative(drafts(settings))
-    past = yield [*others, replace(latest, needed=True, tentative=bool(others))]
+    begun, size = drafts(settings), settings.batch_size
+    past = yield [*begun[:size], *_tentative(begun[size:])]  # the first have nothing to improve on
     chains = best_ones(settings, past.finished)
     for index in range(1, settings.depth + 1):
         paid = range(_paid(settings, past, index))
@@ -42,7 +42,7 @@ def _task(
 
 def _paid(settings: SearchSettings, past: History, index: int) -> int:
     """How many whole pictures the steps that are left until the end of round `index` pay for."""
-    price = past.finished[0].steps  # the first may have been looked at before, or not
+    price = past.rounds[0][0].steps  # nobody looked before the first was painted
     planned = (settings.first_round + index * settings.width) * price
     spent = sum(candidate.steps for candidate in past)
     return max(1, (planned - spent) // max(1, price))
