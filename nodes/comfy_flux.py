@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -21,13 +22,20 @@ from PIL import Image
 from torch import Tensor
 
 from ..reflectionflow_core.flux.cache import Cache
-from ..reflectionflow_core.flux.condition import ConditionSettings
+from ..reflectionflow_core.flux.condition import ConditionSettings, rgb
 from ..reflectionflow_core.flux.lora import read_corrector_lora
 from ..reflectionflow_core.flux.painter import Share, check_lengths, paint_in_groups
-from ..reflectionflow_core.flux.sampling import SamplingSettings, resolution_shift
+from ..reflectionflow_core.flux.sampling import (
+    CLEAR,
+    SamplingSettings,
+    agreement,
+    first_step,
+    foresight_steps,
+    resolution_shift,
+)
 from ..reflectionflow_core.flux.text import Text, corrector_text
-from ..reflectionflow_core.protocols import SILENT, Corrector, Generator, Progress
-from ..reflectionflow_core.record import InputError, Seed
+from ..reflectionflow_core.protocols import SILENT, Corrector, Foresight, Generator, Progress
+from ..reflectionflow_core.record import InputError, Restart, Seed
 from .comfy_sampling import Course, decoded, noise_for, sampled
 from .diffusers_flux import changed_sampling
 from .digests import weights_digest
@@ -42,6 +50,7 @@ from .native_branch import (
     with_corrector,
 )
 from .native_lora import NativeLora, native_shapes
+from .tensors import to_batch
 
 TOKENS = 512  # of T5, with which the corrector was trained; ComfyUI's own choice is 256
 
@@ -110,6 +119,7 @@ class ComfyGenerator:
     def __init__(self, flux: ComfyFlux) -> None:
         self.flux = flux
         self.steps = flux.sampling.steps
+        self.foresight_steps = foresight_steps(flux.sampling.steps)
 
     def generate(
         self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
@@ -118,6 +128,31 @@ class ComfyGenerator:
         texts = map(Text, prompts, prompts)
         return _paint(self.flux, list(map(Row, texts, seeds)), progress, "draft")
 
+    def foresee(
+        self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
+    ) -> list[Foresight]:
+        check_lengths(prompts=prompts, seeds=seeds)
+        texts = map(Text, prompts, prompts)
+        return _foresee(self.flux, list(map(Row, texts, seeds)), progress, "draft")
+
+    def steps_from(self, level: float) -> int:
+        return self.steps - first_step(_levels(self.flux).tolist(), level)
+
+    def repaint(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        seeds: Sequence[Restart],
+        progress: Progress = SILENT,
+    ) -> list[Image.Image]:
+        check_lengths(images=images, prompts=prompts, seeds=seeds)
+        progress.check()
+        starts = [_start(self.flux, image) for image in images]
+        firsts = [self.steps - self.steps_from(seed.level) for seed in seeds]
+        texts = map(Text, prompts, prompts)
+        rows = list(map(Row, texts, seeds, [None] * len(seeds), starts, firsts))
+        return _paint(self.flux, rows, progress, "repaint")
+
 
 class ComfyCorrector:
     """Repaints pictures with the corrector that the MODEL carries."""
@@ -125,6 +160,7 @@ class ComfyCorrector:
     def __init__(self, flux: ComfyFlux) -> None:
         self.flux = flux
         self.steps = flux.sampling.steps
+        self.foresight_steps = foresight_steps(flux.sampling.steps)
 
     def correct(
         self,
@@ -134,51 +170,114 @@ class ComfyCorrector:
         seeds: Sequence[Seed],
         progress: Progress = SILENT,
     ) -> list[Image.Image]:
+        rows = self._rows(images, prompts, reflections, seeds, progress)
+        return _paint(self.flux, rows, progress, "correct")
+
+    def foresee(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        reflections: Sequence[str],
+        seeds: Sequence[Seed],
+        progress: Progress = SILENT,
+    ) -> list[Foresight]:
+        rows = self._rows(images, prompts, reflections, seeds, progress)
+        return _foresee(self.flux, rows, progress, "correct")
+
+    def _rows(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        reflections: Sequence[str],
+        seeds: Sequence[Seed],
+        progress: Progress,
+    ) -> list[Row]:
         check_lengths(images=images, prompts=prompts, reflections=reflections, seeds=seeds)
         progress.check()
         settings = self.flux.condition
         texts = map(corrector_text, prompts, reflections, [settings.prompt_style] * len(prompts))
         seen = [latents_of([image], self.flux.vae, settings) for image in images]
-        return _paint(self.flux, list(map(Row, texts, seeds, seen)), progress, "correct")
+        return list(map(Row, texts, seeds, seen))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture to paint; `seen` is the latent (1, 16, h, w) of the picture to correct."""
+    """One picture to paint; `seen` is the latent (1, 16, h, w) of the picture to correct, `start`
+    that of one to take back to the noise which step `first` begins with."""
 
     text: Text
     seed: Seed
     seen: Tensor | None = None
+    start: Tensor | None = None
+    first: int = 0
 
     @property
     def grid(self) -> tuple[int, ...]:
-        return () if self.seen is None else tuple(self.seen.shape)
+        return (self.first, *(() if self.seen is None else self.seen.shape))
 
 
 def _paint(
     flux: ComfyFlux, rows: Sequence[Row], progress: Progress, phase: str
 ) -> list[Image.Image]:
-    settings = flux.sampling
-    course = Course(flux.sampler, schedule(flux.model, flux.scheduler, settings))
-
     def paint(group: Sequence[Row], share: Share) -> list[Image.Image]:
-        seeds = [row.seed for row in group]
-        shape = (CHANNELS, settings.height // 8, settings.width // 8)
-        noise = noise_for(flux.model, seeds, shape)
-        words = [flux.texts.get(row.text, lambda t=row.text: encode(flux.clip, t)) for row in group]
-        told: dict[str, Any] = {
-            "pooled_output": torch.cat([pooled for _, pooled in words]),
-            "guidance": settings.guidance,
-        }
-        seen = [row.seen for row in group if row.seen is not None]
-        if seen:
-            told |= {"reference_latents": [torch.cat(seen)], "reference_latents_method": KEY}
-        asked = [[torch.cat([states for states, _ in words]), told]]
-        # Without CFG nobody asks for a negative.
-        latents = sampled(flux.model, course, noise, (asked, asked), share, seeds[0])
-        return decoded(flux.vae, latents)
+        return decoded(flux.vae, _sample(flux, group, share))
 
-    return paint_in_groups(rows, settings.steps, paint, progress, phase)
+    return paint_in_groups(rows, flux.sampling.steps, paint, progress, phase)
+
+
+def _foresee(
+    flux: ComfyFlux, rows: Sequence[Row], progress: Progress, phase: str
+) -> list[Foresight]:
+    """As in the core: the pictures that few long steps lead to, from the same noise."""
+    steps = foresight_steps(flux.sampling.steps)
+    few = replace(flux, sampling=replace(flux.sampling, steps=steps))
+
+    def look(group: Sequence[Row], share: Share) -> list[Foresight]:
+        predictions: deque[Tensor] = deque(maxlen=2)
+        pictures = decoded(flux.vae, _sample(few, group, share, predictions.append))
+        before = predictions[0] if len(predictions) == 2 else None
+        apart = agreement(before, predictions[-1])
+        return list(map(Foresight, pictures, (apart <= CLEAR).tolist()))
+
+    return paint_in_groups(rows, steps, look, progress, phase)
+
+
+def _sample(
+    flux: ComfyFlux,
+    group: Sequence[Row],
+    share: Share,
+    watch: Callable[[Tensor], None] = lambda _: None,
+) -> Tensor:
+    """The rows' finished latents (B, 16, h, w)."""
+    settings, seeds = flux.sampling, [row.seed for row in group]
+    course = Course(flux.sampler, _levels(flux)[group[0].first :])
+    noise = noise_for(flux.model, seeds, (CHANNELS, settings.height // 8, settings.width // 8))
+    words = [flux.texts.get(row.text, lambda t=row.text: encode(flux.clip, t)) for row in group]
+    told: dict[str, Any] = {
+        "pooled_output": torch.cat([pooled for _, pooled in words]),
+        "guidance": settings.guidance,
+    }
+    seen = [row.seen for row in group if row.seen is not None]
+    if seen:
+        told |= {"reference_latents": [torch.cat(seen)], "reference_latents_method": KEY}
+    asked = [[torch.cat([states for states, _ in words]), told]]
+    starts = [row.start for row in group if row.start is not None]
+    start = torch.cat(starts) if starts else None
+    # Without CFG nobody asks for a negative.
+    return sampled(flux.model, course, noise, (asked, asked), share, seeds[0], start, watch)
+
+
+def _start(flux: ComfyFlux, image: Image.Image) -> Tensor:
+    """The latent (1, 16, h, w) of a picture, fitted to the canvas."""
+    size = (flux.sampling.width, flux.sampling.height)
+    fitted = rgb(image)
+    if fitted.size != size:
+        fitted = fitted.resize(size, Image.Resampling.BICUBIC)
+    return flux.vae.encode(to_batch([fitted]))
+
+
+def _levels(flux: ComfyFlux) -> Tensor:
+    return schedule(flux.model, flux.scheduler, flux.sampling)
 
 
 def schedule(model: ModelPatcher, scheduler: str, settings: SamplingSettings) -> Tensor:

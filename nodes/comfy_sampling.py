@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +48,12 @@ def sampled(
     share: Share,
     seed: Seed,
     start: Tensor | None = None,
+    watch: Callable[[Tensor], None] = lambda _: None,
 ) -> Tensor:
     """Finished latents, shaped as `noise`, for positive and negative conditioning.
 
     The noise is laid upon `start`, as much as the first level says. Samplers that add noise on the
-    way draw it by `seed`.
+    way draw it by `seed`. `watch` sees each step's prediction of the clean latents.
     """
     previewer = None
     if share.progress is not SILENT:
@@ -61,6 +62,7 @@ def sampled(
 
     def report(step: int, clean: Tensor, _latents: Tensor, total: int) -> None:
         share.progress.check()
+        watch(clean)
         share.report(min(step + 1, total), _side_by_side(previewer, clean))
 
     share.progress.check()

@@ -88,9 +88,10 @@ def request_inputs() -> list[io.Input]:
             default="reflection",
             tooltip="reflection corrects pictures as the paper does; noise+prompt rewrites the "
             "prompt and paints anew; noise only paints anew. adaptive goes on, back or anew as the "
-            "verifier finds; potential drops hopeless pictures early; paths takes good ones back "
-            "to noise. staged draws step by step by a plan; interleaved thinks first and "
-            "repaints; in-context shows writer and evolver what was tried before.",
+            "verifier finds; potential looks before it paints and drops what is hopeless; paths "
+            "takes good pictures back to noise and paints on. staged draws step by step by a plan; "
+            "interleaved thinks first and repaints; in-context shows writer and evolver what was "
+            "tried before.",
         ),
         io.Combo.Input(
             "stop",
@@ -128,15 +129,15 @@ def seat_inputs(lazy: bool | None = None) -> list[io.Input]:
             "writer",
             optional=True,
             lazy=lazy,
-            tooltip="Who says what is wrong. Needed for strategy reflection, unless Search Options "
-            "switches that axis off.",
+            tooltip="Who says what is wrong. Needed for strategies reflection and potential, "
+            "unless Search Options switches that axis off.",
         ),
         EvolverSocket.Input(
             "evolver",
             optional=True,
             lazy=lazy,
-            tooltip="Who rewrites the prompt. Needed for strategies reflection and noise+prompt, "
-            "unless Search Options switches that axis off.",
+            tooltip="Who rewrites the prompt. Needed for strategies reflection, noise+prompt and "
+            "potential, unless Search Options switches that axis off.",
         ),
     ]
 

@@ -19,23 +19,37 @@ from .task import Task
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
-    """One round: the tasks that the budget pays for, and how many of them are painted already."""
+    """One round: the tasks that the budget pays for, and how many of them are painted already.
+
+    A round that is `cut` has more tasks; they may be paid for yet if these cost less than reckoned.
+    """
 
     round_index: int
     tasks: list[Task]
     painted: int
+    cut: bool = False
 
 
 def agenda(history: History, settings: SearchSettings, actors: Actors) -> Agenda:
     """The round under way, or the next one; it has no tasks when there is none."""
     index, tasks = due_round(history, settings)
     painted = len(history.rounds[index]) if index < len(history.rounds) else 0
+    paid = _paid(tasks, painted, history, settings, actors)
+    return Agenda(index, tasks[:paid], painted, cut=paid < len(tasks))
+
+
+def _paid(
+    tasks: list[Task], painted: int, history: History, settings: SearchSettings, actors: Actors
+) -> int:
+    """How many tasks of the round the budget pays for, those that are painted among them.
+
+    What is dropped costs less than was reckoned, so more of a round may be paid for later. Then
+    only whole batches are: a picture shall have the same mates whenever it is paid for.
+    """
     end = painted + affordable(tasks[painted:], history.cost, settings.budget, actors)
-    if end < len(tasks) and any(task.tentative for task in tasks[painted:end]):
-        # What is dropped costs less than was reckoned, so the rest of the round may be paid for
-        # later. Only whole batches: a picture has the same mates whenever it is paid for.
-        end = max(painted, end - end % settings.batch_size)
-    return Agenda(index, tasks[:end], painted)
+    if end == len(tasks) or not any(task.tentative for task in tasks[painted:end]):
+        return end
+    return max(painted, end - end % settings.batch_size)
 
 
 def finished(history: History, settings: SearchSettings, actors: Actors) -> bool:
@@ -136,12 +150,15 @@ def check_request(prompt: str, settings: SearchSettings, actors: Actors, history
     if not prompt.strip():
         raise InputError("The prompt is empty. Say in words what to paint.")
     check_seats(settings, actors)
-    budget = settings.budget
-    for what, price, unit, limit in (
-        ("judge", judging(settings, actors), "VLM calls", budget.vlm_calls),
-        ("paint", actors.generator.steps, "diffusion steps", budget.steps),
+    if len(history):
+        return
+    budget, (_, tasks) = settings.budget, due_round(history, settings)
+    for what, prices, unit, limit in (
+        ("judge", [calls_of(task, actors) for task in tasks[:1]], "VLM calls", budget.vlm_calls),
+        ("paint", [steps_of(task, actors) for task in tasks[:1]], "diffusion steps", budget.steps),
     ):
-        if limit is not None and not len(history) and limit < price:
+        price = sum(prices)
+        if limit is not None and limit < price:
             raise InputError(
                 f"To {what} one picture takes {price} {unit}, and the budget is {limit}. "
                 "Give a larger budget, or leave it away."

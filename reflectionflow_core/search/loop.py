@@ -11,7 +11,7 @@ from time import monotonic
 
 from ..protocols import SILENT, Actors, Progress, Remembering
 from ..record import Candidate, Cost, History, SearchSettings
-from .agenda import agenda, check_request, late, over, spent_out, stopped
+from .agenda import Agenda, agenda, check_request, late, over, spent_out, stopped
 from .meter import counted
 from .painting import paint
 from .studio import Studio
@@ -63,21 +63,40 @@ def round_steps(
     """One round: choose parents, reflect, evolve; then batch by batch correct and verify (§3.4)."""
     check_request(prompt, settings, actors, history)
     due = agenda(history, settings, actors)
-    if over(due, history, settings):
-        return history
+    while not over(due, history, settings):
+        history = yield from paid_steps(prompt, settings, actors, history, due, progress, clock)
+        if not due.cut:
+            break
+        due = agenda(history, settings, actors)
+    return history
+
+
+def paid_steps(
+    prompt: str,
+    settings: SearchSettings,
+    actors: Actors,
+    history: History,
+    due: Agenda,
+    progress: Progress,
+    clock: Callable[[], float],
+) -> Generator[History, None, History]:
+    """What is due, batch by batch."""
     if isinstance(actors.verifier, Remembering):
         actors.verifier.remember(prompt, history.finished)
     words = settings.draft_prompt or prompt
     studio = Studio(prompt, words, actors, progress, clock, settings.recheck, settings.stages)
     size = settings.batch_size
     began = clock()
-    tasks = studio.write(due.tasks)
+    # Texts are written for a whole round at once, unless its later batches may never be paid for.
+    unsure = any(task.tentative for task in due.tasks)
+    tasks = due.tasks if unsure else studio.write(due.tasks)
     # Pictures may depend in the last bit on their batch mates: half a batch is painted again whole.
     first = due.painted - due.painted % size
     history = history.charged(again([task.cost for task in tasks[:first]], actors))
     for start in range(first, len(tasks), size):
         before = history.before(due.round_index, start)
-        painted = paint(studio, tasks[start : start + size], before)
+        batch = tasks[start : start + size]
+        painted = paint(studio, studio.write(batch) if unsure else batch, before)
         known = max(0, due.painted - start)
         judged = [cost for _, cost in painted[:known]]
         spent = Cost(slowest=clock() - began) + again(judged, actors)

@@ -53,7 +53,7 @@ def corrected(task: Task) -> Verdict | None:
     return verdict if verdict and verdict.unmet else None
 
 
-def manner(task: Task) -> tuple[bool, bool, bool]:
+def manner(task: Task) -> tuple[bool, ...]:
     """Tasks of one manner go to their painter together."""
     return task.corrects, isinstance(task.seed, Restart), task.tentative
 
@@ -74,12 +74,11 @@ def _worked(studio: Studio, tasks: Sequence[Task], before: History) -> list[Work
 
 
 def _looks(studio: Studio, tasks: Sequence[Task], before: History) -> list[Work | None]:
-    """What is foreseen of each task, with a verdict if that is hopeless; None: nobody has looked.
-
-    Nobody looks where there is nothing to improve on, or where the painter cannot tell.
+    """What is foreseen of each task, with a verdict if that is hopeless; None: nobody has looked,
+    since there is nothing to improve on or the painter cannot tell.
     """
-    goals = [score for score in (goal(task, before) for task in tasks) if score is not None]
-    foreseen = studio.foresee(tasks) if len(goals) == len(tasks) else None
+    rivals = [task.parent or (before.best if before.finished else None) for task in tasks]
+    foreseen = studio.foresee(tasks) if all(rivals) else None
     if foreseen is None:
         return [None] * len(tasks)
     judged = iter(studio.judge([look.image for look, _ in foreseen if look.clear]))
@@ -87,18 +86,11 @@ def _looks(studio: Studio, tasks: Sequence[Task], before: History) -> list[Work 
         # No picture shall be compared with what was only foreseen.
         studio.actors.verifier.remember(studio.prompt, before.finished)
     looks: list[Work | None] = []
-    for (look, cost), score in zip(foreseen, goals, strict=True):
+    for rival, (look, cost) in zip(filter(None, rivals), foreseen, strict=True):
         verdict, judging = next(judged) if look.clear else (None, Cost())
-        hopeless = verdict is not None and not verdict.passed and verdict.score <= score
+        hopeless = verdict is not None and not verdict.passed and verdict.score <= rival.score
         looks.append(Work(look.image, cost + judging, verdict if hopeless else None))
     return looks
-
-
-def goal(task: Task, before: History) -> float | None:
-    """The score that a picture shall improve on: that of its parent, or else the best so far."""
-    if task.parent is not None:
-        return task.parent.score
-    return max((candidate.score for candidate in before.finished), default=None)
 
 
 def _candidate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,21 @@ import torch
 from core.tiny_flux import loud_lora, tiny_pipeline
 from PIL import Image
 
-from reflectionflow_core.flux.condition import ConditionSettings
+from reflectionflow_core.flux.branch import velocity
+from reflectionflow_core.flux.condition import ConditionSettings, encode_picture
+from reflectionflow_core.flux.latents import unpack
 from reflectionflow_core.flux.model import Flux
-from reflectionflow_core.flux.painter import FluxCorrector, FluxGenerator
-from reflectionflow_core.flux.sampling import SamplingSettings
+from reflectionflow_core.flux.painter import (
+    FluxCorrector,
+    FluxGenerator,
+    Row,
+    _decode,
+    _inputs,
+)
+from reflectionflow_core.flux.sampling import SamplingSettings, agreement, make_schedule
+from reflectionflow_core.flux.text import Text
 from reflectionflow_core.protocols import Corrector, Generator
-from reflectionflow_core.record import InputError, Neighbour
+from reflectionflow_core.record import InputError, Neighbour, Restart
 
 SMALL = SamplingSettings(width=48, height=32, steps=3, max_sequence_length=24)
 PROMPTS = ["a red circle", "a blue square left of a circle", "a green square"]
@@ -191,3 +201,73 @@ def test_values_that_are_not_numbers_are_an_error_and_not_a_black_picture(correc
 def test_impossible_sampling_settings_are_refused(name: str, value: float) -> None:
     with pytest.raises(InputError, match=r"Give "):
         replace(SMALL, **{name: value})
+
+
+LONGER = replace(SMALL, steps=8)
+
+
+def test_a_foresight_is_the_picture_of_fewer_steps_of_the_same_noise(flux: Flux) -> None:
+    generator = FluxGenerator(flux, LONGER)
+    assert generator.foresight_steps == 4
+    looks = generator.foresee(PROMPTS[:2], [1, 2])
+    few = FluxGenerator(flux, replace(SMALL, steps=4)).generate(PROMPTS[:2], [1, 2])
+    assert [difference(look.image, image) for look, image in zip(looks, few, strict=True)] == [0, 0]
+
+
+def test_a_look_changes_nothing_about_the_picture(corrector: FluxCorrector) -> None:
+    asked = ([noisy(1)], PROMPTS[:1], REFLECTIONS[:1], [5])
+    before = corrector.correct(*asked)
+    (look,) = corrector.foresee(*asked)
+    assert difference(before[0], corrector.correct(*asked)[0]) == 0
+    assert look.image.size == before[0].size
+
+
+def test_a_single_prediction_is_never_clear(flux: Flux) -> None:
+    generator = FluxGenerator(flux, replace(SMALL, steps=1))
+    assert generator.foresight_steps == 1
+    assert [look.clear for look in generator.foresee(PROMPTS[:1], [1])] == [False]
+
+
+def test_predictions_agree_that_lie_close_to_each_other_for_their_size() -> None:
+    clean = torch.tensor([[[3.0, 4.0]], [[6.0, 8.0]]])
+    before = clean + torch.tensor([[[0.0, 1.0]], [[0.0, 1.0]]])
+    assert agreement(before, clean).tolist() == pytest.approx([0.2, 0.1])
+
+
+def test_a_repainted_picture_is_the_stock_way_of_image_to_image(flux: Flux) -> None:
+    """x = (1 - t) picture + t noise, and the steps from t on."""
+    generator, picture = FluxGenerator(flux, LONGER), noisy(3)
+    levels = make_schedule(flux, 8, (48 // 16) * (32 // 16)).sigmas.tolist()
+    (ours,) = generator.repaint([picture], PROMPTS[:1], [Restart(7, levels[5] + 0.001)])
+    assert generator.steps_from(levels[5]) == 3
+
+    rows = [Row(Text(PROMPTS[0], PROMPTS[0]), 7)]
+    inputs = _inputs(flux, rows, LONGER, (2, 3))
+    clean = encode_picture(flux, picture)
+    latents = (1 - levels[5]) * clean + levels[5] * inputs.latents
+    with torch.no_grad():
+        for now, then in pairwise(levels[5:]):
+            state = replace(inputs, latents=latents, timestep=torch.full((1,), now))
+            latents = latents + (then - now) * velocity(flux.transformer, state)
+    (theirs,) = _decode(flux, unpack(latents, 2, 3))
+    assert difference(ours, theirs) <= 1
+
+
+def test_repainting_from_noise_alone_is_a_draft_of_that_noise(flux: Flux) -> None:
+    generator = FluxGenerator(flux, LONGER)
+    (draft,) = generator.generate(PROMPTS[:1], [9])
+    (ours,) = generator.repaint([noisy(1)], PROMPTS[:1], [Restart(9, 1.0)])
+    assert difference(ours, draft) == 0
+    assert generator.steps_from(1.0) == 8
+
+
+def test_pictures_of_any_size_and_level_are_repainted_in_their_order(flux: Flux) -> None:
+    generator = FluxGenerator(flux, LONGER)
+    pictures = [noisy(1), noisy(2, (20, 70)), noisy(3)]
+    seeds = [Restart(1, 0.9), Restart(2, 0.0), Restart(3, 0.9)]
+    together = generator.repaint(pictures, PROMPTS, seeds)
+    for index, picture in enumerate(together):
+        alone = generator.repaint([pictures[index]], [PROMPTS[index]], [seeds[index]])[0]
+        assert picture.size == (48, 32)
+        assert difference(picture, alone) <= 1
+    assert generator.steps_from(0.0) == 1  # the last step, where no level is so low

@@ -9,7 +9,11 @@ import pytest
 from fakes import ToyCorrector, ToyGenerator, Toys, ToyVerifier, facts
 
 from reflectionflow_core.archive import Run, open_archive, read_recording
-from reflectionflow_core.protocols import Foreseeing, ForeseeingCorrector, Repainter
+from reflectionflow_core.protocols import (
+    Foreseeing,
+    ForeseeingCorrector,
+    Repainter,
+)
 from reflectionflow_core.record import (
     Budget,
     Candidate,
@@ -55,9 +59,9 @@ def test_a_hopeless_picture_is_dropped_at_the_price_of_looking() -> None:
 
 
 def test_the_first_picture_is_painted_without_a_look() -> None:
-    toys = Toys()
+    toys = Toys(ToyGenerator(steps=9))
     history = last(toys, replace(POTENTIAL, depth=0, drafts=1))
-    assert [c.finished for c in history] == [True]
+    assert [(c.finished, c.steps) for c in history] == [(True, 9)]
     assert toys.generator.looks == []
 
 

@@ -28,6 +28,8 @@ from pack.reflectionflow_core.flux.painter import FluxCorrector, FluxGenerator
 from pack.reflectionflow_core.flux.sampling import SamplingSettings, make_schedule
 from pack.reflectionflow_core.flux.text import Text
 from pack.reflectionflow_core.miniature.model import CONDITION, FOLDER, SAMPLING, load_miniature
+from pack.reflectionflow_core.protocols import ForeseeingCorrector, Repainter
+from pack.reflectionflow_core.record import Restart
 from PIL import Image
 from tiny_flux import loud_lora, tiny_transformer
 from transformers import AutoTokenizer
@@ -76,7 +78,16 @@ def compared(ours: ComfyFlux, generator: FluxGenerator, corrector: FluxCorrector
     assert ours.corrector
     theirs = corrector.correct(drafts, PROMPTS, SAID, [3, 4])
     pictures = ours.corrector.correct(drafts, PROMPTS, SAID, [3, 4])
-    found = [far(a, b) for a, b in zip(chain(mine, pictures), chain(drafts, theirs), strict=True)]
+    again = [Restart(5, 0.8), Restart(6, 0.8)]
+    taken = generator.repaint(drafts, PROMPTS, again)
+    taken += [look.image for look in corrector.foresee(drafts, PROMPTS, SAID, [3, 4])]
+    assert isinstance(ours.generator, Repainter)
+    assert isinstance(ours.corrector, ForeseeingCorrector)
+    own = ours.generator.repaint(drafts, PROMPTS, again)
+    own += [look.image for look in ours.corrector.foresee(drafts, PROMPTS, SAID, [3, 4])]
+    assert ours.generator.steps_from(0.8) == generator.steps_from(0.8)
+    pairs = zip(chain(mine, pictures, own), chain(drafts, theirs, taken), strict=True)
+    found = [far(a, b) for a, b in pairs]
     return max(found), min(far(a, b) for a, b in zip(drafts, theirs, strict=True))
 
 

@@ -146,6 +146,27 @@ def test_strategy_noise_and_prompt_rewrites_and_needs_no_writer(comfy: ComfyServ
     assert {c["reflection"] for c in rewritten} == {""}
 
 
+def test_strategy_potential_drops_pictures_and_says_so(comfy: ComfyServer) -> None:
+    run = comfy.succeed(loop_graph(strategy="potential", depth=3))
+    report = report_of(run)
+    dropped = [c for c in report["candidates"] if not c["finished"]]
+    assert dropped
+    assert {c["steps"] for c in dropped} == {6}
+    assert report["candidates"][report["best"]]["finished"]
+    assert report["cost"]["images"] == len(report["candidates"]) - len(dropped)
+    assert report["cost"]["steps"] == sum(c["steps"] for c in report["candidates"])
+    assert len(run.images("images")) == len(report["candidates"])
+
+
+def test_strategy_paths_goes_back_less_far_each_round_and_needs_nobody(
+    comfy: ComfyServer,
+) -> None:
+    run = comfy.succeed(loop_graph(strategy="paths", writer=None, evolver=None, depth=2))
+    later = [c for c in told_of(run) if c["round"]]
+    assert [c["seed"]["level"] for c in later] == [0.9, 0.9, 0.8, 0.8]
+    assert all(c["parent"] is not None and c["action"] == "repaint" for c in later)
+
+
 def with_options(depth: int = 3, **changes: Any) -> Graph:
     graph = loop_graph(depth=depth, options=link("options"))
     return {**graph, "options": search_options(**changes)}

@@ -37,6 +37,18 @@ def other(kind: str, **changes: Any) -> Graph:
     return graph
 
 
+@pytest.mark.parametrize("strategy", ["potential", "paths"])
+def test_comfyuis_own_flux_paints_as_the_core_does_with_foresight_and_restarts(
+    comfy: ComfyServer, strategy: str
+) -> None:
+    ours, theirs = (
+        comfy.succeed(graph(depth=2, strategy=strategy)) for graph in (native, loop_graph)
+    )
+    for told in (candidates(ours), candidates(theirs)):
+        assert [c["score"] for c in told] == [c["score"] for c in candidates(theirs)]
+        assert [c["steps"] for c in told] == [c["steps"] for c in candidates(theirs)]
+
+
 def candidates(run: Run) -> list[dict]:
     return json.loads(run.text("report"))["candidates"]
 

@@ -47,6 +47,7 @@ SEARCHES = {  # how many pictures each paints
     "staged_search_miniature": 5,
     "interleaved_miniature": 4,
     "in_context_miniature": 8,
+    "paths_miniature": 10,
 }
 FOLDERS = {  # below models, of the files that a loader names
     "ReflectionFlow_CorrectorLoader": "loras",

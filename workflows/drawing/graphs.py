@@ -7,6 +7,8 @@ ComfyUI opens a graph at three quarters of the window, and draws text from a zoo
 
 from __future__ import annotations
 
+from typing import Any
+
 from . import notes
 from .by_hand import by_hand
 from .canvas import Graph, Group, Node, Wire, node, stack
@@ -100,19 +102,59 @@ def adaptive(dev: bool) -> Graph:
 
 
 def noise_only(dev: bool) -> Graph:
-    name = named("noise_only", dev)
     read = read_me(full_note(dev, notes.NOISE_ONLY, notes.FLUX_FILES), 255 if dev else 165)
-    y = group_below(read)
-    who = stack(LEFT, y, 320, *flux(dev, corrector=False), judges()[0])
-    asked = request("a photo of a red triangle and a green square", 2, strategy="noise")
+    asked = request("a photo of a red triangle and a green square", 2, strategy="noise", depth=3)
+    change, how = (notes.CHANGE_NOISE_ONLY, 90), notes.READ_NOISE
+    return uncorrected(dev, named("noise_only", dev), read, asked, change, how)
+
+
+def paths(dev: bool) -> Graph:
+    read = read_me(full_note(dev, notes.PATHS, notes.FLUX_FILES), 320 if dev else 235)
+    asked = request("a photo of a red triangle and a green square", 2, strategy="paths", depth=4)
+    change, how = (notes.CHANGE_PATHS, 90), notes.READ_PATHS
+    return uncorrected(dev, named("paths", dev), read, asked, change, how)
+
+
+def uncorrected(
+    dev: bool,
+    name: str,
+    read: list[Node],
+    asked: dict[str, Any],
+    change: tuple[str, int],
+    how: str,
+) -> Graph:
+    """A search that needs a FLUX and a verifier only."""
+    who = stack(LEFT, group_below(read), 320, *flux(dev, corrector=False), judges()[0])
     asked |= {seat: wire for seat, wire in seats("flux").items() if seat in ("flux", "verifier")}
-    loop = search(440, notes.CHANGE_NOISE_ONLY, 90, **asked, depth=3)
-    shown = results(dev, 940, name, how=notes.READ_NOISE)
+    loop = search(440, *change, **asked)
+    shown = results(dev, 940, name, how=how)
     return Graph(
         name,
         [*read, *who, *loop, *shown],
         [
             Group("1 · Who paints and judges", BLUE, who),
+            Group("2 · The search", GREEN, loop),
+            came_of_it(shown),
+        ],
+    )
+
+
+def potential(dev: bool) -> Graph:
+    name = named("potential", dev)
+    read = read_me(full_note(dev, notes.POTENTIAL), 420 if dev else 300)
+    who = stack(LEFT, group_below(read), 320, *flux(dev))
+    painted = Wire(who[-1].name, "FLUX")
+    how = stack(420, 0, 320, sampling(dev, painted, steps=30), *judges())
+    asked = request("a photo of a red triangle and a green square", 10, strategy="potential")
+    asked |= {"drafts": 3, "depth": 3}
+    loop = search(820, notes.CHANGE_POTENTIAL, 120, **asked, **seats("sampling"))
+    shown = results(dev, 1300, name, how=notes.READ_POTENTIAL)
+    return Graph(
+        name,
+        [*read, *who, *how, *loop, *shown],
+        [
+            Group("1 · Who paints", BLUE, who),
+            Group("How, and who judges", BLUE, how),
             Group("2 · The search", GREEN, loop),
             came_of_it(shown),
         ],
@@ -275,6 +317,7 @@ GRAPHS = (
     think_first(),
     verifier_ensemble(),
     *(image_to_image_search(dev) for dev in (True, False)),
+    *(make(dev) for make in (potential, paths) for dev in (True, False)),
     *(make(dev) for make in (staged_search, interleaved, in_context) for dev in (True, False)),
     staged_by_hand(),
 )

@@ -132,6 +132,51 @@ CHANGE_NOISE_ONLY = """
 far instead of drawing new noise
 """
 
+PATHS = """
+## Paths
+
+Search over paths: the best pictures so far are taken back to noise and painted on from there, with
+fresh noise. Round by round they go back less far, so first other pictures come of them and in the
+end only small changes. No corrector, writer or evolver is needed.
+
+In our measurements it was no better than *noise_only* at equal steps: try both.
+"""
+
+CHANGE_PATHS = """
+- *width*: how many of the best pictures go back in each round
+- *depth*: the level of noise falls from 0.9 by 0.1 a round, to 0.3
+- *strategy* `noise`: the same steps spent on new pictures, to compare
+"""
+
+READ_PATHS = """
+A column is a round, and an arrow leads from a picture to what came of it on another path. *Wrong*
+is what the verifier found. The golden frame is the best of all.
+"""
+
+POTENTIAL = """
+## Potential
+
+Look before you paint. Every picture is first foreseen in six long steps, from the very noise that
+it would be painted from; what promises no progress is **dropped**, and the steps that it would
+have taken pay for other pictures of the next round. What promises well is painted, and corrected
+in later rounds, as in *full_search*.
+
+A look costs six steps, so it pays where a picture takes many: **FLUX Sampling** asks for 30. With
+the miniature's own 12 it saves nothing. Switch *prompt* and *reflection* off in **Search
+Options**, wired to the loop, and it paints new pictures only.
+"""
+
+CHANGE_POTENTIAL = """
+- *stop* `when passed`: ends at the first picture that is right
+- *drafts*: first pictures; the very first is painted, the others are looked at before
+- *strategy* `reflection`: the same without looking, to compare the steps
+"""
+
+READ_POTENTIAL = """
+A row is a picture and its corrections. *Dropped* pictures are as they were foreseen, and nothing
+goes on from them. *Wrong* is what the verifier found. The golden frame is the best of all.
+"""
+
 SCORE_FOLDER = """
 ## Score a folder of your own pictures
 

@@ -89,10 +89,11 @@ def request(prompt: str, seed: int, **changes: Any) -> dict[str, Any]:
     return given | {"stop": "never", "stop_score": 1.0, "save_run": False} | changes
 
 
-def sampling(dev: bool, wire: Wire) -> Node:
+def sampling(dev: bool, wire: Wire, **miniatures: int) -> Node:
+    """How FLUX paints; the miniature as it likes but for what is said."""
     numbers = {"width": 1024, "height": 1024, "steps": 30, "guidance": 3.5, "condition_size": 512}
     if not dev:
-        numbers = dict.fromkeys(numbers, 0) | {"guidance": 0.0}
+        numbers = dict.fromkeys(numbers, 0) | {"guidance": 0.0} | miniatures
     return node("sampling", "FluxSampling", flux=wire, **numbers, condition_fit="squash")
 
 

@@ -42,7 +42,7 @@ def _task(
 
 def _paid(settings: SearchSettings, past: History, index: int) -> int:
     """How many whole pictures the steps that are left until the end of round `index` pay for."""
-    price = past.rounds[0][0].steps  # nobody looked before the first picture was painted
+    price = past.rounds[0][0].steps  # nobody looked before the first was painted
     planned = (settings.first_round + index * settings.width) * price
     spent = sum(candidate.steps for candidate in past)
     return max(1, (planned - spent) // max(1, price))
