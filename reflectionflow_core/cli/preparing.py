@@ -20,6 +20,11 @@ def prepared(
     """The run with all that its strategy begins with, what that cost, and a word on it."""
     settings = asked.settings
     if strategy_named(settings.strategy).in_stages:
+        if given.get("think_first"):
+            raise InputError(
+                f"The strategy {settings.strategy!r} thinks in stages, so --think-first has "
+                "nothing to do. Leave it away."
+            )
         if settings.stages:
             return asked, Cost(), told(ScenePlan(settings.stages))
         return planned(asked, choice)

@@ -195,6 +195,11 @@ def check_plan(settings: SearchSettings, actors: Actors) -> None:
             f"The strategy {settings.strategy!r} draws by a plan, and there is none. "
             "Let a planner write one, or choose 'reflection'."
         )
+    if settings.draft_prompt is not None:
+        raise InputError(
+            f"The strategy {settings.strategy!r} paints its first pictures from its plan, so the "
+            "draft prompt would never be used. Leave one of them away."
+        )
     if actors.inspector is None:
         raise InputError(
             f"The strategy {settings.strategy!r} inspects every stage, and there is no inspector. "

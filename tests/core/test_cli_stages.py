@@ -71,6 +71,7 @@ def test_a_plan_of_ones_own_takes_the_place_of_the_planners(tmp_path: Path) -> N
         (["--stages", "bad.txt"], "is no stage"),
         (["--context", "9"], "The context is 9. Give a number from 0 to 8."),
         (["--axes", "noise"], "nothing without reflection"),
+        (["--think-first"], "thinks in stages"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_before_anything_is_painted(

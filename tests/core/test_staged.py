@@ -156,6 +156,8 @@ def test_without_a_plan_or_an_inspector_it_says_what_is_missing() -> None:
         next(search(PROMPT, replace(SETTINGS, stages=()), Toys().actors()))
     with pytest.raises(InputError, match="no inspector"):
         next(search(PROMPT, SETTINGS, replace(Toys().actors(), inspector=None)))
+    with pytest.raises(InputError, match="draft prompt would never be used"):
+        next(search(PROMPT, replace(SETTINGS, draft_prompt="cups"), Toys().actors()))
     with pytest.raises(InputError, match="nothing without reflection"):
         next(search(PROMPT, replace(SETTINGS, axes=("noise",)), Toys().actors()))
     with pytest.raises(InputError, match=r"number of stages is 6.*0 to 5"):

@@ -16,8 +16,15 @@ import comfy.supported_models
 import node_helpers
 import numpy as np
 import torch
-from pack.nodes.comfy_editors import EditCorrector, ImageToImageCorrector, Painter, edit_text
+from pack.nodes.comfy_editors import (
+    EditCorrector,
+    ImageToImageCorrector,
+    Painter,
+    attempts_text,
+    edit_text,
+)
 from pack.nodes.tensors import to_batch, to_pictures
+from pack.reflectionflow_core.record import Candidate, Verdict
 from PIL import Image
 from torch.nn.functional import interpolate
 
@@ -114,23 +121,34 @@ def small(kind: str) -> Patcher:
     return Patcher(base, mm.get_torch_device(), mm.unet_offload_device())
 
 
-def edited(kind: str, cfg: float) -> Found:
+def noisy_picture(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (64, 96, 3), "uint8"))
+
+
+def edited(kind: str, cfg: float, attempts: int = 0) -> Found:
+    """With `attempts` the model is shown so many earlier pictures, too."""
     model = small(kind)
     vae, clip = Vae(model), Clip()
-    picture = Image.fromarray(np.random.default_rng(1).integers(0, 255, (64, 96, 3), "uint8"))
+    picture, *others = (noisy_picture(seed) for seed in range(1, attempts + 2))
+    earlier = [Candidate(other, PROMPT, 0, Verdict(0.0, unmet=("x",))) for other in others]
     painter = Painter(model, clip, vae, 3, cfg, 2.5, "euler", "simple")
-    (ours,) = EditCorrector(painter).correct([picture], [PROMPT], [REFLECTION], [SEED])
-    pixels = to_batch([picture])
-    latent = vae.encode(pixels)
+    asked = ([picture], [PROMPT], [REFLECTION], [SEED])
+    corrector = EditCorrector(painter)
+    (ours,) = (
+        corrector.correct_in_context(*asked, [earlier]) if earlier else corrector.correct(*asked)
+    )
+    pixels = [to_batch([shown]) for shown in (picture, *others)]
+    latents = list(map(vae.encode, pixels))
+    latent = latents[0]
 
     def told(text: str) -> Any:
-        sees = [interpolate(pixels.movedim(-1, 1), (314, 470)).movedim(1, -1)]
+        sees = [interpolate(p.movedim(-1, 1), (314, 470)).movedim(1, -1) for p in pixels]
         given = {"images": sees} if kind.startswith("Qwen") else {}
         asked = clip.encode_from_tokens_scheduled(clip.tokenize(text, **given))
-        extra = {"guidance": 2.5, "reference_latents": [latent]}
+        extra = {"guidance": 2.5, "reference_latents": latents}
         return node_helpers.conditioning_set_values(asked, extra)
 
-    asked = told(edit_text(PROMPT, REFLECTION)), told("")
+    asked = told(edit_text(PROMPT, REFLECTION) + attempts_text(earlier)), told("")
     theirs = sampled(model, latent, painter, asked, 1.0)
     (expected,) = to_pictures([vae.decode(theirs).reshape(1, 64, 96, 3)])
     blind = asked[0][0][0], {k: v for k, v in asked[0][0][1].items() if k != "reference_latents"}
@@ -143,7 +161,7 @@ def painted_over() -> Found:
     """Image to image, against a KSampler with the same denoise."""
     model = small("FLUX.1 Kontext")
     vae, clip = Vae(model), Clip()
-    picture = Image.fromarray(np.random.default_rng(1).integers(0, 255, (64, 96, 3), "uint8"))
+    picture = noisy_picture(1)
     painter = Painter(model, clip, vae, 3, 1.0, 2.5, "euler", "simple")
     corrector = ImageToImageCorrector(painter, 0.6)
     (ours,) = corrector.correct([picture], [PROMPT], [REFLECTION], [SEED])
@@ -169,6 +187,12 @@ def far(one: Image.Image, other: Image.Image) -> float:
 
 EDITORS: Cases = {
     **{f"an edit by {kind}, of 255": lambda kind=kind: edited(kind, 1.0) for kind in KINDS},
+    **{
+        f"an edit by {kind} that sees what was tried, of 255": lambda kind=kind: edited(
+            kind, 1.0, 2
+        )
+        for kind in KINDS
+    },
     "an edit with CFG, of 255": lambda: edited("Qwen-Image-Edit", 3.0),
     "image to image, of 255": painted_over,
 }
