@@ -121,15 +121,15 @@ def seat_inputs(lazy: bool | None = None) -> list[io.Input]:
             "writer",
             optional=True,
             lazy=lazy,
-            tooltip="Who says what is wrong. Needed for strategy reflection, unless Search Options "
-            "switches that axis off.",
+            tooltip="Who says what is wrong. Needed for strategies reflection and adaptive, "
+            "unless Search Options switches that axis off.",
         ),
         EvolverSocket.Input(
             "evolver",
             optional=True,
             lazy=lazy,
-            tooltip="Who rewrites the prompt. Needed for strategies reflection and noise+prompt, "
-            "unless Search Options switches that axis off.",
+            tooltip="Who rewrites the prompt. Needed for all strategies but noise, unless "
+            " Search Options switches that axis off.",
         ),
     ]
 
