@@ -129,7 +129,7 @@ def seat_inputs(lazy: bool | None = None) -> list[io.Input]:
             optional=True,
             lazy=lazy,
             tooltip="Who rewrites the prompt. Needed for all strategies but noise, unless "
-            " Search Options switches that axis off.",
+            "Search Options switches that axis off.",
         ),
     ]
 
