@@ -129,15 +129,15 @@ def seat_inputs(lazy: bool | None = None) -> list[io.Input]:
             "writer",
             optional=True,
             lazy=lazy,
-            tooltip="Who says what is wrong. Needed for strategies reflection and potential, "
-            "unless Search Options switches that axis off.",
+            tooltip="Who says what is wrong. Needed for every strategy but noise, noise+prompt and "
+            "paths, unless Search Options switches that axis off.",
         ),
         EvolverSocket.Input(
             "evolver",
             optional=True,
             lazy=lazy,
-            tooltip="Who rewrites the prompt. Needed for strategies reflection, noise+prompt and "
-            "potential, unless Search Options switches that axis off.",
+            tooltip="Who rewrites the prompt. Needed for every strategy but noise, paths and "
+            "interleaved, unless Search Options switches that axis off.",
         ),
     ]
 
