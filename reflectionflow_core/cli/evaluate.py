@@ -22,7 +22,7 @@ from ..evaluation.journal import part_of
 from ..evaluation.page import Section, results_page
 from ..evaluation.plots import scaling_curve
 from ..evaluation.questions import held_out
-from ..evaluation.studies import Plan, pictures_of, studies_in, study_named, what_it_asks
+from ..evaluation.studies import ALL, Plan, pictures_of, studies_in, study_named, what_it_asks
 from ..evaluation.tables import markdown, tables_of
 from ..identity import identity
 from ..miniature.prompts import FAMILIES
@@ -31,12 +31,13 @@ from ..record import SearchSettings
 from .screen import quieten_libraries
 from .watching import crew_of, fresh_file, in_sentences, provenance, told, watch
 
-CURVES = ("table1", "verifier", "controls", "strategies")
+DRAWN = ("table1", "verifier", "controls", "strategies", "steps", "adaptive")
 QUICK = {
     "prompts": 24,
     "budgets": (1, 2, 4),
     "grid": ((4, 1), (2, 2), (1, 4)),
     "errors": (0.0, 0.2),
+    "steps": 60,
 }
 
 
@@ -66,11 +67,11 @@ def build_quietly(lora: str | None = None) -> Actors:
 
 def _asked(given: Mapping[str, Any]) -> tuple[Plan, Evaluation]:
     chosen = {**(QUICK if given.get("quick") else {}), **given}
-    plan = Plan(
-        **{k: chosen[k] for k in ("budgets", "strategies", "grid", "errors") if k in chosen}
-    )
+    read = ("budgets", "strategies", "grid", "errors", "steps")
+    plan = Plan(**{name: chosen[name] for name in read if name in chosen})
     families = given.get("families", FAMILIES)
-    per_family = max(1, round(chosen.get("prompts", 600) / len(families)))
+    prompts = chosen.get("prompts", 300 if given["study"] == ALL else 600)
+    per_family = max(1, round(prompts / len(families)))
     known = identity(ActorChoice(lora=given.get("lora")))
     about = {
         "model": "miniature",
@@ -108,9 +109,8 @@ def _publish(evaluation: Evaluation, plan: Plan, file: Path, command: str) -> No
 
 def _section(study: str, results: Results, plan: Plan) -> Section:
     tables, plot = tables_of(study, results, plan), None
-    if study in CURVES:
-        curves = next(table for table in tables if table.columns[0].startswith("N = "))
+    if study in DRAWN:
+        curves = next(table for table in tables if table.budgets)
         count = len(results.evaluation.questions)
-        title = f"The miniature, {study}, {count} prompts"
-        plot = scaling_curve(curves, sorted(set(plan.budgets)), title)
+        plot = scaling_curve(curves, f"The miniature, {study}, {count} prompts")
     return Section(study, what_it_asks(study), tables, plot)

@@ -7,7 +7,10 @@ import argparse
 from ..miniature.prompts import FAMILIES
 from .options import Parser, add_search_options, cells, listed, numbers, positive, whole
 
-STUDY_NAMES = ("table1", "table2", "difficulty", "verifier", "controls", "all")
+STUDY_NAMES = (
+    *("table1", "table2", "difficulty", "verifier", "controls"),
+    *("strategies", "steps", "adaptive", "all"),
+)
 RESUMING = "A killed evaluation goes on when the same command is given again."
 Commands = argparse._SubParsersAction
 
@@ -63,7 +66,12 @@ def _benchmark(benchmarks: Commands[Parser], name: str, text: str) -> Parser:
 def _add_shapes(parser: Parser) -> None:
     add = parser.add_argument
     add("--study", metavar="NAME", default="table1", help=f"{', '.join(STUDY_NAMES)} (table1)")
-    add("--prompts", metavar="N", type=positive, help="prompts in all, of the families (600)")
+    add(
+        "--prompts",
+        metavar="N",
+        type=positive,
+        help="prompts in all, of the families (600; of all studies 300)",
+    )
     add("--families", metavar="LIST", type=listed, help=f"of {','.join(FAMILIES)} (all six)")
     add("--lora", metavar="FILE", help="a corrector in place of the miniature's own")
     add("--budgets", metavar="LIST", type=numbers, help="in pictures (1,2,4,8,16,32)")

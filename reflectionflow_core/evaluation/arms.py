@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Arm:
     """`error` is the share of verdicts that the search's verifier turns around, and its inspector;
     the truth that it is measured by is always the exact verifier's. Arms of equal `dice` begin with
-    equal noise. `planner` is that of a search in stages."""
+    equal noise. `planner` is that of a search in stages, `steps` a picture's own number of them."""
 
     name: str
     settings: SearchSettings
@@ -34,6 +34,7 @@ class Arm:
     control: str = "none"
     dice: int = 0
     planner: str = "rules"
+    steps: int | None = None
 
 
 class MuteWriter:
@@ -88,6 +89,21 @@ def _dense(actors: Actors) -> Actors:
     return replace(actors, evolver=LayoutEvolver())
 
 
+def _longer(actors: Actors, steps: int) -> Actors:
+    """Painters that take so many steps for a picture."""
+    from ..flux.painter import FluxCorrector, FluxGenerator
+
+    generator, corrector = actors.generator, actors.corrector
+    if not isinstance(generator, FluxGenerator) or not isinstance(corrector, FluxCorrector):
+        raise InputError("Only a FLUX can be told how many steps to take. Choose another study.")
+    sampling = replace(generator.sampling, steps=steps)
+    return replace(
+        actors,
+        generator=FluxGenerator(generator.flux, sampling),
+        corrector=FluxCorrector(corrector.flux, corrector.lora, sampling, corrector.condition),
+    )
+
+
 CONTROLS: dict[str, Callable[[Actors], Actors]] = {
     "none": lambda actors: actors,
     "picture without reflection": _mute,
@@ -109,6 +125,8 @@ def prepared(arm: Arm, prompt: str) -> SearchSettings:
 def actors_of(arm: Arm, actors: Actors, seed: int) -> Actors:
     """Who acts in an arm: `actors`, with their errors and without what it takes away."""
     actors = replace(actors, inspector=ExactInspector())
+    if arm.steps is not None:
+        actors = _longer(actors, arm.steps)
     if arm.error:
         actors = replace(
             actors,

@@ -15,8 +15,8 @@ BANDS = 4  # intervals of more lines hide each other
 COLOURS = ("#777d86", "#3a5f95", "#c58a1b", "#b0452c", "#2f7d4f", "#6d4c8f", "#22262b", "#1b8a8a")
 
 
-def scaling_curve(table: Table, budgets: Sequence[int], title: str) -> bytes:
-    """A line a row over budgets on a logarithmic axis, with its interval as a band if they are few.
+def scaling_curve(table: Table, title: str) -> bytes:
+    """A line a row over the table's budgets on a logarithmic axis; few have their intervals too.
 
     What stands before a row's first comma gives the colour, what stands behind it the dashes.
     """
@@ -32,7 +32,7 @@ def scaling_curve(table: Table, budgets: Sequence[int], title: str) -> bytes:
     heads, tails = ([name.partition(", ")[part] for name, _ in table.rows] for part in (0, 2))
     colours, dashes = _each(sorted(heads), COLOURS), _each(tails, DASHES)
     for head, tail, (name, cells) in zip(heads, tails, table.rows, strict=True):
-        known = [(b, cell) for b, cell in zip(budgets, cells, strict=True) if cell]
+        known = [(b, cell) for b, cell in zip(table.budgets, cells, strict=True) if cell]
         x = [budget for budget, _ in known]
         means, colour = [cell.mean for _, cell in known], colours[head]
         axes.plot(x, means, marker="o", ls=dashes[tail], color=colour, label=name, lw=1.6, ms=4)
@@ -40,8 +40,8 @@ def scaling_curve(table: Table, budgets: Sequence[int], title: str) -> bytes:
             low, high = [cell.low for _, cell in known], [cell.high for _, cell in known]
             axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
     axes.set_xscale("log", base=2)
-    axes.set_xticks(list(budgets), [str(budget) for budget in budgets])
-    axes.set_xlabel("pictures painted for a prompt")
+    axes.set_xticks(list(table.budgets), [f"{budget:g}" for budget in table.budgets])
+    axes.set_xlabel(table.unit)
     axes.set_ylabel("prompts whose best picture is right")
     axes.set_title(title, loc="left", fontsize=11)
     axes.grid(color="#dcd8d0", lw=0.6)

@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ..record import InputError, SearchSettings
+from ..record import Budget, InputError, SearchSettings
 from .arms import Arm
 
 BUDGETS = (1, 2, 4, 8, 16, 32)
 STRATEGIES = ("baseline", "noise", "noise+prompt", "reflection")
 GRID = ((16, 1), (8, 2), (4, 4), (2, 8), (1, 16))
 ERRORS = (0.0, 0.05, 0.1, 0.2, 0.3)
-BEYOND = ("noise", "reflection", "staged", "interleaved", "in-context")
+BEYOND = ("adaptive", "potential", "paths", "staged", "interleaved", "in-context")
 ERRING = 0.1
+LONG = 30  # steps of a picture: a look costs six however many follow
+FIXED = "fixed"
+POLICIES_TOLD = ("restart", "steady")
 SORTING = "sorting"
 ALL = "all"
 WIDTH = 2  # chains of an arm that the grid does not say otherwise of
@@ -32,6 +35,7 @@ class Plan:
     strategies: tuple[str, ...] = STRATEGIES
     grid: tuple[tuple[int, int], ...] = GRID
     errors: tuple[float, ...] = ERRORS
+    steps: int = 240  # of diffusion, where a study counts these
 
     def __post_init__(self) -> None:
         if not self.budgets or min(self.budgets) < 1:
@@ -115,14 +119,51 @@ def controls(plan: Plan) -> list[Arm]:
 
 
 def strategies(plan: Plan) -> list[Arm]:
-    """What planning, thinking first and remembering add, also where judges err in 10 %."""
+    """Every strategy at every budget, also where judges err in 10 %."""
     most = max(plan.budgets)
-    two = {name: settings(name, WIDTH, most) for name in BEYOND}
-    one = {f"{name}, one chain": settings(name, 1, most) for name in ("reflection", "in-context")}
-    arms = [Arm(name, asked) for name, asked in {**two, **one}.items()]
-    arms.append(Arm("staged, thing by thing", two["staged"], planner="rules-strict"))
-    erring = [replace(arm, name=f"{arm.name}, {ERRING:.0%} error", error=ERRING) for arm in arms]
-    return [*arms, *erring]
+    arms = [Arm(name, settings(name, WIDTH, most)) for name in (*STRATEGIES[1:], *BEYOND)]
+    one = [
+        Arm(f"{name}, one chain", settings(name, 1, most)) for name in ("reflection", "in-context")
+    ]
+    slow = Arm("staged, thing by thing", settings("staged", WIDTH, most), planner="rules-strict")
+    return _also_erring([*arms, *one, slow])
+
+
+def steps(plan: Plan) -> list[Arm]:
+    """Potential assessment by the diffusion steps it takes, at 30 a picture."""
+    one = SearchSettings(
+        width=WIDTH,
+        depth=plan.steps,
+        stop="passed",
+        parents="best",
+        budget=Budget(steps=plan.steps),
+    )
+    asked = {
+        "noise by steps": replace(one, strategy="noise"),
+        "potential of noise by steps": replace(one, strategy="potential", axes=("noise",)),
+        "reflection by steps": one,
+        "potential by steps": replace(one, strategy="potential"),
+    }
+    return _also_erring([Arm(name, each, steps=LONG) for name, each in asked.items()])
+
+
+def adaptive(plan: Plan) -> list[Arm]:
+    """Budgets that adapt against the fixed schedule of two chains, picture by picture."""
+    most = max(plan.budgets)
+    fixed = replace(settings("reflection", WIDTH, most), batch_size=1)
+    patient = replace(fixed, strategy="adaptive", depth=most, budget=Budget(images=most))
+    arms = [Arm(FIXED, fixed), Arm("adapting", patient)]
+    arms += [Arm(f"adapting, {name}", replace(patient, policy=name)) for name in POLICIES_TOLD]
+    return _also_erring(arms)
+
+
+def _also_erring(arms: Sequence[Arm]) -> list[Arm]:
+    return [*arms, *(replace(arm, name=erring(arm.name), error=ERRING) for arm in arms)]
+
+
+def erring(name: str) -> str:
+    """The name of an arm whose judges err."""
+    return f"{name}, {ERRING:.0%} error"
 
 
 def _whole(part: str) -> str:
@@ -142,6 +183,8 @@ STUDIES: dict[str, Callable[[Plan], list[Arm]]] = {
     "verifier": verifier,
     "controls": controls,
     "strategies": strategies,
+    "steps": steps,
+    "adaptive": adaptive,
 }
 
 

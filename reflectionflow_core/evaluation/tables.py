@@ -6,20 +6,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from ..miniature.prompts import FAMILIES
 from .evaluation import Results
-from .statistics import Estimate, difference, mean, share
-from .studies import SORTING, STUDIES, Plan
+from .sharing import equal_shares, played
+from .statistics import Estimate, cost_ratio, difference, mean, share
+from .studies import FIXED, SORTING, STUDIES, Plan, erring
 
+TOTALS = (1, 1.5, 2, 3, 4, 8)  # pictures a prompt, where all prompts share one budget
+EQUAL = "equal shares"
 # The paper's classes by the share of right pictures among ten (§4.4): to 0.3, 0.4 to 0.7, from 0.8.
 CLASSES = {"hard": (0.0, 0.35), "medium": (0.35, 0.75), "easy": (0.75, 1.01)}
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
+    """`budgets` are what the columns stand for, if they are so much of `unit`."""
+
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Estimate | None, ...]], ...]
+    budgets: tuple[float, ...] = ()
+    unit: str = ""
 
     def data(self) -> dict[str, Any]:
         rows = {name: [cell and asdict(cell) for cell in cells] for name, cells in self.rows}
@@ -39,13 +48,14 @@ def markdown(table: Table) -> str:
 
 def by_budget(results: Results, plan: Plan) -> Table:
     """Every arm at every budget."""
-    budgets = sorted(set(plan.budgets))
+    budgets = tuple(sorted(set(plan.budgets)))
     rows = [
         (name, tuple(share(results.success(name, budget)) for budget in budgets))
         for name in results.by_arm
         if name != SORTING
     ]
-    return Table("right after N pictures", tuple(f"N = {b}" for b in budgets), tuple(rows))
+    columns, unit = tuple(f"N = {b}" for b in budgets), "pictures painted for a prompt"
+    return Table("right after N pictures", columns, tuple(rows), budgets, unit)
 
 
 def by_family(results: Results, plan: Plan) -> Table:
@@ -119,6 +129,71 @@ def above_its_first(results: Results, plan: Plan) -> Table:
     return Table("better than its first", tuple(f"N = {b}" for b in budgets), tuple(rows))
 
 
+def by_steps(results: Results, plan: Plan) -> Table:
+    """Every arm after so many diffusion steps."""
+    budgets = tuple(plan.steps * part // 8 for part in range(1, 9))
+    rows = [
+        (name, tuple(share(results.success(name, budget, "steps")) for budget in budgets))
+        for name in results.by_arm
+    ]
+    columns, unit = tuple(f"S = {b}" for b in budgets), "diffusion steps for a prompt"
+    return Table("right after S steps", columns, tuple(rows), budgets, unit)
+
+
+def steps_saved(results: Results, plan: Plan) -> Table:
+    """The steps that looking first takes to be right as often, as a share of those without."""
+    budgets = np.arange(0, plan.steps + 1, 2)
+    rows = []
+    for ours, theirs in (("potential of noise", "noise"), ("potential", "reflection")):
+        for named in (lambda name: f"{name} by steps", lambda name: erring(f"{name} by steps")):
+            curves = [
+                np.array([results.success(named(name), b, "steps") for b in budgets]).T
+                for name in (ours, theirs)
+            ]
+            row = f"{named(ours)} / {named(theirs)}"
+            rows.append((row, (cost_ratio(*curves, budgets),)))
+    return Table("steps to be right as often", ("share",), tuple(rows))
+
+
+def by_total(results: Results, plan: Plan) -> Table:
+    """One budget for all prompts: in equal shares, or each round where it promises most."""
+    del plan
+    rows, told = _shared_out(results)
+    cells = [(name, tuple(map(share, row))) for name, row in rows.items()]
+    unit = "pictures for a prompt, on average"
+    return Table("right after T pictures a prompt", told, tuple(cells), TOTALS, unit)
+
+
+def above_equal_shares(results: Results, plan: Plan) -> Table:
+    """How much better sharing out by promise is than equal shares, prompt by prompt."""
+    del plan
+    rows, told = _shared_out(results)
+    cells = []
+    for name, row in rows.items():
+        other = erring(EQUAL) if name.endswith(erring("")) else EQUAL
+        if name != other:
+            cells.append((f"{name} minus {other}", tuple(map(difference, row, rows[other]))))
+    return Table("paired difference", told, tuple(cells))
+
+
+def _shared_out(results: Results) -> tuple[dict[str, list[np.ndarray]], tuple[str, ...]]:
+    """Whether each prompt is right, (n,), by who shares out and what there is for a prompt."""
+    ways = {
+        EQUAL: (FIXED, equal_shares),
+        f"portfolio of {FIXED}": (FIXED, played),
+        "portfolio of adapting": ("adapting", played),
+    }
+    rows = {
+        named(way): [
+            share_out(results.in_order(named(arm)), round(total * len(results.families)))
+            for total in TOTALS
+        ]
+        for named in (str, erring)
+        for way, (arm, share_out) in ways.items()
+    }
+    return rows, tuple(f"T = {total:g}" for total in TOTALS)
+
+
 def by_shape(results: Results, plan: Plan) -> Table:
     """The paper's Table 2: the cells of the grid, each after all its pictures."""
     rows = []
@@ -165,6 +240,8 @@ TABLES: dict[str, Sequence[Callable[[Results, Plan], Table]]] = {
     "verifier": (by_budget, costs),
     "controls": (by_budget, gains, costs),
     "strategies": (by_budget, above_noise, above_its_first, by_strategy, costs),
+    "steps": (by_steps, steps_saved, costs),
+    "adaptive": (by_total, above_equal_shares, by_budget, costs),
 }
 
 

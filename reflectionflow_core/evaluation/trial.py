@@ -11,6 +11,7 @@ from ..miniature.verifier import ExactVerifier
 from ..protocols import Actors
 from ..record import Cost
 from ..search import search
+from ..search.portfolio import expected_gain
 from ..search.seeds import shuffled
 from .arms import Arm, actors_of, prepared
 from .crew import summed_up
@@ -38,7 +39,8 @@ class Spent(NamedTuple):
 class Outcome:
     """Every picture of a search in the order of painting: the score that its verifier gave,
     whether it is right in truth, and what was spent with it; `total` is all that was spent, on
-    dropped pictures too.
+    dropped pictures too. `gains` are the chances, after each, that the next one passes, as a
+    portfolio reckons them, and `rounds` how many pictures each round had.
 
     `spent` is empty where it was not written down, as before format 2.
     """
@@ -49,6 +51,8 @@ class Outcome:
     right: tuple[bool, ...]
     spent: tuple[Spent, ...] = ()
     total: Spent | None = None
+    gains: tuple[float, ...] = ()
+    rounds: tuple[int, ...] = ()
 
     def success(self, budget: float, unit: str = "images") -> bool:
         """Whether the best of the pictures that `budget` buys is right; the earliest of equals.
@@ -74,6 +78,7 @@ def run_trial(task: Task, actors: Actors) -> Outcome:
     settings = replace(settings, seed=shuffled(task.index, key))
     seats = actors_of(task.arm, actors, task.seed)
     steps = list(search(task.question.prompt, settings, seats))
+    kept = [step for step in steps if [*step][-1].finished]
     pictures = steps[-1].finished
     truth = ExactVerifier().verify(task.question.prompt, [c.image for c in pictures])
     return Outcome(
@@ -81,8 +86,10 @@ def run_trial(task: Task, actors: Actors) -> Outcome:
         task.index,
         tuple(candidate.score for candidate in pictures),
         tuple(bool(verdict.passed) for verdict in truth),
-        tuple(spent_of(step.cost) for step in steps if [*step][-1].finished),
+        tuple(spent_of(step.cost) for step in kept),
         spent_of(steps[-1].cost),
+        tuple(round(expected_gain(step), 4) for step in kept),
+        tuple(sum(picture.finished for picture in drawn) for drawn in steps[-1].rounds),
     )
 
 
@@ -115,4 +122,5 @@ def read_outcome(line: dict[str, Any]) -> Outcome:
     spent = tuple(Spent(*row) for row in line.get("spent", ()))
     total = Spent(*line["total"]) if line.get("total") else None
     told = tuple(line["scores"]), tuple(line["right"]), spent, total
-    return Outcome(line["arm"], line["index"], *told)
+    plan = tuple(line.get("gains", ())), tuple(line.get("rounds", ()))
+    return Outcome(line["arm"], line["index"], *told, *plan)

@@ -10,6 +10,7 @@ from fakes import Toys
 
 from reflectionflow_core.catalog import ActorChoice, build_actors
 from reflectionflow_core.cli import main
+from reflectionflow_core.cli.evaluate_options import STUDY_NAMES
 from reflectionflow_core.evaluation import evaluation as module
 from reflectionflow_core.evaluation.arms import CONTROLS, Arm, actors_of
 from reflectionflow_core.evaluation.crew import Crew, Done, Trace
@@ -22,7 +23,8 @@ from reflectionflow_core.evaluation.evaluation import (
 )
 from reflectionflow_core.evaluation.journal import part_of
 from reflectionflow_core.evaluation.questions import Question, held_out
-from reflectionflow_core.evaluation.statistics import difference, share
+from reflectionflow_core.evaluation.sharing import equal_shares, played
+from reflectionflow_core.evaluation.statistics import cost_ratio, difference, share
 from reflectionflow_core.evaluation.studies import STUDIES, Plan, studies_in, study_named
 from reflectionflow_core.evaluation.tables import markdown, tables_of
 from reflectionflow_core.evaluation.trial import Outcome, Spent, Task, run_trial
@@ -162,7 +164,9 @@ class TrialsOfDice:
             dice = np.random.default_rng([len(task.arm.name), task.index])
             right = tuple(bool(flip) for flip in dice.random(task.arm.settings.pictures) < 0.5)
             spent = tuple(Spent(n, 8 * n, 0, 0.5 * n) for n in range(1, len(right) + 1))
-            outcome = Outcome(task.arm.name, task.index, tuple(map(float, right)), right, spent)
+            told = tuple(map(float, right)), right, spent, spent[-1]
+            plan = tuple(1 / (n + 1) for n in range(len(right))), (len(right),)
+            outcome = Outcome(task.arm.name, task.index, *told, *plan)
             yield Done(outcome, Trace(0.5 * len(right), "dice", 10**6 + self.ran, None))
 
 
@@ -214,12 +218,14 @@ def test_the_quick_form_of_all_studies_makes_sense(tmp_path):
     file = tmp_path / "all.json"
     assert main(["evaluate", "shapes", "--json", str(file), "--quick", "--study", "all"]) == 0
     tables = json.loads(file.read_bytes())["summary"]["tables"]
-    assert set(tables) == {"table1", "table2", "difficulty", "verifier", "controls"}
+    assert set(tables) == {"table1", "table2", "difficulty", "verifier", "controls"} | {
+        *("strategies", "steps", "adaptive")
+    }
     shares = {
         (study, name): [cell["mean"] for cell in cells if cell]
         for study, several in tables.items()
         for table in several
-        if table["title"] not in ("paired difference", "spent on a prompt")
+        if table["title"].startswith("right")
         for name, cells in table["rows"].items()
     }
     assert all(0 <= share <= 1 for row in shares.values() for share in row)
@@ -255,3 +261,44 @@ def test_what_a_trial_spent_grows_with_every_picture_and_ends_with_all_of_it():
     assert [spent.steps for spent in outcome.spent] == [12, 24, 36, 48]
     seconds = [spent.seconds for spent in outcome.spent]
     assert seconds == sorted(seconds) and seconds[0] > 0
+
+
+def test_a_budget_for_all_prompts_goes_where_it_promises_most() -> None:
+    """The first prompt is right at once, the second in its third picture, the third never."""
+    found = [recorded(True), recorded(False, False, True), recorded(*[False] * 6)]
+    assert equal_shares(found, 6).tolist() == [True, False, False]
+    assert equal_shares(found, 7).tolist() == [True, False, False]  # the first gets the seventh
+    assert equal_shares(found, 9).tolist() == [True, True, False]
+    assert played(found, 2).tolist() == [True, False, False]
+    assert played(found, 6).tolist() == [True, True, False]  # in turns, three and two, and one
+    assert played(found, 100).tolist() == [True, True, False]
+
+
+def recorded(*right: bool) -> Outcome:
+    gains = tuple(0.0 if passed else 1 / (n + 2) for n, passed in enumerate(right))
+    return Outcome(
+        "arm", 0, tuple(map(float, right)), right, gains=gains, rounds=tuple(1 for _ in right)
+    )
+
+
+def test_what_it_costs_to_be_right_as_often_is_a_share_of_the_others_cost() -> None:
+    budgets = np.arange(0, 9)
+    at = np.tile([2, 4, 8, 99], 25)[:, None]  # when each of 100 prompts is right; some never are
+    slow, quick, worse = (budgets >= at), (budgets >= at / 2), (budgets >= at * 2)
+    assert cost_ratio(slow, slow, budgets).mean == 1
+    assert (cost_ratio(quick, slow, budgets).mean, cost_ratio(quick, slow, budgets).high) == (
+        *(0.5, 0.5),
+    )
+    assert cost_ratio(worse, slow, budgets).mean == 1  # it never gets there: at least all
+
+
+def test_an_arm_may_take_its_own_number_of_steps():
+    actors, question = build_actors(ActorChoice(), SearchSettings()), Question("a red circle", "x")
+    settings = SearchSettings(width=1, depth=1, strategy="reflection")
+    outcome = run_trial(Task(Arm("a", settings, steps=3), 0, question, 1), actors)
+    assert [spent.steps for spent in outcome.spent] == [3, 6]
+    assert outcome.rounds == (1, 1) and len(outcome.gains) == 2
+
+
+def test_the_studies_are_named_where_they_are_offered() -> None:
+    assert {*STUDIES, "all"} == set(STUDY_NAMES)

@@ -17,7 +17,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from scripted_vlm import ScriptedVlm
 
-from reflectionflow_core import catalog
+from reflectionflow_core import catalog, staging
 from reflectionflow_core.archive import open_archive
 from reflectionflow_core.catalog import ActorChoice, build_actors, build_verifier, build_vlm
 from reflectionflow_core.cli import main
@@ -229,6 +229,7 @@ def test_an_actor_without_its_model_is_told_how_to_get_one(choice: ActorChoice, 
 
 def test_the_names_that_need_something_are_the_catalogs() -> None:
     known = {*catalog.VERIFIERS, *catalog.WRITERS, *catalog.EVOLVERS}
+    known |= {*staging.PLANNERS, *staging.INSPECTORS, *staging.THINKERS}
     assert set(catalog.NEED_VLM) <= known
     assert {*catalog.NEED_SOURCE, *catalog.SPREADS} <= set(catalog.VERIFIERS)
 
