@@ -524,7 +524,7 @@ def test_an_ensemble_ranks_by_all_and_passes_by_its_gate(server: ComfyServer) ->
     scores = [picture["score"] for picture in told]
     assert scores == sorted(scores, reverse=True) and len(scores) == 4
     names = {name.split(":")[0] for name in told[0]["aspects"]}
-    assert names == {"checklist", "clip-score", "reward"}
+    assert names == {"checklist", "clip-score", "reward", "disagreement"}
     assert not any(picture["passed"] for picture in told)  # so says the checklist
 
 

@@ -161,8 +161,8 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_shards(
 
     again = start(folder)
     rival = start(folder)
-    _, refused = rival.communicate(timeout=120)
-    out, error = again.communicate(timeout=120)
+    _, refused = rival.communicate(timeout=300)
+    out, error = again.communicate(timeout=300)
     # Whichever came first had the folder to itself.
     codes = sorted((again.returncode, rival.returncode))
     assert codes == [0, 2], (out, error, refused)

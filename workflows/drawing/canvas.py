@@ -53,7 +53,7 @@ KINDS = {
     "StageInspector": Kind(
         "images:IMAGE prompt plan:plan inspector:inspector stage",
         "accepted:BOOLEAN instruction:STRING scene:STRING next_stage:INT report:STRING",
-        230,
+        256,
     ),
     "ThinkFirst": Kind("prompt vlm:vlm? thinker", "draft_prompt:STRING", 150),
     "ClipScoreLoader": Kind("model", "verifier:verifier", 58),
@@ -108,7 +108,7 @@ KINDS = {
         "noise_axis prompt_axis reflection_axis parents noise_search radius batch_size max_images "
         "max_vlm_calls max_seconds draft_prompt max_steps policy recheck context",
         "options:options",
-        384,
+        408,
     ),
     "LoadCorrector": Kind("model:MODEL lora", "MODEL:MODEL", 58),
     "CorrectorConditioning": Kind(

@@ -110,7 +110,7 @@ def noise_only(dev: bool) -> Graph:
 
 def paths(dev: bool) -> Graph:
     read = read_me(full_note(dev, notes.PATHS, notes.FLUX_FILES), 320 if dev else 235)
-    asked = request("a photo of a red triangle and a green square", 2, strategy="paths", depth=4)
+    asked = request("a photo of a red triangle and a green square", 0, strategy="paths", depth=4)
     change, how = (notes.CHANGE_PATHS, 90), notes.READ_PATHS
     return uncorrected(dev, named("paths", dev), read, asked, change, how)
 

@@ -41,7 +41,7 @@ FAR = {"prompt": (380, 1075), "plan": (395, 1095)}  # a wire's x right of its co
 
 def staged_search(dev: bool) -> Graph:
     how = {"planner": "vlm", "vlm": EYES} if dev else {"planner": "rules-strict"}
-    planner = node("planner", "ScenePlanner", 200, prompt=PROMPT, **how, own_plan="")
+    planner = node("planner", "ScenePlanner", 270, prompt=PROMPT, **how, own_plan="")
     seen = {"inspector": "vlm", "vlm": EYES} if dev else {"inspector": "exact"}
     inspector = node("inspector", "InspectorLoader", **seen)
     asked = request(led("prompt", "STRING"), 7, strategy="staged", stop="when passed")
@@ -139,14 +139,14 @@ def staged_by_hand() -> Graph:
         group_below(read),
         320,
         node("prompt", "PrimitiveStringMultiline", 90, "Prompt", value=BESIDE),
-        node("planner", "ScenePlanner", 200, prompt=PROMPT, planner="rules-strict", own_plan=""),
+        node("planner", "ScenePlanner", 270, prompt=PROMPT, planner="rules-strict", own_plan=""),
         *flux(False),
         inspector,
     )
     draft = {"flux": Wire("flux", "FLUX"), "prompt": Wire("planner", "scene"), "count": 2}
     first = node("draft", "DraftSampler", 390, "Stage 1", **draft, seed=11, batch_size=1)
     large, images = enlarged(False, Wire("draft", "images"), "large0")
-    seen = node("seen0", "PreviewImage", 330, "Stage 1", images=images)
+    seen = node("seen0", "PreviewImage", 315, "Stage 1", images=images)
     columns = [stack(440, 0, 320, first, *large, seen)]
     for index in (1, 2):
         columns.append(next_stage(index, 440 + 420 * index))
@@ -179,7 +179,7 @@ def next_stage(index: int, x: int) -> list[Node]:
     correct = node(
         f"correct{index}",
         "CorrectorSampler",
-        200,
+        322,
         images=Wire(before, "images"),
         prompt=Wire(f"inspect{index}", "scene"),
         reflections=Wire(f"inspect{index}", "instruction"),
@@ -189,7 +189,7 @@ def next_stage(index: int, x: int) -> list[Node]:
         batch_size=1,
     )
     large, images = enlarged(False, Wire(f"correct{index}", "images"), f"large{index}")
-    seen = node(f"seen{index}", "PreviewImage", 330, f"After correction {index}", images=images)
+    seen = node(f"seen{index}", "PreviewImage", 262, f"After correction {index}", images=images)
     return stack(x, 0, 340, inspect, correct, *large, seen)
 
 

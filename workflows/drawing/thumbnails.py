@@ -119,7 +119,10 @@ SHOWN: dict[str, Callable[[str, Graph], Shown]] = {
     "by_hand": rounds,
     "rounds_by_hand": chains,
     "noise_only": every,
-    "adaptive": chains,
+    **dict.fromkeys(
+        ("adaptive", "potential", "paths", "staged_search", "interleaved", "in_context"), chains
+    ),
+    "staged_by_hand_miniature": before_and_after("draft", "correct2"),
     "score_folder": ranked,
     "correct_my_picture": before_and_after("picture", "correct"),
     "native_search": chains,
