@@ -70,7 +70,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[Plan, Evaluation]:
     read = ("budgets", "strategies", "grid", "errors", "steps")
     plan = Plan(**{name: chosen[name] for name in read if name in chosen})
     families = given.get("families", FAMILIES)
-    prompts = chosen.get("prompts", 300 if given["study"] == ALL else 600)
+    prompts = chosen.get("prompts", 240 if given["study"] == ALL else 600)
     per_family = max(1, round(prompts / len(families)))
     known = identity(ActorChoice(lora=given.get("lora")))
     about = {

@@ -214,9 +214,24 @@ def test_another_evaluation_is_not_gone_on_with_and_damage_is_named(tmp_path, mo
 
 @pytest.mark.slow
 def test_the_quick_form_of_all_studies_makes_sense(tmp_path):
-    """24 prompts say little, so this looks at what must hold, not at who is best."""
+    """Six prompts say little, so this looks at what must hold, not at who is best."""
     file = tmp_path / "all.json"
-    assert main(["evaluate", "shapes", "--json", str(file), "--quick", "--study", "all"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                "shapes",
+                "--json",
+                str(file),
+                "--quick",
+                "--prompts",
+                "6",
+                "--study",
+                "all",
+            ]
+        )
+        == 0
+    )
     tables = json.loads(file.read_bytes())["summary"]["tables"]
     assert set(tables) == {"table1", "table2", "difficulty", "verifier", "controls"} | {
         *("strategies", "steps", "adaptive")

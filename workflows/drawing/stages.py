@@ -41,7 +41,7 @@ FAR = {"prompt": (380, 1075), "plan": (395, 1095)}  # a wire's x right of its co
 
 def staged_search(dev: bool) -> Graph:
     how = {"planner": "vlm", "vlm": EYES} if dev else {"planner": "rules-strict"}
-    planner = node("planner", "ScenePlanner", 270, prompt=PROMPT, **how, own_plan="")
+    planner = node("planner", "ScenePlanner", 250, prompt=PROMPT, **how, own_plan="")
     seen = {"inspector": "vlm", "vlm": EYES} if dev else {"inspector": "exact"}
     inspector = node("inspector", "InspectorLoader", **seen)
     asked = request(led("prompt", "STRING"), 7, strategy="staged", stop="when passed")
