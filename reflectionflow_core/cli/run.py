@@ -98,8 +98,7 @@ def _recorded(given: Mapping[str, Any], archive: Archive) -> Run | None:
     recorded = archive.run
     if not recorded or len(archive.history) or given.get("prompt") in (None, recorded.prompt):
         return recorded
-    settings = replace(recorded.settings, stages=(), draft_prompt=None)
-    return replace(recorded, settings=settings)
+    return replace(recorded, settings=replace(recorded.settings, stages=(), draft_prompt=None))
 
 
 def _check_prompt(prompt: str) -> None:
