@@ -18,7 +18,12 @@ ARROW = "→"
 
 
 class Thinker(Protocol):
-    """Expands a prompt before the first picture; the result is `SearchSettings.draft_prompt`."""
+    """Expands a prompt before the first picture; the result is `SearchSettings.draft_prompt`.
+
+    `calls` of vision-language models for one prompt.
+    """
+
+    calls: int
 
     def expand(self, prompt: str, progress: Progress = SILENT) -> str: ...
 

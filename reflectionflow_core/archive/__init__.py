@@ -141,9 +141,11 @@ def _read(folder: Path, known: History) -> Recording:
         return Recording()
     entries, size, notices = _read_entries(folder / HISTORY)
     timing, untimed = _read_timing(folder / TIMING)
-    history = _history(folder, entries, known).charged(timing)
+    run, history = load_run(path), _history(folder, entries, known)
+    spent = entries[-1].cost if entries else Cost(vlm_calls=run.calls)
+    history = replace(history, cost=spent).charged(timing)
     costs = tuple(entry.cost for entry in entries)
-    return Recording(load_run(path), history, costs, size, (*notices, *untimed))
+    return Recording(run, history, costs, size, (*notices, *untimed))
 
 
 def png(candidate: Candidate, user_prompt: str) -> bytes:
@@ -239,7 +241,7 @@ def _history(folder: Path, entries: list[Entry], known: History) -> History:
         else:
             candidates.append(_candidate(entry, _read_image(folder / entry.image, entry), parent))
         history = history.extended(entry.round, (candidates[-1],))
-    return replace(history, cost=entries[-1].cost) if entries else history
+    return history
 
 
 def _candidate(entry: Entry, image: Image.Image, parent: Candidate | None) -> Candidate:

@@ -22,7 +22,8 @@ class Run:
 
     `actors` are the names and numbers that the actors were chosen by; `identity` holds digests of
     the weights, so that a moved folder is the same model and a changed one is not; `versions` are
-    those of the libraries.
+    those of the libraries. `think_first` asks for a thought before the first picture. `calls` of
+    vision-language models is what the texts before the first picture have cost.
     """
 
     prompt: str
@@ -30,6 +31,8 @@ class Run:
     actors: Mapping[str, Any] = field(default_factory=dict)
     identity: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    think_first: bool = False
+    calls: int = 0
 
     def dump(self) -> bytes:
         record = {"format": FORMAT, **{f.name: _plain(getattr(self, f.name)) for f in fields(self)}}

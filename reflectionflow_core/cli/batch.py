@@ -1,8 +1,9 @@
 """`reflectionflow run --prompts FILE`: many prompts that share one budget.
 
-Each prompt is a run like any other in a folder of its own. DIR/batch.json says what was asked: a
-Run whose prompt is all prompts, a line each, and whose budget is that of all together. What was
-done stands in the folders alone, so a killed batch goes on from them.
+Each prompt is a run like any other in a folder of its own, with a plan or a thought of its own
+where the strategy begins with one. DIR/batch.json says what was asked: a Run whose prompt is all
+prompts, a line each, and whose budget is that of all together. What was done stands in the folders
+alone, so a killed batch goes on from them.
 """
 
 from __future__ import annotations
@@ -23,35 +24,52 @@ from ..protocols import Actors
 from ..record import Budget, History, InputError
 from ..report.overview import overview_page, overview_text, row_of
 from ..report.words import settings_text
-from ..search import check_request
+from ..search import check_request, finished
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
+from .preparing import Author, author_of, awaited, foreseen, lacks, taken_up, written
 from .reporting import write_reports
 from .run import INTERRUPTED, BuildActors, asked_for, check_resumable, check_same, folder_of, tell
 from .screen import Screen, quieten_libraries
 
 BATCH, OVERVIEW = "batch.json", "overview.html"
-ONE_PROMPT_ONLY = ("prompt", "draft_prompt", "think_first")
+ONE_PROMPT_ONLY = ("prompt", "draft_prompt", "stages")
 
 
 @dataclass
 class Folder:
-    """The search of one prompt; its pictures are in memory only while it is played."""
+    """The search of one prompt; its pictures are in memory only while it is played.
+
+    What its `author` writes is asked for as it is first played, and kept with its run.
+    """
 
     path: Path
     run: Run
+    author: Author | None
     actors: Actors
     screen: Screen
     standing: Standing
 
     def play(self, budget: Budget) -> Iterator[History]:
-        settings = replace(self.run.settings, budget=budget)
         with open_archive(self.path, resume=True) as archive:
-            archive.begin(self.run)
-            past = archive.history
-            for history in play_round(self.run.prompt, settings, self.actors, past, self.screen):
+            run, past = taken_up(self.run, archive.run, self.author), archive.history
+            if self.author and lacks(run, self.author.setting, past):
+                if not self._affordable(budget):
+                    return
+                run, spent, words = written(run, self.author)
+                past = past.charged(spent)
+                self.screen.say(f"{self.path.name}: {words}")
+            archive.begin(run)
+            settings = replace(run.settings, budget=budget)
+            history = past
+            for history in play_round(run.prompt, settings, self.actors, past, self.screen):
                 archive.append(history)
                 yield history
-            self.standing = standing_of(archive.history, self.run.settings, self.actors)
+            self.standing = standing_of(history, run.settings, self.actors)
+
+    def _affordable(self, budget: Budget) -> bool:
+        """True if the budget pays for what the author writes and for a picture after it."""
+        settings, past = foreseen(self.run, self.author)
+        return not finished(past, replace(settings, budget=budget), self.actors)
 
 
 def is_batch(given: Mapping[str, Any]) -> bool:
@@ -74,13 +92,14 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> int:
         if recorded:
             _check_same_prompts(folder, recorded, asked)
             check_resumable(folder, recorded, asked)
+            _check_same_texts(folder, recorded, asked)
         quieten_libraries(downloads=catalog.HUB_ID.fullmatch(choice.model) is not None)
         actors = build_actors(choice, asked.settings)
+        author = author_of(asked, choice)
         for run in runs_of(asked):
-            check_request(run.prompt, asked.settings, actors, History())
-            actors.verifier.verify(run.prompt, [])
+            _check_prompt(run, asked.settings.budget, author, actors)
         files.replace_file(folder / BATCH, asked.dump())
-        return _search(folder, asked, actors)
+        return _search(folder, asked, author, actors)
 
 
 def report_batch(folder: Path) -> int:
@@ -146,6 +165,23 @@ def _check_free(folder: Path, resume: bool) -> None:
             )
 
 
+def _check_prompt(run: Run, budget: Budget, author: Author | None, actors: Actors) -> None:
+    """Raises InputError for a prompt that nobody can plan, paint or judge; asks no model."""
+    settings, past = foreseen(run, author)
+    check_request(run.prompt, replace(settings, budget=budget), actors, past)
+    actors.verifier.verify(run.prompt, [])
+    if author and not author.actor.calls:
+        author.write(run.prompt)
+
+
+def _check_same_texts(folder: Path, recorded: Run, asked: Run) -> None:
+    if awaited(recorded) != awaited(asked):
+        raise InputError(
+            f"{folder} holds a batch that does not think first. "
+            "Leave --think-first away to continue it, or choose another folder."
+        )
+
+
 def _check_same_prompts(folder: Path, recorded: Run, asked: Run) -> None:
     if recorded.prompt != asked.prompt:
         raise InputError(
@@ -154,12 +190,12 @@ def _check_same_prompts(folder: Path, recorded: Run, asked: Run) -> None:
         )
 
 
-def _search(folder: Path, asked: Run, actors: Actors) -> int:
+def _search(folder: Path, asked: Run, author: Author | None, actors: Actors) -> int:
     budget, runs = asked.settings.budget, runs_of(asked)
     most, status = asked.settings.pictures * len(runs), 0
     with Screen(min(most, budget.images or most)) as screen:
         searches = [
-            Folder(folder / name, run, actors, screen, _standing(folder / name, run, actors))
+            _begun(folder / name, run, author, actors, screen)
             for name, run in zip(folder_names(asked), runs, strict=True)
         ]
         done = sum(search.standing.cost.images for search in searches)
@@ -188,21 +224,24 @@ def _newest(history: History) -> str:
     return f"score {newest.score:.3g}, best {history.best.score:.3g}: {newest.prompt}"
 
 
-def _standing(path: Path, run: Run, actors: Actors) -> Standing:
+def _begun(path: Path, run: Run, author: Author | None, actors: Actors, screen: Screen) -> Folder:
     recording = read_recording(path)
+    run = taken_up(run, recording.run, author)
     if recording.run:
         check_same(path, recording.run, run)
-    return standing_of(recording.history, run.settings, actors)
+    standing = standing_of(recording.history, run.settings, actors)
+    return Folder(path, run, author, actors, screen, standing)
 
 
 def _report(folder: Path, batch: Run) -> None:
     """Writes the overview, and the reports of the runs that grew since theirs were written."""
     rows = []
     for name, run in zip(folder_names(batch), runs_of(batch), strict=True):
-        history = read_recording(folder / name).history
+        recording = read_recording(folder / name)
+        history = recording.history
         rows.append(row_of(run.prompt, name, history))
         if len(history) and _grew(folder / name):
-            write_reports(folder / name, run, history)
+            write_reports(folder / name, recording.run or run, history)
     about = settings_text(batch.settings, str(batch.actors.get("model", "")))
     page = overview_page(rows, about)
     files.replace_file(folder / OVERVIEW, page.encode("utf-8", "replace"))

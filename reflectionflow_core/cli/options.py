@@ -147,10 +147,15 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--think-first",
         action="store_true",
-        help="let the thinker write the draft prompt: content, layout, style (interleaved does so "
-        "anyway)",
+        help="let the thinker write the draft prompt, each prompt its own: content, layout, style "
+        "(interleaved does so anyway)",
     )
-    add("--stages", "FILE", "the plan of a staged search, written as the planner's is shown", plan)
+    add(
+        "--stages",
+        "FILE",
+        "the plan of one prompt in stages, written as a planner's is shown",
+        plan,
+    )
     add("--context", "K", "earlier pictures of a chain that in-context shows its actors", whole)
 
 
@@ -202,7 +207,7 @@ def _adder(
     def add(flag: str, metavar: str, text: str, kind: Callable[[str], Any] = str) -> None:
         default = known.get(flag.lstrip("-").replace("-", "_"))
         shown = ",".join(default) if isinstance(default, tuple) else default
-        told = text if shown is None else f"{text} (default: {shown})"
+        told = text if shown in (None, "") else f"{text} (default: {shown})"
         group.add_argument(flag, metavar=metavar, type=kind, help=told)
 
     return add

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,14 @@ def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
     with open_archive(folder_of(given), resume=given.get("resume", False)) as archive:
         for notice in archive.notices:
             tell(notice)
-        choice, asked = asked_for(given, archive.run)
+        choice, asked = asked_for(given, _recorded(given, archive))
         if archive.run and len(archive.history):  # else nothing is painted that could be spoilt
             check_resumable(archive.folder, archive.run, asked)
         quieten_libraries(downloads=catalog.HUB_ID.fullmatch(choice.model) is not None)
         actors = build_actors(choice, asked.settings)
         # No picture, only the question whether it can judge this prompt, before hours are painted.
         actors.verifier.verify(asked.prompt, [])
-        asked, spent, words = prepared(asked, choice, archive, given)
+        asked, spent, words = prepared(asked, choice, archive, actors)
         if words:
             tell(words)
         archive.begin(asked)
@@ -78,15 +78,27 @@ def _search(archive: Archive, asked: Run, actors: Actors, spent: Cost) -> int:
 
 def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoice, Run]:
     """What to do: the options that were given over those of the run that is resumed, if any."""
+    prompt = given.get("prompt", recorded.prompt if recorded else None)
     settings = make_settings(given, recorded.settings if recorded else settings_of(given))
     choice = make_choice(given, _recorded_choice(recorded))
-    prompt = given.get("prompt", recorded.prompt if recorded else None)
     if prompt is None:
         raise InputError(f"There is no run in {given['out']} yet. Give a prompt to begin one.")
     _check_prompt(prompt)
     axes_in_force(settings)  # raises for a strategy that does not exist,
     policy_named(settings.policy)  # and this for a policy
-    return choice, Run(prompt, settings, asdict(choice), identity(choice), versions())
+    thinks = given.get("think_first", recorded.think_first if recorded else False)
+    calls = recorded.calls if recorded else 0
+    who = (asdict(choice), identity(choice), versions())
+    return choice, Run(prompt, settings, *who, think_first=thinks, calls=calls)
+
+
+def _recorded(given: Mapping[str, Any], archive: Archive) -> Run | None:
+    """What was asked before; without the texts written for its prompt if another takes its place,
+    as it may while nothing is painted."""
+    recorded = archive.run
+    if not recorded or len(archive.history) or given.get("prompt") in (None, recorded.prompt):
+        return recorded
+    return replace(recorded, settings=replace(recorded.settings, stages=(), draft_prompt=None))
 
 
 def _check_prompt(prompt: str) -> None:

@@ -82,6 +82,10 @@ class Screen:
     def check(self) -> None:
         """Ctrl-C raises by itself."""
 
+    def say(self, text: str) -> None:
+        """A line or several for good, above the bars."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
     def painted(self, history: History) -> None:
         latest = [*history][-1]
         fate = "" if latest.finished else "dropped, "
@@ -94,7 +98,7 @@ class Screen:
         self.bars.update(self._pictures, completed=done, total=self.total, note=note)
         if not self.console.is_terminal:
             text = f"picture {done} of {self.total}: {line}"
-            self.console.print(text, markup=False, soft_wrap=True)
+            self.say(text)
 
 
 def _best(history: History) -> str:

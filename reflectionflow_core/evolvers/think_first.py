@@ -40,8 +40,14 @@ class ThinkFirst:
     `SearchSettings.draft_prompt`, where it is recorded with the run.
     """
 
+    calls = 2
+
     def __init__(self, vlm: Vlm) -> None:
         self.vlm = vlm
+
+    @property
+    def spent(self) -> int:
+        return self.vlm.usage.calls
 
     def expand(self, prompt: str, progress: Progress = SILENT) -> str:
         """The prompt with its expansion, or as it was."""

@@ -42,6 +42,8 @@ class RulePlanner:
 class LayoutThinker:
     """Thinks a miniature prompt through before it is painted: where everything shall stand."""
 
+    calls = 0
+
     def expand(self, prompt: str, progress: Progress = SILENT) -> str:
         del progress  # takes a millisecond
         return layout(nearest((), parse(prompt)))

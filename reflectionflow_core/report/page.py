@@ -21,6 +21,7 @@ from .words import (
     seed_text,
     settings_text,
     stage_text,
+    telling_action,
     wrong_text,
 )
 
@@ -114,8 +115,9 @@ def _card(candidate: Candidate, names: dict[int, str], prompt: str, edge: int, b
     badge = '<span class="badge">best</span>' if best else ""
     if not candidate.finished:
         badge = '<span class="dropped">dropped on a foresight</span>'
+    kind = " class=best" if best else "" if candidate.finished else " class=faded"
     return (
-        f'<article id="{_anchor(name)}"{" class=best" if best else ""}>{_picture(candidate, edge)}'
+        f'<article id="{_anchor(name)}"{kind}>{_picture(candidate, edge)}'
         f'<div class="line">{_score(candidate)}{badge}<span class="name">{name}</span></div>'
         f"{_told(candidate, names)}{_details(candidate, prompt)}</article>"
     )
@@ -128,7 +130,7 @@ def _anchor(name: str) -> str:
 def _score(candidate: Candidate) -> str:
     passed = candidate.verdict.passed
     mark = ""
-    if passed is not None:
+    if passed is not None and candidate.finished:
         mark = '<span class="yes">✓ passed</span>' if passed else "<span>not passed</span>"
     return f'<p class="score"><strong>{score_text(candidate.score)}</strong> {mark}</p>'
 
@@ -139,6 +141,8 @@ def _told(candidate: Candidate, names: dict[int, str]) -> str:
     if candidate.parent is not None:
         parent = names.get(id(candidate.parent), "")
         parts.append(("From", f'<a href="#{_anchor(parent)}">{parent}</a>'))
+    if action := telling_action(candidate):
+        parts.append(("Action", escape(action)))
     if candidate.reflection:
         parts.append(("Asked", escape(candidate.reflection)))
     if candidate.inspection:

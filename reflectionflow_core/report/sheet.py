@@ -24,6 +24,7 @@ from .words import (
 
 PAPER, INK, MUTED, LINE = "#fbfaf8", "#22262b", "#777d86", "#dcd8d0"
 ARROW, GOLD, GREEN, RED, BLUE = "#a9a59c", "#c58a1b", "#2f7d4f", "#b0452c", "#3a5f95"
+FADED = 0.6  # share of paper in a picture that was dropped
 MARGIN, GUTTER, ROW_GAP = 40, 48, 36
 LEAST_WIDTH = 640
 PIXELATED = 128  # pictures up to this side are shown with their pixels
@@ -50,6 +51,7 @@ class Cell:
 
     candidate: Candidate
     caption: tuple[Line, ...]
+    row: int
     x: int
     y: int
 
@@ -63,7 +65,7 @@ def contact_sheet(
     laid, left_out = columns(history)
     box = _box(history, len(laid))
     width = max(LEAST_WIDTH, 2 * MARGIN + len(laid) * (box[0] + GUTTER) - GUTTER)
-    head = list(_head(history, prompt, settings, model, left_out, width - 2 * MARGIN))
+    head = list(heading(history, prompt, settings, model, left_out, width - 2 * MARGIN))
     top = MARGIN + sum(line.leading for line in head) + 28
     cells, bottom = _cells(laid, _origins(laid, history), prompt, box, top + 48)
     sheet = Image.new("RGB", (width, bottom + MARGIN - ROW_GAP), PAPER)
@@ -93,7 +95,7 @@ def _shown_size(size: tuple[int, int], edge: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _head(
+def heading(
     history: History,
     prompt: str,
     settings: SearchSettings | None,
@@ -109,7 +111,7 @@ def _head(
         notes.append(f"{counted(left_out, 'more picture')} in the report")
     yield Line("", font, MUTED, leading=6)
     for note in filter(None, notes):
-        texts, font = wrapped(note, 15, width, 2)
+        texts, font = wrapped(note, 15, width, 6)
         for text in texts:
             yield Line(text, font, MUTED, leading=22)
 
@@ -141,7 +143,7 @@ def _cells(
                 origin = origins.get(candidate, [])
                 caption = tuple(_caption(candidate, origin, prompt, box[0]))
                 x = MARGIN + index * (box[0] + GUTTER)
-                cells.append(Cell(candidate, caption, x, top))
+                cells.append(Cell(candidate, caption, row, x, top))
                 height = box[1] + 12 + 26 + sum(line.leading for line in caption)
                 lowest = max(lowest, top + height)
         top = lowest + ROW_GAP
@@ -207,7 +209,10 @@ def _paint(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool) -> 
     size = _fitted(image.size, box)
     kind = Image.Resampling.NEAREST if size[0] >= image.width else Image.Resampling.LANCZOS
     x, y = cell.x, cell.y + (box[1] - size[1]) // 2
-    sheet.paste(image.resize(size, kind), (x, y))
+    shown = image.resize(size, kind)
+    if not cell.candidate.finished:
+        shown = Image.blend(shown, Image.new("RGB", size, PAPER), FADED)
+    sheet.paste(shown, (x, y))
     frame = (x - 1, y - 1, x + size[0], y + size[1])
     draw.rectangle(frame, outline=LINE)
     if best:
@@ -228,12 +233,13 @@ def _score(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool) -> 
     text, font = lettered(score_text(cell.candidate.score), 18)
     draw.text((cell.x, base), text, INK, font, anchor="ls")
     passed = cell.candidate.verdict.passed
+    told, colour = ("passed", GREEN) if passed else ("not passed", MUTED)
+    if not cell.candidate.finished:
+        passed, told, colour = False, "dropped", RED
     x = cell.x + round(font.getlength(text)) + 12
     if passed is not None:
-        colour = GREEN if passed else MUTED
         _mark(sheet, (x, base - 14), passed, colour)
-        told = "passed" if passed else "not passed"
-        word, small = lettered(told if cell.candidate.finished else "dropped", 14)
+        word, small = lettered(told, 14)
         draw.text((x + 22, base), word, colour, small, anchor="ls")
     if best:
         word, small = lettered("best", 14)
@@ -258,21 +264,24 @@ def _arrows(sheet: Image.Image, cells: list[Cell], box: tuple[int, int]) -> None
     for cell in cells:
         parent = places.get(id(cell.candidate.parent))
         if parent:
-            _arrow(sheet, list(_path(parent, cell, box)))
+            _arrow(sheet, list(path(parent, cell, box)))
 
 
-def _path(parent: Cell, child: Cell, box: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Straight to the next column; above the pictures between to one further on."""
+def path(parent: Cell, child: Cell, box: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Straight to the next column; above the pictures between to one further on.
+
+    Beside the pictures the arrows of neighbouring rows run apart, and apart from those that arrive.
+    """
+    out = parent.x + box[0] + 14 + parent.row % 3 * 4
     start = (parent.x + box[0] + 9, parent.y + box[1] // 2)
     end = (child.x - 9, child.y + box[1] // 2)
     yield start
     if child.x - parent.x > box[0] + GUTTER:
         lane = child.y - ROW_GAP // 2 + 4
-        yield from ((start[0] + 8, start[1]), (start[0] + 8, lane))
-        yield from ((end[0] - 14, lane), (end[0] - 14, end[1]))
+        yield from ((out, start[1]), (out, lane))
+        yield from ((end[0] - 12, lane), (end[0] - 12, end[1]))
     elif start[1] != end[1]:
-        middle = (start[0] + end[0]) // 2
-        yield from ((middle, start[1]), (middle, end[1]))
+        yield from ((out, start[1]), (out, end[1]))
     yield end
 
 

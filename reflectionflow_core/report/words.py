@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..record import (
+    Budget,
     Candidate,
     Cost,
     History,
@@ -15,7 +16,9 @@ from ..record import (
     Seed,
     Verdict,
 )
+from ..search.strategies import strategy_named
 
+PLAIN = SearchSettings()
 OBVIOUS = ("draft", "correct", "noise")  # what rounds, reflections and seeds tell
 
 
@@ -39,23 +42,78 @@ def cost_text(cost: Cost) -> str:
 
 
 def settings_text(settings: SearchSettings | None, model: str = "") -> str:
+    """The size of a search, and of all else what differs from the defaults."""
     return " · ".join(_settings(settings, model))
 
 
 def _settings(settings: SearchSettings | None, model: str) -> Iterator[str]:
     if settings:
         yield f"strategy {settings.strategy}"
-        if settings.drafts:
-            yield counted(settings.drafts, "draft")
-        yield counted(settings.width, "chain")
-        yield counted(settings.depth, "round")
-        if settings.stages:
-            yield counted(len(settings.stages), "stage")
+        yield from _size(settings)
+        yield from _ways(settings)
         yield f"seed {settings.seed}"
         if settings.stop != "never":
             yield f"stop {'when passed' if settings.stop == 'passed' else f'at {settings.stop}'}"
+        if settings.budget != Budget():
+            yield f"at most {', '.join(_limits(settings.budget))}"
     if model:
         yield f"model {model}"
+
+
+def _size(settings: SearchSettings) -> Iterator[str]:
+    """How many pictures each strategy makes of the same numbers."""
+    adaptive = settings.strategy == "adaptive"
+    drafts = settings.drafts or (1 if adaptive else settings.width)
+    if settings.drafts or not settings.depth:
+        yield counted(drafts, "draft")
+    if settings.depth:
+        yield _width(settings)
+        ends = settings.stop != "never" or settings.budget != Budget()
+        fewer = ends or adaptive or settings.strategy == "staged"
+        yield f"{'up to ' if fewer else ''}{counted(settings.depth, 'round')}"
+    if settings.stages:
+        yield counted(len(settings.stages), "stage")
+
+
+def _width(settings: SearchSettings) -> str:
+    if settings.strategy in ("noise", "paths"):
+        return f"{counted(settings.width, 'picture')} a round"
+    if settings.strategy == "potential":
+        return f"the steps of {counted(settings.width, 'picture')} a round"
+    chains = counted(settings.width, "chain")
+    return f"up to {chains}" if settings.strategy == "adaptive" else chains
+
+
+def _ways(settings: SearchSettings) -> Iterator[str]:
+    """What is not the default, as far as the strategy looks at it."""
+    if settings.strategy == "adaptive" and settings.policy != PLAIN.policy:
+        yield f"policy {settings.policy}"
+    if settings.strategy == "in-context" and settings.context != PLAIN.context:
+        yield f"context {settings.context}"
+    usable = strategy_named(settings.strategy).axes
+    if off := [axis for axis in usable if axis not in settings.axes]:
+        yield f"without {' and '.join(off)}"
+    chained = settings.strategy in ("noise+prompt", "reflection", "staged", "in-context")
+    if chained and settings.parents != PLAIN.parents:
+        yield f"{settings.parents} parents"
+    if settings.noise_search != PLAIN.noise_search and settings.strategy != "paths":
+        yield f"{settings.noise_search.replace('_', '-')} noise, radius {settings.radius:g}"
+    if settings.recheck:
+        yield "recheck"
+    if settings.draft_prompt and settings.strategy != "interleaved":
+        yield "thought first"
+
+
+def _limits(budget: Budget) -> Iterator[str]:
+    for number, noun in (
+        (budget.images, "picture"),
+        (budget.steps, "step"),
+        (budget.vlm_calls, "VLM call"),
+    ):
+        if number is not None:
+            yield counted(number, noun)
+    if budget.seconds is not None:
+        yield duration(budget.seconds)
 
 
 def round_name(index: int, candidates: int = 2) -> str:

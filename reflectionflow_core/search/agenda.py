@@ -146,18 +146,22 @@ def late(history: History, settings: SearchSettings) -> bool:
 
 
 def check_request(prompt: str, settings: SearchSettings, actors: Actors, history: History) -> None:
-    """Raises InputError for what would fail later, before anything is painted."""
+    """Raises InputError for what would fail later, before anything is painted.
+
+    A history without pictures may have cost something: what was written before them.
+    """
     if not prompt.strip():
         raise InputError("The prompt is empty. Say in words what to paint.")
     check_seats(settings, actors)
     if len(history):
         return
-    budget, (_, tasks) = settings.budget, due_round(history, settings)
-    for what, prices, unit, limit in (
-        ("judge", [calls_of(task, actors) for task in tasks[:1]], "VLM calls", budget.vlm_calls),
-        ("paint", [steps_of(task, actors) for task in tasks[:1]], "diffusion steps", budget.steps),
+    budget, (_, (first, *_)) = settings.budget, due_round(history, settings)
+    before = history.cost.vlm_calls
+    judge = "prepare and judge" if before else "judge"
+    for what, price, unit, limit in (
+        (judge, before + calls_of(first, actors), "VLM calls", budget.vlm_calls),
+        ("paint", steps_of(first, actors), "diffusion steps", budget.steps),
     ):
-        price = sum(prices)
         if limit is not None and limit < price:
             raise InputError(
                 f"To {what} one picture takes {price} {unit}, and the budget is {limit}. "

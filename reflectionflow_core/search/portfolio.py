@@ -94,7 +94,9 @@ def expected_gain(history: History) -> float:
 
 
 def standing_of(history: History, settings: SearchSettings, actors: Actors) -> Standing:
-    """Where a search stands; its budget does not matter."""
+    """Where a search stands; its budget does not matter, nor its plan before it has begun."""
+    if not len(history):
+        return Standing(expected_gain(history), history.cost, under_way=False)
     due = agenda(history, replace(settings, budget=Budget()), actors)
     return Standing(expected_gain(history), history.cost, 0 < due.painted < len(due.tasks))
 

@@ -191,6 +191,7 @@ def test_a_report_shows_what_was_dropped() -> None:
     history = last(Toys(), POTENTIAL)
     count = len(dropped(history))
     page, told = html_page(history, PROMPT, POTENTIAL), story(history)
+    assert page.count(" class=faded") == count
     assert page.count('<span class="dropped">') == told.count("dropped") == count > 0
     data = as_data(history, PROMPT, POTENTIAL)
     assert [c["finished"] for c in data["candidates"]] == [c.finished for c in history]

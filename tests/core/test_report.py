@@ -2,19 +2,31 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from types import MappingProxyType
 
 import pytest
 from PIL import Image
 
-from reflectionflow_core.record import Candidate, Cost, History, Neighbour, SearchSettings, Verdict
+from reflectionflow_core.record import (
+    Budget,
+    Candidate,
+    Cost,
+    History,
+    Neighbour,
+    SearchSettings,
+    Stage,
+    Verdict,
+)
 from reflectionflow_core.report import as_data, contact_sheet, cost_text, html_page, settings_text
 from reflectionflow_core.report.layout import columns
 from reflectionflow_core.report.lettering import lettered, wrapped
+from reflectionflow_core.report.sheet import Cell, heading, path
 
 PROMPT = "a red circle left of a blue square"
-GOLD = (0xC5, 0x8A, 0x1B)
+GOLD, RED = (0xC5, 0x8A, 0x1B), (0xB0, 0x45, 0x2C)
 NASTY = "<script>alert('1')</script> & \"quotes\" \ud800 \x00 — 红色的圆 😀 é \u202e" + "x" * 300
 
 
@@ -171,9 +183,73 @@ def test_words_of_cost_and_settings():
     cost = Cost(1, 28, 0, MappingProxyType({"draft": 3.25}))
     assert cost_text(cost) == "1 picture, 28 steps, 3.2 s"
     assert "1 h 1 min" in cost_text(Cost(2, 2, 1, MappingProxyType({"draft": 3660.0})))
-    settings = SearchSettings(width=1, depth=4, stop=0.5, seed=3)
-    told = "strategy reflection · 1 chain · 4 rounds · seed 3 · stop at 0.5 · model toy"
-    assert settings_text(settings, "toy") == told
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"width": 1, "depth": 4}, "reflection · 1 chain · 4 rounds · seed 0"),
+        ({"stop": 0.5, "seed": 3}, "reflection · 2 chains · up to 3 rounds · seed 3 · stop at 0.5"),
+        ({"drafts": 5, "depth": 0}, "reflection · 5 drafts · seed 0"),
+        ({"parents": "best"}, "reflection · 2 chains · 3 rounds · best parents · seed 0"),
+        (
+            {"axes": ("reflection",), "draft_prompt": "x", "recheck": True},
+            "reflection · 2 chains · 3 rounds · without noise and prompt · recheck · thought first "
+            "· seed 0",
+        ),
+        (
+            {"strategy": "noise", "noise_search": "zero_order"},
+            "noise · 2 pictures a round · 3 rounds · zero-order noise, radius 0.3 · seed 0",
+        ),
+        (
+            {"strategy": "adaptive", "policy": "restart", "parents": "best"},
+            "adaptive · up to 2 chains · up to 3 rounds · policy restart · seed 0",
+        ),
+        ({"strategy": "adaptive", "depth": 0}, "adaptive · 1 draft · seed 0"),
+        (
+            {"strategy": "potential", "budget": Budget(images=9, seconds=90)},
+            "potential · the steps of 2 pictures a round · up to 3 rounds · seed 0 "
+            "· at most 9 pictures, 1 min 30 s",
+        ),
+        (
+            {"strategy": "paths", "noise_search": "zero_order"},
+            "paths · 2 pictures a round · 3 rounds · seed 0",
+        ),
+        (
+            {"strategy": "staged", "stages": (Stage("a", "b"),)},
+            "staged · 2 chains · up to 3 rounds · 1 stage · seed 0",
+        ),
+        (
+            {"strategy": "interleaved", "draft_prompt": "x", "depth": 1},
+            "interleaved · 2 chains · 1 round · seed 0",
+        ),
+        (
+            {"strategy": "in-context", "context": 5},
+            "in-context · 2 chains · 3 rounds · context 5 · seed 0",
+        ),
+    ],
+)
+def test_a_strategy_is_told_by_the_settings_that_it_looks_at(settings, told):
+    assert settings_text(SearchSettings(**settings), "toy") == f"strategy {told} · model toy"
+
+
+def test_a_long_line_of_settings_is_wrapped_and_not_cut_off():
+    settings = SearchSettings(
+        strategy="in-context",
+        axes=("reflection",),
+        drafts=3,
+        parents="best",
+        noise_search="zero_order",
+        recheck=True,
+        context=5,
+        draft_prompt="x",
+        stop="passed",
+        budget=Budget(1_000_000, 1_000_000, 100_000, 1_000_000),
+    )
+    for model in ("toy", "a/folder/" * 20):
+        head = heading(made(width=1, depth=0), PROMPT, settings, model, 0, 560)
+        told = "".join(line.text for line in head).replace(" ", "")
+        assert settings_text(settings, model).replace(" ", "") in told
 
 
 def test_a_neighbouring_seed_is_told_in_full():
@@ -192,3 +268,45 @@ def test_a_history_becomes_data_that_json_holds_and_that_names_every_parent():
     assert data["candidates"][data["best"]]["score"] == history.best.score
     assert data["cost"] == {"images": 7, "steps": 28, "vlm_calls": 2, "seconds": {"draft": 1.5}}
     assert as_data(History(), "nothing")["best"] is None
+
+
+def test_a_dropped_picture_is_faded_and_said_to_be_dropped_whatever_its_verdict():
+    first = candidate(0.5)
+    for passed in (True, False, None):
+        verdict = replace(first.verdict, passed=passed)
+        dropped = replace(first, verdict=verdict, parent=first, finished=False)
+        history = History().extended(0, (first,)).extended(1, (dropped,))
+        shown = colours(contact_sheet(history, PROMPT))
+        assert shown[(0x3B, 0x62, 0xD2)] == shown[(0xAE, 0xBD, 0xE8)] > 1000
+        assert RED in shown
+        page = html_page(history, PROMPT)
+        assert page.count("class=faded") == 1
+        assert "✓ passed" not in page
+        assert "Action" not in Page(page).text
+
+
+def test_arrows_of_two_rows_into_a_third_do_not_run_together():
+    """One goes past a column, the other to the next one; each is seen at its own place."""
+    drafts = (candidate(0.5), candidate(0.4))
+    first = (candidate(0.3, drafts[0]), candidate(0.3, drafts[1]))
+    second = (candidate(0.3, drafts[0]), candidate(0.3, drafts[1]), candidate(0.3, drafts[0]))
+    history = History().extended(0, drafts).extended(1, first).extended(2, second)
+    laid, _ = columns(history)
+    cells = [
+        Cell(candidate, (), row, x * 300, row * 300)
+        for x, column in enumerate(laid)
+        for row, candidate in enumerate(column.cells)
+        if candidate
+    ]
+    at = {id(cell.candidate): cell for cell in cells}
+    upright = {
+        (cell.row, x)
+        for cell in cells
+        if cell.candidate.parent
+        for (x, y), (other, below) in pairwise(
+            path(at[id(cell.candidate.parent)], cell, (252, 252))
+        )
+        if x == other and y != below
+    }
+    starts = [{x for row, x in upright if row == wanted and x < 300} for wanted in range(3)]
+    assert starts[0] == starts[2] and starts[0].isdisjoint(starts[1])
