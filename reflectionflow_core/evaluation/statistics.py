@@ -46,6 +46,11 @@ def mean(values: np.ndarray) -> Estimate:
     return task_mean(values, np.ones(len(values)), np.zeros(len(values)))
 
 
+def ratio(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
+    """The sum of `ours` as a share of the sum of `theirs`, one number a prompt each, (n,)."""
+    return task_mean(ours, theirs, np.zeros(len(ours)))
+
+
 def mean_share(right: np.ndarray, of: np.ndarray, tasks: np.ndarray) -> Estimate:
     """The mean over tasks of the share of right pictures; `right` of `of` pictures a prompt, (n,).
 
@@ -71,26 +76,6 @@ def task_mean(parts: np.ndarray, wholes: np.ndarray, tasks: np.ndarray) -> Estim
         means.append(part.sum() / whole.sum())
     low, high = np.quantile(np.mean(draws, axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(np.mean(means)), float(low), float(high))
-
-
-def cost_ratio(ours: np.ndarray, theirs: np.ndarray, budgets: np.ndarray) -> Estimate:
-    """What `ours` cost to be right as often as `theirs` in the end, as a share of what it cost
-    them, with a bootstrap over prompts.
-
-    Both are (n, budgets) bool: right with that much. Who never gets there counts as with all.
-    """
-    count = len(ours)
-    dice = np.random.default_rng(0)
-    drawn = dice.multinomial(count, np.full(count, 1 / count), RESAMPLES)  # (draws, prompts)
-    weights = np.vstack([np.ones(count, int), drawn])
-    our, their = weights @ ours, weights @ theirs  # (1 + draws, budgets)
-    costs = []
-    for curve in (our, their):
-        there = curve >= their[:, -1:]
-        costs.append(np.where(there.any(1), budgets[there.argmax(1)], budgets[-1]))
-    ratios = costs[0] / np.maximum(costs[1], 1)
-    low, high = np.quantile(ratios[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(ratios[0]), float(low), float(high))
 
 
 @dataclass(frozen=True, slots=True)

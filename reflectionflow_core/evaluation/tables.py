@@ -11,7 +11,7 @@ import numpy as np
 from ..miniature.prompts import FAMILIES
 from .evaluation import Results
 from .sharing import equal_shares, played
-from .statistics import Estimate, cost_ratio, difference, mean, share
+from .statistics import Estimate, difference, mean, ratio, share
 from .studies import FIXED, SORTING, STUDIES, Plan, erring
 
 TOTALS = (1, 1.5, 2, 3, 4, 8)  # pictures a prompt, where all prompts share one budget
@@ -141,18 +141,18 @@ def by_steps(results: Results, plan: Plan) -> Table:
 
 
 def steps_saved(results: Results, plan: Plan) -> Table:
-    """The steps that looking first takes to be right as often, as a share of those without."""
-    budgets = np.arange(0, plan.steps + 1, 2)
+    """The steps that a search with looks spends to its end, as a share of those without looks."""
+    del plan
     rows = []
     for ours, theirs in (("potential of noise", "noise"), ("potential", "reflection")):
-        for named in (lambda name: f"{name} by steps", lambda name: erring(f"{name} by steps")):
-            curves = [
-                np.array([results.success(named(name), b, "steps") for b in budgets]).T
-                for name in (ours, theirs)
-            ]
-            row = f"{named(ours)} / {named(theirs)}"
-            rows.append((row, (cost_ratio(*curves, budgets),)))
-    return Table("steps to be right as often", ("share",), tuple(rows))
+        for named in (str, erring):
+            with_looks, without = named(f"{ours} by steps"), named(f"{theirs} by steps")
+            spent, other = results.spent(with_looks, "steps"), results.spent(without, "steps")
+            wrong = ~results.success(without, 1)
+            chosen = (np.ones(len(wrong), bool), wrong)
+            cells = (ratio(spent[c], other[c]) if c.any() else None for c in chosen)
+            rows.append((f"{with_looks} / {without}", tuple(cells)))
+    return Table("steps spent", ("all prompts", "first picture wrong"), tuple(rows))
 
 
 def by_total(results: Results, plan: Plan) -> Table:
