@@ -16,7 +16,7 @@ from ..record import (
     Seed,
     Verdict,
 )
-from ..search.strategies import strategy_named
+from ..search.strategies import STRATEGIES
 
 PLAIN = SearchSettings()
 OBVIOUS = ("draft", "correct", "noise")  # what rounds, reflections and seeds tell
@@ -90,7 +90,8 @@ def _ways(settings: SearchSettings) -> Iterator[str]:
         yield f"policy {settings.policy}"
     if settings.strategy == "in-context" and settings.context != PLAIN.context:
         yield f"context {settings.context}"
-    usable = strategy_named(settings.strategy).axes
+    known = STRATEGIES.get(settings.strategy)  # a report outlives a strategy of somebody's own
+    usable = known.axes if known else settings.axes
     if off := [axis for axis in usable if axis not in settings.axes]:
         yield f"without {' and '.join(off)}"
     chained = settings.strategy in ("noise+prompt", "reflection", "staged", "in-context")

@@ -155,8 +155,10 @@ def check_request(prompt: str, settings: SearchSettings, actors: Actors, history
     check_seats(settings, actors)
     if len(history):
         return
-    budget, (_, (first, *_)) = settings.budget, due_round(history, settings)
-    before = history.cost.vlm_calls
+    budget, (_, tasks) = settings.budget, due_round(history, settings)
+    if not tasks:
+        return
+    first, before = tasks[0], history.cost.vlm_calls
     judge = "prepare and judge" if before else "judge"
     for what, price, unit, limit in (
         (judge, before + calls_of(first, actors), "VLM calls", budget.vlm_calls),
