@@ -20,7 +20,7 @@ from ..evaluation.evaluation import (
 )
 from ..evaluation.journal import part_of
 from ..evaluation.page import Section, results_page
-from ..evaluation.plots import scaling_curve
+from ..evaluation.plots import bar_chart, scaling_curve
 from ..evaluation.questions import held_out
 from ..evaluation.studies import ALL, Plan, pictures_of, studies_in, study_named, what_it_asks
 from ..evaluation.tables import markdown, tables_of
@@ -31,7 +31,6 @@ from ..record import SearchSettings
 from .screen import quieten_libraries
 from .watching import crew_of, fresh_file, in_sentences, provenance, told, watch
 
-DRAWN = ("table1", "verifier", "controls", "strategies", "steps", "adaptive")
 QUICK = {
     "prompts": 24,
     "budgets": (1, 2, 4),
@@ -108,9 +107,8 @@ def _publish(evaluation: Evaluation, plan: Plan, file: Path, command: str) -> No
 
 
 def _section(study: str, results: Results, plan: Plan) -> Section:
-    tables, plot = tables_of(study, results, plan), None
-    if study in DRAWN:
-        curves = next(table for table in tables if table.budgets)
-        count = len(results.evaluation.questions)
-        plot = scaling_curve(curves, f"The miniature, {study}, {count} prompts")
+    tables = tables_of(study, results, plan)
+    title = f"The miniature, {study}, {len(results.evaluation.questions)} prompts"
+    curves = next((table for table in tables if table.budgets), None)
+    plot = scaling_curve(curves, title) if curves else bar_chart(tables[0], title)
     return Section(study, what_it_asks(study), tables, plot)

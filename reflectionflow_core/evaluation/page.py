@@ -45,7 +45,11 @@ def results_page(title: str, notes: Sequence[str], sections: Sequence[Section]) 
 
 def _section(section: Section) -> str:
     drawn = base64.b64encode(section.plot).decode() if section.plot else ""
-    image = f'<img alt="Scaling curves" src="data:image/png;base64,{drawn}">' if drawn else ""
+    image = (
+        f'<img alt="The first of these tables as a plot" src="data:image/png;base64,{drawn}">'
+        if drawn
+        else ""
+    )
     return (
         f"<h2>{escape(section.study)}</h2>\n<p>{escape(section.about)}</p>\n{image}\n"
         + "\n".join(map(_table, section.tables))

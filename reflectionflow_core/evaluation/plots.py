@@ -1,4 +1,4 @@
-"""Scaling curves as a PNG."""
+"""Tables of shares as plots, each a PNG."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from .tables import Table
 
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 4)))
 BANDS = 4  # intervals of more lines hide each other
-COLOURS = ("#777d86", "#3a5f95", "#c58a1b", "#b0452c", "#2f7d4f", "#6d4c8f", "#22262b", "#1b8a8a")
+COLOURS = (
+    *("#777d86", "#3a5f95", "#c58a1b", "#b0452c", "#2f7d4f"),
+    *("#6d4c8f", "#22262b", "#1b8a8a", "#d46fa0", "#8fb03a"),
+)
 
 
 def scaling_curve(table: Table, title: str) -> bytes:
@@ -20,15 +23,8 @@ def scaling_curve(table: Table, title: str) -> bytes:
 
     What stands before a row's first comma gives the colour, what stands behind it the dashes.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            "Plots need matplotlib. Install it with: pip install 'reflectionflow[evaluate]'"
-        ) from error
     few = len(table.rows) <= BANDS
-    figure = Figure(figsize=(7.2 if few else 9.6, 4.4), dpi=110, layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _figure(7.2 if few else 9.6, title)
     heads, tails = ([name.partition(", ")[part] for name, _ in table.rows] for part in (0, 2))
     colours, dashes = _each(sorted(heads), COLOURS), _each(tails, DASHES)
     for head, tail, (name, cells) in zip(heads, tails, table.rows, strict=True):
@@ -42,12 +38,49 @@ def scaling_curve(table: Table, title: str) -> bytes:
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(table.budgets), [f"{budget:g}" for budget in table.budgets])
     axes.set_xlabel(table.unit)
+    place = {} if few else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+    axes.legend(frameon=False, fontsize=8, handlelength=3.5, **place)
+    return _png(figure)
+
+
+def bar_chart(table: Table, title: str) -> bytes:
+    """A group of bars a row, a bar a column, each with its interval."""
+    figure, axes = _figure(7.2, title)
+    width = 0.8 / len(table.columns)
+    for number, column in enumerate(table.columns):
+        at = {i: cells[number] for i, (_, cells) in enumerate(table.rows)}
+        known = [(i + (number + 0.5) * width - 0.4, cell) for i, cell in at.items() if cell]
+        means = [cell.mean for _, cell in known]
+        reach = [[c.mean - c.low for _, c in known], [c.high - c.mean for _, c in known]]
+        x, colour = [place for place, _ in known], COLOURS[number % len(COLOURS)]
+        axes.bar(x, means, width * 0.92, color=colour, label=column)
+        axes.errorbar(x, means, reach, fmt="none", ecolor="#22262b", lw=1)
+    axes.set_xticks(range(len(table.rows)), [name for name, _ in table.rows])
+    axes.grid(visible=False, axis="x")
+    axes.set_axisbelow(True)
+    if len(table.columns) > 1:
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return _png(figure)
+
+
+def _figure(width: float, title: str) -> tuple[Any, Any]:
+    """A figure of shares of prompts, and its axes."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError(
+            "Plots need matplotlib. Install it with: pip install 'reflectionflow[evaluate]'"
+        ) from error
+    figure = Figure(figsize=(width, 4.4), dpi=110, layout="constrained")
+    axes = figure.subplots()
     axes.set_ylabel("prompts whose best picture is right")
     axes.set_title(title, loc="left", fontsize=11)
     axes.grid(color="#dcd8d0", lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    place = {} if few else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
-    axes.legend(frameon=False, fontsize=8, handlelength=3.5, **place)
+    return figure, axes
+
+
+def _png(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

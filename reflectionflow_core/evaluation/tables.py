@@ -58,6 +58,16 @@ def by_budget(results: Results, plan: Plan) -> Table:
     return Table("right after N pictures", columns, tuple(rows), budgets, unit)
 
 
+def by_budget_judged_right(results: Results, plan: Plan) -> Table:
+    """Every arm whose judges do not err."""
+    return by_budget(results.of(n for n in results.by_arm if not n.endswith(erring(""))), plan)
+
+
+def by_budget_judged_wrong(results: Results, plan: Plan) -> Table:
+    """Every arm whose judges err."""
+    return by_budget(results.of(n for n in results.by_arm if n.endswith(erring(""))), plan)
+
+
 def by_family(results: Results, plan: Plan) -> Table:
     """The paper's Table 1: every strategy at the largest budget, by family."""
     most = max(plan.budgets)
@@ -239,7 +249,10 @@ TABLES: dict[str, Sequence[Callable[[Results, Plan], Table]]] = {
     "difficulty": (by_difficulty, costs),
     "verifier": (by_budget, costs),
     "controls": (by_budget, gains, costs),
-    "strategies": (by_budget, above_noise, above_its_first, by_strategy, costs),
+    "strategies": (
+        *(by_budget_judged_right, by_budget_judged_wrong),
+        *(above_noise, above_its_first, by_strategy, costs),
+    ),
     "steps": (by_steps, steps_saved, costs),
     "adaptive": (by_total, above_equal_shares, by_budget, costs),
 }
