@@ -78,6 +78,26 @@ def task_mean(parts: np.ndarray, wholes: np.ndarray, tasks: np.ndarray) -> Estim
     return Estimate(float(np.mean(means)), float(low), float(high))
 
 
+def cost_ratio(ours: np.ndarray, theirs: np.ndarray, budgets: np.ndarray) -> Estimate:
+    """What `ours` cost to be right as often as `theirs` in the end, as a share of what it cost
+    them, with a bootstrap over prompts.
+
+    Both are (n, budgets) bool: right with that much. Who never gets there counts as with all.
+    """
+    count = len(ours)
+    dice = np.random.default_rng(0)
+    drawn = dice.multinomial(count, np.full(count, 1 / count), RESAMPLES)  # (draws, prompts)
+    weights = np.vstack([np.ones(count, int), drawn])
+    our, their = weights @ ours, weights @ theirs  # (1 + draws, budgets)
+    costs = []
+    for curve in (our, their):
+        there = curve >= their[:, -1:]
+        costs.append(np.where(there.any(1), budgets[there.argmax(1)], budgets[-1]))
+    ratios = costs[0] / np.maximum(costs[1], 1)
+    low, high = np.quantile(ratios[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(ratios[0]), float(low), float(high))
+
+
 @dataclass(frozen=True, slots=True)
 class Gain:
     """How much larger one mean is than another of the same prompts, (1 - p) sure of its sign.

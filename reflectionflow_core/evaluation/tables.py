@@ -11,7 +11,7 @@ import numpy as np
 from ..miniature.prompts import FAMILIES
 from .evaluation import Results
 from .sharing import equal_shares, played
-from .statistics import Estimate, difference, mean, ratio, share
+from .statistics import Estimate, cost_ratio, difference, mean, ratio, share
 from .studies import FIXED, SORTING, STUDIES, Plan, erring
 
 TOTALS = (1, 1.5, 2, 3, 4, 8)  # pictures a prompt, where all prompts share one budget
@@ -151,18 +151,26 @@ def by_steps(results: Results, plan: Plan) -> Table:
 
 
 def steps_saved(results: Results, plan: Plan) -> Table:
-    """The steps that a search with looks spends to its end, as a share of those without looks."""
-    del plan
+    """The steps that looking first takes, as a share of those without: to be right as often as
+    these are in the end, and spent to the end, on all prompts and on those that are not easy."""
+    budgets = range(0, plan.steps + 1, 2)
     rows = []
     for ours, theirs in (("potential of noise", "noise"), ("potential", "reflection")):
         for named in (str, erring):
-            with_looks, without = named(f"{ours} by steps"), named(f"{theirs} by steps")
-            spent, other = results.spent(with_looks, "steps"), results.spent(without, "steps")
-            wrong = ~results.success(without, 1)
-            chosen = (np.ones(len(wrong), bool), wrong)
-            cells = (ratio(spent[c], other[c]) if c.any() else None for c in chosen)
-            rows.append((f"{with_looks} / {without}", tuple(cells)))
-    return Table("steps spent", ("all prompts", "first picture wrong"), tuple(rows))
+            arms = named(f"{ours} by steps"), named(f"{theirs} by steps")
+            our, their = (
+                np.array([results.success(arm, b, "steps") for b in budgets]).T for arm in arms
+            )
+            spent, other = (results.spent(arm, "steps") for arm in arms)
+            wrong = ~results.success(arms[1], 1)
+            cells = (
+                cost_ratio(our, their, np.array(budgets)),
+                ratio(spent, other),
+                ratio(spent[wrong], other[wrong]) if wrong.any() else None,
+            )
+            rows.append((" / ".join(arms), cells))
+    columns = ("to be right as often", "to the end", "to the end, first picture wrong")
+    return Table("share of the steps", columns, tuple(rows))
 
 
 def by_total(results: Results, plan: Plan) -> Table:

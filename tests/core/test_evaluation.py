@@ -24,7 +24,7 @@ from reflectionflow_core.evaluation.evaluation import (
 from reflectionflow_core.evaluation.journal import part_of
 from reflectionflow_core.evaluation.questions import Question, held_out
 from reflectionflow_core.evaluation.sharing import equal_shares, played
-from reflectionflow_core.evaluation.statistics import difference, ratio, share
+from reflectionflow_core.evaluation.statistics import cost_ratio, difference, ratio, share
 from reflectionflow_core.evaluation.studies import STUDIES, Plan, studies_in, study_named
 from reflectionflow_core.evaluation.tables import markdown, tables_of
 from reflectionflow_core.evaluation.trial import Outcome, Spent, Task, run_trial
@@ -302,6 +302,17 @@ def test_a_ratio_is_of_sums_and_its_interval_of_prompts() -> None:
     assert half.mean == half.low == half.high == 0.5
     found = ratio(np.tile([20.0, 10.0], 50), theirs)  # worse on the cheap ones, better on the dear
     assert found.low < found.mean == 0.75 < found.high
+
+
+def test_what_it_costs_to_be_right_as_often_is_a_share_of_the_others_cost() -> None:
+    budgets = np.arange(0, 9)
+    at = np.tile([2, 4, 8, 99], 25)[:, None]  # when each of 100 prompts is right; some never are
+    slow, quick, worse = (budgets >= at), (budgets >= at / 2), (budgets >= at * 2)
+    assert cost_ratio(slow, slow, budgets).mean == 1
+    assert (cost_ratio(quick, slow, budgets).mean, cost_ratio(quick, slow, budgets).high) == (
+        *(0.5, 0.5),
+    )
+    assert cost_ratio(worse, slow, budgets).mean == 1  # it never gets there: at least all
 
 
 def test_an_arm_may_take_its_own_number_of_steps():
