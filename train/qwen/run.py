@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-import transformers
 from accelerate import PartialState
 from pydantic import BaseModel
 
@@ -54,14 +51,6 @@ def tell(text: str) -> None:
     """Once, however many processes share the work."""
     if PartialState().is_main_process:
         sys.stdout.write(text)
-
-
-def quieten() -> None:
-    """Leaves the screen to our own progress bar and errors."""
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    logging.getLogger("accelerate").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|peft)\b")
 
 
 def base_of(settings: QwenSettings, like: str = "") -> str:

@@ -17,9 +17,10 @@ from transformers import AutoModel, TrainingArguments
 
 from reflectionflow_core.verifiers.reward import checked_template, load_base, load_reward
 from reflectionflow_core.verifiers.reward_forward import TOKEN
+from train.quiet import quieten
 from train.qwen.guarded import arguments_of, go_on, measured
 from train.qwen.plan import parts_of, plan_of, samples_of
-from train.qwen.run import base_of, begun, is_here, quieten, sides_of, tell
+from train.qwen.run import base_of, begun, is_here, sides_of, tell
 from train.qwen.settings import rehearsal
 from train.qwen.sizes import architecture
 from train.qwen.whole import whole

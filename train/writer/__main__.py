@@ -25,11 +25,12 @@ from reflectionflow_core.record import Candidate, Verdict
 from reflectionflow_core.vlm.folder import load_model, load_processor
 from reflectionflow_core.vlm.local import LocalSettings, load_vlm
 from reflectionflow_core.writers.reflection_generator import ReflectionGeneratorWriter
+from train.quiet import quieten
 from train.qwen.data import Usable
 from train.qwen.guarded import arguments_of, go_on, measured
 from train.qwen.loras import lora_of
 from train.qwen.plan import parts_of, plan_of, samples_of
-from train.qwen.run import base_of, begun, is_here, quieten, sides_of, tell
+from train.qwen.run import base_of, begun, is_here, sides_of, tell
 from train.qwen.settings import rehearsal
 from train.qwen.sizes import architecture
 from train.qwen.whole import whole
