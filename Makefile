@@ -13,8 +13,9 @@ demo: $(VENV)/.installed
 	rm -rf demo
 	$(BIN)/reflectionflow run "$(PROMPT)" --out demo --width 3 --depth 3 --seed 2
 
+# Files are begun in our order (tests/conftest.py), the slow ones first.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Fails where `make test` would skip: needs a ComfyUI (see CONTRIBUTING.md).
 test-comfyui: $(VENV)/.installed
