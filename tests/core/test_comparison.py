@@ -214,3 +214,14 @@ def test_the_command_says_a_sentence_a_row_and_names_what_it_cannot_read(tmp_pat
     assert len(lines) == 1 + 5 and all(line.endswith(".") for line in lines)
     assert main(["compare", files[0], str(tmp_path / "none.json")]) == 2
     assert "There is no file" in capsys.readouterr().err
+
+
+def test_geneval_2_is_compared_in_both_of_its_means(tmp_path: Path) -> None:
+    def file(right: list[list[float]]) -> dict[str, Any]:
+        lines = [{"index": i, "right": row} for i, row in enumerate(right)]
+        prompts = [{"index": i, "prompt": f"p{i}"} for i in range(len(right))]
+        return geneval([0], benchmark="geneval2", prompts=prompts, pictures=lines)
+
+    gm, am = told(tmp_path, file([[1.0, 0.25]] * 30), file([[0.625, 0.625]] * 30))
+    assert gm.startswith("GM (headline): B is better by 0.125")
+    assert am == "AM: none of 30 pairs differs."
