@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,11 +53,11 @@ def watched(name: str, done: Iterable[Done], start: int, total: int) -> Iterator
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.4f}"),
+        TextColumn("{task.completed}/{task.total}{task.fields[loss]}"),
     )
     shown = join().is_main_process
     with Progress(*columns, TimeRemainingColumn(), disable=not shown) as progress:
-        task = progress.add_task(name, total=total, completed=start, loss=math.nan)
+        task = progress.add_task(name, total=total, completed=start, loss="")
         for step in done:
             yield step
-            progress.update(task, completed=step.step, loss=step.loss)
+            progress.update(task, completed=step.step, loss=f" loss {step.loss:.4f}")
