@@ -30,6 +30,7 @@ CONTEXT = 512  # tokens
 
 def save_vlm(folder: Path, kind: str = "qwen2_5_vl") -> Path:
     """A model, "qwen2_5_vl" or "qwen3_vl", with its tokenizer and the settings of its eyes."""
+    torch.manual_seed(0)  # what it says shall not depend on the day
     tokenizer = tiny_tokenizer()
     model = _qwen3(tokenizer) if kind == "qwen3_vl" else _qwen2_5(tokenizer)
     model.save_pretrained(folder)
