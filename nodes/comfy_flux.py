@@ -270,10 +270,7 @@ def _sample(
 def _start(flux: ComfyFlux, image: Image.Image) -> Tensor:
     """The latent (1, 16, h, w) of a picture, fitted to the canvas."""
     size = (flux.sampling.width, flux.sampling.height)
-    fitted = rgb(image)
-    if fitted.size != size:
-        fitted = fitted.resize(size, Image.Resampling.BICUBIC)
-    return flux.vae.encode(to_batch([fitted]))
+    return flux.vae.encode(to_batch([rgb(image).resize(size, Image.Resampling.BICUBIC)]))
 
 
 def _levels(flux: ComfyFlux) -> Tensor:

@@ -65,6 +65,9 @@ def perform(
     work: Callable[[Typed], str],
 ) -> str:
     """What is asked for, done, and what it has to say; an InputError ends the program."""
+    from train.quiet import quieten  # which loads much, and --help and a mistake need none of it
+
+    quieten()
     does = plan if request.plan else dry_run if request.dry_run else work
     try:
         return does(request.settings)

@@ -166,6 +166,15 @@ def erring(name: str) -> str:
     return f"{name}, {ERRING:.0%} error"
 
 
+def errs(name: str) -> bool:
+    return name.endswith(erring(""))
+
+
+def judged_like(name: str, other: str) -> str:
+    """The name of another arm, with judges that err if those of `name` do."""
+    return erring(other) if errs(name) else other
+
+
 def _whole(part: str) -> str:
     return "whole" if part == "none" else part
 

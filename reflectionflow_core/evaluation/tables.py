@@ -12,7 +12,7 @@ from ..miniature.prompts import FAMILIES
 from .evaluation import Results
 from .sharing import equal_shares, played
 from .statistics import Estimate, cost_ratio, difference, mean, ratio, share
-from .studies import FIXED, SORTING, STUDIES, Plan, erring
+from .studies import FIXED, SORTING, STUDIES, Plan, erring, errs, judged_like
 
 TOTALS = (1, 1.5, 2, 3, 4, 8)  # pictures a prompt, where all prompts share one budget
 EQUAL = "equal shares"
@@ -60,12 +60,12 @@ def by_budget(results: Results, plan: Plan) -> Table:
 
 def by_budget_judged_right(results: Results, plan: Plan) -> Table:
     """Every arm whose judges do not err."""
-    return by_budget(results.of(n for n in results.by_arm if not n.endswith(erring(""))), plan)
+    return by_budget(results.of(n for n in results.by_arm if not errs(n)), plan)
 
 
 def by_budget_judged_wrong(results: Results, plan: Plan) -> Table:
     """Every arm whose judges err."""
-    return by_budget(results.of(n for n in results.by_arm if n.endswith(erring(""))), plan)
+    return by_budget(results.of(filter(errs, results.by_arm)), plan)
 
 
 def by_family(results: Results, plan: Plan) -> Table:
@@ -116,8 +116,7 @@ def above_noise(results: Results, plan: Plan) -> Table:
     budgets = sorted(set(plan.budgets))
     rows = []
     for name in results.by_arm:
-        error = name.rpartition(", ")[2] if name.endswith(" error") else ""
-        other = ", ".join(filter(None, ("noise", error)))
+        other = judged_like(name, "noise")
         if name != other:
             cells = [
                 difference(results.success(name, b), results.success(other, b)) for b in budgets
@@ -188,7 +187,7 @@ def above_equal_shares(results: Results, plan: Plan) -> Table:
     rows, told = _shared_out(results)
     cells = []
     for name, row in rows.items():
-        other = erring(EQUAL) if name.endswith(erring("")) else EQUAL
+        other = judged_like(name, EQUAL)
         if name != other:
             cells.append((f"{name} minus {other}", tuple(map(difference, row, rows[other]))))
     return Table("paired difference", told, tuple(cells))

@@ -279,10 +279,7 @@ def _inputs(
 def _start(flux: Flux, image: Image.Image, sampling: SamplingSettings) -> Tensor:
     """The clean latents (n, 64) of a picture, fitted to the canvas."""
     size = (sampling.width, sampling.height)
-    fitted = rgb(image)
-    if fitted.size != size:
-        fitted = fitted.resize(size, Image.Resampling.BICUBIC)
-    return encode_picture(flux, fitted)
+    return encode_picture(flux, rgb(image).resize(size, Image.Resampling.BICUBIC))
 
 
 def _noised(flux: Flux, rows: Sequence[Row], noise: Tensor, sampling: SamplingSettings) -> Tensor:

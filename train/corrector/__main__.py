@@ -13,7 +13,6 @@ from train.corrector.dry_run import dry_run
 from train.corrector.plan import plan
 from train.corrector.settings import Settings
 from train.corrector.training import train
-from train.quiet import quieten
 from train.settings import parse_request, perform
 
 
@@ -25,7 +24,6 @@ def work(settings: Settings) -> str:
 def main(arguments: list[str]) -> None:
     about = (__doc__ or "").partition(": ")[2]
     request = parse_request(Settings, arguments, "train.corrector", about)
-    quieten()
     sys.stdout.write(perform(request, plan, dry_run, work))
 
 

@@ -10,7 +10,6 @@ import sys
 
 from train.corrector.dry_run import dry_latents
 from train.latents.encoding import Settings, encode, plan
-from train.quiet import quieten
 from train.settings import parse_request, perform
 
 
@@ -22,7 +21,6 @@ def work(settings: Settings) -> str:
 def main(arguments: list[str]) -> None:
     about = (__doc__ or "").partition(": ")[2]
     request = parse_request(Settings, arguments, "train.latents", about)
-    quieten()
     sys.stdout.write(perform(request, plan, dry_latents, work))
 
 

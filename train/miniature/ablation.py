@@ -33,7 +33,6 @@ from train.corrector.training import train
 from train.data.__main__ import run as make_data
 from train.data.settings import Settings as DataSettings
 from train.miniature import measure
-from train.quiet import quieten
 from train.settings import Strict, parse_request, perform
 from train.triplets import SUBSETS
 
@@ -66,7 +65,6 @@ class Settings(Strict):
 def main(arguments: list[str]) -> None:
     about = (__doc__ or "").partition(": ")[2]
     request = parse_request(Settings, arguments, "train.miniature.ablation", about)
-    quieten()
     sys.stdout.write(perform(request, plan, dry_run, work))
 
 

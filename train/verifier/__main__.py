@@ -17,7 +17,6 @@ from transformers import AutoModel, TrainingArguments
 
 from reflectionflow_core.verifiers.reward import checked_template, load_base, load_reward
 from reflectionflow_core.verifiers.reward_forward import TOKEN
-from train.quiet import quieten
 from train.qwen.guarded import arguments_of, go_on, measured
 from train.qwen.plan import parts_of, plan_of, samples_of
 from train.qwen.run import base_of, begun, is_here, sides_of, tell
@@ -104,7 +103,6 @@ def work(settings: VerifierSettings) -> str:
 
 def main(arguments: list[str]) -> None:
     request = parse_request(VerifierSettings, arguments, "train.verifier", __doc__ or "")
-    quieten()
     tell(perform(request, plan, rehearse, work))
 
 

@@ -25,7 +25,6 @@ from reflectionflow_core.record import Candidate, Verdict
 from reflectionflow_core.vlm.folder import load_model, load_processor
 from reflectionflow_core.vlm.local import LocalSettings, load_vlm
 from reflectionflow_core.writers.reflection_generator import ReflectionGeneratorWriter
-from train.quiet import quieten
 from train.qwen.data import Usable
 from train.qwen.guarded import arguments_of, go_on, measured
 from train.qwen.loras import lora_of
@@ -127,7 +126,6 @@ def work(settings: WriterSettings) -> str:
 
 def main(arguments: list[str]) -> None:
     request = parse_request(WriterSettings, arguments, "train.writer", __doc__ or "")
-    quieten()
     tell(perform(request, plan, rehearse, work))
 
 

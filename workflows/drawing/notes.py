@@ -139,7 +139,7 @@ Search over paths: the best pictures so far are taken back to noise and painted 
 fresh noise. Round by round they go back less far, so first other pictures come of them and in the
 end only small changes. No corrector, writer or evolver is needed.
 
-With the miniature it was worse than *noise_only*, at equal steps too: it is here to be compared.
+With the miniature it was worse than *noise_only*: it is here to be compared.
 """
 
 CHANGE_PATHS = """
