@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import folder_paths
 from comfy_api.latest import io
 
 from ..reflectionflow_core.catalog import (
@@ -21,6 +18,7 @@ from ..reflectionflow_core.catalog import (
 )
 from ..reflectionflow_core.record import InputError
 from .diffusers_flux import MINIATURE, load_diffusers_flux
+from .model_files import check_lora, flux_folders, lora_input, lora_path, lora_stamp, missing, stamp
 from .schema import ROOT, schema
 from .sockets import (
     EvolverSocket,
@@ -323,71 +321,6 @@ def seat(builders: Mapping[str, Any], eyes: Eyes | None, chosen: Mapping[str, An
         )
     actor = builders[name](ActorChoice(**chosen), eyes and eyes.vlm)
     return Seat(actor, chosen, (eyes,) if eyes else ())
-
-
-def flux_folders() -> dict[str, Path]:
-    """The FLUX folders below every models/diffusers, by their path there."""
-    roots = map(Path, folder_paths.get_folder_paths("diffusers"))
-    found = model_folders(roots, lambda folder: (folder / "model_index.json").is_file())
-    found.pop(MINIATURE, None)  # the name is taken
-    return found
-
-
-def model_folders(roots: Iterable[Path], is_model: Callable[[Path], bool]) -> dict[str, Path]:
-    """The models' folders below the roots, by their path there; of equal ones the first."""
-    found: dict[str, Path] = {}
-    for root in roots:
-        for name, below, _ in os.walk(root, followlinks=True):
-            folder = Path(name)
-            if is_model(folder):
-                below.clear()  # its parts are no models of their own
-                found.setdefault(folder.relative_to(root).as_posix(), folder)
-    return found
-
-
-def lora_input() -> io.Input:
-    return io.Combo.Input(
-        "lora",
-        options=lora_names(),
-        tooltip="A corrector LoRA in models/loras. A style LoRA is refused here: it belongs on "
-        'FLUX itself. "miniature" is the built-in one, for the miniature only.',
-    )
-
-
-def lora_names() -> list[str]:
-    return [*folder_paths.get_filename_list("loras"), MINIATURE]
-
-
-def lora_path(lora: str) -> str:
-    if lora == MINIATURE:
-        return str(MINIATURE_WEIGHTS / "corrector" / "pytorch_lora_weights.safetensors")
-    return folder_paths.get_full_path_or_raise("loras", lora)
-
-
-def lora_stamp(lora: str | None) -> str:
-    return stamp(Path(lora_path(lora))) if lora and lora in lora_names() else ""
-
-
-def check_lora(lora: str | None) -> bool | str:
-    """Whether there is such a file; None comes by a wire, and is known only later."""
-    if lora is None or lora in lora_names():
-        return True
-    return missing(
-        f"LoRA named {lora}" if lora else "LoRA chosen, or none",
-        "models/loras",
-        "Download the corrector there (see the README), and choose it.",
-    )
-
-
-def stamp(path: Path) -> str:
-    """Changes when a weight file does, so that a replaced model is loaded anew."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    stats = [(file, file.stat()) for file in files if file.is_file()]
-    return "; ".join(f"{file} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats)
-
-
-def missing(what: str, where: str, remedy: str) -> str:
-    return f"There is no {what} in {where}. {remedy}"
 
 
 LOADERS = [

@@ -14,7 +14,8 @@ from ..reflectionflow_core.flux.condition import ConditionSettings
 from ..reflectionflow_core.flux.lora import read_corrector_lora
 from ..reflectionflow_core.record import InputError
 from .diffusers_flux import explained_imports
-from .loaders import AS_FLUX, CATEGORY, FITS, check_lora, lora_input, lora_path, lora_stamp, stamp
+from .loaders import AS_FLUX, CATEGORY, FITS
+from .model_files import check_lora, lora_input, lora_path, lora_stamp, stamp
 from .native_branch import KEY, flux_of, latents_of, with_corrector
 from .native_lora import NativeLora, native_shapes
 from .schema import ROOT, schema

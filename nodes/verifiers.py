@@ -15,7 +15,8 @@ from ..reflectionflow_core.identity import digest, verifier_identity
 from ..reflectionflow_core.record import InputError
 from ..reflectionflow_core.verifiers.ensemble import EnsembleVerifier, Member
 from .diffusers_flux import explained_imports
-from .loaders import CATEGORY, missing, model_folders, stamp
+from .loaders import CATEGORY
+from .model_files import missing, model_folders, stamp
 from .schema import schema
 from .sockets import Seat, VerifierSocket
 from .vlm import NONE, roots, vlm_folders

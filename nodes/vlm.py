@@ -23,7 +23,8 @@ from ..reflectionflow_core.vlm.profiles import Profile
 from .comfy_text import ComfyVlm
 from .diffusers_flux import explained_imports
 from .digests import weights_digest
-from .loaders import CATEGORY, DTYPES, missing, model_folders, seat, stamp
+from .loaders import CATEGORY, DTYPES, seat
+from .model_files import missing, model_folders, stamp
 from .profiles import find_profile, looks_like_a_key, profiles_folder
 from .progress import NodeProgress
 from .schema import NO_PROMPT, ROOT, check_texts, prompt_input, schema

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,16 @@ def test_inside_the_core_a_room_imports_only_rooms_above_it() -> None:
             if ROOMS.index(there) > ROOMS.index(here):
                 wrong.append(f"{file.relative_to(ROOT)} imports {module}")
     assert not wrong
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_no_files_import_each_other_in_a_circle(folder: str) -> None:
+    files = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in sources(folder)
+    }
+    graph = {name: set(imports(file)) & files.keys() for name, file in files.items()}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names them
 
 
 def test_core_and_nodes_import_relatively_since_comfyui_gives_the_pack_another_name() -> None:

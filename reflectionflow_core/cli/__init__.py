@@ -15,7 +15,7 @@ from typing import Any
 from ..catalog import HUB_ID, build_actors
 from ..record import InputError
 from .batch import is_batch, report_batch, run_batch
-from .options import make_parser
+from .parser import make_parser
 from .run import BuildActors, run
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit statuses, as shells and argparse use them

@@ -9,12 +9,12 @@ from typing import Any
 
 from ..archive import files
 from ..doctor import versions
-from ..evaluation.crew import summed_up
 from ..evaluation.geneval import Eyes, GenEval, judge_all
 from ..evaluation.page import Section, results_page
 from ..evaluation.pictures import digest_of, read_prompts, samples_in
 from ..evaluation.scores import LABEL, how_whole, official_lines, table_of
 from ..evaluation.tables import markdown
+from ..evaluation.work import summed_up
 from ..identity import weights_of
 from ..record import InputError
 from ..verifiers.geneval import read_task

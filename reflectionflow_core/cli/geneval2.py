@@ -10,7 +10,6 @@ from typing import Any
 
 from ..doctor import versions
 from ..evaluation.compositions import matched, read_compositions
-from ..evaluation.crew import summed_up
 from ..evaluation.journal import Journal
 from ..evaluation.page import Section, results_page
 from ..evaluation.pictures import Sample, digest_of
@@ -21,6 +20,7 @@ from ..evaluation.soft_tifa import (
     weigh_all,
 )
 from ..evaluation.tables import markdown
+from ..evaluation.work import summed_up
 from ..identity import vlm_identity
 from ..record import InputError
 from ..vlm.door import Vlm

@@ -1,4 +1,4 @@
-"""What can be asked on the command line, and what it means as records.
+"""What a search can be told on the command line, and what it means as records.
 
 Options that are not given are absent, not defaults: a resumed run takes them from its run.json.
 """
@@ -12,7 +12,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from .. import __version__
 from ..catalog import EVOLVERS, MODELS, NEED_SOURCE, NEED_VLM, VERIFIERS, WRITERS, ActorChoice
 from ..record import (
     AXES,
@@ -30,12 +29,6 @@ from ..staging import INSPECTORS, PLANNERS, THINKERS, from_text
 SETTINGS, CHOICE = SearchSettings(), ActorChoice()
 Record = TypeVar("Record", SearchSettings, ActorChoice)
 
-RESUMING = """\
-A run that was stopped, killed or has finished goes on with: reflectionflow run --out DIR --resume
-What it was asked is read from DIR/run.json, or DIR/batch.json for many prompts. A longer search
-begins with the shorter one, so --depth may be raised, and --stop, --plan, --max-images,
---max-steps, --max-calls and --max-seconds may change; all else must stay as it was."""
-
 
 class Parser(argparse.ArgumentParser):
     """An argparse parser whose errors are ours."""
@@ -43,22 +36,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         message = message.removeprefix("argument ")
         raise InputError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
-
-
-def make_parser() -> Parser:
-    parser = Parser(
-        prog="reflectionflow",
-        description="Paint a picture, judge it, say what is wrong and paint a better one.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"reflectionflow {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_run(commands)
-    _add_evaluate(commands)
-    report = commands.add_parser("report", help="rebuild sheet.png and report.html of a run")
-    report.add_argument("folder", metavar="DIR", help="the folder of a run")
-    commands.add_parser("doctor", help="say what is installed and what would run here")
-    return parser
 
 
 def settings_of(given: Mapping[str, Any]) -> SearchSettings:
@@ -90,38 +67,11 @@ def _overridden(base: Record, given: Mapping[str, Any]) -> Record:
     return replace(base, **{f.name: given[f.name] for f in fields(base) if f.name in given})
 
 
-def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
-    run = commands.add_parser(
-        "run",
-        help="search for the best picture of a prompt",
-        epilog=RESUMING,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
-    run.add_argument("prompt", metavar="PROMPT", nargs="?", help="what to paint, in words")
-    run.add_argument(
-        "--prompts",
-        metavar="FILE",
-        help="many prompts, one a line; each gets a folder in DIR, and all share one budget",
-    )
-    run.add_argument("--out", metavar="DIR", required=True, help="folder for all that comes of it")
-    run.add_argument("--resume", action="store_true", help="go on with the run in DIR, if any")
-    add_search_options(run)
-
-
 def add_search_options(parser: Parser) -> None:
     """All that a search can be told, for every command that searches."""
     _add_search(parser.add_argument_group("search"))
     _add_budget(parser.add_argument_group("budget, never exceeded ('none' lifts it)"))
     _add_models(parser.add_argument_group("who paints and judges"))
-
-
-def _add_evaluate(commands: argparse._SubParsersAction[Parser]) -> None:
-    from .evaluate_options import add_compare, add_evaluate
-
-    add_evaluate(commands)
-    add_compare(commands)
 
 
 def _add_search(group: argparse._ArgumentGroup) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..record import InputError
-from .crew import Build, Crew, Done, Item, Value, traced
+from .work import Build, Done, Item, Value, traced
 
 LOCAL = "local"
 PACKAGE = Path(__file__).parents[1]
@@ -39,18 +39,22 @@ class Worker:
 
 
 def run_on_ray(
-    items: Iterable[Item], build: Build[Item, Value], crew: Crew
+    items: Iterable[Item], build: Build[Item, Value], address: str, count: int | None
 ) -> Iterator[Done[Value]]:
-    """As `run_all`, on the Ray of the crew."""
+    """What becomes of each item, by `count` actors of the Ray at an address.
+
+    None is one for each GPU, or each core where there is none. The address "local" starts a Ray on
+    this machine.
+    """
     ray, waiting = _library(), iter(items)
     first = list(islice(waiting, 1))
     if not first:
         return  # no cluster is troubled
     waiting = chain(first, waiting)
-    with _session(ray, crew):
+    with _session(ray, address, count):
         options = _share(ray)
         actor = ray.remote(max_restarts=RESTARTS, max_task_retries=RESTARTS, **options)(Worker)
-        workers = [actor.remote(build) for _ in range(_count(ray, crew, options))]
+        workers = [actor.remote(build) for _ in range(_room(ray, address, count, options))]
         running = {
             worker.answer.remote(item): worker
             for _ in range(AHEAD)
@@ -88,13 +92,13 @@ def _library() -> Any:
 
 
 @contextmanager
-def _session(ray: Any, crew: Crew) -> Iterator[None]:
+def _session(ray: Any, address: str, count: int | None) -> Iterator[None]:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if crew.ray == LOCAL:
-        cpus = max(crew.count or 0, os.cpu_count() or 1)
+    if address == LOCAL:
+        cpus = max(count or 0, os.cpu_count() or 1)
         ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=STORE, **quiet)
     else:
-        _join(ray, str(crew.ray), quiet)
+        _join(ray, address, quiet)
     try:
         yield
     finally:
@@ -126,15 +130,15 @@ def _share(ray: Any) -> dict[str, float]:
     return {"num_cpus": 1, "num_gpus": 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0}
 
 
-def _count(ray: Any, crew: Crew, options: dict[str, float]) -> int:
+def _room(ray: Any, address: str, count: int | None, options: dict[str, float]) -> int:
     """How many actors; Ray would wait for ever for room that there is not."""
     room = ray.cluster_resources()
     kind = "GPU" if options["num_gpus"] else "CPU"
     most = int(min(room.get("CPU", 0), room.get(kind, 0)))
-    wanted = crew.count or most
+    wanted = count or most
     if not 0 < wanted <= most:
         raise InputError(
-            f"{wanted} workers are asked for, and the Ray at {crew.ray} has room for {most} "
+            f"{wanted} workers are asked for, and the Ray at {address} has room for {most} "
             f"(one {kind} each). Choose fewer with --processes, or let machines join it."
         )
     return wanted

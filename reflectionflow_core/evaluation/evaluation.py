@@ -13,10 +13,11 @@ import numpy as np
 
 from ..protocols import Actors
 from .arms import Arm
-from .crew import Crew, run_all, written
+from .crew import Crew, run_all
 from .journal import Journal
 from .questions import Question
 from .trial import Outcome, Task, read_outcome, summed_cost, trials
+from .work import written
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,12 @@ from ..verifiers.colours import load_colours
 from ..verifiers.detectors import load_detector
 from ..verifiers.examiner import GenEvalExaminer
 from ..verifiers.geneval import Detection, counted_things, read_task
-from .crew import Crew, run_all, written
+from .crew import Crew, run_all
 from .journal import Journal
 from .pictures import Sample, Shown, opened, prompts_of, shown
 from .scores import LABEL
 from .sight import Sight, check_sight, spread
+from .work import written
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,13 @@ from ..protocols import Actors
 from ..record import InputError, SearchSettings
 from ..search import search
 from ..search.seeds import shuffled
-from .crew import Crew, Done, run_all, written
+from .crew import Crew, run_all
 from .journal import Journal
 from .pictures import begin_prompt, prompt_folder, sample_place
 from .statistics import task_mean
 from .tables import Table
 from .trial import Spent, spent_of, summed_cost
+from .work import Done, written
 
 RECORD = "painting.json"
 SPENT = ("pictures", "steps", "VLM calls", "seconds")  # the fields of Spent, for readers

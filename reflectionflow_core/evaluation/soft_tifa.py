@@ -22,11 +22,12 @@ from ..record import InputError
 from ..report.words import counted
 from ..vlm.door import ExactVlm, Failure, Question, Vlm
 from .compositions import Atom
-from .crew import Crew, run_all, written
+from .crew import Crew, run_all
 from .journal import Journal
 from .pictures import Sample, Shown, opened, shown
 from .statistics import mean, task_mean
 from .tables import Table
+from .work import written
 
 LABEL = "GenEval 2, Soft-TIFA"
 GM, AM = "GM (headline)", "AM"

@@ -14,8 +14,8 @@ from ..search import search
 from ..search.portfolio import expected_gain
 from ..search.seeds import shuffled
 from .arms import Arm, actors_of, prepared
-from .crew import summed_up
 from .questions import Question
+from .work import summed_up
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from reflectionflow_core.evaluation.crew import Crew, cuda_peak, resident_peak, run_all, summed_up
+from reflectionflow_core.evaluation.crew import Crew, run_all
+from reflectionflow_core.evaluation.work import cuda_peak, resident_peak, summed_up
 from reflectionflow_core.record import InputError
 
 CREWS = {"here": Crew(1), "processes": Crew(2), "ray": Crew(2, "local")}

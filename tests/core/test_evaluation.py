@@ -13,7 +13,7 @@ from reflectionflow_core.cli import main
 from reflectionflow_core.cli.evaluate_options import STUDY_NAMES
 from reflectionflow_core.evaluation import evaluation as module
 from reflectionflow_core.evaluation.arms import CONTROLS, Arm, actors_of
-from reflectionflow_core.evaluation.crew import Crew, Done, Trace
+from reflectionflow_core.evaluation.crew import Crew
 from reflectionflow_core.evaluation.evaluation import (
     Evaluation,
     cost_so_far,
@@ -28,6 +28,7 @@ from reflectionflow_core.evaluation.statistics import cost_ratio, difference, ra
 from reflectionflow_core.evaluation.studies import STUDIES, Plan, studies_in, study_named
 from reflectionflow_core.evaluation.tables import markdown, tables_of
 from reflectionflow_core.evaluation.trial import Outcome, Spent, Task, run_trial
+from reflectionflow_core.evaluation.work import Done, Trace
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out
 from reflectionflow_core.record import InputError, SearchSettings
 

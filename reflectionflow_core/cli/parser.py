@@ -1,0 +1,52 @@
+"""The commands, and the options of each."""
+
+from __future__ import annotations
+
+import argparse
+
+from .. import __version__
+from .evaluate_options import add_compare, add_evaluate
+from .options import Parser, add_search_options
+
+RESUMING = """\
+A run that was stopped, killed or has finished goes on with: reflectionflow run --out DIR --resume
+What it was asked is read from DIR/run.json, or DIR/batch.json for many prompts. A longer search
+begins with the shorter one, so --depth may be raised, and --stop, --plan, --max-images,
+--max-steps, --max-calls and --max-seconds may change; all else must stay as it was."""
+
+
+def make_parser() -> Parser:
+    parser = Parser(
+        prog="reflectionflow",
+        description="Paint a picture, judge it, say what is wrong and paint a better one.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"reflectionflow {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_run(commands)
+    add_evaluate(commands)
+    add_compare(commands)
+    report = commands.add_parser("report", help="rebuild sheet.png and report.html of a run")
+    report.add_argument("folder", metavar="DIR", help="the folder of a run")
+    commands.add_parser("doctor", help="say what is installed and what would run here")
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
+    run = commands.add_parser(
+        "run",
+        help="search for the best picture of a prompt",
+        epilog=RESUMING,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    run.add_argument("prompt", metavar="PROMPT", nargs="?", help="what to paint, in words")
+    run.add_argument(
+        "--prompts",
+        metavar="FILE",
+        help="many prompts, one a line; each gets a folder in DIR, and all share one budget",
+    )
+    run.add_argument("--out", metavar="DIR", required=True, help="folder for all that comes of it")
+    run.add_argument("--resume", action="store_true", help="go on with the run in DIR, if any")
+    add_search_options(run)
