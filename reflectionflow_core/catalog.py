@@ -44,6 +44,7 @@ class ActorChoice:
     """
 
     model: str = "miniature"
+    transformer: str | None = None  # a file, in place of the one in a FLUX folder
     lora: str | None = None
     size: tuple[int, int] | None = None  # width, height in pixels
     steps: int | None = None
@@ -71,7 +72,7 @@ class ActorChoice:
 def miniature(choice: ActorChoice, corrects: bool) -> Painters:
     from .miniature.model import load_miniature
 
-    for name in ("size", "dtype", "plan", "condition_size", "condition_fit"):
+    for name in ("transformer", "size", "dtype", "plan", "condition_size", "condition_fit"):
         if getattr(choice, name) is not None:
             option = f"--{name.replace('_', '-')}"
             raise InputError(
@@ -95,7 +96,7 @@ def flux(choice: ActorChoice, corrects: bool) -> Painters:
     from .flux.painter import FluxCorrector, FluxGenerator
     from .flux.sampling import SamplingSettings
 
-    loaded = load_flux(choice.model, **_given(choice, "dtype", "device", "plan"))
+    loaded = load_flux(choice.model, **_given(choice, "transformer", "dtype", "device", "plan"))
     size = dict(zip(("width", "height"), choice.size, strict=True)) if choice.size else {}
     sampling = SamplingSettings(**size, **_given(choice, "steps", "guidance"))
     generator = FluxGenerator(loaded, sampling)

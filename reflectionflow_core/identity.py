@@ -35,7 +35,7 @@ def identity(choice: ActorChoice) -> dict[str, str]:
         spec = getattr(choice, name)
         if spec is not None and (told := verifier_identity(spec)):
             known[name] = told
-    for name in ("reward_base", "reward_template"):
+    for name in ("transformer", "reward_base", "reward_template"):
         if getattr(choice, name) is not None:
             known[name] = weights_of(getattr(choice, name))
     return known

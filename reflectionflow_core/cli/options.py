@@ -120,6 +120,11 @@ def _add_budget(group: argparse._ArgumentGroup) -> None:
 def _add_models(group: argparse._ArgumentGroup) -> None:
     add = _adder(group, CHOICE)
     add("--model", "NAME", f"{_names(MODELS)}, or a FLUX folder")
+    add(
+        "--transformer",
+        "FILE",
+        "a fine-tuned .safetensors, in place of the FLUX folder's",
+    )
     add("--lora", "FILE", "the corrector's LoRA")
     add("--steps", "N", "diffusion steps of a picture (default: the model's)", positive)
     add("--guidance", "G", "guidance scale (default: the model's)", number)

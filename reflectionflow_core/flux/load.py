@@ -1,10 +1,13 @@
-"""Loads FLUX from a diffusers folder or a hub id, and says clearly what is wrong with one."""
+"""Loads FLUX from a diffusers folder or a hub id, and says clearly what is wrong with one.
+
+The transformer may come from a file of its own, as fine-tuned ones are shared.
+"""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -12,8 +15,10 @@ from ..record import InputError
 from .folders import check_weights, first_line, may_be_hub_id, read_json, weight_files
 from .model import Flux
 from .placement import PLANS, make_placement
+from .single_file import load_transformer
 
 if TYPE_CHECKING:
+    from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
     from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -35,8 +40,11 @@ def load_flux(
     device: str | torch.device | None = None,
     plan: str = "auto",
     texts: bool = True,
+    transformer: str | Path | None = None,
 ) -> Flux:
     """FLUX from a folder (never touches the network) or from the hub by an id such as owner/name.
+
+    `transformer` is a .safetensors file whose weights stand for those of the folder's transformer.
 
     Plans for GPU memory, in bf16: "resident" holds everything (about 40 GB, more with batches),
     "phased" one heavy part at a time (about 30 GB), "streamed" single blocks of the transformer
@@ -48,30 +56,32 @@ def load_flux(
     if plan not in PLANS:
         raise InputError(f"There is no plan named {plan!r}. Choose one of: {', '.join(PLANS)}.")
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    flux = Flux.from_pipeline(_pipeline(source, DTYPES[dtype], texts))
-    transformer = flux.transformer
-    blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
+    flux = Flux.from_pipeline(_pipeline(source, DTYPES[dtype], texts, transformer))
+    network = flux.transformer
+    blocks = [*network.transformer_blocks, *network.single_transformer_blocks]
     flux.placement = make_placement(plan, place, flux.modules, blocks)
     return flux
 
 
-def _pipeline(source: str | Path, dtype: torch.dtype, texts: bool) -> FluxPipeline:
+def _pipeline(
+    source: str | Path, dtype: torch.dtype, texts: bool, transformer: str | Path | None
+) -> FluxPipeline:
     from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 
     folder = Path(source).expanduser()
     local = folder.exists() or not may_be_hub_id(str(source))
     if local:
-        _check_folder(folder, texts)
-    left_out = {} if texts else dict.fromkeys(TEXT_PARTS)
+        _check_folder(folder, texts, with_transformer=transformer is None)
+    name = str(folder if local else source)
+    given: dict[str, Any] = {} if texts else dict.fromkeys(TEXT_PARTS)
     try:
         with warnings.catch_warnings():
             # Newer releases of diffusers call it dtype; the older name works in all of them.
             warnings.filterwarnings("ignore", message="`torch_dtype` is deprecated")
+            if transformer is not None:
+                given["transformer"] = _transformer(transformer, name, dtype, local)
             return FluxPipeline.from_pretrained(
-                str(folder if local else source),
-                torch_dtype=dtype,
-                local_files_only=local,
-                **left_out,
+                name, torch_dtype=dtype, local_files_only=local, **given
             )
     except OSError as error:
         raise InputError(
@@ -80,7 +90,18 @@ def _pipeline(source: str | Path, dtype: torch.dtype, texts: bool) -> FluxPipeli
         ) from error
 
 
-def _check_folder(folder: Path, texts: bool) -> None:
+def _transformer(
+    file: str | Path, source: str, dtype: torch.dtype, local: bool
+) -> FluxTransformer2DModel:
+    from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+
+    config = FluxTransformer2DModel.load_config(
+        source, subfolder="transformer", local_files_only=local
+    )
+    return load_transformer(file, cast("dict[str, Any]", config), dtype)
+
+
+def _check_folder(folder: Path, texts: bool, with_transformer: bool) -> None:
     index = folder / "model_index.json"
     if not folder.is_dir():
         raise InputError(
@@ -94,7 +115,7 @@ def _check_folder(folder: Path, texts: bool) -> None:
     kind = read_json(index).get("_class_name")
     if kind != "FluxPipeline":
         raise InputError(f"{folder} holds a {kind}, not a FluxPipeline. Give a FLUX.1 folder.")
-    left_out = () if texts else TEXT_PARTS
+    left_out = {*(() if texts else TEXT_PARTS), *(() if with_transformer else ("transformer",))}
     for part, names in WITHOUT_WEIGHTS.items():
         if part not in left_out and not any((folder / part / name).is_file() for name in names):
             raise InputError(

@@ -1,0 +1,197 @@
+"""FLUX's transformer from one file, as its authors and ComfyUI keep it.
+
+Reads bf16, fp16, fp32 and fp8 with or without scales, of all-in-one checkpoints the transformer
+alone. Knows no GGUF, no 4-bit weights, and neither text encoders nor VAE.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from ..record import InputError
+from .folders import check_weights
+
+if TYPE_CHECKING:
+    from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+
+PREFIXES = ("model.diffusion_model.", "diffusion_model.", "")
+# What stands beside a weight in files of fp8: how it is scaled, and hints for other programs.
+SCALES = ("weight_scale", "scale_weight")
+HINTS = ("input_scale", "scale_input", "comfy_quant", "scaled_fp8")
+# A linear of the file, and those of diffusers that it holds, one below the other.
+EMBEDDERS = {
+    "img_in": ("x_embedder",),
+    "txt_in": ("context_embedder",),
+    "time_in.in_layer": ("time_text_embed.timestep_embedder.linear_1",),
+    "time_in.out_layer": ("time_text_embed.timestep_embedder.linear_2",),
+    "vector_in.in_layer": ("time_text_embed.text_embedder.linear_1",),
+    "vector_in.out_layer": ("time_text_embed.text_embedder.linear_2",),
+    "guidance_in.in_layer": ("time_text_embed.guidance_embedder.linear_1",),
+    "guidance_in.out_layer": ("time_text_embed.guidance_embedder.linear_2",),
+    "final_layer.adaLN_modulation.1": ("norm_out.linear",),
+    "final_layer.linear": ("proj_out",),
+}
+DOUBLE = {
+    "img_mod.lin": ("norm1.linear",),
+    "txt_mod.lin": ("norm1_context.linear",),
+    "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+    "img_attn.norm.query_norm": ("attn.norm_q",),
+    "img_attn.norm.key_norm": ("attn.norm_k",),
+    "txt_attn.norm.query_norm": ("attn.norm_added_q",),
+    "txt_attn.norm.key_norm": ("attn.norm_added_k",),
+    "img_attn.proj": ("attn.to_out.0",),
+    "txt_attn.proj": ("attn.to_add_out",),
+    "img_mlp.0": ("ff.net.0.proj",),
+    "img_mlp.2": ("ff.net.2",),
+    "txt_mlp.0": ("ff_context.net.0.proj",),
+    "txt_mlp.2": ("ff_context.net.2",),
+}
+SINGLE = {
+    "modulation.lin": ("norm.linear",),
+    "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
+    "linear2": ("proj_out",),
+    "norm.query_norm": ("attn.norm_q",),
+    "norm.key_norm": ("attn.norm_k",),
+}
+SWAPPED = "final_layer.adaLN_modulation.1."  # has shift above scale; diffusers the other way
+
+
+def load_transformer(
+    file: str | Path, config: dict[str, Any], dtype: torch.dtype
+) -> FluxTransformer2DModel:
+    """The transformer of `config` with the file's weights in `dtype`, on the CPU.
+
+    Raises InputError where the file is damaged, or is not of such a FLUX.
+    """
+    from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+
+    with torch.device("meta"):
+        transformer = cast(FluxTransformer2DModel, FluxTransformer2DModel.from_config(config))
+    shapes = {name: tensor.shape for name, tensor in transformer.state_dict().items()}
+    transformer.load_state_dict(read_weights(file, shapes, dtype), assign=True)
+    return transformer
+
+
+def read_weights(
+    file: str | Path, shapes: Mapping[str, torch.Size], dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """The file's weights as diffusers' transformer of these shapes takes them."""
+    file = Path(file).expanduser()
+    if file.suffix != ".safetensors":
+        raise InputError(f"{file} is no .safetensors file. Give FLUX's transformer as one.")
+    check_weights(file)
+    with safe_open(file, framework="pt") as stored:
+        return dict(_weights(_Stored(file, stored), shapes, dtype))
+
+
+class _Stored:
+    """The tensors of a file by their names in the original program, whatever stands before them."""
+
+    def __init__(self, file: Path, stored: Any) -> None:
+        self.file, self._stored = file, stored
+        names = set(stored.keys())
+        self._prefix = next(
+            (prefix for prefix in PREFIXES if f"{prefix}img_in.weight" in names), ""
+        )
+        self.names = {
+            name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix)
+        }
+
+    def get(self, name: str) -> Tensor:
+        return self._stored.get_tensor(self._prefix + name)
+
+    def number(self, name: str, dtype: torch.dtype) -> Tensor:
+        """A tensor of its own in `dtype`, multiplied by its scale if it has one."""
+        tensor, scale = self.get(name), self._scale(name)
+        self._check(name, tensor, scale)
+        if scale is None:
+            return tensor.to(dtype, copy=True)
+        by_row = scale.float().reshape(-1, *[1] * (tensor.dim() - 1))
+        return (tensor.float() * by_row).to(dtype)
+
+    def _scale(self, name: str) -> Tensor | None:
+        module, _, leaf = name.rpartition(".")
+        found = [f"{module}.{scale}" for scale in SCALES if f"{module}.{scale}" in self.names]
+        return self.get(found[0]) if found and leaf == "weight" else None
+
+    def _check(self, name: str, tensor: Tensor, scale: Tensor | None) -> None:
+        """Numbers must stand alone, or have one scale, or one a row."""
+        told, kind = f"{name.rpartition('.')[0]}.comfy_quant", str(tensor.dtype)
+        if told in self.names:
+            kind = str(json.loads(bytes(self.get(told).tolist())).get("format"))
+        alone = scale is None or scale.numel() in (1, len(tensor))
+        known = kind.removeprefix("torch.").startswith(("float", "bfloat"))
+        if not (alone and known and tensor.is_floating_point()):
+            raise InputError(
+                f"{self.file} holds {name} as {kind}, which is not read here. Give the file in "
+                "bf16 or fp8, or paint in ComfyUI."
+            )
+
+
+def _weights(
+    stored: _Stored, expected: Mapping[str, torch.Size], dtype: torch.dtype
+) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of diffusers' transformer; what is missing, too much or misfits is an error."""
+    places = _places(expected, stored.names)
+    known = {
+        name
+        for name in stored.names
+        if name in places or name.rpartition(".")[2] in (*SCALES, *HINTS)
+    }
+    _refuse(stored.file, "lacks", places.keys() - stored.names)
+    _refuse(stored.file, "has, and such a FLUX has not,", stored.names - known)
+    for name, targets in places.items():
+        rows = [expected[target][0] for target in targets]
+        tensor = stored.number(name, dtype)
+        if tensor.shape != torch.Size([sum(rows), *expected[targets[0]][1:]]):
+            raise InputError(
+                f"{stored.file} is of another FLUX: {name} is {tuple(tensor.shape)}, and "
+                f"{' with '.join(targets)} should be {(sum(rows), *expected[targets[0]][1:])}. "
+                "Give a file of the same kind as the folder."
+            )
+        for target, part in zip(targets, tensor.split(rows), strict=True):
+            yield target, torch.cat(part.chunk(2)[::-1]) if name.startswith(SWAPPED) else part
+
+
+def _places(expected: Collection[str], names: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Which tensors of diffusers each tensor of the file holds."""
+    if "x_embedder.weight" in names:  # diffusers' own names
+        return {name: (name,) for name in expected}
+    places = {}
+    for module, targets in _modules(expected):
+        for leaf in ("weight", "bias"):
+            if f"{targets[0]}.{leaf}" in expected:
+                name = f"{module}.{leaf}"
+                old = f"{module}.scale"  # of a norm
+                places[old if old in names else name] = tuple(f"{t}.{leaf}" for t in targets)
+    return places
+
+
+def _modules(expected: Collection[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    yield from EMBEDDERS.items()
+    for theirs, ours, inside in (
+        ("double_blocks", "transformer_blocks", DOUBLE),
+        ("single_blocks", "single_transformer_blocks", SINGLE),
+    ):
+        indices = {int(name.split(".")[1]) for name in expected if name.startswith(f"{ours}.")}
+        for index in sorted(indices):
+            for name, targets in inside.items():
+                within = tuple(f"{ours}.{index}.{target}" for target in targets)
+                yield f"{theirs}.{index}.{name}", within
+
+
+def _refuse(file: Path, how: str, names: Collection[str]) -> None:
+    if names:
+        shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+        raise InputError(
+            f"{file} is not the transformer of such a FLUX: it {how} {shown}. Give a file of the "
+            "same kind as the folder; GGUF and 4-bit files are for ComfyUI only."
+        )
