@@ -28,6 +28,7 @@ from ..identity import identity
 from ..miniature.prompts import FAMILIES
 from ..protocols import Actors
 from ..record import SearchSettings
+from .evaluate_options import PROMPTS, PROMPTS_OF_ALL
 from .screen import quieten_libraries
 from .watching import crew_of, fresh_file, in_sentences, provenance, told, watch
 
@@ -69,7 +70,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[Plan, Evaluation]:
     read = ("budgets", "strategies", "grid", "errors", "steps")
     plan = Plan(**{name: chosen[name] for name in read if name in chosen})
     families = given.get("families", FAMILIES)
-    prompts = chosen.get("prompts", 240 if given["study"] == ALL else 600)
+    prompts = chosen.get("prompts", PROMPTS_OF_ALL if given["study"] == ALL else PROMPTS)
     per_family = max(1, round(prompts / len(families)))
     known = identity(ActorChoice(lora=given.get("lora")))
     about = {

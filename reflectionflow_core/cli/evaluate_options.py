@@ -11,6 +11,7 @@ STUDY_NAMES = (
     *("table1", "table2", "difficulty", "verifier", "controls"),
     *("strategies", "steps", "adaptive", "all"),
 )
+PROMPTS, PROMPTS_OF_ALL = 600, 240  # where nobody says how many; the latter of all studies at once
 RESUMING = "A killed evaluation goes on when the same command is given again."
 Commands = argparse._SubParsersAction
 
@@ -70,7 +71,7 @@ def _add_shapes(parser: Parser) -> None:
         "--prompts",
         metavar="N",
         type=positive,
-        help="prompts in all, of the families (600; of all studies 300)",
+        help=f"prompts in all, of the families ({PROMPTS}; of all studies {PROMPTS_OF_ALL})",
     )
     add("--families", metavar="LIST", type=listed, help=f"of {','.join(FAMILIES)} (all six)")
     add("--lora", metavar="FILE", help="a corrector in place of the miniature's own")
