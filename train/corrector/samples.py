@@ -101,22 +101,27 @@ class Shards:
         return Row(triplet.key, target, condition, text, not drop.image)
 
     def batch(self, rows: Sequence[Row]) -> Batch:
-        unit = self.flux.token_pixels
-        text, pooled = encode_texts(self.flux, [row.text for row in rows], self.views.text_length)
-        grids = [
-            (picture.height // unit, picture.width // unit)
-            for picture in (rows[0].target, rows[0].condition)
-        ]
-        return Batch(
-            keys=tuple(row.key for row in rows),
-            target=encoded(self.flux, [row.target for row in rows]),
-            grid=grids[0],
-            condition=encoded(self.flux, [row.condition for row in rows]),
-            condition_grid=grids[1],
-            text=text,
-            pooled=pooled,
-            shown=torch.tensor([row.shown for row in rows], device=self.flux.device),
-        )
+        return encoded_batch(self.flux, rows, self.views.text_length)
+
+
+def encoded_batch(flux: Flux, rows: Sequence[Row], text_length: int) -> Batch:
+    """Rows of one size, where FLUX is; T5 reads `text_length` tokens."""
+    unit = flux.token_pixels
+    text, pooled = encode_texts(flux, [row.text for row in rows], text_length)
+    grids = [
+        (picture.height // unit, picture.width // unit)
+        for picture in (rows[0].target, rows[0].condition)
+    ]
+    return Batch(
+        keys=tuple(row.key for row in rows),
+        target=encoded(flux, [row.target for row in rows]),
+        grid=grids[0],
+        condition=encoded(flux, [row.condition for row in rows]),
+        condition_grid=grids[1],
+        text=text,
+        pooled=pooled,
+        shown=torch.tensor([row.shown for row in rows], device=flux.device),
+    )
 
 
 def told(prompt: str, reflection: str, drop: Dropped) -> Text:

@@ -1,8 +1,8 @@
 """`python -m train.miniature.ablation [key=value ...]`: what each part of the corrector's training
 does, on the miniature.
 
-It makes the data, trains every variant for as long, and measures on held-out prompts how often one
-correction mends a flawed picture, and how long a step of it takes. What is finished is kept: a run
+It makes the data, trains every variant for as long, and measures on held-out prompts how well
+flawed pictures are corrected, and how long a step of it takes. What is finished is kept: a run
 that was killed goes on where it was. The table is in `out/ablation.md`.
 """
 
@@ -89,7 +89,7 @@ def work(settings: Settings) -> str:
     make_data(data_settings(settings), Console(stderr=True))
     for name in VARIANTS:
         train(corrector_settings(settings, name))
-    measured = {name: mended(settings, name) for name in VARIANTS}
+    measured = {name: measured_of(settings, name) for name in VARIANTS}
     table = table_of(measured, step_times(settings), settings)
     replace_file(settings.out / "ablation.md", table.encode())
     return table
@@ -132,14 +132,16 @@ def folder_of(settings: Settings, name: str) -> Path:
     return settings.out / name.lower().replace(" ", "-")
 
 
-def mended(settings: Settings, name: str) -> dict[str, Any]:
+def measured_of(settings: Settings, name: str) -> dict[str, Any]:
     """What one correction does with the flawed pictures of held-out prompts; kept in a file."""
-    file = folder_of(settings, name) / f"mended-{settings.steps}-{settings.measured}.json"
+    file = folder_of(settings, name) / f"measured-{settings.steps}-{settings.measured}.json"
     if not file.is_file():
         generator, corrector = load_miniature(folder_of(settings, name) / FILE_NAME)
         asked = measure.held_out(max(1, settings.measured // 6))
         pictures = measure.paint(generator, asked)
+        errors = measure.correction_errors(corrector, asked, pictures)
         found = measure.correction_rates(generator, corrector, asked, pictures)
+        found["errors"] = {kind: told.tolist() for kind, told in errors.items()}
         replace_file(file, json.dumps(found, indent=2).encode() + b"\n")
     return json.loads(file.read_text(encoding="utf-8"))
 
@@ -173,21 +175,38 @@ def table_of(
     measured: Mapping[str, Mapping[str, Any]], times: Mapping[str, float], settings: Settings
 ) -> str:
     """Markdown; ± is one standard error of the paired difference."""
-    head = ("training", "mends", "without a reflection", "reflection adds", "time of a step")
+    head = (
+        *("training", "error", f"minus that of {PLAIN}", "without the reflection", "mends"),
+        *("by the reflection", "time of a step"),
+    )
     rows: list[Sequence[str]] = [head, ["---"] * len(head)]
+    plain = measured[PLAIN]["errors"]["reflection"]
     for name, found in measured.items():
-        lead = found["leads"]["none"]
-        adds = f"{lead['mean']:+.3f} ± {lead['standard_error']:.3f}"
-        told = (f"{found['reflection']:.3f}", f"{found['none']:.3f}", adds, f"{times[name]:.2f}")
+        own, lead = found["errors"]["reflection"], found["leads"]["none"]
+        told = (
+            f"{statistics.fmean(own):.3f}",
+            paired(own, plain) if name != PLAIN else "",
+            paired(found["errors"]["none"], own),
+            f"{found['reflection']:.3f}",
+            f"{lead['mean']:+.3f} ± {lead['standard_error']:.3f}",
+            f"{times[name]:.2f}",
+        )
         rows.append((name, *told))
-    flawed = next(iter(measured.values()))["flawed"]
     lines = [f"| {' | '.join(row)} |" for row in rows]
+    first = measured[PLAIN]
     about = (
-        f"One correction of {flawed} flawed pictures of held-out prompts, after {settings.steps} "
-        f"steps of {settings.batch}; a new picture from fresh noise is right in "
-        f"{next(iter(measured.values()))['anew']:.3f}."
+        f"After {settings.steps} steps of {settings.batch}, on {first['flawed']} flawed pictures "
+        "of held-out prompts: the flow-matching error of a correction, what it has more where "
+        "nothing is told, the share that one correction mends, and how much of it by the "
+        f"reflection. A new picture from fresh noise is right in {first['anew']:.3f}."
     )
     return "\n".join([about, "", *lines, ""])
+
+
+def paired(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    """Ours minus theirs, and its standard error."""
+    gaps = [a - b for a, b in zip(ours, theirs, strict=True)]
+    return f"{statistics.fmean(gaps):+.4f} ± {statistics.stdev(gaps) / len(gaps) ** 0.5:.4f}"
 
 
 if __name__ == "__main__":

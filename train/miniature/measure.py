@@ -8,19 +8,25 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from PIL.Image import Image
+from PIL.Image import Image, fromarray
 
 from reflectionflow_core.evaluation.questions import held_out as questions_of
+from reflectionflow_core.flux.branch import velocity
 from reflectionflow_core.flux.painter import FluxCorrector, FluxGenerator
 from reflectionflow_core.miniature.detector import detect
 from reflectionflow_core.miniature.judge import faults
 from reflectionflow_core.miniature.prompts import FAMILIES, Spec, parse
-from reflectionflow_core.miniature.world import Scene
+from reflectionflow_core.miniature.world import Scene, render
 from reflectionflow_core.writers.template import TemplateWriter
+from train.corrector.loss import change_weights, flow_error, mixed
+from train.corrector.samples import WHOLE, Row, encoded_batch, told
+from train.miniature.edits import Pair, pair_of
 from train.miniature.scenes import any_prompt, compose
+from train.miniature.text import LENGTH
 from train.miniature.vae import as_input, decode, encode, to_tensor
 
 _BATCH = 32
+CHANGED_WEIGHT = 2.0  # as in all configurations of the miniature's corrector
 Asked = list[tuple[str, Spec]]
 
 
@@ -96,6 +102,36 @@ def correction_rates(
     ours = mended.pop("reflection")
     leads = {kind: _lead(ours, theirs) for kind, theirs in mended.items()}
     return {"flawed": len(wrong), **rates, "leads": leads}
+
+
+@torch.no_grad()
+def correction_errors(
+    corrector: FluxCorrector, asked: Asked, pictures: Sequence[Image], seed: int = 0
+) -> dict[str, np.ndarray]:
+    """The flow-matching error (paper §3.3) of each flawed picture's correction, (n,), told the true
+    reflection or none. Changed cells weigh as in the training; noises and times, which are spread
+    evenly, are the same for every corrector.
+    """
+    rng = np.random.default_rng(seed)
+    made = (pair_of(*one, detect(p), rng) for one, p in zip(asked, pictures, strict=True))
+    wrong = [(p, pair) for p, pair in zip(pictures, made, strict=True) if pair is not None]
+    times = torch.from_numpy((rng.permutation(len(wrong)) + 0.5) / len(wrong))
+    found: dict[str, list[torch.Tensor]] = {"reflection": [], "none": []}
+    for start in range(0, len(wrong), _BATCH):
+        some = slice(start, start + _BATCH)
+        for kind, errors in found.items():
+            rows = [_row(picture, pair, kind == "reflection") for picture, pair in wrong[some]]
+            batch = encoded_batch(corrector.flux, rows, LENGTH)
+            noise = torch.randn(batch.target.shape, generator=torch.Generator().manual_seed(start))
+            inputs, slope = mixed(batch, noise, times[some])
+            guess = velocity(corrector.flux.transformer, inputs, corrector.lora)
+            errors.append(flow_error(guess, slope, change_weights(batch, CHANGED_WEIGHT)))
+    return {kind: torch.cat(errors).cpu().numpy() for kind, errors in found.items()}
+
+
+def _row(picture: Image, pair: Pair, is_told: bool) -> Row:
+    text = told(pair.prompt, pair.reflection if is_told else "", WHOLE)
+    return Row("", fromarray(render(pair.told)), picture, text, shown=True)
 
 
 def _lead(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
