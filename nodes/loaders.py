@@ -132,15 +132,15 @@ class FluxSampling(io.ComfyNode):
                 max=8192,
                 step=16,
                 tooltip=f"The {name} of every painted picture in pixels, a multiple of 16; 0 "
-                "leaves it to the model (1024, the miniature 64).",
+                "leaves it as it comes in (FLUX Loader: 1024, the miniature 64).",
             )
 
         return schema(
             "FluxSampling",
             display_name="FLUX Sampling",
             category=CATEGORY,
-            description="How FLUX paints: size, steps, guidance. Wherever 0 stands, the model's "
-            "own value holds.",
+            description="How FLUX paints: size, steps, guidance. Wherever 0 stands, the value that "
+            "comes in holds.",
             search_aliases=["steps", "guidance", "resolution"],
             inputs=[
                 FluxSocket.Input("flux", display_name="FLUX", tooltip="From a FLUX loader."),
@@ -151,8 +151,8 @@ class FluxSampling(io.ComfyNode):
                     default=0,
                     min=0,
                     max=1000,
-                    tooltip="Diffusion steps of one picture; 0 leaves it to the model (30, the "
-                    "miniature 12).",
+                    tooltip="Diffusion steps of one picture; 0 leaves it as it comes in (FLUX "
+                    "Loader: 30, the miniature 12).",
                 ),
                 io.Float.Input(
                     "guidance",
@@ -160,7 +160,8 @@ class FluxSampling(io.ComfyNode):
                     min=0.0,
                     max=30.0,
                     step=0.1,
-                    tooltip="How literally FLUX takes the prompt; 0 leaves it to the model (3.5).",
+                    tooltip="How literally FLUX takes the prompt; 0 leaves it as it comes in (FLUX "
+                    "Loader: 3.5).",
                 ),
                 io.Int.Input(
                     "condition_size",
@@ -169,7 +170,8 @@ class FluxSampling(io.ComfyNode):
                     max=4096,
                     step=16,
                     tooltip="Longer side in pixels of the picture as the corrector sees it; 0 "
-                    "leaves it to the model (512 as in the paper, the miniature 64).",
+                    "leaves it as it comes in (FLUX Loader: 512 as in the paper, the miniature "
+                    "64).",
                     extra_dict={"advanced": True},
                 ),
                 io.Combo.Input(
@@ -311,7 +313,7 @@ def seat(builders: Mapping[str, Any], eyes: Eyes | None, chosen: Mapping[str, An
     if name in NEED_VLM and eyes is None:
         raise InputError(
             f"The {kind} {name} asks a vision-language model, and none is wired. Wire one into "
-            "vlm: Vision-Language Model: endpoint, or Vision-Language Model: local."
+            "vlm: Vision-Language Model: endpoint, local or from CLIP."
         )
     if name not in NEED_VLM and eyes is not None:
         others = " or ".join(other for other in builders if other in NEED_VLM)

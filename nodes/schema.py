@@ -58,7 +58,7 @@ def batch_size_input() -> io.Input:
         min=1,
         max=64,
         tooltip="How many pictures go through the model at once. More is faster on a large GPU "
-        "and takes about 1 GB more for each at 1024 x 1024.",
+        "and takes more memory, an estimated 1 GB for each at 1024 x 1024.",
         extra_dict={"advanced": True},
     )
 
@@ -79,7 +79,8 @@ def request_inputs() -> list[io.Input]:
             default=0,
             min=0,
             max=1000,
-            tooltip="First pictures; the best of them begin the chains. 0 is one for each chain.",
+            tooltip="First pictures; the best of them begin the chains. 0 is one for each chain, "
+            "with strategy adaptive one in all.",
         ),
         seed_input(),
         io.Combo.Input(

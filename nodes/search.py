@@ -60,7 +60,8 @@ class ReflectionLoop(io.ComfyNode):
                     min=0,
                     max=MAX_DEPTH,
                     tooltip="Rounds after the drafts. Raising it later paints only the new rounds, "
-                    "if nothing else changes: set the seed's control to fixed.",
+                    "if nothing else changes (set the seed's control to fixed) and ComfyUI still "
+                    "has the others: with its classic cache, or with save_run.",
                 ),
                 *others,
                 inspector_input(),

@@ -226,7 +226,7 @@ class ThinkFirst(io.ComfyNode):
                     "draft_prompt",
                     display_name="draft_prompt",
                     tooltip="Your words with what they leave open; your words alone where the "
-                    "model fails or would contradict them.",
+                    "model fails or would contradict them. Of layout: the layout alone.",
                 )
             ],
             hidden=[io.Hidden.unique_id],
@@ -246,7 +246,8 @@ def vlm_output() -> io.Output:
     return VlmSocket.Output(
         "vlm",
         display_name="vlm",
-        tooltip="For the loaders of verifier, writer and evolver; one model can serve all three.",
+        tooltip="For the loaders of verifier, writer, evolver and inspector, Scene Planner and "
+        "Think First; one model can serve all.",
     )
 
 

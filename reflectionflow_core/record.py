@@ -243,7 +243,12 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Limits that a search never exceeds; None is no limit."""
+    """Limits of a search; None is no limit.
+
+    Pictures and steps are never exceeded. Calls are planned with the actors' estimates, so the last
+    batch may exceed them where a model had to be asked again; so may a batch that is slower than
+    all before it the seconds.
+    """
 
     images: int | None = None
     vlm_calls: int | None = None

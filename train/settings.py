@@ -40,17 +40,11 @@ def parse_request(
     """`--config FILE --plan --dry-run key=value ...`; wrong ones end the program with exit code 2
     and a sentence for each.
     """
-    parser = argparse.ArgumentParser(
-        f"python -m {program}",
-        description=about,
-        epilog="settings (key=value; a.b=value inside a group):\n" + "\n".join(described(kind)),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(kind, program, about)
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings in YAML")
     does = parser.add_mutually_exclusive_group()
     does.add_argument("--plan", action="store_true", help="say what it will take, and do nothing")
     does.add_argument("--dry-run", action="store_true", help="one step on a small random model")
-    parser.add_argument("settings", nargs="*", metavar="key=value")
     given = parser.parse_args(arguments)
     told = read_config(given.config) if given.config else {}
     for setting in given.settings:
@@ -75,12 +69,24 @@ def perform(
         refuse(str(error))
 
 
-def parse_settings(kind: type[Typed], arguments: Sequence[str]) -> Typed:
+def parse_settings(kind: type[Typed], arguments: Sequence[str], program: str, about: str) -> Typed:
     """The settings of `key=value` alone; wrong ones end the program as above."""
     told: dict[str, Any] = {}
-    for setting in arguments:
+    for setting in parser_of(kind, program, about).parse_args(arguments).settings:
         put(told, setting)
     return checked(kind, told)
+
+
+def parser_of(kind: type[BaseModel], program: str, about: str) -> argparse.ArgumentParser:
+    """A parser of settings, whose help lists them all."""
+    parser = argparse.ArgumentParser(
+        f"python -m {program}",
+        description=f"{about[:1].upper()}{about[1:]}",
+        epilog="settings (key=value; a.b=value inside a group):\n" + "\n".join(described(kind)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("settings", nargs="*", metavar="key=value")
+    return parser
 
 
 def checked(kind: type[Typed], told: dict[str, Any]) -> Typed:

@@ -55,7 +55,8 @@ def _benchmark(benchmarks: Commands[Parser], name: str, text: str) -> Parser:
     )
     add = parser.add_argument
     add("--json", metavar="FILE", required=True, help="for all results; a page is written beside")
-    add("--processes", metavar="N", type=positive, help="how many work at once")
+    each = "one for each core" if name == "shapes" else "1"
+    add("--processes", metavar="N", type=positive, help=f"how many work at once ({each})")
     add(
         "--ray",
         metavar="WHERE",
@@ -80,9 +81,14 @@ def _add_shapes(parser: Parser) -> None:
         "--strategies",
         metavar="LIST",
         type=listed,
-        help="of baseline,noise,noise+prompt,reflection",
+        help="of baseline,noise,noise+prompt,reflection (all); for table1, difficulty, verifier",
     )
-    add("--grid", metavar="LIST", type=cells, help="width x depth (16x1,8x2,4x4,2x8,1x16)")
+    add(
+        "--grid",
+        metavar="LIST",
+        type=cells,
+        help="of table2, width x depth (16x1,8x2,4x4,2x8,1x16)",
+    )
     add("--seed", metavar="S", type=whole, help="of prompts and noise (0)")
     add("--quick", action="store_true", help="few prompts and small budgets, to see that it works")
 
@@ -128,7 +134,11 @@ def _add_geneval2(parser: Parser) -> None:
 
 
 def _add_generation(parser: Parser) -> argparse._ArgumentGroup:
-    group = parser.add_argument_group("painting the pictures first")
+    group = parser.add_argument_group(
+        "painting the pictures first",
+        "A search for each picture, by the options below; not by --draft-prompt, --think-first and "
+        "the strategies staged and interleaved, which begin with words for a single prompt.",
+    )
     group.add_argument(
         "--generate", action="store_true", help="paint what is missing in --images, by searches"
     )

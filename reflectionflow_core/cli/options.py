@@ -70,7 +70,7 @@ def _overridden(base: Record, given: Mapping[str, Any]) -> Record:
 def add_search_options(parser: Parser) -> None:
     """All that a search can be told, for every command that searches."""
     _add_search(parser.add_argument_group("search"))
-    _add_budget(parser.add_argument_group("budget, never exceeded ('none' lifts it)"))
+    _add_budget(parser.add_argument_group("budget ('none' lifts it)"))
     _add_models(parser.add_argument_group("who paints and judges"))
 
 
@@ -79,8 +79,8 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
     add("--strategy", "NAME", f"{_names(STRATEGIES)}")
     add("--policy", "NAME", f"who decides in strategy adaptive: {_names(POLICIES)}")
     add("--width", "N", "parallel chains", whole)
-    add("--depth", "M", "corrected rounds; interleaved has 1 unless you say otherwise", whole)
-    add("--drafts", "K", "first pictures, the best of which are corrected (default: width)", whole)
+    add("--depth", "M", "rounds after the first; interleaved has 1 unless you say otherwise", whole)
+    add("--drafts", "K", "first pictures (default: one a chain, adaptive one in all)", whole)
     add("--seed", "S", "what all noise is derived from", whole)
     add("--stop", "RULE", "never, passed, or a score", stop_rule)
     add("--parents", "WHICH", f"picture of a chain that is corrected: {_names(PARENTS)}")
@@ -113,13 +113,13 @@ def _add_budget(group: argparse._ArgumentGroup) -> None:
     add = _adder(group, Budget())
     add("--max-images", "N", "pictures", limit(whole))
     add("--max-steps", "N", "diffusion steps of all pictures together", limit(whole))
-    add("--max-calls", "N", "calls of vision-language models", limit(whole))
-    add("--max-seconds", "T", "seconds", limit(number))
+    add("--max-calls", "N", "calls of vision-language models, repeated ones too", limit(whole))
+    add("--max-seconds", "T", "seconds, planned by the slowest batch so far", limit(number))
 
 
 def _add_models(group: argparse._ArgumentGroup) -> None:
     add = _adder(group, CHOICE)
-    add("--model", "NAME", f"{_names(MODELS)}, or a FLUX folder")
+    add("--model", "NAME", f"{_names(MODELS)}, or a FLUX folder or hub id")
     add(
         "--transformer",
         "FILE",
@@ -129,11 +129,11 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     add("--steps", "N", "diffusion steps of a picture (default: the model's)", positive)
     add("--guidance", "G", "guidance scale (default: the model's)", number)
     add("--size", "WxH", "pixels, such as 1024x768 (default: the model's)", size)
-    add("--dtype", "TYPE", "number format of the weights (default: the model's)")
+    add("--dtype", "TYPE", "number format of FLUX's weights: bf16 or fp32 (default: bf16)")
     add("--device", "NAME", "cuda, mps or cpu (default: the best there is)")
-    add("--plan", "NAME", "where weights wait until needed: auto, resident, phased, streamed")
-    add("--condition-size", "PX", "side of the picture as the corrector sees it", positive)
-    add("--condition-fit", "HOW", "squash to a square, as in the paper, or fit by its aspect")
+    add("--plan", "NAME", "where weights wait: resident, phased or streamed (default: auto)")
+    add("--condition-size", "PX", "side of the picture for the corrector (default: 512)", positive)
+    add("--condition-fit", "HOW", "squash to a square or fit by aspect (default: squash)")
     add(
         "--verifier",
         "NAME",
@@ -142,14 +142,14 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     add("--gate", "NAME", "a verifier that says what passed, while --verifier ranks")
     add("--reward-base", "FOLDER", "the Qwen2.5-VL that the reward was trained from")
     add("--reward-template", "FILE", "the words around the reward's prompt")
-    add("--verifier-error", "RATE", "share of wrong verdicts of the noisy verifier, 0 to 1", share)
+    add("--verifier-error", "RATE", "of the verifier noisy, 0 to 1 (default: 0.1)", share)
     add("--writer", "NAME", f"of reflections: {_names(WRITERS)}")
     add("--max-words", "N", "of a reflection (default: the writer's)", positive)
     add("--evolver", "NAME", f"of prompts: {_names(EVOLVERS)}")
     add("--planner", "NAME", f"of a staged search: {_names(PLANNERS)} (default: rules)")
     add("--inspector", "NAME", f"of its stages: {_names(INSPECTORS)} (default: exact)")
     add("--thinker", "NAME", f"{_names(THINKERS)} (default: vlm if there is one)")
-    add("--vlm", "WHERE", f"whom {_names(NEED_VLM)} ask: endpoint:PROFILE, or a model's folder")
+    add("--vlm", "WHERE", f"whom {_names(NEED_VLM)} ask: endpoint:PROFILE, a folder or a hub id")
     add("--vlm-dtype", "TYPE", "number format of that model: bf16, fp32 or nf4 (default: bf16)")
 
 

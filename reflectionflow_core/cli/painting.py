@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..archive import Run
 from ..catalog import ActorChoice, build_actors
 from ..doctor import versions
 from ..evaluation.crew import Crew
@@ -19,8 +20,11 @@ from ..protocols import Actors
 from ..record import InputError, SearchSettings
 from ..search.strategies import axes_in_force
 from .options import make_choice, make_settings
+from .preparing import awaited
 from .screen import quieten_libraries
 from .watching import told, watch
+
+WORDS = {"stages": "a plan", "draft_prompt": "a thought"}  # what a setting means to its reader
 
 
 def paint_pictures(
@@ -35,6 +39,11 @@ def paint_pictures(
             )
     choice, settings = make_choice(given), make_settings(given)
     axes_in_force(settings)  # raises for a strategy that does not exist
+    if setting := awaited(Run("", settings)):
+        raise InputError(
+            f"The strategy {settings.strategy!r} begins with {WORDS[setting]} for each prompt, and "
+            "here nobody writes them. Choose another strategy, or reflectionflow run --prompts."
+        )
     about = {
         "settings": asdict(settings),
         "actors": asdict(choice),

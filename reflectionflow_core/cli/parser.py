@@ -27,7 +27,7 @@ def make_parser() -> Parser:
     add_evaluate(commands)
     add_compare(commands)
     report = commands.add_parser("report", help="rebuild sheet.png and report.html of a run")
-    report.add_argument("folder", metavar="DIR", help="the folder of a run")
+    report.add_argument("folder", metavar="DIR", help="the folder of a run, or of many prompts")
     commands.add_parser("doctor", help="say what is installed and what would run here")
     return parser
 

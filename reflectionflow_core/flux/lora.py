@@ -1,4 +1,5 @@
-"""The corrector's LoRA: low-rank additions that only the condition tokens see.
+"""The corrector's LoRA: low-rank additions that only the condition tokens see, unless its Mode says
+otherwise.
 
 It is a module of its own beside the transformer, never merged into it and never registered with
 peft: an ordinary loader would apply the same numbers to every token and give wrong pictures.

@@ -1,4 +1,4 @@
-"""What becomes of questions to a server that misbehaves in forty ways: a table, fault by fault.
+"""What becomes of questions to a server that misbehaves in 48 ways: a table, fault by fault.
 
     python tests/benchmarks/vlm_faults.py [--answers 10000] [--seed 0]
 

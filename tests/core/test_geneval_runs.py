@@ -200,6 +200,11 @@ def test_a_blind_detector_ends_without_a_result(
         (("--vlm", "endpoint:x"), "--vlm is of the search"),
         (("--generate",), "There is nothing to paint"),
         (("--generate", "--think-first", "--prompts", "PROMPTS"), "--think-first"),
+        (("--generate", "--strategy", "staged", "--prompts", "PROMPTS"), "begins with a plan"),
+        (
+            ("--generate", "--strategy", "interleaved", "--prompts", "PROMPTS"),
+            "begins with a thought",
+        ),
         (("--generate", "--prompts", "/none"), "Cannot read /none"),
         (("--generate", "--prompts", "PROMPTS"), "pictures of another painting"),
         (("--images", "/none"), "There is no folder /none"),

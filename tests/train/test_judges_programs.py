@@ -107,8 +107,15 @@ def test_what_cannot_be_loaded_is_refused_before_training(
     assert message in capsys.readouterr().err
 
 
-def test_help_lists_every_setting() -> None:
-    command = [sys.executable, "-m", "train.writer", "--help"]
+@pytest.mark.parametrize(
+    ("program", "settings"),
+    [
+        ("train.writer", ("gain.pictures", "lora_rank", "held_out_share", "tuning")),
+        ("train.miniature", ("vae_steps = 2400", "pairs = 10000", "measured = 1500")),
+    ],
+)
+def test_help_lists_every_setting(program: str, settings: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", program, "--help"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for setting in ("gain.pictures", "lora_rank", "held_out_share", "tuning"):
+    for setting in settings:
         assert setting in told

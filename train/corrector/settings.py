@@ -1,4 +1,7 @@
-"""What the corrector's training can be told; the defaults are the paper's, for 8 GPUs."""
+"""What the corrector's training can be told.
+
+The defaults are the paper's, for 8 GPUs (the rank that of the published weights).
+"""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def plan_table(settings: Settings) -> Table:
 def plan_notes(settings: Settings) -> Iterator[str]:
     """What the table rests on."""
     assumed = settings.assumptions
-    yield f"Assumed, not measured ({assumed.source}):"
+    yield f"Assumed ({assumed.source}):"
     yield f"  {assumed.pictures_per_gpu_second:g} pictures painted a second on a GPU"
     yield f"  {assumed.judged_per_gpu_second:g} pictures judged a second on a GPU"
     yield f"  {assumed.seconds_per_call:g} seconds for a call of a vision-language model (VLM)"

@@ -1,5 +1,6 @@
-"""`python -m train.latents --config FILE key=value ...`: encodes pictures and texts, so that the
-corrector's training needs neither VAE nor T5.
+"""`python -m train.latents --config FILE key=value ...`: encodes pictures and texts.
+
+The corrector's training then needs neither VAE nor T5.
 
 A run that was killed goes on where it was. Several processes (`accelerate launch`) share the work.
 """

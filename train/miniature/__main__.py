@@ -110,7 +110,8 @@ def report(settings: Settings, folder: Path) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    settings = parse_settings(Settings, arguments)
+    about = (__doc__ or "").partition(": ")[2]
+    settings = parse_settings(Settings, arguments, "train.miniature", about)
     join(settings.device)
     folder = settings.out / "weights"
     model = train_base(settings)

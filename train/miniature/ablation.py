@@ -1,9 +1,9 @@
-"""`python -m train.miniature.ablation [key=value ...]`: what each part of the corrector's training
-does, on the miniature.
+"""`python -m train.miniature.ablation [key=value ...]`: what each part of the training does.
 
-It makes the data, trains every variant for as long, and measures on held-out prompts how well
-flawed pictures are corrected, and how long a step of it takes. What is finished is kept: a run
-that was killed goes on where it was. The table is in `out/ablation.md`.
+The training is the corrector's, on the miniature. The program makes the data, trains every variant
+for as long, and measures on held-out prompts how well flawed pictures are corrected, and how long
+a step of it takes. What is finished is kept: a run that was killed goes on where it was. The table
+is in `out/ablation.md`.
 """
 
 from __future__ import annotations
