@@ -63,6 +63,7 @@ class Archive:
         files.replace_file(self.folder / RUN, run.dump())
         files.make_folder(self.folder / IMAGES)
         self.run = run
+        self._write_best(self.history)  # a killed process may not have come to it
 
     def append(self, history: History) -> None:
         """Writes what `history` has and the folder has not; asked for each History of a search."""

@@ -221,11 +221,12 @@ def painted_until_write(folder: Path, number: int, share: float) -> bool:
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_a_kill_in_any_write_is_resumed_to_the_same_history(tmp_path, share):
     record(tmp_path / "complete")
-    expected = (tmp_path / "complete" / "history.jsonl").read_bytes()
+    kept = ("history.jsonl", "best.png")
+    expected = [(tmp_path / "complete" / name).read_bytes() for name in kept]
     number = 0
     while painted_until_write(tmp_path / str(number), number, share):
         record(tmp_path / str(number))
-        assert (tmp_path / str(number) / "history.jsonl").read_bytes() == expected
+        assert [(tmp_path / str(number) / name).read_bytes() for name in kept] == expected
         assert not list((tmp_path / str(number)).rglob("*.tmp"))
         number += 1
     assert number > 20
