@@ -27,7 +27,7 @@ def paint_pictures(
     given: Mapping[str, Any], prompts: Sequence[Mapping[str, Any]], samples: int, crew: Crew
 ) -> None:
     """Paints what is missing in the folder of --images."""
-    for name in ("think_first", "draft_prompt"):
+    for name in ("think_first", "draft_prompt", "stages"):
         if given.get(name):
             raise InputError(
                 f"--{name.replace('_', '-')} is for one prompt, and a benchmark has many. "
@@ -69,7 +69,8 @@ def check_options(given: Mapping[str, Any], of_judge: Sequence[str]) -> None:
     """
     if given.get("generate"):
         return
-    settings = {*_names(SearchSettings), "max_images", "max_calls", "max_seconds", "think_first"}
+    limits = {"max_images", "max_steps", "max_calls", "max_seconds"}
+    settings = {*_names(SearchSettings), *limits, "think_first"}
     painters = {*_names(ActorChoice), "prompts", "samples"} - {*of_judge}
     if strange := [name for name in given if name in settings | painters]:
         raise InputError(

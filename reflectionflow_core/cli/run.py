@@ -84,6 +84,10 @@ def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoi
     if prompt is None:
         raise InputError(f"There is no run in {given['out']} yet. Give a prompt to begin one.")
     _check_prompt(prompt)
+    if "think_first" in given and "draft_prompt" in given:
+        raise InputError(
+            "--think-first writes the draft prompt, and --draft-prompt is one. Leave one away."
+        )
     axes_in_force(settings)  # raises for a strategy that does not exist,
     policy_named(settings.policy)  # and this for a policy
     thinks = given.get("think_first", recorded.think_first if recorded else False)
