@@ -86,7 +86,7 @@ def _publish(geneval: GenEval, folder: Path, file: Path, command: str) -> None:
     notes = [WARNING, f"{whole} Intervals: a bootstrap over prompts, 95 %.", *in_sentences(known)]
     files.replace_file(file.with_suffix(".jsonl"), official_lines(lines).encode())
     page = results_page(LABEL, notes, [Section("Right pictures", whole, tables)])
-    file.with_suffix(".html").write_text(page, encoding="utf-8")
+    files.replace_file(file.with_suffix(".html"), page.encode())
     summary = {
         "label": LABEL,
         "whole": whole,

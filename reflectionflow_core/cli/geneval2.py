@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..archive import files
 from ..doctor import versions
 from ..evaluation.compositions import matched, read_compositions
 from ..evaluation.journal import Journal
@@ -97,7 +98,7 @@ def _publish(journal: Journal, images: Path, command: str) -> None:
     about = f"{len(lines)} prompts, one picture each; the benchmark has 800."
     notes = [f"{about} Intervals: a bootstrap over prompts, 95 %.", *in_sentences(known)]
     page = results_page(LABEL, notes, [Section("Scores", about, tables)])
-    journal.file.with_suffix(".html").write_text(page, encoding="utf-8")
+    files.replace_file(journal.file.with_suffix(".html"), page.encode())
     summary = {"label": LABEL, "tables": [table.data() for table in tables]}
     journal.finish({"summary": summary, "provenance": known, "pictures": lines})
     told = "\n\n".join(map(markdown, tables))

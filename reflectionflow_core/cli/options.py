@@ -212,8 +212,16 @@ def stop_rule(text: str) -> str | float:
     return text if text[:1].isalpha() and text not in ("nan", "inf", "infinity") else number(text)
 
 
+def natural(text: str) -> int:
+    value = whole(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is less than 0")
+    return value
+
+
 def listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """The parts of a list, each once."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 def size(text: str) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,8 +88,9 @@ def test_what_cannot_be_planned_is_refused_before_anything_is_painted(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.txt").write_text("draw it", "utf-8")
     (tmp_path / "dog.txt").write_text("add a dog -> a dog -> a dog", "utf-8")
-    exact = Toys(inspector=ExactInspector())
-    assert run(PROMPT, "--out", "new", "--strategy", "staged", *options, toys=exact) == 2
+    seats = replace(Toys().actors(), inspector=ExactInspector())
+    asked = ["run", PROMPT, "--out", "new", "--strategy", "staged", *options]
+    assert main(asked, build_actors=lambda *_: seats) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
@@ -120,7 +122,7 @@ def test_a_choice_has_an_inspector_for_a_search_in_stages_only() -> None:
         build_actors(ActorChoice(inspector="x"), staged)
     # Also where nobody would ask them.
     for choice in (ActorChoice(planner="x"), ActorChoice(thinker="x")):
-        with pytest.raises(InputError, match="no (planner|thinker) named 'x'"):
+        with pytest.raises(InputError, match=r"no (planner|thinker) named 'x'"):
             build_actors(choice, SearchSettings())
     with pytest.raises(InputError, match="The inspector 'vlm' asks a vision-language model"):
         build_actors(ActorChoice(inspector="vlm"), staged)
