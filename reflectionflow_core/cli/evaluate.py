@@ -29,6 +29,7 @@ from ..identity import identity
 from ..miniature.prompts import FAMILIES
 from ..protocols import Actors
 from ..record import SearchSettings
+from ..report.words import counted
 from .evaluate_options import PROMPTS, PROMPTS_OF_ALL
 from .screen import quieten_libraries
 from .watching import crew_of, fresh_file, in_sentences, provenance, told, watch
@@ -47,10 +48,9 @@ def run_shapes(given: Mapping[str, Any], command: str) -> int:
     file, crew = fresh_file(given), crew_of(given)
     plan, evaluation = _asked(given)
     build = partial(build_quietly, given.get("lora"))
-    sys.stderr.write(
-        f"{len(evaluation.tasks)} searches, at most {pictures_of(evaluation.arms)} pictures "
-        f"a prompt, {told(crew)}.\n"
-    )
+    searches = counted(len(evaluation.tasks), "search", "searches")
+    pictures = counted(pictures_of(evaluation.arms), "picture")
+    sys.stderr.write(f"{searches}, at most {pictures} a prompt, {told(crew)}.\n")
     try:
         watch(evaluate(evaluation, file, build, crew), len(evaluation.tasks), "searches")
     except KeyboardInterrupt:

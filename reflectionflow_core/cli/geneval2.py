@@ -24,6 +24,7 @@ from ..evaluation.tables import markdown
 from ..evaluation.work import summed_up
 from ..identity import vlm_identity
 from ..record import InputError
+from ..report.words import counted
 from ..vlm.door import Vlm
 from ..vlm.named import ENDPOINT, build_vlm
 from .painting import check_options, origin_of, paint_pictures
@@ -45,7 +46,7 @@ def run_geneval2(given: Mapping[str, Any], command: str) -> int:
         samples = matched(compositions, Path(given["images"]))
         geneval2 = GenEval2(samples, _about(given, judge, samples))
         build = partial(_build, judge, given.get("device"), given.get("vlm_dtype"))
-        sys.stderr.write(f"{len(samples)} pictures to ask about, {told(crew)}.\n")
+        sys.stderr.write(f"{counted(len(samples), 'picture')} to ask about, {told(crew)}.\n")
         watch(weigh_all(geneval2, file, build, crew), len(samples), "pictures judged")
     except KeyboardInterrupt:
         sys.stderr.write("Stopped. The same command goes on with what is missing.\n")

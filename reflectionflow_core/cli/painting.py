@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..archive import Run
 from ..catalog import ActorChoice, build_actors
 from ..doctor import versions
 from ..evaluation.crew import Crew
@@ -17,8 +18,10 @@ from ..evaluation.tables import Table
 from ..identity import identity
 from ..protocols import Actors
 from ..record import InputError, SearchSettings
+from ..report.words import counted
 from ..search.strategies import axes_in_force
 from .options import make_choice, make_settings
+from .preparing import awaited
 from .screen import quieten_libraries
 from .watching import told, watch
 
@@ -35,6 +38,11 @@ def paint_pictures(
             )
     choice, settings = make_choice(given), make_settings(given)
     axes_in_force(settings)  # raises for a strategy that does not exist
+    if awaited(Run("", settings)):
+        raise InputError(
+            f"The strategy {settings.strategy!r} begins with a text for each prompt, and "
+            "--generate writes none. Choose another one, such as reflection."
+        )
     about = {
         "settings": asdict(settings),
         "actors": asdict(choice),
@@ -43,7 +51,7 @@ def paint_pictures(
     }
     painting = Painting(Path(given["images"]), prompts, samples, settings, about)
     total = len(painting.canvases)
-    sys.stderr.write(f"{total} pictures to paint, a search each, {told(crew)}.\n")
+    sys.stderr.write(f"{counted(total, 'picture')} to paint, a search each, {told(crew)}.\n")
     watch(paint(painting, partial(_build, choice, settings), crew), total, "pictures painted")
 
 

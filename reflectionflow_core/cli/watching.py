@@ -12,7 +12,7 @@ from typing import Any
 from ..doctor import versions
 from ..evaluation.crew import Crew
 from ..record import InputError
-from ..report.words import duration
+from ..report.words import counted, duration
 
 BESIDE = (".html", ".jsonl", ".png", ".part")  # what is written under the name of the results
 
@@ -39,8 +39,9 @@ def crew_of(given: Mapping[str, Any], usual: int | None = None) -> Crew:
 
 def told(crew: Crew) -> str:
     """Who works, in words."""
-    count = f"{crew.count}" if crew.count else "all"
-    return f"{count} workers of Ray" if crew.ray else f"{count} processes"
+    if crew.ray:
+        return f"{counted(crew.count, 'worker') if crew.count else 'all workers'} of Ray"
+    return counted(crew.count, "process", "processes") if crew.count else "a process for each core"
 
 
 def watch(counts: Iterable[int], total: int, what: str) -> None:

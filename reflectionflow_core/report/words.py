@@ -22,8 +22,9 @@ PLAIN = SearchSettings()
 OBVIOUS = ("draft", "correct", "noise")  # what rounds, reflections and seeds tell
 
 
-def counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, several: str | None = None) -> str:
+    """A number with its noun; `several` is the plural where that is not an s."""
+    return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
 
 
 def duration(seconds: float) -> str:

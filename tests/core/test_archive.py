@@ -137,6 +137,18 @@ def test_a_damaged_picture_is_named(tmp_path, damage, expected):
     assert expected in str(error.value)
 
 
+def test_pictures_whose_history_is_gone_are_not_painted_over(tmp_path):
+    record(tmp_path)
+    (tmp_path / "history.jsonl").unlink()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    with (
+        pytest.raises(InputError, match=r"holds pictures but no history\.jsonl"),
+        open_archive(tmp_path, resume=True),
+    ):
+        pass
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
+
+
 def test_damaged_times_only_start_counting_again(tmp_path):
     record(tmp_path)
     (tmp_path / "timing.json").write_text("{")

@@ -150,6 +150,7 @@ def test_ctrl_c_that_a_library_swallows_as_it_loads_still_stops(tmp_path, capsys
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
             raise InputError("The weights are damaged. Download them again.") from None
+        return toys(choice, settings)
 
     assert main(["run", PROMPT, "--out", str(tmp_path / "run")], build_actors=loading) == 130
     assert capsys.readouterr().err == "Stopped.\n"
@@ -403,6 +404,19 @@ def test_run_json_says_what_was_asked(tmp_path):
     assert record["settings"]["budget"]["seconds"] == 60
     assert record["actors"]["verifier"] == "exact"
     assert record["versions"]["reflectionflow"] == reflectionflow_core.__version__
+
+
+def test_a_run_of_another_version_is_told(tmp_path, capsys):
+    run(PROMPT, "--out", tmp_path, *SMALL)
+    record = json.loads((tmp_path / "run.json").read_text())
+    record["versions"] = {}  # nothing is known of the libraries then
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert run("--out", tmp_path, "--resume") == 0
+    assert "begun with other versions of" in capsys.readouterr().err
+    record["actors"]["painter"] = "of tomorrow"
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert run("--out", tmp_path, "--resume") == 2
+    assert "actors that this version does not know" in capsys.readouterr().err
 
 
 def test_best_png_is_the_best_picture(tmp_path):
