@@ -28,6 +28,8 @@ def counted(number: int, noun: str, several: str | None = None) -> str:
 
 
 def duration(seconds: float) -> str:
+    if 0 < seconds < 0.05:
+        return "less than 0.1 s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
