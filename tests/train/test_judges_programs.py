@@ -54,6 +54,17 @@ def test_a_gpu_that_is_not_there_is_told(name, capsys, tmp_path, monkeypatch) ->
     assert not list(tmp_path.iterdir())
 
 
+def test_ctrl_c_ends_in_a_sentence(capsys, monkeypatch) -> None:
+    def interrupted(settings: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verifier, "work", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        run("verifier-tiny")
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "Stopped. Start it again with the same settings to go on.\n"
+
+
 def test_plans_count_the_weights_of_the_published_models(capsys) -> None:
     run("writer-qwen", "--plan")
     assert "8,292,166,656 weights\ntrained      8,292,166,656" in capsys.readouterr().out
