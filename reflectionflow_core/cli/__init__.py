@@ -51,6 +51,8 @@ def _obey(given: dict[str, Any], argv: Sequence[str], build_actors: BuildActors)
 def _report(folder: str) -> int:
     from .reporting import report
 
+    if not folder.strip():
+        raise InputError("The name of the folder is empty. Give the --out folder of a run.")
     return report_batch(Path(folder)) if is_batch({"out": folder}) else report(folder)
 
 

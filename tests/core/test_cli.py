@@ -251,6 +251,7 @@ def test_bad_input_is_told_and_nothing_is_touched(
         ([], "COMMAND"),
         (["paint"], "choose from"),
         (["report", "gone"], "There is no folder gone"),
+        (["report", ""], "The name of the folder is empty"),
         (["report", "."], "holds no finished picture"),
     ],
 )
