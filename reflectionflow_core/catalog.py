@@ -23,7 +23,7 @@ from .protocols import (
 )
 from .record import InputError, SearchSettings
 from .search.strategies import axes_in_force, strategy_named
-from .staging import INSPECTORS
+from .staging import INSPECTORS, PLANNERS, THINKERS
 from .verifiers.spec import Part, parts_of
 from .vlm.named import HUB_ID, build_vlm
 
@@ -284,6 +284,8 @@ def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
     evolve = named(EVOLVERS, "evolver", choice.evolver)
     inspector = choice.inspector or "exact"
     inspect = named(INSPECTORS, "inspector", inspector)
+    named(PLANNERS, "planner", choice.planner or "rules")  # these two act before the search
+    named(THINKERS, "thinker", choice.thinker or "layout")
     in_stages = strategy_named(settings.strategy).in_stages
     paint = painters_of(choice)
     check_lora(choice)

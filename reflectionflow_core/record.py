@@ -260,7 +260,7 @@ class Budget:
             limit = getattr(self, name)
             if limit is not None and not limit > 0:
                 raise InputError(
-                    f"A budget of {limit} {name.replace('_', ' ')} buys nothing. "
+                    f"A budget of {limit} {name.replace('vlm_', 'VLM ')} buys nothing. "
                     "Give a number above zero, or leave the budget away."
                 )
 
@@ -307,11 +307,11 @@ class SearchSettings:
     def __post_init__(self) -> None:
         _check_number("width", self.width, 1, 1024)
         _check_number("depth", self.depth, 0, 10_000)
-        _check_number("drafts", self.first_round, 1, 10_000)
+        _check_number("number of drafts", self.first_round, 1, 10_000)
         _check_number("seed", self.seed, 0, MAX_SEED)
         _check_number("batch size", self.batch_size, 1, 1024)
         _check_number("radius", self.radius, 0.0, 1.0)
-        _check_choice("parents", self.parents, PARENTS)
+        _check_choice("choice of parents", self.parents, PARENTS)
         _check_choice("noise search", self.noise_search, NOISE_SEARCHES)
         _check_number("number of stages", len(self.stages), 0, MAX_STAGES)
         _check_number("context", self.context, 0, MAX_CONTEXT)

@@ -7,9 +7,18 @@ import os
 import torch
 from accelerate import PartialState
 
+from reflectionflow_core.record import InputError
+
 
 def join(device: str = "") -> PartialState:
-    """Its number, theirs and the device; the first call decides between "cpu" and GPUs."""
+    """Its number, theirs and the device; the first call decides between "cpu" and GPUs.
+
+    Raises InputError for "cuda" where there is none, as the CPU would take weeks in silence.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "There is no CUDA device here. Leave device=cuda away to compute on the CPU."
+        )
     return PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
 
 

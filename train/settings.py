@@ -58,7 +58,7 @@ def perform(
     dry_run: Callable[[Typed], str],
     work: Callable[[Typed], str],
 ) -> str:
-    """What is asked for, done, and what it has to say; an InputError ends the program."""
+    """What is asked for, done, and what it has to say; an InputError or Ctrl-C ends the program."""
     from train.quiet import quieten  # which loads much, and --help and a mistake need none of it
 
     quieten()
@@ -67,6 +67,8 @@ def perform(
         return does(request.settings)
     except InputError as error:
         refuse(str(error))
+    except KeyboardInterrupt:
+        stop()
 
 
 def parse_settings(kind: type[Typed], arguments: Sequence[str], program: str, about: str) -> Typed:
@@ -157,6 +159,12 @@ def described(kind: type[BaseModel], group: str = "") -> Iterator[str]:
         default = "(needed)" if field.is_required() else f"= {field.get_default()}"
         about = f"  {field.description}" if field.description else ""
         yield f"  {group}{name} {default}{about}"
+
+
+def stop() -> NoReturn:
+    """Ends the program that Ctrl-C stopped, with the exit code of shells for it."""
+    sys.stderr.write("Stopped. Start it again with the same settings to go on.\n")
+    sys.exit(130)
 
 
 def refuse(*sentences: str) -> NoReturn:

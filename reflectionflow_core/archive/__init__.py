@@ -28,6 +28,7 @@ __all__ = ["Archive", "Recording", "Run", "differences", "open_archive", "read_r
 RUN, HISTORY, TIMING = "run.json", "history.jsonl", "timing.json"
 IMAGES, BEST, SHEET, PAGE = "images", "best.png", "sheet.png", "report.html"
 MADE_HERE = (RUN, HISTORY, TIMING, IMAGES, BEST, SHEET, PAGE)
+AFTERWARDS = (TIMING, BEST, SHEET, PAGE)  # not written before a picture is in the history
 NOTHING_YET = History()
 RESTORE = "Restore it from a backup, or start in another folder; nothing was changed."
 
@@ -63,6 +64,7 @@ class Archive:
         files.replace_file(self.folder / RUN, run.dump())
         files.make_folder(self.folder / IMAGES)
         self.run = run
+        self._write_best(self.history)  # a killed process may not have come to it
 
     def append(self, history: History) -> None:
         """Writes what `history` has and the folder has not; asked for each History of a search."""
@@ -139,6 +141,8 @@ def _read(folder: Path, known: History) -> Recording:
         if any((folder / name).exists() for name in MADE_HERE):
             raise InputError(f"{folder} holds pictures but no {RUN}. {RESTORE}")
         return Recording()
+    if not (folder / HISTORY).exists() and any((folder / name).exists() for name in AFTERWARDS):
+        raise InputError(f"{folder} holds pictures but no {HISTORY}. {RESTORE}")
     entries, size, notices = _read_entries(folder / HISTORY)
     timing, untimed = _read_timing(folder / TIMING)
     run, history = load_run(path), _history(folder, entries, known)

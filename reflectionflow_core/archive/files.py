@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -29,28 +29,35 @@ _REMEDIES = {
     errno.EEXIST: "Choose a folder, not a file.",
     errno.ENAMETOOLONG: "Choose a shorter name.",
 }
+_REMEDIES_OF_READING = {
+    **_REMEDIES,
+    errno.ENOENT: "Check the name.",
+    errno.EISDIR: "Give a file, not a folder.",
+    errno.EACCES: "Choose one that you may read.",
+    errno.EPERM: "Choose one that you may read.",
+}
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turns the system's refusal to write `path` into an error that says what to do."""
-    with _explained(f"Cannot write {path}"):
+    with _explained(f"Cannot write {path}", _REMEDIES):
         yield
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """The same for `path` and what is in it, where something is only looked at."""
-    with _explained(f"Cannot read {path}"):
+    with _explained(f"Cannot read {path}", _REMEDIES_OF_READING):
         yield
 
 
 @contextmanager
-def _explained(refusal: str) -> Iterator[None]:
+def _explained(refusal: str, remedies: Mapping[int, str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "Check the disk, or choose another folder.")
+        remedy = remedies.get(error.errno or 0, "Check the disk, or choose another folder.")
         raise InputError(f"{refusal}: {error.strerror or error}. {remedy}") from error
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from ..catalog import HUB_ID, build_actors
 from ..record import InputError
 from .batch import is_batch, report_batch, run_batch
+from .interrupt import heeded
 from .parser import make_parser
 from .run import BuildActors, run
 
@@ -24,26 +25,34 @@ FROM_HUB = ("model", "detector", "colour_judge", "vlm", "judge")  # options that
 
 def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_actors) -> int:
     """Runs one command and returns its exit status; a user's error is two sentences on stderr."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        given = vars(make_parser().parse_args(argv))
-        command = given.pop("command")
-        if command == "run":
-            return (run_batch if is_batch(given) else run)(given, build_actors)
-        if command == "evaluate":
-            return _evaluate(given, sys.argv[1:] if argv is None else argv)
-        if command == "compare":
-            return _compare(given)
-        return _report(given["folder"]) if command == "report" else _doctor()
+        with heeded():
+            return _obey(vars(make_parser().parse_args(argv)), argv, build_actors)
     except InputError as error:
         sys.stderr.write(f"reflectionflow: {error}\n")
         return BAD_INPUT
     except KeyboardInterrupt:
+        sys.stderr.write("Stopped.\n")
         return INTERRUPTED
+
+
+def _obey(given: dict[str, Any], argv: Sequence[str], build_actors: BuildActors) -> int:
+    command = given.pop("command")
+    if command == "run":
+        return (run_batch if is_batch(given) else run)(given, build_actors)
+    if command == "evaluate":
+        return _evaluate(given, argv)
+    if command == "compare":
+        return _compare(given)
+    return _report(given["folder"]) if command == "report" else _doctor()
 
 
 def _report(folder: str) -> int:
     from .reporting import report
 
+    if not folder.strip():
+        raise InputError("The name of the folder is empty. Give the --out folder of a run.")
     return report_batch(Path(folder)) if is_batch({"out": folder}) else report(folder)
 
 

@@ -84,7 +84,11 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> int:
     for name in ONE_PROMPT_ONLY:
         if name in given:
             what = "A prompt" if name == "prompt" else f"--{name.replace('_', '-')}"
-            raise InputError(f"{what} is for a single run. Leave it away, or leave --prompts away.")
+            other = "leave --prompts away" if "prompts" in given else "choose another folder"
+            raise InputError(
+                f"{what} is for a single run, and {given['out']} is for many prompts. "
+                f"Leave it away, or {other}."
+            )
     folder = folder_of(given)
     told = {"prompt": read_prompts(Path(given["prompts"]))} if "prompts" in given else {}
     with _opened(folder, given.get("resume", False)) as recorded:

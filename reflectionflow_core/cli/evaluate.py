@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..archive import files
 from ..catalog import ActorChoice, build_actors
 from ..doctor import versions
 from ..evaluation.evaluation import (
@@ -28,6 +29,7 @@ from ..identity import identity
 from ..miniature.prompts import FAMILIES
 from ..protocols import Actors
 from ..record import SearchSettings
+from ..report.words import counted
 from .evaluate_options import PROMPTS, PROMPTS_OF_ALL
 from .screen import quieten_libraries
 from .watching import crew_of, fresh_file, in_sentences, provenance, told, watch
@@ -46,10 +48,9 @@ def run_shapes(given: Mapping[str, Any], command: str) -> int:
     file, crew = fresh_file(given), crew_of(given)
     plan, evaluation = _asked(given)
     build = partial(build_quietly, given.get("lora"))
-    sys.stderr.write(
-        f"{len(evaluation.tasks)} searches, at most {pictures_of(evaluation.arms)} pictures "
-        f"a prompt, {told(crew)}.\n"
-    )
+    searches = counted(len(evaluation.tasks), "search", "searches")
+    pictures = counted(pictures_of(evaluation.arms), "picture")
+    sys.stderr.write(f"{searches}, at most {pictures} a prompt, {told(crew)}.\n")
     try:
         watch(evaluate(evaluation, file, build, crew), len(evaluation.tasks), "searches")
     except KeyboardInterrupt:
@@ -71,7 +72,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[Plan, Evaluation]:
     plan = Plan(**{name: chosen[name] for name in read if name in chosen})
     families = given.get("families", FAMILIES)
     prompts = chosen.get("prompts", PROMPTS_OF_ALL if given["study"] == ALL else PROMPTS)
-    per_family = max(1, round(prompts / len(families)))
+    per_family = max(1, round(prompts / max(1, len(families))))
     known = identity(ActorChoice(lora=given.get("lora")))
     about = {
         "model": "miniature",
@@ -90,7 +91,8 @@ def _publish(evaluation: Evaluation, plan: Plan, file: Path, command: str) -> No
     sections = [_section(study, results, plan) for study in studies_in(evaluation.study)]
     for section in sections:
         if section.plot:
-            file.with_name(f"{file.stem}-{section.study}.png").write_bytes(section.plot)
+            plot = file.with_name(f"{file.stem}-{section.study}.png")
+            files.replace_file(plot, section.plot)
     known = provenance(command, evaluation.seed, cost_so_far(evaluation, file))
     notes = [
         f"Shares of {len(evaluation.questions)} prompts with 95 % intervals: Wilson's, and for "
@@ -99,7 +101,7 @@ def _publish(evaluation: Evaluation, plan: Plan, file: Path, command: str) -> No
         *in_sentences(known),
     ]
     page = results_page("The miniature, measured", notes, sections)
-    file.with_suffix(".html").write_text(page, encoding="utf-8")
+    files.replace_file(file.with_suffix(".html"), page.encode())
     tables = {section.study: [table.data() for table in section.tables] for section in sections}
     finish(evaluation, file, {"summary": {"tables": tables}, "provenance": known})
     for section in sections:

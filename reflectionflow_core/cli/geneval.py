@@ -17,6 +17,7 @@ from ..evaluation.tables import markdown
 from ..evaluation.work import summed_up
 from ..identity import weights_of
 from ..record import InputError
+from ..report.words import counted
 from ..verifiers.geneval import read_task
 from .painting import check_options, origin_of, paint_pictures
 from .watching import crew_of, fresh_file, in_sentences, provenance, told, watch
@@ -37,7 +38,7 @@ def run_geneval(given: Mapping[str, Any], command: str) -> int:
             prompts = _prompts(given)
             paint_pictures(given, prompts, given.get("samples", SAMPLES), crew)
         geneval = _asked(given)
-        sys.stderr.write(f"{len(geneval.samples)} pictures to judge, {told(crew)}.\n")
+        sys.stderr.write(f"{counted(len(geneval.samples), 'picture')} to judge, {told(crew)}.\n")
         watch(judge_all(geneval, file, crew), len(geneval.samples), "pictures judged")
     except KeyboardInterrupt:
         sys.stderr.write("Stopped. The same command goes on with what is missing.\n")
@@ -86,7 +87,7 @@ def _publish(geneval: GenEval, folder: Path, file: Path, command: str) -> None:
     notes = [WARNING, f"{whole} Intervals: a bootstrap over prompts, 95 %.", *in_sentences(known)]
     files.replace_file(file.with_suffix(".jsonl"), official_lines(lines).encode())
     page = results_page(LABEL, notes, [Section("Right pictures", whole, tables)])
-    file.with_suffix(".html").write_text(page, encoding="utf-8")
+    files.replace_file(file.with_suffix(".html"), page.encode())
     summary = {
         "label": LABEL,
         "whole": whole,

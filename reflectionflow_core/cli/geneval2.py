@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..archive import files
 from ..doctor import versions
 from ..evaluation.compositions import matched, read_compositions
 from ..evaluation.journal import Journal
@@ -23,6 +24,7 @@ from ..evaluation.tables import markdown
 from ..evaluation.work import summed_up
 from ..identity import vlm_identity
 from ..record import InputError
+from ..report.words import counted
 from ..vlm.door import Vlm
 from ..vlm.named import ENDPOINT, build_vlm
 from .painting import check_options, origin_of, paint_pictures
@@ -44,7 +46,7 @@ def run_geneval2(given: Mapping[str, Any], command: str) -> int:
         samples = matched(compositions, Path(given["images"]))
         geneval2 = GenEval2(samples, _about(given, judge, samples))
         build = partial(_build, judge, given.get("device"), given.get("vlm_dtype"))
-        sys.stderr.write(f"{len(samples)} pictures to ask about, {told(crew)}.\n")
+        sys.stderr.write(f"{counted(len(samples), 'picture')} to ask about, {told(crew)}.\n")
         watch(weigh_all(geneval2, file, build, crew), len(samples), "pictures judged")
     except KeyboardInterrupt:
         sys.stderr.write("Stopped. The same command goes on with what is missing.\n")
@@ -97,7 +99,7 @@ def _publish(journal: Journal, images: Path, command: str) -> None:
     about = f"{len(lines)} prompts, one picture each; the benchmark has 800."
     notes = [f"{about} Intervals: a bootstrap over prompts, 95 %.", *in_sentences(known)]
     page = results_page(LABEL, notes, [Section("Scores", about, tables)])
-    journal.file.with_suffix(".html").write_text(page, encoding="utf-8")
+    files.replace_file(journal.file.with_suffix(".html"), page.encode())
     summary = {"label": LABEL, "tables": [table.data() for table in tables]}
     journal.finish({"summary": summary, "provenance": known, "pictures": lines})
     told = "\n\n".join(map(markdown, tables))

@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
     """An argparse parser whose errors are ours."""
 
     def error(self, message: str) -> NoReturn:
-        message = message.removeprefix("argument ")
+        message = message.removeprefix("argument ").rstrip(".")
         raise InputError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
 
 
@@ -212,8 +212,16 @@ def stop_rule(text: str) -> str | float:
     return text if text[:1].isalpha() and text not in ("nan", "inf", "infinity") else number(text)
 
 
+def natural(text: str) -> int:
+    value = whole(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is less than 0")
+    return value
+
+
 def listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """The parts of a list, each once."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 def size(text: str) -> tuple[int, int]:
@@ -226,11 +234,14 @@ def size(text: str) -> tuple[int, int]:
 def plan(text: str) -> tuple[Stage, ...]:
     """The stages in a file, a line each."""
     try:
-        return from_text(Path(text).read_text("utf-8"))
+        stages = from_text(Path(text).read_text("utf-8-sig"))
     except InputError as error:  # a ValueError, of which argparse would not tell
         raise argparse.ArgumentTypeError(str(error)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} cannot be read ({error})") from None
+    if not stages:
+        raise argparse.ArgumentTypeError(f"{text!r} has no stages")
+    return stages
 
 
 def numbers(text: str) -> tuple[int, ...]:

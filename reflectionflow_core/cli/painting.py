@@ -18,6 +18,7 @@ from ..evaluation.tables import Table
 from ..identity import identity
 from ..protocols import Actors
 from ..record import InputError, SearchSettings
+from ..report.words import counted
 from ..search.strategies import axes_in_force
 from .options import make_choice, make_settings
 from .preparing import awaited
@@ -31,7 +32,7 @@ def paint_pictures(
     given: Mapping[str, Any], prompts: Sequence[Mapping[str, Any]], samples: int, crew: Crew
 ) -> None:
     """Paints what is missing in the folder of --images."""
-    for name in ("think_first", "draft_prompt"):
+    for name in ("think_first", "draft_prompt", "stages"):
         if given.get(name):
             raise InputError(
                 f"--{name.replace('_', '-')} is for one prompt, and a benchmark has many. "
@@ -52,7 +53,7 @@ def paint_pictures(
     }
     painting = Painting(Path(given["images"]), prompts, samples, settings, about)
     total = len(painting.canvases)
-    sys.stderr.write(f"{total} pictures to paint, a search each, {told(crew)}.\n")
+    sys.stderr.write(f"{counted(total, 'picture')} to paint, a search each, {told(crew)}.\n")
     watch(paint(painting, partial(_build, choice, settings), crew), total, "pictures painted")
 
 
@@ -78,7 +79,8 @@ def check_options(given: Mapping[str, Any], of_judge: Sequence[str]) -> None:
     """
     if given.get("generate"):
         return
-    settings = {*_names(SearchSettings), "max_images", "max_calls", "max_seconds", "think_first"}
+    limits = {"max_images", "max_steps", "max_calls", "max_seconds"}
+    settings = {*_names(SearchSettings), *limits, "think_first"}
     painters = {*_names(ActorChoice), "prompts", "samples"} - {*of_judge}
     if strange := [name for name in given if name in settings | painters]:
         raise InputError(

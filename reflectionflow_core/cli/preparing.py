@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from PIL import Image
+
 from .. import staging
 from ..archive import Archive, Run
 from ..catalog import ActorChoice, named, vlm_for
@@ -38,6 +40,11 @@ def awaited(asked: Run) -> str | None:
                 "nothing to do. Leave it away."
             )
         return "stages"
+    if settings.stages:
+        raise InputError(
+            f"The strategy {settings.strategy!r} draws no stages, so --stages has nothing to do. "
+            "Leave it away, or choose --strategy staged."
+        )
     thinks = asked.think_first or settings.strategy == "interleaved"
     return "draft_prompt" if thinks else None
 
@@ -84,6 +91,8 @@ def prepared(
     """The run with all that its strategy begins with, what that cost, and a word on it."""
     setting = awaited(asked)
     if setting == "stages" and asked.settings.stages:
+        check_request(asked.prompt, asked.settings, actors, archive.history)
+        _check_stages(asked, actors)
         return asked, Cost(), told(ScenePlan(asked.settings.stages))
     if asked.think_first and asked.settings.draft_prompt is None and len(archive.history):
         raise InputError(
@@ -91,12 +100,21 @@ def prepared(
             "Leave --think-first away to continue them, or choose another folder."
         )
     if not lacks(asked, setting, archive.history):
+        check_request(asked.prompt, asked.settings, actors, archive.history)
         return asked, Cost(), ""
     author = author_of(asked, choice)
     assert author is not None  # there is a setting to write
     settings, history = foreseen(asked, author)
     check_request(asked.prompt, settings, actors, history)
     return written(asked, author)
+
+
+def _check_stages(asked: Run, actors: Actors) -> None:
+    """Raises InputError for a plan that nobody can inspect, by a picture of nothing; asks no
+    model."""
+    stages, inspector = asked.settings.stages, actors.inspector
+    if inspector is not None and not inspector.calls:
+        inspector.inspect(asked.prompt, stages, [Image.new("RGB", (64, 64))] * len(stages))
 
 
 def lacks(asked: Run, setting: str | None, history: History) -> bool:

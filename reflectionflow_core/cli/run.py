@@ -84,6 +84,10 @@ def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoi
     if prompt is None:
         raise InputError(f"There is no run in {given['out']} yet. Give a prompt to begin one.")
     _check_prompt(prompt)
+    if "think_first" in given and "draft_prompt" in given:
+        raise InputError(
+            "--think-first writes the draft prompt, and --draft-prompt is one. Leave one away."
+        )
     axes_in_force(settings)  # raises for a strategy that does not exist,
     policy_named(settings.policy)  # and this for a policy
     thinks = given.get("think_first", recorded.think_first if recorded else False)
@@ -112,7 +116,13 @@ def _recorded_choice(recorded: Run | None) -> ActorChoice:
     if recorded is None:
         return CHOICE
     size = recorded.actors.get("size")
-    return ActorChoice(**{**recorded.actors, "size": tuple(size) if size else None})
+    try:
+        return ActorChoice(**{**recorded.actors, "size": tuple(size) if size else None})
+    except TypeError as error:
+        raise InputError(
+            f"The run names actors that this version does not know ({error}). "
+            "Continue it with the version that began it."
+        ) from error
 
 
 def check_same(folder: Path, recorded: Run, asked: Run) -> None:
@@ -128,7 +138,9 @@ def check_same(folder: Path, recorded: Run, asked: Run) -> None:
 def check_resumable(folder: Path, recorded: Run, asked: Run) -> None:
     """The same, and says so where the versions are others."""
     check_same(folder, recorded, asked)
-    newer = [name for name, version in asked.versions.items() if recorded.versions[name] != version]
+    newer = [
+        name for name, version in asked.versions.items() if recorded.versions.get(name) != version
+    ]
     if newer:
         tell(f"The run was begun with other versions of {', '.join(newer)}; pixels may differ.")
 

@@ -12,12 +12,20 @@ from typing import Any
 from ..doctor import versions
 from ..evaluation.crew import Crew
 from ..record import InputError
-from ..report.words import duration
+from ..report.words import counted, duration
+
+BESIDE = (".html", ".jsonl", ".png", ".part")  # what is written under the name of the results
 
 
 def fresh_file(given: Mapping[str, Any]) -> Path:
     """Where the results go; a finished evaluation is never written over."""
+    if not given["json"].strip():
+        raise InputError("The name of the file is empty. Give one after --json.")
     file = Path(given["json"])
+    if file.suffix in BESIDE:
+        raise InputError(
+            f"{file} is a name for what lies beside the results. Choose one that ends in .json."
+        )
     if file.exists():
         raise InputError(f"{file} is there already. Choose another file, or move it away.")
     return file
@@ -31,23 +39,29 @@ def crew_of(given: Mapping[str, Any], usual: int | None = None) -> Crew:
 
 def told(crew: Crew) -> str:
     """Who works, in words."""
-    count = f"{crew.count}" if crew.count else "all"
-    return f"{count} workers of Ray" if crew.ray else f"{count} processes"
+    if crew.ray:
+        return f"{counted(crew.count, 'worker') if crew.count else 'all workers'} of Ray"
+    return counted(crew.count, "process", "processes") if crew.count else "a process for each core"
 
 
 def watch(counts: Iterable[int], total: int, what: str) -> None:
-    """Shows how many are done, and when all will be."""
+    """Shows how many are done, and when all will be: in one line of a terminal, else in several."""
+    live = sys.stderr.isatty()
+    pause = 2 if live else 30  # seconds
     began, last, first = time.monotonic(), 0.0, None
-    for done in counts:
-        first = done if first is None else first
-        now = time.monotonic()
-        if now - last > 2 or done == total:
-            last = now
-            rate = (done - first) / max(now - began, 1e-9)
-            left = f", {duration((total - done) / rate)} left" if rate and done < total else ""
-            sys.stderr.write(f"\r{done} of {total} {what}{left}      ")
-            sys.stderr.flush()
-    sys.stderr.write("\n")
+    try:
+        for done in counts:
+            first = done if first is None else first
+            now = time.monotonic()
+            if now - last > pause or done == total:
+                last = now
+                rate = (done - first) / max(now - began, 1e-9)
+                left = f", {duration((total - done) / rate)} left" if rate and done < total else ""
+                text = f"{done} of {total} {what}{left}"
+                sys.stderr.write(f"\r{text}      " if live else f"{text}\n")
+                sys.stderr.flush()
+    finally:
+        sys.stderr.write("\n" if live else "")
 
 
 def provenance(command: str, seed: int | None, cost: Mapping[str, Any]) -> dict[str, Any]:

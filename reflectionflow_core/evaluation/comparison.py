@@ -88,10 +88,12 @@ def read_evaluation(file: Path) -> dict[str, Any]:
     """A finished evaluation, also one that was packed with gzip."""
     if not file.is_file():
         raise InputError(f"There is no file {file}. Give the --json of a finished evaluation.")
+    if file.suffix == ".part":
+        raise InputError(f"{file} is not finished. Give the command that began it again.")
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         record = json.loads(data)
-        known = record["format"] in FORMATS and "summary" in record
+        known = record["format"] in FORMATS
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{file} is no evaluation ({type(error).__name__}: {error}). Give the --json of a "
@@ -108,8 +110,17 @@ def read_evaluation(file: Path) -> dict[str, Any]:
 def _measured(record: Mapping[str, Any], file: Path) -> Measured:
     benchmark = record.get("benchmark", "shapes")  # format 1 had no other
     if benchmark not in READERS:
-        raise InputError(f"{file} is of a benchmark {benchmark!r} that is not known here.")
-    return READERS[benchmark](record)
+        raise InputError(
+            f"{file} is of a benchmark {benchmark!r} that is not known here. "
+            f"Give one of {', '.join(READERS)}."
+        )
+    try:
+        return READERS[benchmark](record)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise InputError(
+            f"{file} is no whole evaluation ({type(error).__name__}: {error}). Give the --json of "
+            "a finished one."
+        ) from error
 
 
 def _shapes(record: Mapping[str, Any], budgets: Mapping[str, int] | None = None) -> Measured:

@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from ..flux.placement import device_named
 from ..record import InputError
 from ..verifiers.colours import load_colours
 from ..verifiers.detectors import load_detector
@@ -86,10 +85,10 @@ def judge_all(geneval: GenEval, file: Path, crew: Crew) -> Iterator[int]:
 
 def _judges(eyes: Eyes, test: Sequence[Shown]) -> Callable[[Shown], Judged]:
     """Who judges, after the test of sight on this very device."""
-    device = eyes.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = device_named(eyes.device)
+    device = str(place)
     examiner = examiner_of(eyes, device)
-    on_cpu = torch.device(device).type == "cpu"
-    reference = None if on_cpu else partial(examiner_of, eyes, "cpu")
+    reference = None if place.type == "cpu" else partial(examiner_of, eyes, "cpu")
     pictures = [(read_task(it.metadata), opened(it.png, it.file)) for it in test]
     return partial(_judged, examiner, check_sight(examiner, reference, pictures, device))
 

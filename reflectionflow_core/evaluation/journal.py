@@ -38,8 +38,7 @@ class Journal:
     def lines(self, read: Callable[[dict[str, Any]], Line]) -> list[Line]:
         """Every whole line, as `read` understands it; begins FILE.part if there is none."""
         if not self.part.exists():
-            files.make_folder(self.part.parent)
-            files.replace_file(self.part, json.dumps(self.header).encode() + b"\n")
+            self._begin()
         whole, _, torn = self.part.read_bytes().rpartition(b"\n")
         if torn:  # what a killed process was writing
             files.truncate(self.part, len(whole) + 1)
@@ -55,12 +54,18 @@ class Journal:
                 f"{self.part} was begun by another version of ReflectionFlow. "
                 "Finish it with that one, or delete it."
             )
-        if header != self.header:
+        if header != self.header and not done:  # such as one that was begun with a slip
+            self._begin()
+        elif header != self.header:
             raise InputError(
                 f"{self.part} holds the beginning of another evaluation. "
                 "Go on with the options that it was begun with, or delete it."
             )
         return done
+
+    def _begin(self) -> None:
+        files.make_folder(self.part.parent)
+        files.replace_file(self.part, json.dumps(self.header).encode() + b"\n")
 
     def append(self, line: Mapping[str, Any]) -> None:
         files.append(self.part, json.dumps(line).encode() + b"\n")

@@ -160,7 +160,7 @@ def _begun(painting: Painting) -> list[dict[str, Any]]:
         )
     lines = journal.lines(dict)
     for index, metadata in enumerate(painting.prompts):
-        if not prompt_folder(folder, index).exists():
+        if not lines or not prompt_folder(folder, index).exists():
             begin_prompt(folder, index, metadata)
     return lines
 

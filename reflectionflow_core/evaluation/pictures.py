@@ -52,9 +52,13 @@ def shown(sample: Sample) -> Shown:
 
 def read_prompts(file: Path) -> list[dict[str, Any]]:
     """The lines of a file such as GenEval's evaluation_metadata.jsonl, each with a "prompt"."""
-    with files.reading(file):
-        lines = file.read_text(encoding="utf-8").splitlines()
-    return [_metadata(line, f"{file}, line {n}") for n, line in enumerate(lines, 1) if line.strip()]
+    lines = _text(file).splitlines()
+    found = [
+        _metadata(line, f"{file}, line {n}") for n, line in enumerate(lines, 1) if line.strip()
+    ]
+    if not found:
+        raise InputError(f"{file} has no prompts. Give a line with a prompt for each picture.")
+    return found
 
 
 def sample_place(folder: Path, index: int, sample: int) -> Path:
@@ -92,13 +96,22 @@ def samples_in(folder: Path) -> list[Sample]:
 
 def _samples_of(place: Path) -> list[Sample]:
     with files.reading(place):
-        metadata = _metadata((place / METADATA).read_text(encoding="utf-8"), place / METADATA)
+        metadata = _metadata(_text(place / METADATA), place / METADATA)
         pictures = sorted((place / SAMPLES).iterdir())
     return [
         Sample(int(place.name), picture, metadata)
         for picture in pictures
         if picture.is_file() and _SAMPLE.match(picture.name)
     ]
+
+
+def _text(file: Path) -> str:
+    with files.reading(file):
+        data = file.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not UTF-8 ({error.reason}). Save it as such.") from error
 
 
 def _metadata(text: str, where: object) -> dict[str, Any]:

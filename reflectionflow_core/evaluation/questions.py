@@ -10,6 +10,8 @@ import numpy as np
 from ..miniature.prompts import FAMILIES, prompts
 from ..record import InputError
 
+MOST = 100_000  # of a family; all are held in memory
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -19,6 +21,13 @@ class Question:
 
 def held_out(per_family: int, seed: int = 0, families: Sequence[str] = FAMILIES) -> list[Question]:
     """As many held-out prompts of each family; small families repeat theirs."""
+    if not families:
+        raise InputError(f"There are no prompts of no family. Choose among: {', '.join(FAMILIES)}.")
+    if per_family > MOST:
+        raise InputError(
+            f"{per_family:,} prompts of a family are more than are ever needed. "
+            f"Ask for {MOST:,} of each family at most."
+        )
     for family in families:
         if family not in FAMILIES:
             raise InputError(

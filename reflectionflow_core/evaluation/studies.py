@@ -40,6 +40,8 @@ class Plan:
     def __post_init__(self) -> None:
         if not self.budgets or min(self.budgets) < 1:
             raise InputError("A budget is a number of pictures. Give numbers from 1 on.")
+        if not self.strategies:
+            raise InputError(f"There is no strategy to try. Choose among {', '.join(STRATEGIES)}.")
         if unknown := set(self.strategies) - set(STRATEGIES):
             raise InputError(
                 f"There is no strategy named {sorted(unknown)[0]!r}. "

@@ -14,7 +14,7 @@ import torch
 from ..record import InputError
 from .folders import check_weights, first_line, may_be_hub_id, read_json, weight_files
 from .model import Flux
-from .placement import PLANS, make_placement
+from .placement import PLANS, device_named, make_placement
 from .single_file import load_transformer
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def load_flux(
         raise InputError(f"There is no dtype named {dtype!r}. Choose one of: {', '.join(DTYPES)}.")
     if plan not in PLANS:
         raise InputError(f"There is no plan named {plan!r}. Choose one of: {', '.join(PLANS)}.")
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = device_named(device)
     flux = Flux.from_pipeline(_pipeline(source, DTYPES[dtype], texts, transformer))
     network = flux.transformer
     blocks = [*network.transformer_blocks, *network.single_transformer_blocks]

@@ -307,7 +307,7 @@ def _decode(flux: Flux, latents: Tensor) -> list[Image.Image]:
 def to_picture(pixels: Tensor) -> Image.Image:
     """Pixels (3, H, W) from -1 to 1 as an RGB picture."""
     if not torch.isfinite(pixels).all():
-        raise RuntimeError(
+        raise InputError(
             "FLUX painted values that are not numbers, which would be a black picture. "
             "Check the weights and the LoRA, or load FLUX with dtype fp32."
         )

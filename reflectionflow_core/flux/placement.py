@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..record import InputError
+from .folders import first_line
 
 PLANS = ("auto", "resident", "phased", "streamed")
 LIGHT = 10**9  # bytes; what is smaller (VAE, LoRA, CLIP) stays once it was needed
@@ -196,6 +197,19 @@ def make_placement(
     if plan == "resident":
         return Resident(device)
     return Lending(device) if plan == "phased" else Streaming(device, blocks)
+
+
+def device_named(name: str | torch.device | None) -> torch.device:
+    """The device of that name, or a GPU if there is one; InputError for one that is not here."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)  # of some that have a name there is none on this machine
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"There is no device {str(name)!r} here: {first_line(error)} "
+            "Choose cpu, or what `reflectionflow doctor` finds."
+        ) from error
+    return device
 
 
 def weight(tensors: Iterable[Tensor]) -> int:

@@ -85,8 +85,10 @@ def read_weights(
 ) -> dict[str, Tensor]:
     """The file's weights as diffusers' transformer of these shapes takes them."""
     file = Path(file).expanduser()
-    if file.suffix != ".safetensors":
+    if file.suffix.lower() != ".safetensors":
         raise InputError(f"{file} is no .safetensors file. Give FLUX's transformer as one.")
+    if not file.is_file():
+        raise InputError(f"There is no file {file}. Check the path of FLUX's transformer.")
     check_weights(file)
     with safe_open(file, framework="pt") as stored:
         return dict(_weights(_Stored(file, stored), shapes, dtype))
@@ -124,16 +126,24 @@ class _Stored:
 
     def _check(self, name: str, tensor: Tensor, scale: Tensor | None) -> None:
         """Numbers must stand alone, or have one scale, or one a row."""
-        told, kind = f"{name.rpartition('.')[0]}.comfy_quant", str(tensor.dtype)
-        if told in self.names:
-            kind = str(json.loads(bytes(self.get(told).tolist())).get("format"))
-        alone = scale is None or scale.numel() in (1, len(tensor))
+        kind = self._hint(f"{name.rpartition('.')[0]}.comfy_quant") or str(tensor.dtype)
+        alone = scale is None or scale.numel() in (1, *tensor.shape[:1])
         known = kind.removeprefix("torch.").startswith(("float", "bfloat"))
         if not (alone and known and tensor.is_floating_point()):
+            scaled = "" if scale is None else f" with scales {tuple(scale.shape)}"
             raise InputError(
-                f"{self.file} holds {name} as {kind}, which is not read here. Give the file in "
-                "bf16 or fp8, or paint in ComfyUI."
+                f"{self.file} holds {name} as {kind}{scaled}, which is not read here. Give the "
+                "file in bf16 or fp8, or paint in ComfyUI."
             )
+
+    def _hint(self, name: str) -> str | None:
+        """The format that ComfyUI notes for a weight, if it does."""
+        if name not in self.names:
+            return None
+        try:
+            return str(json.loads(bytes(self.get(name).tolist()))["format"])
+        except (ValueError, TypeError, KeyError):
+            return "something that its comfy_quant does not tell"
 
 
 def _weights(

@@ -22,11 +22,14 @@ PLAIN = SearchSettings()
 OBVIOUS = ("draft", "correct", "noise")  # what rounds, reflections and seeds tell
 
 
-def counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, several: str | None = None) -> str:
+    """A number with its noun; `several` is the plural where that is not an s."""
+    return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
 
 
 def duration(seconds: float) -> str:
+    if 0 < seconds < 0.05:
+        return "less than 0.1 s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

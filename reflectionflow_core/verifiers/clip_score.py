@@ -15,7 +15,7 @@ from PIL.Image import Image
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
 from ..flux.folders import first_line, may_be_hub_id, read_json
-from ..flux.placement import Placement, make_placement
+from ..flux.placement import Placement, device_named, make_placement
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
 from ..vlm.folder import load_model, located
@@ -41,7 +41,7 @@ def load_clip_score(
     place, local = located(source)
     if local and (kind := read_json(Path(place) / "config.json")["model_type"]) != "clip":
         raise InputError(f"{source} holds a {kind}, not a CLIP. {FOLDER}.")
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    target = device_named(device)
     eyes, words = _processor(processor or source)
     model = load_model(CLIPModel, source, dtype, target)
     placement = placement or make_placement("resident", target, {}, ())

@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from ..flux.folders import first_line, read_json
-from ..flux.placement import Placement, make_placement
+from ..flux.placement import Placement, device_named, make_placement
 from ..protocols import SILENT, Progress
 from ..record import InputError
 from ..vlm.folder import load_model, located
@@ -117,7 +117,7 @@ def load_detector(
     if kind not in DETECTORS:
         raise InputError(f"{source} holds a {kind}, which is no detector known here. {GIVE}.")
     auto, find, usual, reads = DETECTORS[kind]
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    target = device_named(device)
     model = load_model(auto, source, dtype, target, give=GIVE)
     sight = Sight(
         model,

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AddedToken, AutoModel, AutoTokenizer
 
 from ..flux.folders import read_json
-from ..flux.placement import Placement, make_placement
+from ..flux.placement import Placement, device_named, make_placement
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
 from ..vlm.folder import load_model, load_processor, located
@@ -57,7 +57,7 @@ def load_reward(
     checkpoint = find_checkpoint(source)
     words = read_template(template or beside(checkpoint, TEMPLATE))
     found = read_settings(checkpoint, settings)
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    target = device_named(device)
     model, processor, grown = load_base(base, dtype, target, checkpoint / "tokenizer")
     head = load_checkpoint(model, checkpoint, found, [EMBEDDING] if grown else [])
     placement = placement or make_placement("resident", target, {}, ())

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from ..flux.folders import first_line
-from ..flux.placement import Placement, make_placement
+from ..flux.placement import Placement, device_named, make_placement
 from ..protocols import SILENT, Progress
 from ..record import MAX_SEED, InputError
 from .choices import Tokens, masses, prefixes, shares, spellings
@@ -74,7 +74,7 @@ def load_vlm(
     """
     if dtype == "nf4" and placement:
         raise InputError("nf4 weights cannot be moved between GPU and host memory. Choose bf16.")
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = device_named(device)
     processor = load_processor(source)
     model = load_model(AutoModelForImageTextToText, source, dtype, place)
     resident = make_placement("resident", place, {}, ())

@@ -137,6 +137,18 @@ def test_a_damaged_picture_is_named(tmp_path, damage, expected):
     assert expected in str(error.value)
 
 
+def test_pictures_whose_history_is_gone_are_not_painted_over(tmp_path):
+    record(tmp_path)
+    (tmp_path / "history.jsonl").unlink()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    with (
+        pytest.raises(InputError, match=r"holds pictures but no history\.jsonl"),
+        open_archive(tmp_path, resume=True),
+    ):
+        pass
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
+
+
 def test_damaged_times_only_start_counting_again(tmp_path):
     record(tmp_path)
     (tmp_path / "timing.json").write_text("{")
@@ -221,11 +233,12 @@ def painted_until_write(folder: Path, number: int, share: float) -> bool:
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_a_kill_in_any_write_is_resumed_to_the_same_history(tmp_path, share):
     record(tmp_path / "complete")
-    expected = (tmp_path / "complete" / "history.jsonl").read_bytes()
+    kept = ("history.jsonl", "best.png")
+    expected = [(tmp_path / "complete" / name).read_bytes() for name in kept]
     number = 0
     while painted_until_write(tmp_path / str(number), number, share):
         record(tmp_path / str(number))
-        assert (tmp_path / str(number) / "history.jsonl").read_bytes() == expected
+        assert [(tmp_path / str(number) / name).read_bytes() for name in kept] == expected
         assert not list((tmp_path / str(number)).rglob("*.tmp"))
         number += 1
     assert number > 20

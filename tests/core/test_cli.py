@@ -5,6 +5,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -143,6 +144,20 @@ def test_ctrl_c_keeps_what_was_painted_and_says_how_to_go_on(tmp_path, capsys):
     assert history(out) == history(tmp_path / "complete")
 
 
+def test_ctrl_c_that_a_library_swallows_as_it_loads_still_stops(tmp_path, capsys):
+    def loading(choice, settings):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise InputError("The weights are damaged. Download them again.") from None
+        return toys(choice, settings)
+
+    assert main(["run", PROMPT, "--out", str(tmp_path / "run")], build_actors=loading) == 130
+    assert capsys.readouterr().err == "Stopped.\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_actor_that_fails_keeps_its_traceback_and_every_picture(tmp_path, capsys):
     failing = Toys(generator=ToyGenerator(script={2: ZeroDivisionError()}))
     with pytest.raises(ZeroDivisionError):
@@ -177,6 +192,15 @@ BAD_INPUT = {
     "stop": ([PROMPT, "--out", "new", "--stop", "soon"], "never, passed, a score"),
     "stop nan": ([PROMPT, "--out", "new", "--stop", "nan"], "is not a finite number"),
     "parents": ([PROMPT, "--out", "new", "--parents", "both"], "latest, best"),
+    "no drafts": ([PROMPT, "--out", "new", "--drafts", "0"], "The number of drafts is 0"),
+    "no calls": ([PROMPT, "--out", "new", "--max-calls", "0"], "A budget of 0 VLM calls buys"),
+    "few steps": ([PROMPT, "--out", "new", "--max-steps", "1"], "and the budget is 1"),
+    "two thoughts": (
+        [PROMPT, "--out", "new", "--think-first", "--draft-prompt", "a die"],
+        "--think-first writes the draft prompt",
+    ),
+    "stages of none": ([PROMPT, "--out", "new", "--stages", "plan"], "draws no stages"),
+    "no stages": ([PROMPT, "--out", "new", "--stages", "blank"], "'blank' has no stages"),
     "axes": ([PROMPT, "--out", "new", "--axes", "noise,colour"], "noise, prompt, reflection"),
     "no axes": ([PROMPT, "--out", "new", "--axes", ""], "must change something"),
     "noise search": ([PROMPT, "--out", "new", "--noise-search", "all"], "random, zero_order"),
@@ -207,6 +231,8 @@ def test_bad_input_is_told_and_nothing_is_touched(
 ):
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("mine")
+    Path("blank").write_text("\n")
+    Path("plan").write_text("add a cube -> a red cube -> a cube")
     shutil.copytree(finished_run, "old")
     before = contents(tmp_path)
     capsys.readouterr()
@@ -225,6 +251,7 @@ def test_bad_input_is_told_and_nothing_is_touched(
         ([], "COMMAND"),
         (["paint"], "choose from"),
         (["report", "gone"], "There is no folder gone"),
+        (["report", ""], "The name of the folder is empty"),
         (["report", "."], "holds no finished picture"),
     ],
 )
@@ -378,6 +405,19 @@ def test_run_json_says_what_was_asked(tmp_path):
     assert record["settings"]["budget"]["seconds"] == 60
     assert record["actors"]["verifier"] == "exact"
     assert record["versions"]["reflectionflow"] == reflectionflow_core.__version__
+
+
+def test_a_run_of_another_version_is_told(tmp_path, capsys):
+    run(PROMPT, "--out", tmp_path, *SMALL)
+    record = json.loads((tmp_path / "run.json").read_text())
+    record["versions"] = {}  # nothing is known of the libraries then
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert run("--out", tmp_path, "--resume") == 0
+    assert "begun with other versions of" in capsys.readouterr().err
+    record["actors"]["painter"] = "of tomorrow"
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert run("--out", tmp_path, "--resume") == 2
+    assert "actors that this version does not know" in capsys.readouterr().err
 
 
 def test_best_png_is_the_best_picture(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,10 +57,12 @@ def test_a_plan_is_on_disk_before_the_first_picture_and_is_shown(
 
 
 def test_a_plan_of_ones_own_takes_the_place_of_the_planners(tmp_path: Path) -> None:
-    (tmp_path / "plan.txt").write_text(OWN, "utf-8")
+    (tmp_path / "plan.txt").write_text(OWN, "utf-8-sig")  # as Windows' editor saves it
     options = ("--strategy", "staged", "--stages", tmp_path / "plan.txt", "--depth", 1)
     assert run("two cats", "--out", tmp_path / "run", *options) == 0
-    assert [stage.scene for stage in settings(tmp_path / "run").stages] == ["a blue square", "x"]
+    stages = settings(tmp_path / "run").stages
+    assert [stage.scene for stage in stages] == ["a blue square", "x"]
+    assert stages[0].instruction == "add a blue square"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,7 @@ def test_a_plan_of_ones_own_takes_the_place_of_the_planners(tmp_path: Path) -> N
         (["--planner", "vlm"], "The planner 'vlm' asks a vision-language model"),
         (["--stages", "nowhere.txt"], "'nowhere.txt' cannot be read"),
         (["--stages", "bad.txt"], "is no stage"),
+        (["--stages", "dog.txt"], "does not understand 'a dog'"),
         (["--context", "9"], "The context is 9. Give a number from 0 to 8."),
         (["--axes", "noise"], "nothing without reflection"),
         (["--think-first"], "thinks in stages"),
@@ -83,9 +87,12 @@ def test_what_cannot_be_planned_is_refused_before_anything_is_painted(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.txt").write_text("draw it", "utf-8")
-    assert run(PROMPT, "--out", "new", "--strategy", "staged", *options) == 2
+    (tmp_path / "dog.txt").write_text("add a dog -> a dog -> a dog", "utf-8")
+    seats = replace(Toys().actors(), inspector=ExactInspector())
+    asked = ["run", PROMPT, "--out", "new", "--strategy", "staged", *options]
+    assert main(asked, build_actors=lambda *_: seats) == 2
     assert told in capsys.readouterr().err
-    assert not (tmp_path / "new" / "history.jsonl").exists()
+    assert not (tmp_path / "new").exists()
 
 
 def test_an_interleaved_run_thinks_first_and_repaints_once(
@@ -113,5 +120,9 @@ def test_a_choice_has_an_inspector_for_a_search_in_stages_only() -> None:
     assert build_actors(ActorChoice(), SearchSettings()).inspector is None
     with pytest.raises(InputError, match="no inspector named 'x'"):
         build_actors(ActorChoice(inspector="x"), staged)
+    # Also where nobody would ask them.
+    for choice in (ActorChoice(planner="x"), ActorChoice(thinker="x")):
+        with pytest.raises(InputError, match=r"no (planner|thinker) named 'x'"):
+            build_actors(choice, SearchSettings())
     with pytest.raises(InputError, match="The inspector 'vlm' asks a vision-language model"):
         build_actors(ActorChoice(inspector="vlm"), staged)

@@ -198,6 +198,7 @@ def test_different_seeds_are_no_hindrance_and_said(tmp_path: Path) -> None:
         (geneval([1]), geneval([1], benchmark="other"), "not known here"),
         (geneval([1]), geneval([1], format=3), "of format 3"),
         (geneval([1]), {"some": "json"}, "no evaluation"),
+        (geneval([1]), {"format": 2, "summary": {}}, "no whole evaluation"),
     ],
 )
 def test_what_makes_no_pairs_is_refused(tmp_path: Path, a: dict, b: dict, why: str) -> None:
@@ -214,6 +215,9 @@ def test_the_command_says_a_sentence_a_row_and_names_what_it_cannot_read(tmp_pat
     assert len(lines) == 1 + 5 and all(line.endswith(".") for line in lines)
     assert main(["compare", files[0], str(tmp_path / "none.json")]) == 2
     assert "There is no file" in capsys.readouterr().err
+    (tmp_path / "b.json.part").write_text("{}\n{}\n")
+    assert main(["compare", files[0], str(tmp_path / "b.json.part")]) == 2
+    assert "is not finished. Give the command that began it" in capsys.readouterr().err
 
 
 def test_geneval_2_is_compared_in_both_of_its_means(tmp_path: Path) -> None:

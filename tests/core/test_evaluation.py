@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from fakes import Toys
 from reflectionflow_core.catalog import ActorChoice, build_actors
 from reflectionflow_core.cli import main
 from reflectionflow_core.cli.evaluate_options import STUDY_NAMES
+from reflectionflow_core.cli.options import cells, numbers
+from reflectionflow_core.cli.watching import watch
 from reflectionflow_core.evaluation import evaluation as module
 from reflectionflow_core.evaluation.arms import CONTROLS, Arm, actors_of
 from reflectionflow_core.evaluation.crew import Crew
@@ -105,6 +109,49 @@ def test_what_cannot_be_evaluated_is_said_with_what_can():
         Plan(strategies=("magic",))
     with pytest.raises(InputError, match="numbers from 1 on"):
         Plan(budgets=(0, 2))
+    with pytest.raises(InputError, match="no strategy to try"):
+        Plan(strategies=())
+
+
+BAD_REQUESTS = {
+    "no family": (["--families", ","], "no prompts of no family"),
+    "too many prompts": (["--prompts", "100000000"], "Ask for 100,000 of each family at most"),
+    "no strategy": (["--strategies", ""], "There is no strategy to try"),
+    "a seed below zero": (["--seed", "-1"], "-1 is less than 0"),
+    "the page's name": (["--json", "e.html"], "Choose one that ends in .json"),
+    "no name": (["--json", ""], "The name of the file is empty"),
+}
+
+
+@pytest.mark.parametrize(("options", "told"), BAD_REQUESTS.values(), ids=BAD_REQUESTS)
+def test_a_request_that_makes_no_sense_is_told_in_two_sentences(
+    options, told, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "shapes", "--json", "e.json", "--quick", *options]) == 2
+    said = capsys.readouterr().err
+    assert told in said and re.fullmatch(r"reflectionflow: [^\n]+[.!?] [A-Z][^\n]+\.\n", said)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_stands_twice_in_a_list_is_measured_once():
+    assert numbers("4, 1,4") == (4, 1)
+    assert cells("4x1,1x4,4x1") == ((4, 1), (1, 4))
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_failure_begins_a_line_of_its_own(live, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: live)
+
+    def failing():
+        yield 0
+        raise InputError("The power is off. Switch it on.")
+
+    with pytest.raises(InputError):
+        watch(failing(), 2, "searches")
+    said = capsys.readouterr().err
+    assert said.endswith("\n") and said.strip() == "0 of 2 searches"
+    assert said.startswith("\r") == live
 
 
 def test_arms_of_one_question_begin_with_the_same_pictures_unless_their_dice_differ():
@@ -204,6 +251,9 @@ def test_another_evaluation_is_not_gone_on_with_and_damage_is_named(tmp_path, mo
     list(evaluate(small(), file, Toys().actors, Crew(1)))
     with pytest.raises(InputError, match="the beginning of another evaluation"):
         list(evaluate(small(count=2), file, Toys().actors, Crew(1)))
+    slip = tmp_path / "slip.json"  # where nothing is done yet, another one may begin
+    small(count=2).journal(slip).lines(dict)
+    assert next(iter(evaluate(small(), slip, Toys().actors, Crew(1)))) == 0
     began = part_of(file).read_bytes()
     part_of(file).write_bytes(began.replace(b'"format": 2', b'"format": 1', 1))
     with pytest.raises(InputError, match="begun by another version"):

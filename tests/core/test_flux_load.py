@@ -59,6 +59,8 @@ def test_every_plan_paints_the_same_picture(saved: Path, plan: str) -> None:
     [
         ({"dtype": "fp16"}, r"'fp16'.*bf16, fp32"),
         ({"plan": "magic"}, r"'magic'.*auto, resident, phased, streamed"),
+        ({"device": "magic"}, r"no device 'magic' here: .* Choose cpu"),
+        ({"device": f"cuda:{torch.cuda.device_count()}"}, r"no device 'cuda:\d' here: .* cpu"),
     ],
 )
 def test_unknown_names_are_refused_by_naming_those_that_exist(saved, arguments, message) -> None:

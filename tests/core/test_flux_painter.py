@@ -183,7 +183,7 @@ def test_lists_of_different_lengths_are_refused(corrector: FluxCorrector) -> Non
 
 def test_values_that_are_not_numbers_are_an_error_and_not_a_black_picture(corrector) -> None:
     corrector.lora.at("x_embedder").up.fill_(torch.nan)
-    with pytest.raises(RuntimeError, match=r"not numbers.*black picture"):
+    with pytest.raises(InputError, match=r"not numbers.*black picture"):
         corrector.correct([noisy(0)], PROMPTS[:1], REFLECTIONS[:1], [1])
 
 

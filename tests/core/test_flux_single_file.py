@@ -200,6 +200,18 @@ WRONG = {
         lambda tensors: {**tensors, "img_in.weight": torch.ones(32, 64, dtype=torch.int8)},
         r"holds img_in\.weight as torch\.int8, which is not read here",
     ),
+    "scales of blocks": (
+        lambda tensors: {**tensors, "img_in.weight_scale": torch.ones(32, 2)},
+        r"img_in\.weight as torch\.float32 with scales \(32, 2\), which is not read here",
+    ),
+    "a number": (
+        lambda t: {**t, "img_in.weight": torch.ones(()), "img_in.weight_scale": torch.ones(())},
+        r"another FLUX: img_in\.weight is \(1,\)",
+    ),
+    "a broken hint": (
+        lambda t: {**t, "img_in.comfy_quant": torch.zeros(3, dtype=torch.uint8)},
+        r"img_in\.weight as something that its comfy_quant does not tell",
+    ),
     "blocks of their own": (quantised("mxfp8"), r"holds img_in\.weight as mxfp8"),
 }
 
@@ -216,6 +228,8 @@ def test_a_damaged_file_and_another_kind_are_refused(flux, tmp_path: Path) -> No
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(InputError, match="is damaged"):
         load_transformer(file, flux.config, torch.float32)
+    with pytest.raises(InputError, match=r"There is no file .* Check the path"):
+        load_transformer(tmp_path / "gone.safetensors", flux.config, torch.float32)
     with pytest.raises(InputError, match=r"no \.safetensors file"):
         load_transformer(tmp_path / "flux.gguf", flux.config, torch.float32)
 

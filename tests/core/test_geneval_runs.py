@@ -207,6 +207,8 @@ def test_a_blind_detector_ends_without_a_result(
         ),
         (("--generate", "--prompts", "/none"), "Cannot read /none"),
         (("--generate", "--prompts", "PROMPTS"), "pictures of another painting"),
+        (("--generate", "--prompts", "BLANK"), "has no prompts"),
+        (("--generate", "--prompts", "LATIN"), "is not UTF-8"),
         (("--images", "/none"), "There is no folder /none"),
         (("--images", "EMPTY"), "holds no pictures as GenEval lays them out"),
     ],
@@ -214,7 +216,10 @@ def test_a_blind_detector_ends_without_a_result(
 def test_bad_options_are_named(
     painted, prompt_file, tmp_path, capsys, options: tuple[Any, ...], why: str
 ) -> None:
+    (tmp_path / "blank").write_text("\n")
+    (tmp_path / "latin").write_bytes(b'{"prompt": "caf\xe9"}')
     places = {"PROMPTS": prompt_file, "EMPTY": tmp_path}
+    places |= {"BLANK": tmp_path / "blank", "LATIN": tmp_path / "latin"}
     given = [places.get(option, option) for option in options]
     assert judge(painted / "images", tmp_path / "out.json", *given) == 2
     assert why in capsys.readouterr().err

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import train.verifier.__main__ as verifier
 import train.writer.__main__ as writer
@@ -36,9 +37,32 @@ def test_every_configuration_has_a_plan_and_nothing_is_written(
     monkeypatch.chdir(tmp_path)
     run(name, "--plan")
     told = capsys.readouterr().out
-    for row in ("weights", "memory", "samples", "steps", "hours"):
+    for row in ("weights", "memory", "samples", "steps", "time"):
         assert row in told
+    assert "e-" not in told  # a time for people
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize("name", ["verifier-tiny", "writer-tiny"])
+def test_a_gpu_that_is_not_there_is_told(name, capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run(name, "device=cuda")
+    assert ended.value.code == 2
+    assert "There is no CUDA device here. Leave device=cuda" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_ends_in_a_sentence(capsys, monkeypatch) -> None:
+    def interrupted(settings: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verifier, "work", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        run("verifier-tiny")
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "Stopped. Start it again with the same settings to go on.\n"
 
 
 def test_plans_count_the_weights_of_the_published_models(capsys) -> None:

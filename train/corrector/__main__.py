@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import sys
 
+from reflectionflow_core.flux.lora import FILE_NAME
 from train.corrector.dry_run import dry_run
 from train.corrector.plan import plan
 from train.corrector.settings import Settings
 from train.corrector.training import train
+from train.processes import join
 from train.settings import parse_request, perform
 
 
 def work(settings: Settings) -> str:
     train(settings)
-    return ""
+    return f"The corrector is in {settings.out / FILE_NAME}.\n" if join().is_main_process else ""
 
 
 def main(arguments: list[str]) -> None:

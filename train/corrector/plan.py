@@ -9,6 +9,7 @@ from diffusers.models.transformers.transformer_flux import FluxTransformer2DMode
 
 from reflectionflow_core.flux.lora import target_shapes
 from reflectionflow_core.record import InputError
+from reflectionflow_core.report.words import counted, duration
 from train.corrector.encoded import COMMON, header
 from train.corrector.flux import FLUX_1_DEV, structure
 from train.corrector.settings import Settings
@@ -32,7 +33,7 @@ def plan(settings: Settings) -> str:
     shapes = target_shapes(transformer)
     trained = sum(settings.lora.rank * (out + wide) for out, wide in shapes.values())
     frozen = sum(p.numel() for p in transformer.parameters())
-    processes = join(settings.place).num_processes
+    processes = join().num_processes  # of whatever device: this may not be the machine
     a_step = settings.batch * settings.accumulate * processes
     operations = 3.1 if settings.checkpointing else 2.1
     operations *= _forward(settings, transformer) * a_step * settings.steps
@@ -42,10 +43,11 @@ def plan(settings: Settings) -> str:
         f"on {settings.lora.tokens} tokens, {settings.lora.attention} attention",
         f"Samples: {_samples(settings)}",
         f"Steps: {settings.steps:,} of {a_step} samples ({settings.batch} a batch, "
-        f"{settings.accumulate} a step, {processes} processes), {settings.steps * a_step:,} in all",
+        f"{settings.accumulate} a step, {counted(processes, 'process', 'processes')}), "
+        f"{settings.steps * a_step:,} in all",
         f"Memory a GPU, estimated: {_memory(settings, transformer, frozen, trained) / 1e9:.1f} GB",
         f"Time, if a GPU computes {TFLOPS} TFLOP/s (assumed): "
-        f"{operations / processes / TFLOPS / 1e12 / 3600:.2g} hours",
+        f"{duration(operations / processes / TFLOPS / 1e12)}",
     ]
     return "".join(f"{line}.\n" for line in lines)
 

@@ -30,7 +30,7 @@ from train.data.shards import PARTS, assemble, finished, forget_parts, part_file
 from train.data.source import Source, Stage
 from train.data.synthetic import SYNTHETIC
 from train.data.work import begin, run_record, sharded, sources_of, stages_of
-from train.settings import parse_request, refuse
+from train.settings import parse_request, refuse, stop
 
 ABOUT = "Makes reflection triplets: prompts, pictures, judgements, pairs, reflections, shards."
 ASKING = ("condense", "caption")  # stages that cannot do without a model
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     except InputError as error:
         refuse(str(error))
     except KeyboardInterrupt:
-        refuse("Stopped. Start it again with the same settings to go on.")
+        stop()
 
 
 def run(settings: Settings, console: Console) -> None:

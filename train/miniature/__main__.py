@@ -19,13 +19,14 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
 )
 
 from reflectionflow_core.miniature.model import load_miniature
+from reflectionflow_core.record import InputError
 from train.fit import Schedule, fit
 from train.miniature import base, distil, measure, text, vae
 from train.miniature.card import card
 from train.miniature.corrector import train_corrector
 from train.miniature.settings import Settings
 from train.processes import join, wait_for_all
-from train.settings import parse_settings
+from train.settings import parse_settings, refuse
 
 
 def train_vae(settings: Settings) -> AutoencoderKL:
@@ -112,7 +113,10 @@ def report(settings: Settings, folder: Path) -> None:
 def main(arguments: list[str]) -> None:
     about = (__doc__ or "").partition(": ")[2]
     settings = parse_settings(Settings, arguments, "train.miniature", about)
-    join(settings.device)
+    try:
+        join(settings.device)
+    except InputError as error:
+        refuse(str(error))
     folder = settings.out / "weights"
     model = train_base(settings)
     if join().is_main_process:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from reflectionflow_core.record import InputError
+from reflectionflow_core.report.words import duration
 from train.qwen.data import split
 from train.qwen.settings import MINIATURE, QwenSettings
 
@@ -89,7 +90,7 @@ def plan_of(
         f"samples      {samples}",
         f"steps        {settings.steps:,} of {settings.batch * settings.accumulate} samples: "
         f"{drawn:,} samples on one device",
-        f"time         about {seconds / 3600:.2g} hours on one GPU that sustains "
+        f"time         about {duration(seconds)} on one GPU that sustains "
         f"{SUSTAINED / 1e12:.0f} TFLOP/s (40 % of an A100's peak in bf16), with pictures of "
         f"{settings.max_pixels:,} pixels and {WORDS} tokens of text",
     )

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from reflectionflow_core.archive.files import locked, make_folder, replace_file
 from reflectionflow_core.record import InputError
 from train.miniature.shards import write_shard
+from train.processes import join
 from train.qwen.data import Source, Usable, readable, split
 from train.qwen.guarded import sweep
 from train.qwen.settings import FREE, MINIATURE, TINY, QwenSettings
@@ -32,7 +33,7 @@ Kind = TypeVar("Kind")
 @contextmanager
 def begun(settings: QwenSettings) -> Iterator[None]:
     """Holds the run's folder. A folder with a run of other settings is refused."""
-    state = PartialState(cpu=settings.device == "cpu")
+    state = join(settings.device)
     _refuse_idle_gpus(settings, state.num_processes)
     if not state.is_main_process:
         state.wait_for_everyone()
