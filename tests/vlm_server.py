@@ -197,7 +197,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(Reply(json.dumps(models).encode()))
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        length = int(self.headers["Content-Length"])
+        if len(sent := self.rfile.read(length)) < length:
+            self.close_connection = True  # on a busy machine a request runs out of time half sent
+            return
+        body = json.loads(sent)
         if self.path != "/v1/chat/completions":
             self._send(refuses(404, "no such path"))
             return

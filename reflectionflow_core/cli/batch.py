@@ -23,7 +23,7 @@ from ..archive.run_file import load_run
 from ..protocols import Actors
 from ..record import Budget, History, InputError
 from ..report.overview import overview_page, overview_text, row_of
-from ..report.words import settings_text
+from ..report.words import counted, settings_text
 from ..search import check_request, finished
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from .preparing import Author, author_of, awaited, foreseen, lacks, taken_up, written
@@ -120,9 +120,13 @@ def read_prompts(path: Path) -> str:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 ({error.reason}). Save it as such.") from error
-    prompts = dict.fromkeys(line.strip() for line in lines if line.strip())
+    written_down = [line.strip() for line in lines if line.strip()]
+    prompts = dict.fromkeys(written_down)
     if not prompts:
         raise InputError(f"{path} has no prompts. Write one on each line.")
+    if again := len(written_down) - len(prompts):
+        repeated = counted(again, "line repeats", "lines repeat")
+        tell(f"In {path} {repeated} an earlier one; each prompt is painted once.")
     return "\n".join(prompts)
 
 

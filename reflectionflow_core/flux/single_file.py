@@ -21,7 +21,8 @@ from .folders import check_weights
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 
-PREFIXES = ("model.diffusion_model.", "diffusion_model.", "")
+PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
+FIRST = ("img_in.weight", "x_embedder.weight")  # in the authors' names, and in diffusers'
 # What stands beside a weight in files of fp8: how it is scaled, and hints for other programs.
 SCALES = ("weight_scale", "scale_weight")
 HINTS = ("input_scale", "scale_input", "comfy_quant", "scaled_fp8")
@@ -100,9 +101,8 @@ class _Stored:
     def __init__(self, file: Path, stored: Any) -> None:
         self.file, self._stored = file, stored
         names = set(stored.keys())
-        self._prefix = next(
-            (prefix for prefix in PREFIXES if f"{prefix}img_in.weight" in names), ""
-        )
+        begun = (p for p in PREFIXES if any(f"{p}{first}" in names for first in FIRST))
+        self._prefix = next(begun, "")
         self.names = {
             name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix)
         }
@@ -173,7 +173,7 @@ def _weights(
 
 def _places(expected: Collection[str], names: Collection[str]) -> dict[str, tuple[str, ...]]:
     """Which tensors of diffusers each tensor of the file holds."""
-    if "x_embedder.weight" in names:  # diffusers' own names
+    if FIRST[1] in names:
         return {name: (name,) for name in expected}
     places = {}
     for module, targets in _modules(expected):

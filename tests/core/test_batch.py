@@ -61,6 +61,7 @@ def test_each_prompt_gets_the_very_run_that_it_would_have_alone(tmp_path, prompt
         made = {path.name for path in (out / name).iterdir()}
         assert made == {path.name for path in (tmp_path / name).iterdir()}
     said = capsys.readouterr()
+    assert "1 line repeats an earlier one; each prompt is painted once." in said.err
     assert re.search(r"\d of 3 prompts passed, after \d+ pictures", said.out)
     page = (out / "overview.html").read_text("utf-8")
     for prompt, name in zip(PROMPTS, FOLDERS, strict=True):

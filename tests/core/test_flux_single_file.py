@@ -125,7 +125,14 @@ def loaded(tensors: Tensors, file: Path, flux, dtype: torch.dtype = torch.float3
 
 
 @pytest.mark.parametrize(
-    "laid_out", [dict, original, lambda tensors: prefixed(original(tensors))], ids=[*"abc"]
+    "laid_out",
+    [
+        dict,
+        lambda tensors: {f"transformer.{name}": tensor for name, tensor in tensors.items()},
+        original,
+        lambda tensors: prefixed(original(tensors)),
+    ],
+    ids=["diffusers'", "a pipeline's", "the authors'", "all in one"],
 )
 def test_a_file_of_any_layout_gives_the_same_weights(
     laid_out: Callable[[Tensors], Tensors], flux, tmp_path: Path
