@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Any
 
 from .cluster import run_on_ray
@@ -84,7 +85,15 @@ _WORKS: list[Work[Any, Any]] = []
 
 
 def _begin(build: Build[Any, Any]) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
     _BUILDS.append(build)
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would wait for work for ever, with its models in memory."""
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _work(item: Any) -> Done[Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -81,6 +83,33 @@ def test_items_are_read_as_they_are_needed() -> None:
     work = run_all(items(), choosy, Crew(1))
     next(work)
     assert read == [0]
+
+
+def sleeping(log: Path) -> Callable[[float], None]:
+    (log / f"{os.getpid()}").touch()
+    return time.sleep
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked for in /proc")
+def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "from core.test_crew import *\n"
+        f"list(run_all([60, 60], partial(sleeping, Path({str(tmp_path)!r})), Crew(2)))"
+    )
+    root = Path(__file__).parents[2]
+    paths = os.pathsep.join(map(str, (root, root / "tests")))
+    parent = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths})
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(Path("/proc", path.name).is_dir() for path in tmp_path.iterdir()))
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_ray_that_is_not_there_is_named() -> None:
