@@ -144,6 +144,15 @@ def test_ctrl_c_keeps_what_was_painted_and_says_how_to_go_on(tmp_path, capsys):
     assert history(out) == history(tmp_path / "complete")
 
 
+@pytest.fixture
+def heeding_ctrl_c():
+    """As a command in a terminal is begun; tests may be run by a process that ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding_ctrl_c")
 def test_ctrl_c_that_a_library_swallows_as_it_loads_still_stops(tmp_path, capsys):
     def loading(choice, settings):
         try:
