@@ -130,7 +130,7 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     add("--guidance", "G", "guidance scale (default: the model's)", number)
     add("--size", "WxH", "pixels, such as 1024x768 (default: the model's)", size)
     add("--dtype", "TYPE", "number format of FLUX's weights: bf16 or fp32 (default: bf16)")
-    add("--device", "NAME", "cuda, mps or cpu (default: the best there is)")
+    add("--device", "NAME", "cuda, mps or cpu (default: cuda if there is one, else cpu)")
     add("--plan", "NAME", "where weights wait: resident, phased or streamed (default: auto)")
     add("--condition-size", "PX", "side of the picture for the corrector (default: 512)", positive)
     add("--condition-fit", "HOW", "squash to a square or fit by aspect (default: squash)")
