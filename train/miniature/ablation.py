@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import yaml
 from PIL import Image
 from pydantic import Field, PositiveInt
@@ -141,7 +142,7 @@ def measured_of(settings: Settings, name: str) -> dict[str, Any]:
         pictures = measure.paint(generator, asked)
         errors = measure.correction_errors(corrector, asked, pictures)
         found = measure.correction_rates(generator, corrector, asked, pictures)
-        found["errors"] = {kind: told.tolist() for kind, told in errors.items()}
+        found["errors"] = {kind: each.tolist() for kind, each in errors.items()}
         replace_file(file, json.dumps(found, indent=2).encode() + b"\n")
     return json.loads(file.read_text(encoding="utf-8"))
 
@@ -180,18 +181,18 @@ def table_of(
         *("by the reflection", "time of a step"),
     )
     rows: list[Sequence[str]] = [head, ["---"] * len(head)]
-    plain = measured[PLAIN]["errors"]["reflection"]
+    plain = np.array(measured[PLAIN]["errors"]["reflection"])
     for name, found in measured.items():
-        own, lead = found["errors"]["reflection"], found["leads"]["none"]
-        told = (
-            f"{statistics.fmean(own):.3f}",
-            paired(own, plain) if name != PLAIN else "",
-            paired(found["errors"]["none"], own),
+        own, untold = (np.array(found["errors"][kind]) for kind in ("reflection", "none"))
+        figures = (
+            f"{own.mean():.3f}",
+            told(measure.lead(own, plain), 4) if name != PLAIN else "",
+            told(measure.lead(untold, own), 4),
             f"{found['reflection']:.3f}",
-            f"{lead['mean']:+.3f} ± {lead['standard_error']:.3f}",
+            told(found["leads"]["none"], 3),
             f"{times[name]:.2f}",
         )
-        rows.append((name, *told))
+        rows.append((name, *figures))
     lines = [f"| {' | '.join(row)} |" for row in rows]
     first = measured[PLAIN]
     about = (
@@ -203,10 +204,9 @@ def table_of(
     return "\n".join([about, "", *lines, ""])
 
 
-def paired(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """Ours minus theirs, and its standard error."""
-    gaps = [a - b for a, b in zip(ours, theirs, strict=True)]
-    return f"{statistics.fmean(gaps):+.4f} ± {statistics.stdev(gaps) / len(gaps) ** 0.5:.4f}"
+def told(found: Mapping[str, float], digits: int) -> str:
+    """A paired difference and its standard error."""
+    return f"{found['mean']:+.{digits}f} ± {found['standard_error']:.{digits}f}"
 
 
 if __name__ == "__main__":

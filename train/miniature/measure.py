@@ -100,7 +100,7 @@ def correction_rates(
     mended["anew"] = are_right(questions, paint(generator, questions, seed))
     rates = {kind: float(right.mean()) for kind, right in mended.items()}
     ours = mended.pop("reflection")
-    leads = {kind: _lead(ours, theirs) for kind, theirs in mended.items()}
+    leads = {kind: lead(ours, theirs) for kind, theirs in mended.items()}
     return {"flawed": len(wrong), **rates, "leads": leads}
 
 
@@ -134,7 +134,8 @@ def _row(picture: Image, pair: Pair, is_told: bool) -> Row:
     return Row("", fromarray(render(pair.told)), picture, text, shown=True)
 
 
-def _lead(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
+def lead(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
+    """By how much ours are more than theirs, in pairs, and the standard error of it."""
     gained = ours.astype(float) - theirs
     error = gained.std(ddof=1) / len(gained) ** 0.5
     return {"mean": float(gained.mean()), "standard_error": float(error)}
