@@ -25,7 +25,7 @@ from reflectionflow_core.miniature.world import Thing, render
 from train.corrector.loss import mixed
 from train.corrector.samples import WHOLE
 from train.fit import Draw
-from train.miniature import base, distil, text, vae
+from train.miniature import base, distil, measure, text, vae
 from train.miniature.corrector import Naming, Pairs, Row
 from train.miniature.edits import pair_of
 from train.miniature.scenes import any_prompt, common_scene, compose, flawed
@@ -194,3 +194,11 @@ def test_the_second_task_teaches_the_lora_to_name_the_cells(pairs: Pairs) -> Non
     assert losses[-1] < 0.8 * losses[0]
     assert all(weight.grad is not None for weight in naming.parameters())
     assert any(weight.grad is not None and weight.grad.any() for weight in lora.parameters())
+
+
+def test_a_correction_errs_more_where_its_reflection_is_not_told() -> None:
+    generator, corrector = load_miniature()
+    asked = measure.held_out(8)
+    found = measure.correction_errors(corrector, asked, measure.paint(generator, asked))
+    assert len(found["none"]) == len(found["reflection"]) > 0
+    assert measure.lead(found["none"], found["reflection"])["mean"] > 0.02
