@@ -11,8 +11,8 @@ from torch import Tensor
 from ..reflectionflow_core.archive.lines import pixel_digest
 from ..reflectionflow_core.record import Candidate, InputError, Verdict
 from ..reflectionflow_core.search import complete
+from .comfy.tensors import to_pictures
 from .sockets import Judged
-from .tensors import to_pictures
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")

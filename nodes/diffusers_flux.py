@@ -110,7 +110,7 @@ def load_diffusers_flux(model: str, folder: str, dtype: str) -> DiffusersFlux:
         from ..reflectionflow_core.flux.condition import ConditionSettings
         from ..reflectionflow_core.flux.load import load_flux
         from ..reflectionflow_core.flux.sampling import SamplingSettings
-        from .memory import ComfyPlacement
+        from .comfy.memory import ComfyPlacement
 
         if model == MINIATURE:
             loaded = _miniature()

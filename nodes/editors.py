@@ -39,8 +39,8 @@ class EditCorrector(io.ComfyNode):
     @classmethod
     def execute(cls, flux: Flux, **given: Any) -> io.NodeOutput:
         with explained_imports():
-            from .comfy_editors import EditCorrector as Editor
-            from .comfy_editors import Painter, Recast
+            from .comfy.editors import EditCorrector as Editor
+            from .comfy.editors import Painter, Recast
         painter = Painter(**given)
         return io.NodeOutput(Recast(flux, Editor(painter), f"edit {painter.digest()}"))
 
@@ -75,8 +75,8 @@ class ImageToImageCorrector(io.ComfyNode):
     @classmethod
     def execute(cls, flux: Flux, denoise: float, **given: Any) -> io.NodeOutput:
         with explained_imports():
-            from .comfy_editors import ImageToImageCorrector as Repainter
-            from .comfy_editors import Painter, Recast
+            from .comfy.editors import ImageToImageCorrector as Repainter
+            from .comfy.editors import Painter, Recast
         painter = Painter(**given)
         told = f"image to image {denoise} {painter.digest()}"
         return io.NodeOutput(Recast(flux, Repainter(painter, denoise), told))

@@ -34,7 +34,6 @@ from .sockets import (
 CATEGORY = f"{ROOT}/loaders"
 DTYPES = ("bf16", "fp32")
 FITS = ("squash", "fit")
-AS_FLUX = "as FLUX.1-dev"  # among schedulers: that of the paper and of FluxPipeline
 
 
 class FluxLoader(io.ComfyNode):

@@ -13,14 +13,15 @@ from ..reflectionflow_core.catalog import MINIATURE_WEIGHTS
 from ..reflectionflow_core.flux.condition import ConditionSettings
 from ..reflectionflow_core.flux.lora import read_corrector_lora
 from ..reflectionflow_core.record import InputError
+from .comfy import AS_FLUX
+from .comfy.branch import KEY, flux_of, latents_of, with_corrector
+from .comfy.lora import NativeLora, native_shapes
+from .comfy.tensors import to_pictures
 from .diffusers_flux import explained_imports
-from .loaders import AS_FLUX, CATEGORY, FITS
+from .loaders import CATEGORY, FITS
 from .model_files import check_lora, lora_input, lora_path, lora_stamp, stamp
-from .native_branch import KEY, flux_of, latents_of, with_corrector
-from .native_lora import NativeLora, native_shapes
 from .schema import ROOT, schema
 from .sockets import FluxSocket
-from .tensors import to_pictures
 
 
 class LoadCorrector(io.ComfyNode):
@@ -151,7 +152,7 @@ class FluxFromModel(io.ComfyNode):
     ) -> io.NodeOutput:
         with explained_imports():
             from ..reflectionflow_core.flux.sampling import SamplingSettings
-            from .comfy_flux import ComfyFlux
+            from .comfy.painter import ComfyFlux
         sampling = SamplingSettings(**numbers)
         condition = ConditionSettings(condition_size, condition_fit)
         return io.NodeOutput(ComfyFlux(model, clip, vae, sampling, condition, sampler, scheduler))
@@ -183,7 +184,7 @@ class MiniatureLoader(io.ComfyNode):
     @classmethod
     def execute(cls) -> io.NodeOutput:
         with explained_imports():
-            from .comfy_miniature import comfy_miniature
+            from .comfy.miniature import comfy_miniature
         return io.NodeOutput(*comfy_miniature(MINIATURE_WEIGHTS))
 
 

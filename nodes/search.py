@@ -16,7 +16,8 @@ from comfy_execution.graph_utils import GraphBuilder
 from ..reflectionflow_core.record import History, InputError, ScenePlan, SearchSettings
 from ..reflectionflow_core.report import as_data, contact_sheet, cost_text, story, verdict_text
 from ..reflectionflow_core.search import check_request
-from .memory import handed_over
+from .comfy.memory import handed_over
+from .comfy.tensors import to_batch
 from .progress import NodeProgress, framed, say
 from .rounds import next_round, write_run
 from .schema import (
@@ -32,7 +33,6 @@ from .schema import (
     seat_inputs,
 )
 from .sockets import HistorySocket, PicturesSocket, Seats, Trail
-from .tensors import to_batch
 
 CATEGORY = f"{ROOT}/search"
 MAX_DEPTH = 100  # rounds; ComfyUI finds a round's cached result through all the rounds before it

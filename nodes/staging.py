@@ -15,11 +15,11 @@ from ..reflectionflow_core.report import inspection_text
 from ..reflectionflow_core.search import complete
 from ..reflectionflow_core.staging import INSPECTORS, PLANNERS, as_text, from_text
 from .batches import for_each
+from .comfy.tensors import to_pictures
 from .loaders import CATEGORY, seat, vlm_input
 from .progress import NodeProgress, say
 from .schema import NO_PROMPT, ROOT, check_texts, prompt_input, schema
 from .sockets import Eyes, InspectorSocket, PlanSocket, Seat
-from .tensors import to_pictures
 
 
 class InspectorLoader(io.ComfyNode):

@@ -19,7 +19,8 @@ from ..reflectionflow_core.record import InputError, Verdict
 from ..reflectionflow_core.report import counted, verdict_text
 from ..reflectionflow_core.search import complete, fresh_seed
 from .batches import as_candidates, ask_by_prompt, for_each, parts
-from .memory import handed_over
+from .comfy.memory import handed_over
+from .comfy.tensors import to_batch, to_batches, to_pictures
 from .progress import NodeProgress, say
 from .schema import NO_PROMPT, ROOT, batch_size_input, check_texts, prompt_input, schema, seed_input
 from .sockets import (
@@ -32,7 +33,6 @@ from .sockets import (
     VerifierSocket,
     WriterSocket,
 )
-from .tensors import to_batch, to_batches, to_pictures
 
 CATEGORY = f"{ROOT}/steps"
 ORDERS = ("best first", "as given")

@@ -63,7 +63,7 @@ class ClipScoreLoader(io.ComfyNode):
     def execute(cls, model: str) -> io.NodeOutput:
         with explained_imports():
             from ..reflectionflow_core.verifiers.clip_score import load_clip_score
-            from .memory import ComfyPlacement
+            from .comfy.memory import ComfyPlacement
         folder = clip_folders()[model]
         actor = load_clip_score(folder, device="cpu", placement=ComfyPlacement())
         spec = f"clip-score:{folder}"
@@ -117,7 +117,7 @@ class RewardLoader(io.ComfyNode):
     def execute(cls, model: str, base: str) -> io.NodeOutput:
         with explained_imports():
             from ..reflectionflow_core.verifiers.reward import load_reward
-            from .memory import ComfyPlacement
+            from .comfy.memory import ComfyPlacement
         folder, below = reward_folders()[model], vlm_folders()[base]
         actor = load_reward(folder, below, device="cpu", placement=ComfyPlacement())
         chosen = {"verifier": f"reward:{folder}", "reward_base": str(below)}

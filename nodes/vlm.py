@@ -20,9 +20,9 @@ from ..reflectionflow_core.staging import THINKERS
 from ..reflectionflow_core.vlm.endpoint import Endpoint
 from ..reflectionflow_core.vlm.named import ENDPOINT
 from ..reflectionflow_core.vlm.profiles import Profile
-from .comfy_text import ComfyVlm
+from .comfy.digests import weights_digest
+from .comfy.text import ComfyVlm
 from .diffusers_flux import explained_imports
-from .digests import weights_digest
 from .loaders import CATEGORY, DTYPES, seat
 from .model_files import missing, model_folders, stamp
 from .profiles import find_profile, looks_like_a_key, profiles_folder
@@ -155,7 +155,7 @@ class VlmLoader(io.ComfyNode):
     def execute(cls, model: str, dtype: str, max_pixels: int) -> io.NodeOutput:
         with explained_imports():
             from ..reflectionflow_core.vlm.local import LocalSettings, load_vlm
-            from .memory import ComfyPlacement
+            from .comfy.memory import ComfyPlacement
         folder = vlm_folders()[model]
         vlm = load_vlm(
             folder,

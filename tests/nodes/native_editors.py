@@ -16,14 +16,14 @@ import comfy.supported_models
 import node_helpers
 import numpy as np
 import torch
-from pack.nodes.comfy_editors import (
+from pack.nodes.comfy.editors import (
     EditCorrector,
     ImageToImageCorrector,
     Painter,
     attempts_text,
     edit_text,
 )
-from pack.nodes.tensors import to_batch, to_pictures
+from pack.nodes.comfy.tensors import to_batch, to_pictures
 from pack.reflectionflow_core.record import Candidate, Verdict
 from PIL import Image
 from torch.nn.functional import interpolate

@@ -33,8 +33,9 @@ import torch
 from native_editors import EDITORS
 from native_pictures import PICTURES
 from native_storage import STORAGE, style
-from pack.nodes import native_branch, native_lora
-from pack.nodes.comfy_miniature import comfy_state
+from pack.nodes.comfy import branch as native_branch
+from pack.nodes.comfy import lora as native_lora
+from pack.nodes.comfy.miniature import comfy_state
 from pack.reflectionflow_core.flux import branch
 from pack.reflectionflow_core.flux.latents import unpack
 from pack.reflectionflow_core.flux.lora import CorrectorLora
@@ -263,8 +264,8 @@ def warnings_missed() -> Found:
 
 def not_refused() -> Found:
     """How many models and texts are taken that should not be, of how many."""
-    from pack.nodes.comfy_editors import EditCorrector, Painter
-    from pack.nodes.comfy_flux import encode
+    from pack.nodes.comfy.editors import EditCorrector, Painter
+    from pack.nodes.comfy.painter import encode
     from pack.reflectionflow_core.flux.lora import Mode
     from pack.reflectionflow_core.flux.text import Text
     from pack.reflectionflow_core.record import InputError

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from comfy.text_encoders.flux import FluxTokenizer
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from pack.nodes.comfy_flux import AS_FLUX, ComfyFlux, encode, schedule
-from pack.nodes.comfy_miniature import comfy_miniature
+from pack.nodes.comfy.miniature import comfy_miniature
+from pack.nodes.comfy.painter import AS_FLUX, ComfyFlux, encode, schedule
 from pack.reflectionflow_core.flux.condition import ConditionSettings
 from pack.reflectionflow_core.flux.painter import FluxCorrector, FluxGenerator
 from pack.reflectionflow_core.flux.sampling import SamplingSettings, make_schedule

@@ -40,7 +40,9 @@ def package(name: str, folder: str | Path) -> Any:
 
 
 package("pack", PACK)
-from pack.nodes import comfy_miniature, native_branch, native_lora
+from pack.nodes.comfy import branch as native_branch
+from pack.nodes.comfy import lora as native_lora
+from pack.nodes.comfy import miniature as comfy_miniature
 from pack.reflectionflow_core.flux import branch
 from pack.reflectionflow_core.flux.latents import token_ids
 from pack.reflectionflow_core.flux.lora import CorrectorLora

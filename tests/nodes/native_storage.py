@@ -25,8 +25,8 @@ from native_setup import (  # isort: skip
 )
 import comfy.utils
 import torch
-from pack.nodes.comfy_miniature import comfy_config as words
-from pack.nodes.comfy_miniature import comfy_state
+from pack.nodes.comfy.miniature import comfy_config as words
+from pack.nodes.comfy.miniature import comfy_state
 from torch import Tensor
 
 GGUF = Path(COMFYUI) / "custom_nodes" / "ComfyUI-GGUF"

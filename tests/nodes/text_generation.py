@@ -17,7 +17,7 @@ from typing import Any
 from native_setup import mm  # isort: skip
 import comfy.sd
 import torch
-from pack.nodes.comfy_text import ComfyVlm, logits_of
+from pack.nodes.comfy.text import ComfyVlm, logits_of
 from pack.reflectionflow_core.record import InputError
 from pack.reflectionflow_core.vlm.door import Question
 from PIL import Image

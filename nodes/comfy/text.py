@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..reflectionflow_core.protocols import SILENT, Progress
-from ..reflectionflow_core.record import InputError
-from ..reflectionflow_core.vlm.door import Failure, Question, Usage
-from ..reflectionflow_core.vlm.likelihoods import check_choices, from_samples, from_tops
-from ..reflectionflow_core.vlm.prompts import asked_text
+from ...reflectionflow_core.protocols import SILENT, Progress
+from ...reflectionflow_core.record import InputError
+from ...reflectionflow_core.vlm.door import Failure, Question, Usage
+from ...reflectionflow_core.vlm.likelihoods import check_choices, from_samples, from_tops
+from ...reflectionflow_core.vlm.prompts import asked_text
 from .tensors import to_batch
 
 SAMPLES = 8  # answers to a closed question of a model that shows no probabilities

@@ -16,8 +16,8 @@ import torch
 from comfy.ldm.flux.model import Flux
 from torch import Tensor, nn
 
-from ..reflectionflow_core.flux.lora import CorrectorLora, LoraLayer, corrector_paths
-from ..reflectionflow_core.record import InputError
+from ...reflectionflow_core.flux.lora import CorrectorLora, LoraLayer, corrector_paths
+from ...reflectionflow_core.record import InputError
 
 Linear = comfy.ops.manual_cast.Linear
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..reflectionflow_core.record import InputError
+from ...reflectionflow_core.record import InputError
 
 
 def to_pictures(images: Iterable[Tensor]) -> list[Image.Image]:

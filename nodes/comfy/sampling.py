@@ -15,10 +15,10 @@ from comfy.model_patcher import ModelPatcher
 from PIL import Image
 from torch import Tensor
 
-from ..reflectionflow_core.flux.noise import starting_noise
-from ..reflectionflow_core.flux.painter import Share
-from ..reflectionflow_core.protocols import SILENT
-from ..reflectionflow_core.record import Seed
+from ...reflectionflow_core.flux.noise import starting_noise
+from ...reflectionflow_core.flux.painter import Share
+from ...reflectionflow_core.protocols import SILENT
+from ...reflectionflow_core.record import Seed
 from .tensors import to_pictures
 
 Conditioning = list[list[Any]]

@@ -27,10 +27,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad, silu
 
-from ..reflectionflow_core.flux.condition import ConditionSettings, resized
-from ..reflectionflow_core.flux.latents import pack, token_ids
-from ..reflectionflow_core.record import InputError
-from .native_lora import FusedLora, NativeLora
+from ...reflectionflow_core.flux.condition import ConditionSettings, resized
+from ...reflectionflow_core.flux.latents import pack, token_ids
+from ...reflectionflow_core.record import InputError
+from .lora import FusedLora, NativeLora
 from .tensors import to_batch
 
 KEY = "reflectionflow"  # of wrapper and LoRA in a MODEL, of a picture in a CONDITIONING

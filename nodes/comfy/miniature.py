@@ -18,8 +18,8 @@ from comfy.text_encoders.flux import FluxClipModel
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
-from ..reflectionflow_core.flux.load import load_flux
-from ..reflectionflow_core.flux.model import Flux
+from ...reflectionflow_core.flux.load import load_flux
+from ...reflectionflow_core.flux.model import Flux
 
 
 def comfy_miniature(folder: Path) -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:

@@ -21,11 +21,11 @@ from comfy.model_sampling import ModelSamplingFlux, flux_time_shift
 from PIL import Image
 from torch import Tensor
 
-from ..reflectionflow_core.flux.cache import Cache
-from ..reflectionflow_core.flux.condition import ConditionSettings, rgb
-from ..reflectionflow_core.flux.lora import read_corrector_lora
-from ..reflectionflow_core.flux.painter import Share, check_lengths, paint_in_groups
-from ..reflectionflow_core.flux.sampling import (
+from ...reflectionflow_core.flux.cache import Cache
+from ...reflectionflow_core.flux.condition import ConditionSettings, rgb
+from ...reflectionflow_core.flux.lora import read_corrector_lora
+from ...reflectionflow_core.flux.painter import Share, check_lengths, paint_in_groups
+from ...reflectionflow_core.flux.sampling import (
     CLEAR,
     SamplingSettings,
     agreement,
@@ -33,14 +33,12 @@ from ..reflectionflow_core.flux.sampling import (
     foresight_steps,
     resolution_shift,
 )
-from ..reflectionflow_core.flux.text import Text, corrector_text
-from ..reflectionflow_core.protocols import SILENT, Corrector, Foresight, Generator, Progress
-from ..reflectionflow_core.record import InputError, Restart, Seed
-from .comfy_sampling import Course, decoded, noise_for, sampled
-from .diffusers_flux import changed_sampling
-from .digests import weights_digest
-from .loaders import AS_FLUX
-from .native_branch import (
+from ...reflectionflow_core.flux.text import Text, corrector_text
+from ...reflectionflow_core.protocols import SILENT, Corrector, Foresight, Generator, Progress
+from ...reflectionflow_core.record import InputError, Restart, Seed
+from ..diffusers_flux import changed_sampling
+from . import AS_FLUX
+from .branch import (
     CHANNELS,
     KEY,
     check_vae,
@@ -49,7 +47,9 @@ from .native_branch import (
     latents_of,
     with_corrector,
 )
-from .native_lora import NativeLora, native_shapes
+from .digests import weights_digest
+from .lora import NativeLora, native_shapes
+from .sampling import Course, decoded, noise_for, sampled
 from .tensors import to_batch
 
 TOKENS = 512  # of T5, with which the corrector was trained; ComfyUI's own choice is 256

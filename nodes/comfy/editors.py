@@ -16,13 +16,13 @@ from comfy.model_patcher import ModelPatcher
 from PIL import Image
 from torch import Tensor
 
-from ..reflectionflow_core.flux.condition import rgb
-from ..reflectionflow_core.flux.painter import Share, check_lengths
-from ..reflectionflow_core.protocols import SILENT, Corrector, Generator, Progress
-from ..reflectionflow_core.record import Candidate, InputError, Seed
-from .comfy_sampling import Conditioning, Course, decoded, noise_for, sampled
+from ...reflectionflow_core.flux.condition import rgb
+from ...reflectionflow_core.flux.painter import Share, check_lengths
+from ...reflectionflow_core.protocols import SILENT, Corrector, Generator, Progress
+from ...reflectionflow_core.record import Candidate, InputError, Seed
+from ..sockets import Flux
 from .digests import weights_digest
-from .sockets import Flux
+from .sampling import Conditioning, Course, decoded, noise_for, sampled
 from .tensors import to_batch
 
 LOOKERS = ("Flux", "Flux2", "QwenImage", "Omnigen2")  # ComfyUI gives these a picture to look at
