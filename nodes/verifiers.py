@@ -13,7 +13,7 @@ from ..reflectionflow_core.catalog import SPREADS
 from ..reflectionflow_core.flux.folders import read_json
 from ..reflectionflow_core.identity import digest, verifier_identity
 from ..reflectionflow_core.record import InputError
-from ..reflectionflow_core.verifiers.ensemble import EnsembleVerifier, Member
+from ..reflectionflow_core.verifiers.ensemble import EnsembleMember, EnsembleVerifier
 from .diffusers_flux import explained_imports
 from .loaders import CATEGORY
 from .model_files import missing, model_folders, stamp
@@ -185,7 +185,9 @@ def joined(seats: list[tuple[Seat, float]], gate: Seat | None) -> Seat:
     names = [spec_of(seat) for seat, _ in seats]
     members = [
         # Numbered where the same kind has another model behind it.
-        Member(name if names.count(name) == 1 else f"{name} {i}", s.actor, spread_of(s), weight)
+        EnsembleMember(
+            name if names.count(name) == 1 else f"{name} {i}", s.actor, spread_of(s), weight
+        )
         for i, (name, (s, weight)) in enumerate(zip(names, seats, strict=True), 1)
     ]
     everyone = [seat for seat, _ in seats] + ([gate] if gate else [])

@@ -24,11 +24,11 @@ from .protocols import (
 from .record import InputError, SearchSettings
 from .search.strategies import axes_in_force, strategy_named
 from .staging import INSPECTORS, PLANNERS, THINKERS
-from .verifiers.spec import Part, parts_of
+from .verifiers.spec import VerifierSpec, parse_verifiers
 from .vlm.named import HUB_ID, build_vlm
 
 if TYPE_CHECKING:
-    from .vlm.door import Vlm
+    from .vlm.interface import Vlm
 
 MINIATURE_WEIGHTS = Path(__file__).parent / "miniature" / "weights"
 
@@ -221,7 +221,7 @@ def vlm_evolver(choice: ActorChoice, vlm: Vlm | None = None) -> PromptEvolver:
 
 
 def _source(choice: ActorChoice, what: str) -> str:
-    (part,) = parts_of(choice.verifier, VERIFIERS)
+    (part,) = parse_verifiers(choice.verifier, VERIFIERS)
     if not part.source:
         raise InputError(
             f"The verifier {part.name} needs {what}. Give its folder or hub id after a colon: "
@@ -302,7 +302,7 @@ def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
 
 def build_verifier(choice: ActorChoice) -> Verifier:
     """The verifier of a choice; several that are joined, and one with a gate, as an ensemble."""
-    parts, gates = parts_of(choice.verifier, VERIFIERS), _gate_of(choice)
+    parts, gates = parse_verifiers(choice.verifier, VERIFIERS), _gate_of(choice)
     if choice.verifier_error and {part.name for part in (*parts, *gates)} == {"exact"}:
         raise InputError(
             "The exact verifier makes no errors. "
@@ -311,25 +311,25 @@ def build_verifier(choice: ActorChoice) -> Verifier:
     built = {part.text: _one_verifier(choice, part) for part in parts}
     if len(parts) == 1 and not gates:
         return built[parts[0].text]
-    from .verifiers.ensemble import EnsembleVerifier, Member
+    from .verifiers.ensemble import EnsembleMember, EnsembleVerifier
 
     members = [
-        Member(part.text, built[part.text], SPREADS.get(part.name, 1.0), part.weight)
+        EnsembleMember(part.text, built[part.text], SPREADS.get(part.name, 1.0), part.weight)
         for part in parts
     ]
     gate = built.get(gates[0].text) or _one_verifier(choice, gates[0]) if gates else None
     return EnsembleVerifier(members, gate)
 
 
-def _gate_of(choice: ActorChoice) -> list[Part]:
+def _gate_of(choice: ActorChoice) -> list[VerifierSpec]:
     """The verifier that is the gate, or nothing; raises InputError for several."""
-    gates = parts_of(choice.gate, VERIFIERS) if choice.gate is not None else []
+    gates = parse_verifiers(choice.gate, VERIFIERS) if choice.gate is not None else []
     if len(gates) > 1:
         raise InputError(f"The gate {choice.gate} is several verifiers. Give one.")
     return gates
 
 
-def _one_verifier(choice: ActorChoice, part: Part) -> Verifier:
+def _one_verifier(choice: ActorChoice, part: VerifierSpec) -> Verifier:
     vlm = vlm_for(choice, "verifier", part.name)
     return VERIFIERS[part.name](replace(choice, verifier=part.text), vlm)
 

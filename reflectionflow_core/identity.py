@@ -13,7 +13,7 @@ from .catalog import (
     check_lora,
     painters_of,
 )
-from .verifiers.spec import parts_of, spelled
+from .verifiers.spec import parse_verifiers
 from .vlm.named import ENDPOINT
 
 SAMPLE = 1 << 20  # bytes: enough to tell weights apart without reading 24 GB
@@ -43,10 +43,10 @@ def identity(choice: ActorChoice) -> dict[str, str]:
 
 def verifier_identity(spec: str) -> str:
     """The spec with digests in place of folders; "" if none of its verifiers has weights."""
-    parts = parts_of(spec, VERIFIERS)
+    parts = parse_verifiers(spec, VERIFIERS)
     if not any(part.source for part in parts):
         return ""
-    return "+".join(spelled(replace(part, source=weights_of(part.source))) for part in parts)
+    return "+".join(str(replace(part, source=weights_of(part.source))) for part in parts)
 
 
 def weights_of(source: str) -> str:

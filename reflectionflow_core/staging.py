@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from .protocols import SILENT, Inspector, Planner, Progress
 from .record import InputError, Stage
-from .vlm.door import Vlm
+from .vlm.interface import Vlm
 
 ARROW = "→"
 
@@ -37,9 +37,9 @@ def layout(choice: Any, vlm: Vlm | None = None) -> Thinker:
 
 def vlm_thinker(choice: Any, vlm: Vlm | None = None) -> Thinker:
     del choice
-    from .evolvers.think_first import ThinkFirst
+    from .evolvers.think_first import PromptExpander
 
-    return ThinkFirst(seeing(vlm))
+    return PromptExpander(seeing(vlm))
 
 
 def rules(choice: Any, vlm: Vlm | None = None, whole_first: bool = True) -> Planner:

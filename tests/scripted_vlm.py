@@ -1,4 +1,4 @@
-"""A vision-language model of a few lines, for every test of what stands on the door."""
+"""A vision-language model of a few lines, for every test of what asks one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from reflectionflow_core.protocols import SILENT, Progress
-from reflectionflow_core.vlm.door import Failure, Question, Usage
+from reflectionflow_core.vlm.interface import Failure, Question, Usage
 
 Chat = Callable[[Question], str | Failure]
 Choose = Callable[[Question], Sequence[float] | Failure]

@@ -7,22 +7,22 @@ import time
 from PIL import Image
 from vlm_server import MODEL, Script, VlmServer
 
-from reflectionflow_core.vlm.door import Failure, Question
 from reflectionflow_core.vlm.endpoint import Endpoint
+from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.vlm.profiles import Profile
-from reflectionflow_core.vlm.sending import Limits
+from reflectionflow_core.vlm.sending import RequestLimits
 
 KEY = "plantedKey-0123456789abcdef"
-FAST = Limits(seconds=5, tries=3, pause=0.001, longest_pause=0.05)
+FAST = RequestLimits(seconds=5, tries=3, pause=0.001, longest_pause=0.05)
 SCHEMA = {"type": "object", "properties": {"seen": {"type": "string"}}}
 WHAT = Question("What is there?")
 
 
-def endpoint_of(server: VlmServer, limits: Limits = FAST, key: str = KEY) -> Endpoint:
+def endpoint_of(server: VlmServer, limits: RequestLimits = FAST, key: str = KEY) -> Endpoint:
     return Endpoint(Profile("mine", server.url, key, MODEL), limits)
 
 
-def one(script: Script, question: Question = WHAT, limits: Limits = FAST) -> str:
+def one(script: Script, question: Question = WHAT, limits: RequestLimits = FAST) -> str:
     """The only answer, or the reason of its failure."""
     with VlmServer(script) as server:
         (answer,) = endpoint_of(server, limits).chat([question])

@@ -17,14 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from vlm_server import Asked, Reply, VlmServer, cut, echoed, refuses, says, too_many
 
 from reflectionflow_core.vlm.answers import ask
-from reflectionflow_core.vlm.door import Failure, Question
 from reflectionflow_core.vlm.endpoint import Endpoint
+from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.vlm.profiles import Profile
-from reflectionflow_core.vlm.sending import Limits
+from reflectionflow_core.vlm.sending import RequestLimits
 
 KEY = "plantedKey-0123456789abcdef"
 # Small times and pauses, so that thousands of faults fit into a minute.
-LIMITS = Limits(8, connect_seconds=0.5, seconds=0.5, tries=3, pause=0.002, longest_pause=0.01)
+LIMITS = RequestLimits(
+    8, connect_seconds=0.5, seconds=0.5, tries=3, pause=0.002, longest_pause=0.01
+)
 BATCH = 1000  # questions of one endpoint, which remembers what its server refuses
 OUTCOMES = ("at once", "after asking again", "failure", "wrong question", "crash")
 SENTENCE = re.compile(r"The (endpoint toy|model's answer|model answered) [^\n]{5,400}\.")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ...reflectionflow_core.protocols import SILENT, Progress
 from ...reflectionflow_core.record import InputError
-from ...reflectionflow_core.vlm.door import Failure, Question, Usage
+from ...reflectionflow_core.vlm.interface import Failure, Question, Usage
 from ...reflectionflow_core.vlm.likelihoods import check_choices, from_samples, from_tops
 from ...reflectionflow_core.vlm.prompts import asked_text
 from .tensors import to_batch

@@ -25,7 +25,7 @@ from ..evaluation.work import summed_up
 from ..identity import vlm_identity
 from ..record import InputError
 from ..report.words import counted
-from ..vlm.door import Vlm
+from ..vlm.interface import Vlm
 from ..vlm.named import ENDPOINT, build_vlm
 from .painting import check_options, origin_of, paint_pictures
 from .screen import quieten_libraries

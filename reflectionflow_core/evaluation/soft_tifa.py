@@ -20,7 +20,7 @@ from scipy.stats import gmean
 
 from ..record import InputError
 from ..report.words import counted
-from ..vlm.door import ExactVlm, Failure, Question, Vlm
+from ..vlm.interface import ExactVlm, Failure, Question, Vlm
 from .compositions import Atom
 from .crew import Crew, run_all
 from .journal import Journal

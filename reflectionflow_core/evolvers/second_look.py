@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..protocols import SILENT, Progress
-from ..vlm.door import Failure, Question, Vlm
+from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.odds import yes
 from ..vlm.texts import DATA_RULE, quoted
 

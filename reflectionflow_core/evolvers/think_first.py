@@ -8,11 +8,11 @@ from pydantic import BaseModel, StringConstraints
 
 from ..protocols import SILENT, Progress
 from ..vlm.answers import ask
-from ..vlm.door import Failure, Question, Vlm
+from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.texts import DATA_RULE, quoted, tidy
 from .second_look import keeps_its_sense
 
-Part = Annotated[str, StringConstraints(max_length=500)]
+Sentences = Annotated[str, StringConstraints(max_length=500)]
 
 _EXPAND = """\
 Here is a prompt for a picture: {prompt}
@@ -26,12 +26,12 @@ where the prompt has said it all."""
 
 
 class Thought(BaseModel):
-    content: Part
-    layout: Part
-    style: Part
+    content: Sentences
+    layout: Sentences
+    style: Sentences
 
 
-class ThinkFirst:
+class PromptExpander:
     """Expands a prompt for the first drafts (paper §3.4: most useful for concise prompts).
 
     The user's words stay in front as they are, so nothing is dropped; a second question refuses an

@@ -10,7 +10,7 @@ from pydantic import BaseModel, StringConstraints
 from ..protocols import SILENT, Progress
 from ..record import Candidate
 from ..vlm.answers import ask
-from ..vlm.door import Failure, Question, Vlm
+from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.texts import DATA_RULE, quoted, tidy
 from ..writers.vlm import findings, shown_before
 from .second_look import keeps_its_sense

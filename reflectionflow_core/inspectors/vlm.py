@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from ..protocols import SILENT, Progress
 from ..record import Inspection, Stage
 from ..vlm.answers import ask
-from ..vlm.door import Failure, Question, Vlm
+from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.texts import DATA_RULE, quoted, shortened, tidy
 from ..writers.template import edit_for
 

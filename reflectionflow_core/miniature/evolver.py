@@ -14,7 +14,7 @@ from ..protocols import SILENT, Progress
 from ..record import Candidate
 from .detector import detect
 from .judge import assign, holds, items_of
-from .prompts import Group, Spec, parse
+from .prompts import ShapeGroup, Spec, parse
 from .world import COLOURS, SIZE, Scene, Thing
 
 _ROWS = ("top", "", "bottom")
@@ -47,7 +47,7 @@ def place_of(thing: Thing) -> str:
 def layout(scene: Scene) -> str:
     """A scene in full words: "red circle left, blue square top right"."""
     if _in_corners(scene):
-        return f"{Group(4, scene[0].shape, scene[0].colour)} in the corners"
+        return f"{ShapeGroup(4, scene[0].shape, scene[0].colour)} in the corners"
     return ", ".join(f"{thing.colour} {thing.shape} {place_of(thing)}" for thing in scene)
 
 
@@ -101,7 +101,7 @@ class LayoutEvolver:
         return [layout(nearest(detect(candidate.image), spec)) for candidate in candidates]
 
 
-def _put(item: Group, thing: Thing | None, place: str) -> Thing:
+def _put(item: ShapeGroup, thing: Thing | None, place: str) -> Thing:
     x, y = PLACES[place]
     seen = thing.colour if thing and thing.colour in COLOURS else None
     colour = item.colour or seen or next(iter(COLOURS))

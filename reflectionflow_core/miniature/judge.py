@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from .detector import BLOB
-from .prompts import Group, Spec
+from .prompts import ShapeGroup, Spec
 from .world import Scene, Thing
 
 # GenEval's rule for positions: the offset points the asked way within 60 degrees.
@@ -28,7 +28,7 @@ class Fault:
     """
 
     thing: Thing | None
-    wanted: Group | None
+    wanted: ShapeGroup | None
     relation: str | None = None
     beside: Thing | None = None
 
@@ -93,14 +93,16 @@ def score(scene: Scene, spec: Spec) -> float:
     return max(0, asked - unmet) / (asked + extra)
 
 
-def items_of(spec: Spec) -> list[Group]:
+def items_of(spec: Spec) -> list[ShapeGroup]:
     """Every single thing that `spec` asks for, in its order."""
     return [
-        Group(1, group.shape, group.colour) for group in spec.groups for _ in range(group.count)
+        ShapeGroup(1, group.shape, group.colour)
+        for group in spec.groups
+        for _ in range(group.count)
     ]
 
 
-def distance(thing: Thing, item: Group) -> int:
+def distance(thing: Thing, item: ShapeGroup) -> int:
     """How many of shape and colour are not as asked: 0, 1 or 2."""
     return (thing.shape != item.shape) + (item.colour not in (None, thing.colour))
 
@@ -119,7 +121,9 @@ def assign(scene: Scene, spec: Spec) -> list[int | None]:
     return seats
 
 
-def _cost(scene: Scene, items: list[Group], relation: str) -> Callable[[tuple[int, ...]], float]:
+def _cost(
+    scene: Scene, items: list[ShapeGroup], relation: str
+) -> Callable[[tuple[int, ...]], float]:
     def cost(pair: tuple[int, ...]) -> float:
         first, second = (scene[index] for index in pair)
         misplaced = not holds(relation, first, second)
@@ -128,7 +132,9 @@ def _cost(scene: Scene, items: list[Group], relation: str) -> Callable[[tuple[in
     return cost
 
 
-def _missing(seated: list[Thing | None], items: list[Group], relation: str | None) -> list[Fault]:
+def _missing(
+    seated: list[Thing | None], items: list[ShapeGroup], relation: str | None
+) -> list[Fault]:
     missing = [item for thing, item in zip(seated, items, strict=True) if thing is None]
     if relation and len(missing) == 1 and seated[0] is None:
         return [Fault(None, missing[0], relation, seated[1])]

@@ -8,7 +8,7 @@ from ..protocols import SILENT, Progress
 from ..record import MAX_STAGES, ScenePlan, Stage
 from .evolver import layout, nearest
 from .judge import items_of
-from .prompts import Group, Spec, parse
+from .prompts import ShapeGroup, Spec, parse
 
 
 class RulePlanner:
@@ -49,23 +49,23 @@ class LayoutThinker:
         return layout(nearest((), parse(prompt)))
 
 
-def in_order(spec: Spec) -> list[Group]:
+def in_order(spec: Spec) -> list[ShapeGroup]:
     """What each stage adds."""
     items = items_of(spec)
     adds = items if len(items) <= MAX_STAGES else list(spec.groups)
     return adds[::-1] if spec.relation else adds
 
 
-def _together(adds: list[Group]) -> tuple[Group, ...]:
+def _together(adds: list[ShapeGroup]) -> tuple[ShapeGroup, ...]:
     """Equal things as one group, in the order in which they were added."""
     counts: dict[tuple[str, str | None], int] = {}
     for added in adds:
         kind = added.shape, added.colour
         counts[kind] = counts.get(kind, 0) + added.count
-    return tuple(Group(count, *kind) for kind, count in counts.items())
+    return tuple(ShapeGroup(count, *kind) for kind, count in counts.items())
 
 
-def _instruction(added: Group, spec: Spec, first: bool) -> str:
+def _instruction(added: ShapeGroup, spec: Spec, first: bool) -> str:
     if first or not spec.relation:
         return f"add {added}"
     return f"add {added} {spec.relation} the {spec.groups[1].shape}"

@@ -24,7 +24,7 @@ _HELD_OUT_ONE_IN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ShapeGroup:
     """`count` things of one shape; `colour` None is any colour."""
 
     count: int
@@ -44,7 +44,7 @@ class Spec:
     """The meaning of a prompt: one group, or two and how the first stands to the second."""
 
     family: str
-    groups: tuple[Group, ...]
+    groups: tuple[ShapeGroup, ...]
     relation: str | None = None
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class Spec:
         return f"{first} {self.relation or 'and'} {second}"
 
 
-def spec_of(groups: tuple[Group, ...], relation: str | None = None) -> Spec:
+def spec_of(groups: tuple[ShapeGroup, ...], relation: str | None = None) -> Spec:
     """A spec with the family that its form belongs to."""
     coloured = all(group.colour for group in groups)
     if relation:
@@ -89,7 +89,9 @@ def parse(prompt: str) -> Spec:
         )
     joint = parts[1].removeprefix("to the ") if len(parts) > 1 else "and"
     meant = tuple(
-        Group(COUNTS.get(match[1], 1), match[3], match[2]) for match in groups if match is not None
+        ShapeGroup(COUNTS.get(match[1], 1), match[3], match[2])
+        for match in groups
+        if match is not None
     )
     return spec_of(meant, None if joint == "and" else joint)
 
@@ -114,35 +116,35 @@ def prompts(family: str, held_out: bool) -> tuple[tuple[str, Spec], ...]:
 
 
 def _singles() -> Iterator[Spec]:
-    yield from (spec_of((Group(1, shape),)) for shape in SHAPES)
+    yield from (spec_of((ShapeGroup(1, shape),)) for shape in SHAPES)
 
 
 def _colours() -> Iterator[Spec]:
     for colour, shape in itertools.product(COLOURS, SHAPES):
-        yield spec_of((Group(1, shape, colour),))
+        yield spec_of((ShapeGroup(1, shape, colour),))
 
 
 def _counts() -> Iterator[Spec]:
     for count, colour, shape in itertools.product(COUNTS.values(), (None, *COLOURS), SHAPES):
-        yield spec_of((Group(count, shape, colour),))
+        yield spec_of((ShapeGroup(count, shape, colour),))
 
 
 def _pairs() -> Iterator[Spec]:
     for first, second in itertools.permutations(SHAPES, 2):
-        yield spec_of((Group(1, first), Group(1, second)))
+        yield spec_of((ShapeGroup(1, first), ShapeGroup(1, second)))
 
 
 def _positions() -> Iterator[Spec]:
     for pair in itertools.permutations(SHAPES, 2):
         for colours in ((None, None), *itertools.product(COLOURS, COLOURS)):
-            groups = tuple(Group(1, s, c) for s, c in zip(pair, colours, strict=True))
+            groups = tuple(ShapeGroup(1, s, c) for s, c in zip(pair, colours, strict=True))
             yield from (spec_of(groups, relation) for relation in RELATIONS)
 
 
 def _attributes() -> Iterator[Spec]:
     for pair in itertools.permutations(SHAPES, 2):
         for colours in itertools.permutations(COLOURS, 2):
-            yield spec_of(tuple(Group(1, s, c) for s, c in zip(pair, colours, strict=True)))
+            yield spec_of(tuple(ShapeGroup(1, s, c) for s, c in zip(pair, colours, strict=True)))
 
 
 _SPECS = {

@@ -12,7 +12,7 @@ from ..evolvers.second_look import keeps_its_sense
 from ..protocols import SILENT, Progress
 from ..record import MAX_STAGES, ScenePlan, Stage
 from ..vlm.answers import ask
-from ..vlm.door import Failure, Question, Vlm
+from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.texts import DATA_RULE, quoted, tidy
 
 _PLAN = """\

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from ..protocols import SILENT, Progress
 from ..record import Verdict
 from ..vlm.answers import ask
-from ..vlm.door import Failure, Question, Vlm
+from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.odds import yes
 from ..vlm.texts import DATA_RULE, quoted, tidy
 from .unjudged import unjudged

@@ -15,7 +15,7 @@ from ..search.meter import metered, spent_by
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class EnsembleMember:
     """A verifier, by how much its scores differ between clearly different pictures, its weight."""
 
     name: str
@@ -51,7 +51,7 @@ class EnsembleVerifier:
     all members pass it and fails if one fails it; `unmet` is what any of them names.
     """
 
-    def __init__(self, members: Sequence[Member], gate: Verifier | None = None) -> None:
+    def __init__(self, members: Sequence[EnsembleMember], gate: Verifier | None = None) -> None:
         if not members:
             raise InputError("An ensemble without members judges nothing. Give at least one.")
         names = {member.name for member in members}

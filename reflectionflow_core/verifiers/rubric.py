@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, StringConstraints, create_model
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
 from ..vlm.answers import ask
-from ..vlm.door import Failure, Question, Vlm
+from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.odds import probabilities
 from ..vlm.texts import DATA_RULE, quoted, tidy
 from .unjudged import unjudged

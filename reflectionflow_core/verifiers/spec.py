@@ -12,8 +12,11 @@ _PART = re.compile(r"(?:(\d+(?:\.\d+)?)\*)?([^:]+)(?::(.*))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One verifier of a spec: its `weight`, its `name` and the `source` of its weights, or ""."""
+class VerifierSpec:
+    """One verifier of an ensemble's text; `source` says where its weights are, "" for none.
+
+    `str` writes it with its weight, as `parse_verifiers` reads it.
+    """
 
     name: str
     source: str = ""
@@ -21,25 +24,23 @@ class Part:
 
     @property
     def text(self) -> str:
-        """The part without its weight."""
+        """The spec without its weight."""
         return f"{self.name}:{self.source}" if self.source else self.name
 
-
-def spelled(part: Part) -> str:
-    """The part with its weight, as `parts_of` reads it."""
-    return f"{part.weight:g}*{part.text}"
+    def __str__(self) -> str:
+        return f"{self.weight:g}*{self.text}"
 
 
-def parts_of(spec: str, names: Collection[str]) -> list[Part]:
+def parse_verifiers(spec: str, names: Collection[str]) -> list[VerifierSpec]:
     """The verifiers that `spec` joins with "+"; a plus sign within a path stays there.
 
-    Raises InputError for a name that is none of `names`.
+    Raises InputError for a name that is not in `names`.
     """
     known = "|".join(map(re.escape, names))
-    return [_part(t, names) for t in re.split(rf"\+(?=(?:[\d.]+\*)?(?:{known})(?:[:+]|$))", spec)]
+    return [_parse(t, names) for t in re.split(rf"\+(?=(?:[\d.]+\*)?(?:{known})(?:[:+]|$))", spec)]
 
 
-def _part(text: str, names: Collection[str]) -> Part:
+def _parse(text: str, names: Collection[str]) -> VerifierSpec:
     found = _PART.fullmatch(text)
     if found is None or found[2] not in names:
         name = found[2] if found else text
@@ -47,4 +48,4 @@ def _part(text: str, names: Collection[str]) -> Part:
             f"There is no verifier named {name!r}. Choose one of: {', '.join(names)}; several are "
             "joined with +."
         )
-    return Part(found[2], found[3] or "", float(found[1] or 1))
+    return VerifierSpec(found[2], found[3] or "", float(found[1] or 1))

@@ -9,7 +9,7 @@ from PIL.Image import Image
 
 from ..protocols import SILENT, Progress
 from ..record import Candidate, InputError, Verdict
-from ..vlm.door import Failure, Question, Vlm
+from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.odds import probabilities
 from ..vlm.texts import DATA_RULE, quoted
 from .unjudged import unjudged

@@ -10,7 +10,7 @@ from PIL.Image import Image
 
 from ..protocols import SILENT, Progress
 from ..record import Verdict
-from ..vlm.door import Failure, Question, Vlm
+from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.odds import yes
 from ..vlm.texts import DATA_RULE, quoted, tidy
 from .unjudged import unjudged

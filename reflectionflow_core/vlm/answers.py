@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ..protocols import SILENT, Progress
-from .door import Failure, Question, Vlm
+from .interface import Failure, Question, Vlm
 
 Answer = TypeVar("Answer", bound=BaseModel)
 LONGEST = 200_000  # characters; what is longer is no answer

@@ -17,10 +17,10 @@ from transformers import LogitsProcessor, StoppingCriteria
 
 from ..flux.folders import first_line
 from ..protocols import Progress
-from .door import Question
+from .interface import Question
 
 
-class Limits(StoppingCriteria):
+class TokenLimits(StoppingCriteria):
     """Ends each row at its own number of tokens; `progress.check` may raise to end them all."""
 
     def __init__(self, limits: Sequence[int], prompt: int, progress: Progress) -> None:
@@ -32,7 +32,7 @@ class Limits(StoppingCriteria):
         return self.limits.to(input_ids.device) <= input_ids.shape[1] - self.prompt
 
 
-class Dice(LogitsProcessor):
+class GumbelNoise(LogitsProcessor):
     """Greedy decoding after it is sampling: adds Gumbel noise to logits / `temperature`.
 
     Each row has a seed of its own, and the dice of the rest of the program are left alone.

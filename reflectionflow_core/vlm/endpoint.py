@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 from ..protocols import SILENT, Progress
 from ..record import InputError
 from . import wire
-from .door import Failure, Question, Usage
+from .interface import Failure, Question, Usage
 from .likelihoods import check_choices, from_samples, from_tops, masses_from_tops
 from .profiles import FILE, Profile
-from .sending import Limits, SendError, open_client, send
+from .sending import RequestLimits, SendError, open_client, send
 from .together import ask_together
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Endpoint:
     eight sampled answers where it does not; what a server refused once is not asked of it again.
     """
 
-    def __init__(self, profile: Profile, limits: Limits | None = None) -> None:
+    def __init__(self, profile: Profile, limits: RequestLimits | None = None) -> None:
         """`limits` in place of those that the profile allows."""
         if not profile.model:
             variable = f"REFLECTIONFLOW_{profile.name.upper().replace('-', '_')}_MODEL"
@@ -48,7 +48,7 @@ class Endpoint:
                 f"The profile {profile.name} names no model. Set {variable}, or write its "
                 f'"model" into {FILE} (see the README).'
             )
-        allowed = Limits(concurrency=profile.concurrency, seconds=profile.seconds)
+        allowed = RequestLimits(concurrency=profile.concurrency, seconds=profile.seconds)
         self.profile, self.limits = profile, limits or allowed
         self._lock = Lock()
         self._usage = Usage()

@@ -1,4 +1,4 @@
-"""The door's models on this machine, by transformers: Qwen2.5-VL, Qwen3-VL and what else loads.
+"""Vision-language models on this machine, by transformers: Qwen2.5-VL, Qwen3-VL and others.
 
 What lies in a model's own generation_config.json beyond its end tokens is not used: answers are
 greedy (or fairly sampled), and the same whether a question is asked alone or among others.
@@ -25,9 +25,9 @@ from ..flux.placement import Placement, device_named, make_placement
 from ..protocols import SILENT, Progress
 from ..record import MAX_SEED, InputError
 from .choices import Tokens, masses, prefixes, shares, spellings
-from .decoding import Dice, Grammars, Limits
-from .door import Failure, Question, Usage
+from .decoding import Grammars, GumbelNoise, TokenLimits
 from .folder import load_model, load_processor
+from .interface import Failure, Question, Usage
 from .prompts import encode, placed
 
 Answer = TypeVar("Answer")
@@ -191,7 +191,7 @@ class LocalVlm:
             **batch,
             max_new_tokens=max(limits),
             do_sample=False,
-            stopping_criteria=StoppingCriteriaList([Limits(limits, prompt, progress)]),
+            stopping_criteria=StoppingCriteriaList([TokenLimits(limits, prompt, progress)]),
             logits_processor=steering,
         )
         answers = [self._until_end(row, n) for row, n in zip(told[:, prompt:], limits, strict=True)]
@@ -204,7 +204,7 @@ class LocalVlm:
             steering.append(self.grammars.processor(asked))
         if self.settings.temperature:
             seeds = [(self.settings.seed << 20) + place for place in places]
-            steering.append(Dice(self.settings.temperature, seeds))
+            steering.append(GumbelNoise(self.settings.temperature, seeds))
         return steering
 
     def _until_end(self, row: Tensor, limit: int) -> list[int]:

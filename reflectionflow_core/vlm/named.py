@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..record import InputError
-from .door import Vlm
+from .interface import Vlm
 
 ENDPOINT = "endpoint:"
 HUB_ID = re.compile(r"[\w-]+/[\w.-]+")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ..protocols import SILENT, Progress
-from .door import Failure, Question, Vlm
+from .interface import Failure, Question, Vlm
 
 YES_NO = ("yes", "no")
 

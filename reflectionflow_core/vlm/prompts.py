@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .door import Question
+from .interface import Question
 
 
 def encode(

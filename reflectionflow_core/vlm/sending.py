@@ -37,7 +37,7 @@ ADVICE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """How long and how often a server is asked; all times in seconds."""
 
     concurrency: int = CONCURRENCY  # requests at once
@@ -68,7 +68,7 @@ class SendError(Exception):
 
 
 @asynccontextmanager
-async def open_client(profile: Profile, limits: Limits) -> AsyncIterator[AsyncOpenAI]:
+async def open_client(profile: Profile, limits: RequestLimits) -> AsyncIterator[AsyncOpenAI]:
     """A client for the profile's server that gives each request one try."""
     import openai
 
@@ -88,7 +88,7 @@ async def open_client(profile: Profile, limits: Limits) -> AsyncIterator[AsyncOp
 
 
 async def send(
-    client: AsyncOpenAI, body: Mapping[str, Any], limits: Limits, count: Callable[[], None]
+    client: AsyncOpenAI, body: Mapping[str, Any], limits: RequestLimits, count: Callable[[], None]
 ) -> bytes:
     """The body of the response; calls `count` for each request sent. Raises SendError."""
     seen: list[str] = []
@@ -106,7 +106,7 @@ async def send(
 
 
 async def _send_once(
-    client: AsyncOpenAI, body: Mapping[str, Any], limits: Limits, count: Callable[[], None]
+    client: AsyncOpenAI, body: Mapping[str, Any], limits: RequestLimits, count: Callable[[], None]
 ) -> bytes:
     sent = True  # also if we are cancelled: the server may be at work
     try:

@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from .door import Question
+from .interface import Question
 
 FORMS = ("json_schema", "json_object")  # of `response_format`, the stricter one first
 TOP = 20  # most likely first tokens; the most that OpenAI and vLLM give

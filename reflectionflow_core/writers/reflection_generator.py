@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..protocols import Progress
-from ..vlm.door import Failure, Question
+from ..vlm.interface import Failure, Question
 from ..vlm.texts import shortened, tidy
 from .vlm import InContext, VlmWriter
 

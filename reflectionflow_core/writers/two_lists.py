@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from ..protocols import SILENT, Progress
 from ..record import Candidate, InputError
 from ..vlm.answers import ask
-from ..vlm.door import Failure, Question, Vlm
+from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.texts import DATA_RULE, quoted
 from .template import TemplateWriter
 from .vlm import MAX_WORDS, findings, in_words_of_the_verdict, joined

@@ -25,7 +25,7 @@ from reflectionflow_core.evaluation.questions import held_out
 from reflectionflow_core.evaluation.statistics import difference
 from reflectionflow_core.miniature.detector import detect
 from reflectionflow_core.miniature.judge import holds
-from reflectionflow_core.miniature.prompts import FAMILIES, Group, Spec, parse
+from reflectionflow_core.miniature.prompts import FAMILIES, ShapeGroup, Spec, parse
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.miniature.world import Scene, Thing
 from reflectionflow_core.protocols import SILENT, Actors, Progress
@@ -33,7 +33,7 @@ from reflectionflow_core.record import History, SearchSettings
 from reflectionflow_core.search import search
 from reflectionflow_core.search.seeds import shuffled
 from reflectionflow_core.verifiers.checklist import ChecklistVerifier
-from reflectionflow_core.vlm.door import Failure, Question, Usage
+from reflectionflow_core.vlm.interface import Failure, Question, Usage
 
 SURE = 0.95
 NOTHING_ELSE = "nothing else"
@@ -80,7 +80,7 @@ class Seeing:
         return sum(fits(thing, group) for thing in scene) == group.count
 
 
-def fits(thing: Thing, group: Group) -> bool:
+def fits(thing: Thing, group: ShapeGroup) -> bool:
     return thing.shape == group.shape and group.colour in (None, thing.colour)
 
 

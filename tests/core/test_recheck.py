@@ -19,7 +19,7 @@ from reflectionflow_core.protocols import Rechecking
 from reflectionflow_core.record import History, SearchSettings, Verdict
 from reflectionflow_core.search import search
 from reflectionflow_core.verifiers.checklist import ChecklistVerifier
-from reflectionflow_core.vlm.door import Failure, Question
+from reflectionflow_core.vlm.interface import Failure, Question
 
 PROMPT = "two red cups left of a plate"
 WORDS = ("cups", "plate", "left", "red")

@@ -26,7 +26,7 @@ from reflectionflow_core.evaluation.soft_tifa import (
     tables_of,
 )
 from reflectionflow_core.record import InputError
-from reflectionflow_core.vlm.door import ExactVlm, Failure, Question
+from reflectionflow_core.vlm.interface import ExactVlm, Failure, Question
 from reflectionflow_core.vlm.likelihoods import masses_from_tops
 from reflectionflow_core.vlm.local import load_vlm
 

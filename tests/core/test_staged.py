@@ -36,7 +36,7 @@ from reflectionflow_core.record import (
 from reflectionflow_core.report import as_data, contact_sheet, html_page, story
 from reflectionflow_core.search import search
 from reflectionflow_core.staging import as_text, from_text
-from reflectionflow_core.vlm.door import Failure, Question
+from reflectionflow_core.vlm.interface import Failure, Question
 
 PROMPT = "three red cups"
 PLAN = (

@@ -22,7 +22,7 @@ from reflectionflow_core.protocols import (
 from reflectionflow_core.record import Candidate, History, InputError, SearchSettings, Seed, Verdict
 from reflectionflow_core.search import search
 from reflectionflow_core.search.strategies.in_context import context_of
-from reflectionflow_core.vlm.door import Failure, Question
+from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.writers.reflection_generator import REQUEST, ReflectionGeneratorWriter
 from reflectionflow_core.writers.template import TemplateWriter
 from reflectionflow_core.writers.two_lists import KEEP, TwoListsWriter

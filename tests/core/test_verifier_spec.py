@@ -5,17 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflectionflow_core.record import InputError
-from reflectionflow_core.verifiers.spec import Part, parts_of
+from reflectionflow_core.verifiers.spec import VerifierSpec, parse_verifiers
 
 NAMES = ("exact", "yes-no", "clip-score")
 SOURCES = st.sampled_from(["", "C:/a+b/clip", "/x/exact.d", "/m+yes/2*3", "org/name", "/p+0.5"])
-parts = st.builds(Part, st.sampled_from(NAMES), SOURCES, st.sampled_from([1.0, 2.0, 0.5]))
+parts = st.builds(VerifierSpec, st.sampled_from(NAMES), SOURCES, st.sampled_from([1.0, 2.0, 0.5]))
 
 
 @given(st.lists(parts, min_size=1, max_size=4))
-def test_what_was_joined_is_found_again(joined: list[Part]) -> None:
+def test_what_was_joined_is_found_again(joined: list[VerifierSpec]) -> None:
     spec = "+".join((f"{p.weight:g}*" if p.weight != 1 else "") + p.text for p in joined)
-    assert parts_of(spec, NAMES) == joined
+    assert parse_verifiers(spec, NAMES) == joined
 
 
 @pytest.mark.parametrize(
@@ -23,4 +23,4 @@ def test_what_was_joined_is_found_again(joined: list[Part]) -> None:
 )
 def test_what_names_no_verifier_is_refused_with_those_there_are(spec: str) -> None:
     with pytest.raises(InputError, match="Choose one of: exact, yes-no, clip-score"):
-        parts_of(spec, NAMES)
+        parse_verifiers(spec, NAMES)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from reflectionflow_core.protocols import SILENT, Progress
 from reflectionflow_core.vlm.answers import LONGEST, ask, parse
-from reflectionflow_core.vlm.door import Failure, Question, Usage
+from reflectionflow_core.vlm.interface import Failure, Question, Usage
 
 
 class Note(BaseModel):

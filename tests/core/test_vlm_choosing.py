@@ -10,8 +10,8 @@ from vlm_asking import SCHEMA, WHAT, endpoint_of
 from vlm_server import Asked, Reply, Script, VlmServer, refuses, says
 
 from reflectionflow_core.record import InputError
-from reflectionflow_core.vlm.door import Failure
 from reflectionflow_core.vlm.endpoint import SAMPLES
+from reflectionflow_core.vlm.interface import Failure
 
 
 def chosen(script: Script, choices: tuple[str, ...] = ("Yes", "No")) -> tuple[float, ...] | str:

@@ -20,10 +20,10 @@ from vlm_asking import FAST, KEY, SCHEMA, WHAT, Watcher, endpoint_of, numbered, 
 from vlm_server import MODEL, Asked, Reply, VlmServer, echoed, refuses, says, too_many
 
 from reflectionflow_core.record import InputError
-from reflectionflow_core.vlm.door import Failure, Question, Usage, Vlm
 from reflectionflow_core.vlm.endpoint import Endpoint
+from reflectionflow_core.vlm.interface import Failure, Question, Usage, Vlm
 from reflectionflow_core.vlm.profiles import Profile
-from reflectionflow_core.vlm.sending import Limits
+from reflectionflow_core.vlm.sending import RequestLimits
 
 
 def test_an_endpoint_is_a_vlm() -> None:
@@ -187,7 +187,7 @@ def test_the_user_is_listened_to_ten_times_a_second_while_a_server_thinks() -> N
 @pytest.mark.parametrize("reply", [says("late", wait=30), says("late", drip=0.2), too_many("30")])
 def test_cancelling_abandons_what_is_asked_and_leaves_no_thread(reply: Reply) -> None:
     watcher = Watcher(cancel_after=0.2)
-    limits = Limits(seconds=60)
+    limits = RequestLimits(seconds=60)
     with VlmServer([reply]) as server:
         with pytest.raises(InterruptedError, match="cancelled"):
             endpoint_of(server, limits).chat(numbered(9), watcher)
@@ -246,7 +246,7 @@ def test_a_profile_without_a_model_is_refused_with_the_places_where_it_may_stand
 @pytest.mark.parametrize("limits", [{"concurrency": 0}, {"tries": 0}, {"seconds": 0.0}])
 def test_limits_that_leave_nothing_are_refused(limits: dict[str, float]) -> None:
     with pytest.raises(InputError, match="at least one request"):
-        Limits(**limits)  # type: ignore[arg-type]
+        RequestLimits(**limits)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500])

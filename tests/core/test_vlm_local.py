@@ -18,7 +18,7 @@ from reflectionflow_core.flux.placement import Lending
 from reflectionflow_core.record import InputError
 from reflectionflow_core.vlm import decoding
 from reflectionflow_core.vlm.choices import shares
-from reflectionflow_core.vlm.door import Failure, Question
+from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.vlm.local import LocalSettings, LocalVlm, load_vlm
 from reflectionflow_core.vlm.prompts import bounded, encode
 
@@ -200,7 +200,7 @@ def test_sampled_answers_depend_on_seed_and_place_and_not_on_neighbours(vlm: Loc
 
 def test_dice_draw_as_often_as_the_probabilities_say() -> None:
     logits = torch.tensor([0.5, 0.3, 0.2]).log().expand(3000, -1)
-    drawn = decoding.Dice(1.0, range(3000))(torch.zeros(3000, 1), logits).argmax(-1)
+    drawn = decoding.GumbelNoise(1.0, range(3000))(torch.zeros(3000, 1), logits).argmax(-1)
     assert torch.bincount(drawn) / 3000 == pytest.approx([0.5, 0.3, 0.2], abs=0.04)
 
 

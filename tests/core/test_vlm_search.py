@@ -36,7 +36,7 @@ from reflectionflow_core.verifiers.noisy import NoisyVerifier
 from reflectionflow_core.verifiers.rubric import RubricVerifier
 from reflectionflow_core.verifiers.yes_no import YesNoVerifier
 from reflectionflow_core.vlm import named
-from reflectionflow_core.vlm.door import Failure, Question
+from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.vlm.profiles import Profile
 from reflectionflow_core.writers.template import edit_for
 from reflectionflow_core.writers.vlm import VlmWriter

@@ -11,8 +11,8 @@ from vlm_asking import FAST, KEY, WHAT, endpoint_of, one
 from vlm_server import MODEL, Reply, VlmServer, cut, refuses, says, too_many
 from vlm_trial import FAULTS, trial
 
-from reflectionflow_core.vlm.door import Failure, Question, Usage
 from reflectionflow_core.vlm.endpoint import Endpoint
+from reflectionflow_core.vlm.interface import Failure, Question, Usage
 from reflectionflow_core.vlm.profiles import Profile
 from reflectionflow_core.vlm.sending import LARGEST
 

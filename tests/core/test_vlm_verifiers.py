@@ -18,11 +18,11 @@ from scripted_vlm import ScriptedVlm
 from reflectionflow_core.protocols import Verifier
 from reflectionflow_core.record import DISAGREEMENT, Candidate, InputError, Verdict
 from reflectionflow_core.verifiers.checklist import MOST, ChecklistVerifier
-from reflectionflow_core.verifiers.ensemble import EnsembleVerifier, Member
+from reflectionflow_core.verifiers.ensemble import EnsembleMember, EnsembleVerifier
 from reflectionflow_core.verifiers.rubric import FORMS, KINDS, RubricVerifier
 from reflectionflow_core.verifiers.tournament import TournamentVerifier
 from reflectionflow_core.verifiers.yes_no import WORST, YesNoVerifier
-from reflectionflow_core.vlm.door import Failure, Question, Vlm
+from reflectionflow_core.vlm.interface import Failure, Question, Vlm
 
 PROMPT = "two red cups left of a plate"
 ITEMS = [
@@ -239,7 +239,9 @@ def fixed(scale: float, shift: float = 0.0, passed: bool | None = None, calls: i
 
 
 def scales() -> EnsembleVerifier:
-    return EnsembleVerifier([Member("a", fixed(1), 20), Member("b", fixed(0.01, 5), 0.5, weight=2)])
+    return EnsembleVerifier(
+        [EnsembleMember("a", fixed(1), 20), EnsembleMember("b", fixed(0.01, 5), 0.5, weight=2)]
+    )
 
 
 def test_an_ensemble_keeps_every_score_whatever_comes_after_or_beside_it() -> None:
@@ -255,14 +257,14 @@ def test_an_ensemble_keeps_every_score_whatever_comes_after_or_beside_it() -> No
 
 
 def test_an_ensemble_says_how_far_its_members_are_apart() -> None:
-    rising, falling = Member("up", fixed(1), 20), Member("down", fixed(-1), 20)
+    rising, falling = EnsembleMember("up", fixed(1), 20), EnsembleMember("down", fixed(-1), 20)
     same, apart = EnsembleVerifier([rising, falling]).verify(PROMPT, pictures(100, 120))
     assert same.aspects[DISAGREEMENT] == 0
     assert apart.aspects[DISAGREEMENT] == 0.5  # a spread up is a place of 0.75, one down 0.25
     (alone,) = EnsembleVerifier([rising]).verify(PROMPT, pictures(100))
     assert DISAGREEMENT not in alone.aspects
     with pytest.raises(InputError, match="named 'disagreement'"):
-        EnsembleVerifier([rising, Member(DISAGREEMENT, fixed(1))])
+        EnsembleVerifier([rising, EnsembleMember(DISAGREEMENT, fixed(1))])
 
 
 def candidates(images, verdicts) -> list[Candidate]:
@@ -273,7 +275,9 @@ def candidates(images, verdicts) -> list[Candidate]:
 def test_what_a_verifier_remembers_follows_from_the_pictures_of_the_search_alone(kind) -> None:
     def fresh() -> Any:
         rungs = TournamentVerifier(ScriptedVlm(on_choose=brighter))
-        joined = EnsembleVerifier([Member("rungs", rungs), Member("a", fixed(1), 20)])
+        joined = EnsembleVerifier(
+            [EnsembleMember("rungs", rungs), EnsembleMember("a", fixed(1), 20)]
+        )
         return {"ensemble": scales(), "tournament": rungs}.get(kind, joined)
 
     images = pictures(50, 90, 20, 60, 90, 200, 70)
@@ -287,7 +291,7 @@ def test_what_a_verifier_remembers_follows_from_the_pictures_of_the_search_alone
 
 def test_any_member_can_be_the_gate_and_is_asked_once() -> None:
     strict, kind = fixed(1, passed=False), fixed(-1, passed=True)
-    members = [Member("strict", strict), Member("kind", kind)]
+    members = [EnsembleMember("strict", strict), EnsembleMember("kind", kind)]
     (verdict,) = EnsembleVerifier(members, gate=kind).verify(PROMPT, pictures(3))
     assert verdict.passed is True
     assert (strict.asked, kind.asked) == (1, 1)
@@ -301,7 +305,7 @@ def test_any_member_can_be_the_gate_and_is_asked_once() -> None:
             del prompt, progress
             return [Verdict(0, image.getpixel((0, 0)) < 50) for image in images]
 
-    gated = EnsembleVerifier([Member("a", fixed(1), 20)], gate=Gate())
+    gated = EnsembleVerifier([EnsembleMember("a", fixed(1), 20)], gate=Gate())
     scores = [v.score for v in gated.verify(PROMPT, pictures(60, 40, 250, 10))]
     assert scores[2] < scores[3] < scores[1]  # what passes is above what does not
     assert scores[0] < scores[2]
@@ -313,23 +317,23 @@ def test_any_member_can_be_the_gate_and_is_asked_once() -> None:
 def test_an_ensemble_counts_the_calls_of_all_its_members() -> None:
     vlm = ScriptedVlm(lambda _: LIST, by_item({}))
     toy = ToyVerifier(calls=2)
-    members = [Member("list", ChecklistVerifier(vlm)), Member("toy", toy)]
+    members = [EnsembleMember("list", ChecklistVerifier(vlm)), EnsembleMember("toy", toy)]
     ensemble = EnsembleVerifier(members)
     toys = [Toys().generator.generate([PROMPT], [seed])[0] for seed in (1, 2)]
     vlm.on_choose = lambda _: (0.9, 0.1)
     ensemble.verify(PROMPT, toys)
     assert ensemble.spent == 1 + 2 * 3 + 2 * 2
     assert ensemble.calls == 3 + 2
-    assert EnsembleVerifier([Member("toy", toy)]).spent is None
+    assert EnsembleVerifier([EnsembleMember("toy", toy)]).spent is None
 
 
 def test_an_ensemble_of_nobody_and_of_namesakes_is_refused() -> None:
     with pytest.raises(InputError, match="above zero"):
-        Member("a", fixed(1), spread=0)
+        EnsembleMember("a", fixed(1), spread=0)
     with pytest.raises(InputError, match="Give at least one"):
         EnsembleVerifier([])
     with pytest.raises(InputError, match="same name"):
-        EnsembleVerifier([Member("a", fixed(1)), Member("a", fixed(2))])
+        EnsembleVerifier([EnsembleMember("a", fixed(1)), EnsembleMember("a", fixed(2))])
 
 
 def brighter(question: Question) -> tuple[float, float]:

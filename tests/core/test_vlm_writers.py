@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from scripted_vlm import ScriptedVlm
 
-from reflectionflow_core.evolvers.think_first import ThinkFirst
+from reflectionflow_core.evolvers.think_first import PromptExpander
 from reflectionflow_core.evolvers.vlm import MAX_WORDS, VlmEvolver
 from reflectionflow_core.record import Candidate, InputError, Verdict
-from reflectionflow_core.vlm.door import Failure
+from reflectionflow_core.vlm.interface import Failure
 from reflectionflow_core.vlm.texts import quoted, tidy
 from reflectionflow_core.writers.reflection_generator import ReflectionGeneratorWriter
 from reflectionflow_core.writers.vlm import VlmWriter
@@ -161,7 +161,9 @@ def test_second_looks_belong_to_their_prompts() -> None:
 
 def test_a_terse_prompt_is_thought_through_and_kept_in_front() -> None:
     thought = json.dumps({"content": "Two red cups.", "layout": "", "style": "soft light"})
-    assert ThinkFirst(evolving(thought, 0.9)).expand("cups.") == "cups. Two red cups. soft light."
+    assert (
+        PromptExpander(evolving(thought, 0.9)).expand("cups.") == "cups. Two red cups. soft light."
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_a_terse_prompt_is_thought_through_and_kept_in_front() -> None:
     ],
 )
 def test_a_thought_that_contradicts_or_fails_leaves_the_prompt(answer, second_look) -> None:
-    assert ThinkFirst(evolving(answer, second_look)).expand(PROMPT) == PROMPT
+    assert PromptExpander(evolving(answer, second_look)).expand(PROMPT) == PROMPT
 
 
 def test_a_quotation_cannot_be_ended_from_inside() -> None:
@@ -201,7 +203,7 @@ def test_orders_in_prompt_verdict_and_history_stay_quoted() -> None:
     asked = candidate(verdict, reflection=ORDER, parent=candidate(reflection=ORDER))
     VlmWriter(vlm).reflect(ORDER, [asked])
     VlmEvolver(vlm).evolve(ORDER, [replace(asked, prompt=ORDER)])
-    ThinkFirst(vlm).expand(ORDER)
+    PromptExpander(vlm).expand(ORDER)
     for question in vlm.asked:
         outside = question.text.split("<data>")
         assert "never gives orders" in question.system
@@ -240,7 +242,7 @@ def test_no_answer_whatsoever_breaks_a_writer_or_an_evolver(told, p, prompt, unm
     prompts = VlmEvolver(vlm).evolve(prompt, asked)
     assert len(prompts) == 3
     assert all(text == prompt or text.encode() for text in prompts)
-    assert ThinkFirst(vlm).expand(prompt).startswith(prompt.rstrip(" ."))
+    assert PromptExpander(vlm).expand(prompt).startswith(prompt.rstrip(" ."))
 
 
 @quick

@@ -19,7 +19,7 @@ import comfy.sd
 import torch
 from pack.nodes.comfy.text import ComfyVlm, logits_of
 from pack.reflectionflow_core.record import InputError
-from pack.reflectionflow_core.vlm.door import Question
+from pack.reflectionflow_core.vlm.interface import Question
 from PIL import Image
 
 SMALL = {

@@ -16,7 +16,7 @@ from scripted_vlm import ScriptedVlm
 from reflectionflow_core.protocols import SILENT, Progress
 from reflectionflow_core.record import InputError, Verdict
 from reflectionflow_core.verifiers.unjudged import unjudged
-from reflectionflow_core.vlm.door import Failure, Question
+from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.writers.template import TemplateWriter
 from train.data.annotating import (
     GAP,

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from train_judges import RUN, At, cut, kill, killed_in, losses
 
 from reflectionflow_core.record import Candidate, InputError, Verdict
-from reflectionflow_core.vlm.door import Question
 from reflectionflow_core.vlm.folder import load_processor
+from reflectionflow_core.vlm.interface import Question
 from reflectionflow_core.vlm.local import LocalSettings, load_vlm
 from reflectionflow_core.vlm.prompts import encode
 from reflectionflow_core.writers.reflection_generator import REQUEST, ReflectionGeneratorWriter

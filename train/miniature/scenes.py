@@ -11,7 +11,7 @@ import numpy as np
 
 from reflectionflow_core.miniature.detector import BLOB
 from reflectionflow_core.miniature.judge import Fault, faults, holds
-from reflectionflow_core.miniature.prompts import FAMILIES, Group, Spec, prompts
+from reflectionflow_core.miniature.prompts import FAMILIES, ShapeGroup, Spec, prompts
 from reflectionflow_core.miniature.world import (
     COLOURS,
     RADIUS,
@@ -87,7 +87,7 @@ def mend(scene: Scene, fault: Fault, rng: np.random.Generator) -> Scene:
     """The scene with one fault mended, everything else left where it is."""
     others = tuple(thing for thing in scene if thing is not fault.thing)
     if fault.thing is None:
-        added = _any_thing(rng, fault.wanted or Group(1, "circle"), crowded=len(scene) > 1)
+        added = _any_thing(rng, fault.wanted or ShapeGroup(1, "circle"), crowded=len(scene) > 1)
         return _with(scene, added, fault, rng)
     if fault.wanted is None:
         return others
@@ -130,7 +130,7 @@ def _any_colour(rng: np.random.Generator) -> str:
 
 
 def _any_thing(
-    rng: np.random.Generator, group: Group | None = None, crowded: bool = False
+    rng: np.random.Generator, group: ShapeGroup | None = None, crowded: bool = False
 ) -> Thing:
     shape = group.shape if group else SHAPES[rng.integers(len(SHAPES))]
     colour = (group.colour if group else None) or _any_colour(rng)

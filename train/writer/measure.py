@@ -15,7 +15,7 @@ from reflectionflow_core.evaluation.statistics import difference, share
 from reflectionflow_core.flux.placement import make_placement
 from reflectionflow_core.protocols import ReflectionWriter
 from reflectionflow_core.record import Candidate, InputError, SearchSettings, Verdict
-from reflectionflow_core.vlm.door import Failure, Question
+from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.vlm.local import LocalSettings, LocalVlm
 from reflectionflow_core.vlm.texts import tidy
 from reflectionflow_core.writers.template import TemplateWriter
@@ -42,7 +42,7 @@ def written(
     questions = [Question(chat.request, (chat.image,), max_tokens=most) for chat in some]
     answers = ["" if isinstance(a, Failure) else tidy(a) for a in vlm.chat(questions)]
     model.train(was_training)
-    model.generation_config = own  # which the door replaces
+    model.generation_config = own  # which LocalVlm replaces
     right = np.array([chat.answer == answer for chat, answer in zip(some, answers, strict=True)])
     told = zip(some[:EXAMPLES], answers, strict=False)
     examples = [

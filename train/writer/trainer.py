@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText
 from trl.trainer.sft_trainer import SFTTrainer
 
-from reflectionflow_core.vlm.door import Question
+from reflectionflow_core.vlm.interface import Question
 from reflectionflow_core.vlm.prompts import control_tokens, encode, harmless
 from train.qwen.data import Usable
 from train.qwen.guarded import Guarded

@@ -1,7 +1,7 @@
-"""One door to vision-language models, whoever runs them: ask in batches, get answers in order.
+"""What every vision-language model offers here: questions in batches, answers in their order.
 
-A model that does not answer is no error of ours: its place in the list holds a Failure that says
-why, and whoever asked decides. Cancelling is the one thing that raises.
+A model that does not answer raises nothing: its item in the list is a Failure with the reason, and
+the caller decides. Only cancelling raises.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..protocols import SILENT, Progress
 class Question:
     """One call: pictures and a text below them, under a `system` text.
 
-    With a `schema` (JSON Schema of an object) the answer is to be such an object as JSON; servers
-    that can are told to keep to it, and no one may rely on that: see `answers.ask`.
+    With a `schema` (JSON Schema of an object) the answer should be such an object as JSON. Not
+    every model keeps to it: `answers.ask` checks. `max_tokens` limits the answer.
     """
 
     text: str
@@ -32,14 +32,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No answer; `reason` is one sentence that names neither key nor address."""
+    """No answer; `reason` is one sentence without keys and addresses."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was spent: requests that reached a model (retries too), and tokens where it says so."""
+    """Requests that reached a model, retries included, and tokens where the model counts them."""
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -54,9 +54,9 @@ class Usage:
 
 
 class Vlm(Protocol):
-    """Answers every question in its place; greedy unless it was made otherwise.
+    """One answer a question, in order; decoding is greedy unless it was built otherwise.
 
-    `usage` grows. Progress is reported under the asker's `phase` after every finished question,
+    `usage` is the total so far. Progress is reported under `phase` after every finished question,
     and `progress.check` is called at least every generated token or every tenth of a second.
     """
 
@@ -74,13 +74,13 @@ class Vlm(Protocol):
         progress: Progress = SILENT,
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
-        """For each question the probability of each choice as the answer's beginning; sums to 1."""
+        """For each question P(the answer begins with the choice), 0 to 1; sums to 1."""
         ...
 
 
 @runtime_checkable
 class ExactVlm(Vlm, Protocol):
-    """A Vlm that knows how likely an answer is among all that it could say, not only among some."""
+    """A Vlm that gives an answer's probability among all answers, not only among given choices."""
 
     def likelihoods(
         self,
@@ -91,7 +91,7 @@ class ExactVlm(Vlm, Protocol):
     ) -> list[tuple[float, ...] | Failure]:
         """For each question the probability that its answer begins with each of `answers`.
 
-        They are counted in upper and lower case, with and without a space. What the model would
-        rather say has the rest, so that they need not sum to 1.
+        Upper and lower case count alike, and so do answers with and without a leading space. Other
+        answers have the rest, so these need not sum to 1.
         """
         ...
