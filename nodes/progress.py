@@ -8,15 +8,9 @@ from comfy.utils import ProgressBar
 from PIL import Image, ImageOps
 from server import PromptServer
 
+from ..reflectionflow_core.phases import doing
+
 PREVIEW_SIDE = 256  # pixels; ComfyUI shows a smaller preview as a stamp
-DOING = {
-    "draft": "painting",
-    "repaint": "repainting",
-    "correct": "correcting",
-    "verify": "judging",
-    "reflect": "writing reflections",
-    "evolve": "rewriting prompts",
-}
 
 
 class NodeProgress:
@@ -30,7 +24,7 @@ class NodeProgress:
     def report(self, phase: str, done: int, total: int, preview: Image.Image | None = None) -> None:
         if phase != self._phase:
             self._phase = phase
-            say(self.node_id, f"{self.title} {DOING.get(phase, phase)} …".strip().capitalize())
+            say(self.node_id, f"{self.title} {doing(phase)} …".strip().capitalize())
         shown = None
         if preview is not None and args.preview_method != LatentPreviewMethod.NoPreviews:
             shown = ("JPEG", enlarged(preview), args.preview_size)

@@ -9,17 +9,8 @@ from types import TracebackType
 
 from PIL.Image import Image
 
+from ..phases import doing
 from ..record import History
-
-PHASES = {
-    "draft": "painting",
-    "repaint": "repainting",
-    "correct": "correcting",
-    "verify": "judging",
-    "reflect": "writing reflections",
-    "evolve": "rewriting the prompt",
-    "inspect": "inspecting",
-}
 
 
 def quieten_libraries(downloads: bool = False) -> None:
@@ -76,8 +67,7 @@ class Screen:
 
     def report(self, phase: str, done: int, total: int, preview: Image | None = None) -> None:
         del preview  # a terminal shows no pictures
-        name = PHASES.get(phase, phase)
-        self.bars.update(self._phase, description=name, completed=done, total=total)
+        self.bars.update(self._phase, description=doing(phase), completed=done, total=total)
 
     def check(self) -> None:
         """Ctrl-C raises by itself."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..phases import doing
 from ..record import Candidate, Cost, History, SearchSettings
 from .chart import score_chart
 from .words import (
@@ -89,7 +90,7 @@ def _costs(cost: Cost) -> str:
         ("Pictures", f"{cost.images:,}"),
         ("Diffusion steps", f"{cost.steps:,}"),
         ("VLM calls", f"{cost.vlm_calls:,}"),
-        *((f"Time to {phase}", duration(seconds)) for phase, seconds in cost.seconds.items()),
+        *((f"Time {doing(phase)}", duration(seconds)) for phase, seconds in cost.seconds.items()),
         ("Time in all", duration(cost.total_seconds)),
     ]
     return f'<table aria-label="Cost: {escape(cost_text(cost))}">{_rows(rows)}</table>'

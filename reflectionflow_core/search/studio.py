@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from PIL.Image import Image
 
+from ..phases import PHASES
 from ..protocols import (
     Actors,
     Foreseeing,
@@ -32,16 +33,6 @@ from .task import Task
 
 Answer = TypeVar("Answer")
 NOTHING = Cost()
-
-ASKED_TO = {
-    "draft": "generator",  # whatever it paints, also after round 0
-    "repaint": "generator",
-    "correct": "corrector",
-    "verify": "verifier",
-    "reflect": "reflection writer",
-    "evolve": "prompt evolver",
-    "inspect": "inspector",
-}
 
 
 class ActorError(RuntimeError):
@@ -220,7 +211,7 @@ def complete(answers: list[Answer], items: int, phase: str) -> list[Answer]:
     """The answers, if there is one for each of the items that an actor was asked."""
     if len(answers) != items:
         raise ActorError(
-            f"The {ASKED_TO[phase]} was asked {items} items and answered {len(answers)}. "
+            f"The {PHASES[phase].actor} was asked {items} items and answered {len(answers)}. "
             "An actor answers every item, in order, or raises."
         )
     return answers

@@ -1,0 +1,29 @@
+"""The phases of a search that actors report, and the words for them: one table for every screen."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Phase(NamedTuple):
+    doing: str  # what a screen shows while it lasts
+    actor: str  # who is asked
+
+
+PHASES = {
+    "plan": Phase("planning stages", "planner"),
+    "draft": Phase("painting", "generator"),  # whatever it paints, also after round 0
+    "repaint": Phase("repainting", "generator"),
+    "correct": Phase("correcting", "corrector"),
+    "verify": Phase("judging", "verifier"),
+    "detect": Phase("detecting objects", "detector"),
+    "inspect": Phase("inspecting", "inspector"),
+    "reflect": Phase("writing reflections", "reflection writer"),
+    "evolve": Phase("rewriting prompts", "prompt evolver"),
+    "ask": Phase("asking the model", "vision-language model"),
+}
+
+
+def doing(phase: str) -> str:
+    """What happens in a phase, in words; a plugin's own phase is shown by its name."""
+    return PHASES[phase].doing if phase in PHASES else phase
