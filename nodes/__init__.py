@@ -1,5 +1,5 @@
 """The node pack: adapts `reflectionflow_core` to ComfyUI, and holds no algorithm.
 
-`extension.py` lists the nodes, `sockets.py` says what travels between them, `loaders.py` makes it,
-`steps.py` are the verbs of the method one by one, `search.py` is the loop.
+`extension.py` lists the nodes; the other files here hold one family of nodes each. `shared` is what
+several families need, `comfy` what runs on the models that ComfyUI has loaded.
 """

@@ -6,11 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .diffusers_flux import explained_imports
+from .comfy.diffusers_flux import explained_imports
 from .loaders import CATEGORY
 from .native import sampling_inputs
-from .schema import schema
-from .sockets import Flux, FluxSocket
+from .shared.schema import schema
+from .shared.sockets import Flux, FluxSocket
 
 RECAST = FluxSocket.Output(
     "flux", display_name="FLUX", tooltip="The same FLUX, whose pictures this model corrects."

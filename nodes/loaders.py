@@ -17,10 +17,18 @@ from ..reflectionflow_core.catalog import (
     ActorChoice,
 )
 from ..reflectionflow_core.record import InputError
-from .diffusers_flux import MINIATURE, load_diffusers_flux
-from .model_files import check_lora, flux_folders, lora_input, lora_path, lora_stamp, missing, stamp
-from .schema import ROOT, schema
-from .sockets import (
+from .comfy.diffusers_flux import MINIATURE, load_diffusers_flux
+from .shared.model_files import (
+    check_lora,
+    flux_folders,
+    lora_input,
+    lora_path,
+    lora_stamp,
+    missing,
+    stamp,
+)
+from .shared.schema import ROOT, schema
+from .shared.sockets import (
     EvolverSocket,
     Eyes,
     Flux,

@@ -15,13 +15,13 @@ from ..reflectionflow_core.flux.lora import read_corrector_lora
 from ..reflectionflow_core.record import InputError
 from .comfy import AS_FLUX
 from .comfy.branch import KEY, flux_of, latents_of, with_corrector
+from .comfy.diffusers_flux import explained_imports
 from .comfy.lora import NativeLora, native_shapes
 from .comfy.tensors import to_pictures
-from .diffusers_flux import explained_imports
 from .loaders import CATEGORY, FITS
-from .model_files import check_lora, lora_input, lora_path, lora_stamp, stamp
-from .schema import ROOT, schema
-from .sockets import FluxSocket
+from .shared.model_files import check_lora, lora_input, lora_path, lora_stamp, stamp
+from .shared.schema import ROOT, schema
+from .shared.sockets import FluxSocket
 
 
 class LoadCorrector(io.ComfyNode):

@@ -8,8 +8,8 @@ from comfy_api.latest import io
 
 from ..reflectionflow_core.record import AXES, MAX_CONTEXT, NOISE_SEARCHES, PARENTS, Budget
 from ..reflectionflow_core.search import POLICIES
-from .schema import ROOT, batch_size_input, check_texts, schema
-from .sockets import OptionsSocket
+from .shared.schema import ROOT, batch_size_input, check_texts, schema
+from .shared.sockets import OptionsSocket
 
 
 class SearchOptions(io.ComfyNode):

@@ -18,9 +18,9 @@ from ..reflectionflow_core.report import as_data, contact_sheet, cost_text, stor
 from ..reflectionflow_core.search import check_request
 from .comfy.memory import handed_over
 from .comfy.tensors import to_batch
-from .progress import NodeProgress, framed, say
-from .rounds import next_round, write_run
-from .schema import (
+from .shared.progress import NodeProgress, framed, say
+from .shared.rounds import next_round, write_run
+from .shared.schema import (
     NO_PROMPT,
     PREFIX,
     ROOT,
@@ -32,7 +32,7 @@ from .schema import (
     schema,
     seat_inputs,
 )
-from .sockets import HistorySocket, PicturesSocket, Seats, Trail
+from .shared.sockets import HistorySocket, PicturesSocket, Seats, Trail
 
 CATEGORY = f"{ROOT}/search"
 MAX_DEPTH = 100  # rounds; ComfyUI finds a round's cached result through all the rounds before it

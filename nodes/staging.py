@@ -14,12 +14,12 @@ from ..reflectionflow_core.record import MAX_STAGES, InputError, Inspection, Sce
 from ..reflectionflow_core.report import inspection_text
 from ..reflectionflow_core.search import complete
 from ..reflectionflow_core.staging import INSPECTORS, PLANNERS, as_text, from_text
-from .batches import for_each
 from .comfy.tensors import to_pictures
 from .loaders import CATEGORY, seat, vlm_input
-from .progress import NodeProgress, say
-from .schema import NO_PROMPT, ROOT, check_texts, prompt_input, schema
-from .sockets import Eyes, InspectorSocket, PlanSocket, Seat
+from .shared.batches import for_each
+from .shared.progress import NodeProgress, say
+from .shared.schema import NO_PROMPT, ROOT, check_texts, prompt_input, schema
+from .shared.sockets import Eyes, InspectorSocket, PlanSocket, Seat
 
 
 class InspectorLoader(io.ComfyNode):

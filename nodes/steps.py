@@ -18,12 +18,20 @@ from ..reflectionflow_core.archive.lines import pixel_digest
 from ..reflectionflow_core.record import InputError, Verdict
 from ..reflectionflow_core.report import counted, verdict_text
 from ..reflectionflow_core.search import complete, fresh_seed
-from .batches import as_candidates, ask_by_prompt, for_each, parts
 from .comfy.memory import handed_over
 from .comfy.tensors import to_batch, to_batches, to_pictures
-from .progress import NodeProgress, say
-from .schema import NO_PROMPT, ROOT, batch_size_input, check_texts, prompt_input, schema, seed_input
-from .sockets import (
+from .shared.batches import as_candidates, ask_by_prompt, for_each, parts
+from .shared.progress import NodeProgress, say
+from .shared.schema import (
+    NO_PROMPT,
+    ROOT,
+    batch_size_input,
+    check_texts,
+    prompt_input,
+    schema,
+    seed_input,
+)
+from .shared.sockets import (
     EvolverSocket,
     Flux,
     FluxSocket,

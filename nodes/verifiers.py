@@ -14,11 +14,11 @@ from ..reflectionflow_core.flux.folders import read_json
 from ..reflectionflow_core.identity import digest, verifier_identity
 from ..reflectionflow_core.record import InputError
 from ..reflectionflow_core.verifiers.ensemble import EnsembleMember, EnsembleVerifier
-from .diffusers_flux import explained_imports
+from .comfy.diffusers_flux import explained_imports
 from .loaders import CATEGORY
-from .model_files import missing, model_folders, stamp
-from .schema import schema
-from .sockets import Seat, VerifierSocket
+from .shared.model_files import missing, model_folders, stamp
+from .shared.schema import schema
+from .shared.sockets import Seat, VerifierSocket
 from .vlm import NONE, roots, vlm_folders
 
 SEATS = 4  # verifiers of one ensemble

@@ -20,15 +20,15 @@ from ..reflectionflow_core.staging import THINKERS
 from ..reflectionflow_core.vlm.endpoint import Endpoint
 from ..reflectionflow_core.vlm.named import ENDPOINT
 from ..reflectionflow_core.vlm.profiles import Profile
+from .comfy.diffusers_flux import explained_imports
 from .comfy.digests import weights_digest
 from .comfy.text import ComfyVlm
-from .diffusers_flux import explained_imports
 from .loaders import CATEGORY, DTYPES, seat
-from .model_files import missing, model_folders, stamp
-from .profiles import find_profile, looks_like_a_key, profiles_folder
-from .progress import NodeProgress
-from .schema import NO_PROMPT, ROOT, check_texts, prompt_input, schema
-from .sockets import Eyes, VlmSocket
+from .shared.model_files import missing, model_folders, stamp
+from .shared.profiles import find_profile, looks_like_a_key, profiles_folder
+from .shared.progress import NodeProgress
+from .shared.schema import NO_PROMPT, ROOT, check_texts, prompt_input, schema
+from .shared.sockets import Eyes, VlmSocket
 
 # Below models: where other packs keep such folders, and where ComfyUI keeps what reads texts.
 PLACES = ("LLM", "VLM", "text_encoders")

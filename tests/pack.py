@@ -1,7 +1,7 @@
 """The node pack under a name of its own, as ComfyUI loads it, for tests that need no ComfyUI.
 
 from pack import module
-profiles = module("profiles")       # nodes/profiles.py; nothing in it may import ComfyUI
+profiles = module("shared.profiles")  # nodes/shared/profiles.py; nothing in it may import ComfyUI
 """
 
 from __future__ import annotations

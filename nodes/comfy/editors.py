@@ -20,7 +20,7 @@ from ...reflectionflow_core.flux.condition import rgb
 from ...reflectionflow_core.flux.painter import Share, check_lengths
 from ...reflectionflow_core.protocols import SILENT, Corrector, Generator, Progress
 from ...reflectionflow_core.record import Candidate, InputError, Seed
-from ..sockets import Flux
+from ..shared.sockets import Flux
 from .digests import weights_digest
 from .sampling import Conditioning, Course, decoded, noise_for, sampled
 from .tensors import to_batch

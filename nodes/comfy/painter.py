@@ -36,7 +36,6 @@ from ...reflectionflow_core.flux.sampling import (
 from ...reflectionflow_core.flux.text import Text, corrector_text
 from ...reflectionflow_core.protocols import SILENT, Corrector, Foresight, Generator, Progress
 from ...reflectionflow_core.record import InputError, Restart, Seed
-from ..diffusers_flux import changed_sampling
 from . import AS_FLUX
 from .branch import (
     CHANNELS,
@@ -47,6 +46,7 @@ from .branch import (
     latents_of,
     with_corrector,
 )
+from .diffusers_flux import changed_sampling
 from .digests import weights_digest
 from .lora import NativeLora, native_shapes
 from .sampling import Course, decoded, noise_for, sampled

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pack import error, module
 
-profiles = module("profiles")
+profiles = module("shared.profiles")
 find_profile, looks_like_a_key = profiles.find_profile, profiles.looks_like_a_key
 InputError = error()
 

@@ -8,7 +8,7 @@ import torch
 from pack import error, module
 from PIL import Image
 
-tensors = module("tensors")
+tensors = module("comfy.tensors")
 to_batch, to_batches, to_pictures = tensors.to_batch, tensors.to_batches, tensors.to_pictures
 
 

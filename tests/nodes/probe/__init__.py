@@ -112,7 +112,7 @@ class ProbeProfile:
         return {"required": {"name": ("STRING",)}}
 
     def make(self, name):
-        pack = next(m for n, m in sys.modules.items() if n.endswith(".nodes.profiles"))
+        pack = next(m for n, m in sys.modules.items() if n.endswith(".nodes.shared.profiles"))
         return (pack.find_profile(name, pack.profiles_folder()),)
 
 

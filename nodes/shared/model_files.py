@@ -9,8 +9,8 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ..reflectionflow_core.catalog import MINIATURE_WEIGHTS
-from .diffusers_flux import MINIATURE
+from ...reflectionflow_core.catalog import MINIATURE_WEIGHTS
+from ..comfy.diffusers_flux import MINIATURE
 
 
 def flux_folders() -> dict[str, Path]:

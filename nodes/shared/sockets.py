@@ -13,9 +13,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from comfy_api.latest import io
 
-from ..reflectionflow_core.protocols import Actors, Corrector, Generator
-from ..reflectionflow_core.record import MAX_STEPS_AWAY, History, SearchSettings, Verdict
-from ..reflectionflow_core.vlm.interface import Vlm
+from ...reflectionflow_core.protocols import Actors, Corrector, Generator
+from ...reflectionflow_core.record import MAX_STEPS_AWAY, History, SearchSettings, Verdict
+from ...reflectionflow_core.vlm.interface import Vlm
 
 FluxSocket = io.Custom("REFLECTIONFLOW_FLUX")  # Flux
 VerifierSocket = io.Custom("REFLECTIONFLOW_VERIFIER")  # Seat[Verifier]

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import folder_paths
 
-from ..reflectionflow_core.archive import PAGE, SHEET, Archive, Run, differences, open_archive
-from ..reflectionflow_core.catalog import ActorChoice
-from ..reflectionflow_core.doctor import versions
-from ..reflectionflow_core.protocols import Actors, Progress
-from ..reflectionflow_core.record import History, InputError, SearchSettings
-from ..reflectionflow_core.report import contact_sheet, html_page
-from ..reflectionflow_core.search import finished, round_steps, run_round
+from ...reflectionflow_core.archive import PAGE, SHEET, Archive, Run, differences, open_archive
+from ...reflectionflow_core.catalog import ActorChoice
+from ...reflectionflow_core.doctor import versions
+from ...reflectionflow_core.protocols import Actors, Progress
+from ...reflectionflow_core.record import History, InputError, SearchSettings
+from ...reflectionflow_core.report import contact_sheet, html_page
+from ...reflectionflow_core.search import finished, round_steps, run_round
 from .sockets import Seats, Trail
 
 RUNS = "reflectionflow"  # folder below ComfyUI's output directory

@@ -8,7 +8,7 @@ from comfy.utils import ProgressBar
 from PIL import Image, ImageOps
 from server import PromptServer
 
-from ..reflectionflow_core.phases import doing
+from ...reflectionflow_core.phases import doing
 
 PREVIEW_SIDE = 256  # pixels; ComfyUI shows a smaller preview as a stamp
 

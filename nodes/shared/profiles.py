@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..reflectionflow_core.vlm.profiles import Profile, find_profile
+from ...reflectionflow_core.vlm.profiles import Profile, find_profile
 
 __all__ = ["Profile", "find_profile", "looks_like_a_key", "profiles_folder"]
 

@@ -8,10 +8,10 @@ from typing import TypeVar
 from PIL import Image
 from torch import Tensor
 
-from ..reflectionflow_core.archive.lines import pixel_digest
-from ..reflectionflow_core.record import Candidate, InputError, Verdict
-from ..reflectionflow_core.search import complete
-from .comfy.tensors import to_pictures
+from ...reflectionflow_core.archive.lines import pixel_digest
+from ...reflectionflow_core.record import Candidate, InputError, Verdict
+from ...reflectionflow_core.search import complete
+from ..comfy.tensors import to_pictures
 from .sockets import Judged
 
 Item = TypeVar("Item")

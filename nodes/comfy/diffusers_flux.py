@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from ..reflectionflow_core.catalog import MINIATURE_WEIGHTS, ActorChoice
-from ..reflectionflow_core.identity import identity
-from ..reflectionflow_core.protocols import Corrector, Generator
-from ..reflectionflow_core.record import InputError
+from ...reflectionflow_core.catalog import MINIATURE_WEIGHTS, ActorChoice
+from ...reflectionflow_core.identity import identity
+from ...reflectionflow_core.protocols import Corrector, Generator
+from ...reflectionflow_core.record import InputError
 
 if TYPE_CHECKING:
-    from ..reflectionflow_core.flux.condition import ConditionSettings
-    from ..reflectionflow_core.flux.lora import CorrectorLora
-    from ..reflectionflow_core.flux.model import Flux
-    from ..reflectionflow_core.flux.sampling import SamplingSettings
+    from ...reflectionflow_core.flux.condition import ConditionSettings
+    from ...reflectionflow_core.flux.lora import CorrectorLora
+    from ...reflectionflow_core.flux.model import Flux
+    from ...reflectionflow_core.flux.sampling import SamplingSettings
 
 MINIATURE = "miniature"
 CONDITION = {"condition_size": "size", "condition_fit": "fit"}
@@ -44,13 +44,13 @@ class DiffusersFlux:
 
     @property
     def generator(self) -> Generator:
-        from ..reflectionflow_core.flux.painter import FluxGenerator
+        from ...reflectionflow_core.flux.painter import FluxGenerator
 
         return FluxGenerator(self.flux, self.sampling)
 
     @property
     def corrector(self) -> Corrector | None:
-        from ..reflectionflow_core.flux.painter import FluxCorrector
+        from ...reflectionflow_core.flux.painter import FluxCorrector
 
         if self.lora is None:
             return None
@@ -58,12 +58,12 @@ class DiffusersFlux:
 
     def get_ram_usage(self) -> int:
         """Bytes of the weights, for ComfyUI's cache."""
-        from ..reflectionflow_core.flux.placement import weight
+        from ...reflectionflow_core.flux.placement import weight
 
         return sum(weight(module.parameters()) for module in self.flux.modules.values())
 
     def with_corrector(self, path: str) -> DiffusersFlux:
-        from ..reflectionflow_core.flux.lora import load_corrector_lora
+        from ...reflectionflow_core.flux.lora import load_corrector_lora
 
         lora = load_corrector_lora(path, self.flux.transformer)
         choice = replace(self.choice, lora=path)
@@ -107,10 +107,10 @@ def changed_sampling(
 def load_diffusers_flux(model: str, folder: str, dtype: str) -> DiffusersFlux:
     """The miniature, or the FLUX in `folder`; its weights are ComfyUI's to move."""
     with explained_imports():
-        from ..reflectionflow_core.flux.condition import ConditionSettings
-        from ..reflectionflow_core.flux.load import load_flux
-        from ..reflectionflow_core.flux.sampling import SamplingSettings
-        from .comfy.memory import ComfyPlacement
+        from ...reflectionflow_core.flux.condition import ConditionSettings
+        from ...reflectionflow_core.flux.load import load_flux
+        from ...reflectionflow_core.flux.sampling import SamplingSettings
+        from .memory import ComfyPlacement
 
         if model == MINIATURE:
             loaded = _miniature()
@@ -125,7 +125,7 @@ def load_diffusers_flux(model: str, folder: str, dtype: str) -> DiffusersFlux:
 
 
 def _miniature() -> DiffusersFlux:
-    from ..reflectionflow_core.miniature.model import load_miniature
+    from ...reflectionflow_core.miniature.model import load_miniature
 
     generator, corrector = load_miniature(folder=MINIATURE_WEIGHTS)
     choice = ActorChoice(model=MINIATURE)

@@ -1,0 +1,1 @@
+"""What several families of nodes share: sockets, inputs, model files, batches, progress, runs."""
