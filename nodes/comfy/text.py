@@ -21,8 +21,8 @@ from torch import Tensor
 from ...reflectionflow_core.protocols import SILENT, Progress
 from ...reflectionflow_core.record import InputError
 from ...reflectionflow_core.vlm.interface import Failure, Question, Usage
-from ...reflectionflow_core.vlm.likelihoods import check_choices, from_samples, from_tops
-from ...reflectionflow_core.vlm.prompts import asked_text
+from ...reflectionflow_core.vlm.likelihoods import check_choices, from_samples, from_top_tokens
+from ...reflectionflow_core.vlm.prompts import full_text
 from .tensors import to_batch
 
 SAMPLES = 8  # answers to a closed question of a model that shows no probabilities
@@ -74,7 +74,7 @@ class ComfyVlm:
             if tops is None:
                 odds = from_samples(self._samples(question), choices)
             else:
-                odds = from_tops(tops, choices)
+                odds = from_top_tokens(tops, choices)
             return odds or Failure("The text encoder answers with none of the choices.")
 
         return self._answers(questions, chosen, progress, phase)
@@ -125,7 +125,7 @@ class ComfyVlm:
         return ids
 
     def _tokens(self, question: Question) -> Any:
-        text = CONTROL.sub("< ", asked_text(question))
+        text = CONTROL.sub("< ", full_text(question))
         if question.system:
             text = f"{question.system}\n\n{text}"
         if not question.images:

@@ -1,12 +1,12 @@
-"""Model folders as the hub lays them out: what is in one, and whether it arrived whole.
+"""Model folders as the hub lays them out: what is in one, and whether its download is complete.
 
-Knows no model and no library that builds one.
+Knows neither models nor the libraries that build them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -14,14 +14,16 @@ from safetensors import SafetensorError, safe_open
 from ..record import InputError
 
 
-def may_be_hub_id(source: str) -> bool:
-    """Whether `source` reads as owner/name."""
-    owner, _, name = source.partition("/")
-    return bool(owner and name) and "/" not in name and owner not in (".", "..", "~")
+def local_folder(source: str | Path) -> Path | None:
+    """The folder that `source` names, existing or not; None where it is a hub id, owner/name."""
+    folder = Path(source).expanduser()
+    owner, _, name = str(source).partition("/")
+    may_be_id = owner and name and "/" not in name and owner not in (".", "..", "~")
+    return None if may_be_id and not folder.exists() else folder
 
 
 def weight_files(part: Path) -> Iterator[Path]:
-    """The files that the weights of a folder should be in."""
+    """The files that should hold the weights of a folder."""
     indices = sorted(part.glob("*.safetensors.index.json"))
     if indices:
         shards: dict[str, str] = read_json(indices[0]).get("weight_map", {})
@@ -32,7 +34,7 @@ def weight_files(part: Path) -> Iterator[Path]:
 
 
 def check_weights(file: Path) -> None:
-    """InputError where a weight file is missing or shorter than its header says."""
+    """Raises InputError for a weight file that is missing or shorter than its header says."""
     if not file.is_file():
         raise InputError(
             f"The weight file {file} is missing. Download the folder again, or copy it whole."
@@ -47,7 +49,7 @@ def check_weights(file: Path) -> None:
 
 
 def read_json(file: Path) -> dict:
-    """The object in a JSON file; InputError where there is none."""
+    """The object in a JSON file; raises InputError where it cannot be read."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -55,6 +57,13 @@ def read_json(file: Path) -> dict:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error says, as a sentence."""
+    """The first line of an error's message, as a sentence."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return line if line.endswith(".") else f"{line}."
+
+
+def listed(names: Iterable[str], shown: int = 3) -> str:
+    """The first names in alphabetical order, and how many more there are."""
+    ordered = sorted(names)
+    rest = len(ordered) - shown
+    return ", ".join(ordered[:shown]) + (f" and {rest} more" if rest > 0 else "")

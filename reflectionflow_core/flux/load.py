@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from ..record import InputError
-from .folders import check_weights, first_line, may_be_hub_id, read_json, weight_files
+from .folders import check_weights, first_line, local_folder, read_json, weight_files
 from .model import Flux
 from .placement import PLANS, device_named, make_placement
 from .single_file import load_transformer
@@ -68,11 +68,10 @@ def _pipeline(
 ) -> FluxPipeline:
     from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 
-    folder = Path(source).expanduser()
-    local = folder.exists() or not may_be_hub_id(str(source))
-    if local:
+    folder = local_folder(source)
+    if folder is not None:
         _check_folder(folder, texts, with_transformer=transformer is None)
-    name = str(folder if local else source)
+    name, local = str(folder or source), folder is not None
     given: dict[str, Any] = {} if texts else dict.fromkeys(TEXT_PARTS)
     try:
         with warnings.catch_warnings():

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..record import InputError
+from .folders import listed
 
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
@@ -231,17 +232,17 @@ def _check_keys(file: Path, tensors: Iterable[str], shapes: Iterable[str]) -> No
     if not given & needed:
         raise InputError(
             f"{file} holds no corrector LoRA for this FLUX: none of its keys match "
-            f"({_some(given)}). Give the file that was trained as a corrector; "
+            f"({listed(given)}). Give the file that was trained as a corrector; "
             "an ordinary style LoRA belongs on the FLUX itself."
         )
     if unknown := given - allowed:
         raise InputError(
-            f"{file} has keys that this FLUX has no place for: {_some(unknown)}. "
+            f"{file} has keys that this FLUX has no place for: {listed(unknown)}. "
             "Give a corrector LoRA that was trained on a FLUX of this size."
         )
     if missing := needed - given:
         raise InputError(
-            f"{file} is incomplete: it lacks {_some(missing)}. "
+            f"{file} is incomplete: it lacks {listed(missing)}. "
             "Download it again, or give a corrector LoRA that was trained on a FLUX of this size."
         )
 
@@ -283,7 +284,7 @@ def _mode(file: Path, header: Mapping[str, str]) -> Mode:
     }
     if unknown := told.keys() - MODES.keys():
         raise InputError(
-            f"{file} was trained in a way that this version does not know ({_some(unknown)}). "
+            f"{file} was trained in a way that this version does not know ({listed(unknown)}). "
             "Install a newer version of ReflectionFlow."
         )
     return Mode(**told)
@@ -305,9 +306,3 @@ def _alpha(name: str, metadata: Mapping[str, Any], rank: int) -> float:
         if re.match(rf"(.*\.)?({pattern})$", name):
             return float(alpha)
     return float(metadata.get(f"{PREFIX}lora_alpha", rank))
-
-
-def _some(keys: Iterable[str], shown: int = 3) -> str:
-    names = sorted(keys)
-    rest = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")

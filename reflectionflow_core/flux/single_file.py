@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..record import InputError
-from .folders import check_weights
+from .folders import check_weights, listed
 
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
@@ -200,8 +200,7 @@ def _modules(expected: Collection[str]) -> Iterator[tuple[str, tuple[str, ...]]]
 
 def _refuse(file: Path, how: str, names: Collection[str]) -> None:
     if names:
-        shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
         raise InputError(
-            f"{file} is not the transformer of such a FLUX: it {how} {shown}. Give a file of the "
-            "same kind as the folder; GGUF and 4-bit files are for ComfyUI only."
+            f"{file} is not the transformer of such a FLUX: it {how} {listed(names)}. Give a "
+            "file of the same kind as the folder; GGUF and 4-bit files are for ComfyUI only."
         )

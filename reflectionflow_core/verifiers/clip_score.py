@@ -14,11 +14,11 @@ import torch
 from PIL.Image import Image
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
-from ..flux.folders import first_line, may_be_hub_id, read_json
+from ..flux.folders import first_line, local_folder, read_json
 from ..flux.placement import Placement, device_named, make_placement
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
-from ..vlm.folder import load_model, located
+from ..vlm.folder import load_model, resolved
 
 FOLDER = "Give a folder of CLIP, PickScore or HPS v2 as transformers saves it, or its id on the hub"
 
@@ -38,8 +38,8 @@ def load_clip_score(
     """
     if dtype == "nf4":
         raise InputError("CLIP is small and is not loaded in nf4. Choose fp32 or bf16.")
-    place, local = located(source)
-    if local and (kind := read_json(Path(place) / "config.json")["model_type"]) != "clip":
+    name, local = resolved(source)
+    if local and (kind := read_json(Path(name) / "config.json")["model_type"]) != "clip":
         raise InputError(f"{source} holds a {kind}, not a CLIP. {FOLDER}.")
     target = device_named(device)
     eyes, words = _processor(processor or source)
@@ -49,19 +49,18 @@ def load_clip_score(
 
 
 def _processor(source: str | Path) -> tuple[Any, Any]:
-    folder = Path(source).expanduser()
-    local = folder.exists() or not may_be_hub_id(str(source))
-    place = str(folder if local else source)
-    options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
-    words = ("tokenizer.json", "vocab.json")
-    if local and not any((folder / name).is_file() for name in words):
+    folder = local_folder(source)
+    name = str(folder or source)
+    options: dict[str, Any] = {"local_files_only": bool(folder), "trust_remote_code": False}
+    files = ("tokenizer.json", "vocab.json")
+    if folder and not any((folder / file).is_file() for file in files):
         raise InputError(
-            f"{source} has no tokenizer ({' or '.join(words)}). Download the folder again, or give "
+            f"{source} has no tokenizer ({' or '.join(files)}). Download the folder again, or give "
             "the folder of the CLIP that it was made from as its processor."
         )
     try:
-        eyes = AutoImageProcessor.from_pretrained(place, **options)
-        return eyes, AutoTokenizer.from_pretrained(place, **options)
+        image_processor = AutoImageProcessor.from_pretrained(name, **options)
+        return image_processor, AutoTokenizer.from_pretrained(name, **options)
     except (OSError, ValueError, ImportError) as error:
         raise InputError(
             f"The processor in {source} could not be loaded: {first_line(error)} {FOLDER}, or give "

@@ -31,7 +31,7 @@ from ..flux.folders import first_line, read_json
 from ..flux.placement import Placement, device_named, make_placement
 from ..protocols import SILENT, Progress
 from ..record import InputError
-from ..vlm.folder import load_model, located
+from ..vlm.folder import load_model, resolved
 from .geneval import OFFICIAL, Detection, Limits
 
 LEAST = 0.05  # finds below this score are not worth handing on
@@ -112,7 +112,7 @@ def load_detector(
     """
     if dtype == "nf4":
         raise InputError("Detectors are small and are not loaded in nf4. Choose fp32 or bf16.")
-    place, _ = located(source, GIVE)
+    place, _ = resolved(source, GIVE)
     kind = _kind(place)
     if kind not in DETECTORS:
         raise InputError(f"{source} holds a {kind}, which is no detector known here. {GIVE}.")

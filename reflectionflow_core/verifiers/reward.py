@@ -18,8 +18,8 @@ from ..flux.folders import read_json
 from ..flux.placement import Placement, device_named, make_placement
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
-from ..vlm.folder import load_model, load_processor, located
-from ..vlm.prompts import placed
+from ..vlm.folder import load_model, load_processor, resolved
+from ..vlm.prompts import to_device
 from .reward_folder import (
     EMBEDDING,
     TEMPLATE,
@@ -72,7 +72,7 @@ def load_base(
 
     The `tokenizer` of a folder takes the place of the model's own, where there is one.
     """
-    place, local = located(base)
+    place, local = resolved(base)
     if local and read_json(Path(place) / "config.json")["model_type"] != "qwen2_5_vl":
         raise InputError(f"{base} is no Qwen2.5-VL. Give the folder of Qwen2.5-VL-3B-Instruct.")
     processor = load_processor(base)
@@ -150,6 +150,6 @@ class RewardVerifier:
         batch = encode_rows(self.processor, self.template, rows, images, limit)
         with torch.no_grad(), self.placement.on_device(self.model):
             read = rewards(
-                self.model, self.head, placed(batch, device, self.model.dtype), self.token
+                self.model, self.head, to_device(batch, device, self.model.dtype), self.token
             )
         return ((read.cpu() - self.settings.mean) / self.settings.std).tolist()

@@ -19,9 +19,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..flux.folders import check_weights, first_line, read_json
+from ..flux.folders import check_weights, first_line, listed, read_json
 from ..record import InputError
-from ..vlm.folder import listed
 
 HEAD = "rm_head.weight"
 EMBEDDING = "language_model.embed_tokens.weight"

@@ -12,7 +12,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from ..vlm.prompts import control_tokens, harmless
+from ..vlm.prompts import control_tokens, without_control_tokens
 
 TOKEN = "<|VQ_reward|>"
 SLOT = "{text_prompt}"
@@ -53,7 +53,7 @@ def rewards(model: Any, head: Tensor, batch: Mapping[str, Any], token: int) -> T
 
 def _chat(processor: Any, template: str, prompt: str, tokens: Sequence[str]) -> str:
     # A token of the prompt's own would be read as a second reward.
-    text = template.replace(SLOT, harmless(prompt, tokens))
+    text = template.replace(SLOT, without_control_tokens(prompt, tokens))
     parts = [{"type": "image"}, {"type": "text", "text": text}]
     return processor.apply_chat_template(
         [{"role": "user", "content": parts}], tokenize=False, add_generation_prompt=True

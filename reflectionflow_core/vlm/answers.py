@@ -1,7 +1,7 @@
-"""Structured answers: a pydantic model in, one checked object or a Failure for each question out.
+"""Structured answers: a pydantic model in, one checked object or Failure a question out.
 
-Models write prose around JSON, fences, comments. What can be read without guessing is read; for
-the rest the model is shown its mistake and asked once more.
+Models write prose, fences and comments around JSON. What can be read without guessing is read;
+otherwise the model is shown its mistake and asked once more.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ..protocols import SILENT, Progress
 from .interface import Failure, Question, Vlm
 
 Answer = TypeVar("Answer", bound=BaseModel)
-LONGEST = 200_000  # characters; what is longer is no answer
-TRIES = 20  # braces that may begin the object; each costs a reading of the rest
+MAX_LENGTH = 200_000  # characters; anything longer is refused unread
+MAX_BRACES = 20  # that may begin the object; each costs reading the rest of the text
 SHOWN = 2_000  # characters of a wrong answer that the model is shown again
 SHOWN_NAME = 60  # characters of the name of a wrong field
 
@@ -31,12 +31,12 @@ def ask(
     progress: Progress = SILENT,
     phase: str = "ask",
 ) -> list[Answer | Failure]:
-    """A `kind` for each question, or why there is none after a second try."""
+    """A valid `kind` for each question, or why there is none after asking a second time."""
     schema = kind.model_json_schema()
     asked = [replace(question, schema=schema) for question in questions]
     texts = vlm.chat(asked, progress, phase)
     answers = [parse(text, kind) for text in texts]
-    # A server that failed has been asked often enough; an answer that cannot be read has not.
+    # Failures of a server were retried already; only answers that cannot be read are asked again.
     wrong = [
         (i, text, answer)
         for i, (text, answer) in enumerate(zip(texts, answers, strict=True))
@@ -54,23 +54,25 @@ def parse(text: str | Failure, kind: type[Answer]) -> Answer | Failure:
     """The first JSON object in `text` that is a valid `kind`."""
     if isinstance(text, Failure):
         return text
-    if len(text) > LONGEST:
-        return Failure(f"The model answered with {len(text)} characters, far more than was asked.")
+    if len(text) > MAX_LENGTH:
+        return Failure(
+            f"The model answered with {len(text)} characters; at most {MAX_LENGTH} are read."
+        )
     decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
     reason = "The model's answer holds no JSON object."
     start = text.find("{")
-    for _ in range(TRIES):
+    for _ in range(MAX_BRACES):
         if start < 0:
             break
         after = start + 1
         try:
             _, after = decoder.raw_decode(text, start)
-            # Read again by pydantic, which refuses half characters that no file could hold.
+            # Parsed again by pydantic, which refuses lone surrogates: no file can hold them.
             return kind.model_validate_json(text[start:after])
         except ValidationError as error:
             reason = f"The model's answer does not fit: {_first(error)}."
         except (ValueError, RecursionError):
-            pass  # prose with a brace in it; the next one may begin the object
+            pass  # prose with a brace in it; the next brace may begin the object
         start = text.find("{", after)
     return Failure(reason)
 
@@ -85,7 +87,7 @@ def _repair(question: Question, text: str, failure: Failure) -> Question:
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a finite number")
 
 
 def _finite(digits: str) -> float:
@@ -94,7 +96,7 @@ def _finite(digits: str) -> float:
 
 
 def _first(error: ValidationError) -> str:
-    told = error.errors(include_input=False, include_url=False)[0]
-    # A field that is too much bears a name that the model made up, of any length.
-    where = " ".join(".".join(map(str, told["loc"])).split())[:SHOWN_NAME] or "the object"
-    return f"{where}: {told['msg']}"
+    details = error.errors(include_input=False, include_url=False)[0]
+    # An unknown field has a name that the model made up, of any length.
+    field = " ".join(".".join(map(str, details["loc"])).split())[:SHOWN_NAME] or "the object"
+    return f"{field}: {details['msg']}"

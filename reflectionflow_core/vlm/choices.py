@@ -1,7 +1,7 @@
-"""Choices as tokens: which beginnings of an answer count for which choice.
+"""Choices as tokens: which token sequences at an answer's start count for which choice.
 
-A model that means "yes" may begin with "Yes" or " yes". Such variants count for their choice where
-the tokenizer writes them with no more tokens than the choice itself.
+A model that means "yes" may begin with "Yes" or " yes". Such variants count for their choice if the
+tokenizer needs no more tokens for them than for the choice itself.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Tokens = tuple[int, ...]
 def spellings(tokenizer: Any, choices: Sequence[str]) -> dict[Tokens, int]:
     """Every token sequence that counts, with the index of its choice.
 
-    Raises InputError for choices that are empty or that tokens do not tell apart.
+    Raises InputError if a choice has no tokens or two choices have the same.
     """
     exact = [_tokens(tokenizer, choice) for choice in choices]
     if not choices or not all(exact) or len(set(exact)) < len(exact):
         raise InputError(
-            f"The choices {', '.join(map(repr, choices)) or '(none)'} cannot be told apart. "
-            "Give one or more texts, none empty and no two alike."
+            f"The choices {', '.join(map(repr, choices)) or '(none)'} are empty or have the same "
+            "tokens. Give one or more different texts."
         )
     owners = {tokens: index for index, tokens in enumerate(exact)}
     if len({choice.strip().lower() for choice in choices}) < len(choices):
-        return owners  # they differ in what variants ignore
+        return owners  # they differ only in what variants ignore
     for index, choice in enumerate(choices):
         bare = choice.strip()
         for word in (bare, bare[:1].upper() + bare[1:], bare[:1].lower() + bare[1:]):
@@ -39,18 +39,20 @@ def spellings(tokenizer: Any, choices: Sequence[str]) -> dict[Tokens, int]:
 
 
 def prefixes(sequences: Sequence[Tokens]) -> list[Tokens]:
-    """Every beginning after which a next token's probability is needed; () is the prompt alone."""
+    """Every prefix after which the next token's probability is needed; () is the prompt alone."""
     return sorted({sequence[:n] for sequence in sequences for n in range(len(sequence))})
 
 
-def shares(
+def relative_masses(
     owners: Mapping[Tokens, int], logarithms: Mapping[Tokens, float], choices: int
 ) -> tuple[float, ...]:
-    """Probability of each choice among the choices; the longest one that fits is meant.
+    """P(choice) among the choices, which sums to 1; see `masses`.
 
-    `logarithms` are those of each sequence's probability.
+    `logarithms` are the log-probabilities of the sequences in `owners`.
     """
-    highest = max(logarithms[tokens] for tokens in owners)  # unlikely ones must not become zero
+    highest = max(
+        logarithms[tokens] for tokens in owners
+    )  # so that small probabilities do not underflow to 0
     raised = {tokens: logarithms[tokens] - highest for tokens in owners}
     totals = masses(owners, raised, choices)
     return tuple(total / sum(totals) for total in totals)
@@ -59,9 +61,9 @@ def shares(
 def masses(
     owners: Mapping[Tokens, int], logarithms: Mapping[Tokens, float], choices: int
 ) -> tuple[float, ...]:
-    """Probability of each choice among all that could be said.
+    """P(choice) among all answers. An answer counts for the longest choice that it begins with.
 
-    So "1" does not mean "10", although the one begins with the other.
+    So "10" does not count for "1".
     """
     totals = [0.0] * choices
     for tokens, index in owners.items():

@@ -1,6 +1,6 @@
-"""What happens at every generated token: limits, cancelling, dice, and JSON that fits a schema.
+"""What happens at every generated token: limits, cancelling, sampling, JSON that fits a schema.
 
-Everything here is per row, so that a question's answer does not depend on its neighbours.
+Everything works per row, so that an answer does not depend on the other questions of the batch.
 """
 
 from __future__ import annotations
@@ -33,19 +33,22 @@ class TokenLimits(StoppingCriteria):
 
 
 class GumbelNoise(LogitsProcessor):
-    """Greedy decoding after it is sampling: adds Gumbel noise to logits / `temperature`.
+    """Turns greedy decoding into sampling by Gumbel noise on logits / `temperature`.
 
-    Each row has a seed of its own, and the dice of the rest of the program are left alone.
+    Each row has its own seed; torch's global generator is not used.
     """
 
     def __init__(self, temperature: float, seeds: Sequence[int]) -> None:
         self.temperature = temperature
-        self.dice = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         del input_ids
-        thrown = [torch.rand(scores.shape[1], generator=d, dtype=torch.float64) for d in self.dice]
-        gumbel = -torch.log(-torch.log(torch.stack(thrown).clamp(1e-300, 1 - 1e-16)))
+        rows = [
+            torch.rand(scores.shape[1], generator=generator, dtype=torch.float64)
+            for generator in self.generators
+        ]
+        gumbel = -torch.log(-torch.log(torch.stack(rows).clamp(1e-300, 1 - 1e-16)))
         return scores / self.temperature + gumbel.to(scores.device, scores.dtype)
 
 
@@ -55,16 +58,16 @@ class Grammars:
     def __init__(self, tokenizer: Any, vocabulary: int) -> None:
         import xgrammar  # pyright: ignore[reportMissingImports]
 
-        known = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocabulary)
+        tokens = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocabulary)
         self.xgrammar: Any = xgrammar
-        self.compiler, self.vocabulary = xgrammar.GrammarCompiler(known), vocabulary
+        self.compiler, self.vocabulary = xgrammar.GrammarCompiler(tokens), vocabulary
 
     @staticmethod
     def available() -> bool:
         return importlib.util.find_spec("xgrammar") is not None
 
     def processor(self, questions: Sequence[Question]) -> Constraint:
-        """Keeps the rows of questions with a schema to it; other rows are free."""
+        """Constrains the rows of questions with a schema; other rows are free."""
         matchers = [self._matcher(question.schema) for question in questions]
         return Constraint(self.xgrammar, matchers, self.vocabulary)
 
@@ -72,12 +75,12 @@ class Grammars:
         if schema is None:
             return None
         try:
-            # A grammar that allows any white space allows a model to write nothing else.
+            # A grammar that allows any white space lets a model write nothing else.
             grammar = self.compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
         except RuntimeError as error:
             warnings.warn(
-                f"Answers are not kept to a schema that xgrammar cannot read: {first_line(error)} "
-                "The model is only told of it.",
+                f"xgrammar cannot read a schema: {first_line(error)} The schema stays in the "
+                "question, and answers may differ from it.",
                 stacklevel=2,
             )
             return None
@@ -85,21 +88,21 @@ class Grammars:
 
 
 class Constraint(LogitsProcessor):
-    """Forbids every token with which a row would leave its grammar; None is a free row."""
+    """Forbids every token that a row's grammar does not allow; a row without a matcher is free."""
 
     def __init__(self, xgrammar: Any, matchers: list[Any], vocabulary: int) -> None:
         self.xgrammar, self.matchers = xgrammar, matchers
         self.mask = xgrammar.allocate_token_bitmask(len(matchers), vocabulary)
-        self.begun = False
+        self.started = False
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         for row, matcher in enumerate(self.matchers):
-            # A row at its end is filled up with tokens that no grammar knows.
-            if matcher is None or not self.begun:
+            # A finished row is padded with tokens that are not in its grammar.
+            if matcher is None or not self.started:
                 continue
             if matcher.is_terminated() or not matcher.accept_token(int(input_ids[row, -1])):
                 self.matchers[row] = None
-        self.begun = True
+        self.started = True
         rows = [r for r, m in enumerate(self.matchers) if m is not None and not m.is_terminated()]
         for row in rows:
             self.matchers[row].fill_next_token_bitmask(self.mask, row)

@@ -1,7 +1,7 @@
 """Vision-language models behind any OpenAI-compatible server: OpenAI, vLLM, Ollama, LM Studio ...
 
-What a server does wrong becomes a Failure in its question's place; nothing here looks into the
-answers (see answers.py). The client is imported with the first question.
+A question that a server does not answer becomes a Failure; what is in the answers is not checked
+here (see answers.py). The package openai is imported with the first question.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from ..protocols import SILENT, Progress
 from ..record import InputError
 from . import wire
 from .interface import Failure, Question, Usage
-from .likelihoods import check_choices, from_samples, from_tops, masses_from_tops
+from .likelihoods import check_choices, from_samples, from_top_tokens, masses_from_top_tokens
+from .parallel import ask_in_parallel
 from .profiles import FILE, Profile
 from .sending import RequestLimits, SendError, open_client, send
-from .together import ask_together
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 Answer = TypeVar("Answer")
-SAMPLES = 8  # answers that stand for a distribution where the server gives no probabilities
-FIRST = 4  # tokens of an answer whose first one counts; some models begin with a line break
-SAMPLED = 16  # tokens of a sampled answer; choices are short
-SHOWN = 160  # characters of a server's own words in a Failure
-SECRET = 8  # characters; shorter keys are placeholders such as "EMPTY", and words of answers too
+SAMPLES = 8  # answers that estimate probabilities if the server gives none
+FIRST_TOKENS = 4  # of an answer whose first word counts; some models begin with a line break
+SAMPLE_TOKENS = 16  # of a sampled answer; choices are short
+SHOWN = 160  # characters of a server's error message in a Failure
+SECRET = 8  # characters; shorter keys are placeholders such as "EMPTY", and may occur in answers
 
 
 class Endpoint:
-    """Obeys `Vlm`. The answers to the same questions are as equal as the server makes them.
+    """A Vlm behind a server. Answers are only as reproducible as the server makes them.
 
-    `choose` reads the probabilities of the first token where the server gives them, and counts
-    eight sampled answers where it does not; what a server refused once is not asked of it again.
+    `choose` reads the first token's log-probabilities if the server gives them, and otherwise
+    counts eight sampled answers. A parameter that the server refused once is not sent again.
     """
 
     def __init__(self, profile: Profile, limits: RequestLimits | None = None) -> None:
-        """`limits` in place of those that the profile allows."""
+        """`limits` replace those of the profile. Raises InputError if that names no model."""
         if not profile.model:
             variable = f"REFLECTIONFLOW_{profile.name.upper().replace('-', '_')}_MODEL"
             raise InputError(
@@ -52,7 +52,7 @@ class Endpoint:
         self.profile, self.limits = profile, limits or allowed
         self._lock = Lock()
         self._usage = Usage()
-        self._refused: frozenset[str] = frozenset()  # what the server does not accept, see wire
+        self._refused: frozenset[str] = frozenset()  # parameters, see wire.py
 
     def __repr__(self) -> str:
         return f"Endpoint({self.profile.name}, model={self.profile.model!r})"
@@ -64,7 +64,7 @@ class Endpoint:
     def chat(
         self, questions: Sequence[Question], progress: Progress = SILENT, phase: str = "ask"
     ) -> list[str | Failure]:
-        return self._together(self._answer, questions, progress, phase)
+        return self._in_parallel(self._answer, questions, progress, phase)
 
     def choose(
         self,
@@ -73,7 +73,7 @@ class Endpoint:
         progress: Progress = SILENT,
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
-        """As of a Vlm; a question's schema is not used, as no choice is a JSON object."""
+        """As `Vlm.choose`; a question's schema is ignored, since choices are not JSON objects."""
         check_choices(choices)
 
         async def choose_one(
@@ -81,7 +81,7 @@ class Endpoint:
         ) -> tuple[float, ...] | Failure:
             return await self._choice(client, question, choices)
 
-        return self._together(choose_one, questions, progress, phase)
+        return self._in_parallel(choose_one, questions, progress, phase)
 
     def likelihoods(
         self,
@@ -90,33 +90,34 @@ class Endpoint:
         progress: Progress = SILENT,
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
-        """As of an ExactVlm, from the likeliest first tokens; a Failure where a server gives none,
-        as samples are no probabilities. Answers should be words of one token.
+        """As `ExactVlm.likelihoods`, from the top first tokens; answers should be one token long.
+
+        A Failure if the server gives no log-probabilities: samples cannot replace them here.
         """
         check_choices(answers)
 
         async def weigh_one(client: AsyncOpenAI, question: Question) -> tuple[float, ...] | Failure:
-            asked = replace(question, schema=None, max_tokens=FIRST)
-            reply = await self._reply(client, asked, wire.LIKELY)
+            asked = replace(question, schema=None, max_tokens=FIRST_TOKENS)
+            reply = await self._reply(client, asked, wire.WITH_LOGPROBS)
             if isinstance(reply, Failure):
                 return reply
-            if reply.tops is None:
+            if reply.top_tokens is None:
                 return Failure(f"The endpoint {self.profile} gives no probabilities of tokens.")
-            return masses_from_tops(reply.tops, answers)
+            return masses_from_top_tokens(reply.top_tokens, answers)
 
-        return self._together(weigh_one, questions, progress, phase)
+        return self._in_parallel(weigh_one, questions, progress, phase)
 
-    def _together(
+    def _in_parallel(
         self,
         ask: Callable[[AsyncOpenAI, Question], Awaitable[Answer]],
         questions: Sequence[Question],
         progress: Progress,
         phase: str,
     ) -> list[Answer]:
-        def line() -> Any:
+        def connect() -> Any:
             return open_client(self.profile, self.limits)
 
-        return ask_together(line, ask, questions, self.limits.concurrency, progress, phase)
+        return ask_in_parallel(connect, ask, questions, self.limits.concurrency, progress, phase)
 
     async def _answer(self, client: AsyncOpenAI, question: Question) -> str | Failure:
         reply = await self._reply(client, question, wire.GREEDY)
@@ -125,59 +126,59 @@ class Endpoint:
     async def _choice(
         self, client: AsyncOpenAI, question: Question, choices: Sequence[str]
     ) -> tuple[float, ...] | Failure:
-        question = replace(question, schema=None, max_tokens=FIRST)
+        question = replace(question, schema=None, max_tokens=FIRST_TOKENS)
         if "logprobs" not in self._refused:
-            reply = await self._reply(client, question, wire.LIKELY)
+            reply = await self._reply(client, question, wire.WITH_LOGPROBS)
             if isinstance(reply, Failure):
                 return reply
-            if reply.tops is not None:
-                return from_tops(reply.tops, choices) or self._none_of_the_choices()
+            if reply.top_tokens is not None:
+                return from_top_tokens(reply.top_tokens, choices) or self._no_choice()
             self._learn(("logprobs",))
-        texts = await self._samples(client, replace(question, max_tokens=SAMPLED))
+        texts = await self._samples(client, replace(question, max_tokens=SAMPLE_TOKENS))
         if isinstance(texts, Failure):
             return texts
-        return from_samples(texts, choices) or self._none_of_the_choices()
+        return from_samples(texts, choices) or self._no_choice()
 
     async def _samples(self, client: AsyncOpenAI, question: Question) -> list[str] | Failure:
-        """In one request, or in as many as a server needs that gives one answer at a time."""
+        """In one request, or several where a server gives fewer answers at a time."""
         texts: list[str] = []
         while (missing := SAMPLES - len(texts)) > 0:
-            wishes = {"temperature": 1, "seed": len(texts), "n": missing}
-            reply = await self._reply(client, question, wishes)
+            parameters = {"temperature": 1, "seed": len(texts), "n": missing}
+            reply = await self._reply(client, question, parameters)
             if isinstance(reply, Failure):
                 return reply
             texts += reply.texts[:missing]
         return texts
 
     async def _reply(
-        self, client: AsyncOpenAI, question: Question, wishes: Mapping[str, Any]
+        self, client: AsyncOpenAI, question: Question, parameters: Mapping[str, Any]
     ) -> wire.Reply | Failure:
-        """An answer with at least one text or token, asked for without what the server refuses.
+        """A reply with at least one text or token, asked for without refused parameters.
 
-        A body that is broken or empty is asked for once more, as what a proxy or a server under
-        load sends now and then.
+        After a broken or empty body the request is sent once more: proxies and busy servers send
+        such bodies now and then.
         """
         refused: frozenset[str] = frozenset()
         tries = min(2, self.limits.tries)
         while True:
-            body = wire.body(question, self.profile.model, wishes, refused | self._refused)
+            body = wire.body(question, self.profile.model, parameters, refused | self._refused)
             try:
                 raw = await send(client, body, self.limits, self._count)
             except SendError as error:
                 bad = error.status in (400, 422)
-                blamed = wire.blame(body, error.said) if bad else None
-                if blamed is None:
+                parameter = wire.refused_parameter(body, error.said) if bad else None
+                if parameter is None:
                     return self._failure(error)
-                refused |= {blamed}
+                refused |= {parameter}
                 continue
-            self._learn(refused)  # only now: it may have been the question that was bad
+            self._learn(refused)  # only after a success: the question itself may have been bad
             reply = wire.read(raw)
             self._add(Usage(0, reply.prompt_tokens, reply.completion_tokens))
-            if reply.texts or ("logprobs" in body and reply.tops):
+            if reply.texts or ("logprobs" in body and reply.top_tokens):
                 return reply
             tries -= 1
-            if not tries or reply.wrong == wire.TOO_SHORT:
-                return Failure(f"The endpoint {self.profile} {reply.wrong}.")
+            if not tries or reply.problem == wire.TOO_SHORT:
+                return Failure(f"The endpoint {self.profile} {reply.problem}.")
 
     def _count(self) -> None:
         self._add(Usage(calls=1))
@@ -195,11 +196,11 @@ class Endpoint:
         said = "" if error.status in (401, 403) else self._in_its_words(error.said)
         return Failure(f"The endpoint {self.profile} {error.what}{times}{said}; {error.advice}.")
 
-    def _none_of_the_choices(self) -> Failure:
+    def _no_choice(self) -> Failure:
         return Failure(f"The endpoint {self.profile} answers with none of the choices.")
 
     def _in_its_words(self, said: str) -> str:
-        """What the server wrote of an error, on one line, without key and addresses."""
+        """The server's error message on one line, without key and addresses."""
         words = self._without_key(" ".join(wire.message_in(said).split()))
         words = re.sub(r"(?i)\bbearer\s+\S+|\b[a-z][a-z+.-]*://\S+", "***", words)
         address = urlsplit(self.profile.base_url)

@@ -1,4 +1,4 @@
-"""A vision-language model of transformers from a folder or a hub id: weights and processor.
+"""Loads a model of transformers and its processor from a folder or by a hub id.
 
 Knows nothing of questions. Code that comes with a model is never run.
 """
@@ -13,15 +13,14 @@ import torch
 from transformers import AutoProcessor
 from transformers.processing_utils import ProcessorMixin
 
-from ..flux.folders import check_weights, first_line, may_be_hub_id, read_json, weight_files
+from ..flux.folders import check_weights, first_line, listed, local_folder, read_json, weight_files
 from ..record import InputError
 
 DTYPES = ("bf16", "fp32", "nf4")
 PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32, "nf4": torch.bfloat16}
 GIVE = "Give the folder of a vision-language model such as Qwen2.5-VL or Qwen3-VL"
-# transformers makes an empty tokenizer where all of these are missing.
+# transformers builds an empty tokenizer if all of these are missing.
 TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model", "vocab.txt")
-NAMED = 5  # tensors that an error lists; the rest is counted
 
 
 def load_model(
@@ -33,19 +32,19 @@ def load_model(
     give: str = GIVE,
     **options: Any,
 ) -> Any:
-    """The model that `auto` (an Auto class of transformers) builds; every weight has arrived.
+    """The model that `auto` (an Auto class of transformers) builds, with all of its weights.
 
-    Raises InputError where the folder is missing, damaged or of another kind of model; `give` is
-    what it tells the user to give.
+    Raises InputError if the folder is missing, damaged or of another kind of model; `give` is the
+    advice in that error.
     """
     if dtype not in DTYPES:
         raise InputError(f"There is no dtype named {dtype!r}. Choose one of: {', '.join(DTYPES)}.")
     if dtype == "nf4":
         options |= _nf4(device)
-    place, local = located(source, give)
+    name, local = resolved(source, give)
     try:
         model, found = auto.from_pretrained(
-            place,
+            name,
             dtype=PRECISIONS[dtype],
             local_files_only=local,
             trust_remote_code=False,
@@ -58,7 +57,7 @@ def load_model(
         raise InputError(
             f"{source} could not be loaded: {first_line(error)} {give}, or its id on the hub."
         ) from error
-    if missing := sorted(found["missing_keys"]):
+    if missing := found["missing_keys"]:
         raise InputError(
             f"The weights in {source} lack {listed(missing)}. Download the folder again, or give "
             "one whose config.json belongs to its weights."
@@ -66,11 +65,13 @@ def load_model(
     return model.eval().requires_grad_(False)
 
 
-def located(source: str | Path, give: str = GIVE) -> tuple[str, bool]:
-    """What transformers shall be given for `source`, and whether it lies on this machine."""
-    folder = Path(source).expanduser()
-    local = folder.exists() or not may_be_hub_id(str(source))
-    if not local:
+def resolved(source: str | Path, give: str = GIVE) -> tuple[str, bool]:
+    """The name of `source` for transformers, and whether it is a folder on this machine.
+
+    Raises InputError for a folder that is missing or damaged.
+    """
+    folder = local_folder(source)
+    if folder is None:
         return str(source), False
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}. {give}, or its id on the hub.")
@@ -84,16 +85,17 @@ def located(source: str | Path, give: str = GIVE) -> tuple[str, bool]:
 
 
 def load_processor(source: str | Path) -> Any:
-    """The processor beside a model; Qwen's without its part for films where torchvision lacks."""
-    place, local = located(source)
-    if local and not any((Path(place) / name).is_file() for name in TOKENIZERS):
+    """The processor beside a model; Qwen's without its video part if torchvision is missing.
+
+    Raises InputError if it is missing, damaged or has no chat template.
+    """
+    name, local = resolved(source)
+    if local and not any((Path(name) / file).is_file() for file in TOKENIZERS):
         raise InputError(f"{source} has no tokenizer ({TOKENIZERS[0]}). Download the folder again.")
     options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
     try:
-        if importlib.util.find_spec("torchvision") or not (kind := _qwen_processor(place, options)):
-            processor = AutoProcessor.from_pretrained(place, **options)
-        else:
-            processor = kind.from_pretrained(place, **options)
+        qwen = None if importlib.util.find_spec("torchvision") else _qwen_processor(name, options)
+        processor = (qwen or AutoProcessor).from_pretrained(name, **options)
     except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
         if isinstance(error, ImportError) or "torchvision" in str(error):
             advice = "Install what it asks for, or choose Qwen2.5-VL or Qwen3-VL."
@@ -104,16 +106,10 @@ def load_processor(source: str | Path) -> Any:
         ) from error
     if not isinstance(processor, ProcessorMixin) or not _chat_template(processor):
         raise InputError(
-            f"{source} has no chat template, so nobody can ask it anything. {GIVE} "
+            f"{source} has no chat template, so it cannot be asked questions. {GIVE} "
             "that was trained on instructions."
         )
     return processor
-
-
-def listed(names: list[str]) -> str:
-    """The first few names, and how many more there are."""
-    rest = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _chat_template(processor: ProcessorMixin) -> Any:
@@ -137,26 +133,26 @@ def _nf4(device: torch.device) -> dict[str, Any]:
     return {"quantization_config": config, "device_map": {"": device}}
 
 
-def _qwen_processor(place: str, options: dict[str, Any]) -> Any:
-    """Qwen's processor for pictures and texts, or None where the model is none of Qwen's.
+def _qwen_processor(name: str, options: dict[str, Any]) -> Any:
+    """Qwen's processor for pictures and texts, or None if the model is not Qwen's.
 
-    The original asks for a part that reads films, and that part for torchvision.
+    The original has a part for videos that needs torchvision.
     """
     from transformers import AutoConfig
     from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
     from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
     kinds: dict[str, Any] = {
-        "qwen2_vl": Qwen2_5_VLProcessor,  # which differs in films only
+        "qwen2_vl": Qwen2_5_VLProcessor,  # which differs in videos only
         "qwen2_5_vl": Qwen2_5_VLProcessor,
         "qwen3_vl": Qwen3VLProcessor,
         "qwen3_vl_moe": Qwen3VLProcessor,
     }
-    original = kinds.get(AutoConfig.from_pretrained(place, **options).model_type)
+    original = kinds.get(AutoConfig.from_pretrained(name, **options).model_type)
     if original is None:
         return None
 
-    class WithoutFilms(original):
+    class WithoutVideos(original):
         def __init__(
             self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None
         ) -> None:
@@ -165,6 +161,6 @@ def _qwen_processor(place: str, options: dict[str, Any]) -> Any:
             self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
             ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
-    # The name is written into folders that it saves; elsewhere there may be torchvision.
-    WithoutFilms.__name__ = original.__name__
-    return WithoutFilms
+    # Saved folders name this class, and may be loaded where torchvision is installed.
+    WithoutVideos.__name__ = original.__name__
+    return WithoutVideos

@@ -1,7 +1,7 @@
 """Vision-language models on this machine, by transformers: Qwen2.5-VL, Qwen3-VL and others.
 
-What lies in a model's own generation_config.json beyond its end tokens is not used: answers are
-greedy (or fairly sampled), and the same whether a question is asked alone or among others.
+Of a model's generation_config.json only the end tokens are used: answers are greedy (or sampled
+from the model's own distribution), and do not depend on the other questions of a batch.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from ..flux.folders import first_line
 from ..flux.placement import Placement, device_named, make_placement
 from ..protocols import SILENT, Progress
 from ..record import MAX_SEED, InputError
-from .choices import Tokens, masses, prefixes, shares, spellings
+from .choices import Tokens, masses, prefixes, relative_masses, spellings
 from .decoding import Grammars, GumbelNoise, TokenLimits
 from .folder import load_model, load_processor
 from .interface import Failure, Question, Usage
-from .prompts import encode, placed
+from .prompts import encode, to_device
 
 Answer = TypeVar("Answer")
-Work = Callable[[Sequence[Question], Sequence[int], Progress], list[Any]]
+# Answers a batch of questions, given their indices in the call.
+AnswerBatch = Callable[[Sequence[Question], Sequence[int], Progress], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
-    """How a model on this machine answers.
+    """How a model on this machine answers; raises InputError for values out of range.
 
-    `batch_size` questions at once, pictures of at most `max_pixels` pixels. Temperature 0 is
-    greedy; above it, `seed` and a question's place in its call decide what is drawn.
+    `batch_size` (1 to 1024) questions at once, pictures of at most `max_pixels`. `temperature` 0 is
+    greedy; above it (to 10), samples depend on `seed` and on a question's index in its call.
     """
 
     batch_size: int = 4
@@ -67,22 +68,22 @@ def load_vlm(
     settings: LocalSettings | None = None,
     placement: Placement | None = None,
 ) -> LocalVlm:
-    """A model from a folder (never touches the network) or from the hub by an id: owner/name.
+    """A model from a folder (without network access) or from the hub by an id: owner/name.
 
-    Weights in "bf16", "fp32", or "nf4": four bits by bitsandbytes, on an NVIDIA GPU. They stay on
-    `device` unless a `placement` moves them. Raises InputError for what cannot be loaded.
+    `dtype` is "bf16", "fp32", or "nf4": four bits by bitsandbytes, on an NVIDIA GPU. The weights
+    stay on `device` unless a `placement` moves them. Raises InputError for what cannot be loaded.
     """
     if dtype == "nf4" and placement:
         raise InputError("nf4 weights cannot be moved between GPU and host memory. Choose bf16.")
-    place = device_named(device)
+    target = device_named(device)
     processor = load_processor(source)
-    model = load_model(AutoModelForImageTextToText, source, dtype, place)
-    resident = make_placement("resident", place, {}, ())
+    model = load_model(AutoModelForImageTextToText, source, dtype, target)
+    resident = make_placement("resident", target, {}, ())
     return LocalVlm(model, processor, placement or resident, settings or LocalSettings())
 
 
 class LocalVlm:
-    """A Vlm of transformers. `placement` may be replaced by a host with a memory of its own."""
+    """An ExactVlm by transformers. A host with its own memory manager may replace `placement`."""
 
     def __init__(
         self, model: Any, processor: Any, placement: Placement, settings: LocalSettings
@@ -93,7 +94,7 @@ class LocalVlm:
         ends = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
         self.ends: list[int] = [ends] if isinstance(ends, int) else list(ends)
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.ends[0]
-        # generate() fills what it was not told from here: sampling, repetition penalties ...
+        # generate() takes its defaults from here: sampling, repetition penalties ...
         model.generation_config = GenerationConfig(eos_token_id=self.ends, pad_token_id=pad)
         words = model.config.get_text_config()
         self.context: int = words.max_position_embeddings
@@ -111,12 +112,12 @@ class LocalVlm:
         progress: Progress = SILENT,
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
-        """Exact probabilities of the choices' tokens, shared among the choices.
+        """As `Vlm.choose`, from the exact probabilities of the choices' tokens.
 
-        "Yes" and " yes" count for "yes": see `choices`. One pass over the prompt for choices of
-        one token, one more for every beginning of a longer one.
+        "Yes" and " yes" count for "yes": see choices.py. Choices of one token need one forward
+        pass, longer ones one more for each of their prefixes.
         """
-        return self._weighed(questions, choices, shares, progress, phase)
+        return self._weighed(questions, choices, relative_masses, progress, phase)
 
     def likelihoods(
         self,
@@ -125,7 +126,7 @@ class LocalVlm:
         progress: Progress = SILENT,
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
-        """As of an ExactVlm, from the same tokens as `choose`."""
+        """As `ExactVlm.likelihoods`, from the same tokens as `choose`."""
         return self._weighed(questions, answers, masses, progress, phase)
 
     def _weighed(
@@ -138,85 +139,97 @@ class LocalVlm:
     ) -> list[tuple[float, ...] | Failure]:
         owners = spellings(self.processor.tokenizer, choices)
 
-        def work(
-            asked: Sequence[Question], places: Sequence[int], progress: Progress
+        def weigh_batch(
+            asked: Sequence[Question], indices: Sequence[int], progress: Progress
         ) -> list[tuple[float, ...]]:
-            del places
+            del indices
             batch = self._encoded(asked, room=max(map(len, owners)))
-            found = self._logarithms(batch, list(owners), progress)
-            return [weigh(owners, row, len(choices)) for row in found]
+            rows = self._log_probabilities(batch, list(owners), progress)
+            return [weigh(owners, row, len(choices)) for row in rows]
 
-        return self._answers(questions, work, progress, phase)
+        return self._answers(questions, weigh_batch, progress, phase)
 
     def _answers(
-        self, questions: Sequence[Question], work: Work, progress: Progress, phase: str
+        self,
+        questions: Sequence[Question],
+        answer_batch: AnswerBatch,
+        progress: Progress,
+        phase: str,
     ) -> list[Any]:
-        """`work` done on every batch of questions, each answer in its place."""
+        """The answers to all questions in order, batch by batch."""
         answers: list[Any] = []
         for start in range(0, len(questions), self.settings.batch_size):
-            places = range(start, min(start + self.settings.batch_size, len(questions)))
-            for answer in self._tried([questions[i] for i in places], places, work, progress):
+            asked = questions[start : start + self.settings.batch_size]
+            indices = range(start, start + len(asked))
+            for answer in self._tried(asked, indices, answer_batch, progress):
                 answers.append(answer)
                 progress.report(phase, len(answers), len(questions))
         return answers
 
     def _tried(
-        self, asked: Sequence[Question], places: Sequence[int], work: Work, progress: Progress
+        self,
+        asked: Sequence[Question],
+        indices: Sequence[int],
+        answer_batch: AnswerBatch,
+        progress: Progress,
     ) -> list[Any]:
-        """A batch; one by one where it cannot be done at once, a Failure where not even that."""
+        """The answers to a batch, question by question if it fails; then a Failure for each."""
         progress.check()
         try:
             with torch.no_grad(), self.placement.on_device(self.model):
-                return work(asked, places, progress)
+                return answer_batch(asked, indices, progress)
         except torch.OutOfMemoryError:
             reason = "Memory ran out on a question; choose smaller pictures or a smaller model."
         except _UnfitError as error:
             reason = str(error)
-        # Outside of `except`, whose error would keep the batch's memory.
+        # Not inside `except`: its exception would keep the batch's memory alive.
         if self.placement.device.type == "cuda":
             torch.cuda.empty_cache()
         if len(asked) == 1:
             return [Failure(reason)]
-        alone = zip(asked, places, strict=True)
-        return [a for q, i in alone for a in self._tried([q], [i], work, progress)]
+        alone = zip(asked, indices, strict=True)
+        return [a for q, i in alone for a in self._tried([q], [i], answer_batch, progress)]
 
     def _chat(
-        self, asked: Sequence[Question], places: Sequence[int], progress: Progress
+        self, asked: Sequence[Question], indices: Sequence[int], progress: Progress
     ) -> list[str]:
         limits = [question.max_tokens for question in asked]
-        steering = self._steering(asked, places)
+        processors = self._logits_processors(asked, indices)
         batch = self._encoded(asked, room=max(limits))
         prompt = batch["input_ids"].shape[1]
-        told = self.model.generate(
+        tokens = self.model.generate(
             **batch,
             max_new_tokens=max(limits),
             do_sample=False,
             stopping_criteria=StoppingCriteriaList([TokenLimits(limits, prompt, progress)]),
-            logits_processor=steering,
+            logits_processor=processors,
         )
-        answers = [self._until_end(row, n) for row, n in zip(told[:, prompt:], limits, strict=True)]
+        rows = zip(tokens[:, prompt:], limits, strict=True)
+        answers = [self._until_end(row, limit) for row, limit in rows]
         self.usage += Usage(completion_tokens=sum(map(len, answers)))
         return self.processor.tokenizer.batch_decode(answers, skip_special_tokens=True)
 
-    def _steering(self, asked: Sequence[Question], places: Sequence[int]) -> LogitsProcessorList:
-        steering = LogitsProcessorList()
+    def _logits_processors(
+        self, asked: Sequence[Question], indices: Sequence[int]
+    ) -> LogitsProcessorList:
+        processors = LogitsProcessorList()
         if self.grammars and any(question.schema is not None for question in asked):
-            steering.append(self.grammars.processor(asked))
+            processors.append(self.grammars.processor(asked))
         if self.settings.temperature:
-            seeds = [(self.settings.seed << 20) + place for place in places]
-            steering.append(GumbelNoise(self.settings.temperature, seeds))
-        return steering
+            seeds = [(self.settings.seed << 20) + index for index in indices]
+            processors.append(GumbelNoise(self.settings.temperature, seeds))
+        return processors
 
     def _until_end(self, row: Tensor, limit: int) -> list[int]:
-        """The tokens of one answer with its end token, without what fills the batch up."""
+        """The tokens of one answer with its end token, without padding."""
         tokens: list[int] = row[:limit].tolist()
-        ends = [place for place, token in enumerate(tokens) if token in self.ends]
+        ends = [index for index, token in enumerate(tokens) if token in self.ends]
         return tokens[: ends[0] + 1] if ends else tokens
 
-    def _logarithms(
+    def _log_probabilities(
         self, batch: dict[str, Any], sequences: Sequence[Tokens], progress: Progress
     ) -> list[dict[Tokens, float]]:
-        """For each question the logarithm of each sequence's probability as its beginning."""
+        """For each question log P(its answer begins with the sequence)."""
         found = [dict.fromkeys(sequences, 0.0) for _ in batch["input_ids"]]
         for prefix in prefixes(sequences):
             progress.check()
@@ -225,12 +238,12 @@ class LocalVlm:
             table = logits.double().log_softmax(-1).cpu()
             for sequence in sequences:
                 if len(sequence) > len(prefix) and sequence[: len(prefix)] == prefix:
-                    for row, logarithms in zip(table, found, strict=True):
-                        logarithms[sequence] += float(row[sequence[len(prefix)]])
+                    for row, sums in zip(table, found, strict=True):
+                        sums[sequence] += float(row[sequence[len(prefix)]])
         return found
 
     def _encoded(self, asked: Sequence[Question], room: int) -> dict[str, Any]:
-        """The batch on the device, counted; refuses what leaves no `room` for the answer."""
+        """The batch on the device, counted; raises if it leaves no `room` for the answer."""
         try:
             batch = encode(self.processor, asked, self.settings.max_pixels)
         except ValueError as error:
@@ -239,18 +252,18 @@ class LocalVlm:
         if max(lengths) + room > self.context:
             raise _UnfitError(
                 f"A question of {max(lengths)} tokens and an answer of up to {room} do not fit "
-                f"into the model's {self.context}; ask less, or with smaller pictures."
+                f"into the model's {self.context}; use a shorter prompt or smaller pictures."
             )
         self.usage += Usage(calls=len(asked), prompt_tokens=sum(lengths))
-        return placed(batch, self.placement.device, self.model.dtype)
+        return to_device(batch, self.placement.device, self.model.dtype)
 
 
 class _UnfitError(Exception):
-    """A batch in which a question cannot be asked; the message is the reason of its Failure."""
+    """A question of the batch cannot be asked; the message is the reason of its Failure."""
 
 
 def _continued(batch: dict[str, Any], tokens: Tokens) -> dict[str, Any]:
-    """The batch with the same tokens of an answer behind every question."""
+    """The batch with the same answer tokens after every question."""
     ids: Tensor = batch["input_ids"]
     if not tokens:
         return batch

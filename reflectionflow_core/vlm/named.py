@@ -1,4 +1,4 @@
-"""The vision-language model that a text names: a server's profile, a folder or a hub id."""
+"""Builds the vision-language model that a text names: a server's profile, a folder or a hub id."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ HUB_ID = re.compile(r"[\w-]+/[\w.-]+")
 def build_vlm(spec: str, device: str | None = None, dtype: str | None = None) -> Vlm:
     """The vision-language model of "endpoint:PROFILE", a folder or a hub id.
 
-    The latest is kept, so that verifier, writer and evolver share one model in memory.
+    The latest one is cached, so that verifier, writer and evolver share one model in memory. Raises
+    InputError for a text that names none.
     """
     name = spec.removeprefix(ENDPOINT)
     if spec.startswith(ENDPOINT) and not name:
@@ -28,7 +29,7 @@ def build_vlm(spec: str, device: str | None = None, dtype: str | None = None) ->
             "Give one, a hub id, or endpoint:PROFILE for a server."
         )
     if spec.startswith(ENDPOINT) and dtype is not None:
-        raise InputError("A server chooses the number format of its model. Leave --vlm-dtype away.")
+        raise InputError("A server chooses the number format of its model. Leave out --vlm-dtype.")
     return _built_vlm(spec, device, dtype)
 
 

@@ -1,4 +1,4 @@
-"""Closed questions: probabilities that can be trusted to be numbers."""
+"""Closed questions: probabilities that are checked to be probabilities."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def probabilities(
     progress: Progress = SILENT,
     phase: str = "ask",
 ) -> list[tuple[float, ...] | Failure]:
-    """As `vlm.choose`; what is no probability of every choice is a Failure. Nothing asks nobody."""
+    """As `vlm.choose`; an answer without a valid probability for each choice is a Failure."""
     if not questions:
         return []
     answers = vlm.choose(questions, choices, progress, phase)

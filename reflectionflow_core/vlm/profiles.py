@@ -1,8 +1,8 @@
-"""Secrets by name: workflow and command line carry a profile's name, this machine has the rest.
+"""Secrets by name: workflows and command lines hold a profile's name, this machine the rest.
 
-What is typed ends up in histories, in pictures' metadata and in error messages, so no key is ever
-typed. The address belongs to the profile too: a shared workflow could otherwise send your key to a
-stranger. Nothing here knows ComfyUI, nor asks a server.
+What is typed ends up in histories, in pictures' metadata and in error messages, so a key is never
+typed. The address is part of the profile, too: a shared workflow could otherwise send your key to
+someone else. Knows neither ComfyUI nor servers.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """An endpoint, its key and the model it is asked for; only the name is ever shown.
+    """An endpoint, its key and its model; only the name is ever shown.
 
-    An empty `api_key` is that of a server which needs none. An empty `model` is allowed here: not
-    everyone who has a profile asks its model. A request may take `seconds`; `concurrency` of them
-    run at once.
+    `api_key` is "" for a server without keys; `model` may be "", since not every user of a profile
+    needs it. A request may take `seconds`; `concurrency` of them run at once.
     """
 
     name: str
@@ -46,19 +45,18 @@ class Profile:
         # What HTTP cannot send would fail deep inside the client, in messages that quote it.
         if not re.fullmatch(r"[!-~]*", self.api_key):
             raise InputError(
-                f"The profile {self.name} has a key that cannot be sent. Copy it again: it is one "
+                f"The api_key of profile {self.name!r} cannot be sent. Copy it again: a key is one "
                 "word of ASCII characters."
             )
         if _host(self.base_url) is None:
             raise InputError(
-                f"The profile {self.name} has an address that is none. Write it like "
+                f"The base_url of profile {self.name!r} is not a valid URL. Write it like "
                 "https://example.org/v1."
             )
-
         if not (0 < self.seconds < math.inf and self.concurrency >= 1):
             raise InputError(
-                f"The profile {self.name} allows {self.seconds:g} seconds and {self.concurrency} "
-                "requests at once. Give it some time, and at least one."
+                f"The profile {self.name!r} has {self.seconds:g} seconds and a concurrency of "
+                f"{self.concurrency}. Give it more than 0 seconds and a concurrency of at least 1."
             )
 
     def __str__(self) -> str:
@@ -66,22 +64,23 @@ class Profile:
 
 
 def find_profile(name: str, folder: Path, environment: Mapping[str, str] = os.environ) -> Profile:
-    """The profile from the environment (REFLECTIONFLOW_<NAME>_BASE_URL, ..._API_KEY, ..._MODEL),
-    or else from profiles.json in `folder`:
-    {"<name>": {"base_url": "...", "api_key": "...", "model": "..."}}; part by part. "seconds" and
-    "concurrency" may stand there, too, and in ..._SECONDS and ..._CONCURRENCY.
+    """The profile, each field from the environment or else from profiles.json in `folder`.
 
-    The key may be absent where the address is this machine's own, and empty ("api_key": "") where
-    the file says that none is needed.
+    The variables are REFLECTIONFLOW_<NAME>_BASE_URL, ..._API_KEY, ..._MODEL, ..._SECONDS and
+    ..._CONCURRENCY; the file is {"<name>": {"base_url": "...", "api_key": "...", "model": "..."}},
+    with "seconds" and "concurrency" as numbers.
+
+    The key may be absent if the address is this machine, and "" in the file if the server needs
+    none. Raises InputError for a field that is missing or wrong; never shows key or address.
     """
     if not NAME.fullmatch(name):
         raise InputError(
-            "A profile's name has letters, digits, - and _ only. Give the name of a profile, "
-            "never a key itself."
+            "A profile's name has only letters, digits, - and _. Give the name of a profile, not a "
+            "key."
         )
     prefix = f"REFLECTIONFLOW_{name.upper().replace('-', '_')}_"
     stored = _stored(folder / FILE).get(name, {})
-    # An empty variable is an unset one, as shells leave them behind.
+    # Shells leave empty variables behind; they count as unset.
     url, key, model, seconds, concurrency = (
         environment.get(f"{prefix}{part.upper()}", "").strip() or str(stored.get(part, "")).strip()
         for part in ("base_url", "api_key", "model", "seconds", "concurrency")
@@ -97,14 +96,14 @@ def find_profile(name: str, folder: Path, environment: Mapping[str, str] = os.en
         limits = float(seconds or SECONDS), int(concurrency or CONCURRENCY)
     except ValueError:
         raise InputError(
-            f"The profile {name} has seconds or a concurrency that is no number. Write them as "
+            f"The seconds or the concurrency of profile {name!r} is not a number. Write them as "
             'in {"seconds": 300, "concurrency": 2}.'
         ) from None
     return Profile(name, url, key, model, *limits)
 
 
 def command_line_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the command line's profiles.json lies: REFLECTIONFLOW_HOME, or else the user's
+    """The folder of the command line's profiles.json: REFLECTIONFLOW_HOME, or else the user's
     configuration (%APPDATA% on Windows, $XDG_CONFIG_HOME or ~/.config elsewhere)/reflectionflow."""
     if home := environment.get("REFLECTIONFLOW_HOME"):
         return Path(home).expanduser()
@@ -113,25 +112,25 @@ def command_line_folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the address is one of this machine's own, which nobody else listens to."""
+    """Whether the address is this machine itself."""
     host = _host(url)
     try:
         return host == "localhost" or ip_address(host or "").is_loopback
     except ValueError:
-        return False  # a name; what it resolves to is not ours to guess
+        return False  # a name, which is not looked up
 
 
 def _host(url: str) -> str | None:
-    """The host of an http or https address; None if it is no such address."""
+    """The host of an http or https address; None if it is not a valid one."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises where it is no number
+        _ = parts.port  # raises if it is not a number
     except ValueError:
         return None
     if parts.scheme not in ("http", "https") or not re.fullmatch(r"[!-~]+", url):
         return None
     host = parts.hostname or ""
-    # As HTTP clients want it: no part of a name is empty or longer than DNS allows.
+    # HTTP clients refuse names with parts that are empty or longer than DNS allows.
     named = ":" in host or all(0 < len(part) < 64 for part in host.removesuffix(".").split("."))
     return host if host and named else None
 
@@ -142,10 +141,10 @@ def _stored(file: Path) -> Mapping[str, Mapping[str, str | float]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError):
-        # Not the parser's message, which quotes the line that the key may be in.
+        # Without the parser's message: it quotes a line, which may hold the key.
         raise InputError(f"{file.name} cannot be read. Write it as JSON, see the README.") from None
     if not isinstance(profiles, dict) or not all(map(_is_profile, profiles.values())):
-        raise InputError(f"{file.name} is no table of profiles. Write it as the README shows.")
+        raise InputError(f"{file.name} is not a table of profiles. Write it as the README shows.")
     return profiles
 
 

@@ -1,4 +1,4 @@
-"""Questions as a model reads them: chat template, bounded pictures, one padded batch."""
+"""Questions as a local model reads them: chat template, pictures of limited size, padded batch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .interface import Question
 def encode(
     processor: Any, questions: Sequence[Question], max_pixels: int, side: str = "left"
 ) -> dict[str, Tensor]:
-    """Everything the model's forward takes; `input_ids` is (questions, tokens), padded on `side`.
+    """The model's inputs by name; `input_ids` is (questions, tokens), padded on `side`.
 
-    Raises what the processor raises for pictures that it cannot take.
+    Raises ValueError for pictures that the processor refuses.
     """
     tokens = control_tokens(processor)
     texts = [
@@ -28,23 +28,25 @@ def encode(
         )
         for question in questions
     ]
-    # Most templates write the token that begins a text; the tokenizer would write it again.
-    first = processor.tokenizer.bos_token
-    begun = bool(first) and texts[0].startswith(first)
-    pictures = [[bounded(image, max_pixels) for image in q.images] for q in questions]
+    # Most templates write the BOS token; the tokenizer would add a second one.
+    bos = processor.tokenizer.bos_token
+    has_bos = bool(bos) and texts[0].startswith(bos)
+    pictures = [[at_most(image, max_pixels) for image in q.images] for q in questions]
     return dict(
         processor(
             text=texts,
             images=pictures if any(pictures) else None,
             padding=True,
             padding_side=side,
-            add_special_tokens=not begun,
+            add_special_tokens=not has_bos,
             return_tensors="pt",
         )
     )
 
 
-def placed(batch: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def to_device(
+    batch: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
+) -> dict[str, Any]:
     """The batch on `device`, its pictures in the model's `dtype`."""
     return {
         name: value.to(device, dtype) if value.is_floating_point() else value.to(device)
@@ -53,20 +55,20 @@ def placed(batch: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
 
 
 def control_tokens(processor: Any) -> tuple[str, ...]:
-    """Tokens that steer the model, which a user's text must not contain."""
+    """The tokenizer's special tokens, which a user's text must not contain."""
     added = processor.tokenizer.added_tokens_decoder.values()
     return tuple(str(token) for token in added if token.special and len(str(token)) > 1)
 
 
-def harmless(text: str, tokens: Sequence[str]) -> str:
-    """`text` with a space inside every control token, so that it is read as mere letters."""
+def without_control_tokens(text: str, tokens: Sequence[str]) -> str:
+    """`text` with a space inside every control token, so that it is read as ordinary text."""
     for token in tokens:
         text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
 
 
-def bounded(image: Image.Image, max_pixels: int) -> Image.Image:
-    """The picture in RGB, made smaller where it has more than `max_pixels` pixels."""
+def at_most(image: Image.Image, max_pixels: int) -> Image.Image:
+    """The picture in RGB, scaled down if it has more than `max_pixels` pixels."""
     shrink = math.sqrt(max_pixels / (image.width * image.height))
     rgb = image.convert("RGB")
     if shrink >= 1:
@@ -75,8 +77,8 @@ def bounded(image: Image.Image, max_pixels: int) -> Image.Image:
     return rgb.resize(size, Image.Resampling.BICUBIC)
 
 
-def asked_text(question: Question) -> str:
-    """The text of a question, with the form of its answer for models that are not held to one."""
+def full_text(question: Question) -> str:
+    """The question's text, followed by the schema of its answer if it has one."""
     if question.schema is None:
         return question.text
     schema = json.dumps(question.schema, ensure_ascii=False)
@@ -85,13 +87,13 @@ def asked_text(question: Question) -> str:
 
 
 def _conversation(question: Question, tokens: Sequence[str]) -> list[dict[str, Any]]:
-    text = asked_text(question)
+    text = full_text(question)
     pictures = [{"type": "image"} for _ in question.images]
-    said = [{"role": "user", "content": [*pictures, _text(text, tokens)]}]
+    messages = [{"role": "user", "content": [*pictures, _text(text, tokens)]}]
     if question.system:
-        said.insert(0, {"role": "system", "content": [_text(question.system, tokens)]})
-    return said
+        messages.insert(0, {"role": "system", "content": [_text(question.system, tokens)]})
+    return messages
 
 
 def _text(text: str, tokens: Sequence[str]) -> dict[str, str]:
-    return {"type": "text", "text": harmless(text, tokens)}
+    return {"type": "text", "text": without_control_tokens(text, tokens)}

@@ -1,7 +1,7 @@
-"""One request to an OpenAI-compatible server, again where that is worth it; understands no answer.
+"""Sends one request to an OpenAI-compatible server, with retries; does not read the answer.
 
-The official client sends. Its own retries are off, so that every request is counted, and so are
-redirects: key and pictures go where the profile says and nowhere else.
+The package openai sends. Its own retries are off, so that every request is counted, and redirects
+are off, so that key and pictures go only to the profile's address.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from .profiles import CONCURRENCY, SECONDS, Profile, is_loopback
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-LARGEST = 2**19  # bytes of a response; an answer of thousands of tokens has a tenth
-LARGEST_ERROR = 2**14  # bytes that are read of what a server says of an error
+MAX_BYTES = 2**19  # of a response; an answer of thousands of tokens has a tenth of it
+MAX_ERROR_BYTES = 2**14  # that are read of an error's body
 HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host"}
-# Some servers turn away whoever does not name itself; by the last one the client knows how it was
-# asked.
+# Some servers refuse requests without a user agent; the client itself reads the last header.
 HEADERS |= {"user-agent", "x-stainless-raw-response"}
-UNREACHABLE = ("ConnectError", "ConnectTimeout")  # the transport's words for: nothing was sent
+UNREACHABLE = ("ConnectError", "ConnectTimeout")  # the transport's errors before anything is sent
 ADVICE = {
     401: "check the api_key of its profile",
     403: "check what its key is allowed to",
@@ -38,32 +37,33 @@ ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """How long and how often a server is asked; all times in seconds."""
+    """Timeouts and retries of requests to one server; all times in seconds."""
 
     concurrency: int = CONCURRENCY  # requests at once
     connect_seconds: float = 10.0
-    seconds: float = SECONDS  # one request from its first byte to its answer's last
+    seconds: float = SECONDS  # of one request, from its first byte to the last of its response
     tries: int = 4  # of one request
-    pause: float = 0.5  # before the second try; doubles with every further one
+    pause: float = 0.5  # before the second try; doubled before each further one
     longest_pause: float = 30.0  # whatever the server's Retry-After says
 
     def __post_init__(self) -> None:
         if self.concurrency < 1 or self.tries < 1 or min(self.connect_seconds, self.seconds) <= 0:
             raise InputError(
-                f"{self} cannot be kept. Give at least one request, one try and some time."
+                f"{self}: concurrency and tries must be at least 1, and times above 0 seconds."
             )
 
 
 class SendError(Exception):
-    """A request without an answer; never leaves this package.
+    """A request failed; used only inside this package.
 
-    `what` follows "The endpoint mine"; `again` says whether another try is worth it, `wait` how
-    many seconds the server asks for, `said` what it wrote (never shown as it is: it may echo keys).
+    `what` follows "The endpoint mine" in messages. `retry` says whether another try may help,
+    `wait` how many seconds the server asks to wait. `said` is the response's body, which may echo
+    keys and is not shown unfiltered.
     """
 
-    def __init__(self, what: str, advice: str, again: bool = False, sent: bool = True) -> None:
+    def __init__(self, what: str, advice: str, retry: bool = False, sent: bool = True) -> None:
         super().__init__(what)
-        self.what, self.advice, self.again, self.sent = what, advice, again, sent
+        self.what, self.advice, self.retry, self.sent = what, advice, retry, sent
         self.status, self.said, self.wait, self.times = 0, "", 0.0, 1
 
 
@@ -75,11 +75,11 @@ async def open_client(profile: Profile, limits: RequestLimits) -> AsyncIterator[
     transport = openai.DefaultAsyncHttpxClient(
         event_hooks={"request": [_only_ours(profile.api_key)], "response": [_raise_for_status]},
         follow_redirects=False,
-        trust_env=not is_loopback(profile.base_url),  # no proxy leads back to this machine
+        trust_env=not is_loopback(profile.base_url),  # a proxy cannot reach this machine
     )
     async with openai.AsyncOpenAI(
         base_url=profile.base_url,
-        api_key=profile.api_key or "none",  # the client insists on one; see _only_ours
+        api_key=profile.api_key or "none",  # the client requires one; see _only_ours
         timeout=openai.Timeout(limits.seconds, connect=limits.connect_seconds),
         max_retries=0,
         http_client=transport,
@@ -98,7 +98,7 @@ async def send(
         except SendError as error:
             seen.append(error.what)
             error.times = seen.count(error.what)
-            if not error.again or attempt == limits.tries - 1:
+            if not error.retry or attempt == limits.tries - 1:
                 raise
             pause = limits.pause * 2**attempt * random.uniform(0.5, 1)
             await asyncio.sleep(min(max(pause, error.wait), limits.longest_pause))
@@ -108,9 +108,9 @@ async def send(
 async def _send_once(
     client: AsyncOpenAI, body: Mapping[str, Any], limits: RequestLimits, count: Callable[[], None]
 ) -> bytes:
-    sent = True  # also if we are cancelled: the server may be at work
+    sent = True  # also if cancelled: the server may be working on it
     try:
-        # The client's own times are between two bytes, which a slow drip never exceeds.
+        # The client's timeouts are between two bytes; a slow response never exceeds them.
         return await asyncio.wait_for(_post(client, body), limits.seconds)
     except asyncio.TimeoutError:
         raise _too_slow() from None
@@ -127,8 +127,8 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes:
 
     create: Any = client.chat.completions.with_streaming_response.create
     try:
-        # An extra body goes out as it is; the client's translation of typed ones takes as long as
-        # all the rest and would change nothing.
+        # An extra body is sent as it is; converting typed messages takes the client as long as all
+        # the rest and changes nothing.
         async with create(model=body["model"], messages=[], extra_body=body) as response:
             return await _whole(response.iter_bytes())
     except openai.APIConnectionError as error:
@@ -139,7 +139,7 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes:
             raise SendError(
                 "could not be reached",
                 "check that it runs, and its base_url",
-                again=True,
+                retry=True,
                 sent=False,
             ) from None
         if isinstance(error, openai.APITimeoutError):
@@ -148,8 +148,8 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes:
 
 
 def _only_ours(key: str) -> Callable[[Any], Awaitable[None]]:
-    """A hook that takes off whatever the client adds of itself and of OpenAI's variables in the
-    environment (organisation, project, headers): they are none of another server's business."""
+    """A hook that removes the headers that the client adds, such as organisation and project from
+    OpenAI's environment variables: they must not reach another server."""
 
     async def strip(request: Any) -> None:
         for name in set(request.headers) - HEADERS:
@@ -165,38 +165,38 @@ async def _whole(chunks: AsyncIterable[bytes]) -> bytes:
     try:
         async for chunk in chunks:
             body += chunk
-            if len(body) > LARGEST:
+            if len(body) > MAX_BYTES:
                 break
     except Exception:
-        # The transport's errors come through the client here, and which library that is depends on
-        # the client's version. Nothing but reading is in this block.
+        # Errors of the transport, whose library depends on the client's version; this block only
+        # reads.
         raise _broken() from None
-    if len(body) > LARGEST:
-        raise SendError(f"answered with more than {LARGEST} bytes", "ask another model")
+    if len(body) > MAX_BYTES:
+        raise SendError(f"answered with more than {MAX_BYTES} bytes", "ask another model")
     return bytes(body)
 
 
 async def _raise_for_status(response: Any) -> None:
-    """Reads the beginning of an error's body; the client would read all of it, without a limit."""
+    """Raises SendError with the start of the body; the client would read it without a limit."""
     status = response.status_code
     if status < 300:
         return
     said = bytearray()
     async for chunk in response.aiter_bytes():
         said += chunk
-        if len(said) > LARGEST_ERROR:
+        if len(said) > MAX_ERROR_BYTES:
             break
     known = status in HTTPStatus.__members__.values()
     name = f" ({HTTPStatus(status).phrase.lower()})" if known else ""
     advice = "try again later" if status >= 500 else ADVICE.get(status, "check its profile")
-    error = SendError(f"answered {status}{name}", advice, again=status == 429 or status >= 500)
-    error.status, error.said = status, said[:LARGEST_ERROR].decode("utf-8", "replace")
+    error = SendError(f"answered {status}{name}", advice, retry=status == 429 or status >= 500)
+    error.status, error.said = status, said[:MAX_ERROR_BYTES].decode("utf-8", "replace")
     error.wait = _seconds(response.headers.get("retry-after", ""))
     raise error
 
 
 def _seconds(retry_after: str) -> float:
-    """Of a Retry-After header in seconds; a date counts as none, our own pause is there."""
+    """Seconds in a Retry-After header; 0 for a date, where the usual pause applies."""
     try:
         return float(retry_after) if float(retry_after) > 0 else 0.0
     except ValueError:
@@ -205,8 +205,8 @@ def _seconds(retry_after: str) -> float:
 
 def _too_slow() -> SendError:
     advice = 'give its profile more "seconds", or less "concurrency"'
-    return SendError("took too long", advice, again=True)
+    return SendError("took too long", advice, retry=True)
 
 
 def _broken() -> SendError:
-    return SendError("broke the connection off", "look into the server's log", again=True)
+    return SendError("closed the connection", "check the server's log", retry=True)

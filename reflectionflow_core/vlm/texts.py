@@ -1,8 +1,8 @@
-"""Texts on their way to a model and back: what users and models wrote is data, never an order.
+"""Texts to and from a model: what users and models write is quoted as data.
 
-Guarded: a quoted text cannot end its own quotation, and nothing that a model answers is used but
-probabilities of given choices and fields of a checked JSON object. Not guarded: a model that obeys
-an order it reads, in a prompt or painted in a picture, gives a wrong verdict in the right form.
+Guarded against prompt injection: a quoted text cannot end its own quotation, and of a model's
+answer only probabilities of given choices and fields of a checked JSON object are used. Not
+guarded: a model that obeys an order in a prompt or a picture returns a wrong verdict in valid form.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DATA_RULE = (
 
 
 def quoted(text: str, longest: int = QUOTED) -> str:
-    """`text` as data, without anything that could pass for the end of it."""
+    """`text` between <data> and </data>, without angle brackets that could end it."""
     inside = tidy(text, longest).replace("<", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}")
     inside = inside.replace(">", "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}")
     return f"<data>{inside}</data>"

@@ -1,7 +1,7 @@
-"""What goes over the wire to an OpenAI-compatible server and what comes back; sends nothing.
+"""Request and response bodies of OpenAI-compatible servers; sends nothing.
 
-Servers differ in what they accept: whatever is only a wish of ours can be left out when a server
-refuses it (`blame` says which), and the set of what it refused describes the server from then on.
+Servers differ in which parameters they accept: an optional one is left out if a server refuses it
+(`refused_parameter` says which), in this request and in all later ones.
 """
 
 from __future__ import annotations
@@ -19,48 +19,48 @@ from PIL.Image import Image
 
 from .interface import Question
 
-FORMS = ("json_schema", "json_object")  # of `response_format`, the stricter one first
-TOP = 20  # most likely first tokens; the most that OpenAI and vLLM give
+RESPONSE_FORMATS = ("json_schema", "json_object")  # of `response_format`, the stricter one first
+TOP_LOGPROBS = 20  # per token; the maximum of OpenAI and vLLM
 GREEDY: Mapping[str, Any] = {"temperature": 0, "seed": 0}
-LIKELY: Mapping[str, Any] = {**GREEDY, "logprobs": True, "top_logprobs": TOP}
+WITH_LOGPROBS: Mapping[str, Any] = {**GREEDY, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
 TOO_SHORT = "reached the limit of tokens before it began to answer"
-MOST_TOKENS = 10**9  # a server that says it spent more in one answer is not believed
+MAX_TOKENS = 10**9  # of one answer; a larger count in a response is ignored
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server answered; without texts, `wrong` says in words why there are none.
+    """A parsed response; without texts, `problem` says why.
 
-    `tops` are the likeliest first tokens of the first text with their log-probabilities; None if
-    the server gave none.
+    `top_tokens` are the likeliest first tokens of the first text with their log-probabilities; None
+    if the response has none.
     """
 
     texts: tuple[str, ...] = ()
-    tops: tuple[tuple[str, float], ...] | None = None
+    top_tokens: tuple[tuple[str, float], ...] | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    wrong: str = ""
+    problem: str = ""
 
 
 def body(
-    question: Question, model: str, wishes: Mapping[str, Any], refused: frozenset[str]
+    question: Question, model: str, parameters: Mapping[str, Any], refused: frozenset[str]
 ) -> dict[str, Any]:
-    """The request, without what the server refuses."""
-    kept = {name: value for name, value in wishes.items() if name not in refused}
+    """The request's body, without the parameters that the server refuses."""
+    kept = {name: value for name, value in parameters.items() if name not in refused}
     if "logprobs" in refused:
         kept.pop("top_logprobs", None)
     limit = "max_completion_tokens" if "max_tokens" in refused else "max_tokens"
     made = {"model": model, limit: question.max_tokens, **kept}
     system = question.system
     if question.schema is not None:
-        form = next((form for form in FORMS if form not in refused), None)
+        form = next((form for form in RESPONSE_FORMATS if form not in refused), None)
         if form == "json_schema":
             made["response_format"] = {
                 "type": form,
                 "json_schema": {"name": "answer", "schema": dict(question.schema)},
             }
         else:
-            # Nobody else tells the model; json_object wants the word JSON in the messages, too.
+            # json_object does not carry the schema, and needs the word JSON in the messages.
             schema = json.dumps(question.schema)
             system = f"{system}\n\nAnswer with one JSON object of this JSON schema: {schema}"
         if form == "json_object":
@@ -69,8 +69,8 @@ def body(
     return made
 
 
-def blame(sent: Mapping[str, Any], said: str) -> str | None:
-    """What to leave out of a request that was called bad; None if nothing that may be is left."""
+def refused_parameter(sent: Mapping[str, Any], said: str) -> str | None:
+    """Which optional parameter to leave out after a 400 or 422; None if none is left."""
     form = sent.get("response_format", {}).get("type")
     if form and "response_format" in said:
         return form
@@ -81,31 +81,31 @@ def blame(sent: Mapping[str, Any], said: str) -> str | None:
             return name
     if sent.get("n", 1) > 1 and re.search(r"""["'`]n["'`]""", said):
         return "n"
-    # Many servers do not say what it was.
+    # Many servers do not say which parameter they refuse.
     return form or next((name for name in ("logprobs", "n") if name in sent), None)
 
 
 def read(raw: bytes) -> Reply:
-    """The reply in a response's body, whatever the body is."""
+    """The reply in a response's body, which may be anything."""
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError):
-        return Reply(wrong="answered with something that is not JSON")
+        return Reply(problem="answered with something that is not JSON")
     if not isinstance(found, dict):
-        return Reply(wrong="answered with JSON that is no chat completion")
-    spent = _table(found.get("usage"))
-    tokens = _count(spent.get("prompt_tokens")), _count(spent.get("completion_tokens"))
+        return Reply(problem="answered with JSON that is not a chat completion")
+    usage = _table(found.get("usage"))
+    tokens = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     listed = found.get("choices")
     choices = [_table(choice) for choice in listed] if isinstance(listed, list) else []
     if not choices:
-        return Reply((), None, *tokens, wrong="answered with JSON that is no chat completion")
+        return Reply((), None, *tokens, problem="answered with JSON that is not a chat completion")
     texts = tuple(filter(None, map(_text, choices)))
-    wrong = "" if texts else _emptiness(choices[0])
-    return Reply(texts, _tops(choices[0]), *tokens, wrong=wrong)
+    problem = "" if texts else _why_empty(choices[0])
+    return Reply(texts, _top_tokens(choices[0]), *tokens, problem=problem)
 
 
 def message_in(said: str) -> str:
-    """What a server says of an error, in its own words; empty if it says nothing that is known."""
+    """The error message in a response's body; "" if it has none in a known field."""
     try:
         found = json.loads(said)
     except (ValueError, RecursionError):
@@ -141,14 +141,14 @@ def _text(choice: Mapping[str, Any]) -> str:
     return clean(content) if isinstance(content, str) and content.strip() else ""
 
 
-def _emptiness(choice: Mapping[str, Any]) -> str:
+def _why_empty(choice: Mapping[str, Any]) -> str:
     if choice.get("finish_reason") == "length":
         return TOO_SHORT
     return "gave an empty answer"
 
 
-def _tops(choice: Mapping[str, Any]) -> tuple[tuple[str, float], ...] | None:
-    """The alternatives at the first token that is more than white space."""
+def _top_tokens(choice: Mapping[str, Any]) -> tuple[tuple[str, float], ...] | None:
+    """The top log-probabilities at the first token that is not white space."""
     steps = _table(choice.get("logprobs")).get("content")
     for step in map(_table, steps if isinstance(steps, list) else ()):
         token, listed = step.get("token"), step.get("top_logprobs")
@@ -167,7 +167,7 @@ def _is_number(value: object) -> bool:
 
 
 def _count(value: object) -> int:
-    return value if type(value) is int and 0 <= value <= MOST_TOKENS else 0
+    return value if type(value) is int and 0 <= value <= MAX_TOKENS else 0
 
 
 def _table(value: object) -> Mapping[str, Any]:

@@ -27,7 +27,7 @@ from reflectionflow_core.evaluation.soft_tifa import (
 )
 from reflectionflow_core.record import InputError
 from reflectionflow_core.vlm.interface import ExactVlm, Failure, Question
-from reflectionflow_core.vlm.likelihoods import masses_from_tops
+from reflectionflow_core.vlm.likelihoods import masses_from_top_tokens
 from reflectionflow_core.vlm.local import load_vlm
 
 ROW = {
@@ -167,8 +167,8 @@ def test_tables_are_by_prompt_by_atomicity_and_by_skill() -> None:
 
 def test_likely_tokens_count_only_for_the_answer_that_they_are() -> None:
     tops = [("Yes", math.log(0.5)), (" yes", math.log(0.2)), ("Yesterday", math.log(0.1))]
-    assert masses_from_tops([*tops, ("No", math.log(0.2))], ["yes"]) == pytest.approx((0.7,))
-    assert masses_from_tops([("1", math.log(0.6)), ("10", math.log(0.3))], ["ten", "10"]) == (
+    assert masses_from_top_tokens([*tops, ("No", math.log(0.2))], ["yes"]) == pytest.approx((0.7,))
+    assert masses_from_top_tokens([("1", math.log(0.6)), ("10", math.log(0.3))], ["ten", "10"]) == (
         pytest.approx((0.0, 0.3))
     )
 

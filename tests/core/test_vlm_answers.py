@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from reflectionflow_core.protocols import SILENT, Progress
-from reflectionflow_core.vlm.answers import LONGEST, ask, parse
+from reflectionflow_core.vlm.answers import MAX_LENGTH, ask, parse
 from reflectionflow_core.vlm.interface import Failure, Question, Usage
 
 
@@ -93,7 +93,7 @@ def test_an_object_is_found_wherever_it_stands(text: str) -> None:
         ('{"id": "a", "score": 1, "words": "red"}', "words: Input should be a valid array"),
         ('{"id": "a", "score": 1, "words": [null]}', "words.0: Input should be a valid string"),
         ('{"id": "\\ud800", "score": 1}', "the object: Invalid JSON: unexpected end of hex"),
-        ("{}" * LONGEST, f"{2 * LONGEST} characters"),
+        ("{}" * MAX_LENGTH, f"{2 * MAX_LENGTH} characters"),
     ],
 )
 def test_what_cannot_be_used_is_named_in_a_sentence(text: str, reason: str) -> None:

@@ -245,7 +245,7 @@ def test_a_profile_without_a_model_is_refused_with_the_places_where_it_may_stand
 
 @pytest.mark.parametrize("limits", [{"concurrency": 0}, {"tries": 0}, {"seconds": 0.0}])
 def test_limits_that_leave_nothing_are_refused(limits: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="at least one request"):
+    with pytest.raises(InputError, match="at least 1"):
         RequestLimits(**limits)  # type: ignore[arg-type]
 
 

@@ -17,10 +17,10 @@ from PIL import Image
 from reflectionflow_core.flux.placement import Lending
 from reflectionflow_core.record import InputError
 from reflectionflow_core.vlm import decoding
-from reflectionflow_core.vlm.choices import shares
+from reflectionflow_core.vlm.choices import relative_masses
 from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.vlm.local import LocalSettings, LocalVlm, load_vlm
-from reflectionflow_core.vlm.prompts import bounded, encode
+from reflectionflow_core.vlm.prompts import at_most, encode
 
 LENDING = Lending(torch.device("cpu"))
 KINDS = ("qwen2_5_vl", "qwen3_vl")
@@ -130,14 +130,14 @@ def test_choices_of_several_tokens_are_weighed_token_by_token(vlm: LocalVlm) -> 
 def test_a_choice_within_a_longer_one_means_only_itself() -> None:
     logarithms = {(1,): math.log(0.6), (1, 0): math.log(0.4), (2,): math.log(0.2)}
     owners = {(1,): 0, (1, 0): 1, (2,): 2}
-    assert shares(owners, logarithms, 3) == pytest.approx((0.25, 0.5, 0.25))
+    assert relative_masses(owners, logarithms, 3) == pytest.approx((0.25, 0.5, 0.25))
     far = {tokens: value - 2000 for tokens, value in logarithms.items()}
-    assert shares(owners, far, 3) == pytest.approx((0.25, 0.5, 0.25))
+    assert relative_masses(owners, far, 3) == pytest.approx((0.25, 0.5, 0.25))
 
 
 @pytest.mark.parametrize("choices", [(), ("",), ("yes", "yes")])
 def test_choices_that_cannot_be_told_apart_are_refused(vlm: LocalVlm, choices) -> None:
-    with pytest.raises(InputError, match="cannot be told apart"):
+    with pytest.raises(InputError, match="have the same tokens"):
         vlm.choose(MIXED, choices)
 
 
@@ -246,9 +246,9 @@ def test_control_tokens_in_a_users_text_are_only_letters(vlm: LocalVlm) -> None:
 
 
 def test_pictures_are_bounded_and_keep_their_shape() -> None:
-    small = bounded(Image.new("RGBA", (1024, 512)), 256 * 256)
+    small = at_most(Image.new("RGBA", (1024, 512)), 256 * 256)
     assert (small.mode, small.size) == ("RGB", (362, 181))
-    assert bounded(Image.new("RGB", (30, 40)), 1200).size == (30, 40)
+    assert at_most(Image.new("RGB", (30, 40)), 1200).size == (30, 40)
 
 
 def test_the_schema_is_told_in_the_prompt(vlm: LocalVlm) -> None:
@@ -268,7 +268,7 @@ def test_answers_keep_to_a_schema_where_xgrammar_is_installed(vlm: LocalVlm) -> 
         assert set(json.loads(answer)) == set(kinds)
     assert answers[1] == vlm.chat(MIXED)[1]
     wrong = replace(asked[0], schema={"type": "nonsense"})
-    with pytest.warns(UserWarning, match="schema that xgrammar cannot read"):
+    with pytest.warns(UserWarning, match="xgrammar cannot read a schema"):
         assert vlm.chat([wrong, MIXED[1]])[1] == answers[1]
 
 

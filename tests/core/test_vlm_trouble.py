@@ -14,14 +14,14 @@ from vlm_trial import FAULTS, trial
 from reflectionflow_core.vlm.endpoint import Endpoint
 from reflectionflow_core.vlm.interface import Failure, Question, Usage
 from reflectionflow_core.vlm.profiles import Profile
-from reflectionflow_core.vlm.sending import LARGEST
+from reflectionflow_core.vlm.sending import MAX_BYTES
 
 TROUBLE = {
     "429": (too_many(), "answered 429 (too many requests)"),
     "500": (refuses(500), "answered 500 (internal server error)"),
     "529": (refuses(529), "answered 529"),
-    "cut": (cut("yes"), "broke the connection off"),
-    "reset": (Reply(reset=True), "broke the connection off"),
+    "cut": (cut("yes"), "closed the connection"),
+    "reset": (Reply(reset=True), "closed the connection"),
     "silent": (says("yes", wait=1), "took too long"),
     "drip": (says("yes", drip=0.05), "took too long"),
 }
@@ -103,8 +103,8 @@ def test_a_server_that_is_not_there_is_named_and_not_counted() -> None:
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        (says("x" * 2**20), f"answered with more than {LARGEST} bytes; ask another model"),
-        (Reply(b" " * 2**16, endless=True), f"answered with more than {LARGEST} bytes"),
+        (says("x" * 2**20), f"answered with more than {MAX_BYTES} bytes; ask another model"),
+        (Reply(b" " * 2**16, endless=True), f"answered with more than {MAX_BYTES} bytes"),
         (Reply(b" " * 2**16, 404, endless=True), "answered 404 (not found); check"),
         (says("", finish="length"), "reached the limit of tokens before it began to answer"),
     ],
@@ -122,7 +122,7 @@ def test_what_is_no_answer_is_named_at_once(reply: Reply, words: str) -> None:
     [
         (Reply(b"<html>"), "answered with something that is not JSON"),
         (Reply(b'{"a":' * 100_000), "answered with something that is not JSON"),
-        (Reply(b"[]"), "answered with JSON that is no chat completion"),
+        (Reply(b"[]"), "answered with JSON that is not a chat completion"),
         (Reply(b'{"choices": [7]}'), "gave an empty answer"),
         (says(None), "gave an empty answer"),
         (says(" \n"), "gave an empty answer"),

@@ -106,8 +106,8 @@ def test_a_loop_over_an_endpoint_picks_the_picture_of_which_it_is_surest(
         ("echo", lambda asked: echoed(asked, 401), "answered 401"),
         ("babble", lambda _: says("lovely weather"), "could not be judged"),
         ("empty", lambda _: says(""), "gave an empty answer"),
-        ("cutoff", lambda _: cut("yes"), "broke the connection off"),
-        ("garbage", lambda _: Reply(b"\xff\x00not http", bare=True), "broke the connection off"),
+        ("cutoff", lambda _: cut("yes"), "closed the connection"),
+        ("garbage", lambda _: Reply(b"\xff\x00not http", bare=True), "closed the connection"),
         ("late", lambda _: Reply(wait=9), "took too long 4 times; give its profile more"),
     ],
 )

@@ -17,8 +17,8 @@ from torch.nn.utils import get_total_norm
 from transformers import Trainer, TrainerCallback
 
 from reflectionflow_core.archive.files import replace_file
+from reflectionflow_core.flux.folders import listed
 from reflectionflow_core.record import InputError
-from reflectionflow_core.vlm.folder import listed
 from train.qwen.settings import QwenSettings
 from train.qwen.whole import PART, explained, publish, remove
 

@@ -17,7 +17,7 @@ from transformers import AutoModelForImageTextToText
 from trl.trainer.sft_trainer import SFTTrainer
 
 from reflectionflow_core.vlm.interface import Question
-from reflectionflow_core.vlm.prompts import control_tokens, encode, harmless
+from reflectionflow_core.vlm.prompts import control_tokens, encode, without_control_tokens
 from train.qwen.data import Usable
 from train.qwen.guarded import Guarded
 from train.writer.chats import Chat
@@ -65,7 +65,7 @@ class Collator:
         """Tokens and mask (rows, tokens); an answer ends with the end token unless it was cut."""
         tokenizer, most = self.processor.tokenizer, self.settings.max_answer
         tokens = control_tokens(self.processor)
-        plain = [harmless(text, tokens) for text in texts]
+        plain = [without_control_tokens(text, tokens) for text in texts]
         found = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in plain]
         cut = [torch.tensor([*ids, tokenizer.eos_token_id][:most]) for ids in found]
         pad = torch.nn.utils.rnn.pad_sequence
