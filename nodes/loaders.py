@@ -7,16 +7,15 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..reflectionflow_core.catalog import (
+from ..reflectionflow_core.record import InputError
+from ..reflectionflow_core.registry import (
     EVOLVERS,
     MINIATURE_WEIGHTS,
-    NEED_SOURCE,
-    NEED_VLM,
     VERIFIERS,
     WRITERS,
     ActorChoice,
+    Row,
 )
-from ..reflectionflow_core.record import InputError
 from .comfy.diffusers_flux import MINIATURE, load_diffusers_flux
 from .shared.model_files import (
     check_lora,
@@ -213,7 +212,7 @@ class VerifierLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "verifier",
-                    options=[name for name in VERIFIERS if name not in NEED_SOURCE],
+                    options=[name for name, row in VERIFIERS.items() if not row.source],
                     default="exact",
                     tooltip="exact reads the miniature's shapes by rules; noisy turns some of its "
                     "verdicts around. Both know prompts and pictures of such shapes only. "
@@ -311,24 +310,24 @@ def vlm_input(names: str) -> io.Input:
     )
 
 
-def seat(builders: Mapping[str, Any], eyes: Eyes | None, chosen: Mapping[str, Any]) -> Seat:
-    """An actor of the core's catalog: the first of the chosen values is its name.
+def seat(rows: Mapping[str, Row[Any]], eyes: Eyes | None, chosen: Mapping[str, Any]) -> Seat:
+    """An actor of the core's registry: the first of the chosen values is its name.
 
     Raises InputError where it needs a vision-language model and has none, or the other way round.
     """
     kind, name = next(iter(chosen.items()))
-    if name in NEED_VLM and eyes is None:
+    if rows[name].asks_vlm and eyes is None:
         raise InputError(
             f"The {kind} {name} asks a vision-language model, and none is wired. Wire one into "
             "vlm: Vision-Language Model: endpoint, local or from CLIP."
         )
-    if name not in NEED_VLM and eyes is not None:
-        others = " or ".join(other for other in builders if other in NEED_VLM)
+    if not rows[name].asks_vlm and eyes is not None:
+        others = " or ".join(other for other, row in rows.items() if row.asks_vlm)
         raise InputError(
             f"The {kind} {name} asks no vision-language model, and one is wired. Take that wire "
             f"away, or choose {others}."
         )
-    actor = builders[name](ActorChoice(**chosen), eyes and eyes.vlm)
+    actor = rows[name].build(ActorChoice(**chosen), eyes and eyes.vlm)
     return Seat(actor, chosen, (eyes,) if eyes else ())
 
 

@@ -9,10 +9,10 @@ import node_helpers
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..reflectionflow_core.catalog import MINIATURE_WEIGHTS
 from ..reflectionflow_core.flux.condition import ConditionSettings
 from ..reflectionflow_core.flux.lora import read_corrector_lora
 from ..reflectionflow_core.record import InputError
+from ..reflectionflow_core.registry import MINIATURE_WEIGHTS
 from .comfy import AS_FLUX
 from .comfy.branch import KEY, flux_of, latents_of, with_corrector
 from .comfy.diffusers_flux import explained_imports

@@ -9,10 +9,10 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ..reflectionflow_core.catalog import SPREADS
 from ..reflectionflow_core.flux.folders import read_json
 from ..reflectionflow_core.identity import digest, verifier_identity
 from ..reflectionflow_core.record import InputError
+from ..reflectionflow_core.registry import VERIFIERS
 from ..reflectionflow_core.verifiers.ensemble import EnsembleMember, EnsembleVerifier
 from .comfy.diffusers_flux import explained_imports
 from .loaders import CATEGORY
@@ -218,7 +218,8 @@ def spread_of(seat: Seat) -> float:
     """By how much its scores of clearly different pictures differ."""
     if isinstance(seat.actor, EnsembleVerifier):
         return 0.25
-    return SPREADS.get(seat.chosen["verifier"], 1.0)
+    row = VERIFIERS.get(seat.chosen["verifier"].partition(":")[0])
+    return row.spread if row else 1.0
 
 
 def verifier_output() -> io.Output:

@@ -16,7 +16,7 @@ from comfy_api.latest import io
 from ..reflectionflow_core.flux.folders import read_json
 from ..reflectionflow_core.identity import digest
 from ..reflectionflow_core.record import InputError
-from ..reflectionflow_core.staging import THINKERS
+from ..reflectionflow_core.registry import THINKERS
 from ..reflectionflow_core.vlm.endpoint import Endpoint
 from ..reflectionflow_core.vlm.named import ENDPOINT
 from ..reflectionflow_core.vlm.profiles import Profile

@@ -77,7 +77,7 @@ def _devices() -> list[str]:
 
 
 def _miniature() -> list[str]:
-    from .catalog import MINIATURE_WEIGHTS, ActorChoice, miniature
+    from .registry import MINIATURE_WEIGHTS, ActorChoice, miniature
 
     size = sum(file.stat().st_size for file in MINIATURE_WEIGHTS.rglob("*") if file.is_file())
     if not size:

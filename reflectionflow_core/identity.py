@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from .catalog import (
+from .registry import (
     MINIATURE_WEIGHTS,
     VERIFIERS,
     ActorChoice,

@@ -29,8 +29,7 @@ ROOMS = (
     "planners",
     "inspectors",
     "miniature",
-    "staging",
-    "catalog",
+    "registry",
     "identity",
     "archive",
     "report",
@@ -143,7 +142,7 @@ def test_the_packs_requirements_are_those_of_the_project() -> None:
 def test_importing_the_seams_and_the_search_loads_no_model_library() -> None:
     heavy = ("torch", "diffusers", "transformers", "peft", "comfy")
     program = (
-        f"import sys, {CORE}.search, {CORE}.catalog, {CORE}.cli;"
+        f"import sys, {CORE}.search, {CORE}.registry, {CORE}.cli;"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     result = subprocess.run(

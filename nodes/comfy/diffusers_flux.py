@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from ...reflectionflow_core.catalog import MINIATURE_WEIGHTS, ActorChoice
 from ...reflectionflow_core.identity import identity
 from ...reflectionflow_core.protocols import Corrector, Generator
 from ...reflectionflow_core.record import InputError
+from ...reflectionflow_core.registry import MINIATURE_WEIGHTS, ActorChoice
 
 if TYPE_CHECKING:
     from ...reflectionflow_core.flux.condition import ConditionSettings

@@ -9,7 +9,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ...reflectionflow_core.catalog import MINIATURE_WEIGHTS
+from ...reflectionflow_core.registry import MINIATURE_WEIGHTS
 from ..comfy.diffusers_flux import MINIATURE
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import folder_paths
 
 from ...reflectionflow_core.archive import PAGE, SHEET, Archive, Run, differences, open_archive
-from ...reflectionflow_core.catalog import ActorChoice
 from ...reflectionflow_core.doctor import versions
 from ...reflectionflow_core.protocols import Actors, Progress
 from ...reflectionflow_core.record import History, InputError, SearchSettings
+from ...reflectionflow_core.registry import ActorChoice
 from ...reflectionflow_core.report import contact_sheet, html_page
 from ...reflectionflow_core.search import finished, round_steps, run_round
 from .sockets import Seats, Trail

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..catalog import HUB_ID, build_actors
 from ..record import InputError
+from ..registry import build_actors
+from ..vlm.named import HUB_ID
 from .batch import is_batch, report_batch, run_batch
 from .interrupt import heeded
 from .parser import make_parser

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .. import catalog
 from ..archive import HISTORY, PAGE, RUN, Run, files, open_archive, read_recording
 from ..archive.run_file import load_run
 from ..protocols import Actors
@@ -26,6 +25,7 @@ from ..report.overview import overview_page, overview_text, row_of
 from ..report.words import counted, settings_text
 from ..search import check_request, finished
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
+from ..vlm.named import HUB_ID
 from .preparing import Author, author_of, awaited, foreseen, lacks, taken_up, written
 from .reporting import write_reports
 from .run import INTERRUPTED, BuildActors, asked_for, check_resumable, check_same, folder_of, tell
@@ -97,7 +97,7 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> int:
             _check_same_prompts(folder, recorded, asked)
             check_resumable(folder, recorded, asked)
             _check_same_texts(folder, recorded, asked)
-        quieten_libraries(downloads=catalog.HUB_ID.fullmatch(choice.model) is not None)
+        quieten_libraries(downloads=HUB_ID.fullmatch(choice.model) is not None)
         actors = build_actors(choice, asked.settings)
         author = author_of(asked, choice)
         for run in runs_of(asked):

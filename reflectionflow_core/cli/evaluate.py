@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ..archive import files
-from ..catalog import ActorChoice, build_actors
 from ..doctor import versions
 from ..evaluation.evaluation import (
     Evaluation,
@@ -29,6 +28,7 @@ from ..identity import identity
 from ..miniature.prompts import FAMILIES
 from ..protocols import Actors
 from ..record import SearchSettings
+from ..registry import ActorChoice, build_actors
 from ..report.words import counted
 from .evaluate_options import PROMPTS, PROMPTS_OF_ALL
 from .screen import quieten_libraries

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from ..catalog import EVOLVERS, MODELS, NEED_SOURCE, NEED_VLM, VERIFIERS, WRITERS, ActorChoice
+from ..planners.text import from_text
 from ..record import (
     AXES,
     NOISE_SEARCHES,
@@ -22,9 +22,18 @@ from ..record import (
     SearchSettings,
     Stage,
 )
+from ..registry import (
+    EVOLVERS,
+    INSPECTORS,
+    MODELS,
+    PLANNERS,
+    THINKERS,
+    VERIFIERS,
+    WRITERS,
+    ActorChoice,
+)
 from ..search.policies import POLICIES
 from ..search.strategies import STRATEGIES, strategy_named
-from ..staging import INSPECTORS, PLANNERS, THINKERS, from_text
 
 SETTINGS, CHOICE = SearchSettings(), ActorChoice()
 Record = TypeVar("Record", SearchSettings, ActorChoice)
@@ -119,6 +128,9 @@ def _add_budget(group: argparse._ArgumentGroup) -> None:
 
 def _add_models(group: argparse._ArgumentGroup) -> None:
     add = _adder(group, CHOICE)
+    sources = [name for name, row in VERIFIERS.items() if row.source]
+    everyone = (VERIFIERS, WRITERS, EVOLVERS, PLANNERS, INSPECTORS, THINKERS)
+    asking = dict.fromkeys(name for rows in everyone for name, row in rows.items() if row.asks_vlm)
     add("--model", "NAME", f"{_names(MODELS)}, or a FLUX folder or hub id")
     add(
         "--transformer",
@@ -137,7 +149,7 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     add(
         "--verifier",
         "NAME",
-        f"{_names(VERIFIERS)}; {_names(NEED_SOURCE)} as NAME:FOLDER; A+B: both",
+        f"{_names(VERIFIERS)}; {_names(sources)} as NAME:FOLDER; A+B: both",
     )
     add("--gate", "NAME", "a verifier that says what passed, while --verifier ranks")
     add("--reward-base", "FOLDER", "the Qwen2.5-VL that the reward was trained from")
@@ -149,7 +161,7 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     add("--planner", "NAME", f"of a staged search: {_names(PLANNERS)} (default: rules)")
     add("--inspector", "NAME", f"of its stages: {_names(INSPECTORS)} (default: exact)")
     add("--thinker", "NAME", f"{_names(THINKERS)} (default: vlm if there is one)")
-    add("--vlm", "WHERE", f"whom {_names(NEED_VLM)} ask: endpoint:PROFILE, a folder or a hub id")
+    add("--vlm", "WHERE", f"whom {_names(asking)} ask: endpoint:PROFILE, a folder or a hub id")
     add("--vlm-dtype", "TYPE", "number format of that model: bf16, fp32 or nf4 (default: bf16)")
 
 

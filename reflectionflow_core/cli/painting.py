@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ..archive import Run
-from ..catalog import ActorChoice, build_actors
 from ..doctor import versions
 from ..evaluation.crew import Crew
 from ..evaluation.painting import Painting, cost_record, cost_table, paint, read_record
@@ -18,6 +17,7 @@ from ..evaluation.tables import Table
 from ..identity import identity
 from ..protocols import Actors
 from ..record import InputError, SearchSettings
+from ..registry import ActorChoice, build_actors
 from ..report.words import counted
 from ..search.strategies import axes_in_force
 from .options import make_choice, make_settings

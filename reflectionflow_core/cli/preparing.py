@@ -8,11 +8,11 @@ from typing import Any
 
 from PIL import Image
 
-from .. import staging
 from ..archive import Archive, Run
-from ..catalog import ActorChoice, named, vlm_for
+from ..planners.text import as_text
 from ..protocols import Actors, Planner
 from ..record import Cost, History, InputError, ScenePlan, SearchSettings, Stage
+from ..registry import PLANNERS, THINKERS, ActorChoice, Thinker, build
 from ..search import check_request
 from ..search.meter import metered
 from ..search.strategies import strategy_named
@@ -26,7 +26,7 @@ class Author:
     """
 
     setting: str
-    actor: Planner | staging.Thinker
+    actor: Planner | Thinker
     write: Callable[[str], tuple[Any, str]]
 
 
@@ -57,9 +57,7 @@ def author_of(asked: Run, choice: ActorChoice) -> Author | None:
 
 
 def planning(choice: ActorChoice) -> Author:
-    name = choice.planner or "rules"
-    build = named(staging.PLANNERS, "planner", name)
-    planner = build(choice, vlm_for(choice, "planner", name))
+    planner = build(PLANNERS, "planner", choice.planner or "rules", choice)
 
     def write(prompt: str) -> tuple[tuple[Stage, ...], str]:
         plan = planner.plan(prompt)
@@ -75,8 +73,7 @@ def thinking(choice: ActorChoice) -> Author:
             "To think first a vision-language model is asked, and there is none. "
             "Give one with --vlm endpoint:PROFILE or --vlm FOLDER."
         )
-    build = named(staging.THINKERS, "thinker", name)
-    thinker = build(choice, vlm_for(choice, "thinker", name))
+    thinker = build(THINKERS, "thinker", name, choice)
 
     def write(prompt: str) -> tuple[str, str]:
         text = thinker.expand(prompt)
@@ -150,4 +147,4 @@ def foreseen(asked: Run, author: Author | None) -> tuple[SearchSettings, History
 
 
 def told(plan: ScenePlan) -> str:
-    return "\n".join([*filter(None, [plan.note]), "The stages:", staging.as_text(plan.stages)])
+    return "\n".join([*filter(None, [plan.note]), "The stages:", as_text(plan.stages)])

@@ -9,17 +9,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from .. import catalog
 from ..archive import Archive, Run, differences, open_archive
-from ..catalog import ActorChoice
 from ..doctor import versions
 from ..identity import identity
 from ..protocols import Actors
 from ..record import Cost, InputError, SearchSettings
+from ..registry import ActorChoice
 from ..report.words import counted
 from ..search import search
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
+from ..vlm.named import HUB_ID
 from .options import CHOICE, make_choice, make_settings, settings_of
 from .preparing import prepared
 from .reporting import summary, write_reports
@@ -37,7 +37,7 @@ def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
         choice, asked = asked_for(given, _recorded(given, archive))
         if archive.run and len(archive.history):  # else nothing is painted that could be spoilt
             check_resumable(archive.folder, archive.run, asked)
-        quieten_libraries(downloads=catalog.HUB_ID.fullmatch(choice.model) is not None)
+        quieten_libraries(downloads=HUB_ID.fullmatch(choice.model) is not None)
         actors = build_actors(choice, asked.settings)
         # No picture, only the question whether it can judge this prompt, before hours are painted.
         actors.verifier.verify(asked.prompt, [])

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from PIL.Image import Image
 
-from ..catalog import ActorChoice
 from ..inspectors.noisy import NoisyInspector
 from ..miniature.inspector import ExactInspector
 from ..miniature.planner import LayoutThinker
 from ..protocols import SILENT, Actors, Progress
 from ..record import Candidate, InputError, SearchSettings, Seed
+from ..registry import PLANNERS, ActorChoice, build
 from ..search.strategies import strategy_named
-from ..staging import PLANNERS
 from ..verifiers.noisy import NoisyVerifier
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ CONTROLS: dict[str, Callable[[Actors], Actors]] = {
 def prepared(arm: Arm, prompt: str) -> SearchSettings:
     """The arm's settings, with what is written for a prompt before its search."""
     if strategy_named(arm.settings.strategy).in_stages:
-        planner = PLANNERS[arm.planner](ActorChoice(), None)
+        planner = build(PLANNERS, "planner", arm.planner, ActorChoice())
         return replace(arm.settings, stages=planner.plan(prompt).stages)
     if arm.settings.strategy == "interleaved":
         return replace(arm.settings, draft_prompt=LayoutThinker().expand(prompt))

@@ -15,9 +15,9 @@ from collections import deque
 
 from keeping import keep
 
-from reflectionflow_core.catalog import ActorChoice, build_actors
 from reflectionflow_core.protocols import Actors
 from reflectionflow_core.record import SearchSettings
+from reflectionflow_core.registry import ActorChoice, build_actors
 from reflectionflow_core.search import search
 
 GOAL = 0.01

@@ -20,7 +20,6 @@ from dataclasses import replace
 import numpy as np
 from keeping import keep
 
-from reflectionflow_core.catalog import ActorChoice, build_actors
 from reflectionflow_core.evaluation.questions import held_out
 from reflectionflow_core.evaluation.statistics import difference
 from reflectionflow_core.miniature.detector import detect
@@ -30,6 +29,7 @@ from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.miniature.world import Scene, Thing
 from reflectionflow_core.protocols import SILENT, Actors, Progress
 from reflectionflow_core.record import History, SearchSettings
+from reflectionflow_core.registry import ActorChoice, build_actors
 from reflectionflow_core.search import search
 from reflectionflow_core.search.seeds import shuffled
 from reflectionflow_core.verifiers.checklist import ChecklistVerifier

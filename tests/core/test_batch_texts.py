@@ -14,13 +14,14 @@ import pytest
 from fakes import ToyGenerator, Toys, ToyVerifier
 
 import reflectionflow_core
-from reflectionflow_core import staging
+from reflectionflow_core import registry
 from reflectionflow_core.archive import files, read_recording
 from reflectionflow_core.archive.run_file import Run
-from reflectionflow_core.catalog import build_actors
 from reflectionflow_core.cli import main
+from reflectionflow_core.planners.text import as_text
 from reflectionflow_core.protocols import SILENT, Progress
 from reflectionflow_core.record import ScenePlan, Stage
+from reflectionflow_core.registry import build_actors
 
 ROOT = Path(reflectionflow_core.__file__).parents[1]
 PROMPTS = ("a photo of a red circle above a blue square", "a photo of two green triangles")
@@ -65,8 +66,8 @@ def without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def author(monkeypatch: pytest.MonkeyPatch) -> Author:
     author = Author()
-    for builders in (staging.PLANNERS, staging.THINKERS):
-        monkeypatch.setitem(builders, "asked", lambda *_: author)
+    for rows in (registry.PLANNERS, registry.THINKERS):
+        monkeypatch.setitem(rows, "asked", registry.Row(lambda *_: author))
     return author
 
 
@@ -113,7 +114,7 @@ def test_the_miniature_draws_each_prompt_by_a_plan_of_its_own(tmp_path, prompts,
         run(prompt, "--out", tmp_path / name, *options, builder=build_actors)
         plan = recorded(out / name).settings.stages
         assert plan[-1].scene == prompt and len(plan) == 2
-        assert f"{name}: The stages:\n{staging.as_text(plan)}\n" in said
+        assert f"{name}: The stages:\n{as_text(plan)}\n" in said
         assert plan == recorded(tmp_path / name).settings.stages
         assert histories(out)[name] == (tmp_path / name / "history.jsonl").read_bytes()
         assert plan[0].instruction in (out / name / "report.html").read_text("utf-8")
@@ -222,7 +223,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from fakes import ToyCorrector, ToyGenerator, Toys, ToyVerifier
-from reflectionflow_core import staging
+from reflectionflow_core import registry
 from reflectionflow_core.cli import main
 from reflectionflow_core.miniature.planner import RulePlanner
 
@@ -239,7 +240,7 @@ def slow(choice, settings):
     painters = {"generator": ToyGenerator(on_call=nap), "corrector": ToyCorrector(on_call=nap)}
     return Toys(verifier=ToyVerifier(pass_at=0.99), **painters).actors()
 
-staging.PLANNERS["noted"] = lambda choice, vlm: Noted()
+registry.PLANNERS["noted"] = registry.Row(lambda choice, vlm: Noted())
 sys.exit(main(sys.argv[2:], build_actors=slow))
 """
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from fakes import ToyCorrector, Toys, ToyVerifier
 
-from reflectionflow_core import staging
 from reflectionflow_core.archive import files, read_recording
-from reflectionflow_core.catalog import ActorChoice, build_actors
 from reflectionflow_core.cli import main
 from reflectionflow_core.miniature.inspector import ExactInspector
+from reflectionflow_core.planners.text import as_text
 from reflectionflow_core.record import InputError, SearchSettings
+from reflectionflow_core.registry import ActorChoice, build_actors
 
 PROMPT = "a photo of a red circle above a blue square"
 OWN = "add a blue square → a blue square → a blue square\nadd a red circle -> x -> a red circle"
@@ -48,7 +48,7 @@ def test_a_plan_is_on_disk_before_the_first_picture_and_is_shown(
         "add a blue square",
         "add a red circle above the square",
     ]
-    assert f"The stages:\n{staging.as_text(plan)}\n" in capsys.readouterr().err
+    assert f"The stages:\n{as_text(plan)}\n" in capsys.readouterr().err
     drafts = (tmp_path / "history.jsonl").read_bytes()
     assert run("--out", tmp_path, "--resume", "--depth", 4) == 0
     assert settings(tmp_path).stages == plan
@@ -71,7 +71,7 @@ def test_a_plan_of_ones_own_takes_the_place_of_the_planners(tmp_path: Path) -> N
         (["--planner", "magic"], "no planner named 'magic'. Choose one of: rules, rules-strict"),
         (["--planner", "vlm"], "The planner 'vlm' asks a vision-language model"),
         (["--stages", "nowhere.txt"], "'nowhere.txt' cannot be read"),
-        (["--stages", "bad.txt"], "is no stage"),
+        (["--stages", "bad.txt"], "is not a stage"),
         (["--stages", "dog.txt"], "does not understand 'a dog'"),
         (["--context", "9"], "The context is 9. Give a number from 0 to 8."),
         (["--axes", "noise"], "nothing without reflection"),

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from fakes import Toys
 
-from reflectionflow_core.catalog import ActorChoice, build_actors
 from reflectionflow_core.cli import main
 from reflectionflow_core.cli.evaluate_options import STUDY_NAMES
 from reflectionflow_core.cli.options import cells, numbers
@@ -35,6 +34,7 @@ from reflectionflow_core.evaluation.trial import Outcome, Spent, Task, run_trial
 from reflectionflow_core.evaluation.work import Done, Trace
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out
 from reflectionflow_core.record import InputError, SearchSettings
+from reflectionflow_core.registry import ActorChoice, build_actors
 
 SMALL = Plan(budgets=(1, 2, 4), grid=((4, 1), (1, 4)), errors=(0.0, 0.3))
 

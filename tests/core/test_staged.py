@@ -22,6 +22,7 @@ from reflectionflow_core.miniature.inspector import ExactInspector
 from reflectionflow_core.miniature.planner import LayoutThinker, RulePlanner
 from reflectionflow_core.miniature.prompts import FAMILIES, parse, specs
 from reflectionflow_core.miniature.world import Thing, render
+from reflectionflow_core.planners.text import as_text, from_text
 from reflectionflow_core.planners.vlm import VlmPlanner
 from reflectionflow_core.protocols import SILENT, Progress
 from reflectionflow_core.record import (
@@ -35,7 +36,6 @@ from reflectionflow_core.record import (
 )
 from reflectionflow_core.report import as_data, contact_sheet, html_page, story
 from reflectionflow_core.search import search
-from reflectionflow_core.staging import as_text, from_text
 from reflectionflow_core.vlm.interface import Failure, Question
 
 PROMPT = "three red cups"
@@ -222,7 +222,7 @@ def test_a_plan_is_text_that_people_can_change() -> None:
     assert from_text(as_text(PLAN)) == PLAN
     assert from_text("add a cup -> a cup -> a cup; a spoon\n\n")[0].objects == ("a cup", "a spoon")
     assert from_text(" \n") == ()
-    with pytest.raises(InputError, match="is no stage"):
+    with pytest.raises(InputError, match="is not a stage"):
         from_text("add a cup")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from statistics import fmean
 from types import ModuleType
+from typing import Any
 
 import pytest
 from fakes import Toys, ToyVerifier
@@ -17,9 +18,8 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from scripted_vlm import ScriptedVlm
 
-from reflectionflow_core import catalog, staging
+from reflectionflow_core import registry
 from reflectionflow_core.archive import open_archive
-from reflectionflow_core.catalog import ActorChoice, build_actors, build_verifier, build_vlm
 from reflectionflow_core.cli import main
 from reflectionflow_core.evolvers.vlm import VlmEvolver
 from reflectionflow_core.identity import identity
@@ -29,6 +29,7 @@ from reflectionflow_core.miniature.prompts import parse
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.protocols import Actors
 from reflectionflow_core.record import Budget, Cost, History, InputError, SearchSettings
+from reflectionflow_core.registry import ActorChoice, build_actors, build_verifier
 from reflectionflow_core.search import run_round, search
 from reflectionflow_core.verifiers.checklist import ChecklistVerifier
 from reflectionflow_core.verifiers.ensemble import EnsembleVerifier
@@ -160,7 +161,7 @@ def test_only_pictures_without_a_parent_are_painted_from_the_draft_prompt() -> N
         SearchSettings(draft_prompt=" ")
 
 
-# The catalog and the command line
+# The registry and the command line
 
 
 @pytest.fixture
@@ -196,7 +197,7 @@ def test_a_folder_is_loaded_once(monkeypatch: pytest.MonkeyPatch, tmp_path) -> N
     vars(local)["load_vlm"] = lambda folder, **given: loaded.append((folder, given)) or loaded
     monkeypatch.setitem(sys.modules, "reflectionflow_core.vlm.local", local)
     named._built_vlm.cache_clear()
-    assert build_vlm(str(tmp_path), "cpu") is build_vlm(str(tmp_path), "cpu")
+    assert named.build_vlm(str(tmp_path), "cpu") is named.build_vlm(str(tmp_path), "cpu")
     assert loaded == [(str(tmp_path), {"device": "cpu", "dtype": "bf16"})]
     named._built_vlm.cache_clear()
 
@@ -227,11 +228,26 @@ def test_an_actor_without_its_model_is_told_how_to_get_one(choice: ActorChoice, 
         build_actors(choice, SearchSettings())
 
 
-def test_the_names_that_need_something_are_the_catalogs() -> None:
-    known = {*catalog.VERIFIERS, *catalog.WRITERS, *catalog.EVOLVERS}
-    known |= {*staging.PLANNERS, *staging.INSPECTORS, *staging.THINKERS}
-    assert set(catalog.NEED_VLM) <= known
-    assert {*catalog.NEED_SOURCE, *catalog.SPREADS} <= set(catalog.VERIFIERS)
+KINDS = {
+    "verify": registry.VERIFIERS,
+    "reflect": registry.WRITERS,
+    "evolve": registry.EVOLVERS,
+    "expand": registry.THINKERS,
+    "plan": registry.PLANNERS,
+    "inspect": registry.INSPECTORS,
+}
+
+
+@pytest.mark.parametrize(
+    ("verb", "name"), [(v, name) for v, rows in KINDS.items() for name in rows]
+)
+def test_every_row_builds_an_actor_of_its_kind(verb: str, name: str) -> None:
+    row = KINDS[verb][name]
+    if row.source:
+        return  # those have weights of their own, and tests of their own
+    actor: Any = row.build(ActorChoice(max_words=33), ScriptedVlm() if row.asks_vlm else None)
+    assert callable(getattr(actor, verb))
+    assert getattr(actor, "max_words", 33) == 33
 
 
 def test_verifiers_are_joined_by_name_and_one_of_them_may_be_the_gate(vlm: ScriptedVlm) -> None:
@@ -268,7 +284,7 @@ def command(out, *options: str) -> int:
         ["run", PROMPT, "--out", str(out), "--width", "2", "--depth", "1", *options],
         build_actors=lambda choice, _: replace(
             Toys().actors(),
-            verifier=catalog.VERIFIERS[choice.verifier](choice, build_vlm("endpoint:toy")),
+            verifier=build_verifier(replace(choice, vlm="endpoint:toy")),
         ),
     )
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reflectionflow_core.catalog import ActorChoice, build_actors
 from reflectionflow_core.evaluation.arms import Arm
 from reflectionflow_core.evaluation.questions import Question
 from reflectionflow_core.evaluation.statistics import difference
@@ -19,6 +18,7 @@ from reflectionflow_core.evaluation.studies import settings
 from reflectionflow_core.evaluation.trial import Task, run_trial
 from reflectionflow_core.miniature.prompts import prompts
 from reflectionflow_core.record import SearchSettings
+from reflectionflow_core.registry import ActorChoice, build_actors
 from train.miniature.scenes import RARE
 
 ROOT = Path(__file__).parents[2]

@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 from PIL import Image
 from pydantic import BaseModel, StringConstraints
 
-from reflectionflow_core.catalog import build_vlm
 from reflectionflow_core.record import InputError
 from reflectionflow_core.vlm.answers import ask
 from reflectionflow_core.vlm.interface import Failure, Question, Vlm
+from reflectionflow_core.vlm.named import build_vlm
 from reflectionflow_core.vlm.texts import DATA_RULE, quoted, shortened, tidy
 from reflectionflow_core.writers.template import TemplateWriter
 from train.data.records import Pair, Slice, seed_of

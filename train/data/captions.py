@@ -8,10 +8,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, StringConstraints
 
-from reflectionflow_core.catalog import build_vlm
 from reflectionflow_core.record import InputError
 from reflectionflow_core.vlm.answers import ask
 from reflectionflow_core.vlm.interface import Failure, Question, Vlm
+from reflectionflow_core.vlm.named import build_vlm
 from reflectionflow_core.vlm.texts import DATA_RULE, quoted, tidy
 from train.data.prompts import DETAILED, Avoided
 from train.data.records import Slice

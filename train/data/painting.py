@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from reflectionflow_core.catalog import ActorChoice, build_actors
 from reflectionflow_core.protocols import Generator
 from reflectionflow_core.record import SearchSettings
+from reflectionflow_core.registry import ActorChoice, build_actors
 from train.data.records import Item, Painted, Slice, seed_of
 from train.data.settings import Painter
 from train.data.synthetic import SYNTHETIC, SyntheticGenerator

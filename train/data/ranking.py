@@ -12,9 +12,9 @@ import numpy as np
 from PIL.Image import Image
 from scipy.stats import rankdata
 
-from reflectionflow_core.catalog import ActorChoice, build_verifier
 from reflectionflow_core.protocols import Verifier
 from reflectionflow_core.record import InputError
+from reflectionflow_core.registry import ActorChoice, build_verifier
 from reflectionflow_core.verifiers.unjudged import was_judged
 from train.data.prompts import DETAILED
 from train.data.records import Item, Painted, Pair, Slice, seed_of

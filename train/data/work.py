@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from reflectionflow_core.archive import files
-from reflectionflow_core.catalog import ActorChoice
 from reflectionflow_core.identity import digest, identity
 from reflectionflow_core.record import InputError
+from reflectionflow_core.registry import ActorChoice
 from train.data.annotating import build_annotation
 from train.data.editing import editing_source
 from train.data.edits import DRAFTS

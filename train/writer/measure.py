@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from reflectionflow_core.catalog import ActorChoice, build_actors
 from reflectionflow_core.evaluation.statistics import difference, share
 from reflectionflow_core.flux.placement import make_placement
 from reflectionflow_core.protocols import ReflectionWriter
 from reflectionflow_core.record import Candidate, InputError, SearchSettings, Verdict
+from reflectionflow_core.registry import ActorChoice, build_actors
 from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.vlm.local import LocalSettings, LocalVlm
 from reflectionflow_core.vlm.texts import tidy

@@ -17,7 +17,7 @@ class GainSettings(Strict):
     batch: PositiveInt = Field(default=1, description="pictures that are corrected at once")
     model: str = Field(default="miniature", description="or a FLUX folder")
     lora: str | None = Field(default=None, description="the corrector's LoRA")
-    verifier: str = Field(default="exact", description="who scores, by its name in the catalog")
+    verifier: str = Field(default="exact", description="who scores, by its name in the registry")
     vlm: str | None = Field(default=None, description="folder or endpoint:PROFILE it asks")
     reward_base: str | None = Field(
         default=None, description="for verifier=reward:FOLDER, the model it was trained from"

@@ -5,22 +5,22 @@ from dataclasses import replace
 import pytest
 from fakes import ToyCorrector, ToyGenerator, ToyVerifier
 
-from reflectionflow_core import catalog
-from reflectionflow_core.catalog import ActorChoice, build_actors
+from reflectionflow_core import registry
 from reflectionflow_core.identity import digest, identity
 from reflectionflow_core.record import InputError, SearchSettings
+from reflectionflow_core.registry import ActorChoice, Row, build_actors
 
 
 @pytest.fixture
 def toy_choice(monkeypatch):
-    """The choice of a model and a verifier that were added to the catalog from outside."""
+    """The choice of a model and a verifier that were added to the registry from outside."""
     monkeypatch.setitem(
-        catalog.MODELS,
+        registry.MODELS,
         "toy",
         lambda _, corrects: (ToyGenerator(), ToyCorrector() if corrects else None),
     )
-    monkeypatch.setitem(catalog.VERIFIERS, "mine", lambda *_: ToyVerifier())
-    monkeypatch.setitem(catalog.EVOLVERS, "mine", lambda *_: object())
+    monkeypatch.setitem(registry.VERIFIERS, "mine", Row(lambda *_: ToyVerifier()))
+    monkeypatch.setitem(registry.EVOLVERS, "mine", Row(lambda *_: object()))
     return ActorChoice(model="toy", verifier="mine", evolver="mine")
 
 

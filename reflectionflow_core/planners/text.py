@@ -1,0 +1,32 @@
+"""The stages of a plan as text, for people to read and to change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..record import InputError, Stage
+
+ARROW = "→"
+
+
+def as_text(stages: Sequence[Stage]) -> str:
+    """A line for each stage: "instruction → scene → object; object"."""
+    return "\n".join(
+        f" {ARROW} ".join([stage.instruction, stage.scene, "; ".join(stage.objects)])
+        for stage in stages
+    )
+
+
+def from_text(text: str) -> tuple[Stage, ...]:
+    """The stages of `as_text`, also with -> for the arrow; raises InputError for other lines."""
+    stages = []
+    for line in filter(str.strip, text.splitlines()):
+        parts = [part.strip() for part in line.replace("->", ARROW).split(ARROW)]
+        if len(parts) != 3:
+            raise InputError(
+                f"The line {line.strip()!r} is not a stage. Write: instruction {ARROW} scene "
+                f"{ARROW} what is to be seen by then, separated by semicolons."
+            )
+        objects = tuple(filter(None, (each.strip() for each in parts[2].split(";"))))
+        stages.append(Stage(parts[0], parts[1], objects))
+    return tuple(stages)

@@ -1,0 +1,333 @@
+"""What can be chosen by name: one row a name, with what builds the actor and what it needs.
+
+To add one, write a class that obeys its Protocol and a row here, or add the row from outside:
+`VERIFIERS["mine"] = Row(lambda choice, vlm: MyVerifier())`. Actors are imported when they are
+built, so that help is shown without loading a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from .protocols import (
+    SILENT,
+    Actors,
+    Corrector,
+    Generator,
+    Inspector,
+    Planner,
+    Progress,
+    PromptEvolver,
+    ReflectionWriter,
+    Verifier,
+)
+from .record import InputError, SearchSettings
+from .search.strategies import axes_in_force, strategy_named
+from .verifiers.spec import VerifierSpec, parse_verifiers
+from .vlm.named import HUB_ID, build_vlm
+
+if TYPE_CHECKING:
+    from .vlm.interface import Vlm
+
+MINIATURE_WEIGHTS = Path(__file__).parent / "miniature" / "weights"
+
+Painters = tuple[Generator, Corrector | None]
+Built = TypeVar("Built")
+
+
+class Thinker(Protocol):
+    """Expands a prompt before the first picture; the result is `SearchSettings.draft_prompt`.
+
+    `calls` of vision-language models for one prompt.
+    """
+
+    calls: int
+
+    def expand(self, prompt: str, progress: Progress = SILENT) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ActorChoice:
+    """The actors of a search by name; None leaves a value to the model.
+
+    `vlm` is the vision-language model that all actors that need one share.
+    """
+
+    model: str = "miniature"
+    transformer: str | None = None  # a file, in place of the one in a FLUX folder
+    lora: str | None = None
+    size: tuple[int, int] | None = None  # width, height in pixels
+    steps: int | None = None
+    guidance: float | None = None
+    dtype: str | None = None
+    device: str | None = None
+    plan: str | None = None
+    condition_size: int | None = None  # pixels of the picture that the corrector looks at
+    condition_fit: str | None = None
+    verifier: str = "exact"  # several are joined with +; reward and clip-score as NAME:FOLDER
+    verifier_error: float | None = None  # of the verifier noisy
+    writer: str = "template"
+    evolver: str = "rules"
+    planner: str | None = None  # of a search in stages; None is "rules"
+    inspector: str | None = None  # of a search in stages; None is "exact"
+    thinker: str | None = None  # before the first picture; None is "vlm", or "layout" without one
+    vlm: str | None = None  # "endpoint:PROFILE", the folder of a model, or its hub id
+    max_words: int | None = None  # of a reflection
+    gate: str | None = None  # a verifier that says what passed, while the other one ranks
+    reward_base: str | None = None  # the model that the reward was trained from
+    reward_template: str | None = None  # the words around its prompt
+    vlm_dtype: str | None = None  # of a model on this machine
+
+    def given(self, *names: str) -> dict[str, Any]:
+        """The values of `names` that are not None, so that defaults hold for the others."""
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Generic[Built]):
+    """What builds an actor, and what it needs.
+
+    `build` is given a vision-language model if the actor `asks_vlm`, else None. A verifier with a
+    `source` is chosen as NAME:FOLDER; `source` says what the folder holds. Scores of clearly
+    different pictures differ by about `spread`, which scales verifiers that are joined.
+    """
+
+    build: Callable[[ActorChoice, Any], Built]
+    asks_vlm: bool = False
+    source: str = ""
+    spread: float = 1.0
+
+
+def lazily(path: str, *takes: str, **fixed: Any) -> Callable[[ActorChoice, Vlm | None], Any]:
+    """Builds the class at "module:Class", which is imported only then.
+
+    The class is given the vision-language model if there is one, and the values of the choice that
+    it `takes`.
+    """
+
+    def build(choice: ActorChoice, vlm: Vlm | None) -> Any:
+        module, name = path.split(":")
+        actor = getattr(import_module(f".{module}", __package__), name)
+        return actor(*([] if vlm is None else [vlm]), **choice.given(*takes), **fixed)
+
+    return build
+
+
+def miniature(choice: ActorChoice, corrects: bool) -> Painters:
+    from .miniature.model import load_miniature
+
+    for name in ("transformer", "size", "dtype", "plan", "condition_size", "condition_fit"):
+        if getattr(choice, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(
+                f"The miniature does not take {option}. Leave it out, or choose a FLUX folder."
+            )
+    generator, corrector = load_miniature(**choice.given("lora", "steps", "guidance", "device"))
+    return generator, corrector if corrects else None
+
+
+def flux(choice: ActorChoice, corrects: bool) -> Painters:
+    """FLUX of any size on diffusers, with the corrector LoRA where pictures are corrected."""
+    if corrects and not choice.lora:
+        raise InputError(
+            f"The reflection strategy corrects pictures, and {choice.model} comes without a "
+            "corrector. Give its LoRA with --lora FILE, or choose --strategy noise."
+        )
+    from .flux.condition import ConditionSettings
+    from .flux.load import load_flux
+    from .flux.lora import load_corrector_lora
+    from .flux.painter import FluxCorrector, FluxGenerator
+    from .flux.sampling import SamplingSettings
+
+    loaded = load_flux(choice.model, **choice.given("transformer", "dtype", "device", "plan"))
+    size = dict(zip(("width", "height"), choice.size, strict=True)) if choice.size else {}
+    sampling = SamplingSettings(**size, **choice.given("steps", "guidance"))
+    generator = FluxGenerator(loaded, sampling)
+    if not corrects or choice.lora is None:
+        return generator, None
+    lora = load_corrector_lora(choice.lora, loaded.transformer)
+    seen = {"size": choice.condition_size, "fit": choice.condition_fit}
+    condition = ConditionSettings(**{k: v for k, v in seen.items() if v is not None})
+    return generator, FluxCorrector(loaded, lora, sampling, condition)
+
+
+def noisy(choice: ActorChoice, vlm: None) -> Verifier:
+    del vlm
+    from .miniature.verifier import ExactVerifier
+    from .verifiers.noisy import NoisyVerifier
+
+    error = 0.1 if choice.verifier_error is None else choice.verifier_error
+    return NoisyVerifier(ExactVerifier(), error, seed=0)
+
+
+def reward(choice: ActorChoice, vlm: None) -> Verifier:
+    del vlm
+    from .verifiers.reward import load_reward
+
+    source = _source(choice)
+    if choice.reward_base is None:
+        raise InputError(
+            "The reward needs the model that it was trained from. Give its folder or hub id with "
+            "--reward-base, Qwen2.5-VL-3B-Instruct for the published one."
+        )
+    return load_reward(source, choice.reward_base, choice.reward_template, **choice.given("device"))
+
+
+def clip_score(choice: ActorChoice, vlm: None) -> Verifier:
+    del vlm
+    from .verifiers.clip_score import load_clip_score
+
+    return load_clip_score(_source(choice), **choice.given("device"))
+
+
+def _source(choice: ActorChoice) -> str:
+    (part,) = parse_verifiers(choice.verifier, VERIFIERS)
+    if not part.source:
+        raise InputError(
+            f"The verifier {part.name} needs {VERIFIERS[part.name].source}. Give its folder or hub "
+            f"id after a colon: {part.name}:FOLDER."
+        )
+    return part.source
+
+
+MODELS: dict[str, Callable[[ActorChoice, bool], Painters]] = {"miniature": miniature}
+# Spreads: a requirement of four, two marks of ten, odds of seven to one; a rung of a tournament and
+# odds of e to one are the 1.0 of the others.
+VERIFIERS: dict[str, Row[Verifier]] = {
+    "exact": Row(lazily("miniature.verifier:ExactVerifier"), spread=0.25),
+    "noisy": Row(noisy, spread=0.25),
+    "checklist": Row(lazily("verifiers.checklist:ChecklistVerifier"), asks_vlm=True, spread=0.25),
+    "rubric": Row(lazily("verifiers.rubric:RubricVerifier"), asks_vlm=True, spread=2.0),
+    "yes-no": Row(lazily("verifiers.yes_no:YesNoVerifier"), asks_vlm=True, spread=2.0),
+    "tournament": Row(lazily("verifiers.tournament:TournamentVerifier"), asks_vlm=True),
+    "reward": Row(reward, source="the Image-Verifier"),
+    "clip-score": Row(clip_score, source="a CLIP"),
+}
+WRITERS: dict[str, Row[ReflectionWriter]] = {
+    "template": Row(lazily("writers.template:TemplateWriter", "max_words")),
+    "vlm": Row(lazily("writers.vlm:VlmWriter", "max_words"), asks_vlm=True),
+    "reflection-generator": Row(
+        lazily("writers.reflection_generator:ReflectionGeneratorWriter", "max_words"),
+        asks_vlm=True,
+    ),
+    "two-lists": Row(lazily("writers.two_lists:TwoListsWriter", "max_words"), asks_vlm=True),
+}
+EVOLVERS: dict[str, Row[PromptEvolver]] = {
+    "rules": Row(lazily("miniature.evolver:RuleEvolver")),
+    "layout": Row(lazily("miniature.evolver:LayoutEvolver")),
+    "vlm": Row(lazily("evolvers.vlm:VlmEvolver"), asks_vlm=True),
+}
+THINKERS: dict[str, Row[Thinker]] = {
+    "vlm": Row(lazily("evolvers.think_first:PromptExpander"), asks_vlm=True),
+    "layout": Row(lazily("miniature.planner:LayoutThinker")),
+}
+PLANNERS: dict[str, Row[Planner]] = {
+    "rules": Row(lazily("miniature.planner:RulePlanner")),
+    "rules-strict": Row(lazily("miniature.planner:RulePlanner", whole_first=False)),
+    "vlm": Row(lazily("planners.vlm:VlmPlanner"), asks_vlm=True),
+    "vlm-strict": Row(lazily("planners.vlm:VlmPlanner", whole_first=False), asks_vlm=True),
+}
+INSPECTORS: dict[str, Row[Inspector]] = {
+    "exact": Row(lazily("miniature.inspector:ExactInspector")),
+    "vlm": Row(lazily("inspectors.vlm:VlmInspector"), asks_vlm=True),
+}
+
+
+def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
+    """The actors of a choice that the search will ask; a model may be a folder as well."""
+    axes = axes_in_force(settings) if settings.depth else ()
+    corrects, evolves = "reflection" in axes, "prompt" in axes
+    inspector = choice.inspector or "exact"
+    for rows, kind, name in (  # also of those who are not asked
+        (WRITERS, "writer", choice.writer),
+        (EVOLVERS, "evolver", choice.evolver),
+        (INSPECTORS, "inspector", inspector),
+        (PLANNERS, "planner", choice.planner or "rules"),
+        (THINKERS, "thinker", choice.thinker or "layout"),
+    ):
+        named(rows, kind, name)
+    in_stages = strategy_named(settings.strategy).in_stages
+    paint = painters_of(choice)
+    check_lora(choice)
+    generator, corrector = paint(choice, corrects)
+    return Actors(
+        generator=generator,
+        verifier=build_verifier(choice),
+        corrector=corrector,
+        writer=build(WRITERS, "writer", choice.writer, choice) if corrects else None,
+        evolver=build(EVOLVERS, "evolver", choice.evolver, choice) if evolves else None,
+        inspector=build(INSPECTORS, "inspector", inspector, choice) if in_stages else None,
+    )
+
+
+def build_verifier(choice: ActorChoice) -> Verifier:
+    """The verifier of a choice; several that are joined, and one with a gate, as an ensemble."""
+    parts, gates = parse_verifiers(choice.verifier, VERIFIERS), _gate_of(choice)
+    if choice.verifier_error and {part.name for part in (*parts, *gates)} == {"exact"}:
+        raise InputError(
+            "The exact verifier makes no errors. "
+            "Choose --verifier noisy with --verifier-error, or leave the error out."
+        )
+    built = {part.text: _build_part(choice, part) for part in parts}
+    if len(parts) == 1 and not gates:
+        return built[parts[0].text]
+    from .verifiers.ensemble import EnsembleMember, EnsembleVerifier
+
+    members = [
+        EnsembleMember(part.text, built[part.text], VERIFIERS[part.name].spread, part.weight)
+        for part in parts
+    ]
+    gate = built.get(gates[0].text) or _build_part(choice, gates[0]) if gates else None
+    return EnsembleVerifier(members, gate)
+
+
+def _gate_of(choice: ActorChoice) -> list[VerifierSpec]:
+    """The verifier that is the gate, or nothing; raises InputError for several."""
+    gates = parse_verifiers(choice.gate, VERIFIERS) if choice.gate is not None else []
+    if len(gates) > 1:
+        raise InputError(f"The gate {choice.gate} is several verifiers. Give one.")
+    return gates
+
+
+def _build_part(choice: ActorChoice, part: VerifierSpec) -> Verifier:
+    return build(VERIFIERS, "verifier", part.name, replace(choice, verifier=part.text))
+
+
+def build(rows: Mapping[str, Row[Built]], kind: str, name: str, choice: ActorChoice) -> Built:
+    """The actor of a name, with the model of `choice.vlm` if it asks one."""
+    row = named(rows, kind, name)
+    if not row.asks_vlm:
+        return row.build(choice, None)
+    if choice.vlm is None:
+        raise InputError(
+            f"The {kind} {name!r} asks a vision-language model, and there is none. "
+            "Give one with --vlm endpoint:PROFILE or --vlm FOLDER."
+        )
+    return row.build(choice, build_vlm(choice.vlm, choice.device, choice.vlm_dtype))
+
+
+def painters_of(choice: ActorChoice) -> Callable[[ActorChoice, bool], Painters]:
+    if choice.model in MODELS:
+        return MODELS[choice.model]
+    if not Path(choice.model).exists() and not HUB_ID.fullmatch(choice.model):
+        raise InputError(
+            f"There is no model named {choice.model!r}, nor a folder of that name. "
+            f"Choose one of: {', '.join(MODELS)}; or give a FLUX folder or a hub id."
+        )
+    return flux
+
+
+def check_lora(choice: ActorChoice) -> None:
+    if choice.lora and not Path(choice.lora).exists():
+        raise InputError(f"There is no LoRA {choice.lora}. Check the path after --lora.")
+
+
+def named(rows: Mapping[str, Built], kind: str, name: str) -> Built:
+    if name not in rows:
+        raise InputError(f"There is no {kind} named {name!r}. Choose one of: {', '.join(rows)}.")
+    return rows[name]
