@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from itertools import chain
 from types import MappingProxyType
+from typing import Any
 
 from PIL.Image import Image
 
@@ -241,6 +242,16 @@ class History:
         return replace(self, cost=self.cost + cost)
 
 
+def setting(default: Any, text: str, **about: Any) -> Any:
+    """A field of SearchSettings or Budget, with all that asking a user for it takes.
+
+    Command line and node are made from it: `text` says what it means; `metavar` and `option` are
+    the command line's. `least`, `most` and `choices` are what is accepted, and `label` is what an
+    error calls it, where that is not the field's name.
+    """
+    return field(default=default, metadata={"text": text, **about})
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """Limits of a search; None is no limit.
@@ -250,18 +261,27 @@ class Budget:
     all before it the seconds.
     """
 
-    images: int | None = None
-    vlm_calls: int | None = None
-    seconds: float | None = None
-    steps: int | None = None  # diffusion steps, as in Cost
+    images: int | None = setting(None, "pictures", metavar="N")
+    vlm_calls: int | None = setting(
+        None,
+        "calls of vision-language models, repeated ones too",
+        metavar="N",
+        option="--max-calls",
+        label="VLM calls",
+    )
+    seconds: float | None = setting(
+        None, "seconds of work, planned by the slowest batch so far", metavar="T"
+    )
+    steps: int | None = setting(
+        None, "diffusion steps of all pictures together", metavar="N", most=10_000_000
+    )
 
     def __post_init__(self) -> None:
-        for name in ("images", "vlm_calls", "seconds", "steps"):
-            limit = getattr(self, name)
+        for f in fields(self):
+            limit = getattr(self, f.name)
             if limit is not None and not limit > 0:
                 raise InputError(
-                    f"A budget of {limit} {name.replace('vlm_', 'VLM ')} buys nothing. "
-                    "Give a number above zero, or leave the budget away."
+                    f"The budget of {_label(f)} is {limit}. Give a number above zero, or no budget."
                 )
 
 
@@ -270,53 +290,95 @@ class SearchSettings:
     """How a search spends its compute (paper §3.4).
 
     `width` chains run in parallel (N), each corrected `depth` times (M), beginning with the best of
-    `drafts` first pictures (None: as many as chains). `strategy` names who plans the rounds (see
-    `search.STRATEGIES`), `axes` which of noise, prompt and reflection a round may change. Where a
-    strategy has no such chains it reads the numbers in its own way, but never plans more than
-    `depth` rounds after its first. `parents` takes each chain's latest picture (the paper) or its
-    best so far. `noise_search` draws new noise at random or, "zero_order", within `radius` of the
-    noise that a round improves on. `stop` ends the search: "never", at the first picture that
-    "passed", or at a score.
-    `policy` names who decides what a chain of the strategy "adaptive" does next (see
-    `search.POLICIES`). With `recheck` a verifier that can (`protocols.Rechecking`) is asked of a
-    corrected picture what its parent lacked, and all else only once that is mended.
-    `batch_size` pictures go through the model at once. Pictures without a parent are painted from
-    `draft_prompt` where there is one, such as an expansion of the user's prompt; they are judged by
-    the user's prompt all the same. `stages` is the plan of a staged search, written before it
-    begins. With strategy in-context actors see up to `context` earlier pictures of a chain.
+    `drafts` first pictures (None: as many as chains). A strategy without such chains reads the
+    numbers in its own way, but never plans more than `depth` rounds after its first. `stop` ends
+    the search: "never", at the first picture that "passed", or at a score. Pictures that are
+    painted from `draft_prompt`, such as an expansion of the user's prompt, are judged by the user's
+    prompt all the same.
     """
 
-    width: int = 2
-    depth: int = 3
-    drafts: int | None = None
-    seed: int = 0
-    strategy: str = "reflection"
-    axes: tuple[Axis, ...] = AXES
-    parents: str = "latest"
-    stop: str | float = "never"
-    noise_search: str = "random"
-    radius: float = 0.3
-    batch_size: int = 1
+    width: int = setting(2, "parallel chains", metavar="N", least=1, most=1024)
+    depth: int = setting(
+        3,
+        "rounds after the first; interleaved has 1 unless you say otherwise",
+        metavar="M",
+        least=0,
+        most=10_000,
+    )
+    drafts: int | None = setting(
+        None,
+        "first pictures (default: one a chain, adaptive one in all)",
+        metavar="K",
+        least=1,
+        most=10_000,
+        label="number of drafts",
+    )
+    seed: int = setting(0, "what all noise is derived from", metavar="S", least=0, most=MAX_SEED)
+    strategy: str = setting("reflection", "how the rounds are planned", metavar="NAME")
+    axes: tuple[Axis, ...] = setting(
+        AXES, f"what a round may change, of {','.join(AXES)}", metavar="LIST"
+    )
+    parents: str = setting(
+        "latest",
+        "what each chain corrects next: its latest picture, as in the paper, or its best so far; "
+        "strategy noise has no parents",
+        choices=PARENTS,
+        label="choice of parents",
+    )
+    stop: str | float = setting("never", "never, passed, or a score", metavar="RULE")
+    noise_search: str = setting(
+        "random",
+        "random takes new noise; zero_order looks near the noise that a round improves on",
+        choices=NOISE_SEARCHES,
+    )
+    radius: float = setting(
+        0.3,
+        "how far zero_order noise search looks: 0 stays, 1 is new noise",
+        metavar="R",
+        least=0.0,
+        most=1.0,
+    )
+    batch_size: int = setting(
+        1, "pictures that go through the model at once", metavar="B", least=1, most=1024
+    )
     budget: Budget = Budget()
-    draft_prompt: str | None = None
-    policy: str = "progress"
-    recheck: bool = False
-    stages: tuple[Stage, ...] = ()
-    context: int = 3
+    draft_prompt: str | None = setting(
+        None,
+        "what pictures without a parent are painted from, instead of the prompt; they are judged "
+        "by the prompt",
+        metavar="TEXT",
+    )
+    policy: str = setting(
+        "progress",
+        "who decides in strategy adaptive: progress looks at the verdicts, restart paints from "
+        "scratch on a fixed schedule, steady only corrects",
+    )
+    recheck: bool = setting(
+        False,
+        "re-check only the parent's failed items, and everything before a picture passes; saves "
+        "calls of the verifier checklist",
+    )
+    stages: tuple[Stage, ...] = setting(
+        (),
+        "the plan of one prompt in stages, written as a planner's is shown",
+        metavar="FILE",
+    )
+    context: int = setting(
+        3,
+        "for strategy in-context: how many earlier pictures of its chain go with each picture to "
+        "whoever can look at several",
+        metavar="K",
+        least=0,
+        most=MAX_CONTEXT,
+    )
 
     def __post_init__(self) -> None:
-        _check_number("width", self.width, 1, 1024)
-        _check_number("depth", self.depth, 0, 10_000)
-        _check_number("number of drafts", self.first_round, 1, 10_000)
-        _check_number("seed", self.seed, 0, MAX_SEED)
-        _check_number("batch size", self.batch_size, 1, 1024)
-        _check_number("radius", self.radius, 0.0, 1.0)
-        _check_choice("choice of parents", self.parents, PARENTS)
-        _check_choice("noise search", self.noise_search, NOISE_SEARCHES)
-        _check_number("number of stages", len(self.stages), 0, MAX_STAGES)
-        _check_number("context", self.context, 0, MAX_CONTEXT)
+        for f in fields(self):
+            _check(f, getattr(self, f.name))
+        if len(self.stages) > MAX_STAGES:
+            raise InputError(f"The plan has {len(self.stages)} stages. Give at most {MAX_STAGES}.")
         if self.draft_prompt is not None and not self.draft_prompt.strip():
-            raise InputError("The draft prompt is empty. Say what to paint, or leave it away.")
+            raise InputError("The draft prompt is empty. Say what to paint, or leave it out.")
         for axis in self.axes:
             _check_choice("axis", axis, AXES)
         if not self.axes:
@@ -345,9 +407,18 @@ class SearchSettings:
         return self.first_round + self.width * self.depth
 
 
-def _check_number(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise InputError(f"The {name} is {value}. Give a number from {low} to {high:,}.")
+def _label(f: Field[Any]) -> str:
+    return f.metadata.get("label", f.name.replace("_", " "))
+
+
+def _check(f: Field[Any], value: Any) -> None:
+    """Raises InputError for a value that the field's `least`, `most` and `choices` exclude."""
+    if choices := f.metadata.get("choices"):
+        _check_choice(_label(f), value, choices)
+    elif value is not None and "least" in f.metadata:
+        low, high = f.metadata["least"], f.metadata["most"]
+        if not low <= value <= high:
+            raise InputError(f"The {_label(f)} is {value}. Give a number from {low} to {high:,}.")
 
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:

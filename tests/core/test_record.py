@@ -97,10 +97,10 @@ def test_a_history_grows_in_its_last_round_or_a_new_one() -> None:
         (lambda: SearchSettings(axes=()), "must change something"),
         (lambda: SearchSettings(stop="soon"), "never, passed, a score"),
         (lambda: SearchSettings(width=1000, depth=1000), "1,001,000 pictures are more"),
-        (lambda: Budget(images=0), "0 images buys nothing"),
-        (lambda: Budget(vlm_calls=-1), "-1 VLM calls buys nothing"),
-        (lambda: Budget(steps=0), "0 steps buys nothing"),
-        (lambda: Budget(seconds=float("nan")), "nan seconds buys nothing"),
+        (lambda: Budget(images=0), "budget of images is 0"),
+        (lambda: Budget(vlm_calls=-1), "budget of VLM calls is -1"),
+        (lambda: Budget(steps=0), "budget of steps is 0"),
+        (lambda: Budget(seconds=float("nan")), "budget of seconds is nan"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_in_words(
