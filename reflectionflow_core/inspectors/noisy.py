@@ -1,4 +1,4 @@
-"""An inspector that errs at a chosen rate, as NoisyVerifier does: how much hangs on inspection?"""
+"""An inspector that errs at a chosen rate: how much does a staged search depend on it?"""
 
 from __future__ import annotations
 
@@ -9,26 +9,13 @@ from PIL.Image import Image
 
 from ..protocols import SILENT, Inspector, Progress
 from ..record import Inspection, Stage
-from ..search.meter import spent_by
-from ..verifiers.noisy import WRONG_ALARM, dice_of
+from ..verifiers.noisy import FALSE_ALARM, NoisyJudge, rng_for
 
-_REFINE = "fix this: " + WRONG_ALARM
+_REFINE = "fix this: " + FALSE_ALARM
 
 
-class NoisyInspector:
-    """Turns `error_rate` (0 to 1) of another inspector's answers around.
-
-    An accepted picture gets a false alarm; one with faults is accepted. Which pictures these are
-    depends on picture, prompt and `seed` alone.
-    """
-
-    def __init__(self, inner: Inspector, error_rate: float, seed: int = 0) -> None:
-        self.inner, self.error_rate, self.seed = inner, error_rate, seed
-        self.calls = inner.calls
-
-    @property
-    def spent(self) -> int | None:
-        return spent_by(self.inner)
+class NoisyInspector(NoisyJudge[Inspector]):
+    """An accepted picture gets a false alarm; one with faults is accepted."""
 
     def inspect(
         self,
@@ -44,9 +31,9 @@ class NoisyInspector:
         ]
 
     def _disturbed(self, prompt: str, image: Image, inspection: Inspection) -> Inspection:
-        # Another throw than the verifier's: two judges seldom err about the same picture.
-        if dice_of(f"inspect {self.seed} {prompt}", image).random() >= self.error_rate:
+        # Another key than the verifier's, so that both do not err about the same pictures.
+        if rng_for(f"inspect {self.seed} {prompt}", image).random() >= self.error_rate:
             return inspection
         if inspection.accepted:
-            return replace(inspection, accepted=False, wrong=(WRONG_ALARM,), refine=_REFINE)
+            return replace(inspection, accepted=False, wrong=(FALSE_ALARM,), refine=_REFINE)
         return replace(inspection, accepted=True, wrong=(), missing=(), refine="")

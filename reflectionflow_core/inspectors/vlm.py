@@ -1,4 +1,4 @@
-"""An inspector that looks at the picture and knows the plan."""
+"""An inspector that shows a vision-language model the picture and the plan."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from ..protocols import SILENT, Progress
 from ..record import Inspection, Stage
+from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
-from ..vlm.interface import Failure, Question, Vlm
+from ..vlm.interface import Failure, Question
 from ..vlm.texts import DATA_RULE, quoted, shortened, tidy
 from ..writers.template import edit_for
 
-MAX_WORDS = 60  # of an instruction, so that the scene's words keep their weight
+MAX_WORDS = 60  # of an instruction; longer ones would outweigh the scene's words
 
 _INSPECT = """\
 A picture is drawn in stages, and this one is not finished. In the end it is to show: {prompt}
@@ -47,21 +48,12 @@ class Findings(BaseModel):
     refine: Annotated[str, StringConstraints(max_length=1_000)]
 
 
-class VlmInspector:
-    """One answer of the model a picture (Zhang et al. 2026, there of a trained one).
+class VlmInspector(VlmActor):
+    """Asks one question a picture (as Zhang et al. 2026, who trained a model for it).
 
-    A picture that could not be inspected is not accepted and has nothing to refine: the drawing
-    goes on with it, and the explanation says why.
+    If a picture could not be inspected, it is not accepted and has nothing to refine: drawing
+    continues with it, and the explanation says why.
     """
-
-    calls = 1
-
-    def __init__(self, vlm: Vlm) -> None:
-        self.vlm = vlm
-
-    @property
-    def spent(self) -> int:
-        return self.vlm.usage.calls
 
     def inspect(
         self,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from ..evolvers.second_look import keeps_its_sense
 from ..protocols import SILENT, Progress
 from ..record import MAX_STAGES, ScenePlan, Stage
+from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.texts import DATA_RULE, quoted, tidy
@@ -27,37 +28,34 @@ scene: one sentence that describes the whole picture after this stage, and nothi
 Nothing that the prompt does not ask for, and after the last stage everything that it asks for.
 Answer as {{"stages": [{{"adds": ["..."], "instruction": "...", "scene": "..."}}, ...]}}."""
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1_000)]
+Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1_000)]
 
 
 class Step(BaseModel):
-    adds: Annotated[list[Text], Field(max_length=12)]
-    instruction: Text
-    scene: Text
+    adds: Annotated[list[Phrase], Field(max_length=12)]
+    instruction: Phrase
+    scene: Phrase
 
 
 class Steps(BaseModel):
     stages: Annotated[list[Step], Field(min_length=1, max_length=MAX_STAGES)]
 
 
-class VlmPlanner:
-    """Plans by one answer of the model (Zhang et al. 2026, there by a trained one).
+class VlmPlanner(VlmActor):
+    """Asks a model for the plan (as Zhang et al. 2026, who trained one for it).
 
-    A second question asks whether the last scene still has all that the prompt asks. A plan that is
-    broken, empty, too long or has lost something makes room for one stage with the whole prompt,
-    and the note says so. The last scene is the prompt itself. With `whole_first` all of it is drawn
-    at once, and the stages add what is not there yet: an untrained planner may do more harm than
-    good.
+    A second question asks whether the last scene still meets every requirement of the prompt. A
+    plan that is invalid, empty, too long or incomplete is replaced by one stage with the whole
+    prompt, and the plan's note says so. The last scene is the prompt itself. With `whole_first` the
+    first stage draws the whole prompt and later ones add what is missing: the plan of an untrained
+    model may do more harm than good.
     """
 
     calls = 2
 
     def __init__(self, vlm: Vlm, whole_first: bool = True) -> None:
-        self.vlm, self.whole_first = vlm, whole_first
-
-    @property
-    def spent(self) -> int:
-        return self.vlm.usage.calls
+        super().__init__(vlm)
+        self.whole_first = whole_first
 
     def plan(self, prompt: str, progress: Progress = SILENT) -> ScenePlan:
         text = _PLAN.format(prompt=quoted(prompt), most=MAX_STAGES)
@@ -68,7 +66,7 @@ class VlmPlanner:
         stages = tuple(_stages(answer.stages))
         (whole,) = keeps_its_sense(self.vlm, prompt, [stages[-1].scene], progress, "plan")
         if not whole:
-            return at_once(prompt, "The plan has lost something that the prompt asks for.")
+            return at_once(prompt, "The plan lacks something that the prompt asks for.")
         stages = (*stages[:-1], replace(stages[-1], scene=prompt))
         if self.whole_first:
             stages = (replace(stages[0], scene=prompt), *stages[1:])
@@ -76,7 +74,7 @@ class VlmPlanner:
 
 
 def at_once(prompt: str, reason: str) -> ScenePlan:
-    """The plan that is none: everything in one stage."""
+    """Everything in one stage, and why."""
     stage = Stage("paint everything that the prompt asks for", prompt, (prompt,))
     return ScenePlan((stage,), f"{reason} All of it is drawn in one stage.")
 

@@ -1,4 +1,4 @@
-"""A verifier for any prompt: the prompt as a list of requirements, each asked of each picture."""
+"""A verifier for any prompt: asks about each of its requirements, picture by picture."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from ..protocols import SILENT, Progress
 from ..record import Verdict
+from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.odds import yes
 from ..vlm.texts import DATA_RULE, quoted, tidy
 from .unjudged import unjudged
 
-FLOOR = 0.01  # one sure "no" must not hide how near the other requirements are
-UNKNOWN = 0.5
-HOLDS = 0.5  # P(yes) from which on a requirement counts as met
-EXPECTED = 5  # questions a picture, until a prompt was taken apart
-MOST = 20
+MIN_P = 0.01  # one sure "no" must not hide the answers to the other requirements
+UNKNOWN = 0.5  # P(yes) of an unanswered requirement
+MET = 0.5  # least P(yes) of a requirement that counts as met
+EXPECTED = 5  # questions a picture, before the prompt's requirements are known
+MAX_REQUIREMENTS = 20
 Answer = float | Failure  # P(yes), 0 to 1
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
@@ -60,34 +61,30 @@ class Requirement(BaseModel):
 
 
 class Checklist(BaseModel):
-    requirements: Annotated[list[Requirement], Field(min_length=1, max_length=MOST)]
+    requirements: Annotated[list[Requirement], Field(min_length=1, max_length=MAX_REQUIREMENTS)]
 
 
-class ChecklistVerifier:
-    """Counts the requirements that a picture meets; between equal counts, how surely it does.
+class ChecklistVerifier(VlmActor):
+    """Scores by the number of requirements that a picture meets, then by how sure the answers are.
 
-    The score is (met + g) / (n + 1), 0 to 1, where g is the geometric mean of P(yes) with a floor:
-    a long public record of such searches chose by the number of passed requirements first and by a
-    soft score second, and a soft score alone would let several near misses outrank a right picture.
-    `passed` if all of n hold; `aspects` are the P(yes) by statement.
+    The score is (met + g) / (n + 1), 0 to 1, where g is the geometric mean of P(yes), each at least
+    MIN_P. The count comes first, since g alone would let several near misses outrank a right
+    picture. A picture has `passed` if all n requirements are met; `aspects` are P(yes) by
+    statement.
 
-    A prompt is taken apart once, by one more call, and the result is kept for the life of this
-    object, also when it failed: then the whole prompt is one question, and scores stay comparable.
-    An unanswered requirement counts as not met, at even odds, and leaves `passed` open. A picture
-    without a single answer scores 0, which is below all others.
+    One more call splits a prompt into its requirements. The result is kept for the life of this
+    object, also if the call failed: then the whole prompt is one question, and scores stay
+    comparable. An unanswered requirement counts as not met, with P(yes) = 0.5, and `passed` is
+    None. A picture without any answer scores 0, below all others.
 
-    `recheck` asks of a correction what its parent did not meet, and once all of that is met, the
-    rest. Until then the rest keeps the parent's answers.
+    `recheck` asks about the requirements that a correction's parent failed, and about the others
+    only once all of those are met. Until then the others keep the parent's answers.
     """
 
     def __init__(self, vlm: Vlm) -> None:
-        self.vlm = vlm
+        super().__init__(vlm)
         self.calls = EXPECTED
         self._checklists: dict[str, list[Requirement]] = {}
-
-    @property
-    def spent(self) -> int:
-        return self.vlm.usage.calls
 
     def verify(
         self, prompt: str, images: Sequence[Image], progress: Progress = SILENT
@@ -104,12 +101,12 @@ class ChecklistVerifier:
         if not images:
             return []
         if prompt not in self._checklists:
-            self._checklists[prompt] = self._taken_apart(prompt, progress)
+            self._checklists[prompt] = self._split(prompt, progress)
         checklist = self._checklists[prompt]
         self.calls = len(checklist)
         met = [_met(checklist, verdict) for verdict in before]
         asked = self._asked(checklist, images, met, progress)
-        # What was carried over is doubted as soon as nothing else speaks against the picture.
+        # The parent's answers are asked again as soon as nothing else is wrong with the picture.
         carried = [{} if _all_met(new) else old for old, new in zip(met, asked, strict=True)]
         known = [{**old, **new} for old, new in zip(carried, asked, strict=True)]
         rest = self._asked(checklist, images, known, progress)
@@ -125,23 +122,23 @@ class ChecklistVerifier:
         known: Sequence[Mapping[str, Answer]],
         progress: Progress,
     ) -> list[dict[str, Answer]]:
-        """For each image the answers that are not known, by statement; all asked in one batch."""
-        lacking = [
+        """For each image the missing answers by statement, asked in one batch."""
+        open_items = [
             [item for item in checklist if item.statement not in answers] for answers in known
         ]
         questions = [
             Question(item.question, (image,), DATA_RULE, max_tokens=1)
-            for image, items in zip(images, lacking, strict=True)
+            for image, items in zip(images, open_items, strict=True)
             for item in items
         ]
         answers = iter(yes(self.vlm, questions, progress, "verify"))
-        return [{item.statement: next(answers) for item in items} for items in lacking]
+        return [{item.statement: next(answers) for item in items} for items in open_items]
 
-    def _taken_apart(self, prompt: str, progress: Progress) -> list[Requirement]:
-        text = _TAKE_APART.format(prompt=quoted(prompt), most=MOST)
+    def _split(self, prompt: str, progress: Progress) -> list[Requirement]:
+        text = _TAKE_APART.format(prompt=quoted(prompt), most=MAX_REQUIREMENTS)
         question = Question(text, system=DATA_RULE, max_tokens=2048)
         (answer,) = ask(self.vlm, [question], Checklist, progress, "verify")
-        # Models repeat themselves; a requirement must not count twice.
+        # Models repeat requirements; none must count twice.
         known = {} if isinstance(answer, Failure) else _by_statement(answer.requirements)
         if not known:
             return [_whole(prompt)]
@@ -169,17 +166,17 @@ def _whole(prompt: str) -> Requirement:
 
 
 def _met(checklist: Sequence[Requirement], verdict: Verdict | None) -> dict[str, Answer]:
-    """The requirements that an earlier verdict found met, with its P(yes)."""
-    told = verdict.aspects if verdict else {}
+    """P(yes) of the requirements that an earlier verdict found met."""
+    earlier = verdict.aspects if verdict else {}
     return {
-        item.statement: told[item.statement]
+        item.statement: earlier[item.statement]
         for item in checklist
-        if told.get(item.statement, 0.0) >= HOLDS
+        if earlier.get(item.statement, 0.0) >= MET
     }
 
 
 def _all_met(answers: Mapping[str, Answer]) -> bool:
-    return all(not isinstance(p, Failure) and p >= HOLDS for p in answers.values())
+    return all(not isinstance(p, Failure) and p >= MET for p in answers.values())
 
 
 def _verdict(
@@ -189,8 +186,8 @@ def _verdict(
     failures = {what: p.reason for what, p in answers.items() if isinstance(p, Failure)}
     if not known:
         return unjudged(0.0, next(iter(failures.values())))
-    unmet = tuple(i.unmet for i in checklist if known.get(i.statement, 1.0) < HOLDS)
-    sure = [max(FLOOR, known.get(item.statement, UNKNOWN)) for item in checklist]
+    unmet = tuple(i.unmet for i in checklist if known.get(i.statement, 1.0) < MET)
+    sure = [max(MIN_P, known.get(item.statement, UNKNOWN)) for item in checklist]
     soft = math.exp(sum(map(math.log, sure)) / len(sure))
     notes = [f"unknown: {what} ({why})" for what, why in failures.items()]
     notes += [f"not asked again: {what}" for what in carried]

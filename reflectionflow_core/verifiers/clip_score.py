@@ -1,6 +1,6 @@
-"""CLIP and its relatives that people's preferences were taught to (PickScore, HPS v2).
+"""CLIP, and CLIP models trained on people's preferences (PickScore, HPS v2).
 
-How well a picture fits a text as one vector fits another: quick, and blind to counts and places.
+The score is the similarity of two vectors: fast, but it does not see counts and positions.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def load_clip_score(
     batch_size: int = 16,
     placement: Placement | None = None,
 ) -> ClipVerifier:
-    """A CLIPModel from a folder or hub id; `processor` is one of its own where the model has none.
+    """A CLIPModel from a folder or hub id; `processor` names another one where it has none itself.
 
-    Raises InputError for what is missing, damaged or no CLIP.
+    Raises InputError for a model that is missing, damaged or not a CLIP.
     """
     if dtype == "nf4":
         raise InputError("CLIP is small and is not loaded in nf4. Choose fp32 or bf16.")
@@ -69,7 +69,7 @@ def _processor(source: str | Path) -> tuple[Any, Any]:
 
 
 class ClipVerifier:
-    """Scores by cosine times the model's own scale, about 100; comparable within one model."""
+    """Scores by cosine similarity times the model's scale, about 100; compare within one model."""
 
     calls = 1
 
@@ -95,23 +95,23 @@ class ClipVerifier:
         return verdicts
 
     def _text(self, prompt: str) -> dict[str, torch.Tensor]:
-        whole = len(self.words(prompt, verbose=False)["input_ids"])
-        if whole > self.longest:
+        count = len(self.words(prompt, verbose=False)["input_ids"])
+        if count > self.longest:
             warnings.warn(
-                f"CLIP reads the first {self.longest} of the prompt's {whole} tokens, with the two "
-                "that enclose them; what comes later is not judged.",
+                f"CLIP reads only the first {self.longest} of the prompt's {count} tokens. Put "
+                "what matters first, or use another verifier.",
                 stacklevel=3,
             )
-        given = self.words(prompt, truncation=True, max_length=self.longest, return_tensors="pt")
-        return {name: given[name] for name in ("input_ids", "attention_mask")}
+        tokens = self.words(prompt, truncation=True, max_length=self.longest, return_tensors="pt")
+        return {name: tokens[name] for name in ("input_ids", "attention_mask")}
 
     def _scores(self, text: dict[str, torch.Tensor], images: Sequence[Image]) -> list[float]:
         pictures = [image.convert("RGB") for image in images]
         pixels = self.eyes(images=pictures, return_tensors="pt")["pixel_values"]
         device = self.placement.device
         with torch.no_grad(), self.placement.on_device(self.model):
-            seen = self.model(
+            output = self.model(
                 **{name: tensor.to(device) for name, tensor in text.items()},
                 pixel_values=pixels.to(device, self.model.dtype),
             )
-        return seen.logits_per_image[:, 0].float().tolist()  # (pictures, texts)
+        return output.logits_per_image[:, 0].float().tolist()  # (pictures, texts)

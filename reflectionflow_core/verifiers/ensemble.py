@@ -1,4 +1,4 @@
-"""Several verifiers as one: a picture that fools one of them has to fool the others too."""
+"""Several verifiers as one: a picture that one of them misjudges must convince the others too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from ..search.meter import metered, spent_by
 
 @dataclass(frozen=True, slots=True)
 class EnsembleMember:
-    """A verifier, by how much its scores differ between clearly different pictures, its weight."""
+    """A verifier of an ensemble.
+
+    `spread` is how much its scores differ between clearly different pictures. Raises InputError
+    unless spread and weight are positive.
+    """
 
     name: str
     verifier: Verifier
@@ -30,30 +34,33 @@ class EnsembleMember:
                 "Give numbers above zero."
             )
 
-    def place(self, score: float, first: float) -> float:
+    def relative(self, score: float, first: float) -> float:
+        """The score as 0 to 1, compared with the first picture's."""
         z = (score - first) / self.spread
         return 0.5 + 0.5 * z / (1 + abs(z))
 
 
 class EnsembleVerifier:
-    """The weighted mean m of the members' places, 0 to 1: 0.5 is as good as the first picture.
+    """The weighted mean m of the members' relative scores, 0 to 1; the first picture's are 0.5.
 
-    A score that is z spreads above that of the first picture has the place 0.5 + 0.5 z / (1 + |z|),
-    so no member's scale counts more than another's, and none decides alone. Ranks would do that,
-    too, but ranks move with every new picture: a later picture that all members prefer could score
-    less than an earlier one. Compared with the first picture a score stays what it is, whatever
-    the batches. `aspects` are the members' own scores, and of several members how far their places
-    lie apart (DISAGREEMENT, 0 to 1).
+    A score that is z spreads above that of the first picture becomes 0.5 + 0.5 z / (1 + |z|), so
+    that no member's scale counts more than another's and no member decides alone. Ranks would do
+    the same, but they change with every new picture: a later picture that all members prefer could
+    score less than an earlier one. Relative to the first picture a score never changes. `aspects`
+    are the members' own scores, and with several members the range of their relative scores
+    (DISAGREEMENT, 0 to 1).
 
-    `passed` and `unmet` are those of the `gate`, a member or not, which is asked once in any case.
-    What it passes scores (1 + m) / 2 and all else m / 2: a search that stops because a picture
-    passed must not come back with another one. Without a gate the score is m, a picture passes if
-    all members pass it and fails if one fails it; `unmet` is what any of them names.
+    `passed` and `unmet` are those of the `gate`, which may be a member; it is asked once in any
+    case. A picture that it passes scores (1 + m) / 2, others m / 2: a search that stops at a
+    picture that passed must return that picture. Without a gate the score is m, a picture passes if
+    all members pass it and fails if one fails it; `unmet` joins those of all members.
+
+    Raises InputError without members, or where two have one name.
     """
 
     def __init__(self, members: Sequence[EnsembleMember], gate: Verifier | None = None) -> None:
         if not members:
-            raise InputError("An ensemble without members judges nothing. Give at least one.")
+            raise InputError("The ensemble has no members. Give at least one.")
         names = {member.name for member in members}
         if len(names) < len(members) or DISAGREEMENT in names:
             raise InputError(
@@ -105,37 +112,37 @@ class EnsembleVerifier:
         return sum(verifier.calls for verifier in self._asked)
 
     def _aspects(self, verdicts: Sequence[Verdict]) -> Mapping[str, float]:
-        """The members' scores; the gate may stand behind them and is left out."""
+        """The members' scores, without the gate's verdict that may follow them."""
         pairs = zip(self.members, verdicts, strict=False)
         return MappingProxyType({member.name: verdict.score for member, verdict in pairs})
 
     def _joined(self, first: Mapping[str, float], verdicts: Sequence[Verdict]) -> Verdict:
         aspects = self._aspects(verdicts)
-        places = [m.place(aspects[m.name], first[m.name]) for m in self.members]
-        told = zip(self.members, verdicts, strict=False)
+        relative = [m.relative(aspects[m.name], first[m.name]) for m in self.members]
+        own = zip(self.members, verdicts, strict=False)
         judges = [
             verdict
             for verifier, verdict in zip(self._asked, verdicts, strict=True)
             if self.gate is None or verifier is self.gate
         ]
         weights = [member.weight for member in self.members]
-        mean = sum(map(mul, weights, places)) / sum(weights)
+        mean = sum(map(mul, weights, relative)) / sum(weights)
         passed = _all(verdict.passed for verdict in judges)
         return Verdict(
             score=mean if self.gate is None else (bool(passed) + mean) / 2,
             passed=passed,
-            aspects=_with_disagreement(aspects, places),
+            aspects=_with_disagreement(aspects, relative),
             unmet=tuple(dict.fromkeys(what for verdict in judges for what in verdict.unmet)),
-            explanation="; ".join(f"{m.name}: {v.explanation}" for m, v in told if v.explanation),
+            explanation="; ".join(f"{m.name}: {v.explanation}" for m, v in own if v.explanation),
         )
 
 
 def _with_disagreement(
-    aspects: Mapping[str, float], places: Sequence[float]
+    aspects: Mapping[str, float], relative: Sequence[float]
 ) -> Mapping[str, float]:
-    if len(places) == 1:
+    if len(relative) == 1:
         return aspects
-    return MappingProxyType({**aspects, DISAGREEMENT: max(places) - min(places)})
+    return MappingProxyType({**aspects, DISAGREEMENT: max(relative) - min(relative)})
 
 
 def scored(candidate: Candidate, aspect: str) -> Candidate:

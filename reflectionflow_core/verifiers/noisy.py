@@ -5,35 +5,38 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Generic, TypeVar
 
 import numpy as np
 from PIL.Image import Image
 
-from ..protocols import SILENT, Progress, Verifier
+from ..protocols import SILENT, Inspector, Progress, Verifier
 from ..record import InputError, Verdict
 from ..search.meter import spent_by
 
-WRONG_ALARM = "something is missing"
+FALSE_ALARM = "something is missing"
+Judge = TypeVar("Judge", Verifier, Inspector)
 
 
-class NoisyVerifier:
-    """Turns the verdict of another verifier around for `error_rate` (0 to 1) of all pictures.
+class NoisyJudge(Generic[Judge]):
+    """Another judge whose answer is reversed for `error_rate` (0 to 1) of all pictures.
 
-    A picture that passed gets a random lower score and a false alarm; one that failed passes.
-    Which pictures these are depends on picture, prompt and `seed` alone, not on the order of calls.
+    Which pictures these are depends only on picture, prompt and `seed`, not on the order of calls.
     """
 
-    def __init__(self, inner: Verifier, error_rate: float, seed: int = 0) -> None:
+    def __init__(self, inner: Judge, error_rate: float, seed: int = 0) -> None:
         if not 0 <= error_rate <= 1:
-            raise InputError(
-                f"An error rate of {error_rate} is no share. Give a number from 0 to 1."
-            )
+            raise InputError(f"The error rate is {error_rate}. Give a number from 0 to 1.")
         self.inner, self.error_rate, self.seed = inner, error_rate, seed
         self.calls = inner.calls
 
     @property
     def spent(self) -> int | None:
         return spent_by(self.inner)
+
+
+class NoisyVerifier(NoisyJudge[Verifier]):
+    """A picture that passed gets a random lower score and a false alarm; one that failed passes."""
 
     def verify(
         self, prompt: str, images: Sequence[Image], progress: Progress = SILENT
@@ -45,15 +48,15 @@ class NoisyVerifier:
         ]
 
     def _disturbed(self, prompt: str, image: Image, verdict: Verdict) -> Verdict:
-        rng = dice_of(f"{self.seed} {prompt}", image)
+        rng = rng_for(f"{self.seed} {prompt}", image)
         if rng.random() >= self.error_rate:
             return verdict
         if verdict.passed:
             wrong = float(rng.random() * verdict.score)
-            return replace(verdict, score=wrong, passed=False, unmet=(WRONG_ALARM,))
+            return replace(verdict, score=wrong, passed=False, unmet=(FALSE_ALARM,))
         return replace(verdict, score=1.0, passed=True, unmet=())
 
 
-def dice_of(key: str, image: Image) -> np.random.Generator:
-    """Chance that depends on a text and a picture, and on nothing else."""
+def rng_for(key: str, image: Image) -> np.random.Generator:
+    """A random generator whose seed is a hash of a text and a picture."""
     return np.random.default_rng(list(hashlib.sha256(key.encode() + image.tobytes()).digest()))

@@ -1,6 +1,6 @@
-"""The published Image-Verifier (paper §3.2): Qwen2.5-VL-3B with one number at a token of its own.
+"""The published Image-Verifier (paper §3.2): Qwen2.5-VL-3B with a scalar head at a special token.
 
-It ranks pictures of one prompt; a score has no zero and no pass mark.
+It ranks pictures of one prompt; there is no score from which on a picture passes.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def load_reward(
     """The Image-Verifier from its folder, on `base`, the model that it was trained from.
 
     `template` is a text file: the words around a prompt, with {text_prompt} where the prompt goes
-    and <|VQ_reward|> where the score is read. It may be left away where the folder has its own
+    and <|VQ_reward|> where the score is read. It is optional if the folder has its own
     template.txt, as those of `python -m train.verifier` have; for the published verifier it is
     DETAILED_PROMPT_WITH_SPECIAL_TOKEN in upstream's reward_modeling/prompt_template.py. `settings`
-    is its model_config.json, where that lies elsewhere; without one, `RewardSettings` holds.
-    Raises InputError for what cannot be used.
+    is its model_config.json if that is in another folder; the defaults are `RewardSettings`.
+    Raises InputError for files that are missing or do not fit.
     """
     if dtype == "nf4":
         raise InputError("The reward's LoRA cannot be merged into nf4. Choose bf16 or fp32.")
@@ -67,14 +67,14 @@ def load_reward(
 def load_base(
     base: str | Path, dtype: str, device: torch.device, tokenizer: Path | None = None
 ) -> tuple[Any, Any, bool]:
-    """Qwen2.5-VL without a language head, and its processor, both with the reward's token; and
-    whether the table of words had no room for that token, so that its weights are random.
+    """Qwen2.5-VL without a language head and its processor, both with the reward's token; and
+    whether the embedding had to grow for that token, so that its new weights are random.
 
-    The `tokenizer` of a folder takes the place of the model's own, where there is one.
+    If the folder `tokenizer` exists, it replaces the model's own tokenizer.
     """
-    place, local = resolved(base)
-    if local and read_json(Path(place) / "config.json")["model_type"] != "qwen2_5_vl":
-        raise InputError(f"{base} is no Qwen2.5-VL. Give the folder of Qwen2.5-VL-3B-Instruct.")
+    name, local = resolved(base)
+    if local and read_json(Path(name) / "config.json")["model_type"] != "qwen2_5_vl":
+        raise InputError(f"{base} is not a Qwen2.5-VL. Give the folder of Qwen2.5-VL-3B-Instruct.")
     processor = load_processor(base)
     if tokenizer is not None and tokenizer.is_dir():
         processor.tokenizer = AutoTokenizer.from_pretrained(
@@ -88,7 +88,7 @@ def load_base(
 
 
 def read_template(file: str | Path) -> str:
-    """The words around a prompt; InputError where a slot is missing or there twice."""
+    """The words around a prompt; raises InputError unless each slot occurs once."""
     path = Path(file).expanduser()
     try:
         words = path.read_text(encoding="utf-8")
@@ -100,18 +100,19 @@ def read_template(file: str | Path) -> str:
     return checked_template(words, str(path))
 
 
-def checked_template(words: str, place: str) -> str:
+def checked_template(words: str, source: str) -> str:
+    """The template itself; raises InputError unless each slot occurs once. `source` names it."""
     for slot in (SLOT, TOKEN):
         if words.count(slot) != 1:
             raise InputError(
-                f"{place} has {slot} {words.count(slot)} times. Put it once: {SLOT} where the "
+                f"{source} has {slot} {words.count(slot)} times. Put it once: {SLOT} where the "
                 f"prompt goes, {TOKEN} where the score is read."
             )
     return words
 
 
 class RewardVerifier:
-    """Scores by the reward model; higher is better, and only within one prompt."""
+    """Scores by the reward model; scores of one prompt are comparable, higher is better."""
 
     calls = 1
 

@@ -1,8 +1,8 @@
-"""The published reward checkpoint as today's transformers names it, its LoRA merged.
+"""Reads the published reward checkpoint into today's transformers modules and merges its LoRA.
 
-It was saved by older libraries in one of two forms: `model.pth`, the whole state of a PeftModel, or
-`adapter_model.safetensors` beside `non_lora_state_dict.pth`. PEFT can load neither into today's
-modules, whose names have changed.
+Older libraries saved it in one of two forms: `model.pth`, the whole state of a PeftModel, or
+`adapter_model.safetensors` beside `non_lora_state_dict.pth`. PEFT cannot load either, since the
+modules' names have changed.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ EMBEDDING = "language_model.embed_tokens.weight"
 WHOLE, ADAPTER, TRAINED = "model.pth", "adapter_model.safetensors", "non_lora_state_dict.pth"
 SETTINGS = "model_config.json"
 TEMPLATE = "template.txt"
-# What a LoRA is made of: "lora_A" of a linear layer, "lora_embedding_A" of an embedding.
-PART = re.compile(r"\.(lora_(?:embedding_)?[AB])(?:\.default)?(?:\.weight)?$")
-# Names of older releases, and those of newer ones, as the bare model of today has them.
+# The factors of a LoRA: "lora_A" of a linear layer, "lora_embedding_A" of an embedding.
+LORA_FACTOR = re.compile(r"\.(lora_(?:embedding_)?[AB])(?:\.default)?(?:\.weight)?$")
+# Names of older and newer releases, and the names in today's bare model.
 RENAMES = (
     (re.compile(r"^(?:base_model\.model\.)+"), ""),
     (re.compile(r"\.base_layer\."), "."),
@@ -42,7 +42,7 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class RewardSettings:
-    """What upstream's model_config.json says; the defaults are those of upstream's code.
+    """The fields of upstream's model_config.json with the defaults of upstream's code.
 
     Pictures have at most `max_pixels` pixels; a score is (reward - `mean`) / `std`.
     """
@@ -55,7 +55,7 @@ class RewardSettings:
 
 
 def find_checkpoint(source: str | Path) -> Path:
-    """The folder with the weights: `source`, or the latest checkpoint-N in it."""
+    """The folder with the weights: `source` or the latest checkpoint-N in it; else InputError."""
     folder = Path(source).expanduser()
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}. Give the folder of the Image-Verifier.")
@@ -70,31 +70,31 @@ def find_checkpoint(source: str | Path) -> Path:
 
 
 def beside(checkpoint: Path, name: str) -> Path:
-    """The file of that name in the checkpoint's folder or else in the one above it."""
+    """The file of that name in the checkpoint's folder, or else in its parent."""
     own = checkpoint / name
     return own if own.is_file() else checkpoint.parent / name
 
 
 def read_settings(checkpoint: Path, given: str | Path | None) -> RewardSettings:
-    """From the file that was `given`, else from beside or above the checkpoint, else defaults.
+    """From the file `given`, or else from the one beside or above the checkpoint, or else defaults.
 
-    The scale of the LoRA is also taken from PEFT's own adapter_config.json, where there is one.
+    The LoRA's scale may also come from PEFT's adapter_config.json.
     """
     found = Path(given).expanduser() if given else beside(checkpoint, SETTINGS)
     if given and not found.is_file():
         raise InputError(f"There is no file {given}. Give the model_config.json of the verifier.")
-    told = read_json(found) if found.is_file() else {}
-    model, scores = told.get("model_config") or {}, told.get("inference_config") or {}
+    config = read_json(found) if found.is_file() else {}
+    model, scores = config.get("model_config") or {}, config.get("inference_config") or {}
     if model.get("use_special_tokens") is False or model.get("output_dim", 1) != 1:
         raise InputError(
-            f"{found} describes a reward without the token of one overall score. "
+            f"{found} describes a reward model without the special token or with several scores. "
             "Give the model_config.json of the published Image-Verifier."
         )
     peft = checkpoint / "adapter_config.json"
-    lora = told.get("peft_lora_config") or (read_json(peft) if peft.is_file() else {})
+    lora = config.get("peft_lora_config") or (read_json(peft) if peft.is_file() else {})
     default = RewardSettings()
     return RewardSettings(
-        max_pixels=(told.get("data_config") or {}).get("max_frame_pixels", default.max_pixels),
+        max_pixels=(config.get("data_config") or {}).get("max_frame_pixels", default.max_pixels),
         alpha=lora.get("lora_alpha", default.alpha),
         rank_stabilised=lora.get("use_rslora", default.rank_stabilised),
         mean=scores.get("VQ_mean", default.mean),
@@ -105,36 +105,36 @@ def read_settings(checkpoint: Path, given: str | Path | None) -> RewardSettings:
 def load_checkpoint(
     model: Any, checkpoint: Path, settings: RewardSettings, needed: Iterable[str] = ()
 ) -> Tensor:
-    """Puts the checkpoint's weights and its merged LoRA into `model`; returns the reward's head.
+    """Copies the checkpoint's weights and its merged LoRA into `model`; returns the reward's head.
 
-    `model` is Qwen2.5-VL without a language head; what is `needed` has no weights in it yet. The
-    head is (1, hidden). Raises InputError with the names of what does
-    not fit; nothing is left out in silence but language heads, which a reward has no use for.
+    `model` is Qwen2.5-VL without a language head; the `needed` tensors have no weights in it yet.
+    The head is (1, hidden). Raises InputError with the names of tensors that do not fit; only
+    language heads are skipped.
     """
     whole = (checkpoint / WHOLE).is_file()
     found = _read(checkpoint, whole)
-    plain = {_today(k): v for k, v in found.items() if not PART.search(k)}
+    plain = {_todays_name(k): v for k, v in found.items() if not LORA_FACTOR.search(k)}
     loras: dict[str, State] = {}
     for name, tensor in found.items():
-        if part := PART.search(name):
-            loras.setdefault(_today(name[: part.start()] + ".weight"), {})[part[1]] = tensor
+        if part := LORA_FACTOR.search(name):
+            loras.setdefault(_todays_name(name[: part.start()] + ".weight"), {})[part[1]] = tensor
     for name in ("lm_head.weight", "lm_head.bias"):
         plain.pop(name, None)
         loras.pop(name, None)
     head = plain.pop(HEAD, None)
     if head is None or head.shape[0] != 1:
         raise InputError(
-            f"{checkpoint} has no {HEAD} of one score. Give a checkpoint of the Image-Verifier."
+            f"{checkpoint} has no {HEAD} with one row. Give a checkpoint of the Image-Verifier."
         )
     head = _merged(head, loras.pop(HEAD, None), settings)
 
     state: State = model.state_dict()
-    _refuse(checkpoint, "does not know", {*plain, *loras} - set(state))
-    _refuse(checkpoint, "has no weights for", set(state if whole else needed) - set(plain))
-    _refuse(checkpoint, "has another shape for", _misshapen(plain, state))
+    _refuse_if_any(checkpoint, "does not know", {*plain, *loras} - set(state))
+    _refuse_if_any(checkpoint, "has no weights for", set(state if whole else needed) - set(plain))
+    _refuse_if_any(checkpoint, "has another shape for", _misshapen(plain, state))
     for name in {*plain, *loras}:
         merged = _merged(plain.get(name, state[name]), loras.get(name), settings)
-        state[name].copy_(merged)  # shares the model's memory
+        state[name].copy_(merged)  # the state shares the model's memory
     return head
 
 
@@ -152,28 +152,28 @@ def _unpickled(file: Path) -> State:
         found = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
         raise InputError(
-            f"{file} is damaged, or holds more than weights ({first_line(error)}) "
-            "Download it again from its authors; nothing in it was run."
+            f"{file} is damaged or holds more than weights; no code in it was run. "
+            f"({first_line(error)}) Download it again from its authors."
         ) from error
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
         raise InputError(f"{file} holds no weights. Download the checkpoint again.")
     return found
 
 
-def _today(name: str) -> str:
+def _todays_name(name: str) -> str:
     for old, new in RENAMES:
         name = old.sub(new, name)
     return name
 
 
 def _merged(weight: Tensor, lora: State | None, settings: RewardSettings) -> Tensor:
-    """weight + scale * B A in fp32; the weight of an embedding is stored the other way round."""
+    """weight + scale * B A in fp32; an embedding's change is transposed."""
     if not lora:
         return weight
     kind = "lora_embedding_" if "lora_embedding_A" in lora else "lora_"
     down, up = lora.get(f"{kind}A"), lora.get(f"{kind}B")
     if down is None or up is None:
-        raise InputError("Half of a LoRA is missing. Download the checkpoint again.")
+        raise InputError("A LoRA lacks lora_A or lora_B. Download the checkpoint again.")
     rank = down.shape[0]
     scale = settings.alpha / (math.sqrt(rank) if settings.rank_stabilised else rank)
     change = up.float() @ down.float()
@@ -190,8 +190,8 @@ def _misshapen(plain: State, state: State) -> set[str]:
     return {k for k, v in plain.items() if k in state and v.shape != state[k].shape}
 
 
-def _refuse(checkpoint: Path, complaint: str, names: Iterable[str]) -> None:
-    if wrong := sorted(names):
+def _refuse_if_any(checkpoint: Path, complaint: str, names: Iterable[str]) -> None:
+    if wrong := list(names):
         side = "The model" if complaint == "does not know" else str(checkpoint)
         raise InputError(
             f"{side} {complaint} {listed(wrong)}. Give the Image-Verifier together with the model "

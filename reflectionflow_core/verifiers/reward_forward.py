@@ -1,6 +1,6 @@
-"""How the reward reads a picture: the same words, pixels, positions and token in training and use.
+"""The reward model's forward pass, the same in training and use.
 
-It knows neither checkpoints nor losses.
+Knows neither checkpoints nor losses.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MIN_PIXELS = 56 * 56
 def encode_rows(
     processor: Any, template: str, prompts: Sequence[str], images: Sequence[Image], max_pixels: int
 ) -> dict[str, Tensor]:
-    """One row for each prompt and its picture, padded on the right: all that the model is given.
+    """The model's inputs, one row for each prompt and its picture, padded on the right.
 
     `template` has SLOT where the prompt goes and TOKEN where the reward is read, each once.
     """
@@ -40,19 +40,19 @@ def encode_rows(
 
 
 def rewards(model: Any, head: Tensor, batch: Mapping[str, Any], token: int) -> Tensor:
-    """(rows,) in fp32: what `head` (1, hidden) makes of the hidden state at every row's token."""
+    """(rows,) in fp32: `head` (1, hidden) applied to the hidden state at every row's token."""
     ids: Tensor = batch["input_ids"]
-    # It was trained with the positions of plain text, pictures or not; Qwen's own differ.
+    # It was trained with the positions of plain text also for pictures; Qwen's own differ.
     positions = torch.arange(ids.shape[1], device=ids.device).expand(3, *ids.shape)
     hidden: Tensor = model(**batch, position_ids=positions, use_cache=False).last_hidden_state
-    at_token = hidden[ids == token].float()  # one in every row, in their order
-    # Two rewards that bf16 cannot tell apart would be a tie.
+    at_token = hidden[ids == token].float()  # one in every row, in order
+    # In bf16, close rewards would become ties.
     with torch.autocast(ids.device.type, enabled=False):
         return (at_token @ head.to(ids.device).float().T)[:, 0]
 
 
 def _chat(processor: Any, template: str, prompt: str, tokens: Sequence[str]) -> str:
-    # A token of the prompt's own would be read as a second reward.
+    # TOKEN in the prompt would be read as a second reward.
     text = template.replace(SLOT, without_control_tokens(prompt, tokens))
     parts = [{"type": "image"}, {"type": "text", "text": text}]
     return processor.apply_chat_template(

@@ -1,4 +1,4 @@
-"""Marks from 0 to 10 with reasons, on aspects that depend on the kind of prompt (Appendix D.1)."""
+"""Marks from 0 to 10 with reasons, for aspects that depend on the kind of prompt (Appendix D.1)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from pydantic import BaseModel, Field, StringConstraints, create_model
 
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
+from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.odds import probabilities
 from ..vlm.texts import DATA_RULE, quoted, tidy
 from .unjudged import unjudged
 
-WORST = -1.0  # below the lowest mark
-POOR = 5.0  # an aspect marked below is unmet
+UNJUDGED_SCORE = -1.0  # below the lowest mark
+POOR = 5.0  # an aspect with a lower mark is unmet
 GENERAL = "general"
-# What is looked at, by kind of prompt: the name of an aspect, and what 0 and 10 mean.
+# The aspects of each kind of prompt, and what 0 and 10 mean.
 KINDS: Mapping[str, Mapping[str, str]] = {
     "single object": {
         "completeness": "the object is whole and undistorted: 0 in pieces, 10 flawless",
@@ -59,7 +60,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
         "soundness": "things are whole and undistorted: 0 broken, 10 flawless",
     },
 }
-LETTERS = "ABCDEFG"  # one letter a kind: a choice that its first token tells apart
+LETTERS = "ABCDEFG"  # one a kind: choices that differ in their first token
 
 _SORT = """\
 Here is a prompt for a picture: {prompt}
@@ -90,16 +91,16 @@ def _form(aspects: Mapping[str, str]) -> type[BaseModel]:
 FORMS = {kind: _form(aspects) for kind, aspects in KINDS.items()}
 
 
-class RubricVerifier:
-    """Marks a picture as an examiner does; the score is 0 to 10.
+class RubricVerifier(VlmActor):
+    """Gives marks for aspects and overall; the score is 0 to 10.
 
-    Overall marks come in a few sizes, so the mean of the aspects decides between equal ones: the
-    score is (10 overall + mean) / 11. Aspects below 5 are `unmet`, in the examiner's words.
-    `passed` stays open: marks say how good a picture is, not that it is right.
+    Overall marks have few distinct values, so the mean of the aspects breaks ties: the score is
+    (10 overall + mean) / 11. Aspects below 5 are `unmet`, with the model's reasons. `passed` is
+    always None: marks say how good a picture is, not that it is right.
 
-    The kind of prompt is found by one more call a prompt, from its text alone, unless `kind` is
-    given; a prompt whose kind cannot be found is general. A mark out of range is no mark: the model
-    is asked once more, and a picture without marks scores -1.
+    Unless `kind` is given, one more call a prompt classifies its text; if that fails the kind is
+    "general". After a mark out of range the model is asked once more; a picture without marks
+    scores -1. Raises InputError for an unknown `kind`.
     """
 
     def __init__(self, vlm: Vlm, kind: str | None = None) -> None:
@@ -107,13 +108,9 @@ class RubricVerifier:
             raise InputError(
                 f"There is no kind of prompt named {kind!r}. Choose one of: {', '.join(KINDS)}."
             )
-        self.vlm, self.kind = vlm, kind
-        self.calls = 1
+        super().__init__(vlm)
+        self.kind = kind
         self._kinds: dict[str, str] = {}
-
-    @property
-    def spent(self) -> int:
-        return self.vlm.usage.calls
 
     def verify(
         self, prompt: str, images: Sequence[Image], progress: Progress = SILENT
@@ -138,24 +135,24 @@ class RubricVerifier:
             question = Question(text, system=DATA_RULE, max_tokens=1)
             (odds,) = probabilities(self.vlm, [question], LETTERS, progress, "verify")
             known = not isinstance(odds, Failure)
-            # Kept also if it failed, so that all pictures of a prompt are marked alike.
+            # Kept also after a failure, so that all pictures of a prompt have the same aspects.
             self._kinds[prompt] = list(KINDS)[odds.index(max(odds))] if known else GENERAL
         return self._kinds[prompt]
 
 
 def _verdict(answer: BaseModel | Failure, aspects: Mapping[str, str]) -> Verdict:
     if isinstance(answer, Failure):
-        return unjudged(WORST, answer.reason)
+        return unjudged(UNJUDGED_SCORE, answer.reason)
     dumped = answer.model_dump()
     marks, overall = {name: dumped[name] for name in aspects}, dumped["overall"]
-    mean = sum(given["mark"] for given in marks.values()) / len(marks)
+    mean = sum(item["mark"] for item in marks.values()) / len(marks)
     return Verdict(
         score=(10 * overall["mark"] + mean) / 11,
-        aspects=MappingProxyType({name: given["mark"] for name, given in marks.items()}),
+        aspects=MappingProxyType({name: item["mark"] for name, item in marks.items()}),
         unmet=tuple(
-            f"{name}: {tidy(given['reason'], 300)}"
-            for name, given in marks.items()
-            if given["mark"] < POOR
+            f"{name}: {tidy(item['reason'], 300)}"
+            for name, item in marks.items()
+            if item["mark"] < POOR
         ),
         explanation=tidy(overall["reason"], 1_000),
     )

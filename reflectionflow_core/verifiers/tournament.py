@@ -1,4 +1,4 @@
-"""Pictures against each other: a chat model says which of two is nearer to the prompt."""
+"""Pairwise comparison: a chat model says which of two pictures shows the prompt better."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from PIL.Image import Image
 
 from ..protocols import SILENT, Progress
 from ..record import Candidate, InputError, Verdict
+from ..vlm.actor import VlmActor
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.odds import probabilities
 from ..vlm.texts import DATA_RULE, quoted
 from .unjudged import unjudged
 
 CHOICES = ("first", "second")
-WORST = -1.0  # the lowest rung is 0, and what loses against it has -0.5
+UNJUDGED_SCORE = -1.0  # the lowest rung is 0, and a picture that loses against it has -0.5
 
 _COMPARE = """\
 Both pictures were painted from this prompt: {prompt}
@@ -29,38 +30,35 @@ class Rung:
     score: float
 
 
-class TournamentVerifier:
+class TournamentVerifier(VlmActor):
     """A ladder of champions: each picture that beats the best so far is the next rung.
 
     The first picture of a prompt is rung 0, the picture that beats it rung 1, and so on. Any other
-    picture is compared with the rungs from the top down: at the first that it equals it gets that
-    rung's score, between two rungs the half, and half a point less than the lowest it was compared
-    with if it loses throughout; no more than `rungs` are tried. So scores never change and the best
-    of a search is the last champion; below the champions the order is rough.
+    picture is compared with at most `rungs` rungs from the top down. It gets the score of the first
+    rung that it ties with; half a point more than the first rung that it beats; or half a point
+    less than the lowest one if it loses to all. So scores never change, and the best of a search is
+    the last champion; below the champions the order is approximate.
 
-    Every pair is asked in both orders, since models prefer a place (SANA-1.5 found them biased).
+    Every pair is asked in both orders, because models prefer one position (found by SANA-1.5).
     Answers that disagree are a tie. A picture whose comparison fails scores -1, below all.
 
-    The search tells it at every round which pictures there are (`remember`), so the ladder is that
-    of one search, also of one that a crash has cut. Asked by hand, it goes on with the ladder that
-    it has of the prompt.
+    At every round the search passes all pictures so far to `remember`, so the ladder is that of one
+    search, also after a crash. Without a search the ladder of the prompt continues to grow.
     """
+
+    calls = 2
 
     def __init__(self, vlm: Vlm, rungs: int = 3) -> None:
         if rungs < 1:
-            raise InputError(f"A tournament over {rungs} rungs compares nothing. Give at least 1.")
-        self.vlm, self.rungs = vlm, rungs
-        self.calls = 2
+            raise InputError(f"The number of rungs is {rungs}. Give at least 1.")
+        super().__init__(vlm)
+        self.rungs = rungs
         self._ladders: dict[str, list[Rung]] = {}
-
-    @property
-    def spent(self) -> int:
-        return self.vlm.usage.calls
 
     def remember(self, prompt: str, candidates: Sequence[Candidate]) -> None:
         ladder: list[Rung] = []
         for candidate in candidates:
-            if candidate.score == len(ladder):  # a champion scores one more than the one before
+            if candidate.score == len(ladder):  # each champion scores 1 more than the last
                 ladder.append(Rung(candidate.image, candidate.score))
         self._ladders[prompt] = ladder
 
@@ -74,11 +72,11 @@ class TournamentVerifier:
         if not ladder:
             ladder.append(Rung(image, 0.0))
             return Verdict(0.0, explanation="the first picture")
-        below = 0.0
+        lowest = 0.0
         for rung in ladder[: -self.rungs - 1 : -1]:
             better = self._compare(prompt, image, rung.image, progress)
             if isinstance(better, Failure):
-                return unjudged(WORST, better.reason)
+                return unjudged(UNJUDGED_SCORE, better.reason)
             if better == 0.5:
                 return Verdict(rung.score, explanation=f"as good as rung {rung.score:g}")
             if better == 1 and rung is ladder[-1]:
@@ -86,8 +84,8 @@ class TournamentVerifier:
                 return Verdict(rung.score + 1, explanation=f"beats rung {rung.score:g}")
             if better == 1:
                 return Verdict(rung.score + 0.5, explanation=f"beats rung {rung.score:g}")
-            below = rung.score
-        return Verdict(below - 0.5, explanation=f"loses against rung {below:g}")
+            lowest = rung.score
+        return Verdict(lowest - 0.5, explanation=f"loses against rung {lowest:g}")
 
     def _compare(
         self, prompt: str, image: Image, rival: Image, progress: Progress
@@ -96,11 +94,11 @@ class TournamentVerifier:
         text = _COMPARE.format(prompt=quoted(prompt))
         pairs = ((image, rival), (rival, image))
         questions = [Question(text, pair, DATA_RULE, max_tokens=1) for pair in pairs]
-        ahead, behind = probabilities(self.vlm, questions, CHOICES, progress, "verify")
-        if isinstance(ahead, Failure):
-            return ahead
-        if isinstance(behind, Failure):
-            return behind
-        wins = (ahead[0] > ahead[1]) + (behind[1] > behind[0])
-        losses = (ahead[0] < ahead[1]) + (behind[1] < behind[0])
+        as_first, as_second = probabilities(self.vlm, questions, CHOICES, progress, "verify")
+        if isinstance(as_first, Failure):
+            return as_first
+        if isinstance(as_second, Failure):
+            return as_second
+        wins = (as_first[0] > as_first[1]) + (as_second[1] > as_second[0])
+        losses = (as_first[0] < as_first[1]) + (as_second[1] < as_second[0])
         return {2: 1.0, -2: 0.0}.get(wins - losses, 0.5)

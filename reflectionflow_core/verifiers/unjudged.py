@@ -1,4 +1,4 @@
-"""The verdict on a picture that nobody could judge."""
+"""The verdict on a picture that could not be judged."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _UNJUDGED = "The picture could not be judged: "
 
 
 def unjudged(score: float, reason: str) -> Verdict:
-    """A verdict that loses against every judged picture, where `score` is lower than theirs."""
+    """A verdict with the reason; `score` must be below those of all judged pictures."""
     return Verdict(score, passed=None, explanation=f"{_UNJUDGED}{reason}")
 
 
 def was_judged(verdict: Verdict) -> bool:
-    """False where the verifier failed, so that the score says nothing of the picture."""
+    """False if the verifier failed, and the score means nothing."""
     return not verdict.explanation.startswith(_UNJUDGED)

@@ -1,4 +1,4 @@
-"""One question a picture: does it show what was asked?"""
+"""A verifier with one question a picture: does it show what the prompt asks for?"""
 
 from __future__ import annotations
 
@@ -10,34 +10,27 @@ from PIL.Image import Image
 
 from ..protocols import SILENT, Progress
 from ..record import Verdict
-from ..vlm.interface import Failure, Question, Vlm
+from ..vlm.actor import VlmActor
+from ..vlm.interface import Failure, Question
 from ..vlm.odds import yes
 from ..vlm.texts import DATA_RULE, quoted, tidy
 from .unjudged import unjudged
 
-CERTAIN = 1e-9  # nearer to 0 or 1 than this, a probability says no more
-WORST = -30.0  # below the log-odds of CERTAIN
+CERTAIN = 1e-9  # probabilities are kept this far from 0 and 1
+UNJUDGED_SCORE = -30.0  # below the log-odds of CERTAIN, -20.7
 
 _ASK = """\
 This picture was painted from a prompt: {prompt}
 Does the picture show all that the prompt asks for, and as it asks for it? Answer yes or no."""
 
 
-class YesNoVerifier:
-    """Scores a picture by the log-odds of "yes", about -20.7 to 20.7; passes above 0.
+class YesNoVerifier(VlmActor):
+    """Scores a picture by the log-odds of "yes", -20.7 to 20.7; passes above 0.
 
-    This is how the verifier of the paper's main experiments (§4.1, from SANA-1.5) orders pictures.
-    Log-odds tell sure answers apart where probabilities all look like 1. What exactly is wrong it
-    cannot say: `unmet` is the whole prompt. A picture without an answer scores -30.
+    The verifier of the paper's main experiments (§4.1, from SANA-1.5) orders pictures like this.
+    Log-odds separate sure answers whose probabilities are all close to 1. It cannot say what is
+    wrong: `unmet` is the whole prompt. A picture without an answer scores -30.
     """
-
-    def __init__(self, vlm: Vlm) -> None:
-        self.vlm = vlm
-        self.calls = 1
-
-    @property
-    def spent(self) -> int:
-        return self.vlm.usage.calls
 
     def verify(
         self, prompt: str, images: Sequence[Image], progress: Progress = SILENT
@@ -49,7 +42,7 @@ class YesNoVerifier:
 
 def _verdict(prompt: str, p: float | Failure) -> Verdict:
     if isinstance(p, Failure):
-        return unjudged(WORST, p.reason)
+        return unjudged(UNJUDGED_SCORE, p.reason)
     sure = min(max(p, CERTAIN), 1 - CERTAIN)
     passed = p > 0.5
     return Verdict(

@@ -17,11 +17,11 @@ from scripted_vlm import ScriptedVlm
 
 from reflectionflow_core.protocols import Verifier
 from reflectionflow_core.record import DISAGREEMENT, Candidate, InputError, Verdict
-from reflectionflow_core.verifiers.checklist import MOST, ChecklistVerifier
+from reflectionflow_core.verifiers.checklist import MAX_REQUIREMENTS, ChecklistVerifier
 from reflectionflow_core.verifiers.ensemble import EnsembleMember, EnsembleVerifier
 from reflectionflow_core.verifiers.rubric import FORMS, KINDS, RubricVerifier
 from reflectionflow_core.verifiers.tournament import TournamentVerifier
-from reflectionflow_core.verifiers.yes_no import WORST, YesNoVerifier
+from reflectionflow_core.verifiers.yes_no import UNJUDGED_SCORE, YesNoVerifier
 from reflectionflow_core.vlm.interface import Failure, Question, Vlm
 
 PROMPT = "two red cups left of a plate"
@@ -152,7 +152,7 @@ def test_a_repeated_or_endless_checklist_counts_nothing_twice() -> None:
     verifier = ChecklistVerifier(ScriptedVlm(lambda _: twice, by_item({})))
     verifier.verify(PROMPT, pictures(1))
     assert verifier.calls == 3
-    endless = json.dumps({"requirements": [ITEMS[0]] * (MOST + 1)})
+    endless = json.dumps({"requirements": [ITEMS[0]] * (MAX_REQUIREMENTS + 1)})
     verifier = ChecklistVerifier(ScriptedVlm(lambda _: endless, by_item({})))
     verifier.verify(PROMPT, pictures(1))
     assert verifier.calls == 1
@@ -222,7 +222,7 @@ def test_yes_and_no_are_ordered_by_log_odds() -> None:
     assert len(set(scores)) == 5
     assert scores[3] == pytest.approx(math.log(4))
     assert [verdict.passed for verdict in verdicts] == [False, False, False, True, True]
-    assert scores[0] > WORST
+    assert scores[0] > UNJUDGED_SCORE
 
 
 def fixed(scale: float, shift: float = 0.0, passed: bool | None = None, calls: int = 0):

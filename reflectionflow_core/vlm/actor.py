@@ -1,0 +1,22 @@
+"""What verifiers, writers, evolvers, planners and inspectors that ask a model have in common."""
+
+from __future__ import annotations
+
+from .interface import Vlm
+
+
+class VlmActor:
+    """Asks one vision-language model, and counts its requests.
+
+    `calls` is the expected number of requests an item, `spent` the number of all so far, also those
+    of other actors that share the model.
+    """
+
+    calls = 1
+
+    def __init__(self, vlm: Vlm) -> None:
+        self.vlm = vlm
+
+    @property
+    def spent(self) -> int:
+        return self.vlm.usage.calls
