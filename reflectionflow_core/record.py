@@ -266,7 +266,7 @@ class Budget:
         None,
         "calls of vision-language models, repeated ones too",
         metavar="N",
-        option="--max-calls",
+        option="max_calls",
         label="VLM calls",
     )
     seconds: float | None = setting(

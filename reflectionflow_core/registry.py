@@ -8,7 +8,7 @@ built, so that help is shown without loading a model.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import Field, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -26,7 +26,8 @@ from .protocols import (
     Verifier,
 )
 from .record import InputError, SearchSettings
-from .search.strategies import axes_in_force, strategy_named
+from .search.policies import POLICIES
+from .search.strategies import STRATEGIES, axes_in_force, strategy_named
 from .verifiers.spec import VerifierSpec, parse_verifiers
 from .vlm.named import HUB_ID, build_vlm
 
@@ -325,6 +326,12 @@ def painters_of(choice: ActorChoice) -> Callable[[ActorChoice, bool], Painters]:
 def check_lora(choice: ActorChoice) -> None:
     if choice.lora and not Path(choice.lora).exists():
         raise InputError(f"There is no LoRA {choice.lora}. Check the path after --lora.")
+
+
+def choices_of(setting: Field[Any]) -> tuple[str, ...]:
+    """What a field of SearchSettings may be by name, () where it has no names."""
+    by_name = {"strategy": STRATEGIES, "policy": POLICIES}
+    return setting.metadata.get("choices") or tuple(by_name.get(setting.name, ()))
 
 
 def named(rows: Mapping[str, Built], kind: str, name: str) -> Built:

@@ -23,7 +23,11 @@ from ...reflectionflow_core.search import finished, round_steps, run_round
 from .sockets import Seats, Trail
 
 RUNS = "reflectionflow"  # folder below ComfyUI's output directory
-LATER = ("policy", "recheck", "stages", "context")
+# The settings of the first runs; later ones are in a folder's name only where they are set.
+FIRST_SETTINGS = (
+    *("width", "drafts", "seed", "strategy", "axes", "parents", "stop", "noise_search", "radius"),
+    *("batch_size", "budget", "draft_prompt"),
+)
 LATER_ACTORS = ("planner", "inspector", "thinker")
 PLAIN = SearchSettings()
 OPEN = ("depth",)  # settings that do not tell one run from another
@@ -112,10 +116,11 @@ def begin(archive: Archive, run: Run) -> None:
 
 def folder_of(run: Run) -> str:
     """A name for the run's folder, the same for the same request."""
-    settings = {k: v for k, v in asdict(run.settings).items() if k not in OPEN}
-    for name in LATER:  # runs of before these settings keep their folders
-        if settings[name] == getattr(PLAIN, name):
-            del settings[name]
+    settings = {
+        name: value
+        for name, value in asdict(run.settings).items()
+        if name not in OPEN and (name in FIRST_SETTINGS or value != getattr(PLAIN, name))
+    }
     if run.settings.budget.steps is None:
         del settings["budget"]["steps"]
     actors = {name: told for name, told in run.actors.items() if told or name not in LATER_ACTORS}

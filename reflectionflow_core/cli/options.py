@@ -8,15 +8,12 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import fields, replace
+from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from ..planners.text import from_text
 from ..record import (
-    AXES,
-    NOISE_SEARCHES,
-    PARENTS,
     Budget,
     InputError,
     SearchSettings,
@@ -31,12 +28,13 @@ from ..registry import (
     VERIFIERS,
     WRITERS,
     ActorChoice,
+    choices_of,
 )
-from ..search.policies import POLICIES
-from ..search.strategies import STRATEGIES, strategy_named
+from ..search.strategies import strategy_named
 
 SETTINGS, CHOICE = SearchSettings(), ActorChoice()
 Record = TypeVar("Record", SearchSettings, ActorChoice)
+Reader = Callable[[str], Any]
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,16 +52,7 @@ def settings_of(given: Mapping[str, Any]) -> SearchSettings:
 
 def make_settings(given: Mapping[str, Any], base: SearchSettings = SETTINGS) -> SearchSettings:
     """`base` with the options that were given."""
-    limits = {
-        name: given[option]
-        for name, option in (
-            ("images", "max_images"),
-            ("vlm_calls", "max_calls"),
-            ("seconds", "max_seconds"),
-            ("steps", "max_steps"),
-        )
-        if option in given
-    }
+    limits = {f.name: given[name_of(f)] for f in fields(Budget) if name_of(f) in given}
     return replace(_overridden(base, given), budget=replace(base.budget, **limits))
 
 
@@ -77,57 +66,54 @@ def _overridden(base: Record, given: Mapping[str, Any]) -> Record:
 
 
 def add_search_options(parser: Parser) -> None:
-    """All that a search can be told, for every command that searches."""
-    _add_search(parser.add_argument_group("search"))
-    _add_budget(parser.add_argument_group("budget ('none' lifts it)"))
-    _add_models(parser.add_argument_group("who paints and judges"))
-
-
-def _add_search(group: argparse._ArgumentGroup) -> None:
-    add = _adder(group, SETTINGS)
-    add("--strategy", "NAME", f"{_names(STRATEGIES)}")
-    add("--policy", "NAME", f"who decides in strategy adaptive: {_names(POLICIES)}")
-    add("--width", "N", "parallel chains", whole)
-    add("--depth", "M", "rounds after the first; interleaved has 1 unless you say otherwise", whole)
-    add("--drafts", "K", "first pictures (default: one a chain, adaptive one in all)", whole)
-    add("--seed", "S", "what all noise is derived from", whole)
-    add("--stop", "RULE", "never, passed, or a score", stop_rule)
-    add("--parents", "WHICH", f"picture of a chain that is corrected: {_names(PARENTS)}")
-    add("--axes", "LIST", f"what a round may change, of {','.join(AXES)}", listed)
-    add("--noise-search", "HOW", _names(NOISE_SEARCHES))
-    add("--radius", "R", "of a zero_order step, 0 to 1", number)
-    add("--batch-size", "B", "pictures that go through the model at once", whole)
-    add("--draft-prompt", "TEXT", "what first pictures are painted from (default: the prompt)")
-    group.add_argument(
-        "--recheck",
-        action="store_true",
-        help="ask of a correction only what its parent lacked, all before it passes (checklist)",
-    )
-    group.add_argument(
+    """All options of a search, for every command that searches."""
+    search = parser.add_argument_group("search")
+    for f in fields(SearchSettings):
+        if f.name != "budget":
+            _add_setting(search, f)
+    search.add_argument(
         "--think-first",
         action="store_true",
         help="let the thinker write the draft prompt, each prompt its own: content, layout, style "
         "(interleaved does so anyway)",
     )
-    add(
-        "--stages",
-        "FILE",
-        "the plan of one prompt in stages, written as a planner's is shown",
-        plan,
+    budget = parser.add_argument_group("budget ('none' lifts it)")
+    for f in fields(Budget):
+        _add_setting(budget, f, limit)
+    _add_models(parser.add_argument_group("who paints and judges"))
+
+
+def name_of(setting: Field[Any]) -> str:
+    """What the command line calls a field of SearchSettings or Budget, as a Python name."""
+    prefix = "max_" if setting in fields(Budget) else ""
+    return setting.metadata.get("option", prefix + setting.name)
+
+
+def _add_setting(
+    group: argparse._ArgumentGroup,
+    setting: Field[Any],
+    wrap: Callable[[Reader], Reader] = lambda reader: reader,
+) -> None:
+    """The option of a setting, made from what its field says."""
+    flag, text = f"--{name_of(setting).replace('_', '-')}", setting.metadata["text"]
+    if setting.type == "bool":
+        group.add_argument(flag, action="store_true", help=text)
+        return
+    names = choices_of(setting)
+    metavar = setting.metadata.get("metavar") or "|".join(names)
+    if names and "metavar" in setting.metadata:
+        text = f"{text}: {_names(names)}"
+    reader = wrap(READERS[str(setting.type)])
+    group.add_argument(
+        flag, metavar=metavar, type=reader, help=_with_default(text, setting.default)
     )
-    add("--context", "K", "earlier pictures of a chain that in-context shows its actors", whole)
-
-
-def _add_budget(group: argparse._ArgumentGroup) -> None:
-    add = _adder(group, Budget())
-    add("--max-images", "N", "pictures", limit(whole))
-    add("--max-steps", "N", "diffusion steps of all pictures together", limit(whole))
-    add("--max-calls", "N", "calls of vision-language models, repeated ones too", limit(whole))
-    add("--max-seconds", "T", "seconds, planned by the slowest batch so far", limit(number))
 
 
 def _add_models(group: argparse._ArgumentGroup) -> None:
-    add = _adder(group, CHOICE)
+    def add(flag: str, metavar: str, text: str, kind: Reader = str) -> None:
+        default = getattr(CHOICE, flag.removeprefix("--").replace("-", "_"))
+        group.add_argument(flag, metavar=metavar, type=kind, help=_with_default(text, default))
+
     sources = [name for name, row in VERIFIERS.items() if row.source]
     everyone = (VERIFIERS, WRITERS, EVOLVERS, PLANNERS, INSPECTORS, THINKERS)
     asking = dict.fromkeys(name for rows in everyone for name, row in rows.items() if row.asks_vlm)
@@ -165,19 +151,9 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     add("--vlm-dtype", "TYPE", "number format of that model: bf16, fp32 or nf4 (default: bf16)")
 
 
-def _adder(
-    group: argparse._ArgumentGroup, defaults: SearchSettings | Budget | ActorChoice
-) -> Callable[..., None]:
-    """A function that adds an option to a group and says its default."""
-    known = {f.name: getattr(defaults, f.name) for f in fields(defaults)}
-
-    def add(flag: str, metavar: str, text: str, kind: Callable[[str], Any] = str) -> None:
-        default = known.get(flag.lstrip("-").replace("-", "_"))
-        shown = ",".join(default) if isinstance(default, tuple) else default
-        told = text if shown in (None, "") else f"{text} (default: {shown})"
-        group.add_argument(flag, metavar=metavar, type=kind, help=told)
-
-    return add
+def _with_default(text: str, default: Any) -> str:
+    shown = ",".join(default) if isinstance(default, tuple) else default
+    return text if shown in (None, "") else f"{text} (default: {shown})"
 
 
 def _names(known: Collection[str]) -> str:
@@ -262,3 +238,17 @@ def numbers(text: str) -> tuple[int, ...]:
 
 def cells(text: str) -> tuple[tuple[int, int], ...]:
     return tuple(map(size, listed(text)))
+
+
+# How an option's text becomes a setting, by the setting's type.
+READERS: dict[str, Reader] = {
+    "int": whole,
+    "int | None": whole,
+    "float": number,
+    "float | None": number,
+    "str": str,
+    "str | None": str,
+    "str | float": stop_rule,
+    "tuple[Axis, ...]": listed,
+    "tuple[Stage, ...]": plan,
+}

@@ -16,11 +16,11 @@ from ..evaluation.painting import Painting, cost_record, cost_table, paint, read
 from ..evaluation.tables import Table
 from ..identity import identity
 from ..protocols import Actors
-from ..record import InputError, SearchSettings
+from ..record import Budget, InputError, SearchSettings
 from ..registry import ActorChoice, build_actors
 from ..report.words import counted
 from ..search.strategies import axes_in_force
-from .options import make_choice, make_settings
+from .options import make_choice, make_settings, name_of
 from .preparing import awaited
 from .screen import quieten_libraries
 from .watching import told, watch
@@ -79,7 +79,7 @@ def check_options(given: Mapping[str, Any], of_judge: Sequence[str]) -> None:
     """
     if given.get("generate"):
         return
-    limits = {"max_images", "max_steps", "max_calls", "max_seconds"}
+    limits = map(name_of, fields(Budget))
     settings = {*_names(SearchSettings), *limits, "think_first"}
     painters = {*_names(ActorChoice), "prompts", "samples"} - {*of_judge}
     if strange := [name for name in given if name in settings | painters]:
