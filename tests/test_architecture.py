@@ -34,6 +34,7 @@ ROOMS = (
     "archive",
     "report",
     "evaluation",
+    "geneval",
     "doctor",
     "cli",
     "__main__",

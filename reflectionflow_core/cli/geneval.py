@@ -9,16 +9,16 @@ from typing import Any
 
 from ..archive import files
 from ..doctor import versions
-from ..evaluation.geneval import Eyes, GenEval, judge_all
 from ..evaluation.page import Section, results_page
-from ..evaluation.pictures import digest_of, read_prompts, samples_in
-from ..evaluation.scores import LABEL, how_whole, official_lines, table_of
 from ..evaluation.tables import markdown
 from ..evaluation.work import summed_up
+from ..geneval.folder import digest_of, read_prompts, samples_in
+from ..geneval.judging import Eyes, GenEval, judge_all
+from ..geneval.rules import read_task
+from ..geneval.scores import LABEL, how_whole, official_lines, table_of
 from ..identity import weights_of
 from ..record import InputError
 from ..report.words import counted
-from ..verifiers.geneval import read_task
 from .painting import check_options, origin_of, paint_pictures
 from .watching import crew_of, fresh_file, in_sentences, provenance, told, watch
 

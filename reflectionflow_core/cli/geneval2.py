@@ -10,18 +10,18 @@ from typing import Any
 
 from ..archive import files
 from ..doctor import versions
-from ..evaluation.compositions import matched, read_compositions
 from ..evaluation.journal import Journal
 from ..evaluation.page import Section, results_page
-from ..evaluation.pictures import Sample, digest_of
-from ..evaluation.soft_tifa import (
+from ..evaluation.tables import markdown
+from ..evaluation.work import summed_up
+from ..geneval.compositions import matched, read_compositions
+from ..geneval.folder import Sample, digest_of
+from ..geneval.soft_tifa import (
     LABEL,
     GenEval2,
     tables_of,
     weigh_all,
 )
-from ..evaluation.tables import markdown
-from ..evaluation.work import summed_up
 from ..identity import vlm_identity
 from ..record import InputError
 from ..report.words import counted

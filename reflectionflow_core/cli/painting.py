@@ -11,9 +11,9 @@ from typing import Any
 
 from ..archive import Run
 from ..doctor import versions
-from ..evaluation.crew import Crew
-from ..evaluation.painting import Painting, cost_record, cost_table, paint, read_record
+from ..evaluation.pool import Crew
 from ..evaluation.tables import Table
+from ..geneval.painting import Painting, cost_record, cost_table, paint, read_record
 from ..identity import identity
 from ..protocols import Actors
 from ..record import Budget, InputError, SearchSettings

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..doctor import versions
-from ..evaluation.crew import Crew
+from ..evaluation.pool import Crew
 from ..record import InputError
 from ..report.words import counted, duration
 

@@ -1,27 +1,28 @@
 """Whether one evaluation is better than another, prompt by prompt.
 
 Two finished files are compared in what they both measured: an arm of the shapes at the largest
-budget that both have, or the rows of GenEval and of GenEval 2. Pairs are equal prompts.
+budget that both have, or the rows of another benchmark. Pairs are equal prompts.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from ..record import InputError
 from ..report.words import counted
-from . import scores, soft_tifa
 from .statistics import LEVEL, TOLD, Gain, gain, holm
 from .trial import Outcome, read_outcome
 
 FORMATS = (1, 2)
+NO_OTHERS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,20 @@ class Comparison:
         return "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
 
 
-def compare(a: Path, b: Path, budget: int | None = None) -> tuple[list[Comparison], list[str]]:
-    """The comparisons of all common rows, and what a reader should know beside; raises InputError
-    where pairs would mean nothing.
+Reader = Callable[[Mapping[str, Any]], Measured]
+
+
+def compare(
+    a: Path, b: Path, budget: int | None = None, readers: Mapping[str, Reader] = NO_OTHERS
+) -> tuple[list[Comparison], list[str]]:
+    """The comparisons of all common rows, and notes for the reader; `readers` are those of the
+    other benchmarks by name. Raises InputError where pairs would mean nothing.
     """
+    readers = {"shapes": _shapes, **readers}
     records = read_evaluation(a), read_evaluation(b)
-    ours, theirs = (_measured(record, file) for record, file in zip(records, (a, b), strict=True))
+    ours, theirs = (
+        _measured(record, file, readers) for record, file in zip(records, (a, b), strict=True)
+    )
     _check(ours, theirs)
     if ours.benchmark == "shapes":
         ours, theirs = (_shapes(record, _budgets(records, budget)) for record in records)
@@ -107,15 +116,15 @@ def read_evaluation(file: Path) -> dict[str, Any]:
     return record
 
 
-def _measured(record: Mapping[str, Any], file: Path) -> Measured:
+def _measured(record: Mapping[str, Any], file: Path, readers: Mapping[str, Reader]) -> Measured:
     benchmark = record.get("benchmark", "shapes")  # format 1 had no other
-    if benchmark not in READERS:
+    if benchmark not in readers:
         raise InputError(
             f"{file} is of a benchmark {benchmark!r} that is not known here. "
-            f"Give one of {', '.join(READERS)}."
+            f"Give one of {', '.join(readers)}."
         )
     try:
-        return READERS[benchmark](record)
+        return readers[benchmark](record)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise InputError(
             f"{file} is no whole evaluation ({type(error).__name__}: {error}). Give the --json of "
@@ -175,43 +184,6 @@ def _pictures(settings: Mapping[str, Any]) -> int:
     width, drafts = settings["width"], settings["drafts"]
     most = (width if drafts is None else drafts) + width * settings["depth"]
     return min(most, settings["budget"]["images"] or most)
-
-
-def _geneval(record: Mapping[str, Any]) -> Measured:
-    prompts = record["prompts"]
-    right, pictures = scores.right_by_prompt(prompts, record["pictures"])
-    rates, tags = right / pictures, np.array([prompt["tag"] for prompt in prompts])
-    rows = {scores.MACRO: rates}
-    rows |= {tag: np.where(tags == tag, rates, np.nan) for tag in dict.fromkeys(tags.tolist())}
-    rows |= {scores.MICRO: rates, scores.ANY: (right > 0).astype(float)}
-    about = record["about"]
-    return Measured(
-        "geneval",
-        [prompt["prompt"] for prompt in prompts],
-        tags,
-        rows,
-        frozenset([scores.MACRO]),
-        about["judge"],
-        about.get("seed"),
-    )
-
-
-def _geneval2(record: Mapping[str, Any]) -> Measured:
-    prompts = record["prompts"]
-    by_index = {line["index"]: np.array(line["right"]) for line in record["pictures"]}
-    gm, am = soft_tifa.means_by_prompt([by_index[prompt["index"]] for prompt in prompts])
-    about = record["about"]
-    return Measured(
-        "geneval2",
-        [prompt["prompt"] for prompt in prompts],
-        np.zeros(len(prompts)),
-        {soft_tifa.GM: gm, soft_tifa.AM: am},
-        judge=about["judge"],
-        seed=about.get("seed"),
-    )
-
-
-READERS = {"shapes": _shapes, "geneval": _geneval, "geneval2": _geneval2}
 
 
 def _check(ours: Measured, theirs: Measured) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..protocols import Actors
 from .arms import Arm
-from .crew import Crew, run_all
 from .journal import Journal
+from .pool import Crew, run_all
 from .questions import Question
 from .trial import Outcome, Task, read_outcome, summed_cost, trials
 from .work import written

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from PIL.Image import Image
 
+from reflectionflow_core.geneval.rules import OFFICIAL, Detection, Limits
 from reflectionflow_core.miniature.detector import detect
 from reflectionflow_core.protocols import SILENT, Progress
-from reflectionflow_core.verifiers.geneval import OFFICIAL, Detection, Limits
 
 SURE = 0.95
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflectionflow_core.cli import main
+from reflectionflow_core.cli.comparing import READERS
 from reflectionflow_core.evaluation.comparison import compare
 from reflectionflow_core.evaluation.statistics import (
     gain,
@@ -70,7 +71,7 @@ def shapes(arms: dict[str, list[list[bool]]], depth: int = 3, **changed: Any) ->
 def told(tmp_path: Path, a: dict, b: dict, *options: Any) -> list[str]:
     for name, record in (("a.json", a), ("b.json", b)):
         (tmp_path / name).write_text(json.dumps(record))
-    found, notes = compare(tmp_path / "a.json", tmp_path / "b.json", *options)
+    found, notes = compare(tmp_path / "a.json", tmp_path / "b.json", *options, readers=READERS)
     return [*map(str, found), *notes]
 
 
@@ -171,7 +172,7 @@ def test_a_search_that_stopped_early_counts_at_every_larger_budget(tmp_path: Pat
 def test_packed_files_are_read(tmp_path: Path) -> None:
     file = tmp_path / "a.json.gz"
     file.write_bytes(gzip.compress(json.dumps(geneval([1, 1])).encode()))
-    assert str(compare(file, file)[0][0]).endswith("none of 2 pairs differs.")
+    assert str(compare(file, file, readers=READERS)[0][0]).endswith("none of 2 pairs differs.")
 
 
 def test_different_seeds_are_no_hindrance_and_said(tmp_path: Path) -> None:

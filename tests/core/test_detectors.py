@@ -12,13 +12,13 @@ from core.tiny_detectors import save_clip, save_grounding_dino, save_mask2former
 from core.tiny_vlm import picture
 from PIL.Image import Image
 
+from reflectionflow_core.geneval import detectors
+from reflectionflow_core.geneval.colours import ClipColours, cut_out, load_colours
+from reflectionflow_core.geneval.detectors import PictureByPicture, load_detector
+from reflectionflow_core.geneval.examiner import GenEvalExaminer
+from reflectionflow_core.geneval.rules import COLOURS, Detection, Limits, Need, Task
 from reflectionflow_core.protocols import SILENT, Progress
 from reflectionflow_core.record import InputError
-from reflectionflow_core.verifiers import detectors
-from reflectionflow_core.verifiers.colours import ClipColours, cut_out, load_colours
-from reflectionflow_core.verifiers.detectors import PictureByPicture, load_detector
-from reflectionflow_core.verifiers.examiner import GenEvalExaminer
-from reflectionflow_core.verifiers.geneval import COLOURS, Detection, Limits, Need, Task
 
 NAMES = ("bench", "wine glass")
 PICTURES = [picture("red", (40, 60)), picture("blue", (70, 33))]

@@ -16,7 +16,6 @@ from reflectionflow_core.cli.options import cells, numbers
 from reflectionflow_core.cli.watching import watch
 from reflectionflow_core.evaluation import evaluation as module
 from reflectionflow_core.evaluation.arms import CONTROLS, Arm, actors_of
-from reflectionflow_core.evaluation.crew import Crew
 from reflectionflow_core.evaluation.evaluation import (
     Evaluation,
     cost_so_far,
@@ -25,6 +24,7 @@ from reflectionflow_core.evaluation.evaluation import (
     results_so_far,
 )
 from reflectionflow_core.evaluation.journal import part_of
+from reflectionflow_core.evaluation.pool import Crew
 from reflectionflow_core.evaluation.questions import Question, held_out
 from reflectionflow_core.evaluation.sharing import equal_shares, played
 from reflectionflow_core.evaluation.statistics import cost_ratio, difference, ratio, share

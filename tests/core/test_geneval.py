@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reflectionflow_core.record import InputError, Verdict
-from reflectionflow_core.verifiers.geneval import (
+from reflectionflow_core.geneval.rules import (
     RELATIONS,
     Box,
     Detection,
@@ -24,6 +23,7 @@ from reflectionflow_core.verifiers.geneval import (
     stands,
     task_record,
 )
+from reflectionflow_core.record import InputError, Verdict
 from reflectionflow_core.writers.template import TemplateWriter
 
 OPPOSITE = ("right of", "left of", "below", "above")

@@ -13,17 +13,17 @@ from PIL import Image
 
 from reflectionflow_core.archive import files
 from reflectionflow_core.cli import main
-from reflectionflow_core.evaluation import geneval, painting
-from reflectionflow_core.evaluation.pictures import samples_in
-from reflectionflow_core.evaluation.scores import ANY, LABEL, MACRO, MICRO, table_of
+from reflectionflow_core.geneval import judging, painting
+from reflectionflow_core.geneval.folder import samples_in
+from reflectionflow_core.geneval.scores import ANY, LABEL, MACRO, MICRO, table_of
 
 SEARCH = ("--width", "1", "--depth", "0", "--strategy", "noise", "--batch-size", "1")
 
 
 def seat(patch: pytest.MonkeyPatch, detector: ShapesDetector) -> None:
     """The shapes' eyes in place of learned ones, whatever folder is asked for."""
-    patch.setattr(geneval, "load_detector", lambda *_, **__: detector)
-    patch.setattr(geneval, "load_colours", lambda *_, **__: ShapesColours())
+    patch.setattr(judging, "load_detector", lambda *_, **__: detector)
+    patch.setattr(judging, "load_colours", lambda *_, **__: ShapesColours())
 
 
 @pytest.fixture(autouse=True)
@@ -246,11 +246,11 @@ def test_learned_eyes_are_loaded_and_a_blind_one_is_refused(
     painted: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     """A real Mask2Former and a real CLIP, of random weights: they run, and see nothing."""
-    from reflectionflow_core.verifiers.colours import load_colours
-    from reflectionflow_core.verifiers.detectors import load_detector
+    from reflectionflow_core.geneval.colours import load_colours
+    from reflectionflow_core.geneval.detectors import load_detector
 
-    monkeypatch.setattr(geneval, "load_detector", load_detector)
-    monkeypatch.setattr(geneval, "load_colours", load_colours)
+    monkeypatch.setattr(judging, "load_detector", load_detector)
+    monkeypatch.setattr(judging, "load_colours", load_colours)
     for name in ("eyes", "clip", "images/00000/samples"):
         (tmp_path / name).mkdir(parents=True)
     bench = {"tag": "colors", "include": [{"class": "bench", "count": 1, "color": "red"}]}

@@ -16,8 +16,8 @@ from PIL import Image
 from scripted_vlm import ScriptedVlm
 
 from reflectionflow_core.cli import geneval2, main
-from reflectionflow_core.evaluation.compositions import Atom, read_compositions
-from reflectionflow_core.evaluation.soft_tifa import (
+from reflectionflow_core.geneval.compositions import Atom, read_compositions
+from reflectionflow_core.geneval.soft_tifa import (
     AM,
     ASK,
     GM,

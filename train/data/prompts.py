@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from reflectionflow_core.geneval.rules import Need, Task, read_task
 from reflectionflow_core.miniature.evolver import layout, nearest
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, prompts
 from reflectionflow_core.record import InputError
-from reflectionflow_core.verifiers.geneval import Need, Task, read_task
 from train.data.records import seed_of
 from train.triplets import MAX_TEXT
 

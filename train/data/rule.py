@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from PIL.Image import Image
 
+from reflectionflow_core.geneval.rules import Need, Task, many, read_task, task_record
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.miniature.world import COLOURS as SHAPE_COLOURS
 from reflectionflow_core.miniature.world import SHAPES
 from reflectionflow_core.record import InputError, Verdict
-from reflectionflow_core.verifiers.geneval import Need, Task, many, read_task, task_record
 from train.data.painting import build_painting
 from train.data.prompts import Avoided, meaning
 from train.data.records import Item, Painted, Pair, Slice, seed_of
@@ -136,9 +136,9 @@ def _by_prompt(verifier: ExactVerifier | SyntheticVerifier) -> Judge:
 
 
 def _by_detector(rule: Rule, device: str | None) -> Judge:
-    from reflectionflow_core.verifiers.colours import load_colours
-    from reflectionflow_core.verifiers.detectors import load_detector
-    from reflectionflow_core.verifiers.examiner import GenEvalExaminer
+    from reflectionflow_core.geneval.colours import load_colours
+    from reflectionflow_core.geneval.detectors import load_detector
+    from reflectionflow_core.geneval.examiner import GenEvalExaminer
 
     detector = load_detector(rule.judge.removeprefix(DETECTOR), device=device)
     reader = load_colours(rule.colour_judge, device=device) if rule.colour_judge else None

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from ..evaluation.comparison import Measured
+from ..evaluation.statistics import mean_share, share
+from ..evaluation.tables import Table
 from ..report.words import counted
-from .pictures import Sample, numbers_of_samples, prompts_of
-from .statistics import mean_share, share
-from .tables import Table
+from .folder import Sample, numbers_of_samples, prompts_of
 
 LABEL = "GenEval protocol, transformers detector"
 WHOLE, EACH = 553, 4  # prompts, and pictures of each
@@ -62,3 +63,23 @@ def how_whole(samples: Sequence[Sample]) -> str:
     )
     whole = len(prompts) == WHOLE and len(samples) == WHOLE * EACH
     return f"{told}." if whole else f"{told}; the whole protocol has {WHOLE} prompts, {EACH} each."
+
+
+def measured(record: Mapping[str, Any]) -> Measured:
+    """What a finished evaluation measured, for `comparison.compare`."""
+    prompts = record["prompts"]
+    right, pictures = right_by_prompt(prompts, record["pictures"])
+    rates, tags = right / pictures, np.array([prompt["tag"] for prompt in prompts])
+    rows = {MACRO: rates}
+    rows |= {tag: np.where(tags == tag, rates, np.nan) for tag in dict.fromkeys(tags.tolist())}
+    rows |= {MICRO: rates, ANY: (right > 0).astype(float)}
+    about = record["about"]
+    return Measured(
+        "geneval",
+        [prompt["prompt"] for prompt in prompts],
+        tags,
+        rows,
+        frozenset([MACRO]),
+        about["judge"],
+        about.get("seed"),
+    )

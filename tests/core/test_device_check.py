@@ -6,11 +6,11 @@ import pytest
 from core.shapes_eyes import ShapesColours, ShapesDetector
 from PIL import Image
 
-from reflectionflow_core.evaluation.sight import AGREED, PICTURES, check_sight, spread
+from reflectionflow_core.geneval.device_check import AGREED, PICTURES, check_sight, spread
+from reflectionflow_core.geneval.examiner import GenEvalExaminer
+from reflectionflow_core.geneval.rules import Need, Task
 from reflectionflow_core.miniature.world import Thing, render
 from reflectionflow_core.record import InputError
-from reflectionflow_core.verifiers.examiner import GenEvalExaminer
-from reflectionflow_core.verifiers.geneval import Need, Task
 
 SCENE = (Thing("circle", "red", 20, 20, 9), Thing("square", "blue", 44, 44, 9))
 PICTURE = Image.fromarray(render(SCENE))

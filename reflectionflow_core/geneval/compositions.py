@@ -23,8 +23,8 @@ from typing import Any
 
 from ..archive import files
 from ..record import InputError
-from ..verifiers.geneval import NUMBERS
-from .pictures import Sample, samples_in
+from .folder import Sample, samples_in
+from .rules import NUMBERS
 
 _NAMES = {
     "vqa": ("vqa_list", "vqa", "questions"),

@@ -1,4 +1,4 @@
-"""Who works: in this process, in others, and as Ray's actors; `pytest tests/core/test_crew.py`."""
+"""Who works: in this process, in others, and as Ray's actors; `pytest tests/core/test_pool.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reflectionflow_core.evaluation.crew import Crew, run_all
+from reflectionflow_core.evaluation.pool import Crew, run_all
 from reflectionflow_core.evaluation.work import cuda_peak, resident_peak, summed_up
 from reflectionflow_core.record import InputError
 
@@ -93,7 +93,7 @@ def sleeping(log: Path) -> Callable[[float], None]:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked for in /proc")
 def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
     code = (
-        "from core.test_crew import *\n"
+        "from core.test_pool import *\n"
         f"list(run_all([60, 60], partial(sleeping, Path({str(tmp_path)!r})), Crew(2)))"
     )
     root = Path(__file__).parents[2]

@@ -18,16 +18,17 @@ import numpy as np
 from PIL.Image import Image
 from scipy.stats import gmean
 
+from ..evaluation.comparison import Measured
+from ..evaluation.journal import Journal
+from ..evaluation.pool import Crew, run_all
+from ..evaluation.statistics import mean, task_mean
+from ..evaluation.tables import Table
+from ..evaluation.work import written
 from ..record import InputError
 from ..report.words import counted
 from ..vlm.interface import ExactVlm, Failure, Question, Vlm
 from .compositions import Atom
-from .crew import Crew, run_all
-from .journal import Journal
-from .pictures import Sample, Shown, opened, shown
-from .statistics import mean, task_mean
-from .tables import Table
-from .work import written
+from .folder import Sample, Shown, opened, shown
 
 LABEL = "GenEval 2, Soft-TIFA"
 GM, AM = "GM (headline)", "AM"
@@ -151,3 +152,19 @@ def _by_skill(
         some = counts > 0
         found = task_mean(sums[some], counts[some], np.zeros(int(some.sum())))
         yield f"{skill or 'unnamed'} ({counted(int(counts.sum()), 'atom')})", (found,)
+
+
+def measured(record: Mapping[str, Any]) -> Measured:
+    """What a finished evaluation measured, for `comparison.compare`."""
+    prompts = record["prompts"]
+    by_index = {line["index"]: np.array(line["right"]) for line in record["pictures"]}
+    gm, am = means_by_prompt([by_index[prompt["index"]] for prompt in prompts])
+    about = record["about"]
+    return Measured(
+        "geneval2",
+        [prompt["prompt"] for prompt in prompts],
+        np.zeros(len(prompts)),
+        {GM: gm, AM: am},
+        judge=about["judge"],
+        seed=about.get("seed"),
+    )

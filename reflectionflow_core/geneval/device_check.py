@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from PIL.Image import Image
 
 from ..record import InputError
-from ..verifiers.examiner import GenEvalExaminer
-from ..verifiers.geneval import Detection, Task, overlap
+from .examiner import GenEvalExaminer
+from .rules import Detection, Task, overlap
 
 PICTURES = 12  # looked at; on a CPU some seconds each
 SEEN = 0.25  # share of pictures with a find

@@ -10,7 +10,7 @@ from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
 from .colours import ColourReader
 from .detectors import Detector
-from .geneval import Colouring, Detection, Limits, Task, examine
+from .rules import Colouring, Detection, Limits, Task, examine
 
 
 class GenEvalExaminer:

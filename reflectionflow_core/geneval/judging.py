@@ -1,6 +1,6 @@
 """GenEval's protocol (Ghosh et al., 2023) over a folder of pictures, by a detector of transformers.
 
-The rules are the official ones (`verifiers/geneval.py`), the detector is not: see LABEL.
+The rules are the official ones (`rules.py`), the detector is not: see LABEL.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..evaluation.journal import Journal
+from ..evaluation.pool import Crew, run_all
+from ..evaluation.work import written
 from ..flux.placement import device_named
 from ..record import InputError
-from ..verifiers.colours import load_colours
-from ..verifiers.detectors import load_detector
-from ..verifiers.examiner import GenEvalExaminer
-from ..verifiers.geneval import Detection, counted_things, read_task
-from .crew import Crew, run_all
-from .journal import Journal
-from .pictures import Sample, Shown, opened, prompts_of, shown
+from .colours import load_colours
+from .detectors import load_detector
+from .device_check import Sight, check_sight, spread
+from .examiner import GenEvalExaminer
+from .folder import Sample, Shown, opened, prompts_of, shown
+from .rules import Detection, counted_things, read_task
 from .scores import LABEL
-from .sight import Sight, check_sight, spread
-from .work import written
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .clip_score import ClipVerifier, load_clip_score
-from .geneval import COLOURS, Detection
+from ..verifiers.clip_score import ClipVerifier, load_clip_score
+from .rules import COLOURS, Detection
 
 GREY = "#999999"  # what stands around a thing that has a mask
 _TEXTS = ("a photo of a {} {}", "a photo of a {}-colored {}", "a photo of a {} object")

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 
 from ..archive import files
+from ..evaluation.journal import Journal
+from ..evaluation.pool import Crew, run_all
+from ..evaluation.statistics import task_mean
+from ..evaluation.tables import Table
+from ..evaluation.trial import Spent, spent_of, summed_cost
+from ..evaluation.work import Done, written
 from ..protocols import Actors
 from ..record import InputError, SearchSettings
 from ..search import search
 from ..search.seeds import shuffled
-from .crew import Crew, run_all
-from .journal import Journal
-from .pictures import begin_prompt, prompt_folder, sample_place
-from .statistics import task_mean
-from .tables import Table
-from .trial import Spent, spent_of, summed_cost
-from .work import Done, written
+from .folder import begin_prompt, prompt_folder, sample_place
 
 RECORD = "painting.json"
 SPENT = ("pictures", "steps", "VLM calls", "seconds")  # the fields of Spent, for readers

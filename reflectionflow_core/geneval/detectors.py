@@ -1,6 +1,6 @@
 """Object detectors of transformers behind one Protocol: Mask2Former, Grounding DINO, OWLv2.
 
-They find things and know no rules; `geneval.py` has those. A detector's `limits` say from which
+They find things and know no rules; `rules.py` has those. A detector's `limits` say from which
 score on its finds count: GenEval's own hold for Mask2Former trained on COCO, whose small Swin is
 the nearest to the official detector. Those of the two open-vocabulary detectors are where their
 authors' examples begin, not calibrated on anything. torchvision is not needed.
@@ -32,7 +32,7 @@ from ..flux.placement import Placement, device_named, make_placement
 from ..protocols import SILENT, Progress
 from ..record import InputError
 from ..vlm.folder import load_model, resolved
-from .geneval import OFFICIAL, Detection, Limits
+from .rules import OFFICIAL, Detection, Limits
 
 LEAST = 0.05  # finds below this score are not worth handing on
 GIVE = "Give the folder of a Mask2Former, Grounding DINO or OWLv2 as transformers saves it"
