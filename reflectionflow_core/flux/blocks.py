@@ -1,10 +1,10 @@
 """FLUX's two kinds of block, run over text, image and condition tokens with the corrector's LoRA.
 
-Each block runs in one of two ways. Together: all tokens that are given attend to each other, and to
-what is remembered of a condition. Alone: a condition's tokens attend to themselves only, and leave
-their keys and values to be remembered.
+Each block runs in one of two ways. Jointly: all given tokens attend to each other and to cached
+keys and values of a condition. Alone: a condition's tokens attend only to themselves, and their
+keys and values are returned for the cache.
 
-It knows no model as a whole; branch.py walks through one.
+branch.py runs a whole model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Rotary = tuple[Tensor, Tensor]  # cosines and sines, each (tokens, head width)
 Spans = tuple[Tensor, ...]  # text, image and, where there is one, condition: (B, n, D) each
 Adapters = Mapping[str, LoraLayer]  # of one block, by the path inside it
 Block = Any  # a FLUX block or a part of one; nn.Module hides the types of its submodules
-Memory = tuple[Tensor, ...]  # a condition's rotated keys and its values, or nothing
+KeysValues = tuple[Tensor, ...]  # a condition's rotated keys and its values, or nothing
 
 
 def double(
@@ -33,30 +33,30 @@ def double(
     own: Spans,
     rotary: Rotary,
     adapters: Adapters,
-    everyone: bool,
-    memory: Memory,
+    lora_on_all: bool,
+    cached: KeysValues,
 ) -> Spans:
-    """A block in which text has weights of its own; the condition shares the image's.
+    """A double block: text has its own weights, and the condition uses the image's.
 
-    `own` is the condition's modulation; `everyone` lets the image's tokens see the LoRA too.
+    `own` is the condition's modulation; with `lora_on_all` the LoRA applies to the image, too.
     """
     text, *pictures = spans
-    words = [modulation(block.norm1_context, time)]
-    scales = [modulation(block.norm1, time, adapters.get("norm1.linear") if everyone else None)]
+    text_scales = [modulation(block.norm1_context, time)]
+    scales = [modulation(block.norm1, time, adapters.get("norm1.linear") if lora_on_all else None)]
     scales += own
-    start = 0 if everyone else pictures[0].shape[1]
+    start = 0 if lora_on_all else pictures[0].shape[1]
 
     tokens = _modulated(block.norm1.norm, pictures, scales, 0)
-    prose = _modulated(block.norm1_context.norm, [text], words, 0)
+    text_tokens = _modulated(block.norm1_context.norm, [text], text_scales, 0)
     heads = map(
-        _joined, _text_heads(block.attn, prose), _heads(block.attn, tokens, start, adapters)
+        _joined, _text_heads(block.attn, text_tokens), _heads(block.attn, tokens, start, adapters)
     )
-    attended = _attend(block.attn, _rotated(heads, rotary), memory)
-    prose, tokens = attended.split([text.shape[1], tokens.shape[1]], dim=1)
+    attended = _attend(block.attn, _rotated(heads, rotary), cached)
+    text_tokens, tokens = attended.split([text.shape[1], tokens.shape[1]], dim=1)
     pictures = _after_attention(block, pictures, scales, tokens, start, adapters)
-    (text,) = _gated([text], words, 2, block.attn.to_add_out(prose))
-    prose = block.ff_context(_modulated(block.norm2_context, [text], words, 3))
-    (text,) = _gated([text], words, 5, prose)
+    (text,) = _gated([text], text_scales, 2, block.attn.to_add_out(text_tokens))
+    text_tokens = block.ff_context(_modulated(block.norm2_context, [text], text_scales, 3))
+    (text,) = _gated([text], text_scales, 5, text_tokens)
     return (text, *pictures)
 
 
@@ -67,23 +67,23 @@ def single(
     own: Spans,
     rotary: Rotary,
     adapters: Adapters,
-    everyone: bool,
-    memory: Memory,
+    lora_on_all: bool,
+    cached: KeysValues,
 ) -> Spans:
-    """A block in which all tokens share the weights, attention beside feed-forward."""
-    main = modulation(block.norm, time, adapters.get("norm.linear") if everyone else None)
+    """A single block: all tokens share the weights, with attention parallel to feed-forward."""
+    main = modulation(block.norm, time, adapters.get("norm.linear") if lora_on_all else None)
     scales = [main, main, *own]
-    start = 0 if everyone else spans[0].shape[1] + spans[1].shape[1]
+    start = 0 if lora_on_all else spans[0].shape[1] + spans[1].shape[1]
     tokens = _modulated(block.norm.norm, spans, scales, 0)
     heads = _rotated(_heads(block.attn, tokens, start, adapters), rotary)
-    attended = _attend(block.attn, heads, memory)
+    attended = _attend(block.attn, heads, cached)
     return _feed_forward(block, spans, scales, tokens, attended, start, adapters)
 
 
 def double_alone(
     block: Block, tokens: Tensor, time: Tensor, rotary: Rotary, adapters: Adapters
 ) -> Spans:
-    """The condition's tokens after the block, then what is remembered of it."""
+    """The condition's tokens after the block, then their keys and values."""
     scales = [modulation(block.norm1, time, adapters.get("norm1.linear"))]
     moved = _modulated(block.norm1.norm, [tokens], scales, 0)
     heads = _rotated(_heads(block.attn, moved, 0, adapters), rotary)
@@ -95,7 +95,7 @@ def double_alone(
 def single_alone(
     block: Block, tokens: Tensor, time: Tensor, rotary: Rotary, adapters: Adapters
 ) -> Spans:
-    """As `double_alone`, for the other kind of block."""
+    """As `double_alone`, for a single block."""
     scales = [modulation(block.norm, time, adapters.get("norm.linear"))]
     moved = _modulated(block.norm.norm, [tokens], scales, 0)
     heads = _rotated(_heads(block.attn, moved, 0, adapters), rotary)
@@ -112,10 +112,10 @@ def modulation(norm: Block, time: Tensor, adapter: LoraLayer | None = None) -> T
 
 
 def adapted(module: Block, tokens: Tensor, start: int, adapter: LoraLayer | None) -> Tensor:
-    """One matrix product for all tokens; the LoRA's share is added from token `start` on."""
+    """One matrix product for all tokens; the LoRA is added from token `start` on."""
     result = module(tokens)
     if adapter is not None:
-        # Not `+=`: writing the whole of a frozen layer's result back into itself breaks autograd.
+        # Not `+=`: assigning a frozen layer's result back into itself breaks autograd.
         result[:, start:].add_(adapter(tokens[:, start:]))
     return result
 
@@ -153,7 +153,7 @@ def _feed_forward(
 
 
 def _modulated(norm: Block, spans: Iterable[Tensor], scales: Iterable[Tensor], at: int) -> Tensor:
-    """All spans as one, each normalised and moved by rows `at` and `at` + 1 of its scales."""
+    """All spans joined, each normalised and modulated by rows `at` and `at` + 1 of its scales."""
     parts = [
         norm(span) * (1 + scale[:, at + 1 : at + 2]) + scale[:, at : at + 1]
         for span, scale in zip(spans, scales, strict=True)
@@ -164,7 +164,7 @@ def _modulated(norm: Block, spans: Iterable[Tensor], scales: Iterable[Tensor], a
 def _gated(
     spans: Sequence[Tensor], scales: Iterable[Tensor], at: int, update: Tensor
 ) -> list[Tensor]:
-    """Each span plus its part of `update`, weighed by row `at` of its scales."""
+    """Each span plus its part of `update`, weighted by row `at` of its scales."""
     parts = update.split([span.shape[1] for span in spans], dim=1)
     return [
         span + scale[:, at : at + 1] * part
@@ -192,24 +192,24 @@ def _text_heads(attn: Block, text: Tensor) -> tuple[Tensor, ...]:
     return attn.norm_added_q(query), attn.norm_added_k(key), value
 
 
-def _attend(attn: Block, heads: tuple[Tensor, ...], memory: Memory = ()) -> Tensor:
-    """Attention to all keys, those of `memory` too, by the model's backend: (B, n, D)."""
+def _attend(attn: Block, heads: tuple[Tensor, ...], cached: KeysValues = ()) -> Tensor:
+    """Attention to all keys and the `cached` ones, by the model's backend: (B, n, D)."""
     query, key, value = heads
-    if memory:
-        key, value = (torch.cat(pair, dim=1) for pair in zip((key, value), memory, strict=True))
+    if cached:
+        key, value = (torch.cat(pair, dim=1) for pair in zip((key, value), cached, strict=True))
     attended = dispatch_attention_fn(query, key, value, backend=attn.processor._attention_backend)
     return attended.flatten(2, 3).to(query.dtype)
 
 
 def _rotated(heads: Iterable[Tensor], rotary: Rotary) -> tuple[Tensor, ...]:
-    """Query and key turned by their tokens' places, and the value."""
+    """Query and key rotated by their tokens' positions, and the value."""
     query, key, value = heads
-    return _turned(query, rotary), _turned(key, rotary), value
+    return _rotate(query, rotary), _rotate(key, rotary), value
 
 
-def _turned(heads: Tensor, rotary: Rotary) -> Tensor:
-    """Each pair of numbers turned by its token's angle, in float32."""
+def _rotate(heads: Tensor, rotary: Rotary) -> Tensor:
+    """Each pair of numbers rotated by its token's angle, in float32."""
     cosines, sines = (part[:, None] for part in rotary)  # (n, 1, width)
     even, odd = heads.unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack([-odd, even], dim=-1).flatten(-2)
-    return (heads.float() * cosines + turned.float() * sines).to(heads.dtype)
+    swapped = torch.stack([-odd, even], dim=-1).flatten(-2)
+    return (heads.float() * cosines + swapped.float() * sines).to(heads.dtype)

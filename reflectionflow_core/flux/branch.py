@@ -1,15 +1,15 @@
 """One step of FLUX with a condition branch, over an unmodified FluxTransformer2DModel.
 
-Tokens stand in the order text, image, condition, and every block attends over all of them. The
-condition tokens have a time of their own (t = 0, guidance 1), and only they see the corrector's
-LoRA. Without a condition this is the stock forward. Gradients flow, so training uses it too.
+The tokens are text, image and condition in this order, and every block attends over all of them.
+The condition tokens have their own time (t = 0, guidance 1), and the corrector's LoRA applies only
+to them. Without a condition this is the stock forward. Gradients flow, so training uses it too.
 
 A LoRA may have been trained in another mode (lora.py). With independent attention the condition
-attends to itself only, so its keys and values are the same at every step: they are computed once a
-picture, and a step costs little more than one without a picture.
+attends only to itself, so its keys and values are the same at every step: they are computed once a
+picture, and a step costs little more than one without a condition.
 
-It knows no schedule, prompt, picture or file. Not covered: IP-adapters, ControlNet residuals,
-fp16 clipping, tensor and context parallelism.
+Knows neither schedules nor prompts, pictures or files. Not covered: IP-adapters, ControlNet
+residuals, fp16 clipping, tensor and context parallelism.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 from .blocks import (
     Adapters,
     Block,
-    Memory,
+    KeysValues,
     Rotary,
     Spans,
     adapted,
@@ -40,19 +40,19 @@ from .lora import PUBLISHED, CorrectorLora, Mode
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 
-# Hands out blocks one after the other; a placement may fetch the next one's weights meanwhile.
+# Yields blocks one after the other; a placement may fetch the next one's weights meanwhile.
 Walk = Callable[[Iterable[nn.Module]], Iterable[nn.Module]]
 
 
 @dataclass(frozen=True, slots=True)
 class FluxInputs:
-    """What one step needs; B samples, each with its own prompt, picture and noise."""
+    """The inputs of one step for B samples, each with its own prompt, picture and noise."""
 
     latents: Tensor  # (B, n_img, 64), packed
     text: Tensor  # (B, n_txt, d), from T5
     pooled: Tensor  # (B, d), from CLIP
     timestep: Tensor  # (B,), 1 is pure noise
-    guidance: Tensor  # (B,); not used where FLUX has no guidance embedding
+    guidance: Tensor  # (B,); unused by a FLUX without guidance embedding
     image_ids: Tensor  # (n_img, 3)
     condition: Tensor | None = None  # (B, n_cond, 64), packed and clean
     condition_ids: Tensor | None = None  # (n_cond, 3)
@@ -60,14 +60,14 @@ class FluxInputs:
 
 @dataclass(frozen=True, slots=True)
 class StepConstants:
-    """What stays the same over all steps of a sample."""
+    """Values that are the same at all steps of a sample."""
 
     text: Tensor  # (B, n_txt, D)
     rotary: Rotary
     condition: tuple[Tensor, ...] = ()  # one (B, n_cond, D), or nothing
     modulations: tuple[Tensor, ...] = ()  # of the condition, one a block: (B, 6 or 3, D)
-    # One a block where the condition attends to itself only; it then takes no part in the steps.
-    memories: tuple[Memory, ...] = ()
+    # One a block if the condition attends only to itself and takes no part in the steps.
+    cached: tuple[KeysValues, ...] = ()
 
 
 def velocity(
@@ -79,18 +79,18 @@ def velocity(
 ) -> Tensor:
     """FLUX's prediction of noise - image, for the image tokens only: (B, n_img, 64)."""
     constants = constants or step_constants(transformer, inputs, lora, walk)
-    everyone = _mode(lora).tokens == "all"
-    # Without condition tokens there may be nothing that the LoRA may touch.
-    lora = lora if constants.condition or everyone else None
-    adapter = lora.at("x_embedder") if lora and everyone else None
+    lora_on_all = _mode(lora).tokens == "all"
+    # Without condition tokens there is nothing that the LoRA applies to, unless it is for all.
+    lora = lora if constants.condition or lora_on_all else None
+    adapter = lora.at("x_embedder") if lora and lora_on_all else None
     image = adapted(transformer.x_embedder, inputs.latents, 0, adapter)
     time = _time(transformer, inputs.timestep, inputs.guidance, inputs.pooled, image.dtype)
     spans = (constants.text, image, *constants.condition)
     for index, (block, is_double, adapters) in enumerate(_blocks(transformer, lora, walk)):
         own = constants.modulations[index : index + 1]
-        memory = constants.memories[index] if constants.memories else ()
+        cached = constants.cached[index] if constants.cached else ()
         step = double if is_double else single
-        arguments = (block, spans, time, own, constants.rotary, adapters, everyone, memory)
+        arguments = (block, spans, time, own, constants.rotary, adapters, lora_on_all, cached)
         spans = _run(transformer, step, *arguments)
     return transformer.proj_out(transformer.norm_out(spans[1], time))
 
@@ -101,7 +101,7 @@ def step_constants(
     lora: CorrectorLora | None = None,
     walk: Walk = iter,
 ) -> StepConstants:
-    """What sampling computes once and hands to `velocity` at every step."""
+    """What sampling computes once and passes to `velocity` at every step."""
     text = transformer.context_embedder(inputs.text)
     ids = [inputs.image_ids.new_zeros(text.shape[1], 3), inputs.image_ids]
     if inputs.condition is None or inputs.condition_ids is None:
@@ -112,8 +112,8 @@ def step_constants(
     time = _time(transformer, clean, torch.ones_like(clean), inputs.pooled, text.dtype)
     if _mode(lora).attention == "independent":
         rotary = transformer.pos_embed(inputs.condition_ids)
-        memories = _memories(transformer, condition, time, rotary, lora, walk)
-        return StepConstants(text, transformer.pos_embed(torch.cat(ids)), memories=memories)
+        cached = _keys_and_values(transformer, condition, time, rotary, lora, walk)
+        return StepConstants(text, transformer.pos_embed(torch.cat(ids)), cached=cached)
     rotary = transformer.pos_embed(torch.cat([*ids, inputs.condition_ids]))
     modulations = tuple(
         modulation(block.norm1, time, adapters.get("norm1.linear"))
@@ -124,32 +124,32 @@ def step_constants(
     return StepConstants(text, rotary, (condition,), modulations)
 
 
-def _memories(
+def _keys_and_values(
     transformer: FluxTransformer2DModel,
     tokens: Tensor,
     time: Tensor,
     rotary: Rotary,
     lora: CorrectorLora | None,
     walk: Walk,
-) -> tuple[Memory, ...]:
-    """The keys and values of a condition that attends to itself only, one pair a block."""
-    memories: list[Memory] = []
+) -> tuple[KeysValues, ...]:
+    """The keys and values of a condition that attends only to itself, one pair a block."""
+    cached: list[KeysValues] = []
     for block, is_double, adapters in _blocks(transformer, lora, walk):
         alone = double_alone if is_double else single_alone
-        tokens, *memory = _run(transformer, alone, block, tokens, time, rotary, adapters)
-        memories.append(tuple(memory))
-    return tuple(memories)
+        tokens, *pair = _run(transformer, alone, block, tokens, time, rotary, adapters)
+        cached.append(tuple(pair))
+    return tuple(cached)
 
 
 def _mode(lora: CorrectorLora | None) -> Mode:
     return lora.mode if lora else PUBLISHED
 
 
-def _run(transformer: FluxTransformer2DModel, step: Callable[..., Spans], *given: Any) -> Spans:
-    """The block's result; where gradients are checkpointed, it is computed again for them."""
+def _run(transformer: FluxTransformer2DModel, step: Callable[..., Spans], *arguments: Any) -> Spans:
+    """The block's result; with gradient checkpointing, computed again in the backward pass."""
     if transformer.gradient_checkpointing and torch.is_grad_enabled():
-        return checkpoint(step, *given, use_reentrant=False)
-    return step(*given)
+        return checkpoint(step, *arguments, use_reentrant=False)
+    return step(*arguments)
 
 
 def _blocks(
@@ -171,7 +171,7 @@ def _time(
     dtype: torch.dtype,
 ) -> Tensor:
     """The embedding of time, guidance and CLIP's vector, (B, D)."""
-    # Rounded to the model's dtype before the factor, as in diffusers: bf16 moves t by up to 2.
+    # Rounded to the model's dtype before scaling, as in diffusers: bf16 changes t by up to 2.
     moment = timestep.to(dtype) * 1000
     if not transformer.config["guidance_embeds"]:
         return transformer.time_text_embed(moment, pooled)

@@ -1,4 +1,4 @@
-"""A bounded memory of what was computed from equal inputs."""
+"""A bounded cache of results by their inputs."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+Result = TypeVar("Result")
 
 
-class Cache(Generic[T]):
-    """Keeps the `size` results that were used last."""
+class Cache(Generic[Result]):
+    """Keeps the `size` most recently used results."""
 
     def __init__(self, size: int = 64) -> None:
         self.size = size
-        self._results: OrderedDict[Hashable, T] = OrderedDict()
+        self._results: OrderedDict[Hashable, Result] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._results)
 
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+    def get(self, key: Hashable, make: Callable[[], Result]) -> Result:
         if key not in self._results:
             self._results[key] = make()
         self._results.move_to_end(key)

@@ -1,6 +1,6 @@
-"""Loads FLUX from a diffusers folder or a hub id, and says clearly what is wrong with one.
+"""Loads FLUX from a diffusers folder or a hub id, and says what is wrong with a folder.
 
-The transformer may come from a file of its own, as fine-tuned ones are shared.
+The transformer may come from a separate file, as fine-tuned ones do.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 WITH_WEIGHTS = ("transformer", "vae", "text_encoder", "text_encoder_2")
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
-# Files of which a part without weights needs one. transformers makes an empty tokenizer without.
-WORDS = ("tokenizer.json", "vocab.json", "spiece.model")
+# A part without weights needs one of these files; without, transformers builds an empty tokenizer.
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model")
 WITHOUT_WEIGHTS = {
-    "tokenizer": WORDS,
-    "tokenizer_2": WORDS,
+    "tokenizer": TOKENIZER_FILES,
+    "tokenizer_2": TOKENIZER_FILES,
     "scheduler": ("scheduler_config.json",),
 }
 
@@ -42,24 +42,25 @@ def load_flux(
     texts: bool = True,
     transformer: str | Path | None = None,
 ) -> Flux:
-    """FLUX from a folder (never touches the network) or from the hub by an id such as owner/name.
+    """FLUX from a folder (without network access) or from the hub by an id such as owner/name.
 
-    `transformer` is a .safetensors file whose weights stand for those of the folder's transformer.
+    `transformer` is a .safetensors file that replaces the weights of the folder's transformer.
 
-    Plans for GPU memory, in bf16: "resident" holds everything (about 40 GB, more with batches),
-    "phased" one heavy part at a time (about 30 GB), "streamed" single blocks of the transformer
-    (12 to 16 GB); "auto" takes the first one that fits into what is free. Without `texts` the text
-    encoders are left out, for those who have their texts encoded.
+    `plan` says what is in GPU memory, in bf16: "resident" everything (about 40 GB, more with
+    batches), "phased" one large module at a time (about 30 GB), "streamed" single blocks of the
+    transformer (12 to 16 GB); "auto" takes the first that fits into the free memory. Without
+    `texts` the text encoders are not loaded, for callers with encoded texts. Raises InputError for
+    what cannot be loaded.
     """
     if dtype not in DTYPES:
         raise InputError(f"There is no dtype named {dtype!r}. Choose one of: {', '.join(DTYPES)}.")
     if plan not in PLANS:
         raise InputError(f"There is no plan named {plan!r}. Choose one of: {', '.join(PLANS)}.")
-    place = device_named(device)
+    target = device_named(device)
     flux = Flux.from_pipeline(_pipeline(source, DTYPES[dtype], texts, transformer))
     network = flux.transformer
     blocks = [*network.transformer_blocks, *network.single_transformer_blocks]
-    flux.placement = make_placement(plan, place, flux.modules, blocks)
+    flux.placement = make_placement(plan, target, flux.modules, blocks)
     return flux
 
 

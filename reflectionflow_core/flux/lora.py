@@ -1,8 +1,7 @@
-"""The corrector's LoRA: low-rank additions that only the condition tokens see, unless its Mode says
-otherwise.
+"""The corrector's LoRA: by default it applies only to the condition tokens, see Mode.
 
-It is a module of its own beside the transformer, never merged into it and never registered with
-peft: an ordinary loader would apply the same numbers to every token and give wrong pictures.
+It is a module beside the transformer, never merged into it and never registered with peft: an
+ordinary loader would apply it to every token, and the pictures would be wrong.
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ SINGLE_TARGETS = ("norm.linear", "proj_mlp", "proj_out", *ATTENTION)
 
 
 MODES = {"tokens": ("condition", "all"), "attention": ("union", "independent")}
-IN_HEADER = "reflectionflow."  # before the names of a mode's settings in a file's header
+HEADER_PREFIX = "reflectionflow."  # of a mode's settings in a file's header
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """How a LoRA was trained, and so how it must be run.
+    """How a LoRA was trained, and so must be run; raises InputError for unknown values.
 
-    `tokens` see the LoRA: the "condition" alone, or "all", which is what an ordinary loader makes
-    of the file. `attention` is a "union" of all tokens, or the condition attends to itself only and
-    is "independent" of prompt, noise and time.
+    It applies to `tokens`: only the "condition", or "all" as with an ordinary loader. `attention`
+    is a "union" of all tokens, or the condition attends only to itself and is "independent" of
+    prompt, noise and time.
     """
 
     tokens: str = "condition"
@@ -60,11 +59,11 @@ class Mode:
 
     @property
     def is_published(self) -> bool:
-        """Whether it is that of the released corrector."""
+        """Whether it is the released corrector's."""
         return (self.tokens, self.attention) == ("condition", "union")
 
 
-PUBLISHED = Mode()  # what the released corrector is, and every file that says nothing
+PUBLISHED = Mode()  # of the released corrector, and of every file without a mode in its header
 
 
 class LoraLayer(nn.Module):
@@ -81,7 +80,7 @@ class LoraLayer(nn.Module):
         return self.down.shape[0]
 
     def forward(self, tokens: Tensor) -> Tensor:
-        # Scaled at rank width, where a token has 32 numbers and not 3072.
+        # Scaled here, where a token has 32 numbers instead of 3072.
         narrow = linear(tokens, self.down.to(tokens.dtype)) * (self.alpha / self.rank)
         return linear(narrow, self.up.to(tokens.dtype))
 
@@ -92,7 +91,7 @@ class CorrectorLora(nn.Module):
     def __init__(self, layers: Mapping[str, LoraLayer], mode: Mode = PUBLISHED) -> None:
         super().__init__()
         self.mode = mode
-        # A module's name may hold no dot.
+        # A module's name cannot contain dots.
         self.layers = nn.ModuleDict({_key(path): layer for path, layer in layers.items()})
 
     @classmethod
@@ -103,9 +102,9 @@ class CorrectorLora(nn.Module):
         alpha: float | None = None,
         mode: Mode = PUBLISHED,
     ) -> CorrectorLora:
-        """A LoRA that changes nothing yet, in float32; initialised as peft's "gaussian"."""
+        """A new LoRA whose output is 0, in float32; initialised like peft's "gaussian"."""
         if rank < 1:
-            raise InputError(f"A LoRA of rank {rank} holds nothing. Give a rank of 1 or more.")
+            raise InputError(f"The rank is {rank}. Give a rank of 1 or more.")
         scale = float(rank if alpha is None else alpha)
         return cls(
             {
@@ -130,21 +129,21 @@ class CorrectorLora(nn.Module):
         return {name: layer for name, layer in found.items() if layer is not None}
 
     def serialised(self) -> bytes:
-        """A file in the published format; a mode of its own is told in the header."""
+        """A file in the published format; a mode other than PUBLISHED is in the header."""
         tensors: dict[str, Tensor] = {}
         for name, layer in self.items():
             tensors[f"{PREFIX}{name}.lora_A.weight"] = layer.down.detach().cpu().contiguous()
             tensors[f"{PREFIX}{name}.lora_B.weight"] = layer.up.detach().cpu().contiguous()
             if layer.alpha != layer.rank:
                 tensors[f"{PREFIX}{name}.alpha"] = torch.tensor(float(layer.alpha))
-        return serialise(tensors, metadata={"format": "pt", **_told(self.mode)})
+        return serialise(tensors, metadata={"format": "pt", **_header(self.mode)})
 
     def save(self, path: str | Path) -> Path:
         """Writes that file, or FILE_NAME inside a folder."""
         path = Path(path)
         file = path if path.suffix == ".safetensors" else path / FILE_NAME
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Whole or not at all, because a training may be killed while it saves.
+        # Renamed when complete, because a training may be killed while it saves.
         partial = file.with_suffix(".partial")
         partial.write_bytes(self.serialised())
         return partial.replace(file)
@@ -177,7 +176,7 @@ def load_corrector_lora(
 def read_corrector_lora(
     path: str | Path, shapes: Mapping[str, tuple[int, int]], dtype: torch.dtype | None = None
 ) -> CorrectorLora:
-    """Like `load_corrector_lora`, for a FLUX of which only `target_shapes` are known."""
+    """As `load_corrector_lora`, for a FLUX of which only `target_shapes` are known."""
     file = _find(Path(path).expanduser())
     tensors, header = _read(file)
     _check_keys(file, tensors, shapes)
@@ -200,7 +199,7 @@ def _key(path: str) -> str:
 
 
 def _shape(layer: nn.Module) -> tuple[int, int]:
-    # The attributes, not the weight: a quantised weight is packed, a peft layer has it inside.
+    # Not the weight's shape: a quantised weight is packed, and a peft layer wraps it.
     return cast(int, layer.out_features), cast(int, layer.in_features)
 
 
@@ -237,7 +236,7 @@ def _check_keys(file: Path, tensors: Iterable[str], shapes: Iterable[str]) -> No
         )
     if unknown := given - allowed:
         raise InputError(
-            f"{file} has keys that this FLUX has no place for: {listed(unknown)}. "
+            f"{file} has keys that this FLUX has no layers for: {listed(unknown)}. "
             "Give a corrector LoRA that was trained on a FLUX of this size."
         )
     if missing := needed - given:
@@ -261,8 +260,7 @@ def _check_layer(
     if not all(_is_finite(tensor) for tensor in (down, up, alpha)):
         raise InputError(
             f"The LoRA of {name} in {file} holds values that are not finite floating-point "
-            "numbers. "
-            "Download it again, or give an earlier checkpoint of the training."
+            "numbers. Download it again, or give an earlier checkpoint of the training."
         )
 
 
@@ -270,28 +268,28 @@ def _is_finite(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
 
 
-def _told(mode: Mode) -> dict[str, str]:
+def _header(mode: Mode) -> dict[str, str]:
     if mode.is_published:
         return {}
-    return {f"{IN_HEADER}{name}": value for name, value in asdict(mode).items()}
+    return {f"{HEADER_PREFIX}{name}": value for name, value in asdict(mode).items()}
 
 
 def _mode(file: Path, header: Mapping[str, str]) -> Mode:
-    told = {
-        key.removeprefix(IN_HEADER): value
+    settings = {
+        key.removeprefix(HEADER_PREFIX): value
         for key, value in header.items()
-        if key.startswith(IN_HEADER)
+        if key.startswith(HEADER_PREFIX)
     }
-    if unknown := told.keys() - MODES.keys():
+    if unknown := settings.keys() - MODES.keys():
         raise InputError(
             f"{file} was trained in a way that this version does not know ({listed(unknown)}). "
             "Install a newer version of ReflectionFlow."
         )
-    return Mode(**told)
+    return Mode(**settings)
 
 
 def _adapter_metadata(file: Path, header: Mapping[str, str]) -> dict[str, Any]:
-    """What newer releases of diffusers write beside the tensors: peft's settings, as JSON."""
+    """peft's settings, which newer releases of diffusers write into the header as JSON."""
     try:
         return json.loads(header.get("lora_adapter_metadata", "{}"))
     except ValueError as error:

@@ -1,6 +1,6 @@
-"""FLUX's parts in one holder, and the pictures' way into latents and back.
+"""FLUX's modules in one object, and the encoding and decoding of pictures.
 
-The parts are diffusers' and transformers' own modules, unchanged and reachable as attributes.
+The modules are those of diffusers and transformers, unchanged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Scheduler = Any  # FlowMatchEulerDiscreteScheduler, whose annotations are not wh
 
 @dataclass(slots=True, eq=False)
 class Flux:
-    """One loaded FLUX; generators and correctors share it, one at a time."""
+    """One loaded FLUX; generators and correctors share it, one after the other."""
 
     transformer: FluxTransformer2DModel
     vae: AutoencoderKL
@@ -36,7 +36,7 @@ class Flux:
     t5_tokenizer: T5Tokenizer
     scheduler: Scheduler  # read for its configuration; every sample copies it
     placement: Placement = field(default_factory=lambda: Resident(torch.device("cpu")))
-    # Results of the encoders, in host memory. Clear them when an encoder's weights change.
+    # Results of the encoders, in host memory. Clear them if an encoder's weights change.
     texts: Cache[Tensor] = field(default_factory=Cache)
     pictures: Cache[Tensor] = field(default_factory=Cache)
     colours: Cache[Tensor] = field(default_factory=Cache)
@@ -60,7 +60,7 @@ class Flux:
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        """Every part that has weights and was loaded."""
+        """Every loaded module with weights, by name."""
         parts = {"transformer": self.transformer, "t5": self.t5, "clip": self.clip, "vae": self.vae}
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -74,20 +74,20 @@ class Flux:
 
     @property
     def token_pixels(self) -> int:
-        """The side of the square of pixels that one token stands for; 16 in every FLUX so far."""
+        """The side of a token's square of pixels; 16 in every FLUX so far."""
         return 2 ** len(self.vae.config["block_out_channels"])
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) from -1 to 1 as the transformer's latents (B, 16, H/8, W/8).
 
-        The likeliest ones, as ComfyUI encodes; the paper's program draws some near them instead,
-        and gets another condition for the same picture each time.
+        The mode of the VAE's distribution, as in ComfyUI; the paper's program samples from it
+        instead, and gets another condition for the same picture each time.
         """
         config = self.vae.config
         with self.placement.on_device(self.vae):
             pixels = pixels.to(self.device, self.vae.dtype)
-            (spread,) = self.vae.encode(pixels, return_dict=False)
-            return (spread.mode() - config["shift_factor"]) * config["scaling_factor"]
+            (posterior,) = self.vae.encode(pixels, return_dict=False)
+            return (posterior.mode() - config["shift_factor"]) * config["scaling_factor"]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, 16, h, w) as pixels (B, 3, 8h, 8w), about -1 to 1."""

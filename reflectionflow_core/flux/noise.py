@@ -1,4 +1,4 @@
-"""Starting noises from seeds: the numbers that stock FluxPipeline draws from a CPU generator."""
+"""Starting noises from seeds, equal to those that stock FluxPipeline draws on the CPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Shape = tuple[int, ...]  # channels, then frames where a model has any, height, 
 
 
 def starting_noise(seeds: Sequence[Seed], shape: Shape, dtype: torch.dtype) -> Tensor:
-    """One noise a seed, (B, channels, height, width); on the CPU, so equal on every device."""
+    """One noise a seed, (B, channels, height, width); from the CPU, so equal on every device."""
     return torch.stack([_noise(seed, shape, dtype) for seed in seeds])
 
 
@@ -25,12 +25,12 @@ def _noise(seed: Seed, shape: Shape, dtype: torch.dtype) -> Tensor:
         seed = seed.pivot
     noise = _gaussian(seed.seed if isinstance(seed, Restart) else seed, shape, dtype)
     for move in reversed(moves):
-        stay = math.sqrt(1 - move.radius**2)  # keeps the variance at 1
+        stay = math.sqrt(1 - move.radius**2)  # keeps the variance 1
         other = _gaussian(move.seed, shape, dtype)
         noise = (stay * noise.float() + move.radius * other.float()).to(dtype)
     return noise
 
 
 def _gaussian(seed: int, shape: Shape, dtype: torch.dtype) -> Tensor:
-    # Drawn in `dtype`: a draw in float32 that is rounded afterwards gives other numbers.
+    # Drawn in `dtype`: drawing in float32 and rounding gives other numbers.
     return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), dtype=dtype)

@@ -1,8 +1,7 @@
 """Where FLUX's weights are while they are used: three plans for three sizes of GPU.
 
-A placement is the only thing that moves a module, so a host with a memory manager of its own
-(ComfyUI) replaces it and nothing else. Inference only: what is lent to the device is a copy, and
-the copy is thrown away.
+Only a placement moves modules, so a host with its own memory manager (ComfyUI) replaces it and
+nothing else. For inference only: the device gets copies of weights, which are discarded.
 """
 
 from __future__ import annotations
@@ -20,28 +19,30 @@ from ..record import InputError
 from .folders import first_line
 
 PLANS = ("auto", "resident", "phased", "streamed")
-LIGHT = 10**9  # bytes; what is smaller (VAE, LoRA, CLIP) stays once it was needed
-ROOM = 5 * 10**9  # bytes for activations: about 1 GB a sample, 3 GB to decode 1024 x 1024 pixels
+LIGHT = 10**9  # bytes; smaller modules (VAE, LoRA, CLIP) stay on the device after their first use
+ACTIVATIONS = 5 * 10**9  # bytes: about 1 GB a sample, 3 GB to decode 1024 x 1024 pixels
 
 
 class Placement(Protocol):
+    """Moves modules to `device` for their use."""
+
     device: torch.device
 
     def on_device(self, *modules: nn.Module) -> AbstractContextManager[None]:
-        """Within it, the modules compute on `device`."""
+        """A context in which the modules compute on `device`."""
         ...
 
     def walk(self, blocks: Iterable[nn.Module]) -> Iterable[nn.Module]:
-        """Blocks of a module that is on the device, each ready when it is handed out."""
+        """The blocks of a module that is on the device, each ready when it is yielded."""
         ...
 
     def release(self) -> None:
-        """Leaves the device to others, as far as the plan can."""
+        """Frees the device's memory, as far as the plan allows."""
         ...
 
 
 class Resident:
-    """Everything goes to the device and stays."""
+    """Every module moves to the device at its first use, and stays."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -49,7 +50,7 @@ class Resident:
     @contextmanager
     def on_device(self, *modules: nn.Module) -> Iterator[None]:
         for module in modules:
-            # Asked first, because a quantised module refuses even a move that changes nothing.
+            # Checked first, because a quantised module refuses even a move to its own device.
             if any(tensor.device != self.device for tensor in _tensors(module)):
                 module.to(self.device)
         yield
@@ -62,7 +63,7 @@ class Resident:
 
 
 class Loan:
-    """Tensors whose data is on the device until `give_back`; the host keeps its own."""
+    """Tensors whose data is a copy on the device until `give_back`; the host keeps the original."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -70,7 +71,7 @@ class Loan:
 
     @property
     def size(self) -> int:
-        return weight(self.homes)
+        return total_bytes(self.homes)
 
     def add(self, tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
@@ -85,20 +86,20 @@ class Loan:
 
 
 class Lending:
-    """Host memory owns the weights and lends them to the device, one heavy module at a time.
+    """Weights live in host memory and are copied to the device, one heavy module at a time.
 
-    Not for weights quantised by bitsandbytes, whose scales are no parameters.
+    Not for weights quantised by bitsandbytes, whose scales are not parameters.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        # Weak, so that a LoRA that was replaced leaves the device.
+        # Weak, so that the copy of a discarded LoRA is freed.
         self._loans: WeakKeyDictionary[nn.Module, Loan] = WeakKeyDictionary()
 
     @contextmanager
     def on_device(self, *modules: nn.Module) -> Iterator[None]:
         arriving = [module for module in modules if module not in self._loans]
-        if any(weight(self._lendable(module)) > LIGHT for module in arriving):
+        if any(total_bytes(self._lendable(module)) > LIGHT for module in arriving):
             for module, loan in list(self._loans.items()):
                 if loan.size > LIGHT and module not in modules:
                     self._loans.pop(module).give_back()
@@ -121,9 +122,9 @@ class Lending:
 
 
 class Streaming(Lending):
-    """Lending, but `blocks` visit the device one by one, copied while the one before computes.
+    """Lending, but `blocks` are copied to the device one by one, each while the last one computes.
 
-    diffusers' group offload does the same from hooks on `transformer.forward`, which the condition
+    diffusers' group offload does the same in hooks on `transformer.forward`, which the condition
     branch never calls: it would copy without overlap, and its tracer would grow with every step.
     """
 
@@ -133,22 +134,22 @@ class Streaming(Lending):
         self._streamed = {id(tensor) for tensor in held}
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
         for tensor in held if self._copies else ():
-            tensor.data = tensor.data.pin_memory()  # a copy from pageable memory would block
+            tensor.data = tensor.data.pin_memory()  # copies from pageable memory block
 
     def walk(self, blocks: Iterable[nn.Module]) -> Iterator[nn.Module]:
-        stack = list(blocks)
-        loans = [Loan(self.device) for _ in stack]
+        ordered = list(blocks)
+        loans = [Loan(self.device) for _ in ordered]
         done: torch.Event | None = None
-        if self._copies:  # the step before may still compute with its last blocks
+        if self._copies:  # the last step may still compute with its last blocks
             self._copies.wait_stream(torch.cuda.current_stream(self.device))
         try:
-            self._fetch(loans[0], stack[0])
-            for index, block in enumerate(stack):
-                self._arrived()
+            self._fetch(loans[0], ordered[0])
+            for index, block in enumerate(ordered):
+                self._wait_for_copies()
                 if done:
-                    done.synchronize()  # the block before has computed: its place is free again
-                if index + 1 < len(stack):
-                    self._fetch(loans[index + 1], stack[index + 1])
+                    done.synchronize()  # the block before has computed, and its memory is free
+                if index + 1 < len(ordered):
+                    self._fetch(loans[index + 1], ordered[index + 1])
                 yield block
                 loans[index].give_back()
                 done = self._mark()
@@ -164,34 +165,32 @@ class Streaming(Lending):
             loan.add(_tensors(block))
 
     def _mark(self) -> torch.Event | None:
-        """An event at the end of all work that was given to the device so far."""
+        """An event after all work queued on the device so far."""
         return torch.cuda.current_stream(self.device).record_event() if self._copies else None
 
-    def _arrived(self) -> None:
-        """Lets the computation wait for everything that was fetched so far."""
+    def _wait_for_copies(self) -> None:
+        """Makes the computation wait for all copies so far."""
         if self._copies:
             torch.cuda.current_stream(self.device).wait_stream(self._copies)
 
 
 def choose_plan(free: int, sizes: Mapping[str, int]) -> str:
     """The fastest plan for `free` bytes of GPU memory; `sizes` are the modules' bytes by name."""
-    if sum(sizes.values()) + ROOM <= free:
+    if sum(sizes.values()) + ACTIVATIONS <= free:
         return "resident"
     heavy = max(sizes.values())
     light = sum(size for size in sizes.values() if size <= LIGHT)
-    return "phased" if heavy + light + ROOM <= free else "streamed"
+    return "phased" if heavy + light + ACTIVATIONS <= free else "streamed"
 
 
 def make_placement(
     plan: str, device: torch.device, modules: Mapping[str, nn.Module], blocks: Iterable[nn.Module]
 ) -> Placement:
-    """The placement of that name; "auto" looks at the GPU's free memory."""
+    """The placement of a plan in PLANS; "auto" chooses by the GPU's free memory."""
     if plan not in PLANS:
         raise InputError(f"There is no plan named {plan!r}. Choose one of: {', '.join(PLANS)}.")
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", torch.cuda.current_device())  # as tensors name it
     if plan == "auto":
-        sizes = {name: weight(_tensors(module)) for name, module in modules.items()}
+        sizes = {name: total_bytes(_tensors(module)) for name, module in modules.items()}
         on_gpu = device.type == "cuda"
         plan = choose_plan(torch.cuda.mem_get_info(device)[0], sizes) if on_gpu else "resident"
     if plan == "resident":
@@ -200,19 +199,18 @@ def make_placement(
 
 
 def device_named(name: str | torch.device | None) -> torch.device:
-    """The device of that name, or a GPU if there is one; InputError for one that is not here."""
+    """The device of that name, by default a GPU if there is one; InputError for a missing one."""
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=device)  # of some that have a name there is none on this machine
+        return torch.empty(0, device=device).device  # fails if it is missing; adds the GPU's index
     except (RuntimeError, AssertionError) as error:
         raise InputError(
             f"There is no device {str(name)!r} here: {first_line(error)} "
             "Choose cpu, or what `reflectionflow doctor` finds."
         ) from error
-    return device
 
 
-def weight(tensors: Iterable[Tensor]) -> int:
+def total_bytes(tensors: Iterable[Tensor]) -> int:
     """Bytes that the tensors take."""
     return sum(tensor.nbytes for tensor in tensors)
 

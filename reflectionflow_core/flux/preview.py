@@ -27,13 +27,13 @@ def preview(latents: Tensor, colours: Tensor) -> Image.Image:
 
 @torch.no_grad()
 def _fit(flux: Flux) -> Tensor:
-    """Least squares on a picture of random flat cells; every VAE has a code of its own."""
-    dice = torch.Generator("cpu").manual_seed(0)
-    cells = torch.rand(1, 3, CELLS, CELLS, generator=dice) * 2 - 1
+    """Least squares on a picture of random flat cells, for this VAE."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    cells = torch.rand(1, 3, CELLS, CELLS, generator=generator) * 2 - 1
     pixels = cells.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
     latents = flux.encode(pixels).float().cpu()
     colours = adaptive_avg_pool2d(pixels, (latents.shape[2], latents.shape[3]))
-    known = torch.cat([latents, torch.ones_like(latents[:, :1])], dim=1).flatten(2)[0].T
-    # Ridge, so that numbers that say little of colour get little weight.
-    square = known.T @ known + 0.01 * len(known) * torch.eye(known.shape[1])
-    return torch.linalg.solve(square, known.T @ colours.flatten(2)[0].T)
+    inputs = torch.cat([latents, torch.ones_like(latents[:, :1])], dim=1).flatten(2)[0].T
+    # Ridge regression, so that channels that hardly depend on colour get small weights.
+    square = inputs.T @ inputs + 0.01 * len(inputs) * torch.eye(inputs.shape[1])
+    return torch.linalg.solve(square, inputs.T @ colours.flatten(2)[0].T)

@@ -1,7 +1,7 @@
-"""FLUX's transformer from one file, as its authors and ComfyUI keep it.
+"""FLUX's transformer from a single file, in the format of its authors and ComfyUI.
 
-Reads bf16, fp16, fp32 and fp8 with or without scales, of all-in-one checkpoints the transformer
-alone. Knows no GGUF, no 4-bit weights, and neither text encoders nor VAE.
+Reads bf16, fp16, fp32 and fp8 with or without scales; of an all-in-one checkpoint only the
+transformer. Does not read GGUF and 4-bit weights, text encoders and VAE.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
 FIRST = ("img_in.weight", "x_embedder.weight")  # in the authors' names, and in diffusers'
-# What stands beside a weight in files of fp8: how it is scaled, and hints for other programs.
+# Tensors beside a weight in fp8 files: its scale, and hints for other programs.
 SCALES = ("weight_scale", "scale_weight")
 HINTS = ("input_scale", "scale_input", "comfy_quant", "scaled_fp8")
-# A linear of the file, and those of diffusers that it holds, one below the other.
+# A linear of the file, and the diffusers linears whose rows it holds, in order.
 EMBEDDERS = {
     "img_in": ("x_embedder",),
     "txt_in": ("context_embedder",),
@@ -62,7 +62,7 @@ SINGLE = {
     "norm.query_norm": ("attn.norm_q",),
     "norm.key_norm": ("attn.norm_k",),
 }
-SWAPPED = "final_layer.adaLN_modulation.1."  # has shift above scale; diffusers the other way
+SWAPPED = "final_layer.adaLN_modulation.1."  # shift before scale; in diffusers scale is first
 
 
 def load_transformer(
@@ -70,7 +70,7 @@ def load_transformer(
 ) -> FluxTransformer2DModel:
     """The transformer of `config` with the file's weights in `dtype`, on the CPU.
 
-    Raises InputError where the file is damaged, or is not of such a FLUX.
+    Raises InputError if the file is damaged or does not fit `config`.
     """
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 
@@ -84,10 +84,10 @@ def load_transformer(
 def read_weights(
     file: str | Path, shapes: Mapping[str, torch.Size], dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """The file's weights as diffusers' transformer of these shapes takes them."""
+    """The file's weights by diffusers' names; `shapes` are those of diffusers' transformer."""
     file = Path(file).expanduser()
     if file.suffix.lower() != ".safetensors":
-        raise InputError(f"{file} is no .safetensors file. Give FLUX's transformer as one.")
+        raise InputError(f"{file} is not a .safetensors file. Give FLUX's transformer as one.")
     if not file.is_file():
         raise InputError(f"There is no file {file}. Check the path of FLUX's transformer.")
     check_weights(file)
@@ -96,13 +96,13 @@ def read_weights(
 
 
 class _Stored:
-    """The tensors of a file by their names in the original program, whatever stands before them."""
+    """The tensors of a file by their names in the original program, without a prefix."""
 
     def __init__(self, file: Path, stored: Any) -> None:
         self.file, self._stored = file, stored
         names = set(stored.keys())
-        begun = (p for p in PREFIXES if any(f"{p}{first}" in names for first in FIRST))
-        self._prefix = next(begun, "")
+        matching = (p for p in PREFIXES if any(f"{p}{first}" in names for first in FIRST))
+        self._prefix = next(matching, "")
         self.names = {
             name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix)
         }
@@ -110,8 +110,8 @@ class _Stored:
     def get(self, name: str) -> Tensor:
         return self._stored.get_tensor(self._prefix + name)
 
-    def number(self, name: str, dtype: torch.dtype) -> Tensor:
-        """A tensor of its own in `dtype`, multiplied by its scale if it has one."""
+    def scaled(self, name: str, dtype: torch.dtype) -> Tensor:
+        """A copy of the tensor in `dtype`, multiplied by its scale if it has one."""
         tensor, scale = self.get(name), self._scale(name)
         self._check(name, tensor, scale)
         if scale is None:
@@ -125,11 +125,11 @@ class _Stored:
         return self.get(found[0]) if found and leaf == "weight" else None
 
     def _check(self, name: str, tensor: Tensor, scale: Tensor | None) -> None:
-        """Numbers must stand alone, or have one scale, or one a row."""
+        """Raises InputError unless the tensor is floating-point with no scale, one or one a row."""
         kind = self._hint(f"{name.rpartition('.')[0]}.comfy_quant") or str(tensor.dtype)
-        alone = scale is None or scale.numel() in (1, *tensor.shape[:1])
+        readable = scale is None or scale.numel() in (1, *tensor.shape[:1])
         known = kind.removeprefix("torch.").startswith(("float", "bfloat"))
-        if not (alone and known and tensor.is_floating_point()):
+        if not (readable and known and tensor.is_floating_point()):
             scaled = "" if scale is None else f" with scales {tuple(scale.shape)}"
             raise InputError(
                 f"{self.file} holds {name} as {kind}{scaled}, which is not read here. Give the "
@@ -137,30 +137,30 @@ class _Stored:
             )
 
     def _hint(self, name: str) -> str | None:
-        """The format that ComfyUI notes for a weight, if it does."""
+        """ComfyUI's note on a weight's format, if there is one."""
         if name not in self.names:
             return None
         try:
             return str(json.loads(bytes(self.get(name).tolist()))["format"])
         except (ValueError, TypeError, KeyError):
-            return "something that its comfy_quant does not tell"
+            return "an unknown format (its comfy_quant cannot be read)"
 
 
 def _weights(
     stored: _Stored, expected: Mapping[str, torch.Size], dtype: torch.dtype
 ) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of diffusers' transformer; what is missing, too much or misfits is an error."""
-    places = _places(expected, stored.names)
+    """Every tensor of diffusers' transformer; raises InputError for missing and extra ones."""
+    sources = _sources(expected, stored.names)
     known = {
         name
         for name in stored.names
-        if name in places or name.rpartition(".")[2] in (*SCALES, *HINTS)
+        if name in sources or name.rpartition(".")[2] in (*SCALES, *HINTS)
     }
-    _refuse(stored.file, "lacks", places.keys() - stored.names)
-    _refuse(stored.file, "has, and such a FLUX has not,", stored.names - known)
-    for name, targets in places.items():
+    _refuse(stored.file, "lacks", sources.keys() - stored.names)
+    _refuse(stored.file, "has the unknown", stored.names - known)
+    for name, targets in sources.items():
         rows = [expected[target][0] for target in targets]
-        tensor = stored.number(name, dtype)
+        tensor = stored.scaled(name, dtype)
         if tensor.shape != torch.Size([sum(rows), *expected[targets[0]][1:]]):
             raise InputError(
                 f"{stored.file} is of another FLUX: {name} is {tuple(tensor.shape)}, and "
@@ -171,18 +171,18 @@ def _weights(
             yield target, torch.cat(part.chunk(2)[::-1]) if name.startswith(SWAPPED) else part
 
 
-def _places(expected: Collection[str], names: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """Which tensors of diffusers each tensor of the file holds."""
+def _sources(expected: Collection[str], names: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """For each tensor of the file the diffusers tensors that it holds."""
     if FIRST[1] in names:
         return {name: (name,) for name in expected}
-    places = {}
+    sources = {}
     for module, targets in _modules(expected):
         for leaf in ("weight", "bias"):
             if f"{targets[0]}.{leaf}" in expected:
                 name = f"{module}.{leaf}"
                 old = f"{module}.scale"  # of a norm
-                places[old if old in names else name] = tuple(f"{t}.{leaf}" for t in targets)
-    return places
+                sources[old if old in names else name] = tuple(f"{t}.{leaf}" for t in targets)
+    return sources
 
 
 def _modules(expected: Collection[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -201,6 +201,6 @@ def _modules(expected: Collection[str]) -> Iterator[tuple[str, tuple[str, ...]]]
 def _refuse(file: Path, how: str, names: Collection[str]) -> None:
     if names:
         raise InputError(
-            f"{file} is not the transformer of such a FLUX: it {how} {listed(names)}. Give a "
+            f"{file} is not the transformer of this kind of FLUX: it {how} {listed(names)}. Give a "
             "file of the same kind as the folder; GGUF and 4-bit files are for ComfyUI only."
         )

@@ -1,4 +1,4 @@
-"""What FLUX's two text encoders are told, and what they make of it."""
+"""The texts of FLUX's two text encoders, and their encodings."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Text(NamedTuple):
 
 
 def training_text(prompt: str, reflection: str) -> Text:
-    """As the corrector was trained: only T5 hears the reflection."""
+    """As in the corrector's training: only T5 reads the reflection."""
     return Text(prompt, f"{prompt} [Reflexion] {reflection}" if reflection else prompt)
 
 
 def upstream_text(prompt: str, reflection: str) -> Text:
-    """As the paper's search script asks, for comparison: a colon more, and CLIP hears all of it."""
+    """As in the paper's search script, for comparison: with a colon, and CLIP reads it, too."""
     both = f"{prompt} [Reflexion]: {reflection}" if reflection else prompt
     return Text(both, both)
 
@@ -33,6 +33,7 @@ PROMPT_STYLES = {"training": training_text, "upstream": upstream_text}
 
 
 def corrector_text(prompt: str, reflection: str, style: str = "training") -> Text:
+    """Prompt and reflection in a style of PROMPT_STYLES; raises InputError for another one."""
     if style not in PROMPT_STYLES:
         known = ", ".join(PROMPT_STYLES)
         raise InputError(f"There is no prompt style named {style!r}. Choose one of: {known}.")
@@ -45,8 +46,8 @@ def encode_texts(
 ) -> tuple[Tensor, Tensor]:
     """T5 states (B, n, d) and pooled CLIP (B, d), on FLUX's device.
 
-    n is `max_sequence_length`, or what T5's tokenizer says it takes if that is less. Texts are
-    encoded one by one, so that a text's numbers do not depend on its neighbours.
+    n is `max_sequence_length`, or the limit of T5's tokenizer if that is less. Texts are encoded
+    one by one, so that a text's encoding does not depend on its batch.
     """
     length = min(max_sequence_length, flux.t5_tokenizer.model_max_length)
     states = [_t5(flux, text.t5, length) for text in texts]
@@ -86,11 +87,11 @@ def _clip(flux: Flux, text: str) -> Tensor:
 
 
 def _warn_if_cut(flux: Flux, text: str, length: int) -> None:
-    """CLIP's cut at 77 tokens passes in silence: T5 carries the whole text, CLIP the gist."""
+    """For T5 only: CLIP always reads just 77 tokens, and T5 carries the whole text."""
     count = len(flux.t5_tokenizer(text, verbose=False).input_ids)
     if count > length:
         warnings.warn(
             f"The text is {count} tokens long and T5 takes {length}: the last {count - length} "
-            "were cut off. Shorten the prompt or the reflection.",
+            "are cut off. Shorten the prompt or the reflection.",
             stacklevel=2,
         )

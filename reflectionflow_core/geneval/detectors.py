@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from ..flux.folders import first_line, read_json
-from ..flux.placement import Placement, device_named, make_placement
+from ..flux.placement import Placement, Resident, device_named
 from ..protocols import SILENT, Progress
 from ..record import InputError
 from ..vlm.folder import load_model, resolved
@@ -123,7 +123,7 @@ def load_detector(
         model,
         _processor(AutoImageProcessor, place),
         _processor(AutoTokenizer, place) if reads else None,
-        placement or make_placement("resident", target, {}, ()),
+        placement or Resident(target),
     )
     return PictureByPicture(sight, find, limits or usual)
 

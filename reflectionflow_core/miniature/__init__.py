@@ -1,5 +1,5 @@
-"""The embedded default: a world of coloured shapes, a very small FLUX that paints it, its
-corrector, and an exact verifier and evolver that need no language model.
+"""The built-in default: a world of coloured shapes, a very small FLUX that paints it, its
+corrector, and a rule-based verifier and evolver that need no language model.
 
-It proves mechanics and lets claims be measured anywhere; it says nothing about FLUX.1-dev.
+It runs everywhere and shows that the search works; its results do not carry over to FLUX.1-dev.
 """

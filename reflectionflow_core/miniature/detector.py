@@ -1,7 +1,6 @@
-"""Reads a picture of the shapes world back into things, by rules: no model, no learning.
+"""Reads a picture of the shapes world back into things, by rules instead of a model.
 
-A component that fits no shape, or has no clear colour, is a "blob": it counts as a thing, and
-nothing asked for.
+A component that fits no shape or has no clear colour is a "blob": a thing that no prompt asks for.
 """
 
 from __future__ import annotations
@@ -60,11 +59,11 @@ def _as_pixels(picture: Image | np.ndarray) -> np.ndarray:
 
 
 def _thing(pixels: np.ndarray, mask: np.ndarray, box: tuple[slice, slice]) -> Thing:
-    # The outline mixes with the ground, so the colour is asked of the inside.
+    # The outline mixes with the ground, so the colour is read from the inside.
     inside = np.asarray(ndimage.binary_erosion(mask), bool)
     colour = _colour(pixels[inside if inside.any() else mask])
     solid = mask & (_opacity(pixels, colour) >= 0.5) if colour != BLOB else mask
-    if not solid.any():  # a haze, as in previews: nothing of it is half way to its colour
+    if not solid.any():  # a haze, as in previews: no pixel is halfway to its colour
         colour, solid = BLOB, mask
     rows, columns = np.nonzero(solid)
     top, left = box[0].start, box[1].start
@@ -81,7 +80,7 @@ def _colour(pixels: np.ndarray) -> str:
 
 
 def _opacity(pixels: np.ndarray, colour: str) -> np.ndarray:
-    """How far each pixel is on the way from the ground to the colour; a soft edge is half way."""
+    """How far each pixel is from the ground (0) to the colour (1); a soft edge is halfway."""
     way = np.array(COLOURS[colour], np.float32) - _GROUND
     return (pixels - _GROUND) @ way / (way @ way)
 
@@ -95,7 +94,7 @@ def _shape(mask: np.ndarray) -> str:
 def _fit(mask: np.ndarray, shape: str) -> float:
     """Intersection over union with the shape that has the mask's area and centre of gravity.
 
-    A bounding box would do for drawn pictures, but one stray pixel of a painted one changes it.
+    A bounding box would be enough for drawn pictures, but one stray pixel changes it.
     """
     rows, columns = np.nonzero(mask)
     size = max(mask.shape) + 8

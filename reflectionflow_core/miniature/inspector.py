@@ -1,4 +1,4 @@
-"""The miniature's inspector: reads an unfinished picture by rules, and knows what is to come."""
+"""The miniature's inspector: compares an unfinished picture with the plan, by rules."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FOREIGN = 2  # the distance of a thing that has neither the shape nor the colour
 
 
 class ExactInspector:
-    """Accepts exactly the pictures that show what is due, and beyond it only what is still to come.
+    """Accepts pictures that show all that is due by the stage, and else only things of later ones.
 
-    What a stage declares beyond the prompt counts as asked by nobody. A further thing with the
-    shape or the colour of one of a later stage is taken for that: it is right, or drawn wrong.
+    What a stage declares but the prompt does not ask for is ignored. An extra thing with the shape
+    or the colour of a later stage's thing counts as that thing, right or wrong.
     """
 
     calls = 0
@@ -35,7 +35,7 @@ class ExactInspector:
         images: Sequence[Image],
         progress: Progress = SILENT,
     ) -> list[Inspection]:
-        """InputError where prompt or objects are not the miniature's."""
+        """Raises InputError if prompt or objects are outside the miniature's grammar."""
         del progress  # takes a millisecond a picture
         whole = parse(prompt)
         return [
@@ -45,7 +45,7 @@ class ExactInspector:
 
 
 def _divided(whole: Spec, stage: Stage) -> tuple[Spec, Spec]:
-    """What of a prompt is due by a stage, and what is not."""
+    """What a prompt asks for by this stage, and what after it."""
     asked = Counter(items_of(whole))
     declared = (item for text in stage.objects for item in items_of(parse(text)))
     due = Counter(declared) & asked
@@ -61,7 +61,7 @@ def _inspection(scene: Scene, due: Spec, rest: Spec) -> Inspection:
     begun = _begun(beyond, rest)
     found = [f for f in found if f.wanted is not None or f.thing not in begun.values()]
     items = items_of(rest)
-    # What is there before its time may be drawn wrong all the same.
+    # A thing of a later stage may be there already, and be wrong.
     found += [Fault(thing, items[i]) for i, thing in begun.items() if distance(thing, items[i])]
     wrong = tuple(fault.unmet for fault in found if fault.thing is not None)
     missing = tuple(fault.unmet for fault in found if fault.thing is None)
@@ -77,11 +77,11 @@ def _inspection(scene: Scene, due: Spec, rest: Spec) -> Inspection:
 
 
 def _begun(beyond: Scene, rest: Spec) -> dict[int, Thing]:
-    """What is there already of later things, by their numbers."""
+    """The things of later stages that are there already, by the index of their item."""
     items = items_of(rest)
-    seats = assign(beyond, rest)
+    assigned = assign(beyond, rest)
     return {
-        number: beyond[seat]
-        for number, seat in enumerate(seats)
-        if seat is not None and distance(beyond[seat], items[number]) < FOREIGN
+        number: beyond[index]
+        for number, index in enumerate(assigned)
+        if index is not None and distance(beyond[index], items[number]) < FOREIGN
     }

@@ -1,6 +1,4 @@
-"""Compares what a picture shows with what a prompt asks: every fault, in words that a writer can
-turn into an edit.
-"""
+"""Compares a picture with a prompt: every fault, in words that a writer turns into an edit."""
 
 from __future__ import annotations
 
@@ -23,8 +21,10 @@ _COSINE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One unmet requirement: `thing` is what is wrong (None: missing), `wanted` what was asked for
-    (None: it should not be there); `beside` is set where only the position is wrong.
+    """One unmet requirement.
+
+    `thing` is what is wrong, None if it is missing; `wanted` is what was asked for, None if `thing`
+    should not be there; `beside` is set if only the position is wrong.
     """
 
     thing: Thing | None
@@ -51,50 +51,50 @@ class Fault:
 
 
 def in_words(thing: Thing) -> str:
-    """A thing in words, without what cannot be told: "red circle", "circle", "red blob", "blob"."""
+    """A thing in words, without an unknown colour: "red circle", "red blob", "blob"."""
     return thing.shape if thing.colour == BLOB else f"{thing.colour} {thing.shape}"
 
 
 def holds(relation: str, first: Thing, second: Thing, cosine: float = _COSINE) -> bool:
-    """Whether `first` stands to `second` as asked; a larger `cosine` asks for a clearer case."""
+    """Whether `first` is `relation` `second`; a larger `cosine` requires a clearer case."""
     dx, dy = first.x - second.x, first.y - second.y
     x, y = _DIRECTIONS[relation]
     return dx * x + dy * y > cosine * math.hypot(dx, dy)
 
 
 def faults(scene: Scene, spec: Spec) -> tuple[Fault, ...]:
-    """Every requirement of `spec` that `scene` does not meet, and everything it has too much."""
+    """Every requirement of `spec` that `scene` does not meet, and every extra thing in it."""
     items = items_of(spec)
-    seats = assign(scene, spec)
-    seated = [scene[seat] if seat is not None else None for seat in seats]
+    assigned = assign(scene, spec)
+    matched = [scene[index] if index is not None else None for index in assigned]
     found = [
         Fault(thing, item)
-        for thing, item in zip(seated, items, strict=True)
+        for thing, item in zip(matched, items, strict=True)
         if thing is not None and distance(thing, item)
     ]
-    found += [Fault(thing, None) for i, thing in enumerate(scene) if i not in seats]
-    found += _missing(seated, items, spec.relation)
-    if spec.relation and all(seated):
-        first, second = (thing for thing in seated if thing is not None)
+    found += [Fault(thing, None) for i, thing in enumerate(scene) if i not in assigned]
+    found += _missing(matched, items, spec.relation)
+    if spec.relation and all(matched):
+        first, second = (thing for thing in matched if thing is not None)
         if not holds(spec.relation, first, second):
             found.append(Fault(first, items[0], spec.relation, second))
     return tuple(found)
 
 
 def score(scene: Scene, spec: Spec) -> float:
-    """Share of requirements met (0 to 1); everything too much counts as one more, unmet."""
+    """Share of requirements met (0 to 1); every extra thing counts as one more, unmet."""
     asked = len(items_of(spec)) + (spec.relation is not None)
     found = faults(scene, spec)
     extra = sum(fault.wanted is None for fault in found)
     unmet = len(found) - extra
-    # A thing that is missing cannot stand where it should, either.
+    # If a thing is missing, its position is wrong, too.
     if spec.relation and any(fault.thing is None for fault in found):
         unmet += 1
     return max(0, asked - unmet) / (asked + extra)
 
 
 def items_of(spec: Spec) -> list[ShapeGroup]:
-    """Every single thing that `spec` asks for, in its order."""
+    """Every single thing that `spec` asks for, in order."""
     return [
         ShapeGroup(1, group.shape, group.colour)
         for group in spec.groups
@@ -103,22 +103,22 @@ def items_of(spec: Spec) -> list[ShapeGroup]:
 
 
 def distance(thing: Thing, item: ShapeGroup) -> int:
-    """How many of shape and colour are not as asked: 0, 1 or 2."""
+    """How many of shape and colour are wrong: 0, 1 or 2."""
     return (thing.shape != item.shape) + (item.colour not in (None, thing.colour))
 
 
 def assign(scene: Scene, spec: Spec) -> list[int | None]:
-    """For each item the index of the nearest thing, no thing twice; None where none is left."""
+    """For each item the index of its thing, with the least total distance; None if none is left."""
     items = items_of(spec)
     if spec.relation and len(scene) >= 2:
         pairs = itertools.permutations(range(len(scene)), 2)
         return list(min(pairs, key=_cost(scene, items, spec.relation)))
-    seats: list[int | None] = [None] * len(items)
+    assigned: list[int | None] = [None] * len(items)
     if scene and items:
         costs = np.array([[distance(thing, item) for thing in scene] for item in items])
         for row, column in zip(*linear_sum_assignment(costs), strict=True):
-            seats[row] = int(column)
-    return seats
+            assigned[row] = int(column)
+    return assigned
 
 
 def _cost(
@@ -133,13 +133,13 @@ def _cost(
 
 
 def _missing(
-    seated: list[Thing | None], items: list[ShapeGroup], relation: str | None
+    matched: list[Thing | None], items: list[ShapeGroup], relation: str | None
 ) -> list[Fault]:
-    missing = [item for thing, item in zip(seated, items, strict=True) if thing is None]
-    if relation and len(missing) == 1 and seated[0] is None:
-        return [Fault(None, missing[0], relation, seated[1])]
+    missing = [item for thing, item in zip(matched, items, strict=True) if thing is None]
+    if relation and len(missing) == 1 and matched[0] is None:
+        return [Fault(None, missing[0], relation, matched[1])]
     if relation and len(missing) == 1:
-        return [Fault(None, missing[0], _OPPOSITE[relation], seated[0])]
+        return [Fault(None, missing[0], _OPPOSITE[relation], matched[0])]
     return [Fault(None, item) for item in missing]
 
 

@@ -26,7 +26,7 @@ def load_miniature(
     device: str = "cpu",
     folder: Path = FOLDER,
 ) -> tuple[FluxGenerator, FluxCorrector]:
-    """Generator and corrector over one FLUX; `lora` takes the place of the miniature's own."""
+    """Generator and corrector over one FLUX; `lora` replaces the miniature's own."""
     flux = load_flux(folder, dtype="fp32", device=device)
     sampling = replace(
         SAMPLING,

@@ -1,4 +1,4 @@
-"""The miniature's planner: takes a prompt apart by its grammar, no language model needed."""
+"""The miniature's planner: splits a prompt by its grammar, without a language model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .prompts import ShapeGroup, Spec, parse
 
 
 class RulePlanner:
-    """A stage for each thing that a prompt asks for, or for each group where these are too many.
+    """Plans one stage for each thing of a prompt, or for each group if there are too many things.
 
-    What a relation refers to comes first, so that the other thing can be placed beside it. With
-    `whole_first` all of the prompt is drawn at once, and the stages add what is not there yet.
+    The object of a relation comes first, so that the other thing can be put beside it. With
+    `whole_first` the first stage draws the whole prompt, and later ones add what is missing.
     """
 
     calls = 0
@@ -24,7 +24,7 @@ class RulePlanner:
         self.whole_first = whole_first
 
     def plan(self, prompt: str, progress: Progress = SILENT) -> ScenePlan:
-        """InputError where the prompt is not the miniature's."""
+        """Raises InputError for a prompt outside the miniature's grammar."""
         del progress  # takes a millisecond
         spec = parse(prompt)
         adds = in_order(spec)
@@ -40,7 +40,7 @@ class RulePlanner:
 
 
 class LayoutThinker:
-    """Thinks a miniature prompt through before it is painted: where everything shall stand."""
+    """Expands a miniature prompt before the first draft: gives every thing a position."""
 
     calls = 0
 
@@ -50,14 +50,14 @@ class LayoutThinker:
 
 
 def in_order(spec: Spec) -> list[ShapeGroup]:
-    """What each stage adds."""
+    """What each stage adds, in order."""
     items = items_of(spec)
     adds = items if len(items) <= MAX_STAGES else list(spec.groups)
     return adds[::-1] if spec.relation else adds
 
 
 def _together(adds: list[ShapeGroup]) -> tuple[ShapeGroup, ...]:
-    """Equal things as one group, in the order in which they were added."""
+    """Equal things as one group, in the order in which they are added."""
     counts: dict[tuple[str, str | None], int] = {}
     for added in adds:
         kind = added.shape, added.colour

@@ -1,7 +1,7 @@
-"""What a miniature prompt may ask for: a grammar in GenEval's six families, read and written.
+"""The grammar of miniature prompts in GenEval's six families, parsed and written.
 
-A `Spec` is the meaning of a prompt. Every prompt of the grammar is either a training prompt or held
-out, by a hash of its text, so no training prompt is ever a held-out one.
+A `Spec` is the meaning of a prompt. A hash of its text makes every prompt of the grammar either a
+training prompt or a held-out one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ShapeGroup:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """The meaning of a prompt: one group, or two and how the first stands to the second."""
+    """The meaning of a prompt: one group, or two and the relation of the first to the second."""
 
     family: str
     groups: tuple[ShapeGroup, ...]
@@ -55,7 +55,7 @@ class Spec:
 
 
 def spec_of(groups: tuple[ShapeGroup, ...], relation: str | None = None) -> Spec:
-    """A spec with the family that its form belongs to."""
+    """A spec with its family."""
     coloured = all(group.colour for group in groups)
     if relation:
         family = "position"
@@ -77,7 +77,7 @@ _OPENING = re.compile(r"^(?:an?|the) (?:photo|picture|image|drawing) of ")
 
 
 def parse(prompt: str) -> Spec:
-    """The meaning of a prompt of this grammar; InputError with examples for any other text."""
+    """The meaning of a prompt; raises InputError with examples for a text outside this grammar."""
     text = _OPENING.sub("", " ".join(prompt.lower().rstrip(" .").split()))
     parts = _JOIN.split(text)
     groups = [_GROUP.fullmatch(part) for part in parts[::2]]
@@ -97,14 +97,14 @@ def parse(prompt: str) -> Spec:
 
 
 def is_held_out(prompt: str) -> bool:
-    """Whether training never sees this prompt (one in five, by a hash of the text)."""
+    """Whether training never uses this prompt (one in five, by a hash of the text)."""
     digest = hashlib.sha256(prompt.encode()).digest()
     return int.from_bytes(digest[:4], "big") % _HELD_OUT_ONE_IN == 0
 
 
 @cache
 def specs(family: str) -> tuple[Spec, ...]:
-    """Every meaning of a family that the grammar can say."""
+    """Every meaning of a family."""
     return tuple(_SPECS[family]())
 
 
@@ -137,14 +137,14 @@ def _pairs() -> Iterator[Spec]:
 def _positions() -> Iterator[Spec]:
     for pair in itertools.permutations(SHAPES, 2):
         for colours in ((None, None), *itertools.product(COLOURS, COLOURS)):
-            groups = tuple(ShapeGroup(1, s, c) for s, c in zip(pair, colours, strict=True))
+            groups = tuple(ShapeGroup(1, *kind) for kind in zip(pair, colours, strict=True))
             yield from (spec_of(groups, relation) for relation in RELATIONS)
 
 
 def _attributes() -> Iterator[Spec]:
     for pair in itertools.permutations(SHAPES, 2):
         for colours in itertools.permutations(COLOURS, 2):
-            yield spec_of(tuple(ShapeGroup(1, s, c) for s, c in zip(pair, colours, strict=True)))
+            yield spec_of(tuple(ShapeGroup(1, *kind) for kind in zip(pair, colours, strict=True)))
 
 
 _SPECS = {

@@ -1,4 +1,4 @@
-"""The miniature's exact verifier: reads the picture by rules and compares it with the prompt."""
+"""The miniature's exact verifier: reads a picture by rules and compares it with the prompt."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .world import Scene
 
 
 class ExactVerifier:
-    """Passes exactly the pictures that show what the prompt asks and nothing else.
+    """Passes exactly the pictures that show what the prompt asks for and nothing else.
 
-    The score is the share of requirements met (0 to 1); `unmet` names every fault. Prompts outside
-    the miniature's grammar are an InputError.
+    The score is the share of requirements met (0 to 1); `unmet` names every fault. Raises
+    InputError for a prompt outside the miniature's grammar.
     """
 
     calls = 0

@@ -15,7 +15,7 @@ from PIL.Image import Image
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
 from ..flux.folders import first_line, local_folder, read_json
-from ..flux.placement import Placement, device_named, make_placement
+from ..flux.placement import Placement, Resident, device_named
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
 from ..vlm.folder import load_model, resolved
@@ -44,8 +44,7 @@ def load_clip_score(
     target = device_named(device)
     eyes, words = _processor(processor or source)
     model = load_model(CLIPModel, source, dtype, target)
-    placement = placement or make_placement("resident", target, {}, ())
-    return ClipVerifier(model, eyes, words, placement, batch_size)
+    return ClipVerifier(model, eyes, words, placement or Resident(target), batch_size)
 
 
 def _processor(source: str | Path) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AddedToken, AutoModel, AutoTokenizer
 
 from ..flux.folders import read_json
-from ..flux.placement import Placement, device_named, make_placement
+from ..flux.placement import Placement, Resident, device_named
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
 from ..vlm.folder import load_model, load_processor, resolved
@@ -60,8 +60,8 @@ def load_reward(
     target = device_named(device)
     model, processor, grown = load_base(base, dtype, target, checkpoint / "tokenizer")
     head = load_checkpoint(model, checkpoint, found, [EMBEDDING] if grown else [])
-    placement = placement or make_placement("resident", target, {}, ())
-    return RewardVerifier(model, processor, head, words, placement, found, batch_size)
+    where = placement or Resident(target)
+    return RewardVerifier(model, processor, head, words, where, found, batch_size)
 
 
 def load_base(

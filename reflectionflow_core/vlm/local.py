@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from ..flux.folders import first_line
-from ..flux.placement import Placement, device_named, make_placement
+from ..flux.placement import Placement, Resident, device_named
 from ..protocols import SILENT, Progress
 from ..record import MAX_SEED, InputError
 from .choices import Tokens, masses, prefixes, relative_masses, spellings
@@ -78,8 +78,8 @@ def load_vlm(
     target = device_named(device)
     processor = load_processor(source)
     model = load_model(AutoModelForImageTextToText, source, dtype, target)
-    resident = make_placement("resident", target, {}, ())
-    return LocalVlm(model, processor, placement or resident, settings or LocalSettings())
+    where = placement or Resident(target)
+    return LocalVlm(model, processor, where, settings or LocalSettings())
 
 
 class LocalVlm:

@@ -145,7 +145,7 @@ def test_modules_may_have_ranks_of_their_own(file: Path, transformer) -> None:
     [
         ({"lora_B__weight": None}, "incomplete: it lacks .*to_q.lora_B.weight"),
         ({"lora_A__weight": None}, "incomplete: it lacks .*to_q.lora_A.weight"),
-        ({"lora_C__weight": torch.ones(1)}, "no place for: .*to_q.lora_C.weight"),
+        ({"lora_C__weight": torch.ones(1)}, "no layers for: .*to_q.lora_C.weight"),
         ({"lora_A__weight": torch.ones(4, 31)}, r"shapes A \(4, 31\).*expected \(rank, 32\)"),
         ({"lora_A__weight": torch.ones(5, 32)}, r"shapes A \(5, 32\), B \(32, 4\)"),
         ({"lora_A__weight": torch.ones(32)}, r"shapes A \(32,\)"),
@@ -176,7 +176,9 @@ def test_an_ordinary_lora_is_refused_and_three_of_its_keys_are_named(
 
 def test_a_lora_of_a_deeper_flux_is_refused(tmp_path: Path, transformer) -> None:
     deeper = loud_lora(tiny_transformer(double=3)).save(tmp_path)
-    with pytest.raises(InputError, match=r"no place for: transformer\.transformer_blocks\.2.*more"):
+    with pytest.raises(
+        InputError, match=r"no layers for: transformer\.transformer_blocks\.2.*more"
+    ):
         load_corrector_lora(deeper, transformer)
 
 
@@ -200,7 +202,7 @@ def test_metadata_that_is_no_json_is_refused(file: Path, transformer) -> None:
 
 def test_a_new_lora_needs_a_rank_and_starts_like_pefts(transformer) -> None:
     torch.manual_seed(0)
-    with pytest.raises(InputError, match="rank 0"):
+    with pytest.raises(InputError, match="rank is 0"):
         CorrectorLora.create(transformer, rank=0)
     lora = CorrectorLora.create(transformer, rank=8)
     downs = torch.cat([layer.down.detach().flatten() for _, layer in lora.items()])

@@ -131,7 +131,7 @@ def test_a_condition_in_a_union_may_not_be_remembered() -> None:
     transformer = tiny_transformer()
     inputs = random_inputs()
     union, independent = loud_lora(transformer), loud_lora(transformer, mode=INDEPENDENT)
-    assert not step_constants(transformer, inputs, union).memories
+    assert not step_constants(transformer, inputs, union).cached
     remembered = step_constants(transformer, inputs, independent)
     (later, *_) = later_steps(inputs)
     apart = velocity(transformer, later, independent, remembered)
@@ -158,7 +158,7 @@ def test_sampling_looks_at_the_picture_once(monkeypatch: pytest.MonkeyPatch) -> 
 
     def counted(transformer, inputs, lora, walk):
         constants = step_constants(transformer, inputs, lora, walk)
-        looks.append(len(constants.memories))
+        looks.append(len(constants.cached))
         return constants
 
     monkeypatch.setattr(sampling, "step_constants", counted)

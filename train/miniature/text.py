@@ -29,7 +29,7 @@ from transformers import (
 
 from reflectionflow_core.flux.text import corrector_text
 from reflectionflow_core.miniature.detector import BLOB
-from reflectionflow_core.miniature.evolver import PLACES, layout, place_of, spelled_out
+from reflectionflow_core.miniature.evolver import POSITIONS, layout, position_of, spelled_out
 from reflectionflow_core.miniature.judge import Fault, faults
 from reflectionflow_core.miniature.prompts import COUNTS, FAMILIES, RELATIONS, Spec, prompts
 from reflectionflow_core.miniature.world import COLOURS, SHAPES, Scene
@@ -50,7 +50,7 @@ _COLOUR = {name: i for i, name in enumerate(("", *COLOURS, BLOB))}
 _RELATION = {name: i for i, name in enumerate(("", *RELATIONS))}
 _OPS = ("add", "remove", "turn", "recolor", "move")
 _PROMPT_VARIABLES, _EDIT_VARIABLES = 6, 7
-_VARIABLES = _PROMPT_VARIABLES + _EDIT_VARIABLES + 2 * len(PLACES)
+_VARIABLES = _PROMPT_VARIABLES + _EDIT_VARIABLES + 2 * len(POSITIONS)
 _CLASSES = 8
 _UNKNOWN = -100  # what cross_entropy leaves out
 
@@ -232,7 +232,7 @@ def _meaning(
     parts = [
         _prompt_meaning(spec) if spec else [_UNKNOWN] * _PROMPT_VARIABLES,
         _edit_meaning(edit) if edit else [_UNKNOWN] * _EDIT_VARIABLES,
-        _layout_meaning(scene) if scene else [_UNKNOWN] * (2 * len(PLACES)),
+        _layout_meaning(scene) if scene else [_UNKNOWN] * (2 * len(POSITIONS)),
     ]
     return np.array([number for part in parts for number in part], np.int64)
 
@@ -264,7 +264,7 @@ def _edit_meaning(fault: Fault) -> list[int]:
 
 
 def _layout_meaning(scene: Scene) -> list[int]:
-    seen = {place_of(thing): thing for thing in scene}
-    things = [seen.get(place) for place in PLACES]
+    seen = {position_of(thing): thing for thing in scene}
+    things = [seen.get(place) for place in POSITIONS]
     shapes = [_SHAPE[thing.shape] if thing else _NONE for thing in things]
     return shapes + [_COLOUR[thing.colour] if thing else _NONE for thing in things]

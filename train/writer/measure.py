@@ -7,11 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
 from PIL.Image import Image
 
 from reflectionflow_core.evaluation.statistics import difference, share
-from reflectionflow_core.flux.placement import make_placement
+from reflectionflow_core.flux.placement import Resident, device_named
 from reflectionflow_core.protocols import ReflectionWriter
 from reflectionflow_core.record import Candidate, InputError, SearchSettings, Verdict
 from reflectionflow_core.registry import ActorChoice, build_actors
@@ -35,7 +34,7 @@ def written(
     vlm = LocalVlm(
         model.eval(),
         processor,
-        make_placement("resident", torch.device(settings.device), {}, ()),
+        Resident(device_named(settings.device)),
         LocalSettings(batch_size=settings.batch, max_pixels=settings.max_pixels),
     )
     most = settings.max_answer
