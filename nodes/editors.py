@@ -1,4 +1,4 @@
-"""Other models in the corrector's seat."""
+"""The nodes that let other models correct: editing models, and image to image."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from comfy_api.latest import io
 from .comfy.diffusers_flux import explained_imports
 from .loaders import CATEGORY
 from .native import sampling_inputs
-from .shared.schema import schema
-from .shared.sockets import Flux, FluxSocket
+from .shared.schema import flux_input, flux_output, schema
+from .shared.sockets import FluxHandle
 
-RECAST = FluxSocket.Output(
-    "flux", display_name="FLUX", tooltip="The same FLUX, whose pictures this model corrects."
-)
+CORRECTED_FLUX = flux_output("The same FLUX, whose pictures this model corrects.")
 
 
-class EditCorrector(io.ComfyNode):
+class EditCorrectorNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -25,38 +23,37 @@ class EditCorrector(io.ComfyNode):
             display_name="Edit Model as Corrector",
             category=CATEGORY,
             description="Lets an editing model correct the pictures: FLUX.1 Kontext, FLUX.2, "
-            "Qwen-Image-Edit. It is told in plain words what to change.",
+            "Qwen-Image-Edit. It gets the reflection in plain words.",
             search_aliases=["kontext", "qwen image edit", "flux2"],
             inputs=[
-                FluxSocket.Input("flux", display_name="FLUX", tooltip="Who paints the drafts."),
+                flux_input("Who paints the drafts."),
                 *painter_inputs("The editing model"),
                 *sampling_inputs(steps=20, guidance=2.5, scheduler="simple"),
                 cfg_input(),
             ],
-            outputs=[RECAST],
+            outputs=[CORRECTED_FLUX],
         )
 
     @classmethod
-    def execute(cls, flux: Flux, **given: Any) -> io.NodeOutput:
+    def execute(cls, flux: FluxHandle, **given: Any) -> io.NodeOutput:
         with explained_imports():
-            from .comfy.editors import EditCorrector as Editor
-            from .comfy.editors import Painter, Recast
+            from .comfy.editors import EditCorrector, Painter, Recast
         painter = Painter(**given)
-        return io.NodeOutput(Recast(flux, Editor(painter), f"edit {painter.digest()}"))
+        return io.NodeOutput(Recast(flux, EditCorrector(painter), f"edit {painter.digest()}"))
 
 
-class ImageToImageCorrector(io.ComfyNode):
+class ImageToImageCorrectorNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             "ImageToImageCorrector",
             display_name="Image to Image Corrector",
             category=CATEGORY,
-            description="Corrects a picture by painting over it with any model: no special "
-            "weights, but it hears the prompt only, not what to change. Use a Prompt Evolver.",
+            description="Corrects a picture by painting over it with any model. Needs no special "
+            "weights, but gets only the prompt and not what to change. Use a Prompt Evolver.",
             search_aliases=["img2img", "denoise"],
             inputs=[
-                FluxSocket.Input("flux", display_name="FLUX", tooltip="Who paints the drafts."),
+                flux_input("Who paints the drafts."),
                 *painter_inputs("Any model that paints from text"),
                 io.Float.Input(
                     "denoise",
@@ -64,22 +61,21 @@ class ImageToImageCorrector(io.ComfyNode):
                     min=0.01,
                     max=1.0,
                     step=0.01,
-                    tooltip="How much of the picture is painted anew; 1 leaves nothing of it.",
+                    tooltip="How much of the picture is repainted; 1 keeps nothing of it.",
                 ),
                 *sampling_inputs(steps=20, guidance=3.5, scheduler="simple"),
                 cfg_input(),
             ],
-            outputs=[RECAST],
+            outputs=[CORRECTED_FLUX],
         )
 
     @classmethod
-    def execute(cls, flux: Flux, denoise: float, **given: Any) -> io.NodeOutput:
+    def execute(cls, flux: FluxHandle, denoise: float, **given: Any) -> io.NodeOutput:
         with explained_imports():
-            from .comfy.editors import ImageToImageCorrector as Repainter
-            from .comfy.editors import Painter, Recast
+            from .comfy.editors import ImageToImageCorrector, Painter, Recast
         painter = Painter(**given)
-        told = f"image to image {denoise} {painter.digest()}"
-        return io.NodeOutput(Recast(flux, Repainter(painter, denoise), told))
+        digest = f"image to image {denoise} {painter.digest()}"
+        return io.NodeOutput(Recast(flux, ImageToImageCorrector(painter, denoise), digest))
 
 
 def painter_inputs(what: str) -> list[io.Input]:
@@ -103,4 +99,4 @@ def cfg_input() -> io.Input:
     )
 
 
-EDITORS = [EditCorrector, ImageToImageCorrector]
+EDITORS = [EditCorrectorNode, ImageToImageCorrectorNode]

@@ -1,4 +1,4 @@
-"""The nodes that make what the others work with: FLUX, its corrector, and who judges and writes."""
+"""The nodes that load FLUX, its corrector, verifier, reflection writer and prompt evolver."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ from .shared.model_files import (
     missing,
     stamp,
 )
-from .shared.schema import ROOT, schema
+from .shared.schema import ROOT, flux_input, flux_output, output, schema
 from .shared.sockets import (
+    ActorHandle,
     EvolverSocket,
-    Eyes,
-    Flux,
-    FluxSocket,
-    Seat,
+    FluxHandle,
     VerifierSocket,
+    VlmHandle,
     VlmSocket,
     WriterSocket,
 )
@@ -70,7 +69,7 @@ class FluxLoader(io.ComfyNode):
                 ),
             ],
             outputs=[
-                FluxSocket.Output("flux", display_name="FLUX", tooltip="Paints and corrects."),
+                flux_output(),
             ],
         )
 
@@ -106,11 +105,11 @@ class CorrectorLoader(io.ComfyNode):
             "and on nothing else. The miniature has one already.",
             search_aliases=["reflection lora", "corrector"],
             inputs=[
-                FluxSocket.Input("flux", display_name="FLUX", tooltip="From a FLUX loader."),
+                flux_input(),
                 lora_input(),
             ],
             outputs=[
-                FluxSocket.Output("flux", display_name="FLUX", tooltip="Paints and corrects."),
+                flux_output(),
             ],
         )
 
@@ -123,7 +122,7 @@ class CorrectorLoader(io.ComfyNode):
         return lora_stamp(lora)
 
     @classmethod
-    def execute(cls, flux: Flux, lora: str) -> io.NodeOutput:
+    def execute(cls, flux: FluxHandle, lora: str) -> io.NodeOutput:
         return io.NodeOutput(flux.with_corrector(lora_path(lora)))
 
 
@@ -138,18 +137,17 @@ class FluxSampling(io.ComfyNode):
                 max=8192,
                 step=16,
                 tooltip=f"The {name} of every painted picture in pixels, a multiple of 16; 0 "
-                "leaves it as it comes in (FLUX Loader: 1024, the miniature 64).",
+                "keeps the incoming value (FLUX Loader: 1024, the miniature 64).",
             )
 
         return schema(
             "FluxSampling",
             display_name="FLUX Sampling",
             category=CATEGORY,
-            description="How FLUX paints: size, steps, guidance. Wherever 0 stands, the value that "
-            "comes in holds.",
+            description="How FLUX paints: size, steps, guidance. A 0 keeps the incoming value.",
             search_aliases=["steps", "guidance", "resolution"],
             inputs=[
-                FluxSocket.Input("flux", display_name="FLUX", tooltip="From a FLUX loader."),
+                flux_input(),
                 side("width"),
                 side("height"),
                 io.Int.Input(
@@ -157,7 +155,7 @@ class FluxSampling(io.ComfyNode):
                     default=0,
                     min=0,
                     max=1000,
-                    tooltip="Diffusion steps of one picture; 0 leaves it as it comes in (FLUX "
+                    tooltip="Diffusion steps of one picture; 0 keeps the incoming value (FLUX "
                     "Loader: 30, the miniature 12).",
                 ),
                 io.Float.Input(
@@ -166,7 +164,7 @@ class FluxSampling(io.ComfyNode):
                     min=0.0,
                     max=30.0,
                     step=0.1,
-                    tooltip="How literally FLUX takes the prompt; 0 leaves it as it comes in (FLUX "
+                    tooltip="How literally FLUX takes the prompt; 0 keeps the incoming value (FLUX "
                     "Loader: 3.5).",
                 ),
                 io.Int.Input(
@@ -176,7 +174,7 @@ class FluxSampling(io.ComfyNode):
                     max=4096,
                     step=16,
                     tooltip="Longer side in pixels of the picture as the corrector sees it; 0 "
-                    "leaves it as it comes in (FLUX Loader: 512 as in the paper, the miniature "
+                    "keeps the incoming value (FLUX Loader: 512 as in the paper, the miniature "
                     "64).",
                     extra_dict={"advanced": True},
                 ),
@@ -190,12 +188,12 @@ class FluxSampling(io.ComfyNode):
                 ),
             ],
             outputs=[
-                FluxSocket.Output("flux", display_name="FLUX", tooltip="The same FLUX, so set."),
+                flux_output("FLUX with these settings."),
             ],
         )
 
     @classmethod
-    def execute(cls, flux: Flux, condition_fit: str, **numbers: float) -> io.NodeOutput:
+    def execute(cls, flux: FluxHandle, condition_fit: str, **numbers: float) -> io.NodeOutput:
         changes = {name: value for name, value in numbers.items() if value}
         return io.NodeOutput(flux.with_sampling(condition_fit=condition_fit, **changes))
 
@@ -207,17 +205,16 @@ class VerifierLoader(io.ComfyNode):
             "VerifierLoader",
             display_name="Verifier Loader",
             category=CATEGORY,
-            description="Who judges the pictures.",
+            description="Loads a verifier, which judges the pictures.",
             search_aliases=["judge", "reward"],
             inputs=[
                 io.Combo.Input(
                     "verifier",
                     options=[name for name, row in VERIFIERS.items() if not row.source],
                     default="exact",
-                    tooltip="exact reads the miniature's shapes by rules; noisy turns some of its "
-                    "verdicts around. Both know prompts and pictures of such shapes only. "
-                    "checklist, rubric, yes-no and tournament ask a vision-language model, about "
-                    "any prompt.",
+                    tooltip="exact reads the miniature's shapes by rules; noisy flips some of its "
+                    "verdicts. Both work only for prompts and pictures of such shapes. checklist, "
+                    "rubric, yes-no and tournament ask a vision-language model, about any prompt.",
                 ),
                 io.Float.Input(
                     "error",
@@ -225,25 +222,25 @@ class VerifierLoader(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="For the noisy verifier: the share of verdicts that it turns around; 0 "
-                    "is its own 0.1.",
+                    tooltip="For the noisy verifier: the share of verdicts that it flips; 0 means "
+                    "its default, 0.1.",
                     extra_dict={"advanced": True},
                 ),
                 vlm_input("checklist, rubric, yes-no and tournament"),
             ],
-            outputs=[VerifierSocket.Output("verifier", display_name="verifier", tooltip="Judges.")],
+            outputs=[output(VerifierSocket, "verifier", "Judges.")],
         )
 
     @classmethod
-    def execute(cls, verifier: str, error: float, vlm: Eyes | None = None) -> io.NodeOutput:
+    def execute(cls, verifier: str, error: float, vlm: VlmHandle | None = None) -> io.NodeOutput:
         if verifier == "exact" and error:
             raise InputError(
                 "The exact verifier makes no errors. Choose the noisy one, or set error to 0."
             )
         if verifier != "noisy" and error:
-            raise InputError(f"The errors of the verifier {verifier} are its own. Set error to 0.")
+            raise InputError(f"error has no effect on the verifier {verifier}. Set it to 0.")
         chosen = {"verifier": verifier, "verifier_error": error or None}
-        return io.NodeOutput(seat(VERIFIERS, vlm, chosen))
+        return io.NodeOutput(actor_handle(VERIFIERS, vlm, chosen))
 
 
 class WriterLoader(io.ComfyNode):
@@ -253,7 +250,7 @@ class WriterLoader(io.ComfyNode):
             "WriterLoader",
             display_name="Reflection Writer Loader",
             category=CATEGORY,
-            description="Who says what should change in a picture.",
+            description="Loads a writer, which says what should change in a picture.",
             search_aliases=["critic"],
             inputs=[
                 io.Combo.Input(
@@ -261,17 +258,17 @@ class WriterLoader(io.ComfyNode):
                     options=list(WRITERS),
                     default="template",
                     tooltip="template turns what the verifier found wrong into instructions, "
-                    "without a model. vlm asks one that looks; two-lists asks it also what is "
-                    "crude; reflection-generator asks the published model of that name.",
+                    "without a model. vlm asks a vision-language model; two-lists also asks it "
+                    "what looks crude; reflection-generator asks the published model of that name.",
                 ),
                 vlm_input("all but template"),
             ],
-            outputs=[WriterSocket.Output("writer", display_name="writer", tooltip="Writes.")],
+            outputs=[output(WriterSocket, "writer", "Writes.")],
         )
 
     @classmethod
-    def execute(cls, writer: str, vlm: Eyes | None = None) -> io.NodeOutput:
-        return io.NodeOutput(seat(WRITERS, vlm, {"writer": writer}))
+    def execute(cls, writer: str, vlm: VlmHandle | None = None) -> io.NodeOutput:
+        return io.NodeOutput(actor_handle(WRITERS, vlm, {"writer": writer}))
 
 
 class EvolverLoader(io.ComfyNode):
@@ -281,54 +278,56 @@ class EvolverLoader(io.ComfyNode):
             "EvolverLoader",
             display_name="Prompt Evolver Loader",
             category=CATEGORY,
-            description="Who sharpens the prompt in view of a picture.",
+            description="Loads an evolver, which rewrites the prompt after looking at a picture.",
             search_aliases=["prompt enhancer"],
             inputs=[
                 io.Combo.Input(
                     "evolver",
                     options=list(EVOLVERS),
                     default="rules",
-                    tooltip="rules spells the prompt out; layout also says where everything stands "
-                    "in a right picture. Both know prompts about the miniature's shapes only. vlm "
-                    "lets a vision-language model rewrite any prompt, in view of the picture.",
+                    tooltip="rules spells the prompt out; layout also says where everything should "
+                    "be. Both work only for prompts about the miniature's shapes. vlm lets a "
+                    "vision-language model look at the picture and rewrite any prompt.",
                 ),
                 vlm_input("vlm"),
             ],
-            outputs=[EvolverSocket.Output("evolver", display_name="evolver", tooltip="Rewrites.")],
+            outputs=[output(EvolverSocket, "evolver", "Rewrites.")],
         )
 
     @classmethod
-    def execute(cls, evolver: str, vlm: Eyes | None = None) -> io.NodeOutput:
-        return io.NodeOutput(seat(EVOLVERS, vlm, {"evolver": evolver}))
+    def execute(cls, evolver: str, vlm: VlmHandle | None = None) -> io.NodeOutput:
+        return io.NodeOutput(actor_handle(EVOLVERS, vlm, {"evolver": evolver}))
 
 
 def vlm_input(names: str) -> io.Input:
     return VlmSocket.Input(
         "vlm",
         optional=True,
-        tooltip=f"A vision-language model, for {names}; nobody else takes one.",
+        tooltip=f"A vision-language model, for {names} only.",
     )
 
 
-def seat(rows: Mapping[str, Row[Any]], eyes: Eyes | None, chosen: Mapping[str, Any]) -> Seat:
-    """An actor of the core's registry: the first of the chosen values is its name.
+def actor_handle(
+    rows: Mapping[str, Row[Any]], vlm: VlmHandle | None, chosen: Mapping[str, Any]
+) -> ActorHandle:
+    """An actor of the core's registry; the first of the chosen values is its name.
 
-    Raises InputError where it needs a vision-language model and has none, or the other way round.
+    Raises InputError if it needs a vision-language model and has none, or the other way round.
     """
     kind, name = next(iter(chosen.items()))
-    if rows[name].asks_vlm and eyes is None:
+    if rows[name].asks_vlm and vlm is None:
         raise InputError(
-            f"The {kind} {name} asks a vision-language model, and none is wired. Wire one into "
-            "vlm: Vision-Language Model: endpoint, local or from CLIP."
+            f"The {kind} {name} needs a vision-language model. Wire one into vlm: Vision-Language "
+            "Model: endpoint, local or from CLIP."
         )
-    if not rows[name].asks_vlm and eyes is not None:
+    if not rows[name].asks_vlm and vlm is not None:
         others = " or ".join(other for other, row in rows.items() if row.asks_vlm)
         raise InputError(
-            f"The {kind} {name} asks no vision-language model, and one is wired. Take that wire "
-            f"away, or choose {others}."
+            f"The {kind} {name} uses no vision-language model, but one is wired. Remove that wire, "
+            f"or choose {others}."
         )
-    actor = rows[name].build(ActorChoice(**chosen), eyes and eyes.vlm)
-    return Seat(actor, chosen, (eyes,) if eyes else ())
+    actor = rows[name].build(ActorChoice(**chosen), vlm and vlm.vlm)
+    return ActorHandle(actor, chosen, (vlm,) if vlm else ())
 
 
 LOADERS = [

@@ -20,8 +20,7 @@ from .comfy.lora import NativeLora, native_shapes
 from .comfy.tensors import to_pictures
 from .loaders import CATEGORY, FITS
 from .shared.model_files import check_lora, lora_input, lora_path, lora_stamp, stamp
-from .shared.schema import ROOT, schema
-from .shared.sockets import FluxSocket
+from .shared.schema import ROOT, flux_output, schema
 
 
 class LoadCorrector(io.ComfyNode):
@@ -31,8 +30,8 @@ class LoadCorrector(io.ComfyNode):
             "LoadCorrector",
             display_name="Load Corrector",
             category=CATEGORY,
-            description="Teaches a FLUX.1 MODEL to correct pictures. It paints as before where no "
-            "Corrector Conditioning gives it one, and both share the same weights in memory.",
+            description="Teaches a FLUX.1 MODEL to correct pictures. Without a Corrector "
+            "Conditioning it paints as before, and no weights are copied.",
             search_aliases=["reflection lora", "corrector"],
             inputs=[
                 io.Model.Input(
@@ -71,8 +70,8 @@ class CorrectorConditioning(io.ComfyNode):
             "CorrectorConditioning",
             display_name="Corrector Conditioning",
             category=ROOT,
-            description="Shows the corrector the picture that it shall repaint. The words belong "
-            "in the text: your prompt, then [Reflexion], then what to change.",
+            description="Gives the corrector the picture to repaint. The words belong in the text: "
+            "your prompt, then [Reflexion], then what to change.",
             search_aliases=["reference", "condition image"],
             inputs=[
                 io.Conditioning.Input("conditioning", tooltip="From CLIP Text Encode."),
@@ -97,15 +96,15 @@ class CorrectorConditioning(io.ComfyNode):
     def execute(
         cls, conditioning: Any, vae: Any, images: Tensor, condition_size: int, condition_fit: str
     ) -> io.NodeOutput:
-        if any("reference_latents" in told for _, told in conditioning):
+        if any("reference_latents" in values for _, values in conditioning):
             raise InputError(
-                "This conditioning holds a reference picture already, and the corrector looks at "
-                "one only. Take Reference Latent out, or use a conditioning of its own."
+                "This conditioning already has a reference picture, and the corrector takes only "
+                "one. Remove Reference Latent, or use another conditioning."
             )
         settings = ConditionSettings(condition_size, condition_fit)
         seen = latents_of(to_pictures([images]), vae, settings)
-        told = {"reference_latents": [seen], "reference_latents_method": KEY}
-        return io.NodeOutput(node_helpers.conditioning_set_values(conditioning, told))
+        values = {"reference_latents": [seen], "reference_latents_method": KEY}
+        return io.NodeOutput(node_helpers.conditioning_set_values(conditioning, values))
 
 
 class FluxFromModel(io.ComfyNode):
@@ -129,13 +128,7 @@ class FluxFromModel(io.ComfyNode):
                 *sampling_inputs(steps=30, guidance=3.5, scheduler=AS_FLUX),
                 *condition_inputs(),
             ],
-            outputs=[
-                FluxSocket.Output(
-                    "flux",
-                    display_name="FLUX",
-                    tooltip="Paints; with a corrector in the MODEL, corrects too.",
-                )
-            ],
+            outputs=[flux_output("Paints; with a corrector in the MODEL, corrects too.")],
         )
 
     @classmethod
@@ -223,11 +216,11 @@ def condition_inputs() -> list[io.Input]:
 
 
 def sampling_inputs(steps: int, guidance: float, scheduler: str) -> list[io.Input]:
-    """`scheduler` is the default; AS_FLUX is offered only where it is that."""
+    """`scheduler` is the default; AS_FLUX is offered only if it is the default."""
     schedulers, hint = list(comfy.samplers.SCHEDULER_NAMES), ""
     if scheduler == AS_FLUX:
         schedulers.insert(0, AS_FLUX)
-        hint = f' "{AS_FLUX}" is the schedule that FLUX and its corrector learned with.'
+        hint = f' "{AS_FLUX}" is the schedule that FLUX and its corrector were trained with.'
     return [
         io.Int.Input(
             "steps", default=steps, min=1, max=1000, tooltip="Diffusion steps of one picture."
@@ -247,7 +240,7 @@ def sampling_inputs(steps: int, guidance: float, scheduler: str) -> list[io.Inpu
             "scheduler",
             options=schedulers,
             default=scheduler,
-            tooltip=f"How the noise falls from step to step, as in KSampler.{hint}",
+            tooltip=f"How the noise decreases from step to step, as in KSampler.{hint}",
         ),
     ]
 

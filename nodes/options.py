@@ -1,4 +1,4 @@
-"""The finer settings of a search, apart from what everybody sets."""
+"""The node for a search's less common settings."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from comfy_api.latest import io
 
 from ..reflectionflow_core.record import AXES, Budget, SearchSettings
 from ..reflectionflow_core.registry import choices_of
-from .shared.schema import ROOT, batch_size_input, check_texts, schema
+from .shared.schema import ROOT, batch_size_input, check_texts, output, schema
 from .shared.sockets import OptionsSocket
 
-# What every search is asked for, by inputs of Reflection Loop and Reflection Start.
-ELSEWHERE = ("width", "depth", "drafts", "seed", "strategy", "stop", "stages")
-# The inputs that this node began with. All later ones are appended, optional and advanced.
-FIRST = (
+# Settings that are inputs of Reflection Loop and Reflection Start.
+REQUEST_SETTINGS = ("width", "depth", "drafts", "seed", "strategy", "stop", "stages")
+# The first inputs of this node; later ones are appended, optional and advanced.
+REQUIRED = (
     *(f"{axis}_axis" for axis in AXES),
     *("parents", "noise_search", "radius", "batch_size"),
     *("max_images", "max_vlm_calls", "max_seconds"),
 )
 AXIS_TEXTS = {
-    "noise": "take new noise; off, a picture keeps its parent's",
+    "noise": "use new noise; if off, a picture keeps its parent's",
     "prompt": "rewrite the prompt",
-    "reflection": "correct the picture that it goes on from",
+    "reflection": "correct its parent picture",
 }
 
 
@@ -34,14 +34,10 @@ class SearchOptions(io.ComfyNode):
             "SearchOptions",
             display_name="Search Options",
             category=f"{ROOT}/search",
-            description="The finer settings of a search: its axes, parents, budgets.",
+            description="Less common settings of a search: axes, parents, budgets.",
             search_aliases=["ablation", "budget", "axes"],
             inputs=setting_inputs(),
-            outputs=[
-                OptionsSocket.Output(
-                    "options", display_name="options", tooltip="For Loop or Start."
-                )
-            ],
+            outputs=[output(OptionsSocket, "options", "For Loop or Start.")],
         )
 
     @classmethod
@@ -59,16 +55,16 @@ class SearchOptions(io.ComfyNode):
 
 
 def setting_inputs() -> list[io.Input]:
-    """An input for each setting that is not asked for elsewhere, in the order of saved graphs."""
+    """The inputs in the order of saved workflows."""
     inputs = [axis_input(axis) for axis in AXES]
     *limits, max_steps = map(limit_input, fields(Budget))
     for setting in fields(SearchSettings):
         if setting.name == "budget":
             inputs += limits
-        elif setting.name not in (*ELSEWHERE, "axes"):
+        elif setting.name not in (*REQUEST_SETTINGS, "axes"):
             inputs.append(setting_input(setting))
         if setting.name == "draft_prompt":
-            inputs.append(max_steps)  # it came after that
+            inputs.append(max_steps)  # added after it
     return inputs
 
 
@@ -84,16 +80,16 @@ def limit_input(limit: Field[Any]) -> io.Input:
         default=0,
         min=0,
         max=limit.metadata.get("most", 100_000),
-        tooltip=f"The most that the search may spend of {text}; 0 is no limit.",
-        **manner(name),
+        tooltip=f"The most that the search may spend of {text}; 0 means no limit.",
+        **optional_if_later(name),
     )
 
 
 def setting_input(setting: Field[Any]) -> io.Input:
-    """The input of a setting, made from what its field says."""
+    """The input of a setting, from its field's metadata."""
     name, about = setting.name, setting.metadata
     text = about["text"]
-    known = {"tooltip": f"{text[:1].upper()}{text[1:]}.", **manner(name)}
+    known = {"tooltip": f"{text[:1].upper()}{text[1:]}.", **optional_if_later(name)}
     if name == "batch_size":
         return batch_size_input()
     if options := choices_of(setting):
@@ -107,6 +103,6 @@ def setting_input(setting: Field[Any]) -> io.Input:
     return io.String.Input(name, multiline=True, default=setting.default or "", **known)
 
 
-def manner(name: str) -> dict[str, Any]:
-    """How an input is shown: what came later is optional, as saved graphs lack it."""
-    return {} if name in FIRST else {"optional": True, "extra_dict": {"advanced": True}}
+def optional_if_later(name: str) -> dict[str, Any]:
+    """Later inputs are optional, because saved workflows lack them."""
+    return {} if name in REQUIRED else {"optional": True, "extra_dict": {"advanced": True}}

@@ -1,8 +1,8 @@
 """The search as nodes: ReflectionLoop, and the public nodes that it is made of.
 
-ReflectionLoop unfolds, while it runs, into a ReflectionStart and one ReflectionRound after another.
-ComfyUI caches each of them by what went into it, and the depth goes into none: so a deeper search
-paints only its new rounds, and a cancelled one goes on where it was.
+ReflectionLoop expands, while it runs, into a ReflectionStart and one ReflectionRound after another.
+ComfyUI caches each of them by its inputs, and the depth is not among them. So a deeper search
+paints only its new rounds, and a cancelled search continues where it stopped.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import GraphBuilder
 
+from ..reflectionflow_core.protocols import Actors
 from ..reflectionflow_core.record import History, InputError, ScenePlan, SearchSettings
 from ..reflectionflow_core.report import as_data, contact_sheet, cost_text, story, verdict_text
 from ..reflectionflow_core.search import check_request
-from .comfy.memory import handed_over
+from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
 from .shared.progress import NodeProgress, framed, say
 from .shared.rounds import next_round, write_run
@@ -25,18 +26,19 @@ from .shared.schema import (
     PREFIX,
     ROOT,
     STOP_AT_SCORE,
+    actor_inputs,
     check_texts,
     inspector_input,
+    output,
     request_inputs,
     result_outputs,
     schema,
-    seat_inputs,
 )
-from .shared.sockets import HistorySocket, PicturesSocket, Seats, Trail
+from .shared.sockets import HistorySocket, PicturesSocket, SearchActors, SearchState
 
 CATEGORY = f"{ROOT}/search"
 MAX_DEPTH = 100  # rounds; ComfyUI finds a round's cached result through all the rounds before it
-SEATS = ("flux", "verifier", "writer", "evolver", "inspector")
+ACTORS = ("flux", "verifier", "writer", "evolver", "inspector")
 
 
 class ReflectionLoop(io.ComfyNode):
@@ -52,16 +54,16 @@ class ReflectionLoop(io.ComfyNode):
             search_aliases=["reflectionflow", "self correction", "refine", "test-time scaling"],
             inputs=[
                 prompt,
-                *seat_inputs(),
+                *actor_inputs(),
                 width,
                 io.Int.Input(
                     "depth",
                     default=3,
                     min=0,
                     max=MAX_DEPTH,
-                    tooltip="Rounds after the drafts. Raising it later paints only the new rounds, "
-                    "if nothing else changes (set the seed's control to fixed) and ComfyUI still "
-                    "has the others: with its classic cache, or with save_run.",
+                    tooltip="Rounds after the drafts. If you raise it later and change nothing "
+                    "else (set the seed's control to fixed), only the new rounds are painted, as "
+                    "long as ComfyUI has the others: with its classic cache, or with save_run.",
                 ),
                 *others,
                 inspector_input(),
@@ -77,11 +79,11 @@ class ReflectionLoop(io.ComfyNode):
 
     @classmethod
     def execute(cls, depth: int, **given: Any) -> io.NodeOutput:
-        seats = Seats(**{name: given.pop(name) for name in SEATS if name in given})
-        check(begun(**given), seats, depth)
+        handles = {name: given.pop(name) for name in ACTORS if name in given}
+        check(new_search(**given), SearchActors(**handles).actors, depth)
         graph, links = GraphBuilder(), links_of(cls.hidden)
         if given["stop"] != STOP_AT_SCORE:
-            given["stop_score"] = 1.0  # means nothing then, and shall not begin the search anew
+            given["stop_score"] = 1.0  # has no effect then, and must not start a new search
         given |= {name: links[name] for name in ("options", "plan") if name in given}
         start = graph.node(f"{PREFIX}ReflectionStart", id="start", **given)
         return next_step(graph, start.out(0), depth, links)
@@ -94,15 +96,11 @@ class ReflectionStart(io.ComfyNode):
             "ReflectionStart",
             display_name="Reflection Start",
             category=CATEGORY,
-            description="Says what a search is to find, and how; nothing is painted yet. Chain "
-            "Reflection Rounds behind it.",
+            description="Prompt and settings of a search; paints nothing. Chain Reflection Rounds "
+            "behind it.",
             search_aliases=["search settings"],
             inputs=[*request_inputs()],
-            outputs=[
-                HistorySocket.Output(
-                    "history", display_name="history", tooltip="A history without pictures."
-                )
-            ],
+            outputs=[output(HistorySocket, "history", "A history without pictures.")],
         )
 
     @classmethod
@@ -111,7 +109,7 @@ class ReflectionStart(io.ComfyNode):
 
     @classmethod
     def execute(cls, **given: Any) -> io.NodeOutput:
-        return io.NodeOutput(begun(**given))
+        return io.NodeOutput(new_search(**given))
 
 
 class ReflectionRound(io.ComfyNode):
@@ -128,38 +126,33 @@ class ReflectionRound(io.ComfyNode):
                 HistorySocket.Input(
                     "history", tooltip="From Reflection Start, or from the round before."
                 ),
-                *seat_inputs(lazy=True),
+                *actor_inputs(lazy=True),
                 inspector_input(lazy=True),
             ],
-            outputs=[
-                HistorySocket.Output(
-                    "history", display_name="history", tooltip="The history with this round."
-                )
-            ],
+            outputs=[output(HistorySocket, "history", "The history with this round.")],
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
         )
 
     @classmethod
-    def check_lazy_status(cls, history: Trail, **seats: Any) -> list[str]:
-        """Models are not even loaded for a search that is over."""
-        return [] if history.done else [name for name, seat in seats.items() if seat is None]
+    def check_lazy_status(cls, history: SearchState, **handles: Any) -> list[str]:
+        """The inputs to evaluate: none after the end, so that no model is loaded in vain."""
+        return [] if history.done else [name for name, one in handles.items() if one is None]
 
     @classmethod
-    def execute(cls, history: Trail, **seats: Any) -> io.NodeOutput:
+    def execute(cls, history: SearchState, **handles: Any) -> io.NodeOutput:
         if history.done:
             return io.NodeOutput(history)
         index = history.next_round
-        progress = NodeProgress(
-            shown_at(cls.hidden), title=f"round {index}:" if index else "drafts:"
-        )
-        trail = next_round(history, Seats(**seats), progress)
-        if trail.next_round == index:  # stop rule or budget had ended it before
-            return io.NodeOutput(trail)
-        text = story(trail.history)
-        say(progress.node_id, newest(trail.history))
-        painted = to_batch([framed(candidate.image) for candidate in trail.history.rounds[index]])
+        title = f"round {index}:" if index else "drafts:"
+        progress = NodeProgress(shown_at(cls.hidden), title)
+        state = next_round(history, SearchActors(**handles), progress)
+        if state.next_round == index:  # stop rule or budget ended the search
+            return io.NodeOutput(state)
+        text = story(state.history)
+        say(progress.node_id, newest(state.history))
+        painted = to_batch([framed(candidate.image) for candidate in state.history.rounds[index]])
         shown = ui.PreviewImage(painted).as_dict() | ui.PreviewText(text).as_dict()
-        return io.NodeOutput(trail, ui=shown)
+        return io.NodeOutput(state, ui=shown)
 
 
 class ReflectionStep(io.ComfyNode):
@@ -171,12 +164,12 @@ class ReflectionStep(io.ComfyNode):
             "ReflectionStep",
             display_name="Reflection Step (inside Reflection Loop)",
             category=f"{ROOT}/internal",
-            description="Made by Reflection Loop between two rounds: goes on, or hands out the "
-            "results. Not meant to be placed by hand; chain Reflection Rounds instead.",
+            description="Reflection Loop makes it between two rounds: it continues the search or "
+            "outputs the results. Do not place it yourself; chain Reflection Rounds instead.",
             is_dev_only=True,
             inputs=[
                 HistorySocket.Input("history", tooltip="From the round before."),
-                *seat_inputs(),
+                *actor_inputs(),
                 io.Int.Input(
                     "depth", default=3, min=0, max=MAX_DEPTH, tooltip="Rounds after the drafts."
                 ),
@@ -188,8 +181,8 @@ class ReflectionStep(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, history: Trail, depth: int, **seats: Any) -> io.NodeOutput:
-        del seats  # only their wires are needed
+    def execute(cls, history: SearchState, depth: int, **handles: Any) -> io.NodeOutput:
+        del handles  # only their wires are needed
         if not history.done and history.next_round <= depth:
             links = links_of(cls.hidden)
             return next_step(GraphBuilder(), links["history"], depth, links)
@@ -217,11 +210,11 @@ class ReflectionTrail(io.ComfyNode):
                     "save_run",
                     default=False,
                     tooltip="Also write the whole run, with contact sheet and web page, into a "
-                    "folder of ComfyUI's output/reflectionflow. Nothing is painted again for it.",
+                    "folder of ComfyUI's output/reflectionflow. Nothing is painted again.",
                 ),
             ],
             outputs=[
-                io.Image.Output("sheet", display_name="sheet", tooltip="The contact sheet."),
+                output(io.Image, "sheet", "The contact sheet."),
                 report,
                 best,
                 images,
@@ -230,7 +223,7 @@ class ReflectionTrail(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, history: Trail, save_run: bool) -> io.NodeOutput:
+    def execute(cls, history: SearchState, save_run: bool) -> io.NodeOutput:
         if not len(history.history):
             raise InputError("This history has no pictures yet. Put a Reflection Round before it.")
         if save_run:
@@ -240,14 +233,14 @@ class ReflectionTrail(io.ComfyNode):
         drawn = to_batch([sheet])
         best, images, report = results(history)
         text = summary(history)
-        if history.folder:  # the sheet says the rest, and a text takes half of its place
+        if history.folder:  # the sheet shows the rest, and a text takes half of its space
             say(cls.hidden.unique_id, text)
         shown = ui.PreviewImage(drawn).as_dict() | ui.PreviewText(text).as_dict()
-        shown["report"] = [report]  # no node shows it; a script finds it in /history
-        return io.NodeOutput(handed_over(drawn), report, best, images, ui=shown)
+        shown["report"] = [report]  # for scripts, which read /history; no node shows it
+        return io.NodeOutput(to_intermediate_device(drawn), report, best, images, ui=shown)
 
 
-def begun(
+def new_search(
     prompt: str,
     stop: str,
     stop_score: float,
@@ -256,8 +249,8 @@ def begun(
     options: dict[str, Any] | None = None,
     plan: ScenePlan | None = None,
     **given: Any,
-) -> Trail:
-    """A search in which nothing is painted yet; raises InputError for settings that cannot be."""
+) -> SearchState:
+    """A search before its drafts; raises InputError for invalid settings."""
     rule = {"never": "never", "when passed": "passed", STOP_AT_SCORE: stop_score}[stop]
     settings = SearchSettings(
         **given,
@@ -267,17 +260,17 @@ def begun(
         depth=0,
         stages=plan.stages if plan else (),
     )
-    return Trail(prompt, settings, save=save_run)
+    return SearchState(prompt, settings, save=save_run)
 
 
-def check(trail: Trail, seats: Seats, depth: int) -> None:
+def check(state: SearchState, actors: Actors, depth: int) -> None:
     """Raises InputError for what would fail in a later round, before anything is painted."""
-    check_request(trail.prompt, trail.settings_until(depth), seats.actors, History())
-    seats.verifier.actor.verify(trail.prompt, [])
+    check_request(state.prompt, state.settings_until(depth), actors, History())
+    actors.verifier.verify(state.prompt, [])
 
 
 def links_of(hidden: Any) -> dict[str, Any]:
-    """The inputs of the running node as they stand in the graph: wires as links."""
+    """The inputs of the running node as in the graph, with wires as links."""
     return hidden.dynprompt.get_node(hidden.unique_id)["inputs"]
 
 
@@ -287,39 +280,37 @@ def shown_at(hidden: Any) -> str:
 
 
 def next_step(graph: GraphBuilder, history: Any, depth: int, links: dict) -> io.NodeOutput:
-    """One round more, and then the question whether to go on."""
-    seats = {name: links[name] for name in SEATS if name in links}
-    played = graph.node(f"{PREFIX}ReflectionRound", id="round", history=history, **seats)
-    step = graph.node(
-        f"{PREFIX}ReflectionStep", id="step", history=played.out(0), depth=depth, **seats
-    )
+    """One more round, and a ReflectionStep that decides whether to continue."""
+    wires = {name: links[name] for name in ACTORS if name in links}
+    after = graph.node(f"{PREFIX}ReflectionRound", id="round", history=history, **wires).out(0)
+    step = graph.node(f"{PREFIX}ReflectionStep", id="step", history=after, depth=depth, **wires)
     return io.NodeOutput(*(step.out(i) for i in range(4)), expand=graph.finalize())
 
 
-def results(trail: Trail) -> tuple[Any, list[Any], str]:
+def results(state: SearchState) -> tuple[Any, list[Any], str]:
     """Best picture, all pictures, and the report."""
-    history = trail.history
-    data = as_data(history, trail.prompt, trail.settings_until(trail.next_round - 1), trail.model)
+    history = state.history
+    data = as_data(history, state.prompt, state.settings_until(state.next_round - 1), state.model)
     return (
-        handed_over(to_batch([history.best.image])),
-        [handed_over(to_batch([candidate.image])) for candidate in history],
-        json.dumps(data | {"folder": trail.folder}, indent=2),
+        to_intermediate_device(to_batch([history.best.image])),
+        [to_intermediate_device(to_batch([candidate.image])) for candidate in history],
+        json.dumps(data | {"folder": state.folder}, indent=2),
     )
 
 
 def newest(history: History) -> str:
-    """The lines of the newest round and the best's: a node has room for few."""
+    """The lines of the newest round and of the best picture: a node has room for few."""
     lines, round_size = story(history).splitlines(), len(history.rounds[-1])
     best = lines[list(history).index(history.best)]
     shown = lines[-round_size:]
     return "\n".join(shown if best in shown else [*shown, best])
 
 
-def summary(trail: Trail) -> str:
-    history = trail.history
+def summary(state: SearchState) -> str:
+    history = state.history
     lines = [f"Best {verdict_text(history.best.verdict)}, after {cost_text(history.cost)}."]
-    if trail.folder:
-        lines.append(f"Saved in {trail.folder}")
+    if state.folder:
+        lines.append(f"Saved in {state.folder}")
     return "\n".join(lines)
 
 

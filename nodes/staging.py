@@ -1,4 +1,4 @@
-"""Drawing in stages: who plans and inspects, for Reflection Loop or wired by hand."""
+"""The nodes for drawing in stages, with Reflection Loop or wired by hand: plan and inspect."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..reflectionflow_core.registry import INSPECTORS, PLANNERS
 from ..reflectionflow_core.report import inspection_text
 from ..reflectionflow_core.search import complete
 from .comfy.tensors import to_pictures
-from .loaders import CATEGORY, seat, vlm_input
+from .loaders import CATEGORY, actor_handle, vlm_input
 from .shared.batches import for_each
 from .shared.progress import NodeProgress, say
-from .shared.schema import NO_PROMPT, ROOT, check_texts, prompt_input, schema
-from .shared.sockets import Eyes, InspectorSocket, PlanSocket, Seat
+from .shared.schema import NO_PROMPT, ROOT, check_texts, output, prompt_input, schema
+from .shared.sockets import ActorHandle, InspectorSocket, PlanSocket, VlmHandle
 
 
 class InspectorLoader(io.ComfyNode):
@@ -30,7 +30,7 @@ class InspectorLoader(io.ComfyNode):
             "InspectorLoader",
             display_name="Stage Inspector Loader",
             category=CATEGORY,
-            description="Who compares unfinished pictures with the stage that they have reached.",
+            description="Loads an inspector, which compares unfinished pictures with their stage.",
             search_aliases=["staged", "inspect"],
             inputs=[
                 io.Combo.Input(
@@ -42,14 +42,12 @@ class InspectorLoader(io.ComfyNode):
                 ),
                 vlm_input("vlm"),
             ],
-            outputs=[
-                InspectorSocket.Output("inspector", display_name="inspector", tooltip="Inspects.")
-            ],
+            outputs=[output(InspectorSocket, "inspector", "Inspects.")],
         )
 
     @classmethod
-    def execute(cls, inspector: str, vlm: Eyes | None = None) -> io.NodeOutput:
-        return io.NodeOutput(seat(INSPECTORS, vlm, {"inspector": inspector}))
+    def execute(cls, inspector: str, vlm: VlmHandle | None = None) -> io.NodeOutput:
+        return io.NodeOutput(actor_handle(INSPECTORS, vlm, {"inspector": inspector}))
 
 
 class ScenePlanner(io.ComfyNode):
@@ -68,9 +66,9 @@ class ScenePlanner(io.ComfyNode):
                     "planner",
                     options=list(PLANNERS),
                     default="rules",
-                    tooltip="rules takes prompts about the miniature's shapes apart, vlm lets a "
-                    "model plan any prompt. Both draw all of it at once and then add what is not "
-                    "there; strict ones draw thing by thing.",
+                    tooltip="rules splits prompts about the miniature's shapes; vlm lets a model "
+                    "plan any prompt. Both draw everything at once and then add what is missing; "
+                    "the strict ones draw one thing after another.",
                 ),
                 vlm_input("vlm and vlm-strict"),
                 io.String.Input(
@@ -78,25 +76,15 @@ class ScenePlanner(io.ComfyNode):
                     multiline=True,
                     default="",
                     optional=True,
-                    tooltip="A plan of your own in place of the planner's, written as its text "
-                    "shows: a line a stage, instruction → scene → what is to be seen by then.",
+                    tooltip="Your own plan instead of the planner's, in the format of the text "
+                    "output: one line per stage, instruction → scene → what must be visible.",
                     extra_dict={"advanced": True},
                 ),
             ],
             outputs=[
-                PlanSocket.Output(
-                    "plan", display_name="plan", tooltip="For Reflection Loop or Stage Inspector."
-                ),
-                io.String.Output(
-                    "text",
-                    display_name="text",
-                    tooltip="The plan, a line a stage. Change it in own_plan.",
-                ),
-                io.String.Output(
-                    "scene",
-                    display_name="scene",
-                    tooltip="What the first picture is painted from, for Draft Sampler.",
-                ),
+                output(PlanSocket, "plan", "For Reflection Loop or Stage Inspector."),
+                output(io.String, "text", "The plan, one line per stage. Edit it in own_plan."),
+                output(io.String, "scene", "The prompt of the first picture, for Draft Sampler."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -108,11 +96,11 @@ class ScenePlanner(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, prompt: str, planner: str, vlm: Eyes | None = None, own_plan: str = ""
+        cls, prompt: str, planner: str, vlm: VlmHandle | None = None, own_plan: str = ""
     ) -> io.NodeOutput:
         plan = ScenePlan(from_text(own_plan))
         if not plan.stages:
-            actor = seat(PLANNERS, vlm, {"planner": planner}).actor
+            actor = actor_handle(PLANNERS, vlm, {"planner": planner}).actor
             plan = actor.plan(prompt, NodeProgress(cls.hidden.unique_id))
         text = as_text(plan.stages)
         shown = "\n".join(filter(None, [plan.note, text]))
@@ -131,37 +119,39 @@ class StageInspector(io.ComfyNode):
             display_name="Stage Inspector",
             category=f"{ROOT}/steps",
             description="Compares unfinished pictures with a stage of the plan, and says what to "
-            "draw or to mend next. What is not due yet is no fault.",
+            "draw or fix next. Things of later stages may be missing.",
             search_aliases=["staged", "inspect", "not drawn yet"],
             is_input_list=True,
             inputs=[
                 io.Image.Input("images", tooltip="Pictures to inspect: a batch, or a list."),
-                prompt_input("What the finished picture is to show: your own words."),
+                prompt_input("What the finished picture must show: your own words."),
                 PlanSocket.Input("plan", tooltip="From Scene Planner."),
-                InspectorSocket.Input("inspector", tooltip="Who inspects."),
+                InspectorSocket.Input("inspector", tooltip="From Stage Inspector Loader."),
                 io.Int.Input(
                     "stage",
                     default=1,
                     min=1,
                     max=MAX_STAGES,
                     tooltip="The stage that the pictures have reached, from 1 on: one for all, or "
-                    "one for each, as next_stage of the inspection before.",
+                    "one for each, from next_stage of the previous inspection.",
                 ),
             ],
             outputs=[
-                listed(io.Boolean, "accepted", "Whether each picture shows what is due."),
+                listed(
+                    io.Boolean, "accepted", "Whether each picture shows what its stage asks for."
+                ),
                 listed(
                     io.String,
                     "instruction",
-                    "For Corrector Sampler: what mends the picture or, if it is accepted, what the "
-                    "next stage adds; empty if all is drawn.",
+                    "For Corrector Sampler: how to fix the picture or, if it is accepted, what the "
+                    "next stage adds; empty if everything is drawn.",
                 ),
                 listed(io.String, "scene", "For Corrector Sampler: the scene after that."),
-                listed(io.Int, "next_stage", "The stage that the picture has reached then."),
-                io.String.Output(
+                listed(io.Int, "next_stage", "The stage that the picture has reached after that."),
+                output(
+                    io.String,
                     "report",
-                    display_name="report",
-                    tooltip="JSON: for every picture what is wrong, missing and still to come.",
+                    "JSON: for every picture what is wrong, missing and still to come.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -177,15 +167,15 @@ class StageInspector(io.ComfyNode):
         images: list[Tensor],
         prompt: list[str],
         plan: list[ScenePlan],
-        inspector: list[Seat],
+        inspector: list[ActorHandle],
         stage: list[int],
     ) -> io.NodeOutput:
         pictures, stages = to_pictures(images), plan[0].stages
         reached = [number - 1 for number in for_each(stage, len(pictures), "stage")]
         if max(reached) >= len(stages):
             raise InputError(
-                f"The plan has {len(stages)} stages, and stage {max(reached) + 1} is asked for. "
-                "Choose one that it has."
+                f"The plan has {len(stages)} stages, so there is no stage {max(reached) + 1}. "
+                "Choose a lower one."
             )
         ask = partial(inspector[0].actor.inspect, progress=NodeProgress(cls.hidden.unique_id))
         asked = [stages[number] for number in reached]

@@ -1,7 +1,7 @@
-"""The verbs of the method, one node each: paint, judge, reflect, evolve, correct.
+"""The steps of the method, one node each: paint, judge, reflect, evolve, correct.
 
-Each takes any number of pictures and answers one by one, in order. A text may be given once for all
-pictures, or once for each: lists come from our own nodes, or from any node that makes a list.
+Each takes any number of pictures and returns one answer for each, in order. A text is given once
+for all pictures or once for each; lists come from these nodes, or from any node that makes one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..reflectionflow_core.archive.lines import pixel_digest
 from ..reflectionflow_core.record import InputError, Verdict
 from ..reflectionflow_core.report import counted, verdict_text
 from ..reflectionflow_core.search import complete, fresh_seed
-from .comfy.memory import handed_over
+from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch, to_batches, to_pictures
 from .shared.batches import as_candidates, ask_by_prompt, for_each, parts
 from .shared.progress import NodeProgress, say
@@ -27,16 +27,18 @@ from .shared.schema import (
     ROOT,
     batch_size_input,
     check_texts,
+    flux_input,
+    list_output,
+    output,
     prompt_input,
     schema,
     seed_input,
 )
 from .shared.sockets import (
+    ActorHandle,
     EvolverSocket,
-    Flux,
-    FluxSocket,
-    Judged,
-    Seat,
+    FluxHandle,
+    ScoredPicture,
     VerdictsSocket,
     VerifierSocket,
     WriterSocket,
@@ -53,10 +55,10 @@ class DraftSampler(io.ComfyNode):
             "DraftSampler",
             display_name="Draft Sampler",
             category=CATEGORY,
-            description="Paints first pictures of a prompt, each from its own noise.",
+            description="Paints the first pictures of a prompt, each from its own noise.",
             search_aliases=["text to image", "best of n"],
             inputs=[
-                FluxSocket.Input("flux", display_name="FLUX", tooltip="Who paints."),
+                flux_input("Who paints."),
                 prompt_input("What to paint."),
                 io.Int.Input(
                     "count", default=2, min=1, max=1000, tooltip="How many pictures to paint."
@@ -64,9 +66,7 @@ class DraftSampler(io.ComfyNode):
                 seed_input(),
                 batch_size_input(),
             ],
-            outputs=[
-                io.Image.Output("images", display_name="images", tooltip="The drafts, as a batch.")
-            ],
+            outputs=[output(io.Image, "images", "The drafts, as a batch.")],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -76,7 +76,7 @@ class DraftSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, flux: Flux, prompt: str, count: int, seed: int, batch_size: int
+        cls, flux: FluxHandle, prompt: str, count: int, seed: int, batch_size: int
     ) -> io.NodeOutput:
         progress = NodeProgress(cls.hidden.unique_id)
         generator, pictures = flux.generator, []
@@ -85,7 +85,7 @@ class DraftSampler(io.ComfyNode):
             painted = generator.generate([prompt] * len(seeds[part]), seeds[part], progress)
             pictures += complete(painted, len(seeds[part]), "draft")
         say(cls.hidden.unique_id, f"{counted(count, 'picture')} painted")
-        return io.NodeOutput(handed_over(to_batch(pictures)))
+        return io.NodeOutput(to_intermediate_device(to_batch(pictures)))
 
 
 class VerifierScore(io.ComfyNode):
@@ -106,42 +106,30 @@ class VerifierScore(io.ComfyNode):
                     "order",
                     options=list(ORDERS),
                     default="best first",
-                    tooltip="The order of images, verdicts and scores that come out. 'as given' "
-                    "keeps each chain of a search in its place.",
+                    tooltip="The order of images, verdicts and scores in the outputs. 'as given' "
+                    "keeps each chain of a search in its position.",
                 ),
                 io.Int.Input(
                     "keep",
                     default=0,
                     min=0,
                     max=1000,
-                    tooltip="How many pictures to hand on, from the first in that order; 0 is all.",
+                    tooltip="How many pictures to output, from the first in that order; 0 is all.",
                 ),
             ],
             outputs=[
-                io.Image.Output(
+                list_output(
+                    io.Image,
                     "images",
-                    display_name="images",
-                    is_output_list=True,
-                    tooltip="The pictures in the chosen order; one batch if they have one size.",
+                    "The pictures in the chosen order; one batch if they have one size.",
                 ),
-                io.Image.Output(
-                    "best",
-                    display_name="best",
-                    tooltip="The winner of all pictures, whatever keep says.",
-                ),
-                VerdictsSocket.Output(
-                    "verdicts", display_name="verdicts", tooltip="One for each of the images."
-                ),
-                io.Float.Output(
-                    "scores",
-                    display_name="scores",
-                    is_output_list=True,
-                    tooltip="Higher is better; one for each of the images.",
-                ),
-                io.String.Output(
+                output(io.Image, "best", "The winner of all pictures, whatever keep says."),
+                output(VerdictsSocket, "verdicts", "One for each of the images."),
+                list_output(io.Float, "scores", "Higher is better; one for each of the images."),
+                output(
+                    io.String,
                     "report",
-                    display_name="report",
-                    tooltip="JSON: every picture by rank, with its place in the input from 0 on, "
+                    "JSON: every picture by rank, with its position in the input from 0 on, "
                     "its score and what is wrong.",
                 ),
             ],
@@ -157,7 +145,7 @@ class VerifierScore(io.ComfyNode):
         cls,
         images: list[Tensor],
         prompt: list[str],
-        verifier: list[Seat],
+        verifier: list[ActorHandle],
         order: list[str],
         keep: list[int],
     ) -> io.NodeOutput:
@@ -167,28 +155,28 @@ class VerifierScore(io.ComfyNode):
         ask = partial(verifier[0].actor.verify, progress=progress)
         verdicts = ask_by_prompt(ask, prompts, pictures, "verify")
         ranked = sorted(range(len(pictures)), key=lambda i: verdicts[i].score, reverse=True)
-        handed_on = ranked if order[0] == "best first" else range(len(pictures))
-        chosen = list(handed_on)[: keep[0] or None]
+        ordered = ranked if order[0] == "best first" else range(len(pictures))
+        chosen = list(ordered)[: keep[0] or None]
         text = "\n".join(f"{i + 1}: {verdict_text(verdicts[i])}" for i in ranked)
         say(cls.hidden.unique_id, text)
         return io.NodeOutput(
-            [handed_over(batch) for batch in to_batches([pictures[i] for i in chosen])],
-            handed_over(to_batch([pictures[ranked[0]]])),
-            tuple(Judged(pixel_digest(pictures[i]), verdicts[i]) for i in chosen),
+            [to_intermediate_device(batch) for batch in to_batches([pictures[i] for i in chosen])],
+            to_intermediate_device(to_batch([pictures[ranked[0]]])),
+            tuple(ScoredPicture(pixel_digest(pictures[i]), verdicts[i]) for i in chosen),
             [verdicts[i].score for i in chosen],
-            json.dumps([judged(i, verdicts[i]) for i in ranked], indent=2),
+            json.dumps([as_line(i, verdicts[i]) for i in ranked], indent=2),
             ui=ui.PreviewText(text),
         )
 
 
-class ReflectionWriter(io.ComfyNode):
+class ReflectionWriterNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             "ReflectionWriter",
             display_name="Reflection Writer",
             category=CATEGORY,
-            description="Says of each picture what should change in it.",
+            description="Says what should change in each picture.",
             search_aliases=["critic", "feedback"],
             is_input_list=True,
             inputs=[
@@ -196,15 +184,14 @@ class ReflectionWriter(io.ComfyNode):
                 prompt_input("What the pictures were to show: one text, or one for each picture."),
                 WriterSocket.Input("writer", tooltip="Who writes."),
                 VerdictsSocket.Input(
-                    "verdicts", tooltip="What a Verifier Score says of these very pictures."
+                    "verdicts", tooltip="From the Verifier Score of these pictures."
                 ),
             ],
             outputs=[
-                io.String.Output(
+                list_output(
+                    io.String,
                     "reflections",
-                    display_name="reflections",
-                    is_output_list=True,
-                    tooltip="One for each picture; empty where nothing needs to change (Corrector "
+                    "One for each picture; empty where nothing needs to change (Corrector "
                     "Sampler repaints such a picture too).",
                 )
             ],
@@ -217,23 +204,27 @@ class ReflectionWriter(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, images: list[Tensor], prompt: list[str], writer: list[Seat], verdicts: list[tuple]
+        cls,
+        images: list[Tensor],
+        prompt: list[str],
+        writer: list[ActorHandle],
+        verdicts: list[tuple],
     ) -> io.NodeOutput:
         progress = NodeProgress(cls.hidden.unique_id)
         candidates = as_candidates(images, prompt, verdicts)
         ask = partial(writer[0].actor.reflect, progress=progress)
         prompts = [candidate.prompt for candidate in candidates]
-        return spoken(cls.hidden.unique_id, ask_by_prompt(ask, prompts, candidates, "reflect"))
+        return shown_texts(cls.hidden.unique_id, ask_by_prompt(ask, prompts, candidates, "reflect"))
 
 
-class PromptEvolver(io.ComfyNode):
+class PromptEvolverNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             "PromptEvolver",
             display_name="Prompt Evolver",
             category=CATEGORY,
-            description="Sharpens the prompt in view of each picture that was painted from it.",
+            description="Rewrites the prompt for each picture that was painted from it.",
             search_aliases=["prompt enhancer", "rewrite"],
             is_input_list=True,
             inputs=[
@@ -243,23 +234,16 @@ class PromptEvolver(io.ComfyNode):
                 VerdictsSocket.Input(
                     "verdicts",
                     optional=True,
-                    tooltip="What a Verifier Score says of these very pictures.",
+                    tooltip="From the Verifier Score of these pictures.",
                 ),
                 io.String.Input(
                     "reflections",
                     optional=True,
                     force_input=True,
-                    tooltip="What these very pictures were corrected with, in the round before.",
+                    tooltip="The reflections with which these pictures were corrected.",
                 ),
             ],
-            outputs=[
-                io.String.Output(
-                    "prompts",
-                    display_name="prompts",
-                    is_output_list=True,
-                    tooltip="One for each picture.",
-                )
-            ],
+            outputs=[list_output(io.String, "prompts", "One for each picture.")],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -272,7 +256,7 @@ class PromptEvolver(io.ComfyNode):
         cls,
         prompt: list[str],
         images: list[Tensor],
-        evolver: list[Seat],
+        evolver: list[ActorHandle],
         verdicts: list[tuple] | None = None,
         reflections: list[str] | None = None,
     ) -> io.NodeOutput:
@@ -280,7 +264,7 @@ class PromptEvolver(io.ComfyNode):
         candidates = as_candidates(images, prompt, verdicts, reflections)
         ask = partial(evolver[0].actor.evolve, progress=progress)
         prompts = [candidate.prompt for candidate in candidates]
-        return spoken(cls.hidden.unique_id, ask_by_prompt(ask, prompts, candidates, "evolve"))
+        return shown_texts(cls.hidden.unique_id, ask_by_prompt(ask, prompts, candidates, "evolve"))
 
 
 class CorrectorSampler(io.ComfyNode):
@@ -302,7 +286,7 @@ class CorrectorSampler(io.ComfyNode):
                     default="",
                     tooltip="What to change, in the imperative: one text, or one for each picture.",
                 ),
-                FluxSocket.Input("flux", display_name="FLUX", tooltip="Who paints."),
+                flux_input("Who paints."),
                 seed_input(),
                 io.Int.Input(
                     "round",
@@ -310,16 +294,15 @@ class CorrectorSampler(io.ComfyNode):
                     min=1,
                     max=1000,
                     tooltip="Which correction of a chain this is: 1, 2 and so on. Every round has "
-                    "noises of its own, the same ones that Reflection Loop takes.",
+                    "its own noise, the same as in Reflection Loop.",
                 ),
                 batch_size_input(),
             ],
             outputs=[
-                io.Image.Output(
+                list_output(
+                    io.Image,
                     "images",
-                    display_name="images",
-                    is_output_list=True,
-                    tooltip="The corrected pictures in their order, at the size that FLUX paints.",
+                    "The corrected pictures in their order, at the size that FLUX paints.",
                 )
             ],
             hidden=[io.Hidden.unique_id],
@@ -338,7 +321,7 @@ class CorrectorSampler(io.ComfyNode):
         images: list[Tensor],
         prompt: list[str],
         reflections: list[str],
-        flux: list[Flux],
+        flux: list[FluxHandle],
         seed: list[int],
         round: list[int],
         batch_size: list[int],
@@ -350,22 +333,20 @@ class CorrectorSampler(io.ComfyNode):
             )
         pictures = to_pictures(images)
         count = len(pictures)
-        prompts, told = (
-            for_each(prompt, count, "prompt"),
-            for_each(reflections, count, "reflection"),
-        )
+        prompts = for_each(prompt, count, "prompt")
+        texts = for_each(reflections, count, "reflection")
         seeds = [fresh_seed(seed[0], round[0], position) for position in range(count)]
         painted: list[Image.Image] = []
         for part in parts(count, batch_size[0]):
             answers = corrector.correct(
-                pictures[part], prompts[part], told[part], seeds[part], progress
+                pictures[part], prompts[part], texts[part], seeds[part], progress
             )
             painted += complete(answers, len(seeds[part]), "correct")
         say(cls.hidden.unique_id, f"{counted(count, 'picture')} corrected")
-        return io.NodeOutput([handed_over(batch) for batch in to_batches(painted)])
+        return io.NodeOutput([to_intermediate_device(batch) for batch in to_batches(painted)])
 
 
-def judged(index: int, verdict: Verdict) -> dict[str, Any]:
+def as_line(index: int, verdict: Verdict) -> dict[str, Any]:
     return {
         "index": index,
         "score": verdict.score,
@@ -376,11 +357,11 @@ def judged(index: int, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def spoken(node_id: str, texts: list[str]) -> io.NodeOutput:
+def shown_texts(node_id: str, texts: list[str]) -> io.NodeOutput:
     """Texts as a list, shown on the node too."""
     shown = "\n".join(text or "(nothing to change)" for text in texts)
     say(node_id, shown)
     return io.NodeOutput(texts, ui=ui.PreviewText(shown))
 
 
-STEPS = [DraftSampler, VerifierScore, ReflectionWriter, PromptEvolver, CorrectorSampler]
+STEPS = [DraftSampler, VerifierScore, ReflectionWriterNode, PromptEvolverNode, CorrectorSampler]

@@ -1,8 +1,8 @@
-"""The nodes that make verifiers with weights of their own, and one verifier out of several."""
+"""The nodes that load verifiers with their own weights, and the ensemble of several verifiers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from ..reflectionflow_core.verifiers.ensemble import EnsembleMember, EnsembleVer
 from .comfy.diffusers_flux import explained_imports
 from .loaders import CATEGORY
 from .shared.model_files import missing, model_folders, stamp
-from .shared.schema import schema
-from .shared.sockets import Seat, VerifierSocket
+from .shared.schema import output, schema
+from .shared.sockets import ActorHandle, VerifierSocket
 from .vlm import NONE, roots, vlm_folders
 
-SEATS = 4  # verifiers of one ensemble
+MEMBERS = 4  # of one ensemble
 TEMPLATE = "template.txt"
 CLIP_PLACES = "models/clip_vision, models/LLM, models/VLM or models/text_encoders"
 REWARD_PLACES = "models/LLM, models/VLM or models/text_encoders"
@@ -35,7 +35,7 @@ class ClipScoreLoader(io.ComfyNode):
             display_name="Verifier: CLIP score",
             category=CATEGORY,
             description="Scores how well a picture fits the prompt as a whole: CLIP, PickScore or "
-            "HPS v2 from a folder. Quick, and blind to counts and places.",
+            "HPS v2 from a folder. Fast, but cannot judge counts and positions.",
             search_aliases=["clip", "pickscore", "hps", "aesthetic"],
             inputs=[
                 io.Combo.Input(
@@ -67,8 +67,8 @@ class ClipScoreLoader(io.ComfyNode):
         folder = clip_folders()[model]
         actor = load_clip_score(folder, device="cpu", placement=ComfyPlacement())
         spec = f"clip-score:{folder}"
-        known = {"verifier": verifier_identity(spec)}
-        return io.NodeOutput(Seat(actor, {"verifier": spec}, identity=known))
+        identity = {"verifier": verifier_identity(spec)}
+        return io.NodeOutput(ActorHandle(actor, {"verifier": spec}, identity=identity))
 
 
 class RewardLoader(io.ComfyNode):
@@ -78,21 +78,21 @@ class RewardLoader(io.ComfyNode):
             "RewardLoader",
             display_name="Verifier: Image-Verifier (reward)",
             category=CATEGORY,
-            description="The paper's own verifier, or one that was trained like it: ranks the "
-            "pictures of one prompt by a reward model on Qwen2.5-VL.",
+            description="The paper's verifier, or one trained like it: a reward model on "
+            "Qwen2.5-VL that ranks the pictures of one prompt.",
             search_aliases=["reward", "image verifier", "bradley terry"],
             inputs=[
                 io.Combo.Input(
                     "model",
                     options=list(reward_folders()) or [NONE],
-                    tooltip=f"Its folder in {REWARD_PLACES}. A folder counts as one if it has a "
-                    f"{TEMPLATE}: the words around the prompt that it was trained with.",
+                    tooltip=f"Its folder in {REWARD_PLACES}. It must have a {TEMPLATE}: the words "
+                    "around the prompt in its training.",
                 ),
                 io.Combo.Input(
                     "base",
                     options=list(vlm_folders()) or [NONE],
-                    tooltip="The model that it was trained from: the folder of "
-                    "Qwen2.5-VL-3B-Instruct for the published one.",
+                    tooltip="The model from which it was trained; for the published one the folder "
+                    "of Qwen2.5-VL-3B-Instruct.",
                 ),
             ],
             outputs=[verifier_output()],
@@ -118,18 +118,19 @@ class RewardLoader(io.ComfyNode):
         with explained_imports():
             from ..reflectionflow_core.verifiers.reward import load_reward
             from .comfy.memory import ComfyPlacement
-        folder, below = reward_folders()[model], vlm_folders()[base]
-        actor = load_reward(folder, below, device="cpu", placement=ComfyPlacement())
-        chosen = {"verifier": f"reward:{folder}", "reward_base": str(below)}
-        known = {"verifier": verifier_identity(chosen["verifier"]), "reward_base": digest(below)}
-        return io.NodeOutput(Seat(actor, chosen, identity=known))
+        folder, its_base = reward_folders()[model], vlm_folders()[base]
+        actor = load_reward(folder, its_base, device="cpu", placement=ComfyPlacement())
+        spec = f"reward:{folder}"
+        chosen = {"verifier": spec, "reward_base": str(its_base)}
+        identity = {"verifier": verifier_identity(spec), "reward_base": digest(its_base)}
+        return io.NodeOutput(ActorHandle(actor, chosen, identity=identity))
 
 
 class VerifierEnsemble(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        def one(number: int) -> Iterator[io.Input]:
-            yield VerifierSocket.Input(
+        def verifier(number: int) -> io.Input:
+            return VerifierSocket.Input(
                 f"verifier_{number}",
                 optional=number > 1,
                 tooltip="From any verifier's loader, or from another ensemble.",
@@ -142,26 +143,25 @@ class VerifierEnsemble(io.ComfyNode):
                 min=0.01,
                 max=100.0,
                 step=0.05,
-                tooltip=f"How much verifier_{number} counts beside the others.",
+                tooltip=f"The weight of verifier_{number}.",
                 extra_dict={"advanced": True},
             )
 
-        numbers = range(1, SEATS + 1)
+        numbers = range(1, MEMBERS + 1)
         return schema(
             "VerifierEnsemble",
             display_name="Verifier Ensemble",
             category=CATEGORY,
-            description="Several verifiers as one, each on its own scale: a picture that fools one "
-            "of them has to fool the others too. One of them, or another, may be the gate that "
-            "says what passes.",
+            description="Combines several verifiers, each on its own scale, so that a picture that "
+            "fools one of them must fool the others too. An optional gate alone says what passes.",
             search_aliases=["combine verifiers", "gate", "rank"],
             inputs=[
-                *(each for number in numbers for each in one(number)),
+                *map(verifier, numbers),
                 VerifierSocket.Input(
                     "gate",
                     optional=True,
-                    tooltip="Says alone whether a picture passes and what is unmet; what passes "
-                    "comes first. Its score does not count, unless it is wired above as well.",
+                    tooltip="Alone says whether a picture passes and what is unmet; pictures that "
+                    "pass rank first. Its score counts only if it is also wired above.",
                 ),
                 *map(weight, numbers),
             ],
@@ -169,81 +169,90 @@ class VerifierEnsemble(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, gate: Seat | None = None, **given: Any) -> io.NodeOutput:
-        seats = [
+    def execute(cls, gate: ActorHandle | None = None, **given: Any) -> io.NodeOutput:
+        weighted = [
             (given[f"verifier_{n}"], float(given[f"weight_{n}"]))
-            for n in range(1, SEATS + 1)
+            for n in range(1, MEMBERS + 1)
             if given.get(f"verifier_{n}") is not None
         ]
-        if not seats:
-            raise InputError("An ensemble without verifiers judges nothing. Wire verifier_1.")
-        return io.NodeOutput(joined(seats, gate))
+        if not weighted:
+            raise InputError("The ensemble has no verifier. Wire verifier_1.")
+        return io.NodeOutput(ensemble_of(weighted, gate))
 
 
-def joined(seats: list[tuple[Seat, float]], gate: Seat | None) -> Seat:
-    """One seat for all; the report and a saved run name every one of them."""
-    names = [spec_of(seat) for seat, _ in seats]
-    members = [
-        # Numbered where the same kind has another model behind it.
-        EnsembleMember(
-            name if names.count(name) == 1 else f"{name} {i}", s.actor, spread_of(s), weight
+def ensemble_of(
+    weighted: Sequence[tuple[ActorHandle, float]], gate: ActorHandle | None
+) -> ActorHandle:
+    """All verifiers as one; reports and saved runs name each of them."""
+    everyone = [handle for handle, _ in weighted] + ([gate] if gate else [])
+    chosen = {k: value for handle in everyone for k, value in handle.chosen.items() if value}
+    identity = {k: value for handle in everyone for k, value in handle.identity.items()}
+    chosen["verifier"] = "+".join(f"{weight:g}*{spec_of(handle)}" for handle, weight in weighted)
+    if any("verifier" in handle.identity for handle, _ in weighted):
+        identity["verifier"] = "+".join(
+            f"{weight:g}*{handle.identity.get('verifier', spec_of(handle))}"
+            for handle, weight in weighted
         )
-        for i, (name, (s, weight)) in enumerate(zip(names, seats, strict=True), 1)
-    ]
-    everyone = [seat for seat, _ in seats] + ([gate] if gate else [])
-    chosen = {key: value for seat in everyone for key, value in seat.chosen.items() if value}
-    chosen["verifier"] = "+".join(f"{weight:g}*{spec_of(seat)}" for seat, weight in seats)
-    weights = {key: value for seat in everyone for key, value in seat.identity.items()}
-    if any("verifier" in seat.identity for seat, _ in seats):
-        told = [f"{w:g}*{s.identity.get('verifier', spec_of(s))}" for s, w in seats]
-        weights["verifier"] = "+".join(told)
     if gate:
         chosen["gate"] = spec_of(gate)
-        weights |= {"gate": gate.identity["verifier"]} if "verifier" in gate.identity else {}
-    actor = EnsembleVerifier(members, gate.actor if gate else None)
-    eyes = dict.fromkeys(eyes for seat in everyone for eyes in seat.eyes)
-    return Seat(actor, chosen, tuple(eyes), weights)
+        identity |= {"gate": gate.identity["verifier"]} if "verifier" in gate.identity else {}
+    actor = EnsembleVerifier(members_of(weighted), gate.actor if gate else None)
+    vlms = dict.fromkeys(vlm for handle in everyone for vlm in handle.vlms)
+    return ActorHandle(actor, chosen, tuple(vlms), identity)
 
 
-def spec_of(seat: Seat) -> str:
-    """What was chosen, in brackets if it is several already."""
-    spec = seat.chosen["verifier"]
-    if not isinstance(seat.actor, EnsembleVerifier):
+def members_of(weighted: Sequence[tuple[ActorHandle, float]]) -> list[EnsembleMember]:
+    """The members by their specs, numbered if two are of one kind with different models."""
+    specs = [spec_of(handle) for handle, _ in weighted]
+    names = [
+        spec if specs.count(spec) == 1 else f"{spec} {number}"
+        for number, spec in enumerate(specs, start=1)
+    ]
+    return [
+        EnsembleMember(name, handle.actor, spread_of(handle), weight)
+        for name, (handle, weight) in zip(names, weighted, strict=True)
+    ]
+
+
+def spec_of(handle: ActorHandle) -> str:
+    """The chosen verifier; an ensemble in brackets."""
+    spec = handle.chosen["verifier"]
+    if not isinstance(handle.actor, EnsembleVerifier):
         return spec
-    gate = seat.chosen.get("gate")
+    gate = handle.chosen.get("gate")
     return f"({spec} if {gate})" if gate else f"({spec})"
 
 
-def spread_of(seat: Seat) -> float:
-    """By how much its scores of clearly different pictures differ."""
-    if isinstance(seat.actor, EnsembleVerifier):
+def spread_of(handle: ActorHandle) -> float:
+    """The typical difference between its scores of clearly different pictures."""
+    if isinstance(handle.actor, EnsembleVerifier):
         return 0.25
-    row = VERIFIERS.get(seat.chosen["verifier"].partition(":")[0])
+    row = VERIFIERS.get(handle.chosen["verifier"].partition(":")[0])
     return row.spread if row else 1.0
 
 
 def verifier_output() -> io.Output:
-    return VerifierSocket.Output("verifier", display_name="verifier", tooltip="Judges.")
+    return output(VerifierSocket, "verifier", "Judges.")
 
 
 def clip_folders() -> dict[str, Path]:
-    """The folders of CLIP models, by their path below the place where they lie."""
-    places = [*map(Path, folder_paths.get_folder_paths("clip_vision")), *roots()]
-    return model_folders(places, lambda folder: kind_of(folder) == "clip")
+    """The folders of CLIP models, by their path below a models folder."""
+    folders = [*map(Path, folder_paths.get_folder_paths("clip_vision")), *roots()]
+    return model_folders(folders, lambda folder: kind_of(folder) == "clip")
 
 
 def reward_folders() -> dict[str, Path]:
-    """The folders of reward models, by their path below the place where they lie."""
+    """The folders of reward models, by their path below a models folder."""
     return model_folders(roots(), lambda folder: (folder / TEMPLATE).is_file())
 
 
 def kind_of(folder: Path) -> str:
     """The model_type of a folder; "" if it has none."""
     try:
-        told = read_json(folder / "config.json")
+        data = read_json(folder / "config.json")
     except InputError:
         return ""
-    return str(told.get("model_type", "")) if isinstance(told, dict) else ""
+    return str(data.get("model_type", "")) if isinstance(data, dict) else ""
 
 
 VERIFIER_NODES = [ClipScoreLoader, RewardLoader, VerifierEnsemble]

@@ -1,6 +1,6 @@
-"""The nodes that make vision-language models, and the one that asks such a model before a search.
+"""The nodes that load vision-language models, and Think First, which asks one before a search.
 
-A model is a server known by its profile, a folder on this machine, or ComfyUI's own text encoder.
+A model is a server named by its profile, a folder on this machine, or ComfyUI's own text encoder.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from ..reflectionflow_core.vlm.profiles import Profile
 from .comfy.diffusers_flux import explained_imports
 from .comfy.digests import weights_digest
 from .comfy.text import ComfyVlm
-from .loaders import CATEGORY, DTYPES, seat
+from .loaders import CATEGORY, DTYPES, actor_handle
 from .shared.model_files import missing, model_folders, stamp
 from .shared.profiles import find_profile, looks_like_a_key, profiles_folder
 from .shared.progress import NodeProgress
-from .shared.schema import NO_PROMPT, ROOT, check_texts, prompt_input, schema
-from .shared.sockets import Eyes, VlmSocket
+from .shared.schema import NO_PROMPT, ROOT, check_texts, output, prompt_input, schema
+from .shared.sockets import VlmHandle, VlmSocket
 
-# Below models: where other packs keep such folders, and where ComfyUI keeps what reads texts.
-PLACES = ("LLM", "VLM", "text_encoders")
-SPEAKING = ("ForConditionalGeneration", "ForCausalLM")  # how such architectures' names end
+# Subfolders of models: where other packs keep such folders, and ComfyUI's text encoders.
+MODEL_KINDS = ("LLM", "VLM", "text_encoders")
+# Endings of the names of architectures that generate text.
+TEXT_ARCHITECTURES = ("ForConditionalGeneration", "ForCausalLM")
 NONE = "(no folder found)"
 MAX_PIXELS = 768 * 768
-# ComfyUI may write a fingerprint down; with this nobody can find out what it was made of.
+# ComfyUI may store a fingerprint; the salt keeps the key in it from being guessed.
 SALT = secrets.token_bytes(16)
 
 
@@ -53,7 +54,7 @@ class VlmEndpoint(io.ComfyNode):
                 io.String.Input(
                     "profile",
                     default="mine",
-                    tooltip="The name of a profile, never a key. The profile itself stands in "
+                    tooltip="The name of a profile, never a key. The profile itself is in "
                     "user/__reflectionflow/profiles.json, or in the environment.",
                 ),
                 io.Int.Input(
@@ -61,8 +62,8 @@ class VlmEndpoint(io.ComfyNode):
                     default=0,
                     min=0,
                     max=2**31,
-                    tooltip="Another number asks everything anew; ComfyUI remembers answers "
-                    "otherwise.",
+                    tooltip="Change the number to ask everything again; otherwise ComfyUI reuses "
+                    "the answers.",
                     extra_dict={"advanced": True},
                 ),
             ],
@@ -74,7 +75,7 @@ class VlmEndpoint(io.ComfyNode):
         if profile is None:  # comes by a wire
             return True
         try:
-            asked_by(profile)
+            Endpoint(profile_named(profile))
         except InputError as error:
             return str(error)
         return True
@@ -82,19 +83,19 @@ class VlmEndpoint(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, profile: str | None = None, **_: object) -> str:
         try:
-            found = named(profile or "")
+            found = profile_named(profile or "")
         except InputError:
             return ""
-        told = repr((found.base_url, found.api_key, found.model)).encode()
-        return hashlib.blake2b(told, key=SALT, digest_size=16).hexdigest()
+        text = repr((found.base_url, found.api_key, found.model)).encode()
+        return hashlib.blake2b(text, key=SALT, digest_size=16).hexdigest()
 
     @classmethod
     def execute(cls, profile: str, refresh: int) -> io.NodeOutput:
         del refresh
         with explained_imports():
-            import openai  # noqa: F401  (said now, in a sentence, and not at the first question)
-        name = ENDPOINT + profile
-        return io.NodeOutput(Eyes(asked_by(profile), name, f"{name} ({named(profile).model})"))
+            import openai  # noqa: F401  (so that it fails here and not at the first question)
+        name, found = ENDPOINT + profile, profile_named(profile)
+        return io.NodeOutput(VlmHandle(Endpoint(found), name, f"{name} ({found.model})"))
 
 
 class VlmLoader(io.ComfyNode):
@@ -128,8 +129,8 @@ class VlmLoader(io.ComfyNode):
                     default=MAX_PIXELS,
                     min=32 * 32,
                     max=4096 * 4096,
-                    tooltip="Pictures are made smaller until they have no more pixels than this. "
-                    "More shows the model more, and takes more time and memory.",
+                    tooltip="Larger pictures are scaled down to this number of pixels. More shows "
+                    "the model more detail, and takes more time and memory.",
                     extra_dict={"advanced": True},
                 ),
             ],
@@ -164,9 +165,9 @@ class VlmLoader(io.ComfyNode):
             settings=LocalSettings(max_pixels=max_pixels),
             placement=ComfyPlacement(),
         )
-        asked = [dtype] * (dtype != "bf16")
-        asked += [f"{max_pixels} pixels"] * (max_pixels != MAX_PIXELS)
-        return io.NodeOutput(Eyes(vlm, str(folder), ", ".join([digest(folder), *asked])))
+        changed = [dtype] * (dtype != "bf16")
+        changed += [f"{max_pixels} pixels"] * (max_pixels != MAX_PIXELS)
+        return io.NodeOutput(VlmHandle(vlm, str(folder), ", ".join([digest(folder), *changed])))
 
 
 class VlmFromClip(io.ComfyNode):
@@ -182,7 +183,7 @@ class VlmFromClip(io.ComfyNode):
             inputs=[
                 io.Clip.Input(
                     "clip",
-                    tooltip="From Load CLIP: a text encoder that sees pictures and can write.",
+                    tooltip="From Load CLIP: a text encoder that sees pictures and writes text.",
                 )
             ],
             outputs=[vlm_output()],
@@ -191,7 +192,7 @@ class VlmFromClip(io.ComfyNode):
     @classmethod
     def execute(cls, clip: Any) -> io.NodeOutput:
         vlm = ComfyVlm(clip)
-        return io.NodeOutput(Eyes(vlm, "ComfyUI's CLIP", weights_digest(clip.patcher)))
+        return io.NodeOutput(VlmHandle(vlm, "ComfyUI's CLIP", weights_digest(clip.patcher)))
 
 
 class ThinkFirst(io.ComfyNode):
@@ -201,32 +202,31 @@ class ThinkFirst(io.ComfyNode):
             "ThinkFirst",
             display_name="Think First",
             category=f"{ROOT}/steps",
-            description="Expands a terse prompt before anything is painted: content, layout, "
-            "style. Wire it into Search Options; pictures are judged by your own words all the "
-            "same.",
+            description="Expands a short prompt before anything is painted: content, layout, "
+            "style. Wire it into Search Options; pictures are still judged by your own words.",
             search_aliases=["prompt expansion", "prompt enhancer", "draft prompt"],
             inputs=[
                 prompt_input("What to paint, in your own words."),
                 VlmSocket.Input(
                     "vlm",
                     optional=True,
-                    tooltip="The vision-language model that thinks; thinker layout takes none.",
+                    tooltip="The vision-language model, for thinker vlm only.",
                 ),
                 io.Combo.Input(
                     "thinker",
                     options=list(THINKERS),
                     default="vlm",
                     optional=True,
-                    tooltip="vlm asks the wired model; layout says where everything shall stand in "
-                    "a picture of the miniature, for prompts about its shapes only.",
+                    tooltip="vlm asks the wired model; layout places everything in a picture of "
+                    "the miniature, for prompts about its shapes only.",
                 ),
             ],
             outputs=[
-                io.String.Output(
+                output(
+                    io.String,
                     "draft_prompt",
-                    display_name="draft_prompt",
-                    tooltip="Your words with what they leave open; your words alone where the "
-                    "model fails or would contradict them. Of layout: the layout alone.",
+                    "Your words and the details that were added; only your words if the "
+                    "model fails or contradicts them. With layout, only the layout.",
                 )
             ],
             hidden=[io.Hidden.unique_id],
@@ -237,61 +237,58 @@ class ThinkFirst(io.ComfyNode):
         return check_texts([prompt], empty=NO_PROMPT)
 
     @classmethod
-    def execute(cls, prompt: str, vlm: Eyes | None = None, thinker: str = "vlm") -> io.NodeOutput:
-        actor = seat(THINKERS, vlm, {"thinker": thinker}).actor
+    def execute(
+        cls, prompt: str, vlm: VlmHandle | None = None, thinker: str = "vlm"
+    ) -> io.NodeOutput:
+        actor = actor_handle(THINKERS, vlm, {"thinker": thinker}).actor
         return io.NodeOutput(actor.expand(prompt, NodeProgress(cls.hidden.unique_id)))
 
 
 def vlm_output() -> io.Output:
-    return VlmSocket.Output(
+    return output(
+        VlmSocket,
         "vlm",
-        display_name="vlm",
-        tooltip="For the loaders of verifier, writer, evolver and inspector, Scene Planner and "
+        "For the loaders of verifier, writer, evolver and inspector, Scene Planner and "
         "Think First; one model can serve all.",
     )
 
 
-def named(profile: str) -> Profile:
-    """The profile; raises InputError where there is none, also for what looks like a key."""
+def profile_named(profile: str) -> Profile:
+    """The profile; raises InputError if there is none, or if the name looks like a key."""
     if looks_like_a_key(profile):
         raise InputError(
-            "The profile looks like an API key, which every saved picture would carry. Take it "
-            "out, and give the name of a profile that holds the key (see the README)."
+            "The profile looks like an API key, which every saved picture would carry. Remove it, "
+            "and give the name of a profile that holds the key (see the README)."
         )
     return find_profile(profile, profiles_folder())
 
 
-def asked_by(profile: str) -> Endpoint:
-    """The profile's server; nothing is sent to it yet."""
-    return Endpoint(named(profile))
-
-
 def vlm_folders() -> dict[str, Path]:
-    """The folders of vision-language models below `PLACES`, by their path there."""
+    """The folders of vision-language models below `roots`, by their path there."""
     found = model_folders(roots(), lambda folder: sees(folder / "config.json"))
-    found.pop(".", None)  # files of a model thrown among the others
+    found.pop(".", None)  # loose files of a model
     return found
 
 
 def roots() -> list[Path]:
-    """ComfyUI's own, and those that somebody else told it of."""
-    known = folder_paths.folder_names_and_paths
-    told = [p for place in PLACES if place in known for p in folder_paths.get_folder_paths(place)]
-    usual = [Path(folder_paths.models_dir) / place for place in PLACES]
-    return list(dict.fromkeys([*map(Path, told), *usual]))
+    """Where such folders are: as ComfyUI was configured, and below its own models."""
+    known = [kind for kind in MODEL_KINDS if kind in folder_paths.folder_names_and_paths]
+    configured = [path for kind in known for path in folder_paths.get_folder_paths(kind)]
+    usual = [Path(folder_paths.models_dir) / kind for kind in MODEL_KINDS]
+    return list(dict.fromkeys([*map(Path, configured), *usual]))
 
 
 def sees(config: Path) -> bool:
-    """Whether it is that of a model that looks at pictures and answers in words."""
+    """Whether this config.json is of a model that sees pictures and writes text."""
     try:
-        told = read_json(config)
+        data = read_json(config)
     except InputError:
         return False
-    if not isinstance(told, dict) or "vision_config" not in told:
+    if not isinstance(data, dict) or "vision_config" not in data:
         return False
-    kinds = told.get("architectures")
-    # CLIP and its like have eyes, too, and say nothing.
-    return isinstance(kinds, list) and any(str(kind).endswith(SPEAKING) for kind in kinds)
+    names = data.get("architectures")
+    # CLIP has a vision_config too, and writes nothing.
+    return isinstance(names, list) and any(str(n).endswith(TEXT_ARCHITECTURES) for n in names)
 
 
 VLM = [VlmEndpoint, VlmLoader, VlmFromClip, ThinkFirst]

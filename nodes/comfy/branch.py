@@ -76,7 +76,7 @@ def flux_of(model: ModelPatcher) -> Flux:
     params = getattr(flux, "params", None)
     if not isinstance(flux, Flux) or any(getattr(params, name, False) for name in later):
         raise InputError(
-            f"This MODEL is no FLUX.1 ({type(model.model).__name__}), and the corrector needs one. "
+            f"This MODEL is not FLUX.1 ({type(model.model).__name__}), which the corrector needs. "
             "Load FLUX.1-dev with one of ComfyUI's own loaders, or a GGUF of it."
         )
     return flux
@@ -120,8 +120,8 @@ class _Wrapper:
         if branch.used < blocks:
             logging.warning(
                 "ReflectionFlow: another node's patch kept %d of FLUX's %d blocks from being "
-                "called, so that the corrector saw little or nothing of its picture. Take patches "
-                "that replace or skip blocks (some caches do) off this MODEL.",
+                "called, so the corrector saw little or nothing of its picture. Remove patches "
+                "that replace or skip blocks (some caches do) from this MODEL.",
                 blocks - branch.used,
                 blocks,
             )

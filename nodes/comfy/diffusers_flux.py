@@ -24,18 +24,18 @@ CONDITION = {"condition_size": "size", "condition_fit": "fit"}
 
 @dataclass(frozen=True, eq=False)
 class DiffusersFlux:
-    """A loaded FLUX and how it shall paint; changed copies share the weights."""
+    """A loaded FLUX and its settings; changed copies share the weights."""
 
     choice: ActorChoice
     identity: Mapping[str, str]  # digests of the weight files
-    flux: Flux = field(repr=False)  # ComfyUI sends a failed node's inputs to the browser, in words
+    flux: Flux = field(repr=False)  # ComfyUI sends the repr of failed inputs to the browser
     sampling: SamplingSettings
     condition: ConditionSettings
     lora: CorrectorLora | None = field(default=None, repr=False)
 
     @property
     def chosen(self) -> Mapping[str, Any]:
-        """What differs from a choice that leaves everything to the model."""
+        """The model, and every field that differs from its default."""
         return {
             f.name: getattr(self.choice, f.name)
             for f in fields(ActorChoice)
@@ -83,9 +83,8 @@ class DiffusersFlux:
         same_size = (before.width, before.height) == (now.width, now.height)
         if not same_size or changed.condition != self.condition:
             raise InputError(
-                f"The miniature paints {before.width} x {before.height} pixels and nothing else. "
-                "Set width, height and condition size to 0 and condition fit to squash, or load a "
-                "FLUX folder."
+                f"The miniature paints only {before.width} x {before.height} pixels. Set width, "
+                "height and condition size to 0 and condition fit to squash, or load a FLUX folder."
             )
 
     def _chosen_again(self, changed: DiffusersFlux, changes: Mapping[str, Any]) -> ActorChoice:
@@ -105,7 +104,7 @@ def changed_sampling(
 
 
 def load_diffusers_flux(model: str, folder: str, dtype: str) -> DiffusersFlux:
-    """The miniature, or the FLUX in `folder`; its weights are ComfyUI's to move."""
+    """The miniature, or the FLUX in `folder`; ComfyUI moves its weights."""
     with explained_imports():
         from ...reflectionflow_core.flux.condition import ConditionSettings
         from ...reflectionflow_core.flux.load import load_flux

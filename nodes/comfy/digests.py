@@ -1,4 +1,4 @@
-"""What tells a model that ComfyUI has loaded from any other."""
+"""Digests of the models that ComfyUI has loaded."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 
 
 def weights_digest(model: ModelPatcher) -> str:
-    """SHA-256 of a few numbers of every weight, and of every patch upon them.
+    """SHA-256 of a few numbers of every weight and of every patch.
 
-    The same whether ComfyUI has the patches merged into the weights just now or not.
+    It does not depend on whether ComfyUI has merged the patches into the weights.
     """
     whole = hashlib.sha256()
     for name, tensor in model.model.state_dict().items():

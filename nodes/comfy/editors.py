@@ -20,7 +20,7 @@ from ...reflectionflow_core.flux.condition import rgb
 from ...reflectionflow_core.flux.painter import Share, check_lengths
 from ...reflectionflow_core.protocols import SILENT, Corrector, Generator, Progress
 from ...reflectionflow_core.record import Candidate, InputError, Seed
-from ..shared.sockets import Flux
+from ..shared.sockets import FluxHandle
 from .digests import weights_digest
 from .sampling import Conditioning, Course, decoded, noise_for, sampled
 from .tensors import to_batch
@@ -77,7 +77,7 @@ class Painter:
 class Recast:
     """A FLUX whose pictures somebody else corrects."""
 
-    flux: Flux
+    flux: FluxHandle
     corrector: Corrector
     corrector_digest: str
 
@@ -94,10 +94,10 @@ class Recast:
     def generator(self) -> Generator:
         return self.flux.generator
 
-    def with_corrector(self, path: str) -> Flux:
+    def with_corrector(self, path: str) -> FluxHandle:
         return self.flux.with_corrector(path)
 
-    def with_sampling(self, **changes: Any) -> Flux:
+    def with_sampling(self, **changes: Any) -> FluxHandle:
         return replace(self, flux=self.flux.with_sampling(**changes))
 
 

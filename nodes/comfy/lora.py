@@ -23,7 +23,7 @@ Linear = comfy.ops.manual_cast.Linear
 
 
 @dataclass(frozen=True)
-class Part:
+class OutputPart:
     """Where a linear of diffusers' FLUX lies in a linear of ComfyUI's."""
 
     linear: str  # path of ComfyUI's, such as "double_blocks.0.img_attn.qkv"
@@ -34,7 +34,7 @@ class Part:
 class FusedLora(nn.Module):
     """What is added to the outputs of one fused linear."""
 
-    def __init__(self, parts: Mapping[Part, LoraLayer], outputs: int) -> None:
+    def __init__(self, parts: Mapping[OutputPart, LoraLayer], outputs: int) -> None:
         super().__init__()
         self.parts, self.outputs = tuple(parts), outputs
         self.ranks = [layer.rank for layer in parts.values()]
@@ -57,7 +57,7 @@ class NativeLora(nn.Module):
     def __init__(self, lora: CorrectorLora, flux: Flux) -> None:
         super().__init__()
         _check_mode(lora)
-        grouped: dict[str, dict[Part, LoraLayer]] = {}
+        grouped: dict[str, dict[OutputPart, LoraLayer]] = {}
         places = parts_of(flux)
         for name, layer in lora.items():
             part = places[name]
@@ -73,7 +73,7 @@ class NativeLora(nn.Module):
         return self.linears[_key(path)]  # type: ignore[return-value]
 
 
-def parts_of(flux: Flux) -> dict[str, Part]:
+def parts_of(flux: Flux) -> dict[str, OutputPart]:
     """Where each linear that carries LoRA lies, by its path in diffusers' FLUX."""
     sizes = {
         "depth": len(flux.double_blocks),
@@ -86,7 +86,7 @@ def parts_of(flux: Flux) -> dict[str, Part]:
         target = mapped[f"{name}.weight"]
         path, (_, start, length) = (target, (0, 0, None)) if isinstance(target, str) else target
         path = path.removesuffix(".weight")
-        places[name] = Part(path, start, length or flux.get_submodule(path).out_features)
+        places[name] = OutputPart(path, start, length or flux.get_submodule(path).out_features)
     return places
 
 

@@ -1,7 +1,7 @@
 """FLUX's weights under ComfyUI's own memory management.
 
-The core asks a Placement before every use of a module. This one hands each module to ComfyUI as a
-model of its own, so that ComfyUI may take any of them off the GPU whenever another needs the room.
+The core asks a Placement before every use of a module. This one gives each module to ComfyUI as a
+separate model, so that ComfyUI can move any of them off the GPU when another needs the memory.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class Holder(nn.Module):
 
 
 class ComfyPlacement:
-    """The core's Placement: asks ComfyUI for a module's place, each time anew."""
+    """The core's Placement: asks ComfyUI to load a module before every use."""
 
     def __init__(self) -> None:
         self.device: torch.device = mm.get_torch_device()
 
     @contextmanager
     def on_device(self, *modules: nn.Module) -> Iterator[None]:
-        # Never assumed to be there still: others may have needed the room since. Whole, because
-        # ComfyUI streams only layers that are its own.
+        # Every time, because other models may have needed the memory since. Whole, because ComfyUI
+        # streams only its own layers.
         mm.load_models_gpu(
             [self._patcher(module) for module in modules],
             memory_required=ACTIVATIONS,
@@ -48,10 +48,10 @@ class ComfyPlacement:
         return blocks
 
     def release(self) -> None:
-        """Nothing to do: ComfyUI takes what it needs."""
+        """Nothing to do: ComfyUI frees what it needs."""
 
     def _patcher(self, module: nn.Module) -> ModelPatcher:
-        # Kept on the module, so that both go together when the last wire lets go of it.
+        # Kept on the module, so that both are freed together.
         patcher = module.__dict__.get("comfy_patcher")
         if patcher is None or patcher.load_device != self.device:
             patcher = ModelPatcher(Holder(module), self.device, mm.unet_offload_device())
@@ -59,6 +59,6 @@ class ComfyPlacement:
         return patcher
 
 
-def handed_over(images: Tensor) -> Tensor:
-    """An IMAGE where ComfyUI keeps pictures between nodes."""
+def to_intermediate_device(images: Tensor) -> Tensor:
+    """An IMAGE on the device where ComfyUI keeps pictures between nodes."""
     return images.to(mm.intermediate_device())

@@ -31,9 +31,9 @@ def comfy_miniature(folder: Path) -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd
 def comfy_state(transformer: Any) -> dict[str, Tensor]:
     """The weights of diffusers' FLUX by the names and in the shapes of ComfyUI's."""
     pieces: dict[str, dict[int, Tensor]] = {}
-    places = comfy.utils.flux_to_diffusers(comfy_config(transformer))
+    targets = comfy.utils.flux_to_diffusers(comfy_config(transformer))
     for name, value in transformer.state_dict().items():
-        target = places[name]
+        target = targets[name]
         key, span, *change = (target, None) if isinstance(target, str) else target
         start = span[1] if span else 0
         pieces.setdefault(key, {})[start] = change[0](value) if change else value
@@ -41,7 +41,7 @@ def comfy_state(transformer: Any) -> dict[str, Tensor]:
 
 
 def comfy_config(transformer: Any) -> dict[str, Any]:
-    """ComfyUI's words for a diffusers FluxTransformer2DModel."""
+    """ComfyUI's configuration of a diffusers FluxTransformer2DModel."""
     given = transformer.config
     return {
         "image_model": "flux",
@@ -72,7 +72,7 @@ def _model(flux: Flux) -> ModelPatcher:
     base.latent_format.scale_factor = flux.vae.config["scaling_factor"]
     base.latent_format.shift_factor = flux.vae.config["shift_factor"]
     model = ModelPatcher(base, mm.get_torch_device(), mm.unet_offload_device())
-    # Its schedule is no FLUX.1-dev's: as if an artist had set it.
+    # Its schedule differs from FLUX.1-dev's, as if set with ModelSamplingFlux.
     model.add_object_patch("model_sampling", base.model_sampling)
     return model
 
@@ -97,15 +97,15 @@ class _Tokenizer:
             has_start_token=False,
         )
         for reader in (self.clip_l, self.t5xxl):
-            reader.tokenizer.model_max_length = 10**6  # cut below, and without a warning
+            reader.tokenizer.model_max_length = 10**6  # no warning; the text is cut below
 
     def tokenize_with_weights(
         self, text: str, return_word_ids: bool = False, disable_weights: bool = False, **_: Any
     ) -> dict[str, list]:
-        told = {"disable_weights": disable_weights}
+        kwargs = {"return_word_ids": return_word_ids, "disable_weights": disable_weights}
         both = (("l", self.clip_l), ("t5xxl", self.t5xxl))
-        # Only what fits: the rest would be another picture's worth of text to it.
-        return {k: t.tokenize_with_weights(text, return_word_ids, **told)[:1] for k, t in both}
+        # Only the first chunk: ComfyUI would encode the others as further texts.
+        return {key: t.tokenize_with_weights(text, **kwargs)[:1] for key, t in both}
 
     def state_dict(self) -> dict[str, Tensor]:
         return {}
@@ -161,7 +161,7 @@ class _Autoencoder(nn.Module):
 
 
 def _vae(flux: Flux) -> comfy.sd.VAE:
-    # Its own network is built only to be replaced: there is no other way to a VAE without a file.
+    # Its network is built only to be replaced: ComfyUI has no other way to a VAE without a file.
     network = {"ch": 32, "ch_mult": [1], "num_res_blocks": 1, "attn_resolutions": []}
     sides = {"resolution": 64, "in_channels": 3, "out_ch": 3, "z_channels": 16, "double_z": True}
     params = {"ddconfig": {**network, **sides}, "embed_dim": 16}

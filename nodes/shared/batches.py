@@ -1,4 +1,4 @@
-"""Many pictures, and texts that are given once for all of them or once for each."""
+"""Batches of pictures, and texts given once for all of them or once for each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...reflectionflow_core.archive.lines import pixel_digest
 from ...reflectionflow_core.record import Candidate, InputError, Verdict
 from ...reflectionflow_core.search import complete
 from ..comfy.tensors import to_pictures
-from .sockets import Judged
+from .sockets import ScoredPicture
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -23,7 +23,7 @@ def parts(count: int, size: int) -> list[slice]:
 
 
 def for_each(given: Sequence[Item], count: int, name: str) -> list[Item]:
-    """One of each for every picture; a single one is for all of them."""
+    """One item for each picture; a single given item is repeated for all."""
     if len(given) == count:
         return list(given)
     if len(given) == 1:
@@ -39,22 +39,22 @@ def ask_by_prompt(
     items: Sequence[Item],
     phase: str,
 ) -> list[Answer]:
-    """One answer an item, in order; an actor hears of one prompt at a time."""
+    """One answer for each item, in order; the actor is asked about one prompt at a time."""
     answers: dict[int, Answer] = {}
     for prompt in dict.fromkeys(prompts):
-        places = [place for place, its in enumerate(prompts) if its == prompt]
-        found = complete(ask(prompt, [items[place] for place in places]), len(places), phase)
-        answers.update(zip(places, found, strict=True))
-    return [answers[place] for place in range(len(items))]
+        indices = [index for index, other in enumerate(prompts) if other == prompt]
+        found = complete(ask(prompt, [items[index] for index in indices]), len(indices), phase)
+        answers.update(zip(indices, found, strict=True))
+    return [answers[index] for index in range(len(items))]
 
 
 def as_candidates(
     images: Sequence[Tensor],
     prompts: Sequence[str],
-    judged: Sequence[tuple[Judged, ...]] | None,
+    judged: Sequence[tuple[ScoredPicture, ...]] | None,
     reflections: Sequence[str] | None = None,
 ) -> list[Candidate]:
-    """The pictures with what is known of them, as the core's actors want to see them."""
+    """The pictures with their texts and verdicts, as the core's actors take them."""
     pictures = to_pictures(images)
     known = zip(
         pictures,
@@ -70,15 +70,15 @@ def as_candidates(
 
 
 def verdicts_of(
-    pictures: Sequence[Image.Image], judged: Sequence[tuple[Judged, ...]] | None
+    pictures: Sequence[Image.Image], judged: Sequence[tuple[ScoredPicture, ...]] | None
 ) -> list[Verdict]:
-    """Each picture's own verdict; a neutral one where nobody judged."""
+    """The verdict on each picture; a neutral one if there are none."""
     if judged is None:
         return [Verdict(0.0)] * len(pictures)
     flat = [one for several in judged for one in several]
     if [one.picture for one in flat] != list(map(pixel_digest, pictures)):
         raise InputError(
-            "The verdicts are about other pictures than these, or in another order. "
-            "Wire images and verdicts from the same Verifier Score."
+            "The verdicts are about other pictures, or in another order. Wire images and verdicts "
+            "from the same Verifier Score."
         )
     return [one.verdict for one in flat]

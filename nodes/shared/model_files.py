@@ -1,4 +1,4 @@
-"""The model files that ComfyUI knows: which there are, where they lie, and whether they changed."""
+"""The model files that ComfyUI knows: their names, their paths, and whether they changed."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def flux_folders() -> dict[str, Path]:
 
 
 def model_folders(roots: Iterable[Path], is_model: Callable[[Path], bool]) -> dict[str, Path]:
-    """The models' folders below the roots, by their path there; of equal ones the first."""
+    """The models' folders below the roots, by their path there; the first root wins."""
     found: dict[str, Path] = {}
     for root in roots:
         for name, below, _ in os.walk(root, followlinks=True):
             folder = Path(name)
             if is_model(folder):
-                below.clear()  # its parts are no models of their own
+                below.clear()  # its parts are not separate models
                 found.setdefault(folder.relative_to(root).as_posix(), folder)
     return found
 
@@ -37,8 +37,8 @@ def lora_input() -> io.Input:
     return io.Combo.Input(
         "lora",
         options=lora_names(),
-        tooltip="A corrector LoRA in models/loras. A style LoRA is refused here: it belongs on "
-        'FLUX itself. "miniature" is the built-in one, for the miniature only.',
+        tooltip="A corrector LoRA in models/loras. A style LoRA is refused: load it onto FLUX "
+        'itself. "miniature" is the built-in one, for the miniature only.',
     )
 
 
@@ -57,18 +57,18 @@ def lora_stamp(lora: str | None) -> str:
 
 
 def check_lora(lora: str | None) -> bool | str:
-    """Whether there is such a file; None comes by a wire, and is known only later."""
+    """True, or that there is no such file; None stands for a wired name, known only later."""
     if lora is None or lora in lora_names():
         return True
     return missing(
-        f"LoRA named {lora}" if lora else "LoRA chosen, or none",
+        f"LoRA named {lora}" if lora else "LoRA",
         "models/loras",
         "Download the corrector there (see the README), and choose it.",
     )
 
 
 def stamp(path: Path) -> str:
-    """Changes when a weight file does, so that a replaced model is loaded anew."""
+    """Changes when a weight file does, so that a replaced model is loaded again."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     stats = [(file, file.stat()) for file in files if file.is_file()]
     return "; ".join(f"{file} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats)

@@ -1,7 +1,7 @@
 """Where ComfyUI keeps profiles, and what a key looks like.
 
-Whatever stands in a widget ends up in the metadata of every PNG, in ComfyUI's history and in error
-messages. So no node has a field for a key, and a text that looks like one is refused.
+A widget's value ends up in the metadata of every PNG, in ComfyUI's history and in error messages.
+So no node has a field for a key, and a text that looks like one is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KEYS = re.compile(
 
 
 def profiles_folder() -> Path:
-    """user/__reflectionflow of this ComfyUI, which its server hands to nobody."""
+    """user/__reflectionflow of this ComfyUI, which its server never serves."""
     import folder_paths
 
     return Path(folder_paths.get_system_user_directory("reflectionflow"))

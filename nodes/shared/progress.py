@@ -10,7 +10,7 @@ from server import PromptServer
 
 from ...reflectionflow_core.phases import doing
 
-PREVIEW_SIDE = 256  # pixels; ComfyUI shows a smaller preview as a stamp
+PREVIEW_SIDE = 256  # pixels; ComfyUI shows a smaller preview at its own size
 
 
 class NodeProgress:
@@ -37,7 +37,7 @@ class NodeProgress:
 def say(node_id: str, text: str) -> None:
     """A text on a node, for the client that asked; it needs no JavaScript of ours."""
     client = PromptServer.instance.client_id
-    if client is not None:  # None would tell everyone
+    if client is not None:  # None would send it to every client
         PromptServer.instance.send_progress_text(text, node_id, client)
 
 
@@ -50,5 +50,5 @@ def enlarged(preview: Image.Image) -> Image.Image:
 
 
 def framed(picture: Image.Image) -> Image.Image:
-    """Large enough to look at, and apart from its neighbour: ComfyUI shows previews seamlessly."""
+    """Enlarged, and with a border, because ComfyUI shows previews without gaps."""
     return ImageOps.expand(enlarged(picture), 2, "#353535")

@@ -20,85 +20,78 @@ from ...reflectionflow_core.record import History, InputError, SearchSettings
 from ...reflectionflow_core.registry import ActorChoice
 from ...reflectionflow_core.report import contact_sheet, html_page
 from ...reflectionflow_core.search import finished, round_steps, run_round
-from .sockets import Seats, Trail
+from .sockets import SearchActors, SearchState
 
 RUNS = "reflectionflow"  # folder below ComfyUI's output directory
-# The settings of the first runs; later ones are in a folder's name only where they are set.
-FIRST_SETTINGS = (
-    *("width", "drafts", "seed", "strategy", "axes", "parents", "stop", "noise_search", "radius"),
-    *("batch_size", "budget", "draft_prompt"),
-)
-LATER_ACTORS = ("planner", "inspector", "thinker")
-PLAIN = SearchSettings()
-OPEN = ("depth",)  # settings that do not tell one run from another
+DEFAULTS = asdict(SearchSettings())
 
 
-def next_round(trail: Trail, seats: Seats, progress: Progress) -> Trail:
-    """The trail with one round more, on disk as well if it is to be saved."""
-    actors, settings = seats.actors, trail.settings_until(trail.next_round)
-    if not len(trail.history):
-        actors.verifier.verify(trail.prompt, [])  # can it judge this prompt at all?
-    trail = replace(trail, chosen=seats.chosen, identity=seats.identity)
-    if trail.save:
-        run = run_of(trail, settings)
+def next_round(state: SearchState, handles: SearchActors, progress: Progress) -> SearchState:
+    """The state after one more round, which is on disk too if `save` is set."""
+    actors, settings = handles.actors, state.settings_until(state.next_round)
+    if not len(state.history):
+        actors.verifier.verify(state.prompt, [])  # raises if it cannot judge this prompt
+    state = replace(state, chosen=handles.chosen, identity=handles.identity)
+    if state.save:
+        run = run_of(state, settings)
         folder = folder_of(run)
-        if trail.folder not in ("", folder):
+        if state.folder not in ("", folder):
             raise InputError(
-                "The models of this round are not those of the rounds before, and a saved run has "
-                "one set of them. Wire the same ones into every round, or switch save_run off."
+                "This round has other models than the rounds before, and a saved run has one set "
+                "of models. Wire the same ones into every round, or switch save_run off."
             )
-        trail = replace(trail, folder=folder)
-        history = recorded_round(trail, run, actors, progress)
+        state = replace(state, folder=folder)
+        history = recorded_round(state, run, actors, progress)
     else:
-        history = run_round(trail.prompt, settings, actors, trail.history, progress)
-    after = trail.settings_until(trail.next_round + 1)
-    return replace(trail, history=history, done=finished(history, after, actors))
+        history = run_round(state.prompt, settings, actors, state.history, progress)
+    after = state.settings_until(state.next_round + 1)
+    return replace(state, history=history, done=finished(history, after, actors))
 
 
-def recorded_round(trail: Trail, run: Run, actors: Actors, progress: Progress) -> History:
-    """The next round as the run's folder has it, or else painted, each picture saved at once."""
-    with opened(trail, run) as archive:
-        history = archive.until(trail.next_round)
-        for step in round_steps(trail.prompt, run.settings, actors, history, progress):
+def recorded_round(state: SearchState, run: Run, actors: Actors, progress: Progress) -> History:
+    """The next round, read from the run's folder or painted; each new picture is saved at once."""
+    with opened(state, run) as archive:
+        history = archive.until(state.next_round)
+        for step in round_steps(state.prompt, run.settings, actors, history, progress):
             archive.append(step)
             history = step
         return history
 
 
-def write_run(trail: Trail) -> Trail:
-    """The whole run in its folder, with a sheet and a page of all rounds that the folder has."""
-    run = run_of(trail, trail.settings_until(trail.next_round - 1))
-    trail = replace(trail, folder=folder_of(run))
-    with opened(trail, run) as archive:
+def write_run(state: SearchState) -> SearchState:
+    """Writes the whole run, with contact sheet and page of all rounds that its folder has."""
+    run = run_of(state, state.settings_until(state.next_round - 1))
+    state = replace(state, folder=folder_of(run))
+    with opened(state, run) as archive:
         history = archive.history
-        settings = trail.settings_until(len(history.rounds) - 1)
+        settings = state.settings_until(len(history.rounds) - 1)
         sheet = io.BytesIO()
-        contact_sheet(history, trail.prompt, settings, trail.model).save(sheet, "PNG")
+        contact_sheet(history, state.prompt, settings, state.model).save(sheet, "PNG")
         archive.write(SHEET, sheet.getvalue())
-        page = html_page(history, trail.prompt, settings, trail.model)
+        page = html_page(history, state.prompt, settings, state.model)
         archive.write(PAGE, page.encode("utf-8", "replace"))
-    return trail
+    return state
 
 
-def run_of(trail: Trail, settings: SearchSettings) -> Run:
-    """What the trail is asked to find, as an archive writes it down."""
-    choice = ActorChoice(**trail.chosen)
-    return Run(trail.prompt, settings, asdict(choice), trail.identity, versions())
+def run_of(state: SearchState, settings: SearchSettings) -> Run:
+    """The search as an archive records it."""
+    choice = ActorChoice(**state.chosen)
+    return Run(state.prompt, settings, asdict(choice), state.identity, versions())
 
 
 @contextmanager
-def opened(trail: Trail, run: Run) -> Iterator[Archive]:
-    """The run's folder, which then has all that the trail has, and maybe more."""
-    folder = Path(folder_paths.get_output_directory()) / trail.folder
-    with open_archive(folder, resume=True, known=trail.history) as archive:
+def opened(state: SearchState, run: Run) -> Iterator[Archive]:
+    """The run's archive, which then holds at least all pictures of the state."""
+    folder = Path(folder_paths.get_output_directory()) / state.folder
+    with open_archive(folder, resume=True, known=state.history) as archive:
         begin(archive, run)
-        if len(archive.history) < len(trail.history):
-            archive.append(trail.history)
+        if len(archive.history) < len(state.history):
+            archive.append(state.history)
         yield archive
 
 
 def begin(archive: Archive, run: Run) -> None:
-    """Writes down what is asked, or that it goes deeper; never over another run."""
+    """Records the run, or its greater depth; raises InputError if the folder holds another."""
     recorded = archive.run
     if recorded is None or not len(archive.history):
         archive.begin(run)
@@ -115,16 +108,16 @@ def begin(archive: Archive, run: Run) -> None:
 
 
 def folder_of(run: Run) -> str:
-    """A name for the run's folder, the same for the same request."""
+    """The run's folder below the output directory, the same for the same request."""
+    # Defaults are left out, so that a setting added later renames no folder; a deeper search
+    # continues the same run.
     settings = {
         name: value
         for name, value in asdict(run.settings).items()
-        if name not in OPEN and (name in FIRST_SETTINGS or value != getattr(PLAIN, name))
+        if name != "depth" and value != DEFAULTS[name]
     }
-    if run.settings.budget.steps is None:
-        del settings["budget"]["steps"]
-    actors = {name: told for name, told in run.actors.items() if told or name not in LATER_ACTORS}
-    told = [run.prompt, settings, actors, dict(run.identity)]
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    actors = {name: value for name, value in run.actors.items() if value}
+    request = [run.prompt, settings, actors, dict(run.identity)]
+    digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     words = re.sub(r"[^a-z0-9]+", "-", run.prompt.lower()).strip("-")[:40].rstrip("-")
     return f"{RUNS}/{words or 'run'}-{digest[:8]}"

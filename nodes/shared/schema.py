@@ -30,9 +30,26 @@ KNOWN = {field.name for field in fields(io.Schema)}
 
 
 def schema(name: str, **given: Any) -> io.Schema:
-    """A schema of what the ComfyUI at hand knows; newer ones know `search_aliases` and more."""
+    """A schema without the fields that this ComfyUI does not know yet, such as search_aliases."""
     known = {key: value for key, value in given.items() if key in KNOWN}
     return io.Schema(node_id=PREFIX + name, **known)
+
+
+def output(kind: Any, name: str, tooltip: str) -> io.Output:
+    """An output that is shown under its id, which ComfyUI would otherwise replace by the type."""
+    return kind.Output(name, display_name=name, tooltip=tooltip)
+
+
+def list_output(kind: Any, name: str, tooltip: str) -> io.Output:
+    return kind.Output(name, display_name=name, is_output_list=True, tooltip=tooltip)
+
+
+def flux_input(tooltip: str = "From a FLUX loader.", **given: Any) -> io.Input:
+    return FluxSocket.Input("flux", display_name="FLUX", tooltip=tooltip, **given)
+
+
+def flux_output(tooltip: str = "Paints and corrects.") -> io.Output:
+    return FluxSocket.Output("flux", display_name="FLUX", tooltip=tooltip)
 
 
 def prompt_input(tooltip: str) -> io.Input:
@@ -46,7 +63,7 @@ def seed_input() -> io.Input:
         min=0,
         max=MAX_SEED,
         control_after_generate=True,
-        tooltip="Where the noise of every picture comes from. The same seed, settings and models "
+        tooltip="The noise of every picture is drawn from it. The same seed, settings and models "
         "give the same pictures.",
     )
 
@@ -64,7 +81,7 @@ def batch_size_input() -> io.Input:
 
 
 def request_inputs() -> list[io.Input]:
-    """What a search is asked for; the depth is not among it."""
+    """The inputs of a search without its depth."""
     return [
         prompt_input("What to paint."),
         io.Int.Input(
@@ -79,7 +96,7 @@ def request_inputs() -> list[io.Input]:
             default=0,
             min=0,
             max=1000,
-            tooltip="First pictures; the best of them begin the chains. 0 is one for each chain, "
+            tooltip="First pictures; the best of them start the chains. 0 is one for each chain, "
             "with strategy adaptive one in all.",
         ),
         seed_input(),
@@ -87,18 +104,18 @@ def request_inputs() -> list[io.Input]:
             "strategy",
             options=list(STRATEGIES),
             default="reflection",
-            tooltip="reflection corrects pictures as the paper does; noise+prompt rewrites the "
-            "prompt and paints anew; noise only paints anew. adaptive goes on, back or anew as the "
-            "verifier finds; potential looks before it paints and drops what is hopeless; paths "
-            "takes good pictures back to noise and paints on. staged draws step by step by a plan; "
-            "interleaved thinks first and repaints; in-context shows writer and evolver what was "
-            "tried before.",
+            tooltip="reflection corrects pictures as in the paper; noise+prompt rewrites the "
+            "prompt and paints from scratch; noise only paints from scratch. adaptive corrects, "
+            "goes back or starts again, as the verdicts say; potential paints a quick preview "
+            "first and drops hopeless pictures; paths takes good pictures part of the way back to "
+            "noise and repaints them. staged draws step by step by a plan; interleaved thinks "
+            "first and repaints; in-context shows writer and evolver the earlier attempts.",
         ),
         io.Combo.Input(
             "stop",
             options=list(STOPS),
             default="never",
-            tooltip="When to stop early. It is asked after every batch of pictures, drafts too.",
+            tooltip="When to stop early. Checked after every batch of pictures, drafts included.",
         ),
         io.Float.Input(
             "stop_score",
@@ -112,7 +129,7 @@ def request_inputs() -> list[io.Input]:
             "save_run",
             default=False,
             tooltip="Write every picture to output/reflectionflow as it is painted. After a crash "
-            "the same graph goes on from there.",
+            "the same graph continues from there.",
         ),
         OptionsSocket.Input("options", optional=True, tooltip="From Search Options."),
         PlanSocket.Input(
@@ -121,10 +138,10 @@ def request_inputs() -> list[io.Input]:
     ]
 
 
-def seat_inputs(lazy: bool | None = None) -> list[io.Input]:
-    """Who may be asked in a search."""
+def actor_inputs(lazy: bool | None = None) -> list[io.Input]:
+    """The actors of a search."""
     return [
-        FluxSocket.Input("flux", display_name="FLUX", lazy=lazy, tooltip="Who paints."),
+        flux_input("Who paints.", lazy=lazy),
         VerifierSocket.Input("verifier", lazy=lazy, tooltip="Who judges."),
         WriterSocket.Input(
             "writer",
@@ -144,7 +161,7 @@ def seat_inputs(lazy: bool | None = None) -> list[io.Input]:
 
 
 def inspector_input(lazy: bool | None = None) -> io.Input:
-    """Apart from the other seats, for it came after them: inputs are appended."""
+    """Apart from the other actors, because it was added later and inputs are only appended."""
     return InspectorSocket.Input(
         "inspector",
         optional=True,
@@ -155,29 +172,22 @@ def inspector_input(lazy: bool | None = None) -> io.Input:
 
 def result_outputs() -> list[io.Output]:
     return [
-        io.Image.Output("best", display_name="best", tooltip="The best of all pictures."),
-        io.Image.Output(
-            "images",
-            display_name="images",
-            is_output_list=True,
-            tooltip="All pictures, in the order in which they were painted.",
-        ),
-        io.String.Output(
+        output(io.Image, "best", "The best of all pictures."),
+        list_output(io.Image, "images", "All pictures, in the order in which they were painted."),
+        output(
+            io.String,
             "report",
-            display_name="report",
-            tooltip="JSON: settings, cost, and for every picture its score, reflection, prompt, "
+            "JSON: settings, cost, and for every picture its score, reflection, prompt, "
             "seed and parent.",
         ),
-        HistorySocket.Output(
-            "history", display_name="history", tooltip="For Reflection Trail, or one round more."
-        ),
+        output(HistorySocket, "history", "For Reflection Trail, or another round."),
     ]
 
 
 def check_texts(texts: Iterable[str | None], empty: str = "") -> bool | str:
-    """True, or what is wrong with texts typed into a node; None is one that a wire will bring.
+    """True, or what is wrong with texts typed into a node; None stands for a wired text.
 
-    `empty` is what to say of an empty text, where that is wrong.
+    `empty` is the message for an empty text; without it such a text is fine.
     """
     for text in texts:
         if text is None:

@@ -1,7 +1,7 @@
 """What travels on the wires between our nodes.
 
-Whoever makes such a thing also says how it was chosen (`chosen`, fields of the core's ActorChoice),
-so that a report names it and an archived run knows it again.
+Actors carry how they were chosen (`chosen`, fields of the core's ActorChoice) and digests of their
+weights (`identity`), so that a report can name them and a saved run can recognise them.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from ...reflectionflow_core.protocols import Actors, Corrector, Generator
 from ...reflectionflow_core.record import MAX_STEPS_AWAY, History, SearchSettings, Verdict
 from ...reflectionflow_core.vlm.interface import Vlm
 
-FluxSocket = io.Custom("REFLECTIONFLOW_FLUX")  # Flux
-VerifierSocket = io.Custom("REFLECTIONFLOW_VERIFIER")  # Seat[Verifier]
+FluxSocket = io.Custom("REFLECTIONFLOW_FLUX")  # FluxHandle
+VerifierSocket = io.Custom("REFLECTIONFLOW_VERIFIER")  # ActorHandle[Verifier]
 PlanSocket = io.Custom("REFLECTIONFLOW_PLAN")  # ScenePlan
-InspectorSocket = io.Custom("REFLECTIONFLOW_INSPECTOR")  # Seat[Inspector]
-WriterSocket = io.Custom("REFLECTIONFLOW_WRITER")  # Seat[ReflectionWriter]
-EvolverSocket = io.Custom("REFLECTIONFLOW_EVOLVER")  # Seat[PromptEvolver]
-VlmSocket = io.Custom("REFLECTIONFLOW_VLM")  # Eyes
-VerdictsSocket = io.Custom("REFLECTIONFLOW_VERDICTS")  # tuple[Judged, ...]
+InspectorSocket = io.Custom("REFLECTIONFLOW_INSPECTOR")  # ActorHandle[Inspector]
+WriterSocket = io.Custom("REFLECTIONFLOW_WRITER")  # ActorHandle[ReflectionWriter]
+EvolverSocket = io.Custom("REFLECTIONFLOW_EVOLVER")  # ActorHandle[PromptEvolver]
+VlmSocket = io.Custom("REFLECTIONFLOW_VLM")  # VlmHandle
+VerdictsSocket = io.Custom("REFLECTIONFLOW_VERDICTS")  # tuple[ScoredPicture, ...]
 OptionsSocket = io.Custom("REFLECTIONFLOW_OPTIONS")  # dict of SearchSettings' fields
-HistorySocket = io.Custom("REFLECTIONFLOW_HISTORY")  # Trail
+HistorySocket = io.Custom("REFLECTIONFLOW_HISTORY")  # SearchState
 PicturesSocket = io.Custom("REFLECTIONFLOW_PICTURES")  # list of IMAGE; only inside ReflectionLoop
 
+ACTORS_WITH_VLM = ("verifier", "writer", "evolver", "inspector")
 Actor = TypeVar("Actor")
 
 
-class Flux(Protocol):
-    """A loaded FLUX of any make. `identity` holds digests of its weights."""
+class FluxHandle(Protocol):
+    """A loaded FLUX, on diffusers or on ComfyUI's own models."""
 
     @property
     def chosen(self) -> Mapping[str, Any]: ...
@@ -47,50 +48,50 @@ class Flux(Protocol):
     @property
     def corrector(self) -> Corrector | None: ...
 
-    def with_corrector(self, path: str) -> Flux:
+    def with_corrector(self, path: str) -> FluxHandle:
         """The same FLUX, corrected by the LoRA in `path`; raises InputError if it does not fit."""
         ...
 
-    def with_sampling(self, **changes: Any) -> Flux:
+    def with_sampling(self, **changes: Any) -> FluxHandle:
         """The same FLUX with other `width`, `height`, `steps`, `guidance`, `condition_size` or
         `condition_fit`; raises InputError for values that it cannot paint with."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
-class Eyes:
-    """A vision-language model. `name` is what the command line calls it, `identity` tells it from
-    any other model that might answer under that name."""
+class VlmHandle:
+    """A vision-language model. `name` is what the command line calls it; `identity` differs for
+    every other model that might answer under that name."""
 
-    vlm: Vlm = field(repr=False)  # ComfyUI sends a failed node's inputs to the browser, in words
+    vlm: Vlm = field(repr=False)  # ComfyUI sends the repr of failed inputs to the browser
     name: str
     identity: str
 
     def get_ram_usage(self) -> int:
-        """Bytes of the weights, for ComfyUI's cache; a server's are not here."""
+        """Bytes of the weights, for ComfyUI's cache; 0 for a server's."""
         model = getattr(self.vlm, "model", None)
         return sum(p.numel() * p.element_size() for p in model.parameters()) if model else 0
 
 
 @dataclass(frozen=True, eq=False)
-class Seat(Generic[Actor]):
-    """A verifier, a writer, an evolver or an inspector, how it was chosen, and what it sees with.
+class ActorHandle(Generic[Actor]):
+    """A verifier, a writer, an evolver or an inspector, and the models that it asks.
 
-    `identity` holds digests of weights of its own, by the name of what was chosen.
+    `identity` holds digests of its own weights, by the name of what was chosen.
     """
 
     actor: Actor
     chosen: Mapping[str, Any] = field(default_factory=dict)
-    eyes: tuple[Eyes, ...] = ()
+    vlms: tuple[VlmHandle, ...] = ()
     identity: Mapping[str, str] = field(default_factory=dict)
 
-    def seen_with(self, what: str) -> str:
-        """Name or identity of the vision-language models that it asks; "" if it asks none."""
-        return " and ".join(dict.fromkeys(getattr(eyes, what) for eyes in self.eyes))
+    def vlm_texts(self, attribute: str) -> str:
+        """`name` or `identity` of the vision-language models that it asks; "" if it asks none."""
+        return " and ".join(dict.fromkeys(getattr(vlm, attribute) for vlm in self.vlms))
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredPicture:
     """A verdict, and the digest of the picture that it is about."""
 
     picture: str
@@ -98,14 +99,14 @@ class Judged:
 
 
 @dataclass(frozen=True, eq=False)
-class Seats:
-    """Everyone whom a search may ask."""
+class SearchActors:
+    """All actors of one search."""
 
-    flux: Flux
-    verifier: Seat
-    writer: Seat | None = None
-    evolver: Seat | None = None
-    inspector: Seat | None = None
+    flux: FluxHandle
+    verifier: ActorHandle
+    writer: ActorHandle | None = None
+    evolver: ActorHandle | None = None
+    inspector: ActorHandle | None = None
 
     @property
     def actors(self) -> Actors:
@@ -120,34 +121,33 @@ class Seats:
 
     @property
     def chosen(self) -> dict[str, Any]:
-        seats = (self.flux, self.verifier, self.writer, self.evolver, self.inspector)
-        told = {name: value for seat in seats if seat for name, value in seat.chosen.items()}
-        return told | self._eyes("name")
+        handles = (self.flux, self.verifier, self.writer, self.evolver, self.inspector)
+        chosen = {name: value for one in handles if one for name, value in one.chosen.items()}
+        return chosen | self._vlm("name")
 
     @property
     def identity(self) -> dict[str, str]:
-        """Digests and names by which a saved run knows its models again."""
-        return {**self.flux.identity, **self.verifier.identity, **self._eyes("identity")}
+        """Digests and names by which a saved run recognises its models."""
+        return {**self.flux.identity, **self.verifier.identity, **self._vlm("identity")}
 
-    def _eyes(self, what: str) -> dict[str, str]:
-        """{"vlm": name or identity of the one that all share}, or of each where they differ."""
-        names = ("verifier", "writer", "evolver", "inspector")
-        seats = {name: getattr(self, name) for name in names}
-        told = {n: seat.seen_with(what) for n, seat in seats.items() if seat and seat.eyes}
-        if not told:
+    def _vlm(self, attribute: str) -> dict[str, str]:
+        """{"vlm": `name` or `identity` of the model that all share}, or of each if they differ."""
+        handles = {name: getattr(self, name) for name in ACTORS_WITH_VLM}
+        texts = {k: one.vlm_texts(attribute) for k, one in handles.items() if one and one.vlms}
+        if not texts:
             return {}
-        if len(set(told.values())) == 1:
-            return {"vlm": told.popitem()[1]}
-        return {"vlm": "; ".join(f"{name}: {value}" for name, value in told.items())}
+        if len(set(texts.values())) == 1:
+            return {"vlm": texts.popitem()[1]}
+        return {"vlm": "; ".join(f"{name}: {text}" for name, text in texts.items())}
 
 
 @dataclass(frozen=True, eq=False)
-class Trail:
-    """A search under way: what is asked, and all that was painted.
+class SearchState:
+    """A search between two rounds: what is asked for, and everything painted so far.
 
-    Its settings leave the depth open: every ReflectionRound adds a round, until stop rule or budget
-    say that it is `done`. Pictures are Pillow images in host memory. With `save` every picture is
-    written to `folder` (known from the first round on) before the next is begun.
+    `settings.depth` is left open: every ReflectionRound adds a round until the stop rule or the
+    budget sets `done`. Pictures are Pillow images in host memory. With `save` every picture is
+    written to `folder` (set by the first round) before the next one starts.
     """
 
     prompt: str
@@ -166,16 +166,15 @@ class Trail:
     def settings_until(self, round_index: int) -> SearchSettings:
         """The settings of a search that ends with this round."""
         zero_order = self.settings.noise_search == "zero_order"
-        return replace(
-            self.settings, depth=min(round_index, MAX_STEPS_AWAY) if zero_order else round_index
-        )
+        depth = min(round_index, MAX_STEPS_AWAY) if zero_order else round_index
+        return replace(self.settings, depth=depth)
 
     @property
     def model(self) -> str:
-        """FLUX's name without the folders that it lies in, which are nobody else's business."""
+        """FLUX's name without its folders, which are private."""
         return Path(self.chosen.get("model", "")).name
 
     def get_ram_usage(self) -> int:
-        """Bytes of the pictures that the trail before did not have, for ComfyUI's cache."""
+        """Bytes of the newest round's pictures, for ComfyUI's cache; the rest are shared."""
         newest = self.history.rounds[-1] if self.history.rounds else ()
         return sum(c.image.width * c.image.height * 3 for c in newest)

@@ -243,5 +243,5 @@ def test_an_error_tells_neither_weights_nor_pictures(comfy: ComfyServer) -> None
     run = comfy.run(graph)
     assert "reflection writer" in run.error
     given = run.message("execution_error")["current_inputs"]
-    assert "Trail" in str(given["history"]) and "Candidate" not in str(given["history"])
+    assert "SearchState" in str(given["history"]) and "Candidate" not in str(given["history"])
     assert len(str(given)) < 3000, f"{len(str(given)):,} characters"

@@ -164,7 +164,7 @@ def conditioned(**inputs: Any) -> Graph:
 def test_a_second_reference_picture_is_refused(comfy: ComfyServer) -> None:
     graph = conditioned(conditioning=link("kontext"))
     graph["kontext"] = node("ReferenceLatent", conditioning=link("words"), latent=link("latent"))
-    assert "holds a reference picture already" in comfy.run(graph).error
+    assert "already has a reference picture" in comfy.run(graph).error
 
 
 def test_a_lora_that_does_not_fit_is_refused(comfy: ComfyServer) -> None:

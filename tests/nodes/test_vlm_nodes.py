@@ -238,7 +238,7 @@ def test_who_asks_a_model_without_one_is_told_so(comfy: ComfyServer, seat: str, 
     graph = loop_graph(depth=1)
     graph[seat]["inputs"][seat] = name
     error = comfy.run(graph).error
-    assert f"The {seat} {name} asks a vision-language model, and none is wired. Wire one" in error
+    assert f"The {seat} {name} needs a vision-language model. Wire one into vlm" in error
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_model_for_somebody_who_asks_none_is_refused(
 ) -> None:
     graph = watched(profile("idle", "http://127.0.0.1:9/v1"), **{seat: name})
     error = comfy.run(graph).error
-    assert f"The {seat} {name} asks no vision-language model, and one is wired." in error
+    assert f"The {seat} {name} uses no vision-language model, but one is wired." in error
 
 
 # A model on this machine
