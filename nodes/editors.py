@@ -37,9 +37,9 @@ class EditCorrectorNode(io.ComfyNode):
     @classmethod
     def execute(cls, flux: FluxHandle, **given: Any) -> io.NodeOutput:
         with explained_imports():
-            from .comfy.editors import EditCorrector, Painter, Recast
-        painter = Painter(**given)
-        return io.NodeOutput(Recast(flux, EditCorrector(painter), f"edit {painter.digest()}"))
+            from .comfy.editors import EditCorrector, ModelSampler, Recast
+        sampler = ModelSampler(**given)
+        return io.NodeOutput(Recast(flux, EditCorrector(sampler), f"edit {sampler.digest()}"))
 
 
 class ImageToImageCorrectorNode(io.ComfyNode):
@@ -72,10 +72,10 @@ class ImageToImageCorrectorNode(io.ComfyNode):
     @classmethod
     def execute(cls, flux: FluxHandle, denoise: float, **given: Any) -> io.NodeOutput:
         with explained_imports():
-            from .comfy.editors import ImageToImageCorrector, Painter, Recast
-        painter = Painter(**given)
-        digest = f"image to image {denoise} {painter.digest()}"
-        return io.NodeOutput(Recast(flux, ImageToImageCorrector(painter, denoise), digest))
+            from .comfy.editors import ImageToImageCorrector, ModelSampler, Recast
+        sampler = ModelSampler(**given)
+        digest = f"image to image {denoise} {sampler.digest()}"
+        return io.NodeOutput(Recast(flux, ImageToImageCorrector(sampler, denoise), digest))
 
 
 def painter_inputs(what: str) -> list[io.Input]:

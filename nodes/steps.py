@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from ..reflectionflow_core.archive.lines import pixel_digest
-from ..reflectionflow_core.record import InputError, Verdict
+from ..reflectionflow_core.record import InputError, Request, Verdict
 from ..reflectionflow_core.report import counted, verdict_text
 from ..reflectionflow_core.search import complete, fresh_seed
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch, to_batches, to_pictures
-from .shared.batches import as_candidates, ask_by_prompt, for_each, parts
+from .shared.batches import as_requests, ask_by_prompt, for_each, parts
 from .shared.progress import NodeProgress, say
 from .shared.schema import (
     NO_PROMPT,
@@ -82,7 +82,7 @@ class DraftSampler(io.ComfyNode):
         generator, pictures = flux.generator, []
         seeds = [fresh_seed(seed, 0, position) for position in range(count)]
         for part in parts(count, batch_size):
-            painted = generator.generate([prompt] * len(seeds[part]), seeds[part], progress)
+            painted = generator.paint([Request(s, prompt) for s in seeds[part]], progress)
             pictures += complete(painted, len(seeds[part]), "draft")
         say(cls.hidden.unique_id, f"{counted(count, 'picture')} painted")
         return io.NodeOutput(to_intermediate_device(to_batch(pictures)))
@@ -211,10 +211,10 @@ class ReflectionWriterNode(io.ComfyNode):
         verdicts: list[tuple],
     ) -> io.NodeOutput:
         progress = NodeProgress(cls.hidden.unique_id)
-        candidates = as_candidates(images, prompt, verdicts)
+        requests = as_requests(images, prompt, verdicts)
         ask = partial(writer[0].actor.reflect, progress=progress)
-        prompts = [candidate.prompt for candidate in candidates]
-        return shown_texts(cls.hidden.unique_id, ask_by_prompt(ask, prompts, candidates, "reflect"))
+        prompts = [request.given.prompt for request in requests]
+        return shown_texts(cls.hidden.unique_id, ask_by_prompt(ask, prompts, requests, "reflect"))
 
 
 class PromptEvolverNode(io.ComfyNode):
@@ -261,10 +261,10 @@ class PromptEvolverNode(io.ComfyNode):
         reflections: list[str] | None = None,
     ) -> io.NodeOutput:
         progress = NodeProgress(cls.hidden.unique_id)
-        candidates = as_candidates(images, prompt, verdicts, reflections)
+        requests = as_requests(images, prompt, verdicts, reflections)
         ask = partial(evolver[0].actor.evolve, progress=progress)
-        prompts = [candidate.prompt for candidate in candidates]
-        return shown_texts(cls.hidden.unique_id, ask_by_prompt(ask, prompts, candidates, "evolve"))
+        prompts = [request.given.prompt for request in requests]
+        return shown_texts(cls.hidden.unique_id, ask_by_prompt(ask, prompts, requests, "evolve"))
 
 
 class CorrectorSampler(io.ComfyNode):
@@ -337,11 +337,10 @@ class CorrectorSampler(io.ComfyNode):
         texts = for_each(reflections, count, "reflection")
         seeds = [fresh_seed(seed[0], round[0], position) for position in range(count)]
         painted: list[Image.Image] = []
+        requests = list(map(Request.correcting, pictures, prompts, texts, seeds))
         for part in parts(count, batch_size[0]):
-            answers = corrector.correct(
-                pictures[part], prompts[part], texts[part], seeds[part], progress
-            )
-            painted += complete(answers, len(seeds[part]), "correct")
+            answers = corrector.paint(requests[part], progress)
+            painted += complete(answers, len(requests[part]), "correct")
         say(cls.hidden.unique_id, f"{counted(count, 'picture')} corrected")
         return io.NodeOutput([to_intermediate_device(batch) for batch in to_batches(painted)])
 

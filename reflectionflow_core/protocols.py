@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from PIL.Image import Image
 
-from .record import Candidate, Inspection, Restart, ScenePlan, Seed, Stage, Verdict
+from .record import Candidate, Inspection, Request, ScenePlan, Stage, Verdict
 
 
 class Progress(Protocol):
@@ -39,84 +39,49 @@ class Silent:
 SILENT: Progress = Silent()
 
 
-class Generator(Protocol):
-    """Paints pictures from prompts; `steps` is the number of diffusion steps of one picture."""
+class Painter(Protocol):
+    """Paints one picture for each request; `steps` is the number of diffusion steps of one.
+
+    A generator paints requests from text and noise, a corrector those that repaint their parent.
+    All requests of one call have the same `phase`.
+    """
 
     steps: int
 
-    def generate(
-        self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
-    ) -> list[Image]: ...
-
-
-class Corrector(Protocol):
-    """Repaints pictures as their reflections ask; `steps` as of a Generator."""
-
-    steps: int
-
-    def correct(
-        self,
-        images: Sequence[Image],
-        prompts: Sequence[str],
-        reflections: Sequence[str],
-        seeds: Sequence[Seed],
-        progress: Progress = SILENT,
-    ) -> list[Image]: ...
+    def paint(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Image]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Foresight:
-    """How a picture will look, foreseen in a fraction of its steps; only a `clear` one can be
-    judged, any other may still become something else."""
+class Preview:
+    """How a picture will look, painted in a fraction of its steps.
+
+    One that has not `converged` may still become something else and cannot be judged.
+    """
 
     image: Image
-    clear: bool
+    converged: bool
 
 
 @runtime_checkable
-class Foreseeing(Protocol):
-    """A generator that can tell roughly what it will paint, from the same words and the same noise.
+class Previewing(Protocol):
+    """A painter that can show roughly what it will paint for a request, from the same noise.
 
-    A foresight takes `foresight_steps` diffusion steps.
+    A preview takes `preview_steps` diffusion steps.
     """
 
-    foresight_steps: int
+    preview_steps: int
 
-    def foresee(
-        self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
-    ) -> list[Foresight]: ...
-
-
-@runtime_checkable
-class ForeseeingCorrector(Protocol):
-    """The same of a corrector."""
-
-    foresight_steps: int
-
-    def foresee(
-        self,
-        images: Sequence[Image],
-        prompts: Sequence[str],
-        reflections: Sequence[str],
-        seeds: Sequence[Seed],
-        progress: Progress = SILENT,
-    ) -> list[Foresight]: ...
+    def preview(
+        self, requests: Sequence[Request], progress: Progress = SILENT
+    ) -> list[Preview]: ...
 
 
 @runtime_checkable
-class Repainter(Protocol):
-    """A generator that can take a finished picture back to a level of noise and go on from there.
+class Restarting(Protocol):
+    """A generator that also paints requests whose seed is a Restart.
 
-    `steps_from` is the number of diffusion steps that this takes from a level (0 to 1).
+    `steps_from` is the number of diffusion steps that this takes from a level of noise (0 to 1).
     """
-
-    def repaint(
-        self,
-        images: Sequence[Image],
-        prompts: Sequence[str],
-        seeds: Sequence[Restart],
-        progress: Progress = SILENT,
-    ) -> list[Image]: ...
 
     def steps_from(self, level: float) -> int: ...
 
@@ -135,22 +100,28 @@ class Verifier(Protocol):
 
 
 class ReflectionWriter(Protocol):
-    """Says, in one imperative text a candidate, what should change; `calls` as of a Verifier."""
+    """Says, in one imperative text a request, what should change in its parent; `calls` as of a
+    Verifier.
+
+    A writer that looks at several pictures also finds earlier ones of the chain in the request's
+    `context`, each with what was asked for it (`reflection`) and its verdict.
+    """
 
     calls: int
 
     def reflect(
-        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+        self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]: ...
 
 
 class PromptEvolver(Protocol):
-    """Rewrites the user's prompt in view of each candidate; `calls` as of a Verifier."""
+    """Rewrites the user's prompt in view of each request's parent, and of its `context` if it can
+    look at several pictures; `calls` as of a Verifier."""
 
     calls: int
 
     def evolve(
-        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+        self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]: ...
 
 
@@ -182,50 +153,6 @@ class Inspector(Protocol):
 
 
 @runtime_checkable
-class InContextWriter(Protocol):
-    """A writer that also looks at earlier pictures of each candidate's chain, the latest last.
-
-    Each of them tells by itself what was asked for it (`reflection`) and what came of that.
-    """
-
-    def reflect_in_context(
-        self,
-        prompt: str,
-        candidates: Sequence[Candidate],
-        contexts: Sequence[Sequence[Candidate]],
-        progress: Progress = SILENT,
-    ) -> list[str]: ...
-
-
-@runtime_checkable
-class InContextEvolver(Protocol):
-    """An evolver that also looks at earlier pictures, as an InContextWriter does."""
-
-    def evolve_in_context(
-        self,
-        prompt: str,
-        candidates: Sequence[Candidate],
-        contexts: Sequence[Sequence[Candidate]],
-        progress: Progress = SILENT,
-    ) -> list[str]: ...
-
-
-@runtime_checkable
-class InContextCorrector(Protocol):
-    """A corrector that takes several references: the picture to repaint, and earlier ones."""
-
-    def correct_in_context(
-        self,
-        images: Sequence[Image],
-        prompts: Sequence[str],
-        reflections: Sequence[str],
-        seeds: Sequence[Seed],
-        contexts: Sequence[Sequence[Candidate]],
-        progress: Progress = SILENT,
-    ) -> list[Image]: ...
-
-
-@runtime_checkable
 class Counting(Protocol):
     """A verifier, writer, evolver or inspector that knows what it really asked.
 
@@ -241,8 +168,8 @@ class Counting(Protocol):
 class Remembering(Protocol):
     """A verifier whose verdict on a picture depends on the pictures that it judged before.
 
-    A search calls `remember` at every round with all candidates so far, in the order in which they
-    were judged. From then on the verifier knows these of that prompt and no others, so that a
+    A search calls `remember` before every batch with all candidates so far, in the order in which
+    they were judged. From then on the verifier knows these of that prompt and no others, so that a
     verdict follows from the History alone, whoever used the verifier before.
     """
 
@@ -272,9 +199,9 @@ class Rechecking(Protocol):
 class Actors:
     """Who does what in a search; those that its axes never ask may be None."""
 
-    generator: Generator
+    generator: Painter
     verifier: Verifier
-    corrector: Corrector | None = None
+    corrector: Painter | None = None
     writer: ReflectionWriter | None = None
     evolver: PromptEvolver | None = None
     inspector: Inspector | None = None

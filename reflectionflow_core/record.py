@@ -129,7 +129,7 @@ class Candidate:
     that its parent was corrected with ("" where there was none). A draft has no parent. `action` is
     the strategy's word for how it was made, such as "correct"; "" where nobody said. `steps` are
     the diffusion steps that it took, 0 where nobody wrote them down. With `finished` False it was
-    dropped before it was painted: its image and verdict are those of a foresight. A picture of a
+    dropped before it was painted: image and verdict are those of its preview. A picture of a
     staged search has the number of its `stage` in the plan, from 0 on, and an `inspection` by it.
     """
 
@@ -158,6 +158,56 @@ class Candidate:
             ancestors.append(candidate)
             candidate = candidate.parent
         return tuple(reversed(ancestors))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One picture to paint: a strategy says how, and the team then fills in the texts.
+
+    `seed` is its noise; a Restart takes the parent's picture back to a level of noise. With
+    `corrects` the parent is repainted as `reflection` says, otherwise the picture is painted from
+    text alone. With `evolves` the prompt is rewritten in view of the parent. A `prompt` or
+    `reflection` that the strategy gives is kept, and nobody is asked for one. `context` are earlier
+    pictures of the chain for actors that can look at several, the latest last. A `speculative`
+    picture is painted only if its preview promises more than its parent, or the best so far.
+    `action` is the strategy's word for the record, `stage` the number in a staged plan that the
+    picture is inspected by.
+    """
+
+    seed: Seed
+    prompt: str = ""
+    parent: Candidate | None = None
+    reflection: str = ""
+    context: tuple[Candidate, ...] = ()
+    corrects: bool = False
+    evolves: bool = False
+    speculative: bool = False
+    action: str = ""
+    stage: int | None = None
+
+    @classmethod
+    def correcting(cls, image: Image, prompt: str, reflection: str, seed: Seed) -> Request:
+        """The request to repaint a picture that belongs to no search and has no verdict."""
+        parent = Candidate(image, prompt, 0, Verdict(0.0))
+        return cls(seed, prompt, parent, reflection, corrects=True)
+
+    @property
+    def phase(self) -> str:
+        """What a painter does for it: "correct", "repaint" or "draft"."""
+        if self.corrects:
+            return "correct"
+        return "repaint" if isinstance(self.seed, Restart) else "draft"
+
+    @property
+    def asks_writer(self) -> bool:
+        return self.corrects and not self.reflection
+
+    @property
+    def given(self) -> Candidate:
+        """The parent, for those who are only asked about requests that have one."""
+        if self.parent is None:
+            raise ValueError("A correction and a restart need a parent picture.")
+        return self.parent
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from .protocols import (
     SILENT,
     Actors,
-    Corrector,
-    Generator,
     Inspector,
+    Painter,
     Planner,
     Progress,
     PromptEvolver,
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 MINIATURE_WEIGHTS = Path(__file__).parent / "miniature" / "weights"
 
-Painters = tuple[Generator, Corrector | None]
+Painters = tuple[Painter, Painter | None]
 Built = TypeVar("Built")
 
 

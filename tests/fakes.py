@@ -15,13 +15,13 @@ from typing import TypeVar
 
 from PIL import Image
 
-from reflectionflow_core.protocols import SILENT, Actors, Foresight, Progress
+from reflectionflow_core.protocols import SILENT, Actors, Preview, Progress
 from reflectionflow_core.record import (
     Candidate,
     History,
     Inspection,
+    Request,
     Restart,
-    Seed,
     Stage,
     Verdict,
 )
@@ -68,11 +68,10 @@ class Toy:
             raise failure
         return answers[:failure]  # [:None] is all of them
 
-    def looked(self, asked: tuple, images: list[Image.Image]) -> list[Foresight]:
-        self.looks.append(asked)
-        seeds = asked[-1]
-        clear = [noise("clear", seed)[0] % 3 > 0 for seed in seeds]
-        return list(map(Foresight, images, clear))
+    def looked(self, requests: Sequence[Request], images: list[Image.Image]) -> list[Preview]:
+        self.looks.append((list(requests),))
+        converged = [noise("clear", request.seed)[0] % 3 > 0 for request in requests]
+        return list(map(Preview, images, converged))
 
     @property
     def items(self) -> int:
@@ -88,53 +87,42 @@ def diffuse(progress: Progress, phase: str, steps: int) -> None:
 
 @dataclass
 class ToyGenerator(Toy):
-    """Half target colour, half noise; with `mates` a picture depends on its whole batch."""
+    """Half target colour, half noise; with `mates` a picture depends on its whole batch.
+
+    A Restart gives as much of a fresh picture as its level says; never as good as a correction.
+    """
 
     steps: int = 4
     mates: bool = False
-    foresight_steps: int = 1
+    preview_steps: int = 1
 
-    def generate(
-        self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
-    ) -> list[Image.Image]:
-        diffuse(progress, "draft", self.steps)
-        batch = tuple(seeds) if self.mates else ()
+    def paint(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Image.Image]:
+        diffuse(progress, requests[0].phase, self.steps)
+        batch = tuple(request.seed for request in requests) if self.mates else ()
         images = [
-            picture(mixed(mixed(target(p), noise(p, s), 0.5), noise(batch), 0.02 * self.mates))
-            for p, s in zip(prompts, seeds, strict=True)
+            picture(mixed(self._alone(request), noise(batch), 0.02 * self.mates))
+            for request in requests
         ]
-        return self.answers((list(prompts), list(seeds)), images)
+        return self.answers((list(requests),), images)
 
-    def foresee(
-        self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
-    ) -> list[Foresight]:
+    def _alone(self, request: Request) -> bytes:
+        p, s = request.prompt, request.seed
+        if not isinstance(s, Restart):
+            return mixed(target(p), noise(p, s), 0.5)
+        fresh = mixed(target(p), noise(p, s.seed), 0.5)
+        return mixed(request.given.image.tobytes(), fresh, s.level)
+
+    def preview(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Preview]:
         """What it will paint, in a haze; of every third noise nothing can be said yet."""
-        diffuse(progress, "draft", self.foresight_steps)
+        diffuse(progress, "draft", self.preview_steps)
         images = [
-            picture(mixed(mixed(target(p), noise(p, s), 0.5), noise("haze", s), 0.2))
-            for p, s in zip(prompts, seeds, strict=True)
+            picture(mixed(self._alone(request), noise("haze", request.seed), 0.2))
+            for request in requests
         ]
-        return self.looked((list(prompts), list(seeds)), images)
+        return self.looked(requests, images)
 
     def steps_from(self, level: float) -> int:
         return max(1, round(self.steps * level))
-
-    def repaint(
-        self,
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        seeds: Sequence[Restart],
-        progress: Progress = SILENT,
-    ) -> list[Image.Image]:
-        """As much of a fresh picture as the level says; never as good as a correction."""
-        diffuse(progress, "repaint", self.steps)
-        batch = tuple(seeds) if self.mates else ()
-        answers = []
-        for image, p, s in zip(images, prompts, seeds, strict=True):
-            fresh = mixed(target(p), noise(p, s.seed), 0.5)
-            painted = mixed(image.tobytes(), fresh, s.level)
-            answers.append(picture(mixed(painted, noise(batch), 0.02 * self.mates)))
-        return self.answers((list(images), list(prompts), list(seeds)), answers)
 
 
 @dataclass
@@ -143,41 +131,29 @@ class ToyCorrector(Toy):
 
     steps: int = 4
     mates: bool = False
-    foresight_steps: int = 1
+    preview_steps: int = 1
 
-    def correct(
-        self,
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        reflections: Sequence[str],
-        seeds: Sequence[Seed],
-        progress: Progress = SILENT,
-    ) -> list[Image.Image]:
+    def paint(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Image.Image]:
         diffuse(progress, "correct", self.steps)
-        batch = tuple(seeds) if self.mates else ()
+        batch = tuple(request.seed for request in requests) if self.mates else ()
         answers = []
-        for image, p, r, s in zip(images, prompts, reflections, seeds, strict=True):
-            moved = mixed(image.tobytes(), target(p), 0.5 if r else 0.0)
-            painted = mixed(moved, noise(p, r, s), 0.2)
+        for each in requests:
+            own = noise(each.prompt, each.reflection, each.seed)
+            painted = mixed(self._moved(each), own, 0.2)
             answers.append(picture(mixed(painted, noise(batch), 0.02 * self.mates)))
-        asked = (list(images), list(prompts), list(reflections), list(seeds))
-        return self.answers(asked, answers)
+        return self.answers((list(requests),), answers)
 
-    def foresee(
-        self,
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        reflections: Sequence[str],
-        seeds: Sequence[Seed],
-        progress: Progress = SILENT,
-    ) -> list[Foresight]:
-        diffuse(progress, "correct", self.foresight_steps)
+    def _moved(self, request: Request) -> bytes:
+        share = 0.5 if request.reflection else 0.0
+        return mixed(request.given.image.tobytes(), target(request.prompt), share)
+
+    def preview(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Preview]:
+        diffuse(progress, "correct", self.preview_steps)
         answers = []
-        for image, p, r, s in zip(images, prompts, reflections, seeds, strict=True):
-            moved = mixed(image.tobytes(), target(p), 0.5 if r else 0.0)
-            answers.append(picture(mixed(moved, noise("haze", p, r, s), 0.3)))
-        asked = (list(images), list(prompts), list(reflections), list(seeds))
-        return self.looked(asked, answers)
+        for each in requests:
+            haze = noise("haze", each.prompt, each.reflection, each.seed)
+            answers.append(picture(mixed(self._moved(each), haze, 0.3)))
+        return self.looked(requests, answers)
 
 
 @dataclass
@@ -211,11 +187,11 @@ class ToyWriter(Toy):
     mates: bool = False
 
     def reflect(
-        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+        self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
-        batch = f" One of {len(candidates)}." if self.mates else ""
-        answers = [f"Make it more like {prompt}: {c.score:.6f}.{batch}" for c in candidates]
-        return self.answers((prompt, list(candidates)), answers)
+        batch = f" One of {len(requests)}." if self.mates else ""
+        answers = [f"Make it more like {prompt}: {r.given.score:.6f}.{batch}" for r in requests]
+        return self.answers((prompt, list(requests)), answers)
 
 
 @dataclass
@@ -225,10 +201,10 @@ class ToyEvolver(Toy):
     calls: int = 1
 
     def evolve(
-        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+        self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
-        answers = [f"{prompt}, seen at {c.score:.6f}" for c in candidates]
-        return self.answers((prompt, list(candidates)), answers)
+        answers = [f"{prompt}, seen at {request.given.score:.6f}" for request in requests]
+        return self.answers((prompt, list(requests)), answers)
 
 
 @dataclass

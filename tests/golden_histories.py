@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -70,16 +70,18 @@ class RecheckingVerifier(ToyVerifier):
 
 @dataclass
 class RememberingVerifier(ToyVerifier):
-    """Scores a picture lower for every one that it remembers."""
+    """Scores a picture lower for every one that it has judged or was told to remember."""
 
-    known: list[int] = field(default_factory=list)
+    known: int = 0
 
     def remember(self, prompt: str, candidates: Any) -> None:
-        self.known = [len(candidates)]
+        self.known = len(candidates)
 
     def verify(self, prompt: str, images: Any, progress: Any = None) -> list[Verdict]:
-        lower = 0.001 * sum(self.known)
-        return [replace(v, score=v.score - lower) for v in super().verify(prompt, images)]
+        lower = [0.001 * (self.known + i) for i in range(len(images))]
+        self.known += len(images)
+        verdicts = super().verify(prompt, images)
+        return [replace(v, score=v.score - by) for v, by in zip(verdicts, lower, strict=True)]
 
 
 VERIFIERS: Mapping[str, Any] = {
@@ -174,7 +176,7 @@ def played(case: Case) -> dict[str, Any]:
 
 
 def _actors(case: Case, clock: ToyClock) -> Any:
-    tick = {"on_call": clock.tick(1)}
+    tick: Any = {"on_call": clock.tick(1)}
     return Toys(
         ToyGenerator(steps=3, mates=True, **tick),
         VERIFIERS[case.verifier](pass_at=case.pass_at, **tick),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from ...reflectionflow_core.identity import identity
-from ...reflectionflow_core.protocols import Corrector, Generator
+from ...reflectionflow_core.protocols import Painter
 from ...reflectionflow_core.record import InputError
 from ...reflectionflow_core.registry import MINIATURE_WEIGHTS, ActorChoice
 
@@ -43,13 +43,13 @@ class DiffusersFlux:
         }
 
     @property
-    def generator(self) -> Generator:
+    def generator(self) -> Painter:
         from ...reflectionflow_core.flux.painter import FluxGenerator
 
         return FluxGenerator(self.flux, self.sampling)
 
     @property
-    def corrector(self) -> Corrector | None:
+    def corrector(self) -> Painter | None:
         from ...reflectionflow_core.flux.painter import FluxCorrector
 
         if self.lora is None:

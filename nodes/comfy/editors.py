@@ -17,9 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from ...reflectionflow_core.flux.condition import rgb
-from ...reflectionflow_core.flux.painter import Share, check_lengths
-from ...reflectionflow_core.protocols import SILENT, Corrector, Generator, Progress
-from ...reflectionflow_core.record import Candidate, InputError, Seed
+from ...reflectionflow_core.flux.painter import ProgressSlice
+from ...reflectionflow_core.protocols import SILENT, Painter, Progress
+from ...reflectionflow_core.record import Candidate, InputError, Request, Seed
 from ..shared.sockets import FluxHandle
 from .digests import weights_digest
 from .sampling import Conditioning, Course, decoded, noise_for, sampled
@@ -30,7 +30,7 @@ GLANCE = 384 * 384  # pixels of the picture that Qwen's text encoder sees
 
 
 @dataclass(frozen=True, eq=False)
-class Painter:
+class ModelSampler:
     """A model of any family as ComfyUI has it loaded, and how it shall sample."""
 
     model: ModelPatcher = field(repr=False)
@@ -58,13 +58,13 @@ class Painter:
         course: Course,
         shape: Sequence[int],
         conditioning: tuple[Conditioning, Conditioning],
-        share: Share,
+        part: ProgressSlice,
         seed: Seed,
         start: Tensor | None = None,
     ) -> Image.Image:
         """A picture of a latent's shape (channels, height, width); see `sampled`."""
         noise = noise_for(self.model, [seed], shape)
-        latents = sampled(self.model, course, noise, conditioning, share, seed, start)
+        latents = sampled(self.model, course, noise, conditioning, part, seed, start)
         (picture,) = decoded(self.vae, latents)
         return picture
 
@@ -78,7 +78,7 @@ class Recast:
     """A FLUX whose pictures somebody else corrects."""
 
     flux: FluxHandle
-    corrector: Corrector
+    corrector: Painter
     corrector_digest: str
 
     @property
@@ -91,7 +91,7 @@ class Recast:
         return {**self.flux.identity, "lora": digest}
 
     @property
-    def generator(self) -> Generator:
+    def generator(self) -> Painter:
         return self.flux.generator
 
     def with_corrector(self, path: str) -> FluxHandle:
@@ -107,56 +107,33 @@ class EditCorrector:
     Such models look at several pictures: the first is the one to edit.
     """
 
-    def __init__(self, painter: Painter) -> None:
+    def __init__(self, sampler: ModelSampler) -> None:
         kinds = tuple(filter(None, (getattr(comfy.model_base, name, None) for name in LOOKERS)))
-        if not isinstance(painter.model.model, kinds):
+        if not isinstance(sampler.model.model, kinds):
             raise InputError(
-                f"This MODEL ({type(painter.model.model).__name__}) looks at no picture, so it "
+                f"This MODEL ({type(sampler.model.model).__name__}) looks at no picture, so it "
                 "cannot edit one. Load FLUX.1 Kontext, FLUX.2 or Qwen-Image-Edit, or take Image to "
                 "Image Corrector."
             )
-        self.painter = painter
-        self.steps = painter.steps
+        self.sampler = sampler
+        self.steps = sampler.steps
 
-    def correct(
-        self,
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        reflections: Sequence[str],
-        seeds: Sequence[Seed],
-        progress: Progress = SILENT,
-    ) -> list[Image.Image]:
-        alone = [()] * len(images)
-        return self.correct_in_context(images, prompts, reflections, seeds, alone, progress)
+    def paint(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Image.Image]:
+        return _one_by_one(requests, self.steps, self._edit, progress)
 
-    def correct_in_context(
-        self,
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        reflections: Sequence[str],
-        seeds: Sequence[Seed],
-        contexts: Sequence[Sequence[Candidate]],
-        progress: Progress = SILENT,
-    ) -> list[Image.Image]:
-        check_lengths(images=images, prompts=prompts, reflections=reflections, seeds=seeds)
-        course = self.painter.course()
-
-        def edit(index: int, share: Share) -> Image.Image:
-            earlier = contexts[index]
-            shown = [fitted(image) for image in (images[index], *(c.image for c in earlier))]
-            pictures = [to_batch([picture]) for picture in shown]
-            latents = [self.painter.vae.encode(picture) for picture in pictures]
-            asked = edit_text(prompts[index], reflections[index]) + attempts_text(earlier)
-            conditioning = self._told(asked, pictures, latents), self._told("", pictures, latents)
-            shape = latents[0].shape[1:]
-            return self.painter.paint(course, shape, conditioning, share, seeds[index])
-
-        return _one_by_one(len(images), self.steps, edit, progress)
+    def _edit(self, request: Request, part: ProgressSlice) -> Image.Image:
+        shown = [fitted(each.image) for each in (request.given, *request.context)]
+        pictures = [to_batch([picture]) for picture in shown]
+        latents = [self.sampler.vae.encode(picture) for picture in pictures]
+        asked = edit_text(request.prompt, request.reflection) + attempts_text(request.context)
+        conditioning = self._told(asked, pictures, latents), self._told("", pictures, latents)
+        shape, course = latents[0].shape[1:], self.sampler.course()
+        return self.sampler.paint(course, shape, conditioning, part, request.seed)
 
     def _told(self, text: str, pictures: list[Tensor], latents: list[Tensor]) -> Conditioning:
-        looks = isinstance(self.painter.model.model, comfy.model_base.QwenImage)
+        looks = isinstance(self.sampler.model.model, comfy.model_base.QwenImage)
         extra = {"images": [glance(picture) for picture in pictures]} if looks else {}
-        conditioning = self.painter.told(text, **extra)
+        conditioning = self.sampler.told(text, **extra)
         return node_helpers.conditioning_set_values(conditioning, {"reference_latents": latents})
 
 
@@ -167,28 +144,18 @@ class ImageToImageCorrector:
     descriptions takes "remove the dog" for a wish for a dog.
     """
 
-    def __init__(self, painter: Painter, denoise: float) -> None:
-        self.painter, self.denoise = painter, denoise
-        self.steps = painter.steps
+    def __init__(self, sampler: ModelSampler, denoise: float) -> None:
+        self.sampler, self.denoise = sampler, denoise
+        self.steps = sampler.steps
 
-    def correct(
-        self,
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        reflections: Sequence[str],
-        seeds: Sequence[Seed],
-        progress: Progress = SILENT,
-    ) -> list[Image.Image]:
-        check_lengths(images=images, prompts=prompts, reflections=reflections, seeds=seeds)
-        course = self.painter.course(self.denoise)
+    def paint(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Image.Image]:
+        return _one_by_one(requests, self.steps, self._repaint, progress)
 
-        def repaint(index: int, share: Share) -> Image.Image:
-            start = self.painter.vae.encode(to_batch([fitted(images[index])]))
-            conditioning = self.painter.told(prompts[index]), self.painter.told("")
-            shape = start.shape[1:]
-            return self.painter.paint(course, shape, conditioning, share, seeds[index], start)
-
-        return _one_by_one(len(images), self.steps, repaint, progress)
+    def _repaint(self, request: Request, part: ProgressSlice) -> Image.Image:
+        start = self.sampler.vae.encode(to_batch([fitted(request.given.image)]))
+        conditioning = self.sampler.told(request.prompt), self.sampler.told("")
+        shape, course = start.shape[1:], self.sampler.course(self.denoise)
+        return self.sampler.paint(course, shape, conditioning, part, request.seed, start)
 
 
 def edit_text(prompt: str, reflection: str) -> str:
@@ -226,8 +193,14 @@ def glance(picture: Tensor) -> Tensor:
 
 
 def _one_by_one(
-    count: int, steps: int, paint: Callable[[int, Share], Image.Image], progress: Progress
+    requests: Sequence[Request],
+    steps: int,
+    paint: Callable[[Request, ProgressSlice], Image.Image],
+    progress: Progress,
 ) -> list[Image.Image]:
     # Texts of unequal length cannot share a batch, and one picture fills a GPU.
-    shares = [Share(progress, "correct", index * steps, count * steps) for index in range(count)]
-    return [paint(index, share) for index, share in enumerate(shares)]
+    total = len(requests) * steps
+    return [
+        paint(request, ProgressSlice(progress, "correct", index * steps, total))
+        for index, request in enumerate(requests)
+    ]

@@ -24,18 +24,11 @@ from torch import Tensor
 from ...reflectionflow_core.flux.cache import Cache
 from ...reflectionflow_core.flux.condition import ConditionSettings, rgb
 from ...reflectionflow_core.flux.lora import read_corrector_lora
-from ...reflectionflow_core.flux.painter import Share, check_lengths, paint_in_groups
-from ...reflectionflow_core.flux.sampling import (
-    CLEAR,
-    SamplingSettings,
-    agreement,
-    first_step,
-    foresight_steps,
-    resolution_shift,
-)
+from ...reflectionflow_core.flux.painter import BatchPainter, ProgressSlice
+from ...reflectionflow_core.flux.sampling import SamplingSettings, agreement, resolution_shift
 from ...reflectionflow_core.flux.text import Text, corrector_text
-from ...reflectionflow_core.protocols import SILENT, Corrector, Foresight, Generator, Progress
-from ...reflectionflow_core.record import InputError, Restart, Seed
+from ...reflectionflow_core.protocols import Painter
+from ...reflectionflow_core.record import InputError, Request, Restart, Seed
 from . import AS_FLUX
 from .branch import (
     CHANNELS,
@@ -96,11 +89,11 @@ class ComfyFlux:
         }
 
     @property
-    def generator(self) -> Generator:
+    def generator(self) -> Painter:
         return ComfyGenerator(self)
 
     @property
-    def corrector(self) -> Corrector | None:
+    def corrector(self) -> Painter | None:
         return None if corrector_of(self.model) is None else ComfyCorrector(self)
 
     def with_corrector(self, path: str) -> ComfyFlux:
@@ -113,95 +106,8 @@ class ComfyFlux:
         return replace(self, sampling=sampling, condition=condition)
 
 
-class ComfyGenerator:
-    """Paints drafts."""
-
-    def __init__(self, flux: ComfyFlux) -> None:
-        self.flux = flux
-        self.steps = flux.sampling.steps
-        self.foresight_steps = foresight_steps(flux.sampling.steps)
-
-    def generate(
-        self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
-    ) -> list[Image.Image]:
-        check_lengths(prompts=prompts, seeds=seeds)
-        texts = map(Text, prompts, prompts)
-        return _paint(self.flux, list(map(Row, texts, seeds)), progress, "draft")
-
-    def foresee(
-        self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
-    ) -> list[Foresight]:
-        check_lengths(prompts=prompts, seeds=seeds)
-        texts = map(Text, prompts, prompts)
-        return _foresee(self.flux, list(map(Row, texts, seeds)), progress, "draft")
-
-    def steps_from(self, level: float) -> int:
-        return self.steps - first_step(_levels(self.flux).tolist(), level)
-
-    def repaint(
-        self,
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        seeds: Sequence[Restart],
-        progress: Progress = SILENT,
-    ) -> list[Image.Image]:
-        check_lengths(images=images, prompts=prompts, seeds=seeds)
-        progress.check()
-        starts = [_start(self.flux, image) for image in images]
-        firsts = [self.steps - self.steps_from(seed.level) for seed in seeds]
-        texts = map(Text, prompts, prompts)
-        rows = list(map(Row, texts, seeds, [None] * len(seeds), starts, firsts))
-        return _paint(self.flux, rows, progress, "repaint")
-
-
-class ComfyCorrector:
-    """Repaints pictures with the corrector that the MODEL carries."""
-
-    def __init__(self, flux: ComfyFlux) -> None:
-        self.flux = flux
-        self.steps = flux.sampling.steps
-        self.foresight_steps = foresight_steps(flux.sampling.steps)
-
-    def correct(
-        self,
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        reflections: Sequence[str],
-        seeds: Sequence[Seed],
-        progress: Progress = SILENT,
-    ) -> list[Image.Image]:
-        rows = self._rows(images, prompts, reflections, seeds, progress)
-        return _paint(self.flux, rows, progress, "correct")
-
-    def foresee(
-        self,
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        reflections: Sequence[str],
-        seeds: Sequence[Seed],
-        progress: Progress = SILENT,
-    ) -> list[Foresight]:
-        rows = self._rows(images, prompts, reflections, seeds, progress)
-        return _foresee(self.flux, rows, progress, "correct")
-
-    def _rows(
-        self,
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        reflections: Sequence[str],
-        seeds: Sequence[Seed],
-        progress: Progress,
-    ) -> list[Row]:
-        check_lengths(images=images, prompts=prompts, reflections=reflections, seeds=seeds)
-        progress.check()
-        settings = self.flux.condition
-        texts = map(corrector_text, prompts, reflections, [settings.prompt_style] * len(prompts))
-        seen = [latents_of([image], self.flux.vae, settings) for image in images]
-        return list(map(Row, texts, seeds, seen))
-
-
 @dataclass(frozen=True, slots=True)
-class Row:
+class ComfyRow:
     """One picture to paint; `seen` is the latent (1, 16, h, w) of the picture to correct, `start`
     that of one to take back to the noise which step `first` begins with."""
 
@@ -216,37 +122,56 @@ class Row:
         return (self.first, *(() if self.seen is None else self.seen.shape))
 
 
-def _paint(
-    flux: ComfyFlux, rows: Sequence[Row], progress: Progress, phase: str
-) -> list[Image.Image]:
-    def paint(group: Sequence[Row], share: Share) -> list[Image.Image]:
-        return decoded(flux.vae, _sample(flux, group, share))
+class ComfyPainter(BatchPainter[ComfyRow]):
+    """Paints with ComfyUI's models what the core's FluxPainter paints with diffusers'."""
 
-    return paint_in_groups(rows, flux.sampling.steps, paint, progress, phase)
+    def __init__(self, flux: ComfyFlux) -> None:
+        super().__init__(flux.sampling.steps)
+        self.flux = flux
 
-
-def _foresee(
-    flux: ComfyFlux, rows: Sequence[Row], progress: Progress, phase: str
-) -> list[Foresight]:
-    """As in the core: the pictures that few long steps lead to, from the same noise."""
-    steps = foresight_steps(flux.sampling.steps)
-    few = replace(flux, sampling=replace(flux.sampling, steps=steps))
-
-    def look(group: Sequence[Row], share: Share) -> list[Foresight]:
+    def sample(
+        self, rows: Sequence[ComfyRow], steps: int, progress: ProgressSlice
+    ) -> tuple[Tensor, Tensor]:
         predictions: deque[Tensor] = deque(maxlen=2)
-        pictures = decoded(flux.vae, _sample(few, group, share, predictions.append))
+        flux = replace(self.flux, sampling=replace(self.flux.sampling, steps=steps))
+        latents = _sample(flux, rows, progress, predictions.append)
         before = predictions[0] if len(predictions) == 2 else None
-        apart = agreement(before, predictions[-1])
-        return list(map(Foresight, pictures, (apart <= CLEAR).tolist()))
+        return latents, agreement(before, predictions[-1])
 
-    return paint_in_groups(rows, steps, look, progress, phase)
+    def decode(self, latents: Tensor) -> list[Image.Image]:
+        return decoded(self.flux.vae, latents)
+
+    def levels(self) -> list[float]:
+        return _levels(self.flux).tolist()
+
+
+class ComfyGenerator(ComfyPainter):
+    """Paints drafts, and pictures that restart from a level of noise."""
+
+    def row(self, request: Request) -> ComfyRow:
+        start = None
+        if isinstance(request.seed, Restart):
+            start = _start(self.flux, request.given.image)
+        text, first = Text(request.prompt, request.prompt), self.first_of(request)
+        return ComfyRow(text, request.seed, start=start, first=first)
+
+
+class ComfyCorrector(ComfyPainter):
+    """Repaints pictures with the corrector that the MODEL carries."""
+
+    def row(self, request: Request) -> ComfyRow:
+        settings = self.flux.condition
+        text = corrector_text(request.prompt, request.reflection, settings.prompt_style)
+        return ComfyRow(
+            text, request.seed, latents_of([request.given.image], self.flux.vae, settings)
+        )
 
 
 def _sample(
     flux: ComfyFlux,
-    group: Sequence[Row],
-    share: Share,
-    watch: Callable[[Tensor], None] = lambda _: None,
+    group: Sequence[ComfyRow],
+    part: ProgressSlice,
+    watch: Callable[[Tensor], None],
 ) -> Tensor:
     """The rows' finished latents (B, 16, h, w)."""
     settings, seeds = flux.sampling, [row.seed for row in group]
@@ -264,7 +189,7 @@ def _sample(
     starts = [row.start for row in group if row.start is not None]
     start = torch.cat(starts) if starts else None
     # Without CFG nobody asks for a negative.
-    return sampled(flux.model, course, noise, (asked, asked), share, seeds[0], start, watch)
+    return sampled(flux.model, course, noise, (asked, asked), part, seeds[0], start, watch)
 
 
 def _start(flux: ComfyFlux, image: Image.Image) -> Tensor:

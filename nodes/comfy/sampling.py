@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...reflectionflow_core.flux.noise import starting_noise
-from ...reflectionflow_core.flux.painter import Share
+from ...reflectionflow_core.flux.painter import ProgressSlice
 from ...reflectionflow_core.protocols import SILENT
 from ...reflectionflow_core.record import Seed
 from .tensors import to_pictures
@@ -45,7 +45,7 @@ def sampled(
     course: Course,
     noise: Tensor,
     conditioning: tuple[Conditioning, Conditioning],
-    share: Share,
+    part: ProgressSlice,
     seed: Seed,
     start: Tensor | None = None,
     watch: Callable[[Tensor], None] = lambda _: None,
@@ -56,16 +56,16 @@ def sampled(
     way draw it by `seed`. `watch` sees each step's prediction of the clean latents.
     """
     previewer = None
-    if share.progress is not SILENT:
+    if part.progress is not SILENT:
         space = model.get_model_object("latent_format")
         previewer = latent_preview.get_previewer(model.load_device, space)
 
     def report(step: int, clean: Tensor, _latents: Tensor, total: int) -> None:
-        share.progress.check()
+        part.progress.check()
         watch(clean)
-        share.report(min(step + 1, total), _side_by_side(previewer, clean))
+        part.report(min(step + 1, total), _side_by_side(previewer, clean))
 
-    share.progress.check()
+    part.progress.check()
     positive, negative = conditioning
     return comfy.sample.sample_custom(
         model,

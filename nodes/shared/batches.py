@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...reflectionflow_core.archive.lines import pixel_digest
-from ...reflectionflow_core.record import Candidate, InputError, Verdict
+from ...reflectionflow_core.record import Candidate, InputError, Request, Verdict
 from ...reflectionflow_core.search import complete
 from ..comfy.tensors import to_pictures
 from .sockets import ScoredPicture
@@ -48,13 +48,13 @@ def ask_by_prompt(
     return [answers[index] for index in range(len(items))]
 
 
-def as_candidates(
+def as_requests(
     images: Sequence[Tensor],
     prompts: Sequence[str],
     judged: Sequence[tuple[ScoredPicture, ...]] | None,
     reflections: Sequence[str] | None = None,
-) -> list[Candidate]:
-    """The pictures with their texts and verdicts, as the core's actors take them."""
+) -> list[Request]:
+    """A request about each picture, with its texts and verdict, for writers and evolvers."""
     pictures = to_pictures(images)
     known = zip(
         pictures,
@@ -64,7 +64,7 @@ def as_candidates(
         strict=True,
     )
     return [
-        Candidate(picture, prompt, seed=0, verdict=verdict, reflection=reflection)
+        Request(0, parent=Candidate(picture, prompt, 0, verdict, reflection))
         for picture, prompt, verdict, reflection in known
     ]
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from comfy_api.latest import io
 
-from ...reflectionflow_core.protocols import Actors, Corrector, Generator
+from ...reflectionflow_core.protocols import Actors, Painter
 from ...reflectionflow_core.record import MAX_STEPS_AWAY, History, SearchSettings, Verdict
 from ...reflectionflow_core.vlm.interface import Vlm
 
@@ -43,10 +43,10 @@ class FluxHandle(Protocol):
     def identity(self) -> Mapping[str, str]: ...
 
     @property
-    def generator(self) -> Generator: ...
+    def generator(self) -> Painter: ...
 
     @property
-    def corrector(self) -> Corrector | None: ...
+    def corrector(self) -> Painter | None: ...
 
     def with_corrector(self, path: str) -> FluxHandle:
         """The same FLUX, corrected by the LoRA in `path`; raises InputError if it does not fit."""

@@ -14,7 +14,7 @@ from ..protocols import Actors, Planner
 from ..record import Cost, History, InputError, ScenePlan, SearchSettings, Stage
 from ..registry import PLANNERS, THINKERS, ActorChoice, Thinker, build
 from ..search import check_request
-from ..search.meter import metered
+from ..search.budget import metered
 from ..search.strategies import strategy_named
 
 

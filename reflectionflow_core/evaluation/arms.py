@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-from PIL.Image import Image
 
 from ..inspectors.noisy import NoisyInspector
 from ..miniature.inspector import ExactInspector
 from ..miniature.planner import LayoutThinker
 from ..protocols import SILENT, Actors, Progress
-from ..record import Candidate, InputError, SearchSettings, Seed
+from ..record import InputError, Request, SearchSettings
 from ..registry import PLANNERS, ActorChoice, build
 from ..search.strategies import strategy_named
 from ..verifiers.noisy import NoisyVerifier
-
-if TYPE_CHECKING:
-    from ..flux.painter import FluxGenerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +36,10 @@ class MuteWriter:
     calls = 0
 
     def reflect(
-        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+        self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
         del prompt, progress
-        return [""] * len(candidates)
-
-
-class BlindCorrector:
-    """Paints from the reflection's words without its picture."""
-
-    def __init__(self, generator: FluxGenerator) -> None:
-        self.generator = generator
-        self.steps = generator.steps
-
-    def correct(
-        self,
-        images: Sequence[Image],
-        prompts: Sequence[str],
-        reflections: Sequence[str],
-        seeds: Sequence[Seed],
-        progress: Progress = SILENT,
-    ) -> list[Image]:
-        from ..flux.text import training_text
-
-        del images
-        texts = list(map(training_text, prompts, reflections))
-        return self.generator.paint(texts, seeds, progress)
+        return [""] * len(requests)
 
 
 def _mute(actors: Actors) -> Actors:
@@ -75,11 +47,18 @@ def _mute(actors: Actors) -> Actors:
 
 
 def _blind(actors: Actors) -> Actors:
+    """A corrector that paints from the reflection's words without its picture."""
     from ..flux.painter import FluxGenerator
+    from ..flux.text import Text, training_text
 
-    if not isinstance(actors.generator, FluxGenerator):
+    class BlindCorrector(FluxGenerator):
+        def text(self, request: Request) -> Text:
+            return training_text(request.prompt, request.reflection)
+
+    flux = actors.generator
+    if not isinstance(flux, FluxGenerator):
         raise InputError("Only a FLUX can paint blindly. Choose another control.")
-    return replace(actors, corrector=BlindCorrector(actors.generator))
+    return replace(actors, corrector=BlindCorrector(flux.flux, flux.sampling))
 
 
 def _dense(actors: Actors) -> Actors:
@@ -99,7 +78,9 @@ def _longer(actors: Actors, steps: int) -> Actors:
     return replace(
         actors,
         generator=FluxGenerator(generator.flux, sampling),
-        corrector=FluxCorrector(corrector.flux, corrector.lora, sampling, corrector.condition),
+        corrector=FluxCorrector(
+            corrector.flux, corrector.corrector_lora, sampling, corrector.condition
+        ),
     )
 
 

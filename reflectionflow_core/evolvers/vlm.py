@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, StringConstraints
 
 from ..protocols import SILENT, Progress
-from ..record import Candidate
+from ..record import Request
 from ..vlm.answers import ask
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.texts import DATA_RULE, quoted, tidy
@@ -54,19 +54,9 @@ class VlmEvolver:
         return self.vlm.usage.calls
 
     def evolve(
-        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+        self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
-        return self.evolve_in_context(prompt, candidates, [()] * len(candidates), progress)
-
-    def evolve_in_context(
-        self,
-        prompt: str,
-        candidates: Sequence[Candidate],
-        contexts: Sequence[Sequence[Candidate]],
-        progress: Progress = SILENT,
-    ) -> list[str]:
-        pairs = zip(candidates, contexts, strict=True)
-        questions = [_question(prompt, candidate, earlier) for candidate, earlier in pairs]
+        questions = [_question(prompt, request) for request in requests]
         answers = ask(self.vlm, questions, Evolved, progress, "evolve") if questions else []
         texts = [_text(answer) for answer in answers]
         written = [text for text in texts if text]
@@ -74,7 +64,8 @@ class VlmEvolver:
         return [text if text and next(kept) else prompt for text in texts]
 
 
-def _question(prompt: str, candidate: Candidate, earlier: Sequence[Candidate]) -> Question:
+def _question(prompt: str, request: Request) -> Question:
+    candidate, earlier = request.given, request.context
     asked_for = ""
     if candidate.reflection:
         asked_for = f"It was corrected as this asks: {quoted(candidate.reflection)}\n"

@@ -1,18 +1,18 @@
-"""The Generator and the Corrector of a search, over one loaded FLUX."""
+"""FLUX as the painters of a search, and what every painter of batches has in common."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..protocols import SILENT, Foresight, Progress
-from ..record import InputError, Restart, Seed
+from ..protocols import SILENT, Preview, Progress
+from ..record import InputError, Request, Restart, Seed
 from .branch import FluxInputs
 from .condition import Condition, ConditionSettings, encode_condition, encode_picture, rgb
 from .latents import pack, token_ids, unpack
@@ -21,123 +21,114 @@ from .model import Flux
 from .noise import starting_noise
 from .preview import latent_colours, preview
 from .sampling import (
-    CLEAR,
+    CONVERGED,
     SamplingSettings,
     agreement,
     denoise,
     first_step,
-    foresight_steps,
     make_schedule,
+    preview_steps,
 )
 from .text import Text, corrector_text, encode_texts
 
 
-class FluxGenerator:
-    """Paints drafts: the pictures of stock FluxPipeline for the same seeds."""
+class GroupedRow(Protocol):
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Rows of one grid can share a batch: that of the shape of their conditions, or of more."""
+        ...
 
-    def __init__(self, flux: Flux, sampling: SamplingSettings) -> None:
-        self.flux = flux
-        self.sampling = sampling
-        self.steps = sampling.steps
-        self.foresight_steps = foresight_steps(sampling.steps)
 
-    def generate(
-        self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
-    ) -> list[Image.Image]:
-        return self.paint(list(map(Text, prompts, prompts)), seeds, progress)
+AnyRow = TypeVar("AnyRow", bound=GroupedRow)
+Painted = TypeVar("Painted")
 
-    def paint(
-        self, texts: Sequence[Text], seeds: Sequence[Seed], progress: Progress = SILENT
-    ) -> list[Image.Image]:
-        """Like `generate`, where CLIP and T5 are told different texts."""
-        check_lengths(prompts=texts, seeds=seeds)
-        rows = list(map(Row, texts, seeds))
-        return _paint(self.flux, rows, self.sampling, None, progress, "draft")
 
-    def foresee(
-        self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
-    ) -> list[Foresight]:
-        check_lengths(prompts=prompts, seeds=seeds)
-        rows = list(map(Row, map(Text, prompts, prompts), seeds))
-        return _foresee(self.flux, rows, self.sampling, None, progress, "draft")
+class BatchPainter(Generic[AnyRow]):
+    """A Painter with previews and restarts, over any model that samples rows in a batch.
+
+    A subclass says what a request becomes and how rows are sampled.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.preview_steps = preview_steps(steps)
+
+    def row(self, request: Request) -> AnyRow:
+        """What the model needs of a request, such as the encoded parent."""
+        raise NotImplementedError
+
+    def sample(
+        self, rows: Sequence[AnyRow], steps: int, progress: ProgressSlice
+    ) -> tuple[Tensor, Tensor]:
+        """The finished latents (B, c, h, w), and how far the last two predictions (B,) differ."""
+        raise NotImplementedError
+
+    def decode(self, latents: Tensor) -> list[Image.Image]:
+        raise NotImplementedError
+
+    def levels(self) -> list[float]:
+        """The noise before each step, from 1 on, and 0 after the last."""
+        raise NotImplementedError
+
+    def paint(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Image.Image]:
+        def paint(rows: Sequence[AnyRow], part: ProgressSlice) -> list[Image.Image]:
+            return self.decode(self.sample(rows, self.steps, part)[0])
+
+        return self._in_groups(requests, self.steps, paint, progress)
+
+    def preview(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Preview]:
+        """The pictures that few long steps lead to, from the same noise."""
+
+        def look(rows: Sequence[AnyRow], part: ProgressSlice) -> list[Preview]:
+            latents, apart = self.sample(rows, self.preview_steps, part)
+            return list(map(Preview, self.decode(latents), (apart <= CONVERGED).tolist()))
+
+        return self._in_groups(requests, self.preview_steps, look, progress)
 
     def steps_from(self, level: float) -> int:
-        return self.steps - first_step(_levels(self.flux, self.sampling), level)
+        return self.steps - first_step(self.levels(), level)
 
-    def repaint(
+    def first_of(self, request: Request) -> int:
+        """The step that a request begins with: 0, or later for a restart."""
+        seed = request.seed
+        return self.steps - self.steps_from(seed.level) if isinstance(seed, Restart) else 0
+
+    def _in_groups(
         self,
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        seeds: Sequence[Restart],
-        progress: Progress = SILENT,
-    ) -> list[Image.Image]:
-        """From the pictures as they are seen: a resumed search has no latents but a VAE's."""
-        check_lengths(images=images, prompts=prompts, seeds=seeds)
-        progress.check()
-        starts = [_start(self.flux, image, self.sampling) for image in images]
-        firsts = [self.steps - self.steps_from(seed.level) for seed in seeds]
-        unconditioned = [None] * len(seeds)
-        rows = list(map(Row, map(Text, prompts, prompts), seeds, unconditioned, starts, firsts))
-        return _paint(self.flux, rows, self.sampling, None, progress, "repaint")
-
-
-class FluxCorrector:
-    """Repaints pictures as their reflections ask, with the corrector's LoRA on the condition."""
-
-    def __init__(
-        self,
-        flux: Flux,
-        lora: CorrectorLora,
-        sampling: SamplingSettings,
-        condition: ConditionSettings | None = None,
-    ) -> None:
-        self.flux = flux
-        self.lora = lora
-        self.sampling = sampling
-        self.condition = condition or ConditionSettings()
-        self.steps = sampling.steps
-        self.foresight_steps = foresight_steps(sampling.steps)
-
-    def correct(
-        self,
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        reflections: Sequence[str],
-        seeds: Sequence[Seed],
-        progress: Progress = SILENT,
-    ) -> list[Image.Image]:
-        rows = self._rows(images, prompts, reflections, seeds, progress)
-        return _paint(self.flux, rows, self.sampling, self.lora, progress, "correct")
-
-    def foresee(
-        self,
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        reflections: Sequence[str],
-        seeds: Sequence[Seed],
-        progress: Progress = SILENT,
-    ) -> list[Foresight]:
-        rows = self._rows(images, prompts, reflections, seeds, progress)
-        return _foresee(self.flux, rows, self.sampling, self.lora, progress, "correct")
-
-    def _rows(
-        self,
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        reflections: Sequence[str],
-        seeds: Sequence[Seed],
+        requests: Sequence[Request],
+        steps: int,
+        paint: Callable[[Sequence[AnyRow], ProgressSlice], list[Painted]],
         progress: Progress,
-    ) -> list[Row]:
-        check_lengths(images=images, prompts=prompts, reflections=reflections, seeds=seeds)
+    ) -> list[Painted]:
+        """The pictures in the order of the requests; rows of one grid go through together."""
         progress.check()
-        style = self.condition.prompt_style
-        texts = map(corrector_text, prompts, reflections, [style] * len(prompts))
-        conditions = [encode_condition(self.flux, image, self.condition) for image in images]
-        return list(map(Row, texts, seeds, conditions))
+        groups: dict[tuple[int, ...], list[tuple[int, AnyRow]]] = {}
+        for index, row in enumerate(map(self.row, requests)):
+            groups.setdefault(row.grid, []).append((index, row))
+        pictures: dict[int, Painted] = {}
+        for before, group in enumerate(groups.values()):
+            indices, rows = zip(*group, strict=True)
+            phase, total = requests[0].phase, len(groups) * steps
+            part = ProgressSlice(progress, phase, before * steps, total)
+            pictures.update(zip(indices, paint(rows, part), strict=True))
+        return [pictures[index] for index in range(len(requests))]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProgressSlice:
+    """A group's part of the progress of a whole batch, in steps."""
+
+    progress: Progress
+    phase: str
+    before: int
+    total: int
+
+    def report(self, done: int, picture: Image.Image | None) -> None:
+        self.progress.report(self.phase, self.before + done, self.total, picture)
+
+
+@dataclass(frozen=True, slots=True)
+class FluxRow:
     """One picture to paint: from noise, or from the clean latents `start` (n, 64) taken back to the
     noise that step `first` begins with."""
 
@@ -153,111 +144,95 @@ class Row:
         return (*shape, self.first)
 
 
-def _paint(
-    flux: Flux,
-    rows: Sequence[Row],
-    sampling: SamplingSettings,
-    lora: CorrectorLora | None,
-    progress: Progress,
-    phase: str,
-) -> list[Image.Image]:
-    def paint(group: Sequence[Row], share: Share) -> list[Image.Image]:
-        latents, _ = _sample(flux, group, sampling, lora, share)
-        return _decode(flux, latents)
+class FluxPainter(BatchPainter[FluxRow]):
+    """FLUX on diffusers, with a LoRA on the condition or without."""
 
-    return paint_in_groups(rows, sampling.steps, paint, progress, phase)
+    def __init__(
+        self, flux: Flux, sampling: SamplingSettings, lora: CorrectorLora | None = None
+    ) -> None:
+        super().__init__(sampling.steps)
+        self.flux = flux
+        self.sampling = sampling
+        self.lora = lora
 
+    def sample(
+        self, rows: Sequence[FluxRow], steps: int, progress: ProgressSlice
+    ) -> tuple[Tensor, Tensor]:
+        return _sample(self.flux, rows, replace(self.sampling, steps=steps), self.lora, progress)
 
-def _foresee(
-    flux: Flux,
-    rows: Sequence[Row],
-    sampling: SamplingSettings,
-    lora: CorrectorLora | None,
-    progress: Progress,
-    phase: str,
-) -> list[Foresight]:
-    """The pictures that few long steps lead to, from the same noise; blurred ones are not clear."""
-    few = replace(sampling, steps=foresight_steps(sampling.steps))
+    def decode(self, latents: Tensor) -> list[Image.Image]:
+        return _decode(self.flux, latents)
 
-    def look(group: Sequence[Row], share: Share) -> list[Foresight]:
-        latents, apart = _sample(flux, group, few, lora, share)
-        return list(map(Foresight, _decode(flux, latents), (apart <= CLEAR).tolist()))
-
-    return paint_in_groups(rows, few.steps, look, progress, phase)
+    def levels(self) -> list[float]:
+        return _levels(self.flux, self.sampling)
 
 
-class Grouped(Protocol):
-    @property
-    def grid(self) -> tuple[int, ...]:
-        """Rows of one grid can share a batch: that of the shape of their conditions, or of more."""
-        ...
+class FluxGenerator(FluxPainter):
+    """Paints drafts: the pictures of stock FluxPipeline for the same seeds.
+
+    A restart begins with the parent's picture as it is seen: a resumed search has no other latents.
+    """
+
+    def row(self, request: Request) -> FluxRow:
+        start = None
+        if isinstance(request.seed, Restart):
+            start = _start(self.flux, request.given.image, self.sampling)
+        first = self.first_of(request)
+        return FluxRow(self.text(request), request.seed, start=start, first=first)
+
+    def text(self, request: Request) -> Text:
+        return Text(request.prompt, request.prompt)
 
 
-AnyRow = TypeVar("AnyRow", bound=Grouped)
-Painted = TypeVar("Painted")
+class FluxCorrector(FluxPainter):
+    """Repaints pictures as their reflections ask, with the corrector's LoRA on the condition."""
 
+    def __init__(
+        self,
+        flux: Flux,
+        lora: CorrectorLora,
+        sampling: SamplingSettings,
+        condition: ConditionSettings | None = None,
+    ) -> None:
+        super().__init__(flux, sampling, lora)
+        self.corrector_lora = lora
+        self.condition = condition or ConditionSettings()
 
-def paint_in_groups(
-    rows: Sequence[AnyRow],
-    steps: int,
-    paint: Callable[[Sequence[AnyRow], Share], list[Painted]],
-    progress: Progress,
-    phase: str,
-) -> list[Painted]:
-    """The rows' pictures in their order; rows with conditions of one shape go through together."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for index, row in enumerate(rows):
-        groups.setdefault(row.grid, []).append(index)
-    pictures: dict[int, Painted] = {}
-    for before, group in enumerate(groups.values()):
-        share = Share(progress, phase, before * steps, len(groups) * steps)
-        painted = paint([rows[index] for index in group], share)
-        pictures.update(zip(group, painted, strict=True))
-    return [pictures[index] for index in range(len(rows))]
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A group's part of the progress of a whole batch, in steps."""
-
-    progress: Progress
-    phase: str
-    before: int
-    total: int
-
-    def report(self, done: int, picture: Image.Image | None) -> None:
-        self.progress.report(self.phase, self.before + done, self.total, picture)
+    def row(self, request: Request) -> FluxRow:
+        text = corrector_text(request.prompt, request.reflection, self.condition.prompt_style)
+        condition = encode_condition(self.flux, request.given.image, self.condition)
+        return FluxRow(text, request.seed, condition)
 
 
 def _sample(
     flux: Flux,
-    rows: Sequence[Row],
+    rows: Sequence[FluxRow],
     sampling: SamplingSettings,
     lora: CorrectorLora | None,
-    share: Share,
+    part: ProgressSlice,
 ) -> tuple[Tensor, Tensor]:
     """The rows' finished latents, (B, 16, h, w), and how far their last two predictions, (B,), lie
     apart."""
     grid = (sampling.height // flux.token_pixels, sampling.width // flux.token_pixels)
-    share.progress.check()
+    part.progress.check()
     inputs = _inputs(flux, rows, sampling, grid)
-    colours = None if share.progress is SILENT else latent_colours(flux)
+    colours = None if part.progress is SILENT else latent_colours(flux)
     latents, first = inputs.latents, rows[0].first
     clean: Tensor | None = None
     apart = agreement(None, latents)
     with closing(denoise(flux, inputs, lora, sampling.steps, first)) as steps:
         for done in range(first + 1, sampling.steps + 1):
-            share.progress.check()
+            part.progress.check()
             step = next(steps)
             latents, apart, clean = step.latents, agreement(clean, step.clean), step.clean
             look = None if colours is None else preview(unpack(clean, *grid), colours)
-            share.report(done, look)
+            part.report(done, look)
     return unpack(latents, *grid), apart
 
 
 @torch.no_grad()
 def _inputs(
-    flux: Flux, rows: Sequence[Row], sampling: SamplingSettings, grid: tuple[int, int]
+    flux: Flux, rows: Sequence[FluxRow], sampling: SamplingSettings, grid: tuple[int, int]
 ) -> FluxInputs:
     text, pooled = encode_texts(flux, [row.text for row in rows], sampling.max_sequence_length)
     shape = (flux.transformer.config["in_channels"] // 4, grid[0] * 2, grid[1] * 2)
@@ -282,7 +257,9 @@ def _start(flux: Flux, image: Image.Image, sampling: SamplingSettings) -> Tensor
     return encode_picture(flux, rgb(image).resize(size, Image.Resampling.BICUBIC))
 
 
-def _noised(flux: Flux, rows: Sequence[Row], noise: Tensor, sampling: SamplingSettings) -> Tensor:
+def _noised(
+    flux: Flux, rows: Sequence[FluxRow], noise: Tensor, sampling: SamplingSettings
+) -> Tensor:
     """What the rows begin with (B, n, 64): noise, or a picture under as much of it as is asked."""
     starts = [row.start for row in rows if row.start is not None]
     if not starts:
@@ -314,9 +291,3 @@ def to_picture(pixels: Tensor) -> Image.Image:
     # Through numpy, whose rounding is the one that diffusers uses.
     values = (pixels / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).cpu().float().numpy()
     return Image.fromarray((values * 255).round().astype("uint8"))
-
-
-def check_lengths(**lists: Sized) -> None:
-    if len({len(items) for items in lists.values()}) > 1:
-        counts = ", ".join(f"{len(items)} {name}" for name, items in lists.items())
-        raise InputError(f"Every picture needs one of each, got {counts}. Give as many of each.")

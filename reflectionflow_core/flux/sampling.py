@@ -16,9 +16,8 @@ from .branch import FluxInputs, step_constants, velocity
 from .lora import CorrectorLora
 from .model import Flux, Scheduler
 
-# A foresight takes the way from noise to picture in so many steps: with fewer it is a blur.
-FORESIGHT = 6
-CLEAR = 0.25  # how far its last two predictions may lie apart
+PREVIEW_STEPS = 6  # from noise to the preview of a picture; with fewer it is a blur
+CONVERGED = 0.25  # how far the last two predictions of a preview may lie apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class SamplingSettings:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The state after one step: `latents` on the way, and `clean` as FLUX foresees the end."""
+    """After one step: `latents` on the way, and `clean`, the picture that FLUX predicts."""
 
     latents: Tensor  # (B, n_img, 64)
     clean: Tensor
@@ -57,9 +56,9 @@ class Step:
 def denoise(
     flux: Flux, inputs: FluxInputs, lora: CorrectorLora | None, steps: int, first: int = 0
 ) -> Generator[Step, None, None]:
-    """Yields after every step; whoever stops asking has cancelled, and FLUX stays usable.
+    """Yields after every step; a consumer may stop at any of them, and FLUX stays usable.
 
-    Of `steps` the `first` are left out: the latents are those of that noise level.
+    The `first` of the `steps` are skipped: the latents have the noise level of that step.
     """
     modules = [flux.transformer, *([lora] if lora else [])]
     walk = flux.placement.walk
@@ -77,9 +76,9 @@ def denoise(
             yield Step(latents, clean)
 
 
-def foresight_steps(steps: int) -> int:
-    """How many long steps show how a picture of that many steps will end."""
-    return min(FORESIGHT, max(1, steps // 2))
+def preview_steps(steps: int) -> int:
+    """How many long steps show how a picture of that many steps will look."""
+    return min(PREVIEW_STEPS, max(1, steps // 2))
 
 
 def agreement(before: Tensor | None, clean: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..protocols import SILENT, Progress
-from ..record import Candidate
+from ..record import Request
 from .detector import detect
 from .judge import assign, holds, items_of
 from .prompts import ShapeGroup, Spec, parse
@@ -80,11 +80,11 @@ class RuleEvolver:
     calls = 0
 
     def evolve(
-        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+        self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
-        """The same text for every candidate; InputError where the prompt is not the miniature's."""
+        """The same text for every request; InputError where the prompt is not the miniature's."""
         del progress  # takes a millisecond
-        return [spelled_out(parse(prompt))] * len(candidates)
+        return [spelled_out(parse(prompt))] * len(requests)
 
 
 class LayoutEvolver:
@@ -93,12 +93,12 @@ class LayoutEvolver:
     calls = 0
 
     def evolve(
-        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+        self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
-        """One layout a candidate; InputError where the prompt is not the miniature's."""
+        """One layout a request; InputError where the prompt is not the miniature's."""
         del progress  # takes a millisecond a picture
         spec = parse(prompt)
-        return [layout(nearest(detect(candidate.image), spec)) for candidate in candidates]
+        return [layout(nearest(detect(request.given.image), spec)) for request in requests]
 
 
 def _placed(item: ShapeGroup, thing: Thing | None, position: str) -> Thing:

@@ -82,7 +82,7 @@ def _overview(history: History, names: dict[int, str], edge: int) -> str:
 
 def _rings(history: History) -> str:
     dropped = len(history) - len(history.finished)
-    return " Rings were dropped on a foresight." if dropped else ""
+    return " Rings were dropped after a preview." if dropped else ""
 
 
 def _costs(cost: Cost) -> str:
@@ -115,7 +115,7 @@ def _card(candidate: Candidate, names: dict[int, str], prompt: str, edge: int, b
     name = names[id(candidate)]
     badge = '<span class="badge">best</span>' if best else ""
     if not candidate.finished:
-        badge = '<span class="dropped">dropped on a foresight</span>'
+        badge = '<span class="dropped">dropped after a preview</span>'
     kind = " class=best" if best else "" if candidate.finished else " class=faded"
     return (
         f'<article id="{_anchor(name)}"{kind}>{_picture(candidate, edge)}'

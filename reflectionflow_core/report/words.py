@@ -180,7 +180,7 @@ def story(history: History) -> str:
         name = place_name(index, position).capitalize()
         action = telling_action(candidate)
         done = f", {action}" if action else ""
-        fate = "" if candidate.finished else "dropped on a foresight, "
+        fate = "" if candidate.finished else "dropped after a preview, "
         stage = f" (stage {stage_text(candidate)})" if candidate.inspection else ""
         lines.append(f"{best}{name}{done}: {told}{fate}{verdict_text(candidate.verdict)}{stage}")
     return "\n".join(lines)

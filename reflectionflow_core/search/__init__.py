@@ -1,18 +1,18 @@
 """The search: who paints what next, and when to stop.
 
-Read `loop.py` first: `search` is the loop, `round_steps` one round of it. A strategy in
-`strategies/` plans the rounds, `replay.py` finds the one that is due, `agenda.py` cuts it to budget
-and stop rule, `studio.py` asks the actors. `policies.py` decides for the strategy "adaptive",
-`portfolio.py` shares one budget out among many prompts.
+Read `loop.py` first: `search` is the loop, `next_batch` says what it paints next. A strategy in
+`strategies/` chooses the requests of every round, `budget.py` how many of them are paid for, and
+`team.py` asks the actors. `policies.py` decides for the strategy "adaptive", `portfolio.py` shares
+one budget among many prompts.
 """
 
-from .agenda import check_request, finished
-from .loop import round_steps, run_round, search
+from .checks import check_request
+from .loop import finished, next_batch, run_round, search
 from .policies import POLICIES
 from .portfolio import InMemory, portfolio
 from .seeds import fresh_seed
 from .strategies import STRATEGIES
-from .studio import ActorError, complete
+from .team import ActorError, complete
 
 __all__ = [
     "POLICIES",
@@ -23,8 +23,8 @@ __all__ = [
     "complete",
     "finished",
     "fresh_seed",
+    "next_batch",
     "portfolio",
-    "round_steps",
     "run_round",
     "search",
 ]

@@ -12,8 +12,7 @@ from typing import Protocol
 
 from ..protocols import SILENT, Actors, Progress
 from ..record import Budget, Cost, History, SearchSettings
-from .agenda import agenda, finished
-from .loop import NOTHING_YET, round_steps
+from .loop import EMPTY, next_batch, search
 from .policies import solved
 
 LIMITS = ("images", "vlm_calls", "seconds", "steps")
@@ -39,8 +38,8 @@ class Search(Protocol):
     def standing(self) -> Standing: ...
 
     def play(self, budget: Budget) -> Iterator[History]:
-        """Paints the round that is due, as far as the budget of this search goes, and yields as
-        `round_steps` does; nothing if no round is due."""
+        """Paints the next round, as far as the budget of this search goes, and yields as
+        `search` does; nothing if there is none."""
         ...
 
 
@@ -97,8 +96,9 @@ def standing_of(history: History, settings: SearchSettings, actors: Actors) -> S
     """Where a search stands; its budget does not matter, nor its plan before it has begun."""
     if not len(history):
         return Standing(expected_gain(history), history.cost, under_way=False)
-    due = agenda(history, replace(settings, budget=Budget()), actors)
-    return Standing(expected_gain(history), history.cost, 0 < due.painted < len(due.tasks))
+    batch = next_batch(history, replace(settings, budget=Budget()), actors)
+    under_way = batch is not None and batch.start + batch.recorded > 0
+    return Standing(expected_gain(history), history.cost, under_way)
 
 
 def play_round(
@@ -108,9 +108,9 @@ def play_round(
     history: History,
     progress: Progress = SILENT,
 ) -> Iterator[History]:
-    """The round that is due, or nothing; what a Search is made of."""
-    if not finished(history, settings, actors):
-        yield from round_steps(prompt, settings, actors, history, progress)
+    """The next round, or nothing; what a Search is made of."""
+    if next_batch(history, settings, actors):
+        yield from search(prompt, settings, actors, history, progress, rounds=1)
 
 
 class InMemory:
@@ -121,7 +121,7 @@ class InMemory:
         prompt: str,
         settings: SearchSettings,
         actors: Actors,
-        history: History = NOTHING_YET,
+        history: History = EMPTY,
         progress: Progress = SILENT,
     ) -> None:
         self.prompt, self.settings, self.actors = prompt, settings, actors

@@ -11,7 +11,7 @@ from PIL.Image import Image
 
 from ..protocols import SILENT, Progress, Remembering, Verifier
 from ..record import DISAGREEMENT, Candidate, InputError, Verdict
-from ..search.meter import metered, spent_by
+from ..search.budget import calls_so_far, metered
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class EnsembleVerifier:
 
     @property
     def spent(self) -> int | None:
-        counts = any(spent_by(verifier) is not None for verifier in self._asked)
+        counts = any(calls_so_far(verifier) is not None for verifier in self._asked)
         return self._spent if counts else None
 
     def remember(self, prompt: str, candidates: Sequence[Candidate]) -> None:

@@ -12,7 +12,7 @@ from PIL.Image import Image
 
 from ..protocols import SILENT, Inspector, Progress, Verifier
 from ..record import InputError, Verdict
-from ..search.meter import spent_by
+from ..search.budget import calls_so_far
 
 FALSE_ALARM = "something is missing"
 Judge = TypeVar("Judge", Verifier, Inspector)
@@ -32,7 +32,7 @@ class NoisyJudge(Generic[Judge]):
 
     @property
     def spent(self) -> int | None:
-        return spent_by(self.inner)
+        return calls_so_far(self.inner)
 
 
 class NoisyVerifier(NoisyJudge[Verifier]):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..protocols import Progress
+from ..record import Request
 from ..vlm.interface import Failure, Question
 from ..vlm.texts import shortened, tidy
-from .vlm import InContext, VlmWriter
+from .vlm import VlmWriter
 
 # What it was trained on, to the letter; it knows no other request.
 REQUEST = (
@@ -25,9 +26,9 @@ class ReflectionGeneratorWriter(VlmWriter):
     pictures it knows nothing.
     """
 
-    def _written(self, prompt: str, asked: Sequence[InContext], progress: Progress) -> list[str]:
+    def _written(self, prompt: str, asked: Sequence[Request], progress: Progress) -> list[str]:
         text = REQUEST.format(prompt=tidy(prompt))
-        questions = [Question(text, (candidate.image,)) for candidate, _ in asked]
+        questions = [Question(text, (request.given.image,)) for request in asked]
         answers = self.vlm.chat(questions, progress, "reflect")
         said = ("" if isinstance(answer, Failure) else answer for answer in answers)
         return [shortened(tidy(words), self.max_words) for words in said]

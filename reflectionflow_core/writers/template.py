@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ..protocols import SILENT, Progress
-from ..record import Candidate
+from ..record import Candidate, Request
 
 # First match wins; what no rule knows is passed on in the verifier's own words.
 _EDITS = (
@@ -38,24 +38,11 @@ class TemplateWriter:
         self.max_words = max_words
 
     def reflect(
-        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+        self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
-        del prompt, progress  # the verdict says it all, at once
-        return [self.write(candidate.verdict.unmet) for candidate in candidates]
-
-    def reflect_in_context(
-        self,
-        prompt: str,
-        candidates: Sequence[Candidate],
-        contexts: Sequence[Sequence[Candidate]],
-        progress: Progress = SILENT,
-    ) -> list[str]:
-        """Not again what was asked for and did not help, as long as there is another fault."""
-        del prompt, progress
-        return [
-            self.write(untried(candidate.verdict.unmet, [*earlier, candidate]))
-            for candidate, earlier in zip(candidates, contexts, strict=True)
-        ]
+        """In context, what was asked before without success waits until all else was asked."""
+        del prompt, progress  # the verdict is enough, and takes no time
+        return [self.write(_faults(request)) for request in requests]
 
     def write(self, unmet: Sequence[str]) -> str:
         text = ""
@@ -65,6 +52,11 @@ class TemplateWriter:
                 break
             text = longer
         return text
+
+
+def _faults(request: Request) -> Sequence[str]:
+    unmet = request.given.verdict.unmet
+    return untried(unmet, [*request.context, request.given]) if request.context else unmet
 
 
 def untried(unmet: Sequence[str], tried: Sequence[Candidate]) -> list[str]:

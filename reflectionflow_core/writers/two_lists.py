@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, StringConstraints
 
 from ..protocols import SILENT, Progress
-from ..record import Candidate, InputError
+from ..record import Candidate, InputError, Request
 from ..vlm.answers import ask
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.texts import DATA_RULE, quoted
@@ -62,8 +62,9 @@ class TwoListsWriter:
         return self.vlm.usage.calls
 
     def reflect(
-        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+        self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
+        candidates = [request.given for request in requests]
         questions = [self._question(prompt, candidate) for candidate in candidates]
         answers = ask(self.vlm, questions, TwoLists, progress, "reflect") if questions else []
         return [

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, StringConstraints
 
 from ..protocols import SILENT, Progress
-from ..record import Candidate, InputError
+from ..record import Candidate, InputError, Request
 from ..vlm.answers import ask
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.texts import DATA_RULE, quoted, shortened, tidy
@@ -17,8 +17,6 @@ from .template import TemplateWriter
 # The corrector's T5 reads 512 tokens, the prompt first; 100 words are about 140 of them.
 MAX_WORDS = 100
 TRIED = 5  # earlier reflections that are told
-
-InContext = tuple[Candidate, Sequence[Candidate]]  # a picture, and earlier ones of its chain
 
 _WRITE = """\
 This picture was painted from a prompt: {prompt}
@@ -60,35 +58,26 @@ class VlmWriter:
         return self.vlm.usage.calls
 
     def reflect(
-        self, prompt: str, candidates: Sequence[Candidate], progress: Progress = SILENT
+        self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
-        return self.reflect_in_context(prompt, candidates, [()] * len(candidates), progress)
-
-    def reflect_in_context(
-        self,
-        prompt: str,
-        candidates: Sequence[Candidate],
-        contexts: Sequence[Sequence[Candidate]],
-        progress: Progress = SILENT,
-    ) -> list[str]:
-        pairs = zip(candidates, contexts, strict=True)
-        asked = [pair for pair in pairs if to_be_changed(pair[0])]
+        asked = [request for request in requests if to_be_changed(request.given)]
         text = iter(self._written(prompt, asked, progress) if asked else ())
         return [
-            next(text) or in_words_of_the_verdict(c, self.fallback) if to_be_changed(c) else ""
-            for c in candidates
+            next(text) or in_words_of_the_verdict(request.given, self.fallback)
+            if to_be_changed(request.given)
+            else ""
+            for request in requests
         ]
 
-    def _written(self, prompt: str, asked: Sequence[InContext], progress: Progress) -> list[str]:
-        """What the model writes of each candidate; "" where it fails or finds nothing."""
-        questions = [self._question(prompt, candidate, earlier) for candidate, earlier in asked]
+    def _written(self, prompt: str, asked: Sequence[Request], progress: Progress) -> list[str]:
+        """What the model writes about each parent; "" where it fails or finds nothing."""
+        questions = [self._question(prompt, request) for request in asked]
         answers = ask(self.vlm, questions, Edits, progress, "reflect")
         edits = ([] if isinstance(answer, Failure) else answer.edits for answer in answers)
         return [joined(some, self.max_words) for some in edits]
 
-    def _question(
-        self, prompt: str, candidate: Candidate, earlier: Sequence[Candidate]
-    ) -> Question:
+    def _question(self, prompt: str, request: Request) -> Question:
+        candidate, earlier = request.given, request.context
         text = _WRITE.format(
             prompt=quoted(prompt),
             findings=quoted(findings(candidate)),

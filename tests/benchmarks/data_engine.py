@@ -26,7 +26,7 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `train` is not installed
 from train.data.__main__ import run
 from train.data.engine import ray_session, run_on_ray
-from train.data.settings import Engine, Painter, Pool, Ranked, Rule, Settings
+from train.data.settings import Engine, PainterSettings, Pool, Ranked, Rule, Settings
 from train.data.source import Stage
 from train.data.work import sharded, sources_of, stages_of
 
@@ -58,7 +58,7 @@ def slices_a_second(settings: Settings, workers: int) -> float:
 def paces(pairs: int, folder: Path) -> dict[str, object]:
     reward = Ranked(prompts=SLICES * SLICE, candidates=4)
     engine = Engine(cpus=2, shard_items=SLICE, slice_items=SLICE)
-    settings = Settings(out=folder, painter=Painter(batch=16), reward=reward, engine=engine)
+    settings = Settings(out=folder, painter=PainterSettings(batch=16), reward=reward, engine=engine)
     (folder / "parts").mkdir(parents=True)
     ones, twos = [], []
     with ray_session(engine):

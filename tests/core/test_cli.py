@@ -127,10 +127,10 @@ def test_ctrl_c_keeps_what_was_painted_and_says_how_to_go_on(tmp_path, capsys):
     run(PROMPT, "--out", tmp_path / "complete", *SMALL)
 
     class Interrupted(ToyGenerator):
-        def generate(self, prompts, seeds, progress=...):
+        def paint(self, requests, progress=...):
             if len(self.log) == 2:
                 raise KeyboardInterrupt
-            return super().generate(prompts, seeds)
+            return super().paint(requests)
 
     def interrupted(choice, settings):
         return Toys(generator=Interrupted(), verifier=ToyVerifier(pass_at=0.9)).actors()

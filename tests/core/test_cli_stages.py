@@ -74,7 +74,7 @@ def test_a_plan_of_ones_own_takes_the_place_of_the_planners(tmp_path: Path) -> N
         (["--stages", "bad.txt"], "is not a stage"),
         (["--stages", "dog.txt"], "does not understand 'a dog'"),
         (["--context", "9"], "The context is 9. Give a number from 0 to 8."),
-        (["--axes", "noise"], "nothing without reflection"),
+        (["--axes", "noise"], "needs the axis reflection"),
         (["--think-first"], "thinks in stages"),
     ],
 )

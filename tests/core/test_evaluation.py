@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from asking import corrections, drafts
 from fakes import Toys
 
 from reflectionflow_core.cli import main
@@ -162,8 +163,8 @@ def test_arms_of_one_question_begin_with_the_same_pictures_unless_their_dice_dif
         run_trial(Task(arm, 3, question, 5), actors).scores
         for arm in (Arm("a", noise), Arm("b", longer), Arm("c", noise, dice=1))
     )
-    drafts = [toys_pictures(arm) for arm in (noise, longer)]
-    assert same[:2] == first and drafts[0] == drafts[1][:2]
+    short, long = (toys_pictures(arm) for arm in (noise, longer))
+    assert same[:2] == first and short == long[:2]
     assert len(other) == 2
 
 
@@ -183,14 +184,15 @@ def test_controls_take_away_the_words_or_the_picture():
     actors = build_actors(ActorChoice(), SearchSettings())
     arm = Arm("blind", SearchSettings(), control="reflection without picture")
     blind = actors_of(arm, actors, seed=0).corrector
-    drafts = actors.generator.generate(["a red circle", "two blue squares"], [1, 2])
+    asked = drafts(["a red circle", "two blue squares"], [1, 2])
+    painted = actors.generator.paint(asked)
     assert blind is not None
     seen = [
-        blind.correct([draft], ["a red circle"], ["add a blue square"], [7])[0].tobytes()
-        for draft in drafts
+        blind.paint(corrections([draft], ["a red circle"], ["add a blue square"], [7]))[0].tobytes()
+        for draft in painted
     ]
     assert seen[0] == seen[1]  # whatever the picture was
-    unasked = blind.correct([drafts[0]], ["a red circle"], [""], [7])[0].tobytes()
+    unasked = blind.paint(corrections([painted[0]], ["a red circle"], [""], [7]))[0].tobytes()
     assert unasked != seen[0]
 
 

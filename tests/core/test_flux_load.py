@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from asking import drafts
 from core.tiny_flux import loud_lora, random_inputs, tiny_pipeline, tiny_transformer
 from torch import nn
 
@@ -49,9 +50,9 @@ def test_every_plan_paints_the_same_picture(saved: Path, plan: str) -> None:
     expected = FluxGenerator(load_flux(saved, dtype="fp32", device="cpu"), SMALL)
     planned = FluxGenerator(load_flux(saved, dtype="fp32", device="cpu", plan=plan), SMALL)
     ask = (["a red circle"], [1])
-    assert planned.generate(*ask)[0].tobytes() == expected.generate(*ask)[0].tobytes()
+    assert planned.paint(drafts(*ask))[0].tobytes() == expected.paint(drafts(*ask))[0].tobytes()
     planned.flux.placement.release()
-    assert planned.generate(*ask)[0].tobytes() == expected.generate(*ask)[0].tobytes()
+    assert planned.paint(drafts(*ask))[0].tobytes() == expected.paint(drafts(*ask))[0].tobytes()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from asking import corrections
 from core.reference_flux import Reference, Rules
 from core.tiny_flux import loud_lora, random_inputs, tiny_pipeline, tiny_transformer
 from peft import LoraConfig
@@ -166,7 +167,9 @@ def test_sampling_looks_at_the_picture_once(monkeypatch: pytest.MonkeyPatch) -> 
     lora = loud_lora(flux.transformer, mode=INDEPENDENT)
     corrector = FluxCorrector(flux, lora, settings, ConditionSettings(32))
     pictures = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
-    one, other = corrector.correct(pictures, ["a", "a"], ["make red", "make red"], [1, 1])
+    one, other = corrector.paint(
+        corrections(pictures, ["a", "a"], ["make red", "make red"], [1, 1])
+    )
     assert looks == [4]  # blocks
     assert one.tobytes() != other.tobytes()
 

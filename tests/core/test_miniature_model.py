@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from asking import corrections, drafts
 from PIL import Image
 
 from reflectionflow_core.miniature.detector import detect
@@ -51,7 +52,7 @@ def test_stock_flux_pipeline_loads_the_folder_and_paints_the_same_picture(actors
         max_sequence_length=SAMPLING.max_sequence_length,
         generator=torch.Generator().manual_seed(5),
     ).images[0]
-    (ours,) = actors[0].generate(["a photo of a red circle"], [5])
+    (ours,) = actors[0].paint(drafts(["a photo of a red circle"], [5]))
     assert np.abs(np.asarray(stock, int) - np.asarray(ours, int)).max() <= 1
 
 
@@ -66,7 +67,7 @@ def test_the_corrector_does_what_the_reflection_says(actors, colour: str) -> Non
     flawed = Image.fromarray(render((Thing("circle", "red", 24, 36, 9),)))
     told = f"recolor the red circle {colour}"
     prompts, seeds = ["a photo of a circle"] * 12, list(range(12))  # any colour is right
-    corrected = actors[1].correct([flawed] * 12, prompts, [told] * 12, seeds)
+    corrected = actors[1].paint(corrections([flawed] * 12, prompts, [told] * 12, seeds))
     obeyed = [[thing.colour for thing in detect(picture)] == [colour] for picture in corrected]
     assert sum(obeyed) >= 8
 
@@ -75,7 +76,7 @@ def test_the_corrector_leaves_a_right_picture_as_it_is(actors) -> None:
     rng = np.random.default_rng(0)
     prompt = "a photo of a blue square and a yellow circle"
     pictures = [Image.fromarray(render(compose(parse(prompt), rng))) for _ in range(12)]
-    kept = actors[1].correct(pictures, [prompt] * 12, [""] * 12, list(range(12)))
+    kept = actors[1].paint(corrections(pictures, [prompt] * 12, [""] * 12, list(range(12))))
     assert measure.are_right([(prompt, parse(prompt))] * 12, kept).mean() >= 0.75
 
     def distance(ones: list[Image.Image], others: list[Image.Image]) -> float:
@@ -119,7 +120,7 @@ def test_the_miniatures_folder_also_works_as_any_flux_folder_does() -> None:
 
 
 def test_other_noise_is_another_picture(actors) -> None:
-    one, two = actors[0].generate(["a photo of a red circle"] * 2, [1, 2])
+    one, two = actors[0].paint(drafts(["a photo of a red circle"] * 2, [1, 2]))
     assert one.tobytes() != two.tobytes()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from asking import about
 from PIL import Image
 
 from reflectionflow_core.miniature.detector import BLOB, detect
@@ -186,7 +187,7 @@ def test_the_layout_evolver_describes_a_right_picture(family: str) -> None:
         scene = flawed(compose(spec, rng), rng)
         assert not faults(nearest(scene, spec), spec), text
         parent = Candidate(Image.fromarray(render(scene)), text, 0, Verdict(0.0))
-        evolved = LayoutEvolver().evolve(text, [parent])[0]
+        evolved = LayoutEvolver().evolve(text, about([parent]))[0]
         assert len(evolved.split()) <= 12, evolved
 
 
@@ -200,7 +201,7 @@ def test_the_layout_evolver_describes_a_right_picture(family: str) -> None:
 )
 def test_the_rule_evolver_spells_a_prompt_out(prompt: str, spelled: str) -> None:
     wrong = Candidate(Image.new("RGB", (64, 64)), prompt, 0, Verdict(0.0))
-    assert RuleEvolver().evolve(prompt, [wrong, wrong]) == [spelled] * 2
+    assert RuleEvolver().evolve(prompt, about([wrong, wrong])) == [spelled] * 2
 
 
 def test_a_layout_keeps_what_is_right() -> None:

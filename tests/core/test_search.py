@@ -16,6 +16,7 @@ from reflectionflow_core.record import (
     History,
     InputError,
     Neighbour,
+    Request,
     SearchSettings,
     Verdict,
 )
@@ -23,7 +24,6 @@ from reflectionflow_core.search import (
     STRATEGIES,
     ActorError,
     finished,
-    round_steps,
     run_round,
     search,
 )
@@ -49,17 +49,19 @@ def test_search_is_the_algorithm_of_the_paper_written_out() -> None:
 
     toys, settings = Toys(), SearchSettings(width=2, drafts=4, seed=7)
     seeds = [fresh_seed(settings.seed, 0, i) for i in range(4)]
-    images = toys.generator.generate([PROMPT] * 4, seeds)
+    images = toys.generator.paint([Request(seed, PROMPT) for seed in seeds])
     verdicts = toys.verifier.verify(PROMPT, images)
     pairs = zip(images, seeds, verdicts, strict=True)
     drafts = [Candidate(image, PROMPT, seed, verdict) for image, seed, verdict in pairs]
     rounds = [drafts]
     parents = sorted(drafts, key=lambda draft: -draft.score)[:2]
     for index in range(1, 4):
-        reflections = toys.writer.reflect(PROMPT, parents)
-        prompts = toys.evolver.evolve(PROMPT, parents)
+        asked = [Request(0, parent=parent, corrects=True) for parent in parents]
+        reflections = toys.writer.reflect(PROMPT, asked)
+        prompts = toys.evolver.evolve(PROMPT, asked)
         seeds = [fresh_seed(settings.seed, index, i) for i in range(2)]
-        images = toys.corrector.correct([p.image for p in parents], prompts, reflections, seeds)
+        told = zip(seeds, prompts, parents, reflections, strict=True)
+        images = toys.corrector.paint([Request(*each, corrects=True) for each in told])
         verdicts = toys.verifier.verify(PROMPT, images)
         parents = [
             Candidate(images[i], prompts[i], seeds[i], verdicts[i], reflections[i], parents[i])
@@ -214,12 +216,22 @@ def test_stop_rules_end_the_search_after_the_batch_that_meets_them(
     assert last(toys, settings, history) is history
 
 
-def test_texts_asked_for_before_a_stop_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_text_is_asked_for_in_vain_where_a_stop_can_cut_the_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     toys = scripted(monkeypatch, [0, 0, 0, 9])
     history = last(toys, SearchSettings(width=3, depth=1, stop=9.0))
     assert len(history) == 4
-    assert toys.writer.items == toys.evolver.items == 3
-    assert history.cost.vlm_calls == 4 + 3 + 3
+    assert toys.writer.items == toys.evolver.items == 1
+    assert history.cost.vlm_calls == 4 + 1 + 1
+
+
+def test_the_texts_of_a_round_that_nothing_can_cut_are_asked_for_at_once() -> None:
+    toys = Toys()
+    last(toys, SearchSettings(width=3, depth=2, batch_size=2))
+    assert [len(asked[-1]) for asked in toys.writer.log] == [3, 3]
+    assert [len(asked[-1]) for asked in toys.evolver.log] == [3, 3]
+    assert [len(asked[-1]) for asked in toys.corrector.log] == [2, 1, 2, 1]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
@@ -309,7 +321,7 @@ def test_rounds_run_by_hand_equal_the_search() -> None:
     assert rounds == 1 + SOME.depth
     assert pixels(history) == pixels(last(Toys(), SOME))
     assert run_round(PROMPT, SOME, toys.actors(), history) is history
-    assert list(round_steps(PROMPT, SOME, toys.actors(), history)) == []
+    assert list(search(PROMPT, SOME, toys.actors(), history, rounds=1)) == []
 
 
 def test_more_depth_goes_on_with_a_finished_history() -> None:

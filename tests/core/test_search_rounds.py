@@ -14,13 +14,13 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from reflectionflow_core.archive import Run, files, open_archive, read_recording
-from reflectionflow_core.record import AXES, Budget, History, InputError, SearchSettings
+from reflectionflow_core.record import AXES, Budget, History, InputError, Request, SearchSettings
 from reflectionflow_core.report import as_data, contact_sheet, html_page
 from reflectionflow_core.report.layout import columns, parents_elsewhere
 from reflectionflow_core.search import STRATEGIES, finished, run_round, search
 from reflectionflow_core.search.seeds import fresh_seed
 from reflectionflow_core.search.strategies import Strategy
-from reflectionflow_core.search.task import Plan, Task
+from reflectionflow_core.search.strategies.origins import Rounds
 
 PROMPT = "two green bowls"
 SETTINGS = SearchSettings(strategy="scripted", seed=3)
@@ -41,12 +41,12 @@ UNEVEN: Script = [
 def scripted(script: Script) -> Iterator[None]:
     """While it lasts there is a strategy "scripted" that paints what the script says."""
 
-    def plan(settings: SearchSettings) -> Plan:
+    def plan(settings: SearchSettings) -> Rounds:
         past = History()
         for index, moves in enumerate(script):
             before = list(past)
             past = yield [
-                Task(
+                Request(
                     fresh_seed(settings.seed, index, position),
                     parent=None if parent is None else before[parent],
                     corrects=action == "correct",

@@ -158,7 +158,7 @@ def test_without_a_plan_or_an_inspector_it_says_what_is_missing() -> None:
         next(search(PROMPT, SETTINGS, replace(Toys().actors(), inspector=None)))
     with pytest.raises(InputError, match="draft prompt would never be used"):
         next(search(PROMPT, replace(SETTINGS, draft_prompt="cups"), Toys().actors()))
-    with pytest.raises(InputError, match="nothing without reflection"):
+    with pytest.raises(InputError, match="needs the axis reflection"):
         next(search(PROMPT, replace(SETTINGS, axes=("noise",)), Toys().actors()))
     with pytest.raises(InputError, match="plan has 6 stages"):
         replace(SETTINGS, stages=PLAN * 2)

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
-from fakes import ToyCorrector, ToyEvolver, Toys, ToyWriter
+from asking import about
+from fakes import Toys
 from PIL import Image
 from scripted_vlm import ScriptedVlm
 
 from reflectionflow_core.evolvers.vlm import VlmEvolver
-from reflectionflow_core.protocols import (
-    SILENT,
-    InContextCorrector,
-    InContextEvolver,
-    InContextWriter,
-    Progress,
-)
-from reflectionflow_core.record import Candidate, History, InputError, SearchSettings, Seed, Verdict
+from reflectionflow_core.record import Candidate, History, InputError, SearchSettings, Verdict
 from reflectionflow_core.search import search
 from reflectionflow_core.search.strategies.in_context import context_of
 from reflectionflow_core.vlm.interface import Failure, Question
@@ -85,23 +78,23 @@ def test_two_lists_become_one_reflection_wrong_before_crude() -> None:
         "crude": ["give the wood a grain", "soften the light"],
     }
     writer, asked = two_lists(answer)
-    (told,) = writer.reflect(PROMPT, [seen("missing a bowl")])
+    (told,) = writer.reflect(PROMPT, about([seen("missing a bowl")]))
     assert told == (
         f"Mend: Add a second bowl. Refine: Give the wood a grain. Soften the light. {KEEP}"
     )
     assert "missing a bowl" in asked[0].text and writer.spent == 1
     passed = replace(seen(), verdict=Verdict(1.0, passed=True))
-    assert writer.reflect(PROMPT, [passed]) == [told]  # it may be crude all the same
+    assert writer.reflect(PROMPT, about([passed])) == [told]  # it may be crude all the same
     writer, _ = two_lists({"wrong": ["one two " * 40, "add a bowl"], "crude": ["x"]}, max_words=20)
-    (told,) = writer.reflect(PROMPT, [passed])
+    (told,) = writer.reflect(PROMPT, about([passed]))
     assert len(told.split()) <= 20 and told.endswith(KEEP)
 
 
 def test_with_nothing_to_say_or_no_answer_two_lists_change_nothing_but_what_is_unmet() -> None:
     writer, _ = two_lists({"wrong": [], "crude": []})
-    assert writer.reflect(PROMPT, [seen("x")]) == [""]
+    assert writer.reflect(PROMPT, about([seen("x")])) == [""]
     writer, _ = two_lists(Failure("The server does not answer."))
-    assert writer.reflect(PROMPT, [seen("missing a red circle"), seen()]) == [
+    assert writer.reflect(PROMPT, about([seen("missing a red circle"), seen()])) == [
         "add a red circle",
         "",
     ]
@@ -112,67 +105,22 @@ def test_with_nothing_to_say_or_no_answer_two_lists_change_nothing_but_what_is_u
 # ---------------------------------------------------------------- in context
 
 
-@dataclass
-class Remembering(ToyWriter):
-    shown: list[list[tuple[Candidate, ...]]] = field(default_factory=list)
-
-    def reflect_in_context(
-        self,
-        prompt: str,
-        candidates: Sequence[Candidate],
-        contexts: Sequence[Sequence[Candidate]],
-        progress: Progress = SILENT,
-    ) -> list[str]:
-        self.shown.append([tuple(context) for context in contexts])
-        return self.reflect(prompt, candidates, progress)
-
-
-@dataclass
-class RememberingEvolver(ToyEvolver):
-    shown: list[list[tuple[Candidate, ...]]] = field(default_factory=list)
-
-    def evolve_in_context(
-        self,
-        prompt: str,
-        candidates: Sequence[Candidate],
-        contexts: Sequence[Sequence[Candidate]],
-        progress: Progress = SILENT,
-    ) -> list[str]:
-        self.shown.append([tuple(context) for context in contexts])
-        return self.evolve(prompt, candidates, progress)
-
-
-@dataclass
-class RememberingCorrector(ToyCorrector):
-    shown: list[list[tuple[Candidate, ...]]] = field(default_factory=list)
-
-    def correct_in_context(
-        self,
-        images: Sequence[Image.Image],
-        prompts: Sequence[str],
-        reflections: Sequence[str],
-        seeds: Sequence[Seed],
-        contexts: Sequence[Sequence[Candidate]],
-        progress: Progress = SILENT,
-    ) -> list[Image.Image]:
-        self.shown.append([tuple(context) for context in contexts])
-        return self.correct(images, prompts, reflections, seeds, progress)
-
-
 def test_whoever_can_look_at_several_pictures_sees_the_same_earlier_ones() -> None:
-    writer, evolver, corrector = Remembering(), RememberingEvolver(), RememberingCorrector()
-    toys = Toys(writer=writer, evolver=evolver, corrector=corrector)
+    toys = Toys()
     history = found(toys, strategy="in-context", depth=4, width=2, context=2, batch_size=2)
-    assert writer.shown == evolver.shown == corrector.shown
-    assert len(writer.shown) == 3  # the first correction has nothing before its parent
-    for index, contexts in enumerate(writer.shown, start=1):
+    shown = [[request.context for request in asked[-1]] for asked in toys.corrector.log]
+    for actor in (toys.writer, toys.evolver):
+        assert [[request.context for request in asked[-1]] for asked in actor.log] == shown
+    assert shown.pop(0) == [(), ()]  # the first correction has nothing before its parent
+    assert len(shown) == 3
+    for index, contexts in enumerate(shown, start=1):
         for position, context in enumerate(contexts):
             parent = history.rounds[index][position]
             # All have one fault, so of all before the parent the latest alone is shown.
             assert context == (parent.parent,)
 
 
-def test_actors_without_such_a_gift_are_asked_as_ever() -> None:
+def test_actors_that_ignore_the_context_do_as_ever() -> None:
     plain = found(Toys(), strategy="reflection", depth=3)
     in_context = found(Toys(), strategy="in-context", depth=3)
     assert [c.image.tobytes() for c in plain] == [c.image.tobytes() for c in in_context]
@@ -190,18 +138,19 @@ def test_a_context_is_the_latest_pictures_whose_faults_differ_oldest_first() -> 
 
 
 def test_the_template_takes_another_fault_before_it_asks_again() -> None:
-    writer = TemplateWriter()
+    writer, before = TemplateWriter(), seen("x")
     tried = seen("missing a red circle", "extra blue square", reflection="add a red circle")
-    (told,) = writer.reflect_in_context(PROMPT, [tried], [()])
-    assert told == "remove the blue square"
+    (text,) = writer.reflect(PROMPT, about([tried], before))
+    assert text == "remove the blue square"
     later = replace(tried, reflection="remove the blue square")
-    assert writer.reflect_in_context(PROMPT, [later], [(tried,)]) == ["add a red circle"]
+    assert writer.reflect(PROMPT, about([later], tried)) == ["add a red circle"]
     both = replace(tried, reflection="add a red circle and remove the blue square")
-    assert writer.reflect_in_context(PROMPT, [both], [()]) == ["add a red circle"]
-    assert writer.reflect_in_context(PROMPT, [seen("x", "y")], [()]) == [
+    assert writer.reflect(PROMPT, about([both], before)) == ["add a red circle"]
+    assert writer.reflect(PROMPT, about([seen("x", "y")], before)) == [
         "fix this: x and fix this: y"
     ]
-    assert writer.reflect_in_context(PROMPT, [seen()], [(tried,)]) == [""]
+    assert writer.reflect(PROMPT, about([seen()], tried)) == [""]
+    assert writer.reflect(PROMPT, about([tried])) == ["add a red circle and remove the blue square"]
 
 
 def test_models_are_shown_the_earlier_pictures_and_what_came_of_them() -> None:
@@ -209,14 +158,14 @@ def test_models_are_shown_the_earlier_pictures_and_what_came_of_them() -> None:
     vlm = ScriptedVlm(lambda question: asked.append(question) or "{}")
     earlier = seen("the bowl is red", reflection="paint the bowl green")
     now = seen("one bowl only")
-    VlmWriter(vlm).reflect_in_context(PROMPT, [now], [(earlier,)])
-    VlmEvolver(vlm).evolve_in_context(PROMPT, [now], [(earlier,)])
+    VlmWriter(vlm).reflect(PROMPT, about([now], earlier))
+    VlmEvolver(vlm).evolve(PROMPT, about([now], earlier))
     for question in (asked[0], asked[2]):  # each is asked twice, for it talks nonsense
         assert question.images == (now.image, earlier.image)
         assert "Picture 2 is an earlier attempt, made as this asked" in question.text
         assert "paint the bowl green" in question.text and "the bowl is red" in question.text
     asked.clear()
-    VlmWriter(vlm).reflect(PROMPT, [now])
+    VlmWriter(vlm).reflect(PROMPT, about([now]))
     assert asked[0].images == (now.image,) and "earlier attempt" not in asked[0].text
 
 
@@ -224,15 +173,6 @@ def test_the_reflection_generator_keeps_to_its_one_line() -> None:
     asked: list[Question] = []
     vlm = ScriptedVlm(lambda question: asked.append(question) or "add a bowl")
     writer = ReflectionGeneratorWriter(vlm)
-    assert writer.reflect_in_context(PROMPT, [seen("x")], [(seen("y"),)]) == ["add a bowl"]
+    assert writer.reflect(PROMPT, about([seen("x")], seen("y"))) == ["add a bowl"]
     assert asked == [Question(REQUEST.format(prompt=PROMPT), asked[0].images)]
     assert len(asked[0].images) == 1
-
-
-def test_who_has_the_gift() -> None:
-    vlm = ScriptedVlm()
-    for actor in (TemplateWriter(), VlmWriter(vlm), ReflectionGeneratorWriter(vlm)):
-        assert isinstance(actor, InContextWriter)
-    assert isinstance(VlmEvolver(vlm), InContextEvolver)
-    assert not isinstance(TwoListsWriter(vlm), InContextWriter)
-    assert not isinstance(ToyCorrector(), InContextCorrector)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asking import drafts
 from fakes import Cancelled, Toys, ToyVerifier, Watcher
 from hypothesis import given
 from hypothesis import settings as effort
@@ -319,7 +320,7 @@ def test_an_ensemble_counts_the_calls_of_all_its_members() -> None:
     toy = ToyVerifier(calls=2)
     members = [EnsembleMember("list", ChecklistVerifier(vlm)), EnsembleMember("toy", toy)]
     ensemble = EnsembleVerifier(members)
-    toys = [Toys().generator.generate([PROMPT], [seed])[0] for seed in (1, 2)]
+    toys = [Toys().generator.paint(drafts([PROMPT], [seed]))[0] for seed in (1, 2)]
     vlm.on_choose = lambda _: (0.9, 0.1)
     ensemble.verify(PROMPT, toys)
     assert ensemble.spent == 1 + 2 * 3 + 2 * 2

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from asking import about
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -42,7 +43,7 @@ def numbered(question) -> int:
 
 def test_edits_become_sentences_in_their_order() -> None:
     vlm = ScriptedVlm(lambda _: edits("add a red cup to the left", " paint the table brown.\n"))
-    (text,) = VlmWriter(vlm).reflect(PROMPT, [candidate()])
+    (text,) = VlmWriter(vlm).reflect(PROMPT, about([candidate()]))
     assert text == "Add a red cup to the left. Paint the table brown."
     (question,) = vlm.asked
     assert question.images
@@ -52,8 +53,8 @@ def test_edits_become_sentences_in_their_order() -> None:
 
 def test_a_reflection_keeps_to_its_words_and_drops_the_least_important() -> None:
     vlm = ScriptedVlm(lambda _: edits("add a red cup", "move the lamp far away", "dim"))
-    assert VlmWriter(vlm, max_words=5).reflect(PROMPT, [candidate()]) == ["Add a red cup."]
-    assert VlmWriter(vlm, max_words=3).reflect(PROMPT, [candidate()]) == ["add a red"]
+    assert VlmWriter(vlm, max_words=5).reflect(PROMPT, about([candidate()])) == ["Add a red cup."]
+    assert VlmWriter(vlm, max_words=3).reflect(PROMPT, about([candidate()])) == ["add a red"]
     for writer in WRITERS.values():
         with pytest.raises(InputError, match="says nothing"):
             writer(vlm, max_words=0)
@@ -64,7 +65,7 @@ def test_what_earlier_rounds_tried_is_told() -> None:
     draft = candidate()
     first = candidate(reflection="Add one more cup.", parent=draft)
     second = candidate(reflection="Put a cup on the right.", parent=first)
-    VlmWriter(vlm).reflect(PROMPT, [draft, second])
+    VlmWriter(vlm).reflect(PROMPT, about([draft, second]))
     assert "Earlier rounds" not in vlm.asked[0].text
     told = vlm.asked[1].text
     assert told.index("Add one more cup.") < told.index("Put a cup on the right.")
@@ -74,32 +75,36 @@ def test_what_earlier_rounds_tried_is_told() -> None:
 def test_a_right_picture_is_not_asked_about(name: str) -> None:
     vlm = ScriptedVlm(lambda q: edits(f"edit {numbered(q)}"))
     asked = [candidate(RIGHT, 1), candidate(FLAWED, 2), candidate(RIGHT, 3), candidate(FLAWED, 4)]
-    texts = WRITERS[name](vlm).reflect(PROMPT, asked)
+    texts = WRITERS[name](vlm).reflect(PROMPT, about(asked))
     assert len(vlm.asked) == 2
     assert [bool(text) for text in texts] == [False, True, False, True]
     assert "2" in texts[1]
     assert "4" in texts[3]
-    assert WRITERS[name](vlm).reflect(PROMPT, [candidate(RIGHT)]) == [""]
+    assert WRITERS[name](vlm).reflect(PROMPT, about([candidate(RIGHT)])) == [""]
     assert len(vlm.asked) == 2
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_failure_leaves_the_verdicts_own_words(name: str) -> None:
     writer = WRITERS[name](ScriptedVlm())
-    assert writer.reflect(PROMPT, [candidate()]) == ["add a red cup and recolor the table brown"]
-    assert writer.reflect(PROMPT, [candidate(Verdict(0.2))]) == [""]  # nothing is invented
+    assert writer.reflect(PROMPT, about([candidate()])) == [
+        "add a red cup and recolor the table brown"
+    ]
+    assert writer.reflect(PROMPT, about([candidate(Verdict(0.2))])) == [""]  # nothing is invented
 
 
 def test_a_model_that_sees_nothing_wrong_does_not_silence_the_verdict() -> None:
     writer = VlmWriter(ScriptedVlm(lambda _: edits()))
-    assert writer.reflect(PROMPT, [candidate()]) == ["add a red cup and recolor the table brown"]
-    assert writer.reflect(PROMPT, [candidate(Verdict(0.9))]) == [""]
+    assert writer.reflect(PROMPT, about([candidate()])) == [
+        "add a red cup and recolor the table brown"
+    ]
+    assert writer.reflect(PROMPT, about([candidate(Verdict(0.9))])) == [""]
 
 
 def test_the_published_generator_is_asked_the_line_that_it_was_trained_on() -> None:
     vlm = ScriptedVlm(lambda _: "1. Add a cup.\n2. Move it.")
     writer = ReflectionGeneratorWriter(vlm, max_words=5)
-    assert writer.reflect(PROMPT, [candidate()]) == ["1. Add a cup. 2."]
+    assert writer.reflect(PROMPT, about([candidate()])) == ["1. Add a cup. 2."]
     (question,) = vlm.asked
     assert question.text.endswith(f'The prompt is: "{PROMPT}"')
     assert (question.system, question.schema, len(question.images)) == ("", None, 1)
@@ -120,7 +125,7 @@ def test_an_evolved_prompt_is_used_after_a_second_look() -> None:
     vlm = evolving(evolved(BETTER), 0.9)
     parent = replace(candidate(), prompt="two cups, evening light")
     asked = replace(parent, reflection="Add a cup.")
-    assert VlmEvolver(vlm).evolve(PROMPT, [asked]) == [BETTER]
+    assert VlmEvolver(vlm).evolve(PROMPT, about([asked])) == [BETTER]
     first, second = vlm.asked
     for told in (PROMPT, "two cups, evening light", "missing a red cup", "Add a cup."):
         assert told in first.text
@@ -143,7 +148,9 @@ def test_an_evolved_prompt_is_used_after_a_second_look() -> None:
     ],
 )
 def test_a_refused_or_failed_evolution_leaves_the_users_prompt(answer, second_look) -> None:
-    assert VlmEvolver(evolving(answer, second_look)).evolve(PROMPT, [candidate()]) == [PROMPT]
+    assert VlmEvolver(evolving(answer, second_look)).evolve(PROMPT, about([candidate()])) == [
+        PROMPT
+    ]
 
 
 def test_second_looks_belong_to_their_prompts() -> None:
@@ -155,7 +162,7 @@ def test_second_looks_belong_to_their_prompts() -> None:
         return (0.1, 0.9) if "version 2" in question.text else (0.9, 0.1)
 
     vlm = ScriptedVlm(chat, choose)
-    texts = VlmEvolver(vlm).evolve(PROMPT, [candidate(number=n) for n in range(4)])
+    texts = VlmEvolver(vlm).evolve(PROMPT, about([candidate(number=n) for n in range(4)]))
     assert texts == ["two red cups, version 0", PROMPT, PROMPT, "two red cups, version 3"]
 
 
@@ -201,8 +208,8 @@ def test_orders_in_prompt_verdict_and_history_stay_quoted() -> None:
     vlm = evolving(evolved(BETTER), 0.9)
     verdict = Verdict(0.1, False, unmet=(ORDER,), explanation=ORDER)
     asked = candidate(verdict, reflection=ORDER, parent=candidate(reflection=ORDER))
-    VlmWriter(vlm).reflect(ORDER, [asked])
-    VlmEvolver(vlm).evolve(ORDER, [replace(asked, prompt=ORDER)])
+    VlmWriter(vlm).reflect(ORDER, about([asked]))
+    VlmEvolver(vlm).evolve(ORDER, about([replace(asked, prompt=ORDER)]))
     PromptExpander(vlm).expand(ORDER)
     for question in vlm.asked:
         outside = question.text.split("<data>")
@@ -234,12 +241,12 @@ def test_no_answer_whatsoever_breaks_a_writer_or_an_evolver(told, p, prompt, unm
     vlm = ScriptedVlm(lambda _: told[next(turn) % len(told)], choose)
     asked = [candidate(Verdict(0.0, False, unmet=(unmet,)), n) for n in range(3)]
     for writer in (VlmWriter(vlm), ReflectionGeneratorWriter(vlm)):
-        texts = writer.reflect(prompt, asked)
+        texts = writer.reflect(prompt, about(asked))
         assert len(texts) == 3
         for text in texts:
             assert len(text.split()) <= writer.max_words
             text.encode()
-    prompts = VlmEvolver(vlm).evolve(prompt, asked)
+    prompts = VlmEvolver(vlm).evolve(prompt, about(asked))
     assert len(prompts) == 3
     assert all(text == prompt or text.encode() for text in prompts)
     assert PromptExpander(vlm).expand(prompt).startswith(prompt.rstrip(" ."))
@@ -255,6 +262,6 @@ def test_failures_never_shift_a_text_to_another_picture(down: set[int], order: l
     vlm = ScriptedVlm(chat, lambda _: (1.0, 0.0))
     asked = [candidate(Verdict(0.1, False, unmet=(f"missing cup {n}",)), n) for n in order]
     expected = [f"add cup {n}" if n in down else f"Edit {n}." for n in order]
-    assert VlmWriter(vlm).reflect(PROMPT, asked) == expected
+    assert VlmWriter(vlm).reflect(PROMPT, about(asked)) == expected
     evolutions = [PROMPT if n in down else f"version {n}" for n in order]
-    assert VlmEvolver(vlm).evolve(PROMPT, asked) == evolutions
+    assert VlmEvolver(vlm).evolve(PROMPT, about(asked)) == evolutions

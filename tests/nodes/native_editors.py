@@ -8,6 +8,7 @@ encoder and VAE are stand-ins: what is compared is what the model is given.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 from native_setup import Cases, Found, Patcher, mm  # isort: skip
@@ -19,12 +20,12 @@ import torch
 from pack.nodes.comfy.editors import (
     EditCorrector,
     ImageToImageCorrector,
-    Painter,
+    ModelSampler,
     attempts_text,
     edit_text,
 )
 from pack.nodes.comfy.tensors import to_batch, to_pictures
-from pack.reflectionflow_core.record import Candidate, Verdict
+from pack.reflectionflow_core.record import Candidate, Request, Verdict
 from PIL import Image
 from torch.nn.functional import interpolate
 
@@ -131,12 +132,9 @@ def edited(kind: str, cfg: float, attempts: int = 0) -> Found:
     vae, clip = Vae(model), Clip()
     picture, *others = (noisy_picture(seed) for seed in range(1, attempts + 2))
     earlier = [Candidate(other, PROMPT, 0, Verdict(0.0, unmet=("x",))) for other in others]
-    painter = Painter(model, clip, vae, 3, cfg, 2.5, "euler", "simple")
-    asked = ([picture], [PROMPT], [REFLECTION], [SEED])
-    corrector = EditCorrector(painter)
-    (ours,) = (
-        corrector.correct_in_context(*asked, [earlier]) if earlier else corrector.correct(*asked)
-    )
+    painter = ModelSampler(model, clip, vae, 3, cfg, 2.5, "euler", "simple")
+    request = Request.correcting(picture, PROMPT, REFLECTION, SEED)
+    (ours,) = EditCorrector(painter).paint([replace(request, context=tuple(earlier))])
     pixels = [to_batch([shown]) for shown in (picture, *others)]
     latents = list(map(vae.encode, pixels))
     latent = latents[0]
@@ -162,9 +160,9 @@ def painted_over() -> Found:
     model = small("FLUX.1 Kontext")
     vae, clip = Vae(model), Clip()
     picture = noisy_picture(1)
-    painter = Painter(model, clip, vae, 3, 1.0, 2.5, "euler", "simple")
+    painter = ModelSampler(model, clip, vae, 3, 1.0, 2.5, "euler", "simple")
     corrector = ImageToImageCorrector(painter, 0.6)
-    (ours,) = corrector.correct([picture], [PROMPT], [REFLECTION], [SEED])
+    (ours,) = corrector.paint([Request.correcting(picture, PROMPT, REFLECTION, SEED)])
     latent = vae.encode(to_batch([picture]))
     asked = painter.told(PROMPT), painter.told("")
     theirs = sampled(model, latent, painter, asked, 0.6, latent)
@@ -173,7 +171,12 @@ def painted_over() -> Found:
 
 
 def sampled(
-    model: Patcher, latent: Any, painter: Painter, asked: Any, denoise: float, start: Any = None
+    model: Patcher,
+    latent: Any,
+    painter: ModelSampler,
+    asked: Any,
+    denoise: float,
+    start: Any = None,
 ) -> torch.Tensor:
     noise = comfy.sample.prepare_noise(latent, SEED)
     start = torch.zeros_like(latent) if start is None else start

@@ -28,8 +28,8 @@ from pack.reflectionflow_core.flux.painter import FluxCorrector, FluxGenerator
 from pack.reflectionflow_core.flux.sampling import SamplingSettings, make_schedule
 from pack.reflectionflow_core.flux.text import Text
 from pack.reflectionflow_core.miniature.model import CONDITION, FOLDER, SAMPLING, load_miniature
-from pack.reflectionflow_core.protocols import ForeseeingCorrector, Repainter
-from pack.reflectionflow_core.record import Restart
+from pack.reflectionflow_core.protocols import Previewing, Restarting
+from pack.reflectionflow_core.record import Request, Restart
 from PIL import Image
 from tiny_flux import loud_lora, tiny_transformer
 from transformers import AutoTokenizer
@@ -73,18 +73,21 @@ def random_weights() -> Found:
 
 
 def compared(ours: ComfyFlux, generator: FluxGenerator, corrector: FluxCorrector) -> Found:
-    drafts = generator.generate(PROMPTS, [1, 2])
-    mine = ours.generator.generate(PROMPTS, [1, 2])
+    asked = list(map(Request, [1, 2], PROMPTS))
+    drafts, mine = generator.paint(asked), ours.generator.paint(asked)
     assert ours.corrector
-    theirs = corrector.correct(drafts, PROMPTS, SAID, [3, 4])
-    pictures = ours.corrector.correct(drafts, PROMPTS, SAID, [3, 4])
-    again = [Restart(5, 0.8), Restart(6, 0.8)]
-    taken = generator.repaint(drafts, PROMPTS, again)
-    taken += [look.image for look in corrector.foresee(drafts, PROMPTS, SAID, [3, 4])]
-    assert isinstance(ours.generator, Repainter)
-    assert isinstance(ours.corrector, ForeseeingCorrector)
-    own = ours.generator.repaint(drafts, PROMPTS, again)
-    own += [look.image for look in ours.corrector.foresee(drafts, PROMPTS, SAID, [3, 4])]
+    corrections = list(map(Request.correcting, drafts, PROMPTS, SAID, [3, 4]))
+    theirs, pictures = corrector.paint(corrections), ours.corrector.paint(corrections)
+    restarts = [
+        Request(Restart(seed, 0.8), request.prompt, request.parent)
+        for seed, request in enumerate(corrections, start=5)
+    ]
+    taken = generator.paint(restarts)
+    taken += [preview.image for preview in corrector.preview(corrections)]
+    assert isinstance(ours.generator, Restarting)
+    assert isinstance(ours.corrector, Previewing)
+    own = ours.generator.paint(restarts)
+    own += [preview.image for preview in ours.corrector.preview(corrections)]
     assert ours.generator.steps_from(0.8) == generator.steps_from(0.8)
     pairs = zip(chain(mine, pictures, own), chain(drafts, theirs, taken), strict=True)
     found = [far(a, b) for a, b in pairs]

@@ -38,7 +38,7 @@ def other(kind: str, **changes: Any) -> Graph:
 
 
 @pytest.mark.parametrize("strategy", ["potential", "paths"])
-def test_comfyuis_own_flux_paints_as_the_core_does_with_foresight_and_restarts(
+def test_comfyuis_own_flux_paints_as_the_core_does_with_previews_and_restarts(
     comfy: ComfyServer, strategy: str
 ) -> None:
     ours, theirs = (

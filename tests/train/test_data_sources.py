@@ -36,7 +36,7 @@ from train.data.settings import (
     Families,
     Histories,
     Length,
-    Painter,
+    PainterSettings,
     Ranked,
     Rule,
     Settings,
@@ -283,7 +283,7 @@ def test_edits_of_one_family_ask_for_nothing_else() -> None:
 
 
 def test_drafts_are_what_the_painter_painted_wrong_and_the_same_again() -> None:
-    painter = Painter(steps=6)
+    painter = PainterSettings(steps=6)
     edits = open_set("drafts:color_attr", Editing(), 5, painter)
     verifier = ExactVerifier()
     for index in (0, 3, 11):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from asking import corrections, drafts
 
 from reflectionflow_core.flux.branch import velocity
 from reflectionflow_core.flux.load import load_flux
@@ -115,8 +116,11 @@ def test_the_whole_program_runs_at_toy_size_and_leaves_weights_that_load(tmp_pat
     generator, repairer = load_miniature(folder=out / "weights")
     configs = [file.read_text() for file in (out / "weights").rglob("*.json")]
     assert not any(str(tmp_path) in text for text in configs)
-    (picture,) = generator.generate(["a circle"], [1])
-    assert repairer.correct([picture], ["a circle"], ["add a circle"], [2])[0].size == (64, 64)
+    (picture,) = generator.paint(drafts(["a circle"], [1]))
+    assert repairer.paint(corrections([picture], ["a circle"], ["add a circle"], [2]))[0].size == (
+        64,
+        64,
+    )
 
 
 def test_a_setting_that_does_not_exist_is_refused() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from asking import about
 from PIL import Image
 from safetensors.torch import load_file
 from train_judges import RUN, At, cut, kill, killed_in, losses
@@ -54,7 +55,7 @@ def whole_run(request, tmp_path_factory) -> Path:
 def test_a_run_leaves_a_writer_that_loads_and_a_card(whole_run) -> None:
     vlm = load_vlm(whole_run / "model", dtype="fp32", device="cpu")
     flawed = Candidate(Image.new("RGB", (64, 64), "red"), "a blue square", 0, Verdict(0.0))
-    (words,) = ReflectionGeneratorWriter(vlm).reflect("a blue square", [flawed])
+    (words,) = ReflectionGeneratorWriter(vlm).reflect("a blue square", about([flawed]))
     assert isinstance(words, str)
     card = (whole_run / "model" / "README.md").read_text()
     assert f"{measured(whole_run)[-1]['loss']:.3f}" in card
@@ -208,18 +209,15 @@ def test_the_gain_tells_a_writer_that_sees_from_one_that_says_nothing(tmp_path) 
     class Knows:
         calls = 0
 
-        def reflect(self, prompt: str, candidates: Any, progress: Any = None) -> list[str]:
-            assert not candidates[0].verdict.unmet
-            asked = [t.reflection for t in triplets if t.bad.tobytes() == self.seen(candidates)]
-            return asked[:1]
-
-        def seen(self, candidates: Any) -> bytes:
-            return candidates[0].image.tobytes()
+        def reflect(self, prompt: str, requests: Any, progress: Any = None) -> list[str]:
+            assert not requests[0].given.verdict.unmet
+            seen = requests[0].given.image.tobytes()
+            return [t.reflection for t in triplets if t.bad.tobytes() == seen][:1]
 
     class Silent:
         calls = 0
 
-        def reflect(self, prompt: str, candidates: Any, progress: Any = None) -> list[str]:
+        def reflect(self, prompt: str, requests: Any, progress: Any = None) -> list[str]:
             return [""]
 
     asked = GainSettings(pictures=12, batch=12)

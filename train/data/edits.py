@@ -16,12 +16,12 @@ from PIL import Image
 
 from reflectionflow_core.record import InputError
 from train.data.painting import build_generator
-from train.data.settings import Editing, Painter
+from train.data.settings import Editing, PainterSettings
 from train.triplets import Edit, SampleError, Triplets, opened, shards_in
 
 DRAFTS = "drafts"
 MADE = ("shapes", DRAFTS)  # sets that need no file
-MINIATURE = Painter()
+MINIATURE = PainterSettings()
 
 
 class EditSet(Protocol):
@@ -129,7 +129,9 @@ class ShardEdits:
         return Edit(triplet.bad, triplet.good, triplet.reflection, triplet.prompt)
 
 
-def open_set(spec: str, fields: Editing, seed: int, painter: Painter = MINIATURE) -> EditSet:
+def open_set(
+    spec: str, fields: Editing, seed: int, painter: PainterSettings = MINIATURE
+) -> EditSet:
     """The set that a spec names: its format, and after a colon where it lies, or its family."""
     from train.miniature.edits import DraftEdits, ShapeEdits
 

@@ -63,7 +63,7 @@ class Reading:
             for place, child in enumerate(history):
                 parent = child.parent
                 if parent is not None and not child.finished:
-                    rejects.append("dropped on a foresight")
+                    rejects.append("dropped after a preview")
                 elif parent is not None and child.score - parent.score > self.margin:
                     key = f"{NAME}-{item.number:08d}-{place}"
                     pairs.append(self._pair(key, item.prompt, parent, child))

@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from reflectionflow_core.protocols import Generator
-from reflectionflow_core.record import SearchSettings
+from reflectionflow_core.protocols import Painter
+from reflectionflow_core.record import Request, SearchSettings
 from reflectionflow_core.registry import ActorChoice, build_actors
 from train.data.records import Item, Painted, Slice, seed_of
-from train.data.settings import Painter
+from train.data.settings import PainterSettings
 from train.data.synthetic import SYNTHETIC, SyntheticGenerator
 from train.triplets import encoded
 
 Wishes = Callable[[Item], Sequence[str]]  # the prompts that an item's pictures are painted from
 
 
-def choice_of(settings: Painter) -> ActorChoice:
+def choice_of(settings: PainterSettings) -> ActorChoice:
     return ActorChoice(
         model=settings.model,
         size=settings.size,
@@ -29,14 +29,16 @@ def choice_of(settings: Painter) -> ActorChoice:
     )
 
 
-def build_generator(settings: Painter) -> Generator:
+def build_generator(settings: PainterSettings) -> Painter:
     if settings.model == SYNTHETIC:
         return SyntheticGenerator()
     only_drafts = SearchSettings(depth=0)
     return build_actors(choice_of(settings), only_drafts).generator
 
 
-def build_painting(settings: Painter, wishes: Wishes, seed: int, image_format: str) -> Painting:
+def build_painting(
+    settings: PainterSettings, wishes: Wishes, seed: int, image_format: str
+) -> Painting:
     return Painting(build_generator(settings), wishes, settings.batch, seed, image_format)
 
 
@@ -48,7 +50,7 @@ class Painting:
     """
 
     def __init__(
-        self, generator: Generator, wishes: Wishes, batch: int, seed: int, image_format: str
+        self, generator: Painter, wishes: Wishes, batch: int, seed: int, image_format: str
     ) -> None:
         self.generator, self.wishes, self.batch = generator, wishes, batch
         self.seed, self.image_format = seed, image_format
@@ -69,10 +71,9 @@ class Painting:
         painted: list[Painted] = []
         for start in range(0, len(asked), self.batch):
             batch = asked[start : start + self.batch]
-            prompts, seeds = [prompt for prompt, _ in batch], [seed for _, seed in batch]
-            images = self.generator.generate(prompts, seeds)
+            images = self.generator.paint([Request(seed, prompt) for prompt, seed in batch])
             painted += [
                 Painted(encoded(image.convert("RGB"), self.image_format), prompt, seed)
-                for image, prompt, seed in zip(images, prompts, seeds, strict=True)
+                for image, (prompt, seed) in zip(images, batch, strict=True)
             ]
         return painted

@@ -12,7 +12,7 @@ from train.settings import Strict
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Painter(Strict):
+class PainterSettings(Strict):
     model: str = Field(
         default="miniature", description="miniature, synthetic, or a FLUX folder or hub id"
     )
@@ -170,7 +170,7 @@ class Settings(Strict):
     licences: dict[str, str] = Field(
         default={}, description="licence of each model and set that is used, for the data card"
     )
-    painter: Painter = Painter()
+    painter: PainterSettings = PainterSettings()
     judges: Judges = Judges()
     rule: Rule = Rule()
     reward: Ranked = Ranked()

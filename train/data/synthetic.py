@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from reflectionflow_core.protocols import SILENT, Progress
-from reflectionflow_core.record import Seed, Verdict
+from reflectionflow_core.record import Request, Seed, Verdict
 from train.data.records import seed_of
 
 SYNTHETIC = "synthetic"
@@ -21,11 +21,9 @@ class SyntheticGenerator:
 
     steps = 1
 
-    def generate(
-        self, prompts: Sequence[str], seeds: Sequence[Seed], progress: Progress = SILENT
-    ) -> list[Image.Image]:
+    def paint(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Image.Image]:
         del progress  # takes microseconds
-        return [_noise(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+        return [_noise(request.prompt, request.seed) for request in requests]
 
 
 class SyntheticVerifier:

@@ -28,6 +28,7 @@ from reflectionflow_core.flux.lora import FILE_NAME
 from reflectionflow_core.flux.painter import FluxCorrector
 from reflectionflow_core.miniature.model import load_miniature
 from reflectionflow_core.miniature.world import SIZE
+from reflectionflow_core.record import Request
 from train.corrector.settings import Mixture
 from train.corrector.settings import Settings as CorrectorSettings
 from train.corrector.training import train
@@ -168,7 +169,12 @@ def seconds_of(corrector: FluxCorrector) -> float:
     prompts = [prompt for prompt, _ in measure.held_out(2)[:8]]
     pictures = [Image.new("RGB", (SIZE, SIZE), "grey")] * len(prompts)
     began = time.process_time()
-    corrector.correct(pictures, prompts, ["add a red circle"] * len(prompts), range(len(prompts)))
+    corrector.paint(
+        [
+            Request.correcting(picture, prompt, "add a red circle", seed)
+            for seed, (picture, prompt) in enumerate(zip(pictures, prompts, strict=True))
+        ]
+    )
     return time.process_time() - began
 
 

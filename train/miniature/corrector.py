@@ -34,7 +34,7 @@ from train.corrector.settings import Drops, Lora, Optimiser, Validation
 from train.corrector.settings import Settings as CorrectorSettings
 from train.corrector.training import Also, train
 from train.data.__main__ import run as make_data
-from train.data.settings import Editing, Engine, Filter, Painter, Pool
+from train.data.settings import Editing, Engine, Filter, PainterSettings, Pool
 from train.data.settings import Settings as DataSettings
 from train.miniature.base import CELLS, NAMED_BEFORE, cells, encode_pictures
 from train.miniature.settings import Settings
@@ -71,7 +71,7 @@ def data_settings(settings: Settings, folder: Path) -> DataSettings:
         out=settings.out / "pairs",
         seed=settings.seed,
         image_format="png",
-        painter=Painter(
+        painter=PainterSettings(
             model=str(folder),
             size=(SIZE, SIZE),
             steps=SAMPLING.steps,

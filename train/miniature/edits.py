@@ -16,8 +16,8 @@ from reflectionflow_core.miniature.detector import BLOB, detect
 from reflectionflow_core.miniature.judge import Fault, faults
 from reflectionflow_core.miniature.prompts import FAMILIES, Spec
 from reflectionflow_core.miniature.world import Scene, render
-from reflectionflow_core.protocols import Generator
-from reflectionflow_core.record import InputError
+from reflectionflow_core.protocols import Painter
+from reflectionflow_core.record import InputError, Request
 from reflectionflow_core.writers.template import TemplateWriter
 from train.miniature.scenes import any_prompt, compose, flawed, mend, repaired
 from train.triplets import Edit
@@ -89,7 +89,7 @@ class ShapeEdits:
 class DraftEdits:
     """Pictures that a model painted wrong, and what the reflection says mended in them."""
 
-    def __init__(self, seed: int, build: Callable[[], Generator], family: str = "") -> None:
+    def __init__(self, seed: int, build: Callable[[], Painter], family: str = "") -> None:
         self.seed, self.build, self.skipped = seed, build, Counter[str]()
         self.families = families_of(family)
         self._held: tuple[int, list[Edit]] = (-1, [])
@@ -104,7 +104,7 @@ class DraftEdits:
         return self._held[1][place]
 
     @cached_property
-    def _generator(self) -> Generator:
+    def _generator(self) -> Painter:
         return self.build()
 
     def _painted(self, rng: np.random.Generator) -> list[Edit]:
@@ -112,7 +112,10 @@ class DraftEdits:
         while len(edits) < _BLOCK:
             asked = [any_prompt(rng, self.families) for _ in range(_BATCH)]
             seeds = rng.integers(2**32, size=_BATCH).tolist()
-            pictures = self._generator.generate([prompt for prompt, _ in asked], seeds)
+            requests = [
+                Request(seed, prompt) for seed, (prompt, _) in zip(seeds, asked, strict=True)
+            ]
+            pictures = self._generator.paint(requests)
             for (prompt, spec), picture in zip(asked, pictures, strict=True):
                 if pair := pair_of(prompt, spec, detect(picture), rng):
                     after = Image.fromarray(render(pair.told))

@@ -17,6 +17,7 @@ from reflectionflow_core.miniature.detector import detect
 from reflectionflow_core.miniature.judge import faults
 from reflectionflow_core.miniature.prompts import FAMILIES, Spec, parse
 from reflectionflow_core.miniature.world import Scene, render
+from reflectionflow_core.record import Request
 from reflectionflow_core.writers.template import TemplateWriter
 from train.corrector.loss import change_weights, flow_error, mixed
 from train.corrector.samples import WHOLE, Row, encoded_batch, told
@@ -55,9 +56,8 @@ def paint(generator: FluxGenerator, asked: Asked, seed: int = 0) -> list[Image]:
     """One picture a prompt, each from a seed of its own."""
     pictures: list[Image] = []
     for start in range(0, len(asked), _BATCH):
-        texts = [prompt for prompt, _ in asked[start : start + _BATCH]]
-        seeds = [seed + start + i for i in range(len(texts))]
-        pictures += generator.generate(texts, seeds)
+        rows = enumerate(asked[start : start + _BATCH], start=seed + start)
+        pictures += generator.paint([Request(number, prompt) for number, (prompt, _) in rows])
     return pictures
 
 
@@ -149,7 +149,8 @@ def _correct(
         rows = slice(start, start + _BATCH)
         texts = [prompt for prompt, _ in asked[rows]]
         seeds = [seed + start + i for i in range(len(texts))]
-        corrected += corrector.correct(pictures[rows], texts, told[rows], seeds)
+        requests = map(Request.correcting, pictures[rows], texts, told[rows], seeds)
+        corrected += corrector.paint(list(requests))
     return corrected
 
 

@@ -21,7 +21,7 @@ from transformers import AutoModelForImageTextToText
 from trl.trainer.sft_config import SFTConfig
 
 from reflectionflow_core.archive.files import replace_file
-from reflectionflow_core.record import Candidate, Verdict
+from reflectionflow_core.record import Candidate, Request, Verdict
 from reflectionflow_core.vlm.folder import load_model, load_processor
 from reflectionflow_core.vlm.local import LocalSettings, load_vlm
 from reflectionflow_core.writers.reflection_generator import ReflectionGeneratorWriter
@@ -115,7 +115,7 @@ def rehearse(settings: WriterSettings) -> str:
         vlm = load_vlm(folder, dtype=small.weights, device=small.device)
         writer = ReflectionGeneratorWriter(vlm, max_words=10)
         flawed = Candidate(Image.new("RGB", (64, 64), "red"), "a blue square", 0, Verdict(0.0))
-        words = writer.reflect("a blue square", [flawed])[0]
+        words = writer.reflect("a blue square", [Request(0, parent=flawed)])[0]
     data = "the data" if small.data == settings.data else "made-up data"
     return f"One step on a tiny model and {data}: trained, saved, loaded; it writes {words!r}.\n"
 

@@ -12,7 +12,7 @@ from PIL.Image import Image
 from reflectionflow_core.evaluation.statistics import difference, share
 from reflectionflow_core.flux.placement import Resident, device_named
 from reflectionflow_core.protocols import ReflectionWriter
-from reflectionflow_core.record import Candidate, InputError, SearchSettings, Verdict
+from reflectionflow_core.record import Candidate, InputError, Request, SearchSettings, Verdict
 from reflectionflow_core.registry import ActorChoice, build_actors
 from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.vlm.local import LocalSettings, LocalVlm
@@ -103,7 +103,9 @@ def _reflections(
     writer: ReflectionWriter, flawed: Sequence[Chat], verdicts: Sequence[Verdict]
 ) -> list[str]:
     return [
-        writer.reflect(chat.prompt, [Candidate(chat.image, chat.prompt, 0, verdict)])[0]
+        writer.reflect(
+            chat.prompt, [Request(0, parent=Candidate(chat.image, chat.prompt, 0, verdict))]
+        )[0]
         for chat, verdict in zip(flawed, verdicts, strict=True)
     ]
 
@@ -117,11 +119,10 @@ def _rises(
 ) -> list[bool]:
     """Whether each picture's score is higher after one correction."""
     images, prompts = [chat.image for chat in flawed], [chat.prompt for chat in flawed]
+    requests = list(map(Request.correcting, images, prompts, reflections, range(len(flawed))))
     after: list[Image] = []
     for start in range(0, len(flawed), batch):
-        rows = slice(start, start + batch)
-        seeds = range(len(flawed))[rows]
-        after += actors.corrector.correct(images[rows], prompts[rows], reflections[rows], seeds)
+        after += actors.corrector.paint(requests[start : start + batch])
     scores = [
         actors.verifier.verify(prompt, [image])[0].score
         for prompt, image in zip(prompts, after, strict=True)

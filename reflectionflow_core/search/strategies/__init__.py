@@ -1,4 +1,4 @@
-"""The strategies by name: each says what every round paints, and asks nobody.
+"""The strategies by name: each says what every round paints, and asks no actor.
 
 A strategy is a generator function and the axes that it can use; `SearchSettings.axes` may narrow
 them, so every ablation row of the paper is one setting. A new one is a file here and a row below.
@@ -7,18 +7,18 @@ them, so every ablation row of the paper is one setting. A new one is a file her
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ...protocols import Foreseeing, Repainter
-from ...record import AXES, Axis, InputError, SearchSettings
-from ..task import Plan
+from ...protocols import Previewing, Restarting
+from ...record import AXES, Axis, History, InputError, Request, SearchSettings
 from .adaptive import adaptive
 from .in_context import in_context
 from .interleaved import interleaved
 from .noise import noise
+from .origins import Rounds
 from .paths import paths
 from .potential import potential
-from .reflection import noise_and_prompt, reflection
+from .reflection import reflection
 from .staged import staged
 
 
@@ -30,19 +30,19 @@ class Ability:
     needs: str
 
 
-FORESEEN = Ability(Foreseeing, "looks at pictures before they are painted")
-REPAINTED = Ability(Repainter, "takes pictures back to noise and paints on from there")
+PREVIEWS = Ability(Previewing, "looks at previews of pictures")
+RESTARTS = Ability(Restarting, "takes pictures back to noise and paints on from there")
 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """How the rounds of a search are planned, and the axes that this can use.
+    """What the rounds of a search paint, and the axes that this can use.
 
-    It cannot do without those of the axes that it `needs`. One that draws `in_stages` needs the
-    plan of the picture and an inspector. `depth` is what it does best with, if nobody says.
+    `needs` are the axes that it cannot do without. One that draws `in_stages` needs the plan of the
+    picture and an inspector. `depth` is its default.
     """
 
-    plan: Callable[[SearchSettings], Plan]
+    rounds: Callable[[SearchSettings], Rounds]
     axes: tuple[Axis, ...]
     needs: tuple[Axis, ...] = ()
     in_stages: bool = False
@@ -52,11 +52,11 @@ class Strategy:
 
 STRATEGIES: dict[str, Strategy] = {
     "noise": Strategy(noise, axes=("noise",)),
-    "noise+prompt": Strategy(noise_and_prompt, axes=("noise", "prompt")),
+    "noise+prompt": Strategy(reflection, axes=("noise", "prompt")),
     "reflection": Strategy(reflection, axes=AXES),
     "adaptive": Strategy(adaptive, axes=AXES),
-    "potential": Strategy(potential, axes=AXES, ability=FORESEEN),
-    "paths": Strategy(paths, axes=("noise",), ability=REPAINTED),
+    "potential": Strategy(potential, axes=AXES, ability=PREVIEWS),
+    "paths": Strategy(paths, axes=("noise",), ability=RESTARTS),
     "staged": Strategy(staged, axes=AXES, needs=("reflection",), in_stages=True),
     "interleaved": Strategy(
         interleaved, axes=("noise", "reflection"), needs=("reflection",), depth=1
@@ -85,7 +85,21 @@ def axes_in_force(settings: SearchSettings) -> tuple[Axis, ...]:
         )
     if lacking := [axis for axis in strategy.needs if axis not in axes]:
         raise InputError(
-            f"The strategy {settings.strategy!r} is nothing without {' and '.join(lacking)}. "
+            f"The strategy {settings.strategy!r} needs the axis {' and '.join(lacking)}. "
             "Add it to the axes, or choose another strategy."
         )
     return axes
+
+
+def rounds_of(settings: SearchSettings) -> Rounds:
+    """The strategy of the settings at work, on the axes in force."""
+    strategy = strategy_named(settings.strategy)
+    return strategy.rounds(replace(settings, axes=axes_in_force(settings)))
+
+
+def next_requests(rounds: Rounds, history: History) -> list[Request]:
+    """The requests of the round after a history; none once the strategy has ended."""
+    try:
+        return rounds.send(history)
+    except StopIteration:
+        return []

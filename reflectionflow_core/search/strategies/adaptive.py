@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...record import Axis, Candidate, History, SearchSettings
+from ...record import Axis, Candidate, History, Request, SearchSettings
 from ..policies import (
     BACKTRACK,
     CONTINUE,
@@ -18,14 +18,13 @@ from ..policies import (
     since_new,
 )
 from ..seeds import fresh_seed
-from ..task import Plan, Task
-from .origins import best_drafts, drafts
+from .origins import Rounds, best_drafts, drafts
 from .reflection import correction
 
 DRAFT = "draft"  # how a chain begins
 
 
-def adaptive(settings: SearchSettings) -> Plan:
+def adaptive(settings: SearchSettings) -> Rounds:
     """A single draft at first; more chains and more rounds as the prompt proves hard (§4.4).
 
     Round 0 paints `drafts` pictures, or one where that is left open, and the best of them begin a
@@ -54,11 +53,11 @@ def adaptive(settings: SearchSettings) -> Plan:
 
 def step(
     settings: SearchSettings, past: History, position: int, chain: Sequence[Candidate], action: str
-) -> Task:
+) -> Request:
     """The picture that an action paints."""
     action = within(settings.axes, action)
     if action in (DRAFT, FRESH):
-        return Task(fresh_seed(settings.seed, len(past.rounds), position), action=action)
+        return Request(fresh_seed(settings.seed, len(past.rounds), position), action=action)
     if action == EVOLVE:
         axes = tuple(axis for axis in settings.axes if axis != "reflection")
         settings = replace(settings, axes=axes)

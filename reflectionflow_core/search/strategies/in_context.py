@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...record import Candidate, SearchSettings
-from ..task import Plan
-from .origins import best_drafts, choose_parents, drafts
+from .origins import Rounds, best_drafts, choose_parents, drafts
 from .reflection import correction
 
 
-def in_context(settings: SearchSettings) -> Plan:
+def in_context(settings: SearchSettings) -> Rounds:
     """The chains of reflection; with each correction go earlier pictures of its chain."""
     past = yield drafts(settings)
     parents = best_drafts(settings, past)

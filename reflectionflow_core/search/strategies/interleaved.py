@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...record import Candidate, SearchSettings
-from ..task import Plan
-from .origins import best_drafts, drafts
+from .origins import Rounds, best_drafts, drafts
 from .reflection import correction
 
 
-def interleaved(settings: SearchSettings) -> Plan:
+def interleaved(settings: SearchSettings) -> Rounds:
     """Repaints each draft by the same thought as before; a repaint that scores lower is dropped."""
     past = yield drafts(settings)
     kept = best_drafts(settings, past)
@@ -23,7 +22,6 @@ def interleaved(settings: SearchSettings) -> Plan:
             replace(
                 correction(settings, past, position, picture),
                 prompt=settings.draft_prompt or "",
-                evolves=False,
                 action="repaint",
             )
             for position, picture in enumerate(kept)

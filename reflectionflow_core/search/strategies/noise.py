@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ...record import SearchSettings
-from ..task import Plan, Task
-from .origins import drafts, new_noise
+from ...record import Request, SearchSettings
+from .origins import Rounds, drafts, new_noise
 
 
-def noise(settings: SearchSettings) -> Plan:
+def noise(settings: SearchSettings) -> Rounds:
     """New pictures that descend from none; the paper's best-of-N.
 
     With zero-order search they lie around the best noise so far (Ma et al. 2025).
@@ -15,6 +14,6 @@ def noise(settings: SearchSettings) -> Plan:
     past = yield drafts(settings)
     for _ in range(settings.depth):
         past = yield [
-            Task(new_noise(settings, past, i, past.best), action="noise")
+            Request(new_noise(settings, past, i, past.best), action="noise")
             for i in range(settings.width)
         ]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from itertools import cycle, islice
 
-from ...record import Candidate, History, Neighbour, SearchSettings, Seed
+from ...record import Candidate, History, Neighbour, Request, SearchSettings, Seed
 from ..seeds import fresh_seed
-from ..task import Task
+
+# A strategy at work: it yields the requests of a round, as many as it likes, and is sent the
+# History after it, without its cost. A return ends the search, and so does a round without
+# requests. All follows from the settings and what is sent, with no random state, since a search
+# that resumes replays it from the start. It may then go deeper, stop elsewhere or spend more, so
+# what a round paints must not depend on `depth`, `stop` or `budget`; `depth` only says when to end.
+Rounds = Generator[list[Request], History, None]
 
 
-def drafts(settings: SearchSettings) -> list[Task]:
+def drafts(settings: SearchSettings) -> list[Request]:
     """First pictures, each from its own noise: round 0 of most strategies."""
     return [
-        Task(fresh_seed(settings.seed, 0, i), action="draft") for i in range(settings.first_round)
+        Request(fresh_seed(settings.seed, 0, i), action="draft")
+        for i in range(settings.first_round)
     ]
 
 

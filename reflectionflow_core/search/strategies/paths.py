@@ -1,16 +1,15 @@
-"""Search over paths (Ma et al. 2025): good pictures are taken back to noise and painted on anew."""
+"""Search over paths (Ma et al. 2025): good pictures are taken back to noise and painted on."""
 
 from __future__ import annotations
 
-from ...record import Restart, SearchSettings
+from ...record import Request, Restart, SearchSettings
 from ..seeds import fresh_seed
-from ..task import Plan, Task
-from .origins import best_ones, drafts
+from .origins import Rounds, best_ones, drafts
 
 FIRST_LEVEL, FALL, LAST_LEVEL = 0.9, 0.1, 0.3  # of noise, 1 being nothing else
 
 
-def paths(settings: SearchSettings) -> Plan:
+def paths(settings: SearchSettings) -> Rounds:
     """The best `width` pictures so far go back to a level of noise, with fresh noise, each round.
 
     The level falls round by round: first other pictures of the same kind, then finer changes.
@@ -19,6 +18,8 @@ def paths(settings: SearchSettings) -> Plan:
     for index in range(1, settings.depth + 1):
         level = max(LAST_LEVEL, round(FIRST_LEVEL - FALL * (index - 1), 2))
         past = yield [
-            Task(Restart(fresh_seed(settings.seed, index, i), level), parent, action="repaint")
+            Request(
+                Restart(fresh_seed(settings.seed, index, i), level), parent=parent, action="repaint"
+            )
             for i, parent in enumerate(best_ones(settings, past))
         ]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from ...record import Axis, Candidate, History, SearchSettings
-from ..task import Plan, Task
-from .origins import best_drafts, choose_parents, drafts, new_noise
+from ...record import Axis, Candidate, History, Request, SearchSettings
+from .origins import Rounds, best_drafts, choose_parents, drafts, new_noise
 
 
-def reflection(settings: SearchSettings) -> Plan:
+def reflection(settings: SearchSettings) -> Rounds:
     """One picture a chain and a round, made from its parent along the axes of the settings."""
     past = yield drafts(settings)
     parents = best_drafts(settings, past)
@@ -19,22 +17,18 @@ def reflection(settings: SearchSettings) -> Plan:
         parents = choose_parents(settings, parents, latest=past.rounds[-1])
 
 
-def noise_and_prompt(settings: SearchSettings) -> Plan:
-    """The same chains with nothing corrected: prompts evolve, and pictures are painted anew."""
-    axes = tuple(axis for axis in settings.axes if axis != "reflection")
-    return reflection(replace(settings, axes=axes))
-
-
 def corrections(
     settings: SearchSettings, past: History, parents: Sequence[Candidate]
-) -> list[Task]:
+) -> list[Request]:
     return [correction(settings, past, position, parent) for position, parent in enumerate(parents)]
 
 
-def correction(settings: SearchSettings, past: History, position: int, parent: Candidate) -> Task:
+def correction(
+    settings: SearchSettings, past: History, position: int, parent: Candidate
+) -> Request:
     """A parent changed along the axes; without the noise axis the picture keeps its noise."""
     axes = settings.axes
-    return Task(
+    return Request(
         seed=new_noise(settings, past, position, parent) if "noise" in axes else parent.seed,
         parent=parent,
         corrects="reflection" in axes,

@@ -10,23 +10,22 @@ from collections.abc import Generator
 from dataclasses import replace
 from itertools import cycle, islice
 
-from ...record import Candidate, History, Inspection, SearchSettings, Stage
-from ..task import Plan, Task
-from .origins import choose_parents, drafts, new_noise
+from ...record import Candidate, History, Inspection, Request, SearchSettings, Stage
+from .origins import Rounds, choose_parents, drafts, new_noise
 
-Chain = Generator[Task, Candidate, None]  # says what to paint next, and is sent the picture
+Chain = Generator[Request, Candidate, None]  # says what to paint next, and is sent the picture
 
 
-def staged(settings: SearchSettings) -> Plan:
+def staged(settings: SearchSettings) -> Rounds:
     """Chains that draw stage by stage; each rests when its picture passes as a whole."""
     past = yield [
-        replace(task, prompt=settings.stages[0].scene, stage=0) for task in drafts(settings)
+        replace(request, prompt=settings.stages[0].scene, stage=0) for request in drafts(settings)
     ]
     chains = [chain(settings, frame) for frame in best_frames(settings, past)]
     due = dict(enumerate(next(running, None) for running in chains))
     for _ in range(settings.depth):
-        due = {place: task for place, task in due.items() if task is not None}
-        past = yield [with_noise(settings, past, place, task) for place, task in due.items()]
+        due = {place: request for place, request in due.items() if request is not None}
+        past = yield [with_noise(settings, past, place, request) for place, request in due.items()]
         painted = zip(due, past.rounds[-1], strict=True)
         due = {place: next_of(chains[place], picture) for place, picture in painted}
 
@@ -44,15 +43,17 @@ def chain(settings: SearchSettings, frame: Candidate) -> Chain:
             break  # the stages that follow would draw what is there already
     while not frame.verdict.passed:
         evolves = "prompt" in settings.axes
-        latest = yield Task(frame.seed, frame, corrects=True, evolves=evolves, action="correct")
+        latest = yield Request(
+            frame.seed, parent=frame, corrects=True, evolves=evolves, action="correct"
+        )
         (frame,) = choose_parents(settings, [frame], [latest])
 
 
-def following(frame: Candidate, order: str, action: str, stage: Stage, number: int) -> Task:
+def following(frame: Candidate, order: str, action: str, stage: Stage, number: int) -> Request:
     """The frame with one order carried out, so that it shows the stage's scene."""
-    return Task(
+    return Request(
         frame.seed,
-        frame,
+        parent=frame,
         corrects=True,
         action=action,
         prompt=stage.scene,
@@ -61,14 +62,14 @@ def following(frame: Candidate, order: str, action: str, stage: Stage, number: i
     )
 
 
-def with_noise(settings: SearchSettings, past: History, place: int, task: Task) -> Task:
-    """The task with new noise, unless pictures keep theirs."""
-    if "noise" not in settings.axes or task.parent is None:
-        return task
-    return replace(task, seed=new_noise(settings, past, place, task.parent))
+def with_noise(settings: SearchSettings, past: History, place: int, request: Request) -> Request:
+    """The request with new noise, unless pictures keep theirs."""
+    if "noise" not in settings.axes or request.parent is None:
+        return request
+    return replace(request, seed=new_noise(settings, past, place, request.parent))
 
 
-def next_of(running: Chain, picture: Candidate) -> Task | None:
+def next_of(running: Chain, picture: Candidate) -> Request | None:
     """What a chain paints after a picture; None if it is at rest."""
     try:
         return running.send(picture)

@@ -9,11 +9,7 @@ import pytest
 from fakes import ToyCorrector, ToyGenerator, Toys, ToyVerifier, facts
 
 from reflectionflow_core.archive import Run, open_archive, read_recording
-from reflectionflow_core.protocols import (
-    Foreseeing,
-    ForeseeingCorrector,
-    Repainter,
-)
+from reflectionflow_core.protocols import Previewing, Restarting
 from reflectionflow_core.record import (
     Budget,
     Candidate,
@@ -42,14 +38,14 @@ def dropped(history: History) -> list[Candidate]:
     return [candidate for candidate in history if not candidate.finished]
 
 
-def test_the_toys_can_foresee_and_repaint() -> None:
-    assert isinstance(ToyGenerator(), Foreseeing)
-    assert isinstance(ToyGenerator(), Repainter)
-    assert isinstance(ToyCorrector(), ForeseeingCorrector)
+def test_the_toys_can_preview_and_restart() -> None:
+    assert isinstance(ToyGenerator(), Previewing)
+    assert isinstance(ToyGenerator(), Restarting)
+    assert isinstance(ToyCorrector(), Previewing)
 
 
-def test_a_hopeless_picture_is_dropped_at_the_price_of_looking() -> None:
-    toys = Toys(ToyGenerator(steps=9, foresight_steps=2))
+def test_a_hopeless_picture_is_dropped_at_the_price_of_its_preview() -> None:
+    toys = Toys(ToyGenerator(steps=9, preview_steps=2))
     history = last(toys, replace(POTENTIAL, axes=("noise",)))
     assert {c.steps for c in dropped(history)} == {2}
     assert {c.steps for c in history.finished[1:]} <= {9 + 2}
@@ -58,24 +54,24 @@ def test_a_hopeless_picture_is_dropped_at_the_price_of_looking() -> None:
     assert len(history) > POTENTIAL.pictures  # the steps that were saved went into others
 
 
-def test_the_first_picture_is_painted_without_a_look() -> None:
+def test_the_first_picture_is_painted_without_a_preview() -> None:
     toys = Toys(ToyGenerator(steps=9))
     history = last(toys, replace(POTENTIAL, depth=0, drafts=1))
     assert [(c.finished, c.steps) for c in history] == [(True, 9)]
     assert toys.generator.looks == []
 
 
-def test_what_is_not_clear_is_painted_and_not_judged_before() -> None:
+def test_a_preview_that_has_not_converged_is_not_judged() -> None:
     toys = Toys()
-    toys.generator.foresee = lambda prompts, seeds, progress: [  # type: ignore[method-assign]
-        replace(look, clear=False) for look in ToyGenerator().foresee(prompts, seeds, progress)
+    toys.generator.preview = lambda requests, progress: [  # type: ignore[method-assign]
+        replace(look, converged=False) for look in ToyGenerator().preview(requests, progress)
     ]
     history = last(toys, replace(POTENTIAL, axes=("noise",)))
     assert history.finished == tuple(history)
     assert toys.verifier.items == len(history)
 
 
-def test_a_foresight_that_passes_is_painted_however_good_the_others_are(
+def test_a_preview_that_passes_is_painted_however_good_the_others_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     toys = Toys()
@@ -85,7 +81,7 @@ def test_a_foresight_that_passes_is_painted_however_good_the_others_are(
     assert history.finished == tuple(history)
 
 
-def test_corrections_are_foreseen_too_and_go_on_from_what_was_finished() -> None:
+def test_corrections_are_previewed_too_and_parents_are_finished() -> None:
     toys = Toys()
     history = last(toys, POTENTIAL)
     assert toys.corrector.looks
@@ -93,14 +89,14 @@ def test_corrections_are_foreseen_too_and_go_on_from_what_was_finished() -> None
     assert all(c.parent is None or c.parent.finished for c in history)
 
 
-def test_a_corrector_that_cannot_foresee_paints_every_correction() -> None:
+def test_a_corrector_without_previews_paints_every_correction() -> None:
     class Plain:
         """Corrects as its toy does, and knows nothing else."""
 
         steps = 4
 
         def __init__(self) -> None:
-            self.correct = ToyCorrector().correct
+            self.paint = ToyCorrector().paint
 
     toys = Toys()
     *_, history = search(PROMPT, POTENTIAL, replace(toys.actors(), corrector=Plain()))
@@ -114,15 +110,15 @@ def test_a_generator_that_cannot_is_refused_before_anything_is_painted(
     class Plain:
         steps = 4
 
-        def generate(self, *_: object) -> list:
+        def paint(self, *_: object) -> list:
             raise AssertionError("nothing is to be painted")
 
     actors = replace(Toys().actors(), generator=Plain())
-    with pytest.raises(InputError, match="this FLUX cannot be asked for that"):
+    with pytest.raises(InputError, match="this painter cannot do"):
         list(search(PROMPT, settings, actors))
 
 
-def test_a_verifier_that_compares_never_compares_with_a_foresight() -> None:
+def test_a_verifier_that_compares_never_compares_with_a_preview() -> None:
     class Comparing(ToyVerifier):
         """Writes down what it was told to remember."""
 
@@ -134,12 +130,12 @@ def test_a_verifier_that_compares_never_compares_with_a_foresight() -> None:
     remembered: list[int] = []
     toys = Toys(verifier=Comparing())
     history = last(toys, POTENTIAL)
-    assert len(remembered) > len(history.rounds)  # and again after foresights were judged
+    assert len(remembered) > len(history.rounds)  # and again after previews were judged
 
 
-def test_a_budget_of_steps_is_used_up_by_pictures_that_cost_less_than_was_reckoned() -> None:
+def test_a_budget_of_steps_is_used_up_by_pictures_that_cost_less_than_planned() -> None:
     settings = replace(POTENTIAL, axes=("noise",), depth=50, budget=Budget(steps=60))
-    toys = Toys(ToyGenerator(steps=9, foresight_steps=2))
+    toys = Toys(ToyGenerator(steps=9, preview_steps=2))
     history = last(toys, settings)
     assert 60 - (9 + 2) < history.cost.steps <= 60
 

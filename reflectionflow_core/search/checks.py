@@ -1,0 +1,83 @@
+"""What is refused before anything is painted."""
+
+from __future__ import annotations
+
+from ..protocols import Actors
+from ..record import History, InputError, SearchSettings
+from .budget import calls_of, steps_of
+from .strategies import axes_in_force, rounds_of, strategy_named
+
+
+def check_request(prompt: str, settings: SearchSettings, actors: Actors, history: History) -> None:
+    """Raises InputError for what would fail later.
+
+    A history without pictures may have cost something: what was written before them.
+    """
+    if not prompt.strip():
+        raise InputError("The prompt is empty. Say in words what to paint.")
+    check_actors(settings, actors)
+    if not len(history):
+        check_first_picture(settings, actors, history.cost.vlm_calls)
+
+
+def check_first_picture(settings: SearchSettings, actors: Actors, calls_before: int) -> None:
+    """Raises InputError for a budget that does not pay for a single picture."""
+    requests = next(rounds_of(settings), [])
+    if not requests:
+        return
+    first, budget = requests[0], settings.budget
+    judge = "prepare and judge" if calls_before else "judge"
+    for what, price, unit, limit in (
+        (judge, calls_before + calls_of(first, actors), "VLM calls", budget.vlm_calls),
+        ("paint", steps_of(first, actors), "diffusion steps", budget.steps),
+    ):
+        if limit is not None and limit < price:
+            raise InputError(
+                f"To {what} one picture takes {price} {unit}, and the budget is {limit}. "
+                "Give a larger budget, or none."
+            )
+
+
+def check_actors(settings: SearchSettings, actors: Actors) -> None:
+    """Raises InputError if somebody whom the strategy asks is missing or lacks an ability."""
+    axes = axes_in_force(settings)
+    strategy = strategy_named(settings.strategy)
+    ability = strategy.ability
+    if ability is not None and not isinstance(actors.generator, ability.protocol):
+        raise InputError(
+            f"The strategy {settings.strategy!r} {ability.needs}, which this painter cannot do. "
+            "Choose another strategy, or load FLUX another way."
+        )
+    if strategy.in_stages:
+        check_stages(settings, actors)
+    if settings.depth == 0:
+        return
+    for axis, role, actor in (
+        ("reflection", "corrector", actors.corrector),
+        ("reflection", "reflection writer", actors.writer),
+        ("prompt", "prompt evolver", actors.evolver),
+    ):
+        if axis in axes and actor is None:
+            raise InputError(
+                f"The {axis} axis needs a {role}, and there is none. "
+                f"Give one, or take {axis} out of the axes."
+            )
+
+
+def check_stages(settings: SearchSettings, actors: Actors) -> None:
+    """Raises InputError if a staged search lacks its plan or its inspector."""
+    if not settings.stages:
+        raise InputError(
+            f"The strategy {settings.strategy!r} draws by a plan, and there is none. "
+            "Let a planner write one, or choose 'reflection'."
+        )
+    if settings.draft_prompt is not None:
+        raise InputError(
+            f"The strategy {settings.strategy!r} paints its first pictures from its plan, so the "
+            "draft prompt would never be used. Remove one of them."
+        )
+    if actors.inspector is None:
+        raise InputError(
+            f"The strategy {settings.strategy!r} inspects every stage, and there is no inspector. "
+            "Give one, or choose 'reflection'."
+        )
