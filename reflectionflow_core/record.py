@@ -6,7 +6,7 @@ Every record is frozen; change is a new record. Nothing here knows a model, a fi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from itertools import chain
 from types import MappingProxyType
@@ -430,11 +430,11 @@ class SearchSettings:
         if self.draft_prompt is not None and not self.draft_prompt.strip():
             raise InputError("The draft prompt is empty. Say what to paint, or leave it out.")
         for axis in self.axes:
-            _check_choice("axis", axis, AXES)
+            check_choice("axis", axis, AXES)
         if not self.axes:
             raise InputError(f"A round must change something. Choose axes among {', '.join(AXES)}.")
         if isinstance(self.stop, str):
-            _check_choice("stop rule", self.stop, (*STOPS, "a score"))
+            check_choice("stop rule", self.stop, (*STOPS, "a score"))
         if self.noise_search == "zero_order" and self.depth > MAX_STEPS_AWAY:
             raise InputError(
                 f"{self.depth} rounds of zero-order search go too many steps away from one noise. "
@@ -464,13 +464,14 @@ def _label(f: Field[Any]) -> str:
 def _check(f: Field[Any], value: Any) -> None:
     """Raises InputError for a value that the field's `least`, `most` and `choices` exclude."""
     if choices := f.metadata.get("choices"):
-        _check_choice(_label(f), value, choices)
+        check_choice(_label(f), value, choices)
     elif value is not None and "least" in f.metadata:
         low, high = f.metadata["least"], f.metadata["most"]
         if not low <= value <= high:
             raise InputError(f"The {_label(f)} is {value}. Give a number from {low} to {high:,}.")
 
 
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, known: Collection[str]) -> None:
+    """Raises InputError for a value that is not among the `known` ones."""
     if value not in known:
         raise InputError(f"There is no {name} named {value!r}. Choose one of: {', '.join(known)}.")

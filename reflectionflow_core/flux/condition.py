@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..record import InputError
+from ..record import InputError, check_choice
 from .latents import pack, token_ids
 from .model import Flux
 from .text import PROMPT_STYLES
@@ -36,14 +36,8 @@ class ConditionSettings:
             raise InputError(
                 f"The condition size is {self.size}. Give a multiple of 16 from 16 to 4096."
             )
-        for name, value, known in (
-            ("way to fit a picture", self.fit, FITS),
-            ("prompt style", self.prompt_style, tuple(PROMPT_STYLES)),
-        ):
-            if value not in known:
-                raise InputError(
-                    f"There is no {name} named {value!r}. Choose one of: {', '.join(known)}."
-                )
+        check_choice("way to fit a picture", self.fit, FITS)
+        check_choice("prompt style", self.prompt_style, PROMPT_STYLES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from ..record import InputError
+from ..record import InputError, check_choice
 from .folders import check_weights, first_line, local_folder, read_json, weight_files
 from .model import Flux
 from .placement import PLANS, device_named, make_placement
@@ -52,10 +52,8 @@ def load_flux(
     `texts` the text encoders are not loaded, for callers with encoded texts. Raises InputError for
     what cannot be loaded.
     """
-    if dtype not in DTYPES:
-        raise InputError(f"There is no dtype named {dtype!r}. Choose one of: {', '.join(DTYPES)}.")
-    if plan not in PLANS:
-        raise InputError(f"There is no plan named {plan!r}. Choose one of: {', '.join(PLANS)}.")
+    check_choice("dtype", dtype, DTYPES)
+    check_choice("plan", plan, PLANS)
     target = device_named(device)
     flux = Flux.from_pipeline(_pipeline(source, DTYPES[dtype], texts, transformer))
     network = flux.transformer

@@ -187,8 +187,6 @@ def make_placement(
     plan: str, device: torch.device, modules: Mapping[str, nn.Module], blocks: Iterable[nn.Module]
 ) -> Placement:
     """The placement of a plan in PLANS; "auto" chooses by the GPU's free memory."""
-    if plan not in PLANS:
-        raise InputError(f"There is no plan named {plan!r}. Choose one of: {', '.join(PLANS)}.")
     if plan == "auto":
         sizes = {name: total_bytes(_tensors(module)) for name, module in modules.items()}
         on_gpu = device.type == "cuda"

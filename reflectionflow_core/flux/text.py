@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..record import InputError
+from ..record import check_choice
 from .model import Flux
 
 
@@ -34,9 +34,7 @@ PROMPT_STYLES = {"training": training_text, "upstream": upstream_text}
 
 def corrector_text(prompt: str, reflection: str, style: str = "training") -> Text:
     """Prompt and reflection in a style of PROMPT_STYLES; raises InputError for another one."""
-    if style not in PROMPT_STYLES:
-        known = ", ".join(PROMPT_STYLES)
-        raise InputError(f"There is no prompt style named {style!r}. Choose one of: {known}.")
+    check_choice("prompt style", style, PROMPT_STYLES)
     return PROMPT_STYLES[style](prompt, reflection.strip())
 
 

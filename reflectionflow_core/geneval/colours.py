@@ -47,7 +47,7 @@ class ClipColours:
         with torch.no_grad(), clip.placement.on_device(clip.model):
             if name not in self._texts:
                 self._texts[name] = self._read(name)
-            pixels = clip.eyes(images=picture, return_tensors="pt")["pixel_values"]
+            pixels = clip.image_processor(images=picture, return_tensors="pt")["pixel_values"]
             seen = clip.model.vision_model(pixel_values=pixels.to(device, clip.model.dtype))
             features = clip.model.visual_projection(seen.pooler_output)[0].float()
             return COLOURS[int((self._texts[name] @ features).argmax())]
@@ -56,7 +56,7 @@ class ClipColours:
         """A direction for each colour, (colours, features)."""
         texts = [text.format(colour, name) for colour in COLOURS for text in _TEXTS]
         clip, device = self.clip, self.clip.placement.device
-        given: Mapping[str, Tensor] = clip.words(texts, padding=True, return_tensors="pt")
+        given: Mapping[str, Tensor] = clip.tokenizer(texts, padding=True, return_tensors="pt")
         names = ("input_ids", "attention_mask")
         read = clip.model.text_model(**{key: given[key].to(device) for key in names})
         features = _unit(clip.model.text_projection(read.pooler_output).float())

@@ -70,7 +70,7 @@ def render(scene: Scene) -> np.ndarray:
 
 
 def is_free(scene: Scene, x: float, y: float, radius: float) -> bool:
-    """Whether a thing of that radius fits at (x, y), inside the picture and clear of the others."""
+    """Whether a thing of that radius fits at (x, y), inside the picture and apart from others."""
     edge = radius + GAP
     if not (edge <= x <= SIZE - edge and edge <= y <= SIZE - edge):
         return False
@@ -79,10 +79,10 @@ def is_free(scene: Scene, x: float, y: float, radius: float) -> bool:
     )
 
 
-def random_place(
+def random_position(
     scene: Scene, radius: float, rng: np.random.Generator, tries: int = 60
 ) -> tuple[float, float] | None:
-    """A free place for a thing of that radius, or None where none was found."""
+    """A free position for a thing of that radius, or None after so many `tries`."""
     low, high = radius + GAP, SIZE - radius - GAP
     for x, y in rng.uniform(low, high, (tries, 2)):
         if is_free(scene, x, y, radius):

@@ -42,9 +42,11 @@ def load_clip_score(
     if local and (kind := read_json(Path(name) / "config.json")["model_type"]) != "clip":
         raise InputError(f"{source} holds a {kind}, not a CLIP. {FOLDER}.")
     target = device_named(device)
-    eyes, words = _processor(processor or source)
+    image_processor, tokenizer = _processor(processor or source)
     model = load_model(CLIPModel, source, dtype, target)
-    return ClipVerifier(model, eyes, words, placement or Resident(target), batch_size)
+    return ClipVerifier(
+        model, image_processor, tokenizer, placement or Resident(target), batch_size
+    )
 
 
 def _processor(source: str | Path) -> tuple[Any, Any]:
@@ -73,11 +75,16 @@ class ClipVerifier:
     calls = 1
 
     def __init__(
-        self, model: Any, eyes: Any, words: Any, placement: Placement, batch_size: int = 16
+        self,
+        model: Any,
+        image_processor: Any,
+        tokenizer: Any,
+        placement: Placement,
+        batch_size: int = 16,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"The batch size is {batch_size}. Give a number from 1.")
-        self.model, self.eyes, self.words = model, eyes, words
+        self.model, self.image_processor, self.tokenizer = model, image_processor, tokenizer
         self.placement, self.batch_size = placement, batch_size
         self.longest: int = model.config.text_config.max_position_embeddings  # 77 tokens
 
@@ -94,19 +101,21 @@ class ClipVerifier:
         return verdicts
 
     def _text(self, prompt: str) -> dict[str, torch.Tensor]:
-        count = len(self.words(prompt, verbose=False)["input_ids"])
+        count = len(self.tokenizer(prompt, verbose=False)["input_ids"])
         if count > self.longest:
             warnings.warn(
                 f"CLIP reads only the first {self.longest} of the prompt's {count} tokens. Put "
                 "what matters first, or use another verifier.",
                 stacklevel=3,
             )
-        tokens = self.words(prompt, truncation=True, max_length=self.longest, return_tensors="pt")
+        tokens = self.tokenizer(
+            prompt, truncation=True, max_length=self.longest, return_tensors="pt"
+        )
         return {name: tokens[name] for name in ("input_ids", "attention_mask")}
 
     def _scores(self, text: dict[str, torch.Tensor], images: Sequence[Image]) -> list[float]:
         pictures = [image.convert("RGB") for image in images]
-        pixels = self.eyes(images=pictures, return_tensors="pt")["pixel_values"]
+        pixels = self.image_processor(images=pictures, return_tensors="pt")["pixel_values"]
         device = self.placement.device
         with torch.no_grad(), self.placement.on_device(self.model):
             output = self.model(

@@ -10,7 +10,7 @@ from PIL.Image import Image
 from pydantic import BaseModel, Field, StringConstraints, create_model
 
 from ..protocols import SILENT, Progress
-from ..record import InputError, Verdict
+from ..record import Verdict, check_choice
 from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
 from ..vlm.interface import Failure, Question, Vlm
@@ -104,10 +104,8 @@ class RubricVerifier(VlmActor):
     """
 
     def __init__(self, vlm: Vlm, kind: str | None = None) -> None:
-        if kind is not None and kind not in KINDS:
-            raise InputError(
-                f"There is no kind of prompt named {kind!r}. Choose one of: {', '.join(KINDS)}."
-            )
+        if kind is not None:
+            check_choice("kind of prompt", kind, KINDS)
         super().__init__(vlm)
         self.kind = kind
         self._kinds: dict[str, str] = {}

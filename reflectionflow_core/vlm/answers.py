@@ -32,6 +32,8 @@ def ask(
     phase: str = "ask",
 ) -> list[Answer | Failure]:
     """A valid `kind` for each question, or why there is none after asking a second time."""
+    if not questions:
+        return []
     schema = kind.model_json_schema()
     asked = [replace(question, schema=schema) for question in questions]
     texts = vlm.chat(asked, progress, phase)

@@ -14,7 +14,7 @@ from transformers import AutoProcessor
 from transformers.processing_utils import ProcessorMixin
 
 from ..flux.folders import check_weights, first_line, listed, local_folder, read_json, weight_files
-from ..record import InputError
+from ..record import InputError, check_choice
 
 DTYPES = ("bf16", "fp32", "nf4")
 PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32, "nf4": torch.bfloat16}
@@ -37,8 +37,7 @@ def load_model(
     Raises InputError if the folder is missing, damaged or of another kind of model; `give` is the
     advice in that error.
     """
-    if dtype not in DTYPES:
-        raise InputError(f"There is no dtype named {dtype!r}. Choose one of: {', '.join(DTYPES)}.")
+    check_choice("dtype", dtype, DTYPES)
     if dtype == "nf4":
         options |= _nf4(device)
     name, local = resolved(source, give)

@@ -120,8 +120,8 @@ def test_the_colour_is_the_one_whose_texts_clip_holds_nearest(colours: ClipColou
     scores = []
     for colour in COLOURS:
         # The same through CLIP's own forward, which knows nothing of ours.
-        given = colours.clip.words([t.format(colour) for t in texts], padding=True)
-        pixels = colours.clip.eyes(images=image, return_tensors="pt")["pixel_values"]
+        given = colours.clip.tokenizer([t.format(colour) for t in texts], padding=True)
+        pixels = colours.clip.image_processor(images=image, return_tensors="pt")["pixel_values"]
         ids, seen = torch.tensor(given["input_ids"]), torch.tensor(given["attention_mask"])
         out = colours.clip.model(input_ids=ids, attention_mask=seen, pixel_values=pixels)
         mean = out.text_embeds.mean(0)

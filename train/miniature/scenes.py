@@ -18,7 +18,7 @@ from reflectionflow_core.miniature.world import (
     SHAPES,
     Scene,
     Thing,
-    random_place,
+    random_position,
 )
 
 # What the base never sees painted: as FLUX is weak at what its pictures seldom showed. The VAE, the
@@ -121,7 +121,7 @@ def _in_order(scene: Scene, spec: Spec) -> bool:
 
 
 def _placed(thing: Thing, scene: Scene, rng: np.random.Generator) -> Thing | None:
-    place = random_place(scene, thing.radius, rng)
+    place = random_position(scene, thing.radius, rng)
     return replace(thing, x=place[0], y=place[1]) if place else None
 
 
