@@ -52,7 +52,7 @@ def recorded_round(state: SearchState, run: Run, actors: Actors, progress: Progr
     """The next round, read from the run's folder or painted; each new picture is saved at once."""
     with opened(state, run) as archive:
         history = archive.until(state.next_round)
-        for step in round_steps(state.prompt, run.settings, actors, history, progress):
+        for step in search(state.prompt, run.settings, actors, history, progress, rounds=1):
             archive.append(step)
             history = step
         return history
