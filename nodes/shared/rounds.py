@@ -19,7 +19,7 @@ from ...reflectionflow_core.protocols import Actors, Progress
 from ...reflectionflow_core.record import History, InputError, SearchSettings
 from ...reflectionflow_core.registry import ActorChoice
 from ...reflectionflow_core.report import contact_sheet, html_page
-from ...reflectionflow_core.search import finished, run_round
+from ...reflectionflow_core.search import finished, run_round, search
 from .sockets import SearchActors, SearchState
 
 RUNS = "reflectionflow"  # folder below ComfyUI's output directory
