@@ -1,4 +1,4 @@
-"""A terse prompt, thought through before the first picture: content, layout, style."""
+"""Expands a short prompt before the first draft: content, layout, style."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated
 from pydantic import BaseModel, StringConstraints
 
 from ..protocols import SILENT, Progress
+from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
-from ..vlm.interface import Failure, Question, Vlm
+from ..vlm.interface import Failure, Question
 from ..vlm.texts import DATA_RULE, quoted, tidy
-from .second_look import keeps_its_sense
+from .requirements import keeps_requirements
 
 Sentences = Annotated[str, StringConstraints(max_length=500)]
 
@@ -31,23 +32,16 @@ class Thought(BaseModel):
     style: Sentences
 
 
-class PromptExpander:
-    """Expands a prompt for the first drafts (paper §3.4: most useful for concise prompts).
+class PromptExpander(VlmActor):
+    """Expands a prompt for the first drafts (paper §3.4: most useful for short prompts).
 
-    The user's words stay in front as they are, so nothing is dropped; a second question refuses an
-    expansion that contradicts them. A refused one and a failure leave the prompt alone. It is no
-    PromptEvolver, since there is no candidate yet: give what it returns as
-    `SearchSettings.draft_prompt`, where it is recorded with the run.
+    The user's words stay at the front unchanged, so nothing is lost; a second question refuses an
+    expansion that contradicts them. After a refusal or a failure the prompt stays as it was. It is
+    not a PromptEvolver, since there is no candidate yet: its result belongs into
+    `SearchSettings.draft_prompt`, which is recorded with the run.
     """
 
     calls = 2
-
-    def __init__(self, vlm: Vlm) -> None:
-        self.vlm = vlm
-
-    @property
-    def spent(self) -> int:
-        return self.vlm.usage.calls
 
     def expand(self, prompt: str, progress: Progress = SILENT) -> str:
         """The prompt with its expansion, or as it was."""
@@ -60,5 +54,5 @@ class PromptExpander:
         if not added:
             return prompt
         expanded = f"{prompt.rstrip(' .')}. {added}."
-        (kept,) = keeps_its_sense(self.vlm, prompt, [expanded], progress)
+        (kept,) = keeps_requirements(self.vlm, prompt, [expanded], progress)
         return expanded if kept else prompt

@@ -1,4 +1,4 @@
-"""A prompt evolver that looks at what came of the prompt so far."""
+"""A prompt evolver that shows a vision-language model the picture of the prompt so far."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pydantic import BaseModel, StringConstraints
 
 from ..protocols import SILENT, Progress
 from ..record import Request
+from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
-from ..vlm.interface import Failure, Question, Vlm
+from ..vlm.interface import Failure, Question
 from ..vlm.texts import DATA_RULE, quoted, tidy
-from ..writers.vlm import findings, shown_before
-from .second_look import keeps_its_sense
+from ..writers.vlm import earlier_attempts, findings
+from .requirements import keeps_requirements
 
-MAX_WORDS = 150  # about 200 of the 512 tokens that FLUX reads; the rest is the reflection's
-LONGEST = 2_000  # characters, for languages that put no spaces between words
+MAX_WORDS = 150  # about 200 of the 512 tokens that FLUX reads; the rest is for the reflection
+MAX_LENGTH = 2_000  # characters, for languages without spaces between words
 
 _REWRITE = """\
 A picture was painted from a prompt that was made from the user's own.
@@ -33,49 +34,43 @@ the correction that was asked for. At most {max_words} words, as {{"prompt": "..
 
 class Evolved(BaseModel):
     prompt: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST)
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_LENGTH)
     ]
 
 
-class VlmEvolver:
-    """Rewrites the prompt in view of picture, verdict and reflection (paper §3.4, Appendix D.3).
+class VlmEvolver(VlmActor):
+    """Rewrites the prompt by picture, verdict and reflection (paper §3.4, Appendix D.3).
 
-    A second question compares each rewritten prompt with the user's: one that drops or contradicts
-    a requirement is refused. A refused prompt, one of more than 150 words and a failure all leave
-    the user's own prompt. The second look is the model's too; it errs as the model errs.
+    A second question to the same model compares each rewritten prompt with the user's, and refuses
+    one that drops or contradicts a requirement. After a refusal, a failure or a text of more than
+    150 words the user's own prompt is used.
     """
 
-    def __init__(self, vlm: Vlm) -> None:
-        self.vlm = vlm
-        self.calls = 2
-
-    @property
-    def spent(self) -> int:
-        return self.vlm.usage.calls
+    calls = 2
 
     def evolve(
         self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
         questions = [_question(prompt, request) for request in requests]
-        answers = ask(self.vlm, questions, Evolved, progress, "evolve") if questions else []
+        answers = ask(self.vlm, questions, Evolved, progress, "evolve")
         texts = [_text(answer) for answer in answers]
         written = [text for text in texts if text]
-        kept = iter(keeps_its_sense(self.vlm, prompt, written, progress))
+        kept = iter(keeps_requirements(self.vlm, prompt, written, progress))
         return [text if text and next(kept) else prompt for text in texts]
 
 
 def _question(prompt: str, request: Request) -> Question:
     candidate, earlier = request.given, request.context
-    asked_for = ""
+    reflection = ""
     if candidate.reflection:
-        asked_for = f"It was corrected as this asks: {quoted(candidate.reflection)}\n"
+        reflection = f"It was corrected as this asks: {quoted(candidate.reflection)}\n"
     text = _REWRITE.format(
         original=quoted(prompt),
         current=quoted(candidate.prompt),
         score=candidate.score,
         findings=quoted(findings(candidate)),
-        reflection=asked_for,
-        earlier=shown_before(earlier),
+        reflection=reflection,
+        earlier=earlier_attempts(earlier),
         max_words=MAX_WORDS,
     )
     images = (candidate.image, *(picture.image for picture in earlier))
@@ -83,6 +78,6 @@ def _question(prompt: str, request: Request) -> Question:
 
 
 def _text(answer: Evolved | Failure) -> str:
-    """The new prompt; "" if there is none of a length that can be used."""
-    text = "" if isinstance(answer, Failure) else tidy(answer.prompt, LONGEST)
+    """The new prompt; "" if the model failed or wrote too many words."""
+    text = "" if isinstance(answer, Failure) else tidy(answer.prompt, MAX_LENGTH)
     return text if len(text.split()) <= MAX_WORDS else ""

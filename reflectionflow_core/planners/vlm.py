@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from ..evolvers.second_look import keeps_its_sense
+from ..evolvers.requirements import keeps_requirements
 from ..protocols import SILENT, Progress
 from ..record import MAX_STAGES, ScenePlan, Stage
 from ..vlm.actor import VlmActor
@@ -64,7 +64,7 @@ class VlmPlanner(VlmActor):
         if isinstance(answer, Failure):
             return at_once(prompt, answer.reason)
         stages = tuple(_stages(answer.stages))
-        (whole,) = keeps_its_sense(self.vlm, prompt, [stages[-1].scene], progress, "plan")
+        (whole,) = keeps_requirements(self.vlm, prompt, [stages[-1].scene], progress, "plan")
         if not whole:
             return at_once(prompt, "The plan lacks something that the prompt asks for.")
         stages = (*stages[:-1], replace(stages[-1], scene=prompt))

@@ -10,7 +10,7 @@ from ..vlm.interface import Failure, Question
 from ..vlm.texts import shortened, tidy
 from .vlm import VlmWriter
 
-# What it was trained on, to the letter; it knows no other request.
+# Exactly the text of its training; it was not trained on any other.
 REQUEST = (
     "Generate reflections to improve the input image according to the prompt. "
     'The prompt is: "{prompt}"'
@@ -18,12 +18,11 @@ REQUEST = (
 
 
 class ReflectionGeneratorWriter(VlmWriter):
-    """Asks the one line that the model was trained on, with picture and prompt (paper §3.2, §4.1).
+    """Asks the one question that the model was trained on (paper §3.2, §4.1).
 
-    Its answer is free text, cut to `max_words`. The prompt stands in plain quotes, as in training:
-    unlike VlmWriter it does not guard against orders in the prompt, which can spoil a reflection
-    and nothing else. Pictures that passed and failures are treated as VlmWriter does; of earlier
-    pictures it knows nothing.
+    Its answer is free text, cut to `max_words`. The prompt is in plain quotes, as in training, so
+    orders in it are not guarded against; they can only spoil the reflection. Pictures that passed
+    and failures are handled as in VlmWriter; earlier pictures are not shown.
     """
 
     def _written(self, prompt: str, asked: Sequence[Request], progress: Progress) -> list[str]:

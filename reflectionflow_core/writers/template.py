@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..protocols import SILENT, Progress
 from ..record import Candidate, Request
 
-# First match wins; what no rule knows is passed on in the verifier's own words.
+# The first match wins; if none matches, the edit quotes the verifier.
 _EDITS = (
     (re.compile(r"missing (.+)"), r"add \1"),
     (re.compile(r"extra (.+)"), r"remove the \1"),
@@ -19,7 +19,7 @@ _EDITS = (
 
 
 def edit_for(unmet: str) -> str:
-    """The imperative edit that would meet one requirement."""
+    """The imperative edit for one unmet requirement."""
     for pattern, edit in _EDITS:
         if pattern.fullmatch(unmet):
             return pattern.sub(edit, unmet)
@@ -27,9 +27,9 @@ def edit_for(unmet: str) -> str:
 
 
 class TemplateWriter:
-    """Writes the first edits that fit in `max_words`, joined by "and" (always at least one).
+    """Writes the first edits that fit into `max_words`, at least one, joined by "and".
 
-    A candidate without unmet requirements gets the empty reflection: nothing is to be changed.
+    The reflection is empty for a candidate without unmet requirements.
     """
 
     calls = 0
@@ -40,7 +40,7 @@ class TemplateWriter:
     def reflect(
         self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
-        """In context, what was asked before without success waits until all else was asked."""
+        """In context, a fault that was asked for without success comes after all others."""
         del prompt, progress  # the verdict is enough, and takes no time
         return [self.write(_faults(request)) for request in requests]
 
@@ -60,7 +60,7 @@ def _faults(request: Request) -> Sequence[str]:
 
 
 def untried(unmet: Sequence[str], tried: Sequence[Candidate]) -> list[str]:
-    """What of `unmet` no earlier picture was asked to mend; else the one asked for longest ago."""
+    """The faults that no reflection asked to fix, or else the one asked for longest ago."""
     latest = {
         fault: max((i for i, c in enumerate(tried) if edit_for(fault) in c.reflection), default=-1)
         for fault in unmet

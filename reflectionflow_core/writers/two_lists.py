@@ -1,4 +1,4 @@
-"""A reflection in two lists, what is wrong and what is merely crude, for one repaint."""
+"""A reflection in two lists, what is wrong and what is only crude, for one repaint."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import Annotated
 from pydantic import BaseModel, Field, StringConstraints
 
 from ..protocols import SILENT, Progress
-from ..record import Candidate, InputError, Request
+from ..record import Candidate, Request
 from ..vlm.answers import ask
-from ..vlm.interface import Failure, Question, Vlm
+from ..vlm.interface import Failure, Question
 from ..vlm.texts import DATA_RULE, quoted
-from .template import TemplateWriter
-from .vlm import MAX_WORDS, findings, in_words_of_the_verdict, joined
+from .vlm import VlmWriter, findings, from_verdict, joined
 
 KEEP = "Keep everything else as it is."
-LEAST_WORDS = 20  # room for one command, and for the rest to be kept
 
 _WRITE = """\
 This picture was painted from a prompt: {prompt}
@@ -40,41 +38,30 @@ class TwoLists(BaseModel):
     crude: Commands
 
 
-class TwoListsWriter:
-    """Writes all of "Mend: ... Refine: ... Keep everything else as it is." (Huang et al. 2025).
+class TwoListsWriter(VlmWriter):
+    """Writes "Mend: ... Refine: ... Keep everything else as it is." (Huang et al. 2025).
 
-    Pictures that passed are asked about as well, since they may be crude. What is wrong comes
-    first; what does not fit in `max_words` is left out. Where the model fails, the verdict's words
-    take the place of its own; if there is nothing to say, the reflection is empty.
+    The model is also asked about pictures that passed, since they may be crude. What is wrong comes
+    first; what does not fit into `max_words` is left out. If the model fails, TemplateWriter writes
+    what the verdict calls unmet; if there is nothing to change, the reflection is empty.
     """
 
-    def __init__(self, vlm: Vlm, max_words: int = MAX_WORDS) -> None:
-        if max_words < LEAST_WORDS:
-            raise InputError(
-                f"Two lists do not fit in {max_words} words. Give at least {LEAST_WORDS}."
-            )
-        self.vlm, self.max_words = vlm, max_words
-        self.calls = 1
-        self.fallback = TemplateWriter(max_words)
-
-    @property
-    def spent(self) -> int:
-        return self.vlm.usage.calls
+    min_words = 20  # for one command and KEEP
 
     def reflect(
         self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
         candidates = [request.given for request in requests]
-        questions = [self._question(prompt, candidate) for candidate in candidates]
-        answers = ask(self.vlm, questions, TwoLists, progress, "reflect") if questions else []
+        questions = [self._about(prompt, candidate) for candidate in candidates]
+        answers = ask(self.vlm, questions, TwoLists, progress, "reflect")
         return [
-            in_words_of_the_verdict(candidate, self.fallback)
+            from_verdict(candidate, self.fallback)
             if isinstance(answer, Failure)
             else as_reflection(answer, self.max_words)
             for candidate, answer in zip(candidates, answers, strict=True)
         ]
 
-    def _question(self, prompt: str, candidate: Candidate) -> Question:
+    def _about(self, prompt: str, candidate: Candidate) -> Question:
         text = _WRITE.format(
             prompt=quoted(prompt), findings=quoted(findings(candidate)), max_words=self.max_words
         )

@@ -1,4 +1,4 @@
-"""A reflection writer that looks at the picture."""
+"""A reflection writer that shows a vision-language model the picture."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from ..protocols import SILENT, Progress
 from ..record import Candidate, InputError, Request
+from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.texts import DATA_RULE, quoted, shortened, tidy
@@ -16,7 +17,7 @@ from .template import TemplateWriter
 
 # The corrector's T5 reads 512 tokens, the prompt first; 100 words are about 140 of them.
 MAX_WORDS = 100
-TRIED = 5  # earlier reflections that are told
+MAX_TRIED = 5  # earlier reflections in a question
 
 _WRITE = """\
 This picture was painted from a prompt: {prompt}
@@ -37,40 +38,39 @@ class Edits(BaseModel):
     ]
 
 
-class VlmWriter:
+class VlmWriter(VlmActor):
     """Writes commands, the most important first, in `max_words` words (paper §3.4, Appendix D.2).
 
-    It sees the picture, the user's prompt, the verdict, and what was tried before in this chain. A
-    picture that passed with nothing unmet is not asked about and gets the empty reflection, as does
-    one in which the model finds nothing to change unless the verdict names something unmet: that
-    goes to the corrector in the words of TemplateWriter, and so it does if the model fails.
+    The model sees the picture, the user's prompt, the verdict, and earlier reflections of the
+    chain. For a picture that passed with nothing unmet it is not asked, and the reflection is
+    empty. If it fails or finds nothing to change, TemplateWriter writes what the verdict calls
+    unmet. Raises InputError for fewer than `min_words`.
     """
 
-    def __init__(self, vlm: Vlm, max_words: int = MAX_WORDS) -> None:
-        if max_words < 1:
-            raise InputError(f"A reflection of {max_words} words says nothing. Give at least 1.")
-        self.vlm, self.max_words = vlm, max_words
-        self.calls = 1
-        self.fallback = TemplateWriter(max_words)
+    min_words = 1
 
-    @property
-    def spent(self) -> int:
-        return self.vlm.usage.calls
+    def __init__(self, vlm: Vlm, max_words: int = MAX_WORDS) -> None:
+        if max_words < self.min_words:
+            raise InputError(
+                f"{max_words} words are too few for a reflection. Give at least {self.min_words}."
+            )
+        super().__init__(vlm)
+        self.max_words, self.fallback = max_words, TemplateWriter(max_words)
 
     def reflect(
         self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
-        asked = [request for request in requests if to_be_changed(request.given)]
+        asked = [request for request in requests if needs_change(request.given)]
         text = iter(self._written(prompt, asked, progress) if asked else ())
         return [
-            next(text) or in_words_of_the_verdict(request.given, self.fallback)
-            if to_be_changed(request.given)
+            next(text) or from_verdict(request.given, self.fallback)
+            if needs_change(request.given)
             else ""
             for request in requests
         ]
 
     def _written(self, prompt: str, asked: Sequence[Request], progress: Progress) -> list[str]:
-        """What the model writes about each parent; "" where it fails or finds nothing."""
+        """The model's text about each parent; "" if it fails or finds nothing to change."""
         questions = [self._question(prompt, request) for request in asked]
         answers = ask(self.vlm, questions, Edits, progress, "reflect")
         edits = ([] if isinstance(answer, Failure) else answer.edits for answer in answers)
@@ -81,7 +81,7 @@ class VlmWriter:
         text = _WRITE.format(
             prompt=quoted(prompt),
             findings=quoted(findings(candidate)),
-            earlier=shown_before(earlier),
+            earlier=earlier_attempts(earlier),
             tried=_tried(candidate),
             max_words=self.max_words,
         )
@@ -89,7 +89,8 @@ class VlmWriter:
         return Question(text, images, DATA_RULE, max_tokens=512)
 
 
-def to_be_changed(candidate: Candidate) -> bool:
+def needs_change(candidate: Candidate) -> bool:
+    """False for a picture that passed with nothing unmet."""
     return not candidate.verdict.passed or bool(candidate.verdict.unmet)
 
 
@@ -100,13 +101,13 @@ def findings(candidate: Candidate) -> str:
     return ". ".join(filter(None, parts)) or "nothing in particular"
 
 
-def in_words_of_the_verdict(candidate: Candidate, template: TemplateWriter) -> str:
-    """The edits that a verdict asks for; one unmet thing may be longer than a writer's limit."""
+def from_verdict(candidate: Candidate, template: TemplateWriter) -> str:
+    """Edits for what the verdict calls unmet, cut to the template's words."""
     return shortened(tidy(template.write(candidate.verdict.unmet)), template.max_words)
 
 
 def joined(edits: Sequence[str], max_words: int) -> str:
-    """The first edits that fit, as sentences; a first one that is too long is cut."""
+    """The first edits that fit into `max_words`, as sentences; the first one is cut if too long."""
     text = ""
     for edit in filter(None, (tidy(edit).strip(" .;-") for edit in edits)):
         sentence = f"{edit[0].upper()}{edit[1:]}."
@@ -117,14 +118,14 @@ def joined(edits: Sequence[str], max_words: int) -> str:
     return text or shortened(tidy(" ".join(edits[:1])), max_words)
 
 
-def shown_before(earlier: Sequence[Candidate]) -> str:
-    """What each of the pictures after the first one was, a line each; "" if there is none."""
+def earlier_attempts(earlier: Sequence[Candidate]) -> str:
+    """A line about each picture after the first one; "" without earlier pictures."""
     if not earlier:
         return ""
     lines = []
     for number, picture in enumerate(earlier, start=2):
-        told = quoted(picture.reflection, 600)
-        asked = f", made as this asked: {told}" if picture.reflection else ""
+        reflection = quoted(picture.reflection, 600)
+        asked = f", made as this asked: {reflection}" if picture.reflection else ""
         found = quoted(findings(picture), 600)
         lines.append(f"Picture {number} is an earlier attempt{asked}. The judge found: {found}\n")
     rule = "Learn from them what helps and what does not. Only the first picture is changed now.\n"
@@ -132,7 +133,9 @@ def shown_before(earlier: Sequence[Candidate]) -> str:
 
 
 def _tried(candidate: Candidate) -> str:
-    reflections = [quoted(c.reflection, 600) for c in candidate.lineage if c.reflection][-TRIED:]
+    reflections = [quoted(c.reflection, 600) for c in candidate.lineage if c.reflection][
+        -MAX_TRIED:
+    ]
     if not reflections:
         return ""
     return (

@@ -98,7 +98,7 @@ def test_with_nothing_to_say_or_no_answer_two_lists_change_nothing_but_what_is_u
         "add a red circle",
         "",
     ]
-    with pytest.raises(InputError, match="do not fit in 5 words"):
+    with pytest.raises(InputError, match="5 words are too few"):
         two_lists({}, max_words=5)
 
 

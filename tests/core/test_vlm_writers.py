@@ -56,7 +56,7 @@ def test_a_reflection_keeps_to_its_words_and_drops_the_least_important() -> None
     assert VlmWriter(vlm, max_words=5).reflect(PROMPT, about([candidate()])) == ["Add a red cup."]
     assert VlmWriter(vlm, max_words=3).reflect(PROMPT, about([candidate()])) == ["add a red"]
     for writer in WRITERS.values():
-        with pytest.raises(InputError, match="says nothing"):
+        with pytest.raises(InputError, match="too few for a reflection"):
             writer(vlm, max_words=0)
 
 

@@ -1,4 +1,4 @@
-"""A rewritten prompt must still ask for what the user asked for."""
+"""Checks that a rewritten prompt still asks for everything that the user asked for."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ style. Does the rewritten prompt still ask for every one of them, and contradict
 detail. Answer yes or no."""
 
 
-def keeps_its_sense(
+def keeps_requirements(
     vlm: Vlm,
     original: str,
     rewritten: Sequence[str],
     progress: Progress = SILENT,
     phase: str = "evolve",
 ) -> list[bool]:
-    """For each rewritten prompt whether the model finds the whole original in it; a doubt is no."""
+    """For each rewritten prompt whether P(it keeps every requirement) > 0.5; a failure is False."""
     questions = [
         Question(
             _COMPARE.format(original=quoted(original), rewritten=quoted(text)),
