@@ -45,7 +45,7 @@ class SamplingSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SamplerStep:
     """After one step: `latents` on the way, and `clean`, the picture that FLUX predicts."""
 
     latents: Tensor  # (B, n_img, 64)
@@ -55,7 +55,7 @@ class Step:
 @torch.no_grad()
 def denoise(
     flux: Flux, inputs: FluxInputs, lora: CorrectorLora | None, steps: int, first: int = 0
-) -> Generator[Step, None, None]:
+) -> Generator[SamplerStep, None, None]:
     """Yields after every step; a consumer may stop at any of them, and FLUX stays usable.
 
     The `first` of the `steps` are skipped: the latents have the noise level of that step.
@@ -73,7 +73,7 @@ def denoise(
             slope = velocity(flux.transformer, state, lora, constants, walk)
             clean = latents - schedule.sigmas[index] * slope
             latents = schedule.step(slope, time, latents, return_dict=False)[0]
-            yield Step(latents, clean)
+            yield SamplerStep(latents, clean)
 
 
 def preview_steps(steps: int) -> int:
