@@ -205,3 +205,10 @@ class Actors:
     writer: ReflectionWriter | None = None
     evolver: PromptEvolver | None = None
     inspector: Inspector | None = None
+
+    def painter_of(self, request: Request) -> Painter:
+        """Who paints a request: the corrector if it corrects, otherwise the generator."""
+        painter = self.corrector if request.corrects else self.generator
+        if painter is None:
+            raise ValueError("There is no corrector for a request that corrects.")
+        return painter

@@ -451,6 +451,13 @@ class SearchSettings:
         return self.width if self.drafts is None else self.drafts
 
     @property
+    def may_stop_early(self) -> bool:
+        """True if a stop rule or a budget may end a round before all of it is painted."""
+        budget = self.budget
+        limited = budget.vlm_calls is not None or budget.seconds is not None
+        return limited or self.stop != "never"
+
+    @property
     def pictures(self) -> int:
         """How many pictures the paper's schedule paints when nothing stops it: all drafts, then one
         a chain and a round."""

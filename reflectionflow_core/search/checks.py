@@ -4,36 +4,31 @@ from __future__ import annotations
 
 from ..protocols import Actors
 from ..record import History, InputError, SearchSettings
-from .budget import calls_of, steps_of
+from .budget import most_calls, most_steps
 from .strategies import axes_in_force, rounds_of, strategy_named
 
 
 def check_request(prompt: str, settings: SearchSettings, actors: Actors, history: History) -> None:
-    """Raises InputError for what would fail later.
+    """Raises InputError for what would fail later, and for a budget below the price of a picture.
 
     A history without pictures may have cost something: what was written before them.
     """
     if not prompt.strip():
         raise InputError("The prompt is empty. Say in words what to paint.")
     check_actors(settings, actors)
-    if not len(history):
-        check_first_picture(settings, actors, history.cost.vlm_calls)
-
-
-def check_first_picture(settings: SearchSettings, actors: Actors, calls_before: int) -> None:
-    """Raises InputError for a budget that does not pay for a single picture."""
-    requests = next(rounds_of(settings), [])
-    if not requests:
+    requests, budget, before = next(rounds_of(settings)), settings.budget, history.cost.vlm_calls
+    if len(history) or not requests:
         return
-    first, budget = requests[0], settings.budget
-    judge = "prepare and judge" if calls_before else "judge"
-    for what, price, unit, limit in (
-        (judge, calls_before + calls_of(first, actors), "VLM calls", budget.vlm_calls),
-        ("paint", steps_of(first, actors), "diffusion steps", budget.steps),
+    for what, limit, price, unit in (
+        ("paint", budget.steps, most_steps, "diffusion steps"),
+        ("prepare and judge" if before else "judge", budget.vlm_calls, most_calls, "VLM calls"),
     ):
-        if limit is not None and limit < price:
+        needed = (
+            0 if limit is None else price(requests[0], actors) + (before if "VLM" in unit else 0)
+        )
+        if limit is not None and limit < needed:
             raise InputError(
-                f"To {what} one picture takes {price} {unit}, and the budget is {limit}. "
+                f"To {what} one picture takes {needed} {unit}, and the budget is {limit}. "
                 "Give a larger budget, or none."
             )
 

@@ -11,9 +11,9 @@ from time import monotonic
 
 from ..protocols import SILENT, Actors, Progress
 from ..record import History, InputError, Request, SearchSettings
-from .budget import affordable_end, may_be_cut, would_overrun
+from .budget import affordable_end
 from .checks import check_request
-from .strategies import next_requests, rounds_of
+from .strategies import rounds_of
 from .team import Batch, Team
 
 EMPTY = History()
@@ -40,8 +40,8 @@ def search(
         first = batch.round_index if first is None else first
         if rounds is not None and batch.round_index >= first + rounds:
             break
-        team.begin(history.before(batch.round_index, batch.start))
-        judged = team.judge(team.paint(team.write(batch)))
+        before = history.before(batch.round_index, batch.start)
+        judged = team.judge(team.paint(team.write(batch, before)))
         # A crash in mid-batch: all of it was painted again, since batch mates can change a picture.
         recorded, added = judged[: batch.recorded], judged[batch.recorded :]
         history = history.charged(team.overhead(recorded))
@@ -54,19 +54,19 @@ def search(
 def next_batch(history: History, settings: SearchSettings, actors: Actors) -> Batch | None:
     """What is painted next, or None at the end: the strategy, then the budget and the stop rule.
 
-    All follows from History and settings, so one that is read back from disk goes on where it was.
+    All follows from History and settings, so one that is read back from disk continues as before.
     """
     index, requests = replayed(history, settings)
     done = len(history.rounds[index]) if index < len(history.rounds) else 0
     end = affordable_end(requests, done, history.cost, settings, actors)
     recorded = done % settings.batch_size
     # A batch that a crash cut in two is completed first: nothing was asked after its first half.
-    ended = not recorded and (stopped(history, settings) or would_overrun(history, settings))
-    if done == end or ended:
+    if done == end or (not recorded and stopped(history, settings)):
         return None
-    start, round_ = done - recorded, requests[:end]
-    whole_round = [] if may_be_cut(round_, settings) else round_
-    return Batch(index, start, recorded, round_[start : start + settings.batch_size], whole_round)
+    start, affordable = done - recorded, requests[:end]
+    batch = affordable[start : start + settings.batch_size]
+    certain = not settings.may_stop_early and not any(request.speculative for request in affordable)
+    return Batch(index, start, recorded, batch, affordable if certain else [])
 
 
 def finished(history: History, settings: SearchSettings, actors: Actors) -> bool:
@@ -93,12 +93,11 @@ def replayed(history: History, settings: SearchSettings) -> tuple[int, list[Requ
     There are no requests if no round is left. Raises InputError for a History whose rounds are not
     those of the strategy.
     """
-    rounds = rounds_of(settings)
-    requests, planned = next(rounds, []), []
+    rounds, planned = rounds_of(settings), []
+    requests = next(rounds)
     for index, candidates in enumerate(history.rounds):
         planned.append(len(requests))
-        under_way = index == len(history.rounds) - 1 and len(candidates) < len(requests)
-        if under_way:
+        if len(candidates) < len(requests) and index == len(history.rounds) - 1:
             return index, requests
         if len(candidates) != len(requests):
             sizes = [len(each) for each in history.rounds]
@@ -107,15 +106,22 @@ def replayed(history: History, settings: SearchSettings) -> tuple[int, list[Requ
                 "Resume with the width, drafts, depth and strategy that it was begun with."
             )
         # Without its cost: that of an earlier moment is not known any more.
-        requests = next_requests(rounds, History(history.rounds[: index + 1]))
+        requests = rounds.send(History(history.rounds[: index + 1]))
     return len(history.rounds), requests
 
 
 def stopped(history: History, settings: SearchSettings) -> bool:
-    """True if a finished picture meets the stop rule; the preview of one does not."""
-    stop, candidates = settings.stop, history.finished
+    """True if a finished picture meets the stop rule, or one more batch might take too long.
+
+    The preview of a picture meets no rule. The seconds are those that actors work; a batch is
+    expected to be as slow as the slowest so far, so only a slower one can exceed the budget. The
+    first batch is always painted.
+    """
+    stop, limit, cost = settings.stop, settings.budget.seconds, history.cost
+    if limit is not None and cost.total_seconds + cost.slowest > limit:
+        return True
     if stop == "never":
         return False
     if stop == "passed":
-        return any(candidate.verdict.passed for candidate in candidates)
-    return any(candidate.score >= float(stop) for candidate in candidates)
+        return any(candidate.verdict.passed for candidate in history.finished)
+    return any(candidate.score >= float(stop) for candidate in history.finished)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from PIL.Image import Image
 
 from ..phases import PHASES
-from ..protocols import Actors, Painter, Previewing, Progress, Rechecking, Remembering
+from ..protocols import Actors, Previewing, Progress, Rechecking, Remembering
 from ..record import (
     Candidate,
     Cost,
@@ -27,10 +27,9 @@ from ..record import (
     SearchSettings,
     Verdict,
 )
-from .budget import Estimating, any_counts, metered, split_evenly, steps_of
+from .budget import Estimating, calls_so_far, metered, painting_steps
 
 Answer = TypeVar("Answer")
-Item = TypeVar("Item")
 FREE = Cost()
 
 
@@ -94,28 +93,15 @@ class Team:
         self._written: tuple[int, list[Attempt]] = -1, []  # the texts of one whole round
         self._repeated = FREE
 
-    def begin(self, before: History) -> None:
-        """A batch begins; `before` is all that was judged before it."""
-        self._before, self._began, self._repeated = before, self.clock(), FREE
-        self._remember()
-
-    def overhead(self, repeated: Sequence[tuple[Candidate, Cost]]) -> Cost:
-        """What a batch costs besides its new candidates: its seconds at a stretch, and the calls
-        that a crash made it repeat, if the actors count them.
-
-        Other actors are charged as if the search had never been interrupted.
-        """
-        calls = sum((cost for _, cost in repeated), self._repeated).vlm_calls
-        return Cost(
-            vlm_calls=calls if any_counts(self.actors) else 0, slowest=self.clock() - self._began
-        )
-
-    def write(self, batch: Batch) -> list[Attempt]:
+    def write(self, batch: Batch, before: History) -> list[Attempt]:
         """The requests of a batch with their texts: reflections, then prompts (§3.4).
 
-        An endpoint answers many questions side by side. So the first batch of a round that cannot
-        be cut short asks for the texts of the whole round.
+        `before` is all that was judged before this batch. An endpoint answers many questions side
+        by side, so the first batch of a round that nothing can cut short asks for the texts of the
+        whole round.
         """
+        self._before, self._began, self._repeated = before, self.clock(), FREE
+        self._remember()
         if not batch.whole_round:
             return self._with_texts(batch.requests)
         index, attempts = self._written
@@ -126,15 +112,33 @@ class Team:
         return attempts[batch.start : batch.start + len(batch.requests)]
 
     def paint(self, attempts: Sequence[Attempt]) -> list[Attempt]:
-        """The attempts with their pictures; those of one phase go to their painter together."""
+        """The attempts with their pictures; those of one phase go to their painter together.
+
+        Speculative ones are painted only if their previews promise something.
+        """
         groups = groupby(attempts, key=lambda a: (a.request.phase, a.request.speculative))
-        return [painted for _, group in groups for painted in self._paint_group(list(group))]
+        painted = []
+        for group in (list(some) for _, some in groups):
+            kept = self._previewed(group) if group[0].request.speculative else group
+            painted += in_place(kept, lambda a: a.finished, self._painted)
+        return painted
 
     def judge(self, attempts: Sequence[Attempt]) -> list[tuple[Candidate, Cost]]:
         """A candidate for every attempt, in order, with all that it cost."""
         judged = in_place(attempts, lambda a: a.finished, self._verified)
         judged = in_place(judged, lambda a: a.request.stage is not None, self._inspected)
         return [(as_candidate(attempt), attempt.cost) for attempt in judged]
+
+    def overhead(self, repeated: Sequence[tuple[Candidate, Cost]]) -> Cost:
+        """What a batch costs besides its new candidates: its seconds at a stretch, and the calls
+        that a crash made it repeat.
+
+        Actors that do not count are charged as if the search had never been interrupted.
+        """
+        asked = (self.actors.verifier, self.actors.writer, self.actors.evolver)
+        counted = any(calls_so_far(actor) is not None for actor in (*asked, self.actors.inspector))
+        calls = sum((cost.vlm_calls for _, cost in repeated), self._repeated.vlm_calls)
+        return Cost(vlm_calls=calls if counted else 0, slowest=self.clock() - self._began)
 
     def _with_texts(self, requests: Sequence[Request]) -> list[Attempt]:
         begun = [Attempt(replace(r, prompt=r.prompt or self._own_prompt(r))) for r in requests]
@@ -165,27 +169,15 @@ class Team:
             for attempt, text, cost in self._ask("evolve", attempts, question, evolver)
         ]
 
-    def _paint_group(self, group: list[Attempt]) -> list[Attempt]:
-        """Attempts of one phase, painted; of speculative ones those that promise something."""
-        if group[0].request.speculative:
-            group = self._previewed(group)
-        return in_place(group, lambda a: a.finished, self._painted)
-
     def _painted(self, attempts: list[Attempt]) -> list[Attempt]:
-        painter, phase = self._painter(attempts), attempts[0].request.phase
+        first = attempts[0].request
+        painter = self.actors.painter_of(first)
         question = partial(painter.paint, requests_of(attempts), self.progress)
         painted = []
-        for attempt, image, cost in self._ask(phase, attempts, question):
-            request = replace(attempt.request, speculative=False)  # its preview is paid already
-            own = Cost(images=1, steps=steps_of(request, self.actors))
+        for attempt, image, cost in self._ask(first.phase, attempts, question):
+            own = Cost(images=1, steps=painting_steps(attempt.request, self.actors))
             painted.append(attempt.charged(cost + own, image=image))
         return painted
-
-    def _painter(self, attempts: Sequence[Attempt]) -> Painter:
-        corrects = attempts[0].request.corrects
-        painter = self.actors.corrector if corrects else self.actors.generator
-        assert painter is not None
-        return painter
 
     def _previewed(self, attempts: list[Attempt]) -> list[Attempt]:
         """The attempts after a look at their previews: unfinished where the verifier finds that
@@ -193,49 +185,43 @@ class Team:
 
         Nothing is previewed where there is nothing to improve on, or the painter cannot preview.
         """
-        best = self._before.best if self._before.finished else None
-        rivals = [attempt.request.parent or best for attempt in attempts]
-        painter, phase = self._painter(attempts), attempts[0].request.phase
+        first, past = attempts[0].request, self._before
+        painter = self.actors.painter_of(first)
+        rivals = [a.request.parent or (past.best if past.finished else None) for a in attempts]
         if not all(rivals) or not isinstance(painter, Previewing):
             return attempts
         question = partial(painter.preview, requests_of(attempts), self.progress)
-        previews = self._ask(phase, attempts, question)
-        verdicts = iter(self._verify([look.image for _, look, _ in previews if look.converged]))
+        previews = self._ask(first.phase, attempts, question)
+        steps = Cost(steps=painter.preview_steps)
+        looks = [
+            attempt.charged(cost + steps, image=preview.image, finished=not preview.converged)
+            for attempt, preview, cost in previews
+        ]
+        judged = in_place(looks, lambda a: not a.finished, self._verified)
         self._remember()  # no picture is compared with a preview
-        seen = []
-        for (attempt, look, cost), rival in zip(previews, filter(None, rivals), strict=True):
-            verdict, judging = next(verdicts) if look.converged else (None, FREE)
-            spent = cost + judging + Cost(steps=painter.preview_steps)
-            if verdict and not verdict.passed and verdict.score <= rival.score:
-                seen.append(
-                    attempt.charged(spent, image=look.image, verdict=verdict, finished=False)
-                )
-            else:
-                seen.append(attempt.charged(spent))
-        return seen
+        return [
+            attempt
+            if promises_nothing(attempt.verdict, rival)
+            else replace(attempt, image=None, verdict=None, finished=True)
+            for attempt, rival in zip(judged, filter(None, rivals), strict=True)
+        ]
 
     def _verified(self, attempts: list[Attempt]) -> list[Attempt]:
-        images = [attempt.picture for attempt in attempts]
-        verdicts = self._verify(images, [corrected(attempt.request) for attempt in attempts])
-        return [a.charged(cost, verdict=v) for a, (v, cost) in zip(attempts, verdicts, strict=True)]
-
-    def _verify(
-        self, images: Sequence[Image], before: Sequence[Verdict | None] = ()
-    ) -> list[tuple[Verdict, Cost]]:
-        """The verdict on each picture; of a correction, `before` may be its parent's."""
-        verifier = self.actors.verifier
+        verifier, images = self.actors.verifier, [attempt.picture for attempt in attempts]
         question = partial(verifier.verify, self.prompt, images, self.progress)
-        if before and self.settings.recheck and isinstance(verifier, Rechecking):
+        rechecks = self.settings.recheck and attempts[0].finished  # previews are judged in full
+        if rechecks and isinstance(verifier, Rechecking):
+            before = [corrected(attempt.request) for attempt in attempts]
             question = partial(verifier.recheck, self.prompt, images, before, self.progress)
         return [
-            (verdict, cost) for _, verdict, cost in self._ask("verify", images, question, verifier)
+            attempt.charged(cost, verdict=verdict)
+            for attempt, verdict, cost in self._ask("verify", attempts, question, verifier)
         ]
 
     def _inspected(self, attempts: list[Attempt]) -> list[Attempt]:
-        inspector = self.actors.inspector
+        inspector, images = self.actors.inspector, [attempt.picture for attempt in attempts]
         assert inspector is not None
         stages = [self.settings.stages[attempt.request.stage or 0] for attempt in attempts]
-        images = [attempt.picture for attempt in attempts]
         question = partial(inspector.inspect, self.prompt, stages, images, self.progress)
         return [
             attempt.charged(cost, inspection=inspection)
@@ -249,20 +235,19 @@ class Team:
     def _ask(
         self,
         phase: str,
-        items: Sequence[Item],
+        attempts: Sequence[Attempt],
         question: Callable[[], list[Answer]],
         actor: Estimating | None = None,
-    ) -> list[tuple[Item, Answer, Cost]]:
-        """Each item with the answer to it, and its share of the time and of the actor's calls."""
-        if not items:
-            return []
+    ) -> list[tuple[Attempt, Answer, Cost]]:
+        """Each attempt, the answer to it, and its share of the time and of the actor's calls."""
         self.progress.check()
-        began = self.clock()
-        answers, calls = metered(actor, len(items), question) if actor else (question(), 0)
-        complete(answers, len(items), phase)
-        seconds = MappingProxyType({phase: (self.clock() - began) / len(items)})
-        costs = [Cost(vlm_calls=n, seconds=seconds) for n in split_evenly(calls, len(items))]
-        return list(zip(items, answers, costs, strict=True))
+        began, items = self.clock(), len(attempts)
+        answers, calls = metered(actor, items, question) if actor else (question(), 0)
+        complete(answers, items, phase)
+        seconds = MappingProxyType({phase: (self.clock() - began) / items})
+        each, rest = divmod(calls, items)  # the first ones take what does not divide
+        costs = [Cost(vlm_calls=each + (i < rest), seconds=seconds) for i in range(items)]
+        return list(zip(attempts, answers, costs, strict=True))
 
 
 def in_place(
@@ -288,6 +273,10 @@ def complete(answers: list[Answer], items: int, phase: str) -> list[Answer]:
 
 def requests_of(attempts: Sequence[Attempt]) -> list[Request]:
     return [attempt.request for attempt in attempts]
+
+
+def promises_nothing(preview: Verdict | None, rival: Candidate) -> bool:
+    return preview is not None and not preview.passed and preview.score <= rival.score
 
 
 def corrected(request: Request) -> Verdict | None:

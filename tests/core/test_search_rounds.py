@@ -20,7 +20,7 @@ from reflectionflow_core.report.layout import columns, parents_elsewhere
 from reflectionflow_core.search import STRATEGIES, finished, run_round, search
 from reflectionflow_core.search.seeds import fresh_seed
 from reflectionflow_core.search.strategies import Strategy
-from reflectionflow_core.search.strategies.origins import Rounds
+from reflectionflow_core.search.strategies.reflection import Rounds
 
 PROMPT = "two green bowls"
 SETTINGS = SearchSettings(strategy="scripted", seed=3)

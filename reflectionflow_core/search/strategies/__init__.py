@@ -10,15 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ...protocols import Previewing, Restarting
-from ...record import AXES, Axis, History, InputError, Request, SearchSettings
+from ...record import AXES, Axis, InputError, SearchSettings
 from .adaptive import adaptive
 from .in_context import in_context
 from .interleaved import interleaved
 from .noise import noise
-from .origins import Rounds
 from .paths import paths
 from .potential import potential
-from .reflection import reflection
+from .reflection import Rounds, reflection
 from .staged import staged
 
 
@@ -92,14 +91,8 @@ def axes_in_force(settings: SearchSettings) -> tuple[Axis, ...]:
 
 
 def rounds_of(settings: SearchSettings) -> Rounds:
-    """The strategy of the settings at work, on the axes in force."""
+    """The strategy of the settings at work, on the axes in force; once it has ended, empty rounds."""
     strategy = strategy_named(settings.strategy)
-    return strategy.rounds(replace(settings, axes=axes_in_force(settings)))
-
-
-def next_requests(rounds: Rounds, history: History) -> list[Request]:
-    """The requests of the round after a history; none once the strategy has ended."""
-    try:
-        return rounds.send(history)
-    except StopIteration:
-        return []
+    yield from strategy.rounds(replace(settings, axes=axes_in_force(settings)))
+    while True:
+        yield []

@@ -18,8 +18,7 @@ from ..policies import (
     since_new,
 )
 from ..seeds import fresh_seed
-from .origins import Rounds, best_drafts, drafts
-from .reflection import correction
+from .reflection import Rounds, best_candidates, correction, drafts
 
 DRAFT = "draft"  # how a chain begins
 
@@ -35,7 +34,7 @@ def adaptive(settings: SearchSettings) -> Rounds:
     first = settings if settings.drafts else replace(settings, drafts=1)
     past = yield drafts(first)
     begun = min(settings.width, first.first_round)
-    chains = [[draft] for draft in best_drafts(settings, past)[:begun]]
+    chains = [[draft] for draft in best_candidates(settings, past)[:begun]]
     for _ in range(settings.depth):
         decided = [(chain, decide(settings, past, chain)) for chain in chains]
         moves = [(chain, action) for chain, action in decided if action != STOP]

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...record import Candidate, SearchSettings
-from .origins import Rounds, best_drafts, choose_parents, drafts
-from .reflection import correction
+from .reflection import Rounds, best_candidates, choose_parents, correction, drafts
 
 
 def in_context(settings: SearchSettings) -> Rounds:
     """The chains of reflection; with each correction go earlier pictures of its chain."""
     past = yield drafts(settings)
-    parents = best_drafts(settings, past)
+    parents = best_candidates(settings, past)
     chains = [[parent] for parent in parents]
     for _ in range(settings.depth):
         past = yield [

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...record import Candidate, SearchSettings
-from .origins import Rounds, best_drafts, drafts
-from .reflection import correction
+from .reflection import Rounds, best_candidates, correction, drafts
 
 
 def interleaved(settings: SearchSettings) -> Rounds:
     """Repaints each draft by the same thought as before; a repaint that scores lower is dropped."""
     past = yield drafts(settings)
-    kept = best_drafts(settings, past)
+    kept = best_candidates(settings, past)
     for _ in range(settings.depth):
         past = yield [
             replace(

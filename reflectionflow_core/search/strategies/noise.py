@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...record import Request, SearchSettings
-from .origins import Rounds, drafts, new_noise
+from .reflection import Rounds, drafts, new_noise
 
 
 def noise(settings: SearchSettings) -> Rounds:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...record import Request, Restart, SearchSettings
 from ..seeds import fresh_seed
-from .origins import Rounds, best_ones, drafts
+from .reflection import Rounds, best_candidates, drafts
 
 FIRST_LEVEL, FALL, LAST_LEVEL = 0.9, 0.1, 0.3  # of noise, 1 being nothing else
 
@@ -21,5 +21,5 @@ def paths(settings: SearchSettings) -> Rounds:
             Request(
                 Restart(fresh_seed(settings.seed, index, i), level), parent=parent, action="repaint"
             )
-            for i, parent in enumerate(best_ones(settings, past))
+            for i, parent in enumerate(best_candidates(settings, past))
         ]

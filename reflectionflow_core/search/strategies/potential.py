@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...record import Candidate, History, Request, SearchSettings
-from .origins import Rounds, best_ones, drafts, new_noise
-from .reflection import correction
+from .reflection import Rounds, best_candidates, correction, drafts, new_noise
 
 
 def potential(settings: SearchSettings) -> Rounds:
@@ -24,7 +23,7 @@ def potential(settings: SearchSettings) -> Rounds:
         *begun[:size],
         *_speculative(begun[size:]),
     ]  # the first have nothing to compare with
-    chains = best_ones(settings, past.finished)
+    chains = best_candidates(settings, past.finished)
     for index in range(1, settings.depth + 1):
         paid = range(_paid_count(settings, past, index))
         past = yield _speculative([_request(settings, past, i, chains) for i in paid])

@@ -1,44 +1,82 @@
-"""ReflectionFlow (§3.4, Appendix C): chains of pictures, each made from the one before."""
+"""ReflectionFlow (§3.4, Appendix C): chains of pictures, each made from the one before.
+
+The other strategies are made of the same parts: drafts, noise, parents and corrections.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
+from itertools import cycle, islice
 
-from ...record import Axis, Candidate, History, Request, SearchSettings
-from .origins import Rounds, best_drafts, choose_parents, drafts, new_noise
+from ...record import Candidate, History, Neighbour, Request, SearchSettings, Seed
+from ..seeds import fresh_seed
+
+# A strategy at work: it yields the requests of a round, as many as it likes, and is sent the
+# History after it, without its cost. A return ends the search, and so does a round without
+# requests. All follows from the settings and what is sent, with no random state, since a search
+# that resumes replays it from the start. It may then go deeper, stop elsewhere or spend more, so
+# what a round paints must not depend on `depth`, `stop` or `budget`; `depth` only says when to end.
+Rounds = Generator[list[Request], History, None]
 
 
 def reflection(settings: SearchSettings) -> Rounds:
     """One picture a chain and a round, made from its parent along the axes of the settings."""
     past = yield drafts(settings)
-    parents = best_drafts(settings, past)
+    parents = best_candidates(settings, past)
     for _ in range(settings.depth):
-        past = yield corrections(settings, past, parents)
+        past = yield [correction(settings, past, i, parent) for i, parent in enumerate(parents)]
         parents = choose_parents(settings, parents, latest=past.rounds[-1])
 
 
-def corrections(
-    settings: SearchSettings, past: History, parents: Sequence[Candidate]
-) -> list[Request]:
-    return [correction(settings, past, position, parent) for position, parent in enumerate(parents)]
+def drafts(settings: SearchSettings) -> list[Request]:
+    """First pictures, each from its own noise: round 0 of most strategies."""
+    return [
+        Request(fresh_seed(settings.seed, 0, i), action="draft")
+        for i in range(settings.first_round)
+    ]
+
+
+def new_noise(settings: SearchSettings, past: History, position: int, improved: Candidate) -> Seed:
+    """A seed not used before, or with zero-order search a step towards it from a known noise."""
+    seed = fresh_seed(settings.seed, len(past.rounds), position)
+    if settings.noise_search == "zero_order":
+        return Neighbour(improved.seed, seed, settings.radius)
+    return seed
+
+
+def best_candidates(settings: SearchSettings, candidates: Iterable[Candidate]) -> list[Candidate]:
+    """What each chain begins with: the best candidates, by rank."""
+    # sorted is stable: the earlier of equals ranks first. Too few take turns.
+    ranked = sorted(candidates, key=lambda candidate: candidate.score, reverse=True)
+    return list(islice(cycle(ranked), settings.width))
+
+
+def choose_parents(
+    settings: SearchSettings, before: Sequence[Candidate], latest: Sequence[Candidate]
+) -> list[Candidate]:
+    """What each chain continues from: its latest picture (the paper) or its best so far.
+
+    `before` is what it continued from before the latest; the earlier of equals stays.
+    """
+    if settings.parents == "latest":
+        return list(latest)
+    pairs = zip(before, latest, strict=True)
+    return [max(pair, key=lambda candidate: candidate.score) for pair in pairs]
 
 
 def correction(
     settings: SearchSettings, past: History, position: int, parent: Candidate
 ) -> Request:
-    """A parent changed along the axes; without the noise axis the picture keeps its noise."""
+    """A parent changed along the axes; without the noise axis the picture keeps its noise.
+
+    The action is the word for the axis that changes most.
+    """
     axes = settings.axes
+    corrects, evolves = "reflection" in axes, "prompt" in axes
     return Request(
         seed=new_noise(settings, past, position, parent) if "noise" in axes else parent.seed,
         parent=parent,
-        corrects="reflection" in axes,
-        evolves="prompt" in axes,
-        action=action_along(axes),
+        corrects=corrects,
+        evolves=evolves,
+        action="correct" if corrects else "evolve" if evolves else "noise",
     )
-
-
-def action_along(axes: tuple[Axis, ...]) -> str:
-    """The word for what is done to a parent: that of the axis which changes most."""
-    if "reflection" in axes:
-        return "correct"
-    return "evolve" if "prompt" in axes else "noise"

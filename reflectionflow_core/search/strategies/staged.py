@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import cycle, islice
 
 from ...record import Candidate, History, Inspection, Request, SearchSettings, Stage
-from .origins import Rounds, choose_parents, drafts, new_noise
+from .reflection import Rounds, choose_parents, drafts, new_noise
 
 Chain = Generator[Request, Candidate, None]  # says what to paint next, and is sent the picture
 
