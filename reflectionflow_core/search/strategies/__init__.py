@@ -91,7 +91,7 @@ def axes_in_force(settings: SearchSettings) -> tuple[Axis, ...]:
 
 
 def rounds_of(settings: SearchSettings) -> Rounds:
-    """The strategy of the settings at work, on the axes in force; once it has ended, empty rounds."""
+    """The strategy at work on the axes in force; once it has ended, its rounds are empty."""
     strategy = strategy_named(settings.strategy)
     yield from strategy.rounds(replace(settings, axes=axes_in_force(settings)))
     while True:
