@@ -12,7 +12,7 @@ from webdataset.writer import TarWriter
 
 from reflectionflow_core.flux.model import Flux
 from train.corrector.dry_run import small_flux, write_triplets
-from train.corrector.settings import Settings
+from train.corrector.settings import CorrectorSettings
 from train.triplets import Triplet, files_of
 
 SMALL: dict[str, Any] = {
@@ -32,12 +32,12 @@ SMALL: dict[str, Any] = {
 }
 
 
-def settings(out: Path, data: Path | str = "", **changes: Any) -> Settings:
-    return Settings(**{**SMALL, "out": out, "data": str(data), **changes})
+def settings(out: Path, data: Path | str = "", **changes: Any) -> CorrectorSettings:
+    return CorrectorSettings(**{**SMALL, "out": out, "data": str(data), **changes})
 
 
 def toy_flux() -> Flux:
-    return small_flux(Settings(**SMALL, data="none"))
+    return small_flux(CorrectorSettings(**SMALL, data="none"))
 
 
 def shards(folder: Path, count: int = 16) -> Path:

@@ -117,6 +117,17 @@ def test_no_files_import_each_other_in_a_circle(folder: str) -> None:
     list(TopologicalSorter(graph).static_order())  # raises CycleError, which names them
 
 
+def test_programs_of_the_training_are_small_and_nothing_imports_them() -> None:
+    programs = sorted((ROOT / "train").glob("*/__main__.py"))
+    assert len(programs) == 6
+    for file in programs:
+        text = file.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 40, file
+        assert "run_program(" in text, file
+    for file in (*sources("train"), *sources("tests")):
+        assert not [module for module in imports(file) if module.endswith(".__main__")], file
+
+
 def test_core_and_nodes_import_relatively_since_comfyui_gives_the_pack_another_name() -> None:
     for file in (*sources(CORE), *sources("nodes")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from transformers import TrainerCallback
 
+ROOT = Path(__file__).parents[1]
 RUN: dict[str, Any] = {
     "base": "tiny",
     "data": "miniature",
@@ -28,6 +32,14 @@ RUN: dict[str, Any] = {
     "eval_every": 3,
     "log_every": 1,
 }
+
+
+def run_configured(name: str, *arguments: str) -> None:
+    """`python -m train.PROGRAM` with the configuration of that name, in this process."""
+    config = ROOT / "train" / "configs" / f"{name}.yaml"
+    program = f"train.{name.partition('-')[0]}"
+    with patch.object(sys, "argv", [program, "--config", str(config), *arguments]):
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
 
 
 class At(TrainerCallback):

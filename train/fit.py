@@ -25,7 +25,7 @@ from torch import Tensor, distributed, nn
 
 from reflectionflow_core.record import InputError
 from train.checkpoints import Checkpoints
-from train.journal import Done, Log, watched
+from train.journal import Log, StepDone, watched
 from train.processes import join
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -161,7 +161,7 @@ class State:
 
 def steps(
     state: State, loss: Loss, schedule: Schedule, kept: Checkpoints, seed: int = 0
-) -> Iterator[Done]:
+) -> Iterator[StepDone]:
     """Trains from `state.step` on and yields after every step.
 
     Raises DivergenceError before a step that would spoil the weights: the last checkpoint is good.
@@ -184,7 +184,7 @@ def steps(
         if due and world.is_main_process:
             kept.save(state.step, state.saved())
         seconds = time.perf_counter() - began
-        yield Done(state.step, value, length, _rate(state.optimiser), seconds, due)
+        yield StepDone(state.step, value, length, _rate(state.optimiser), seconds, due)
 
 
 def draws(seed: int, step: int, schedule: Schedule) -> list[Draw]:

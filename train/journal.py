@@ -15,7 +15,7 @@ from train.processes import join
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class StepDone:
     """A step that was made; `step` counts from 1."""
 
     step: int
@@ -39,7 +39,7 @@ class Log:
             ]
             replace_file(path, "".join(f"{line}\n" for line in whole).encode())
 
-    def write(self, done: Done, **more: Any) -> None:
+    def write(self, done: StepDone, **more: Any) -> None:
         told = {name: value for name, value in asdict(done).items() if name != "saved"}
         self.note(**told, **more)
 
@@ -48,7 +48,7 @@ class Log:
             append(self.path, json.dumps({"step": step, **told}).encode() + b"\n")
 
 
-def watched(name: str, done: Iterable[Done], start: int, total: int) -> Iterator[Done]:
+def watched(name: str, done: Iterable[StepDone], start: int, total: int) -> Iterator[StepDone]:
     """The same steps under a progress bar."""
     columns = (
         TextColumn("{task.description}"),

@@ -63,7 +63,7 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TripletFiles:
     """Where a sample lies: for every file of it the offset and size within its shard."""
 
     shard: Path
@@ -113,7 +113,7 @@ class Triplets(Sequence[Triplet]):
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise SampleError("picture unreadable") from error
 
-    def _index(self, shard: Path) -> list[Place]:
+    def _index(self, shard: Path) -> list[TripletFiles]:
         found: dict[str, dict[str, tuple[int, int]]] = {}
         subsets: dict[str, str] = {}
         try:
@@ -134,7 +134,7 @@ class Triplets(Sequence[Triplet]):
             if found:
                 found.popitem()  # its last sample may be cut in the middle
         return [
-            Place(shard, key, subsets[key], files)
+            TripletFiles(shard, key, subsets[key], files)
             for key, files in found.items()
             if self._is_whole(files, subsets.get(key, ""))
         ]
@@ -174,7 +174,7 @@ class _Part(io.RawIOBase):
         return len(data)
 
 
-def read(place: Place) -> Triplet:
+def read(place: TripletFiles) -> Triplet:
     """The sample that lies there; raises SampleError."""
     try:
         with place.shard.open("rb") as stream:

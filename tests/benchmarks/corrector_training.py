@@ -28,18 +28,18 @@ from train.corrector.dry_run import write_triplets
 from train.corrector.flux import load
 from train.corrector.loss import mixed
 from train.corrector.samples import Batch
-from train.corrector.settings import Settings, Views
-from train.corrector.training import Also, Work, setup
+from train.corrector.settings import CorrectorSettings, Views
+from train.corrector.training import CorrectorTraining, Overrides, setup
 from train.fit import Draw, steps
 from train.journal import Log
-from train.latents.encoding import Settings as LatentsSettings
 from train.latents.encoding import encode
+from train.latents.settings import LatentsSettings
 
 GOAL = 1.10  # a tenth above the floor
 
 
-def settings(folder: Path, batch: int) -> Settings:
-    return Settings(
+def settings(folder: Path, batch: int) -> CorrectorSettings:
+    return CorrectorSettings(
         model="miniature",
         device="cpu",
         dtype="fp32",
@@ -57,15 +57,15 @@ def settings(folder: Path, batch: int) -> Settings:
     )
 
 
-def prepared(chosen: Settings) -> Work:
+def prepared(chosen: CorrectorSettings) -> CorrectorTraining:
     """A training whose samples are encoded; the very objects that the program uses."""
     flux = load(chosen)
     views = {name: getattr(chosen, name) for name in Views.model_fields}
     encode(LatentsSettings(**views, out=chosen.latents or Path()), flux)
-    return setup(chosen, Also(flux=flux))
+    return setup(chosen, Overrides(flux=flux))
 
 
-def floor(work: Work, batch: Batch) -> Callable[[], None]:
+def floor(work: CorrectorTraining, batch: Batch) -> Callable[[], None]:
     """Forward and backward of one batch that is ready."""
     noise = torch.randn(batch.target.shape)
     inputs, slope = mixed(batch, noise, torch.full((len(noise),), 0.5))
@@ -85,7 +85,7 @@ def seconds(step: Callable[[], Any], count: int) -> float:
     return time.process_time() - begin
 
 
-def measure(work: Work, count: int, rounds: int) -> list[tuple[float, float]]:
+def measure(work: CorrectorTraining, count: int, rounds: int) -> list[tuple[float, float]]:
     """CPU seconds of (floor, training) for `count` steps each, after a warm-up of both."""
     chosen = work.settings
     log = Log(chosen.out / "log.jsonl", 0)

@@ -21,13 +21,12 @@ from tempfile import TemporaryDirectory
 
 import psutil
 from keeping import keep
-from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `train` is not installed
-from train.data.__main__ import run
 from train.data.engine import ray_session, run_on_ray
-from train.data.settings import Engine, PainterSettings, Pool, Ranked, Rule, Settings
-from train.data.source import Stage
+from train.data.run import run
+from train.data.settings import DataSettings, Engine, PainterSettings, Pool, Ranked, Rule
+from train.data.source import PipelineStage
 from train.data.work import sharded, sources_of, stages_of
 
 SLICES = 24
@@ -41,14 +40,14 @@ NOUNS = [
 COLOURS = ["red", "green", "blue", "yellow", "black", "white", "pink", "brown"]
 
 
-def slices_a_second(settings: Settings, workers: int) -> float:
+def slices_a_second(settings: DataSettings, workers: int) -> float:
     """The pace with so many painters; the session is there already."""
     pool = Pool(workers=workers)
     (source,) = sources_of(settings)
     shards = sharded(source, 0, settings)
     slices = [work for parts in shards.values() for work in parts]
     stages = [
-        Stage(stage.name, stage.build, pool if stage.name == "paint" else stage.pool)
+        PipelineStage(stage.name, stage.build, pool if stage.name == "paint" else stage.pool)
         for stage in stages_of(source, settings)
     ]
     done = [time.perf_counter() for _ in run_on_ray(stages, slices)]
@@ -58,7 +57,9 @@ def slices_a_second(settings: Settings, workers: int) -> float:
 def paces(pairs: int, folder: Path) -> dict[str, object]:
     reward = Ranked(prompts=SLICES * SLICE, candidates=4)
     engine = Engine(cpus=2, shard_items=SLICE, slice_items=SLICE)
-    settings = Settings(out=folder, painter=PainterSettings(batch=16), reward=reward, engine=engine)
+    settings = DataSettings(
+        out=folder, painter=PainterSettings(batch=16), reward=reward, engine=engine
+    )
     (folder / "parts").mkdir(parents=True)
     ones, twos = [], []
     with ray_session(engine):
@@ -107,7 +108,7 @@ def streaming(rows: int, folder: Path) -> dict[str, object]:
     rule = Rule(
         prompts=rows, candidates=2, objects=NOUNS, colours=COLOURS, judge="synthetic", hardest=0
     )
-    settings = Settings.model_validate(
+    settings = DataSettings.model_validate(
         {
             "out": folder,
             "image_format": "png",
@@ -119,7 +120,7 @@ def streaming(rows: int, folder: Path) -> dict[str, object]:
     )
     began = time.perf_counter()
     with Watch() as watch:
-        run(settings, Console(quiet=True))
+        run(settings)
     seconds = time.perf_counter() - began
     quarter = len(watch.seen) // 4
     return {

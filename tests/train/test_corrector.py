@@ -28,15 +28,15 @@ from reflectionflow_core.flux.branch import FluxInputs
 from reflectionflow_core.flux.lora import FILE_NAME, Mode, load_corrector_lora
 from reflectionflow_core.record import InputError
 from train.corrector.dry_run import dry_run, write_triplets
+from train.corrector.estimate import estimate
 from train.corrector.loss import FlowLoss, change_weights, logit_normal
-from train.corrector.plan import plan
 from train.corrector.samples import Batch
-from train.corrector.settings import Settings
-from train.corrector.training import Also, train
+from train.corrector.settings import CorrectorSettings
+from train.corrector.training import Overrides, train
 from train.fit import Draw
-from train.latents.encoding import Settings as LatentsSettings
 from train.latents.encoding import encode
-from train.latents.encoding import plan as latents_plan
+from train.latents.estimate import estimate as estimate_latents
+from train.latents.settings import LatentsSettings
 from train.settings import read_config
 
 ROOT = Path(__file__).parents[2]
@@ -144,7 +144,7 @@ def test_it_learns_one_correction(flux, tmp_path: Path) -> None:
         validation={"samples": 0},
         drop={"text": 0, "reflection": 0, "image": 0, "together": 0},
     )
-    train(chosen, Also(flux=flux))
+    train(chosen, Overrides(flux=flux))
     losses = list(curve(tmp_path / "out").values())
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
 
@@ -158,9 +158,9 @@ def test_it_learns_one_correction(flux, tmp_path: Path) -> None:
     ],
 )
 def test_five_steps_and_five_more_are_ten(flux, data: Path, tmp_path: Path, changes) -> None:
-    train(settings(tmp_path / "whole", data, **changes), Also(flux=flux))
-    train(settings(tmp_path / "cut", data, **changes, steps=5), Also(flux=flux))
-    train(settings(tmp_path / "cut", data, **changes), Also(flux=flux))
+    train(settings(tmp_path / "whole", data, **changes), Overrides(flux=flux))
+    train(settings(tmp_path / "cut", data, **changes, steps=5), Overrides(flux=flux))
+    train(settings(tmp_path / "cut", data, **changes), Overrides(flux=flux))
     assert curve(tmp_path / "cut") == curve(tmp_path / "whole")
     assert len(curve(tmp_path / "cut")) == 10
     one, other = (load_file(tmp_path / name / FILE_NAME) for name in ("whole", "cut"))
@@ -171,7 +171,7 @@ def test_five_steps_and_five_more_are_ten(flux, data: Path, tmp_path: Path, chan
 
 def test_what_it_saves_is_the_published_kind_and_does_something(flux, data, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    trained = train(settings(out, data), Also(flux=flux))
+    trained = train(settings(out, data), Overrides(flux=flux))
     with safe_open(out / FILE_NAME, "pt") as stored:
         assert stored.metadata() == {"format": "pt"}
     loaded = load_corrector_lora(out, flux.transformer)
@@ -191,20 +191,23 @@ def test_encoded_samples_need_no_encoders(flux, data: Path, tmp_path: Path) -> N
     views = {name: value for name, value in chosen.model_dump().items() if name in names}
     encode(LatentsSettings(**{**views, "out": tmp_path / "latents"}), flux)
     flux.t5 = flux.clip = None
-    train(chosen, Also(flux=flux))
+    train(chosen, Overrides(flux=flux))
     assert len(curve(tmp_path / "out")) == 10
 
 
 def test_a_lora_is_gone_on_from(flux, data: Path, tmp_path: Path) -> None:
-    first = train(settings(tmp_path / "first", data), Also(flux=flux))
+    first = train(settings(tmp_path / "first", data), Overrides(flux=flux))
     start = {"rank": 4, "start": tmp_path / "first"}
-    train(settings(tmp_path / "next", data, lora=start, steps=1), Also(flux=flux))
+    train(settings(tmp_path / "next", data, lora=start, steps=1), Overrides(flux=flux))
     one = json.loads((tmp_path / "next" / "log.jsonl").read_text().splitlines()[0])
     last = json.loads((tmp_path / "first" / "log.jsonl").read_text().splitlines()[-1])
     assert one["validation"] == pytest.approx(last["validation"], rel=1e-5)
     assert list(first.parameters())
     with pytest.raises(InputError, match="trained with tokens=condition"):
-        train(settings(tmp_path / "other", data, lora={**start, "tokens": "all"}), Also(flux=flux))
+        train(
+            settings(tmp_path / "other", data, lora={**start, "tokens": "all"}),
+            Overrides(flux=flux),
+        )
 
 
 def test_a_caller_adds_a_task_with_weights_of_its_own(flux, data: Path, tmp_path: Path) -> None:
@@ -215,8 +218,8 @@ def test_a_caller_adds_a_task_with_weights_of_its_own(flux, data: Path, tmp_path
         return head(batch.target[:, 0, :8]).square().mean()
 
     adamw = {"name": "adamw", "rate": 0.01}
-    also = Also(flux=flux, extra=small, learner=head)
-    train(settings(tmp_path / "out", data, optimiser=adamw), also)
+    overrides = Overrides(flux=flux, extra=small, learner=head)
+    train(settings(tmp_path / "out", data, optimiser=adamw), overrides)
     assert not torch.equal(head.weight, torch.ones_like(head.weight))
     assert set(load_file(tmp_path / "out" / FILE_NAME)) == {
         key for key in load_file(tmp_path / "out" / FILE_NAME) if ".lora_" in key
@@ -233,9 +236,9 @@ def test_a_loss_that_is_no_number_names_step_and_samples(flux, data, tmp_path: P
 
     late_by: list[tuple[str, ...]] = []
     with pytest.raises(InputError, match="At step 8 the loss is nan") as told:
-        train(settings(tmp_path / "out", data), Also(flux=flux, extra=late))
+        train(settings(tmp_path / "out", data), Overrides(flux=flux, extra=late))
     assert all(key in str(told.value) for key in late_by[-1])
-    train(settings(tmp_path / "out", data), Also(flux=flux))  # from step 5, that was saved
+    train(settings(tmp_path / "out", data), Overrides(flux=flux))  # from step 5, that was saved
     assert len(curve(tmp_path / "out")) == 10
 
 
@@ -252,17 +255,17 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
 
     monkeypatch.setattr(files, "write_all", full)
     with pytest.raises(InputError, match="No space left on device"):
-        train(settings(out, data), Also(flux=flux))
+        train(settings(out, data), Overrides(flux=flux))
     monkeypatch.setattr(files, "write_all", write_all)
     assert not list(out.rglob("*.tmp"))
-    train(settings(out, data), Also(flux=flux))
+    train(settings(out, data), Overrides(flux=flux))
     assert sorted(curve(out)) == list(range(1, 11))
 
 
 def test_two_runs_into_one_folder_are_refused(flux, data: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with locked(tmp_path / "out"), pytest.raises(InputError, match="Another process is writing"):
-        train(settings(tmp_path / "out", data), Also(flux=flux))
+        train(settings(tmp_path / "out", data), Overrides(flux=flux))
 
 
 @pytest.mark.parametrize(
@@ -270,7 +273,7 @@ def test_two_runs_into_one_folder_are_refused(flux, data: Path, tmp_path: Path) 
     [
         ({"batch": 3}, "batch"),
         ({"seed": 1}, "seed"),
-        ({"lora": {"rank": 8}}, "lora"),
+        ({"lora": {"rank": 8}}, "lora.rank"),
         ({"accumulate": 2}, "batches_a_step"),
         ({"validation": {"samples": 3}}, "validation.samples"),
     ],
@@ -278,16 +281,16 @@ def test_two_runs_into_one_folder_are_refused(flux, data: Path, tmp_path: Path) 
 def test_a_run_that_goes_on_may_not_become_another(
     flux, data: Path, tmp_path: Path, changes: dict, name: str
 ) -> None:
-    train(settings(tmp_path / "out", data, steps=1), Also(flux=flux))
+    train(settings(tmp_path / "out", data, steps=1), Overrides(flux=flux))
     with pytest.raises(InputError, match=f"was started with {name}="):
-        train(settings(tmp_path / "out", data, **changes), Also(flux=flux))
+        train(settings(tmp_path / "out", data, **changes), Overrides(flux=flux))
 
 
 def test_gradients_are_the_same_with_and_without_checkpoints(flux, data, tmp_path: Path) -> None:
     found = []
     for checkpointing in (False, True):
         out = tmp_path / str(checkpointing)
-        train(settings(out, data, steps=3, checkpointing=checkpointing), Also(flux=flux))
+        train(settings(out, data, steps=3, checkpointing=checkpointing), Overrides(flux=flux))
         found.append(curve(out))
         flux.transformer.disable_gradient_checkpointing()
     assert found[0] == found[1]
@@ -299,9 +302,9 @@ def test_gradients_are_the_same_with_and_without_checkpoints(flux, data, tmp_pat
 @pytest.mark.parametrize("config", ["corrector-flux", "corrector-miniature"])
 @pytest.mark.parametrize("latents", [None, Path("encoded")])
 def test_every_configuration_has_a_plan_and_a_dry_run(config: str, latents: Path | None) -> None:
-    chosen = Settings(**{**read_config(CONFIGS / f"{config}.yaml"), "device": "cpu"})
+    chosen = CorrectorSettings(**{**read_config(CONFIGS / f"{config}.yaml"), "device": "cpu"})
     chosen = chosen.model_copy(update={"latents": latents})
-    text = plan(chosen)
+    text = estimate(chosen)
     assert "trainable weights" in text and "Time, if a GPU computes" in text
     assert "1 process)" in text and "e-" not in text
     if config == "corrector-flux":
@@ -311,10 +314,10 @@ def test_every_configuration_has_a_plan_and_a_dry_run(config: str, latents: Path
 
 def test_the_configuration_of_the_latents_fits_that_of_the_training() -> None:
     latents = LatentsSettings(**read_config(CONFIGS / "latents-flux.yaml"))
-    training = Settings(**read_config(CONFIGS / "corrector-flux.yaml"))
+    training = CorrectorSettings(**read_config(CONFIGS / "corrector-flux.yaml"))
     names = LatentsSettings.model_fields.keys() - {"out"}
     assert {n: getattr(latents, n) for n in names} == {n: getattr(training, n) for n in names}
-    assert "MB a sample" in latents_plan(latents)
+    assert "MB a sample" in estimate_latents(latents)
 
 
 def program(*arguments: str, launcher: tuple[str, ...] = (), **environment: str):
@@ -368,7 +371,9 @@ def test_two_processes_make_the_steps_of_one(tmp_path: Path, port: str, sharded:
     both = program(*options(two, data, *more), launcher=(*TWO, port), ACCELERATE_USE_FSDP=sharded)
     _, told = both.communicate(timeout=200)
     assert both.returncode == 0, told[-3000:]
-    chosen = Settings(**{**read_config(CONFIGS / "corrector-miniature.yaml"), "data": str(data)})
+    chosen = CorrectorSettings(
+        **{**read_config(CONFIGS / "corrector-miniature.yaml"), "data": str(data)}
+    )
     train(
         chosen.model_copy(
             update={

@@ -25,10 +25,10 @@ from train.data.annotating import (
     build_annotation,
     side_by_side,
 )
-from train.data.captions import Captioning, Condensing, build_captioning
-from train.data.filtering import Filtering, build_filtering, fault_of
+from train.data.captions import CaptionStage, CondenseStage, build_captioning
+from train.data.filtering import FilterStage, build_filtering, fault_of
 from train.data.prompts import Avoided
-from train.data.records import Item, Painted, Pair, Slice
+from train.data.records import Item, PaintedPicture, Pair, Slice
 from train.data.settings import Filter, Judges, Reflections
 from train.triplets import encoded
 
@@ -36,8 +36,8 @@ NOTHING = Avoided([], held_out=False)
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
-def painted(colour: tuple[int, int, int], unmet: tuple[str, ...] = ()) -> Painted:
-    return Painted(encoded(Image.new("RGB", (8, 8), colour), "png"), unmet=unmet)
+def painted(colour: tuple[int, int, int], unmet: tuple[str, ...] = ()) -> PaintedPicture:
+    return PaintedPicture(encoded(Image.new("RGB", (8, 8), colour), "png"), unmet=unmet)
 
 
 def pair(key: str = "rule-1-0", **changes: object) -> Pair:
@@ -154,7 +154,7 @@ def test_detailed_prompts_are_condensed_where_the_short_one_lacks() -> None:
         Item(2, "", {"detailed": "broken"}),
     )
     vlm = ScriptedVlm(script)
-    done = Condensing(vlm, NOTHING)(Slice(0, 0, items))
+    done = CondenseStage(vlm, NOTHING)(Slice(0, 0, items))
     assert [(item.number, item.prompt) for item in done.items] == [(0, "a red cup"), (1, "a dog")]
     assert (done.rejects, done.counts) == ({"prompt not condensed": 1}, {"calls": 2})
 
@@ -164,7 +164,7 @@ def test_a_prompt_that_becomes_a_benchmarks_when_condensed_falls_away(tmp_path) 
     file.write_text("a photo of a red cup\n")
     vlm = ScriptedVlm(lambda _: '{"text": "Red cup."}')
     items = (Item(0, "", {"detailed": "a cup of the deepest red"}),)
-    done = Condensing(vlm, Avoided([str(file)], False))(Slice(0, 0, items))
+    done = CondenseStage(vlm, Avoided([str(file)], False))(Slice(0, 0, items))
     assert (done.items, done.rejects) == ((), {"prompt kept for testing": 1})
 
 
@@ -174,7 +174,7 @@ def test_an_edited_picture_without_a_caption_is_described() -> None:
         return '{"text": "a red wall"}' if picture.getpixel((0, 0)) == RED else Failure("No.")
 
     bare, blue = pair("a", prompt=""), pair("b", prompt="", good=painted(BLUE))
-    done = Captioning(ScriptedVlm(script), NOTHING)(work(bare, pair("c"), blue))
+    done = CaptionStage(ScriptedVlm(script), NOTHING)(work(bare, pair("c"), blue))
     assert [p.prompt for p in done.pairs] == ["a red wall", "a red cup"]
     assert done.rejects == {"picture not described": 1}
 
@@ -206,7 +206,7 @@ def test_the_filter_keeps_what_every_verifier_agrees_with() -> None:
         "text too long": replace(said, key="g", prompt="x" * 20_001),
     }
     kept = replace(said, key="h", prompt="x" * 10_000)
-    done = Filtering({"red": Redness()}, 0.5)(work(said, *pairs.values(), kept))
+    done = FilterStage({"red": Redness()}, 0.5)(work(said, *pairs.values(), kept))
     assert [p.key for p in done.pairs] == ["a", "h"]
     assert done.rejects == dict.fromkeys(pairs, 1)
 
@@ -216,7 +216,7 @@ def test_the_filters_margin_is_what_the_scores_must_differ_by(
     margin: float, good: int, bad: int
 ) -> None:
     both = pair(good=painted((good, 0, 1)), bad=painted((bad, 0, 1)), reflection="Do.")
-    done = Filtering({"red": Redness()}, margin)(work(both))
+    done = FilterStage({"red": Redness()}, margin)(work(both))
     differ = np.float64(good) / 255 - np.float64(bad) / 255
     assert bool(done.pairs) == (good != bad and differ > margin)
 

@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
-from train.data.__main__ import make
 from train.data.engine import ray_session, run_here, run_on_ray
 from train.data.records import Item, Slice
-from train.data.settings import Engine, Pool, Settings
+from train.data.run import begin, make
+from train.data.settings import DataSettings, Engine, Pool
 from train.data.shards import PARTS
-from train.data.source import Stage, Work
-from train.data.work import begin, run_record, sources_of
+from train.data.source import PipelineStage, StageFunction
+from train.data.work import sources_of
+from train.settings import settings_of
 
 ROOT = Path(__file__).parents[2]
 SLICES = [Slice(0, place, (Item(place, f"p{place}\0"),)) for place in range(12)]
@@ -64,7 +64,7 @@ def refuse(work: Slice | None = None) -> Any:
     raise InputError("The model is missing. Give one.")
 
 
-def die_once(mark: Path) -> Work:
+def die_once(mark: Path) -> StageFunction:
     """A worker that is killed in the middle of its first slice, and lives the second time."""
 
     def work(given: Slice) -> Slice:
@@ -80,7 +80,7 @@ def divide_by_zero(work: Slice) -> Slice:
     return replace(work, place=work.place // 0)
 
 
-def returning(value: Work) -> Work:
+def returning(value: StageFunction) -> StageFunction:
     return value
 
 
@@ -90,8 +90,8 @@ def session() -> Iterator[None]:
         yield
 
 
-def done(*builds: Callable[[], Work], pool: Pool | None = None) -> list[Slice]:
-    stages = [Stage(f"stage {i}", build, pool or Pool()) for i, build in enumerate(builds)]
+def done(*builds: Callable[[], StageFunction], pool: Pool | None = None) -> list[Slice]:
+    stages = [PipelineStage(f"stage {i}", build, pool or Pool()) for i, build in enumerate(builds)]
     return sorted(run_on_ray(stages, SLICES), key=lambda work: work.place)
 
 
@@ -101,14 +101,16 @@ def test_ray_does_what_one_process_does_and_builds_each_worker_once(tmp_path: Pa
     steps = [partial(Step, log) for log in logs]
     found = done(*steps, pool=Pool(workers=2))
     assert [log.read_text().count("built") for log in logs] == [2, 2]
-    assert found == list(run_here([Stage("", step, Pool()) for step in steps], SLICES))
+    assert found == list(run_here([PipelineStage("", step, Pool()) for step in steps], SLICES))
     assert found[7].counts == {"steps": 2}
     assert found[7].items[0].prompt == "p7\0"
 
 
 @pytest.mark.usefixtures("session")
 @pytest.mark.parametrize("build", [refuse, partial(returning, refuse)], ids=["building", "working"])
-def test_what_a_worker_refuses_is_said_to_the_user_as_it_was(build: Callable[[], Work]) -> None:
+def test_what_a_worker_refuses_is_said_to_the_user_as_it_was(
+    build: Callable[[], StageFunction],
+) -> None:
     with pytest.raises(InputError, match=r"^The model is missing\. Give one\.$"):
         done(build)
 
@@ -172,8 +174,8 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_shards(
     settings = _settings(whole)
     (whole / PARTS).mkdir(parents=True)
     sources = sources_of(settings)
-    begin(whole, run_record(settings, sources))
-    make(sources, settings, Console(quiet=True), lambda: nullcontext(run_here))
+    begin(settings, sources)
+    make(sources, settings, lambda: nullcontext(run_here))
     for file in whole.iterdir():
         if file.name.startswith("genref"):
             assert file.read_bytes() == (folder / file.name).read_bytes(), file.name
@@ -181,10 +183,5 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_shards(
     assert not (folder / PARTS).exists()
 
 
-def _settings(folder: Path) -> Settings:
-    from train.settings import checked, put
-
-    told: dict[str, Any] = {}
-    for setting in (*DICE, f"out={folder}"):
-        put(told, setting)
-    return checked(Settings, told)
+def _settings(folder: Path) -> DataSettings:
+    return settings_of(DataSettings, None, (*DICE, f"out={folder}"))

@@ -5,7 +5,6 @@ pytest tests/train/test_data_run.py
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
@@ -19,26 +18,25 @@ import pytest
 import yaml
 from PIL import Image
 from pyarrow import parquet
-from rich.console import Console
 
 from reflectionflow_core.archive import files
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.record import InputError
 from train.data import work
-from train.data.__main__ import dry_run, make
+from train.data.dry_run import dry_run
 from train.data.engine import run_here
-from train.data.plan import loads_of
+from train.data.estimate import loads_of
 from train.data.records import Slice
-from train.data.settings import Settings
+from train.data.run import begin, make
+from train.data.settings import DataSettings
 from train.data.shards import PARTS
-from train.data.source import Stage
-from train.data.work import begin, run_record, sources_of
+from train.data.source import PipelineStage
+from train.data.work import sources_of
 from train.settings import read_config
 from train.triplets import Triplets, encoded, shards_in
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "train" / "configs"
-QUIET = Console(quiet=True)
 MINIATURE: dict[str, Any] = {
     "image_format": "png",
     "rule": {"prompts": 8, "candidates": 4, "hardest": 0.0, "easiest": 1.0},
@@ -62,16 +60,16 @@ def _quick(monkeypatch) -> None:
     monkeypatch.setattr(files.os, "fsync", lambda _: None)  # slow, and guards a power cut only
 
 
-def chosen(folder: Path, told: dict[str, Any], **changes: Any) -> Settings:
-    return Settings.model_validate({**told, "out": folder, **changes})
+def chosen(folder: Path, told: dict[str, Any], **changes: Any) -> DataSettings:
+    return DataSettings.model_validate({**told, "out": folder, **changes})
 
 
-def run(settings: Settings, running: Any = run_here) -> dict[str, bytes]:
+def run(settings: DataSettings, running: Any = run_here) -> dict[str, bytes]:
     """Runs it here; all files by name."""
     (settings.out / PARTS).mkdir(parents=True, exist_ok=True)
     sources = sources_of(settings)
-    begin(settings.out, run_record(settings, sources))
-    make(sources, settings, QUIET, lambda: nullcontext(running))
+    begin(settings, sources)
+    make(sources, settings, lambda: nullcontext(running))
     return {file.name: file.read_bytes() for file in settings.out.iterdir() if file.is_file()}
 
 
@@ -131,13 +129,13 @@ def test_a_run_that_broke_off_goes_on_with_what_is_missing(tmp_path: Path) -> No
     settings = chosen(tmp_path / "broken", DICE)
     asked: list[Slice] = []
 
-    def breaking(stages: Sequence[Stage], slices: Sequence[Slice]) -> Iterator[Slice]:
+    def breaking(stages: Sequence[PipelineStage], slices: Sequence[Slice]) -> Iterator[Slice]:
         # Out of order, as on many machines, and stopped in the second shard.
         mixed = [*slices[:5], *slices[7:9], slices[15]]
         yield from run_here(stages, mixed)
         raise Killed
 
-    def rest(stages: Sequence[Stage], slices: Sequence[Slice]) -> Iterator[Slice]:
+    def rest(stages: Sequence[PipelineStage], slices: Sequence[Slice]) -> Iterator[Slice]:
         asked.extend(slices)
         return run_here(stages, slices)
 
@@ -165,9 +163,9 @@ def test_a_shard_that_was_damaged_afterwards_is_made_again(tmp_path: Path) -> No
 
 def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     run(chosen(tmp_path, DICE))
-    with pytest.raises(InputError, match=r"settings\.seed 0, now 1"):
+    with pytest.raises(InputError, match=r"settings\.seed=0 \(now 1\)"):
         run(chosen(tmp_path, DICE, seed=1))
-    with pytest.raises(InputError, match=r"rule\.candidates 3, now 4"):
+    with pytest.raises(InputError, match=r"rule\.candidates=3 \(now 4\)"):
         run(chosen(tmp_path, {**DICE, "rule": {**DICE["rule"], "candidates": 4}}))
     moved = {**DICE["engine"], "paint": {"workers": 3}, "object_store_gb": 2}
     run(chosen(tmp_path, DICE, engine=moved, licences={"a": "b"}))
@@ -190,11 +188,11 @@ def test_prompts_that_changed_in_their_file_are_another_run(tmp_path: Path) -> N
 
 def test_nothing_asked_is_said() -> None:
     with pytest.raises(InputError, match="No source"):
-        sources_of(Settings())
+        sources_of(DataSettings())
 
 
 def test_a_plan_is_the_arithmetic_of_the_settings() -> None:
-    settings = Settings.model_validate(
+    settings = DataSettings.model_validate(
         {
             "rule": {"prompts": 100, "candidates": 10, "pairs": 2},
             "reward": {"prompts": 50, "candidates": 6, "scorers": ["exact", "noisy"]},
@@ -226,12 +224,12 @@ def test_a_plan_is_the_arithmetic_of_the_settings() -> None:
 
 
 def test_the_full_sized_configuration_is_planned_for_a_million_triplets() -> None:
-    settings = Settings.model_validate(read_config(CONFIGS / "data-flux.yaml"))
+    settings = DataSettings.model_validate(read_config(CONFIGS / "data-flux.yaml"))
     assert sum(load.triplets for load in loads_of(settings).values()) > 1_000_000
 
 
 def test_the_full_sized_configuration_has_words_for_all_its_prompts() -> None:
-    rule = Settings.model_validate(read_config(CONFIGS / "data-flux.yaml")).rule
+    rule = DataSettings.model_validate(read_config(CONFIGS / "data-flux.yaml")).rule
     things, colours = len(rule.objects), len(rule.colours)
     pairs = things * (things - 1) / 2 * colours * (colours - 1)
     assert len(set(rule.objects)) == things == 80
@@ -244,7 +242,7 @@ def test_the_full_sized_configuration_runs_dry_with_sets_of_its_form(
 ) -> None:
     """Every file that it names is put there in small; no model is."""
     monkeypatch.chdir(tmp_path)
-    settings = Settings.model_validate(read_config(CONFIGS / "data-flux.yaml"))
+    settings = DataSettings.model_validate(read_config(CONFIGS / "data-flux.yaml"))
     for name, line in {
         "geneval/evaluation_metadata.jsonl": {"prompt": "a photo of a cup"},
         "prompts/general.jsonl": {"prompt": "a harbour"},
@@ -259,9 +257,9 @@ def test_the_full_sized_configuration_runs_dry_with_sets_of_its_form(
     parquet_file = tmp_path / "sets" / "OmniEdit-Filtered-1.2M" / "data" / "0.parquet"
     parquet_file.parent.mkdir(parents=True)
     parquet.write_table(pyarrow.Table.from_pylist([row] * 9), parquet_file)
-    dry_run(settings, Console(file=(screen := io.StringIO())))
-    assert "nothing was kept" in screen.getvalue()
-    assert "4 x prompt empty" in screen.getvalue()  # the edits, which nobody described
+    summary = dry_run(settings)
+    assert "nothing was kept" in summary
+    assert "4 x prompt empty" in summary  # the edits, which nobody described
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -270,7 +268,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_plan_needs_no_model_and_says_what_it_assumes() -> None:
-    done = command("--config", str(CONFIGS / "data-flux.yaml"), "--plan")
+    done = command("--config", str(CONFIGS / "data-flux.yaml"), "--estimate")
     assert done.returncode == 0, done.stderr
     for part in ("GPU h painting", "triplets expected", "Assumed ("):
         assert part in done.stdout
@@ -305,7 +303,7 @@ def test_a_dry_run_leaves_nothing_and_needs_no_ray(tmp_path: Path) -> None:
 
 def test_the_weights_of_every_model_are_part_of_a_runs_identity(tmp_path: Path) -> None:
     def models(**told: Any) -> dict[str, str]:
-        return work.models_of(Settings.model_validate({**MINIATURE, **told}))
+        return work.models_of(DataSettings.model_validate({**MINIATURE, **told}))
 
     (tmp_path / "config.json").write_text("1")
     clip = {"scorers": [f"clip-score:{tmp_path}"]}

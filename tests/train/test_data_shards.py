@@ -22,12 +22,12 @@ from webdataset.compat import WebDataset
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
 from train.data.finish import finish
-from train.data.records import Item, Painted, Pair, Slice
-from train.data.settings import Settings
+from train.data.records import Item, PaintedPicture, Pair, Slice
+from train.data.settings import DataSettings
 from train.data.shards import (
     PARTS,
-    Sample,
-    Storing,
+    SampleReport,
+    StoreStage,
     assemble,
     fingerprint,
     finished,
@@ -47,7 +47,7 @@ def scene(seed: int, size: int = 32) -> Image.Image:
 
 
 def pair(number: int, **changes: object) -> Pair:
-    good, bad = (Painted(encoded(scene(2 * number + i), "png"), "p", number) for i in (0, 1))
+    good, bad = (PaintedPicture(encoded(scene(2 * number + i), "png"), "p", number) for i in (0, 1))
     told = {"difficulty": "hard"}
     made = Pair(f"rule-{number:08d}-0", f"prompt {number}", good, bad, f"edit {number}", told)
     return replace(made, **changes)
@@ -63,7 +63,7 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
 def store(folder: Path, place: int, *pairs: Pair, shard: int = 0) -> None:
     items = tuple(Item(number, "") for number in range(len(pairs) + 1))
     work = Slice(shard, place, items, pairs=pairs, rejects={"too bad": 1}, counts={"pictures": 4})
-    Storing(folder, "rule", "rule", "png")(work)
+    StoreStage(folder, "rule", "rule", "png")(work)
 
 
 def test_parts_become_a_shard_that_trainings_can_read(folder: Path) -> None:
@@ -137,9 +137,9 @@ def test_a_damaged_part_is_named(folder: Path) -> None:
         assemble(folder, 0, 1, 8)
 
 
-def sample(good: int, bad: int, digest: str = "") -> Sample:
+def sample(good: int, bad: int, digest: str = "") -> SampleReport:
     prints = (f"{good:064x}", f"{bad:064x}")
-    return Sample("k", "p", "r", digest or f"{good} {bad}", prints)
+    return SampleReport("k", "p", "r", digest or f"{good} {bad}", prints)
 
 
 def test_equal_and_nearly_equal_pairs_are_there_once() -> None:
@@ -172,7 +172,7 @@ def test_a_fingerprint_stays_when_a_picture_is_scaled_compressed_or_brighter() -
 
     for seed in range(5):
         image = scene(seed, 256)
-        jpeg = Painted(encoded(image, "jpg")).image
+        jpeg = PaintedPicture(encoded(image, "jpg")).image
         brighter = ImageEnhance.Brightness(image).enhance(0.9)
         for same in (jpeg, brighter, image.resize((200, 200))):
             assert off(image, same) <= 8
@@ -208,12 +208,12 @@ def test_a_full_disk_leaves_no_half_part_and_no_half_shard(folder: Path, monkeyp
     assert assemble(folder, 0, 1, 8).samples
 
 
-def told(folder: Path, **settings: object) -> tuple[dict, Settings]:
+def told(folder: Path, **settings: object) -> tuple[dict, DataSettings]:
     store(folder, 0, *(pair(i) for i in range(12)))
     store(folder, 0, pair(20), shard=1)
     for shard in (0, 1):
         assemble(folder, shard, 1, None)
-    chosen = Settings.model_validate({"image_format": "png", **settings})
+    chosen = DataSettings.model_validate({"image_format": "png", **settings})
     rejects = Counter({"prompt repeated": 2})
     source = Source("rule", "rule", [Item(i, "") for i in range(15)], rejects, ())
     return finish(folder, (0, 1), [source], chosen), chosen

@@ -21,17 +21,18 @@ from reflectionflow_core.geneval.rules import Need, Task, read_task, task_record
 from reflectionflow_core.miniature.prompts import is_held_out, parse
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.record import Candidate, History, InputError, SearchSettings, Verdict
-from train.data.editing import Opening, editing_source
+from train.data.editing import OpenStage, editing_source
 from train.data.edits import open_set
-from train.data.histories import Reading, histories_source
+from train.data.histories import HistoryStage, histories_source
 from train.data.length import both_of, length_source
-from train.data.painting import Painting
+from train.data.painting import PaintStage
 from train.data.prompts import Avoided, meaning, usable, words
-from train.data.ranking import Ranking, mean_ranks
-from train.data.records import Item, Painted, Pair, Slice
+from train.data.ranking import RankStage, mean_ranks
+from train.data.records import Item, PaintedPicture, Pair, Slice
 from train.data.reward import reward_source
 from train.data.rule import build_judge, composed, pairs_of, rule_source, sentence
 from train.data.settings import (
+    DataSettings,
     Editing,
     Families,
     Histories,
@@ -39,9 +40,8 @@ from train.data.settings import (
     PainterSettings,
     Ranked,
     Rule,
-    Settings,
 )
-from train.data.shards import Storing, assemble
+from train.data.shards import StoreStage, assemble
 from train.data.synthetic import SyntheticGenerator, SyntheticVerifier
 from train.triplets import SampleError, encoded
 
@@ -146,7 +146,7 @@ def test_prompts_fall_away_for_a_reason_and_the_first_good_ones_are_taken() -> N
 def test_a_line_that_is_no_prompt_is_named(tmp_path: Path, line: str) -> None:
     file = tmp_path / "prompts.jsonl"
     file.write_text(f"a cat\n{line}\n")
-    settings = Settings(reward=Ranked(prompts=5, file=str(file)))
+    settings = DataSettings(reward=Ranked(prompts=5, file=str(file)))
     with pytest.raises(InputError, match="Line 2"):
         reward_source(settings, NOTHING)
 
@@ -154,15 +154,15 @@ def test_a_line_that_is_no_prompt_is_named(tmp_path: Path, line: str) -> None:
 def test_files_that_are_missing_or_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     for name in ("none", "binary"):
-        settings = Settings(reward=Ranked(prompts=5, file=str(tmp_path / name)))
+        settings = DataSettings(reward=Ranked(prompts=5, file=str(tmp_path / name)))
         with pytest.raises(InputError, match=name):
             reward_source(settings, NOTHING)
 
 
-def judged(*scores: float) -> list[Painted]:
+def judged(*scores: float) -> list[PaintedPicture]:
     """Pictures with these marks, of which those above 0.5 passed."""
     return [
-        Painted(flat("red"), "a cup", seed, {"rule": score}, score > 0.5)
+        PaintedPicture(flat("red"), "a cup", seed, {"rule": score}, score > 0.5)
         for seed, score in enumerate(scores)
     ]
 
@@ -199,7 +199,7 @@ def test_real_pictures_are_judged_by_a_detector_and_a_reader_of_colours(tmp_path
     rule = Rule(judge=judge, colour_judge=str(save_clip(tmp_path / "clip")), confidence=0.0)
     task = Task("colors", (Need("bench", colour="red"),))
     item = Item(0, sentence(task), {"task": task_record(task)})
-    images = [Painted(flat(colour, (40, 30))).image for colour in ("red", "blue")]
+    images = [PaintedPicture(flat(colour, (40, 30))).image for colour in ("red", "blue")]
     sure = build_judge(rule, "cpu")(item, images)  # random weights are sure of nothing
     assert all(v.passed or v.unmet == ("bench is not red",) for v in sure)
     strict = build_judge(rule.model_copy(update={"confidence": 1.0}), "cpu")(item, images)
@@ -209,8 +209,8 @@ def test_real_pictures_are_judged_by_a_detector_and_a_reader_of_colours(tmp_path
 
 
 def test_mean_ranks_go_from_the_worst_to_the_best_and_equals_share() -> None:
-    def marked(a: float, b: float) -> Painted:
-        return Painted(b"", marks={"a": a, "b": b})
+    def marked(a: float, b: float) -> PaintedPicture:
+        return PaintedPicture(b"", marks={"a": a, "b": b})
 
     assert mean_ranks([marked(1, 100), marked(2, 900), marked(3, 901)]) == [0, 0.5, 1]
     assert mean_ranks([marked(1, 9), marked(2, 5)]) == [0.5, 0.5]
@@ -225,10 +225,10 @@ def test_ranked_pairs_keep_the_margin_and_use_no_picture_twice(
     given_marks: list[tuple[float, int]], margin: float, top: int, most: int
 ) -> None:
     pictures = [
-        Painted(b"", "p", i, {"a": a, "b": float(b)}) for i, (a, b) in enumerate(given_marks)
+        PaintedPicture(b"", "p", i, {"a": a, "b": float(b)}) for i, (a, b) in enumerate(given_marks)
     ]
     settings = Ranked(margin=margin, top=top, pairs=most)
-    pairs = Ranking({}, settings, "reward", 0)._pairs(Item(0, "p"), pictures)
+    pairs = RankStage({}, settings, "reward", 0)._pairs(Item(0, "p"), pictures)
     ranks = mean_ranks(pictures)
     seeds = [seed for pair in pairs for seed in (pair.good.seed, pair.bad.seed)]
     assert len(set(seeds)) == len(seeds) <= 2 * most
@@ -239,11 +239,13 @@ def test_ranked_pairs_keep_the_margin_and_use_no_picture_twice(
 
 
 def test_in_a_long_short_pair_the_good_picture_was_painted_from_the_long_prompt() -> None:
-    settings = Settings(length=Length(prompts=12, candidates=3, scorers=["synthetic"], margin=0))
+    settings = DataSettings(
+        length=Length(prompts=12, candidates=3, scorers=["synthetic"], margin=0)
+    )
     source = length_source(settings, NOTHING)
     assert all(len(item.told["detailed"]) > 0 for item in source.items)
-    painting = Painting(SyntheticGenerator(), lambda item: both_of(item, 3), 4, 0, "png")
-    ranking = Ranking({"a": SyntheticVerifier()}, settings.length, "length", 0)
+    painting = PaintStage(SyntheticGenerator(), lambda item: both_of(item, 3), 4, 0, "png")
+    ranking = RankStage({"a": SyntheticVerifier()}, settings.length, "length", 0)
     done = ranking(painting(Slice(0, 0, tuple(source.items))))
     assert done.pairs
     for pair in done.pairs:
@@ -252,7 +254,7 @@ def test_in_a_long_short_pair_the_good_picture_was_painted_from_the_long_prompt(
 
 def test_pictures_depend_on_seed_prompt_and_place_alone() -> None:
     def paint(*prompts: str, batch: int = 4, seed: int = 0) -> list[list[bytes]]:
-        painting = Painting(SyntheticGenerator(), lambda i: [i.prompt] * 3, batch, seed, "png")
+        painting = PaintStage(SyntheticGenerator(), lambda i: [i.prompt] * 3, batch, seed, "png")
         items = tuple(Item(n, prompt) for n, prompt in enumerate(prompts))
         return [[p.data for p in some] for some in painting(Slice(0, 0, items)).pictures]
 
@@ -333,7 +335,7 @@ def test_an_edit_is_read_from_parquet_as_the_hub_has_it(tmp_path: Path) -> None:
 
 
 def opened(sets: list[str], pairs: int = 9, **fields: str) -> Slice:
-    settings = Settings(editing=Editing(pairs=pairs, sets=sets, **fields), image_format="png")
+    settings = DataSettings(editing=Editing(pairs=pairs, sets=sets, **fields), image_format="png")
     (open_stage, *_) = editing_source(settings, NOTHING).stages
     items = tuple(editing_source(settings, NOTHING).items)
     return open_stage.build()(Slice(0, 0, items))
@@ -372,14 +374,20 @@ def test_several_sets_are_taken_one_after_the_other(tmp_path: Path) -> None:
 def test_shards_are_a_set_too_and_what_is_torn_off_is_counted(tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
     pairs = [
-        Pair(f"k{i}", f"prompt {i}", Painted(flat("red")), Painted(flat("blue")), f"edit {i}")
+        Pair(
+            f"k{i}",
+            f"prompt {i}",
+            PaintedPicture(flat("red")),
+            PaintedPicture(flat("blue")),
+            f"edit {i}",
+        )
         for i in range(4)
     ]
-    Storing(tmp_path, "editing", "editing", "png")(Slice(0, 0, (), pairs=tuple(pairs)))
+    StoreStage(tmp_path, "editing", "editing", "png")(Slice(0, 0, (), pairs=tuple(pairs)))
     assemble(tmp_path, 0, 1, None)
     shard = tmp_path / "genref_000000.tar"
     shard.write_bytes(shard.read_bytes()[:14_000])
-    settings = Settings(editing=Editing(pairs=9, sets=[f"shards:{tmp_path}"]))
+    settings = DataSettings(editing=Editing(pairs=9, sets=[f"shards:{tmp_path}"]))
     source = editing_source(settings, NOTHING)
     assert source.rejects == {"shard broken off": 1}
     done = source.stages[0].build()(Slice(0, 0, tuple(source.items)))
@@ -410,7 +418,7 @@ def test_an_edit_whose_caption_is_kept_for_testing_falls_away(tmp_path: Path) ->
             return replace(open_set("shapes", Editing(), 0)[0], caption=GENEVAL["prompt"])
 
     item = Item(0, "", {"set": "one", "row": 0})
-    done = Opening({"one": One()}, avoided, "png")(Slice(0, 0, (item,)))
+    done = OpenStage({"one": One()}, avoided, "png")(Slice(0, 0, (item,)))
     assert (done.pairs, done.rejects) == ((), {"prompt kept for testing": 1})
 
 
@@ -434,7 +442,7 @@ def test_corrections_that_gained_become_pairs(tmp_path: Path) -> None:
     (tmp_path / "runs" / "torn" / "run.json").write_text("{")
     saved_run(tmp_path / "runs" / "no picture", "a cup")
     (tmp_path / "runs" / "no picture" / "images" / "round-000-000.png").unlink()
-    settings = Settings(histories=Histories(runs=f"{tmp_path}/runs/*"), image_format="png")
+    settings = DataSettings(histories=Histories(runs=f"{tmp_path}/runs/*"), image_format="png")
     avoided = Avoided([benchmark(tmp_path, GENEVAL)], held_out=False)
     source = histories_source(settings, avoided)
     assert source.rejects == {"run unreadable": 1, "prompt kept for testing": 1}
@@ -443,19 +451,19 @@ def test_corrections_that_gained_become_pairs(tmp_path: Path) -> None:
     assert (pair.prompt, pair.reflection) == ("a cup", "add a cup")
     assert (pair.good.seed, pair.bad.seed) == (2, 1)
     assert done.rejects == {"correction gained nothing": 1, "run unreadable": 1}
-    assert not Reading(0.8, "png")(Slice(0, 0, tuple(source.items))).pairs
+    assert not HistoryStage(0.8, "png")(Slice(0, 0, tuple(source.items))).pairs
 
 
 def test_runs_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no runs"):
-        histories_source(Settings(histories=Histories(runs=f"{tmp_path}/*")), NOTHING)
+        histories_source(DataSettings(histories=Histories(runs=f"{tmp_path}/*")), NOTHING)
 
 
 def test_a_picture_that_is_cut_off_is_no_picture() -> None:
     with pytest.raises(SampleError):
-        _ = Painted(flat("red", (64, 64))[:-30]).image
+        _ = PaintedPicture(flat("red", (64, 64))[:-30]).image
 
 
 def test_the_rule_source_names_its_stages_by_what_they_do() -> None:
-    source = rule_source(Settings(rule=Rule(prompts=5)), Avoided([], True))
+    source = rule_source(DataSettings(rule=Rule(prompts=5)), Avoided([], True))
     assert [stage.name for stage in source.stages] == ["paint", "judge"]

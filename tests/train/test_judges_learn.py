@@ -6,22 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from train_judges import run_configured
 
-import train.verifier.__main__ as verifier
-import train.writer.__main__ as writer
 from train.qwen.guarded import measured
 
-CONFIGS = Path(__file__).parents[2] / "train" / "configs"
 
-
-def run(program: Any, name: str, out: Path, *arguments: str) -> list[dict[str, Any]]:
-    program.main(["--config", str(CONFIGS / f"{name}.yaml"), f"out={out}", *arguments])
+def run(name: str, out: Path, *arguments: str) -> list[dict[str, Any]]:
+    run_configured(name, f"out={out}", *arguments)
     return measured(out)
 
 
 @pytest.mark.slow
 def test_a_tiny_reward_verifier_from_scratch_ranks_held_out_pairs_above_chance(tmp_path) -> None:
-    first, *_, last = run(verifier, "verifier-tiny", tmp_path / "run")
+    first, *_, last = run("verifier-tiny", tmp_path / "run")
     assert first["accuracy"]["low"] < 0.5 < first["accuracy"]["high"]
     assert last["accuracy"]["low"] > 0.6
     assert last["calibration_error"] < 0.2
@@ -29,6 +26,6 @@ def test_a_tiny_reward_verifier_from_scratch_ranks_held_out_pairs_above_chance(t
 
 @pytest.mark.slow
 def test_a_tiny_writer_fits_its_training_set(tmp_path) -> None:
-    first, *_, last = run(writer, "writer-tiny", tmp_path / "run", "gain.pictures=0")
+    first, *_, last = run("writer-tiny", tmp_path / "run", "gain.pictures=0")
     assert first["learnt"]["exact"]["mean"] == 0
     assert last["learnt"]["exact"]["low"] > 0.7

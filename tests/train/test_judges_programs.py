@@ -9,21 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from train_judges import run_configured as run
 
-import train.verifier.__main__ as verifier
-import train.writer.__main__ as writer
 from train.miniature.shards import write_shard
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "train" / "configs"
-PROGRAMS: dict[str, Any] = {"verifier": verifier, "writer": writer}
+PROGRAMS = ("verifier", "writer")
 NAMES = sorted(
     file.stem for file in CONFIGS.glob("*.yaml") if file.stem.partition("-")[0] in PROGRAMS
 )
-
-
-def run(name: str, *arguments: str) -> None:
-    PROGRAMS[name.partition("-")[0]].main(["--config", str(CONFIGS / f"{name}.yaml"), *arguments])
 
 
 def test_there_are_configurations_for_the_full_size_models_and_tiny_ones() -> None:
@@ -31,11 +26,12 @@ def test_there_are_configurations_for_the_full_size_models_and_tiny_ones() -> No
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_configuration_has_a_plan_and_nothing_is_written(
-    name, capsys, tmp_path, monkeypatch
+@pytest.mark.parametrize("option", ["--estimate", "--plan"])
+def test_every_configuration_has_an_estimate_and_nothing_is_written(
+    name, option, capsys, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run(name, "--plan")
+    run(name, option)
     told = capsys.readouterr().out
     for row in ("weights", "memory", "samples", "steps", "time"):
         assert row in told
@@ -58,24 +54,26 @@ def test_ctrl_c_ends_in_a_sentence(capsys, monkeypatch) -> None:
     def interrupted(settings: Any) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verifier, "work", interrupted)
+    monkeypatch.setattr("train.verifier.training.run", interrupted)
     with pytest.raises(SystemExit) as ended:
         run("verifier-tiny")
     assert ended.value.code == 130
-    assert capsys.readouterr().err == "Stopped. Start it again with the same settings to go on.\n"
+    assert (
+        capsys.readouterr().err == "Stopped. Start it again with the same settings to resume it.\n"
+    )
 
 
 def test_plans_count_the_weights_of_the_published_models(capsys) -> None:
-    run("writer-qwen", "--plan")
+    run("writer-qwen", "--estimate")
     assert "8,292,166,656 weights\ntrained      8,292,166,656" in capsys.readouterr().out
-    run("verifier-qwen", "--plan", "language=frozen", "vision=frozen")
+    run("verifier-qwen", "--estimate", "language=frozen", "vision=frozen")
     own = 2 * 2048  # its token and its head
     assert f"{3_754_622_976 + own:,} weights\ntrained      {own:,}" in capsys.readouterr().out
 
 
 def test_a_plan_counts_the_samples_that_are_there(capsys, tmp_path) -> None:
     write_shard(tmp_path / "some.tar", 30, ["colors"], seed=0)
-    run("verifier-qwen", "--plan", f"data={tmp_path}", "held_out_share=0.5", "held_out_most=3")
+    run("verifier-qwen", "--estimate", f"data={tmp_path}", "held_out_share=0.5", "held_out_most=3")
     assert ", and 3 held out" in capsys.readouterr().out
 
 
@@ -109,7 +107,7 @@ def test_a_dry_run_takes_the_data_that_are_there(capsys, tmp_path) -> None:
 )
 def test_wrong_settings_are_refused_with_a_sentence(name, setting, message, capsys) -> None:
     with pytest.raises(SystemExit, match="2"):
-        run(f"{name}-qwen", "--plan", setting)
+        run(f"{name}-qwen", "--estimate", setting)
     assert message in capsys.readouterr().err
 
 

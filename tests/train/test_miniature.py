@@ -27,7 +27,7 @@ from train.corrector.loss import mixed
 from train.corrector.samples import WHOLE
 from train.fit import Draw
 from train.miniature import base, distil, measure, text, vae
-from train.miniature.corrector import Naming, Pairs, Row
+from train.miniature.corrector import Naming, PairRow, Pairs
 from train.miniature.edits import pair_of
 from train.miniature.scenes import any_prompt, common_scene, compose, flawed
 from train.miniature.shards import write_shard
@@ -173,7 +173,7 @@ def test_the_correctors_samples_are_told_what_a_search_says(pairs: Pairs) -> Non
 
 def test_a_kept_picture_is_its_own_target(pairs: Pairs) -> None:
     text = training_text("a circle", "")
-    batch = pairs.batch([Row(0, text, kept=True), Row(0, text, kept=False)])
+    batch = pairs.batch([PairRow(0, text, kept=True), PairRow(0, text, kept=False)])
     assert torch.equal(batch.condition[0], batch.target[0])
     assert not torch.equal(batch.condition[1], batch.target[1])
 

@@ -18,14 +18,14 @@ from reflectionflow_core.verifiers.reward_folder import TRAINED
 from reflectionflow_core.verifiers.reward_forward import TOKEN, encode_rows
 from train.miniature.shards import write_shard
 from train.qwen import whole
-from train.qwen.guarded import checkpoints, go_on, latest, measured
-from train.qwen.run import begun
+from train.qwen.guarded import checkpoints, latest, measured, train_on
+from train.qwen.run import qwen_run
 from train.qwen.tiny import Sizes, save_tiny
 from train.triplets import Triplets
 from train.verifier import trainer as trainer_module
-from train.verifier.__main__ import setup, train
 from train.verifier.model import RewardModel, save_reward
 from train.verifier.settings import VerifierSettings
+from train.verifier.training import setup, train
 
 
 def settings_in(out: Path, **given: Any) -> VerifierSettings:
@@ -37,10 +37,10 @@ def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
 
 
 def run_with(settings: VerifierSettings, callback: At) -> None:
-    with begun(settings):
+    with qwen_run(settings):
         trainer = setup(settings)
         trainer.add_callback(callback)
-        go_on(trainer)
+        train_on(trainer)
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ def test_only_the_last_checkpoints_are_kept(tmp_path) -> None:
 def test_two_runs_into_one_folder_are_refused(whole_run, tmp_path) -> None:
     with locked(whole_run), pytest.raises(InputError, match="Another process is writing"):
         train(settings_in(whole_run))
-    with pytest.raises(InputError, match=r"holds a run with seed=0, not 1\. Give the same"):
+    with pytest.raises(InputError, match=r"started with seed=0 \(now 1\)\. Give the same"):
         train(settings_in(whole_run, seed=1))
 
 

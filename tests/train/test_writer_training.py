@@ -22,15 +22,15 @@ from reflectionflow_core.writers.reflection_generator import REQUEST, Reflection
 from train.miniature.shards import write_shard
 from train.qwen import guarded
 from train.qwen.data import Usable
-from train.qwen.guarded import checkpoints, go_on, latest, measured
-from train.qwen.run import begun
+from train.qwen.guarded import checkpoints, latest, measured, train_on
+from train.qwen.run import qwen_run
 from train.qwen.tiny import miniature_words, save_tiny
 from train.triplets import Triplets
-from train.writer.__main__ import setup, train
 from train.writer.chats import FileChats, TripletChats
 from train.writer.measure import gain
 from train.writer.settings import GainSettings, WriterSettings
-from train.writer.trainer import Collator
+from train.writer.trainer import ChatCollator
+from train.writer.training import setup, train
 
 
 def settings_in(out: Path, **given: Any) -> WriterSettings:
@@ -39,10 +39,10 @@ def settings_in(out: Path, **given: Any) -> WriterSettings:
 
 
 def run_with(settings: WriterSettings, callback: At) -> None:
-    with begun(settings):
+    with qwen_run(settings):
         trainer = setup(settings)
         trainer.add_callback(callback)
-        go_on(trainer)
+        train_on(trainer)
 
 
 @pytest.fixture(scope="module", params=["full", "lora"])
@@ -136,7 +136,7 @@ def test_a_batch_asks_what_the_writer_will_ask_and_learns_the_answer_alone(
     write_shard(tmp_path / "some.tar", 3, ["colors", "counting"], seed=3)
     chats = TripletChats(Triplets([tmp_path / "some.tar"]))
     settings = settings_in(tmp_path, max_answer=100)
-    collator = Collator(processor, {"learnt": Usable(chats, range(3))}, settings)
+    collator = ChatCollator(processor, {"learnt": Usable(chats, range(3))}, settings)
     batch = collator([{"side": "learnt", "images": number} for number in range(3)])
     for number in range(3):
         chat, row = chats.read(number), batch["labels"][number]
@@ -151,7 +151,7 @@ def test_a_batch_asks_what_the_writer_will_ask_and_learns_the_answer_alone(
 def test_an_answer_that_is_too_long_is_cut_without_an_end(processor, tmp_path) -> None:
     write_shard(tmp_path / "some.tar", 1, ["colors"], seed=3)
     chats = TripletChats(Triplets([tmp_path / "some.tar"]))
-    collator = Collator(
+    collator = ChatCollator(
         processor, {"learnt": Usable(chats, [0])}, settings_in(tmp_path, max_answer=2)
     )
     labels = collator([{"side": "learnt", "images": 0}])["labels"][0]

@@ -10,7 +10,7 @@ from typing import Any
 
 from reflectionflow_core.record import InputError
 from train.corrector.mixture import Sampler, dropped
-from train.corrector.samples import Batch, Source
+from train.corrector.samples import Batch, BatchSource
 from train.corrector.settings import Drops
 from train.fit import Draw
 from train.triplets import SampleError
@@ -18,11 +18,11 @@ from train.triplets import SampleError
 TRIES = 100  # more broken samples in one batch mean that the data is broken
 
 
-class Reader:
+class BatchReader:
     """Reads the rows of a draw, which follow from its numbers alone."""
 
     def __init__(
-        self, source: Source, sampler: Sampler, drops: Drops, size: int, a_step: int
+        self, source: BatchSource, sampler: Sampler, drops: Drops, size: int, a_step: int
     ) -> None:
         self.source, self.sampler, self.drops = source, sampler, drops
         self.size, self.a_step = size, a_step  # samples of a batch, and of a step of everybody
@@ -51,7 +51,7 @@ class Batches:
 
     def __init__(
         self,
-        source: Source,
+        source: BatchSource,
         read: Callable[[Draw], list[Any]],
         coming: Callable[[Draw], Iterable[Draw]],
         threads: int,

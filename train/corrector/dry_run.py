@@ -1,4 +1,4 @@
-"""The whole program in small: made-up triplets, a FLUX of the same structure with few and narrow
+"""The whole training in small: made-up triplets, a FLUX of the same structure with few and narrow
 layers of random weights, one step, and the LoRA loaded again.
 """
 
@@ -23,10 +23,10 @@ from reflectionflow_core.miniature.model import FOLDER
 from reflectionflow_core.miniature.world import render
 from reflectionflow_core.record import InputError
 from train.corrector.flux import structure
-from train.corrector.settings import Settings, Views
-from train.corrector.training import Also, train
-from train.latents.encoding import Settings as LatentsSettings
+from train.corrector.settings import CorrectorSettings, Views
+from train.corrector.training import Overrides, train
 from train.latents.encoding import encode
+from train.latents.settings import LatentsSettings
 from train.miniature.edits import pair_of
 from train.miniature.scenes import any_prompt, compose, flawed
 from train.processes import join
@@ -44,17 +44,17 @@ SMALL = {
 }
 
 
-def dry_run(settings: Settings) -> str:
+def dry_run(settings: CorrectorSettings) -> str:
     """Raises what a training would raise; the text says what was done."""
-    if join(settings.place).num_processes > 1:
-        raise InputError("A dry run is one process's. Start it without a launcher.")
+    if join(settings.torch_device).num_processes > 1:
+        raise InputError("A dry run is one process. Start it without a launcher.")
     with tempfile.TemporaryDirectory() as folder:
         flux = small_flux(settings)
         small = _small(settings, Path(folder))
         if settings.latents is not None:
-            _encode(small, flux, Path(folder) / "latents")
+            encode_made_up(small, flux, Path(folder) / "latents")
             small = small.model_copy(update={"latents": Path(folder) / "latents"})
-        trained = train(small, Also(flux=flux))
+        trained = train(small, Overrides(flux=flux))
         loaded = load_corrector_lora(small.out / FILE_NAME, flux.transformer)
         pairs = zip(trained.parameters(), loaded.parameters(), strict=True)
         if not all(torch.equal(mine.cpu(), its) for mine, its in pairs):
@@ -63,17 +63,9 @@ def dry_run(settings: Settings) -> str:
         return f"Dry run: one step, validated, saved and loaded again, {count:,} weights.\n"
 
 
-def dry_latents(settings: LatentsSettings) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        small = settings.model_copy(update=_sizes(settings))
-        _encode(small, small_flux(settings), Path(folder) / "latents")
-        files = len(list(Path(folder, "latents").glob("part-*.safetensors")))
-        return f"Dry run: {files} part of made-up samples was encoded.\n"
-
-
 def small_flux(views: Views) -> Flux:
     """Random weights in the structure of the model, between the miniature's encoders."""
-    device = join(views.place).device
+    device = join(views.torch_device).device
     flux = load_flux(FOLDER, dtype=views.dtype, device=device, plan="resident")
     torch.manual_seed(views.seed)
     transformer = FluxTransformer2DModel(**{**structure(views.model), **SMALL})
@@ -111,14 +103,13 @@ def made_up(count: int, rng: np.random.Generator) -> Iterator[Triplet]:
         made += 1
 
 
-def _encode(settings: Views, flux: Flux, out: Path) -> None:
+def encode_made_up(settings: Views, flux: Flux, out: Path) -> None:
     data = write_triplets(out.parent / "shards", 24)
-    names = Views.model_fields
-    told: dict[str, Any] = {name: getattr(settings, name) for name in names} | {"data": str(data)}
-    encode(LatentsSettings(**told, out=out), flux)
+    views: dict[str, Any] = {name: getattr(settings, name) for name in Views.model_fields}
+    encode(LatentsSettings(**{**views, "data": str(data), "out": out}), flux)
 
 
-def _sizes(views: Views) -> dict[str, Any]:
+def small_sizes(views: Views) -> dict[str, Any]:
     share = views.condition_size / views.target_size
     return {
         "target_size": SIDE,
@@ -127,11 +118,11 @@ def _sizes(views: Views) -> dict[str, Any]:
     }
 
 
-def _small(settings: Settings, folder: Path) -> Settings:
+def _small(settings: CorrectorSettings, folder: Path) -> CorrectorSettings:
     data = write_triplets(folder / "shards", 24)
     validation = {"samples": 2, "every": 1, "pictures": 1, "steps": 2}
     changes = {
-        **_sizes(settings),
+        **small_sizes(settings),
         "data": str(data),
         "latents": None,
         "out": folder / "out",

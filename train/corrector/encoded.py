@@ -58,7 +58,7 @@ def header(file: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class EncodedSample:
     """Where an encoded sample lies."""
 
     file: Path
@@ -70,7 +70,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class EncodedRow:
-    place: Place
+    place: EncodedSample
     target: Tensor
     condition: Tensor
     text: Tensor
@@ -94,12 +94,12 @@ class Encoded:
                 f"The latents in {folder} are not finished: {missing} of {len(files)} parts are "
                 "missing. Run train.latents again; it goes on where it was."
             )
-        self.places: list[Place] = []
+        self.places: list[EncodedSample] = []
         self.labels: list[Label] = []
         for file in files:
             for name, told in header(file)["samples"].items():
                 grids = _pair(told["grid"]), _pair(told["condition_grid"])
-                self.places.append(Place(file, name, told["key"], *grids))
+                self.places.append(EncodedSample(file, name, told["key"], *grids))
                 self.labels.append((told["subset"], _pair(told["bucket"])))
         self.empty = self._common("empty")
         wanted = flux.transformer.config["joint_attention_dim"]

@@ -24,7 +24,7 @@ FLUX_1_DEV = {"guidance_embeds": True}  # diffusers' defaults are FLUX.1's for a
 
 def load(views: Views, texts: bool = True) -> Flux:
     """On this process's device, where each part goes when it is first used."""
-    device = join(views.place).device
+    device = join(views.torch_device).device
     return load_flux(
         folder_of(views.model), dtype=views.dtype, device=device, plan="resident", texts=texts
     )

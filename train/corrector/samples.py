@@ -49,7 +49,7 @@ class Batch:
     shown: Tensor  # (B,), whether the condition is the flawed picture
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
     """Where samples come from."""
 
     @property
@@ -65,7 +65,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SampleRow:
     """One sample that is read and not yet encoded."""
 
     key: str
@@ -91,20 +91,20 @@ class Shards:
         except SampleError:
             return self.sizes[0]  # it will be left out when it is read
 
-    def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> Row:
+    def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> SampleRow:
         triplet, (_, bucket) = self.triplets[index], self.labels[index]
         settings = self.views.condition
         target, condition = prepared(triplet.good, triplet.bad, bucket, settings, rng)
         if drop.image:
             condition = black(settings, bucket)
         text = told(triplet.prompt, triplet.reflection, drop)
-        return Row(triplet.key, target, condition, text, not drop.image)
+        return SampleRow(triplet.key, target, condition, text, not drop.image)
 
-    def batch(self, rows: Sequence[Row]) -> Batch:
+    def batch(self, rows: Sequence[SampleRow]) -> Batch:
         return encoded_batch(self.flux, rows, self.views.text_length)
 
 
-def encoded_batch(flux: Flux, rows: Sequence[Row], text_length: int) -> Batch:
+def encoded_batch(flux: Flux, rows: Sequence[SampleRow], text_length: int) -> Batch:
     """Rows of one size, where FLUX is; T5 reads `text_length` tokens."""
     unit = flux.token_pixels
     text, pooled = encode_texts(flux, [row.text for row in rows], text_length)

@@ -56,8 +56,7 @@ class Views(Strict):
         return ConditionSettings(self.condition_size, self.condition_fit)
 
     @property
-    def place(self) -> str:
-        """The device that is meant."""
+    def torch_device(self) -> str:
         if self.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         return self.device
@@ -137,7 +136,7 @@ class Validation(Strict):
     guidance: float = Field(default=3.5, ge=0)
 
 
-class Settings(Views):
+class CorrectorSettings(Views):
     out: Path = Path("runs/corrector")
     latents: Path | None = Field(
         default=None,
@@ -165,7 +164,7 @@ class Settings(Views):
     validation: Validation = Validation()
 
     @model_validator(mode="after")
-    def _something_to_learn_from(self) -> Settings:
+    def _something_to_learn_from(self) -> CorrectorSettings:
         if not (self.data or self.latents):
             raise ValueError("give data (shards) or latents (what train.latents made of them)")
         return self
@@ -187,7 +186,7 @@ class Settings(Views):
         )
 
 
-# What a run that goes on may change without becoming another run.
+# What may change when a run is resumed; the samples held out of the training may not.
 MAY_CHANGE = (
     "accumulate",
     "checkpointing",
@@ -198,6 +197,9 @@ MAY_CHANGE = (
     "out",
     "save_every",
     "steps",
-    "validation",
+    "validation.every",
+    "validation.guidance",
+    "validation.pictures",
+    "validation.steps",
     "workers",
 )

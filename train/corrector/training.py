@@ -6,52 +6,51 @@ log.jsonl, a sheet of corrected pictures for each validation, and the settings o
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from collections.abc import Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import nn
 
-from reflectionflow_core.archive.files import locked, make_folder, replace_file
+from reflectionflow_core.archive.files import make_folder, replace_file
 from reflectionflow_core.flux.lora import FILE_NAME, CorrectorLora, load_corrector_lora
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.record import InputError
 from train.checkpoints import Checkpoints
-from train.corrector.batches import Batches, Reader, reasons
+from train.corrector.batches import Batches, BatchReader, reasons
 from train.corrector.encoded import Encoded
 from train.corrector.flux import Network, load
 from train.corrector.loss import Extra, FlowLoss, Predict, logit_normal
 from train.corrector.mixture import Sampler
-from train.corrector.samples import Shards, Source
-from train.corrector.settings import MAY_CHANGE, Settings
+from train.corrector.samples import BatchSource, Shards
+from train.corrector.settings import MAY_CHANGE, CorrectorSettings
 from train.corrector.validation import Checks, held_out
 from train.fit import DivergenceError, Draw, State, draws, steps
-from train.journal import Done, Log, watched
+from train.journal import Log, StepDone, watched
 from train.processes import join, shares_weights
+from train.run_folder import run_folder
 from train.triplets import Triplets, shards_in
 
 
 @dataclass(frozen=True)
-class Also:
-    """What a caller adds: FLUX or samples of its own, a second task with what it trains."""
+class Overrides:
+    """What a caller gives: a FLUX or samples of its own, a second task and its weights."""
 
     flux: Flux | None = None
-    source: Source | None = None
+    source: BatchSource | None = None
     extra: Extra | None = None
     learner: nn.Module | None = None
 
 
 @dataclass(frozen=True)
-class Work:
-    settings: Settings
+class CorrectorTraining:
+    settings: CorrectorSettings
     lora: CorrectorLora
     predict: Predict
-    reader: Reader
+    reader: BatchReader
     batches: Batches
     loss: FlowLoss
     checks: Checks
@@ -59,90 +58,94 @@ class Work:
     state: State
 
 
-def train(settings: Settings, also: Also = Also()) -> CorrectorLora:
-    """The trained LoRA, which is also in `settings.out`; goes on where a run was stopped."""
-    process = join(settings.place)
-    make_folder(settings.out)
-    with locked(settings.out) if process.is_main_process else nullcontext():
-        _remember(settings)
-        work = setup(settings, also)
+def train(settings: CorrectorSettings, overrides: Overrides = Overrides()) -> CorrectorLora:
+    """The trained LoRA, which is also in `settings.out`; a run that was stopped is resumed."""
+    batches = settings.accumulate * join(settings.torch_device).num_processes
+    record = {**settings.model_dump(mode="json"), "batches_a_step": batches}
+    with run_folder(settings.out, record, MAY_CHANGE):
+        training = setup(settings, overrides)
         try:
-            fit(work)
+            fit(training)
         finally:
-            work.batches.close()
-        work.state.put(work.state.average)
-        publish(work)
-        return work.lora
+            training.batches.close()
+        training.state.put(training.state.average)
+        publish(training)
+        return training.lora
 
 
-def setup(settings: Settings, also: Also) -> Work:
+def run(settings: CorrectorSettings) -> str:
+    train(settings)
+    return f"The corrector is in {settings.out / FILE_NAME}.\n"
+
+
+def setup(settings: CorrectorSettings, overrides: Overrides) -> CorrectorTraining:
     # Long captions are common, and T5 reads their first `text_length` tokens.
     warnings.filterwarnings("ignore", message="The text is .* tokens long")
-    flux = also.flux or load(settings, texts=settings.latents is None)
-    source = also.source or _source(settings, flux)
+    flux = overrides.flux or load(settings, texts=settings.latents is None)
+    source = overrides.source or _source(settings, flux)
     lora = _lora(settings, flux).to(flux.device)
     predict = partial(_network(settings, flux), lora=lora)
     tested = held_out(settings.validation.samples, len(source.labels), settings.seed)
     checks = Checks(flux, source, tested, settings.validation)
     sampler = Sampler(source.labels, settings.mixture, tested)
     a_step = settings.batch * settings.accumulate * join().num_processes
-    reader = Reader(source, sampler, settings.drop, settings.batch, a_step)
+    reader = BatchReader(source, sampler, settings.drop, settings.batch, a_step)
     batches = Batches(
         source, reader, partial(_coming, settings), settings.workers, settings.accumulate
     )
     times = logit_normal(settings.time_shift, settings.time_shifted)
-    loss = FlowLoss(predict, batches, times, settings.changed_weight, also.extra)
+    loss = FlowLoss(predict, batches, times, settings.changed_weight, overrides.extra)
     kept = Checkpoints(settings.out / "checkpoints", "corrector")
-    learner = nn.ModuleList([lora, *([also.learner] if also.learner else [])])
+    learner = nn.ModuleList([lora, *([overrides.learner] if overrides.learner else [])])
     state = State.begin(learner, settings.schedule, kept)
-    return Work(settings, lora, predict, reader, batches, loss, checks, kept, state)
+    return CorrectorTraining(settings, lora, predict, reader, batches, loss, checks, kept, state)
 
 
-def fit(work: Work) -> None:
+def fit(training: CorrectorTraining) -> None:
     """Validates before the first step, so that what cannot work fails before the long part."""
-    settings, state = work.settings, work.state
+    settings, state = training.settings, training.state
     log = Log(settings.out / "log.jsonl", state.step)
     if state.step == 0:
-        validate(work, log)
-    made = steps(state, work.loss, settings.schedule, work.kept, settings.seed)
+        validate(training, log)
+    made = steps(state, training.loss, settings.schedule, training.kept, settings.seed)
     try:
         for done in watched("corrector", made, state.step, settings.steps):
-            log.write(done, skipped=sum(work.reader.skipped.values()))
+            log.write(done, skipped=sum(training.reader.skipped.values()))
             if done.saved:
-                publish(work)
+                publish(training)
             if _due(done, settings):
-                validate(work, log)
+                validate(training, log)
     except DivergenceError as error:
-        keys = ", ".join(key for keys in work.batches.keys for key in keys)
+        keys = ", ".join(key for keys in training.batches.keys for key in keys)
         raise InputError(f"{error} They are: {keys}.") from error
-    if work.reader.skipped:
-        sys.stderr.write(f"Samples that could not be used: {reasons(work.reader.skipped)}.\n")
+    if training.reader.skipped:
+        sys.stderr.write(f"Samples that could not be used: {reasons(training.reader.skipped)}.\n")
 
 
-def validate(work: Work, log: Log) -> None:
+def validate(training: CorrectorTraining, log: Log) -> None:
     """The loss on held-out samples into the log, and a sheet of corrections beside it."""
-    step = work.state.step
-    with work.state.averaged():
-        loss, sheet = work.checks.loss(work.predict), work.checks.sheet(work.lora)
+    step = training.state.step
+    with training.state.averaged():
+        loss, sheet = training.checks.loss(training.predict), training.checks.sheet(training.lora)
     if join().is_main_process:
         log.note(step, validation=loss)
         if sheet:
-            make_folder(work.settings.out / "sheets")
-            replace_file(work.settings.out / "sheets" / f"{step:07d}.png", sheet)
+            make_folder(training.settings.out / "sheets")
+            replace_file(training.settings.out / "sheets" / f"{step:07d}.png", sheet)
 
 
-def publish(work: Work) -> None:
+def publish(training: CorrectorTraining) -> None:
     """Writes the LoRA as every loader of correctors reads it."""
     if join().is_main_process:
-        with work.state.averaged():
-            replace_file(work.settings.out / FILE_NAME, work.lora.serialised())
+        with training.state.averaged():
+            replace_file(training.settings.out / FILE_NAME, training.lora.serialised())
 
 
-def _due(done: Done, settings: Settings) -> bool:
+def _due(done: StepDone, settings: CorrectorSettings) -> bool:
     return done.step % settings.validation.every == 0 or done.step == settings.steps
 
 
-def _source(settings: Settings, flux: Flux) -> Source:
+def _source(settings: CorrectorSettings, flux: Flux) -> BatchSource:
     if settings.latents is not None:
         return Encoded(settings.latents, settings, flux)
     triplets = Triplets(shards_in(settings.data))
@@ -151,7 +154,7 @@ def _source(settings: Settings, flux: Flux) -> Source:
     return Shards(flux, triplets, settings)
 
 
-def _lora(settings: Settings, flux: Flux) -> CorrectorLora:
+def _lora(settings: CorrectorSettings, flux: Flux) -> CorrectorLora:
     torch.manual_seed(settings.seed)
     chosen = settings.lora
     if chosen.start is None:
@@ -165,7 +168,7 @@ def _lora(settings: Settings, flux: Flux) -> CorrectorLora:
     return lora.requires_grad_(True)
 
 
-def _network(settings: Settings, flux: Flux) -> Network:
+def _network(settings: CorrectorSettings, flux: Flux) -> Network:
     if settings.checkpointing:
         flux.transformer.enable_gradient_checkpointing()
     if not shares_weights():
@@ -173,30 +176,10 @@ def _network(settings: Settings, flux: Flux) -> Network:
     return Network(flux.transformer)
 
 
-def _coming(settings: Settings, draw: Draw) -> Iterable[Draw]:
+def _coming(settings: CorrectorSettings, draw: Draw) -> Iterable[Draw]:
     """What this process draws after `draw`."""
     schedule = settings.schedule
     for step in range(draw.step, schedule.steps):
         for each in draws(draw.seed, step, schedule):
             if (step, each.share) > (draw.step, draw.share):
                 yield each
-
-
-def _remember(settings: Settings) -> None:
-    """Keeps the settings of the first start; a run that goes on may not become another one."""
-    file = settings.out / "settings.json"
-    now = settings.model_dump(mode="json")
-    now["batches_a_step"] = settings.accumulate * join().num_processes  # however they are shared
-    if not file.is_file():
-        if join().is_main_process:
-            replace_file(file, json.dumps(now, indent=2).encode() + b"\n")
-        return
-    first = json.loads(file.read_text(encoding="utf-8"))
-    for told in (first, now):
-        told["validation.samples"] = told["validation"]["samples"]  # the others are not trained on
-    for name in sorted(now.keys() - set(MAY_CHANGE)):
-        if first.get(name) != now[name]:
-            raise InputError(
-                f"The run in {settings.out} was started with {name}={first.get(name)}, and now it "
-                f"is {now[name]}. Set it back, or choose another folder."
-            )

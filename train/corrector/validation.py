@@ -20,7 +20,7 @@ from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.painter import to_picture
 from reflectionflow_core.flux.sampling import denoise
 from train.corrector.loss import Predict, flow_error, mixed
-from train.corrector.samples import WHOLE, Batch, Source
+from train.corrector.samples import WHOLE, Batch, BatchSource
 from train.corrector.settings import Validation
 from train.triplets import SampleError
 
@@ -36,7 +36,7 @@ class Checks:
     """Held-out samples, encoded once."""
 
     def __init__(
-        self, flux: Flux, source: Source, indices: Sequence[int], settings: Validation
+        self, flux: Flux, source: BatchSource, indices: Sequence[int], settings: Validation
     ) -> None:
         self.flux, self.settings = flux, settings
         self.batches = list(_batches(source, indices))
@@ -81,7 +81,7 @@ class Checks:
         return to_picture(self.flux.decode(unpack(tokens, *grid))[0])
 
 
-def _batches(source: Source, indices: Sequence[int]) -> Iterator[Batch]:
+def _batches(source: BatchSource, indices: Sequence[int]) -> Iterator[Batch]:
     for index in indices:
         try:
             row = source.read(index, WHOLE, np.random.default_rng(index))

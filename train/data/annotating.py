@@ -18,7 +18,7 @@ from reflectionflow_core.vlm.texts import DATA_RULE, quoted, shortened, tidy
 from reflectionflow_core.writers.template import TemplateWriter
 from train.data.records import Pair, Slice, seed_of
 from train.data.settings import Reflections
-from train.data.source import Work
+from train.data.source import StageFunction
 
 GAP = 8  # pixels of white between the two pictures
 # A reflection goes to a corrector that sees one picture only.
@@ -40,7 +40,7 @@ Name no other picture, give no reasons, and nothing vague such as "make sure".
 Answer as {{"analysis": "...", "better": "left", "instruction": "..."}}."""
 
 
-class Comparison(BaseModel):
+class ComparisonAnswer(BaseModel):
     """The steps of the annotation, in the order in which the model is to think."""
 
     analysis: Annotated[str, StringConstraints(max_length=20_000)]
@@ -48,7 +48,7 @@ class Comparison(BaseModel):
     instruction: Annotated[str, StringConstraints(max_length=4_000)]
 
 
-def build_annotation(reflections: Reflections, seed: int) -> Work:
+def build_annotation(reflections: Reflections, seed: int) -> StageFunction:
     if reflections.how == "template":
         return TemplateAnnotation(TemplateWriter(reflections.max_words))
     if reflections.vlm is None:
@@ -88,7 +88,7 @@ class VlmAnnotation:
         bare = [pair for pair in work.pairs if not pair.reflection]
         before = self.vlm.usage.calls
         questions = [self._question(pair) for pair in bare]
-        answers = ask(self.vlm, questions, Comparison) if questions else []
+        answers = ask(self.vlm, questions, ComparisonAnswer) if questions else []
         told = {p.key: self._told(p, a) for p, a in zip(bare, answers, strict=True)}
         annotated = [told.get(pair.key, pair) for pair in work.pairs]
         return work.paired(
@@ -106,7 +106,7 @@ class VlmAnnotation:
     def _good_is_left(self, pair: Pair) -> bool:
         return seed_of(self.seed, "left", pair.key) % 2 == 0
 
-    def _told(self, pair: Pair, answer: Comparison | Failure) -> Pair | str:
+    def _told(self, pair: Pair, answer: ComparisonAnswer | Failure) -> Pair | str:
         if isinstance(answer, Failure):
             return "annotation failed"
         if (answer.better == "left") != self._good_is_left(pair):

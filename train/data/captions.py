@@ -29,16 +29,16 @@ it: the things, their number, colours and places, the setting and the style. Ans
 {"text": "..."}."""
 
 
-class Said(BaseModel):
+class TextAnswer(BaseModel):
     text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4_000)]
 
 
-def build_condensing(judges: Judges, avoided: Avoided) -> Condensing:
-    return Condensing(needed_vlm(judges, "condenses detailed prompts"), avoided)
+def build_condensing(judges: Judges, avoided: Avoided) -> CondenseStage:
+    return CondenseStage(needed_vlm(judges, "condenses detailed prompts"), avoided)
 
 
-def build_captioning(judges: Judges, avoided: Avoided) -> Captioning:
-    return Captioning(needed_vlm(judges, "describes edited pictures"), avoided)
+def build_captioning(judges: Judges, avoided: Avoided) -> CaptionStage:
+    return CaptionStage(needed_vlm(judges, "describes edited pictures"), avoided)
 
 
 def needed_vlm(judges: Judges, task: str) -> Vlm:
@@ -50,7 +50,7 @@ def needed_vlm(judges: Judges, task: str) -> Vlm:
     return build_vlm(judges.vlm, judges.device)
 
 
-class Condensing:
+class CondenseStage:
     """The stage: items without a short prompt get one."""
 
     def __init__(self, vlm: Vlm, avoided: Avoided) -> None:
@@ -69,7 +69,7 @@ class Condensing:
         return replace(work.paired((), rejects, calls=len(bare)), items=kept)
 
 
-class Captioning:
+class CaptionStage:
     """The stage: pairs without a prompt get one that describes their good picture."""
 
     def __init__(self, vlm: Vlm, avoided: Avoided) -> None:
@@ -89,5 +89,5 @@ class Captioning:
 
 def said(vlm: Vlm, questions: Sequence[Question]) -> list[str]:
     """The text of each answer; "" where the model fails."""
-    answers = ask(vlm, questions, Said) if questions else []
+    answers = ask(vlm, questions, TextAnswer) if questions else []
     return ["" if isinstance(answer, Failure) else tidy(answer.text) for answer in answers]

@@ -9,15 +9,15 @@ from reflectionflow_core.record import InputError
 from train.data.captions import build_captioning
 from train.data.edits import EditSet, open_set
 from train.data.prompts import Avoided
-from train.data.records import Item, Painted, Pair, Slice
-from train.data.settings import Settings
-from train.data.source import Source, Stage
+from train.data.records import Item, PaintedPicture, Pair, Slice
+from train.data.settings import DataSettings
+from train.data.source import PipelineStage, Source
 from train.triplets import SampleError, encoded
 
 NAME = SUBSET = "editing"
 
 
-def editing_source(settings: Settings, avoided: Avoided) -> Source:
+def editing_source(settings: DataSettings, avoided: Avoided) -> Source:
     editing, engine = settings.editing, settings.engine
     if not editing.sets:
         raise InputError("editing.pairs asks for edits of no set. Give editing.sets=[shapes].")
@@ -30,23 +30,23 @@ def editing_source(settings: Settings, avoided: Avoided) -> Source:
     items = [Item(number, "", told) for number, told in enumerate(found)]
     skipped = Counter(reason for edits in sets.values() for reason in edits.skipped.elements())
     build = partial(build_opening, settings, avoided)
-    stages = [Stage("open", build, engine.open)]
+    stages = [PipelineStage("open", build, engine.open)]
     if not editing.caption:
         caption = partial(build_captioning, settings.judges, avoided)
-        stages.append(Stage("caption", caption, engine.annotate))
+        stages.append(PipelineStage("caption", caption, engine.annotate))
     return Source(NAME, SUBSET, items, skipped, tuple(stages))
 
 
-def open_sets(settings: Settings) -> dict[str, EditSet]:
+def open_sets(settings: DataSettings) -> dict[str, EditSet]:
     editing = settings.editing
     return {spec: open_set(spec, editing, settings.seed, settings.painter) for spec in editing.sets}
 
 
-def build_opening(settings: Settings, avoided: Avoided) -> Opening:
-    return Opening(open_sets(settings), avoided, settings.image_format)
+def build_opening(settings: DataSettings, avoided: Avoided) -> OpenStage:
+    return OpenStage(open_sets(settings), avoided, settings.image_format)
 
 
-class Opening:
+class OpenStage:
     """The stage: every row read, and written in the shards' picture format."""
 
     def __init__(self, sets: dict[str, EditSet], avoided: Avoided, image_format: str) -> None:
@@ -67,7 +67,7 @@ class Opening:
         if edit.caption in self.avoided:
             raise SampleError("prompt kept for testing")
         after, before = (
-            Painted(encoded(image.convert("RGB"), self.image_format))
+            PaintedPicture(encoded(image.convert("RGB"), self.image_format))
             for image in (edit.edited, edit.source)
         )
         key = f"{NAME}-{item.number:08d}-0"

@@ -21,7 +21,7 @@ from typing import Any, TypeVar, cast
 from reflectionflow_core.record import InputError
 from train.data.records import Slice
 from train.data.settings import Engine
-from train.data.source import Stage, Work
+from train.data.source import PipelineStage, StageFunction
 
 Made = TypeVar("Made")
 MOST_BLOCKS = 4096  # of a run's work list; each costs Ray some milliseconds
@@ -38,8 +38,8 @@ class Refusal:
 class Actor:
     """A stage within Ray, whose rows are slices as bytes."""
 
-    def __init__(self, build: Callable[[], Work]) -> None:
-        self.work: Work | Refusal = _or_refusal(build)
+    def __init__(self, build: Callable[[], StageFunction]) -> None:
+        self.work: StageFunction | Refusal = _or_refusal(build)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         return {"slice": pickle.dumps(self._done(pickle.loads(row["slice"])))}
@@ -92,7 +92,7 @@ def ray_session(engine: Engine) -> Iterator[None]:
         ray.shutdown()
 
 
-def run_on_ray(stages: Sequence[Stage], slices: Sequence[Slice]) -> Iterator[Slice]:
+def run_on_ray(stages: Sequence[PipelineStage], slices: Sequence[Slice]) -> Iterator[Slice]:
     """What the last stage makes of each slice, in the order in which they are done."""
     import ray
 
@@ -114,7 +114,7 @@ def run_on_ray(stages: Sequence[Stage], slices: Sequence[Slice]) -> Iterator[Sli
         yield done
 
 
-def run_here(stages: Sequence[Stage], slices: Sequence[Slice]) -> Iterator[Slice]:
+def run_here(stages: Sequence[PipelineStage], slices: Sequence[Slice]) -> Iterator[Slice]:
     """The same in this process, one slice after the other."""
     works = [stage.build() for stage in stages]
     for untouched in slices:
@@ -132,7 +132,7 @@ def _cpus(engine: Engine) -> int:
     return engine.cpus or os.cpu_count() or 1
 
 
-def _check_room(stages: Sequence[Stage]) -> None:
+def _check_room(stages: Sequence[PipelineStage]) -> None:
     """Ray would wait for ever for processors that there are not."""
     import ray
 

@@ -10,12 +10,12 @@ from train.data.settings import Filter, Judges
 from train.triplets import MAX_TEXT
 
 
-def build_filtering(settings: Filter, judges: Judges) -> Filtering:
+def build_filtering(settings: Filter, judges: Judges) -> FilterStage:
     scorers = build_scorers(settings.scorers, judges) if settings.scorers else {}
-    return Filtering(scorers, settings.margin)
+    return FilterStage(scorers, settings.margin)
 
 
-class Filtering:
+class FilterStage:
     """The stage: keeps pairs of which every scorer prefers the good picture by `margin`."""
 
     def __init__(self, scorers: dict[str, Verifier], margin: float) -> None:

@@ -14,10 +14,10 @@ import reflectionflow_core
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
 from reflectionflow_core.writers.reflection_generator import REQUEST
-from train.data.card import card
+from train.cards import triplets_card
 from train.data.records import seed_of
-from train.data.settings import Settings
-from train.data.shards import Report, Sample, finished, shard_name
+from train.data.settings import DataSettings
+from train.data.shards import Report, SampleReport, finished, shard_name
 from train.data.source import Source
 from train.triplets import BAD, GOOD
 
@@ -32,7 +32,7 @@ LIBRARIES = ("diffusers", "numpy", "pillow", "ray", "torch", "transformers", "we
 
 
 def finish(
-    folder: Path, shards: Sequence[int], sources: Sequence[Source], settings: Settings
+    folder: Path, shards: Sequence[int], sources: Sequence[Source], settings: DataSettings
 ) -> dict[str, Any]:
     """Writes all that tells of the shards, and gives back the manifest. Reports are read one by
     one, as often as need be: a million texts would fill the memory.
@@ -42,7 +42,7 @@ def finish(
         told = _reports(folder, shards)
         rows = (row(sample, settings) for _, report in told for sample in report.samples)
         _write_lines(folder / name, rows)
-    files.replace_file(folder / CARD, card(manifest).encode())
+    files.replace_file(folder / CARD, triplets_card(manifest).encode())
     if settings.images:
         unpack(folder, manifest)
     # Last, so that a manifest means that all the rest is there.
@@ -52,7 +52,7 @@ def finish(
 
 
 def manifest_of(
-    reports: Iterator[tuple[int, Report]], sources: Sequence[Source], settings: Settings
+    reports: Iterator[tuple[int, Report]], sources: Sequence[Source], settings: DataSettings
 ) -> dict[str, Any]:
     subsets: Counter[str] = Counter()
     rejects = Counter(reason for source in sources for reason in source.rejects.elements())
@@ -120,7 +120,7 @@ def _reports(folder: Path, shards: Sequence[int]) -> Iterator[tuple[int, Report]
         yield shard, report
 
 
-def writer_row(sample: Sample, settings: Settings) -> dict[str, Any]:
+def writer_row(sample: SampleReport, settings: DataSettings) -> dict[str, Any]:
     """A conversation for supervised fine-tuning of a reflection writer, in trl's form.
 
     The request is the one that the published Reflection-Generator knows.
@@ -138,7 +138,7 @@ def writer_row(sample: Sample, settings: Settings) -> dict[str, Any]:
     }
 
 
-def verifier_row(sample: Sample, settings: Settings) -> dict[str, Any]:
+def verifier_row(sample: SampleReport, settings: DataSettings) -> dict[str, Any]:
     """Two pictures of a prompt, in an order drawn by lot; `label` is 1 or 2, the better one."""
     good, bad = (_image(sample, name, settings) for name in (GOOD, BAD))
     first = seed_of(settings.seed, "label", sample.key) % 2 == 0
@@ -163,7 +163,7 @@ def unpack(folder: Path, manifest: Mapping[str, Any]) -> None:
                     files.replace_file(folder / IMAGES / name, stream.read())
 
 
-def _image(sample: Sample, name: str, settings: Settings) -> str:
+def _image(sample: SampleReport, name: str, settings: DataSettings) -> str:
     return f"{IMAGES}/{sample.key}.{name}.{settings.image_format}"
 
 

@@ -11,15 +11,15 @@ from reflectionflow_core.archive.lines import seed_to_json
 from reflectionflow_core.archive.run_file import load_run
 from reflectionflow_core.record import Candidate, InputError
 from train.data.prompts import Avoided
-from train.data.records import Item, Painted, Pair, Slice
-from train.data.settings import Histories, Settings
-from train.data.source import Source, Stage
+from train.data.records import Item, PaintedPicture, Pair, Slice
+from train.data.settings import DataSettings, Histories
+from train.data.source import PipelineStage, Source
 from train.triplets import encoded
 
 NAME = "histories"
 
 
-def histories_source(settings: Settings, avoided: Avoided) -> Source:
+def histories_source(settings: DataSettings, avoided: Avoided) -> Source:
     where = Path(settings.histories.runs).expanduser()
     found = sorted(path.parent for path in where.parent.glob(f"{where.name}/{RUN}"))
     if not found:
@@ -37,15 +37,15 @@ def histories_source(settings: Settings, avoided: Avoided) -> Source:
         else:
             items.append(Item(len(items), prompt, {"run": str(folder)}))
     build = partial(build_reading, settings.histories, settings.image_format)
-    stages = (Stage("open", build, settings.engine.open),)
+    stages = (PipelineStage("open", build, settings.engine.open),)
     return Source(NAME, settings.histories.subset, items, rejects, stages)
 
 
-def build_reading(histories: Histories, image_format: str) -> Reading:
-    return Reading(histories.margin, image_format)
+def build_reading(histories: Histories, image_format: str) -> HistoryStage:
+    return HistoryStage(histories.margin, image_format)
 
 
-class Reading:
+class HistoryStage:
     """The stage: every correction of each run that gained more than `margin` in score."""
 
     def __init__(self, margin: float, image_format: str) -> None:
@@ -74,9 +74,9 @@ class Reading:
     def _pair(self, key: str, prompt: str, parent: Candidate, child: Candidate) -> Pair:
         return Pair(key, prompt, self._painted(child), self._painted(parent), child.reflection)
 
-    def _painted(self, candidate: Candidate) -> Painted:
+    def _painted(self, candidate: Candidate) -> PaintedPicture:
         seed = seed_to_json(candidate.seed)
-        return Painted(
+        return PaintedPicture(
             encoded(candidate.image.convert("RGB"), self.image_format),
             candidate.prompt,
             seed if isinstance(seed, int) else None,

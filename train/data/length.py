@@ -14,13 +14,13 @@ from train.data.prompts import DETAILED, PROMPT, Avoided, usable
 from train.data.ranking import build_ranking
 from train.data.records import Item
 from train.data.reward import prompt_records
-from train.data.settings import Settings
-from train.data.source import Source, Stage
+from train.data.settings import DataSettings
+from train.data.source import PipelineStage, Source
 
 NAME = SUBSET = "length"
 
 
-def length_source(settings: Settings, avoided: Avoided) -> Source:
+def length_source(settings: DataSettings, avoided: Avoided) -> Source:
     length, engine = settings.length, settings.engine
     records = (r for r in prompt_records(length.file, settings.seed) if r.get(DETAILED))
     kept, rejects = usable(records, avoided, length.prompts)
@@ -28,10 +28,13 @@ def length_source(settings: Settings, avoided: Avoided) -> Source:
     wishes = partial(both_of, count=length.candidates)
     paint = partial(build_painting, settings.painter, wishes, settings.seed, settings.image_format)
     judge = partial(build_ranking, length, settings.judges, NAME, settings.seed)
-    stages = [Stage("paint", paint, engine.paint), Stage("judge", judge, engine.judge)]
+    stages = [
+        PipelineStage("paint", paint, engine.paint),
+        PipelineStage("judge", judge, engine.judge),
+    ]
     if not all(item.prompt for item in items):
         condense = partial(build_condensing, settings.judges, avoided)
-        stages.insert(0, Stage("condense", condense, engine.condense))
+        stages.insert(0, PipelineStage("condense", condense, engine.condense))
     return Source(NAME, SUBSET, items, rejects, tuple(stages))
 
 

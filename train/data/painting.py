@@ -9,7 +9,7 @@ from itertools import islice
 from reflectionflow_core.protocols import Painter
 from reflectionflow_core.record import Request, SearchSettings
 from reflectionflow_core.registry import ActorChoice, build_actors
-from train.data.records import Item, Painted, Slice, seed_of
+from train.data.records import Item, PaintedPicture, Slice, seed_of
 from train.data.settings import PainterSettings
 from train.data.synthetic import SYNTHETIC, SyntheticGenerator
 from train.triplets import encoded
@@ -38,11 +38,11 @@ def build_generator(settings: PainterSettings) -> Painter:
 
 def build_painting(
     settings: PainterSettings, wishes: Wishes, seed: int, image_format: str
-) -> Painting:
-    return Painting(build_generator(settings), wishes, settings.batch, seed, image_format)
+) -> PaintStage:
+    return PaintStage(build_generator(settings), wishes, settings.batch, seed, image_format)
 
 
-class Painting:
+class PaintStage:
     """The stage: all pictures of a slice in batches that depend on nothing but the slice.
 
     The seed of a picture follows from the run's seed, its prompt and its place among those of that
@@ -67,13 +67,13 @@ class Painting:
         counts = {**work.counts, "pictures": work.counts.get("pictures", 0) + len(asked)}
         return replace(work, pictures=pictures, counts=counts)
 
-    def _painted(self, asked: list[tuple[str, int]]) -> list[Painted]:
-        painted: list[Painted] = []
+    def _painted(self, asked: list[tuple[str, int]]) -> list[PaintedPicture]:
+        painted: list[PaintedPicture] = []
         for start in range(0, len(asked), self.batch):
             batch = asked[start : start + self.batch]
             images = self.generator.paint([Request(seed, prompt) for prompt, seed in batch])
             painted += [
-                Painted(encoded(image.convert("RGB"), self.image_format), prompt, seed)
+                PaintedPicture(encoded(image.convert("RGB"), self.image_format), prompt, seed)
                 for image, (prompt, seed) in zip(images, batch, strict=True)
             ]
         return painted

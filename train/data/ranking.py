@@ -17,7 +17,7 @@ from reflectionflow_core.record import InputError
 from reflectionflow_core.registry import ActorChoice, build_verifier
 from reflectionflow_core.verifiers.unjudged import was_judged
 from train.data.prompts import DETAILED
-from train.data.records import Item, Painted, Pair, Slice, seed_of
+from train.data.records import Item, PaintedPicture, Pair, Slice, seed_of
 from train.data.settings import Judges, Ranked
 from train.data.synthetic import SYNTHETIC, SyntheticVerifier
 
@@ -50,7 +50,7 @@ def _scorer(spec: str, judges: Judges) -> Verifier:
     )
 
 
-def mean_ranks(pictures: Sequence[Painted]) -> list[float]:
+def mean_ranks(pictures: Sequence[PaintedPicture]) -> list[float]:
     """The mean over the scorers of each picture's rank, from 0 (worst) to 1; equals share ranks."""
     if len(pictures) < 2:
         return [0.5] * len(pictures)
@@ -58,11 +58,11 @@ def mean_ranks(pictures: Sequence[Painted]) -> list[float]:
     return ((rankdata(marks, axis=0) - 1) / (len(pictures) - 1)).mean(1).tolist()
 
 
-def build_ranking(settings: Ranked, judges: Judges, name: str, seed: int) -> Ranking:
-    return Ranking(build_scorers(settings.scorers, judges), settings, name, seed)
+def build_ranking(settings: Ranked, judges: Judges, name: str, seed: int) -> RankStage:
+    return RankStage(build_scorers(settings.scorers, judges), settings, name, seed)
 
 
-class Ranking:
+class RankStage:
     """The stage: every picture scored for the item's prompt, good ones paired with bad ones.
 
     An item with a detailed prompt has its good pictures among those painted from that, and its bad
@@ -85,7 +85,7 @@ class Ranking:
             rejects += [] if found else ["no clear difference"]
         return work.paired(pairs, rejects, judged=sum(map(len, work.pictures)))
 
-    def _pairs(self, item: Item, pictures: Sequence[Painted]) -> list[Pair]:
+    def _pairs(self, item: Item, pictures: Sequence[PaintedPicture]) -> list[Pair]:
         rng = np.random.default_rng(seed_of(self.seed, self.name, item.prompt))
         ranked = list(zip(mean_ranks(pictures), pictures, strict=True))
         long = item.told.get(DETAILED)
@@ -106,7 +106,9 @@ class Ranking:
         return pairs
 
 
-def scored(scorers: dict[str, Verifier], prompt: str, pictures: Sequence[Painted]) -> list[Painted]:
+def scored(
+    scorers: dict[str, Verifier], prompt: str, pictures: Sequence[PaintedPicture]
+) -> list[PaintedPicture]:
     """The pictures that all scorers could judge, with their marks."""
     images: list[Image] = [picture.image for picture in pictures]
     verdicts = {name: scorer.verify(prompt, images) for name, scorer in scorers.items()}

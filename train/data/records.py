@@ -24,7 +24,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Painted:
+class PaintedPicture:
     """A picture as a file's bytes, and what the judges said of it.
 
     `prompt` is what it was painted from. `marks` are the scorers' scores by name, higher is better;
@@ -43,7 +43,7 @@ class Painted:
         """Raises SampleError."""
         return opened(self.data)
 
-    def judged(self, verdicts: Mapping[str, Verdict]) -> Painted:
+    def judged(self, verdicts: Mapping[str, Verdict]) -> PaintedPicture:
         """The picture with what each of the named judges said of it."""
         said = list(verdicts.values())
         return replace(
@@ -63,8 +63,8 @@ class Pair:
 
     key: str
     prompt: str
-    good: Painted
-    bad: Painted
+    good: PaintedPicture
+    bad: PaintedPicture
     reflection: str = ""
     told: Mapping[str, Any] = field(default_factory=dict)
 
@@ -80,7 +80,7 @@ class Slice:
     shard: int
     place: int
     items: tuple[Item, ...]
-    pictures: tuple[tuple[Painted, ...], ...] = ()
+    pictures: tuple[tuple[PaintedPicture, ...], ...] = ()
     pairs: tuple[Pair, ...] = ()
     rejects: Mapping[str, int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)

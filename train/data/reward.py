@@ -12,13 +12,13 @@ from train.data.prompts import PROMPT, SHAPES, Avoided, read_lines, shape_prompt
 from train.data.ranking import build_ranking
 from train.data.records import Item
 from train.data.rule import candidates_of
-from train.data.settings import Settings
-from train.data.source import Source, Stage
+from train.data.settings import DataSettings
+from train.data.source import PipelineStage, Source
 
 NAME, SUBSET = "reward", "general"
 
 
-def reward_source(settings: Settings, avoided: Avoided) -> Source:
+def reward_source(settings: DataSettings, avoided: Avoided) -> Source:
     reward, engine = settings.reward, settings.engine
     records = prompt_records(reward.file, settings.seed)
     given = ({PROMPT: record[PROMPT]} for record in records if record[PROMPT])
@@ -27,7 +27,10 @@ def reward_source(settings: Settings, avoided: Avoided) -> Source:
     wishes = partial(candidates_of, count=reward.candidates)
     paint = partial(build_painting, settings.painter, wishes, settings.seed, settings.image_format)
     judge = partial(build_ranking, reward, settings.judges, NAME, settings.seed)
-    stages = (Stage("paint", paint, engine.paint), Stage("judge", judge, engine.judge))
+    stages = (
+        PipelineStage("paint", paint, engine.paint),
+        PipelineStage("judge", judge, engine.judge),
+    )
     return Source(NAME, SUBSET, items, rejects, stages)
 
 

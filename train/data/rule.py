@@ -23,9 +23,9 @@ from reflectionflow_core.miniature.world import SHAPES
 from reflectionflow_core.record import InputError, Verdict
 from train.data.painting import build_painting
 from train.data.prompts import Avoided, meaning
-from train.data.records import Item, Painted, Pair, Slice, seed_of
-from train.data.settings import Rule, Settings
-from train.data.source import Source, Stage
+from train.data.records import Item, PaintedPicture, Pair, Slice, seed_of
+from train.data.settings import DataSettings, Rule
+from train.data.source import PipelineStage, Source
 from train.data.synthetic import SYNTHETIC, SyntheticVerifier
 
 NAME = SUBSET = "rule"
@@ -36,13 +36,16 @@ _TRIES = 2000  # draws in a row without a new prompt before the vocabulary count
 Judge = Callable[[Item, Sequence[Image]], list[Verdict]]
 
 
-def rule_source(settings: Settings, avoided: Avoided) -> Source:
+def rule_source(settings: DataSettings, avoided: Avoided) -> Source:
     rule, engine = settings.rule, settings.engine
     items, rejects = composed(rule, avoided, settings.seed)
     wishes = partial(candidates_of, count=rule.candidates)
     paint = partial(build_painting, settings.painter, wishes, settings.seed, settings.image_format)
     judge = partial(build_examination, rule, settings.judges.device, settings.seed)
-    stages = (Stage("paint", paint, engine.paint), Stage("judge", judge, engine.judge))
+    stages = (
+        PipelineStage("paint", paint, engine.paint),
+        PipelineStage("judge", judge, engine.judge),
+    )
     return Source(NAME, SUBSET, items, rejects, stages)
 
 
@@ -152,11 +155,11 @@ def _by_detector(rule: Rule, device: str | None) -> Judge:
     return lambda item, images: examiner.examine(read_task(item.told["task"]), images)
 
 
-def build_examination(rule: Rule, device: str | None, seed: int) -> Examination:
-    return Examination(build_judge(rule, device), rule, seed)
+def build_examination(rule: Rule, device: str | None, seed: int) -> JudgeStage:
+    return JudgeStage(build_judge(rule, device), rule, seed)
 
 
-class Examination:
+class JudgeStage:
     """The stage: every picture judged, and each prompt's pictures paired."""
 
     def __init__(self, judge: Judge, rule: Rule, seed: int) -> None:
@@ -177,7 +180,9 @@ class Examination:
         return work.paired(pairs, rejects, judged=sum(map(len, work.pictures)))
 
 
-def pairs_of(item: Item, judged: Sequence[Painted], rule: Rule, seed: int) -> list[Pair] | str:
+def pairs_of(
+    item: Item, judged: Sequence[PaintedPicture], rule: Rule, seed: int
+) -> list[Pair] | str:
     """Right pictures with the worst of the wrong ones, or why there is no pair."""
     right = [picture for picture in judged if picture.passed]
     share = len(right) / len(judged)

@@ -159,7 +159,7 @@ class Assumptions(Strict):
     kept: Share = Field(default=0.85, description="pairs that pass annotation and filter")
 
 
-class Settings(Strict):
+class DataSettings(Strict):
     out: Path = Field(default=Path("runs/data"), description="one run has one folder")
     seed: NonNegativeInt = 0
     image_format: Literal["jpg", "png", "webp"] = "jpg"

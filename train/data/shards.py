@@ -22,7 +22,7 @@ from PIL import Image
 
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
-from train.data.records import Painted, Pair, Slice
+from train.data.records import PaintedPicture, Pair, Slice
 from train.triplets import BAD, GOOD, PROMPT, REFLECTION, SUBSET, TOLD
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ SIDE = 16  # of the grid whose 256 differences are a picture's fingerprint
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class SampleReport:
     """What is known of a sample without its pictures.
 
     `digest` is of all its content, `prints` of the look of both pictures, as hexadecimal.
@@ -51,7 +51,7 @@ class Sample:
 class Report:
     """The JSON beside a shard, or within a part."""
 
-    samples: tuple[Sample, ...]
+    samples: tuple[SampleReport, ...]
     items: int
     rejects: Mapping[str, int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -71,7 +71,7 @@ def part_file(folder: Path, shard: int, place: int) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Storing:
+class StoreStage:
     """The stage: a slice's pairs as a part; what goes on is the slice without them."""
 
     folder: Path
@@ -165,14 +165,14 @@ def read_part(file: Path) -> Report:
 
 
 def without_repeats(
-    samples: Sequence[Sample], near_bits: int | None
-) -> tuple[list[Sample], Counter[str]]:
+    samples: Sequence[SampleReport], near_bits: int | None
+) -> tuple[list[SampleReport], Counter[str]]:
     """The samples without those that came before, to the bit or nearly, and how many those are.
 
     Two pairs are nearly the same if both fingerprints differ by `near_bits` of 256 at most: good
     from good and bad from bad. None looks for equal ones only.
     """
-    kept: list[Sample] = []
+    kept: list[SampleReport] = []
     prints: list[tuple[int, int]] = []
     digests: set[str] = set()
     repeated: Counter[str] = Counter()
@@ -192,11 +192,11 @@ def without_repeats(
     return kept, repeated
 
 
-def sample_of(pair: Pair) -> Sample:
+def sample_of(pair: Pair) -> SampleReport:
     content = (pair.prompt.encode(), pair.good.data, pair.bad.data)
     whole = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in content))
     prints = fingerprint(pair.good.image), fingerprint(pair.bad.image)
-    return Sample(pair.key, pair.prompt, pair.reflection, whole.hexdigest(), prints)
+    return SampleReport(pair.key, pair.prompt, pair.reflection, whole.hexdigest(), prints)
 
 
 def fingerprint(image: Image.Image) -> str:
@@ -247,7 +247,7 @@ def _writer(stream: BinaryIO) -> TarWriter:
     return TarWriter(stream, user="", group="", mode=0o644, mtime=0, encoder=False)
 
 
-def _of(picture: Painted) -> dict[str, Any]:
+def _of(picture: PaintedPicture) -> dict[str, Any]:
     told = {
         "prompt": picture.prompt,
         "seed": picture.seed,
@@ -260,7 +260,7 @@ def _of(picture: Painted) -> dict[str, Any]:
 
 def _report(told: dict[str, Any]) -> Report:
     samples = tuple(
-        Sample(**{**sample, "prints": tuple(sample["prints"])}) for sample in told["samples"]
+        SampleReport(**{**sample, "prints": tuple(sample["prints"])}) for sample in told["samples"]
     )
     return Report(**{**told, "samples": samples})
 

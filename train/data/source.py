@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from train.data.records import Item, Slice
 from train.data.settings import Pool
 
-Work = Callable[[Slice], Slice]
+StageFunction = Callable[[Slice], Slice]
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class PipelineStage:
     """A step of the work; `build` loads what it needs, once in each of the pool's workers."""
 
     name: str
-    build: Callable[[], Work]
+    build: Callable[[], StageFunction]
     pool: Pool
 
 
@@ -29,4 +29,4 @@ class Source:
     subset: str
     items: Sequence[Item]
     rejects: Counter[str]
-    stages: tuple[Stage, ...]
+    stages: tuple[PipelineStage, ...]

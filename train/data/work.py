@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from reflectionflow_core.archive import files
 from reflectionflow_core.identity import digest, identity
 from reflectionflow_core.record import InputError
 from reflectionflow_core.registry import ActorChoice
@@ -25,21 +24,20 @@ from train.data.prompts import Avoided
 from train.data.records import Slice
 from train.data.reward import reward_source
 from train.data.rule import DETECTOR, rule_source
-from train.data.settings import Settings
-from train.data.shards import Storing
-from train.data.source import Source, Stage
+from train.data.settings import DataSettings
+from train.data.shards import StoreStage
+from train.data.source import PipelineStage, Source
 from train.data.synthetic import SYNTHETIC
 
-RUN = "run.json"
 FORMAT = 1
-# What may differ when a run is gone on with: where it runs, and what is only told about it.
-FREE = {"out", "images", "licences", "assumptions"}
-OF_ENGINE = ("shard_items", "slice_items")  # these may not
+# Settings that may change when a run is resumed: the shards do not depend on them.
+MAY_CHANGE = {"out", "images", "licences", "assumptions"}
+OF_ENGINE = ("shard_items", "slice_items")  # of the engine's only these may not change
 
 
-def sources_of(settings: Settings) -> list[Source]:
+def sources_of(settings: DataSettings) -> list[Source]:
     """The sources that are asked for, each ending in pairs; InputError if there is none."""
-    wanted: dict[Callable[[Settings, Avoided], Source], object] = {
+    wanted: dict[Callable[[DataSettings, Avoided], Source], object] = {
         rule_source: settings.rule.prompts,
         reward_source: settings.reward.prompts,
         length_source: settings.length.prompts,
@@ -56,22 +54,22 @@ def sources_of(settings: Settings) -> list[Source]:
     return sources
 
 
-def stages_of(source: Source, settings: Settings) -> tuple[Stage, ...]:
+def stages_of(source: Source, settings: DataSettings) -> tuple[PipelineStage, ...]:
     """The source's own stages, and those that all pairs go through, to the disk."""
     annotate = partial(build_annotation, settings.reflections, settings.seed)
     keep = partial(build_filtering, settings.filter, settings.judges)
     folder = settings.out.expanduser().resolve()
-    store = partial(Storing, folder, source.name, source.subset, settings.image_format)
+    store = partial(StoreStage, folder, source.name, source.subset, settings.image_format)
     engine = settings.engine
     return (
         *source.stages,
-        Stage("annotate", annotate, engine.annotate),
-        Stage("filter", keep, engine.filter),
-        Stage("store", store, engine.store),
+        PipelineStage("annotate", annotate, engine.annotate),
+        PipelineStage("filter", keep, engine.filter),
+        PipelineStage("store", store, engine.store),
     )
 
 
-def sharded(source: Source, first: int, settings: Settings) -> dict[int, list[Slice]]:
+def sharded(source: Source, first: int, settings: DataSettings) -> dict[int, list[Slice]]:
     """The slices of each shard of a source; its shards are numbered from `first`."""
     size, step = settings.engine.shard_items, settings.engine.slice_items
     shards: dict[int, list[Slice]] = {}
@@ -82,19 +80,19 @@ def sharded(source: Source, first: int, settings: Settings) -> dict[int, list[Sl
     return shards
 
 
-def run_record(settings: Settings, sources: list[Source]) -> dict[str, Any]:
+def run_record(settings: DataSettings, sources: list[Source]) -> dict[str, Any]:
     """All that the shards' bytes follow from, as JSON."""
-    told = settings.model_dump(mode="json", exclude=FREE)
-    told["engine"] = {name: told["engine"][name] for name in OF_ENGINE}
+    values = settings.model_dump(mode="json", exclude=MAY_CHANGE)
+    values["engine"] = {name: values["engine"][name] for name in OF_ENGINE}
     return {
         "format": FORMAT,
-        "settings": told,
+        "settings": values,
         "work": {source.name: _work_digest(source) for source in sources},
         "models": models_of(settings),
     }
 
 
-def models_of(settings: Settings) -> dict[str, str]:
+def models_of(settings: DataSettings) -> dict[str, str]:
     """Digests of all weights by the name of the setting."""
     models: dict[str, str] = {}
     if settings.painter.model != SYNTHETIC and _paints(settings):
@@ -114,39 +112,6 @@ def models_of(settings: Settings) -> dict[str, str]:
     return models
 
 
-def begin(folder: Path, record: Mapping[str, Any]) -> None:
-    """Writes down what is asked; InputError where the folder holds anything else."""
-    file = folder / RUN
-    if not file.exists():
-        if any(folder.glob("*.tar")):
-            raise InputError(f"{folder} holds shards of other programs. Choose another folder.")
-        files.replace_file(file, json.dumps(record, indent=2, sort_keys=True).encode() + b"\n")
-        return
-    try:
-        known = dict(_flat(json.loads(file.read_bytes())))
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{file} cannot be read ({error}). Choose another folder.") from error
-    asked = dict(_flat(record))
-    differing = [
-        f"{name} {known.get(name)!r}, now {asked.get(name)!r}"
-        for name in {**known, **asked}
-        if known.get(name) != asked.get(name)
-    ]
-    if differing:
-        raise InputError(
-            f"{folder} holds a run with other settings ({'; '.join(differing[:5])}). "
-            "Give the same ones to go on with it, or choose another folder."
-        )
-
-
-def _flat(record: Mapping[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in record.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{group}{name}.")
-        else:
-            yield f"{group}{name}", json.loads(json.dumps(value))
-
-
 def _work_digest(source: Source) -> str:
     whole = sha256()
     for item in source.items:
@@ -154,13 +119,13 @@ def _work_digest(source: Source) -> str:
     return whole.hexdigest()
 
 
-def _paints(settings: Settings) -> bool:
+def _paints(settings: DataSettings) -> bool:
     asked = (settings.rule.prompts, settings.reward.prompts, settings.length.prompts)
     drafts = any(spec.partition(":")[0] == DRAFTS for spec in settings.editing.sets)
     return any(asked) or drafts
 
 
-def _specs(settings: Settings) -> dict[str, list[str]]:
+def _specs(settings: DataSettings) -> dict[str, list[str]]:
     return {
         "reward": settings.reward.scorers if settings.reward.prompts else [],
         "length": settings.length.scorers if settings.length.prompts else [],
@@ -168,7 +133,7 @@ def _specs(settings: Settings) -> dict[str, list[str]]:
     }
 
 
-def _scorer_digest(spec: str, settings: Settings) -> str:
+def _scorer_digest(spec: str, settings: DataSettings) -> str:
     if spec == SYNTHETIC:
         return ""
     judges = settings.judges

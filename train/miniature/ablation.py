@@ -21,7 +21,6 @@ import numpy as np
 import yaml
 from PIL import Image
 from pydantic import Field, PositiveInt
-from rich.console import Console
 
 from reflectionflow_core.archive.files import make_folder, replace_file
 from reflectionflow_core.flux.lora import FILE_NAME
@@ -29,13 +28,14 @@ from reflectionflow_core.flux.painter import FluxCorrector
 from reflectionflow_core.miniature.model import load_miniature
 from reflectionflow_core.miniature.world import SIZE
 from reflectionflow_core.record import Request
-from train.corrector.settings import Mixture
-from train.corrector.settings import Settings as CorrectorSettings
+from train.cards import table, with_error
+from train.corrector.settings import CorrectorSettings, Mixture
 from train.corrector.training import train
-from train.data.__main__ import run as make_data
-from train.data.settings import Settings as DataSettings
+from train.data.run import run as make_data
+from train.data.settings import DataSettings
 from train.miniature import measure
-from train.settings import Strict, parse_request, perform
+from train.program import run_program
+from train.settings import Strict
 from train.triplets import SUBSETS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -52,7 +52,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 ROUNDS = 9  # of timing, in turns
 
 
-class Settings(Strict):
+class AblationSettings(Strict):
     out: Path = Path("runs/ablation")
     seed: int = 0
     rule: PositiveInt = Field(default=250, description="prompts of this source, of about 276")
@@ -64,13 +64,7 @@ class Settings(Strict):
     measured: PositiveInt = Field(default=900, description="held-out prompts")
 
 
-def main(arguments: list[str]) -> None:
-    about = (__doc__ or "").partition(": ")[2]
-    request = parse_request(Settings, arguments, "train.miniature.ablation", about)
-    sys.stdout.write(perform(request, plan, dry_run, work))
-
-
-def plan(settings: Settings) -> str:
+def estimate(settings: AblationSettings) -> str:
     samples = settings.steps * settings.batch
     return (
         f"{len(VARIANTS)} trainings of {settings.steps} steps of {settings.batch}, "
@@ -78,17 +72,17 @@ def plan(settings: Settings) -> str:
     )
 
 
-def dry_run(settings: Settings) -> str:
+def dry_run(settings: AblationSettings) -> str:
     """Everything once, as small as it can be."""
     few = {"rule": 8, "reward": 8, "length": 8, "editing": 16, "steps": 1, "batch": 2}
     with TemporaryDirectory() as folder:
         out = {"measured": 12, "out": Path(folder) / "out"}
-        return work(settings.model_copy(update=few | out))
+        return run(settings.model_copy(update=few | out))
 
 
-def work(settings: Settings) -> str:
+def run(settings: AblationSettings) -> str:
     make_folder(settings.out)
-    make_data(data_settings(settings), Console(stderr=True))
+    sys.stderr.write(make_data(data_settings(settings)))
     for name in VARIANTS:
         train(corrector_settings(settings, name))
     measured = {name: measured_of(settings, name) for name in VARIANTS}
@@ -97,7 +91,7 @@ def work(settings: Settings) -> str:
     return table
 
 
-def data_settings(settings: Settings) -> DataSettings:
+def data_settings(settings: AblationSettings) -> DataSettings:
     """`data-miniature.yaml` with more of everything."""
     told = read("data-miniature")
     told |= {"out": settings.out / "data", "seed": settings.seed}
@@ -108,7 +102,7 @@ def data_settings(settings: Settings) -> DataSettings:
     return DataSettings.model_validate(told)
 
 
-def corrector_settings(settings: Settings, name: str) -> CorrectorSettings:
+def corrector_settings(settings: AblationSettings, name: str) -> CorrectorSettings:
     """`corrector-miniature.yaml` with the variant's changes."""
     told = read("corrector-miniature")
     told |= {
@@ -130,11 +124,11 @@ def read(name: str) -> dict[str, Any]:
     return yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-def folder_of(settings: Settings, name: str) -> Path:
+def folder_of(settings: AblationSettings, name: str) -> Path:
     return settings.out / name.lower().replace(" ", "-")
 
 
-def measured_of(settings: Settings, name: str) -> dict[str, Any]:
+def measured_of(settings: AblationSettings, name: str) -> dict[str, Any]:
     """What one correction does with the flawed pictures of held-out prompts; kept in a file."""
     file = folder_of(settings, name) / f"measured-{settings.steps}-{settings.measured}.json"
     if not file.is_file():
@@ -148,7 +142,7 @@ def measured_of(settings: Settings, name: str) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def step_times(settings: Settings) -> dict[str, float]:
+def step_times(settings: AblationSettings) -> dict[str, float]:
     """Process seconds of a corrector's step, as the median ratio to PLAIN's, timed in turns."""
     correctors = {
         name: load_miniature(folder_of(settings, name) / FILE_NAME)[1] for name in VARIANTS
@@ -179,41 +173,45 @@ def seconds_of(corrector: FluxCorrector) -> float:
 
 
 def table_of(
-    measured: Mapping[str, Mapping[str, Any]], times: Mapping[str, float], settings: Settings
+    measured: Mapping[str, Mapping[str, Any]],
+    times: Mapping[str, float],
+    settings: AblationSettings,
 ) -> str:
     """Markdown; ± is one standard error of the paired difference."""
     head = (
-        *("training", "error", f"minus that of {PLAIN}", "without the reflection", "mends"),
+        *("training", "error", f"minus that of {PLAIN}", "without the reflection", "fixed"),
         *("by the reflection", "time of a step"),
     )
-    rows: list[Sequence[str]] = [head, ["---"] * len(head)]
+    rows: list[Sequence[str]] = []
     plain = np.array(measured[PLAIN]["errors"]["reflection"])
     for name, found in measured.items():
-        own, untold = (np.array(found["errors"][kind]) for kind in ("reflection", "none"))
+        own, without = (np.array(found["errors"][kind]) for kind in ("reflection", "none"))
         figures = (
             f"{own.mean():.3f}",
-            told(measure.lead(own, plain), 4) if name != PLAIN else "",
-            told(measure.lead(untold, own), 4),
+            with_error(measure.lead(own, plain), 4) if name != PLAIN else "",
+            with_error(measure.lead(without, own), 4),
             f"{found['reflection']:.3f}",
-            told(found["leads"]["none"], 3),
+            with_error(found["leads"]["none"], 3),
             f"{times[name]:.2f}",
         )
         rows.append((name, *figures))
-    lines = [f"| {' | '.join(row)} |" for row in rows]
     first = measured[PLAIN]
     about = (
         f"After {settings.steps} steps of {settings.batch}, on {first['flawed']} flawed pictures "
-        "of held-out prompts: the flow-matching error of a correction, what it has more where "
-        "nothing is told, the share that one correction mends, and how much of it by the "
-        f"reflection. A new picture from fresh noise is right in {first['anew']:.3f}."
+        "of held-out prompts: the flow-matching error of a correction, how much larger it is "
+        "without the reflection, the share of pictures that one correction fixes, and how much of "
+        "it by the reflection. "
+        f"A new picture from fresh noise is right in {first['anew']:.3f}."
     )
-    return "\n".join([about, "", *lines, ""])
-
-
-def told(found: Mapping[str, float], digits: int) -> str:
-    """A paired difference and its standard error."""
-    return f"{found['mean']:+.{digits}f} ± {found['standard_error']:.{digits}f}"
+    return f"{about}\n\n{table(head, rows)}\n"
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_program(
+        "train.miniature.ablation",
+        __doc__,
+        AblationSettings,
+        estimate=estimate,
+        dry_run=dry_run,
+        run=run,
+    )

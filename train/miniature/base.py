@@ -25,7 +25,7 @@ from reflectionflow_core.miniature.world import COLOURS, SHAPES, SIZE, Scene, co
 from reflectionflow_core.writers.template import TemplateWriter
 from train.fit import Draw
 from train.miniature.scenes import common_scene, flawed
-from train.miniature.text import Encoders, Text
+from train.miniature.text import Encoders, TrainingText
 from train.miniature.vae import as_input, to_tensor
 from train.miniature.vae import encode as vae_encode
 
@@ -188,7 +188,7 @@ def mix(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Te
     return (1 - t) * latents + t * noise, noise - latents, times
 
 
-def drop(texts: list[Text], rng: np.random.Generator) -> tuple[list[str], list[str]]:
+def drop(texts: list[TrainingText], rng: np.random.Generator) -> tuple[list[str], list[str]]:
     """T5's and CLIP's texts: CLIP often empty, now and then both."""
     dice = rng.random(len(texts))
     t5 = [text.t5 if die >= _NO_TEXT else "" for text, die in zip(texts, dice, strict=True)]
@@ -199,19 +199,19 @@ def drop(texts: list[Text], rng: np.random.Generator) -> tuple[list[str], list[s
     return t5, clip
 
 
-def training_text(spec: Spec, scene: Scene, rng: np.random.Generator) -> Text:
+def training_text(spec: Spec, scene: Scene, rng: np.random.Generator) -> TrainingText:
     """A prompt, spelled out or not, a full layout, or a prompt with a reflection that the scene
     already obeys."""
     kind = rng.random()
     if kind < 0.15:
-        return Text(layout(scene), "", _NOTHING)
+        return TrainingText(layout(scene), "", _NOTHING)
     if kind < 0.3:
-        return Text(spelled_out(spec), "", _NOTHING)
+        return TrainingText(spelled_out(spec), "", _NOTHING)
     prompt = _texts(spec)[rng.integers(len(_texts(spec)))]
     if kind > 0.9:
         unmet = [fault.unmet for fault in faults(flawed(scene, rng), spec)]
-        return Text(prompt, TemplateWriter().write(unmet), _NOTHING)
-    return Text(prompt, "", _NOTHING)
+        return TrainingText(prompt, TemplateWriter().write(unmet), _NOTHING)
+    return TrainingText(prompt, "", _NOTHING)
 
 
 def _texts(spec: Spec) -> list[str]:

@@ -7,6 +7,7 @@ names what is to stand in each token's cell.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,14 +30,12 @@ from reflectionflow_core.miniature.prompts import parse
 from reflectionflow_core.miniature.world import COLOURS, SHAPES, SIZE, Scene
 from train.corrector.flux import load
 from train.corrector.samples import Batch, Dropped, Label, told
-from train.corrector.settings import Drops, Lora, Optimiser, Validation
-from train.corrector.settings import Settings as CorrectorSettings
-from train.corrector.training import Also, train
-from train.data.__main__ import run as make_data
-from train.data.settings import Editing, Engine, Filter, PainterSettings, Pool
-from train.data.settings import Settings as DataSettings
+from train.corrector.settings import CorrectorSettings, Drops, Lora, Optimiser, Validation
+from train.corrector.training import Overrides, train
+from train.data.run import run as make_data
+from train.data.settings import DataSettings, Editing, Engine, Filter, PainterSettings, Pool
 from train.miniature.base import CELLS, NAMED_BEFORE, cells, encode_pictures
-from train.miniature.settings import Settings
+from train.miniature.settings import MiniatureSettings
 from train.miniature.text import LENGTH, Encoders
 from train.processes import join, wait_for_all
 from train.triplets import Triplets, shards_in
@@ -48,24 +46,24 @@ _KEPT = 0.1  # share of pictures that are right and told nothing: a search corre
 _NAMING = 0.1  # weight of naming the cells, as in the base
 
 
-def train_corrector(settings: Settings, folder: Path) -> None:
+def train_corrector(settings: MiniatureSettings, folder: Path) -> None:
     """The corrector of the pipeline in `folder`, into its `corrector/`."""
     asked = corrector_settings(settings, folder)
     flux = load(asked)
     if join().is_main_process:
         # Changes nothing yet; who loads the miniature expects one.
         CorrectorLora.create(flux.transformer, settings.rank).save(folder / "corrector")
-        make_data(data_settings(settings, folder), Console(stderr=True))
+        sys.stderr.write(make_data(data_settings(settings, folder)))
     wait_for_all()
     source = Pairs(flux, Triplets(shards_in(settings.out / "pairs")))
     torch.manual_seed(settings.seed)
     naming = Naming(flux, source.names)
-    lora = train(asked, Also(flux, source, naming.loss, naming))
+    lora = train(asked, Overrides(flux, source, naming.loss, naming))
     if join().is_main_process:
         lora.save(folder / "corrector")
 
 
-def data_settings(settings: Settings, folder: Path) -> DataSettings:
+def data_settings(settings: MiniatureSettings, folder: Path) -> DataSettings:
     """Pairs by `train.data`: made ones, and as many that the base painted wrong."""
     return DataSettings(
         out=settings.out / "pairs",
@@ -86,7 +84,7 @@ def data_settings(settings: Settings, folder: Path) -> DataSettings:
     )
 
 
-def corrector_settings(settings: Settings, folder: Path) -> CorrectorSettings:
+def corrector_settings(settings: MiniatureSettings, folder: Path) -> CorrectorSettings:
     """The training by `train.corrector`. Its drops stay out: the texts are chosen here."""
     return CorrectorSettings(
         model=str(folder),
@@ -121,7 +119,7 @@ def corrector_settings(settings: Settings, folder: Path) -> CorrectorSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PairRow:
     index: int
     text: Text
     kept: bool  # a right picture that is told nothing
@@ -148,10 +146,10 @@ class Pairs:
                 self.names[triplet.key] = cells(_clear(scene))
         self.targets, self.flawed = torch.cat(targets), torch.cat(flawed)
 
-    def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> Row:
+    def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> PairRow:
         prompt, reflection, scene = self.texts[index]
         if rng.random() < _KEPT:
-            return Row(index, told(prompt, "", drop), kept=True)
+            return PairRow(index, told(prompt, "", drop), kept=True)
         kind = rng.random()
         if kind < _FULL:
             text = told(prompt, reflection, drop)
@@ -161,10 +159,10 @@ class Pairs:
             text = corrector_text(scene, reflection)
         else:
             text = corrector_text("", reflection)
-        return Row(index, text, kept=False)
+        return PairRow(index, text, kept=False)
 
     @torch.no_grad()
-    def batch(self, rows: Sequence[Row]) -> Batch:
+    def batch(self, rows: Sequence[PairRow]) -> Batch:
         device, numbers = self.flux.device, [row.index for row in rows]
         kept = torch.tensor([row.kept for row in rows])[:, None, None]
         target = self.targets[numbers]

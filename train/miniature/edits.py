@@ -28,7 +28,7 @@ _BLOCK = 10  # wrong pictures that are looked for together
 
 
 @dataclass(frozen=True)
-class Pair:
+class ScenePair:
     """A flawed picture's scene as detected, what was asked, and the scene after a reflection.
 
     Only what the reflection says is mended, whatever else is wrong: so it must be read, and nothing
@@ -41,7 +41,7 @@ class Pair:
     reflection: str
 
 
-def pair_of(prompt: str, spec: Spec, scene: Scene, rng: np.random.Generator) -> Pair | None:
+def pair_of(prompt: str, spec: Spec, scene: Scene, rng: np.random.Generator) -> ScenePair | None:
     """The pair of a flawed scene, or None where nothing is wrong with it."""
     right, found = repaired(scene, spec, rng)
     if not found:
@@ -50,7 +50,7 @@ def pair_of(prompt: str, spec: Spec, scene: Scene, rng: np.random.Generator) -> 
     unclear = any(BLOB in (thing.shape, thing.colour) for thing in told)
     if unclear or len(faults(told, spec)) >= len(found):
         told = right  # a blob cannot be drawn, and there may be no room to do just what is said
-    return Pair(prompt, scene, told, reflection)
+    return ScenePair(prompt, scene, told, reflection)
 
 
 def _as_told(scene: Scene, found: Sequence[Fault], rng: np.random.Generator) -> tuple[Scene, str]:

@@ -20,8 +20,8 @@ from reflectionflow_core.miniature.world import Scene, render
 from reflectionflow_core.record import Request
 from reflectionflow_core.writers.template import TemplateWriter
 from train.corrector.loss import change_weights, flow_error, mixed
-from train.corrector.samples import WHOLE, Row, encoded_batch, told
-from train.miniature.edits import Pair, pair_of
+from train.corrector.samples import WHOLE, SampleRow, encoded_batch, told
+from train.miniature.edits import ScenePair, pair_of
 from train.miniature.scenes import any_prompt, compose
 from train.miniature.text import LENGTH
 from train.miniature.vae import as_input, decode, encode, to_tensor
@@ -129,9 +129,9 @@ def correction_errors(
     return {kind: torch.cat(errors).cpu().numpy() for kind, errors in found.items()}
 
 
-def _row(picture: Image, pair: Pair, is_told: bool) -> Row:
+def _row(picture: Image, pair: ScenePair, is_told: bool) -> SampleRow:
     text = told(pair.prompt, pair.reflection if is_told else "", WHOLE)
-    return Row("", fromarray(render(pair.told)), picture, text, shown=True)
+    return SampleRow("", fromarray(render(pair.told)), picture, text, shown=True)
 
 
 def lead(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:

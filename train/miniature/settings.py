@@ -1,4 +1,4 @@
-"""What a rebuild of the miniature can be told; unknown keys are refused."""
+"""Settings of a rebuild of the miniature."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
+
+from train.settings import Strict
 
 
-class Settings(BaseModel):
-    """`key=value` on the command line sets any; the defaults are how the weights were made."""
-
-    model_config = ConfigDict(extra="forbid")
+class MiniatureSettings(Strict):
+    """The defaults are how the weights were made."""
 
     out: Path = Path("runs/miniature")
     seed: int = 0

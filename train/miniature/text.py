@@ -141,7 +141,7 @@ def _ids(tokenizer: T5Tokenizer | CLIPTokenizer, texts: Sequence[str]) -> Tensor
 
 
 @dataclass(frozen=True)
-class Text:
+class TrainingText:
     """A training text: what CLIP reads, what T5 reads, and what both mean as class numbers."""
 
     prompt: str
@@ -164,7 +164,7 @@ class Reader(nn.Module):
         self.heads = nn.Parameter(torch.randn(_VARIABLES, 128, _CLASSES) * 0.05)
         self.pooled_heads = nn.Linear(64, _PROMPT_VARIABLES * _CLASSES)
 
-    def forward(self, texts: Sequence[Text]) -> tuple[Tensor, Tensor]:
+    def forward(self, texts: Sequence[TrainingText]) -> tuple[Tensor, Tensor]:
         """Logits (n, variables, classes) from T5 and (n, 6, classes) from pooled CLIP."""
         states, pooled = self.encoders([t.t5 for t in texts], [t.prompt for t in texts])
         weights = (self.queries @ self.keys(states).transpose(1, 2) / 128**0.5).softmax(-1)
@@ -201,14 +201,14 @@ def held_out_accuracy(
     for _ in range(count):
         side = prompts(FAMILIES[rng.integers(len(FAMILIES))], held_out=True)
         prompt, spec = side[rng.integers(len(side))]
-        texts.append(Text(prompt, "", _meaning(spec=spec)))
+        texts.append(TrainingText(prompt, "", _meaning(spec=spec)))
     meant = torch.from_numpy(np.stack([text.meaning for text in texts]))[:, :_PROMPT_VARIABLES]
     read = [logits.argmax(-1)[:, :_PROMPT_VARIABLES].cpu() for logits in reader(texts)]
     from_t5, from_clip = read
     return float((from_t5 == meant).float().mean()), float((from_clip == meant).float().mean())
 
 
-def any_text(rng: np.random.Generator) -> Text:
+def any_text(rng: np.random.Generator) -> TrainingText:
     """A prompt, spelled out or not, or a layout, with a reflection or not; now and then a
     reflection alone."""
     prompt, spec = any_prompt(rng)
@@ -218,12 +218,12 @@ def any_text(rng: np.random.Generator) -> Text:
     edit = found[0] if found and reflection else None
     kind = rng.random()
     if kind < 0.35:
-        return Text(layout(scene), reflection, _meaning(scene=scene, edit=edit))
+        return TrainingText(layout(scene), reflection, _meaning(scene=scene, edit=edit))
     if kind < 0.45 and reflection:
-        return Text("", reflection, _meaning(edit=edit))
+        return TrainingText("", reflection, _meaning(edit=edit))
     if kind < 0.6:
-        return Text(spelled_out(spec), reflection, _meaning(spec=spec, edit=edit))
-    return Text(prompt, reflection, _meaning(spec=spec, edit=edit))
+        return TrainingText(spelled_out(spec), reflection, _meaning(spec=spec, edit=edit))
+    return TrainingText(prompt, reflection, _meaning(spec=spec, edit=edit))
 
 
 def _meaning(

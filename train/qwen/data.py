@@ -21,7 +21,7 @@ Kind = TypeVar("Kind")
 TRIES = 100  # samples in a row that cannot be read before the data count as broken
 
 
-class Source(Protocol[Sample_co]):
+class SampleSource(Protocol[Sample_co]):
     """Samples by number. Reading one raises SampleError where it cannot be used; what could not
     even be listed is counted in `skipped`, by reason.
     """
@@ -42,7 +42,7 @@ class Usable(Dataset[tuple[Kind, list[str]]]):
     batch is always full, and the same when a run goes on; the reasons come with the sample.
     """
 
-    def __init__(self, source: Source[Kind], indices: Sequence[int]) -> None:
+    def __init__(self, source: SampleSource[Kind], indices: Sequence[int]) -> None:
         if not indices:
             raise InputError("There are no samples to learn from. Check `data` and `held_out`.")
         self.source, self.indices = source, indices
@@ -64,7 +64,9 @@ class Usable(Dataset[tuple[Kind, list[str]]]):
         )
 
 
-def readable(source: Source[Any], indices: Iterable[int], most: int) -> tuple[list[int], Counter]:
+def readable(
+    source: SampleSource[Any], indices: Iterable[int], most: int
+) -> tuple[list[int], Counter]:
     """The first `most` of the indices whose samples can be read, and why others could not."""
     good: list[int] = []
     skipped: Counter[str] = Counter()
@@ -80,7 +82,7 @@ def readable(source: Source[Any], indices: Iterable[int], most: int) -> tuple[li
     return good, skipped
 
 
-def split(source: Source[Any], share: float) -> tuple[list[int], list[int]]:
+def split(source: SampleSource[Any], share: float) -> tuple[list[int], list[int]]:
     """Samples to learn from and samples held out; no prompt is on both sides."""
     sides: tuple[list[int], list[int]] = [], []
     for index in range(len(source)):

@@ -146,7 +146,7 @@ def arguments_of(settings: QwenSettings) -> dict[str, Any]:
     }
 
 
-def go_on(trainer: Guarded) -> None:
+def train_on(trainer: Guarded) -> None:
     """Trains from the last checkpoint, or from nothing, to the end, and measures there."""
     last = latest(trainer.folder)
     if last and step_of(last) >= trainer.args.max_steps:  # where transformers makes one step more

@@ -1,57 +1,68 @@
-"""How every training on a Qwen2.5-VL begins: one program to a folder, a base, and data."""
+"""How every training on a Qwen2.5-VL starts: its folder, its base, and its data."""
 
 from __future__ import annotations
 
-import json
-import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import torch
-from accelerate import PartialState
-from pydantic import BaseModel
+from torch.cuda import device_count
 
-from reflectionflow_core.archive.files import locked, make_folder, replace_file
 from reflectionflow_core.record import InputError
 from train.miniature.shards import write_shard
 from train.processes import join
-from train.qwen.data import Source, Usable, readable, split
+from train.qwen.data import SampleSource, Usable, readable, split
 from train.qwen.guarded import sweep
-from train.qwen.settings import FREE, MINIATURE, TINY, QwenSettings
+from train.qwen.settings import MAY_CHANGE, MINIATURE, TINY, QwenSettings
 from train.qwen.sizes import sizes_like
 from train.qwen.tiny import miniature_words, save_tiny
 from train.qwen.whole import whole
+from train.run_folder import run_folder
 from train.triplets import shards_in
 
-SETTINGS = "settings.json"
 Kind = TypeVar("Kind")
+AnySettings = TypeVar("AnySettings", bound=QwenSettings)
 
 
 @contextmanager
-def begun(settings: QwenSettings) -> Iterator[None]:
-    """Holds the run's folder. A folder with a run of other settings is refused."""
-    state = join(settings.device)
-    _refuse_idle_gpus(settings, state.num_processes)
-    if not state.is_main_process:
-        state.wait_for_everyone()
+def qwen_run(settings: QwenSettings) -> Iterator[None]:
+    """Holds the run's folder, without what a killed run left half-written."""
+    is_first = join(settings.device).is_main_process
+    _refuse_idle_gpus(settings)
+    with run_folder(settings.out, settings.model_dump(mode="json"), MAY_CHANGE):
+        if is_first:
+            sweep(settings.out)
         yield
-        return
-    make_folder(settings.out)
-    with locked(settings.out):
-        sweep(settings.out)
-        _remember(settings)
-        state.wait_for_everyone()
-        yield
-        sweep(settings.out)
+        if is_first:
+            sweep(settings.out)
 
 
-def tell(text: str) -> None:
-    """Once, however many processes share the work."""
-    if PartialState().is_main_process:
-        sys.stdout.write(text)
+@contextmanager
+def dry_run_settings(settings: AnySettings, **limits: int) -> Iterator[AnySettings]:
+    """The same run as one step on a tiny model, in a temporary folder; on made-up data unless the
+    real data are on this machine. `limits` are further settings that shorten it.
+    """
+    is_here = _is_here(settings)
+    with tempfile.TemporaryDirectory() as out:
+        changes = {
+            "out": out,
+            "base": TINY,
+            "data": settings.data if is_here else MINIATURE,
+            "held_out": settings.held_out if is_here else None,
+            "made": 16,
+            "held_out_most": 8,
+            "steps": 1,
+            "batch": 2,
+            "warmup": 0,
+            "workers": 0,
+            "save_every": 1,
+            "eval_every": 1,
+            **limits,
+        }
+        yield type(settings).model_validate({**settings.model_dump(), **changes})
 
 
 def base_of(settings: QwenSettings, like: str = "") -> str:
@@ -59,7 +70,7 @@ def base_of(settings: QwenSettings, like: str = "") -> str:
     if settings.base != TINY:
         return settings.base
     folder = settings.out / "base"
-    with PartialState().main_process_first():
+    with join().main_process_first():
         if not folder.is_dir():
             with whole(folder) as part:
                 save_tiny(part, miniature_words(), sizes_like(like), settings.seed)
@@ -71,7 +82,7 @@ def places_of(settings: QwenSettings) -> tuple[str, str | None]:
     if settings.data != MINIATURE:
         return settings.data, settings.held_out
     folder = settings.out / "data"
-    with PartialState().main_process_first():
+    with join().main_process_first():
         if not folder.is_dir():
             with whole(folder) as part:
                 families, most = settings.families, settings.held_out_most
@@ -81,7 +92,7 @@ def places_of(settings: QwenSettings) -> tuple[str, str | None]:
 
 
 def sides_of(
-    settings: QwenSettings, read: Callable[[str], Source[Kind]]
+    settings: QwenSettings, read: Callable[[str], SampleSource[Kind]]
 ) -> tuple[Usable[Kind], Usable[Kind], Counter[str]]:
     """Samples to learn from, and held-out ones, each of which can be read; and what was left out
     so far, by reason.
@@ -106,7 +117,7 @@ def sides_of(
     return Usable(source, learnt), Usable(held, good), skipped + source.skipped
 
 
-def is_here(settings: QwenSettings) -> bool:
+def _is_here(settings: QwenSettings) -> bool:
     """Whether the data of a run lie on this machine."""
     try:
         for where in filter(None, (settings.data, settings.held_out)):
@@ -119,26 +130,10 @@ def is_here(settings: QwenSettings) -> bool:
     return settings.data != MINIATURE
 
 
-def _refuse_idle_gpus(settings: QwenSettings, processes: int) -> None:
-    """transformers would cut one batch for all GPUs, and pictures in the middle."""
-    if settings.device == "cuda" and processes == 1 and (gpus := torch.cuda.device_count()) > 1:
+def _refuse_idle_gpus(settings: QwenSettings) -> None:
+    """transformers would split one batch over all GPUs, and pictures in the middle."""
+    if settings.device == "cuda" and join().num_processes == 1 and (n := device_count()) > 1:
         raise InputError(
-            f"{gpus} GPUs are visible to one process. Start with "
-            f"`torchrun --nproc-per-node {gpus} -m ...`, or show one: CUDA_VISIBLE_DEVICES=0."
+            f"{n} GPUs are visible to one process. Start with `torchrun --nproc-per-node {n} "
+            "-m ...`, or show one: CUDA_VISIBLE_DEVICES=0."
         )
-
-
-def _remember(settings: BaseModel) -> None:
-    """Writes down how the run was begun; InputError where it goes on differently."""
-    told: dict[str, Any] = settings.model_dump(mode="json")
-    out = Path(told["out"])
-    file = out / SETTINGS
-    if file.is_file():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        for name in sorted({*before, *told} - FREE):
-            if before.get(name) != told.get(name):
-                raise InputError(
-                    f"{out} holds a run with {name}={before.get(name)}, not {told.get(name)}. "
-                    "Give the same, or another `out`."
-                )
-    replace_file(file, f"{json.dumps(told, indent=2)}\n".encode())

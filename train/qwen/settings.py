@@ -1,9 +1,9 @@
-"""What the trainings on Qwen2.5-VL are told alike."""
+"""Settings that all trainings on Qwen2.5-VL share."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -13,8 +13,8 @@ from train.settings import Strict
 TINY = "tiny"  # a base made by the program itself
 MINIATURE = "miniature"  # data made by the program itself
 
-# What may change when a run goes on; with any other change it would be another run.
-FREE = frozenset(
+# What may change when a run is resumed.
+MAY_CHANGE = frozenset(
     (
         "out",
         "device",
@@ -28,9 +28,6 @@ FREE = frozenset(
         "weights",
     )
 )
-
-
-Settings = TypeVar("Settings", bound="QwenSettings")
 
 
 class QwenSettings(Strict):
@@ -72,26 +69,3 @@ class QwenSettings(Strict):
     save_every: PositiveInt = Field(default=500, description="steps between two checkpoints")
     eval_every: PositiveInt = Field(default=500, description="steps between two measurements")
     keep: PositiveInt = Field(default=2, description="checkpoints that are kept")
-
-
-def rehearsal(settings: Settings, out: Path, is_here: bool, **limits: int) -> Settings:
-    """The same run as one step on a tiny model; on made-up data unless the real `data` are here.
-
-    `limits` are further settings that only decide how long it takes.
-    """
-    told = {
-        "out": out,
-        "base": TINY,
-        "data": settings.data if is_here else MINIATURE,
-        "held_out": settings.held_out if is_here else None,
-        "made": 16,
-        "held_out_most": 8,
-        "steps": 1,
-        "batch": 2,
-        "warmup": 0,
-        "workers": 0,
-        "save_every": 1,
-        "eval_every": 1,
-        **limits,
-    }
-    return type(settings).model_validate({**settings.model_dump(), **told})

@@ -18,7 +18,7 @@ FIRST, SECOND, TIE = range(3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pair:
+class PreferencePair:
     """Two pictures of one prompt; `label` is FIRST, SECOND or TIE, `subset` one of SUBSETS."""
 
     key: str
@@ -39,11 +39,13 @@ class TripletPairs:
     def __len__(self) -> int:
         return len(self.triplets)
 
-    def read(self, index: int) -> Pair:
+    def read(self, index: int) -> PreferencePair:
         found = self.triplets[index]
         if coin(self.seed, found.key):
-            return Pair(found.key, found.good, found.bad, found.prompt, FIRST, found.subset)
-        return Pair(found.key, found.bad, found.good, found.prompt, SECOND, found.subset)
+            return PreferencePair(
+                found.key, found.good, found.bad, found.prompt, FIRST, found.subset
+            )
+        return PreferencePair(found.key, found.bad, found.good, found.prompt, SECOND, found.subset)
 
     def prompt(self, index: int) -> str:
         return self.triplets.prompt(index)
@@ -69,7 +71,7 @@ class FilePairs:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def read(self, index: int) -> Pair:
+    def read(self, index: int) -> PreferencePair:
         row = self.rows[index]
         first, second = (
             open_picture(self.folder / _text(row, name)) for name in ("image1", "image2")
@@ -78,7 +80,9 @@ class FilePairs:
         if subset not in SUBSETS:
             raise SampleError("unknown subset")
         label = LABELS.index(row["label"])
-        return Pair(f"{self.name}:{index + 1}", first, second, _text(row, "prompt"), label, subset)
+        return PreferencePair(
+            f"{self.name}:{index + 1}", first, second, _text(row, "prompt"), label, subset
+        )
 
     def prompt(self, index: int) -> str:
         return str(self.rows[index].get("prompt", ""))

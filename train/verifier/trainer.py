@@ -15,14 +15,14 @@ from train.qwen.guarded import Guarded
 from train.triplets import SUBSETS
 from train.verifier.measure import figures
 from train.verifier.model import RewardModel, load_trained, save_reward
-from train.verifier.pairs import Pair
+from train.verifier.pairs import PreferencePair
 from train.verifier.preference import loss
 from train.verifier.settings import VerifierSettings
 
 MAX_PROMPT = 4000  # characters; a longer prompt is cut, so that one cannot fill the memory
 
 
-class Collator:
+class PairCollator:
     """Pairs as rows for the model: all the first pictures, then all the second ones.
 
     `labels` is (pairs, 2): the outcome, and the subset's number.
@@ -31,7 +31,7 @@ class Collator:
     def __init__(self, processor: Any, settings: VerifierSettings) -> None:
         self.processor, self.settings = processor, settings
 
-    def __call__(self, samples: Sequence[tuple[Pair, list[str]]]) -> dict[str, Any]:
+    def __call__(self, samples: Sequence[tuple[PreferencePair, list[str]]]) -> dict[str, Any]:
         pairs = [pair for pair, _ in samples]
         prompts = [pair.prompt[:MAX_PROMPT] for pair in pairs]
         images = [*(pair.first for pair in pairs), *(pair.second for pair in pairs)]

@@ -36,7 +36,7 @@ def numbers(sides: Sides, side: str) -> Dataset:
     return Dataset.from_dict({"side": [side] * count, "images": list(range(count))})
 
 
-class Collator:
+class ChatCollator:
     """Chats as rows: the question padded on the left, the answer behind it on the right."""
 
     def __init__(self, processor: Any, sides: Sides, settings: WriterSettings) -> None:

@@ -12,7 +12,7 @@ from reflectionflow_core.record import InputError
 from reflectionflow_core.report.words import counted, duration
 from train.corrector.encoded import COMMON, header
 from train.corrector.flux import FLUX_1_DEV, structure
-from train.corrector.settings import Settings
+from train.corrector.settings import CorrectorSettings
 from train.processes import join, shares_weights
 from train.triplets import Triplets, shards_in
 
@@ -25,7 +25,7 @@ T5_WIDTH = 4096
 A_BLOCK = 34
 
 
-def plan(settings: Settings) -> str:
+def estimate(settings: CorrectorSettings) -> str:
     """The figures as lines of text."""
     config = structure(settings.model)
     with torch.device("meta"):
@@ -56,7 +56,7 @@ def _assumed(config: dict) -> str:
     return " (the model is not on this machine: FLUX.1-dev's shape)" if config is FLUX_1_DEV else ""
 
 
-def _samples(settings: Settings) -> str:
+def _samples(settings: CorrectorSettings) -> str:
     if settings.latents is not None and (settings.latents / COMMON).is_file():
         made = header(settings.latents / COMMON)
         return f"{made['samples']:,} encoded beforehand in {settings.latents}"
@@ -70,7 +70,7 @@ def _samples(settings: Settings) -> str:
     return f"{len(triplets):,} ({named}); {broken:,} left out as broken"
 
 
-def _tokens(settings: Settings) -> tuple[int, int, int]:
+def _tokens(settings: CorrectorSettings) -> tuple[int, int, int]:
     """Text, image and condition."""
     image, condition = settings.target_size // TOKEN, settings.condition_size // TOKEN
     return settings.text_length, image**2, condition**2
@@ -85,7 +85,7 @@ def _blocks(transformer: FluxTransformer2DModel) -> int:
     return len(transformer.transformer_blocks) + len(transformer.single_transformer_blocks)
 
 
-def _forward(settings: Settings, transformer: FluxTransformer2DModel) -> float:
+def _forward(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> float:
     """Operations of one sample's forward: 24 D^2 a token and 4 S^2 D for attention, a block.
 
     Frozen weights have no gradients of their own, so backward costs about as much again, and a
@@ -96,7 +96,7 @@ def _forward(settings: Settings, transformer: FluxTransformer2DModel) -> float:
 
 
 def _memory(
-    settings: Settings, transformer: FluxTransformer2DModel, frozen: int, trained: int
+    settings: CorrectorSettings, transformer: FluxTransformer2DModel, frozen: int, trained: int
 ) -> float:
     """Bytes: weights, the LoRA with its gradient and optimiser in float32, activations."""
     size = 2 if settings.dtype == "bf16" else 4

@@ -15,12 +15,12 @@ from train.qwen.settings import MINIATURE, QwenSettings
 
 SUSTAINED = 125e12  # operations a second: 40 % of what an A100 can do in bf16
 WORDS = 160  # tokens of text in a sample: template or request, prompt, reflection
-MERGED = 28  # pixels a side of what one token of a picture stands for, 4 patches of 14
+MERGED = 28  # pixels a side of one picture token: 2 x 2 patches of 14
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A stack of layers alike: its weights, and how many positions of a sample go through it."""
+class LayerStack:
+    """Equal layers: their weights, and how many positions of a sample go through them."""
 
     weights: int
     trained: int
@@ -30,9 +30,9 @@ class Part:
     positions: float
 
     @staticmethod
-    def of(model: nn.Module, config: Any, layers: int, positions: float) -> Part:
+    def of(model: nn.Module, config: Any, layers: int, positions: float) -> LayerStack:
         every = list(model.parameters())
-        return Part(
+        return LayerStack(
             sum(p.numel() for p in every),
             sum(p.numel() for p in every if p.requires_grad),
             layers,
@@ -43,7 +43,7 @@ class Part:
 
     def operations(self, recomputed: bool) -> float:
         """Of one sample: two a weight forwards, two for what lies below, two more for each weight
-        that is trained, and again two where activations are computed anew.
+        that is trained, and two again where activations are recomputed.
         """
         return self.positions * ((4 + 2 * recomputed) * self.weights + 2 * self.trained)
 
@@ -54,34 +54,38 @@ class Part:
         return self.positions * width * (self.layers * self.hidden + inside)
 
 
-def parts_of(model: Any, config: Any, settings: QwenSettings, pictures: int) -> tuple[Part, Part]:
-    """The language model and the eyes, for samples of so many pictures with words each."""
+def stacks_of(
+    model: Any, config: Any, settings: QwenSettings, pictures: int
+) -> tuple[LayerStack, LayerStack]:
+    """The language model and the vision encoder, for samples of so many pictures with text."""
     tokens = settings.max_pixels / MERGED**2
-    words, eyes = config.text_config, config.vision_config
+    text, vision = config.text_config, config.vision_config
     return (
-        Part.of(model.language_model, words, words.num_hidden_layers, pictures * (tokens + WORDS)),
-        Part.of(model.visual, eyes, eyes.depth, pictures * tokens * 4),
+        LayerStack.of(
+            model.language_model, text, text.num_hidden_layers, pictures * (tokens + WORDS)
+        ),
+        LayerStack.of(model.visual, vision, vision.depth, pictures * tokens * 4),
     )
 
 
-def plan_of(
+def estimate_of(
     settings: QwenSettings,
-    parts: tuple[Part, ...],
-    beside: tuple[int, int],
+    stacks: tuple[LayerStack, ...],
+    other: tuple[int, int],
     samples: str,
 ) -> str:
-    """The plan as text; `beside` are the weights that are in none of the parts, and how many of
-    them are trained.
+    """The estimate as text; `other` are the weights outside the stacks, and how many of them are
+    trained.
     """
-    weights = sum(part.weights for part in parts) + beside[0]
-    trained = sum(part.trained for part in parts) + beside[1]
+    weights = sum(stack.weights for stack in stacks) + other[0]
+    trained = sum(stack.trained for stack in stacks) + other[1]
     width = 2 if settings.weights == "bf16" else 4
     optimiser = {"adamw_torch": 8, "adafactor": 0}[settings.optimiser]  # bytes a trained weight
     held = (weights - trained) * width + trained * (8 + optimiser)
-    anew = settings.checkpointing
-    alive = settings.batch * sum(part.activations(anew, width) for part in parts)
+    recomputed = settings.checkpointing
+    alive = settings.batch * sum(stack.activations(recomputed, width) for stack in stacks)
     drawn = settings.steps * settings.batch * settings.accumulate
-    seconds = drawn * sum(part.operations(anew) for part in parts) / SUSTAINED
+    seconds = drawn * sum(stack.operations(recomputed) for stack in stacks) / SUSTAINED
     lines = (
         f"base         {settings.base}: {weights:,} weights",
         f"trained      {trained:,} weights, {trained / weights:.1%}",

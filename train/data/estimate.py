@@ -1,13 +1,14 @@
-"""What a configuration will take, reckoned from its numbers alone; no model or set is opened."""
+"""What a configuration will take, computed from its numbers alone; no model or set is opened."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
+from rich.console import Console
 from rich.table import Table
 
-from train.data.settings import Settings
+from train.data.settings import DataSettings
 
 _HOURS = 3600.0  # seconds
 _ROWS = {
@@ -43,10 +44,8 @@ class Load:
         return Load(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Load)))
 
 
-def loads_of(settings: Settings) -> dict[str, Load]:
-    """The load of each source that is asked for; of histories only the runs are known, and those
-    not before they are read.
-    """
+def loads_of(settings: DataSettings) -> dict[str, Load]:
+    """The load of each source that is asked for, but for histories, which are not read here."""
     rule, reward, length, editing = (
         settings.rule,
         settings.reward,
@@ -74,7 +73,7 @@ def loads_of(settings: Settings) -> dict[str, Load]:
 
 
 def _load(
-    settings: Settings,
+    settings: DataSettings,
     items: float,
     pictures: float,
     scorers: int,
@@ -101,7 +100,16 @@ def _load(
     )
 
 
-def plan_table(settings: Settings) -> Table:
+def estimate(settings: DataSettings) -> str:
+    """A table for the terminal's width, and what it assumes."""
+    console = Console()
+    with console.capture() as captured:
+        console.print(table_of(settings))
+        console.print("\n".join(assumptions_of(settings)), highlight=False)
+    return captured.get()
+
+
+def table_of(settings: DataSettings) -> Table:
     loads = loads_of(settings)
     loads["all"] = sum(loads.values(), Load())
     table = Table(title="What this configuration will take", title_justify="left")
@@ -113,8 +121,8 @@ def plan_table(settings: Settings) -> Table:
     return table
 
 
-def plan_notes(settings: Settings) -> Iterator[str]:
-    """What the table rests on."""
+def assumptions_of(settings: DataSettings) -> Iterator[str]:
+    """What the table assumes."""
     assumed = settings.assumptions
     yield f"Assumed ({assumed.source}):"
     yield f"  {assumed.pictures_per_gpu_second:g} pictures painted a second on a GPU"
@@ -123,9 +131,9 @@ def plan_notes(settings: Settings) -> Iterator[str]:
     yield f"  {assumed.megabytes_per_picture:g} MB for a picture in a shard"
     yield f"  {assumed.rule_yield:.0%} of rule-based prompts neither too easy nor too hard"
     yield f"  {assumed.kept:.0%} of pairs kept by annotation and filter"
-    yield "More GPUs divide the GPU hours, calls at once the hours of calls."
+    yield "More GPUs divide the GPU hours, parallel calls the hours of calls."
     if settings.histories.runs:
-        yield "Search histories are not reckoned: what they hold shows when they are read."
+        yield "Search histories are not counted: they are only read by the run itself."
 
 
 def _shown(value: float) -> str:

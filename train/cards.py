@@ -1,0 +1,264 @@
+"""The cards of all data sets and models that the programs here write, from templates/*.md."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from reflectionflow_core.writers.reflection_generator import REQUEST
+
+if TYPE_CHECKING:
+    from train.miniature.settings import MiniatureSettings
+    from train.verifier.settings import VerifierSettings
+    from train.writer.settings import WriterSettings
+
+TEMPLATES = Path(__file__).parent / "templates"
+NOT_SHOWN = ("out", "device", "workers", "keep")  # say nothing about the model
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+SOURCES = {
+    "rule": "Rule: prompts composed of objects, colours, numbers and positions; pictures judged by "
+    "`{judge}`; of prompts that are neither too easy nor too hard a right picture and a wrong one.",
+    "reward": "Reward: pictures of one prompt, ranked by {reward}; one of the best and one of the "
+    "worst.",
+    "length": "Length: the good picture is painted from a detailed prompt, the bad one from its "
+    "short form, ranked together by {length}; the triplet has the short form.",
+    "editing": "Editing: edited pictures of {sets}; the instruction is the reflection.",
+    "histories": "Histories: corrections of earlier searches that raised the score.",
+}
+
+Figures = Mapping[str, Any]
+
+
+def triplets_card(manifest: Figures) -> str:
+    """The card of a folder of shards, from its manifest."""
+    settings, shards, sources = manifest["settings"], manifest["shards"], manifest["sources"]
+    count = manifest["triplets"]
+    return _filled(
+        "triplets",
+        size=next((name for most, name in SIZES if count < most), "1M<n<10M"),
+        triplets=f"{count:,}",
+        version=manifest["versions"]["reflectionflow"],
+        sources=table(
+            ("source", "subset", "work items", "pictures painted", "triplets"),
+            (
+                (name, s["subset"], s["items"], s.get("pictures", "none"), s["triplets"])
+                for name, s in sources.items()
+            ),
+        ),
+        difficulty=_difficulty(sources.get("rule", {}).get("difficulty", {})),
+        rejects=table(("reason", "number"), manifest["rejects"].items()),
+        form=settings["image_format"],
+        last=shards[-1]["name"][-10:-4] if shards else "000000",
+        images="they are there"
+        if settings["images"]
+        else "unpack them with `mkdir images && for s in *.tar; do tar -xf $s -C images; done`",
+        how="\n".join(f"* {line}" for line in _how(sources, settings)),
+        licences=table(("what", "licence"), manifest["licences"].items())
+        if manifest["licences"]
+        else "The program was given none. Name those of every model and set before you publish.",
+    )
+
+
+def miniature_card(settings: MiniatureSettings, figures: Figures) -> str:
+    """The card of the miniature's weights."""
+    changed = settings.model_dump(mode="json", exclude={"out", "device"}, exclude_defaults=True)
+    base, fixed = figures["base"], figures["one_correction"]
+    shares = {
+        "right after the VAE (the detector's reading)": figures["vae"],
+        "right, all families": base["overall"],
+        **{f"right, {name}": share for name, share in base.items() if name != "overall"},
+        f"one correction fixes ({fixed['flawed']} flawed), true reflection": fixed["reflection"],
+        "the same without a reflection": fixed["none"],
+        "the same with another picture's reflection": fixed["shuffled"],
+        "a new picture from fresh noise is right": fixed["anew"],
+    }
+    controls = {"none": "none", "shuffled": "another picture's", "anew": "a new picture"}
+    rows = [(name, number(share)) for name, share in shares.items()]
+    rows += [
+        (f"true reflection minus {name}", with_error(fixed["leads"][kind], 3))
+        for kind, name in controls.items()
+    ]
+    return _filled(
+        "miniature",
+        settings=settings,
+        command=" ".join(
+            ("python -m train.miniature", *(f"{name}={value}" for name, value in changed.items()))
+        ),
+        machine=f"{platform.system()} {platform.machine()}, {settings.device}",
+        torch=version("torch"),
+        figures=table(("figure", "value"), rows),
+    )
+
+
+def verifier_card(
+    settings: VerifierSettings,
+    base: str,
+    measured: Sequence[Figures],
+    skipped: Mapping[str, int],
+) -> str:
+    """The card of a reward verifier; the first measurement is from before training."""
+    first, last = measured[0], measured[-1]
+    rows = [
+        _compared("accuracy", last["accuracy"], first["accuracy"]),
+        *(
+            _compared(f"accuracy, {name}", now, first["by_subset"].get(name))
+            for name, now in last["by_subset"].items()
+        ),
+        _compared("expected calibration error", *(f["calibration_error"] for f in (last, first))),
+        _compared("loss", last["loss"], first["loss"]),
+    ]
+    bins = (
+        (
+            f"{b['from']:.1f} and {b['to']:.1f}",
+            b["pairs"],
+            *map(number, (b["said"], b["came_true"])),
+        )
+        for b in last["reliability"]
+    )
+    return _filled(
+        "verifier",
+        base=base,
+        apart="" if settings.held_out else ", none of whose prompts was trained on",
+        ties=f", with ties of weight {settings.ties} in Davidson's form" if settings.ties else "",
+        pairs=last["pairs"],
+        tied=f" and {last['ties']} that tie" if last["ties"] else "",
+        step=last["step"],
+        figures=table(("figure", "value", "before training"), rows),
+        reliability=table(("predicted from", "pairs", "predicted", "observed"), bins),
+        made=_made(settings, skipped, settings.device),
+    )
+
+
+def writer_card(
+    settings: WriterSettings,
+    base: str,
+    measured: Sequence[Figures],
+    skipped: Mapping[str, int],
+    gained: Figures | None,
+) -> str:
+    """The card of a reflection writer; the first measurement is from before training."""
+    first, last = measured[0], measured[-1]
+    rows = [
+        _compared("loss, held out", last["loss"], first["loss"]),
+        _compared("tokens predicted, held out", last["token_accuracy"], first["token_accuracy"]),
+    ]
+    for side in ("held_out", "learnt"):
+        if side in last:
+            now, then = (figures[side]["exact"] for figures in (last, first))
+            name = f"exact answers, {side.replace('_', ' ')} ({now['answers']})"
+            rows.append(_compared(name, now, then))
+    examples = (
+        (row["prompt"], row["asked_for"], row["written"])
+        for row in last.get("held_out", {}).get("examples", ())
+    )
+    return _filled(
+        "writer",
+        base=base,
+        request=REQUEST,
+        step=last["step"],
+        figures=table(("figure", "value", "before training"), rows),
+        gain=_gain(settings, gained) if gained else "",
+        examples="Held-out examples:\n\n" + table(("prompt", "asked for", "written"), examples)
+        if "held_out" in last
+        else "",
+        made=_made(settings, skipped, settings.device),
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Markdown; "Nothing." where there are no rows."""
+    lines = [" | ".join(map(_cell, row)) for row in rows]
+    ruled = (" | ".join(head), "|".join(["---"] * len(head)), *lines)
+    return "\n".join(f"| {line} |" for line in ruled) if lines else "Nothing."
+
+
+def number(value: Figures | float | None) -> str:
+    """A figure, or a mean with its 95 % interval; "" for what was not measured."""
+    if isinstance(value, Mapping):
+        return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+    return "" if value is None else f"{value:.3f}"
+
+
+def with_error(figure: Figures, digits: int) -> str:
+    """A paired difference and its standard error."""
+    return f"{figure['mean']:+.{digits}f} ± {figure['standard_error']:.{digits}f}"
+
+
+def _filled(name: str, **values: Any) -> str:
+    return (TEMPLATES / f"{name}.md").read_text(encoding="utf-8").format(**values)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("\n", " ")
+
+
+def _compared(name: str, now: Any, then: Any) -> tuple[str, str, str]:
+    return name, number(now), number(then)
+
+
+def _made(settings: BaseModel, skipped: Mapping[str, int], device: str) -> str:
+    """What was left out, the settings and the machine."""
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(skipped.items()))
+    values = settings.model_dump(mode="json")
+    rows = ((name, repr(value)) for name, value in values.items() if name not in NOT_SHOWN)
+    return "\n\n".join(
+        (
+            f"Left out since the run's last start: {reasons}."
+            if skipped
+            else "Every sample that was drawn could be used.",
+            table(("setting", "value"), rows),
+            f"Made on {_machine(device)} with torch {version('torch')}, transformers "
+            f"{version('transformers')}.",
+        )
+    )
+
+
+def _machine(device: str) -> str:
+    from torch.cuda import get_device_name  # the data engine writes its card without torch
+
+    return get_device_name() if device == "cuda" else platform.machine()
+
+
+def _gain(settings: WriterSettings, gained: Figures) -> str:
+    shares = {name: number(gained[name]) for name in ("writer", "template", "empty")}
+    leads = {f"over_{name}": number(lead) for name, lead in gained["leads"].items()}
+    count = gained["pictures"]
+    return _filled("writer_gain", gain=settings.gain, pictures=count, **shares, **leads)
+
+
+def _difficulty(counts: Mapping[str, int]) -> str:
+    if not counts:
+        return ""
+    shares = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return f"Rule-based triplets by the share of right pictures of their prompt: {shares}.\n\n"
+
+
+def _how(sources: Iterable[str], settings: Figures) -> Iterator[str]:
+    names = {
+        "judge": settings["rule"]["judge"].partition(":")[0],
+        "reward": _named(settings["reward"]["scorers"]),
+        "length": _named(settings["length"]["scorers"]),
+        "sets": _named(settings["editing"]["sets"]),
+    }
+    yield from (SOURCES[source].format(**names) for source in sources)
+    model = settings["painter"]["model"]
+    yield f"Pictures were painted by `{model.rstrip('/').rpartition('/')[2]}`."
+    annotator = (
+        "a vision-language model that compared both pictures; where it preferred the other "
+        "picture the pair was dropped"
+        if settings["reflections"]["how"] == "vlm"
+        else "rule, from what the judge found wrong"
+    )
+    yield f"Reflections that a source does not bring were written by {annotator}."
+    if settings["filter"]["scorers"]:
+        yield f"Pairs were kept where {_named(settings['filter']['scorers'])} agreed."
+
+
+def _named(specs: Iterable[str]) -> str:
+    """Specs without the paths of the machine that ran them."""
+    return ", ".join(f"`{spec.partition(':')[0]}`" for spec in specs)

@@ -1,0 +1,79 @@
+"""The data engine in small: every stage once, without models and without Ray."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from reflectionflow_core.archive import files
+from train.data.edits import MADE
+from train.data.engine import run_here
+from train.data.prompts import SHAPES
+from train.data.run import make
+from train.data.settings import DataSettings
+from train.data.shards import PARTS
+from train.data.synthetic import SYNTHETIC
+from train.data.work import sources_of
+
+ASKING = ("condense", "caption")  # stages that cannot do without a model
+
+
+def dry_run(settings: DataSettings) -> str:
+    """One slice of every source through every stage in this process, with noise for pictures and
+    random judges; nothing is kept. Texts that a model would have to write first stay empty, and
+    prompts and edits of the shapes world replace files that are not on this machine.
+    """
+    settings, missing = without_missing(settings)
+    with TemporaryDirectory() as folder:
+        small = toy(settings, Path(folder))
+        files.make_folder(small.out / PARTS)
+        sources = [
+            replace(source, stages=tuple(s for s in source.stages if s.name not in ASKING))
+            for source in sources_of(small)
+        ]
+        summary = make(sources, small, lambda: nullcontext(run_here))
+    lines = (f"{file} is not here; the dry run does without it.\n" for file in missing)
+    return f"{''.join(lines)}{summary}The dry run went through every stage; nothing was kept.\n"
+
+
+def without_missing(settings: DataSettings) -> tuple[DataSettings, list[str]]:
+    """The settings without the files that are not on this machine, and which those are."""
+    values = settings.model_dump()
+    named = {file: file for file in map(str, values["benchmarks"])}
+    named |= {values[part]["file"]: values[part]["file"] for part in ("reward", "length")}
+    named |= {spec: spec.partition(":")[2] for spec in values["editing"]["sets"]}
+    missing = {name: file for name, file in named.items() if file and not is_here(name, file)}
+    values["benchmarks"] = [file for file in values["benchmarks"] if str(file) not in missing]
+    for part in ("reward", "length"):
+        values[part]["file"] = SHAPES if values[part]["file"] in missing else values[part]["file"]
+    sets = [SHAPES if spec in missing else spec for spec in values["editing"]["sets"]]
+    values["editing"]["sets"] = list(dict.fromkeys(sets))
+    return DataSettings.model_validate(values), list(missing.values())
+
+
+def is_here(name: str, file: str) -> bool:
+    """Whether a file, or one of a pattern's, is there; the shapes world always is."""
+    path = Path(file).expanduser()
+    made = name.partition(":")[0] in MADE
+    return made or path.exists() or any(path.parent.glob(path.name))
+
+
+def toy(settings: DataSettings, folder: Path) -> DataSettings:
+    """The settings without models and with one slice of work for each source."""
+    few = settings.engine.slice_items
+    judged, scored = {"judge": SYNTHETIC}, {"scorers": [SYNTHETIC]}
+    changes = {
+        "painter": {"model": SYNTHETIC},
+        "rule": {**judged, "prompts": min(settings.rule.prompts, few)},
+        "reward": {**scored, "prompts": min(settings.reward.prompts, few)},
+        "length": {**scored, "prompts": min(settings.length.prompts, few)},
+        "editing": {"pairs": min(settings.editing.pairs, few)},
+        "reflections": {"how": "template"},
+        "filter": scored,
+    }
+    values = settings.model_dump()
+    for group, changed in changes.items():
+        values[group] |= changed
+    return DataSettings.model_validate({**values, "out": folder, "images": False})

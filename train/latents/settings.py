@@ -1,0 +1,13 @@
+"""Settings of the encoding: those of the training's pictures and texts, and a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from train.corrector.settings import Views
+
+
+class LatentsSettings(Views):
+    out: Path = Field(default=Path("runs/latents"), description="folder of the encoded samples")

@@ -1,0 +1,78 @@
+"""The frame of every training program: settings from the command line, then an estimate of what the
+run takes, a dry run on a small model, or the run itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from pathlib import Path
+
+from reflectionflow_core.record import InputError
+from train.settings import Typed, described, fields_of, refuse, settings_of
+
+STOPPED = 130  # the exit code of shells for Ctrl-C
+
+
+def run_program(
+    name: str,
+    about: str | None,
+    kind: type[Typed],
+    *,
+    estimate: Callable[[Typed], str],
+    dry_run: Callable[[Typed], str],
+    run: Callable[[Typed], str],
+) -> None:
+    """`--config FILE --estimate --dry-run key=value ...`; each function returns what is printed.
+
+    `about` is the docstring of the program. Wrong settings and an InputError end the program with
+    exit code 2 and a sentence for each.
+    """
+    parser = _parser(name, about or "", kind)
+    actions = parser.add_mutually_exclusive_group()
+    for const, text, *options in (
+        (estimate, "print what the run will take, and do nothing else", "--estimate", "--plan"),
+        (dry_run, "run once through everything on a small random model", "--dry-run"),
+    ):
+        actions.add_argument(*options, dest="action", action="store_const", const=const, help=text)
+    given = parser.parse_args()
+    settings = settings_of(kind, given.config, given.settings)
+    _quieten()
+    try:
+        text = (given.action or run)(settings)
+    except InputError as error:
+        refuse(str(error))
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped. Start it again with the same settings to resume it.\n")
+        sys.exit(STOPPED)
+    if os.environ.get("RANK", "0") == "0":  # once, however many processes share the work
+        sys.stdout.write(text)
+
+
+def _parser(name: str, about: str, kind: type[Typed]) -> ArgumentParser:
+    """Its help lists all settings."""
+    description = about.partition(": ")[2]
+    lines = (described(*setting) for setting in fields_of(kind))
+    parser = ArgumentParser(
+        f"python -m {name}",
+        description=f"{description[:1].upper()}{description[1:]}",
+        epilog="\n".join(("settings (key=value; a.b=value inside a group):", *lines)),
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("settings", nargs="*", metavar="key=value")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings in YAML")
+    return parser
+
+
+def _quieten() -> None:
+    """Leaves the screen to our own progress bar and errors."""
+    for name in ("transformers.utils.logging", "diffusers.utils.logging"):
+        if library := sys.modules.get(name):
+            library.set_verbosity_error()
+            library.disable_progress_bar()
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|peft)\b")

@@ -1,0 +1,77 @@
+"""The folder of a run: one process at a time writes into it, and a run is resumed only with the
+settings that it was started with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from reflectionflow_core.archive.files import locked, make_folder, replace_file
+from reflectionflow_core.record import InputError
+
+SETTINGS = "settings.json"
+SHOWN = 5  # differing settings that an error lists
+
+
+@contextmanager
+def run_folder(
+    folder: Path, settings: Mapping[str, Any], may_change: Collection[str] = ()
+) -> Iterator[None]:
+    """Locks the folder; of several processes the first one does, and the others wait for it."""
+    from train.processes import join, wait_for_all  # the data engine needs none of its libraries
+
+    is_first = join().is_main_process
+    make_folder(folder)
+    with locked(folder) if is_first else nullcontext():
+        if is_first:
+            start_or_resume(folder / SETTINGS, settings, may_change)
+        wait_for_all()
+        yield
+
+
+def start_or_resume(
+    file: Path, settings: Mapping[str, Any], may_change: Collection[str] = ()
+) -> None:
+    """Keeps the settings of the first start; InputError where a resumed run has others."""
+    if not file.is_file():
+        replace_file(file, json.dumps(settings, indent=2).encode() + b"\n")
+        return
+    try:
+        first = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read ({error}). Choose another folder.") from error
+    check_same_run(file.parent, first, settings, may_change)
+
+
+def check_same_run(
+    folder: Path,
+    first: Mapping[str, Any],
+    now: Mapping[str, Any],
+    may_change: Collection[str] = (),
+) -> None:
+    """Raises InputError where settings differ, but for those of `may_change` and of its groups."""
+    before, after = dict(_flat(first)), dict(_flat(now))
+    differing = [
+        f"{name}={before.get(name)!r} (now {after.get(name)!r})"
+        for name in {**before, **after}
+        if not {name, name.partition(".")[0]} & {*may_change}
+        and before.get(name) != after.get(name)
+    ]
+    if differing:
+        raise InputError(
+            f"The run in {folder} was started with {', '.join(differing[:SHOWN])}. "
+            "Give the same settings to resume it, or choose another folder."
+        )
+
+
+def _flat(record: Mapping[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
+    """Values as JSON gives them back, by their full names."""
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{group}{name}.")
+        else:
+            yield f"{group}{name}", json.loads(json.dumps(value))

@@ -1,0 +1,87 @@
+"""The training of a reflection writer: setup, and the run to its saved model.
+
+Files in `out`: the writer in `model`, the last checkpoints, and figures in measured.json.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText
+from trl.trainer.sft_config import SFTConfig
+
+from reflectionflow_core.archive.files import replace_file
+from reflectionflow_core.vlm.folder import load_model, load_processor
+from reflectionflow_core.vlm.local import LocalSettings, load_vlm
+from reflectionflow_core.writers.reflection_generator import ReflectionGeneratorWriter
+from train.cards import writer_card
+from train.qwen.data import Usable
+from train.qwen.guarded import arguments_of, measured, train_on
+from train.qwen.loras import lora_of
+from train.qwen.run import base_of, qwen_run, sides_of
+from train.qwen.whole import whole
+from train.writer.chats import Chat, chats_in
+from train.writer.measure import gain
+from train.writer.model import prepare, save_writer
+from train.writer.settings import WriterSettings
+from train.writer.trainer import ChatCollator, WriterTrainer, numbers
+
+
+def setup(settings: WriterSettings, like: str = "") -> WriterTrainer:
+    """Everything loaded and checked; nothing trained yet."""
+    learnt, held, skipped = sides_of(settings, chats_in)
+    sides = {"learnt": learnt, "held_out": held}
+    base, device = base_of(settings, like), torch.device(settings.device)
+    processor = load_processor(base)
+    model = load_model(AutoModelForImageTextToText, base, settings.weights, device)
+    trainer = WriterTrainer(
+        model=prepare(model, settings),
+        # Checkpointing is asked of the model itself.
+        args=SFTConfig(**arguments_of(settings), max_length=None, gradient_checkpointing=False),
+        data_collator=ChatCollator(processor, sides, settings),
+        train_dataset=numbers(sides, "learnt"),
+        eval_dataset=numbers(sides, "held_out"),
+        processing_class=processor,
+        peft_config=lora_of(settings) if settings.tuning == "lora" else None,
+    )
+    trainer.guard(settings.out, settings.keep, skipped)
+    trainer.learn(processor, settings, sides)
+    return trainer
+
+
+def train(settings: WriterSettings, like: str = "") -> Path:
+    """The whole run; returns the folder of the trained writer."""
+    with qwen_run(settings):
+        trainer = setup(settings, like)
+        train_on(trainer)
+        folder, base = settings.out / "model", base_of(settings, like)
+        is_first = trainer.is_world_process_zero()
+        if is_first:
+            with whole(folder) as part:
+                save_writer(trainer.accelerator.unwrap_model(trainer.model), part, settings)
+                trainer.processor.save_pretrained(part)
+        skipped, held = trainer.skipped, trainer.sides["held_out"]
+        del trainer  # the painter and the judge need its memory
+        gc.collect()
+        if is_first:
+            gained = measure_gain(settings, folder, held) if settings.gain.pictures else None
+            card = writer_card(settings, base, measured(settings.out), skipped, gained)
+            replace_file(folder / "README.md", card.encode())
+        return folder
+
+
+def measure_gain(settings: WriterSettings, folder: Path, held: Usable[Chat]) -> dict[str, Any]:
+    """Also into out/gain.json."""
+    asked = LocalSettings(batch_size=settings.batch, max_pixels=settings.max_pixels)
+    vlm = load_vlm(folder, dtype=settings.weights, device=settings.device, settings=asked)
+    gained = gain(ReflectionGeneratorWriter(vlm), held, settings.gain, settings.device)
+    replace_file(settings.out / "gain.json", f"{json.dumps(gained, indent=2)}\n".encode())
+    return gained
+
+
+def run(settings: WriterSettings) -> str:
+    return f"The writer is in {train(settings)}.\n"
