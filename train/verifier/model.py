@@ -20,7 +20,7 @@ from reflectionflow_core.verifiers.reward_folder import (
     ADAPTER,
     EMBEDDING,
     HEAD,
-    PART,
+    LORA_FACTOR,
     SETTINGS,
     TEMPLATE,
     TRAINED,
@@ -111,6 +111,6 @@ def _trained(model: RewardModel) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     sides: tuple[dict[str, Tensor], dict[str, Tensor]] = {}, {}
     for name, parameter in model.backbone.named_parameters():
         if parameter.requires_grad:
-            is_lora = PART.search(name) is not None
+            is_lora = LORA_FACTOR.search(name) is not None
             sides[not is_lora][name.replace(".default.", ".")] = parameter.detach()
     return sides
