@@ -4,10 +4,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PROMPT ?= a photo of a green square and a purple square
+QUICK := $(addprefix tests/core/test_,golden_histories.py record.py search.py search_rounds.py \
+	search_properties.py previews.py thinking.py staged.py adaptive.py portfolio.py recheck.py archive.py \
+	report.py registry.py plugins.py verifier_spec.py vlm_answers.py vlm_writers.py vlm_verifiers.py)
 # Two threads on two busy cores wait for each other more than they work.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-comfyui check benchmark gpu clean
+.PHONY: demo test quick test-comfyui check benchmark gpu clean
 
 demo: $(VENV)/.installed
 	rm -rf demo
@@ -16,6 +19,10 @@ demo: $(VENV)/.installed
 # Files are begun in our order (tests/conftest.py), the slow ones first.
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The core's tests that load no model: for while one works on it.
+quick: $(VENV)/.installed
+	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/test_architecture.py $(QUICK)
 
 # Fails where `make test` would skip: needs a ComfyUI (see CONTRIBUTING.md).
 test-comfyui: $(VENV)/.installed
