@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from fakes import Toys, ToyVerifier, facts, picture, read_back
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from reflectionflow_core.record import (
     AXES,
-    DISAGREEMENT,
     Budget,
     Candidate,
     History,
@@ -25,7 +24,6 @@ from reflectionflow_core.search import POLICIES, run_round, search
 from reflectionflow_core.search.policies import (
     BACKTRACK,
     CONTINUE,
-    DISPUTED,
     EVOLVE,
     FRESH,
     STOP,
@@ -35,6 +33,7 @@ from reflectionflow_core.search.policies import (
     progress,
     restart,
 )
+from reflectionflow_core.verifiers.ensemble import EnsembleMember, EnsembleVerifier
 
 PROMPT = "two green bowls"
 SETTINGS = SearchSettings(strategy="adaptive", width=2, depth=6, seed=3)
@@ -77,14 +76,35 @@ def test_new_beginnings_are_measured_by_themselves_and_come_by_turns() -> None:
     assert decided(progress, *told, (CONTINUE, 0.1), (EVOLVE, 0.1), (CONTINUE, 0.1)) == FRESH
 
 
-def test_a_step_that_verifiers_disagree_about_is_no_progress() -> None:
-    def joined(score: float, apart: float) -> Verdict:
-        return Verdict(score, False, {DISAGREEMENT: apart})
+@pytest.mark.parametrize(
+    ("second_opinion", "follows"),
+    [
+        (6.0, True),  # no worse: one spread of the first one is as much as they may be apart
+        (5.0, False),  # half a spread worse
+        (4.0, False),  # as clearly worse as the first one finds it better
+    ],
+)
+def test_a_step_is_progress_only_if_no_verifier_finds_it_worse(
+    second_opinion: float, follows: bool
+) -> None:
+    """The ensemble's own disagreement, so that its scale and the policy's limit fit together."""
 
-    settled = [("draft", joined(0.5, 0.0)), (CONTINUE, joined(0.6, DISPUTED))]
-    assert decided(progress, *settled) == CONTINUE
-    disputed = [("draft", joined(0.5, 0.0)), (CONTINUE, joined(0.6, DISPUTED + 0.01))]
-    assert decided(progress, *disputed) != CONTINUE
+    @dataclass
+    class Scripted:
+        scores: list[float]
+        calls: int = 0
+
+        def verify(self, prompt: str, images: list, progress: object = None) -> list[Verdict]:
+            return [Verdict(self.scores.pop(0), False) for _ in images]
+
+    members = [
+        EnsembleMember("a", Scripted([0.5, 0.75]), spread=0.25),
+        EnsembleMember("b", Scripted([6.0, second_opinion]), spread=2.0),
+    ]
+    draft, step = EnsembleVerifier(members).verify(PROMPT, [BLANK, BLANK])
+    draft, step = replace(draft, score=0.5), replace(step, score=0.6)
+    decision = decided(progress, ("draft", draft), (CONTINUE, step))
+    assert (decision == CONTINUE) == follows
 
 
 @pytest.mark.parametrize("policy", POLICIES)
