@@ -27,7 +27,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Progress that nobody watches and nobody cancels."""
+    """Progress without a watcher, which is never cancelled."""
 
     def report(self, phase: str, done: int, total: int, preview: Image | None = None) -> None:
         pass
@@ -137,8 +137,8 @@ class Inspector(Protocol):
     """Looks at unfinished pictures, each by the stage of the plan that it has reached.
 
     It checks the stage against the user's prompt, which is right where they differ, and the picture
-    against the stage, and tells what is not drawn yet from what is drawn wrong. `calls` as of a
-    Verifier.
+    against the stage, and distinguishes what is not drawn yet from what is drawn wrong. `calls` as
+    of a Verifier.
     """
 
     calls: int

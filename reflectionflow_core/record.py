@@ -110,7 +110,7 @@ class Inspection:
 
     `wrong` is drawn, and not as asked; `missing` should be there by now, and is not; `later` is
     asked for by the prompt and not due yet, which is no fault. `refine` is the instruction that
-    would mend what is wrong and missing, "" where there is none.
+    would fix what is wrong and missing, "" if nothing is.
     """
 
     accepted: bool
@@ -127,8 +127,8 @@ class Candidate:
 
     `prompt` is the text it was painted from (original or evolved), `reflection` the instruction
     that its parent was corrected with ("" where there was none). A draft has no parent. `action` is
-    the strategy's word for how it was made, such as "correct"; "" where nobody said. `steps` are
-    the diffusion steps that it took, 0 where nobody wrote them down. With `finished` False it was
+    the strategy's word for how it was made, such as "correct"; "" if unknown. `steps` are
+    the diffusion steps that it took, 0 if unknown. With `finished` False it was
     dropped before it was painted: image and verdict are those of its preview. A picture of a
     staged search has the number of its `stage` in the plan, from 0 on, and an `inspection` by it.
     """
@@ -167,9 +167,10 @@ class Request:
     `seed` is its noise; a Restart takes the parent's picture back to a level of noise. With
     `corrects` the parent is repainted as `reflection` says, otherwise the picture is painted from
     text alone. With `evolves` the prompt is rewritten in view of the parent. A `prompt` or
-    `reflection` that the strategy gives is kept, and nobody is asked for one. `context` are earlier
-    pictures of the chain for actors that can look at several, the latest last. A `speculative`
-    picture is painted only if its preview promises more than its parent, or the best so far.
+    `reflection` that the strategy gives is kept, and no actor is asked for one. `context` are
+    earlier pictures of the chain for actors that can look at several, the latest last. A
+    `speculative` picture is painted only if its preview promises more than its parent, or the best
+    so far.
     `action` is the strategy's word for the record, `stage` the number in a staged plan that the
     picture is inspected by.
     """
@@ -241,7 +242,7 @@ class Cost:
 class History:
     """Every candidate of a search, round by round; round 0 holds the drafts. It only grows.
 
-    How many pictures a round has and which it goes on from is for the strategy to say; a chain is a
+    The strategy says how many pictures a round has and which parents they have; a chain is a
     candidate's `lineage`. The last round may be incomplete while the search is under way.
     """
 
@@ -277,7 +278,7 @@ class History:
         return tuple(candidate for candidate in self if candidate.finished)
 
     def before(self, round_index: int, position: int) -> History:
-        """The candidates that came before a place; without their cost, which nobody knows."""
+        """The candidates before a position; without their cost, which is not known."""
         begun = self.rounds[round_index][:position] if round_index < len(self.rounds) else ()
         return History((*self.rounds[:round_index], *((begun,) if begun else ())))
 

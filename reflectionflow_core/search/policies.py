@@ -1,6 +1,6 @@
 """Policies: what a chain of the strategy "adaptive" does next, decided from its verdicts.
 
-A policy is a function of the settings, all that was painted and one chain. It asks nobody and has
+A policy is a function of the settings, all that was painted and one chain. It asks no actor and has
 no state, so a search that resumes decides as it did before. A new one is a function and a row in
 POLICIES.
 """
@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 
 from ..record import DISAGREEMENT, Candidate, History, InputError, SearchSettings
 
-# What a chain may do: correct its latest picture, correct its best one, paint the prompt anew,
-# paint a rewritten prompt anew, or nothing.
+# What a chain may do: correct its latest picture, correct its best one, start again from the prompt
+# or from a rewritten prompt, or nothing.
 CONTINUE, BACKTRACK, FRESH, EVOLVE, STOP = "continue", "backtrack", "fresh", "evolve", "stop"
-NEW = (FRESH, EVOLVE)
+STARTS = (FRESH, EVOLVE)
 
 # The chain's own pictures in the order of painting, the draft that it began with first.
 Chain = Sequence[Candidate]
@@ -24,38 +24,39 @@ DISPUTED = 0.25  # of verifiers: one finds a clear difference where another find
 
 
 def progress(settings: SearchSettings, past: History, chain: Chain) -> str:
-    """Goes on while it helps, goes back when it did not, and begins anew when it does not help.
+    """Continues while it helps, goes back when it did not, and starts again when it does not help.
 
     Once any picture has passed, every chain stops: easy prompts end with their first draft, hard
     ones get depth. A correction is progress if it scores higher than all before it since the chain
-    last began, and its verifiers do not disagree about it by more than DISPUTED. After progress the
-    latest picture is corrected. After a step that was none the best one is corrected again, by new
-    words from new noise; a disputed picture is not taken for the best. Patience is earned: after
-    more steps without progress than steps with it, the chain begins anew, by turns from the prompt
-    as it is and from a rewritten one. So a picture that the first correction does not help is given
-    up at once. Verdicts that cannot tell what passed never stop it; `depth` and the budget do.
+    last started, and its verifiers do not disagree about it by more than DISPUTED. After progress
+    the latest picture is corrected. After a step without progress the best one is corrected again,
+    by new words from new noise; a disputed picture is not taken for the best. Patience is earned:
+    after more steps without progress than steps with it, the chain starts again, by turns from the
+    prompt as it is and from a rewritten one. So a picture that the first correction does not help
+    is given up at once. Verdicts that cannot tell what passed never stop it; `depth` and the budget
+    do.
     """
     del settings
     if solved(past):
         return STOP
-    run = since_new(chain)
+    run = since_start(chain)
     idle = len(run) - 1 - run.index(best_of(run))
-    if idle > risen(run):
-        return NEW[beginnings(chain) % len(NEW)]
+    if idle > progress_count(run):
+        return STARTS[restarts(chain) % len(STARTS)]
     return BACKTRACK if idle else CONTINUE
 
 
 def restart(settings: SearchSettings, past: History, chain: Chain) -> str:
-    """Corrects the latest picture, and begins anew on the schedule of Luby et al. (1993).
+    """Corrects the latest picture, and starts again on the schedule of Luby et al. (1993).
 
-    A beginning is corrected 1, 1, 2, 1, 1, 2, 4 ... times whatever comes of it: the schedule for
-    luck of an unknown kind, and what a policy that looks at verdicts has to beat.
+    A start is corrected 1, 1, 2, 1, 1, 2, 4 ... times, whatever its verdicts: the schedule for luck
+    of an unknown kind, and what a policy that looks at verdicts has to beat.
     """
     del settings
     if solved(past):
         return STOP
-    corrected = len(since_new(chain)) - 1
-    return CONTINUE if corrected < luby(beginnings(chain) + 1) else FRESH
+    corrected = len(since_start(chain)) - 1
+    return CONTINUE if corrected < luby(restarts(chain) + 1) else FRESH
 
 
 def steady(settings: SearchSettings, past: History, chain: Chain) -> str:
@@ -79,24 +80,24 @@ def solved(past: History) -> bool:
     return any(candidate.verdict.passed for candidate in past)
 
 
-def beginnings(chain: Chain) -> int:
-    """How often the chain began anew."""
-    return sum(candidate.action in NEW for candidate in chain)
+def restarts(chain: Chain) -> int:
+    """How often the chain started again."""
+    return sum(candidate.action in STARTS for candidate in chain)
 
 
-def since_new(chain: Chain) -> list[Candidate]:
-    """The chain's pictures since it last began: the beginning first, then its corrections."""
-    first = max((i for i, c in enumerate(chain) if c.action in NEW), default=0)
+def since_start(chain: Chain) -> list[Candidate]:
+    """The chain's pictures since it last started: the start first, then its corrections."""
+    first = max((i for i, c in enumerate(chain) if c.action in STARTS), default=0)
     return list(chain[first:])
 
 
 def best_of(run: Sequence[Candidate]) -> Candidate:
-    """The best picture that verifiers agree about, the earliest of equals; the first if none."""
+    """The best picture that verifiers agree about, the earliest of equals; or else the first."""
     agreed = [c for c in run if c.verdict.aspects.get(DISAGREEMENT, 0.0) <= DISPUTED]
     return max(agreed or run[:1], key=lambda candidate: candidate.score)
 
 
-def risen(run: Sequence[Candidate]) -> int:
+def progress_count(run: Sequence[Candidate]) -> int:
     """How many corrections were progress."""
     ends = (best_of(run[:length]) for length in range(1, len(run) + 1))
     return len(set(ends)) - 1

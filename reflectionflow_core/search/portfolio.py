@@ -1,7 +1,7 @@
 """Many prompts and one budget: the next round goes to the prompt that gains most by a picture.
 
 It knows neither prompts nor pictures, only where each search stands, so the pictures of one prompt
-at a time are in memory. All follows from these standings: after a kill it goes on as it would have.
+at a time are in memory. All follows from these standings, so after a kill it continues as before.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ class Team:
         return in_place(reflected, lambda a: a.request.evolves, self._evolved)
 
     def _own_prompt(self, request: Request) -> str:
-        """What a request is painted from if nobody rewrites it."""
+        """What a request is painted from if its prompt is not rewritten."""
         if request.parent is None:
             return self.settings.draft_prompt or self.prompt
         return request.parent.prompt if isinstance(request.seed, Restart) else self.prompt

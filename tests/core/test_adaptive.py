@@ -40,16 +40,16 @@ SETTINGS = SearchSettings(strategy="adaptive", width=2, depth=6, seed=3)
 BLANK = picture(bytes(192))
 
 
-def chain_of(*told: tuple[str, float | Verdict]) -> Chain:
+def chain_of(*steps: tuple[str, float | Verdict]) -> Chain:
     """Pictures of these actions, with these scores or verdicts."""
     return [
         Candidate(BLANK, PROMPT, i, v if isinstance(v, Verdict) else Verdict(v, False), action=a)
-        for i, (a, v) in enumerate(told)
+        for i, (a, v) in enumerate(steps)
     ]
 
 
-def decided(policy: Policy, *told: tuple[str, float | Verdict]) -> str:
-    chain = chain_of(*told)
+def decided(policy: Policy, *steps: tuple[str, float | Verdict]) -> str:
+    chain = chain_of(*steps)
     return policy(SETTINGS, History((tuple(chain),)), chain)
 
 

@@ -11,11 +11,11 @@ from ..policies import (
     CONTINUE,
     EVOLVE,
     FRESH,
-    NEW,
+    STARTS,
     STOP,
     best_of,
     policy_named,
-    since_new,
+    since_start,
 )
 from ..seeds import fresh_seed
 from .reflection import Rounds, best_candidates, correction, drafts
@@ -44,7 +44,7 @@ def adaptive(settings: SearchSettings) -> Rounds:
             chains.append([])
             moves.append((chains[-1], DRAFT))
         # A correction is likelier to pass than a beginning, and a pass may end the round.
-        moves.sort(key=lambda move: move[1] in (DRAFT, *NEW))
+        moves.sort(key=lambda move: move[1] in (DRAFT, *STARTS))
         past = yield [step(settings, past, i, *move) for i, move in enumerate(moves)]
         for (chain, _), candidate in zip(moves, past.rounds[-1], strict=True):
             chain.append(candidate)
@@ -60,12 +60,12 @@ def step(
     if action == EVOLVE:
         axes = tuple(axis for axis in settings.axes if axis != "reflection")
         settings = replace(settings, axes=axes)
-    parent = chain[-1] if action == CONTINUE else best_of(since_new(chain))
+    parent = chain[-1] if action == CONTINUE else best_of(since_start(chain))
     return replace(correction(settings, past, position, parent), action=action)
 
 
 def within(axes: Sequence[Axis], action: str) -> str:
-    """The nearest to an action that the axes allow: from old noise, nothing begins anew."""
+    """The nearest to an action that the axes allow: without new noise nothing starts again."""
     if action == EVOLVE and "prompt" not in axes:
         action = FRESH
     return CONTINUE if action in (BACKTRACK, FRESH, EVOLVE) and "noise" not in axes else action

@@ -30,7 +30,7 @@ def in_context(settings: SearchSettings) -> Rounds:
 def context_of(chain: Sequence[Candidate], parent: Candidate, most: int) -> tuple[Candidate, ...]:
     """The latest pictures of a chain besides the parent, no two with the same faults.
 
-    The chain holds corrections that were not gone on from, too: they are the ones to learn from.
+    The chain also holds corrections that were not continued: they are the ones to learn from.
     """
     chosen: dict[tuple[str, ...], Candidate] = {}
     for picture in reversed(chain):

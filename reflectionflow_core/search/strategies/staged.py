@@ -1,6 +1,6 @@
 """Drawing in stages (Zhang et al. 2026): sketch, inspect, refine, and on to the next stage.
 
-The plan is among the settings, written before the search, and every picture bears what an inspector
+The plan is among the settings, written before the search, and every picture has what an inspector
 found. So a chain follows from its pictures, and plays again as it was.
 """
 
@@ -17,17 +17,17 @@ Chain = Generator[Request, Candidate, None]  # says what to paint next, and is s
 
 
 def staged(settings: SearchSettings) -> Rounds:
-    """Chains that draw stage by stage; each rests when its picture passes as a whole."""
+    """Chains that draw stage by stage; each ends when its picture passes as a whole."""
     past = yield [
         replace(request, prompt=settings.stages[0].scene, stage=0) for request in drafts(settings)
     ]
     chains = [chain(settings, frame) for frame in best_frames(settings, past)]
-    due = dict(enumerate(next(running, None) for running in chains))
+    requests = dict(enumerate(next(running, None) for running in chains))
     for _ in range(settings.depth):
-        due = {place: request for place, request in due.items() if request is not None}
-        past = yield [with_noise(settings, past, place, request) for place, request in due.items()]
-        painted = zip(due, past.rounds[-1], strict=True)
-        due = {place: next_of(chains[place], picture) for place, picture in painted}
+        requests = {index: request for index, request in requests.items() if request is not None}
+        past = yield [with_noise(settings, past, *each) for each in requests.items()]
+        painted = zip(requests, past.rounds[-1], strict=True)
+        requests = {index: next_of(chains[index], picture) for index, picture in painted}
 
 
 def chain(settings: SearchSettings, frame: Candidate) -> Chain:
@@ -36,9 +36,9 @@ def chain(settings: SearchSettings, frame: Candidate) -> Chain:
         if number and not frame.verdict.passed:
             frame = yield following(frame, stage.instruction, "draw", stage, number)
         if inspected(frame).refine and not frame.verdict.passed:
-            order = inspected(frame).refine
-            repaired = yield following(frame, order, "refine", stage, number)
-            frame = max(frame, repaired, key=standing)
+            instruction = inspected(frame).refine
+            repaired = yield following(frame, instruction, "refine", stage, number)
+            frame = max(frame, repaired, key=rank)
         if inspected(frame).accepted and not inspected(frame).later:
             break  # the stages that follow would draw what is there already
     while not frame.verdict.passed:
@@ -49,28 +49,30 @@ def chain(settings: SearchSettings, frame: Candidate) -> Chain:
         (frame,) = choose_parents(settings, [frame], [latest])
 
 
-def following(frame: Candidate, order: str, action: str, stage: Stage, number: int) -> Request:
-    """The frame with one order carried out, so that it shows the stage's scene."""
+def following(
+    frame: Candidate, instruction: str, action: str, stage: Stage, number: int
+) -> Request:
+    """The frame with one instruction carried out, so that it shows the stage's scene."""
     return Request(
         frame.seed,
         parent=frame,
         corrects=True,
         action=action,
         prompt=stage.scene,
-        reflection=order,
+        reflection=instruction,
         stage=number,
     )
 
 
-def with_noise(settings: SearchSettings, past: History, place: int, request: Request) -> Request:
+def with_noise(settings: SearchSettings, past: History, position: int, request: Request) -> Request:
     """The request with new noise, unless pictures keep theirs."""
     if "noise" not in settings.axes or request.parent is None:
         return request
-    return replace(request, seed=new_noise(settings, past, place, request.parent))
+    return replace(request, seed=new_noise(settings, past, position, request.parent))
 
 
 def next_of(running: Chain, picture: Candidate) -> Request | None:
-    """What a chain paints after a picture; None if it is at rest."""
+    """What a chain paints after a picture; None if it has ended."""
     try:
         return running.send(picture)
     except StopIteration:
@@ -79,11 +81,11 @@ def next_of(running: Chain, picture: Candidate) -> Request | None:
 
 def best_frames(settings: SearchSettings, past: History) -> list[Candidate]:
     """The first frame that each chain begins with; too few take turns."""
-    ranked = sorted(past.rounds[0], key=standing, reverse=True)
+    ranked = sorted(past.rounds[0], key=rank, reverse=True)
     return list(islice(cycle(ranked), settings.width))
 
 
-def standing(frame: Candidate) -> tuple[bool, bool, int, float]:
+def rank(frame: Candidate) -> tuple[bool, bool, int, float]:
     """What makes one frame of a stage better than another; the score only where these are equal."""
     found = inspected(frame)
     faults = len(found.wrong) + len(found.missing)
