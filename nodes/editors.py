@@ -37,9 +37,10 @@ class EditCorrectorNode(io.ComfyNode):
     @classmethod
     def execute(cls, flux: FluxHandle, **given: Any) -> io.NodeOutput:
         with explained_imports():
-            from .comfy.editors import EditCorrector, ModelSampler, Recast
+            from .comfy.editors import EditCorrector, ModelSampler, WithCorrector
         sampler = ModelSampler(**given)
-        return io.NodeOutput(Recast(flux, EditCorrector(sampler), f"edit {sampler.digest()}"))
+        digest = f"edit {sampler.digest()}"
+        return io.NodeOutput(WithCorrector(flux, EditCorrector(sampler), digest))
 
 
 class ImageToImageCorrectorNode(io.ComfyNode):
@@ -72,10 +73,10 @@ class ImageToImageCorrectorNode(io.ComfyNode):
     @classmethod
     def execute(cls, flux: FluxHandle, denoise: float, **given: Any) -> io.NodeOutput:
         with explained_imports():
-            from .comfy.editors import ImageToImageCorrector, ModelSampler, Recast
+            from .comfy.editors import ImageToImageCorrector, ModelSampler, WithCorrector
         sampler = ModelSampler(**given)
         digest = f"image to image {denoise} {sampler.digest()}"
-        return io.NodeOutput(Recast(flux, ImageToImageCorrector(sampler, denoise), digest))
+        return io.NodeOutput(WithCorrector(flux, ImageToImageCorrector(sampler, denoise), digest))
 
 
 def painter_inputs(what: str) -> list[io.Input]:

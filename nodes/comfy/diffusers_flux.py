@@ -58,9 +58,9 @@ class DiffusersFlux:
 
     def get_ram_usage(self) -> int:
         """Bytes of the weights, for ComfyUI's cache."""
-        from ...reflectionflow_core.flux.placement import weight
+        from ...reflectionflow_core.flux.placement import total_bytes
 
-        return sum(weight(module.parameters()) for module in self.flux.modules.values())
+        return sum(total_bytes(module.parameters()) for module in self.flux.modules.values())
 
     def with_corrector(self, path: str) -> DiffusersFlux:
         from ...reflectionflow_core.flux.lora import load_corrector_lora

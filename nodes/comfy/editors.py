@@ -1,4 +1,4 @@
-"""Other models in the corrector's seat: editors that look at a picture, and image to image."""
+"""Other models as correctors: editing models, and image to image."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from ...reflectionflow_core.protocols import SILENT, Painter, Progress
 from ...reflectionflow_core.record import Candidate, InputError, Request, Seed
 from ..shared.sockets import FluxHandle
 from .digests import weights_digest
-from .sampling import Conditioning, Course, decoded, noise_for, sampled
+from .sampling import Conditioning, SamplerSchedule, decoded, noise_for, sampled
 from .tensors import to_batch
 
-LOOKERS = ("Flux", "Flux2", "QwenImage", "Omnigen2")  # ComfyUI gives these a picture to look at
-GLANCE = 384 * 384  # pixels of the picture that Qwen's text encoder sees
+EDITING_MODELS = ("Flux", "Flux2", "QwenImage", "Omnigen2")  # take reference pictures in ComfyUI
+ENCODER_PIXELS = 384 * 384  # of the picture that Qwen's text encoder sees
 
 
 @dataclass(frozen=True, eq=False)
 class ModelSampler:
-    """A model of any family as ComfyUI has it loaded, and how it shall sample."""
+    """A model of any family that ComfyUI has loaded, and its sampling settings."""
 
     model: ModelPatcher = field(repr=False)
     clip: Any = field(repr=False)
@@ -42,20 +42,20 @@ class ModelSampler:
     sampler: str
     scheduler: str
 
-    def told(self, text: str, **extra: Any) -> Conditioning:
+    def conditioning(self, text: str, **extra: Any) -> Conditioning:
         conditioning = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text, **extra))
         return node_helpers.conditioning_set_values(conditioning, {"guidance": self.guidance})
 
-    def course(self, denoise: float = 1.0) -> Course:
+    def schedule(self, denoise: float = 1.0) -> SamplerSchedule:
         """`steps` levels of noise and 0, the first as far from a clean picture as `denoise`."""
         sampling = self.model.get_model_object("model_sampling")
         count = int(self.steps / denoise)
         whole = comfy.samplers.calculate_sigmas(sampling, self.scheduler, count)
-        return Course(self.sampler, whole[-(self.steps + 1) :], self.cfg)
+        return SamplerSchedule(self.sampler, whole[-(self.steps + 1) :], self.cfg)
 
     def paint(
         self,
-        course: Course,
+        schedule: SamplerSchedule,
         shape: Sequence[int],
         conditioning: tuple[Conditioning, Conditioning],
         part: ProgressSlice,
@@ -64,7 +64,7 @@ class ModelSampler:
     ) -> Image.Image:
         """A picture of a latent's shape (channels, height, width); see `sampled`."""
         noise = noise_for(self.model, [seed], shape)
-        latents = sampled(self.model, course, noise, conditioning, part, seed, start)
+        latents = sampled(self.model, schedule, noise, conditioning, part, seed, start)
         (picture,) = decoded(self.vae, latents)
         return picture
 
@@ -74,8 +74,8 @@ class ModelSampler:
 
 
 @dataclass(frozen=True, eq=False)
-class Recast:
-    """A FLUX whose pictures somebody else corrects."""
+class WithCorrector:
+    """A FLUX whose pictures another model corrects."""
 
     flux: FluxHandle
     corrector: Painter
@@ -102,18 +102,19 @@ class Recast:
 
 
 class EditCorrector:
-    """An editing model (FLUX.1 Kontext, FLUX.2, Qwen-Image-Edit) that is told what to change.
+    """An editing model (FLUX.1 Kontext, FLUX.2, Qwen-Image-Edit) that gets the reflection as text.
 
-    Such models look at several pictures: the first is the one to edit.
+    It sees the picture to edit first, then earlier attempts.
     """
 
     def __init__(self, sampler: ModelSampler) -> None:
-        kinds = tuple(filter(None, (getattr(comfy.model_base, name, None) for name in LOOKERS)))
+        known = (getattr(comfy.model_base, name, None) for name in EDITING_MODELS)
+        kinds = tuple(filter(None, known))
         if not isinstance(sampler.model.model, kinds):
             raise InputError(
-                f"This MODEL ({type(sampler.model.model).__name__}) looks at no picture, so it "
-                "cannot edit one. Load FLUX.1 Kontext, FLUX.2 or Qwen-Image-Edit, or take Image to "
-                "Image Corrector."
+                f"This MODEL ({type(sampler.model.model).__name__}) takes no picture, so it cannot "
+                "edit one. Load FLUX.1 Kontext, FLUX.2 or Qwen-Image-Edit, or use Image to Image "
+                "Corrector."
             )
         self.sampler = sampler
         self.steps = sampler.steps
@@ -126,22 +127,22 @@ class EditCorrector:
         pictures = [to_batch([picture]) for picture in shown]
         latents = [self.sampler.vae.encode(picture) for picture in pictures]
         asked = edit_text(request.prompt, request.reflection) + attempts_text(request.context)
-        conditioning = self._told(asked, pictures, latents), self._told("", pictures, latents)
-        shape, course = latents[0].shape[1:], self.sampler.course()
-        return self.sampler.paint(course, shape, conditioning, part, request.seed)
+        both = self._read(asked, pictures, latents), self._read("", pictures, latents)
+        shape, schedule = latents[0].shape[1:], self.sampler.schedule()
+        return self.sampler.paint(schedule, shape, both, part, request.seed)
 
-    def _told(self, text: str, pictures: list[Tensor], latents: list[Tensor]) -> Conditioning:
-        looks = isinstance(self.sampler.model.model, comfy.model_base.QwenImage)
-        extra = {"images": [glance(picture) for picture in pictures]} if looks else {}
-        conditioning = self.sampler.told(text, **extra)
+    def _read(self, text: str, pictures: list[Tensor], latents: list[Tensor]) -> Conditioning:
+        encoder_sees = isinstance(self.sampler.model.model, comfy.model_base.QwenImage)
+        extra = {"images": list(map(for_text_encoder, pictures))} if encoder_sees else {}
+        conditioning = self.sampler.conditioning(text, **extra)
         return node_helpers.conditioning_set_values(conditioning, {"reference_latents": latents})
 
 
 class ImageToImageCorrector:
-    """Paints over the picture with some of its noise back: needs no special weights.
+    """Adds noise to the picture and paints over it; needs no special weights.
 
-    It hears the prompt only, which an evolver may have sharpened: a model that paints from
-    descriptions takes "remove the dog" for a wish for a dog.
+    It gets only the prompt: a model that paints from descriptions would paint a dog for "remove the
+    dog".
     """
 
     def __init__(self, sampler: ModelSampler, denoise: float) -> None:
@@ -153,13 +154,13 @@ class ImageToImageCorrector:
 
     def _repaint(self, request: Request, part: ProgressSlice) -> Image.Image:
         start = self.sampler.vae.encode(to_batch([fitted(request.given.image)]))
-        conditioning = self.sampler.told(request.prompt), self.sampler.told("")
-        shape, course = start.shape[1:], self.sampler.course(self.denoise)
-        return self.sampler.paint(course, shape, conditioning, part, request.seed, start)
+        conditioning = self.sampler.conditioning(request.prompt), self.sampler.conditioning("")
+        shape, schedule = start.shape[1:], self.sampler.schedule(self.denoise)
+        return self.sampler.paint(schedule, shape, conditioning, part, request.seed, start)
 
 
 def edit_text(prompt: str, reflection: str) -> str:
-    """An order that editing models understand, who know nothing of `[Reflexion]`."""
+    """An instruction for editing models, which do not know `[Reflexion]`."""
     goal = f"The picture shall show: {prompt}"
     order = reflection.strip()
     if not order:
@@ -168,13 +169,13 @@ def edit_text(prompt: str, reflection: str) -> str:
 
 
 def attempts_text(earlier: Sequence[Candidate]) -> str:
-    """What the pictures after the first one are, so that none of them is copied; "" if none is."""
-    told = [
+    """What the pictures after the first one are, so that they are not copied; "" without any."""
+    texts = [
         f" Picture {number} is an earlier attempt that failed: "
         f"{'; '.join(picture.verdict.unmet) or 'it was not good enough'}."
         for number, picture in enumerate(earlier, start=2)
     ]
-    return f"{''.join(told)} Edit the first picture only." if told else ""
+    return f"{''.join(texts)} Edit the first picture only." if texts else ""
 
 
 def fitted(picture: Image.Image, unit: int = 16) -> Image.Image:
@@ -183,10 +184,10 @@ def fitted(picture: Image.Image, unit: int = 16) -> Image.Image:
     return rgb(picture).resize((sides[0], sides[1]), Image.Resampling.BICUBIC)
 
 
-def glance(picture: Tensor) -> Tensor:
-    """An IMAGE as Qwen's text encoder should see it: about 384 x 384 pixels."""
+def for_text_encoder(picture: Tensor) -> Tensor:
+    """An IMAGE for Qwen's text encoder, about 384 x 384 pixels."""
     height, width = picture.shape[1:3]
-    scale = math.sqrt(GLANCE / (height * width))
+    scale = math.sqrt(ENCODER_PIXELS / (height * width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     channels = picture.movedim(-1, 1)
     return torch.nn.functional.interpolate(channels, size, mode="area").movedim(1, -1)

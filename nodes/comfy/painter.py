@@ -42,7 +42,7 @@ from .branch import (
 from .diffusers_flux import changed_sampling
 from .digests import weights_digest
 from .lora import NativeLora, native_shapes
-from .sampling import Course, decoded, noise_for, sampled
+from .sampling import SamplerSchedule, decoded, noise_for, sampled
 from .tensors import to_batch
 
 TOKENS = 512  # of T5, with which the corrector was trained; ComfyUI's own choice is 256
@@ -50,7 +50,7 @@ TOKENS = 512  # of T5, with which the corrector was trained; ComfyUI's own choic
 
 @dataclass(frozen=True, eq=False)
 class ComfyFlux:
-    """Three of ComfyUI's models and how they shall paint; changed copies share the weights."""
+    """Three of ComfyUI's models and their settings; changed copies share the weights."""
 
     model: ModelPatcher = field(repr=False)
     clip: Any = field(repr=False)
@@ -59,7 +59,7 @@ class ComfyFlux:
     condition: ConditionSettings
     sampler: str = "euler"
     scheduler: str = AS_FLUX
-    lora: str | None = None  # path of the corrector, where it came by the socket
+    lora: str | None = None  # path of the corrector, if our own loader set it
     # Up to 8 MB each, in host memory.
     texts: Cache[tuple[Tensor, Tensor]] = field(default_factory=lambda: Cache(16), repr=False)
 
@@ -82,9 +82,9 @@ class ComfyFlux:
     @cached_property
     def identity(self) -> Mapping[str, str]:
         lora = corrector_of(self.model)
-        told = f"{weights_digest(self.model)} {self.sampler} {self.scheduler}"
+        text = f"{weights_digest(self.model)} {self.sampler} {self.scheduler}"
         return {
-            "model": hashlib.sha256(told.encode()).hexdigest(),
+            "model": hashlib.sha256(text.encode()).hexdigest(),
             "lora": "" if lora is None else weights_digest(lora),
         }
 
@@ -109,7 +109,7 @@ class ComfyFlux:
 @dataclass(frozen=True, slots=True)
 class ComfyRow:
     """One picture to paint; `seen` is the latent (1, 16, h, w) of the picture to correct, `start`
-    that of one to take back to the noise which step `first` begins with."""
+    that of a picture to repaint from the noise level of step `first`."""
 
     text: Text
     seed: Seed
@@ -175,21 +175,21 @@ def _sample(
 ) -> Tensor:
     """The rows' finished latents (B, 16, h, w)."""
     settings, seeds = flux.sampling, [row.seed for row in group]
-    course = Course(flux.sampler, _levels(flux)[group[0].first :])
+    schedule = SamplerSchedule(flux.sampler, _levels(flux)[group[0].first :])
     noise = noise_for(flux.model, seeds, (CHANNELS, settings.height // 8, settings.width // 8))
     words = [flux.texts.get(row.text, lambda t=row.text: encode(flux.clip, t)) for row in group]
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         "pooled_output": torch.cat([pooled for _, pooled in words]),
         "guidance": settings.guidance,
     }
     seen = [row.seen for row in group if row.seen is not None]
     if seen:
-        told |= {"reference_latents": [torch.cat(seen)], "reference_latents_method": KEY}
-    asked = [[torch.cat([states for states, _ in words]), told]]
+        values |= {"reference_latents": [torch.cat(seen)], "reference_latents_method": KEY}
+    asked = [[torch.cat([states for states, _ in words]), values]]
     starts = [row.start for row in group if row.start is not None]
     start = torch.cat(starts) if starts else None
-    # Without CFG nobody asks for a negative.
-    return sampled(flux.model, course, noise, (asked, asked), part, seeds[0], start, watch)
+    # Without CFG the negative is not used.
+    return sampled(flux.model, schedule, noise, (asked, asked), part, seeds[0], start, watch)
 
 
 def _start(flux: ComfyFlux, image: Image.Image) -> Tensor:
@@ -199,10 +199,10 @@ def _start(flux: ComfyFlux, image: Image.Image) -> Tensor:
 
 
 def _levels(flux: ComfyFlux) -> Tensor:
-    return schedule(flux.model, flux.scheduler, flux.sampling)
+    return sigmas_of(flux.model, flux.scheduler, flux.sampling)
 
 
-def schedule(model: ModelPatcher, scheduler: str, settings: SamplingSettings) -> Tensor:
+def sigmas_of(model: ModelPatcher, scheduler: str, settings: SamplingSettings) -> Tensor:
     """Noise levels from 1 to 0, (steps + 1,)."""
     sampling = model.get_model_object("model_sampling")
     if scheduler != AS_FLUX:
@@ -218,7 +218,7 @@ def schedule(model: ModelPatcher, scheduler: str, settings: SamplingSettings) ->
 
 def encode(clip: Any, text: Text) -> tuple[Tensor, Tensor]:
     """T5 states (1, n, d) and pooled CLIP (1, d), n being 512 unless the CLIP takes less."""
-    # Plain words: "(left)" in a reflection is no weight.
+    # Without weights: "(left)" in a reflection is plain text.
     plain = {"disable_weights": True}
     tokens = clip.tokenize(text.t5, tokenizer_options={"t5xxl_min_length": TOKENS}, **plain)
     if not isinstance(tokens, dict) or not {"l", "t5xxl"} <= tokens.keys():
@@ -231,13 +231,13 @@ def encode(clip: Any, text: Text) -> tuple[Tensor, Tensor]:
 
 
 def _cut(batches: list[list], text: str) -> list[list]:
-    """At most 512 tokens of a text, the last of which is the one that ends every text."""
+    """At most 512 tokens of a text, with its end token."""
     (row,) = batches
     if len(row) <= TOKENS:
         return batches
     logging.warning(
-        "ReflectionFlow: the text that begins with %r is %d tokens long and FLUX takes %d: the end "
-        "was cut off. Shorten the prompt or the reflection.",
+        "ReflectionFlow: the text that begins with %r is %d tokens long, but FLUX takes %d. The "
+        "end was cut off. Shorten the prompt or the reflection.",
         text[:40],
         len(row),
         TOKENS,

@@ -1,4 +1,4 @@
-"""ComfyUI's samplers and VAEs, asked by a search: with its progress, its noises, its cancelling."""
+"""ComfyUI's samplers and VAEs with the noise, progress and cancelling of a search."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Conditioning = list[list[Any]]
 
 
 def noise_for(model: ModelPatcher, seeds: Sequence[Seed], shape: Sequence[int]) -> Tensor:
-    """One noise a seed, (B, *shape), in the numbers of the core where both compute alike."""
+    """The noise of each seed, (B, *shape), drawn in the core's precision if the model shares it."""
     computes = model.model.manual_cast_dtype or model.model.get_dtype()
     drawn = torch.float32 if computes == torch.float32 else torch.bfloat16
     return starting_noise(seeds, tuple(shape), drawn).float()
 
 
 @dataclass(frozen=True)
-class Course:
-    """How a sampler goes: along these noise levels, the last of which is 0."""
+class SamplerSchedule:
+    """A sampler and its noise levels, the last of which is 0."""
 
     sampler: str
     sigmas: Tensor
@@ -42,7 +42,7 @@ class Course:
 
 def sampled(
     model: ModelPatcher,
-    course: Course,
+    schedule: SamplerSchedule,
     noise: Tensor,
     conditioning: tuple[Conditioning, Conditioning],
     part: ProgressSlice,
@@ -52,8 +52,8 @@ def sampled(
 ) -> Tensor:
     """Finished latents, shaped as `noise`, for positive and negative conditioning.
 
-    The noise is laid upon `start`, as much as the first level says. Samplers that add noise on the
-    way draw it by `seed`. `watch` sees each step's prediction of the clean latents.
+    The noise is added to `start` at the first level. Samplers that add more noise draw it from
+    `seed`. `watch` gets each step's prediction of the clean latents.
     """
     previewer = None
     if part.progress is not SILENT:
@@ -70,9 +70,9 @@ def sampled(
     return comfy.sample.sample_custom(
         model,
         noise,
-        course.cfg,
-        comfy.samplers.sampler_object(course.sampler),
-        course.sigmas,
+        schedule.cfg,
+        comfy.samplers.sampler_object(schedule.sampler),
+        schedule.sigmas,
         positive,
         negative,
         torch.zeros_like(noise) if start is None else start,
@@ -83,11 +83,11 @@ def sampled(
 
 
 def decoded(vae: Any, latents: Tensor) -> list[Image.Image]:
-    """One by one, so that memory stays flat; raises RuntimeError for what is no picture."""
+    """Decoded one by one to save memory; raises RuntimeError for values that are not finite."""
     if not bool(torch.isfinite(latents).all()):
         raise RuntimeError(
-            "The model painted values that are not numbers, which would be a black picture. Check "
-            "its weights and LoRAs, or load it in bf16."
+            "The model painted values that are not numbers, which make a black picture. Check its "
+            "weights and LoRAs, or load it in bf16."
         )
     painted = [vae.decode(row[None]) for row in latents]
     return to_pictures([pixels.reshape(-1, *pixels.shape[-3:]) for pixels in painted])

@@ -164,7 +164,7 @@ def painted_over() -> Found:
     corrector = ImageToImageCorrector(painter, 0.6)
     (ours,) = corrector.paint([Request.correcting(picture, PROMPT, REFLECTION, SEED)])
     latent = vae.encode(to_batch([picture]))
-    asked = painter.told(PROMPT), painter.told("")
+    asked = painter.conditioning(PROMPT), painter.conditioning("")
     theirs = sampled(model, latent, painter, asked, 0.6, latent)
     (expected,) = to_pictures([vae.decode(theirs)])
     return far(ours, expected), far(picture, expected)

@@ -264,13 +264,13 @@ def warnings_missed() -> Found:
 
 def not_refused() -> Found:
     """How many models and texts are taken that should not be, of how many."""
-    from pack.nodes.comfy.editors import EditCorrector, Painter
+    from pack.nodes.comfy.editors import EditCorrector, ModelSampler
     from pack.nodes.comfy.painter import encode
     from pack.reflectionflow_core.flux.lora import Mode
     from pack.reflectionflow_core.flux.text import Text
     from pack.reflectionflow_core.record import InputError
 
-    class Reader:
+    class WordReader:
         def tokenize(self, _text: str, **_: Any) -> dict[str, list]:
             return {"g": [], "l": []}
 
@@ -281,12 +281,12 @@ def not_refused() -> Found:
     blind = comfy_model(Case().transformer)
     blind.model = torch.nn.Module()
     blind.model.diffusion_model = torch.nn.Module()
-    painter = Painter(blind, None, None, 4, 1.0, 3.5, "euler", "simple")
+    sampler = ModelSampler(blind, None, None, 4, 1.0, 3.5, "euler", "simple")
     tries: list[Callable[[], Any]] = [
         lambda: native_branch.flux_of(later),
         lambda: native_branch.flux_of(blind),
-        lambda: encode(Reader(), Text("a circle", "a circle")),
-        lambda: EditCorrector(painter),
+        lambda: encode(WordReader(), Text("a circle", "a circle")),
+        lambda: EditCorrector(sampler),
         lambda: native_branch.check_vae(SimpleNamespace(latent_channels=4)),
         lambda: corrected(flux, independent),
     ]

@@ -22,7 +22,7 @@ import torch
 from comfy.text_encoders.flux import FluxTokenizer
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from pack.nodes.comfy.miniature import comfy_miniature
-from pack.nodes.comfy.painter import AS_FLUX, ComfyFlux, encode, schedule
+from pack.nodes.comfy.painter import AS_FLUX, ComfyFlux, encode, sigmas_of
 from pack.reflectionflow_core.flux.condition import ConditionSettings
 from pack.reflectionflow_core.flux.painter import FluxCorrector, FluxGenerator
 from pack.reflectionflow_core.flux.sampling import SamplingSettings, make_schedule
@@ -139,7 +139,7 @@ def schedules() -> Found:
     for width, height, steps in ((1024, 1024, 30), (512, 768, 12), (64, 64, 5), (1344, 768, 28)):
         settings = SamplingSettings(width, height, steps)
         theirs = make_schedule(flux, steps, (width // 16) * (height // 16)).sigmas
-        worst = max(worst, float((schedule(model, AS_FLUX, settings) - theirs).abs().max()))
+        worst = max(worst, float((sigmas_of(model, AS_FLUX, settings) - theirs).abs().max()))
     return worst, 1.0
 
 
