@@ -21,8 +21,15 @@ from ..evaluation.evaluation import (
 from ..evaluation.journal import part_of
 from ..evaluation.page import Section, results_page
 from ..evaluation.plots import bar_chart, scaling_curve
-from ..evaluation.questions import held_out
-from ..evaluation.studies import ALL, Plan, pictures_of, studies_in, study_named, what_it_asks
+from ..evaluation.prompts import held_out
+from ..evaluation.studies import (
+    ALL,
+    StudyPlan,
+    pictures_of,
+    studies_in,
+    study_named,
+    study_question,
+)
 from ..evaluation.tables import markdown, tables_of
 from ..identity import identity
 from ..miniature.prompts import FAMILIES
@@ -32,7 +39,7 @@ from ..registry import ActorChoice, build_actors
 from ..report.words import counted
 from .evaluate_options import PROMPTS, PROMPTS_OF_ALL
 from .screen import quieten_libraries
-from .watching import crew_of, fresh_file, in_sentences, provenance, told, watch
+from .watching import fresh_file, in_sentences, pool_of, provenance, told, watch
 
 QUICK = {
     "prompts": 24,
@@ -45,14 +52,14 @@ QUICK = {
 
 def run_shapes(given: Mapping[str, Any], command: str) -> int:
     """Runs the study, goes on with one that was killed, and prints its tables."""
-    file, crew = fresh_file(given), crew_of(given)
+    file, pool = fresh_file(given), pool_of(given)
     plan, evaluation = _asked(given)
     build = partial(build_quietly, given.get("lora"))
-    searches = counted(len(evaluation.tasks), "search", "searches")
+    searches = counted(len(evaluation.trials), "search", "searches")
     pictures = counted(pictures_of(evaluation.arms), "picture")
-    sys.stderr.write(f"{searches}, at most {pictures} a prompt, {told(crew)}.\n")
+    sys.stderr.write(f"{searches}, at most {pictures} a prompt, {told(pool)}.\n")
     try:
-        watch(evaluate(evaluation, file, build, crew), len(evaluation.tasks), "searches")
+        watch(evaluate(evaluation, file, build, pool), len(evaluation.trials), "searches")
     except KeyboardInterrupt:
         sys.stderr.write(f"Stopped. The same command goes on from {part_of(file)}.\n")
         return 130
@@ -66,10 +73,10 @@ def build_quietly(lora: str | None = None) -> Actors:
     return build_actors(ActorChoice(lora=lora), SearchSettings())
 
 
-def _asked(given: Mapping[str, Any]) -> tuple[Plan, Evaluation]:
+def _asked(given: Mapping[str, Any]) -> tuple[StudyPlan, Evaluation]:
     chosen = {**(QUICK if given.get("quick") else {}), **given}
     read = ("budgets", "strategies", "grid", "errors", "steps")
-    plan = Plan(**{name: chosen[name] for name in read if name in chosen})
+    plan = StudyPlan(**{name: chosen[name] for name in read if name in chosen})
     families = given.get("families", FAMILIES)
     prompts = chosen.get("prompts", PROMPTS_OF_ALL if given["study"] == ALL else PROMPTS)
     per_family = max(1, round(prompts / max(1, len(families))))
@@ -85,7 +92,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[Plan, Evaluation]:
     return plan, Evaluation(study, arms, held_out(per_family, seed, families), seed, about)
 
 
-def _publish(evaluation: Evaluation, plan: Plan, file: Path, command: str) -> None:
+def _publish(evaluation: Evaluation, plan: StudyPlan, file: Path, command: str) -> None:
     """Tables on the screen; FILE, its plots and its page on disk."""
     results = results_so_far(evaluation, file)
     sections = [_section(study, results, plan) for study in studies_in(evaluation.study)]
@@ -95,7 +102,7 @@ def _publish(evaluation: Evaluation, plan: Plan, file: Path, command: str) -> No
             files.replace_file(plot, section.plot)
     known = provenance(command, evaluation.seed, cost_so_far(evaluation, file))
     notes = [
-        f"Shares of {len(evaluation.questions)} prompts with 95 % intervals: Wilson's, and for "
+        f"Shares of {len(evaluation.prompts)} prompts with 95 % intervals: Wilson's, and for "
         "differences and costs a bootstrap over prompts.",
         "These figures are about the miniature. They say nothing about FLUX.1-dev.",
         *in_sentences(known),
@@ -109,9 +116,9 @@ def _publish(evaluation: Evaluation, plan: Plan, file: Path, command: str) -> No
         sys.stdout.write(f"## {section.study}\n\n{section.about}\n\n{told}\n\n")
 
 
-def _section(study: str, results: Results, plan: Plan) -> Section:
+def _section(study: str, results: Results, plan: StudyPlan) -> Section:
     tables = tables_of(study, results, plan)
-    title = f"The miniature, {study}, {len(results.evaluation.questions)} prompts"
+    title = f"The miniature, {study}, {len(results.evaluation.prompts)} prompts"
     curves = next((table for table in tables if table.budgets), None)
     plot = scaling_curve(curves, title) if curves else bar_chart(tables[0], title)
-    return Section(study, what_it_asks(study), tables, plot)
+    return Section(study, study_question(study), tables, plot)

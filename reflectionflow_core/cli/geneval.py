@@ -13,14 +13,14 @@ from ..evaluation.page import Section, results_page
 from ..evaluation.tables import markdown
 from ..evaluation.work import summed_up
 from ..geneval.folder import digest_of, read_prompts, samples_in
-from ..geneval.judging import Eyes, GenEval, judge_all
+from ..geneval.judging import DetectorChoice, GenEvalRun, judge_all
 from ..geneval.rules import read_task
-from ..geneval.scores import LABEL, how_whole, official_lines, table_of
+from ..geneval.scores import LABEL, coverage, official_lines, table_of
 from ..identity import weights_of
 from ..record import InputError
 from ..report.words import counted
 from .painting import check_options, origin_of, paint_pictures
-from .watching import crew_of, fresh_file, in_sentences, provenance, told, watch
+from .watching import fresh_file, in_sentences, pool_of, provenance, told, watch
 
 SAMPLES = 4  # of each prompt, officially
 WARNING = (
@@ -31,15 +31,15 @@ WARNING = (
 
 def run_geneval(given: Mapping[str, Any], command: str) -> int:
     """Paints what is to be painted, judges every picture and prints the table."""
-    file, crew = fresh_file(given), crew_of(given, usual=1)
+    file, pool = fresh_file(given), pool_of(given, usual=1)
     check_options(given, ("device",))
     try:
         if given.get("generate"):
             prompts = _prompts(given)
-            paint_pictures(given, prompts, given.get("samples", SAMPLES), crew)
+            paint_pictures(given, prompts, given.get("samples", SAMPLES), pool)
         geneval = _asked(given)
-        sys.stderr.write(f"{counted(len(geneval.samples), 'picture')} to judge, {told(crew)}.\n")
-        watch(judge_all(geneval, file, crew), len(geneval.samples), "pictures judged")
+        sys.stderr.write(f"{counted(len(geneval.samples), 'picture')} to judge, {told(pool)}.\n")
+        watch(judge_all(geneval, file, pool), len(geneval.samples), "pictures judged")
     except KeyboardInterrupt:
         sys.stderr.write("Stopped. The same command goes on with what is missing.\n")
         return 130
@@ -56,7 +56,7 @@ def _prompts(given: Mapping[str, Any]) -> list[dict[str, Any]]:
     return prompts
 
 
-def _asked(given: Mapping[str, Any]) -> GenEval:
+def _asked(given: Mapping[str, Any]) -> GenEvalRun:
     folder = Path(given["images"])
     samples = samples_in(folder)
     colours = given.get("colour_judge")
@@ -70,15 +70,17 @@ def _asked(given: Mapping[str, Any]) -> GenEval:
         "seed": origin_of(folder).seed,
         "versions": versions(),
     }
-    return GenEval(samples, Eyes(given["detector"], colours, given.get("device")), about)
+    return GenEvalRun(
+        samples, DetectorChoice(given["detector"], colours, given.get("device")), about
+    )
 
 
-def _publish(geneval: GenEval, folder: Path, file: Path, command: str) -> None:
+def _publish(geneval: GenEvalRun, folder: Path, file: Path, command: str) -> None:
     """The table on the screen; FILE, the official lines and the page on disk."""
     journal = geneval.journal(file)
     place = {(s.index, s.file.name): i for i, s in enumerate(geneval.samples)}
     lines = sorted(journal.lines(dict), key=lambda line: place[line["index"], line["name"]])
-    whole = how_whole(geneval.samples)
+    whole = coverage(geneval.samples)
     origin = origin_of(folder)
     known = provenance(command, origin.seed, summed_up(line["trace"] for line in lines))
     known["painting"] = origin.cost

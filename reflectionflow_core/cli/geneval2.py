@@ -18,9 +18,9 @@ from ..geneval.compositions import matched, read_compositions
 from ..geneval.folder import Sample, digest_of
 from ..geneval.soft_tifa import (
     LABEL,
-    GenEval2,
+    GenEval2Run,
+    score_all,
     tables_of,
-    weigh_all,
 )
 from ..identity import vlm_identity
 from ..record import InputError
@@ -29,25 +29,25 @@ from ..vlm.interface import Vlm
 from ..vlm.named import ENDPOINT, build_vlm
 from .painting import check_options, origin_of, paint_pictures
 from .screen import quieten_libraries
-from .watching import crew_of, fresh_file, in_sentences, provenance, told, watch
+from .watching import fresh_file, in_sentences, pool_of, provenance, told, watch
 
 MOST_PIXELS = 2048 * 2048  # the official judge sees pictures as they are
 
 
 def run_geneval2(given: Mapping[str, Any], command: str) -> int:
     """Paints what is to be painted, asks about every picture and prints the tables."""
-    file, crew = fresh_file(given), crew_of(given, usual=1)
+    file, pool = fresh_file(given), pool_of(given, usual=1)
     check_options(given, ("device", "vlm", "vlm_dtype"))
     judge = _judge(given)
     compositions = read_compositions(Path(given["data"]))
     try:
         if given.get("generate"):
-            paint_pictures(given, [{"prompt": c.prompt} for c in compositions], 1, crew)
+            paint_pictures(given, [{"prompt": c.prompt} for c in compositions], 1, pool)
         samples = matched(compositions, Path(given["images"]))
-        geneval2 = GenEval2(samples, _about(given, judge, samples))
+        geneval2 = GenEval2Run(samples, _about(given, judge, samples))
         build = partial(_build, judge, given.get("device"), given.get("vlm_dtype"))
-        sys.stderr.write(f"{counted(len(samples), 'picture')} to ask about, {told(crew)}.\n")
-        watch(weigh_all(geneval2, file, build, crew), len(samples), "pictures judged")
+        sys.stderr.write(f"{counted(len(samples), 'picture')} to ask about, {told(pool)}.\n")
+        watch(score_all(geneval2, file, build, pool), len(samples), "pictures judged")
     except KeyboardInterrupt:
         sys.stderr.write("Stopped. The same command goes on with what is missing.\n")
         return 130

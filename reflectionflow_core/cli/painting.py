@@ -11,9 +11,9 @@ from typing import Any
 
 from ..archive import Run
 from ..doctor import versions
-from ..evaluation.pool import Crew
+from ..evaluation.pool import WorkerPool
 from ..evaluation.tables import Table
-from ..geneval.painting import Painting, cost_record, cost_table, paint, read_record
+from ..geneval.painting import PaintingRun, cost_record, cost_table, paint, read_record
 from ..identity import identity
 from ..protocols import Actors
 from ..record import Budget, InputError, SearchSettings
@@ -29,7 +29,7 @@ WORDS = {"stages": "a plan", "draft_prompt": "a thought"}  # what a setting mean
 
 
 def paint_pictures(
-    given: Mapping[str, Any], prompts: Sequence[Mapping[str, Any]], samples: int, crew: Crew
+    given: Mapping[str, Any], prompts: Sequence[Mapping[str, Any]], samples: int, pool: WorkerPool
 ) -> None:
     """Paints what is missing in the folder of --images."""
     for name in ("think_first", "draft_prompt", "stages"):
@@ -51,10 +51,10 @@ def paint_pictures(
         "weights": identity(choice),
         "versions": versions(),
     }
-    painting = Painting(Path(given["images"]), prompts, samples, settings, about)
-    total = len(painting.canvases)
-    sys.stderr.write(f"{counted(total, 'picture')} to paint, a search each, {told(crew)}.\n")
-    watch(paint(painting, partial(_build, choice, settings), crew), total, "pictures painted")
+    painting = PaintingRun(Path(given["images"]), prompts, samples, settings, about)
+    total = len(painting.jobs)
+    sys.stderr.write(f"{counted(total, 'picture')} to paint, a search each, {told(pool)}.\n")
+    watch(paint(painting, partial(_build, choice, settings), pool), total, "pictures painted")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..doctor import versions
-from ..evaluation.pool import Crew
+from ..evaluation.pool import WorkerPool
 from ..record import InputError
 from ..report.words import counted, duration
 
@@ -31,17 +31,17 @@ def fresh_file(given: Mapping[str, Any]) -> Path:
     return file
 
 
-def crew_of(given: Mapping[str, Any], usual: int | None = None) -> Crew:
+def pool_of(given: Mapping[str, Any], usual: int | None = None) -> WorkerPool:
     """`usual` processes where nothing is said; Ray knows better how many there is room for."""
     ray = given.get("ray")
-    return Crew(given.get("processes", None if ray else usual), ray)
+    return WorkerPool(given.get("processes", None if ray else usual), ray)
 
 
-def told(crew: Crew) -> str:
+def told(pool: WorkerPool) -> str:
     """Who works, in words."""
-    if crew.ray:
-        return f"{counted(crew.count, 'worker') if crew.count else 'all workers'} of Ray"
-    return counted(crew.count, "process", "processes") if crew.count else "a process for each core"
+    if pool.ray:
+        return f"{counted(pool.count, 'worker') if pool.count else 'all workers'} of Ray"
+    return counted(pool.count, "process", "processes") if pool.count else "a process for each core"
 
 
 def watch(counts: Iterable[int], total: int, what: str) -> None:

@@ -1,5 +1,6 @@
-"""How far each way of spending compute carries: searches over many prompts, and their statistics.
+"""Compares search settings over many prompts, with statistics.
 
-`studies.py` says what is compared, `trial.py` runs it, `statistics.py` counts, `tables.py`,
-`plots.py` and `page.py` show it. Nothing here knows a command line.
+`studies.py` defines the arms of each study, `trial.py` runs one search, `evaluation.py` all of them
+on a `pool.py` of workers with a resumable `journal.py`; `tables.py`, `plots.py` and `page.py` show
+the results, `comparison.py` compares two of them.
 """

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..record import InputError
 from ..report.words import counted
-from .statistics import LEVEL, TOLD, Gain, gain, holm
+from .statistics import LEVEL, WORTHWHILE, Gain, gain, holm
 from .trial import Outcome, read_outcome
 
 FORMATS = (1, 2)
@@ -43,7 +43,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How much better B is than A in one row; `p` is Holm's, for all rows at once."""
+    """How much better B is than A in one row; `p` has Holm's correction over all rows."""
 
     row: str
     gain: Gain
@@ -58,9 +58,9 @@ class Comparison:
             return f"{self.row}: {better} is better by {abs(found.mean):.3f} {turned}, {self._p}."
         if not self.gain.differing:
             return f"{self.row}: none of {self.gain.prompts} pairs differs."
-        more = f"; about {self.gain.needed} prompts would tell {TOLD:g}"
+        more = f"; about {self.gain.needed} prompts would show {WORTHWHILE:g}"
         return (
-            f"{self.row}: no difference can be told, B minus A is {found.mean:+.3f} {interval} "
+            f"{self.row}: no significant difference, B minus A is {found.mean:+.3f} {interval} "
             f"over {counted(self.gain.prompts, 'prompt')}, {self._p}{more}."
         )
 
@@ -88,30 +88,30 @@ def compare(
         ours, theirs = (_shapes(record, _budgets(records, budget)) for record in records)
     common = [row for row in ours.rows if row in theirs.rows]
     gains = [_gain(ours, theirs, row) for row in common]
-    chances = holm([found.p for found in gains])
-    found = [Comparison(*it) for it in zip(common, gains, chances, strict=True)]
+    p_values = holm([found.p for found in gains])
+    found = [Comparison(*it) for it in zip(common, gains, p_values, strict=True)]
     return found, list(_notes(ours, theirs, records))
 
 
 def read_evaluation(file: Path) -> dict[str, Any]:
-    """A finished evaluation, also one that was packed with gzip."""
+    """Reads a finished evaluation, which may be packed with gzip."""
     if not file.is_file():
         raise InputError(f"There is no file {file}. Give the --json of a finished evaluation.")
     if file.suffix == ".part":
-        raise InputError(f"{file} is not finished. Give the command that began it again.")
+        raise InputError(f"{file} is not finished. Run the command that started it again.")
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         record = json.loads(data)
         known = record["format"] in FORMATS
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{file} is no evaluation ({type(error).__name__}: {error}). Give the --json of a "
+            f"{file} is not an evaluation ({type(error).__name__}: {error}). Give the --json of a "
             "finished one."
         ) from error
     if not known:
         raise InputError(
-            f"{file} is of format {record['format']}, and not one that is known here. Evaluate "
-            "anew, or compare with the version that wrote it."
+            f"{file} has format {record['format']}, which this version does not know. Evaluate "
+            "again, or compare with the version that wrote it."
         )
     return record
 
@@ -120,36 +120,35 @@ def _measured(record: Mapping[str, Any], file: Path, readers: Mapping[str, Reade
     benchmark = record.get("benchmark", "shapes")  # format 1 had no other
     if benchmark not in readers:
         raise InputError(
-            f"{file} is of a benchmark {benchmark!r} that is not known here. "
-            f"Give one of {', '.join(readers)}."
+            f"{file} is of an unknown benchmark {benchmark!r}. Give one of {', '.join(readers)}."
         )
     try:
         return readers[benchmark](record)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise InputError(
-            f"{file} is no whole evaluation ({type(error).__name__}: {error}). Give the --json of "
-            "a finished one."
+            f"{file} is not a complete evaluation ({type(error).__name__}: {error}). Give the "
+            "--json of a finished one."
         ) from error
 
 
 def _shapes(record: Mapping[str, Any], budgets: Mapping[str, int] | None = None) -> Measured:
-    """The rows are arms at `budgets`, and at their own largest without."""
-    asked, arms = record["questions"], _pictures_by_arm(record)
+    """The rows are arms at `budgets`, by default at their largest."""
+    prompts, arms = record["questions"], _pictures_by_arm(record)
     budgets = arms if budgets is None else budgets
     outcomes: dict[str, dict[int, Outcome]] = {name: {} for name in arms}
     for outcome in map(read_outcome, record["outcomes"]):
         outcomes[outcome.arm][outcome.index] = outcome
     rows = {
         f"{name}, N = {budgets[name]}": np.array(
-            [float(by_index[i].success(budgets[name])) for i in range(len(asked))]
+            [float(by_index[i].success(budgets[name])) for i in range(len(prompts))]
         )
         for name, by_index in outcomes.items()
         if name in budgets
     }
     return Measured(
         "shapes",
-        [question["prompt"] for question in asked],
-        np.zeros(len(asked)),
+        [prompt["prompt"] for prompt in prompts],
+        np.zeros(len(prompts)),
         rows,
         judge="exact",
         seed=record["seed"],
@@ -157,7 +156,7 @@ def _shapes(record: Mapping[str, Any], budgets: Mapping[str, int] | None = None)
 
 
 def _budgets(records: Sequence[Mapping[str, Any]], budget: int | None) -> dict[str, int]:
-    """For each common arm the most pictures that both paint, or `budget` where both reach it."""
+    """For each common arm the largest budget of both, or `budget` where both reach it."""
     ours, theirs = map(_pictures_by_arm, records)
     common = {name: min(most, theirs[name]) for name, most in ours.items() if name in theirs}
     if not common:
@@ -180,7 +179,7 @@ def _pictures_by_arm(record: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _pictures(settings: Mapping[str, Any]) -> int:
-    """How many pictures a search paints that nothing stops."""
+    """How many pictures a search paints at most."""
     width, drafts = settings["width"], settings["drafts"]
     most = (width if drafts is None else drafts) + width * settings["depth"]
     return min(most, settings["budget"]["images"] or most)
@@ -193,32 +192,30 @@ def _check(ours: Measured, theirs: Measured) -> None:
             "Give two of the same benchmark."
         )
     if list(ours.prompts) != list(theirs.prompts):
-        strange = len(set(ours.prompts) ^ set(theirs.prompts))
-        how = f"{strange} are in one only" if strange else "they stand in another order"
+        unmatched = len(set(ours.prompts) ^ set(theirs.prompts))
+        how = f"{unmatched} are in one only" if unmatched else "their order differs"
         raise InputError(
             f"The files have different prompts ({how}), so there are no pairs. "
             "Evaluate both with the same prompts and the same --seed."
         )
     if ours.judge != theirs.judge:
         raise InputError(
-            "The files were judged by different judges, so a difference could be theirs. "
+            "The files have different judges, so a difference could come from them. "
             "Judge both with the same weights."
         )
 
 
 def _gain(ours: Measured, theirs: Measured, row: str) -> Gain:
     gained = theirs.rows[row] - ours.rows[row]
-    some = ~np.isnan(gained)
+    measured = ~np.isnan(gained)
     tasks = ours.tasks if row in ours.by_task else np.zeros(len(gained))
-    return gain(gained[some], tasks[some])
+    return gain(gained[measured], tasks[measured])
 
 
 def _notes(ours: Measured, theirs: Measured, records: Sequence[Mapping[str, Any]]) -> Sequence[str]:
     notes = []
     if None in (ours.seed, theirs.seed) or ours.seed != theirs.seed:
-        notes.append(
-            "The seeds differ or are not known: pairs share their prompt, not their noise."
-        )
+        notes.append("The seeds differ or are unknown: pairs share their prompt, not their noise.")
     versions = [record["about"].get("versions") for record in records]
     if versions[0] != versions[1]:
         notes.append("The versions of the libraries differ.")

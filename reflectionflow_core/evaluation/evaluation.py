@@ -1,4 +1,4 @@
-"""The whole evaluation of a study: every arm on every question."""
+"""The evaluation of a study: every arm on every prompt."""
 
 from __future__ import annotations
 
@@ -14,47 +14,46 @@ import numpy as np
 from ..protocols import Actors
 from .arms import Arm
 from .journal import Journal
-from .pool import Crew, run_all
-from .questions import Question
-from .trial import Outcome, Task, read_outcome, summed_cost, trials
-from .work import written
+from .pool import WorkerPool
+from .prompts import EvalPrompt
+from .trial import Outcome, Trial, read_outcome, summed_cost, trial_runner
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is evaluated. `about` says what the numbers belong to: model, weights, versions."""
+    """What is evaluated. `about` says what the numbers describe: model, weights, versions."""
 
     study: str
     arms: Sequence[Arm]
-    questions: Sequence[Question]
+    prompts: Sequence[EvalPrompt]
     seed: int
     about: Mapping[str, Any]
 
     @property
-    def asked(self) -> dict[str, Any]:
+    def header(self) -> dict[str, Any]:
         return {
             "benchmark": "shapes",
             "study": self.study,
             "seed": self.seed,
             "about": dict(self.about),
             "arms": [asdict(arm) for arm in self.arms],
-            "questions": [asdict(question) for question in self.questions],
+            "questions": [asdict(prompt) for prompt in self.prompts],
         }
 
     @property
-    def tasks(self) -> list[Task]:
+    def trials(self) -> list[Trial]:
         return [
-            Task(arm, index, question, self.seed)
-            for index, question in enumerate(self.questions)
+            Trial(arm, index, prompt.prompt, self.seed)
+            for index, prompt in enumerate(self.prompts)
             for arm in self.arms
         ]
 
     def journal(self, file: Path) -> Journal:
-        return Journal(file, self.asked)
+        return Journal(file, self.header)
 
 
 class Results:
-    """The outcomes of an evaluation by arm; complete when every question has one."""
+    """The outcomes of an evaluation by arm; complete when every prompt has one."""
 
     def __init__(self, evaluation: Evaluation, outcomes: Sequence[Outcome]) -> None:
         self.evaluation = evaluation
@@ -69,47 +68,45 @@ class Results:
         return chosen
 
     def in_order(self, arm: str) -> list[Outcome]:
-        """The outcomes of an arm by question."""
+        """The outcomes of an arm in the order of the prompts."""
         outcomes = self.by_arm[arm]
         return [outcomes[i] for i in range(len(outcomes))]
 
     def success(self, arm: str, budget: float, unit: str = "images") -> np.ndarray:
-        """Whether each question's best picture that `budget` buys is right, (n,) bool; `unit` is
-        one of trial.UNITS.
+        """Whether each prompt's best picture within `budget` is right, (n,) bool; `unit` is a field
+        of trial.Spent.
         """
         return np.array([outcome.success(budget, unit) for outcome in self.in_order(arm)])
 
     def spent(self, arm: str, unit: str) -> np.ndarray:
-        """All that the search of each question spent, (n,); `unit` is a field of trial.Spent."""
+        """What the whole search of each prompt spent, (n,); `unit` is a field of trial.Spent."""
         return np.array([float(getattr(o.total, unit)) for o in self.in_order(arm)])
 
     def share_right(self, arm: str) -> np.ndarray:
-        """The share of right pictures of each question, (n,)."""
+        """The share of right pictures of each prompt, (n,)."""
         return np.array([np.mean(outcome.right) for outcome in self.in_order(arm)])
 
     @property
     def families(self) -> np.ndarray:
-        return np.array([question.family for question in self.evaluation.questions])
+        return np.array([prompt.family for prompt in self.evaluation.prompts])
 
 
 def evaluate(
-    evaluation: Evaluation, file: Path, build: Callable[[], Actors], crew: Crew
+    evaluation: Evaluation, file: Path, build: Callable[[], Actors], pool: WorkerPool
 ) -> Iterator[int]:
-    """Runs what is missing and yields how many trials are done after each; FILE.part keeps them."""
+    """Runs the missing trials and yields how many are done after each; FILE.part keeps them."""
     journal = evaluation.journal(file)
     known = {(outcome.arm, outcome.index) for outcome in journal.lines(read_outcome)}
-    missing = [t for t in evaluation.tasks if (t.arm.name, t.index) not in known]
-    yield len(known)
-    work = partial(trials, build)
-    for count, done in enumerate(run_all(missing, work, crew), start=len(known) + 1):
-        journal.append({**asdict(done.value), "trace": written(done.trace)})
-        yield count
+    missing = [t for t in evaluation.trials if (t.arm.name, t.index) not in known]
+    yield from journal.run(missing, len(known), partial(trial_runner, build), pool)
 
 
 def finish(evaluation: Evaluation, file: Path, record: Mapping[str, Any]) -> None:
-    """Writes everything into `file`: what was asked, `record` and every outcome."""
+    """Writes `file`: the header, `record` and every outcome."""
     journal = evaluation.journal(file)
-    outcomes = [asdict(o) for o in sorted(journal.lines(read_outcome), key=_place)]
+    outcomes = [
+        asdict(o) for o in sorted(journal.lines(read_outcome), key=lambda o: (o.arm, o.index))
+    ]
     journal.finish({**record, "outcomes": outcomes})
 
 
@@ -118,9 +115,5 @@ def results_so_far(evaluation: Evaluation, file: Path) -> Results:
 
 
 def cost_so_far(evaluation: Evaluation, file: Path) -> dict[str, Any]:
-    """What all searches cost together; see `trial.summed_cost`."""
+    """The cost of all searches; see `trial.summed_cost`."""
     return summed_cost(evaluation.journal(file).lines(lambda line: (line["total"], line["trace"])))
-
-
-def _place(outcome: Outcome) -> tuple[str, int]:
-    return outcome.arm, outcome.index

@@ -1,19 +1,21 @@
-"""An evaluation on disk as it goes: FILE.part has what was asked, then one line a piece of work.
+"""An evaluation on disk while it runs: FILE.part holds a header, then one line a result.
 
-A killed evaluation goes on after the last line. When it is over FILE has everything, and FILE.part
-is gone. What the lines mean is the business of who writes them.
+A killed evaluation resumes after the last line. At the end FILE holds everything and FILE.part is
+removed. This module does not know what a line means.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..archive import files
 from ..record import InputError
+from .pool import WorkerPool, run_all
+from .work import Build, Item, trace_record
 
 Line = TypeVar("Line")
 FORMAT = 2  # 1 had no costs
@@ -21,7 +23,7 @@ FORMAT = 2  # 1 had no costs
 
 @dataclass(frozen=True)
 class Journal:
-    """Of the evaluation that writes `file` in the end. `asked` is what its lines answer."""
+    """The journal of the evaluation that writes `file` at its end; `asked` becomes the header."""
 
     file: Path
     asked: Mapping[str, Any]
@@ -32,11 +34,11 @@ class Journal:
 
     @property
     def header(self) -> dict[str, Any]:
-        """What was asked, as JSON would give it back."""
+        """The header, as it is read back from JSON."""
         return json.loads(json.dumps({"format": FORMAT, **self.asked}))
 
     def lines(self, read: Callable[[dict[str, Any]], Line]) -> list[Line]:
-        """Every whole line, as `read` understands it; begins FILE.part if there is none."""
+        """Every complete line, converted by `read`; creates FILE.part if there is none."""
         if not self.part.exists():
             self._begin()
         whole, _, torn = self.part.read_bytes().rpartition(b"\n")
@@ -47,19 +49,19 @@ class Journal:
             version, done = header["format"], [read(line) for line in lines]
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(
-                f"{self.part} is damaged ({error}). Delete it to begin anew."
+                f"{self.part} is damaged ({error}). Delete it to start again."
             ) from error
         if version != FORMAT:
             raise InputError(
-                f"{self.part} was begun by another version of ReflectionFlow. "
-                "Finish it with that one, or delete it."
+                f"{self.part} was written by another version of ReflectionFlow. "
+                "Finish it with that version, or delete it."
             )
-        if header != self.header and not done:  # such as one that was begun with a slip
+        if header != self.header and not done:  # started with a wrong option, and nothing done
             self._begin()
         elif header != self.header:
             raise InputError(
-                f"{self.part} holds the beginning of another evaluation. "
-                "Go on with the options that it was begun with, or delete it."
+                f"{self.part} belongs to another evaluation. "
+                "Use the options that it was started with, or delete it."
             )
         return done
 
@@ -67,11 +69,27 @@ class Journal:
         files.make_folder(self.part.parent)
         files.replace_file(self.part, json.dumps(self.header).encode() + b"\n")
 
+    def run(
+        self,
+        items: Iterable[Item],
+        known: int,
+        build: Build[Item, Any],
+        pool: WorkerPool,
+        as_line: Callable[[Any], dict[str, Any]] = asdict,
+    ) -> Iterator[int]:
+        """Appends the result of each item with its trace, and yields how many there are after each;
+        `known` are those of an earlier run.
+        """
+        yield known
+        for count, result in enumerate(run_all(items, build, pool), start=known + 1):
+            self.append({**as_line(result.value), "trace": trace_record(result.trace)})
+            yield count
+
     def append(self, line: Mapping[str, Any]) -> None:
         files.append(self.part, json.dumps(line).encode() + b"\n")
 
     def finish(self, record: Mapping[str, Any]) -> None:
-        """Writes what was asked and `record` into FILE."""
+        """Writes the header and `record` into FILE, and removes FILE.part."""
         files.replace_file(self.file, json.dumps({**self.header, **record}).encode() + b"\n")
         self.part.unlink()
 

@@ -1,4 +1,4 @@
-"""Results as one HTML page: what was asked, their tables and plots."""
+"""Results as one HTML page: notes, tables and plots."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ img{max-width:100%}
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What one study or benchmark says."""
+    """The results of one study or benchmark."""
 
     study: str
     about: str  # a sentence
@@ -31,25 +31,20 @@ class Section:
 
 
 def results_page(title: str, notes: Sequence[str], sections: Sequence[Section]) -> str:
-    """A page that opens anywhere: the plots are inside it, nothing is fetched. `notes` say in
-    sentences what the figures are of.
-    """
-    told = "\n".join(f"<p>{escape(note)}</p>" for note in notes)
+    """A self-contained page: the plots are embedded. `notes` are sentences about the figures."""
+    paragraphs = "\n".join(f"<p>{escape(note)}</p>" for note in notes)
     body = "\n".join(map(_section, sections))
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(title)}'
         f"</title><style>{STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
-        f"{told}\n{body}\n</body>\n</html>\n"
+        f"{paragraphs}\n{body}\n</body>\n</html>\n"
     )
 
 
 def _section(section: Section) -> str:
-    drawn = base64.b64encode(section.plot).decode() if section.plot else ""
-    image = (
-        f'<img alt="The first of these tables as a plot" src="data:image/png;base64,{drawn}">'
-        if drawn
-        else ""
-    )
+    encoded = base64.b64encode(section.plot or b"").decode()
+    source = f"data:image/png;base64,{encoded}"
+    image = f'<img alt="The first table as a plot" src="{source}">' if section.plot else ""
     return (
         f"<h2>{escape(section.study)}</h2>\n<p>{escape(section.about)}</p>\n{image}\n"
         + "\n".join(map(_table, section.tables))

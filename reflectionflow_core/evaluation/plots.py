@@ -11,7 +11,7 @@ from ..record import InputError
 from .tables import Table
 
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 4)))
-BANDS = 4  # intervals of more lines hide each other
+MAX_BANDS = 4  # the intervals of more lines hide each other
 COLOURS = (
     *("#777d86", "#3a5f95", "#c58a1b", "#b0452c", "#2f7d4f"),
     *("#6d4c8f", "#22262b", "#1b8a8a", "#d46fa0", "#8fb03a"),
@@ -19,11 +19,11 @@ COLOURS = (
 
 
 def scaling_curve(table: Table, title: str) -> bytes:
-    """A line a row over the table's budgets on a logarithmic axis; few have their intervals too.
+    """One line per row over the table's budgets on a logarithmic axis, with intervals for few rows.
 
-    What stands before a row's first comma gives the colour, what stands behind it the dashes.
+    The part of a row's name before the first comma gives the colour, the rest the dashes.
     """
-    few = len(table.rows) <= BANDS
+    few = len(table.rows) <= MAX_BANDS
     figure, axes = _figure(7.2 if few else 9.6, title)
     heads, tails = ([name.partition(", ")[part] for name, _ in table.rows] for part in (0, 2))
     colours, dashes = _each(sorted(heads), COLOURS), _each(tails, DASHES)
@@ -38,13 +38,13 @@ def scaling_curve(table: Table, title: str) -> bytes:
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(table.budgets), [f"{budget:g}" for budget in table.budgets])
     axes.set_xlabel(table.unit)
-    place = {} if few else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
-    axes.legend(frameon=False, fontsize=8, handlelength=3.5, **place)
+    position = {} if few else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+    axes.legend(frameon=False, fontsize=8, handlelength=3.5, **position)
     return _png(figure)
 
 
 def bar_chart(table: Table, title: str) -> bytes:
-    """A group of bars a row, a bar a column, each with its interval."""
+    """One group of bars per row and one bar per column, each with its interval."""
     figure, axes = _figure(7.2, title)
     width = 0.8 / len(table.columns)
     for number, column in enumerate(table.columns):
@@ -52,7 +52,7 @@ def bar_chart(table: Table, title: str) -> bytes:
         known = [(i + (number + 0.5) * width - 0.4, cell) for i, cell in at.items() if cell]
         means = [cell.mean for _, cell in known]
         reach = [[c.mean - c.low for _, c in known], [c.high - c.mean for _, c in known]]
-        x, colour = [place for place, _ in known], COLOURS[number % len(COLOURS)]
+        x, colour = [position for position, _ in known], COLOURS[number % len(COLOURS)]
         axes.bar(x, means, width * 0.92, color=colour, label=column)
         axes.errorbar(x, means, reach, fmt="none", ecolor="#22262b", lw=1)
     axes.set_xticks(range(len(table.rows)), [name for name, _ in table.rows])
@@ -86,6 +86,6 @@ def _png(figure: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _each(names: Sequence[str], looks: Sequence[Any]) -> dict[str, Any]:
-    """A look for every different name, in the order given; they repeat when they run out."""
-    return dict(zip(dict.fromkeys(names), cycle(looks), strict=False))
+def _each(names: Sequence[str], styles: Sequence[Any]) -> dict[str, Any]:
+    """A style for every distinct name, in the order given; styles repeat when they run out."""
+    return dict(zip(dict.fromkeys(names), cycle(styles), strict=False))

@@ -1,7 +1,6 @@
-"""Many pieces of work on every core, or on all machines of a Ray cluster; knows not what they do.
+"""Runs a function over many items on every core, or on all machines of a Ray cluster.
 
-What work needs is loaded once for each worker. Finished work comes back in any order, with what it
-took.
+Each worker loads what the function needs once. Results come back in any order, each with its trace.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context, parent_process
@@ -16,87 +16,93 @@ from threading import Thread
 from typing import Any
 
 from .cluster import run_on_ray
-from .work import Build, Done, Item, Value, Work, traced
+from .work import Build, Item, Traced, Value, Work, traced
 
-AHEAD = 8  # pieces that wait for each process, so that none is ever idle
+QUEUED_PER_WORKER = 8  # items that wait for each process, so that it is never idle
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
-    """Who works: `count` processes of this machine, or as many actors of the Ray at an address.
+class WorkerPool:
+    """`count` processes on this machine, or `count` Ray actors on the cluster at address `ray`.
 
-    None is one for each core, and one for each GPU of a cluster that has any. The address "local"
-    starts a Ray on this machine.
+    A count of None is one per core, or one per GPU of a cluster that has GPUs. The address "local"
+    starts Ray on this machine.
     """
 
     count: int | None = None
     ray: str | None = None
 
 
-def run_all(items: Iterable[Item], build: Build[Item, Value], crew: Crew) -> Iterator[Done[Value]]:
-    """What becomes of each item; `build` makes the work once for every worker."""
-    if crew.ray is not None:
-        yield from run_on_ray(items, build, crew.ray, crew.count)
-    elif crew.count == 1:
+def run_all(
+    items: Iterable[Item], build: Build[Item, Value], pool: WorkerPool
+) -> Iterator[Traced[Value]]:
+    """The result of each item; `build` makes the function once in every worker."""
+    if pool.ray is not None:
+        yield from run_on_ray(items, build, pool.ray, pool.count)
+    elif pool.count == 1:
         work = None
-        for item in items:  # where nothing is to do, nothing is loaded
+        for item in items:  # without items nothing is loaded
             work = work or build()
             yield traced(work, item)
     else:
-        yield from _run_in_processes(items, build, crew.count or os.cpu_count() or 1)
+        yield from _run_in_processes(items, build, pool.count or os.cpu_count() or 1)
 
 
 def _run_in_processes(
     items: Iterable[Item], build: Build[Item, Value], processes: int
-) -> Iterator[Done[Value]]:
+) -> Iterator[Traced[Value]]:
     waiting, spawn = iter(items), get_context("spawn")
     with (
-        _one_thread_each(),
-        ProcessPoolExecutor(processes, spawn, initializer=_begin, initargs=(build,)) as pool,
+        _single_threaded_children(),
+        ProcessPoolExecutor(
+            processes, spawn, initializer=_start_worker, initargs=(build,)
+        ) as executor,
     ):
-        running = {pool.submit(_work, item) for item in islice(waiting, AHEAD * processes)}
+        running = {
+            executor.submit(_work, item) for item in islice(waiting, QUEUED_PER_WORKER * processes)
+        }
         try:
             while running:
                 finished = next(as_completed(running))
                 running.discard(finished)
-                running |= {pool.submit(_work, item) for item in islice(waiting, 1)}
+                running |= {executor.submit(_work, item) for item in islice(waiting, 1)}
                 yield finished.result()
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            executor.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-class _one_thread_each:  # noqa: N801  (a context manager)
-    """Two threads on two busy cores wait for each other more than they work."""
-
-    def __enter__(self) -> None:
-        self.before = os.environ.get("OMP_NUM_THREADS")
-        os.environ["OMP_NUM_THREADS"] = "1"  # read by a new process as it starts
-
-    def __exit__(self, *_: object) -> None:
-        if self.before is None:
+@contextmanager
+def _single_threaded_children() -> Iterator[None]:
+    """Several torch threads in each of several busy processes are slower than one."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by a new process as it starts
+    try:
+        yield
+    finally:
+        if before is None:
             del os.environ["OMP_NUM_THREADS"]
         else:
-            os.environ["OMP_NUM_THREADS"] = self.before
+            os.environ["OMP_NUM_THREADS"] = before
 
 
 _BUILDS: list[Build[Any, Any]] = []  # of this process
 _WORKS: list[Work[Any, Any]] = []
 
 
-def _begin(build: Build[Any, Any]) -> None:
+def _start_worker(build: Build[Any, Any]) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
     _BUILDS.append(build)
 
 
 def _end_with_parent() -> None:
-    """A process whose parent was killed would wait for work for ever, with its models in memory."""
+    """Without this a worker outlives a killed parent, with its models in memory."""
     if parent := parent_process():
         parent.join()
         os._exit(1)
 
 
-def _work(item: Any) -> Done[Any]:
-    if not _WORKS:  # not in the initializer, whose errors nobody gets to see
+def _work(item: Any) -> Traced[Any]:
+    if not _WORKS:  # not in the initializer, whose errors are lost
         _WORKS.append(_BUILDS[0]())
     return traced(_WORKS[0], item)

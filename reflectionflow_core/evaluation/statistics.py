@@ -1,6 +1,6 @@
 """Shares, means and paired differences with 95 % intervals; the units are prompts.
 
-Pictures of one prompt are alike, so intervals come from prompts drawn anew, never from pictures.
+Pictures of one prompt are correlated, so a bootstrap resamples prompts, never pictures.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ RESAMPLES = 4000
 SHUFFLES = 9999
 LEVEL = 0.95
 POWER = 0.8
-TOLD = 0.05  # a gain worth telling
+WORTHWHILE = 0.05  # the smallest gain that matters
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +31,31 @@ class Estimate:
 
 
 def share(right: np.ndarray) -> Estimate:
-    """The share of right prompts (n,) bool; Wilson's interval, which is honest at 0 and 1 too."""
+    """The share of right prompts (n,) bool, with Wilson's interval, which is valid at 0 and 1."""
     return _wilson(float(right.mean()), int(right.sum()), len(right))
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
-    """How much larger the share of `ours` is, both (n,) bool: a bootstrap over prompts, so equal
-    prompts are compared with each other, with the same dice every time."""
+    """How much larger the share of `ours` is, both (n,) bool, by a paired bootstrap over prompts
+    with a fixed seed.
+    """
     return mean(ours.astype(float) - theirs)
 
 
 def mean(values: np.ndarray) -> Estimate:
-    """The mean of one number a prompt, (n,)."""
+    """The mean of one number per prompt, (n,)."""
     return task_mean(values, np.ones(len(values)), np.zeros(len(values)))
 
 
 def ratio(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
-    """The sum of `ours` as a share of the sum of `theirs`, one number a prompt each, (n,)."""
+    """The sum of `ours` as a share of the sum of `theirs`, one number per prompt each, (n,)."""
     return task_mean(ours, theirs, np.zeros(len(ours)))
 
 
 def mean_share(right: np.ndarray, of: np.ndarray, tasks: np.ndarray) -> Estimate:
-    """The mean over tasks of the share of right pictures; `right` of `of` pictures a prompt, (n,).
+    """The mean over tasks of the share of right pictures: `right` of `of` per prompt, (n,).
 
-    Where all draws agree, as where everything is right, the interval is Wilson's for n prompts.
+    Where all resamples agree, for example all right, the interval is Wilson's for n prompts.
     """
     found = task_mean(right, of, tasks)
     if found.low < found.high:
@@ -63,15 +64,15 @@ def mean_share(right: np.ndarray, of: np.ndarray, tasks: np.ndarray) -> Estimate
 
 
 def task_mean(parts: np.ndarray, wholes: np.ndarray, tasks: np.ndarray) -> Estimate:
-    """The mean over tasks of sum(parts) / sum(wholes), all (n,), one entry a prompt.
+    """The mean over tasks of sum(parts) / sum(wholes), all (n,), one entry per prompt.
 
-    The bootstrap draws the prompts of a task anew, as many as it has.
+    The bootstrap resamples the prompts within each task.
     """
-    dice, means, draws = np.random.default_rng(0), [], []
+    rng, means, draws = np.random.default_rng(0), [], []
     for task in dict.fromkeys(tasks.tolist()):
         some = tasks == task
         part, whole, count = parts[some], wholes[some], int(some.sum())
-        drawn = dice.multinomial(count, np.full(count, 1 / count), RESAMPLES)  # (draws, prompts)
+        drawn = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)  # (draws, prompts)
         draws.append((drawn @ part) / (drawn @ whole))
         means.append(part.sum() / whole.sum())
     low, high = np.quantile(np.mean(draws, axis=0), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -79,20 +80,21 @@ def task_mean(parts: np.ndarray, wholes: np.ndarray, tasks: np.ndarray) -> Estim
 
 
 def cost_ratio(ours: np.ndarray, theirs: np.ndarray, budgets: np.ndarray) -> Estimate:
-    """What `ours` cost to be right as often as `theirs` in the end, as a share of what it cost
-    them, with a bootstrap over prompts.
+    """The budget at which `ours` reaches the final success rate of `theirs`, divided by the budget
+    at which `theirs` reaches it, with a bootstrap over prompts.
 
-    Both are (n, budgets) bool: right with that much. Who never gets there counts as with all.
+    Both are (n, budgets) bool: right within that budget. A rate that is never reached counts as
+    reached at the largest budget.
     """
     count = len(ours)
-    dice = np.random.default_rng(0)
-    drawn = dice.multinomial(count, np.full(count, 1 / count), RESAMPLES)  # (draws, prompts)
+    rng = np.random.default_rng(0)
+    drawn = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)  # (draws, prompts)
     weights = np.vstack([np.ones(count, int), drawn])
     our, their = weights @ ours, weights @ theirs  # (1 + draws, budgets)
     costs = []
     for curve in (our, their):
-        there = curve >= their[:, -1:]
-        costs.append(np.where(there.any(1), budgets[there.argmax(1)], budgets[-1]))
+        reached = curve >= their[:, -1:]
+        costs.append(np.where(reached.any(1), budgets[reached.argmax(1)], budgets[-1]))
     ratios = costs[0] / np.maximum(costs[1], 1)
     low, high = np.quantile(ratios[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(ratios[0]), float(low), float(high))
@@ -100,10 +102,10 @@ def cost_ratio(ours: np.ndarray, theirs: np.ndarray, budgets: np.ndarray) -> Est
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """How much larger one mean is than another of the same prompts, (1 - p) sure of its sign.
+    """How much larger one mean is than another of the same prompts, with a two-sided p value.
 
-    `needed` prompts would show a gain of TOLD four times in five, if pairs went on to differ as
-    `differing` of these `prompts` do.
+    `differing` of the `prompts` pairs differ. At that rate, `needed` prompts would show a gain of
+    WORTHWHILE with probability POWER.
     """
 
     estimate: Estimate
@@ -114,22 +116,22 @@ class Gain:
 
 
 def gain(gained: np.ndarray, tasks: np.ndarray) -> Gain:
-    """Of what each prompt gained (n,), as a mean over tasks.
+    """The mean over tasks of each prompt's gain (n,).
 
-    p is that of turning the signs of all gains at random: where a prompt is right or wrong, this is
-    McNemar's test.
+    p is that of a sign-flip permutation test; for prompts that are right or wrong it is McNemar's
+    test.
     """
     members = {task: int((tasks == task).sum()) for task in tasks.tolist()}
     weights = np.array([1 / members[task] for task in tasks.tolist()]) / len(members)
     estimate = task_mean(gained, np.ones(len(gained)), tasks)
-    # As far as prompts would differ if the gain were none; the plan for more prompts errs that way.
+    # The spread if the true gain were 0, so that `needed` is an overestimate.
     spread = float(np.sqrt(np.square(gained * weights).sum() * len(gained)))
     p, differing = _sign_flips(gained * weights), int(np.count_nonzero(gained))
     return Gain(estimate, p, len(gained), differing, prompts_needed(spread))
 
 
 def _sign_flips(parts: np.ndarray) -> float:
-    """The share of turned signs whose sum is as far from zero as that of `parts`."""
+    """The share of random sign flips whose sum is as far from zero as that of `parts`."""
     moved = parts[parts != 0]
     if not len(moved):
         return 1.0
@@ -139,16 +141,18 @@ def _sign_flips(parts: np.ndarray) -> float:
 
 
 def prompts_needed(spread: float) -> int:
-    """Prompts that tell a gain of TOLD with POWER; `spread` is of the gains of single prompts."""
+    """Prompts that show a gain of WORTHWHILE with POWER; `spread` is the standard deviation of the
+    gains of single prompts.
+    """
     sigmas = float(norm.ppf((1 + LEVEL) / 2) + norm.ppf(POWER))
-    return int(np.ceil((sigmas * spread / TOLD) ** 2))
+    return int(np.ceil((sigmas * spread / WORTHWHILE) ** 2))
 
 
-def holm(chances: Sequence[float]) -> list[float]:
-    """Holm's p values: what they are worth when as many questions are asked at once."""
-    order = np.argsort(chances)
-    raised = np.array(chances)[order] * (len(chances) - np.arange(len(chances)))
-    values = np.empty(len(chances))
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values with Holm's correction for multiple tests."""
+    order = np.argsort(p_values)
+    raised = np.array(p_values)[order] * (len(p_values) - np.arange(len(p_values)))
+    values = np.empty(len(p_values))
     values[order] = np.minimum(np.maximum.accumulate(raised), 1.0)
     return values.tolist()
 

@@ -1,8 +1,8 @@
-"""What can be evaluated, by name: the arms of each study, and the budgets they are read at.
+"""The studies by name: the arms of each, and the budgets at which they are evaluated.
 
-Budgets count painted pictures. A search of a larger budget begins with the smaller one, so every
-arm runs once, to the largest. It stops at a picture that its verifier passes: no later picture can
-outrank that one.
+Budgets count painted pictures. A search with a smaller budget is the beginning of a larger one, so
+every arm runs once, with the largest. It stops at a picture that its verifier passes: no later one
+can outrank it.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ BUDGETS = (1, 2, 4, 8, 16, 32)
 STRATEGIES = ("baseline", "noise", "noise+prompt", "reflection")
 GRID = ((16, 1), (8, 2), (4, 4), (2, 8), (1, 16))
 ERRORS = (0.0, 0.05, 0.1, 0.2, 0.3)
-BEYOND = ("adaptive", "potential", "paths", "staged", "interleaved", "in-context")
-ERRING = 0.1
-LONG = 30  # steps of a picture: a look costs six however many follow
+OTHER_STRATEGIES = ("adaptive", "potential", "paths", "staged", "interleaved", "in-context")
+JUDGE_ERROR = 0.1
+LONG_STEPS = 30  # steps of a picture; a preview costs six of any number
 FIXED = "fixed"
-POLICIES_TOLD = ("restart", "steady")
+COMPARED_POLICIES = ("restart", "steady")
 SORTING = "sorting"
 ALL = "all"
-WIDTH = 2  # chains of an arm that the grid does not say otherwise of
+WIDTH = 2  # chains of every arm outside the grid
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """The choices of an evaluation that its studies read."""
+class StudyPlan:
+    """The options of an evaluation that its studies read."""
 
     budgets: tuple[int, ...] = BUDGETS
     strategies: tuple[str, ...] = STRATEGIES
     grid: tuple[tuple[int, int], ...] = GRID
     errors: tuple[float, ...] = ERRORS
-    steps: int = 240  # of diffusion, where a study counts these
+    steps: int = 240  # diffusion steps of a prompt, where a study counts them
 
     def __post_init__(self) -> None:
         if not self.budgets or min(self.budgets) < 1:
             raise InputError("A budget is a number of pictures. Give numbers from 1 on.")
         if not self.strategies:
-            raise InputError(f"There is no strategy to try. Choose among {', '.join(STRATEGIES)}.")
+            raise InputError(f"No strategy is given. Choose among {', '.join(STRATEGIES)}.")
         if unknown := set(self.strategies) - set(STRATEGIES):
             raise InputError(
                 f"There is no strategy named {sorted(unknown)[0]!r}. "
@@ -52,20 +52,20 @@ class Plan:
 
 
 def settings(strategy: str, width: int, pictures: int, stop: str = "passed") -> SearchSettings:
-    """A search of that many pictures at least, in rounds of `width`."""
+    """A search of at least `pictures` pictures, in rounds of `width`."""
     rounds = -(-pictures // width)
     return SearchSettings(
         width=width, depth=rounds - 1, strategy=strategy, stop=stop, batch_size=min(width, 8)
     )
 
 
-def table1(plan: Plan) -> list[Arm]:
+def table1(plan: StudyPlan) -> list[Arm]:
     """The paper's Table 1: what each axis adds. The baseline is the first picture of noise."""
     wanted = [name for name in plan.strategies if name != "baseline"] or ["noise"]
     return [Arm(name, settings(name, WIDTH, max(plan.budgets))) for name in wanted]
 
 
-def table2(plan: Plan) -> list[Arm]:
+def table2(plan: StudyPlan) -> list[Arm]:
     """The paper's Table 2: width against depth, drafts counted as the first round."""
     return [
         Arm(f"{width}x{depth}", settings("reflection", width, width * depth))
@@ -73,17 +73,17 @@ def table2(plan: Plan) -> list[Arm]:
     ]
 
 
-def difficulty(plan: Plan) -> list[Arm]:
+def difficulty(plan: StudyPlan) -> list[Arm]:
     """§4.4: reflection on prompts that the base finds hard, medium, easy.
 
-    The pictures that sort the prompts are not the ones that are compared.
+    The pictures that classify the prompts are not the ones that are compared.
     """
     sorting = SearchSettings(width=10, depth=0, strategy="noise", batch_size=5)
     return [Arm(SORTING, sorting, dice=1), *table1(plan)]
 
 
-def verifier(plan: Plan) -> list[Arm]:
-    """How much each strategy depends on a verifier that errs."""
+def verifier(plan: StudyPlan) -> list[Arm]:
+    """How much each strategy suffers from a verifier that makes errors."""
     return [
         Arm(f"{arm.name}, {error:.0%} error", arm.settings, error) if error else arm
         for arm in table1(plan)
@@ -91,11 +91,11 @@ def verifier(plan: Plan) -> list[Arm]:
     ]
 
 
-def controls(plan: Plan) -> list[Arm]:
+def controls(plan: StudyPlan) -> list[Arm]:
     """Reflection without one of its parts, with and without the rewritten prompt.
 
-    The dense rewrite is a layout by an evolver that sees as sharply as the verifier. Without the
-    prompt axis, reflection has its words only.
+    The dense rewrite is a layout by an evolver that knows what the verifier knows. Without the
+    prompt axis, the search has only the words of the reflection.
     """
     most = max(plan.budgets)
     full, rewritten = settings("reflection", WIDTH, most), settings("noise+prompt", WIDTH, most)
@@ -120,19 +120,19 @@ def controls(plan: Plan) -> list[Arm]:
     ]
 
 
-def strategies(plan: Plan) -> list[Arm]:
-    """Every strategy at every budget, also where judges err in 10 %."""
+def strategies(plan: StudyPlan) -> list[Arm]:
+    """Every strategy at every budget, with exact judges and with judges that are wrong in 10 %."""
     most = max(plan.budgets)
-    arms = [Arm(name, settings(name, WIDTH, most)) for name in (*STRATEGIES[1:], *BEYOND)]
+    arms = [Arm(name, settings(name, WIDTH, most)) for name in (*STRATEGIES[1:], *OTHER_STRATEGIES)]
     one = [
         Arm(f"{name}, one chain", settings(name, 1, most)) for name in ("reflection", "in-context")
     ]
     slow = Arm("staged, thing by thing", settings("staged", WIDTH, most), planner="rules-strict")
-    return _also_erring([*arms, *one, slow])
+    return _also_with_errors([*arms, *one, slow])
 
 
-def steps(plan: Plan) -> list[Arm]:
-    """Potential assessment by the diffusion steps it takes, at 30 a picture."""
+def steps(plan: StudyPlan) -> list[Arm]:
+    """Potential assessment by the diffusion steps that it takes, at 30 per picture."""
     one = SearchSettings(
         width=WIDTH,
         depth=plan.steps,
@@ -146,48 +146,48 @@ def steps(plan: Plan) -> list[Arm]:
         "reflection by steps": one,
         "potential by steps": replace(one, strategy="potential"),
     }
-    return _also_erring([Arm(name, each, steps=LONG) for name, each in asked.items()])
+    return _also_with_errors([Arm(name, each, steps=LONG_STEPS) for name, each in asked.items()])
 
 
-def adaptive(plan: Plan) -> list[Arm]:
-    """Budgets that adapt against the fixed schedule of two chains, picture by picture."""
+def adaptive(plan: StudyPlan) -> list[Arm]:
+    """Adaptive budgets against the fixed schedule of two chains, one picture at a time."""
     most = max(plan.budgets)
     fixed = replace(settings("reflection", WIDTH, most), batch_size=1)
-    patient = replace(fixed, strategy="adaptive", depth=most, budget=Budget(images=most))
-    arms = [Arm(FIXED, fixed), Arm("adapting", patient)]
-    arms += [Arm(f"adapting, {name}", replace(patient, policy=name)) for name in POLICIES_TOLD]
-    return _also_erring(arms)
+    adapting = replace(fixed, strategy="adaptive", depth=most, budget=Budget(images=most))
+    arms = [Arm(FIXED, fixed), Arm("adapting", adapting)]
+    arms += [Arm(f"adapting, {name}", replace(adapting, policy=name)) for name in COMPARED_POLICIES]
+    return _also_with_errors(arms)
 
 
-def _also_erring(arms: Sequence[Arm]) -> list[Arm]:
-    return [*arms, *(replace(arm, name=erring(arm.name), error=ERRING) for arm in arms)]
+def _also_with_errors(arms: Sequence[Arm]) -> list[Arm]:
+    return [*arms, *(replace(arm, name=with_errors(arm.name), error=JUDGE_ERROR) for arm in arms)]
 
 
-def erring(name: str) -> str:
-    """The name of an arm whose judges err."""
-    return f"{name}, {ERRING:.0%} error"
+def with_errors(name: str) -> str:
+    """The name of the arm whose judges make errors."""
+    return f"{name}, {JUDGE_ERROR:.0%} error"
 
 
-def errs(name: str) -> bool:
-    return name.endswith(erring(""))
+def has_errors(name: str) -> bool:
+    return name.endswith(with_errors(""))
 
 
 def judged_like(name: str, other: str) -> str:
-    """The name of another arm, with judges that err if those of `name` do."""
-    return erring(other) if errs(name) else other
+    """The name of arm `other` with the same judges as arm `name`."""
+    return with_errors(other) if has_errors(name) else other
 
 
 def _whole(part: str) -> str:
     return "whole" if part == "none" else part
 
 
-def everything(plan: Plan) -> list[Arm]:
-    """All studies; what several of them ask for runs once."""
+def everything(plan: StudyPlan) -> list[Arm]:
+    """All studies; an arm of several studies runs once."""
     arms = [arm for study in STUDIES.values() for arm in study(plan)]
     return list({arm.name: arm for arm in arms}.values())
 
 
-STUDIES: dict[str, Callable[[Plan], list[Arm]]] = {
+STUDIES: dict[str, Callable[[StudyPlan], list[Arm]]] = {
     "table1": table1,
     "table2": table2,
     "difficulty": difficulty,
@@ -199,7 +199,7 @@ STUDIES: dict[str, Callable[[Plan], list[Arm]]] = {
 }
 
 
-def study_named(name: str) -> Callable[[Plan], list[Arm]]:
+def study_named(name: str) -> Callable[[StudyPlan], list[Arm]]:
     known = {**STUDIES, ALL: everything}
     if name not in known:
         raise InputError(f"There is no study named {name!r}. Choose one of: {', '.join(known)}.")
@@ -207,15 +207,15 @@ def study_named(name: str) -> Callable[[Plan], list[Arm]]:
 
 
 def studies_in(name: str) -> tuple[str, ...]:
-    """The studies that a study is made of."""
+    """The single studies of a name, which may be ALL."""
     return tuple(STUDIES) if name == ALL else (name,)
 
 
-def what_it_asks(study: str) -> str:
-    """What a study asks, in a sentence."""
+def study_question(study: str) -> str:
+    """What a study measures, in a sentence."""
     return (STUDIES[study].__doc__ or "").partition("\n")[0]
 
 
 def pictures_of(arms: Sequence[Arm]) -> int:
-    """The most pictures that the arms paint for one prompt."""
+    """How many pictures the arms paint at most for one prompt."""
     return sum(arm.settings.pictures for arm in arms)

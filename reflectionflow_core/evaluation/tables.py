@@ -1,4 +1,4 @@
-"""What a study says, as tables: rows of names and estimates."""
+"""The results of a study as tables: rows of names and estimates."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..miniature.prompts import FAMILIES
+from .allocation import equal_allocation, portfolio_allocation
 from .evaluation import Results
-from .sharing import equal_shares, played
 from .statistics import Estimate, cost_ratio, difference, mean, ratio, share
-from .studies import FIXED, SORTING, STUDIES, Plan, erring, errs, judged_like
+from .studies import FIXED, SORTING, STUDIES, StudyPlan, has_errors, judged_like, with_errors
 
-TOTALS = (1, 1.5, 2, 3, 4, 8)  # pictures a prompt, where all prompts share one budget
+TOTALS = (1, 1.5, 2, 3, 4, 8)  # mean pictures per prompt, where all prompts share one budget
 EQUAL = "equal shares"
 # The paper's classes by the share of right pictures among ten (§4.4): to 0.3, 0.4 to 0.7, from 0.8.
 CLASSES = {"hard": (0.0, 0.35), "medium": (0.35, 0.75), "easy": (0.75, 1.01)}
@@ -22,7 +22,7 @@ CLASSES = {"hard": (0.0, 0.35), "medium": (0.35, 0.75), "easy": (0.75, 1.01)}
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`budgets` are what the columns stand for, if they are so much of `unit`."""
+    """`budgets` are the x values of the columns in `unit`, where the columns are budgets."""
 
     title: str
     columns: tuple[str, ...]
@@ -41,12 +41,12 @@ def markdown(table: Table) -> str:
         f"|{'---|' * (len(table.columns) + 1)}",
     ]
     for name, cells in table.rows:
-        told = [str(cell) if cell else "" for cell in cells]
-        lines.append(f"| {' | '.join((name, *told))} |")
+        texts = [str(cell) if cell else "" for cell in cells]
+        lines.append(f"| {' | '.join((name, *texts))} |")
     return "\n".join(lines)
 
 
-def by_budget(results: Results, plan: Plan) -> Table:
+def by_budget(results: Results, plan: StudyPlan) -> Table:
     """Every arm at every budget."""
     budgets = tuple(sorted(set(plan.budgets)))
     rows = [
@@ -58,17 +58,17 @@ def by_budget(results: Results, plan: Plan) -> Table:
     return Table("right after N pictures", columns, tuple(rows), budgets, unit)
 
 
-def by_budget_judged_right(results: Results, plan: Plan) -> Table:
-    """Every arm whose judges do not err."""
-    return by_budget(results.of(n for n in results.by_arm if not errs(n)), plan)
+def by_budget_exact_judges(results: Results, plan: StudyPlan) -> Table:
+    """Every arm with exact judges."""
+    return by_budget(results.of(n for n in results.by_arm if not has_errors(n)), plan)
 
 
-def by_budget_judged_wrong(results: Results, plan: Plan) -> Table:
-    """Every arm whose judges err."""
-    return by_budget(results.of(filter(errs, results.by_arm)), plan)
+def by_budget_noisy_judges(results: Results, plan: StudyPlan) -> Table:
+    """Every arm with judges that make errors."""
+    return by_budget(results.of(filter(has_errors, results.by_arm)), plan)
 
 
-def by_family(results: Results, plan: Plan) -> Table:
+def by_family(results: Results, plan: StudyPlan) -> Table:
     """The paper's Table 1: every strategy at the largest budget, by family."""
     most = max(plan.budgets)
     asked = [name for name in plan.strategies if name != "baseline"]
@@ -83,7 +83,7 @@ def by_family(results: Results, plan: Plan) -> Table:
     return Table("right", ("overall", *families), tuple(rows))
 
 
-def gains(results: Results, plan: Plan) -> Table:
+def gains(results: Results, plan: StudyPlan) -> Table:
     """How much better reflection is than each other arm, prompt by prompt."""
     budgets = sorted(set(plan.budgets))
     ours = next((name for name in results.by_arm if name.startswith("reflection")), None)
@@ -98,7 +98,7 @@ def gains(results: Results, plan: Plan) -> Table:
     return Table("paired difference", tuple(f"N = {b}" for b in budgets), tuple(rows))
 
 
-def by_strategy(results: Results, plan: Plan) -> Table:
+def by_strategy(results: Results, plan: StudyPlan) -> Table:
     """Every arm at the largest budget and at a small one, by family."""
     budgets = sorted({min(4, max(plan.budgets)), max(plan.budgets)})
     families = [family for family in FAMILIES if family in results.families]
@@ -111,7 +111,7 @@ def by_strategy(results: Results, plan: Plan) -> Table:
     return Table("right", tuple(families), tuple(rows))
 
 
-def above_noise(results: Results, plan: Plan) -> Table:
+def gain_over_noise(results: Results, plan: StudyPlan) -> Table:
     """How much better each arm is than noise with the same judge, prompt by prompt."""
     budgets = sorted(set(plan.budgets))
     rows = []
@@ -125,7 +125,7 @@ def above_noise(results: Results, plan: Plan) -> Table:
     return Table("paired difference", tuple(f"N = {b}" for b in budgets), tuple(rows))
 
 
-def above_its_first(results: Results, plan: Plan) -> Table:
+def gain_over_first(results: Results, plan: StudyPlan) -> Table:
     """How much better the best of N pictures of an arm is than its first picture."""
     budgets = sorted(set(plan.budgets) - {1})
     rows = [
@@ -138,7 +138,7 @@ def above_its_first(results: Results, plan: Plan) -> Table:
     return Table("better than its first", tuple(f"N = {b}" for b in budgets), tuple(rows))
 
 
-def by_steps(results: Results, plan: Plan) -> Table:
+def by_steps(results: Results, plan: StudyPlan) -> Table:
     """Every arm after so many diffusion steps."""
     budgets = tuple(plan.steps * part // 8 for part in range(1, 9))
     rows = [
@@ -149,13 +149,14 @@ def by_steps(results: Results, plan: Plan) -> Table:
     return Table("right after S steps", columns, tuple(rows), budgets, unit)
 
 
-def steps_saved(results: Results, plan: Plan) -> Table:
-    """The steps that looking first takes, as a share of those without: to be right as often as
-    these are in the end, and spent to the end, on all prompts and on those that are not easy."""
+def steps_saved(results: Results, plan: StudyPlan) -> Table:
+    """The steps of searches with previews, as a share of those without: until equally many prompts
+    are right, and in all, over all prompts and over those whose first picture is wrong.
+    """
     budgets = range(0, plan.steps + 1, 2)
     rows = []
     for ours, theirs in (("potential of noise", "noise"), ("potential", "reflection")):
-        for named in (str, erring):
+        for named in (str, with_errors):
             arms = named(f"{ours} by steps"), named(f"{theirs} by steps")
             our, their = (
                 np.array([results.success(arm, b, "steps") for b in budgets]).T for arm in arms
@@ -172,47 +173,47 @@ def steps_saved(results: Results, plan: Plan) -> Table:
     return Table("share of the steps", columns, tuple(rows))
 
 
-def by_total(results: Results, plan: Plan) -> Table:
-    """One budget for all prompts: in equal shares, or each round where it promises most."""
+def by_total(results: Results, plan: StudyPlan) -> Table:
+    """One budget for all prompts: in equal shares, or by the highest expected gain."""
     del plan
-    rows, told = _shared_out(results)
+    rows, columns = _allocated(results)
     cells = [(name, tuple(map(share, row))) for name, row in rows.items()]
     unit = "pictures for a prompt, on average"
-    return Table("right after T pictures a prompt", told, tuple(cells), TOTALS, unit)
+    return Table("right after T pictures a prompt", columns, tuple(cells), TOTALS, unit)
 
 
-def above_equal_shares(results: Results, plan: Plan) -> Table:
-    """How much better sharing out by promise is than equal shares, prompt by prompt."""
+def gain_over_equal_shares(results: Results, plan: StudyPlan) -> Table:
+    """How much better a portfolio is than equal shares, prompt by prompt."""
     del plan
-    rows, told = _shared_out(results)
+    rows, columns = _allocated(results)
     cells = []
     for name, row in rows.items():
         other = judged_like(name, EQUAL)
         if name != other:
             cells.append((f"{name} minus {other}", tuple(map(difference, row, rows[other]))))
-    return Table("paired difference", told, tuple(cells))
+    return Table("paired difference", columns, tuple(cells))
 
 
-def _shared_out(results: Results) -> tuple[dict[str, list[np.ndarray]], tuple[str, ...]]:
-    """Whether each prompt is right, (n,), by who shares out and what there is for a prompt."""
+def _allocated(results: Results) -> tuple[dict[str, list[np.ndarray]], tuple[str, ...]]:
+    """Whether each prompt is right, (n,), by way of allocation and by total."""
     ways = {
-        EQUAL: (FIXED, equal_shares),
-        f"portfolio of {FIXED}": (FIXED, played),
-        "portfolio of adapting": ("adapting", played),
+        EQUAL: (FIXED, equal_allocation),
+        f"portfolio of {FIXED}": (FIXED, portfolio_allocation),
+        "portfolio of adapting": ("adapting", portfolio_allocation),
     }
     rows = {
         named(way): [
-            share_out(results.in_order(named(arm)), round(total * len(results.families)))
+            allocate(results.in_order(named(arm)), round(total * len(results.families)))
             for total in TOTALS
         ]
-        for named in (str, erring)
-        for way, (arm, share_out) in ways.items()
+        for named in (str, with_errors)
+        for way, (arm, allocate) in ways.items()
     }
     return rows, tuple(f"T = {total:g}" for total in TOTALS)
 
 
-def by_shape(results: Results, plan: Plan) -> Table:
-    """The paper's Table 2: the cells of the grid, each after all its pictures."""
+def by_shape(results: Results, plan: StudyPlan) -> Table:
+    """The paper's Table 2: each cell of the grid after all its pictures."""
     rows = []
     for width, depth in plan.grid:
         name = f"{width}x{depth}"
@@ -220,7 +221,7 @@ def by_shape(results: Results, plan: Plan) -> Table:
     return Table("width x depth", ("right",), tuple(rows))
 
 
-def by_difficulty(results: Results, plan: Plan) -> Table:
+def by_difficulty(results: Results, plan: StudyPlan) -> Table:
     """§4.4: before and after, for the prompts that the base finds hard, medium, easy."""
     sorting, most = results.share_right(SORTING), max(plan.budgets)
     columns = [("baseline", "noise", 1)]
@@ -238,9 +239,8 @@ def by_difficulty(results: Results, plan: Plan) -> Table:
     return Table("right", tuple(title for title, _, _ in columns), tuple(rows))
 
 
-def costs(results: Results, plan: Plan) -> Table:
-    """What the search of a prompt spent, to its end: a picture that passed, or the largest
-    budget."""
+def costs(results: Results, plan: StudyPlan) -> Table:
+    """What the whole search of a prompt spent, until a picture passed or the largest budget."""
     del plan
     units = {"pictures": "images", "steps": "steps", "VLM calls": "calls", "seconds": "seconds"}
     rows = [
@@ -250,22 +250,22 @@ def costs(results: Results, plan: Plan) -> Table:
     return Table("spent on a prompt", tuple(units), tuple(rows))
 
 
-TABLES: dict[str, Sequence[Callable[[Results, Plan], Table]]] = {
+TABLES: dict[str, Sequence[Callable[[Results, StudyPlan], Table]]] = {
     "table1": (by_family, by_budget, gains, costs),
     "table2": (by_shape, costs),
     "difficulty": (by_difficulty, costs),
     "verifier": (by_budget, costs),
     "controls": (by_budget, gains, costs),
     "strategies": (
-        *(by_budget_judged_right, by_budget_judged_wrong),
-        *(above_noise, above_its_first, by_strategy, costs),
+        *(by_budget_exact_judges, by_budget_noisy_judges),
+        *(gain_over_noise, gain_over_first, by_strategy, costs),
     ),
     "steps": (by_steps, steps_saved, costs),
-    "adaptive": (by_total, above_equal_shares, by_budget, costs),
+    "adaptive": (by_total, gain_over_equal_shares, by_budget, costs),
 }
 
 
-def tables_of(study: str, results: Results, plan: Plan) -> list[Table]:
-    """The tables of one study, from results that may hold more than its arms."""
+def tables_of(study: str, results: Results, plan: StudyPlan) -> list[Table]:
+    """The tables of one study, from results that may hold more arms."""
     own = results.of(arm.name for arm in STUDIES[study](plan))
     return [make(own, plan) for make in TABLES[study]]

@@ -1,4 +1,4 @@
-"""One search of one prompt, told from what it is judged by and what it cost."""
+"""One trial: one arm's search of one prompt, the score and truth of its pictures, and its cost."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from ..search import search
 from ..search.portfolio import expected_gain
 from ..search.seeds import shuffled
 from .arms import Arm, actors_of, prepared
-from .questions import Question
 from .work import summed_up
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Trial:
     arm: Arm
-    index: int  # of the question
-    question: Question
+    index: int  # of the prompt
+    prompt: str
     seed: int  # of the evaluation
 
 
 class Spent(NamedTuple):
-    """What a search had spent when a picture was judged; `steps` are of diffusion."""
+    """What a search had spent when a picture was judged; `steps` are diffusion steps."""
 
     images: int
     steps: int
@@ -37,12 +36,11 @@ class Spent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Every picture of a search in the order of painting: the score that its verifier gave,
-    whether it is right in truth, and what was spent with it; `total` is all that was spent, on
-    dropped pictures too. `gains` are the chances, after each, that the next one passes, as a
-    portfolio reckons them, and `rounds` how many pictures each round had.
+    """The pictures of a search in the order of painting.
 
-    `spent` is empty where it was not written down, as before format 2.
+    For each picture: the verifier's score, whether it is right by the exact verifier, what had been
+    spent, and the portfolio's chance that the next one passes (`gains`). `total` includes dropped
+    pictures; `rounds` is the number of pictures of each round. `spent` is empty in format 1.
     """
 
     arm: str
@@ -55,35 +53,32 @@ class Outcome:
     rounds: tuple[int, ...] = ()
 
     def success(self, budget: float, unit: str = "images") -> bool:
-        """Whether the best of the pictures that `budget` buys is right; the earliest of equals.
+        """Whether the best-scored picture within `budget` is right; False without any picture.
 
-        `unit` is a field of Spent: success may be drawn over steps or calls as well. A search that
-        stopped early had found what no later picture could outrank. Without a picture there is no
-        success.
+        `unit` is a field of Spent. Of equal scores the earliest picture counts. A search that
+        stopped early had a picture that no later one could outrank.
         """
-        bought = self._bought(budget, unit)
-        best = max(range(bought), key=lambda i: self.scores[i], default=None)
+        affordable = self._affordable_count(budget, unit)
+        best = max(range(affordable), key=lambda i: self.scores[i], default=None)
         return best is not None and self.right[best]
 
-    def _bought(self, budget: float, unit: str) -> int:
+    def _affordable_count(self, budget: float, unit: str) -> int:
         if unit == "images" and not self.spent:
             return min(int(budget), len(self.scores))
         return sum(getattr(spent, unit) <= budget for spent in self.spent)
 
 
-def run_trial(task: Task, actors: Actors) -> Outcome:
-    """The search of one question."""
-    key = shuffled(task.arm.dice, key=task.seed)
-    settings = prepared(task.arm, task.question.prompt)
-    settings = replace(settings, seed=shuffled(task.index, key))
-    seats = actors_of(task.arm, actors, task.seed)
-    steps = list(search(task.question.prompt, settings, seats))
+def run_trial(trial: Trial, actors: Actors) -> Outcome:
+    key = shuffled(trial.arm.dice, key=trial.seed)
+    settings = prepared(trial.arm, trial.prompt)
+    settings = replace(settings, seed=shuffled(trial.index, key))
+    steps = list(search(trial.prompt, settings, actors_of(trial.arm, actors, trial.seed)))
     kept = [step for step in steps if [*step][-1].finished]
     pictures = steps[-1].finished
-    truth = ExactVerifier().verify(task.question.prompt, [c.image for c in pictures])
+    truth = ExactVerifier().verify(trial.prompt, [c.image for c in pictures])
     return Outcome(
-        task.arm.name,
-        task.index,
+        trial.arm.name,
+        trial.index,
         tuple(candidate.score for candidate in pictures),
         tuple(bool(verdict.passed) for verdict in truth),
         tuple(spent_of(step.cost) for step in kept),
@@ -98,7 +93,7 @@ def spent_of(cost: Cost) -> Spent:
 
 
 def summed_cost(searches: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]) -> dict[str, Any]:
-    """Of all that each search had spent in the end and its trace, as they are written."""
+    """The cost of all searches, from the final Spent and the trace of each in written form."""
     known = [(Spent(*spent), trace) for spent, trace in searches]
     return {
         "pictures": sum(spent.images for spent, _ in known),
@@ -108,19 +103,20 @@ def summed_cost(searches: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]) -> 
     }
 
 
-def trials(build: Callable[[], Actors]) -> Callable[[Task], Outcome]:
-    """Runs tasks by actors that are built once."""
-    return partial(_run_by, build())
-
-
-def _run_by(actors: Actors, task: Task) -> Outcome:
-    return run_trial(task, actors)
+def trial_runner(build: Callable[[], Actors]) -> Callable[[Trial], Outcome]:
+    """Runs trials with actors that are built once."""
+    return partial(run_trial, actors=build())
 
 
 def read_outcome(line: dict[str, Any]) -> Outcome:
-    """An outcome as it was written; those of format 1 had no costs."""
-    spent = tuple(Spent(*row) for row in line.get("spent", ()))
-    total = Spent(*line["total"]) if line.get("total") else None
-    told = tuple(line["scores"]), tuple(line["right"]), spent, total
-    plan = tuple(line.get("gains", ())), tuple(line.get("rounds", ()))
-    return Outcome(line["arm"], line["index"], *told, *plan)
+    """The Outcome of a written line; format 1 had no costs."""
+    return Outcome(
+        line["arm"],
+        line["index"],
+        tuple(line["scores"]),
+        tuple(line["right"]),
+        tuple(Spent(*row) for row in line.get("spent", ())),
+        Spent(*line["total"]) if line.get("total") else None,
+        tuple(line.get("gains", ())),
+        tuple(line.get("rounds", ())),
+    )

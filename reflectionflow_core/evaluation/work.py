@@ -1,4 +1,4 @@
-"""A piece of work, and what it took."""
+"""A function that is run over many items, and what each call took."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Build = Callable[[], Work[Item, Value]]
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What a piece of work took, and the most memory in bytes that its process had held by then.
+    """The time of one call, and the peak memory of its process up to then, in bytes.
 
-    None where the system does not say, and for CUDA where it was not used.
+    A peak is None where the system does not report it; `cuda` also where CUDA was not used.
     """
 
     seconds: float
@@ -31,20 +31,20 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
-class Done(Generic[Value]):
+class Traced(Generic[Value]):
     value: Value
     trace: Trace
 
 
-def traced(work: Work[Item, Value], item: Item) -> Done[Value]:
+def traced(work: Work[Item, Value], item: Item) -> Traced[Value]:
     began = time.perf_counter()
     value = work(item)
     trace = Trace(time.perf_counter() - began, device_in_use(), resident_peak(), cuda_peak())
-    return Done(value, trace)
+    return Traced(value, trace)
 
 
 def device_in_use() -> str:
-    """The device that this process has computed on."""
+    """The name of the device that this process computes on."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return torch.cuda.get_device_name()
@@ -54,7 +54,7 @@ def device_in_use() -> str:
 
 
 def resident_peak() -> int | None:
-    """Bytes of memory that this process has held at most."""
+    """The peak memory of this process in bytes, or None where the system does not report it."""
     status = Path("/proc/self/status")
     known = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
     if known:
@@ -68,7 +68,7 @@ def resident_peak() -> int | None:
 
 
 def cuda_peak() -> int | None:
-    """Bytes of the fullest GPU that this process has had allocated at most."""
+    """The peak memory in bytes on the GPU where this process allocated most; None without CUDA."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None
@@ -76,7 +76,7 @@ def cuda_peak() -> int | None:
 
 
 def summed_up(traces: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of traces as they are written: all seconds of work, the devices, the highest peaks."""
+    """Total seconds, the devices and the highest peaks of traces in their written form."""
     known = list(traces)
     peaks = {
         name: max((trace[name] for trace in known if trace[name] is not None), default=None)
@@ -89,5 +89,5 @@ def summed_up(traces: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def written(trace: Trace) -> dict[str, Any]:
+def trace_record(trace: Trace) -> dict[str, Any]:
     return {**asdict(trace), "seconds": round(trace.seconds, 4)}

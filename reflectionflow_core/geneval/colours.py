@@ -1,4 +1,4 @@
-"""The colour of a thing in a picture, by CLIP among GenEval's ten."""
+"""The colour of a thing in a picture, by CLIP among GenEval's ten colours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from ..verifiers.clip_score import ClipVerifier, load_clip_score
 from .rules import COLOURS, Detection
 
-GREY = "#999999"  # what stands around a thing that has a mask
+GREY = "#999999"  # replaces what is outside a mask
 _TEXTS = ("a photo of a {} {}", "a photo of a {}-colored {}", "a photo of a {} object")
 
 
@@ -24,15 +24,15 @@ class ColourReader(Protocol):
 
 
 def load_colours(source: str | Path, **options: Any) -> ClipColours:
-    """A reader on the CLIP of a folder; options as of `load_clip_score`. GenEval's own is a
+    """A reader with the CLIP of a folder; options are those of `load_clip_score`. GenEval uses a
     ViT-L/14.
     """
     return ClipColours(load_clip_score(source, **options))
 
 
 class ClipColours:
-    """Zero-shot: each thing cut out of its picture, the rest greyed where there is a mask, against
-    the mean of three texts for each colour (GenEval's protocol).
+    """Zero-shot classification (GenEval's protocol): the crop of each thing, grey outside its mask,
+    against the mean of three texts for each colour.
     """
 
     def __init__(self, clip: ClipVerifier) -> None:
@@ -64,7 +64,7 @@ class ClipColours:
 
 
 def cut_out(image: Image.Image, thing: Detection) -> Image.Image:
-    """The part of the picture within the thing's box, of one pixel at least."""
+    """The crop of the thing's box, at least one pixel."""
     picture = image.convert("RGB")
     if thing.mask is not None:
         grey = Image.new("RGB", picture.size, GREY)

@@ -1,14 +1,14 @@
-"""GenEval 2's data: prompts taken apart into atoms, each a question with its right answer.
+"""GenEval 2's data: prompts divided into atoms, each a question with its right answer.
 
-The data are not ours to ship (CC BY-NC); the user gives a copy. It has one object a prompt, as
-lines of JSON, a JSON list, or a CSV whose lists are written as JSON:
+The license of the data (CC BY-NC) does not let us ship them; the user gives a copy. It has one
+object per prompt, as lines of JSON, a JSON list, or a CSV whose lists are JSON:
 
     prompt      the text
     vqa_list    pairs [question, answer], or objects with "question" and "answer" (and "skill");
                 also named vqa or questions
-    skills      one word an atom, such as "count"; also named skill_list
-    atom_count  how many atoms the prompt is said to have; also named atomicity; without it, as many
-                as there are questions
+    skills      one word per atom, such as "count"; also named skill_list
+    atom_count  the benchmark's number of atoms; also named atomicity; the default is the number of
+                questions
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Atom:
-    """One thing that a prompt asks for: `answer` is the right one to `question`."""
+    """One thing that a prompt asks for, as a question with its right answer."""
 
     question: str
     answer: str
@@ -43,14 +43,14 @@ class Atom:
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """The right answer, and a number also in digits."""
+        """The right answer; a number also in digits."""
         word = self.answer.lower()
         return (self.answer, str(NUMBERS.index(word))) if word in NUMBERS[1:] else (self.answer,)
 
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """A prompt of the benchmark; `atomicity` is the number of atoms that it is said to have."""
+    """A prompt of the benchmark; `atomicity` is the benchmark's own number of atoms."""
 
     prompt: str
     atomicity: int
@@ -58,7 +58,7 @@ class Composition:
 
 
 def read_compositions(file: Path) -> list[Composition]:
-    """The user's copy of the data; raises InputError for what is not like it."""
+    """The user's copy of the data; raises InputError for another format."""
     with files.reading(file):
         text = file.read_text(encoding="utf-8-sig")
     try:
@@ -108,19 +108,19 @@ def _field(row: Mapping[str, Any], name: str, default: object = None) -> Any:
 def _listed(value: object) -> list[Any]:
     found = json.loads(value) if isinstance(value, str) else value
     if not isinstance(found, list):
-        raise TypeError(f"{found!r} is no list")
+        raise TypeError(f"{found!r} is not a list")
     return found
 
 
 def _words(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not a text")
     return value.strip()
 
 
 def matched(compositions: Sequence[Composition], images: Path) -> list[Sample]:
-    """The picture of each prompt: from a folder as GenEval lays them out, whose first sample
-    counts, or from a JSON file {prompt: path}, as the official program reads it.
+    """The picture of each prompt: the first sample in a folder with GenEval's layout, or that of a
+    JSON file {prompt: path}, which the official program reads.
     """
     files_by_prompt = _listed_pictures(images) if images.is_file() else _laid_out(images)
     missing = [c.prompt for c in compositions if c.prompt not in files_by_prompt]
@@ -144,10 +144,11 @@ def _listed_pictures(file: Path) -> dict[str, Path]:
         found = {str(prompt): file.parent / path for prompt, path in _object(file).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
-            f'{file} is no list of pictures ({error}). Give JSON such as {{"a red cup": "1.png"}}.'
+            f"{file} is not a list of pictures ({error}). "
+            'Give JSON such as {"a red cup": "1.png"}.'
         ) from error
-    if lost := [path for path in found.values() if not path.is_file()]:
-        raise InputError(f"{file} names {lost[0]}, which is not there. Check its paths.")
+    if missing := [path for path in found.values() if not path.is_file()]:
+        raise InputError(f"{file} names {missing[0]}, which does not exist. Check its paths.")
     return found
 
 

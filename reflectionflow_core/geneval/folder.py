@@ -1,6 +1,6 @@
 """GenEval's folder of pictures: NNNNN/metadata.jsonl with the prompt, NNNNN/samples/*.png.
 
-It is read as the official program reads it, and written so that the official program can.
+The official program reads and writes the same layout.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A picture as it goes to whoever judges it, on whatever machine."""
+class LoadedSample:
+    """A picture with its bytes, as it is sent to a worker on any machine."""
 
     index: int  # of its prompt
     file: Path
@@ -45,9 +45,9 @@ class Shown:
     metadata: Mapping[str, Any]
 
 
-def shown(sample: Sample) -> Shown:
+def load_sample(sample: Sample) -> LoadedSample:
     with files.reading(sample.file):
-        return Shown(sample.index, sample.file, sample.file.read_bytes(), sample.metadata)
+        return LoadedSample(sample.index, sample.file, sample.file.read_bytes(), sample.metadata)
 
 
 def read_prompts(file: Path) -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ def read_prompts(file: Path) -> list[dict[str, Any]]:
     return found
 
 
-def sample_place(folder: Path, index: int, sample: int) -> Path:
+def sample_path(folder: Path, index: int, sample: int) -> Path:
     return prompt_folder(folder, index) / SAMPLES / f"{sample:04}.png"
 
 
@@ -70,21 +70,21 @@ def prompt_folder(folder: Path, index: int) -> Path:
 
 
 def begin_prompt(folder: Path, index: int, metadata: Mapping[str, Any]) -> None:
-    """Makes the folder of a prompt, with what is asked of its pictures."""
-    place = prompt_folder(folder, index)
-    files.make_folder(place / SAMPLES)
-    files.replace_file(place / METADATA, json.dumps(metadata).encode() + b"\n")
+    """Makes the folder of a prompt, with its metadata."""
+    own = prompt_folder(folder, index)
+    files.make_folder(own / SAMPLES)
+    files.replace_file(own / METADATA, json.dumps(metadata).encode() + b"\n")
 
 
 def samples_in(folder: Path) -> list[Sample]:
-    """Every picture of the folder, by prompt; raises InputError where there is none."""
+    """Every picture of the folder, by prompt; raises InputError without any picture."""
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}. Give one with pictures after --images.")
     found = [
         sample
-        for place in sorted(folder.iterdir(), key=lambda place: place.name)
-        if place.name.isdecimal() and place.is_dir()
-        for sample in _samples_of(place)
+        for own in sorted(folder.iterdir(), key=lambda own: own.name)
+        if own.name.isdecimal() and own.is_dir()
+        for sample in _samples_of(own)
     ]
     if not found:
         raise InputError(
@@ -94,12 +94,12 @@ def samples_in(folder: Path) -> list[Sample]:
     return found
 
 
-def _samples_of(place: Path) -> list[Sample]:
-    with files.reading(place):
-        metadata = _metadata(_text(place / METADATA), place / METADATA)
-        pictures = sorted((place / SAMPLES).iterdir())
+def _samples_of(own: Path) -> list[Sample]:
+    with files.reading(own):
+        metadata = _metadata(_text(own / METADATA), own / METADATA)
+        pictures = sorted((own / SAMPLES).iterdir())
     return [
-        Sample(int(place.name), picture, metadata)
+        Sample(int(own.name), picture, metadata)
         for picture in pictures
         if picture.is_file() and _SAMPLE.match(picture.name)
     ]
@@ -111,31 +111,31 @@ def _text(file: Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8 ({error.reason}). Save it as such.") from error
+        raise InputError(f"{file} is not UTF-8 ({error.reason}). Save it as UTF-8.") from error
 
 
 def _metadata(text: str, where: object) -> dict[str, Any]:
     try:
         metadata = json.loads(text)
     except ValueError as error:
-        raise InputError(f"{where} is no JSON ({error}). Give one object a line.") from error
+        raise InputError(f"{where} is not JSON ({error}). Give one object per line.") from error
     if not isinstance(metadata, dict) or not str(metadata.get("prompt", "")).strip():
         raise InputError(f'{where} has no "prompt". Give lines such as GenEval\'s.')
     return metadata
 
 
-def opened(png: bytes, name: object) -> Image.Image:
+def decoded(png: bytes, name: object) -> Image.Image:
     """The picture, upright and in RGB."""
     try:
         return ImageOps.exif_transpose(Image.open(BytesIO(png))).convert("RGB")
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
-            f"{name} is no picture ({error}). Paint it again, or remove it."
+            f"{name} is not a picture ({error}). Paint it again, or remove it."
         ) from error
 
 
 def prompts_of(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """Every prompt once, as results name it."""
+    """Every prompt once, as it is written into results."""
     known = {sample.index: sample.metadata for sample in samples}
     return [
         {"index": index, "prompt": metadata["prompt"], "tag": metadata.get("tag", "")}
@@ -144,15 +144,15 @@ def prompts_of(samples: Sequence[Sample]) -> list[dict[str, Any]]:
 
 
 def digest_of(samples: Sequence[Sample]) -> str:
-    """By which the same pictures are known, wherever they lie."""
-    whole = hashlib.sha256()
+    """A digest that identifies the pictures, independent of their folder."""
+    combined = hashlib.sha256()
     for sample in samples:
-        whole.update(f"{sample.index} {sample.file.name} {digest(sample.file)}\n".encode())
-    return whole.hexdigest()[:16]
+        combined.update(f"{sample.index} {sample.file.name} {digest(sample.file)}\n".encode())
+    return combined.hexdigest()[:16]
 
 
-def numbers_of_samples(samples: Sequence[Sample]) -> str:
-    """How many pictures a prompt has, in words: "4", or "2 to 4"."""
+def samples_per_prompt(samples: Sequence[Sample]) -> str:
+    """How many pictures a prompt has: "4", or "2 to 4"."""
     counts = Counter(sample.index for sample in samples)
     few, many = min(counts.values()), max(counts.values())
     return f"{few}" if few == many else f"{few} to {many}"

@@ -1,7 +1,7 @@
-"""The pictures of a benchmark: a search for every sample of every prompt, its best one kept.
+"""The pictures of a benchmark: the best picture of a search for every sample of every prompt.
 
-FOLDER/painting.json says what was asked and what each picture cost; while it is under way that is
-FOLDER/painting.json.part, and a killed painting goes on after its last line.
+FOLDER/painting.json records the options and the cost of each picture; until all are painted it is
+FOLDER/painting.json.part, from which a killed run resumes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,25 +18,24 @@ import numpy as np
 
 from ..archive import files
 from ..evaluation.journal import Journal
-from ..evaluation.pool import Crew, run_all
+from ..evaluation.pool import WorkerPool
 from ..evaluation.statistics import task_mean
 from ..evaluation.tables import Table
 from ..evaluation.trial import Spent, spent_of, summed_cost
-from ..evaluation.work import Done, written
 from ..protocols import Actors
 from ..record import InputError, SearchSettings
 from ..search import search
 from ..search.seeds import shuffled
-from .folder import begin_prompt, prompt_folder, sample_place
+from .folder import begin_prompt, prompt_folder, sample_path
 
 RECORD = "painting.json"
-SPENT = ("pictures", "steps", "VLM calls", "seconds")  # the fields of Spent, for readers
+COST_COLUMNS = ("pictures", "steps", "VLM calls", "seconds")  # the fields of Spent
 
 
 @dataclass(frozen=True)
-class Painting:
-    """What is painted into `folder`: `samples` pictures of each prompt, each of a search of its
-    own. `about` says by whom.
+class PaintingRun:
+    """`samples` pictures of each prompt in `folder`, each by its own search; `about` describes the
+    actors.
     """
 
     folder: Path
@@ -47,18 +46,18 @@ class Painting:
 
     @property
     def journal(self) -> Journal:
-        asked = {
+        header = {
             "seed": self.settings.seed,
             "samples": self.samples,
             "about": dict(self.about),
             "prompts": [dict(metadata) for metadata in self.prompts],
         }
-        return Journal(self.folder / RECORD, asked)
+        return Journal(self.folder / RECORD, header)
 
     @property
-    def canvases(self) -> list[Canvas]:
+    def jobs(self) -> list[PaintJob]:
         return [
-            Canvas(index, sample, str(metadata["prompt"]), self._settings(index, sample))
+            PaintJob(index, sample, str(metadata["prompt"]), self._settings(index, sample))
             for index, metadata in enumerate(self.prompts)
             for sample in range(self.samples)
         ]
@@ -69,7 +68,7 @@ class Painting:
 
 
 @dataclass(frozen=True, slots=True)
-class Canvas:
+class PaintJob:
     """A picture to paint: sample `sample` of prompt `index`."""
 
     index: int
@@ -79,7 +78,7 @@ class Canvas:
 
 
 @dataclass(frozen=True, slots=True)
-class Painted:
+class PaintedSample:
     index: int
     sample: int
     seed: int
@@ -88,75 +87,74 @@ class Painted:
     png: bytes
 
 
-def paint(painting: Painting, build: Callable[[], Actors], crew: Crew) -> Iterator[int]:
-    """Paints what is missing and yields how many pictures there are after each."""
+def paint(painting: PaintingRun, build: Callable[[], Actors], pool: WorkerPool) -> Iterator[int]:
+    """Paints the missing pictures and yields how many there are after each."""
     if is_painted(painting):
-        yield len(painting.canvases)
+        yield len(painting.jobs)
         return
     known = {(line["index"], line["sample"]) for line in _begun(painting)}
-    missing = [c for c in painting.canvases if (c.index, c.sample) not in known]
-    yield len(known)
-    work = partial(_painters, build, sorted({canvas.prompt for canvas in missing}))
-    for count, done in enumerate(run_all(missing, work, crew), start=len(known) + 1):
-        _keep(painting, done)
-        yield count
+    missing = [job for job in painting.jobs if (job.index, job.sample) not in known]
+    work = partial(_painters, build, sorted({job.prompt for job in missing}))
+    keep = partial(_keep, painting.folder)
+    yield from painting.journal.run(missing, len(known), work, pool, keep)
     lines = painting.journal.lines(dict)
-    painting.journal.finish({"pictures": sorted(lines, key=_place)})
+    lines.sort(key=lambda line: (line["index"], line["sample"]))
+    painting.journal.finish({"pictures": lines})
 
 
-def is_painted(painting: Painting) -> bool:
-    """Whether all is there; raises InputError where the folder holds something else."""
+def is_painted(painting: PaintingRun) -> bool:
+    """Whether all is painted; raises InputError where the folder holds something else."""
     if not painting.journal.file.exists():
         return False
     record = read_record(painting.folder) or {}
     if {**record, "pictures": None} != {**painting.journal.header, "pictures": None}:
         raise InputError(
-            f"{painting.folder} holds the pictures of another painting. "
-            "Give the options that it was painted with, or another folder."
+            f"{painting.folder} holds pictures painted with other options. "
+            "Give the same options, or another folder."
         )
     return True
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """What is known of how the pictures of a folder were painted; None for pictures from
-    elsewhere. Raises InputError where they are not finished.
+    """The record of how the pictures of a folder were painted; None for pictures from elsewhere.
+    Raises InputError where they are not finished.
     """
     file = folder / RECORD
     if Journal(file, {}).part.exists():
         raise InputError(
-            f"The pictures in {folder} are not all painted. Go on with the command that began them."
+            f"The pictures in {folder} are not all painted. Run the same command again."
         )
     if not file.exists():
         return None
     try:
         return json.loads(file.read_bytes())
     except ValueError as error:
-        raise InputError(f"{file} is damaged ({error}). Remove it, or paint anew.") from error
+        raise InputError(f"{file} is damaged ({error}). Remove it, or paint again.") from error
 
 
 def cost_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What all pictures of a finished painting cost together."""
+    """The cost of all pictures of a finished record."""
     return summed_cost((line["spent"], line["trace"]) for line in record["pictures"])
 
 
 def cost_table(record: Mapping[str, Any]) -> Table:
-    """What the search of one kept picture spent; the intervals come from prompts drawn anew."""
+    """The mean cost of the search for one picture, with a bootstrap over prompts."""
     lines = record["pictures"]
     spent = np.array([line["spent"] for line in lines])  # (pictures, fields of Spent)
     indices = np.array([line["index"] for line in lines])
     own = indices == np.unique(indices)[:, None]  # (prompts, pictures)
-    kept, alike = own.sum(1).astype(float), np.zeros(len(own))
-    cells = tuple(task_mean(own @ spent[:, i], kept, alike) for i in range(len(Spent._fields)))
-    return Table("spent on a picture", SPENT, (("its search", cells),))
+    kept, one_task = own.sum(1).astype(float), np.zeros(len(own))
+    cells = tuple(task_mean(own @ spent[:, i], kept, one_task) for i in range(len(Spent._fields)))
+    return Table("spent on a picture", COST_COLUMNS, (("its search", cells),))
 
 
-def _begun(painting: Painting) -> list[dict[str, Any]]:
-    """The lines so far; begins the folder if there is none."""
+def _begun(painting: PaintingRun) -> list[dict[str, Any]]:
+    """The lines so far; creates the folders of the prompts."""
     folder, journal = painting.folder, painting.journal
     if not journal.part.exists() and prompt_folder(folder, 0).exists():
         raise InputError(
-            f"{folder} holds pictures from elsewhere. Leave --generate away to evaluate them, or "
-            "give another folder."
+            f"{folder} holds pictures from elsewhere. Remove --generate to evaluate them, or give "
+            "another folder."
         )
     lines = journal.lines(dict)
     for index, metadata in enumerate(painting.prompts):
@@ -165,29 +163,27 @@ def _begun(painting: Painting) -> list[dict[str, Any]]:
     return lines
 
 
-def _keep(painting: Painting, done: Done[Painted]) -> None:
-    """The picture first: a line without one would never be painted."""
-    it = done.value
-    files.replace_file(sample_place(painting.folder, it.index, it.sample), it.png)
-    told = {"index": it.index, "sample": it.sample, "seed": it.seed, "score": it.score}
-    painting.journal.append({**told, "spent": it.spent, "trace": written(done.trace)})
+def _keep(folder: Path, painted: PaintedSample) -> dict[str, Any]:
+    """Writes the picture and returns its line, in this order: a line counts as painted."""
+    files.replace_file(sample_path(folder, painted.index, painted.sample), painted.png)
+    line = asdict(painted)
+    del line["png"]
+    return line
 
 
-def _painters(build: Callable[[], Actors], prompts: Sequence[str]) -> Callable[[Canvas], Painted]:
+def _painters(
+    build: Callable[[], Actors], prompts: Sequence[str]
+) -> Callable[[PaintJob], PaintedSample]:
     actors = build()
-    for prompt in prompts:  # no picture, only whether it can be judged, before hours are painted
+    for prompt in prompts:  # without a picture: refuses a prompt that cannot be judged
         actors.verifier.verify(prompt, [])
     return partial(_painted, actors)
 
 
-def _painted(actors: Actors, canvas: Canvas) -> Painted:
-    *_, history = search(canvas.prompt, canvas.settings, actors)
+def _painted(actors: Actors, job: PaintJob) -> PaintedSample:
+    *_, history = search(job.prompt, job.settings, actors)
     png = io.BytesIO()
     history.best.image.save(png, "PNG")
-    seed, score = canvas.settings.seed, history.best.score
+    seed, score = job.settings.seed, history.best.score
     spent = spent_of(history.cost)
-    return Painted(canvas.index, canvas.sample, seed, score, spent, png.getvalue())
-
-
-def _place(line: Mapping[str, Any]) -> tuple[int, int]:
-    return line["index"], line["sample"]
+    return PaintedSample(job.index, job.sample, seed, score, spent, png.getvalue())

@@ -1,6 +1,6 @@
-"""GenEval's rules (Ghosh et al., 2023): what a detector found in a picture, against what was asked.
+"""GenEval's rules (Ghosh et al., 2023): detections in a picture against what a prompt asks for.
 
-Pure rules; knows no detector and no colour classifier. Words of `unmet` are those that
+It knows neither detector nor colour classifier. The wording of `unmet` is what
 `writers/template.py` turns into edits.
 """
 
@@ -16,8 +16,8 @@ import numpy as np
 
 from ..record import InputError, Verdict
 
-MARGIN = 0.1  # share of both things' sizes that an offset must exceed before it is a position
-SLANT = 0.5  # of the offset's length that must lie in a direction
+MIN_OFFSET = 0.1  # of both things' sizes together; a smaller offset is no position
+MIN_COMPONENT = 0.5  # of the offset's length that must lie in a direction
 RELATIONS = ("left of", "right of", "above", "below")
 COLOURS = (
     "red",
@@ -55,28 +55,28 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What counts as found. These are GenEval's own for Mask2Former.
+class DetectionLimits:
+    """Which detections count. The defaults are GenEval's own for Mask2Former.
 
-    `confidence` is what a thing's score must exceed, `counting` the same where things are counted;
-    a box that overlaps a surer one of its class by `max_overlap` (intersection over union) is the
-    same thing, and 1 lets all stand.
+    A score must exceed `confidence`, or `counting` in counting tasks. A box that overlaps a
+    higher-scored one of its class by `max_overlap` (intersection over union) is a duplicate; 1
+    keeps all boxes.
     """
 
     confidence: float = 0.3
     counting: float = 0.9
     max_overlap: float = 1.0
-    max_objects: int = 16  # of one class, the surest first
+    max_objects: int = 16  # of one class, by score
 
 
-OFFICIAL = Limits()
+OFFICIAL = DetectionLimits()
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """`count` things of a class, of one colour if one is asked, and where they stand.
+    """`count` things of a class, with an optional colour and position.
 
-    `relation` says how they stand to the things of the need at index `target`, an earlier one.
+    `relation` is their position relative to the things of the earlier need at index `target`.
     """
 
     name: str
@@ -88,9 +88,9 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a prompt asks for. Of `exclude` there must be fewer than `count`.
+    """What a prompt asks for. Of each need in `exclude` there must be fewer than `count`.
 
-    `tag` is GenEval's kind of task; "counting" asks the detector for more confidence.
+    `tag` is GenEval's kind of task; "counting" requires higher scores of the detector.
     """
 
     tag: str
@@ -98,7 +98,7 @@ class Task:
     exclude: tuple[Need, ...] = ()
 
 
-Colouring = Callable[[Sequence[Detection]], Sequence[str]]  # the colour of each thing
+ReadColours = Callable[[Sequence[Detection]], Sequence[str]]  # the colour of each thing
 
 
 def read_task(record: Mapping[str, Any]) -> Task:
@@ -109,7 +109,7 @@ def read_task(record: Mapping[str, Any]) -> Task:
         task = Task(str(record["tag"]), include, exclude)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"This is no task of GenEval ({type(error).__name__}: {error}). Write it like "
+            f"This is not a task of GenEval ({type(error).__name__}: {error}). Write it like "
             '{"tag": "colors", "include": [{"class": "cup", "count": 1, "color": "red"}]}.'
         ) from error
     _check(task)
@@ -144,22 +144,21 @@ def _check(task: Task) -> None:
             continue
         if need.relation not in RELATIONS:
             raise InputError(
-                f"GenEval knows no position {need.relation!r}. "
-                f"Choose one of: {', '.join(RELATIONS)}."
+                f"GenEval has no position {need.relation!r}. Choose one of: {', '.join(RELATIONS)}."
             )
         if not isinstance(need.target, int) or not 0 <= need.target < index:
             raise InputError(
-                f"The position of {need.name} points at entry {need.target}. "
-                "Give the number of an entry before it, from 0."
+                f"The position of {need.name} refers to entry {need.target}. "
+                "Give the number of an earlier entry, counted from 0."
             )
 
 
-def counted_things(
-    task: Task, detections: Sequence[Detection], limits: Limits = OFFICIAL
+def counted_detections(
+    task: Task, detections: Sequence[Detection], limits: DetectionLimits = OFFICIAL
 ) -> dict[str, list[Detection]]:
-    """What counts as found, by class, the surest first; of equal scores the detector's first.
+    """The detections that count, by class and in order of score, ties in the detector's order.
 
-    As in the official program the surest `max_objects` of a class are taken before doubles go.
+    As in the official program, `max_objects` of a class are taken before duplicates are removed.
     """
     least = limits.counting if task.tag == "counting" else limits.confidence
     found: dict[str, list[Detection]] = {}
@@ -185,54 +184,54 @@ def overlap(a: Box, b: Box) -> float:
     return both / (areas - both) if areas > both else 0.0
 
 
-def stands(first: Box, second: Box) -> set[str]:
-    """How the first box stands to the second: none, one or two of RELATIONS."""
+def relations(first: Box, second: Box) -> set[str]:
+    """The position of the first box relative to the second: up to two of RELATIONS."""
     offset = [(first[i] + first[i + 2] - second[i] - second[i + 2]) / 2 for i in (0, 1)]
     sizes = [first[i + 2] - first[i] + second[i + 2] - second[i] for i in (0, 1)]
-    clear = [max(abs(o) - MARGIN * size, 0.0) for o, size in zip(offset, sizes, strict=True)]
-    if max(clear) < 1e-3:
+    beyond = [max(abs(o) - MIN_OFFSET * size, 0.0) for o, size in zip(offset, sizes, strict=True)]
+    if max(beyond) < 1e-3:
         return set()
     length = hypot(*offset)
     sides = (("left of", "right of"), ("above", "below"))
     return {
         names[o > 0]
-        for names, o, part in zip(sides, offset, clear, strict=True)
-        if part / length > SLANT
+        for names, o, part in zip(sides, offset, beyond, strict=True)
+        if part / length > MIN_COMPONENT
     }
 
 
 def examine(
     task: Task,
     detections: Sequence[Detection],
-    colouring: Colouring,
-    limits: Limits = OFFICIAL,
+    colouring: ReadColours,
+    limits: DetectionLimits = OFFICIAL,
 ) -> Verdict:
     """Whether a picture shows what is asked, by GenEval's rules, and what is wrong with it.
 
-    `passed` is GenEval's own answer. The score is the share of what is asked that is met, 0 to 1: a
-    class and its number, a colour and a position count one each, and so does each exclusion.
-    `colouring` is asked about things of needs with a colour only.
+    `passed` is GenEval's own answer. The score is the share of demands that are met, 0 to 1: a
+    class with its number, a colour, a position and an exclusion are one demand each. `colouring`
+    is called for needs with a colour only.
     """
-    found = counted_things(task, detections, limits)
+    found = counted_detections(task, detections, limits)
     unmet: list[str] = []
     groups: list[Sequence[Detection]] = []  # the things of each need so far, empty if too few
-    asked = lacking = 0
+    demanded = unmet_count = 0
     for need in task.include:
         things = found.get(need.name, [])[: need.count]
         demands = 1 + bool(need.colour) + bool(need.relation)
         wrong = _wrong(need, things, task.include, groups, colouring)
-        asked += demands
-        # What is missing has no colour and no place either.
-        lacking += len(wrong) if len(things) == need.count else demands
+        demanded += demands
+        # What is missing has no colour and no position either.
+        unmet_count += len(wrong) if len(things) == need.count else demands
         unmet += wrong
         groups.append(things if len(things) == need.count else ())
     for need in task.exclude:
         extra = len(found.get(need.name, [])) - need.count + 1
-        asked += 1
+        demanded += 1
         if extra > 0:
-            unmet.append(f"extra {need.name if extra == 1 else many(extra, need.name)}")
-            lacking += 1
-    score = (asked - lacking) / asked if asked else 1.0
+            unmet.append(f"extra {need.name if extra == 1 else quantity(extra, need.name)}")
+            unmet_count += 1
+    score = (demanded - unmet_count) / demanded if demanded else 1.0
     return Verdict(score, not unmet, unmet=tuple(unmet), explanation=_seen(found))
 
 
@@ -241,24 +240,24 @@ def _wrong(
     things: Sequence[Detection],
     include: Sequence[Need],
     groups: Sequence[Sequence[Detection]],
-    colouring: Colouring,
+    colouring: ReadColours,
 ) -> list[str]:
     """What is wrong with the things found for a need.
 
-    GenEval asks no position of a thing of the wrong colour. It is asked here, so that every fault
-    is named; whether the picture passes is the same.
+    GenEval does not check the position of a thing of the wrong colour. It is checked here, so that
+    every fault is named; whether the picture passes is the same.
     """
     relation, target = need.relation, need.target
     others = groups[target] if relation and target is not None else ()
     beside = f" {relation} the {include[target].name}" if relation and target is not None else ""
     if len(things) < need.count:
         noun = " ".join(filter(None, (need.colour, need.name)))
-        return [f"missing {many(need.count - len(things), noun)}{beside if others else ''}"]
+        return [f"missing {quantity(need.count - len(things), noun)}{beside if others else ''}"]
     wrong = []
     if need.colour and any(colour != need.colour for colour in colouring(things)):
         wrong.append(f"{need.name} is not {need.colour}")
     placed = bool(others) and all(
-        relation in stands(thing.box, other.box) for thing in things for other in others
+        relation in relations(thing.box, other.box) for thing in things for other in others
     )
     if relation and not placed:
         wrong.append(f"{need.name} is not{beside}")
@@ -266,11 +265,11 @@ def _wrong(
 
 
 def _seen(found: Mapping[str, Sequence[Detection]]) -> str:
-    seen = ", ".join(many(len(things), name) for name, things in found.items() if things)
+    seen = ", ".join(quantity(len(things), name) for name, things in found.items() if things)
     return f"The picture shows: {seen or 'nothing that was asked about'}."
 
 
-def many(count: int, noun: str) -> str:
+def quantity(count: int, noun: str) -> str:
     """A number of things in words: "a red cup", "an apple", "two wine glasses"."""
     if count != 1:
         word = NUMBERS[count] if count < len(NUMBERS) else str(count)

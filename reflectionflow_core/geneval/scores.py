@@ -1,7 +1,7 @@
-"""GenEval's figures: what is printed of judged pictures.
+"""GenEval's figures from judged pictures.
 
-Papers print three means: over the six tasks (the official one), over pictures, and over prompts
-with any right picture. They are named here, since they are not the same number.
+Papers report three different means: over the six tasks (the official one), over pictures, and the
+share of prompts with any right picture.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from ..evaluation.comparison import Measured
 from ..evaluation.statistics import mean_share, share
 from ..evaluation.tables import Table
 from ..report.words import counted
-from .folder import Sample, numbers_of_samples, prompts_of
+from .folder import Sample, prompts_of, samples_per_prompt
 
 LABEL = "GenEval protocol, transformers detector"
-WHOLE, EACH = 553, 4  # prompts, and pictures of each
+ALL_PROMPTS, SAMPLES = 553, 4  # of the whole benchmark; pictures of each prompt
 MACRO, MICRO, ANY = "overall (mean of tasks)", "all pictures (micro mean)", "prompts with any right"
 
 
 def official_lines(lines: Sequence[Mapping[str, Any]]) -> str:
-    """One JSON a picture, as the official programs write and read it."""
+    """One JSON object per picture, in the format of the official programs."""
     return "".join(json.dumps(line["line"]) + "\n" for line in lines)
 
 
@@ -46,23 +46,24 @@ def right_by_prompt(
     prompts: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Right pictures and all pictures of each prompt, both (n,)."""
-    place = {prompt["index"]: i for i, prompt in enumerate(prompts)}
+    position = {prompt["index"]: i for i, prompt in enumerate(prompts)}
     right, pictures = np.zeros(len(prompts)), np.zeros(len(prompts))
     for line in lines:
-        pictures[place[line["index"]]] += 1
-        right[place[line["index"]]] += line["line"]["correct"]
+        pictures[position[line["index"]]] += 1
+        right[position[line["index"]]] += line["line"]["correct"]
     return right, pictures
 
 
-def how_whole(samples: Sequence[Sample]) -> str:
-    """What the figures are of, in a sentence."""
+def coverage(samples: Sequence[Sample]) -> str:
+    """How much of the benchmark the figures cover, in a sentence."""
     prompts = prompts_of(samples)
     tags = dict.fromkeys(prompt["tag"] for prompt in prompts)
-    told = (
-        f"{len(prompts)} prompts of {len(tags)} tasks, {numbers_of_samples(samples)} pictures each"
+    text = (
+        f"{len(prompts)} prompts of {len(tags)} tasks, {samples_per_prompt(samples)} pictures each"
     )
-    whole = len(prompts) == WHOLE and len(samples) == WHOLE * EACH
-    return f"{told}." if whole else f"{told}; the whole protocol has {WHOLE} prompts, {EACH} each."
+    if len(prompts) == ALL_PROMPTS and len(samples) == ALL_PROMPTS * SAMPLES:
+        return f"{text}."
+    return f"{text}; the whole protocol has {ALL_PROMPTS} prompts, {SAMPLES} each."
 
 
 def measured(record: Mapping[str, Any]) -> Measured:

@@ -20,7 +20,7 @@ from dataclasses import replace
 import numpy as np
 from keeping import keep
 
-from reflectionflow_core.evaluation.questions import held_out
+from reflectionflow_core.evaluation.prompts import held_out
 from reflectionflow_core.evaluation.statistics import difference
 from reflectionflow_core.miniature.detector import detect
 from reflectionflow_core.miniature.judge import holds

@@ -21,7 +21,7 @@ import numpy as np
 from core.test_vlm_search import ErringEye, judged_by
 from scripted_vlm import ScriptedVlm
 
-from reflectionflow_core.evaluation.questions import held_out
+from reflectionflow_core.evaluation.prompts import held_out
 from reflectionflow_core.evaluation.statistics import share
 from reflectionflow_core.miniature.prompts import FAMILIES
 from reflectionflow_core.miniature.verifier import ExactVerifier

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL.Image import Image
 
-from reflectionflow_core.geneval.rules import OFFICIAL, Detection, Limits
+from reflectionflow_core.geneval.rules import OFFICIAL, Detection, DetectionLimits
 from reflectionflow_core.miniature.detector import detect
 from reflectionflow_core.protocols import SILENT, Progress
 
@@ -16,7 +16,7 @@ SURE = 0.95
 class ShapesDetector:
     """Sees every shape; with `blur` it is that much less sure, and with `blind` it sees nothing."""
 
-    limits: Limits = OFFICIAL
+    limits: DetectionLimits = OFFICIAL
 
     def __init__(self, blur: float = 0.0, blind: bool = False) -> None:
         self.blur, self.blind = blur, blind

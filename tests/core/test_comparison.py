@@ -68,7 +68,7 @@ def shapes(arms: dict[str, list[list[bool]]], depth: int = 3, **changed: Any) ->
     }
 
 
-def told(tmp_path: Path, a: dict, b: dict, *options: Any) -> list[str]:
+def compared(tmp_path: Path, a: dict, b: dict, *options: Any) -> list[str]:
     for name, record in (("a.json", a), ("b.json", b)):
         (tmp_path / name).write_text(json.dumps(record))
     found, notes = compare(tmp_path / "a.json", tmp_path / "b.json", *options, readers=READERS)
@@ -77,18 +77,18 @@ def told(tmp_path: Path, a: dict, b: dict, *options: Any) -> list[str]:
 
 def test_a_clear_gain_is_called_better_whichever_file_has_it(tmp_path: Path) -> None:
     worse, better = geneval([0, 1, 1, 0] * 25), geneval([2, 2] * 50)
-    overall, *_ = told(tmp_path, worse, better)
+    overall, *_ = compared(tmp_path, worse, better)
     assert overall.startswith("overall (mean of tasks): B is better by 0.750 [")
-    turned, *_ = told(tmp_path, better, worse)
+    turned, *_ = compared(tmp_path, better, worse)
     assert turned == overall.replace("B is", "A is")
     assert turned.endswith("p < 0.001.")
 
 
-def test_where_nothing_can_be_told_the_prompts_that_would_tell_are_named(tmp_path: Path) -> None:
-    overall, *_ = told(tmp_path, geneval([0, 2, 1, 1] * 5), geneval([1, 1, 1, 1] * 5))
-    assert "no difference can be told, B minus A is +0.000 [" in overall
-    assert "over 20 prompts, p = 1.000; about" in overall and overall.endswith("would tell 0.05.")
-    same, *_ = told(tmp_path, geneval([1] * 8), geneval([1] * 8))
+def test_without_a_significant_difference_the_needed_prompts_are_named(tmp_path: Path) -> None:
+    overall, *_ = compared(tmp_path, geneval([0, 2, 1, 1] * 5), geneval([1, 1, 1, 1] * 5))
+    assert "no significant difference, B minus A is +0.000 [" in overall
+    assert "over 20 prompts, p = 1.000; about" in overall and overall.endswith("would show 0.05.")
+    same, *_ = compared(tmp_path, geneval([1] * 8), geneval([1] * 8))
     assert same == "overall (mean of tasks): none of 8 pairs differs."
 
 
@@ -156,17 +156,17 @@ def test_arms_are_compared_at_the_largest_budget_that_both_have(tmp_path: Path) 
     late = [[False, False, False, True]] * 30
     early = [[False, True]] * 30
     longer, shorter = shapes({"noise": late}, depth=3), shapes({"noise": early}, depth=1)
-    (found,) = told(tmp_path, longer, shorter)[:1]
+    (found,) = compared(tmp_path, longer, shorter)[:1]
     assert found.startswith("noise, N = 2: B is better by 1.000")
-    (found,) = told(tmp_path, longer, shorter, 1)[:1]
+    (found,) = compared(tmp_path, longer, shorter, 1)[:1]
     assert found == "noise, N = 1: none of 30 pairs differs."
     with pytest.raises(InputError, match="at most 2 pictures"):
-        told(tmp_path, longer, shorter, 3)
+        compared(tmp_path, longer, shorter, 3)
 
 
 def test_a_search_that_stopped_early_counts_at_every_larger_budget(tmp_path: Path) -> None:
     stopped, searched = shapes({"noise": [[True]] * 9}), shapes({"noise": [[False] * 4] * 9})
-    assert "noise, N = 4: A is better by 1.000" in told(tmp_path, stopped, searched)[0]
+    assert "noise, N = 4: A is better by 1.000" in compared(tmp_path, stopped, searched)[0]
 
 
 def test_packed_files_are_read(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_packed_files_are_read(tmp_path: Path) -> None:
 
 
 def test_different_seeds_are_no_hindrance_and_said(tmp_path: Path) -> None:
-    *_, note = told(tmp_path, geneval([1, 2]), geneval([1, 2], seed=1))
+    *_, note = compared(tmp_path, geneval([1, 2]), geneval([1, 2], seed=1))
     assert "not their noise" in note
 
 
@@ -196,15 +196,15 @@ def test_different_seeds_are_no_hindrance_and_said(tmp_path: Path) -> None:
             "different prompts",
         ),
         (shapes({"noise": [[True]]}), shapes({"depth": [[True]]}), "no arm in common"),
-        (geneval([1]), geneval([1], benchmark="other"), "not known here"),
-        (geneval([1]), geneval([1], format=3), "of format 3"),
-        (geneval([1]), {"some": "json"}, "no evaluation"),
-        (geneval([1]), {"format": 2, "summary": {}}, "no whole evaluation"),
+        (geneval([1]), geneval([1], benchmark="other"), "unknown benchmark"),
+        (geneval([1]), geneval([1], format=3), "has format 3"),
+        (geneval([1]), {"some": "json"}, "not an evaluation"),
+        (geneval([1]), {"format": 2, "summary": {}}, "not a complete evaluation"),
     ],
 )
 def test_what_makes_no_pairs_is_refused(tmp_path: Path, a: dict, b: dict, why: str) -> None:
     with pytest.raises(InputError, match=why):
-        told(tmp_path, a, b)
+        compared(tmp_path, a, b)
 
 
 def test_the_command_says_a_sentence_a_row_and_names_what_it_cannot_read(tmp_path, capsys) -> None:
@@ -218,7 +218,7 @@ def test_the_command_says_a_sentence_a_row_and_names_what_it_cannot_read(tmp_pat
     assert "There is no file" in capsys.readouterr().err
     (tmp_path / "b.json.part").write_text("{}\n{}\n")
     assert main(["compare", files[0], str(tmp_path / "b.json.part")]) == 2
-    assert "is not finished. Give the command that began it" in capsys.readouterr().err
+    assert "is not finished. Run the command that started it" in capsys.readouterr().err
 
 
 def test_geneval_2_is_compared_in_both_of_its_means(tmp_path: Path) -> None:
@@ -227,6 +227,6 @@ def test_geneval_2_is_compared_in_both_of_its_means(tmp_path: Path) -> None:
         prompts = [{"index": i, "prompt": f"p{i}"} for i in range(len(right))]
         return geneval([0], benchmark="geneval2", prompts=prompts, pictures=lines)
 
-    gm, am = told(tmp_path, file([[1.0, 0.25]] * 30), file([[0.625, 0.625]] * 30))
+    gm, am = compared(tmp_path, file([[1.0, 0.25]] * 30), file([[0.625, 0.625]] * 30))
     assert gm.startswith("GM (headline): B is better by 0.125")
     assert am == "AM: none of 30 pairs differs."

@@ -14,9 +14,9 @@ from PIL.Image import Image
 
 from reflectionflow_core.geneval import detectors
 from reflectionflow_core.geneval.colours import ClipColours, cut_out, load_colours
-from reflectionflow_core.geneval.detectors import PictureByPicture, load_detector
+from reflectionflow_core.geneval.detectors import TransformersDetector, load_detector
 from reflectionflow_core.geneval.examiner import GenEvalExaminer
-from reflectionflow_core.geneval.rules import COLOURS, Detection, Limits, Need, Task
+from reflectionflow_core.geneval.rules import COLOURS, Detection, DetectionLimits, Need, Task
 from reflectionflow_core.protocols import SILENT, Progress
 from reflectionflow_core.record import InputError
 
@@ -35,12 +35,12 @@ def folder(request, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def detector(folder: Path, monkeypatch) -> PictureByPicture:
-    monkeypatch.setattr(detectors, "LEAST", 0.0)  # random weights are sure of nothing
+def detector(folder: Path, monkeypatch) -> TransformersDetector:
+    monkeypatch.setattr(detectors, "MIN_SCORE", 0.0)  # random weights are sure of nothing
     return load_detector(folder, device="cpu")
 
 
-def test_finds_are_of_the_names_and_on_the_picture(detector: PictureByPicture) -> None:
+def test_finds_are_of_the_names_and_on_the_picture(detector: TransformersDetector) -> None:
     for image, found in zip(PICTURES, detector.detect(PICTURES, NAMES), strict=True):
         assert found
         for thing in found:
@@ -56,14 +56,14 @@ def test_finds_are_of_the_names_and_on_the_picture(detector: PictureByPicture) -
 
 
 def test_the_same_picture_gives_the_same_finds_alone_and_among_others(
-    detector: PictureByPicture,
+    detector: TransformersDetector,
 ) -> None:
     alone, among = detector.detect(PICTURES[1:], NAMES)[0], detector.detect(PICTURES, NAMES)[1]
     assert [(a.name, a.score, a.box) for a in alone] == [(a.name, a.score, a.box) for a in among]
     assert detector.detect(PICTURES, []) == [[], []]
 
 
-def test_a_score_is_of_its_name_whatever_else_is_asked_for(detector: PictureByPicture) -> None:
+def test_a_score_is_of_its_name_whatever_else_is_asked_for(detector: TransformersDetector) -> None:
     """Names asked in another order are the same names."""
     turned = detector.detect(PICTURES[:1], NAMES[::-1])[0]
     found = detector.detect(PICTURES[:1], NAMES)[0]
@@ -76,7 +76,7 @@ def test_a_score_is_of_its_name_whatever_else_is_asked_for(detector: PictureByPi
 
 def test_grounding_dino_knows_which_tokens_are_of_which_name(tmp_path: Path) -> None:
     detector = load_detector(save_grounding_dino(tmp_path), device="cpu")
-    _, tokens = detectors._as_one_text(detector.sight, ["Wine Glass", "bench"])
+    _, tokens = detectors._as_one_text(detector.vision, ["Wine Glass", "bench"])
     assert tokens == [[1, 2], [4]]  # after [CLS], with a full stop between
 
 
@@ -84,7 +84,7 @@ def test_mask2former_knows_geneval_names_by_other_names_and_refuses_strange_ones
     tmp_path: Path,
 ) -> None:
     detector = load_detector(save_mask2former(tmp_path), device="cpu")
-    labels = detector.sight.model.config.id2label
+    labels = detector.vision.model.config.id2label
     assert detectors._classes(labels, ["couch", "wine glass"]) == [2, 1]
     with pytest.raises(InputError, match="'dragon'"):
         detector.detect(PICTURES[:1], ["dragon"])
@@ -143,7 +143,7 @@ def test_a_thing_is_cut_out_with_grey_around_its_mask() -> None:
 
 def test_an_examiner_asks_for_all_classes_of_a_task_and_needs_a_reader_for_colours() -> None:
     class OneCup:
-        limits = Limits()
+        limits = DetectionLimits()
 
         def __init__(self) -> None:
             self.asked: list[str] = []
@@ -159,5 +159,5 @@ def test_an_examiner_asks_for_all_classes_of_a_task_and_needs_a_reader_for_colou
     verdicts = GenEvalExaminer(detector, None).examine(task, PICTURES)
     assert [verdict.passed for verdict in verdicts] == [True, True]
     assert detector.asked == ["cup", "dog"]
-    with pytest.raises(InputError, match="nobody reads colours"):
+    with pytest.raises(InputError, match="no colour reader is given"):
         GenEvalExaminer(detector, None).examine(Task("colors", (Need("cup", 1, "red"),)), PICTURES)

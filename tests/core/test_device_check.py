@@ -6,7 +6,7 @@ import pytest
 from core.shapes_eyes import ShapesColours, ShapesDetector
 from PIL import Image
 
-from reflectionflow_core.geneval.device_check import AGREED, PICTURES, check_sight, spread
+from reflectionflow_core.geneval.device_check import MIN_AGREED, PICTURES, check_device, spread
 from reflectionflow_core.geneval.examiner import GenEvalExaminer
 from reflectionflow_core.geneval.rules import Need, Task
 from reflectionflow_core.miniature.world import Thing, render
@@ -23,32 +23,32 @@ def examiner(blur: float = 0.0, blind: bool = False, colours=None) -> GenEvalExa
 
 
 def test_who_sees_what_was_asked_may_report() -> None:
-    alone = check_sight(examiner(), None, SHOWN, "cpu")
+    alone = check_device(examiner(), None, SHOWN, "cpu")
     assert (alone.device, alone.pictures, alone.seen, alone.agreed) == ("cpu", 4, 1.0, None)
-    assert check_sight(examiner(), examiner, SHOWN, "cuda").agreed == 1.0
+    assert check_device(examiner(), examiner, SHOWN, "cuda").agreed == 1.0
 
 
 def test_a_detector_that_finds_nothing_may_not_report() -> None:
-    with pytest.raises(InputError, match="finds something of what was asked in 0% of 4 pictures"):
-        check_sight(examiner(blind=True), None, SHOWN, "cpu")
+    with pytest.raises(InputError, match="finds something that was asked for in 0% of 4 pictures"):
+        check_device(examiner(blind=True), None, SHOWN, "cpu")
     both = examiner(blind=True)
-    with pytest.raises(InputError, match="it is blind, or the pictures show nothing"):
-        check_sight(both, lambda: both, SHOWN, "cuda")
+    with pytest.raises(InputError, match="it does not work, or the pictures show nothing"):
+        check_device(both, lambda: both, SHOWN, "cuda")
 
 
 def test_a_device_that_blinds_the_detector_is_told_from_pictures_of_nothing() -> None:
     with pytest.raises(InputError, match="On cuda the detector gives 0% of the answers"):
-        check_sight(examiner(blind=True), examiner, SHOWN, "cuda")
+        check_device(examiner(blind=True), examiner, SHOWN, "cuda")
     nothing = Image.new("RGB", PICTURE.size, "white")
     with pytest.raises(InputError, match="the pictures show nothing"):
-        check_sight(examiner(), examiner, [(RED_CIRCLE, nothing)] * 4, "cuda")
+        check_device(examiner(), examiner, [(RED_CIRCLE, nothing)] * 4, "cuda")
 
 
 def test_a_device_that_sees_less_clearly_is_refused_before_it_is_blind() -> None:
     """Every thing is still found, but its score has moved from 0.95 to 0.65."""
     with pytest.raises(InputError, match="--device cpu"):
-        check_sight(examiner(blur=0.3), examiner, SHOWN, "cuda")
-    assert check_sight(examiner(blur=0.05), examiner, SHOWN, "cuda").agreed == 1.0
+        check_device(examiner(blur=0.3), examiner, SHOWN, "cuda")
+    assert check_device(examiner(blur=0.05), examiner, SHOWN, "cuda").agreed == 1.0
 
 
 def test_what_only_the_reference_finds_counts_against_the_device() -> None:
@@ -61,7 +61,7 @@ def test_what_only_the_reference_finds_counts_against_the_device() -> None:
             ]
 
     with pytest.raises(InputError, match="On cuda"):
-        check_sight(GenEvalExaminer(OneEyed(), ShapesColours()), examiner, half[3:], "cuda")
+        check_device(GenEvalExaminer(OneEyed(), ShapesColours()), examiner, half[3:], "cuda")
 
 
 def test_colours_are_compared_too() -> None:
@@ -69,14 +69,14 @@ def test_colours_are_compared_too() -> None:
         def colours(self, image, things):
             return ["brown" for _ in things]
 
-    with pytest.raises(InputError, match=f"{AGREED:.0%} are needed"):
-        check_sight(examiner(colours=Colourblind()), examiner, SHOWN, "cuda")
+    with pytest.raises(InputError, match=f"{MIN_AGREED:.0%} are needed"):
+        check_device(examiner(colours=Colourblind()), examiner, SHOWN, "cuda")
 
 
 def test_a_few_unfound_things_do_not_matter() -> None:
     nothing = Image.new("RGB", PICTURE.size, "white")
     few = [*SHOWN[:1], *[(RED_CIRCLE, nothing)] * 3]
-    assert check_sight(examiner(), examiner, few, "cuda").seen == 0.25
+    assert check_device(examiner(), examiner, few, "cuda").seen == 0.25
 
 
 def test_the_pictures_looked_at_are_of_every_part_of_the_benchmark() -> None:

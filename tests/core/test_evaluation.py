@@ -15,7 +15,8 @@ from reflectionflow_core.cli import main
 from reflectionflow_core.cli.evaluate_options import STUDY_NAMES
 from reflectionflow_core.cli.options import cells, numbers
 from reflectionflow_core.cli.watching import watch
-from reflectionflow_core.evaluation import evaluation as module
+from reflectionflow_core.evaluation import journal as module
+from reflectionflow_core.evaluation.allocation import equal_allocation, portfolio_allocation
 from reflectionflow_core.evaluation.arms import CONTROLS, Arm, actors_of
 from reflectionflow_core.evaluation.evaluation import (
     Evaluation,
@@ -25,19 +26,18 @@ from reflectionflow_core.evaluation.evaluation import (
     results_so_far,
 )
 from reflectionflow_core.evaluation.journal import part_of
-from reflectionflow_core.evaluation.pool import Crew
-from reflectionflow_core.evaluation.questions import Question, held_out
-from reflectionflow_core.evaluation.sharing import equal_shares, played
+from reflectionflow_core.evaluation.pool import WorkerPool
+from reflectionflow_core.evaluation.prompts import held_out
 from reflectionflow_core.evaluation.statistics import cost_ratio, difference, ratio, share
-from reflectionflow_core.evaluation.studies import STUDIES, Plan, studies_in, study_named
+from reflectionflow_core.evaluation.studies import STUDIES, StudyPlan, studies_in, study_named
 from reflectionflow_core.evaluation.tables import markdown, tables_of
-from reflectionflow_core.evaluation.trial import Outcome, Spent, Task, run_trial
-from reflectionflow_core.evaluation.work import Done, Trace
+from reflectionflow_core.evaluation.trial import Outcome, Spent, Trial, run_trial
+from reflectionflow_core.evaluation.work import Trace, Traced
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out
 from reflectionflow_core.record import InputError, SearchSettings
 from reflectionflow_core.registry import ActorChoice, build_actors
 
-SMALL = Plan(budgets=(1, 2, 4), grid=((4, 1), (1, 4)), errors=(0.0, 0.3))
+SMALL = StudyPlan(budgets=(1, 2, 4), grid=((4, 1), (1, 4)), errors=(0.0, 0.3))
 
 
 def pictures(*scores: tuple[float, bool]) -> Outcome:
@@ -45,8 +45,8 @@ def pictures(*scores: tuple[float, bool]) -> Outcome:
 
 
 def test_success_is_the_truth_of_the_picture_that_the_verifier_ranks_first():
-    erring = pictures((0.2, True), (0.9, False), (0.9, True), (1.0, True))
-    assert [erring.success(n) for n in (1, 2, 3, 4, 99)] == [True, False, False, True, True]
+    with_errors = pictures((0.2, True), (0.9, False), (0.9, True), (1.0, True))
+    assert [with_errors.success(n) for n in (1, 2, 3, 4, 99)] == [True, False, False, True, True]
 
 
 def test_success_can_be_asked_of_steps_and_calls_as_well_as_of_pictures():
@@ -87,37 +87,37 @@ def test_questions_are_held_out_and_equally_many_of_each_family():
 
 @pytest.mark.parametrize("name", [*STUDIES, "all"])
 def test_every_study_has_arms_of_different_names_and_known_controls(name):
-    arms = study_named(name)(Plan())
+    arms = study_named(name)(StudyPlan())
     assert len({arm.name for arm in arms}) == len(arms) > 1
     assert {arm.control for arm in arms} <= set(CONTROLS)
 
 
 def test_all_studies_together_run_what_they_share_once():
-    together = {arm.name: arm for arm in study_named("all")(Plan())}
-    apart = [arm for study in STUDIES.values() for arm in study(Plan())]
+    together = {arm.name: arm for arm in study_named("all")(StudyPlan())}
+    apart = [arm for study in STUDIES.values() for arm in study(StudyPlan())]
     assert all(together[arm.name] == arm for arm in apart)
     assert len(together) < len(apart)
 
 
 def test_a_grid_spends_the_same_budget_in_every_cell():
-    assert {arm.settings.pictures for arm in study_named("table2")(Plan())} == {16}
+    assert {arm.settings.pictures for arm in study_named("table2")(StudyPlan())} == {16}
 
 
 def test_what_cannot_be_evaluated_is_said_with_what_can():
     with pytest.raises(InputError, match="There is no study named"):
         study_named("table9")
     with pytest.raises(InputError, match="no strategy named 'magic'"):
-        Plan(strategies=("magic",))
+        StudyPlan(strategies=("magic",))
     with pytest.raises(InputError, match="numbers from 1 on"):
-        Plan(budgets=(0, 2))
-    with pytest.raises(InputError, match="no strategy to try"):
-        Plan(strategies=())
+        StudyPlan(budgets=(0, 2))
+    with pytest.raises(InputError, match="No strategy is given"):
+        StudyPlan(strategies=())
 
 
 BAD_REQUESTS = {
-    "no family": (["--families", ","], "no prompts of no family"),
-    "too many prompts": (["--prompts", "100000000"], "Ask for 100,000 of each family at most"),
-    "no strategy": (["--strategies", ""], "There is no strategy to try"),
+    "no family": (["--families", ","], "No family of prompts is given"),
+    "too many prompts": (["--prompts", "100000000"], "Ask for at most 100,000 of each family"),
+    "no strategy": (["--strategies", ""], "No strategy is given"),
     "a seed below zero": (["--seed", "-1"], "-1 is less than 0"),
     "the page's name": (["--json", "e.html"], "Choose one that ends in .json"),
     "no name": (["--json", ""], "The name of the file is empty"),
@@ -156,11 +156,11 @@ def test_a_failure_begins_a_line_of_its_own(live, monkeypatch, capsys):
 
 
 def test_arms_of_one_question_begin_with_the_same_pictures_unless_their_dice_differ():
-    actors, question = build_actors(ActorChoice(), SearchSettings()), Question("a red circle", "x")
+    actors = build_actors(ActorChoice(), SearchSettings())
     noise = SearchSettings(width=2, depth=0, strategy="noise")
     longer = SearchSettings(width=2, depth=1, strategy="reflection")
     first, same, other = (
-        run_trial(Task(arm, 3, question, 5), actors).scores
+        run_trial(Trial(arm, 3, "a red circle", 5), actors).scores
         for arm in (Arm("a", noise), Arm("b", longer), Arm("c", noise, dice=1))
     )
     short, long = (toys_pictures(arm) for arm in (noise, longer))
@@ -206,7 +206,7 @@ class TrialsOfDice:
     def __init__(self, die_after: int = 10**9) -> None:
         self.die_after, self.ran = die_after, 0
 
-    def __call__(self, tasks, build, crew):
+    def __call__(self, tasks, build, pool):
         for task in tasks:
             if self.ran == self.die_after:
                 raise KeyboardInterrupt
@@ -217,7 +217,7 @@ class TrialsOfDice:
             told = tuple(map(float, right)), right, spent, spent[-1]
             plan = tuple(1 / (n + 1) for n in range(len(right))), (len(right),)
             outcome = Outcome(task.arm.name, task.index, *told, *plan)
-            yield Done(outcome, Trace(0.5 * len(right), "dice", 10**6 + self.ran, None))
+            yield Traced(outcome, Trace(0.5 * len(right), "dice", 10**6 + self.ran, None))
 
 
 @pytest.mark.parametrize("study", [*STUDIES, "all"])
@@ -226,13 +226,13 @@ def test_a_killed_evaluation_goes_on_and_ends_as_an_uninterrupted_one(tmp_path, 
     first, second = TrialsOfDice(die_after=4), TrialsOfDice()
     monkeypatch.setattr(module, "run_all", first)
     with pytest.raises(KeyboardInterrupt):
-        list(evaluate(small(study), killed, Toys().actors, Crew(1)))
+        list(evaluate(small(study), killed, Toys().actors, WorkerPool(1)))
     with part_of(killed).open("ab") as part:
         part.write(b'{"arm": "noi')  # cut off in the middle of a line
     monkeypatch.setattr(module, "run_all", second)
-    counts = list(evaluate(small(study), killed, Toys().actors, Crew(1)))
-    assert counts[0] == 4 and counts[-1] == len(small(study).tasks) == 4 + second.ran
-    list(evaluate(small(study), whole, Toys().actors, Crew(1)))
+    counts = list(evaluate(small(study), killed, Toys().actors, WorkerPool(1)))
+    assert counts[0] == 4 and counts[-1] == len(small(study).trials) == 4 + second.ran
+    list(evaluate(small(study), whole, Toys().actors, WorkerPool(1)))
     tables = []
     for file in (killed, whole):
         results = results_so_far(small(study), file)
@@ -250,19 +250,19 @@ def test_a_killed_evaluation_goes_on_and_ends_as_an_uninterrupted_one(tmp_path, 
 def test_another_evaluation_is_not_gone_on_with_and_damage_is_named(tmp_path, monkeypatch):
     file = tmp_path / "e.json"
     monkeypatch.setattr(module, "run_all", TrialsOfDice())
-    list(evaluate(small(), file, Toys().actors, Crew(1)))
-    with pytest.raises(InputError, match="the beginning of another evaluation"):
-        list(evaluate(small(count=2), file, Toys().actors, Crew(1)))
+    list(evaluate(small(), file, Toys().actors, WorkerPool(1)))
+    with pytest.raises(InputError, match="belongs to another evaluation"):
+        list(evaluate(small(count=2), file, Toys().actors, WorkerPool(1)))
     slip = tmp_path / "slip.json"  # where nothing is done yet, another one may begin
     small(count=2).journal(slip).lines(dict)
-    assert next(iter(evaluate(small(), slip, Toys().actors, Crew(1)))) == 0
+    assert next(iter(evaluate(small(), slip, Toys().actors, WorkerPool(1)))) == 0
     began = part_of(file).read_bytes()
     part_of(file).write_bytes(began.replace(b'"format": 2', b'"format": 1', 1))
-    with pytest.raises(InputError, match="begun by another version"):
-        list(evaluate(small(), file, Toys().actors, Crew(1)))
+    with pytest.raises(InputError, match="written by another version"):
+        list(evaluate(small(), file, Toys().actors, WorkerPool(1)))
     part_of(file).write_bytes(began.replace(b'"scores"', b'"score"', 1))
     with pytest.raises(InputError, match="is damaged"):
-        list(evaluate(small(), file, Toys().actors, Crew(1)))
+        list(evaluate(small(), file, Toys().actors, WorkerPool(1)))
 
 
 @pytest.mark.slow
@@ -322,9 +322,9 @@ def test_a_quick_evaluation_from_the_command_line_leaves_json_plot_and_page(tmp_
 
 
 def test_what_a_trial_spent_grows_with_every_picture_and_ends_with_all_of_it():
-    actors, question = build_actors(ActorChoice(), SearchSettings()), Question("a red circle", "x")
+    actors = build_actors(ActorChoice(), SearchSettings())
     settings = SearchSettings(width=2, depth=1, strategy="reflection", batch_size=2)
-    outcome = run_trial(Task(Arm("a", settings), 0, question, 1), actors)
+    outcome = run_trial(Trial(Arm("a", settings), 0, "a red circle", 1), actors)
     assert [spent.images for spent in outcome.spent] == [1, 2, 3, 4]
     assert [spent.steps for spent in outcome.spent] == [12, 24, 36, 48]
     seconds = [spent.seconds for spent in outcome.spent]
@@ -334,12 +334,16 @@ def test_what_a_trial_spent_grows_with_every_picture_and_ends_with_all_of_it():
 def test_a_budget_for_all_prompts_goes_where_it_promises_most() -> None:
     """The first prompt is right at once, the second in its third picture, the third never."""
     found = [recorded(True), recorded(False, False, True), recorded(*[False] * 6)]
-    assert equal_shares(found, 6).tolist() == [True, False, False]
-    assert equal_shares(found, 7).tolist() == [True, False, False]  # the first gets the seventh
-    assert equal_shares(found, 9).tolist() == [True, True, False]
-    assert played(found, 2).tolist() == [True, False, False]
-    assert played(found, 6).tolist() == [True, True, False]  # in turns, three and two, and one
-    assert played(found, 100).tolist() == [True, True, False]
+    assert equal_allocation(found, 6).tolist() == [True, False, False]
+    assert equal_allocation(found, 7).tolist() == [True, False, False]  # the first gets the seventh
+    assert equal_allocation(found, 9).tolist() == [True, True, False]
+    assert portfolio_allocation(found, 2).tolist() == [True, False, False]
+    assert portfolio_allocation(found, 6).tolist() == [
+        True,
+        True,
+        False,
+    ]  # in turns, three and two, and one
+    assert portfolio_allocation(found, 100).tolist() == [True, True, False]
 
 
 def recorded(*right: bool) -> Outcome:
@@ -369,9 +373,9 @@ def test_what_it_costs_to_be_right_as_often_is_a_share_of_the_others_cost() -> N
 
 
 def test_an_arm_may_take_its_own_number_of_steps():
-    actors, question = build_actors(ActorChoice(), SearchSettings()), Question("a red circle", "x")
+    actors = build_actors(ActorChoice(), SearchSettings())
     settings = SearchSettings(width=1, depth=1, strategy="reflection")
-    outcome = run_trial(Task(Arm("a", settings, steps=3), 0, question, 1), actors)
+    outcome = run_trial(Trial(Arm("a", settings, steps=3), 0, "a red circle", 1), actors)
     assert [spent.steps for spent in outcome.spent] == [3, 6]
     assert outcome.rounds == (1, 1) and len(outcome.gains) == 2
 

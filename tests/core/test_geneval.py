@@ -14,13 +14,13 @@ from reflectionflow_core.geneval.rules import (
     RELATIONS,
     Box,
     Detection,
-    Limits,
-    counted_things,
+    DetectionLimits,
+    counted_detections,
     examine,
-    many,
     overlap,
+    quantity,
     read_task,
-    stands,
+    relations,
     task_record,
 )
 from reflectionflow_core.record import InputError, Verdict
@@ -137,7 +137,7 @@ def test_a_wrong_colour_hides_no_wrong_place_and_makes_none() -> None:
     ],
 )
 def test_a_box_stands_to_another_as_one_sees(box: Box, relation: set[str]) -> None:
-    assert stands(box, (40, 40, 50, 50)) == relation
+    assert relations(box, (40, 40, 50, 50)) == relation
 
 
 coordinates = st.tuples(*[st.integers(0, 100)] * 4).map(
@@ -148,8 +148,8 @@ coordinates = st.tuples(*[st.integers(0, 100)] * 4).map(
 @given(coordinates, coordinates)
 def test_what_stands_left_of_another_has_it_on_its_right(first: Box, second: Box) -> None:
     turned: dict[str, str] = dict(zip(RELATIONS, OPPOSITE, strict=True))
-    assert {turned[relation] for relation in stands(first, second)} == stands(second, first)
-    assert stands(first, first) == set()
+    assert {turned[relation] for relation in relations(first, second)} == relations(second, first)
+    assert relations(first, first) == set()
 
 
 @given(coordinates, coordinates)
@@ -161,7 +161,7 @@ def test_overlap_is_a_share_that_is_the_same_both_ways(first: Box, second: Box) 
 def test_no_more_things_of_a_class_count_than_the_limit() -> None:
     task = read_task(needs(CUP))
     many_cups = [thing("cup", score=0.4 + i / 100) for i in range(20)]
-    found = counted_things(task, many_cups)["cup"]
+    found = counted_detections(task, many_cups)["cup"]
     assert len(found) == 16
     assert found[0].score == max(cup.score for cup in many_cups)
 
@@ -169,8 +169,8 @@ def test_no_more_things_of_a_class_count_than_the_limit() -> None:
 def test_overlapping_boxes_are_one_thing_where_the_limit_says_so() -> None:
     task = read_task(needs(CUP))
     cups = [thing("cup", LEFT, 0.9), thing("cup", (11, 10, 31, 30), 0.8), thing("cup", RIGHT)]
-    assert len(counted_things(task, cups)["cup"]) == 3
-    assert len(counted_things(task, cups, Limits(max_overlap=0.5))["cup"]) == 2
+    assert len(counted_detections(task, cups)["cup"]) == 3
+    assert len(counted_detections(task, cups, DetectionLimits(max_overlap=0.5))["cup"]) == 2
 
 
 def test_every_fault_becomes_an_edit() -> None:
@@ -212,8 +212,10 @@ def test_what_is_no_task_is_refused(record: dict[str, Any]) -> None:
 
 
 def test_things_are_counted_in_english() -> None:
-    assert [many(1, "orange"), many(1, "red cup")] == ["an orange", "a red cup"]
-    assert [many(2, name) for name in ("wine glass", "bus", "knife", "person", "berry", "key")] == [
+    assert [quantity(1, "orange"), quantity(1, "red cup")] == ["an orange", "a red cup"]
+    assert [
+        quantity(2, name) for name in ("wine glass", "bus", "knife", "person", "berry", "key")
+    ] == [
         "two wine glasses",
         "two buses",
         "two knives",
@@ -221,7 +223,7 @@ def test_things_are_counted_in_english() -> None:
         "two berries",
         "two keys",
     ]
-    assert many(12, "computer mouse") == "12 computer mice"
+    assert quantity(12, "computer mouse") == "12 computer mice"
 
 
 COLOURS_OF_TOYS = ("red", "green")
@@ -325,7 +327,9 @@ def test_of_equally_sure_things_the_detectors_first_is_asked() -> None:
 def test_doubles_are_dropped_among_the_sixteen_surest() -> None:
     doubles = [thing("cup", LEFT, 0.9) for _ in range(16)]
     faint = thing("cup", RIGHT, 0.5)
-    found = counted_things(read_task(needs(CUP)), [*doubles, faint], Limits(max_overlap=0.5))
+    found = counted_detections(
+        read_task(needs(CUP)), [*doubles, faint], DetectionLimits(max_overlap=0.5)
+    )
     assert found["cup"] == doubles[:1]
 
 

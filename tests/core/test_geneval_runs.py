@@ -124,11 +124,11 @@ def test_a_killed_painting_goes_on_and_ends_as_an_uninterrupted_one(
 ) -> None:
     paint_one, kept = painting._keep, []
 
-    def die_after_four(of: Any, done: Any) -> None:
+    def die_after_four(folder: Path, painted: Any) -> Any:
         if len(kept) == 4:
             raise KeyboardInterrupt
-        kept.append(done)
-        paint_one(of, done)
+        kept.append(painted)
+        return paint_one(folder, painted)
 
     monkeypatch.setattr(painting, "_keep", die_after_four)
     images, file = tmp_path / "images", tmp_path / "out.json"
@@ -189,7 +189,7 @@ def test_a_blind_detector_ends_without_a_result(
 ) -> None:
     seat(monkeypatch, ShapesDetector(blind=True))
     assert judge(painted / "images", tmp_path / "out.json") == 2
-    assert "it is blind, or the pictures show nothing" in capsys.readouterr().err
+    assert "it does not work, or the pictures show nothing" in capsys.readouterr().err
     assert not list(tmp_path.glob("out.json")) and not list(tmp_path.glob("*.html"))
 
 
@@ -206,7 +206,7 @@ def test_a_blind_detector_ends_without_a_result(
             "begins with a thought",
         ),
         (("--generate", "--prompts", "/none"), "Cannot read /none"),
-        (("--generate", "--prompts", "PROMPTS"), "pictures of another painting"),
+        (("--generate", "--prompts", "PROMPTS"), "painted with other options"),
         (("--generate", "--prompts", "BLANK"), "has no prompts"),
         (("--generate", "--prompts", "LATIN"), "is not UTF-8"),
         (("--images", "/none"), "There is no folder /none"),
@@ -239,7 +239,7 @@ def test_a_damaged_picture_is_named(painted: Path, tmp_path: Path, capsys) -> No
     (place.parent / "metadata.jsonl").write_text(json.dumps(prompts()[0]))
     (place / "0000.png").write_bytes(b"no picture")
     assert judge(tmp_path / "images", tmp_path / "out.json") == 2
-    assert "0000.png is no picture" in capsys.readouterr().err
+    assert "0000.png is not a picture" in capsys.readouterr().err
 
 
 def test_learned_eyes_are_loaded_and_a_blind_one_is_refused(
@@ -261,4 +261,4 @@ def test_learned_eyes_are_loaded_and_a_blind_one_is_refused(
     asked += ("--colour-judge", save_clip(tmp_path / "clip"), "--json", tmp_path / "out.json")
     command = ["evaluate", "geneval", "--images", tmp_path / "images", *asked]
     assert main(list(map(str, command))) == 2
-    assert "finds something of what was asked in 0% of 1 pictures" in capsys.readouterr().err
+    assert "finds something that was asked for in 0% of 1 pictures" in capsys.readouterr().err

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from reflectionflow_core.evaluation.pool import Crew, run_all
+from reflectionflow_core.evaluation.pool import WorkerPool, run_all
 from reflectionflow_core.evaluation.work import cuda_peak, resident_peak, summed_up
 from reflectionflow_core.record import InputError
 
-CREWS = {"here": Crew(1), "processes": Crew(2), "ray": Crew(2, "local")}
+POOLS = {"here": WorkerPool(1), "processes": WorkerPool(2), "ray": WorkerPool(2, "local")}
 
 
 def doubling(log: Path) -> Callable[[int], tuple[int, int]]:
@@ -43,32 +43,34 @@ def _choosy(number: int) -> int:
     return number
 
 
-@pytest.mark.parametrize("crew", CREWS.values(), ids=CREWS)
-def test_every_item_is_done_once_by_workers_that_load_once(tmp_path: Path, crew: Crew) -> None:
-    done = list(run_all(range(9), partial(doubling, tmp_path), crew))
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_every_item_is_done_once_by_workers_that_load_once(
+    tmp_path: Path, pool: WorkerPool
+) -> None:
+    done = list(run_all(range(9), partial(doubling, tmp_path), pool))
     assert sorted(one.value[0] for one in done) == [2 * i for i in range(9)]
     workers = {str(one.value[1]) for one in done}
     assert {path.name for path in tmp_path.iterdir()} == workers
-    assert len(workers) <= (crew.count or 0)
+    assert len(workers) <= (pool.count or 0)
     assert all(one.trace.seconds >= 0 and one.trace.device.startswith("CPU") for one in done)
     assert all(one.trace.resident > 10**6 for one in done if one.trace.resident)
 
 
-@pytest.mark.parametrize("crew", CREWS.values(), ids=CREWS)
-def test_a_users_error_arrives_as_it_was_said(crew: Crew) -> None:
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_a_users_error_arrives_as_it_was_said(pool: WorkerPool) -> None:
     with pytest.raises(InputError, match=r"^Two is not taken\. Give another\.$"):
-        list(run_all(range(40), choosy, crew))
+        list(run_all(range(40), choosy, pool))
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_what_cannot_be_built_says_why(count: int) -> None:
     with pytest.raises(InputError, match=r"^There is no model\. Give one\.$"):
-        list(run_all(range(3), refusing, Crew(count)))
+        list(run_all(range(3), refusing, WorkerPool(count)))
 
 
-@pytest.mark.parametrize("crew", CREWS.values(), ids=CREWS)
-def test_where_nothing_is_to_do_nothing_is_loaded(tmp_path: Path, crew: Crew) -> None:
-    assert list(run_all([], partial(doubling, tmp_path), crew)) == []
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_where_nothing_is_to_do_nothing_is_loaded(tmp_path: Path, pool: WorkerPool) -> None:
+    assert list(run_all([], partial(doubling, tmp_path), pool)) == []
     assert not list(tmp_path.iterdir())
 
 
@@ -80,7 +82,7 @@ def test_items_are_read_as_they_are_needed() -> None:
             read.append(i)
             yield i
 
-    work = run_all(items(), choosy, Crew(1))
+    work = run_all(items(), choosy, WorkerPool(1))
     next(work)
     assert read == [0]
 
@@ -94,7 +96,7 @@ def sleeping(log: Path) -> Callable[[float], None]:
 def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
     code = (
         "from core.test_pool import *\n"
-        f"list(run_all([60, 60], partial(sleeping, Path({str(tmp_path)!r})), Crew(2)))"
+        f"list(run_all([60, 60], partial(sleeping, Path({str(tmp_path)!r})), WorkerPool(2)))"
     )
     root = Path(__file__).parents[2]
     paths = os.pathsep.join(map(str, (root, root / "tests")))
@@ -114,13 +116,13 @@ def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
 
 def test_a_ray_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match=r"There is no Ray at 127\.0\.0\.1:9"):
-        list(run_all(range(2), choosy, Crew(1, "127.0.0.1:9")))
+        list(run_all(range(2), choosy, WorkerPool(1, "127.0.0.1:9")))
 
 
 def test_ray_is_asked_for_where_it_is_missing(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"reflectionflow\[cluster\]"):
-        list(run_all(range(2), choosy, Crew(1, "local")))
+        list(run_all(range(2), choosy, WorkerPool(1, "local")))
 
 
 def test_memory_is_counted_in_bytes_and_summed_up_by_its_peak() -> None:

@@ -242,7 +242,7 @@ def test_pictures_may_be_listed_by_prompt_and_a_killed_judging_goes_on(
     monkeypatch.setattr(geneval2, "_build", lambda *_: next(answers))
     monkeypatch.setattr(geneval2, "vlm_identity", str)
     assert judge(tmp_path, listed, "--vlm", "endpoint:x") == 2
-    assert "The server is gone. The same command goes on" in capsys.readouterr().err
+    assert "The server is gone. The same command continues" in capsys.readouterr().err
     assert judge(tmp_path, listed, "--vlm", "endpoint:x") == 0
     assert "1 of 2 pictures judged" in capsys.readouterr().err.replace("\r", "\n")
     monkeypatch.setattr(geneval2, "_build", lambda *_: Judge())

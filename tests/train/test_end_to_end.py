@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from reflectionflow_core.evaluation.arms import Arm
-from reflectionflow_core.evaluation.questions import Question
 from reflectionflow_core.evaluation.statistics import difference
 from reflectionflow_core.evaluation.studies import settings
-from reflectionflow_core.evaluation.trial import Task, run_trial
+from reflectionflow_core.evaluation.trial import Trial, run_trial
 from reflectionflow_core.miniature.prompts import prompts
 from reflectionflow_core.record import SearchSettings
 from reflectionflow_core.registry import ActorChoice, build_actors
@@ -50,10 +49,9 @@ def success(lora: Path, strategy: str) -> np.ndarray:
     """The share of right answers to each hard prompt, (n,), over two searches of 12 pictures."""
     actors = build_actors(ActorChoice(lora=str(lora)), SearchSettings())
     arms = [Arm(strategy, settings(strategy, width=2, pictures=12), dice=dice) for dice in (0, 1)]
-    asked = [Question(prompt, "color_attr") for prompt in hard_prompts()]
     found = [
-        [run_trial(Task(arm, i, question, 0), actors).success(12) for arm in arms]
-        for i, question in enumerate(asked)
+        [run_trial(Trial(arm, i, prompt, 0), actors).success(12) for arm in arms]
+        for i, prompt in enumerate(hard_prompts())
     ]
     return np.mean(found, axis=1)
 

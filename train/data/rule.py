@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL.Image import Image
 
-from reflectionflow_core.geneval.rules import Need, Task, many, read_task, task_record
+from reflectionflow_core.geneval.rules import Need, Task, quantity, read_task, task_record
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.miniature.world import COLOURS as SHAPE_COLOURS
 from reflectionflow_core.miniature.world import SHAPES
@@ -114,7 +114,7 @@ def drawn(rule: Rule, rng: Random) -> Iterator[Task]:
 
 def sentence(task: Task) -> str:
     """The prompt of a task, in GenEval's words."""
-    said = [many(n.count, " ".join(filter(None, (n.colour, n.name)))) for n in task.include]
+    said = [quantity(n.count, " ".join(filter(None, (n.colour, n.name)))) for n in task.include]
     relation = task.include[-1].relation
     if relation:
         return f"a photo of {said[1]} {relation} {said[0]}"

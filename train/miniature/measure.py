@@ -10,7 +10,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL.Image import Image, fromarray
 
-from reflectionflow_core.evaluation.questions import held_out as questions_of
+from reflectionflow_core.evaluation.prompts import held_out as questions_of
 from reflectionflow_core.flux.branch import velocity
 from reflectionflow_core.flux.painter import FluxCorrector, FluxGenerator
 from reflectionflow_core.miniature.detector import detect

@@ -1,6 +1,6 @@
-"""One budget for many prompts, shared out over searches that were recorded.
+"""One budget allocated over many prompts, simulated from recorded searches.
 
-A search begins as any longer one does, so what a smaller budget would have painted is known.
+A shorter search is the beginning of a longer one, so the results of smaller budgets are known.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ..search.portfolio import Standing, portfolio
 from .trial import Outcome
 
 
-class Recorded:
-    """The search of one prompt, played again from its outcome, round by round."""
+class RecordedSearch:
+    """The search of one prompt, replayed from its outcome, round by round."""
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome, self.seen = outcome, 0
@@ -28,7 +28,7 @@ class Recorded:
         return Standing(gain, Cost(images=self.seen), under_way=False)
 
     def play(self, budget: Budget) -> Iterator[History]:
-        """Sees the next round, as far as the budget in pictures goes; its pictures are not kept."""
+        """Replays the next round within a budget of pictures; the Histories it yields are empty."""
         assert budget.images is not None
         ends = accumulate(self.outcome.rounds)
         end = next((end for end in ends if end > self.seen), self.seen)
@@ -37,15 +37,18 @@ class Recorded:
             yield History()
 
 
-def played(outcomes: Sequence[Outcome], total: int) -> np.ndarray:
-    """Whether each prompt's best picture is right, (n,), when a portfolio shares `total` out."""
-    searches = [Recorded(outcome) for outcome in outcomes]
+def portfolio_allocation(outcomes: Sequence[Outcome], total: int) -> np.ndarray:
+    """Whether each prompt's best picture is right, (n,), when a portfolio allocates `total`
+    pictures.
+    """
+    searches = [RecordedSearch(outcome) for outcome in outcomes]
     deque(portfolio(searches, Budget(images=total)), maxlen=0)
     return np.array([search.outcome.success(search.seen) for search in searches])
 
 
-def equal_shares(outcomes: Sequence[Outcome], total: int) -> np.ndarray:
-    """The same when every prompt gets as many pictures; the first ones get what is over, and what
-    a search that found its picture leaves is lost."""
-    each, over = divmod(total, len(outcomes))
-    return np.array([o.success(each + (i < over)) for i, o in enumerate(outcomes)])
+def equal_allocation(outcomes: Sequence[Outcome], total: int) -> np.ndarray:
+    """The same with an equal share for every prompt, the remainder to the first ones. What a
+    search that stopped early leaves is lost.
+    """
+    each, remainder = divmod(total, len(outcomes))
+    return np.array([o.success(each + (i < remainder)) for i, o in enumerate(outcomes)])
