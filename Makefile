@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PROMPT ?= a photo of a green square and a purple square
 QUICK := $(addprefix tests/core/test_,golden_histories.py record.py search.py search_rounds.py \
 	search_properties.py previews.py thinking.py staged.py adaptive.py portfolio.py recheck.py archive.py \
-	report.py registry.py plugins.py verifier_spec.py vlm_answers.py vlm_writers.py vlm_verifiers.py)
+	report.py registry.py verifier_spec.py vlm_answers.py vlm_writers.py vlm_verifiers.py)
 # Two threads on two busy cores wait for each other more than they work.
 export OMP_NUM_THREADS ?= 1
 
@@ -22,7 +22,7 @@ test: $(VENV)/.installed
 
 # The core's tests that load no model: for while one works on it.
 quick: $(VENV)/.installed
-	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/test_architecture.py $(QUICK)
+	REFLECTIONFLOW_QUICK=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/test_architecture.py $(QUICK)
 
 # Fails where `make test` would skip: needs a ComfyUI (see CONTRIBUTING.md).
 test-comfyui: $(VENV)/.installed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import pytest
-from fakes import Toys, ToyVerifier, facts, picture, read_back
+from fakes import Toys, ToyVerifier, examples, facts, picture, read_back
 from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -182,7 +182,7 @@ def test_steady_without_further_chains_is_the_strategy_reflection() -> None:
     assert told[0] == told[1]
 
 
-@effort(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@effort(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.builds(
         SearchSettings,

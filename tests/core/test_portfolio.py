@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from fakes import Toys, ToyVerifier, facts, picture, read_back
+from fakes import Toys, ToyVerifier, examples, facts, picture, read_back
 from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -109,7 +109,7 @@ def test_what_is_left_over_is_the_total_less_what_others_spent() -> None:
     assert left_over(Budget(seconds=5), seconds) == Budget(seconds=1)
 
 
-@effort(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@effort(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(["adaptive", "reflection", "noise"]),
     st.integers(1, 3),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 
-from fakes import Toys, ToyVerifier
+from fakes import Toys, ToyVerifier, examples
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -108,7 +108,7 @@ def test_a_verdict_of_somebody_else_carries_nothing_over() -> None:
 shares = st.lists(st.sampled_from([0.1, 0.4, 0.6, 0.9]), min_size=4, max_size=4)
 
 
-@effort(max_examples=200, deadline=None)
+@effort(max_examples=examples(200), deadline=None)
 @given(st.lists(shares, min_size=2, max_size=6))
 def test_along_a_chain_it_passes_what_a_full_check_passes(chain: list[list[float]]) -> None:
     full, short = judge(chain), judge(chain)

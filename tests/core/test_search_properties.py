@@ -13,6 +13,7 @@ from fakes import (
     Toys,
     ToyVerifier,
     ToyWriter,
+    examples,
     facts,
     read_back,
 )
@@ -35,7 +36,9 @@ PROMPT = "two green bowls"
 CALLS = {"writer": 2, "evolver": 1, "inspector": 1}
 STAGES = tuple(Stage(f"add bowl {i}", f"{PROMPT}, {i} of 2", ("a bowl",)) for i in (1, 2))
 
-modest = effort(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+modest = effort(
+    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 def possible(settings: SearchSettings) -> bool:

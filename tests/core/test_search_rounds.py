@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import ToyGenerator, Toys, ToyVerifier, ToyWriter, facts, read_back
+from fakes import ToyGenerator, Toys, ToyVerifier, ToyWriter, examples, facts, read_back
 from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -92,7 +92,7 @@ searches = st.builds(
 )
 
 
-@effort(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@effort(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(scripts(), searches)
 def test_rounds_of_any_size_cut_at_any_candidate_end_as_if_they_never_were(
     script: Script, settings: SearchSettings
@@ -109,7 +109,7 @@ def test_rounds_of_any_size_cut_at_any_candidate_end_as_if_they_never_were(
         assert [len(r) for r in by_hand.rounds] == [len(moves) for moves in script]
 
 
-@effort(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@effort(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(scripts())
 def test_a_sheet_of_any_rounds_shows_every_picture_once_and_each_round_in_its_column(
     script: Script,

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from fakes import Toys, ToyVerifier
+from fakes import Toys, ToyVerifier, examples
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -97,7 +97,7 @@ def test_a_wrapped_verifier_is_charged_by_what_is_inside() -> None:
     assert last(toys, SearchSettings(width=2, depth=0)).cost.vlm_calls == 6
 
 
-@effort(max_examples=60, deadline=None)
+@effort(max_examples=examples(60), deadline=None)
 @given(
     limit=st.integers(5, 60),
     width=st.integers(1, 4),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from asking import drafts
-from fakes import Cancelled, Toys, ToyVerifier, Watcher
+from fakes import Cancelled, Toys, ToyVerifier, Watcher, examples
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -39,7 +39,7 @@ MAKERS: dict[str, Callable[[Vlm], Verifier]] = {
     "yes-no": YesNoVerifier,
     "tournament": TournamentVerifier,
 }
-quick = effort(max_examples=60, deadline=None)
+quick = effort(max_examples=examples(60), deadline=None)
 
 
 def pictures(*levels: int) -> list[Image.Image]:

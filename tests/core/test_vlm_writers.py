@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from asking import about
+from fakes import examples
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ DOWN = Failure("The server does not answer.")
 WRITERS = {"vlm": VlmWriter, "reflection-generator": ReflectionGeneratorWriter}
 FLAWED = Verdict(0.2, False, unmet=("missing a red cup", "table is not brown"))
 RIGHT = Verdict(1.0, True)
-quick = effort(max_examples=60, deadline=None)
+quick = effort(max_examples=examples(60), deadline=None)
 
 
 def candidate(verdict: Verdict = FLAWED, number: int = 0, **given) -> Candidate:
