@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import ToyCorrector, ToyGenerator, Toys, ToyVerifier, facts
+from fakes import ToyCorrector, ToyGenerator, Toys, ToyVerifier, facts, noise
 
 from reflectionflow_core.archive import Run, open_archive, read_recording
 from reflectionflow_core.protocols import Previewing, Restarting
@@ -79,6 +79,17 @@ def test_a_preview_that_passes_is_painted_however_good_the_others_are(
     monkeypatch.setattr(toys.verifier, "verify", lambda _, images, __: [passing] * len(images))
     history = last(toys, replace(POTENTIAL, axes=("noise",)))
     assert history.finished == tuple(history)
+
+
+def test_a_preview_that_is_only_as_good_as_its_rival_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    toys, same = Toys(), Verdict(0.5, passed=False)
+    monkeypatch.setattr(toys.verifier, "verify", lambda _, images, __: [same] * len(images))
+    history = last(toys, replace(POTENTIAL, axes=("noise",)))
+    converged = [noise("clear", candidate.seed)[0] % 3 > 0 for candidate in history][1:]
+    assert [not candidate.finished for candidate in history][1:] == converged
+    assert any(converged)
 
 
 def test_corrections_are_previewed_too_and_parents_are_finished() -> None:
