@@ -31,11 +31,11 @@ ROOMS = (
     "miniature",
     "registry",
     "identity",
+    "doctor",
     "archive",
     "report",
     "evaluation",
     "geneval",
-    "doctor",
     "cli",
     "__main__",
 )

@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_ac
     except InputError as error:
         sys.stderr.write(f"reflectionflow: {error}\n")
         return BAD_INPUT
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped.\n")
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"Stopped. {stop}".rstrip() + "\n")
         return INTERRUPTED
 
 

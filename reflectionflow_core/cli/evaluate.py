@@ -15,13 +15,13 @@ from ..evaluation.evaluation import (
     Results,
     cost_so_far,
     evaluate,
-    finish,
+    outcome_records,
     results_so_far,
 )
-from ..evaluation.journal import part_of
-from ..evaluation.page import Section, results_page
+from ..evaluation.page import Section
 from ..evaluation.plots import bar_chart, scaling_curve
 from ..evaluation.prompts import held_out
+from ..evaluation.publishing import Origin, publish
 from ..evaluation.studies import (
     ALL,
     StudyPlan,
@@ -30,7 +30,7 @@ from ..evaluation.studies import (
     study_named,
     study_question,
 )
-from ..evaluation.tables import markdown, tables_of
+from ..evaluation.tables import tables_of
 from ..identity import identity
 from ..miniature.prompts import FAMILIES
 from ..protocols import Actors
@@ -39,7 +39,7 @@ from ..registry import ActorChoice, build_actors
 from ..report.words import counted
 from .evaluate_options import PROMPTS, PROMPTS_OF_ALL
 from .screen import quieten_libraries
-from .watching import fresh_file, in_sentences, pool_of, provenance, told, watch
+from .watching import fresh_file, pool_of, pool_text, watch
 
 QUICK = {
     "prompts": 24,
@@ -51,24 +51,20 @@ QUICK = {
 
 
 def run_shapes(given: Mapping[str, Any], command: str) -> int:
-    """Runs the study, goes on with one that was killed, and prints its tables."""
+    """Runs the study, or resumes it, and prints its tables."""
     file, pool = fresh_file(given), pool_of(given)
     plan, evaluation = _asked(given)
     build = partial(build_quietly, given.get("lora"))
     searches = counted(len(evaluation.trials), "search", "searches")
     pictures = counted(pictures_of(evaluation.arms), "picture")
-    sys.stderr.write(f"{searches}, at most {pictures} a prompt, {told(pool)}.\n")
-    try:
-        watch(evaluate(evaluation, file, build, pool), len(evaluation.trials), "searches")
-    except KeyboardInterrupt:
-        sys.stderr.write(f"Stopped. The same command goes on from {part_of(file)}.\n")
-        return 130
-    _publish(evaluation, plan, file, command)
+    sys.stderr.write(f"{searches}, at most {pictures} a prompt, {pool_text(pool)}.\n")
+    watch(evaluate(evaluation, file, build, pool), len(evaluation.trials), "searches")
+    sys.stdout.write(_published(evaluation, plan, file, command))
     return 0
 
 
 def build_quietly(lora: str | None = None) -> Actors:
-    """The miniature with every seat taken, in this process or in one of its own."""
+    """The miniature with all its actors."""
     quieten_libraries()
     return build_actors(ActorChoice(lora=lora), SearchSettings())
 
@@ -92,28 +88,24 @@ def _asked(given: Mapping[str, Any]) -> tuple[StudyPlan, Evaluation]:
     return plan, Evaluation(study, arms, held_out(per_family, seed, families), seed, about)
 
 
-def _publish(evaluation: Evaluation, plan: StudyPlan, file: Path, command: str) -> None:
-    """Tables on the screen; FILE, its plots and its page on disk."""
+def _published(evaluation: Evaluation, plan: StudyPlan, file: Path, command: str) -> str:
+    """Writes FILE, its plots and its page, and returns the tables."""
     results = results_so_far(evaluation, file)
     sections = [_section(study, results, plan) for study in studies_in(evaluation.study)]
     for section in sections:
         if section.plot:
-            plot = file.with_name(f"{file.stem}-{section.study}.png")
+            plot = file.with_name(f"{file.stem}-{section.title}.png")
             files.replace_file(plot, section.plot)
-    known = provenance(command, evaluation.seed, cost_so_far(evaluation, file))
     notes = [
         f"Shares of {len(evaluation.prompts)} prompts with 95 % intervals: Wilson's, and for "
         "differences and costs a bootstrap over prompts.",
         "These figures are about the miniature. They say nothing about FLUX.1-dev.",
-        *in_sentences(known),
     ]
-    page = results_page("The miniature, measured", notes, sections)
-    files.replace_file(file.with_suffix(".html"), page.encode())
-    tables = {section.study: [table.data() for table in section.tables] for section in sections}
-    finish(evaluation, file, {"summary": {"tables": tables}, "provenance": known})
-    for section in sections:
-        told = "\n\n".join(map(markdown, section.tables))
-        sys.stdout.write(f"## {section.study}\n\n{section.about}\n\n{told}\n\n")
+    tables = {section.title: [table.data() for table in section.tables] for section in sections}
+    record = {"summary": {"tables": tables}, "outcomes": outcome_records(evaluation, file)}
+    origin = Origin(command, evaluation.seed, cost_so_far(evaluation, file))
+    journal = evaluation.journal(file)
+    return publish(journal, "The miniature, measured", notes, sections, origin, record)
 
 
 def _section(study: str, results: Results, plan: StudyPlan) -> Section:

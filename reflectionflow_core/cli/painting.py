@@ -1,10 +1,10 @@
-"""The pictures of a benchmark, painted by searches of the ordinary options."""
+"""Paints the pictures of a benchmark by searches with the options of `run`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,7 @@ from typing import Any
 from ..archive import Run
 from ..doctor import versions
 from ..evaluation.pool import WorkerPool
-from ..evaluation.tables import Table
-from ..geneval.painting import PaintingRun, cost_record, cost_table, paint, read_record
+from ..geneval.painting import PaintingRun, paint
 from ..identity import identity
 from ..protocols import Actors
 from ..record import Budget, InputError, SearchSettings
@@ -23,27 +22,28 @@ from ..search.strategies import axes_in_force
 from .options import make_choice, make_settings, name_of
 from .preparing import awaited
 from .screen import quieten_libraries
-from .watching import told, watch
+from .watching import pool_text, watch
 
-WORDS = {"stages": "a plan", "draft_prompt": "a thought"}  # what a setting means to its reader
+NEEDED_TEXTS = {"stages": "a plan", "draft_prompt": "a thought"}  # by setting
 
 
 def paint_pictures(
     given: Mapping[str, Any], prompts: Sequence[Mapping[str, Any]], samples: int, pool: WorkerPool
 ) -> None:
-    """Paints what is missing in the folder of --images."""
+    """Paints the missing pictures in the folder of --images."""
     for name in ("think_first", "draft_prompt", "stages"):
         if given.get(name):
             raise InputError(
                 f"--{name.replace('_', '-')} is for one prompt, and a benchmark has many. "
-                "Leave it away."
+                "Remove it."
             )
     choice, settings = make_choice(given), make_settings(given)
     axes_in_force(settings)  # raises for a strategy that does not exist
     if setting := awaited(Run("", settings)):
         raise InputError(
-            f"The strategy {settings.strategy!r} begins with {WORDS[setting]} for each prompt, and "
-            "here nobody writes them. Choose another strategy, or reflectionflow run --prompts."
+            f"The strategy {settings.strategy!r} begins with {NEEDED_TEXTS[setting]} for each "
+            "prompt, which a benchmark does not write. Choose another strategy, or use "
+            "reflectionflow run --prompts."
         )
     about = {
         "settings": asdict(settings),
@@ -53,29 +53,13 @@ def paint_pictures(
     }
     painting = PaintingRun(Path(given["images"]), prompts, samples, settings, about)
     total = len(painting.jobs)
-    sys.stderr.write(f"{counted(total, 'picture')} to paint, a search each, {told(pool)}.\n")
+    sys.stderr.write(f"{counted(total, 'picture')} to paint, a search each, {pool_text(pool)}.\n")
     watch(paint(painting, partial(_build, choice, settings), pool), total, "pictures painted")
 
 
-@dataclass(frozen=True)
-class Origin:
-    """How the pictures of a folder came to be; nothing is known of those from elsewhere."""
-
-    seed: int | None = None
-    cost: Mapping[str, Any] | None = None  # of all pictures
-    tables: Sequence[Table] = ()  # of one
-
-
-def origin_of(folder: Path) -> Origin:
-    record = read_record(folder) if folder.is_dir() else None
-    if record is None:
-        return Origin()
-    return Origin(record["seed"], cost_record(record), (cost_table(record),))
-
-
 def check_options(given: Mapping[str, Any], of_judge: Sequence[str]) -> None:
-    """Raises InputError for options of a search where nothing is painted; `of_judge` are also of
-    who judges.
+    """Raises InputError for options of a search where nothing is painted; `of_judge` are options of
+    the judge too.
     """
     if given.get("generate"):
         return
@@ -84,8 +68,8 @@ def check_options(given: Mapping[str, Any], of_judge: Sequence[str]) -> None:
     painters = {*_names(ActorChoice), "prompts", "samples"} - {*of_judge}
     if strange := [name for name in given if name in settings | painters]:
         raise InputError(
-            f"--{strange[0].replace('_', '-')} is of the search that paints pictures. Give "
-            "--generate as well, or leave it away."
+            f"--{strange[0].replace('_', '-')} belongs to the search that paints pictures. Give "
+            "--generate as well, or remove it."
         )
 
 

@@ -101,13 +101,10 @@ def evaluate(
     yield from journal.run(missing, len(known), partial(trial_runner, build), pool)
 
 
-def finish(evaluation: Evaluation, file: Path, record: Mapping[str, Any]) -> None:
-    """Writes `file`: the header, `record` and every outcome."""
-    journal = evaluation.journal(file)
-    outcomes = [
-        asdict(o) for o in sorted(journal.lines(read_outcome), key=lambda o: (o.arm, o.index))
-    ]
-    journal.finish({**record, "outcomes": outcomes})
+def outcome_records(evaluation: Evaluation, file: Path) -> list[dict[str, Any]]:
+    """Every outcome as it is written into `file`, by arm and prompt."""
+    outcomes = evaluation.journal(file).lines(read_outcome)
+    return [asdict(o) for o in sorted(outcomes, key=lambda o: (o.arm, o.index))]
 
 
 def results_so_far(evaluation: Evaluation, file: Path) -> Results:

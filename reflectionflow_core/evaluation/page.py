@@ -24,7 +24,7 @@ img{max-width:100%}
 class Section:
     """The results of one study or benchmark."""
 
-    study: str
+    title: str
     about: str  # a sentence
     tables: Sequence[Table]
     plot: bytes | None = None
@@ -46,7 +46,7 @@ def _section(section: Section) -> str:
     source = f"data:image/png;base64,{encoded}"
     image = f'<img alt="The first table as a plot" src="{source}">' if section.plot else ""
     return (
-        f"<h2>{escape(section.study)}</h2>\n<p>{escape(section.about)}</p>\n{image}\n"
+        f"<h2>{escape(section.title)}</h2>\n<p>{escape(section.about)}</p>\n{image}\n"
         + "\n".join(map(_table, section.tables))
     )
 

@@ -132,6 +132,22 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         raise InputError(f"{file} is damaged ({error}). Remove it, or paint again.") from error
 
 
+@dataclass(frozen=True)
+class PaintedBy:
+    """How the pictures of a folder were painted; nothing is known of pictures from elsewhere."""
+
+    seed: int | None = None
+    cost: Mapping[str, Any] | None = None  # of all pictures
+    tables: Sequence[Table] = ()  # the mean cost of one picture
+
+
+def painted_by(folder: Path) -> PaintedBy:
+    record = read_record(folder) if folder.is_dir() else None
+    if record is None:
+        return PaintedBy()
+    return PaintedBy(record["seed"], cost_record(record), (cost_table(record),))
+
+
 def cost_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """The cost of all pictures of a finished record."""
     return summed_cost((line["spent"], line["trace"]) for line in record["pictures"])

@@ -7,7 +7,7 @@ share of prompts with any right picture.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,35 @@ import numpy as np
 from ..evaluation.comparison import Measured
 from ..evaluation.statistics import mean_share, share
 from ..evaluation.tables import Table
+from ..evaluation.work import summed_up
 from ..report.words import counted
 from .folder import Sample, prompts_of, samples_per_prompt
+from .results import BenchmarkResults
 
 LABEL = "GenEval protocol, transformers detector"
+WARNING = (
+    "Not official GenEval figures: the detector is another implementation of the official one's "
+    "family. Compare them with figures made by the same detector."
+)
 ALL_PROMPTS, SAMPLES = 553, 4  # of the whole benchmark; pictures of each prompt
 MACRO, MICRO, ANY = "overall (mean of tasks)", "all pictures (micro mean)", "prompts with any right"
+
+
+def results_of(samples: Sequence[Sample], lines: Iterable[Mapping[str, Any]]) -> BenchmarkResults:
+    """The figures from the journal's lines for `samples`."""
+    position = {(s.index, s.file.name): i for i, s in enumerate(samples)}
+    lines = sorted(lines, key=lambda line: position[line["index"], line["name"]])
+    about = coverage(samples)
+    sights = list({str(line["sight"]): line["sight"] for line in lines}.values())
+    return BenchmarkResults(
+        title="GenEval",
+        label=LABEL,
+        about=f"{about} {WARNING}",
+        tables=[table_of(prompts_of(samples), lines)],
+        lines=lines,
+        cost=summed_up(line["trace"] for line in lines),
+        summary={"whole": about, "sight": sights},
+    )
 
 
 def official_lines(lines: Sequence[Mapping[str, Any]]) -> str:

@@ -8,7 +8,7 @@ headline. The official judge is Qwen3-VL-8B-Instruct.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,15 +23,18 @@ from ..evaluation.journal import Journal
 from ..evaluation.pool import WorkerPool
 from ..evaluation.statistics import mean, task_mean
 from ..evaluation.tables import Table
+from ..evaluation.work import summed_up
 from ..record import InputError
 from ..report.words import counted
 from ..vlm.interface import ExactVlm, Failure, Question, Vlm
 from .compositions import Atom
 from .folder import LoadedSample, Sample, decoded, load_sample
+from .results import BenchmarkResults
 
 LABEL = "GenEval 2, Soft-TIFA"
 GM, AM = "GM (headline)", "AM"
 ASK = "{} Answer in one word."
+ALL_PROMPTS = 800  # of the whole benchmark
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,22 @@ def probabilities_of(vlm: ExactVlm, image: Image, atoms: Sequence[Atom]) -> tupl
 
 def _question(atom: Atom, image: Image) -> Question:
     return Question(ASK.format(atom.question), (image,), max_tokens=1)
+
+
+def results_of(
+    prompts: Sequence[Mapping[str, Any]], lines: Iterable[Mapping[str, Any]]
+) -> BenchmarkResults:
+    """The figures from the journal's lines."""
+    lines = sorted(lines, key=lambda line: line["index"])
+    calls = sum(line["calls"] for line in lines)
+    return BenchmarkResults(
+        title="GenEval 2",
+        label=LABEL,
+        about=f"{len(lines)} prompts, one picture each; the benchmark has {ALL_PROMPTS}.",
+        tables=tables_of(prompts, lines),
+        lines=lines,
+        cost={"vlm_calls": calls, **summed_up(line["trace"] for line in lines)},
+    )
 
 
 def tables_of(

@@ -22,7 +22,7 @@ from reflectionflow_core.evaluation.evaluation import (
     Evaluation,
     cost_so_far,
     evaluate,
-    finish,
+    outcome_records,
     results_so_far,
 )
 from reflectionflow_core.evaluation.journal import part_of
@@ -119,7 +119,7 @@ BAD_REQUESTS = {
     "too many prompts": (["--prompts", "100000000"], "Ask for at most 100,000 of each family"),
     "no strategy": (["--strategies", ""], "No strategy is given"),
     "a seed below zero": (["--seed", "-1"], "-1 is less than 0"),
-    "the page's name": (["--json", "e.html"], "Choose one that ends in .json"),
+    "the page's name": (["--json", "e.html"], "Choose a name that ends in .json"),
     "no name": (["--json", ""], "The name of the file is empty"),
 }
 
@@ -241,7 +241,8 @@ def test_a_killed_evaluation_goes_on_and_ends_as_an_uninterrupted_one(tmp_path, 
         assert (cost["pictures"], cost["diffusion_steps"]) == (pictures, 8 * pictures)
         assert cost["seconds"] == 0.5 * pictures
         tables.append([t for s in studies_in(study) for t in tables_of(s, results, SMALL)])
-        finish(small(study), file, {})
+        outcomes = outcome_records(small(study), file)
+        small(study).journal(file).finish({"outcomes": outcomes})
     assert killed.read_bytes() == whole.read_bytes()
     assert list(map(markdown, tables[0])) == list(map(markdown, tables[1]))
     assert not part_of(killed).exists()
@@ -318,7 +319,7 @@ def test_a_quick_evaluation_from_the_command_line_leaves_json_plot_and_page(tmp_
     assert "say nothing about FLUX.1-dev" in file.with_suffix(".html").read_text()
     assert "| noise |" in capsys.readouterr().out
     assert main([*asked, "--budgets", "1,2"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_what_a_trial_spent_grows_with_every_picture_and_ends_with_all_of_it():

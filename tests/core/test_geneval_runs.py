@@ -196,8 +196,8 @@ def test_a_blind_detector_ends_without_a_result(
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (("--width", 3), "--width is of the search"),
-        (("--vlm", "endpoint:x"), "--vlm is of the search"),
+        (("--width", 3), "--width belongs to the search"),
+        (("--vlm", "endpoint:x"), "--vlm belongs to the search"),
         (("--generate",), "There is nothing to paint"),
         (("--generate", "--think-first", "--prompts", "PROMPTS"), "--think-first"),
         (("--generate", "--strategy", "staged", "--prompts", "PROMPTS"), "begins with a plan"),

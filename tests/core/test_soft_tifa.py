@@ -254,8 +254,8 @@ def test_pictures_may_be_listed_by_prompt_and_a_killed_judging_goes_on(
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ((), "Soft-TIFA asks a vision-language model"),
-        (("--vlm", "endpoint:x", "--depth", 3), "--depth is of the search"),
+        ((), "Soft-TIFA needs a vision-language model"),
+        (("--vlm", "endpoint:x", "--depth", 3), "--depth belongs to the search"),
         (("--vlm", "endpoint:x", "--images", "LACKING"), "has no picture of 1 of 2 prompts"),
         (("--vlm", "endpoint:x", "--images", "LOST"), "names"),
         (("--vlm", "endpoint:x"), "needs the probabilities"),

@@ -1,0 +1,45 @@
+"""The results of a benchmark on disk and as text: what GenEval and GenEval 2 share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..evaluation.journal import Journal
+from ..evaluation.page import Section
+from ..evaluation.publishing import Origin, publish
+from ..evaluation.tables import Table
+from .painting import painted_by
+
+
+@dataclass(frozen=True)
+class BenchmarkResults:
+    """The figures of a benchmark; `about` says in a sentence what they cover."""
+
+    title: str
+    label: str
+    about: str
+    tables: Sequence[Table]
+    lines: Sequence[Mapping[str, Any]]  # of the journal, in the order of the pictures
+    cost: Mapping[str, Any]
+    summary: Mapping[str, Any] = field(default_factory=dict)  # more of the file's summary
+
+
+def publish_benchmark(
+    results: BenchmarkResults, journal: Journal, images: Path, command: str
+) -> str:
+    """Writes the journal's file and its page, and returns the figures as markdown."""
+    painted = painted_by(images)
+    tables = [*results.tables, *painted.tables]
+    data = [table.data() for table in tables]
+    summary = {"label": results.label, **results.summary, "tables": data}
+    return publish(
+        journal,
+        results.title,
+        ["Intervals: a bootstrap over prompts, 95 %."],
+        [Section(results.label, results.about, tables)],
+        Origin(command, painted.seed, results.cost, {"painting": painted.cost}),
+        {"summary": summary, "pictures": results.lines},
+    )
