@@ -29,14 +29,14 @@ def run(server: str, graph: dict) -> dict:
     while True:
         received = events.recv()
         event = json.loads(received) if isinstance(received, str) else {}  # or else a preview
-        told = event.get("data", {})
-        if told.get("prompt_id") != prompt_id:
+        data = event.get("data", {})
+        if data.get("prompt_id") != prompt_id:
             continue
         if event["type"] == "execution_error":
-            raise SystemExit(f"{told['node_type']}: {told['exception_message'].strip()}")
+            raise SystemExit(f"{data['node_type']}: {data['exception_message'].strip()}")
         if event["type"] == "execution_interrupted":
             raise SystemExit("It was interrupted.")
-        if event["type"] == "executing" and told["node"] is None:
+        if event["type"] == "executing" and data["node"] is None:
             return json.load(urlopen(f"http://{server}/history/{prompt_id}"))[prompt_id]
 
 

@@ -104,8 +104,10 @@ def corrected(dev: bool, painter: str, index: int) -> list[Node]:
         evolver=led("evolver evolver", "evolver", below, {}, TO_TEXTS),
     )
     if index > 1:
-        told = f"write{index - 1} reflections"
-        evolve.inputs["reflections"] = led(told, "reflections", below, lanes, TO_PAINTERS, TO_TEXTS)
+        source = f"write{index - 1} reflections"
+        evolve.inputs["reflections"] = led(
+            source, "reflections", below, lanes, TO_PAINTERS, TO_TEXTS
+        )
     correct = node(
         f"correct{index}",
         "CorrectorSampler",

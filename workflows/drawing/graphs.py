@@ -19,7 +19,7 @@ from .parts import (
     GREEN,
     LEFT,
     THREE,
-    came_of_it,
+    actor_wires,
     enlarged,
     flux,
     full_note,
@@ -30,20 +30,20 @@ from .parts import (
     read_me,
     request,
     results,
+    results_group,
     sampling,
     search,
-    seats,
 )
 from .stages import in_context, interleaved, staged_by_hand, staged_search
 from .watched import think_first, verifier_ensemble, vlm_clip_search, vlm_local_search, vlm_search
 
-PATIENT = ("a photo of two yellow circles", 5)  # six pictures, one of them begun anew
+PATIENT = ("a photo of two yellow circles", 5)  # six pictures, one of them from scratch
 
 
 def first_look() -> Graph:
     read = read_me(notes.text(notes.FIRST_LOOK), 175)
     who = stack(LEFT, group_below(read), 320, *flux(False), *judges())
-    asked = request(THREE, 11) | {"depth": 3} | seats("flux")
+    asked = request(THREE, 11) | {"depth": 3} | actor_wires("flux")
     loop = search(440, notes.CHANGE_FIRST_LOOK, 120, **asked)
     shown = results(False, 940, "first_look")
     return Graph(
@@ -52,7 +52,7 @@ def first_look() -> Graph:
         [
             Group("1 · Who paints, judges, writes", BLUE, who),
             Group("2 · The search", GREEN, loop),
-            came_of_it(shown),
+            results_group(shown),
         ],
     )
 
@@ -65,7 +65,7 @@ def full_search(dev: bool) -> Graph:
     how = stack(420, 0, 320, sampling(dev, painted), *judges(), options())
     asked = request("a photo of a red triangle and a green square", 10, width=3, drafts=4)
     asked |= {"save_run": True, "depth": 3, "options": Wire("options", "options")}
-    loop = search(820, notes.CHANGE_FULL_SEARCH, 90, **asked, **seats("sampling"))
+    loop = search(820, notes.CHANGE_FULL_SEARCH, 90, **asked, **actor_wires("sampling"))
     shown = results(dev, 1300, name)
     return Graph(
         name,
@@ -74,7 +74,7 @@ def full_search(dev: bool) -> Graph:
             Group("1 · Who paints", BLUE, who),
             Group("How, and who judges", BLUE, how),
             Group("2 · The search", GREEN, loop),
-            came_of_it(shown),
+            results_group(shown),
         ],
     )
 
@@ -87,7 +87,7 @@ def adaptive(dev: bool) -> Graph:
     how = stack(420, 0, 320, sampling(dev, painted), *judges(), options())
     asked = request(*PATIENT, strategy="adaptive", stop="when passed", depth=8)
     asked |= {"options": Wire("options", "options")}
-    loop = search(820, notes.CHANGE_ADAPTIVE, 130, **asked, **seats("sampling"))
+    loop = search(820, notes.CHANGE_ADAPTIVE, 130, **asked, **actor_wires("sampling"))
     shown = results(dev, 1300, name)
     return Graph(
         name,
@@ -96,7 +96,7 @@ def adaptive(dev: bool) -> Graph:
             Group("1 · Who paints", BLUE, who),
             Group("Who judges, and how it searches", BLUE, how),
             Group("2 · The search", GREEN, loop),
-            came_of_it(shown),
+            results_group(shown),
         ],
     )
 
@@ -125,7 +125,8 @@ def uncorrected(
 ) -> Graph:
     """A search that needs a FLUX and a verifier only."""
     who = stack(LEFT, group_below(read), 320, *flux(dev, corrector=False), judges()[0])
-    asked |= {seat: wire for seat, wire in seats("flux").items() if seat in ("flux", "verifier")}
+    wires = actor_wires("flux")
+    asked |= {name: wires[name] for name in ("flux", "verifier")}
     loop = search(440, *change, **asked)
     shown = results(dev, 940, name, how=how)
     return Graph(
@@ -134,7 +135,7 @@ def uncorrected(
         [
             Group("1 · Who paints and judges", BLUE, who),
             Group("2 · The search", GREEN, loop),
-            came_of_it(shown),
+            results_group(shown),
         ],
     )
 
@@ -147,7 +148,7 @@ def potential(dev: bool) -> Graph:
     how = stack(420, 0, 320, sampling(dev, painted, steps=30), *judges())
     asked = request("a photo of a red triangle and a green square", 10, strategy="potential")
     asked |= {"drafts": 3, "depth": 3}
-    loop = search(820, notes.CHANGE_POTENTIAL, 120, **asked, **seats("sampling"))
+    loop = search(820, notes.CHANGE_POTENTIAL, 120, **asked, **actor_wires("sampling"))
     shown = results(dev, 1300, name, how=notes.READ_POTENTIAL)
     return Graph(
         name,
@@ -156,7 +157,7 @@ def potential(dev: bool) -> Graph:
             Group("1 · Who paints", BLUE, who),
             Group("How, and who judges", BLUE, how),
             Group("2 · The search", GREEN, loop),
-            came_of_it(shown),
+            results_group(shown),
         ],
     )
 
@@ -168,20 +169,19 @@ def rounds_by_hand(dev: bool) -> Graph:
     loaders = flux(dev)
     who = stack(LEFT, group_below(read), 320, *loaders, *judges())
     lanes = {"flux": 455, "verifier": 475, "writer": 495, "evolver": 515}
-    far = seats(loaders[-1].name, **{seat: [(390, y), (805, y)] for seat, y in lanes.items()})
+    far = actor_wires(loaders[-1].name, **{name: [(390, y), (805, y)] for name, y in lanes.items()})
     start = node("start", "ReflectionStart", **request(THREE, 11))
     begun = stack(440, 0, 320, start)
 
-    def played(x: int, y: int, name: str, title: str, history: Wire, seats: dict) -> list[Node]:
-        made = node(name, "ReflectionRound", 0, title, history=history, **seats)
+    def played(x: int, y: int, name: str, title: str, history: Wire, wires: dict) -> list[Node]:
+        made = node(name, "ReflectionRound", 0, title, history=history, **wires)
         return stack(x, y, 340, made)
 
     back = ((1200, 535), (410, 535))
     first = played(850, 0, "round0", "Drafts", Wire("start", "history"), far)
+    near = actor_wires(loaders[-1].name)
     rounds = [
-        *played(
-            440, 640, "round1", "Round 1", Wire("round0", "history", back), seats(loaders[-1].name)
-        ),
+        *played(440, 640, "round1", "Round 1", Wire("round0", "history", back), near),
         *played(850, 640, "round2", "Round 2", Wire("round1", "history"), far),
     ]
     shown = results(dev, 1270, name, source="round2")
@@ -193,7 +193,7 @@ def rounds_by_hand(dev: bool) -> Graph:
             Group("1 · What to search", BLUE, begun),
             Group("2 · The drafts", GREEN, first),
             Group("Round by round", GREEN, rounds),
-            came_of_it(shown),
+            results_group(shown),
         ],
     )
 
@@ -227,7 +227,7 @@ def score_folder() -> Graph:
         [
             Group("1 · Pictures, and who judges", BLUE, given),
             Group("2 · Score and rank", GREEN, judged),
-            came_of_it(shown),
+            results_group(shown),
         ],
     )
 
@@ -238,18 +238,18 @@ def correct_my_picture() -> Graph:
     loaded = node("picture", "LoadImage", title="My picture", image="example.png")
     picture = stack(440, group_below(who, 40), 320, loaded)
     prompt = "a photo of a red apple and a green mug on a wooden table"
-    told = stack(840, 0, 420, words("picture", "IMAGE", "corrector", prompt, "turn the mug green"))
+    texts = stack(840, 0, 420, words("picture", "IMAGE", "corrector", prompt, "turn the mug green"))
     after = {"images": Wire("correct", "images")}
     after |= {"filename_prefix": "reflectionflow/correct_my_picture"}
     shown = stack(1340, 0, 660, node("after", "SaveImage", 720, "After", **after))
     return Graph(
         "correct_my_picture",
-        [*read, *who, *picture, *told, *shown],
+        [*read, *who, *picture, *texts, *shown],
         [
             Group("1 · Who paints", BLUE, who),
             Group("My picture", BLUE, picture),
-            Group("2 · My words", GREEN, told),
-            came_of_it(shown),
+            Group("2 · My words", GREEN, texts),
+            results_group(shown),
         ],
     )
 
@@ -263,8 +263,8 @@ def correct_my_picture_miniature() -> Graph:
     draft |= {"seed": 2, "batch_size": 1}
     picture = stack(440, 0, 320, node("picture", "DraftSampler", 470, title, **draft))
     asked = ("a photo of a blue circle", "recolor the red circle blue")
-    told = stack(840, 0, 420, words("picture", "images", "flux", *asked, around=(400, 815)))
-    y = group_below(told, 80)  # wires run between
+    texts = stack(840, 0, 420, words("picture", "images", "flux", *asked, around=(400, 815)))
+    y = group_below(texts, 80)  # wires run between
     way = ((795, 535), (410, 535))
     small, before = enlarged(False, Wire("picture", "images", way), "large_before")
     earlier = stack(440, y, 280, *small)
@@ -274,13 +274,13 @@ def correct_my_picture_miniature() -> Graph:
     later = stack(1340, 0, 640, *large, node("after", "PreviewImage", rest, "After", images=after))
     return Graph(
         "correct_my_picture_miniature",
-        [*read, *who, *picture, *told, *later, *earlier],
+        [*read, *who, *picture, *texts, *later, *earlier],
         [
             Group("1 · Who paints", BLUE, who),
             Group("My pictures", BLUE, picture),
-            Group("2 · My words", GREEN, told),
+            Group("2 · My words", GREEN, texts),
             Group("Before", BLUE, earlier),
-            came_of_it(later),
+            results_group(later),
         ],
     )
 

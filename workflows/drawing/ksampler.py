@@ -20,8 +20,8 @@ MUG = "a photo of a red apple and a {} mug on a wooden table"
 
 
 def native_ksampler(dev: bool) -> Graph:
-    told = (notes.NATIVE_CORRECTOR_FILES, notes.ANY_PROMPT) if dev else (notes.MINIATURE,)
-    read = read_me(notes.text(notes.NATIVE_KSAMPLER, *told), 350 if dev else 230)
+    sections = (notes.NATIVE_CORRECTOR_FILES, notes.ANY_PROMPT) if dev else (notes.MINIATURE,)
+    read = read_me(notes.text(notes.NATIVE_KSAMPLER, *sections), 350 if dev else 230)
     who = stack(LEFT, group_below(read), 320, *models(dev, corrector(dev)))
     first, second, shown = draft(dev), correction(dev), before_and_after(dev)
     return Graph(

@@ -13,15 +13,15 @@ from .parts import (
     GREEN,
     LEFT,
     THREE,
-    came_of_it,
+    actor_wires,
     group_below,
     judges,
     named,
     read_me,
     request,
     results,
+    results_group,
     search,
-    seats,
 )
 
 
@@ -89,8 +89,8 @@ def native_flux(dev: bool, model: Wire) -> Node:
     )
 
 
-def recast(kind: str, model: dict[str, Wire], **numbers: Any) -> Node:
-    """Somebody else in the corrector's seat."""
+def as_corrector(kind: str, model: dict[str, Wire], **numbers: Any) -> Node:
+    """A node that lets another model correct."""
     rest = {"sampler": "euler", "scheduler": "simple", "cfg": 1.0}
     return node("recast", kind, flux=Wire("flux", "FLUX"), **model, **numbers, **rest)
 
@@ -108,7 +108,7 @@ def searched(
     """A search by the last of the painters; `jury` judges in place of the miniature's judges."""
     who = stack(LEFT, group_below(read), 320, *loaders)
     how = stack(420, 0, 320, *painters, *(jury or judges()))
-    loop = search(820, change, 90, **asked, depth=3, **seats(painters[-1].name))
+    loop = search(820, change, 90, **asked, depth=3, **actor_wires(painters[-1].name))
     shown = results(dev, 1300, name)
     return Graph(
         name,
@@ -117,7 +117,7 @@ def searched(
             Group("1 · Who paints", BLUE, who),
             Group("Who corrects, and who judges", BLUE, how),
             Group("2 · The search", GREEN, loop),
-            came_of_it(shown),
+            results_group(shown),
         ],
     )
 
@@ -126,8 +126,8 @@ def searched(
 
 
 def native_search(dev: bool) -> Graph:
-    told = (notes.NATIVE_CORRECTOR_FILES, notes.SHAPES_ONLY) if dev else (notes.MINIATURE,)
-    read = read_me(notes.text(notes.NATIVE_SEARCH, *told), 360 if dev else 205)
+    sections = (notes.NATIVE_CORRECTOR_FILES, notes.SHAPES_ONLY) if dev else (notes.MINIATURE,)
+    read = read_me(notes.text(notes.NATIVE_SEARCH, *sections), 360 if dev else 205)
     painters = [corrector(dev), native_flux(dev, Wire("corrector", "MODEL"))]
     name = named("native_search", dev)
     return searched(
@@ -136,10 +136,10 @@ def native_search(dev: bool) -> Graph:
 
 
 def image_to_image_search(dev: bool) -> Graph:
-    told = (notes.NATIVE_FILES, notes.SHAPES_ONLY) if dev else (notes.MINIATURE,)
-    read = read_me(notes.text(notes.IMAGE_TO_IMAGE, *told), 320 if dev else 190)
+    sections = (notes.NATIVE_FILES, notes.SHAPES_ONLY) if dev else (notes.MINIATURE,)
+    read = read_me(notes.text(notes.IMAGE_TO_IMAGE, *sections), 320 if dev else 190)
     numbers = {"denoise": 0.75, "steps": 20 if dev else 12, "guidance": 3.5}
-    over = recast("ImageToImageCorrector", parts(dev), **numbers)
+    over = as_corrector("ImageToImageCorrector", parts(dev), **numbers)
     painters = [native_flux(dev, part(dev, "model")), over]
     name = named("image_to_image_search", dev)
     return searched(
@@ -148,11 +148,11 @@ def image_to_image_search(dev: bool) -> Graph:
 
 
 def edit_search() -> Graph:
-    told = (notes.KONTEXT_FILES, notes.SHAPES_VERIFIER, notes.UNTESTED_EDITOR)
-    read = read_me(notes.text(notes.EDIT_SEARCH, *told), 390)
+    sections = (notes.KONTEXT_FILES, notes.SHAPES_VERIFIER, notes.UNTESTED_EDITOR)
+    read = read_me(notes.text(notes.EDIT_SEARCH, *sections), 390)
     loaders = models(True, unet("kontext", KONTEXT_FILE, "Load Diffusion Model: the editor"))
     editor = parts(True) | {"model": Wire("kontext", "MODEL")}
-    edits = recast("EditCorrector", editor, steps=20, guidance=2.5)
+    edits = as_corrector("EditCorrector", editor, steps=20, guidance=2.5)
     painters = [native_flux(True, part(True, "model")), edits]
     change = notes.CHANGE_EDIT_SEARCH
     return searched("edit_search", True, read, loaders, painters, change, request(THREE, 11))

@@ -12,7 +12,7 @@ BLUE, GREEN, GOLD = "#3f789e", "#8A8", "#b58b2a"
 LEFT = 20  # x of what stands below the note, in a group's frame
 NOTE_TOP = -50  # its title is level with the titles of groups
 TALL = 1020  # a search, and what came of it
-THREE = "a photo of three red circles"  # seed 11: both drafts are wrong, and are mended
+THREE = "a photo of three red circles"  # seed 11: both drafts are wrong, and are fixed
 REPO = "https://huggingface.co/diffusion-cot/FLUX-Corrector/resolve/main/"
 CORRECTOR_FILE = {
     "name": notes.CORRECTOR,
@@ -49,11 +49,11 @@ def flux(dev: bool, corrector: bool = True) -> list[Node]:
 
 def watchers() -> list[Node]:
     """Who asks the vision-language model of the node `vlm`, from top to bottom."""
-    eyes = Wire("vlm", "vlm")
+    vlm_nodes = Wire("vlm", "vlm")
     return [
-        node("verifier", "VerifierLoader", verifier="checklist", error=0.0, vlm=eyes),
-        node("writer", "WriterLoader", writer="vlm", vlm=eyes),
-        node("evolver", "EvolverLoader", evolver="vlm", vlm=eyes),
+        node("verifier", "VerifierLoader", verifier="checklist", error=0.0, vlm=vlm_nodes),
+        node("writer", "WriterLoader", writer="vlm", vlm=vlm_nodes),
+        node("evolver", "EvolverLoader", evolver="vlm", vlm=vlm_nodes),
     ]
 
 
@@ -72,25 +72,25 @@ def below(above: Sequence[Node]) -> int:
 
 
 def group_below(above: Sequence[Node], free: int = GAP) -> int:
-    """Where the first node of a group stands whose frame begins so far below them."""
+    """The y of the first node of a group whose frame starts `free` pixels below these nodes."""
     return above[-1].end[1] + free + HEADER + TITLE
 
 
-def seats(painter: str, **via: Iterable[Point]) -> dict[str, Wire]:
-    """The wires from everyone whom a search may ask."""
+def actor_wires(painter: str, **via: Iterable[Point]) -> dict[str, Wire]:
+    """The wires from all actors of a search."""
     sources = {"flux": (painter, "FLUX")}
     sources |= {name: (name, name) for name in ("verifier", "writer", "evolver")}
     return {name: Wire(*sources[name], tuple(via.get(name, ()))) for name in sources}
 
 
 def request(prompt: str, seed: int, **changes: Any) -> dict[str, Any]:
-    """What a search is asked for; a loop is told its depth besides."""
+    """The inputs of a search without the loop's depth."""
     given = {"prompt": prompt, "width": 2, "drafts": 0, "seed": seed, "strategy": "reflection"}
     return given | {"stop": "never", "stop_score": 1.0, "save_run": False} | changes
 
 
 def sampling(dev: bool, wire: Wire, **miniatures: int) -> Node:
-    """How FLUX paints; the miniature as it likes but for what is said."""
+    """FLUX Sampling; for the miniature 0 everywhere except in `miniatures`."""
     numbers = {"width": 1024, "height": 1024, "steps": 30, "guidance": 3.5, "condition_size": 512}
     if not dev:
         numbers = dict.fromkeys(numbers, 0) | {"guidance": 0.0} | miniatures
@@ -143,5 +143,5 @@ def results(
     return [*sheet, *stack(x, y, 360, *large, text), *stack(x + 400, y, 360, best)]
 
 
-def came_of_it(members: Sequence[Node]) -> Group:
+def results_group(members: Sequence[Node]) -> Group:
     return Group("3 · What came of it", GOLD, members)

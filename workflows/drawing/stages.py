@@ -14,7 +14,7 @@ from .parts import (
     BLUE,
     GREEN,
     LEFT,
-    came_of_it,
+    actor_wires,
     enlarged,
     flux,
     full_note,
@@ -25,8 +25,8 @@ from .parts import (
     read_me,
     request,
     results,
+    results_group,
     search,
-    seats,
     watchers,
 )
 
@@ -34,15 +34,15 @@ CUPS = "two red cups to the left of a white plate, on a wooden table"
 SELDOM = "a photo of a green square and a purple triangle"  # the miniature never saw such
 BESIDE = "a photo of a blue square left of a yellow triangle"
 PROMPT = Wire("prompt", "STRING")
-EYES = Wire("vlm", "vlm")
+VLM_WIRE = Wire("vlm", "vlm")
 PROMPT_TALL = 90
 FAR = {"prompt": (380, 1075), "plan": (395, 1095)}  # a wire's x right of its column, its lane's y
 
 
 def staged_search(dev: bool) -> Graph:
-    how = {"planner": "vlm", "vlm": EYES} if dev else {"planner": "rules-strict"}
+    how = {"planner": "vlm", "vlm": VLM_WIRE} if dev else {"planner": "rules-strict"}
     planner = node("planner", "ScenePlanner", 250, prompt=PROMPT, **how, own_plan="")
-    seen = {"inspector": "vlm", "vlm": EYES} if dev else {"inspector": "exact"}
+    seen = {"inspector": "vlm", "vlm": VLM_WIRE} if dev else {"inspector": "exact"}
     inspector = node("inspector", "InspectorLoader", **seen)
     asked = request(led("prompt", "STRING"), 7, strategy="staged", stop="when passed")
     asked |= {"depth": 6, "plan": led("planner", "plan", "plan")}
@@ -52,7 +52,7 @@ def staged_search(dev: bool) -> Graph:
 
 
 def interleaved(dev: bool) -> Graph:
-    how = {"vlm": EYES, "thinker": "vlm"} if dev else {"thinker": "layout"}
+    how = {"vlm": VLM_WIRE, "thinker": "vlm"} if dev else {"thinker": "layout"}
     think = node("think", "ThinkFirst", prompt=PROMPT, **how)
     finer = options(draft_prompt=Wire("think", "draft_prompt"))
     asked = request(led("prompt", "STRING"), 0, strategy="interleaved")
@@ -77,22 +77,22 @@ def thought_out(
     finer: list[Node],
     asked: dict[str, Any],
 ) -> Graph:
-    """A search of a prompt; `thought` comes of the prompt, and `finer` is wired to the loop."""
-    told = (notes.PROFILE, notes.CORRECTOR_FILES, notes.UNTESTED_VLM)
-    text = notes.text(about, *told) if dev else full_note(False, about)
+    """A search; the nodes `thought` take its prompt, and `finer` are wired to the loop."""
+    sections = (notes.PROFILE, notes.CORRECTOR_FILES, notes.UNTESTED_VLM)
+    text = notes.text(about, *sections) if dev else full_note(False, about)
     read = read_me(text, 560 if dev else 280)
     value = CUPS if dev else SELDOM if name == "interleaved" else BESIDE
     prompt = node("prompt", "PrimitiveStringMultiline", PROMPT_TALL, "Prompt", value=value)
-    eyes = [node("vlm", "VlmEndpoint", profile="mine", refresh=0)] if dev else []
+    vlm_nodes = [node("vlm", "VlmEndpoint", profile="mine", refresh=0)] if dev else []
     top = group_below(read)
     for thinks in thought if dev else ():
         thinks.inputs["vlm"] = Wire("vlm", "vlm", past_prompt(top))
-    what = stack(LEFT, top, 320, *eyes, prompt, *thought)
+    what = stack(LEFT, top, 320, *vlm_nodes, prompt, *thought)
     loaders = flux(dev)
     jury = chosen(name, dev)
     who = stack(440, 0, 320, *loaders, *jury, *finer)
-    wires = {seat.name: seats(loaders[-1].name)[seat.name] for seat in jury}
-    wires["flux"] = seats(loaders[-1].name)["flux"]
+    wires = {seat.name: actor_wires(loaders[-1].name)[seat.name] for seat in jury}
+    wires["flux"] = actor_wires(loaders[-1].name)["flux"]
     loop = search(840, change, 90, **asked, **wires)
     shown = results(dev, 1320, named(name, dev))
     return Graph(
@@ -102,7 +102,7 @@ def thought_out(
             Group("1 · What to paint", BLUE, what),
             Group("Who paints, and who judges", BLUE, who),
             Group("2 · The search", GREEN, loop),
-            came_of_it(shown),
+            results_group(shown),
         ],
     )
 
@@ -158,7 +158,7 @@ def staged_by_hand() -> Graph:
             Group("1 · What to paint, and who does", BLUE, what),
             Group("2 · The first stage", GREEN, columns[0]),
             Group("Inspect, and draw on", GREEN, columns[1]),
-            came_of_it(last),
+            results_group(last),
         ],
     )
 

@@ -65,8 +65,8 @@ def searched(server: str, graph: Graph) -> tuple[list[Picture], dict]:
 
 def chains(server: str, graph: Graph) -> Shown:
     """Of every chain its draft, and its best picture beside it where that is another."""
-    pictures, told = searched(server, graph)
-    candidates = told["candidates"]
+    pictures, report = searched(server, graph)
+    candidates = report["candidates"]
     found: dict[int, list[int]] = {}  # draft: those that descend from it
     for candidate in candidates:
         first = candidate["index"]
@@ -77,12 +77,12 @@ def chains(server: str, graph: Graph) -> Shown:
     for draft, line in found.items():
         best = max(line, key=lambda index: candidates[index]["score"])
         rows.append([pictures[draft], pictures[best] if best != draft else None])
-    return sorted(rows, key=lambda row: row[1] is None)[:3], pictures[told["best"]]
+    return sorted(rows, key=lambda row: row[1] is None)[:3], pictures[report["best"]]
 
 
 def every(server: str, graph: Graph) -> Shown:
-    pictures, told = searched(server, graph)
-    return [pictures[start : start + 3] for start in range(0, 9, 3)], pictures[told["best"]]
+    pictures, report = searched(server, graph)
+    return [pictures[start : start + 3] for start in range(0, 9, 3)], pictures[report["best"]]
 
 
 def rounds(server: str, graph: Graph) -> Shown:

@@ -10,46 +10,46 @@ from .parts import (
     GREEN,
     LEFT,
     below,
-    came_of_it,
     flux,
     group_below,
     read_me,
     request,
+    results_group,
     watchers,
 )
 
 FOX = "a fox in a library"
 CUPS = "two red cups to the left of a white plate, on a wooden table"
 QWEN_FILE = file(notes.QWEN_CLIP, notes.QWEN_CLIP_REPO, "text_encoders", "text_encoders/")
-EYES = Wire("vlm", "vlm")
+VLM_WIRE = Wire("vlm", "vlm")
 
 
 def vlm_search() -> Graph:
     endpoint = node("vlm", "VlmEndpoint", profile="mine", refresh=0)
-    told = (notes.PROFILE, notes.NATIVE_CORRECTOR_FILES, notes.UNTESTED_VLM)
-    return looked_at("vlm_search", [endpoint], notes.VLM_SEARCH, *told, tall=560)
+    needed = (notes.PROFILE, notes.NATIVE_CORRECTOR_FILES, notes.UNTESTED_VLM)
+    return vlm_graph("vlm_search", [endpoint], notes.VLM_SEARCH, *needed, tall=560)
 
 
 def vlm_local_search() -> Graph:
     given = {"dtype": "bf16", "max_pixels": 589824}
     local = node("vlm", "VlmLoader", model=notes.QWEN, **given)
-    told = (notes.QWEN_FILES, notes.NATIVE_CORRECTOR_FILES, notes.UNTESTED_LOCAL)
-    return looked_at("vlm_local_search", [local], notes.VLM_LOCAL_SEARCH, *told, tall=400)
+    needed = (notes.QWEN_FILES, notes.NATIVE_CORRECTOR_FILES, notes.UNTESTED_LOCAL)
+    return vlm_graph("vlm_local_search", [local], notes.VLM_LOCAL_SEARCH, *needed, tall=400)
 
 
 def vlm_clip_search() -> Graph:
     given = {"clip_name": notes.QWEN_CLIP, "type": "stable_diffusion", "device": "default"}
     loaded = node("qwen", "CLIPLoader", 0, "Load CLIP: who looks on", [QWEN_FILE], **given)
     seeing = node("vlm", "VlmFromClip", clip=Wire("qwen", "CLIP"))
-    told = (notes.QWEN_CLIP_FILES, notes.NATIVE_CORRECTOR_FILES, notes.UNTESTED_CLIP)
-    return looked_at("vlm_clip_search", [loaded, seeing], notes.VLM_CLIP_SEARCH, *told, tall=400)
+    needed = (notes.QWEN_CLIP_FILES, notes.NATIVE_CORRECTOR_FILES, notes.UNTESTED_CLIP)
+    return vlm_graph("vlm_clip_search", [loaded, seeing], notes.VLM_CLIP_SEARCH, *needed, tall=400)
 
 
-def looked_at(name: str, eyes: list[Node], about: str, *told: str, tall: int) -> Graph:
+def vlm_graph(name: str, vlm_nodes: list[Node], about: str, *sections: str, tall: int) -> Graph:
     """native_search with a model that judges, writes and rewrites."""
-    read = read_me(notes.text(about, *told), tall)
+    read = read_me(notes.text(about, *sections), tall)
     painters = [corrector(True), native_flux(True, Wire("corrector", "MODEL"))]
-    asked, loaders = request(CUPS, 11), [*models(True), *eyes]
+    asked, loaders = request(CUPS, 11), [*models(True), *vlm_nodes]
     change = notes.CHANGE_VLM_SEARCH
     return searched(name, True, read, loaders, painters, change, asked, watchers())
 
@@ -62,10 +62,10 @@ def think_first() -> Graph:
         "prompt", "PrimitiveStringMultiline", 0, "Prompt, as terse as you like", value=FOX
     )
     think = node(
-        "think", "ThinkFirst", 110, prompt=Wire("prompt", "STRING"), vlm=EYES, thinker="vlm"
+        "think", "ThinkFirst", 110, prompt=Wire("prompt", "STRING"), vlm=VLM_WIRE, thinker="vlm"
     )
-    told = Wire("think", "draft_prompt")
-    shown = node("told", "PreviewAny", 300, "What it thought of", source=told)
+    expanded = Wire("think", "draft_prompt")
+    shown = node("told", "PreviewAny", 300, "What it thought of", source=expanded)
     thought = stack(440, 0, 340, prompt, think, shown)
     around = [(400, below(thought) + 20), (820, below(thought) + 20)]
     given = {"flux": Wire("flux", "FLUX", around), "count": 2, "seed": 11, "batch_size": 1}
@@ -74,7 +74,7 @@ def think_first() -> Graph:
         860,
         0,
         360,
-        node("after", "DraftSampler", 390, "Drafts, thought through", prompt=told, **given),
+        node("after", "DraftSampler", 390, "Drafts, thought through", prompt=expanded, **given),
         node("before", "DraftSampler", 390, "Drafts, as typed", prompt=plain, **given),
     )
     pictures = [("after", "Thought through"), ("before", "As typed")]
@@ -90,7 +90,7 @@ def think_first() -> Graph:
             Group("1 · Who thinks, and who paints", BLUE, who),
             Group("2 · What to paint", BLUE, thought),
             Group("3 · Paint", GREEN, painted),
-            came_of_it(seen),
+            results_group(seen),
         ],
     )
 
@@ -99,7 +99,7 @@ def verifier_ensemble() -> Graph:
     read = read_me(notes.text(notes.ENSEMBLE, notes.ENSEMBLE_FILES), 470)
     vlm = node("vlm", "VlmEndpoint", profile="mine", refresh=0)
     who = stack(LEFT, group_below(read), 320, vlm)
-    checklist = node("checklist", "VerifierLoader", verifier="checklist", error=0.0, vlm=EYES)
+    checklist = node("checklist", "VerifierLoader", verifier="checklist", error=0.0, vlm=VLM_WIRE)
     clip = node("clip_score", "ClipScoreLoader", model=notes.PICKSCORE)
     reward = node("reward", "RewardLoader", model=notes.REWARD, base=notes.REWARD_BASE)
     jury = stack(420, 0, 320, checklist, clip, reward)
@@ -123,8 +123,8 @@ def verifier_ensemble() -> Graph:
     ranked = node(
         "ranked", "PreviewImage", 560, "Ranked, best first", images=Wire("score", "images")
     )
-    told = "Report: every verifier's score"
-    report = node("report", "PreviewAny", 250, told, source=Wire("score", "report"))
+    title = "Report: every verifier's score"
+    report = node("report", "PreviewAny", 250, title, source=Wire("score", "report"))
     shown = stack(1660, 0, 420, ranked, report)
     return Graph(
         "verifier_ensemble",
@@ -134,6 +134,6 @@ def verifier_ensemble() -> Graph:
             Group("2 · Who judges", BLUE, jury),
             Group("Joined, and what is judged", BLUE, beside),
             Group("Score and rank", GREEN, judged),
-            came_of_it(shown),
+            results_group(shown),
         ],
     )
