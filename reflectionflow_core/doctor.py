@@ -101,7 +101,8 @@ def _flux() -> Iterator[str]:
         return
     for plan, need in FLUX_PLANS:
         enough = "would run" if need * GB <= free else "would not run"
-        yield f"--plan {plan:<10}{enough}: needs {need} GB of GPU memory, {free / GB:.0f} GB free"
+        memory = f"needs {need} GB of GPU memory, {free / GB:.0f} GB free"
+        yield f"--offload {plan:<10}{enough}: {memory}"
 
 
 def _vlm() -> list[str]:

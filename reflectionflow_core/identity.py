@@ -11,7 +11,7 @@ from .registry import (
     VERIFIERS,
     ActorChoice,
     check_lora,
-    painters_of,
+    model_named,
 )
 from .verifiers.spec import parse_verifiers
 from .vlm.named import ENDPOINT
@@ -21,7 +21,7 @@ SAMPLE = 1 << 20  # bytes: enough to tell weights apart without reading 24 GB
 
 def identity(choice: ActorChoice) -> dict[str, str]:
     """Digests of the weights, by which a resumed run knows its model wherever it lies."""
-    painters_of(choice)
+    model_named(choice.model)
     check_lora(choice)
     weights = MINIATURE_WEIGHTS if choice.model == "miniature" else Path(choice.model)
     known = {

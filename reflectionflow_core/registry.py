@@ -8,11 +8,13 @@ built, so that help is shown without loading a model.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, replace
+from dataclasses import Field, dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from .flux.settings import ConditionSettings, SamplingSettings, changed_sampling
+from .miniature.settings import CONDITION, SAMPLING
 from .protocols import (
     SILENT,
     Actors,
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from .vlm.interface import Vlm
 
 MINIATURE_WEIGHTS = Path(__file__).parent / "miniature" / "weights"
+
+FLUX_SAMPLING, FLUX_CONDITION = SamplingSettings(), ConditionSettings()
 
 Painters = tuple[Painter, Painter | None]
 Built = TypeVar("Built")
@@ -60,14 +64,11 @@ class ActorChoice:
     model: str = "miniature"
     transformer: str | None = None  # a file, in place of the one in a FLUX folder
     lora: str | None = None
-    size: tuple[int, int] | None = None  # width, height in pixels
-    steps: int | None = None
-    guidance: float | None = None
+    sampling: SamplingSettings | None = None
+    condition: ConditionSettings | None = None  # how the corrector looks at a picture
     dtype: str | None = None
     device: str | None = None
-    plan: str | None = None
-    condition_size: int | None = None  # pixels of the picture that the corrector looks at
-    condition_fit: str | None = None
+    plan: str | None = None  # where weights wait; --offload
     verifier: str = "exact"  # several are joined with +; reward and clip-score as NAME:FOLDER
     verifier_error: float | None = None  # of the verifier noisy
     writer: str = "template"
@@ -86,6 +87,41 @@ class ActorChoice:
         """The values of `names` that are not None, so that defaults hold for the others."""
         values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value is not None}
+
+
+# A choice as run.json keeps it: flat, None where a value is left to the model. What is in LATER is
+# recorded only where it is not the value there, so that older runs still resume.
+PAINTING = ("size", "steps", "guidance", "condition_size", "condition_fit", "prompt_style")
+LATER: dict[str, Any] = {"prompt_style": FLUX_CONDITION.prompt_style}
+RECORDED: dict[str, Any] = {
+    **{f.name: f.default for f in fields(ActorChoice) if f.name not in ("sampling", "condition")},
+    **{name: None for name in PAINTING if name not in LATER},
+}
+
+
+def choice_of(record: Mapping[str, Any]) -> ActorChoice:
+    """The choice of a record; raises TypeError for a name that does not exist."""
+    sampling, condition = painting_settings(record)
+    others = {name: value for name, value in record.items() if name not in PAINTING}
+    return ActorChoice(**others, sampling=sampling, condition=condition)
+
+
+def painting_settings(record: Mapping[str, Any]) -> tuple[SamplingSettings, ConditionSettings]:
+    """How a recorded model paints: as it does by itself, but for what the record says."""
+    row = model_named(record.get("model", RECORDED["model"]))
+    return changed_sampling(row.sampling, row.condition, record)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """What builds the painters of a model, and how it paints where nothing else is chosen.
+
+    `build` is given the choice and whether pictures will be corrected.
+    """
+
+    build: Callable[[ActorChoice, bool], Painters]
+    sampling: SamplingSettings = FLUX_SAMPLING
+    condition: ConditionSettings = FLUX_CONDITION
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +157,22 @@ def lazily(path: str, *takes: str, **fixed: Any) -> Callable[[ActorChoice, Vlm |
 def miniature(choice: ActorChoice, corrects: bool) -> Painters:
     from .miniature.model import load_miniature
 
-    for name in ("transformer", "size", "dtype", "plan", "condition_size", "condition_fit"):
-        if getattr(choice, name) is not None:
-            option = f"--{name.replace('_', '-')}"
-            raise InputError(
-                f"The miniature does not take {option}. Leave it out, or choose a FLUX folder."
-            )
-    generator, corrector = load_miniature(**choice.given("lora", "steps", "guidance", "device"))
+    sampling, condition = choice.sampling or SAMPLING, choice.condition or CONDITION
+    unusable = {
+        "--transformer": choice.transformer,
+        "--size": (sampling.width, sampling.height) != (SAMPLING.width, SAMPLING.height),
+        "--dtype": choice.dtype,
+        "--offload": choice.plan,
+        "--condition-size": condition.size != CONDITION.size,
+        "--condition-fit": condition.fit != CONDITION.fit,
+    }
+    for option in (option for option, asked in unusable.items() if asked):
+        raise InputError(
+            f"The miniature does not take {option}. Leave it out, or choose a FLUX folder."
+        )
+    generator, corrector = load_miniature(
+        choice.lora, sampling, condition, **choice.given("device")
+    )
     return generator, corrector if corrects else None
 
 
@@ -138,22 +183,17 @@ def flux(choice: ActorChoice, corrects: bool) -> Painters:
             f"The reflection strategy corrects pictures, and {choice.model} comes without a "
             "corrector. Give its LoRA with --lora FILE, or choose --strategy noise."
         )
-    from .flux.condition import ConditionSettings
     from .flux.load import load_flux
     from .flux.lora import load_corrector_lora
     from .flux.painter import FluxCorrector, FluxGenerator
-    from .flux.sampling import SamplingSettings
 
     loaded = load_flux(choice.model, **choice.given("transformer", "dtype", "device", "plan"))
-    size = dict(zip(("width", "height"), choice.size, strict=True)) if choice.size else {}
-    sampling = SamplingSettings(**size, **choice.given("steps", "guidance"))
+    sampling = choice.sampling or FLUX_SAMPLING
     generator = FluxGenerator(loaded, sampling)
     if not corrects or choice.lora is None:
         return generator, None
     lora = load_corrector_lora(choice.lora, loaded.transformer)
-    seen = {"size": choice.condition_size, "fit": choice.condition_fit}
-    condition = ConditionSettings(**{k: v for k, v in seen.items() if v is not None})
-    return generator, FluxCorrector(loaded, lora, sampling, condition)
+    return generator, FluxCorrector(loaded, lora, sampling, choice.condition)
 
 
 def noisy(choice: ActorChoice, vlm: None) -> Verifier:
@@ -195,7 +235,8 @@ def _source(choice: ActorChoice) -> str:
     return part.source
 
 
-MODELS: dict[str, Callable[[ActorChoice, bool], Painters]] = {"miniature": miniature}
+MODELS: dict[str, ModelRow] = {"miniature": ModelRow(miniature, SAMPLING, CONDITION)}
+FLUX = ModelRow(flux)  # of every folder and hub id
 # Spreads: a requirement of four, two marks of ten, odds of seven to one; a rung of a tournament and
 # odds of e to one are the 1.0 of the others.
 VERIFIERS: dict[str, Row[Verifier]] = {
@@ -252,9 +293,9 @@ def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
     ):
         named(rows, kind, name)
     in_stages = strategy_named(settings.strategy).in_stages
-    paint = painters_of(choice)
+    model = model_named(choice.model)
     check_lora(choice)
-    generator, corrector = paint(choice, corrects)
+    generator, corrector = model.build(choice, corrects)
     return Actors(
         generator=generator,
         verifier=build_verifier(choice),
@@ -311,15 +352,16 @@ def build(rows: Mapping[str, Row[Built]], kind: str, name: str, choice: ActorCho
     return row.build(choice, build_vlm(choice.vlm, choice.device, choice.vlm_dtype))
 
 
-def painters_of(choice: ActorChoice) -> Callable[[ActorChoice, bool], Painters]:
-    if choice.model in MODELS:
-        return MODELS[choice.model]
-    if not Path(choice.model).exists() and not HUB_ID.fullmatch(choice.model):
+def model_named(name: str) -> ModelRow:
+    """The row of a name, a FLUX folder or a hub id."""
+    if name in MODELS:
+        return MODELS[name]
+    if not Path(name).exists() and not HUB_ID.fullmatch(name):
         raise InputError(
-            f"There is no model named {choice.model!r}, nor a folder of that name. "
+            f"There is no model named {name!r}, nor a folder of that name. "
             f"Choose one of: {', '.join(MODELS)}; or give a FLUX folder or a hub id."
         )
-    return flux
+    return FLUX
 
 
 def check_lora(choice: ActorChoice) -> None:

@@ -4,43 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ...reflectionflow_core.identity import identity
 from ...reflectionflow_core.protocols import Painter
 from ...reflectionflow_core.record import InputError
-from ...reflectionflow_core.registry import MINIATURE_WEIGHTS, ActorChoice
+from ...reflectionflow_core.registry import MINIATURE_WEIGHTS, choice_of, painting_settings
 
 if TYPE_CHECKING:
-    from ...reflectionflow_core.flux.condition import ConditionSettings
     from ...reflectionflow_core.flux.lora import CorrectorLora
     from ...reflectionflow_core.flux.model import Flux
-    from ...reflectionflow_core.flux.sampling import SamplingSettings
+    from ...reflectionflow_core.flux.settings import ConditionSettings, SamplingSettings
 
 MINIATURE = "miniature"
-CONDITION = {"condition_size": "size", "condition_fit": "fit"}
 
 
 @dataclass(frozen=True, eq=False)
 class DiffusersFlux:
     """A loaded FLUX and its settings; changed copies share the weights."""
 
-    choice: ActorChoice
+    chosen: Mapping[str, Any]  # what differs from a choice that leaves all to the model
     identity: Mapping[str, str]  # digests of the weight files
     flux: Flux = field(repr=False)  # ComfyUI sends the repr of failed inputs to the browser
     sampling: SamplingSettings
     condition: ConditionSettings
     lora: CorrectorLora | None = field(default=None, repr=False)
-
-    @property
-    def chosen(self) -> Mapping[str, Any]:
-        """The model, and every field that differs from its default."""
-        return {
-            f.name: getattr(self.choice, f.name)
-            for f in fields(ActorChoice)
-            if f.name == "model" or getattr(self.choice, f.name) != f.default
-        }
 
     @property
     def generator(self) -> Painter:
@@ -66,17 +55,21 @@ class DiffusersFlux:
         from ...reflectionflow_core.flux.lora import load_corrector_lora
 
         lora = load_corrector_lora(path, self.flux.transformer)
-        choice = replace(self.choice, lora=path)
-        return replace(self, lora=lora, choice=choice, identity=identity(choice))
+        chosen = {**self.chosen, "lora": path}
+        return replace(self, lora=lora, chosen=chosen, identity=identity(choice_of(chosen)))
 
     def with_sampling(self, **changes: Any) -> DiffusersFlux:
         if changes.get("condition_fit") == self.condition.fit:
             changes.pop("condition_fit")
-        sampling, condition = changed_sampling(self.sampling, self.condition, changes)
-        changed = replace(self, sampling=sampling, condition=condition)
-        if self.choice.model == MINIATURE:
+        chosen = {**self.chosen, **changes}
+        if changes.keys() & {"width", "height"}:
+            sides = (chosen.pop(side, getattr(self.sampling, side)) for side in ("width", "height"))
+            chosen["size"] = tuple(sides)
+        sampling, condition = painting_settings(chosen)
+        changed = replace(self, chosen=chosen, sampling=sampling, condition=condition)
+        if self.chosen["model"] == MINIATURE:
             self._check_miniature(changed)
-        return replace(changed, choice=self._chosen_again(changed, changes))
+        return changed
 
     def _check_miniature(self, changed: DiffusersFlux) -> None:
         before, now = self.sampling, changed.sampling
@@ -87,38 +80,20 @@ class DiffusersFlux:
                 "height and condition size to 0 and condition fit to squash, or load a FLUX folder."
             )
 
-    def _chosen_again(self, changed: DiffusersFlux, changes: Mapping[str, Any]) -> ActorChoice:
-        named = {name: value for name, value in changes.items() if name not in ("width", "height")}
-        if changes.keys() & {"width", "height"}:
-            named["size"] = (changed.sampling.width, changed.sampling.height)
-        return replace(self.choice, **named)
-
-
-def changed_sampling(
-    sampling: SamplingSettings, condition: ConditionSettings, changes: Mapping[str, Any]
-) -> tuple[SamplingSettings, ConditionSettings]:
-    """Both with the changes of the sockets' `with_sampling`."""
-    of_sampling = {name: value for name, value in changes.items() if name not in CONDITION}
-    of_condition = {CONDITION[name]: value for name, value in changes.items() if name in CONDITION}
-    return replace(sampling, **of_sampling), replace(condition, **of_condition)
-
 
 def load_diffusers_flux(model: str, folder: str, dtype: str) -> DiffusersFlux:
     """The miniature, or the FLUX in `folder`; ComfyUI moves its weights."""
     with explained_imports():
-        from ...reflectionflow_core.flux.condition import ConditionSettings
         from ...reflectionflow_core.flux.load import load_flux
-        from ...reflectionflow_core.flux.sampling import SamplingSettings
         from .memory import ComfyPlacement
 
         if model == MINIATURE:
             loaded = _miniature()
         else:
             flux = load_flux(folder, dtype=dtype, device="cpu")
-            choice = ActorChoice(model=folder, dtype=dtype)
-            loaded = DiffusersFlux(
-                choice, identity(choice), flux, SamplingSettings(), ConditionSettings()
-            )
+            chosen = {"model": folder, "dtype": dtype}
+            known = identity(choice_of(chosen))
+            loaded = DiffusersFlux(chosen, known, flux, *painting_settings(chosen))
     loaded.flux.placement = ComfyPlacement()
     return loaded
 
@@ -127,10 +102,10 @@ def _miniature() -> DiffusersFlux:
     from ...reflectionflow_core.miniature.model import load_miniature
 
     generator, corrector = load_miniature(folder=MINIATURE_WEIGHTS)
-    choice = ActorChoice(model=MINIATURE)
+    chosen = {"model": MINIATURE}
     return DiffusersFlux(
-        choice,
-        identity(choice),
+        chosen,
+        identity(choice_of(chosen)),
         generator.flux,
         generator.sampling,
         corrector.condition,

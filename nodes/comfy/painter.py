@@ -26,6 +26,7 @@ from ...reflectionflow_core.flux.condition import ConditionSettings, rgb
 from ...reflectionflow_core.flux.lora import read_corrector_lora
 from ...reflectionflow_core.flux.painter import BatchPainter, ProgressSlice
 from ...reflectionflow_core.flux.sampling import SamplingSettings, agreement, resolution_shift
+from ...reflectionflow_core.flux.settings import changed_sampling
 from ...reflectionflow_core.flux.text import Text, corrector_text
 from ...reflectionflow_core.protocols import Painter
 from ...reflectionflow_core.record import InputError, Request, Restart, Seed
@@ -39,7 +40,6 @@ from .branch import (
     latents_of,
     with_corrector,
 )
-from .diffusers_flux import changed_sampling
 from .digests import weights_digest
 from .lora import NativeLora, native_shapes
 from .sampling import SamplerSchedule, decoded, noise_for, sampled

@@ -17,7 +17,7 @@ from ...reflectionflow_core.archive import PAGE, SHEET, Archive, Run, difference
 from ...reflectionflow_core.doctor import versions
 from ...reflectionflow_core.protocols import Actors, Progress
 from ...reflectionflow_core.record import History, InputError, SearchSettings
-from ...reflectionflow_core.registry import ActorChoice
+from ...reflectionflow_core.registry import RECORDED
 from ...reflectionflow_core.report import contact_sheet, html_page
 from ...reflectionflow_core.search import finished, run_round, search
 from .sockets import SearchActors, SearchState
@@ -75,8 +75,8 @@ def write_run(state: SearchState) -> SearchState:
 
 def run_of(state: SearchState, settings: SearchSettings) -> Run:
     """The search as an archive records it."""
-    choice = ActorChoice(**state.chosen)
-    return Run(state.prompt, settings, asdict(choice), state.identity, versions())
+    actors = {**RECORDED, **state.chosen}
+    return Run(state.prompt, settings, actors, state.identity, versions())
 
 
 @contextmanager

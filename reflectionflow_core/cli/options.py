@@ -10,8 +10,9 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
+from ..flux.settings import PROMPT_STYLES
 from ..planners.text import from_text
 from ..record import (
     Budget,
@@ -22,18 +23,18 @@ from ..record import (
 from ..registry import (
     EVOLVERS,
     INSPECTORS,
+    LATER,
     MODELS,
     PLANNERS,
+    RECORDED,
     THINKERS,
     VERIFIERS,
     WRITERS,
-    ActorChoice,
     choices_of,
 )
 from ..search.strategies import strategy_named
 
-SETTINGS, CHOICE = SearchSettings(), ActorChoice()
-Record = TypeVar("Record", SearchSettings, ActorChoice)
+SETTINGS = SearchSettings()
 Reader = Callable[[str], Any]
 
 
@@ -53,16 +54,18 @@ def settings_of(given: Mapping[str, Any]) -> SearchSettings:
 def make_settings(given: Mapping[str, Any], base: SearchSettings = SETTINGS) -> SearchSettings:
     """`base` with the options that were given."""
     limits = {f.name: given[name_of(f)] for f in fields(Budget) if name_of(f) in given}
-    return replace(_overridden(base, given), budget=replace(base.budget, **limits))
+    changes = {f.name: given[f.name] for f in fields(base) if f.name in given}
+    return replace(base, **changes, budget=replace(base.budget, **limits))
 
 
-def make_choice(given: Mapping[str, Any], base: ActorChoice = CHOICE) -> ActorChoice:
-    """`base` with the options that were given."""
-    return _overridden(base, given)
-
-
-def _overridden(base: Record, given: Mapping[str, Any]) -> Record:
-    return replace(base, **{f.name: given[f.name] for f in fields(base) if f.name in given})
+def make_record(given: Mapping[str, Any], base: Mapping[str, Any] = RECORDED) -> dict[str, Any]:
+    """Who acts, as run.json keeps it: `base` with the options that were given."""
+    record = {**base, **{name: given[name] for name in (*RECORDED, *LATER) if name in given}}
+    return {
+        name: value
+        for name, value in record.items()
+        if name in RECORDED or value != LATER.get(name)
+    }
 
 
 def add_search_options(parser: Parser) -> None:
@@ -111,7 +114,7 @@ def _add_setting(
 
 def _add_models(group: argparse._ArgumentGroup) -> None:
     def add(flag: str, metavar: str, text: str, kind: Reader = str) -> None:
-        default = getattr(CHOICE, flag.removeprefix("--").replace("-", "_"))
+        default = {**RECORDED, **LATER}.get(flag.removeprefix("--").replace("-", "_"))
         group.add_argument(flag, metavar=metavar, type=kind, help=_with_default(text, default))
 
     sources = [name for name, row in VERIFIERS.items() if row.source]
@@ -129,9 +132,16 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     add("--size", "WxH", "pixels, such as 1024x768 (default: the model's)", size)
     add("--dtype", "TYPE", "number format of FLUX's weights: bf16 or fp32 (default: bf16)")
     add("--device", "NAME", "cuda, mps or cpu (default: cuda if there is one, else cpu)")
-    add("--plan", "NAME", "where weights wait: resident, phased or streamed (default: auto)")
+    offload = "where weights wait: resident, phased or streamed (default: auto)"
+    group.add_argument("--offload", dest="plan", metavar="NAME", help=offload)
+    group.add_argument("--plan", help=argparse.SUPPRESS)  # its former name
     add("--condition-size", "PX", "side of the picture for the corrector (default: 512)", positive)
     add("--condition-fit", "HOW", "squash to a square or fit by aspect (default: squash)")
+    add(
+        "--prompt-style",
+        "|".join(PROMPT_STYLES),
+        "how the corrector is asked: as it was trained, or as the paper's script does",
+    )
     add(
         "--verifier",
         "NAME",

@@ -16,10 +16,10 @@ from ..geneval.painting import PaintingRun, paint
 from ..identity import identity
 from ..protocols import Actors
 from ..record import Budget, InputError, SearchSettings
-from ..registry import ActorChoice, build_actors
+from ..registry import LATER, RECORDED, ActorChoice, build_actors, choice_of
 from ..report.words import counted
 from ..search.strategies import axes_in_force
-from .options import make_choice, make_settings, name_of
+from .options import make_record, make_settings, name_of
 from .preparing import awaited
 from .screen import quieten_libraries
 from .watching import pool_text, watch
@@ -37,7 +37,8 @@ def paint_pictures(
                 f"--{name.replace('_', '-')} is for one prompt, and a benchmark has many. "
                 "Remove it."
             )
-    choice, settings = make_choice(given), make_settings(given)
+    actors, settings = make_record(given), make_settings(given)
+    choice = choice_of(actors)
     axes_in_force(settings)  # raises for a strategy that does not exist
     if setting := awaited(Run("", settings)):
         raise InputError(
@@ -47,7 +48,7 @@ def paint_pictures(
         )
     about = {
         "settings": asdict(settings),
-        "actors": asdict(choice),
+        "actors": actors,
         "weights": identity(choice),
         "versions": versions(),
     }
@@ -65,7 +66,7 @@ def check_options(given: Mapping[str, Any], of_judge: Sequence[str]) -> None:
         return
     limits = map(name_of, fields(Budget))
     settings = {*_names(SearchSettings), *limits, "think_first"}
-    painters = {*_names(ActorChoice), "prompts", "samples"} - {*of_judge}
+    painters = {*RECORDED, *LATER, "prompts", "samples"} - {*of_judge}
     if strange := [name for name in given if name in settings | painters]:
         raise InputError(
             f"--{strange[0].replace('_', '-')} belongs to the search that paints pictures. Give "

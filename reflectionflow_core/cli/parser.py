@@ -11,7 +11,7 @@ from .options import Parser, add_search_options
 RESUMING = """\
 A run that was stopped, killed or has finished goes on with: reflectionflow run --out DIR --resume
 What it was asked is read from DIR/run.json, or DIR/batch.json for many prompts. A longer search
-begins with the shorter one, so --depth may be raised, and --stop, --plan, --max-images,
+begins with the shorter one, so --depth may be raised, and --stop, --offload, --max-images,
 --max-steps, --max-calls and --max-seconds may change; all else must stay as it was."""
 
 

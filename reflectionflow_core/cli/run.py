@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ from ..doctor import versions
 from ..identity import identity
 from ..protocols import Actors
 from ..record import Cost, InputError, SearchSettings
-from ..registry import ActorChoice
+from ..registry import RECORDED, ActorChoice, choice_of
 from ..report.words import counted
 from ..search import search
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
 from ..vlm.named import HUB_ID
-from .options import CHOICE, make_choice, make_settings, settings_of
+from .options import make_record, make_settings, settings_of
 from .preparing import prepared
 from .reporting import summary, write_reports
 from .screen import Screen, quieten_libraries
@@ -80,7 +80,8 @@ def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoi
     """What to do: the options that were given over those of the run that is resumed, if any."""
     prompt = given.get("prompt", recorded.prompt if recorded else None)
     settings = make_settings(given, recorded.settings if recorded else settings_of(given))
-    choice = make_choice(given, _recorded_choice(recorded))
+    actors = make_record(given, recorded.actors if recorded else RECORDED)
+    choice = _choice_of(actors)
     if prompt is None:
         raise InputError(f"There is no run in {given['out']} yet. Give a prompt to begin one.")
     _check_prompt(prompt)
@@ -92,7 +93,7 @@ def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoi
     policy_named(settings.policy)  # and this for a policy
     thinks = given.get("think_first", recorded.think_first if recorded else False)
     calls = recorded.calls if recorded else 0
-    who = (asdict(choice), identity(choice), versions())
+    who = (actors, identity(choice), versions())
     return choice, Run(prompt, settings, *who, think_first=thinks, calls=calls)
 
 
@@ -112,12 +113,9 @@ def _check_prompt(prompt: str) -> None:
         raise InputError("The prompt is no valid UTF-8. Check the encoding of the terminal.")
 
 
-def _recorded_choice(recorded: Run | None) -> ActorChoice:
-    if recorded is None:
-        return CHOICE
-    size = recorded.actors.get("size")
+def _choice_of(actors: Mapping[str, Any]) -> ActorChoice:
     try:
-        return ActorChoice(**{**recorded.actors, "size": tuple(size) if size else None})
+        return choice_of(actors)
     except TypeError as error:
         raise InputError(
             f"The run names actors that this version does not know ({error}). "

@@ -11,33 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..record import InputError, check_choice
 from .latents import pack, token_ids
 from .model import Flux
-from .text import PROMPT_STYLES
-
-FITS = ("squash", "fit")
-
-
-@dataclass(frozen=True, slots=True)
-class ConditionSettings:
-    """How a picture and its reflection reach the corrector.
-
-    `size` is the longer side in pixels. "squash" makes every picture square, as in the paper;
-    "fit" keeps the aspect. `prompt_style` is one of PROMPT_STYLES.
-    """
-
-    size: int = 512
-    fit: str = "squash"
-    prompt_style: str = "training"
-
-    def __post_init__(self) -> None:
-        if not 16 <= self.size <= 4096 or self.size % 16:
-            raise InputError(
-                f"The condition size is {self.size}. Give a multiple of 16 from 16 to 4096."
-            )
-        check_choice("way to fit a picture", self.fit, FITS)
-        check_choice("prompt style", self.prompt_style, PROMPT_STYLES)
+from .settings import ConditionSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,37 +11,13 @@ import torch
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from torch import Tensor
 
-from ..record import InputError
 from .branch import FluxInputs, step_constants, velocity
 from .lora import CorrectorLora
 from .model import Flux, Scheduler
+from .settings import SamplingSettings  # noqa: F401 (for those who import it from here)
 
 PREVIEW_STEPS = 6  # from noise to the preview of a picture; with fewer it is a blur
 CONVERGED = 0.25  # how far the last two predictions of a preview may lie apart
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingSettings:
-    """`width` and `height` in pixels; `max_sequence_length` in T5 tokens."""
-
-    width: int = 1024
-    height: int = 1024
-    steps: int = 30
-    guidance: float = 3.5
-    max_sequence_length: int = 512
-
-    def __post_init__(self) -> None:
-        for name, side in (("width", self.width), ("height", self.height)):
-            if not 16 <= side <= 8192 or side % 16:
-                raise InputError(f"The {name} is {side}. Give a multiple of 16 from 16 to 8192.")
-        if not 1 <= self.steps <= 1000:
-            raise InputError(f"The number of steps is {self.steps}. Give one from 1 to 1000.")
-        if not (math.isfinite(self.guidance) and self.guidance >= 0):
-            raise InputError(f"The guidance is {self.guidance}. Give a number from 0 on, e.g. 3.5.")
-        if not 1 <= self.max_sequence_length <= 512:
-            raise InputError(
-                f"The text length is {self.max_sequence_length}. Give 1 to 512 tokens."
-            )
 
 
 @dataclass(frozen=True, slots=True)

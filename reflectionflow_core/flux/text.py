@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -29,13 +29,16 @@ def upstream_text(prompt: str, reflection: str) -> Text:
     return Text(both, both)
 
 
-PROMPT_STYLES = {"training": training_text, "upstream": upstream_text}
+STYLES: dict[str, Callable[[str, str], Text]] = {
+    "training": training_text,
+    "upstream": upstream_text,
+}
 
 
 def corrector_text(prompt: str, reflection: str, style: str = "training") -> Text:
     """Prompt and reflection in a style of PROMPT_STYLES; raises InputError for another one."""
-    check_choice("prompt style", style, PROMPT_STYLES)
-    return PROMPT_STYLES[style](prompt, reflection.strip())
+    check_choice("prompt style", style, STYLES)
+    return STYLES[style](prompt, reflection.strip())
 
 
 @torch.no_grad()

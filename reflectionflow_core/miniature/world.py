@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SIZE = 64  # pixels a side
+from .settings import SIZE
+
 SHAPES = ("circle", "square", "triangle")
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 48, 49),

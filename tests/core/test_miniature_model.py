@@ -12,6 +12,7 @@ import torch
 from asking import corrections, drafts
 from PIL import Image
 
+from reflectionflow_core.flux.settings import SamplingSettings
 from reflectionflow_core.miniature.detector import detect
 from reflectionflow_core.miniature.model import FOLDER, LORA, SAMPLING, load_miniature
 from reflectionflow_core.miniature.prompts import parse
@@ -107,8 +108,7 @@ def test_the_miniatures_folder_also_works_as_any_flux_folder_does() -> None:
     choice = ActorChoice(
         model=str(FOLDER),
         lora=str(LORA / "pytorch_lora_weights.safetensors"),
-        size=(64, 64),
-        steps=SAMPLING.steps,
+        sampling=SamplingSettings(64, 64, SAMPLING.steps),
         dtype="fp32",
         device="cpu",
     )

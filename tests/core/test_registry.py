@@ -8,7 +8,7 @@ from fakes import ToyCorrector, ToyGenerator, ToyVerifier
 from reflectionflow_core import registry
 from reflectionflow_core.identity import digest, identity
 from reflectionflow_core.record import InputError, SearchSettings
-from reflectionflow_core.registry import ActorChoice, Row, build_actors
+from reflectionflow_core.registry import ActorChoice, ModelRow, Row, build_actors
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def toy_choice(monkeypatch):
     monkeypatch.setitem(
         registry.MODELS,
         "toy",
-        lambda _, corrects: (ToyGenerator(), ToyCorrector() if corrects else None),
+        ModelRow(lambda _, corrects: (ToyGenerator(), ToyCorrector() if corrects else None)),
     )
     monkeypatch.setitem(registry.VERIFIERS, "mine", Row(lambda *_: ToyVerifier()))
     monkeypatch.setitem(registry.EVOLVERS, "mine", Row(lambda *_: object()))

@@ -8,7 +8,7 @@ from itertools import islice
 
 from reflectionflow_core.protocols import Painter
 from reflectionflow_core.record import Request, SearchSettings
-from reflectionflow_core.registry import ActorChoice, build_actors
+from reflectionflow_core.registry import ActorChoice, build_actors, choice_of
 from train.data.records import Item, PaintedPicture, Slice, seed_of
 from train.data.settings import PainterSettings
 from train.data.synthetic import SYNTHETIC, SyntheticGenerator
@@ -17,23 +17,16 @@ from train.triplets import encoded
 Wishes = Callable[[Item], Sequence[str]]  # the prompts that an item's pictures are painted from
 
 
-def choice_of(settings: PainterSettings) -> ActorChoice:
-    return ActorChoice(
-        model=settings.model,
-        size=settings.size,
-        steps=settings.steps,
-        guidance=settings.guidance,
-        dtype=settings.dtype,
-        device=settings.device,
-        plan=settings.plan,
-    )
+def painter_choice(settings: PainterSettings) -> ActorChoice:
+    names = ("model", "size", "steps", "guidance", "dtype", "device", "plan")
+    return choice_of({name: getattr(settings, name) for name in names})
 
 
 def build_generator(settings: PainterSettings) -> Painter:
     if settings.model == SYNTHETIC:
         return SyntheticGenerator()
     only_drafts = SearchSettings(depth=0)
-    return build_actors(choice_of(settings), only_drafts).generator
+    return build_actors(painter_choice(settings), only_drafts).generator
 
 
 def build_painting(

@@ -19,7 +19,7 @@ from train.data.edits import DRAFTS
 from train.data.filtering import build_filtering
 from train.data.histories import histories_source
 from train.data.length import length_source
-from train.data.painting import choice_of
+from train.data.painting import painter_choice
 from train.data.prompts import Avoided
 from train.data.records import Slice
 from train.data.reward import reward_source
@@ -96,7 +96,7 @@ def models_of(settings: DataSettings) -> dict[str, str]:
     """Digests of all weights by the name of the setting."""
     models: dict[str, str] = {}
     if settings.painter.model != SYNTHETIC and _paints(settings):
-        models["painter"] = identity(choice_of(settings.painter))["model"]
+        models["painter"] = identity(painter_choice(settings.painter))["model"]
     if settings.rule.prompts and settings.rule.judge.startswith(DETECTOR):
         folders = (settings.rule.judge.removeprefix(DETECTOR), settings.rule.colour_judge)
         models["rule.judge"] = "+".join(_digest_of(folder) for folder in folders if folder)
