@@ -144,7 +144,7 @@ class FluxFromModel(io.ComfyNode):
         **numbers: Any,
     ) -> io.NodeOutput:
         with explained_imports():
-            from ..reflectionflow_core.flux.sampling import SamplingSettings
+            from ..reflectionflow_core.flux.settings import SamplingSettings
             from .comfy.painter import ComfyFlux
         sampling = SamplingSettings(**numbers)
         condition = ConditionSettings(condition_size, condition_fit)

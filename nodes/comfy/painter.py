@@ -25,8 +25,8 @@ from ...reflectionflow_core.flux.cache import Cache
 from ...reflectionflow_core.flux.condition import ConditionSettings, rgb
 from ...reflectionflow_core.flux.lora import read_corrector_lora
 from ...reflectionflow_core.flux.painter import BatchPainter, ProgressSlice
-from ...reflectionflow_core.flux.sampling import SamplingSettings, agreement, resolution_shift
-from ...reflectionflow_core.flux.settings import changed_sampling
+from ...reflectionflow_core.flux.sampling import agreement, resolution_shift
+from ...reflectionflow_core.flux.settings import SamplingSettings, changed_sampling
 from ...reflectionflow_core.flux.text import Text, corrector_text
 from ...reflectionflow_core.protocols import Painter
 from ...reflectionflow_core.record import InputError, Request, Restart, Seed

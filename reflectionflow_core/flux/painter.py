@@ -22,13 +22,13 @@ from .noise import starting_noise
 from .preview import latent_colours, preview
 from .sampling import (
     CONVERGED,
-    SamplingSettings,
     agreement,
     denoise,
     first_step,
     make_schedule,
     preview_steps,
 )
+from .settings import SamplingSettings
 from .text import Text, corrector_text, encode_texts
 
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from .branch import FluxInputs, step_constants, velocity
 from .lora import CorrectorLora
 from .model import Flux, Scheduler
-from .settings import SamplingSettings  # noqa: F401 (for those who import it from here)
 
 PREVIEW_STEPS = 6  # from noise to the preview of a picture; with fewer it is a blur
 CONVERGED = 0.25  # how far the last two predictions of a preview may lie apart

@@ -17,7 +17,7 @@ from reflectionflow_core.flux.branch import step_constants, velocity
 from reflectionflow_core.flux.load import load_flux
 from reflectionflow_core.flux.painter import FluxGenerator
 from reflectionflow_core.flux.placement import Lending, Resident, Streaming, choose_plan
-from reflectionflow_core.flux.sampling import SamplingSettings
+from reflectionflow_core.flux.settings import SamplingSettings
 from reflectionflow_core.record import InputError
 
 CPU = torch.device("cpu")

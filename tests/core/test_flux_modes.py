@@ -26,7 +26,7 @@ from reflectionflow_core.flux.condition import ConditionSettings
 from reflectionflow_core.flux.lora import Mode, load_corrector_lora
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.painter import FluxCorrector
-from reflectionflow_core.flux.sampling import SamplingSettings
+from reflectionflow_core.flux.settings import SamplingSettings
 from reflectionflow_core.record import InputError
 
 TOLERANCE = 1e-5

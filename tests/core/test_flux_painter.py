@@ -24,7 +24,8 @@ from reflectionflow_core.flux.painter import (
     _decode,
     _inputs,
 )
-from reflectionflow_core.flux.sampling import SamplingSettings, agreement, make_schedule
+from reflectionflow_core.flux.sampling import agreement, make_schedule
+from reflectionflow_core.flux.settings import SamplingSettings
 from reflectionflow_core.flux.text import Text
 from reflectionflow_core.protocols import Painter, Previewing, Restarting
 from reflectionflow_core.record import InputError, Neighbour, Request, Restart

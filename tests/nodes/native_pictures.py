@@ -25,7 +25,8 @@ from pack.nodes.comfy.miniature import comfy_miniature
 from pack.nodes.comfy.painter import AS_FLUX, ComfyFlux, encode, sigmas_of
 from pack.reflectionflow_core.flux.condition import ConditionSettings
 from pack.reflectionflow_core.flux.painter import FluxCorrector, FluxGenerator
-from pack.reflectionflow_core.flux.sampling import SamplingSettings, make_schedule
+from pack.reflectionflow_core.flux.sampling import make_schedule
+from pack.reflectionflow_core.flux.settings import SamplingSettings
 from pack.reflectionflow_core.flux.text import Text
 from pack.reflectionflow_core.miniature.model import CONDITION, FOLDER, SAMPLING, load_miniature
 from pack.reflectionflow_core.protocols import Previewing, Restarting
