@@ -36,9 +36,10 @@ def affordable_end(
 
 def most_steps(request: Request, actors: Actors) -> int:
     """The most diffusion steps that one request may take, its preview included."""
-    painter = actors.painter_of(request)
-    looks = request.speculative and isinstance(painter, Previewing)
-    return painting_steps(request, actors) + (painter.preview_steps if looks else 0)
+    painter, steps = actors.painter_of(request), painting_steps(request, actors)
+    if request.speculative and isinstance(painter, Previewing):
+        steps += painter.preview_steps
+    return steps
 
 
 def painting_steps(request: Request, actors: Actors) -> int:

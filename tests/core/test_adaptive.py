@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from fakes import Toys, ToyVerifier, examples, facts, picture, read_back
@@ -94,7 +96,7 @@ def test_a_step_is_progress_only_if_no_verifier_finds_it_worse(
         scores: list[float]
         calls: int = 0
 
-        def verify(self, prompt: str, images: list, progress: object = None) -> list[Verdict]:
+        def verify(self, prompt: str, images: Sequence, progress: Any = None) -> list[Verdict]:
             return [Verdict(self.scores.pop(0), False) for _ in images]
 
     members = [
