@@ -15,7 +15,13 @@ from comfy_execution.graph_utils import GraphBuilder
 
 from ..reflectionflow_core.protocols import Actors
 from ..reflectionflow_core.record import History, InputError, ScenePlan, SearchSettings
-from ..reflectionflow_core.report import as_data, contact_sheet, cost_text, story, verdict_text
+from ..reflectionflow_core.report import (
+    as_data,
+    contact_sheet,
+    cost_text,
+    history_text,
+    verdict_text,
+)
 from ..reflectionflow_core.search import check_request
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
@@ -148,7 +154,7 @@ class ReflectionRound(io.ComfyNode):
         state = next_round(history, SearchActors(**handles), progress)
         if state.next_round == index:  # stop rule or budget ended the search
             return io.NodeOutput(state)
-        text = story(state.history)
+        text = history_text(state.history)
         say(progress.node_id, newest(state.history))
         painted = to_batch([framed(candidate.image) for candidate in state.history.rounds[index]])
         shown = ui.PreviewImage(painted).as_dict() | ui.PreviewText(text).as_dict()
@@ -300,7 +306,7 @@ def results(state: SearchState) -> tuple[Any, list[Any], str]:
 
 def newest(history: History) -> str:
     """The lines of the newest round and of the best picture: a node has room for few."""
-    lines, round_size = story(history).splitlines(), len(history.rounds[-1])
+    lines, round_size = history_text(history).splitlines(), len(history.rounds[-1])
     best = lines[list(history).index(history.best)]
     shown = lines[-round_size:]
     return "\n".join(shown if best in shown else [*shown, best])

@@ -1,8 +1,8 @@
 """A History on disk: appended as it grows, read back to resume.
 
-A folder holds run.json (what was asked), history.jsonl (one line a candidate), images/, best.png
-and timing.json. Every picture is on the disk before its line, and every line before the next
-History is asked for, so a kill at any moment loses one batch at most. Nothing here knows an actor.
+A folder holds run.json (the request), history.jsonl (one line per candidate), images/, best.png and
+timing.json. A picture is on disk before its line, and a line before the next batch is painted, so a
+kill at any moment loses one batch at most.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ __all__ = ["Archive", "Recording", "Run", "differences", "open_archive", "read_r
 RUN, HISTORY, TIMING = "run.json", "history.jsonl", "timing.json"
 IMAGES, BEST, SHEET, PAGE = "images", "best.png", "sheet.png", "report.html"
 MADE_HERE = (RUN, HISTORY, TIMING, IMAGES, BEST, SHEET, PAGE)
-AFTERWARDS = (TIMING, BEST, SHEET, PAGE)  # not written before a picture is in the history
+WRITTEN_LATER = (TIMING, BEST, SHEET, PAGE)  # only after a picture is in the history
 NOTHING_YET = History()
 RESTORE = "Restore it from a backup, or start in another folder; nothing was changed."
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What a folder holds; `size` is the bytes of history.jsonl that count.
+    """What a folder holds; `size` is the number of valid bytes of history.jsonl.
 
-    `costs` are the counts that the search had reached with each picture.
+    `costs` are the counts that the search had reached at each picture.
     """
 
     run: Run | None = None
@@ -48,7 +48,7 @@ class Recording:
 
 
 class Archive:
-    """The folder of one run, open for writing; holds `history`, all that is safely on disk."""
+    """The folder of one run, open for writing; `history` is what is on disk."""
 
     def __init__(self, folder: Path, recording: Recording) -> None:
         self.folder = folder
@@ -60,22 +60,22 @@ class Archive:
         self._best: Candidate | None = None
 
     def begin(self, run: Run) -> None:
-        """Records what is asked, before anything is painted."""
+        """Records the request before anything is painted."""
         files.replace_file(self.folder / RUN, run.dump())
         files.make_folder(self.folder / IMAGES)
         self.run = run
-        self._write_best(self.history)  # a killed process may not have come to it
+        self._write_best(self.history)  # a killed process may not have written it
 
     def append(self, history: History) -> None:
-        """Writes what `history` has and the folder has not; asked for each History of a search."""
-        for place, candidate in list(history.placed)[len(self.history) :]:
-            self._write(candidate, place, history.cost)
+        """Writes the candidates that are new in `history`; call it for each History of a search."""
+        for slot, candidate in list(history.placed)[len(self.history) :]:
+            self._write(candidate, slot, history.cost)
         self.history = history
         self._write_timing(history.cost)
         self._write_best(history)
 
     def until(self, round_index: int) -> History:
-        """The history as it was at the end of a round, or all of it if that is not over yet."""
+        """The history up to the end of a round, or all of it if the round is not complete."""
         rounds = self.history.rounds[: round_index + 1]
         if rounds == self.history.rounds:
             return self.history
@@ -84,10 +84,10 @@ class Archive:
     def write(self, name: str, data: bytes) -> None:
         files.replace_file(self.folder / name, data)
 
-    def _write(self, candidate: Candidate, place: tuple[int, int], cost: Cost) -> None:
+    def _write(self, candidate: Candidate, slot: tuple[int, int], cost: Cost) -> None:
         index = len(self._index)
         parent = None if candidate.parent is None else self._index[id(candidate.parent)]
-        entry = entry_of(candidate, index, place, parent, cost)
+        entry = entry_of(candidate, index, slot, parent, cost)
         user_prompt = self.run.prompt if self.run else candidate.prompt
         files.replace_file(self.folder / entry.image, png(candidate, user_prompt))
         files.append(self.folder / HISTORY, entry.line())
@@ -109,9 +109,9 @@ class Archive:
 def open_archive(
     folder: Path, resume: bool = False, known: History = NOTHING_YET
 ) -> Iterator[Archive]:
-    """The archive in `folder`, ours alone while it is open; leaves no trace if nothing began.
+    """The archive in `folder`, locked while it is open; an empty new folder is removed again.
 
-    What the folder holds of a `known` history comes back as those very candidates.
+    Candidates of a `known` history are returned as the same objects.
     """
     if not resume:
         _check_free(folder)
@@ -125,12 +125,12 @@ def open_archive(
             yield Archive(folder, _recovered(folder, known))
     finally:
         if not existed:
-            with suppress(OSError):  # it is not empty: there is something to keep
+            with suppress(OSError):  # it is not empty
                 folder.rmdir()
 
 
 def read_recording(folder: Path, known: History = NOTHING_YET) -> Recording:
-    """What `folder` holds; changes nothing."""
+    """Reads what `folder` holds, without changing it."""
     with files.reading(folder):
         return _read(folder, known)
 
@@ -141,7 +141,7 @@ def _read(folder: Path, known: History) -> Recording:
         if any((folder / name).exists() for name in MADE_HERE):
             raise InputError(f"{folder} holds pictures but no {RUN}. {RESTORE}")
         return Recording()
-    if not (folder / HISTORY).exists() and any((folder / name).exists() for name in AFTERWARDS):
+    if not (folder / HISTORY).exists() and any((folder / name).exists() for name in WRITTEN_LATER):
         raise InputError(f"{folder} holds pictures but no {HISTORY}. {RESTORE}")
     entries, size, notices = _read_entries(folder / HISTORY)
     timing, untimed = _read_timing(folder / TIMING)
@@ -153,7 +153,7 @@ def _read(folder: Path, known: History) -> Recording:
 
 
 def png(candidate: Candidate, user_prompt: str) -> bytes:
-    """The picture as a PNG file that says how it came about."""
+    """The picture as a PNG file with prompt, reflection, seed and score as metadata."""
     texts = {
         "user_prompt": user_prompt,
         "prompt": candidate.prompt,
@@ -183,7 +183,7 @@ def _check_free(folder: Path) -> None:
 
 
 def _recovered(folder: Path, known: History) -> Recording:
-    """What the folder holds, with the leavings of a killed process cleared away."""
+    """What the folder holds, after removing the remains of a killed process."""
     recording = read_recording(folder, known)
     history = folder / HISTORY
     if history.exists() and history.stat().st_size != recording.size:
@@ -195,24 +195,24 @@ def _recovered(folder: Path, known: History) -> Recording:
 
 
 def _read_entries(path: Path) -> tuple[list[Entry], int, tuple[str, ...]]:
-    """The entries, the bytes that they take, and what was dropped: a line without its end."""
+    """The entries, their size in bytes, and notices about a line that was cut off."""
     *lines, torn = path.read_bytes().split(b"\n") if path.exists() else [b""]
     entries: list[Entry] = []
     for line in lines:
         try:
-            entries.append(_following(parse(line), entries))
+            entries.append(_checked_successor(parse(line), entries))
         except ValueError as error:
             number = len(entries) + 1
             raise InputError(f"Line {number} of {path} is damaged: {error}. {RESTORE}") from error
     size = sum(len(line) + 1 for line in lines)
-    dropped = f"The last line of {path.name} was cut off as it was written; it is left out."
+    dropped = f"The last line of {path.name} was cut off while it was written; it is ignored."
     return entries, size, (dropped,) if torn else ()
 
 
-def _following(entry: Entry, before: list[Entry]) -> Entry:
-    """`entry`, if it is the one that comes after `before`."""
+def _checked_successor(entry: Entry, before: list[Entry]) -> Entry:
+    """`entry`; raises ValueError if it cannot follow `before`."""
     if entry.index != len(before):
-        raise ValueError(f"it has index {entry.index}, where {len(before)} follows")
+        raise ValueError(f"it has index {entry.index}, not {len(before)}")
     last = before[-1] if before else None
     allowed = [(last.round, last.position + 1), (last.round + 1, 0)] if last else [(0, 0)]
     if (entry.round, entry.position) not in allowed:
@@ -238,7 +238,7 @@ def _history(folder: Path, entries: list[Entry], known: History) -> History:
     history = History()
     for entry, same in zip_longest(entries, list(known)[: len(entries)]):
         parent = None if entry.parent is None else candidates[entry.parent]
-        if same and _tells_of(entry, same, parent):
+        if same and _matches(entry, same, parent):
             candidates.append(same)
         elif same:
             raise InputError(f"{folder} holds another search. Choose another folder.")
@@ -249,17 +249,27 @@ def _history(folder: Path, entries: list[Entry], known: History) -> History:
 
 
 def _candidate(entry: Entry, image: Image.Image, parent: Candidate | None) -> Candidate:
-    told = (entry.prompt, entry.seed, entry.verdict, entry.reflection)
-    made = (entry.action, entry.steps, entry.finished, entry.stage, entry.inspection)
-    return Candidate(image, *told, parent, *made)
+    return Candidate(
+        image,
+        entry.prompt,
+        entry.seed,
+        entry.verdict,
+        entry.reflection,
+        parent,
+        entry.action,
+        entry.steps,
+        entry.finished,
+        entry.stage,
+        entry.inspection,
+    )
 
 
-def _tells_of(entry: Entry, candidate: Candidate, parent: Candidate | None) -> bool:
-    """True if the candidate is the one that was written down."""
+def _matches(entry: Entry, candidate: Candidate, parent: Candidate | None) -> bool:
+    """True if the entry is that of the candidate."""
     written = (entry.prompt, entry.reflection, entry.seed, entry.verdict.score, entry.sha256)
     digest = pixel_digest(candidate.image)
-    said = (candidate.prompt, candidate.reflection, candidate.seed, candidate.score, digest)
-    return written == said and candidate.parent is parent
+    known = (candidate.prompt, candidate.reflection, candidate.seed, candidate.score, digest)
+    return written == known and candidate.parent is parent
 
 
 def _read_image(path: Path, entry: Entry) -> Image.Image:
@@ -271,6 +281,6 @@ def _read_image(path: Path, entry: Entry) -> Image.Image:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}). {RESTORE}") from error
     if pixel_digest(image) != entry.sha256:
-        raise InputError(f"{path} is not the picture that the history tells of. {RESTORE}")
-    image.info.clear()  # our own metadata; a resumed search sees the very picture it painted
+        raise InputError(f"{path} does not match its checksum in {HISTORY}. {RESTORE}")
+    image.info.clear()  # our metadata: a resumed search sees the picture as it was painted
     return image

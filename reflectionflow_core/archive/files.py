@@ -1,4 +1,4 @@
-"""Files that survive a kill: written whole or not at all, by one process at a time."""
+"""Files that survive a kill: written completely or not at all, by one process at a time."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _REMEDIES_OF_READING = {
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns the system's refusal to write `path` into an error that says what to do."""
+    """Turns an OSError while writing `path` into an InputError that says what to do."""
     with _explained(f"Cannot write {path}", _REMEDIES):
         yield
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """The same for `path` and what is in it, where something is only looked at."""
+    """The same while reading `path` or what is in it."""
     with _explained(f"Cannot read {path}", _REMEDIES_OF_READING):
         yield
 
@@ -62,31 +62,27 @@ def _explained(refusal: str, remedies: Mapping[int, str]) -> Iterator[None]:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Writes a whole file, so that a reader sees the old one or the new one and nothing else."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing(path):
-        try:
-            _write(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, data)
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-        _sync_folder(path.parent)
+    """Replaces a file atomically: a reader sees the old content or the new."""
+    with _replacing(path) as temporary:
+        _write(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, data)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A stream that becomes the file at the end of the block, as with `replace_file`; for files
-    that are too large to be held.
-    """
+    """A stream that replaces the file at the end of the block; for files too large for memory."""
+    with _replacing(path) as temporary, temporary.open("wb") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file that replaces `path` at the end of the block."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path):
         try:
-            with temporary.open("wb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
+            yield temporary
             temporary.replace(path)
         except BaseException:
             with suppress(OSError):
@@ -96,7 +92,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def append(path: Path, data: bytes) -> None:
-    """Adds `data` to the end of a file and returns when the disk has it; all of it or nothing."""
+    """Appends all of `data` or nothing, and returns when it is on the disk."""
     with writing(path):
         size = path.stat().st_size if path.exists() else 0
         try:
@@ -118,7 +114,7 @@ def make_folder(path: Path) -> None:
 
 
 def sweep(folder: Path, name: str) -> None:
-    """Removes what a killed process left as it wrote files of that name (a pattern)."""
+    """Removes temporary files that a killed process left of files named `name` (a pattern)."""
     for leftover in folder.glob(f".{name}.*.tmp"):
         with writing(leftover):
             leftover.unlink()
@@ -126,7 +122,7 @@ def sweep(folder: Path, name: str) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds `folder` for this process alone; the system lets go of it when the process dies."""
+    """Locks `folder` for this process; the system releases it when the process ends."""
     path = folder / LOCK
     with writing(path):
         descriptor = _lock(path, folder)
@@ -151,7 +147,7 @@ def _lock(path: Path, folder: Path) -> int:
             ) from None
         if _is_open(path, descriptor):
             return descriptor
-        os.close(descriptor)  # its last holder removed it between our open and our lock
+        os.close(descriptor)  # another process removed it between our open and our lock
 
 
 def _take(descriptor: int) -> None:
@@ -178,14 +174,14 @@ def _write(path: Path, flags: int, data: bytes) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Writes all of `data`; the system may take less than it is offered."""
+    """Writes all of `data`; one os.write may write less."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def _sync_folder(folder: Path) -> None:
-    if sys.platform != "win32":  # where a folder cannot be opened, nor need be
+    if sys.platform != "win32":  # where a folder cannot be opened
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

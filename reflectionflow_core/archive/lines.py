@@ -1,7 +1,7 @@
 """One candidate as one line of JSON, and back.
 
-A line holds no time and no absolute path, so the same search writes the same bytes. Pictures lie
-beside it; a line holds their name and the SHA-256 of their pixels.
+A line holds no time and no absolute path, so the same search writes the same bytes. It holds the
+name of the picture's file and the SHA-256 of its pixels.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COUNTED = ("images", "steps", "vlm_calls")  # what a Cost counts, without its se
 class Entry:
     """A candidate without its picture.
 
-    `parent` is the index of another entry; `cost` is what the search had spent by then.
+    `parent` is the index of another entry; `cost` is what the search had spent up to it.
     """
 
     index: int
@@ -77,13 +77,13 @@ class Entry:
 
 
 def entry_of(
-    candidate: Candidate, index: int, place: tuple[int, int], parent: int | None, cost: Cost
+    candidate: Candidate, index: int, slot: tuple[int, int], parent: int | None, cost: Cost
 ) -> Entry:
-    """A candidate at a place, (round, position); `parent` is the index of its parent's entry."""
+    """The entry of a candidate at `slot`, (round, position); `parent` is its parent's index."""
     return Entry(
         index=index,
-        round=place[0],
-        position=place[1],
+        round=slot[0],
+        position=slot[1],
         sha256=pixel_digest(candidate.image),
         prompt=candidate.prompt,
         reflection=candidate.reflection,
@@ -103,7 +103,7 @@ def parse(line: bytes) -> Entry:
     """The entry of a line; raises ValueError with the reason where it is damaged."""
     record = json.loads(line)
     if not isinstance(record, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     entry = Entry(
         index=_whole(record, "index"),
         round=_whole(record, "round"),
@@ -115,7 +115,7 @@ def parse(line: bytes) -> Entry:
         parent=None if record.get("parent", "") is None else _whole(record, "parent"),
         verdict=_verdict(record),
         cost=_cost(record.get("cost")),
-        # The rest was not always recorded.
+        # Older files do not have these.
         action=_text({"action": "", **record}, "action"),
         steps=_whole({"steps": 0, **record}, "steps"),
         finished=_flag({"finished": True, **record}, "finished"),
@@ -151,9 +151,9 @@ def _seed(value: Any) -> Seed:
 def _verdict(record: dict[str, Any]) -> Verdict:
     aspects, passed = record.get("aspects"), record.get("passed", "")
     if not isinstance(aspects, dict):
-        raise ValueError("its aspects are no JSON object")
+        raise ValueError("its aspects are not a JSON object")
     if not (passed is None or isinstance(passed, bool)):
-        raise ValueError("passed is none of true, false, null")
+        raise ValueError("passed is not true, false or null")
     measured = MappingProxyType({name: _real(aspects, name) for name in aspects})
     return Verdict(
         _real(record, "score"),
@@ -166,7 +166,7 @@ def _verdict(record: dict[str, Any]) -> Verdict:
 
 def _inspection(record: Any) -> Inspection:
     if not isinstance(record, dict) or not isinstance(record.get("accepted"), bool):
-        raise ValueError("its inspection is none")
+        raise ValueError("its inspection is not valid")
     wrong, missing, later = (_texts(record, name) for name in ("wrong", "missing", "later"))
     refine, explanation = (_text(record, name) for name in ("refine", "explanation"))
     return Inspection(record["accepted"], wrong, missing, later, refine, explanation)
@@ -174,41 +174,39 @@ def _inspection(record: Any) -> Inspection:
 
 def _cost(value: Any) -> Cost:
     if not isinstance(value, dict):
-        raise ValueError("its cost is no JSON object")
+        raise ValueError("its cost is not a JSON object")
     images, steps, vlm_calls = (_whole(value, name) for name in COUNTED)
     return Cost(images, steps, vlm_calls)
 
 
-def _text(record: dict[str, Any], name: str) -> str:
+def _value(record: dict[str, Any], name: str, kind: Any, description: str) -> Any:
     value = record.get(name)
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is no text")
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"{name} is not {description}")
     return value
 
 
+def _text(record: dict[str, Any], name: str) -> str:
+    return _value(record, name, str, "a text")
+
+
 def _flag(record: dict[str, Any], name: str) -> bool:
-    value = record.get(name)
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} is neither true nor false")
+    return _value(record, name, bool, "true or false")
+
+
+def _real(record: dict[str, Any], name: str) -> float:
+    return _value(record, name, int | float, "a number")
+
+
+def _whole(record: dict[str, Any], name: str) -> int:
+    value = _value(record, name, int, "a whole number")
+    if value < 0:
+        raise ValueError(f"{name} is less than 0")
     return value
 
 
 def _texts(record: dict[str, Any], name: str) -> tuple[str, ...]:
-    value = record.get(name)
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise ValueError(f"{name} is no list of texts")
-    return tuple(value)
-
-
-def _whole(record: dict[str, Any], name: str) -> int:
-    value = record.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{name} is no whole number")
-    return value
-
-
-def _real(record: dict[str, Any], name: str) -> float:
-    value = record.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ValueError(f"{name} is no number")
-    return value
+    values = _value(record, name, list, "a list of texts")
+    if not all(isinstance(text, str) for text in values):
+        raise ValueError(f"{name} is not a list of texts")
+    return tuple(values)

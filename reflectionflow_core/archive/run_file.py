@@ -11,19 +11,19 @@ from typing import Any
 from ..record import Budget, InputError, SearchSettings, Stage
 
 FORMAT = 1
-# A longer search begins with the shorter one, so these may change when a run is resumed.
-# A plan only says where the weights wait.
+# These may change when a run is resumed: a shorter search is the beginning of a longer one, and a
+# plan only says where the weights are kept.
 CHANGEABLE = ("depth", "stop", "budget", "plan")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A prompt, its settings and who acts.
+    """A prompt, its settings and its actors.
 
-    `actors` are the names and numbers that the actors were chosen by; `identity` holds digests of
-    the weights, so that a moved folder is the same model and a changed one is not; `versions` are
-    those of the libraries. `think_first` asks for a thought before the first picture. `calls` of
-    vision-language models is what the texts before the first picture have cost.
+    `actors` are the options that chose the actors; `identity` holds digests of the weights, which
+    identify a model that was moved or changed; `versions` are those of the libraries. `think_first`
+    requests a thought before the first picture; `calls` counts the calls of vision-language models
+    before it.
     """
 
     prompt: str
@@ -64,11 +64,11 @@ def settings_from_json(record: Mapping[str, Any]) -> SearchSettings:
 
 
 def stages_from_json(record: Sequence[Mapping[str, Any]]) -> tuple[Stage, ...]:
-    return tuple(Stage(**{**told, "objects": tuple(told["objects"])}) for told in record)
+    return tuple(Stage(**{**stage, "objects": tuple(stage["objects"])}) for stage in record)
 
 
 def differences(recorded: Run, asked: Run) -> list[str]:
-    """What of `asked` cannot continue `recorded`, each as "name: recorded, not asked"."""
+    """Why `asked` cannot continue `recorded`, each as "name recorded, now asked"."""
     found = []
     if recorded.prompt != asked.prompt:
         found.append(_difference("prompt", recorded.prompt, asked.prompt))
@@ -89,7 +89,7 @@ def _differing_actors(recorded: Run, asked: Run) -> list[str]:
     found = [
         _difference(name, before.get(name), now.get(name))
         for name in {**before, **now}
-        # Weights are compared by what they are, not by where they lie.
+        # Weights are compared by content, not by path.
         if name not in (*asked.identity, *CHANGEABLE) and before.get(name) != now.get(name)
     ]
     for name in asked.identity:
@@ -105,7 +105,7 @@ def _difference(name: str, before: Any, now: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as JSON would give it back."""
+    """`value` as it is read back from JSON."""
     return json.loads(json.dumps(value, default=_as_dict))
 
 

@@ -1,18 +1,18 @@
-"""A History to look at: a contact sheet in one picture, a page that opens anywhere, and data."""
+"""Reports of a History: a contact sheet, a self-contained HTML page, text and data."""
 
 from .data import as_data
 from .page import html_page
 from .sheet import contact_sheet
-from .words import cost_text, counted, inspection_text, settings_text, story, verdict_text
+from .words import cost_text, counted, history_text, inspection_text, settings_text, verdict_text
 
 __all__ = [
     "as_data",
     "contact_sheet",
     "cost_text",
     "counted",
+    "history_text",
     "html_page",
     "inspection_text",
     "settings_text",
-    "story",
     "verdict_text",
 ]

@@ -1,4 +1,4 @@
-"""The scores of a search as a small SVG chart, to stand inside a page."""
+"""The scores of a search as a small SVG chart for a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 220, 52, 30, 16
 
 
 def score_chart(history: History) -> str:
-    """A dot for each picture, a line for the best so far, and a mark where each round begins."""
+    """A dot for each picture, a line for the best so far, and a mark at the start of each round."""
     scores = [candidate.score for candidate in history]
     low, high = min(scores), max(scores)
     if low == high:
@@ -38,9 +38,9 @@ def score_chart(history: History) -> str:
         f'<text x="{LEFT - 10}" y="{y(s) + 4}" text-anchor="end">{score_text(s)}</text>'
         for s in sorted({min(scores), max(scores)})
     )
-    told = f"Best score {score_text(best[-1])} of {len(scores)} pictures"
+    label = f"Best score {score_text(best[-1])} of {len(scores)} pictures"
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{told}">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
         f'{_rounds(history, x)}<path d="{steps}"/>{dots}{labels}</svg>'
     )
 

@@ -8,23 +8,23 @@ from typing import Any
 from ..archive.lines import COUNTED, entry_of
 from ..record import Cost, History, SearchSettings
 
-ON_DISK = ("image", "sha256", "cost")  # what only a line of an archive needs
+ARCHIVE_ONLY = ("image", "sha256", "cost")  # fields of an archive's line
 
 
 def as_data(
     history: History, prompt: str, settings: SearchSettings | None = None, model: str = ""
 ) -> dict[str, Any]:
-    """What JSON can hold of a history: everything but the pictures.
+    """A history as JSON values, without the pictures.
 
-    `best` and each candidate's `parent` are indices into `candidates`, which stand in the order in
-    which they were painted. `best` is None where nothing was painted.
+    `best` and each candidate's `parent` are indices into `candidates`, which are in the order of
+    painting. `best` is None where nothing was painted.
     """
     index: dict[int, int] = {}
     candidates = []
-    for place, candidate in history.placed:
+    for slot, candidate in history.placed:
         parent = None if candidate.parent is None else index[id(candidate.parent)]
-        record = entry_of(candidate, len(index), place, parent, Cost()).record()
-        candidates.append({name: record[name] for name in record if name not in ON_DISK})
+        record = entry_of(candidate, len(index), slot, parent, Cost()).record()
+        candidates.append({name: record[name] for name in record if name not in ARCHIVE_ONLY})
         index[id(candidate)] = len(index)
     cost = history.cost
     return {

@@ -1,4 +1,4 @@
-"""Where each candidate stands on a contact sheet: rounds are columns, and a chain keeps its row."""
+"""The grid of a contact sheet: rounds are columns, and a chain keeps its row."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from itertools import count
 from ..record import Candidate, History
 from .words import round_name, score_text
 
-MOST_ROWS, MOST_ROUNDS = 24, 20  # of a picture that is still one to look at
+MAX_ROWS, MAX_ROUNDS = 24, 20  # more would be too small to read
+PIXELATED = 128  # pictures up to this side are enlarged by whole factors
 
-Round = tuple[int, Sequence[Candidate]]  # its index and those of its candidates that are shown
+Round = tuple[int, Sequence[Candidate]]  # its index and the candidates that are shown
 Rows = Mapping[Candidate, int]
 
 
@@ -26,7 +27,7 @@ class Column:
 
 
 def columns(history: History) -> tuple[list[Column], int]:
-    """The columns from left to right, and how many candidates they leave out."""
+    """The columns from left to right, and how many candidates are not shown."""
     rows = _best_rows(rows_of(history), history)
     (_, drafts), *rounds = _shown(history, rows)
     shown = [candidate for _, candidates in rounds for candidate in candidates]
@@ -40,13 +41,13 @@ def columns(history: History) -> tuple[list[Column], int]:
 
 
 def rows_of(history: History) -> Rows:
-    """The row of each candidate: that of its parent, else the first that its round leaves free.
+    """The row of each candidate: its parent's row, or the first free one of its round.
 
-    A draft has the row of the first candidate that goes on from it, and none if nobody does.
+    A draft has the row of its first child; a draft without children is not in the result.
     """
     rows: dict[Candidate, int] = {}
     for candidates in history.rounds[1:]:
-        for row, candidate in _seated(candidates, rows).items():
+        for row, candidate in _by_row(candidates, rows).items():
             rows[candidate] = row
             if candidate.parent is not None:
                 rows.setdefault(candidate.parent, row)
@@ -54,63 +55,63 @@ def rows_of(history: History) -> Rows:
 
 
 def parents_elsewhere(laid: Sequence[Column]) -> Iterator[tuple[Candidate, Candidate]]:
-    """Each candidate whose parent does not stand in its row, with that parent."""
+    """Each candidate whose parent is in another row, with that parent."""
     for row in zip(*(column.cells for column in laid), strict=True):
         for candidate in row:
             if candidate and candidate.parent and candidate.parent not in row:
                 yield candidate, candidate.parent
 
 
-def _seated(candidates: Sequence[Candidate], rows: Rows) -> dict[int, Candidate]:
-    """Who of a round stands in which row."""
-    heirs: dict[int, Candidate] = {}
+def _by_row(candidates: Sequence[Candidate], rows: Rows) -> dict[int, Candidate]:
+    """The candidates of a round by row."""
+    children: dict[int, Candidate] = {}
     for candidate in candidates:
         if candidate.parent is not None and candidate.parent in rows:
-            heirs.setdefault(rows[candidate.parent], candidate)
-    seated = set(heirs.values())
-    others = [candidate for candidate in candidates if candidate not in seated]
-    free = (row for row in count() if row not in heirs)
-    return heirs | dict(zip(free, others, strict=False))
+            children.setdefault(rows[candidate.parent], candidate)
+    placed = set(children.values())
+    others = [candidate for candidate in candidates if candidate not in placed]
+    free = (row for row in count() if row not in children)
+    return children | dict(zip(free, others, strict=False))
 
 
 def _best_rows(rows: Rows, history: History) -> Rows:
-    """The rows to show, numbered anew: all, or those that hold the best pictures."""
+    """The rows to show, renumbered: all, or those with the best pictures."""
     best: dict[int, float] = {}
     for candidates in history.rounds[1:]:
         for candidate in candidates:
             row = rows[candidate]
             best[row] = max(best.get(row, candidate.score), candidate.score)
-    kept = sorted(best, key=lambda row: best[row], reverse=True)[:MOST_ROWS]
+    kept = sorted(best, key=lambda row: best[row], reverse=True)[:MAX_ROWS]
     number = {row: i for i, row in enumerate(sorted(kept))}
     return {candidate: number[row] for candidate, row in rows.items() if row in number}
 
 
 def _shown(history: History, rows: Rows) -> list[Round]:
-    """The drafts, and all later rounds, or of many the best and the latest ones."""
+    """The drafts and all later rounds; of many rounds, the best and the latest ones."""
     rounds = list(enumerate(history.rounds))
     best = next(index for index, candidates in rounds if history.best in candidates)
-    kept = {best, *range(len(rounds) - MOST_ROUNDS, len(rounds))}
+    kept = {best, *range(len(rounds) - MAX_ROUNDS, len(rounds))}
     later = [
         (index, tuple(candidate for candidate in candidates if candidate in rows))
         for index, candidates in rounds[1:]
         if index in kept
     ]
-    return [(0, _most_telling(history.rounds[0], later)), *later]
+    return [(0, _drafts_to_show(history.rounds[0], later)), *later]
 
 
-def _most_telling(drafts: Sequence[Candidate], rounds: Sequence[Round]) -> Sequence[Candidate]:
-    """The drafts that shown chains began with, and the best of the others."""
-    room = MOST_ROWS * 4
-    if len(drafts) <= room:
+def _drafts_to_show(drafts: Sequence[Candidate], rounds: Sequence[Round]) -> Sequence[Candidate]:
+    """The drafts of the shown chains, and the best of the others."""
+    most = MAX_ROWS * 4
+    if len(drafts) <= most:
         return drafts
     roots = {c.lineage[0] for _, candidates in rounds for c in candidates}
     ranked = sorted(drafts, key=lambda draft: (draft in roots, draft.score), reverse=True)
-    kept = set(ranked[:room])
+    kept = set(ranked[:most])
     return tuple(draft for draft in drafts if draft in kept)
 
 
 def _drafts(drafts: Sequence[Candidate], rows: Rows, height: int) -> Iterator[Column]:
-    """The drafts, each before the chain that began with it, so that arrows run straight."""
+    """The columns of the drafts, each in the row of its chain, so that arrows are straight."""
     wide = math.ceil(len(drafts) / height)
     grid: list[Candidate | None] = [None] * (wide * height)
     last = (wide - 1) * height
@@ -121,7 +122,7 @@ def _drafts(drafts: Sequence[Candidate], rows: Rows, height: int) -> Iterator[Co
             grid[last + row] = draft
         else:
             waiting.append(draft)
-    free = iter([place for place, occupant in enumerate(grid) if occupant is None])
+    free = iter([i for i, occupant in enumerate(grid) if occupant is None])
     for draft in waiting:
         grid[next(free)] = draft
     for start in range(0, len(grid), height):

@@ -1,7 +1,7 @@
-"""Letters in a picture: fonts that know the characters, and lines that fit a width.
+"""Text in a picture: fonts that have its characters, and lines that fit a width.
 
-Pillow's own font is always there and knows little beyond English. Where a text needs more, common
-fonts of the system are asked; what none of them knows loses its accent or shows as a box.
+Pillow's own font has little beyond English. Where a text needs more, common system fonts are tried;
+a character that no font has loses its accent or shows as a box.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ SYSTEM_FONTS = (
     "PingFang.ttc",
     "NotoEmoji-Regular.ttf",
 )
-UNKNOWN = "\U0010ffff"  # no font has it: it shows how a font draws what it does not know
+UNKNOWN = "\U0010ffff"  # no font has it: drawn to see a font's box for unknown characters
 PLAIN = str.maketrans(
     {"\u2013": "-", "\u2014": "-", "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'}
 )
-LONGEST = 2000  # characters of one text that are laid out at all
+MAX_CHARACTERS = 2000  # of one text
 
 
 @lru_cache(maxsize=64)
 def fonts(size: int) -> tuple[FreeTypeFont, ...]:
-    """Pillow's own font and those of the system that could be found."""
+    """Pillow's own font and the system fonts that are installed."""
     own = ImageFont.load_default(size)
     assert isinstance(own, FreeTypeFont), "Pillow is built without FreeType"
     return (own, *_system_fonts(size))
@@ -43,13 +43,13 @@ def _system_fonts(size: int) -> Iterator[FreeTypeFont]:
     for name in SYSTEM_FONTS:
         try:
             yield ImageFont.truetype(name, size)
-        except OSError:  # this system has it not
+        except OSError:  # not installed
             continue
 
 
 @lru_cache(maxsize=10_000)
 def knows(index: int, character: str) -> bool:
-    """Whether the font of that index draws a character, and not a box in its place."""
+    """Whether the font of that index has a character, and does not draw a box."""
     return _drawn(index, character) != _drawn(index, UNKNOWN)
 
 
@@ -60,8 +60,8 @@ def _drawn(index: int, character: str) -> bytes:
 
 
 def lettered(text: str, size: int) -> tuple[str, FreeTypeFont]:
-    """The text in one line without control characters, and the font that knows most of it."""
-    text = " ".join(text[:LONGEST].encode("utf-8", "replace").decode().split())
+    """The text as one line without control characters, and the font that has most of it."""
+    text = " ".join(text[:MAX_CHARACTERS].encode("utf-8", "replace").decode().split())
     text = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
     known = [sum(knows(i, c) for c in text) for i in range(len(fonts(16)))]
     best = max(range(len(known)), key=lambda i: known[i])
@@ -76,7 +76,7 @@ def _plainer(character: str, index: int) -> str:
 
 
 def wrapped(text: str, size: int, width: float, most: int) -> tuple[list[str], FreeTypeFont]:
-    """At most `most` lines of at most `width` pixels; the last one ends in dots if text is left."""
+    """At most `most` lines of at most `width` pixels; the last one ends in dots if text is cut."""
     text, font = lettered(text, size)
     lines = list(_lines(text, font, width))
     if len(lines) > most:
@@ -100,7 +100,7 @@ def _lines(text: str, font: FreeTypeFont, width: float) -> Iterator[str]:
 
 
 def _pieces(word: str, font: FreeTypeFont, width: float) -> Iterator[str]:
-    """A word that is wider than a line, and any text of a script without spaces, cut to fit."""
+    """A word that is wider than a line, or a text in a script without spaces, cut to fit."""
     piece = ""
     for character in word:
         if piece and font.getlength(piece + character) > width:

@@ -1,4 +1,4 @@
-"""Many searches on one page: the best picture of each, what is still wrong, what it took."""
+"""Many searches on one page: the best picture of each, what is still wrong, and its cost."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from html import escape
 from urllib.parse import quote
 
 from ..record import Cost, History, Verdict
-from .page import PIXELATED, document
+from .layout import PIXELATED
+from .page import document
 from .words import cost_text, counted, score_text, verdict_text
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """What an overview says of one prompt.
+class OverviewRow:
+    """One prompt in an overview.
 
-    `folder` holds its run and lies beside the page. `best` is the best picture's verdict, None
-    where nothing is painted yet; small pictures are shown with their `pixels`.
+    `folder` holds its run, beside the page. `best` is the best picture's verdict, None where
+    nothing is painted yet; `pixels` is True for small pictures, which are shown enlarged.
     """
 
     prompt: str
@@ -27,31 +28,31 @@ class Row:
     pixels: bool = False
 
 
-def row_of(prompt: str, folder: str, history: History) -> Row:
+def row_of(prompt: str, folder: str, history: History) -> OverviewRow:
     if not len(history):
-        return Row(prompt, folder, history.cost)
+        return OverviewRow(prompt, folder, history.cost)
     best = history.best
     pixels = max(best.image.size) <= PIXELATED
-    return Row(prompt, folder, history.cost, best.verdict, pixels)
+    return OverviewRow(prompt, folder, history.cost, best.verdict, pixels)
 
 
-def overview_text(rows: Sequence[Row]) -> str:
-    """A line a prompt, and one of all together."""
+def overview_text(rows: Sequence[OverviewRow]) -> str:
+    """A line for each prompt, and a line for all together."""
     lines = [
-        f"{row.folder}: {row.prompt}\n    {counted(row.cost.images, 'picture')}: {_said(row)}"
+        f"{row.folder}: {row.prompt}\n    {counted(row.cost.images, 'picture')}: {_result(row)}"
         for row in rows
     ]
     return "\n".join([*lines, overview_summary(rows)]) + "\n"
 
 
-def overview_summary(rows: Sequence[Row]) -> str:
+def overview_summary(rows: Sequence[OverviewRow]) -> str:
     passed = sum(bool(row.best and row.best.passed) for row in rows)
     cost = sum((row.cost for row in rows), Cost())
     return f"{passed} of {counted(len(rows), 'prompt')} passed, after {cost_text(cost)}."
 
 
-def overview_page(rows: Sequence[Row], about: str = "") -> str:
-    """A table of all prompts, then their best pictures; it shows the files of their folders."""
+def overview_page(rows: Sequence[OverviewRow], about: str = "") -> str:
+    """A table of all prompts, then their best pictures, linked from their folders."""
     title = counted(len(rows), "prompt")
     return document(
         title,
@@ -61,14 +62,14 @@ def overview_page(rows: Sequence[Row], about: str = "") -> str:
     )
 
 
-def _table(rows: Iterable[Row]) -> str:
+def _table(rows: Iterable[OverviewRow]) -> str:
     names = ("Prompt", "Best score", "Passed", "Pictures", "Steps", "VLM calls", "Still wrong")
     head = "".join(f"<th>{name}</th>" for name in names)
     body = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in rows)
     return f'<section><table class="wide"><tr>{head}</tr>{body}</table></section>'
 
 
-def _cells(row: Row) -> Iterable[str]:
+def _cells(row: OverviewRow) -> Iterable[str]:
     best, cost = row.best, row.cost
     passed = {True: "✓", False: "no", None: ""}[best.passed if best else None]
     score, wrong = (score_text(best.score), "; ".join(best.unmet)) if best else ("", "")
@@ -77,24 +78,24 @@ def _cells(row: Row) -> Iterable[str]:
         yield f"<td>{escape(f'{text:,}' if isinstance(text, int) else text)}</td>"
 
 
-def _cards(rows: Iterable[Row]) -> str:
+def _cards(rows: Iterable[OverviewRow]) -> str:
     return "\n".join(
         f"<article>{_linked(row, _picture(row))}<p>{escape(row.prompt)}</p>"
-        f'<p class="score">{escape(_said(row))}</p></article>'
+        f'<p class="score">{escape(_result(row))}</p></article>'
         for row in rows
         if row.best
     )
 
 
-def _picture(row: Row) -> str:
+def _picture(row: OverviewRow) -> str:
     pixels = ' class="pixels"' if row.pixels else ""
     source = f"{quote(row.folder)}/best.png"
     return f'<img{pixels} loading="lazy" alt="{escape(row.prompt)}" src="{source}">'
 
 
-def _linked(row: Row, html: str) -> str:
+def _linked(row: OverviewRow, html: str) -> str:
     return f'<a href="{quote(row.folder)}/report.html">{html}</a>' if row.best else html
 
 
-def _said(row: Row) -> str:
+def _result(row: OverviewRow) -> str:
     return verdict_text(row.best) if row.best else "nothing painted"

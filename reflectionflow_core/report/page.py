@@ -1,4 +1,4 @@
-"""The report as one HTML file: pictures inside it, nothing fetched, nothing run."""
+"""The report as one HTML file with embedded pictures, without scripts or other files."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from PIL import Image
 from ..phases import doing
 from ..record import Candidate, Cost, History, SearchSettings
 from .chart import score_chart
+from .layout import PIXELATED
 from .words import (
+    candidate_name,
     cost_text,
     duration,
-    place_name,
+    notable_action,
     round_name,
     score_text,
     seed_text,
     settings_text,
     stage_text,
-    telling_action,
     wrong_text,
 )
 
-PIXELATED = 128  # pictures up to this side are shown with their pixels
-FEW = 64  # candidates whose pictures are embedded in a good size
+FEW = 64  # up to so many pictures are embedded in a large size
 
 
 def html_page(
     history: History, prompt: str, settings: SearchSettings | None = None, model: str = ""
 ) -> str:
-    """Everything that the contact sheet tells, and each candidate's details."""
+    """Everything on the contact sheet, and each candidate's details."""
     if not len(history):
         raise ValueError("An empty history has no report.")
-    names = {id(candidate): place_name(*place) for place, candidate in history.placed}
+    names = {id(candidate): candidate_name(*slot) for slot, candidate in history.placed}
     edge = 640 if len(history) <= FEW else 256
     body = [
         f"<header><h1>{escape(prompt)}</h1>",
@@ -70,11 +70,11 @@ def _plan(settings: SearchSettings | None) -> str:
 def _overview(history: History, names: dict[int, str], edge: int) -> str:
     best = history.best
     name = names[id(best)]
-    there = f'href="#{_anchor(name)}"'
+    link = f'href="#{_anchor(name)}"'
     return (
-        f'<section class="overview"><a class="hero" {there}>{_picture(best, edge)}</a>'
-        f"<div><h2>Best picture: <a {there}>{name}</a></h2>{_score(best)}"
-        f"{_told(best, names)}{_costs(history.cost)}</div>"
+        f'<section class="overview"><a class="hero" {link}>{_picture(best, edge)}</a>'
+        f"<div><h2>Best picture: <a {link}>{name}</a></h2>{_score(best)}"
+        f"{_captions(best, names)}{_costs(history.cost)}</div>"
         f"<figure>{score_chart(history)}<figcaption>Score of each picture, in the order they were "
         f"painted. The line is the best so far.{_rings(history)}</figcaption></figure></section>"
     )
@@ -120,7 +120,7 @@ def _card(candidate: Candidate, names: dict[int, str], prompt: str, edge: int, b
     return (
         f'<article id="{_anchor(name)}"{kind}>{_picture(candidate, edge)}'
         f'<div class="line">{_score(candidate)}{badge}<span class="name">{name}</span></div>'
-        f"{_told(candidate, names)}{_details(candidate, prompt)}</article>"
+        f"{_captions(candidate, names)}{_details(candidate, prompt)}</article>"
     )
 
 
@@ -136,13 +136,13 @@ def _score(candidate: Candidate) -> str:
     return f'<p class="score"><strong>{score_text(candidate.score)}</strong> {mark}</p>'
 
 
-def _told(candidate: Candidate, names: dict[int, str]) -> str:
-    """What was asked of whom, and what is wrong."""
+def _captions(candidate: Candidate, names: dict[int, str]) -> str:
+    """What was asked for, and what is wrong."""
     parts = []
     if candidate.parent is not None:
         parent = names.get(id(candidate.parent), "")
         parts.append(("From", f'<a href="#{_anchor(parent)}">{parent}</a>'))
-    if action := telling_action(candidate):
+    if action := notable_action(candidate):
         parts.append(("Action", escape(action)))
     if candidate.reflection:
         parts.append(("Asked", escape(candidate.reflection)))
@@ -185,19 +185,19 @@ def _rows(facts: Iterable[tuple[str, str]]) -> str:
 
 
 def _picture(candidate: Candidate, edge: int) -> str:
-    said = f"Picture with score {score_text(candidate.score)}, painted from: {candidate.prompt}"
+    alt = f"Picture with score {score_text(candidate.score)}, painted from: {candidate.prompt}"
     if candidate.reflection:
-        said += f"; corrected as asked: {candidate.reflection}"
+        alt += f"; corrected as asked: {candidate.reflection}"
     pixels = ' class="pixels"' if max(candidate.image.size) <= PIXELATED else ""
     width, height = candidate.image.size
     return (
-        f'<img{pixels} width="{width}" height="{height}" alt="{escape(said)}" '
+        f'<img{pixels} width="{width}" height="{height}" alt="{escape(alt)}" '
         f'src="{_data_uri(candidate.image, edge)}">'
     )
 
 
 def _data_uri(image: Image.Image, edge: int) -> str:
-    """A small picture as it is, a large one shrunk, as a photograph."""
+    """A small picture as PNG, a large one reduced, as JPEG."""
     buffer = io.BytesIO()
     kind = "PNG" if max(image.size) <= PIXELATED else "JPEG"
     shown = image.convert("RGB")

@@ -1,4 +1,4 @@
-"""The contact sheet: one picture that tells how a search went."""
+"""The contact sheet: a search in one picture."""
 
 from __future__ import annotations
 
@@ -9,32 +9,31 @@ from PIL import Image, ImageDraw
 from PIL.ImageFont import FreeTypeFont
 
 from ..record import Candidate, History, SearchSettings
-from .layout import Column, columns, parents_elsewhere
+from .layout import PIXELATED, Column, columns, parents_elsewhere
 from .lettering import lettered, wrapped
 from .words import (
+    candidate_name,
     cost_text,
     counted,
-    place_name,
+    notable_action,
     score_text,
     settings_text,
     stage_text,
-    telling_action,
     wrong_text,
 )
 
 PAPER, INK, MUTED, LINE = "#fbfaf8", "#22262b", "#777d86", "#dcd8d0"
 ARROW, GOLD, GREEN, RED, BLUE = "#a9a59c", "#c58a1b", "#2f7d4f", "#b0452c", "#3a5f95"
-FADED = 0.6  # share of paper in a picture that was dropped
+FADED = 0.6  # share of the background in a picture that was dropped
 MARGIN, GUTTER, ROW_GAP = 40, 48, 36
 LEAST_WIDTH = 640
-PIXELATED = 128  # pictures up to this side are shown with their pixels
 
-Origins = dict[Candidate, list[tuple[str, str]]]  # labels and names of places
+Origins = dict[Candidate, list[tuple[str, str]]]  # labels with names of candidates
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a text; a `label` in its own colour stands in the room that `indent` leaves."""
+    """One line of a text; a `label` in its own colour is drawn in the indent."""
 
     text: str
     font: FreeTypeFont
@@ -59,7 +58,7 @@ class Cell:
 def contact_sheet(
     history: History, prompt: str, settings: SearchSettings | None = None, model: str = ""
 ) -> Image.Image:
-    """Every candidate with its score, what was asked, what is wrong and whence it came."""
+    """Every candidate with its score, parent, reflection and faults."""
     if not len(history):
         raise ValueError("An empty history has no contact sheet.")
     laid, left_out = columns(history)
@@ -80,14 +79,14 @@ def contact_sheet(
 
 
 def _box(history: History, count: int) -> tuple[int, int]:
-    """The room for each picture, the same for all."""
+    """The size of the box for each picture."""
     edge = 320 if count <= 3 else 256 if count <= 8 else 192
     sizes = {_shown_size(size, edge) for size in {c.image.size for c in history}}
     return max(min(edge, 224), *(w for w, _ in sizes)), max(h for _, h in sizes)
 
 
 def _shown_size(size: tuple[int, int], edge: int) -> tuple[int, int]:
-    """A small picture grows by a whole factor, a large one shrinks to `edge`."""
+    """A small picture is enlarged by a whole factor, a large one reduced to `edge`."""
     longest = max(size)
     if longest <= PIXELATED:
         return size[0] * max(1, edge // longest), size[1] * max(1, edge // longest)
@@ -117,8 +116,8 @@ def heading(
 
 
 def _origins(laid: list[Column], history: History) -> Origins:
-    """The lines of captions that an arrow into another row needs: a name under both its ends."""
-    names = {candidate: place_name(*place) for place, candidate in history.placed}
+    """Captions for arrows into another row: a name at both ends."""
+    names = {candidate: candidate_name(*slot) for slot, candidate in history.placed}
     pairs = list(parents_elsewhere(laid))
     origins: Origins = {parent: [("Name", names[parent])] for _, parent in pairs}
     for child, parent in pairs:
@@ -133,7 +132,7 @@ def _cells(
     box: tuple[int, int],
     top: int,
 ) -> tuple[list[Cell], int]:
-    """The cells, and where the last row ends: a row is as high as its longest caption."""
+    """The cells, and the bottom of the last row; a row is as high as its longest caption."""
     cells: list[Cell] = []
     for row in range(len(laid[0].cells)):
         lowest = top
@@ -155,7 +154,7 @@ def _caption(
 ) -> Iterator[Line]:
     for label, name in origin:
         yield from _labelled(label, MUTED, name, INK, width, 1)
-    if action := telling_action(candidate):
+    if action := notable_action(candidate):
         yield from _labelled("Action", MUTED, action, INK, width, 1)
     if candidate.reflection:
         yield from _labelled("Asked", BLUE, candidate.reflection, INK, width, 4)
@@ -178,7 +177,7 @@ def _labelled(
 
 
 def _indent() -> int:
-    """Where a caption's text begins, clear of the widest label."""
+    """The indent of a caption's text, wider than every label."""
     return round(lettered("Prompt", 14)[1].getlength("Prompt")) + 10
 
 
@@ -233,13 +232,13 @@ def _score(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool) -> 
     text, font = lettered(score_text(cell.candidate.score), 18)
     draw.text((cell.x, base), text, INK, font, anchor="ls")
     passed = cell.candidate.verdict.passed
-    told, colour = ("passed", GREEN) if passed else ("not passed", MUTED)
+    mark, colour = ("passed", GREEN) if passed else ("not passed", MUTED)
     if not cell.candidate.finished:
-        passed, told, colour = False, "dropped", RED
+        passed, mark, colour = False, "dropped", RED
     x = cell.x + round(font.getlength(text)) + 12
     if passed is not None:
         _mark(sheet, (x, base - 14), passed, colour)
-        word, small = lettered(told, 14)
+        word, small = lettered(mark, 14)
         draw.text((x + 22, base), word, colour, small, anchor="ls")
     if best:
         word, small = lettered("best", 14)
@@ -247,7 +246,7 @@ def _score(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool) -> 
 
 
 def _mark(sheet: Image.Image, corner: tuple[int, int], passed: bool, colour: str) -> None:
-    """A tick or a cross in a disc, drawn four times as large for smooth edges."""
+    """A tick or a cross in a disc, drawn at four times the size for smooth edges."""
     mask = Image.new("L", (64, 64))
     draw = ImageDraw.Draw(mask)
     draw.ellipse((0, 0, 63, 63), 255)
@@ -260,17 +259,17 @@ def _mark(sheet: Image.Image, corner: tuple[int, int], passed: bool, colour: str
 
 
 def _arrows(sheet: Image.Image, cells: list[Cell], box: tuple[int, int]) -> None:
-    places = {id(cell.candidate): cell for cell in cells}
+    by_id = {id(cell.candidate): cell for cell in cells}
     for cell in cells:
-        parent = places.get(id(cell.candidate.parent))
+        parent = by_id.get(id(cell.candidate.parent))
         if parent:
             _arrow(sheet, list(path(parent, cell, box)))
 
 
 def path(parent: Cell, child: Cell, box: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Straight to the next column; above the pictures between to one further on.
+    """Straight to the next column; above the pictures to a column further on.
 
-    Beside the pictures the arrows of neighbouring rows run apart, and apart from those that arrive.
+    Vertical parts of arrows from neighbouring rows, and of arriving arrows, do not overlap.
     """
     out = parent.x + box[0] + 14 + parent.row % 3 * 4
     start = (parent.x + box[0] + 9, parent.y + box[1] // 2)

@@ -1,4 +1,4 @@
-"""What a report says of a search, in words."""
+"""The parts of a search as text, for reports."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..record import (
 )
 from ..search.strategies import STRATEGIES
 
-PLAIN = SearchSettings()
-OBVIOUS = ("draft", "correct", "noise")  # what rounds, reflections and seeds tell
+DEFAULTS = SearchSettings()
+OBVIOUS_ACTIONS = ("draft", "correct", "noise")  # clear from rounds, reflections and seeds
 
 
-def counted(number: int, noun: str, several: str | None = None) -> str:
-    """A number with its noun; `several` is the plural where that is not an s."""
-    return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun; `plural` is for nouns whose plural is not an s."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def duration(seconds: float) -> str:
@@ -45,7 +45,7 @@ def cost_text(cost: Cost) -> str:
 
 
 def settings_text(settings: SearchSettings | None, model: str = "") -> str:
-    """The size of a search, and of all else what differs from the defaults."""
+    """The size of a search, and its other settings where they differ from the defaults."""
     return " · ".join(_settings(settings, model))
 
 
@@ -64,7 +64,7 @@ def _settings(settings: SearchSettings | None, model: str) -> Iterator[str]:
 
 
 def _size(settings: SearchSettings) -> Iterator[str]:
-    """How many pictures each strategy makes of the same numbers."""
+    """How many pictures the strategy paints."""
     adaptive = settings.strategy == "adaptive"
     drafts = settings.drafts or (1 if adaptive else settings.width)
     if settings.drafts or not settings.depth:
@@ -88,19 +88,19 @@ def _width(settings: SearchSettings) -> str:
 
 
 def _ways(settings: SearchSettings) -> Iterator[str]:
-    """What is not the default, as far as the strategy looks at it."""
-    if settings.strategy == "adaptive" and settings.policy != PLAIN.policy:
+    """Settings that differ from the defaults and that the strategy reads."""
+    if settings.strategy == "adaptive" and settings.policy != DEFAULTS.policy:
         yield f"policy {settings.policy}"
-    if settings.strategy == "in-context" and settings.context != PLAIN.context:
+    if settings.strategy == "in-context" and settings.context != DEFAULTS.context:
         yield f"context {settings.context}"
-    known = STRATEGIES.get(settings.strategy)  # a report outlives a strategy of somebody's own
+    known = STRATEGIES.get(settings.strategy)  # or a plugin's, not loaded
     usable = known.axes if known else settings.axes
     if off := [axis for axis in usable if axis not in settings.axes]:
         yield f"without {' and '.join(off)}"
     chained = settings.strategy in ("noise+prompt", "reflection", "staged", "in-context")
-    if chained and settings.parents != PLAIN.parents:
+    if chained and settings.parents != DEFAULTS.parents:
         yield f"{settings.parents} parents"
-    if settings.noise_search != PLAIN.noise_search and settings.strategy != "paths":
+    if settings.noise_search != DEFAULTS.noise_search and settings.strategy != "paths":
         yield f"{settings.noise_search.replace('_', '-')} noise, radius {settings.radius:g}"
     if settings.recheck:
         yield "recheck"
@@ -126,7 +126,7 @@ def round_name(index: int, candidates: int = 2) -> str:
     return "Draft" if candidates == 1 else "Drafts"
 
 
-def place_name(index: int, position: int) -> str:
+def candidate_name(index: int, position: int) -> str:
     return f"round {index} no. {position + 1}" if index else f"draft {position + 1}"
 
 
@@ -147,7 +147,7 @@ def wrong_text(candidate: Candidate) -> str:
 
 
 def stage_text(candidate: Candidate) -> str:
-    """The stage of a picture and what its inspector says: "2, missing a blue square"."""
+    """The stage of a picture and its inspection: "2, missing a blue square"."""
     if candidate.stage is None or candidate.inspection is None:
         return ""
     return f"{candidate.stage + 1}, {inspection_text(candidate.inspection)}"
@@ -160,27 +160,27 @@ def inspection_text(found: Inspection) -> str:
 
 
 def verdict_text(verdict: Verdict) -> str:
-    """The score, and what the verifier says of it: "0.667, not passed: missing blue circle"."""
+    """The score and its reasons: "0.667, not passed: missing blue circle"."""
     passed = {True: ", passed", False: ", not passed", None: ""}[verdict.passed]
     wrong = "; ".join(verdict.unmet)
     return f"{score_text(verdict.score)}{passed}{f': {wrong}' if wrong else ''}"
 
 
-def telling_action(candidate: Candidate) -> str:
-    """The strategy's word for what it did, where the rest of a line does not tell it already."""
-    return "" if candidate.action in OBVIOUS else candidate.action
+def notable_action(candidate: Candidate) -> str:
+    """The strategy's action, where the rest of a line does not show it."""
+    return "" if candidate.action in OBVIOUS_ACTIONS else candidate.action
 
 
-def story(history: History) -> str:
-    """A line a picture, round by round: what was done, what it was told, what came of it."""
+def history_text(history: History) -> str:
+    """One line per picture: its action, its reflection and its verdict."""
     lines = []
     for (index, position), candidate in history.placed:
-        told = f"{candidate.reflection} → " if candidate.reflection else ""
+        asked = f"{candidate.reflection} → " if candidate.reflection else ""
         best = "★ " if candidate is history.best else ""
-        name = place_name(index, position).capitalize()
-        action = telling_action(candidate)
+        name = candidate_name(index, position).capitalize()
+        action = notable_action(candidate)
         done = f", {action}" if action else ""
         fate = "" if candidate.finished else "dropped after a preview, "
         stage = f" (stage {stage_text(candidate)})" if candidate.inspection else ""
-        lines.append(f"{best}{name}{done}: {told}{fate}{verdict_text(candidate.verdict)}{stage}")
+        lines.append(f"{best}{name}{done}: {asked}{fate}{verdict_text(candidate.verdict)}{stage}")
     return "\n".join(lines)

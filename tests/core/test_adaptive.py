@@ -21,7 +21,7 @@ from reflectionflow_core.record import (
     SearchSettings,
     Verdict,
 )
-from reflectionflow_core.report import contact_sheet, html_page, story
+from reflectionflow_core.report import contact_sheet, history_text, html_page
 from reflectionflow_core.search import POLICIES, run_round, search
 from reflectionflow_core.search.policies import (
     BACKTRACK,
@@ -218,7 +218,7 @@ def test_cut_at_any_picture_it_ends_as_if_it_never_were(
 
 def test_the_report_says_what_was_done() -> None:
     history = last(replace(SETTINGS, width=1, depth=12), pass_at=2.0)
-    text = story(history)
+    text = history_text(history)
     assert "Round 1 no. 1, continue: Make it more like" in text
     assert ", fresh: " in text
     assert ", draft" not in text

@@ -80,7 +80,7 @@ def test_a_picture_says_how_it_came_about(tmp_path):
     assert json.loads(texts["seed"]) == seed_to_json(best.seed)
 
 
-def test_a_line_cut_off_at_the_end_is_left_out_and_said_so(tmp_path):
+def test_a_line_cut_off_at_the_end_is_dropped_with_a_notice(tmp_path):
     record(tmp_path)
     path = tmp_path / "history.jsonl"
     whole = path.read_bytes()
@@ -96,14 +96,14 @@ def test_a_line_cut_off_at_the_end_is_left_out_and_said_so(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        (b'"index": 2,', b'"index": 3,', "index 3, where 2 follows"),
+        (b'"index": 2,', b'"index": 3,', "index 3, not 2"),
         (b'2, "image": "images/round-000-002', b'7, "image": "images/round-000-007', "not follow"),
         (b'"position": 2,', b'"position": 9,', "its image is not"),
         (b'"score": 0', b'"score": "', "damaged"),
         (b'"parent": null', b'"parent": 7', "comes later"),
         (b'"image": "images', b'"image": "../../x', "its image is not"),
-        (b'"passed": null', b'"passed": 3', "passed is none of"),
-        (b'"prompt": "', b'"prompt": 1, "x": "', "prompt is no text"),
+        (b'"passed": null', b'"passed": 3', "passed is not true"),
+        (b'"prompt": "', b'"prompt": 1, "x": "', "prompt is not a text"),
         (b'"cost": {', b'"cost": [], "x": {', "its cost"),
         (b"{", b"\xff{", "damaged"),
     ],
@@ -126,7 +126,7 @@ def test_a_damaged_line_is_named_and_nothing_is_changed(tmp_path, old, new, expe
         (lambda path: path.unlink(), "is missing"),
         (lambda path: path.write_bytes(b"\x89PNG"), "is damaged"),
         (lambda path: path.write_bytes(path.read_bytes()[:-90]), "is damaged"),
-        (lambda path: Image.new("RGB", (8, 8)).save(path), "not the picture"),
+        (lambda path: Image.new("RGB", (8, 8)).save(path), "does not match its checksum"),
     ],
 )
 def test_a_damaged_picture_is_named(tmp_path, damage, expected):
@@ -255,7 +255,7 @@ def test_any_text_of_any_model_survives(tmp_path):
     assert [*read_recording(tmp_path).history][-1].reflection == odd
 
 
-def test_lines_from_before_actions_were_recorded_go_on(tmp_path):
+def test_a_history_without_actions_is_resumed(tmp_path):
     whole = record(tmp_path / "whole")
     record(tmp_path / "old", replace(SETTINGS, depth=1))
     path = tmp_path / "old" / "history.jsonl"
@@ -275,7 +275,7 @@ def test_lines_from_before_actions_were_recorded_go_on(tmp_path):
         ({"seed": 4, "width": 3}, ["width 2, now 3", "seed 0, now 4"]),
     ],
 )
-def test_what_hinders_a_resumption_is_said(change, expected):
+def test_what_prevents_resuming_is_named(change, expected):
     settings = SearchSettings(**{"width": 2, "depth": 2, **change})
     recorded = Run(PROMPT, SearchSettings(width=2, depth=2))
     assert differences(recorded, Run(PROMPT, settings)) == expected

@@ -19,7 +19,7 @@ from reflectionflow_core.record import (
     SearchSettings,
     Verdict,
 )
-from reflectionflow_core.report import as_data, contact_sheet, html_page, story
+from reflectionflow_core.report import as_data, contact_sheet, history_text, html_page
 from reflectionflow_core.search import search
 
 PROMPT = "a red cube left of a blue ball"
@@ -197,7 +197,7 @@ def test_a_run_comes_back_from_the_disk_as_it_was(settings: SearchSettings, tmp_
 def test_a_report_shows_what_was_dropped() -> None:
     history = last(Toys(), POTENTIAL)
     count = len(dropped(history))
-    page, told = html_page(history, PROMPT, POTENTIAL), story(history)
+    page, told = html_page(history, PROMPT, POTENTIAL), history_text(history)
     assert page.count(" class=faded") == count
     assert page.count('<span class="dropped">') == told.count("dropped") == count > 0
     data = as_data(history, PROMPT, POTENTIAL)

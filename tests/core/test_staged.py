@@ -34,7 +34,7 @@ from reflectionflow_core.record import (
     Stage,
     Verdict,
 )
-from reflectionflow_core.report import as_data, contact_sheet, html_page, story
+from reflectionflow_core.report import as_data, contact_sheet, history_text, html_page
 from reflectionflow_core.search import search
 from reflectionflow_core.vlm.interface import Failure, Question
 
@@ -209,7 +209,7 @@ def test_reports_show_the_plan_the_stage_and_what_the_inspector_says() -> None:
         "still to come: a red cup",
     ):
         assert words in page
-    assert "(stage 1, the cup is blue)" in story(history)
+    assert "(stage 1, the cup is blue)" in history_text(history)
     assert "3 stages" in page
     plain = History((tuple(replace(c, inspection=None) for c in history.rounds[0]),))
     assert contact_sheet(history, PROMPT).height > contact_sheet(plain, PROMPT).height
