@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-from . import __version__
+from . import __version__, plugins
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "safetensors", "pillow", "numpy")
 GB = 10**9
@@ -25,6 +25,7 @@ def versions() -> dict[str, str]:
         "reflectionflow": __version__,
         "python": platform.python_version(),
         **{name: _installed(name) for name in LIBRARIES},
+        **plugins.installed(),
     }
 
 

@@ -35,6 +35,8 @@ def identity(choice: ActorChoice) -> dict[str, str]:
         spec = getattr(choice, name)
         if spec is not None and (told := verifier_identity(spec)):
             known[name] = told
+    if choice.plugins:
+        known["plugins"] = " ".join(digest(Path(plugin)) for plugin in choice.plugins)
     for name in ("transformer", "reward_base", "reward_template"):
         if getattr(choice, name) is not None:
             known[name] = weights_of(getattr(choice, name))

@@ -1,13 +1,13 @@
 """What can be chosen by name: one row a name, with what builds the actor and what it needs.
 
-To add one, write a class that obeys its Protocol and a row here, or add the row from outside:
-`VERIFIERS["mine"] = Row(lambda choice, vlm: MyVerifier())`. Actors are imported when they are
-built, so that help is shown without loading a model.
+To add one, write a class that obeys its Protocol and a row here. A plugin adds the same row from
+outside: `VERIFIERS["mine"] = Row(lambda choice, vlm: MyVerifier())`. Actors are imported when they
+are built, so that help is shown without loading a model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from .flux.settings import ConditionSettings, SamplingSettings, changed_sampling
 from .miniature.settings import CONDITION, SAMPLING
+from .plugins import load_plugins
 from .protocols import (
     SILENT,
     Actors,
@@ -82,6 +83,7 @@ class ActorChoice:
     reward_base: str | None = None  # the model that the reward was trained from
     reward_template: str | None = None  # the words around its prompt
     vlm_dtype: str | None = None  # of a model on this machine
+    plugins: Sequence[str] = ()  # files that add rows to the tables below
 
     def given(self, *names: str) -> dict[str, Any]:
         """The values of `names` that are not None, so that defaults hold for the others."""
@@ -92,10 +94,14 @@ class ActorChoice:
 # A choice as run.json keeps it: flat, None where a value is left to the model. What is in LATER is
 # recorded only where it is not the value there, so that older runs still resume.
 PAINTING = ("size", "steps", "guidance", "condition_size", "condition_fit", "prompt_style")
-LATER: dict[str, Any] = {"prompt_style": FLUX_CONDITION.prompt_style}
+LATER: dict[str, Any] = {"prompt_style": FLUX_CONDITION.prompt_style, "plugins": ()}
 RECORDED: dict[str, Any] = {
-    **{f.name: f.default for f in fields(ActorChoice) if f.name not in ("sampling", "condition")},
-    **{name: None for name in PAINTING if name not in LATER},
+    name: default
+    for name, default in {
+        **{f.name: f.default for f in fields(ActorChoice)},
+        **dict.fromkeys(PAINTING),
+    }.items()
+    if name not in ("sampling", "condition", *LATER)
 }
 
 
@@ -281,6 +287,7 @@ INSPECTORS: dict[str, Row[Inspector]] = {
 
 def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
     """The actors of a choice that the search will ask; a model may be a folder as well."""
+    load_plugins(choice.plugins)
     axes = axes_in_force(settings) if settings.depth else ()
     corrects, evolves = "reflection" in axes, "prompt" in axes
     inspector = choice.inspector or "exact"

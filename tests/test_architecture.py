@@ -29,6 +29,7 @@ ROOMS = (
     "planners",
     "inspectors",
     "miniature",
+    "plugins",
     "registry",
     "identity",
     "doctor",

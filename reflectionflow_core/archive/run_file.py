@@ -96,7 +96,7 @@ def _differing_actors(recorded: Run, asked: Run) -> list[str]:
         if recorded.identity.get(name) != asked.identity[name]:
             moved = before.get(name) != now.get(name)
             changed = f"{name} {before.get(name)}, now {now.get(name)}"
-            found.append(changed if moved else f"other weights in the {name} {now.get(name)}")
+            found.append(changed if moved else f"other contents of the {name} {now.get(name)}")
     return found
 
 

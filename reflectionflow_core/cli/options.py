@@ -92,13 +92,18 @@ def name_of(setting: Field[Any]) -> str:
     return setting.metadata.get("option", prefix + setting.name)
 
 
+def flag_of(name: str) -> str:
+    """The option of a name that was given."""
+    return {"plan": "--offload", "plugins": "--plugin"}.get(name, f"--{name.replace('_', '-')}")
+
+
 def _add_setting(
     group: argparse._ArgumentGroup,
     setting: Field[Any],
     wrap: Callable[[Reader], Reader] = lambda reader: reader,
 ) -> None:
     """The option of a setting, made from what its field says."""
-    flag, text = f"--{name_of(setting).replace('_', '-')}", setting.metadata["text"]
+    flag, text = flag_of(name_of(setting)), setting.metadata["text"]
     if setting.type == "bool":
         group.add_argument(flag, action="store_true", help=text)
         return
@@ -120,6 +125,13 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     sources = [name for name, row in VERIFIERS.items() if row.source]
     everyone = (VERIFIERS, WRITERS, EVOLVERS, PLANNERS, INSPECTORS, THINKERS)
     asking = dict.fromkeys(name for rows in everyone for name, row in rows.items() if row.asks_vlm)
+    group.add_argument(
+        "--plugin",
+        dest="plugins",
+        metavar="FILE",
+        action="append",
+        help="Python file with names of your own for any of these; may be repeated",
+    )
     add("--model", "NAME", f"{_names(MODELS)}, or a FLUX folder or hub id")
     add(
         "--transformer",

@@ -14,12 +14,13 @@ from ..doctor import versions
 from ..evaluation.pool import WorkerPool
 from ..geneval.painting import PaintingRun, paint
 from ..identity import identity
+from ..plugins import load_plugins
 from ..protocols import Actors
 from ..record import Budget, InputError, SearchSettings
 from ..registry import LATER, RECORDED, ActorChoice, build_actors, choice_of
 from ..report.words import counted
 from ..search.strategies import axes_in_force
-from .options import make_record, make_settings, name_of
+from .options import flag_of, make_record, make_settings, name_of
 from .preparing import awaited
 from .screen import quieten_libraries
 from .watching import pool_text, watch
@@ -37,6 +38,7 @@ def paint_pictures(
                 f"--{name.replace('_', '-')} is for one prompt, and a benchmark has many. "
                 "Remove it."
             )
+    load_plugins(given.get("plugins", ()))
     actors, settings = make_record(given), make_settings(given)
     choice = choice_of(actors)
     axes_in_force(settings)  # raises for a strategy that does not exist
@@ -69,7 +71,7 @@ def check_options(given: Mapping[str, Any], of_judge: Sequence[str]) -> None:
     painters = {*RECORDED, *LATER, "prompts", "samples"} - {*of_judge}
     if strange := [name for name in given if name in settings | painters]:
         raise InputError(
-            f"--{strange[0].replace('_', '-')} belongs to the search that paints pictures. Give "
+            f"{flag_of(strange[0])} belongs to the search that paints pictures. Give "
             "--generate as well, or remove it."
         )
 

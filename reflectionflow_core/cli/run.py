@@ -12,6 +12,7 @@ from typing import Any
 from ..archive import Archive, Run, differences, open_archive
 from ..doctor import versions
 from ..identity import identity
+from ..plugins import load_plugins
 from ..protocols import Actors
 from ..record import Cost, InputError, SearchSettings
 from ..registry import RECORDED, ActorChoice, choice_of
@@ -78,9 +79,10 @@ def _search(archive: Archive, asked: Run, actors: Actors, spent: Cost) -> int:
 
 def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoice, Run]:
     """What to do: the options that were given over those of the run that is resumed, if any."""
+    actors = make_record(given, recorded.actors if recorded else RECORDED)
+    load_plugins(actors.get("plugins", ()))
     prompt = given.get("prompt", recorded.prompt if recorded else None)
     settings = make_settings(given, recorded.settings if recorded else settings_of(given))
-    actors = make_record(given, recorded.actors if recorded else RECORDED)
     choice = _choice_of(actors)
     if prompt is None:
         raise InputError(f"There is no run in {given['out']} yet. Give a prompt to begin one.")

@@ -286,7 +286,7 @@ def test_weights_are_compared_by_content_and_not_by_path():
     moved = Run(PROMPT, SETTINGS, {"model": "b/flux", "plan": "streamed"}, {"model": "1234"})
     other = Run(PROMPT, SETTINGS, {"model": "a/flux", "plan": None}, {"model": "5678"})
     assert differences(here, moved) == []
-    assert differences(here, other) == ["other weights in the model a/flux"]
+    assert differences(here, other) == ["other contents of the model a/flux"]
 
 
 def test_candidates_that_are_known_come_back_as_themselves(tmp_path):

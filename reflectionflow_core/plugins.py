@@ -1,0 +1,64 @@
+"""Actors, policies and strategies of a user: Python files, and packages that are installed.
+
+A plugin is a module that adds its rows to the tables of `registry`, `search.policies` and
+`search.strategies` when it is imported. A package names its module in the entry points of GROUP.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+
+from .record import InputError
+
+GROUP = "reflectionflow.plugins"
+
+
+def load_plugins(files: Iterable[str] = ()) -> None:
+    """Imports what is installed, and the files, each once; raises InputError where one fails."""
+    for plugin in entry_points(group=GROUP):
+        _run(f"installed plugin {plugin.name}", "Update or uninstall its package.", plugin.load)
+    for file in files:
+        _load_file(Path(file))
+
+
+def installed() -> dict[str, str]:
+    """The versions of the packages with plugins."""
+    packages = [plugin.dist for plugin in entry_points(group=GROUP)]
+    return {f"plugin {package.name}": package.version for package in packages if package}
+
+
+def _load_file(file: Path) -> None:
+    try:
+        source = file.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"The plugin {file} cannot be read ({error.strerror}). Check the path after --plugin."
+        ) from error
+    name = f"reflectionflow_plugin_{sha256(source).hexdigest()}"
+    if name in sys.modules:
+        return
+    module = ModuleType(name)
+    module.__file__ = str(file)
+
+    def execute() -> None:  # without a cache beside the file, which is the user's
+        exec(compile(source, file, "exec"), vars(module))
+
+    sys.modules[name] = module  # where dataclasses and pickle look it up
+    try:
+        _run(f"plugin {file}", "Correct it, or leave out --plugin.", execute)
+    except InputError:
+        del sys.modules[name]
+        raise
+
+
+def _run(what: str, advice: str, load: Callable[[], object]) -> None:
+    try:
+        load()
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"The {what} cannot be loaded ({reason}). {advice}") from error
