@@ -179,36 +179,31 @@ class StageInspector(io.ComfyNode):
             )
         ask = partial(inspector[0].actor.inspect, progress=NodeProgress(cls.hidden.unique_id))
         asked = [stages[number] for number in reached]
-        found = complete(ask(prompt[0], asked, pictures), len(pictures), "inspect")
+        answers = complete(ask(prompt[0], asked, pictures), len(pictures), "inspect")
+        inspected = list(zip(reached, answers, strict=True))
         text = "\n".join(
             f"{i}: stage {number + 1}, {inspection_text(inspection)}"
-            for i, (number, inspection) in enumerate(zip(reached, found, strict=True), start=1)
+            for i, (number, inspection) in enumerate(inspected, start=1)
         )
         say(cls.hidden.unique_id, text)
-        orders = [
-            next_order(plan[0], number, inspection)
-            for number, inspection in zip(reached, found, strict=True)
-        ]
-        told = [
-            {"stage": number + 1, **asdict(inspection)}
-            for number, inspection in zip(reached, found, strict=True)
-        ]
+        steps = [next_instruction(plan[0], number, inspection) for number, inspection in inspected]
+        report = [{"stage": number + 1, **asdict(inspection)} for number, inspection in inspected]
         return io.NodeOutput(
-            [inspection.accepted for inspection in found],
-            [order for order, _ in orders],
-            [stages[number].scene for _, number in orders],
-            [number + 1 for _, number in orders],
-            json.dumps(told, indent=2),
+            [inspection.accepted for inspection in answers],
+            [instruction for instruction, _ in steps],
+            [stages[number].scene for _, number in steps],
+            [number + 1 for _, number in steps],
+            json.dumps(report, indent=2),
             ui=ui.PreviewText(text),
         )
 
 
-def next_order(plan: ScenePlan, number: int, found: Inspection) -> tuple[str, int]:
-    """What to ask of the corrector, and the number of the stage that it leads to, from 0 on."""
-    if found.refine:
-        return found.refine, number
+def next_instruction(plan: ScenePlan, number: int, inspection: Inspection) -> tuple[str, int]:
+    """The instruction for the corrector, and the stage that it leads to, from 0 on."""
+    if inspection.refine:
+        return inspection.refine, number
     last = number == len(plan.stages) - 1
-    if last or (found.accepted and not found.later):
+    if last or (inspection.accepted and not inspection.later):
         return "", number
     return plan.stages[number + 1].instruction, number + 1
 

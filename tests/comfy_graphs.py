@@ -29,7 +29,7 @@ def link(name: str, slot: int = 0) -> Link:
     return [name, slot]
 
 
-def seats() -> Graph:
+def actor_nodes() -> Graph:
     """The miniature and who judges, writes and rewrites; a node takes `**WIRED`."""
     return {
         "flux": ours("FluxLoader", model="miniature", dtype="bf16"),
@@ -78,13 +78,13 @@ def shown(images: Link) -> Node:
     return node("PreviewImage", images=images)
 
 
-def told(source: Link | str) -> Node:
+def text_of(source: Link | str) -> Node:
     return node("PreviewAny", source=source)
 
 
 def loop_graph(depth: int = 2, steps: int = 0, **changes: Any) -> Graph:
     """A Reflection Loop, node `loop`, and its outputs looked at: nodes best, images, report."""
-    graph = seats()
+    graph = actor_nodes()
     wires = dict(WIRED)
     if steps:
         graph["sampling"] = sampling(steps=steps)
@@ -110,13 +110,13 @@ def results_of(name: str) -> Graph:
     return {
         "best": shown(link(name, 0)),
         "images": shown(link(name, 1)),
-        "report": told(link(name, 2)),
+        "report": text_of(link(name, 2)),
     }
 
 
 def drafts_graph(count: int = DRAFTS, prompt: str = PROMPT, **changes: Any) -> Graph:
     """Drafts, shown at node `images`."""
-    graph = {"flux": seats()["flux"]}
+    graph = {"flux": actor_nodes()["flux"]}
     given = {"flux": link("flux"), "prompt": prompt, "count": count}
     given |= {"seed": SEED, "batch_size": 1}
     graph["drafts"] = ours("DraftSampler", **{**given, **changes})
@@ -129,7 +129,7 @@ def started(**changes: Any) -> Node:
 
 def rounds_by_hand(count: int, history: Link | None = None, **changes: Any) -> Graph:
     """A Reflection Start and `count` rounds behind it, node `round0` and so on."""
-    graph = seats() | ({} if history else {"start": started(**changes)})
+    graph = actor_nodes() | ({} if history else {"start": started(**changes)})
     last = history or link("start")
     for number in range(count):
         graph[f"round{number}"] = ours("ReflectionRound", history=last, **WIRED)
@@ -141,7 +141,7 @@ def trail_of(history: Link, save_run: bool = False) -> Graph:
     """A Reflection Trail and what it puts out: nodes trail, report, best, images."""
     return {
         "trail": ours("ReflectionTrail", history=history, save_run=save_run),
-        "report": told(link("trail", 1)),
+        "report": text_of(link("trail", 1)),
         "best": shown(link("trail", 2)),
         "images": shown(link("trail", 3)),
     }
@@ -155,7 +155,7 @@ def verbs_graph(
     The first verdicts sort the drafts and keep as many as there are chains; later ones leave every
     chain in its place.
     """
-    graph = seats()
+    graph = actor_nodes()
     graph["painted0"] = ours(
         "DraftSampler", flux=WIRED["flux"], prompt=PROMPT, count=drafts, seed=SEED, batch_size=1
     )
@@ -174,9 +174,9 @@ def corrected_round(number: int, batch_size: int = 1) -> Graph:
     """Writer, evolver, corrector and verifier of one round, after `scored<number - 1>`."""
     before = f"scored{number - 1}"
     judged = {"images": link(before, 0), "prompt": PROMPT, "verdicts": link(before, 2)}
-    earlier = link(f"told{number - 1}") if number > 1 else None
+    earlier = link(f"reflect{number - 1}") if number > 1 else None
     return {
-        f"told{number}": ours("ReflectionWriter", writer=WIRED["writer"], **judged),
+        f"reflect{number}": ours("ReflectionWriter", writer=WIRED["writer"], **judged),
         f"words{number}": ours(
             "PromptEvolver", evolver=WIRED["evolver"], reflections=earlier, **judged
         ),
@@ -184,7 +184,7 @@ def corrected_round(number: int, batch_size: int = 1) -> Graph:
             "CorrectorSampler",
             images=link(before, 0),
             prompt=link(f"words{number}"),
-            reflections=link(f"told{number}"),
+            reflections=link(f"reflect{number}"),
             flux=WIRED["flux"],
             seed=SEED,
             round=number,

@@ -290,7 +290,7 @@ class ComfyServer:
 
     def _free(self, **what: bool) -> None:
         # ComfyUI does it in its own thread, which may sleep for minutes if it was just going to:
-        # then it needs to be told once more.
+        # then it needs another request.
         self.post("/free", what)
         asked = time.monotonic()
         while self.state()["flags"]:
@@ -349,10 +349,10 @@ class Listener:
             message = self.next()
             if isinstance(message, bytes):
                 continue
-            told = message["data"]
-            if message["type"] == kind and told.items() >= data.items():
-                return told
-            if message["type"] == "executing" != kind and told["node"] is None:
+            found = message["data"]
+            if message["type"] == kind and found.items() >= data.items():
+                return found
+            if message["type"] == "executing" != kind and found["node"] is None:
                 raise ComfyError(f"A run was over before there was any {kind} with {data}.")
 
     def until_over(self, prompt_id: str) -> None:
@@ -363,7 +363,7 @@ class Listener:
 
     def executed_nodes(self) -> list[str]:
         """Every node that really ran, children of an expansion by their own ids."""
-        return [told["node"] for told in self.of("executing") if told["node"]]
+        return [event["node"] for event in self.of("executing") if event["node"]]
 
 
 def linked(folder: Path, place: Path) -> None:

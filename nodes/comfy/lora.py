@@ -58,9 +58,9 @@ class NativeLora(nn.Module):
         super().__init__()
         _check_mode(lora)
         grouped: dict[str, dict[OutputPart, LoraLayer]] = {}
-        places = parts_of(flux)
+        parts = parts_of(flux)
         for name, layer in lora.items():
-            part = places[name]
+            part = parts[name]
             grouped.setdefault(part.linear, {})[part] = layer
         self.linears = nn.ModuleDict(
             {
@@ -81,13 +81,13 @@ def parts_of(flux: Flux) -> dict[str, OutputPart]:
         "hidden_size": flux.hidden_size,
     }
     mapped = comfy.utils.flux_to_diffusers(sizes)
-    places = {}
+    parts = {}
     for name in corrector_paths(sizes["depth"], sizes["depth_single_blocks"]):
         target = mapped[f"{name}.weight"]
         path, (_, start, length) = (target, (0, 0, None)) if isinstance(target, str) else target
         path = path.removesuffix(".weight")
-        places[name] = OutputPart(path, start, length or flux.get_submodule(path).out_features)
-    return places
+        parts[name] = OutputPart(path, start, length or flux.get_submodule(path).out_features)
+    return parts
 
 
 def native_shapes(flux: Flux) -> dict[str, tuple[int, int]]:

@@ -59,5 +59,5 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     for missing in (NO_COMFYUI, NO_BROWSER):
         if count := sum(missing in reason for reason in reasons):
             reporter.section("NOT TESTED IN COMFYUI", sep="!", red=True, bold=True)
-            told = f"{count} tests were skipped. {missing}, and run again"
-            reporter.line(f"{told} ({REQUIRE}=1 makes them fail instead).", yellow=True)
+            text = f"{count} tests were skipped. {missing}, and run again"
+            reporter.line(f"{text} ({REQUIRE}=1 makes them fail instead).", yellow=True)

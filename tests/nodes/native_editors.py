@@ -1,4 +1,4 @@
-"""Editing models in the corrector's seat, small and random, against ComfyUI's own nodes.
+"""Editing models as correctors, small and random, against ComfyUI's own nodes.
 
 The reference samples as KSampler does, from a conditioning as Reference Latent makes it. Text
 encoder and VAE are stand-ins: what is compared is what the model is given.
@@ -139,14 +139,14 @@ def edited(kind: str, cfg: float, attempts: int = 0) -> Found:
     latents = list(map(vae.encode, pixels))
     latent = latents[0]
 
-    def told(text: str) -> Any:
+    def read(text: str) -> Any:
         sees = [interpolate(p.movedim(-1, 1), (314, 470)).movedim(1, -1) for p in pixels]
         given = {"images": sees} if kind.startswith("Qwen") else {}
         asked = clip.encode_from_tokens_scheduled(clip.tokenize(text, **given))
         extra = {"guidance": 2.5, "reference_latents": latents}
         return node_helpers.conditioning_set_values(asked, extra)
 
-    asked = told(edit_text(PROMPT, REFLECTION) + attempts_text(earlier)), told("")
+    asked = read(edit_text(PROMPT, REFLECTION) + attempts_text(earlier)), read("")
     theirs = sampled(model, latent, painter, asked, 1.0)
     (expected,) = to_pictures([vae.decode(theirs).reshape(1, 64, 96, 3)])
     blind = asked[0][0][0], {k: v for k, v in asked[0][0][1].items() if k != "reference_latents"}

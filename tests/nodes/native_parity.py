@@ -138,7 +138,7 @@ def compiled() -> Found:
     return difference(ours, euler(model, case, noise, 2, case.reference, lora))
 
 
-def told(case: Case, model: Patcher, **changes: Any) -> dict[str, Any]:
+def values_of(case: Case, model: Patcher, **changes: Any) -> dict[str, Any]:
     """What the nodes put into a conditioning."""
     return {
         "pooled_output": case.pooled,
@@ -150,7 +150,7 @@ def told(case: Case, model: Patcher, **changes: Any) -> dict[str, Any]:
 
 def sampled(model: Patcher, case: Case, noise: torch.Tensor, steps: int, **other: Any) -> Any:
     """KSampler's way from the nodes' conditioning to a latent."""
-    positive = [[case.text, told(case, model)]]
+    positive = [[case.text, values_of(case, model)]]
     negative = other.pop("negative", positive)
     cfg = other.pop("cfg", 1.0)
     empty = torch.zeros_like(noise)
@@ -193,7 +193,7 @@ def with_cfg(another_picture: bool) -> Found:
     less.transformer, lora = case.transformer, case.lora()
     less.text, less.picture = torch.randn_like(case.text), torch.randn_like(case.picture)
     model = corrected(comfy_model(case.transformer), lora)
-    negative = told(less, model)
+    negative = values_of(less, model)
     if not another_picture:
         del negative["reference_latents"], negative["reference_latents_method"]
     noise = torch.randn(case.latent.shape)
@@ -258,8 +258,8 @@ def warnings_missed() -> Found:
             case.native(model, patches_replace={"dit": own})
     finally:
         logging.getLogger().removeHandler(handler)
-    told = [line for line in heard if "kept 1 of FLUX's 4 blocks" in line]
-    return float(abs(len(told) - 1)), 1.0  # once, however many steps
+    warnings = [line for line in heard if "kept 1 of FLUX's 4 blocks" in line]
+    return float(abs(len(warnings) - 1)), 1.0  # once, however many steps
 
 
 def not_refused() -> Found:

@@ -63,8 +63,8 @@ def random_weights() -> Found:
         model = comfy_model(flux.transformer)
         space = model.model.latent_format
         assert isinstance(space, comfy.latent_formats.Flux)
-        told = {"scaling_factor": space.scale_factor, "shift_factor": space.shift_factor}
-        flux.vae.register_to_config(**told)
+        factors = {"scaling_factor": space.scale_factor, "shift_factor": space.shift_factor}
+        flux.vae.register_to_config(**factors)
         ours = ComfyFlux(model, clip, comfy_vae(flux.vae), sampling, condition)
         return compared(
             replace(ours, model=corrected(ours.model, lora)),
@@ -171,8 +171,8 @@ def tokens() -> Found:
             (ours["t5xxl"][0], t5, asked.t5, 512),
             (ours["l"][0], clip, asked.clip, 77),
         ):
-            told = reader(text, padding="max_length", max_length=length, truncation=True)
-            off += sum(a != b for (a, _), b in zip(mine, told["input_ids"], strict=True))
+            theirs = reader(text, padding="max_length", max_length=length, truncation=True)
+            off += sum(a != b for (a, _), b in zip(mine, theirs["input_ids"], strict=True))
             off += sum(weight != 1.0 for _, weight in mine)
             count += length
     return float(off), float(count)

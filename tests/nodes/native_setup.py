@@ -120,11 +120,11 @@ class Case:
             for each in (model, *model.get_additional_models()):
                 each.unpatch_model()
                 each.load(each.load_device, lowvram_model_memory=loaded)
-        told = {**deepcopy(model.model_options["transformer_options"]), **options}
-        told["wrappers"] = comfy.patcher_extension.copy_nested_dicts(model.wrappers)
+        merged = {**deepcopy(model.model_options["transformer_options"]), **options}
+        merged["wrappers"] = comfy.patcher_extension.copy_nested_dicts(model.wrappers)
         with torch.inference_mode():
             denoised = model.model.apply_model(
-                self.latent, self.sigma, control=control, transformer_options=told, **given
+                self.latent, self.sigma, control=control, transformer_options=merged, **given
             )
         slope = (self.latent - denoised) / self.sigma.reshape(-1, 1, 1, 1)
         return native_branch.packed(slope)[0]

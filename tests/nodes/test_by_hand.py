@@ -15,7 +15,7 @@ from comfy_graphs import (
     scored,
     search_options,
     shown,
-    told,
+    text_of,
     trail_of,
     verbs_graph,
 )
@@ -83,7 +83,7 @@ def test_a_score_node_sorts_keeps_and_tells_where_each_picture_came_from(
 ) -> None:
     graph = verbs_graph(rounds=0)
     graph |= {"all": scored("painted0"), "sorted": shown(link("all")), "top": shown(link("all", 1))}
-    graph |= {"scores": told(link("all", 3)), "report": told(link("all", 4))}
+    graph |= {"scores": text_of(link("all", 3)), "report": text_of(link("all", 4))}
     run = comfy.succeed(graph)
     report = json.loads(run.text("report"))
     given = run.pixels("images0")

@@ -12,6 +12,7 @@ import pytest
 from comfy_graphs import (
     Graph,
     Node,
+    actor_nodes,
     drafts_graph,
     link,
     loop_graph,
@@ -21,8 +22,7 @@ from comfy_graphs import (
     sampling,
     scored,
     search_options,
-    seats,
-    told,
+    text_of,
     trail_of,
     verbs_graph,
 )
@@ -63,8 +63,12 @@ def picture(shape: str, value: str = "0.5") -> Node:
 
 
 def judging(shape: str, value: str = "0.5") -> Graph:
-    graph = {"verifier": seats()["verifier"], "odd": picture(shape, value), "score": scored("odd")}
-    return graph | {"report": told(link("score", 4))}
+    graph = {
+        "verifier": actor_nodes()["verifier"],
+        "odd": picture(shape, value),
+        "score": scored("odd"),
+    }
+    return graph | {"report": text_of(link("score", 4))}
 
 
 def correcting(shape: str = "[2, 64, 64, 3]") -> Graph:
@@ -80,7 +84,7 @@ def with_prompt(prompt: str) -> dict[str, Graph]:
     graphs = {"drafts": drafts_graph(prompt=prompt), "loop": loop_graph(prompt=prompt)}
     graphs["start"] = rounds_by_hand(1, prompt=prompt) | trail_of(link("round0"))
     del by_hand["images0"]  # one good output, and ComfyUI would run that and leave out the others
-    for name in ("scored0", "told1", "words1", "painted1"):
+    for name in ("scored0", "reflect1", "words1", "painted1"):
         changed = {**by_hand[name], "inputs": {**by_hand[name]["inputs"], "prompt": prompt}}
         graphs[name] = {**by_hand, name: changed}
     return graphs
@@ -153,8 +157,8 @@ def test_too_many_texts_for_the_pictures(comfy: ComfyServer, given: str, what: s
 
 def test_verdicts_of_other_pictures(comfy: ComfyServer) -> None:
     graph = verbs_graph(drafts=3, rounds=1)
-    graph["told1"]["inputs"]["images"] = link("painted0")  # three, of which two were kept
-    assert "other pictures" in failure(comfy, graph, at="told1")
+    graph["reflect1"]["inputs"]["images"] = link("painted0")  # three, of which two were kept
+    assert "other pictures" in failure(comfy, graph, at="reflect1")
 
 
 def test_verdicts_of_the_same_pictures_in_another_order(comfy: ComfyServer) -> None:
@@ -196,13 +200,13 @@ def test_a_search_beyond_all_measure_is_not_even_queued(comfy: ComfyServer, chan
 
 
 @pytest.mark.parametrize(
-    ("seat", "what"), [("writer", "reflection writer"), ("evolver", "prompt evolver")]
+    ("actor", "what"), [("writer", "reflection writer"), ("evolver", "prompt evolver")]
 )
 def test_a_seat_that_the_strategy_needs_and_nobody_takes(
-    comfy: ComfyServer, seat: str, what: str
+    comfy: ComfyServer, actor: str, what: str
 ) -> None:
     graph = loop_graph()
-    del graph["loop"]["inputs"][seat]
+    del graph["loop"]["inputs"][actor]
     assert what in failure(comfy, graph, at="loop")
 
 

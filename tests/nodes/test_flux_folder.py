@@ -106,10 +106,10 @@ def test_models_that_are_not_there_are_named_before_anything_is_queued(server):
     graph["flux"]["inputs"]["model"] = "FLUX.1-dev"
     with pytest.raises(Rejected) as refused:
         server.queue(graph)
-    told = " ".join(refused.value.messages)
-    assert "no FLUX folder named FLUX.1-dev in models/diffusers" in told
-    assert "no LoRA named missing.safetensors in models/loras" in told
-    assert told.count("Download") >= 2
+    text = " ".join(refused.value.messages)
+    assert "no FLUX folder named FLUX.1-dev in models/diffusers" in text
+    assert "no LoRA named missing.safetensors in models/loras" in text
+    assert text.count("Download") >= 2
 
 
 @pytest.mark.parametrize(

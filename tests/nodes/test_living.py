@@ -6,7 +6,7 @@ import io
 import struct
 import time
 
-from comfy_graphs import DRAFTS, drafts_graph, link, loop_graph, sampling, told
+from comfy_graphs import DRAFTS, drafts_graph, link, loop_graph, sampling, text_of
 from comfy_server import ComfyServer, Listener
 from PIL import Image
 
@@ -97,7 +97,7 @@ def test_a_flux_that_no_node_holds_any_more_is_gone_from_memory(comfy: ComfyServ
     comfy.succeed(loop_graph(depth=1, steps=1))
     assert comfy.get("/probe/alive/FluxTransformer2DModel") == 1
     comfy.forget()
-    comfy.succeed({"text": told("nothing")})
+    comfy.succeed({"text": text_of("nothing")})
     assert comfy.get("/probe/alive/FluxTransformer2DModel") == 0
     assert comfy.get("/probe/alive/Candidate") == 0
 

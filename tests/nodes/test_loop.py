@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from comfy_graphs import DRAFTS, Graph, link, loop_graph, ours, search_options, shown, told
+from comfy_graphs import DRAFTS, Graph, link, loop_graph, ours, search_options, shown, text_of
 from comfy_server import ComfyServer, Listener, Run
 from PIL import Image, ImageChops, ImageStat
 
@@ -17,13 +17,13 @@ def report_of(run: Run, at: str = "report") -> dict[str, Any]:
     return json.loads(run.text(at))
 
 
-def told_of(run: Run) -> list[dict[str, Any]]:
+def lines_of(run: Run) -> list[dict[str, Any]]:
     """The report without what differs from run to run: the seconds."""
     return report_of(run)["candidates"]
 
 
 def scores(run: Run) -> list[float]:
-    return [candidate["score"] for candidate in told_of(run)]
+    return [candidate["score"] for candidate in lines_of(run)]
 
 
 def heard(comfy: ComfyServer, graph: Graph) -> tuple[Run, Listener]:
@@ -82,7 +82,7 @@ def test_a_deeper_search_paints_only_its_new_rounds(comfy: ComfyServer) -> None:
     assert rounds_painted(listener) == {3, 4}
     assert deeper.pixels("images")[: DRAFTS + 4] == before.pixels("images")
     assert deeper.pixels("images") == whole.pixels("images")
-    assert told_of(deeper) == told_of(whole)
+    assert lines_of(deeper) == told_of(whole)
 
 
 def test_a_shallower_search_paints_nothing_and_leaves_the_last_round_out(
@@ -92,7 +92,7 @@ def test_a_shallower_search_paints_nothing_and_leaves_the_last_round_out(
     shallow, listener = heard(comfy, loop_graph(depth=2))
     assert rounds_painted(listener) == set()
     assert shallow.pixels("images") == deep.pixels("images")[:-2]
-    assert told_of(shallow) == told_of(deep)[:-2]
+    assert lines_of(shallow) == told_of(deep)[:-2]
 
 
 def test_the_same_graph_again_runs_nothing_and_still_has_its_results(comfy: ComfyServer) -> None:
@@ -124,7 +124,7 @@ def test_a_picture_that_is_good_enough_ends_the_loop(comfy: ComfyServer, stop: s
 
 def test_depth_0_paints_drafts_and_asks_for_nobody_else(comfy: ComfyServer) -> None:
     run = comfy.succeed(loop_graph(depth=0, writer=None, evolver=None))
-    assert {c["round"] for c in told_of(run)} == {0}
+    assert {c["round"] for c in lines_of(run)} == {0}
     assert len(run.images("images")) == DRAFTS
     assert len(run.shown_at("loop")) == 1
 
@@ -133,7 +133,7 @@ def test_strategy_noise_needs_neither_writer_nor_evolver_and_paints_the_users_ow
     comfy: ComfyServer,
 ) -> None:
     graph = loop_graph(strategy="noise", writer=None, evolver=None)
-    candidates = told_of(comfy.succeed(graph))
+    candidates = lines_of(comfy.succeed(graph))
     assert {c["prompt"] for c in candidates} == {graph["loop"]["inputs"]["prompt"]}
     assert {c["parent"] for c in candidates} == {None}
     assert len({c["seed"] for c in candidates}) == len(candidates)
@@ -141,7 +141,7 @@ def test_strategy_noise_needs_neither_writer_nor_evolver_and_paints_the_users_ow
 
 def test_strategy_noise_and_prompt_rewrites_and_needs_no_writer(comfy: ComfyServer) -> None:
     graph = loop_graph(strategy="noise+prompt", writer=None)
-    rewritten = [c for c in told_of(comfy.succeed(graph)) if c["round"]]
+    rewritten = [c for c in lines_of(comfy.succeed(graph)) if c["round"]]
     assert all(c["prompt"] != graph["loop"]["inputs"]["prompt"] for c in rewritten)
     assert {c["reflection"] for c in rewritten} == {""}
 
@@ -162,7 +162,7 @@ def test_strategy_paths_goes_back_less_far_each_round_and_needs_nobody(
     comfy: ComfyServer,
 ) -> None:
     run = comfy.succeed(loop_graph(strategy="paths", writer=None, evolver=None, depth=2))
-    later = [c for c in told_of(run) if c["round"]]
+    later = [c for c in lines_of(run) if c["round"]]
     assert [c["seed"]["level"] for c in later] == [0.9, 0.9, 0.8, 0.8]
     assert all(c["parent"] is not None and c["action"] == "repaint" for c in later)
 
@@ -179,7 +179,7 @@ def test_options_at_their_defaults_change_no_picture(comfy: ComfyServer) -> None
 
 def test_an_axis_that_is_switched_off_stays_as_it_was(comfy: ComfyServer) -> None:
     run = comfy.succeed(with_options(depth=1, noise_axis=False, prompt_axis=False))
-    *drafts, one, two = told_of(run)
+    *drafts, one, two = lines_of(run)
     seeds, words = {d["seed"] for d in drafts}, {d["prompt"] for d in drafts}
     assert {one["seed"], two["seed"]} <= seeds
     assert {one["prompt"], two["prompt"]} == words
@@ -192,13 +192,13 @@ def test_parents_best_goes_on_from_the_best_of_a_chain_and_not_from_its_latest(
     latest, best = (comfy.succeed(with_options(parents=p)) for p in ("latest", "best"))
     # Round 2 spoiled one picture that round 1 had right: index 5, after 3 drafts and indices 3, 4.
     assert scores(latest)[3:7] == scores(best)[3:7] == [1.0, 1.0, 0.5, 1.0]
-    assert [c["parent"] for c in told_of(latest)][7:] == [5, 6]
-    assert [c["parent"] for c in told_of(best)][7:] == [3, 4]
+    assert [c["parent"] for c in lines_of(latest)][7:] == [5, 6]
+    assert [c["parent"] for c in lines_of(best)][7:] == [3, 4]
 
 
 def test_zero_order_noise_search_steps_from_the_parents_noise(comfy: ComfyServer) -> None:
     run = comfy.succeed(with_options(depth=2, noise_search="zero_order", radius=0.25))
-    drafted, corrected = told_of(run)[0]["seed"], told_of(run)[-1]["seed"]
+    drafted, corrected = lines_of(run)[0]["seed"], told_of(run)[-1]["seed"]
     assert isinstance(drafted, int)
     assert json.dumps(corrected).count("0.25") == 2  # one step in each of two rounds
 
@@ -217,7 +217,7 @@ def test_pictures_may_go_through_the_model_in_batches(comfy: ComfyServer) -> Non
 def test_a_trail_draws_the_sheet_and_hands_on_what_the_loop_found(comfy: ComfyServer) -> None:
     graph = loop_graph(depth=1)
     graph["trail"] = ours("ReflectionTrail", history=link("loop", 3), save_run=False)
-    graph |= {"sheet": shown(link("trail")), "same": told(link("trail", 1))}
+    graph |= {"sheet": shown(link("trail")), "same": text_of(link("trail", 1))}
     graph |= {"same best": shown(link("trail", 2)), "same images": shown(link("trail", 3))}
     run = comfy.succeed(graph)
     assert run.text("same") == run.text("report")

@@ -12,7 +12,7 @@ from comfy_server import ComfyServer, Run
 
 SAMPLER = {"sampler": "euler", "scheduler": "simple"}
 SIZE = {"width": 64, "height": 64, "condition_size": 64, "condition_fit": "squash"}
-SEATS = {"model": link("mini", 0), "clip": link("mini", 1), "vae": link("mini", 2)}
+MODELS = {"model": link("mini", 0), "clip": link("mini", 1), "vae": link("mini", 2)}
 
 
 def native(depth: int = 1, corrector: bool = True, **changes: Any) -> Graph:
@@ -20,7 +20,7 @@ def native(depth: int = 1, corrector: bool = True, **changes: Any) -> Graph:
     graph = loop_graph(depth=depth, **changes)
     graph["mini"] = ours("MiniatureLoader")
     graph["taught"] = ours("LoadCorrector", model=link("mini"), lora="miniature")
-    given = {**SEATS, "model": link("taught" if corrector else "mini")}
+    given = {**MODELS, "model": link("taught" if corrector else "mini")}
     how = {"steps": 12, "guidance": 3.5, "sampler": "euler", "scheduler": "as FLUX.1-dev"}
     graph["flux"] = ours("FluxFromModel", **given, **SIZE, **how)
     if not corrector:
@@ -29,11 +29,11 @@ def native(depth: int = 1, corrector: bool = True, **changes: Any) -> Graph:
 
 
 def other(kind: str, **changes: Any) -> Graph:
-    """`native` with another model in the corrector's seat."""
+    """`native` with another model as the corrector."""
     graph = native(corrector=False)
     how = {**SAMPLER, "steps": 4, "guidance": 3.5, "cfg": 1.0, **changes}
-    graph["seat"] = ours(kind, flux=link("flux"), **SEATS, **how)
-    graph["loop"]["inputs"]["flux"] = link("seat")
+    graph["other"] = ours(kind, flux=link("flux"), **MODELS, **how)
+    graph["loop"]["inputs"]["flux"] = link("other")
     return graph
 
 
@@ -44,9 +44,9 @@ def test_comfyuis_own_flux_paints_as_the_core_does_with_previews_and_restarts(
     ours, theirs = (
         comfy.succeed(graph(depth=2, strategy=strategy)) for graph in (native, loop_graph)
     )
-    for told in (candidates(ours), candidates(theirs)):
-        assert [c["score"] for c in told] == [c["score"] for c in candidates(theirs)]
-        assert [c["steps"] for c in told] == [c["steps"] for c in candidates(theirs)]
+    for found in (candidates(ours), candidates(theirs)):
+        assert [c["score"] for c in found] == [c["score"] for c in candidates(theirs)]
+        assert [c["steps"] for c in found] == [c["steps"] for c in candidates(theirs)]
 
 
 def candidates(run: Run) -> list[dict]:
@@ -119,8 +119,8 @@ def test_a_saved_run_goes_on_where_it_was_and_knows_another_sampler(comfy: Comfy
 
 def test_an_editing_model_corrects_in_the_pictures_own_size(comfy: ComfyServer) -> None:
     run = comfy.succeed(other("EditCorrector"))
-    told = candidates(run)
-    assert [c["round"] for c in told] == [0] * DRAFTS + [1, 1]
+    found = candidates(run)
+    assert [c["round"] for c in found] == [0] * DRAFTS + [1, 1]
     assert {image.size for image in run.images("images")} == {(64, 64)}
     assert steps(run) == 12 * DRAFTS + 4 * 2
 
@@ -129,8 +129,8 @@ def test_image_to_image_keeps_more_of_a_picture_the_less_it_denoises(comfy: Comf
     def kept(denoise: float) -> float:
         run = comfy.succeed(other("ImageToImageCorrector", denoise=denoise))
         images = [np.asarray(image, int) for image in run.images("images")]
-        told = candidates(run)
-        pairs = [(c["parent"], i) for i, c in enumerate(told) if c["round"]]
+        found = candidates(run)
+        pairs = [(c["parent"], i) for i, c in enumerate(found) if c["round"]]
         return float(np.mean([np.abs(images[a] - images[b]).mean() for a, b in pairs]))
 
     assert kept(0.1) < kept(0.6) < kept(1.0)

@@ -1,6 +1,6 @@
 """What ComfyUI knows of our nodes; workflows that people saved depend on it.
 
-object_info.json is the golden file. After adding a node or appending an input, write it anew:
+object_info.json is the golden file. After adding a node or appending an input, rewrite it:
 
     REFLECTIONFLOW_REWRITE_GOLDEN=1 python -m pytest tests/nodes/test_schema.py
 
@@ -66,22 +66,22 @@ def golden_input(name: str, given: list[Any], group: str) -> dict[str, Any]:
     kind, options = given[0], given[1] if len(given) > 1 else {}
     if isinstance(kind, list):
         kind, options = "COMBO", {**options, "options": kind}
-    told = {"name": name, "type": kind, "group": group}
-    told |= {key: options[key] for key in KEPT if options.get(key) is not None}
+    entry = {"name": name, "type": kind, "group": group}
+    entry |= {key: options[key] for key in KEPT if options.get(key) is not None}
     if kind == "COMBO" and name not in HERE_ONLY:
-        told["options"] = options["options"]
-    return told
+        entry["options"] = options["options"]
+    return entry
 
 
 def one_a_line(golden: Golden) -> str:
     """JSON with one input or output on each line, so that a diff shows what changed."""
     nodes = []
-    for name, told in golden.items():
+    for name, entry in golden.items():
         parts = [
-            f'  "{part}": [\n' + ",\n".join(f"   {json.dumps(t)}" for t in told[part]) + "\n  ]"
+            f'  "{part}": [\n' + ",\n".join(f"   {json.dumps(t)}" for t in entry[part]) + "\n  ]"
             for part in ("inputs", "outputs")
         ]
-        parts.append(f'  "output_node": {json.dumps(told["output_node"])}')
+        parts.append(f'  "output_node": {json.dumps(entry["output_node"])}')
         nodes.append(f' "{name}": {{\n' + ",\n".join(parts) + "\n }")
     return "{\n" + ",\n".join(nodes) + "\n}\n"
 
@@ -97,7 +97,7 @@ def test_no_node_and_no_input_of_the_golden_file_is_gone_or_moved(
     for name, before in written().items():
         assert name in now
         for part in ("inputs", "outputs"):
-            known = [(told["name"], told["type"]) for told in before[part]]
+            known = [(entry["name"], entry["type"]) for entry in before[part]]
             assert [(t["name"], t["type"]) for t in now[name][part]][: len(known)] == known, name
 
 
@@ -106,7 +106,7 @@ def test_nodes_are_as_the_golden_file_says(nodes: dict[str, dict[str, Any]]) -> 
     if REWRITE:
         test_no_node_and_no_input_of_the_golden_file_is_gone_or_moved(nodes)
         GOLDEN.write_text(one_a_line(now), encoding="utf-8")
-    assert written() == now, "see the top of this file for how to write it anew"
+    assert written() == now, "see the top of this file for how to rewrite it"
 
 
 def test_every_node_input_and_output_is_explained(nodes: dict[str, dict[str, Any]]) -> None:
@@ -150,8 +150,8 @@ def test_a_help_page_names_every_input_of_its_node(
 
 
 def test_no_field_asks_for_a_key_or_an_address(nodes: dict[str, dict[str, Any]]) -> None:
-    for name, told in golden_of(nodes).items():
-        for given in told["inputs"]:
+    for name, entry in golden_of(nodes).items():
+        for given in entry["inputs"]:
             words = given["name"].lower().split("_")
             assert not {"key", "token", "secret", "password", "url"} & set(words), name
 
@@ -161,5 +161,5 @@ def test_newer_comfyuis_find_our_nodes_by_other_words_and_hide_the_inner_step(
 ) -> None:
     if "search_aliases" not in comfy.object_info("KSampler")["KSampler"]:
         pytest.skip("this ComfyUI knows no search aliases yet")
-    told = {name: info["search_aliases"] for name, info in nodes.items()}
-    assert all(told[name] for name in told if name != f"{OURS}ReflectionStep")
+    aliases = {name: info["search_aliases"] for name, info in nodes.items()}
+    assert all(aliases[name] for name in aliases if name != f"{OURS}ReflectionStep")

@@ -50,8 +50,8 @@ def gossip(asked: Asked) -> Reply:
     """A server that tells everyone the key, in its errors and in what it has its model say."""
     if "Answer yes or no" in asked.text and asked.number % 2:
         return echoed(asked, 401)
-    told = {"edits": [f"add {asked.key}"], "prompt": f"a red circle, {asked.key}"}
-    return says(json.dumps(told), tops={"yes": -2.0, "no": -0.2})
+    answer = {"edits": [f"add {asked.key}"], "prompt": f"a red circle, {asked.key}"}
+    return says(json.dumps(answer), tops={"yes": -2.0, "no": -0.2})
 
 
 def gossiped(name: str) -> Graph:
@@ -97,7 +97,9 @@ def test_the_keys_are_where_only_the_pack_reads_them(comfy: ComfyServer, heard: 
     """Else the tests below would prove nothing: the profile was found, with its key."""
     profiles = comfy.base / "user" / "__reflectionflow" / "profiles.json"
     assert SECRET in profiles.read_bytes()
-    first, second, third = [told["exception_message"] for told in heard.of("execution_error")][1:4]
+    first, second, third = [event["exception_message"] for event in heard.of("execution_error")][
+        1:4
+    ]
     assert "It did not work with planted" in first
     assert "REFLECTIONFLOW_X_BASE_URL" in second and "no BASE_URL" in second
     assert "no API_KEY and BASE_URL" in third

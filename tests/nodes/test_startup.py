@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from comfy_graphs import OURS, drafts_graph, node, scored, seats, told
+from comfy_graphs import OURS, actor_nodes, drafts_graph, node, scored, text_of
 from comfy_server import PACK, ROOT, ComfyServer, find_comfyui
 
 LIMIT = 0.3  # seconds of this process alone, however busy the machine is
@@ -81,9 +81,13 @@ def test_a_missing_library_takes_no_node_away_and_its_loader_says_what_to_instal
     poor.start()
     ours = [name for name in comfy.object_info() if name.startswith(OURS)]
     assert ours and set(ours) <= set(poor.object_info())
-    graph = {"verifier": seats()["verifier"], "scored": scored("grey"), "told": told(["scored", 4])}
+    graph = {
+        "verifier": actor_nodes()["verifier"],
+        "scored": scored("grey"),
+        "text": text_of(["scored", 4]),
+    }
     graph["grey"] = node("ProbePicture", shape="[1, 64, 64, 3]", value="0.5")
-    assert poor.succeed(graph).text("told")
+    assert poor.succeed(graph).text("text")
     failed = poor.run(drafts_graph())
     assert failed.message("execution_error")["node_id"] == "flux"
     assert failed.error.startswith("diffusers cannot be imported")

@@ -21,10 +21,10 @@ def found() -> dict[str, Any]:
     command = [str(python), str(script), str(comfyui), str(ROOT), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    if not told:
+    found = json.loads(done.stdout.splitlines()[-1])
+    if not found:
         pytest.skip("this ComfyUI generates no text")
-    return told
+    return found
 
 
 def test_answers_are_texts_and_the_same_in_any_order() -> None:

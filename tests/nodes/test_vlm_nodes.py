@@ -19,7 +19,7 @@ from comfy_graphs import (
     loop_graph,
     ours,
     scored,
-    told,
+    text_of,
     watched,
 )
 from comfy_server import ComfyServer, Rejected, Run
@@ -150,7 +150,7 @@ def test_verifier_score_reports_what_a_model_could_not_judge(
         graph["vlm"] = ours("VlmEndpoint", profile=profile("lost", server.url), refresh=0)
         graph["verifier"] = ours("VerifierLoader", verifier="rubric", error=0.0, vlm=link("vlm"))
         graph["score"] = scored("drafts", prompt="a cat on a red chair")
-        run = comfy.succeed({**graph, "report": told(link("score", 4))})
+        run = comfy.succeed({**graph, "report": text_of(link("score", 4))})
     for judged in json.loads(run.text("report")):
         assert "The endpoint lost answered 404" in judged["explanation"]
 
@@ -202,7 +202,7 @@ def test_calls_show_on_the_node_under_the_phase_that_makes_them(
     with VlmServer(answer) as server, comfy.listening("vlm-eyes") as listener:
         graph = watched(profile("shown", server.url), seed=21)
         listener.until_over(comfy.queue(graph, "vlm-eyes"))
-    totals = {told["max"] for told in listener.of("progress")}
+    totals = {event["max"] for event in listener.of("progress")}
     assert len(STATEMENTS) in totals  # every requirement of a draft
     said = b" ".join(listener.binaries).decode("utf-8", "replace").lower()
     for doing in ("judging", "writing reflections", "rewriting prompts"):
@@ -232,24 +232,24 @@ def test_a_profile_that_is_none_is_refused_before_anything_runs(
 
 
 @pytest.mark.parametrize(
-    ("seat", "name"), [("verifier", "yes-no"), ("writer", "vlm"), ("evolver", "vlm")]
+    ("actor", "name"), [("verifier", "yes-no"), ("writer", "vlm"), ("evolver", "vlm")]
 )
-def test_who_asks_a_model_without_one_is_told_so(comfy: ComfyServer, seat: str, name: str) -> None:
+def test_who_asks_a_model_without_one_is_told_so(comfy: ComfyServer, actor: str, name: str) -> None:
     graph = loop_graph(depth=1)
-    graph[seat]["inputs"][seat] = name
+    graph[actor]["inputs"][actor] = name
     error = comfy.run(graph).error
-    assert f"The {seat} {name} needs a vision-language model. Wire one into vlm" in error
+    assert f"The {actor} {name} needs a vision-language model. Wire one into vlm" in error
 
 
 @pytest.mark.parametrize(
-    ("seat", "name"), [("verifier", "exact"), ("writer", "template"), ("evolver", "rules")]
+    ("actor", "name"), [("verifier", "exact"), ("writer", "template"), ("evolver", "rules")]
 )
 def test_a_model_for_somebody_who_asks_none_is_refused(
-    comfy: ComfyServer, profile: Callable[[str, str], str], seat: str, name: str
+    comfy: ComfyServer, profile: Callable[[str, str], str], actor: str, name: str
 ) -> None:
-    graph = watched(profile("idle", "http://127.0.0.1:9/v1"), **{seat: name})
+    graph = watched(profile("idle", "http://127.0.0.1:9/v1"), **{actor: name})
     error = comfy.run(graph).error
-    assert f"The {seat} {name} uses no vision-language model, but one is wired." in error
+    assert f"The {actor} {name} uses no vision-language model, but one is wired." in error
 
 
 # A model on this machine
@@ -266,7 +266,7 @@ def local(folder: str, **changes: Any) -> Graph:
     graph["vlm"] = ours("VlmLoader", **{**given, **changes})
     graph["verifier"] = ours("VerifierLoader", verifier="yes-no", error=0.0, vlm=link("vlm"))
     graph["score"] = scored("drafts", prompt="a red circle")
-    return {**graph, "report": told(link("score", 4))}
+    return {**graph, "report": text_of(link("score", 4))}
 
 
 def test_a_folder_judges_pictures_and_its_weights_are_comfyuis(
@@ -295,6 +295,6 @@ def test_a_folder_that_was_replaced_is_loaded_anew(comfy: ComfyServer, folder: P
 
 def test_a_folder_that_is_not_there_is_refused_in_a_sentence(comfy: ComfyServer) -> None:
     with pytest.raises(Rejected) as refused:
-        comfy.queue({n: told for n, told in local("gone").items() if n != "images"})
+        comfy.queue({key: value for key, value in local("gone").items() if key != "images"})
     (said,) = refused.value.messages
     assert re.search("no vision-language model named gone in models/LLM, .* Download", said)

@@ -76,7 +76,7 @@ def api(name: str) -> dict[str, Any]:
 
 
 def of_kind(name: str, *kinds: str) -> list[str]:
-    return [node for node, told in api(name).items() if told["class_type"] in kinds]
+    return [number for number, node in api(name).items() if node["class_type"] in kinds]
 
 
 # ---------------------------------------------------------------- the files
@@ -221,13 +221,13 @@ def along(points: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
 
 @pytest.fixture(scope="module")
 def server(comfy: ComfyServer) -> ComfyServer:
-    """The shared ComfyUI with pictures in its input folder: two wrong ones, two mended."""
+    """The shared ComfyUI with pictures in its input folder: two wrong ones, two fixed."""
     folder = comfy.base / "input" / "my_pictures"
     folder.mkdir(exist_ok=True)
     name = "by_hand_miniature"
     run = comfy.succeed(api(name))
-    drafts, _, mended = of_kind(name, "PreviewImage")
-    for i, picture in enumerate(run.images(drafts) + run.images(mended)):
+    drafts, _, fixed = of_kind(name, "PreviewImage")
+    for i, picture in enumerate(run.images(drafts) + run.images(fixed)):
         picture.save(folder / f"{i}.png")
     shutil.copy(folder / "3.png", comfy.base / "input" / "example.png")
     return comfy
@@ -263,7 +263,7 @@ def test_the_canvas_file_posts_the_same_graph_as_the_api_file(
     name: str, converted: dict[str, Any]
 ) -> None:
     def bare(graph: dict[str, Any]) -> dict[str, Any]:
-        return {n: {k: v for k, v in told.items() if k != "_meta"} for n, told in graph.items()}
+        return {n: {k: v for k, v in node.items() if k != "_meta"} for n, node in graph.items()}
 
     # What comfy-cli adds: the button of Load Image, a preview's own widgets.
     for node in converted[name].values():
@@ -319,10 +319,10 @@ def test_it_runs_and_shows_what_it_promises_and_then_is_remembered(name: str, ra
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_search_begins_with_wrong_pictures_and_ends_with_a_right_one(name: str, ran: Ran) -> None:
-    told = report(ran(name)[0], name)["candidates"]
-    assert len(told) == SEARCHES[name]
-    assert max(c["score"] for c in told if c["round"] == 0) < 1.0
-    assert max(c["score"] for c in told) == 1.0
+    candidates = report(ran(name)[0], name)["candidates"]
+    assert len(candidates) == SEARCHES[name]
+    assert max(c["score"] for c in candidates if c["round"] == 0) < 1.0
+    assert max(c["score"] for c in candidates) == 1.0
 
 
 def report(run: Run, name: str) -> Any:
@@ -395,9 +395,9 @@ def test_an_editing_model_corrects_every_draft_of_a_search(server: ComfyServer) 
     """The miniature in both places was never taught to edit: it runs, counts, and shows."""
     run = server.succeed(in_miniature(UNTWINNED))
     (trail,) = of_kind(UNTWINNED, "ReflectionFlow_ReflectionTrail")
-    told = json.loads(run.outputs[trail]["report"][0])["candidates"]
-    assert [c["round"] for c in told] == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert all(c["reflection"] for c in told if c["round"] == 1)
+    candidates = json.loads(run.outputs[trail]["report"][0])["candidates"]
+    assert [c["round"] for c in candidates] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert all(c["reflection"] for c in candidates if c["round"] == 1)
     for node in (trail, *of_kind(UNTWINNED, *SHOWING)):
         assert run.images(node)
 
@@ -406,10 +406,10 @@ def test_a_vision_language_model_judges_every_picture_of_a_search(server: ComfyS
     """The miniature paints, and a scripted server knows nothing but how sure it is."""
     with asking(server, lambda _: says("no", tops={"no": -0.5, "yes": -0.93})) as vlm:
         run = server.succeed(in_miniature(ASKING))
-    told = report_of(run, ASKING)
-    assert [c["round"] for c in told["candidates"]] == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert all(c["aspects"] and c["passed"] is False for c in told["candidates"])
-    assert told["cost"]["vlm_calls"] == len(vlm.asked) > 8
+    data = report_of(run, ASKING)
+    assert [c["round"] for c in data["candidates"]] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert all(c["aspects"] and c["passed"] is False for c in data["candidates"])
+    assert data["cost"]["vlm_calls"] == len(vlm.asked) > 8
 
 
 def report_of(run: Run, name: str) -> dict[str, Any]:
@@ -432,11 +432,11 @@ def test_a_model_plans_and_inspects_what_is_drawn_in_stages(server: ComfyServer)
 
     with asking(server, answer):
         run = server.succeed(small_loaders(name, depth=2))
-    told = report_of(run, name)
-    assert [c.get("stage") for c in told["candidates"]] == [0, 0, 1, 1, None, None]
-    assert [c["reflection"] for c in told["candidates"][2:4]] == ["add two cups"] * 2
-    assert all(c["inspection"]["later"] == ["cups"] for c in told["candidates"][:4])
-    assert told["settings"]["stages"][0]["objects"] == ["a white plate"]
+    data = report_of(run, name)
+    assert [c.get("stage") for c in data["candidates"]] == [0, 0, 1, 1, None, None]
+    assert [c["reflection"] for c in data["candidates"][2:4]] == ["add two cups"] * 2
+    assert all(c["inspection"]["later"] == ["cups"] for c in data["candidates"][:4])
+    assert data["settings"]["stages"][0]["objects"] == ["a white plate"]
 
 
 def small_loaders(name: str, **changes: Any) -> dict[str, Any]:
@@ -466,19 +466,19 @@ def test_one_local_model_does_all_three_jobs(server: ComfyServer) -> None:
     graph[vlm]["inputs"] |= {"model": "small-qwen", "max_pixels": 4096}
     (loop,) = of_kind(LOCAL, "ReflectionFlow_ReflectionLoop")
     graph[loop]["inputs"] |= {"depth": 1, "prompt": "a red circle"}
-    told = report_of(server.succeed(graph), LOCAL)
-    assert [c["round"] for c in told["candidates"]] == [0, 0, 1, 1]
-    assert all(c["aspects"] and c["reflection"] for c in told["candidates"][2:])
-    assert told["cost"]["vlm_calls"] >= 4  # it was asked about every picture
+    data = report_of(server.succeed(graph), LOCAL)
+    assert [c["round"] for c in data["candidates"]] == [0, 0, 1, 1]
+    assert all(c["aspects"] and c["reflection"] for c in data["candidates"][2:])
+    assert data["cost"]["vlm_calls"] >= 4  # it was asked about every picture
 
 
 def test_comfyuis_own_text_model_does_all_three_jobs(server: ComfyServer) -> None:
     graph = in_miniature(CLIP)
     (loaded,) = of_kind(CLIP, "CLIPLoader")
     graph[loaded] = {"class_type": "ProbeClip", "inputs": {"says": "yes"}}
-    told = report_of(server.succeed(graph), CLIP)
-    assert len(told["candidates"]) == 8
-    assert all(c["passed"] and list(c["aspects"].values()) == [0.9] for c in told["candidates"])
+    data = report_of(server.succeed(graph), CLIP)
+    assert len(data["candidates"]) == 8
+    assert all(c["passed"] and list(c["aspects"].values()) == [0.9] for c in data["candidates"])
 
 
 def test_a_text_model_that_cannot_write_is_refused_in_a_sentence(server: ComfyServer) -> None:
@@ -502,8 +502,8 @@ def test_thinking_first_changes_what_drafts_are_painted_from(server: ComfyServer
 
     with asking(server, answer) as vlm:
         run = server.succeed(graph)
-    (told,) = of_kind(THINKING, "PreviewAny")
-    assert run.text(told) == "a photo of a red circle. It is large. in the middle. flat."
+    (preview,) = of_kind(THINKING, "PreviewAny")
+    assert run.text(preview) == "a photo of a red circle. It is large. in the middle. flat."
     before, after = (run.images(node) for node in of_kind(THINKING, "PreviewImage"))
     assert len(before) == len(after) == 2
     assert len(vlm.asked) == 2
@@ -520,12 +520,12 @@ def test_an_ensemble_ranks_by_all_and_passes_by_its_gate(server: ComfyServer) ->
     graph[reward]["inputs"] |= {"model": "small-reward", "base": "small-base"}
     with asking(server, lambda _: says("no", tops={"no": -0.5, "yes": -0.93})):
         run = server.succeed(graph)
-    told = json.loads(run.text(*of_kind(ENSEMBLE, "PreviewAny")))
-    scores = [picture["score"] for picture in told]
+    pictures = json.loads(run.text(*of_kind(ENSEMBLE, "PreviewAny")))
+    scores = [picture["score"] for picture in pictures]
     assert scores == sorted(scores, reverse=True) and len(scores) == 4
-    names = {name.split(":")[0] for name in told[0]["aspects"]}
+    names = {name.split(":")[0] for name in pictures[0]["aspects"]}
     assert names == {"checklist", "clip-score", "reward", "disagreement"}
-    assert not any(picture["passed"] for picture in told)  # so says the checklist
+    assert not any(picture["passed"] for picture in pictures)  # so says the checklist
 
 
 @contextmanager
@@ -557,7 +557,7 @@ def in_miniature(name: str) -> dict[str, Any]:
                 inputs[word] = ["miniature", slots[given[0]]]
         if inputs.get("lora"):
             inputs["lora"] = "miniature"
-    made = {node: told for node, told in graph.items() if node not in slots}
+    made = {number: node for number, node in graph.items() if number not in slots}
     return made | {"miniature": {"class_type": "ReflectionFlow_MiniatureLoader", "inputs": {}}}
 
 
@@ -567,10 +567,10 @@ def look(node: str, output: int = 0) -> dict[str, Any]:
 
 def test_a_folder_of_pictures_comes_back_ranked(ran: Ran) -> None:
     run = ran("score_folder")[0]
-    told = json.loads(run.text(*of_kind("score_folder", "PreviewAny")))
-    scores = [picture["score"] for picture in told]
+    pictures = json.loads(run.text(*of_kind("score_folder", "PreviewAny")))
+    scores = [picture["score"] for picture in pictures]
     assert scores == sorted(scores, reverse=True) and scores[0] == 1.0 and scores[-1] < 1
-    assert sorted(picture["index"] for picture in told) == list(range(4))
+    assert sorted(picture["index"] for picture in pictures) == list(range(4))
     assert len(run.images(*of_kind("score_folder", "PreviewImage"))) == 4
 
 
