@@ -82,7 +82,7 @@ def test_a_deeper_search_paints_only_its_new_rounds(comfy: ComfyServer) -> None:
     assert rounds_painted(listener) == {3, 4}
     assert deeper.pixels("images")[: DRAFTS + 4] == before.pixels("images")
     assert deeper.pixels("images") == whole.pixels("images")
-    assert lines_of(deeper) == told_of(whole)
+    assert lines_of(deeper) == lines_of(whole)
 
 
 def test_a_shallower_search_paints_nothing_and_leaves_the_last_round_out(
@@ -92,7 +92,7 @@ def test_a_shallower_search_paints_nothing_and_leaves_the_last_round_out(
     shallow, listener = heard(comfy, loop_graph(depth=2))
     assert rounds_painted(listener) == set()
     assert shallow.pixels("images") == deep.pixels("images")[:-2]
-    assert lines_of(shallow) == told_of(deep)[:-2]
+    assert lines_of(shallow) == lines_of(deep)[:-2]
 
 
 def test_the_same_graph_again_runs_nothing_and_still_has_its_results(comfy: ComfyServer) -> None:
@@ -198,7 +198,7 @@ def test_parents_best_goes_on_from_the_best_of_a_chain_and_not_from_its_latest(
 
 def test_zero_order_noise_search_steps_from_the_parents_noise(comfy: ComfyServer) -> None:
     run = comfy.succeed(with_options(depth=2, noise_search="zero_order", radius=0.25))
-    drafted, corrected = lines_of(run)[0]["seed"], told_of(run)[-1]["seed"]
+    drafted, corrected = lines_of(run)[0]["seed"], lines_of(run)[-1]["seed"]
     assert isinstance(drafted, int)
     assert json.dumps(corrected).count("0.25") == 2  # one step in each of two rounds
 
