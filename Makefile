@@ -24,7 +24,7 @@ test: $(VENV)/.installed
 quick: $(VENV)/.installed
 	REFLECTIONFLOW_QUICK=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/test_architecture.py $(QUICK)
 
-# Fails where `make test` would skip: needs a ComfyUI (see CONTRIBUTING.md).
+# Fails where `make test` would skip: needs a ComfyUI (see tests/README.md).
 test-comfyui: $(VENV)/.installed
 	REFLECTIONFLOW_REQUIRE_COMFYUI=1 $(BIN)/python -m pytest tests/nodes
 

@@ -22,7 +22,7 @@ from ..reflectionflow_core.report import (
     history_text,
     verdict_text,
 )
-from ..reflectionflow_core.search import check_request
+from ..reflectionflow_core.search import check_search
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
 from .shared.progress import NodeProgress, framed, say
@@ -271,7 +271,7 @@ def new_search(
 
 def check(state: SearchState, actors: Actors, depth: int) -> None:
     """Raises InputError for what would fail in a later round, before anything is painted."""
-    check_request(state.prompt, state.settings_until(depth), actors, History())
+    check_search(state.prompt, state.settings_until(depth), actors, History())
     actors.verifier.verify(state.prompt, [])
 
 

@@ -213,7 +213,7 @@ class ReflectionWriterNode(io.ComfyNode):
         progress = NodeProgress(cls.hidden.unique_id)
         requests = as_requests(images, prompt, verdicts)
         ask = partial(writer[0].actor.reflect, progress=progress)
-        prompts = [request.given.prompt for request in requests]
+        prompts = [request.required_parent.prompt for request in requests]
         return shown_texts(cls.hidden.unique_id, ask_by_prompt(ask, prompts, requests, "reflect"))
 
 
@@ -263,7 +263,7 @@ class PromptEvolverNode(io.ComfyNode):
         progress = NodeProgress(cls.hidden.unique_id)
         requests = as_requests(images, prompt, verdicts, reflections)
         ask = partial(evolver[0].actor.evolve, progress=progress)
-        prompts = [request.given.prompt for request in requests]
+        prompts = [request.required_parent.prompt for request in requests]
         return shown_texts(cls.hidden.unique_id, ask_by_prompt(ask, prompts, requests, "evolve"))
 
 

@@ -1,4 +1,4 @@
-"""The seams of a search: one verb each, all in batches.
+"""The interfaces between a search and its actors: a verb or two each, most of them in batches.
 
 An actor answers every item it was asked, in the order of the questions, or raises. Actors report
 to `progress` at every diffusion step, generated token batch or request; its `check` may raise to

@@ -204,7 +204,7 @@ class Request:
         return self.corrects and not self.reflection
 
     @property
-    def given(self) -> Candidate:
+    def required_parent(self) -> Candidate:
         """The parent, for those who are only asked about requests that have one."""
         if self.parent is None:
             raise ValueError("A correction and a restart need a parent picture.")
@@ -266,7 +266,7 @@ class History:
     def best(self) -> Candidate:
         """The best of every candidate ever made; the earliest of equals.
 
-        What was dropped is it only where nothing was finished.
+        A dropped candidate is the best only if none was finished.
         """
         if not len(self):
             raise ValueError("An empty history has no best candidate.")
@@ -372,7 +372,7 @@ class SearchSettings:
     parents: str = setting(
         "latest",
         "what each chain corrects next: its latest picture, as in the paper, or its best so far; "
-        "strategy noise has no parents",
+        "for reflection, noise+prompt, staged and in-context",
         choices=PARENTS,
         label="choice of parents",
     )
@@ -434,35 +434,41 @@ class SearchSettings:
             check_choice("axis", axis, AXES)
         if not self.axes:
             raise InputError(f"A round must change something. Choose axes among {', '.join(AXES)}.")
-        if isinstance(self.stop, str):
-            check_choice("stop rule", self.stop, (*STOPS, "a score"))
+        if isinstance(self.stop, str) and self.stop not in STOPS:
+            raise InputError(
+                f"There is no stop rule named {self.stop!r}. "
+                f"Choose one of: {', '.join(STOPS)}, a score."
+            )
         if self.noise_search == "zero_order" and self.depth > MAX_STEPS_AWAY:
             raise InputError(
                 f"{self.depth} rounds of zero-order search go too many steps away from one noise. "
                 f"Choose a depth of at most {MAX_STEPS_AWAY}, or random noise search."
             )
-        if self.pictures > MAX_PICTURES:
+        if self.scheduled_pictures > MAX_PICTURES:
             raise InputError(
-                f"{self.pictures:,} pictures are more than one search may paint "
+                f"{self.scheduled_pictures:,} pictures are more than one search may paint "
                 f"({MAX_PICTURES:,}). Choose a smaller width, depth or number of drafts."
             )
 
     @property
-    def first_round(self) -> int:
+    def draft_count(self) -> int:
         return self.width if self.drafts is None else self.drafts
 
     @property
-    def may_stop_early(self) -> bool:
-        """True if a stop rule or a budget may end a round before all of it is painted."""
+    def may_cut_a_round(self) -> bool:
+        """True if it depends on the pictures of a round whether all of it is painted.
+
+        Budgets in pictures and steps are known to cut a round before it begins.
+        """
         budget = self.budget
         limited = budget.vlm_calls is not None or budget.seconds is not None
         return limited or self.stop != "never"
 
     @property
-    def pictures(self) -> int:
+    def scheduled_pictures(self) -> int:
         """How many pictures the paper's schedule paints when nothing stops it: all drafts, then one
         a chain and a round."""
-        return self.first_round + self.width * self.depth
+        return self.draft_count + self.width * self.depth
 
 
 def _label(f: Field[Any]) -> str:

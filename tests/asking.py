@@ -38,4 +38,4 @@ def about(candidates: Iterable[Candidate], *context: Candidate) -> list[Request]
 
 
 def pictures(requests: Sequence[Request]) -> list[Image]:
-    return [request.given.image for request in requests]
+    return [request.required_parent.image for request in requests]

@@ -116,7 +116,7 @@ class ToyGenerator(Toy):
         if not isinstance(s, Restart):
             return mixed(target(p), noise(p, s), 0.5)
         fresh = mixed(target(p), noise(p, s.seed), 0.5)
-        return mixed(request.given.image.tobytes(), fresh, s.level)
+        return mixed(request.required_parent.image.tobytes(), fresh, s.level)
 
     def preview(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Preview]:
         """What it will paint, in a haze; of every third noise nothing can be said yet."""
@@ -151,7 +151,7 @@ class ToyCorrector(Toy):
 
     def _moved(self, request: Request) -> bytes:
         share = 0.5 if request.reflection else 0.0
-        return mixed(request.given.image.tobytes(), target(request.prompt), share)
+        return mixed(request.required_parent.image.tobytes(), target(request.prompt), share)
 
     def preview(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Preview]:
         diffuse(progress, "correct", self.preview_steps)
@@ -196,7 +196,9 @@ class ToyWriter(Toy):
         self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
         batch = f" One of {len(requests)}." if self.mates else ""
-        answers = [f"Make it more like {prompt}: {r.given.score:.6f}.{batch}" for r in requests]
+        answers = [
+            f"Make it more like {prompt}: {r.required_parent.score:.6f}.{batch}" for r in requests
+        ]
         return self.answers((prompt, list(requests)), answers)
 
 
@@ -209,7 +211,7 @@ class ToyEvolver(Toy):
     def evolve(
         self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
-        answers = [f"{prompt}, seen at {request.given.score:.6f}" for request in requests]
+        answers = [f"{prompt}, seen at {request.required_parent.score:.6f}" for request in requests]
         return self.answers((prompt, list(requests)), answers)
 
 

@@ -123,7 +123,7 @@ class EditCorrector:
         return _one_by_one(requests, self.steps, self._edit, progress)
 
     def _edit(self, request: Request, part: ProgressSlice) -> Image.Image:
-        shown = [fitted(each.image) for each in (request.given, *request.context)]
+        shown = [fitted(each.image) for each in (request.required_parent, *request.context)]
         pictures = [to_batch([picture]) for picture in shown]
         latents = [self.sampler.vae.encode(picture) for picture in pictures]
         asked = edit_text(request.prompt, request.reflection) + attempts_text(request.context)
@@ -153,7 +153,7 @@ class ImageToImageCorrector:
         return _one_by_one(requests, self.steps, self._repaint, progress)
 
     def _repaint(self, request: Request, part: ProgressSlice) -> Image.Image:
-        start = self.sampler.vae.encode(to_batch([fitted(request.given.image)]))
+        start = self.sampler.vae.encode(to_batch([fitted(request.required_parent.image)]))
         conditioning = self.sampler.conditioning(request.prompt), self.sampler.conditioning("")
         shape, schedule = start.shape[1:], self.sampler.schedule(self.denoise)
         return self.sampler.paint(schedule, shape, conditioning, part, request.seed, start)

@@ -151,7 +151,7 @@ class ComfyGenerator(ComfyPainter):
     def row(self, request: Request) -> ComfyRow:
         start = None
         if isinstance(request.seed, Restart):
-            start = _start(self.flux, request.given.image)
+            start = _start(self.flux, request.required_parent.image)
         text, first = Text(request.prompt, request.prompt), self.first_of(request)
         return ComfyRow(text, request.seed, start=start, first=first)
 
@@ -163,7 +163,7 @@ class ComfyCorrector(ComfyPainter):
         settings = self.flux.condition
         text = corrector_text(request.prompt, request.reflection, settings.prompt_style)
         return ComfyRow(
-            text, request.seed, latents_of([request.given.image], self.flux.vae, settings)
+            text, request.seed, latents_of([request.required_parent.image], self.flux.vae, settings)
         )
 
 

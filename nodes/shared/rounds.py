@@ -19,7 +19,7 @@ from ...reflectionflow_core.protocols import Actors, Progress
 from ...reflectionflow_core.record import History, InputError, SearchSettings
 from ...reflectionflow_core.registry import RECORDED
 from ...reflectionflow_core.report import contact_sheet, html_page
-from ...reflectionflow_core.search import finished, run_round, search
+from ...reflectionflow_core.search import is_over, run_round, search
 from .sockets import SearchActors, SearchState
 
 RUNS = "reflectionflow"  # folder below ComfyUI's output directory
@@ -45,14 +45,14 @@ def next_round(state: SearchState, handles: SearchActors, progress: Progress) ->
     else:
         history = run_round(state.prompt, settings, actors, state.history, progress)
     after = state.settings_until(state.next_round + 1)
-    return replace(state, history=history, done=finished(history, after, actors))
+    return replace(state, history=history, done=is_over(history, after, actors))
 
 
 def recorded_round(state: SearchState, run: Run, actors: Actors, progress: Progress) -> History:
     """The next round, read from the run's folder or painted; each new picture is saved at once."""
     with opened(state, run) as archive:
         history = archive.until(state.next_round)
-        for step in search(state.prompt, run.settings, actors, history, progress, rounds=1):
+        for step in search(state.prompt, run.settings, actors, history, progress, one_round=True):
             archive.append(step)
             history = step
         return history

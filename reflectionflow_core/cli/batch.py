@@ -23,7 +23,7 @@ from ..protocols import Actors
 from ..record import Budget, History, InputError
 from ..report.overview import overview_page, overview_text, row_of
 from ..report.words import counted, settings_text
-from ..search import check_request, finished
+from ..search import check_search, is_over
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from ..vlm.named import HUB_ID
 from .preparing import Author, author_of, awaited, foreseen, lacks, taken_up, written
@@ -69,7 +69,7 @@ class Folder:
     def _affordable(self, budget: Budget) -> bool:
         """True if the budget pays for what the author writes and for a picture after it."""
         settings, past = foreseen(self.run, self.author)
-        return not finished(past, replace(settings, budget=budget), self.actors)
+        return not is_over(past, replace(settings, budget=budget), self.actors)
 
 
 def is_batch(given: Mapping[str, Any]) -> bool:
@@ -176,7 +176,7 @@ def _check_free(folder: Path, resume: bool) -> None:
 def _check_prompt(run: Run, budget: Budget, author: Author | None, actors: Actors) -> None:
     """Raises InputError for a prompt that nobody can plan, paint or judge; asks no model."""
     settings, past = foreseen(run, author)
-    check_request(run.prompt, replace(settings, budget=budget), actors, past)
+    check_search(run.prompt, replace(settings, budget=budget), actors, past)
     actors.verifier.verify(run.prompt, [])
     if author and not author.actor.calls:
         author.write(run.prompt)
@@ -200,7 +200,7 @@ def _check_same_prompts(folder: Path, recorded: Run, asked: Run) -> None:
 
 def _search(folder: Path, asked: Run, author: Author | None, actors: Actors) -> int:
     budget, runs = asked.settings.budget, runs_of(asked)
-    most, status = asked.settings.pictures * len(runs), 0
+    most, status = asked.settings.scheduled_pictures * len(runs), 0
     with Screen(min(most, budget.images or most)) as screen:
         searches = [
             _begun(folder / name, run, author, actors, screen)

@@ -13,7 +13,7 @@ from ..planners.text import as_text
 from ..protocols import Actors, Planner
 from ..record import Cost, History, InputError, ScenePlan, SearchSettings, Stage
 from ..registry import PLANNERS, THINKERS, ActorChoice, Thinker, build
-from ..search import check_request
+from ..search import check_search
 from ..search.budget import metered
 from ..search.strategies import strategy_named
 
@@ -88,7 +88,7 @@ def prepared(
     """The run with all that its strategy begins with, what that cost, and a word on it."""
     setting = awaited(asked)
     if setting == "stages" and asked.settings.stages:
-        check_request(asked.prompt, asked.settings, actors, archive.history)
+        check_search(asked.prompt, asked.settings, actors, archive.history)
         _check_stages(asked, actors)
         return asked, Cost(), told(ScenePlan(asked.settings.stages))
     if asked.think_first and asked.settings.draft_prompt is None and len(archive.history):
@@ -97,12 +97,12 @@ def prepared(
             "Leave --think-first away to continue them, or choose another folder."
         )
     if not lacks(asked, setting, archive.history):
-        check_request(asked.prompt, asked.settings, actors, archive.history)
+        check_search(asked.prompt, asked.settings, actors, archive.history)
         return asked, Cost(), ""
     author = author_of(asked, choice)
     assert author is not None  # there is a setting to write
     settings, history = foreseen(asked, author)
-    check_request(asked.prompt, settings, actors, history)
+    check_search(asked.prompt, settings, actors, history)
     return written(asked, author)
 
 

@@ -57,7 +57,10 @@ def folder_of(given: Mapping[str, Any]) -> Path:
 
 def _search(archive: Archive, asked: Run, actors: Actors, spent: Cost) -> int:
     past = archive.history.charged(spent)
-    most = min(asked.settings.pictures, asked.settings.budget.images or asked.settings.pictures)
+    most = min(
+        asked.settings.scheduled_pictures,
+        asked.settings.budget.images or asked.settings.scheduled_pictures,
+    )
     try:
         with Screen(most, archive.history) as screen:
             for history in search(asked.prompt, asked.settings, actors, past, screen):

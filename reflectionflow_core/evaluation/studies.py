@@ -218,4 +218,4 @@ def study_question(study: str) -> str:
 
 def pictures_of(arms: Sequence[Arm]) -> int:
     """How many pictures the arms paint at most for one prompt."""
-    return sum(arm.settings.pictures for arm in arms)
+    return sum(arm.settings.scheduled_pictures for arm in arms)

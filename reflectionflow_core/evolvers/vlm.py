@@ -60,7 +60,7 @@ class VlmEvolver(VlmActor):
 
 
 def _question(prompt: str, request: Request) -> Question:
-    candidate, earlier = request.given, request.context
+    candidate, earlier = request.required_parent, request.context
     reflection = ""
     if candidate.reflection:
         reflection = f"It was corrected as this asks: {quoted(candidate.reflection)}\n"

@@ -176,7 +176,7 @@ class FluxGenerator(FluxPainter):
     def row(self, request: Request) -> FluxRow:
         start = None
         if isinstance(request.seed, Restart):
-            start = _start(self.flux, request.given.image, self.sampling)
+            start = _start(self.flux, request.required_parent.image, self.sampling)
         first = self.first_of(request)
         return FluxRow(self.text(request), request.seed, start=start, first=first)
 
@@ -200,7 +200,7 @@ class FluxCorrector(FluxPainter):
 
     def row(self, request: Request) -> FluxRow:
         text = corrector_text(request.prompt, request.reflection, self.condition.prompt_style)
-        condition = encode_condition(self.flux, request.given.image, self.condition)
+        condition = encode_condition(self.flux, request.required_parent.image, self.condition)
         return FluxRow(text, request.seed, condition)
 
 

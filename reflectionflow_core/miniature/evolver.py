@@ -98,7 +98,9 @@ class LayoutEvolver:
         """One layout a request; InputError where the prompt is not the miniature's."""
         del progress  # takes a millisecond a picture
         spec = parse(prompt)
-        return [layout(nearest(detect(request.given.image), spec)) for request in requests]
+        return [
+            layout(nearest(detect(request.required_parent.image), spec)) for request in requests
+        ]
 
 
 def _placed(item: ShapeGroup, thing: Thing | None, position: str) -> Thing:

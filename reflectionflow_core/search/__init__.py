@@ -6,8 +6,8 @@ Read `loop.py` first: `search` is the loop, `next_batch` says what it paints nex
 one budget among many prompts.
 """
 
-from .checks import check_request
-from .loop import finished, next_batch, run_round, search
+from .checks import check_search
+from .loop import is_over, next_batch, run_round, search
 from .policies import POLICIES
 from .portfolio import InMemory, portfolio
 from .seeds import fresh_seed
@@ -19,10 +19,10 @@ __all__ = [
     "STRATEGIES",
     "ActorError",
     "InMemory",
-    "check_request",
+    "check_search",
     "complete",
-    "finished",
     "fresh_seed",
+    "is_over",
     "next_batch",
     "portfolio",
     "run_round",

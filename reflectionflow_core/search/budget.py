@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import Protocol, TypeVar
 
 from ..protocols import Actors, Counting, Previewing, Restarting
-from ..record import Cost, Request, Restart, SearchSettings
+from ..record import Cost, History, Request, Restart, SearchSettings
 
 Answer = TypeVar("Answer")
 
@@ -17,8 +17,8 @@ def affordable_end(
 ) -> int:
     """Up to which position of a round the budget pays, where `done` requests are painted.
 
-    A speculative picture that is dropped costs less than planned, and more of a round is paid for
-    later. Then only whole batches are paid for: a picture always gets the same batch mates.
+    A speculative picture that is dropped costs less than planned, so more of its round may be paid
+    for later. Such a round is paid for in whole batches: a picture always has the same batch.
     """
     budget, end = settings.budget, len(requests)
     for limit, used, price in (
@@ -32,6 +32,16 @@ def affordable_end(
     if end < len(requests) and any(request.speculative for request in requests[done:end]):
         return max(done, end - end % settings.batch_size)
     return end
+
+
+def out_of_time(history: History, settings: SearchSettings) -> bool:
+    """True if one more batch, as slow as the slowest so far, would exceed the budget in seconds.
+
+    The seconds are those that actors work. The first batch is always painted, and only a batch
+    slower than all before it can exceed the budget.
+    """
+    limit, cost = settings.budget.seconds, history.cost
+    return limit is not None and cost.total_seconds + cost.slowest > limit
 
 
 def most_steps(request: Request, actors: Actors) -> int:

@@ -8,7 +8,7 @@ from .budget import most_calls, most_steps
 from .strategies import axes_in_force, rounds_of, strategy_named
 
 
-def check_request(prompt: str, settings: SearchSettings, actors: Actors, history: History) -> None:
+def check_search(prompt: str, settings: SearchSettings, actors: Actors, history: History) -> None:
     """Raises InputError for what would fail later, and for a budget below the price of a picture.
 
     A history without pictures may have cost something: what was written before them.
@@ -16,21 +16,24 @@ def check_request(prompt: str, settings: SearchSettings, actors: Actors, history
     if not prompt.strip():
         raise InputError("The prompt is empty. Say in words what to paint.")
     check_actors(settings, actors)
-    requests, budget, before = next(rounds_of(settings)), settings.budget, history.cost.vlm_calls
+    requests, budget = next(rounds_of(settings)), settings.budget
     if len(history) or not requests:
         return
-    for what, limit, price, unit in (
-        ("paint", budget.steps, most_steps, "diffusion steps"),
-        ("prepare and judge" if before else "judge", budget.vlm_calls, most_calls, "VLM calls"),
-    ):
-        needed = (
-            0 if limit is None else price(requests[0], actors) + (before if "VLM" in unit else 0)
+    calls_before = history.cost.vlm_calls
+    if budget.steps is not None:
+        check_price("paint", most_steps(requests[0], actors), "diffusion steps", budget.steps)
+    if budget.vlm_calls is not None:
+        what = "prepare and judge" if calls_before else "judge"
+        price = calls_before + most_calls(requests[0], actors)
+        check_price(what, price, "VLM calls", budget.vlm_calls)
+
+
+def check_price(what: str, price: int, unit: str, limit: int) -> None:
+    if limit < price:
+        raise InputError(
+            f"To {what} one picture takes {price} {unit}, and the budget is {limit}. "
+            "Give a larger budget, or none."
         )
-        if limit is not None and limit < needed:
-            raise InputError(
-                f"To {what} one picture takes {needed} {unit}, and the budget is {limit}. "
-                "Give a larger budget, or none."
-            )
 
 
 def check_actors(settings: SearchSettings, actors: Actors) -> None:

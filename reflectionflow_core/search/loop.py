@@ -11,8 +11,8 @@ from time import monotonic
 
 from ..protocols import SILENT, Actors, Progress
 from ..record import History, InputError, Request, SearchSettings
-from .budget import affordable_end
-from .checks import check_request
+from .budget import affordable_end, out_of_time
+from .checks import check_search
 from .strategies import rounds_of
 from .team import Batch, Team
 
@@ -26,29 +26,29 @@ def search(
     history: History = EMPTY,
     progress: Progress = SILENT,
     clock: Callable[[], float] = monotonic,
-    rounds: int | None = None,
-) -> Generator[History, None, History]:
+    one_round: bool = False,
+) -> Generator[History]:
     """ReflectionFlow (§3.4, Appendix C): reflect, evolve, paint and judge, batch after batch.
 
-    Continues a given `history` and yields once for each new candidate. With `rounds` it ends after
-    so many, the one under way included. Raises InputError for what cannot be searched.
+    Continues a given `history` and yields once for each new candidate. With `one_round` it ends
+    after the round under way or the next one. The first step raises InputError for what cannot be
+    searched.
     """
-    check_request(prompt, settings, actors, history)
+    check_search(prompt, settings, actors, history)
     team = Team(prompt, settings, actors, progress, clock)
-    first = None
+    begun = None
     while batch := next_batch(history, settings, actors):
-        first = batch.round_index if first is None else first
-        if rounds is not None and batch.round_index >= first + rounds:
+        if one_round and begun not in (None, batch.round_index):
             break
+        begun = batch.round_index
         before = history.before(batch.round_index, batch.start)
         judged = team.judge(team.paint(team.write(batch, before)))
-        # A crash in mid-batch: all of it was painted again, since batch mates can change a picture.
+        # After a crash in mid-batch all of it is painted again: a picture may depend on its batch.
         recorded, added = judged[: batch.recorded], judged[batch.recorded :]
-        history = history.charged(team.overhead(recorded))
+        history = history.charged(team.batch_cost(recorded))
         for candidate, cost in added:
             history = history.extended(batch.round_index, (candidate,)).charged(cost)
             yield history
-    return history
 
 
 def next_batch(history: History, settings: SearchSettings, actors: Actors) -> Batch | None:
@@ -61,15 +61,17 @@ def next_batch(history: History, settings: SearchSettings, actors: Actors) -> Ba
     end = affordable_end(requests, done, history.cost, settings, actors)
     recorded = done % settings.batch_size
     # A batch that a crash cut in two is completed first: nothing was asked after its first half.
-    if done == end or (not recorded and stopped(history, settings)):
+    if done == end or (
+        not recorded and (stopped(history, settings) or out_of_time(history, settings))
+    ):
         return None
     start, affordable = done - recorded, requests[:end]
     batch = affordable[start : start + settings.batch_size]
-    certain = not settings.may_stop_early and not any(request.speculative for request in affordable)
+    certain = not settings.may_cut_a_round and not any(each.speculative for each in affordable)
     return Batch(index, start, recorded, batch, affordable if certain else [])
 
 
-def finished(history: History, settings: SearchSettings, actors: Actors) -> bool:
+def is_over(history: History, settings: SearchSettings, actors: Actors) -> bool:
     """True if a search would paint nothing more."""
     return next_batch(history, settings, actors) is None
 
@@ -82,7 +84,7 @@ def run_round(
     progress: Progress = SILENT,
 ) -> History:
     """The round under way or the next one, to its end; a finished history comes back as it is."""
-    for step in search(prompt, settings, actors, history, progress, rounds=1):
+    for step in search(prompt, settings, actors, history, progress, one_round=True):
         history = step
     return history
 
@@ -111,15 +113,8 @@ def replayed(history: History, settings: SearchSettings) -> tuple[int, list[Requ
 
 
 def stopped(history: History, settings: SearchSettings) -> bool:
-    """True if a finished picture meets the stop rule, or one more batch might take too long.
-
-    The preview of a picture meets no rule. The seconds are those that actors work; a batch is
-    expected to be as slow as the slowest so far, so only a slower one can exceed the budget. The
-    first batch is always painted.
-    """
-    stop, limit, cost = settings.stop, settings.budget.seconds, history.cost
-    if limit is not None and cost.total_seconds + cost.slowest > limit:
-        return True
+    """True if a finished picture meets the stop rule; the preview of one does not."""
+    stop = settings.stop
     if stop == "never":
         return False
     if stop == "passed":

@@ -24,7 +24,8 @@ DISPUTED = 0.25  # of verifiers: one finds a clear difference where another find
 
 
 def progress(settings: SearchSettings, past: History, chain: Chain) -> str:
-    """Continues while it helps, goes back when it did not, and starts again when it does not help.
+    """Corrects the latest picture after progress and the best one after a step without; starts again
+    when there were more steps without progress than with it.
 
     Once any picture has passed, every chain stops: easy prompts end with their first draft, hard
     ones get depth. A correction is progress if it scores higher than all before it since the chain

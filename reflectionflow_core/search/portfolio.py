@@ -55,12 +55,13 @@ def portfolio(searches: Sequence[Search], total: Budget) -> Iterator[tuple[int, 
         index = min(waiting, key=lambda i: (not standings[i].under_way, -standings[i].gain, i))
         others = sum((s.cost for i, s in enumerate(standings) if i != index), Cost())
         budget = left_over(total, others)
-        before = standings[index]
+        played = False
         if budget is not None:
             for history in searches[index].play(budget):
+                played = True
                 yield index, history
             standings[index] = searches[index].standing
-        if standings[index].cost.images == before.cost.images:
+        if not played:
             waiting.remove(index)
 
 
@@ -110,7 +111,7 @@ def play_round(
 ) -> Iterator[History]:
     """The next round, or nothing; what a Search is made of."""
     if next_batch(history, settings, actors):
-        yield from search(prompt, settings, actors, history, progress, rounds=1)
+        yield from search(prompt, settings, actors, history, progress, one_round=True)
 
 
 class InMemory:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from PIL.Image import Image
 
 from ..phases import PHASES
-from ..protocols import Actors, Previewing, Progress, Rechecking, Remembering
+from ..protocols import Actors, Preview, Previewing, Progress, Rechecking, Remembering
 from ..record import (
     Candidate,
     Cost,
@@ -42,7 +42,7 @@ class Batch:
     """Requests that are painted together, from position `start` of their round on.
 
     The history has the first `recorded` of them already. `whole_round` are all requests of the
-    round, where nothing can cut it short; elsewhere it is empty.
+    round that the budget pays for, if nothing else can cut it short; otherwise it is empty.
     """
 
     round_index: int
@@ -56,8 +56,8 @@ class Batch:
 class Attempt:
     """A request on its way to a candidate, with what it has cost so far.
 
-    One that is not `finished` was dropped before it was painted: image and verdict are those of its
-    preview.
+    While it has a `preview`, image and verdict are those of the preview. One that is dropped after
+    that is not `finished`.
     """
 
     request: Request
@@ -66,11 +66,16 @@ class Attempt:
     verdict: Verdict | None = None
     finished: bool = True
     inspection: Inspection | None = None
+    preview: Preview | None = None
 
     @property
     def picture(self) -> Image:
         assert self.image is not None  # it was painted or dropped
         return self.image
+
+    @property
+    def shows_converged(self) -> bool:
+        return self.preview is not None and self.preview.converged
 
     def charged(self, cost: Cost, **changes: Any) -> Attempt:
         return replace(self, cost=self.cost + cost, **changes)
@@ -129,9 +134,9 @@ class Team:
         judged = in_place(judged, lambda a: a.request.stage is not None, self._inspected)
         return [(as_candidate(attempt), attempt.cost) for attempt in judged]
 
-    def overhead(self, repeated: Sequence[tuple[Candidate, Cost]]) -> Cost:
-        """What a batch costs besides its new candidates: its seconds at a stretch, and the calls
-        that a crash made it repeat.
+    def batch_cost(self, repeated: Sequence[tuple[Candidate, Cost]]) -> Cost:
+        """What a batch adds to the costs of its new candidates: how long it took, for the slowest
+        batch, and the calls that a crash made it repeat.
 
         Actors that do not count are charged as if the search had never been interrupted.
         """
@@ -194,22 +199,22 @@ class Team:
         previews = self._ask(first.phase, attempts, question)
         steps = Cost(steps=painter.preview_steps)
         looks = [
-            attempt.charged(cost + steps, image=preview.image, finished=not preview.converged)
+            attempt.charged(cost + steps, preview=preview, image=preview.image)
             for attempt, preview, cost in previews
         ]
-        judged = in_place(looks, lambda a: not a.finished, self._verified)
+        judged = in_place(looks, lambda a: a.shows_converged, self._verified)
         self._remember()  # no picture is compared with a preview
         return [
-            attempt
+            replace(attempt, finished=False)
             if promises_nothing(attempt.verdict, rival)
-            else replace(attempt, image=None, verdict=None, finished=True)
+            else replace(attempt, preview=None, image=None, verdict=None)
             for attempt, rival in zip(judged, filter(None, rivals), strict=True)
         ]
 
     def _verified(self, attempts: list[Attempt]) -> list[Attempt]:
         verifier, images = self.actors.verifier, [attempt.picture for attempt in attempts]
         question = partial(verifier.verify, self.prompt, images, self.progress)
-        rechecks = self.settings.recheck and attempts[0].finished  # previews are judged in full
+        rechecks = self.settings.recheck and attempts[0].preview is None
         if rechecks and isinstance(verifier, Rechecking):
             before = [corrected(attempt.request) for attempt in attempts]
             question = partial(verifier.recheck, self.prompt, images, before, self.progress)
@@ -221,7 +226,7 @@ class Team:
     def _inspected(self, attempts: list[Attempt]) -> list[Attempt]:
         inspector, images = self.actors.inspector, [attempt.picture for attempt in attempts]
         assert inspector is not None
-        stages = [self.settings.stages[attempt.request.stage or 0] for attempt in attempts]
+        stages = [self.settings.stages[number] for number in stage_numbers(attempts)]
         question = partial(inspector.inspect, self.prompt, stages, images, self.progress)
         return [
             attempt.charged(cost, inspection=inspection)
@@ -273,6 +278,10 @@ def complete(answers: list[Answer], items: int, phase: str) -> list[Answer]:
 
 def requests_of(attempts: Sequence[Attempt]) -> list[Request]:
     return [attempt.request for attempt in attempts]
+
+
+def stage_numbers(attempts: Sequence[Attempt]) -> list[int]:
+    return [a.request.stage for a in attempts if a.request.stage is not None]
 
 
 def promises_nothing(preview: Verdict | None, rival: Candidate) -> bool:

@@ -27,7 +27,7 @@ class ReflectionGeneratorWriter(VlmWriter):
 
     def _written(self, prompt: str, asked: Sequence[Request], progress: Progress) -> list[str]:
         text = REQUEST.format(prompt=tidy(prompt))
-        questions = [Question(text, (request.given.image,)) for request in asked]
+        questions = [Question(text, (request.required_parent.image,)) for request in asked]
         answers = self.vlm.chat(questions, progress, "reflect")
         said = ("" if isinstance(answer, Failure) else answer for answer in answers)
         return [shortened(tidy(words), self.max_words) for words in said]

@@ -55,8 +55,8 @@ class TemplateWriter:
 
 
 def _faults(request: Request) -> Sequence[str]:
-    unmet = request.given.verdict.unmet
-    return untried(unmet, [*request.context, request.given]) if request.context else unmet
+    unmet = request.required_parent.verdict.unmet
+    return untried(unmet, [*request.context, request.required_parent]) if request.context else unmet
 
 
 def untried(unmet: Sequence[str], tried: Sequence[Candidate]) -> list[str]:

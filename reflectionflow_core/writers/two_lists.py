@@ -51,7 +51,7 @@ class TwoListsWriter(VlmWriter):
     def reflect(
         self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
-        candidates = [request.given for request in requests]
+        candidates = [request.required_parent for request in requests]
         questions = [self._about(prompt, candidate) for candidate in candidates]
         answers = ask(self.vlm, questions, TwoLists, progress, "reflect")
         return [

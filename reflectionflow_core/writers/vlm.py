@@ -60,11 +60,11 @@ class VlmWriter(VlmActor):
     def reflect(
         self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
-        asked = [request for request in requests if needs_change(request.given)]
+        asked = [request for request in requests if needs_change(request.required_parent)]
         text = iter(self._written(prompt, asked, progress) if asked else ())
         return [
-            next(text) or from_verdict(request.given, self.fallback)
-            if needs_change(request.given)
+            next(text) or from_verdict(request.required_parent, self.fallback)
+            if needs_change(request.required_parent)
             else ""
             for request in requests
         ]
@@ -77,7 +77,7 @@ class VlmWriter(VlmActor):
         return [joined(some, self.max_words) for some in edits]
 
     def _question(self, prompt: str, request: Request) -> Question:
-        candidate, earlier = request.given, request.context
+        candidate, earlier = request.required_parent, request.context
         text = _WRITE.format(
             prompt=quoted(prompt),
             findings=quoted(findings(candidate)),

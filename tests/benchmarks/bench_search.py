@@ -44,7 +44,7 @@ def main() -> None:
         "own_share": statistics.median(shares),
         "largest": max(shares),
         "goal": GOAL,
-        "pictures": settings.pictures,
+        "pictures": settings.scheduled_pictures,
         "runs": chosen.runs,
     }
     keep("search", result)

@@ -100,7 +100,7 @@ def test_all_studies_together_run_what_they_share_once():
 
 
 def test_a_grid_spends_the_same_budget_in_every_cell():
-    assert {arm.settings.pictures for arm in study_named("table2")(StudyPlan())} == {16}
+    assert {arm.settings.scheduled_pictures for arm in study_named("table2")(StudyPlan())} == {16}
 
 
 def test_what_cannot_be_evaluated_is_said_with_what_can():
@@ -212,7 +212,9 @@ class TrialsOfDice:
                 raise KeyboardInterrupt
             self.ran += 1
             dice = np.random.default_rng([len(task.arm.name), task.index])
-            right = tuple(bool(flip) for flip in dice.random(task.arm.settings.pictures) < 0.5)
+            right = tuple(
+                bool(flip) for flip in dice.random(task.arm.settings.scheduled_pictures) < 0.5
+            )
             spent = tuple(Spent(n, 8 * n, 0, 0.5 * n) for n in range(1, len(right) + 1))
             told = tuple(map(float, right)), right, spent, spent[-1]
             plan = tuple(1 / (n + 1) for n in range(len(right))), (len(right),)

@@ -100,6 +100,13 @@ def test_the_budget_of_all_is_never_exceeded(unit: str) -> None:
         assert limit - 4 <= spent <= limit  # one picture of these toys takes at most 4 of each
 
 
+def test_a_round_whose_pictures_are_all_dropped_does_not_end_its_search() -> None:
+    settings = replace(SETTINGS, strategy="potential", axes=("noise",), depth=6)
+    jobs = begun(settings, pass_at=2.0)
+    list(portfolio(jobs, Budget(images=1000)))
+    assert [len(job.history.rounds) for job in jobs] == [7] * len(PROMPTS)
+
+
 def test_what_is_left_over_is_the_total_less_what_others_spent() -> None:
     total = Budget(images=10, steps=40)
     assert left_over(total, Cost(images=3, steps=12)) == Budget(images=7, steps=28)

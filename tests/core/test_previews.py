@@ -51,7 +51,7 @@ def test_a_hopeless_picture_is_dropped_at_the_price_of_its_preview() -> None:
     assert {c.steps for c in history.finished[1:]} <= {9 + 2}
     assert history.cost.images == len(history.finished) < len(history)
     assert history.cost.steps == sum(c.steps for c in history)
-    assert len(history) > POTENTIAL.pictures  # the steps that were saved went into others
+    assert len(history) > POTENTIAL.scheduled_pictures  # the steps that were saved went into others
 
 
 def test_the_first_picture_is_painted_without_a_preview() -> None:

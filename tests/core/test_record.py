@@ -96,6 +96,7 @@ def test_a_history_grows_in_its_last_round_or_a_new_one() -> None:
         (lambda: SearchSettings(axes=("colour",)), "noise, prompt, reflection"),
         (lambda: SearchSettings(axes=()), "must change something"),
         (lambda: SearchSettings(stop="soon"), "never, passed, a score"),
+        (lambda: SearchSettings(stop="a score"), "no stop rule named 'a score'"),
         (lambda: SearchSettings(width=1000, depth=1000), "1,001,000 pictures are more"),
         (lambda: Budget(images=0), "budget of images is 0"),
         (lambda: Budget(vlm_calls=-1), "budget of VLM calls is -1"),
@@ -111,5 +112,5 @@ def test_settings_that_cannot_work_are_refused_in_words(
 
 
 def test_settings_count_their_pictures() -> None:
-    assert SearchSettings(width=2, depth=3).pictures == 8
-    assert SearchSettings(width=2, depth=3, drafts=5).pictures == 11
+    assert SearchSettings(width=2, depth=3).scheduled_pictures == 8
+    assert SearchSettings(width=2, depth=3, drafts=5).scheduled_pictures == 11

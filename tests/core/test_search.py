@@ -23,7 +23,7 @@ from reflectionflow_core.record import (
 from reflectionflow_core.search import (
     STRATEGIES,
     ActorError,
-    finished,
+    is_over,
     run_round,
     search,
 )
@@ -79,7 +79,7 @@ def test_search_is_the_algorithm_of_the_paper_written_out() -> None:
 def test_every_picture_is_judged_once_and_for_the_users_prompt() -> None:
     toys = Toys()
     history = last(toys, SOME)
-    assert toys.verifier.items == len(history) == SOME.pictures
+    assert toys.verifier.items == len(history) == SOME.scheduled_pictures
     assert {prompt for prompt, _ in toys.verifier.log} == {PROMPT}
 
 
@@ -212,7 +212,7 @@ def test_stop_rules_end_the_search_after_the_batch_that_meets_them(
     settings = SearchSettings(width=2, depth=3, stop=stop, batch_size=2)
     history = last(toys, settings)
     assert len(history) == painted
-    assert finished(history, settings, toys.actors())
+    assert is_over(history, settings, toys.actors())
     assert last(toys, settings, history) is history
 
 
@@ -241,7 +241,7 @@ def test_a_budget_cuts_a_round_to_its_first_chains(batch_size: int) -> None:
     history = last(toys, settings)
     assert [len(r) for r in history.rounds] == [3, 3, 2]
     assert toys.writer.items == 5  # nobody is asked for a picture that the budget does not pay
-    assert finished(history, settings, toys.actors())
+    assert is_over(history, settings, toys.actors())
 
 
 def test_a_budget_of_calls_pays_texts_and_verdicts() -> None:
@@ -257,7 +257,7 @@ def test_a_budget_of_steps_pays_each_picture_at_its_painters_price() -> None:
     assert [len(r) for r in history.rounds] == [3, 2]  # a third correction takes 4 steps, not 3
     assert history.cost.steps == 5 * 3 + 4 * 2
     assert toys.writer.items == 2  # nobody is asked for a picture that the budget does not pay
-    assert finished(history, settings, toys.actors())
+    assert is_over(history, settings, toys.actors())
 
 
 def test_a_budget_of_seconds_begins_no_batch_that_would_overrun() -> None:
@@ -266,7 +266,7 @@ def test_a_budget_of_seconds_begins_no_batch_that_would_overrun() -> None:
     settings = SearchSettings(width=9, budget=Budget(seconds=10))
     *_, history = search(PROMPT, settings, toys.actors(), clock=clock)
     assert len(history) == 3
-    assert finished(history, settings, toys.actors())
+    assert is_over(history, settings, toys.actors())
 
 
 def test_the_first_batch_is_painted_even_if_it_overruns() -> None:
@@ -315,13 +315,13 @@ def test_cancelling_at_any_check_passes_through() -> None:
 
 def test_rounds_run_by_hand_equal_the_search() -> None:
     toys, history, rounds = Toys(), History(), 0
-    while not finished(history, SOME, toys.actors()):
+    while not is_over(history, SOME, toys.actors()):
         history = run_round(PROMPT, SOME, toys.actors(), history)
         rounds += 1
     assert rounds == 1 + SOME.depth
     assert pixels(history) == pixels(last(Toys(), SOME))
     assert run_round(PROMPT, SOME, toys.actors(), history) is history
-    assert list(search(PROMPT, SOME, toys.actors(), history, rounds=1)) == []
+    assert list(search(PROMPT, SOME, toys.actors(), history, one_round=True)) == []
 
 
 def test_more_depth_goes_on_with_a_finished_history() -> None:

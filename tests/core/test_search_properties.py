@@ -30,7 +30,7 @@ from reflectionflow_core.record import (
     SearchSettings,
     Stage,
 )
-from reflectionflow_core.search import STRATEGIES, finished, run_round, search
+from reflectionflow_core.search import STRATEGIES, is_over, run_round, search
 
 PROMPT = "two green bowls"
 CALLS = {"writer": 2, "evolver": 1, "inspector": 1}
@@ -166,7 +166,7 @@ def test_a_round_of_potential_has_what_the_saved_steps_pay_for(settings: SearchS
     spent, price = 0, history.finished[0].steps
     for index, candidates in enumerate(history.rounds[1:]):
         spent += sum(candidate.steps for candidate in history.rounds[index])
-        planned = price * (whole.first_round + (index + 1) * whole.width)
+        planned = price * (whole.draft_count + (index + 1) * whole.width)
         assert len(candidates) == max(1, (planned - spent) // price)
 
 
@@ -177,7 +177,7 @@ def test_a_search_without_stop_or_budget_paints_every_picture(settings: SearchSe
     assume(settings.strategy not in ("adaptive", "potential", "staged"))
     settings = replace(settings, stop="never", budget=Budget())
     history = steps(settings)[-1]
-    assert len(history) == settings.pictures
+    assert len(history) == settings.scheduled_pictures
     assert [len(r) for r in history.rounds[1:]] == [settings.width] * settings.depth
 
 
@@ -236,6 +236,6 @@ def test_every_answer_stays_with_its_question(settings: SearchSettings) -> None:
 @given(searches)
 def test_rounds_run_by_hand_equal_the_search(settings: SearchSettings) -> None:
     actors, history = toys().actors(), History()
-    while not finished(history, settings, actors):
+    while not is_over(history, settings, actors):
         history = run_round(PROMPT, settings, actors, history)
     assert facts(history) == facts(steps(settings)[-1])

@@ -17,7 +17,7 @@ from reflectionflow_core.archive import Run, files, open_archive, read_recording
 from reflectionflow_core.record import AXES, Budget, History, InputError, Request, SearchSettings
 from reflectionflow_core.report import as_data, contact_sheet, html_page
 from reflectionflow_core.report.layout import columns, parents_elsewhere
-from reflectionflow_core.search import STRATEGIES, finished, run_round, search
+from reflectionflow_core.search import STRATEGIES, is_over, run_round, search
 from reflectionflow_core.search.seeds import fresh_seed
 from reflectionflow_core.search.strategies import Strategy
 from reflectionflow_core.search.strategies.reflection import Rounds
@@ -104,7 +104,7 @@ def test_rounds_of_any_size_cut_at_any_candidate_end_as_if_they_never_were(
             assert facts(resumed[-1]) == facts(whole[-1])
         by_hand, actors = History(), Toys().actors()
         free = replace(settings, stop="never", budget=Budget())
-        while not finished(by_hand, free, actors):
+        while not is_over(by_hand, free, actors):
             by_hand = run_round(PROMPT, free, actors, by_hand)
         assert [len(r) for r in by_hand.rounds] == [len(moves) for moves in script]
 
@@ -132,7 +132,7 @@ def test_an_empty_round_ends_the_search() -> None:
         assert [c.action for c in history][4:] == ["correct", "correct", "backtrack", "correct"]
         painted = list(history)
         assert [c.parent for c in history.rounds[2]] == [painted[0], painted[4], painted[2]]
-        assert finished(history, SETTINGS, Toys().actors())
+        assert is_over(history, SETTINGS, Toys().actors())
     with scripted([[]]):
         assert steps(SETTINGS) == []
 

@@ -210,8 +210,8 @@ def test_the_gain_tells_a_writer_that_sees_from_one_that_says_nothing(tmp_path) 
         calls = 0
 
         def reflect(self, prompt: str, requests: Any, progress: Any = None) -> list[str]:
-            assert not requests[0].given.verdict.unmet
-            seen = requests[0].given.image.tobytes()
+            assert not requests[0].required_parent.verdict.unmet
+            seen = requests[0].required_parent.image.tobytes()
             return [t.reflection for t in triplets if t.bad.tobytes() == seen][:1]
 
     class Silent:

@@ -33,7 +33,7 @@ def adaptive(settings: SearchSettings) -> Rounds:
     decide = policy_named(settings.policy)
     first = settings if settings.drafts else replace(settings, drafts=1)
     past = yield drafts(first)
-    begun = min(settings.width, first.first_round)
+    begun = min(settings.width, first.draft_count)
     chains = [[draft] for draft in best_candidates(settings, past)[:begun]]
     for _ in range(settings.depth):
         decided = [(chain, decide(settings, past, chain)) for chain in chains]

@@ -45,7 +45,7 @@ def _request(
 def _paid_count(settings: SearchSettings, past: History, index: int) -> int:
     """How many whole pictures the steps that are left until the end of round `index` pay for."""
     price = past.rounds[0][0].steps  # the first was painted without a preview
-    planned = (settings.first_round + index * settings.width) * price
+    planned = (settings.draft_count + index * settings.width) * price
     spent = sum(candidate.steps for candidate in past)
     return max(1, (planned - spent) // max(1, price))
 

@@ -32,21 +32,21 @@ def drafts(settings: SearchSettings) -> list[Request]:
     """First pictures, each from its own noise: round 0 of most strategies."""
     return [
         Request(fresh_seed(settings.seed, 0, i), action="draft")
-        for i in range(settings.first_round)
+        for i in range(settings.draft_count)
     ]
 
 
-def new_noise(settings: SearchSettings, past: History, position: int, improved: Candidate) -> Seed:
-    """A seed not used before, or with zero-order search a step towards it from a known noise."""
+def new_noise(settings: SearchSettings, past: History, position: int, origin: Candidate) -> Seed:
+    """A seed not used before; with zero-order search a step towards it from the origin's noise."""
     seed = fresh_seed(settings.seed, len(past.rounds), position)
     if settings.noise_search == "zero_order":
-        return Neighbour(improved.seed, seed, settings.radius)
+        return Neighbour(origin.seed, seed, settings.radius)
     return seed
 
 
 def best_candidates(settings: SearchSettings, candidates: Iterable[Candidate]) -> list[Candidate]:
-    """What each chain begins with: the best candidates, by rank."""
-    # sorted is stable: the earlier of equals ranks first. Too few take turns.
+    """The best `width` candidates, by rank; too few are repeated in turn."""
+    # sorted is stable: the earlier of equals ranks first.
     ranked = sorted(candidates, key=lambda candidate: candidate.score, reverse=True)
     return list(islice(cycle(ranked), settings.width))
 

@@ -93,5 +93,5 @@ def rank(frame: Candidate) -> tuple[bool, bool, int, float]:
 
 
 def inspected(frame: Candidate) -> Inspection:
-    assert frame.inspection is not None  # the studio has every picture of a stage inspected
+    assert frame.inspection is not None  # the team has every picture of a stage inspected
     return frame.inspection
