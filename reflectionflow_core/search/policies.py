@@ -24,7 +24,7 @@ DISPUTED = 0.25  # of verifiers: one finds a clear difference where another find
 
 
 def progress(settings: SearchSettings, past: History, chain: Chain) -> str:
-    """Corrects the latest picture after progress and the best one after a step without; starts again
+    """Corrects the latest picture after progress, the best one after a step without; starts again
     when there were more steps without progress than with it.
 
     Once any picture has passed, every chain stops: easy prompts end with their first draft, hard
