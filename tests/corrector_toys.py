@@ -59,7 +59,7 @@ def triplet(number: int = 0, size: tuple[int, int] = (64, 64), **changes: Any) -
     good, bad = (
         Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), np.uint8)) for _ in range(2)
     )
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         "key": f"noise-{number}",
         "good": good,
         "bad": bad,
@@ -67,4 +67,4 @@ def triplet(number: int = 0, size: tuple[int, int] = (64, 64), **changes: Any) -
         "reflection": "make the circle red",
         "subset": "rule",
     }
-    return Triplet(**{**told, **changes})
+    return Triplet(**{**values, **changes})

@@ -63,8 +63,8 @@ def losses(checkpoint: Path) -> list[float]:
     assert state["state"]
     import json
 
-    told = json.loads((checkpoint / "trainer_state.json").read_text())
-    return [entry["loss"] for entry in told["log_history"] if "loss" in entry]
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
 
 
 def killed_in(work: Callable[[], None]) -> bool:

@@ -1,4 +1,4 @@
-"""A training's state on disk: written whole, the last two kept, the newest that reads taken."""
+"""A training's state on disk: written whole, the last two kept, the newest readable one used."""
 
 from __future__ import annotations
 
@@ -38,20 +38,18 @@ class Checkpoints:
                 file.unlink()
 
     def newest(self) -> dict[str, Any] | None:
-        """The last state that can be read, or nothing where none was saved."""
+        """The last state that can be read, or None."""
         files = self.files()
         for file in reversed(files):
             try:
-                # On the CPU: each part is brought to where its weights are.
+                # On the CPU: each tensor is copied to its weight's device.
                 return torch.load(file, weights_only=True, map_location="cpu")
             except _UNREADABLE as error:
-                sys.stderr.write(
-                    f"{file} is damaged ({type(error).__name__}), so it is left out.\n"
-                )
+                sys.stderr.write(f"{file} is damaged ({type(error).__name__}), so it is skipped.\n")
         if files:
             raise InputError(
                 f"No checkpoint of {self.name} in {self.folder} can be read. "
-                "Delete them to start anew, or choose another folder."
+                "Delete them to start again, or choose another folder."
             )
         return None
 

@@ -56,7 +56,7 @@ class Schedule:
     """A linear warm-up, a constant stretch and a cosine decay over the last part.
 
     `optimiser` is one of OPTIMISERS; `ema` is how much of the moving average is kept at a step, or
-    None for none; `accumulate` batches make one step of one process.
+    None for no average; `accumulate` batches make one step of one process.
     """
 
     steps: int
@@ -86,9 +86,9 @@ def _prodigy(weights: Weights, schedule: Schedule) -> torch.optim.Optimizer:
     """As the corrector was trained (paper §4.1): the rate is a factor, 1 as a rule."""
     from prodigyopt import Prodigy
 
-    told: dict[str, Any] = {"lr": schedule.rate, "weight_decay": schedule.weight_decay}
+    options: dict[str, Any] = {"lr": schedule.rate, "weight_decay": schedule.weight_decay}
     with redirect_stdout(io.StringIO()):  # it prints that its weight decay is decoupled
-        return Prodigy(weights, **told, use_bias_correction=True, safeguard_warmup=True)
+        return Prodigy(weights, **options, use_bias_correction=True, safeguard_warmup=True)
 
 
 OPTIMISERS: dict[str, Callable[[Weights, Schedule], torch.optim.Optimizer]] = {
@@ -98,7 +98,7 @@ OPTIMISERS: dict[str, Callable[[Weights, Schedule], torch.optim.Optimizer]] = {
 
 
 class DivergenceError(InputError):
-    """The loss or its gradient is no number any more."""
+    """The loss or its gradient is not finite."""
 
 
 @dataclass
@@ -112,7 +112,7 @@ class State:
 
     @classmethod
     def begin(cls, model: nn.Module, schedule: Schedule, kept: Checkpoints) -> State:
-        """That of the newest checkpoint, or of a training not yet begun."""
+        """The newest checkpoint's state, or the initial one."""
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         state = cls(trained, OPTIMISERS[schedule.optimiser](list(trained.values()), schedule))
         if schedule.ema is not None:
@@ -162,7 +162,7 @@ class State:
 def steps(
     state: State, loss: Loss, schedule: Schedule, kept: Checkpoints, seed: int = 0
 ) -> Iterator[StepDone]:
-    """Trains from `state.step` on and yields after every step.
+    """Trains from `state.step` and yields after every step.
 
     Raises DivergenceError before a step that would spoil the weights: the last checkpoint is good.
     """
@@ -196,7 +196,7 @@ def draws(seed: int, step: int, schedule: Schedule) -> list[Draw]:
 def fit(
     name: str, model: Model, loss: Loss, schedule: Schedule, folder: Path, seed: int = 0
 ) -> Model:
-    """Trains `model`, and returns it with its moving average; goes on where it was stopped."""
+    """Trains `model`, and returns it with its moving average; resumes a stopped run."""
     kept = Checkpoints(folder, name)
     state = State.begin(model, schedule, kept)
     log = Log(folder / f"{name}.jsonl", state.step)
@@ -232,7 +232,7 @@ def _check(step: int, loss: float, gradient: float) -> None:
         raise DivergenceError(
             f"At step {step} the loss is {loss} and its gradient {gradient}, so the training stops "
             "before it spoils the weights; the last checkpoint is good. Look at the step's "
-            "samples, or go on with a lower rate."
+            "samples, or resume with a lower rate."
         )
 
 

@@ -1,4 +1,4 @@
-"""What a training tells: a line of JSON for every record, and a progress bar."""
+"""The log of a training: a line of JSON for every record, and a progress bar."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StepDone:
 
 
 class Log:
-    """A line of JSON for every record; lines after the step that a run goes on from are dropped."""
+    """A line of JSON for every record; lines after the step that a run resumes from are dropped."""
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path if join().is_main_process else None
@@ -40,12 +40,12 @@ class Log:
             replace_file(path, "".join(f"{line}\n" for line in whole).encode())
 
     def write(self, done: StepDone, **more: Any) -> None:
-        told = {name: value for name, value in asdict(done).items() if name != "saved"}
-        self.note(**told, **more)
+        figures = {name: value for name, value in asdict(done).items() if name != "saved"}
+        self.note(**figures, **more)
 
-    def note(self, step: int, **told: Any) -> None:
+    def note(self, step: int, **figures: Any) -> None:
         if self.path:
-            append(self.path, json.dumps({"step": step, **told}).encode() + b"\n")
+            append(self.path, json.dumps({"step": step, **figures}).encode() + b"\n")
 
 
 def watched(name: str, done: Iterable[StepDone], start: int, total: int) -> Iterator[StepDone]:

@@ -13,12 +13,10 @@ from reflectionflow_core.record import InputError
 def join(device: str = "") -> PartialState:
     """Its number, theirs and the device; the first call decides between "cpu" and GPUs.
 
-    Raises InputError for "cuda" where there is none, as the CPU would take weeks in silence.
+    Raises InputError for "cuda" without a GPU, as the CPU would silently take weeks.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "There is no CUDA device here. Leave device=cuda away to compute on the CPU."
-        )
+        raise InputError("There is no CUDA device here. Remove device=cuda to compute on the CPU.")
     return PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
 
 
@@ -28,5 +26,5 @@ def wait_for_all() -> None:
 
 
 def shares_weights() -> bool:
-    """Whether the launcher was told to share weights out over the processes (FSDP)."""
+    """Whether the launcher shards weights over the processes (FSDP)."""
     return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"

@@ -20,7 +20,7 @@ from PIL.Image import Image as Picture
 from reflectionflow_core.record import InputError
 
 SUBSETS = ("general", "length", "rule", "editing")
-GOOD, BAD, REFLECTION, PROMPT, SUBSET, TOLD = (
+GOOD, BAD, REFLECTION, PROMPT, SUBSET, METADATA = (
     "good_image",
     "bad_image",
     "reflection.txt",
@@ -29,7 +29,7 @@ GOOD, BAD, REFLECTION, PROMPT, SUBSET, TOLD = (
     "told.json",
 )
 FORMATS = ("jpg", "jpeg", "png", "webp")
-MAX_TEXT = 20_000  # characters of a prompt or reflection; more is an accident
+MAX_TEXT = 20_000  # characters of a prompt or reflection; more is a mistake
 
 
 class SampleError(Exception):
@@ -40,7 +40,7 @@ class SampleError(Exception):
 class Triplet:
     """A sample of GenRef (paper §3.2): `bad` becomes `good` if `reflection` is followed.
 
-    `subset` is one of SUBSETS; `told` is what else is known, such as scores and seeds.
+    `subset` is one of SUBSETS; `metadata` is what else is known, such as scores and seeds.
     """
 
     key: str
@@ -49,12 +49,12 @@ class Triplet:
     prompt: str
     reflection: str
     subset: str = "rule"
-    told: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A picture before and after an edit, what was told to the editor, and what it shows after."""
+    """A picture before and after an edit, the instruction, and a caption of the edited one."""
 
     source: Picture
     edited: Picture
@@ -63,8 +63,8 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
-class TripletFiles:
-    """Where a sample lies: for every file of it the offset and size within its shard."""
+class TripletEntry:
+    """Where a sample is stored: for each of its files the offset and size within its shard."""
 
     shard: Path
     key: str
@@ -76,44 +76,44 @@ class Triplets(Sequence[Triplet]):
     """All samples of some shards by number; a sample is read when it is asked for.
 
     `triplets[i]` raises SampleError where picture or text cannot be used. Samples that lack a file
-    and shards that break off are counted in `skipped`, by reason; the whole samples before a break
-    are kept.
+    and truncated shards are counted in `skipped`, by reason; whole samples of a truncated shard are
+    kept.
     """
 
     def __init__(self, shards: Iterable[Path]) -> None:
         self.skipped: Counter[str] = Counter()
-        self.places = [place for shard in shards for place in self._index(shard)]
+        self.entries = [entry for shard in shards for entry in self._index(shard)]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.entries)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [read(place) for place in self.places[index]]
-        return read(self.places[index])
+            return [read(entry) for entry in self.entries[index]]
+        return read(self.entries[index])
 
     def prompt(self, index: int) -> str:
         """The prompt of a sample without its pictures; "" where that cannot be read."""
-        place = self.places[index]
+        entry = self.entries[index]
         try:
-            with place.shard.open("rb") as stream:
-                return _text(_bytes(stream, *place.files[PROMPT]))
+            with entry.shard.open("rb") as stream:
+                return _text(_bytes(stream, *entry.files[PROMPT]))
         except (OSError, SampleError):
             return ""
 
     def size(self, index: int) -> tuple[int, int]:
         """Width and height of a sample's good picture, from its header alone."""
-        place = self.places[index]
+        entry = self.entries[index]
         try:
-            with place.shard.open("rb") as stream:
-                offset, size = place.files[_picture(place.files, GOOD)]
+            with entry.shard.open("rb") as stream:
+                offset, size = entry.files[_picture(entry.files, GOOD)]
                 part = io.BufferedReader(_Part(stream, offset, size))
                 with Image.open(part) as image:
                     return image.size
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise SampleError("picture unreadable") from error
 
-    def _index(self, shard: Path) -> list[TripletFiles]:
+    def _index(self, shard: Path) -> list[TripletEntry]:
         found: dict[str, dict[str, tuple[int, int]]] = {}
         subsets: dict[str, str] = {}
         try:
@@ -121,9 +121,9 @@ class Triplets(Sequence[Triplet]):
                 for member in tar:
                     if not member.isfile():
                         continue
-                    place, _, file = member.name.rpartition("/")
+                    folder, _, file = member.name.rpartition("/")
                     stem, _, name = file.partition(".")
-                    key = f"{place}/{stem}" if place else stem
+                    key = f"{folder}/{stem}" if folder else stem
                     found.setdefault(key, {})[name.lower()] = (member.offset_data, member.size)
                     if name.lower() == SUBSET and (stream := tar.extractfile(member)):
                         subsets[key] = stream.read(100).decode("utf-8", "replace").strip()
@@ -132,9 +132,9 @@ class Triplets(Sequence[Triplet]):
         except (tarfile.TarError, OSError, EOFError):
             self.skipped["shard broken off"] += 1
             if found:
-                found.popitem()  # its last sample may be cut in the middle
+                found.popitem()  # its last sample may be incomplete
         return [
-            TripletFiles(shard, key, subsets[key], files)
+            TripletEntry(shard, key, subsets[key], files)
             for key, files in found.items()
             if self._is_whole(files, subsets.get(key, ""))
         ]
@@ -151,7 +151,7 @@ class Triplets(Sequence[Triplet]):
 
 
 class _Part(io.RawIOBase):
-    """A file that lies inside another."""
+    """A file inside another file."""
 
     def __init__(self, stream: io.BufferedReader, start: int, size: int) -> None:
         self.stream, self.start, self.length, self.at = stream, start, size, 0
@@ -174,21 +174,21 @@ class _Part(io.RawIOBase):
         return len(data)
 
 
-def read(place: TripletFiles) -> Triplet:
-    """The sample that lies there; raises SampleError."""
+def read(entry: TripletEntry) -> Triplet:
+    """Raises SampleError."""
     try:
-        with place.shard.open("rb") as stream:
-            parts = {name: _bytes(stream, *where) for name, where in place.files.items()}
+        with entry.shard.open("rb") as stream:
+            parts = {name: _bytes(stream, *where) for name, where in entry.files.items()}
     except OSError as error:
         raise SampleError("shard unreadable") from error
     return Triplet(
-        place.key,
+        entry.key,
         opened(parts[_picture(parts, GOOD)]),
         opened(parts[_picture(parts, BAD)]),
         _text(parts[PROMPT]),
         _text(parts[REFLECTION]),
-        place.subset,
-        _json(parts.get(TOLD, b"{}")),
+        entry.subset,
+        _json(parts.get(METADATA, b"{}")),
     )
 
 
@@ -201,8 +201,8 @@ def files_of(triplet: Triplet, image_format: str = "jpg") -> dict[str, bytes | s
         PROMPT: triplet.prompt,
         SUBSET: triplet.subset,
     }
-    if triplet.told:
-        parts[TOLD] = json.dumps(dict(triplet.told), sort_keys=True)
+    if triplet.metadata:
+        parts[METADATA] = json.dumps(dict(triplet.metadata), sort_keys=True)
     return parts
 
 
@@ -250,10 +250,10 @@ def _text(data: bytes) -> str:
 
 def _json(data: bytes) -> Mapping[str, Any]:
     try:
-        told = json.loads(data)
+        metadata = json.loads(data)
     except ValueError as error:
         raise SampleError("told.json unreadable") from error
-    return told if isinstance(told, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def encoded(image: Picture, image_format: str) -> bytes:

@@ -22,7 +22,7 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-from train.qwen.tiny import CHAT, save_reading, tokenizer_of, tokens_of
+from train.qwen.tiny import CHAT, save_processor, tokenizer_of, tokens_of
 
 WORDS = "yes Yes no No a red circle user assistant system Is it"
 CONTEXT = 512  # tokens
@@ -35,7 +35,9 @@ def save_vlm(folder: Path, kind: str = "qwen2_5_vl") -> Path:
     model = _qwen3(tokenizer) if kind == "qwen3_vl" else _qwen2_5(tokenizer)
     model.save_pretrained(folder)
     is_third = kind == "qwen3_vl"
-    save_reading(folder, tokenizer, 16 if is_third else 14, "Qwen3VL" if is_third else "Qwen2_5_VL")
+    save_processor(
+        folder, tokenizer, 16 if is_third else 14, "Qwen3VL" if is_third else "Qwen2_5_VL"
+    )
     return folder
 
 

@@ -229,15 +229,15 @@ def test_a_caller_adds_a_task_with_weights_of_its_own(flux, data: Path, tmp_path
 # What goes wrong
 
 
-def test_a_loss_that_is_no_number_names_step_and_samples(flux, data, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_names_step_and_samples(flux, data, tmp_path: Path) -> None:
     def late(batch: Batch, _inputs: FluxInputs) -> Tensor:
         late_by.append(batch.keys)
         return torch.tensor(float("nan") if len(late_by) == 8 else 0.0)
 
     late_by: list[tuple[str, ...]] = []
-    with pytest.raises(InputError, match="At step 8 the loss is nan") as told:
+    with pytest.raises(InputError, match="At step 8 the loss is nan") as message:
         train(settings(tmp_path / "out", data), Overrides(flux=flux, extra=late))
-    assert all(key in str(told.value) for key in late_by[-1])
+    assert all(key in str(message.value) for key in late_by[-1])
     train(settings(tmp_path / "out", data), Overrides(flux=flux))  # from step 5, that was saved
     assert len(curve(tmp_path / "out")) == 10
 
@@ -278,7 +278,7 @@ def test_two_runs_into_one_folder_are_refused(flux, data: Path, tmp_path: Path) 
         ({"validation": {"samples": 3}}, "validation.samples"),
     ],
 )
-def test_a_run_that_goes_on_may_not_become_another(
+def test_a_resumed_run_may_not_become_another(
     flux, data: Path, tmp_path: Path, changes: dict, name: str
 ) -> None:
     train(settings(tmp_path / "out", data, steps=1), Overrides(flux=flux))
@@ -301,7 +301,9 @@ def test_gradients_are_the_same_with_and_without_checkpoints(flux, data, tmp_pat
 
 @pytest.mark.parametrize("config", ["corrector-flux", "corrector-miniature"])
 @pytest.mark.parametrize("latents", [None, Path("encoded")])
-def test_every_configuration_has_a_plan_and_a_dry_run(config: str, latents: Path | None) -> None:
+def test_every_configuration_has_an_estimate_and_a_dry_run(
+    config: str, latents: Path | None
+) -> None:
     chosen = CorrectorSettings(**{**read_config(CONFIGS / f"{config}.yaml"), "device": "cpu"})
     chosen = chosen.model_copy(update={"latents": latents})
     text = estimate(chosen)
@@ -369,8 +371,8 @@ def test_two_processes_make_the_steps_of_one(tmp_path: Path, port: str, sharded:
     one, two = tmp_path / "one", tmp_path / "two"
     more = ("steps=4", "save_every=4", "checkpointing=true")
     both = program(*options(two, data, *more), launcher=(*TWO, port), ACCELERATE_USE_FSDP=sharded)
-    _, told = both.communicate(timeout=200)
-    assert both.returncode == 0, told[-3000:]
+    _, message = both.communicate(timeout=200)
+    assert both.returncode == 0, message[-3000:]
     chosen = CorrectorSettings(
         **{**read_config(CONFIGS / "corrector-miniature.yaml"), "data": str(data)}
     )
@@ -394,16 +396,16 @@ def test_two_processes_make_the_steps_of_one(tmp_path: Path, port: str, sharded:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ("stepps=3", "There is no setting stepps. The nearest is steps"),
         ("optimiser.name=sgd", "does not fit"),
         ("data=/nowhere", "There are no shards in /nowhere"),
     ],
 )
-def test_wrong_settings_end_with_a_sentence(tmp_path: Path, wrong: str, told: str) -> None:
+def test_wrong_settings_end_with_a_sentence(tmp_path: Path, wrong: str, message: str) -> None:
     done = program(*options(tmp_path / "out", tmp_path, wrong))
     _, said = done.communicate()
     assert done.returncode == 2
-    assert told in said
+    assert message in said
     assert "Traceback" not in said

@@ -24,7 +24,7 @@ from train.corrector.batches import Batches, BatchReader
 from train.corrector.encoded import Encoded, part_file
 from train.corrector.mixture import Sampler, dropped
 from train.corrector.pairs import black, buckets, nearest, prepared
-from train.corrector.samples import WHOLE, Dropped, Shards, told
+from train.corrector.samples import WHOLE, Dropped, Shards, text_of
 from train.corrector.settings import CorrectorSettings, Drops, Mixture, Views
 from train.fit import Draw
 from train.latents.encoding import encode
@@ -147,12 +147,12 @@ def test_samples_come_by_their_shares_and_batches_from_one_bucket() -> None:
     assert wide == pytest.approx(rule / 2, abs=0.03)
 
 
-def test_nothing_to_train_on_is_said() -> None:
+def test_nothing_to_train_on_is_refused() -> None:
     with pytest.raises(InputError, match="no sample to train on"):
         Sampler(LABELS[:2], Mixture(), without=[0, 1])
 
 
-def test_drops_fall_as_often_as_told_and_edits_keep_their_picture() -> None:
+def test_drops_are_as_frequent_as_set_and_edits_keep_their_picture() -> None:
     chances, dice = Drops(text=0.1, reflection=0.2, image=0.1, together=0.3), rng()
     count = 20_000
     for subset in SUBSETS:
@@ -167,11 +167,11 @@ def test_drops_fall_as_often_as_told_and_edits_keep_their_picture() -> None:
 
 
 def test_t5_reads_the_reflection_and_clip_the_prompt() -> None:
-    assert told("a cat", "make it red", WHOLE) == ("a cat", "a cat [Reflexion] make it red")
-    assert told("a cat", "make it red", Dropped(reflection=True)) == ("a cat", "a cat")
-    assert told("a cat", "make it red", Dropped(text=True)) == ("a cat", "")
+    assert text_of("a cat", "make it red", WHOLE) == ("a cat", "a cat [Reflexion] make it red")
+    assert text_of("a cat", "make it red", Dropped(reflection=True)) == ("a cat", "a cat")
+    assert text_of("a cat", "make it red", Dropped(text=True)) == ("a cat", "")
     for empty in ("", "   ", "red ", "ok"):
-        assert told("a cat", empty, WHOLE) == ("a cat", "a cat")
+        assert text_of("a cat", empty, WHOLE) == ("a cat", "a cat")
 
 
 # Samples
@@ -220,7 +220,7 @@ def broken_shard(folder: Path) -> Path:
     write(folder, samples)
     file = folder / "some.tar"
     data = bytearray(file.read_bytes())
-    for place in triplets_in(folder).places[::3]:
+    for place in triplets_in(folder).entries[::3]:
         offset, size = place.files["good_image.png"]
         data[offset : offset + size] = bytes(size)
     file.write_bytes(data)
@@ -298,7 +298,7 @@ def test_encoded_samples_are_what_is_encoded_as_needed(flux, tmp_path: Path, cha
                 assert torch.equal(getattr(one, name), getattr(other, name)), (name, drop)
 
 
-def test_encoding_goes_on_where_it_stopped_and_leaves_no_half_part(
+def test_encoding_resumes_where_it_stopped_and_leaves_no_half_part(
     flux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("train.latents.encoding.PART", 4)

@@ -63,9 +63,9 @@ def red_is_better(question: Question) -> str:
     return comparison("left" if left_is_red(question) else "right")
 
 
-def test_a_template_says_what_was_wrong_and_leaves_what_was_said() -> None:
-    told = pair("b", reflection="Wash the cup.")
-    done = TemplateAnnotation(TemplateWriter(20))(work(pair("a"), told))
+def test_a_template_names_what_was_wrong_and_keeps_a_given_reflection() -> None:
+    given = pair("b", reflection="Wash the cup.")
+    done = TemplateAnnotation(TemplateWriter(20))(work(pair("a"), given))
     assert [p.reflection for p in done.pairs] == ["recolor the cup red", "Wash the cup."]
 
 
@@ -74,7 +74,7 @@ def test_a_model_that_agrees_writes_the_reflection_and_its_reasons_are_kept() ->
     done = VlmAnnotation(vlm, 30, 0)(work(*(pair(f"rule-{i}-0") for i in range(20))))
     assert {p.reflection for p in done.pairs} == {"Paint the cup red."}
     assert len(done.pairs) == 20
-    assert done.pairs[0].told["analysis"] == "Look."
+    assert done.pairs[0].metadata["analysis"] == "Look."
     assert done.counts == {"calls": 20}
     sides = [left_is_red(question) for question in vlm.asked]
     assert True in sides and False in sides
@@ -137,7 +137,7 @@ def test_two_pictures_stand_side_by_side_at_one_height() -> None:
     assert [grid.getpixel((x, 39)) for x in (0, 22, 40)] == [RED, (255, 255, 255), BLUE]
 
 
-def test_a_model_that_is_asked_for_but_not_there_is_said() -> None:
+def test_a_model_that_is_asked_for_but_missing_is_refused() -> None:
     with pytest.raises(InputError, match=r"reflections\.vlm"):
         build_annotation(Reflections(how="vlm"), 0)
     with pytest.raises(InputError, match=r"judges\.vlm"):

@@ -57,7 +57,7 @@ class Step:
             stream.write("built\n")
 
     def __call__(self, work: Slice) -> Slice:
-        return work.paired((), [f"seen {work.place}"], steps=1)
+        return work.paired((), [f"seen {work.position}"], steps=1)
 
 
 def refuse(work: Slice | None = None) -> Any:
@@ -77,7 +77,7 @@ def die_once(mark: Path) -> StageFunction:
 
 
 def divide_by_zero(work: Slice) -> Slice:
-    return replace(work, place=work.place // 0)
+    return replace(work, place=work.position // 0)
 
 
 def returning(value: StageFunction) -> StageFunction:
@@ -92,7 +92,7 @@ def session() -> Iterator[None]:
 
 def done(*builds: Callable[[], StageFunction], pool: Pool | None = None) -> list[Slice]:
     stages = [PipelineStage(f"stage {i}", build, pool or Pool()) for i, build in enumerate(builds)]
-    return sorted(run_on_ray(stages, SLICES), key=lambda work: work.place)
+    return sorted(run_on_ray(stages, SLICES), key=lambda work: work.position)
 
 
 @pytest.mark.usefixtures("session")
@@ -150,7 +150,7 @@ def kill_when(ready: Callable[[], bool], program: subprocess.Popen[str]) -> None
     program.communicate()
 
 
-def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_shards(
+def test_a_run_that_is_killed_resumes_and_ends_with_the_same_shards(
     tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr(files.os, "fsync", lambda _: None)  # slow, and guards a power cut only

@@ -60,8 +60,8 @@ def _quick(monkeypatch) -> None:
     monkeypatch.setattr(files.os, "fsync", lambda _: None)  # slow, and guards a power cut only
 
 
-def chosen(folder: Path, told: dict[str, Any], **changes: Any) -> DataSettings:
-    return DataSettings.model_validate({**told, "out": folder, **changes})
+def chosen(folder: Path, values: dict[str, Any], **changes: Any) -> DataSettings:
+    return DataSettings.model_validate({**values, "out": folder, **changes})
 
 
 def run(settings: DataSettings, running: Any = run_here) -> dict[str, bytes]:
@@ -90,7 +90,7 @@ def test_the_miniature_makes_right_triplets_of_every_source(made: Path) -> None:
         assert triplet.reflection
         if triplet.subset == "rule":
             assert good.passed
-            assert tuple(triplet.told["bad"]["unmet"]) == bad.unmet
+            assert tuple(triplet.metadata["bad"]["unmet"]) == bad.unmet
 
 
 def test_the_manifest_of_a_run_adds_up(made: Path) -> None:
@@ -124,7 +124,7 @@ class Killed(BaseException):
     """As a kill would, it runs no code of ours."""
 
 
-def test_a_run_that_broke_off_goes_on_with_what_is_missing(tmp_path: Path) -> None:
+def test_a_run_that_broke_off_resumes_with_what_is_missing(tmp_path: Path) -> None:
     whole = run(chosen(tmp_path / "whole", DICE))
     settings = chosen(tmp_path / "broken", DICE)
     asked: list[Slice] = []
@@ -145,7 +145,7 @@ def test_a_run_that_broke_off_goes_on_with_what_is_missing(tmp_path: Path) -> No
     assert not (settings.out / "genref_000001.json").exists()
     assert run(settings, rest) == whole
     done = {(0, i) for i in range(5)} | {(1, 2), (1, 3), (3, 0)}
-    assert {(w.shard, w.place) for w in asked} == {
+    assert {(w.shard, w.position) for w in asked} == {
         (shard, place) for shard in range(4) for place in range(5)
     } - done
     asked.clear()
@@ -178,20 +178,20 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
 def test_prompts_that_changed_in_their_file_are_another_run(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_text("a cat\na dog\n")
-    told = {**DICE, "rule": {"prompts": 0}}
-    told["reward"] = {"prompts": 2, "file": str(file), "scorers": ["synthetic"]}
-    run(chosen(tmp_path / "out", told))
+    values = {**DICE, "rule": {"prompts": 0}}
+    values["reward"] = {"prompts": 2, "file": str(file), "scorers": ["synthetic"]}
+    run(chosen(tmp_path / "out", values))
     file.write_text("a cat\na cow\n")
     with pytest.raises(InputError, match=r"work\.reward"):
-        run(chosen(tmp_path / "out", told))
+        run(chosen(tmp_path / "out", values))
 
 
-def test_nothing_asked_is_said() -> None:
+def test_no_source_is_refused() -> None:
     with pytest.raises(InputError, match="No source"):
         sources_of(DataSettings())
 
 
-def test_a_plan_is_the_arithmetic_of_the_settings() -> None:
+def test_an_estimate_is_the_arithmetic_of_the_settings() -> None:
     settings = DataSettings.model_validate(
         {
             "rule": {"prompts": 100, "candidates": 10, "pairs": 2},
@@ -267,7 +267,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_a_plan_needs_no_model_and_says_what_it_assumes() -> None:
+def test_an_estimate_needs_no_model_and_says_what_it_assumes() -> None:
     done = command("--config", str(CONFIGS / "data-flux.yaml"), "--estimate")
     assert done.returncode == 0, done.stderr
     for part in ("GPU h painting", "triplets expected", "Assumed ("):
@@ -302,8 +302,8 @@ def test_a_dry_run_leaves_nothing_and_needs_no_ray(tmp_path: Path) -> None:
 
 
 def test_the_weights_of_every_model_are_part_of_a_runs_identity(tmp_path: Path) -> None:
-    def models(**told: Any) -> dict[str, str]:
-        return work.models_of(DataSettings.model_validate({**MINIATURE, **told}))
+    def models(**values: Any) -> dict[str, str]:
+        return work.models_of(DataSettings.model_validate({**MINIATURE, **values}))
 
     (tmp_path / "config.json").write_text("1")
     clip = {"scorers": [f"clip-score:{tmp_path}"]}

@@ -48,8 +48,8 @@ def scene(seed: int, size: int = 32) -> Image.Image:
 
 def pair(number: int, **changes: object) -> Pair:
     good, bad = (PaintedPicture(encoded(scene(2 * number + i), "png"), "p", number) for i in (0, 1))
-    told = {"difficulty": "hard"}
-    made = Pair(f"rule-{number:08d}-0", f"prompt {number}", good, bad, f"edit {number}", told)
+    metadata = {"difficulty": "hard"}
+    made = Pair(f"rule-{number:08d}-0", f"prompt {number}", good, bad, f"edit {number}", metadata)
     return replace(made, **changes)
 
 
@@ -76,7 +76,7 @@ def test_parts_become_a_shard_that_trainings_can_read(folder: Path) -> None:
     assert (triplets[1].subset, triplets[1].prompt) == ("rule", "prompt 1")
     assert triplets[2].good.tobytes() == scene(4).tobytes()
     assert triplets[2].bad.tobytes() == scene(5).tobytes()
-    assert triplets[2].told["good"]["seed"] == 2
+    assert triplets[2].metadata["good"]["seed"] == 2
     assert (report.items, report.rejects, report.counts) == (5, {"too bad": 2}, {"pictures": 8})
     assert report.difficulty == {"hard": 3}
     shard = (folder / "genref_000000.tar").read_bytes()
@@ -117,15 +117,15 @@ def test_a_shard_that_is_cut_missing_or_without_its_report_is_not_finished(folde
     assert finished(folder, 0) is None
     assemble(folder, 0, 1, 8)
     shard, report = folder / "genref_000000.tar", folder / "genref_000000.json"
-    whole, told = shard.read_bytes(), report.read_bytes()
+    whole, text = shard.read_bytes(), report.read_bytes()
     shard.write_bytes(whole[:-1])
     assert finished(folder, 0) is None
     shard.unlink()
     assert finished(folder, 0) is None
     shard.write_bytes(whole)
-    report.write_bytes(told[:40])
+    report.write_bytes(text[:40])
     assert finished(folder, 0) is None
-    report.write_bytes(told)
+    report.write_bytes(text)
     assert finished(folder, 0)
 
 
@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_no_half_part_and_no_half_shard(folder: Path, monkeyp
     assert assemble(folder, 0, 1, 8).samples
 
 
-def told(folder: Path, **settings: object) -> tuple[dict, DataSettings]:
+def described(folder: Path, **settings: object) -> tuple[dict, DataSettings]:
     store(folder, 0, *(pair(i) for i in range(12)))
     store(folder, 0, pair(20), shard=1)
     for shard in (0, 1):
@@ -221,7 +221,7 @@ def told(folder: Path, **settings: object) -> tuple[dict, DataSettings]:
 
 def test_the_manifest_counts_what_is_in_the_shards(folder: Path) -> None:
     licences = {"FLUX.1-dev": "non-commercial"}
-    manifest, _ = told(folder, licences=licences)
+    manifest, _ = described(folder, licences=licences)
     assert json.loads((folder / "manifest.json").read_bytes()) == manifest
     assert (manifest["triplets"], manifest["subsets"]) == (13, {"rule": 13})
     assert manifest["rejects"] == {"prompt repeated": 2, "too bad": 2}
@@ -234,7 +234,7 @@ def test_the_manifest_counts_what_is_in_the_shards(folder: Path) -> None:
 
 
 def test_exports_name_pictures_that_unpacking_makes(folder: Path) -> None:
-    told(folder, images=True)
+    described(folder, images=True)
     writer, verifier = (
         [json.loads(line) for line in (folder / name).read_text().splitlines()]
         for name in ("writer.jsonl", "verifier.jsonl")
@@ -253,7 +253,7 @@ def test_exports_name_pictures_that_unpacking_makes(folder: Path) -> None:
 
 
 def test_pictures_are_unpacked_by_tar_alone_under_the_same_names(folder: Path) -> None:
-    told(folder)
+    described(folder)
     with tarfile.open(folder / "genref_000000.tar") as tar:
         members = {member.name for member in tar}
     row = json.loads((folder / "writer.jsonl").read_text().splitlines()[0])
@@ -262,7 +262,7 @@ def test_pictures_are_unpacked_by_tar_alone_under_the_same_names(folder: Path) -
 
 
 def test_the_data_card_tells_counts_licences_and_no_paths(folder: Path) -> None:
-    told(
+    described(
         folder,
         licences={"FLUX.1-dev": "non-commercial"},
         rule={"judge": "detector:/secret/place/mask2former"},

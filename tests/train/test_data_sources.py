@@ -75,12 +75,12 @@ def test_rule_prompts_are_new_right_and_the_same_again() -> None:
     assert [item.number for item in items] == list(range(150))
     assert items == composed(rule, NOTHING, seed=3)[0]
     assert items != composed(rule, NOTHING, seed=4)[0]
-    tasks = [read_task(item.told["task"]) for item in items]
+    tasks = [read_task(item.metadata["task"]) for item in items]
     assert [sentence(task) for task in tasks] == [item.prompt for item in items]
     assert {task.tag for task in tasks} == set(Families.model_fields)
 
 
-def test_a_task_is_said_in_genevals_words() -> None:
+def test_a_task_reads_as_geneval_writes_it() -> None:
     two = Task("counting", (Need("wine glass", 2),), (Need("wine glass", 3),))
     assert sentence(two) == "a photo of two wine glasses"
     beside = Task("position", (Need("cup"), Need("airplane", relation="above", target=0)))
@@ -96,12 +96,12 @@ def test_the_miniatures_own_vocabulary_makes_prompts_that_it_understands() -> No
         assert not is_held_out(item.prompt)
 
 
-def test_a_vocabulary_that_is_used_up_is_said() -> None:
+def test_a_vocabulary_that_is_used_up_is_refused() -> None:
     with pytest.raises(InputError, match="Give more objects"):
         composed(Rule(prompts=500, objects=["cup", "dog"], colours=COLOURS), NOTHING, 0)
 
 
-def test_a_benchmarks_prompt_is_kept_out_however_it_is_said(tmp_path: Path) -> None:
+def test_a_benchmarks_prompt_is_kept_out_in_any_wording(tmp_path: Path) -> None:
     avoided = Avoided([benchmark(tmp_path, GENEVAL)], held_out=False)
     assert "A photo of a dog, left of the cup!" in avoided
     turned = Task("position", (Need("dog"), Need("cup", relation="right of", target=0)))
@@ -176,7 +176,7 @@ def test_a_right_picture_is_paired_with_the_worst_of_the_wrong_ones() -> None:
     assert [pair.bad.marks["rule"] for pair in pairs] == [0.1, 0.3]
     assert {pair.good.seed for pair in pairs} == {1, 4}
     assert [pair.key for pair in pairs] == ["rule-00000007-0", "rule-00000007-1"]
-    assert pairs[0].told["difficulty"] == "medium"
+    assert pairs[0].metadata["difficulty"] == "medium"
 
 
 @pytest.mark.parametrize(
@@ -243,13 +243,13 @@ def test_in_a_long_short_pair_the_good_picture_was_painted_from_the_long_prompt(
         length=Length(prompts=12, candidates=3, scorers=["synthetic"], margin=0)
     )
     source = length_source(settings, NOTHING)
-    assert all(len(item.told["detailed"]) > 0 for item in source.items)
+    assert all(len(item.metadata["detailed"]) > 0 for item in source.items)
     painting = PaintStage(SyntheticGenerator(), lambda item: both_of(item, 3), 4, 0, "png")
     ranking = RankStage({"a": SyntheticVerifier()}, settings.length, "length", 0)
     done = ranking(painting(Slice(0, 0, tuple(source.items))))
     assert done.pairs
     for pair in done.pairs:
-        assert pair.good.prompt == pair.told["detailed"] != pair.prompt == pair.bad.prompt
+        assert pair.good.prompt == pair.metadata["detailed"] != pair.prompt == pair.bad.prompt
 
 
 def test_pictures_depend_on_seed_prompt_and_place_alone() -> None:
@@ -368,7 +368,7 @@ def test_several_sets_are_taken_one_after_the_other(tmp_path: Path) -> None:
     save_pictures(tmp_path)
     (tmp_path / "edits.jsonl").write_text(json.dumps(ROW))
     done = opened(["shapes", f"jsonl:{tmp_path}/edits.jsonl"], pairs=2)
-    assert [pair.told["set"] for pair in done.pairs] == ["shapes", "shapes", "jsonl"]
+    assert [pair.metadata["set"] for pair in done.pairs] == ["shapes", "shapes", "jsonl"]
 
 
 def test_shards_are_a_set_too_and_what_is_torn_off_is_counted(tmp_path: Path) -> None:
@@ -400,7 +400,7 @@ def test_sets_that_are_none_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError):
             open_set(spec, Editing(), 0)
     (tmp_path / "wrong.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match="no Parquet file"):
+    with pytest.raises(InputError, match="not a Parquet file"):
         open_set(f"parquet:{tmp_path}/wrong.parquet", Editing(), 0)
 
 

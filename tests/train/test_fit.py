@@ -94,7 +94,7 @@ def losses(folder: Path, schedule: Schedule, stop: int | None = None) -> list[fl
 
 
 @pytest.mark.parametrize("schedule", [SCHEDULE, PRODIGY, replace(SCHEDULE, accumulate=2)])
-def test_the_loss_curve_goes_on_bit_for_bit(tmp_path: Path, schedule: Schedule) -> None:
+def test_the_loss_curve_resumes_bit_for_bit(tmp_path: Path, schedule: Schedule) -> None:
     whole = losses(tmp_path / "whole", schedule)
     before = losses(tmp_path / "cut", schedule, stop=57)
     after = losses(tmp_path / "cut", schedule)  # from the checkpoint at 50
@@ -127,7 +127,9 @@ def test_two_batches_of_one_process_are_the_batches_of_two(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_stops_before_it_spoils_the_weights(tmp_path: Path, value) -> None:
+def test_a_loss_that_is_not_finite_stops_before_it_spoils_the_weights(
+    tmp_path: Path, value
+) -> None:
     class Spoilt(Line):
         def __call__(self, draw: Draw) -> Tensor:
             return super().__call__(draw) * (value if draw.step == 24 else 1.0)
@@ -141,7 +143,7 @@ def test_a_loss_that_is_no_number_stops_before_it_spoils_the_weights(tmp_path: P
     assert all(torch.isfinite(p).all() for p in state.trained.values())
 
 
-def test_a_gradient_that_is_no_number_stops_too(tmp_path: Path) -> None:
+def test_a_gradient_that_is_not_finite_stops_too(tmp_path: Path) -> None:
     class Steep(Line):
         def __call__(self, draw: Draw) -> Tensor:
             return (self.model.weight - self.model.weight.detach()).abs().sqrt().sum()
@@ -182,5 +184,5 @@ def test_the_log_has_every_saved_step_once(tmp_path: Path) -> None:
             fit("line", model, Line(model, fail_at=stop), replace(SCHEDULE, steps=60), tmp_path)
         with (tmp_path / "line.jsonl").open("a") as log:
             log.write('{"step": 1')  # as a kill leaves it
-    told = (tmp_path / "line.jsonl").read_text().splitlines()[:-1]
-    assert [json.loads(text)["step"] for text in told] == [10, 20, 30, 40, 50, 60]
+    lines = (tmp_path / "line.jsonl").read_text().splitlines()[:-1]
+    assert [json.loads(text)["step"] for text in lines] == [10, 20, 30, 40, 50, 60]

@@ -32,21 +32,21 @@ def test_every_configuration_has_an_estimate_and_nothing_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run(name, option)
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for row in ("weights", "memory", "samples", "steps", "time"):
-        assert row in told
-    assert "e-" not in told  # a time for people
+        assert row in output
+    assert "e-" not in output  # a time for people
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @pytest.mark.parametrize("name", ["verifier-tiny", "writer-tiny"])
-def test_a_gpu_that_is_not_there_is_told(name, capsys, tmp_path, monkeypatch) -> None:
+def test_a_missing_gpu_is_refused(name, capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
         run(name, "device=cuda")
     assert ended.value.code == 2
-    assert "There is no CUDA device here. Leave device=cuda" in capsys.readouterr().err
+    assert "There is no CUDA device here. Remove device=cuda" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -63,7 +63,7 @@ def test_ctrl_c_ends_in_a_sentence(capsys, monkeypatch) -> None:
     )
 
 
-def test_plans_count_the_weights_of_the_published_models(capsys) -> None:
+def test_estimates_count_the_weights_of_the_published_models(capsys) -> None:
     run("writer-qwen", "--estimate")
     assert "8,292,166,656 weights\ntrained      8,292,166,656" in capsys.readouterr().out
     run("verifier-qwen", "--estimate", "language=frozen", "vision=frozen")
@@ -71,7 +71,7 @@ def test_plans_count_the_weights_of_the_published_models(capsys) -> None:
     assert f"{3_754_622_976 + own:,} weights\ntrained      {own:,}" in capsys.readouterr().out
 
 
-def test_a_plan_counts_the_samples_that_are_there(capsys, tmp_path) -> None:
+def test_an_estimate_counts_the_samples_that_are_there(capsys, tmp_path) -> None:
     write_shard(tmp_path / "some.tar", 30, ["colors"], seed=0)
     run("verifier-qwen", "--estimate", f"data={tmp_path}", "held_out_share=0.5", "held_out_most=3")
     assert ", and 3 held out" in capsys.readouterr().out
@@ -138,6 +138,6 @@ def test_what_cannot_be_loaded_is_refused_before_training(
 )
 def test_help_lists_every_setting(program: str, settings: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", program, "--help"]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for setting in settings:
-        assert setting in told
+        assert setting in output

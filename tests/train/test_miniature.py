@@ -61,7 +61,7 @@ def test_texts_are_whole_words_and_all_but_a_few_layouts_fit() -> None:
     assert np.mean([len(tokens) < text.LENGTH for tokens in read]) >= 0.98
 
 
-def test_pairs_mend_what_they_say() -> None:
+def test_pairs_fix_what_they_say() -> None:
     rng = np.random.default_rng(2)
     for _ in range(200):
         prompt, spec = any_prompt(rng)
@@ -70,7 +70,7 @@ def test_pairs_mend_what_they_say() -> None:
         assert (pair is None) == (not faults(scene, spec))
         if pair:
             assert pair.reflection
-            left = faults(pair.told, spec)
+            left = faults(pair.corrected, spec)
             assert len(left) < len(faults(scene, spec))
             assert not left or len(faults(scene, spec)) > 1
 
@@ -89,8 +89,8 @@ def test_pairs_of_unclear_pictures_can_be_drawn() -> None:
         )
         pair = pair_of(prompt, spec, unclear, rng)
         if pair:
-            assert len(faults(pair.told, spec)) < len(faults(unclear, spec))
-            render(pair.told)
+            assert len(faults(pair.corrected, spec)) < len(faults(unclear, spec))
+            render(pair.corrected)
 
 
 def test_cells_name_the_thing_that_covers_them() -> None:
@@ -160,15 +160,15 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
     return Pairs(load_flux(FOLDER, dtype="fp32"), Triplets(shards_in(shards)))
 
 
-def test_the_correctors_samples_are_told_what_a_search_says(pairs: Pairs) -> None:
+def test_the_correctors_samples_have_the_texts_of_a_search(pairs: Pairs) -> None:
     rng = np.random.default_rng(5)
     rows = [pairs.read(i % 8, WHOLE, rng) for i in range(400)]
     kept = [row for row in rows if row.kept]
     assert 20 < len(kept) < 60
     assert all("[Reflexion]" not in row.text.t5 for row in kept)
-    told = [row for row in rows if not row.kept]
-    assert all(pairs.texts[row.index][1] in row.text.t5 for row in told)
-    assert 0.15 < np.mean([row.text.clip == "" for row in told]) < 0.35
+    reflected = [row for row in rows if not row.kept]
+    assert all(pairs.texts[row.index][1] in row.text.t5 for row in reflected)
+    assert 0.15 < np.mean([row.text.clip == "" for row in reflected]) < 0.35
 
 
 def test_a_kept_picture_is_its_own_target(pairs: Pairs) -> None:
@@ -200,7 +200,7 @@ def test_the_second_task_teaches_the_lora_to_name_the_cells(pairs: Pairs) -> Non
     assert any(weight.grad is not None and weight.grad.any() for weight in lora.parameters())
 
 
-def test_a_correction_errs_more_where_its_reflection_is_not_told() -> None:
+def test_a_correction_errs_more_without_its_reflection() -> None:
     generator, corrector = load_miniature()
     asked = measure.held_out(8)
     found = measure.correction_errors(corrector, asked, measure.paint(generator, asked))

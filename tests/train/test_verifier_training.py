@@ -82,14 +82,14 @@ def test_a_run_leaves_a_verifier_that_loads_its_figures_and_its_card(whole_run) 
     from_run = load_reward(whole_run, whole_run / "base", dtype="fp32", device="cpu")
     scores = verifier.scores(found.prompt, [found.good, found.bad])
     assert scores == pytest.approx(from_run.scores(found.prompt, [found.good, found.bad]))
-    told = measured(whole_run)
-    assert [entry["step"] for entry in told] == [0, 3, 6]
+    found = measured(whole_run)
+    assert [entry["step"] for entry in found] == [0, 3, 6]
     card = (whole_run / "model" / "README.md").read_text()
-    assert f"{told[-1]['accuracy']['mean']:.3f}" in card
+    assert f"{found[-1]['accuracy']['mean']:.3f}" in card
     assert not list(whole_run.glob(".part*"))
 
 
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(whole_run, tmp_path) -> None:
+def test_an_interrupted_run_resumes_bit_for_bit(whole_run, tmp_path) -> None:
     settings = settings_in(tmp_path / "cut")
     with pytest.raises(KeyboardInterrupt):
         run_with(settings, At(5, cut))
@@ -118,7 +118,7 @@ KILLS = {
 
 
 @pytest.mark.parametrize("moment", KILLS)
-def test_a_killed_run_goes_on_from_a_whole_checkpoint(moment, whole_run, tmp_path) -> None:
+def test_a_killed_run_resumes_from_a_whole_checkpoint(moment, whole_run, tmp_path) -> None:
     settings = settings_in(tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
         run_with(settings, At(4, cut))
@@ -145,9 +145,11 @@ def spoil_gradients(model: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "what"), [(spoil_weights, "loss is nan"), (spoil_gradients, "gradient is no number")]
+    ("spoil", "what"), [(spoil_weights, "loss is nan"), (spoil_gradients, "gradient is not finite")]
 )
-def test_what_is_no_number_stops_the_run_with_step_and_samples(spoil, what, tmp_path) -> None:
+def test_a_value_that_is_not_finite_stops_the_run_with_step_and_samples(
+    spoil, what, tmp_path
+) -> None:
     settings = settings_in(tmp_path / "run")
     message = rf"{what} at step 5, in the samples 0000\d\d, 0000\d\d\. .*checkpoint-3 is the last"
     with pytest.raises(InputError, match=message):
@@ -159,7 +161,7 @@ def test_what_is_no_number_stops_the_run_with_step_and_samples(spoil, what, tmp_
     assert latest(settings.out) == settings.out / "checkpoint-6"
 
 
-def test_weights_that_are_no_numbers_are_never_saved(tmp_path) -> None:
+def test_weights_that_are_not_finite_are_never_saved(tmp_path) -> None:
     settings = settings_in(tmp_path / "run", save_every=1, keep=10)
 
     def fill(weight: torch.Tensor) -> None:
@@ -169,13 +171,13 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path) -> None:
         model.rm_head.weight.register_post_accumulate_grad_hook(fill)
 
     with pytest.raises(
-        InputError, match=r"A weight is no number after step 3, in the samples 0000\d\d, 0"
+        InputError, match=r"A weight is not finite after step 3, in the samples 0000\d\d, 0"
     ):
         run_with(settings, At(3, overflow))
     assert [folder.name for folder in checkpoints(settings.out)] == ["checkpoint-1", "checkpoint-2"]
 
 
-def test_a_full_disk_is_told_and_the_run_goes_on_later(tmp_path) -> None:
+def test_a_full_disk_is_reported_and_the_run_resumes_later(tmp_path) -> None:
     settings = settings_in(tmp_path / "run")
 
     def fill(_: Any) -> None:
@@ -238,8 +240,8 @@ def test_ties_are_learnt_from_rows_that_say_so_and_refused_where_none_can_be(tmp
         for name, picture in zip(names, (triplet.good, triplet.bad), strict=True):
             picture.save(tmp_path / name)
         label = ("first", "tie")[index % 2]
-        told = {"image1": names[0], "image2": names[label == "first"], "prompt": "x" * 10_000}
-        rows.append({**told, "prompt": f"{index} {told['prompt']}", "label": label})
+        found = {"image1": names[0], "image2": names[label == "first"], "prompt": "x" * 10_000}
+        rows.append({**found, "prompt": f"{index} {found['prompt']}", "label": label})
     rows[0] |= {"image1": "nowhere.png"}
     file = tmp_path / "verifier.jsonl"
     file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))

@@ -34,8 +34,8 @@ from train.writer.training import setup, train
 
 
 def settings_in(out: Path, **given: Any) -> WriterSettings:
-    told = {**RUN, "out": out, "answers": 2, "max_answer": 12, **given}
-    return WriterSettings.model_validate(told)
+    values = {**RUN, "out": out, "answers": 2, "max_answer": 12, **given}
+    return WriterSettings.model_validate(values)
 
 
 def run_with(settings: WriterSettings, callback: At) -> None:
@@ -59,8 +59,8 @@ def test_a_run_leaves_a_writer_that_loads_and_a_card(whole_run) -> None:
     assert isinstance(words, str)
     card = (whole_run / "model" / "README.md").read_text()
     assert f"{measured(whole_run)[-1]['loss']:.3f}" in card
-    told = (whole_run / "model" / "processor_config.json").read_text()
-    assert "WithoutFilms" not in told and str(whole_run.parent) not in told
+    values = (whole_run / "model" / "processor_config.json").read_text()
+    assert "WithoutFilms" not in values and str(whole_run.parent) not in values
 
 
 def test_training_changes_the_weights_that_are_saved(whole_run) -> None:
@@ -82,7 +82,7 @@ def test_a_finished_run_trains_no_more_and_its_writer_can_be_made_again(whole_ru
     assert all(torch.equal(again[name], expected[name]) for name in expected)
 
 
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(whole_run, tmp_path) -> None:
+def test_an_interrupted_run_resumes_bit_for_bit(whole_run, tmp_path) -> None:
     tuning = json.loads((whole_run / "settings.json").read_text())["tuning"]
     settings = settings_in(tmp_path / "cut", tuning=tuning)
     with pytest.raises(KeyboardInterrupt):
@@ -98,7 +98,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(whole_run, tmp_path) -
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_a_killed_run_goes_on_from_a_whole_checkpoint(tmp_path) -> None:
+def test_a_killed_run_resumes_from_a_whole_checkpoint(tmp_path) -> None:
     settings = settings_in(tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
         run_with(settings, At(4, cut))
@@ -113,7 +113,7 @@ def test_a_killed_run_goes_on_from_a_whole_checkpoint(tmp_path) -> None:
     assert latest(settings.out) == settings.out / "checkpoint-6"
 
 
-def test_a_loss_that_is_no_number_stops_with_step_and_samples(tmp_path) -> None:
+def test_a_loss_that_is_not_finite_stops_with_step_and_samples(tmp_path) -> None:
     settings = settings_in(tmp_path / "run")
 
     def spoil(model: Any) -> None:
@@ -183,7 +183,7 @@ def test_chats_of_the_data_engine_are_learnt_and_what_is_wrong_with_some_is_coun
         {"messages": None},
     ]
     file = tmp_path / "writer.jsonl"
-    file.write_text("".join(f"{json.dumps(told)}\n" for told in rows))
+    file.write_text("".join(f"{json.dumps(values)}\n" for values in rows))
     chats = FileChats(file)
     for number in (0, 1):
         chat = chats.read(number)

@@ -91,7 +91,7 @@ def made_up(count: int, rng: np.random.Generator) -> Iterator[Triplet]:
         if pair is None:
             continue
         size = [(SIDE, SIDE), (SIDE * 3 // 2, SIDE), (SIDE, SIDE * 2)][made % 3]
-        good, bad = (Image.fromarray(render(scene)) for scene in (pair.told, pair.scene))
+        good, bad = (Image.fromarray(render(scene)) for scene in (pair.corrected, pair.scene))
         yield Triplet(
             f"made-up-{made:05d}",
             good.resize(size),

@@ -1,8 +1,8 @@
 """Samples encoded beforehand: latents and text embeddings in safetensors files.
 
 `common.safetensors` holds what all share (the empty text, the black picture of each size) and in
-its header how all was made. Every part holds PART samples in the order of the shards; a part is
-written whole or not at all.
+its header the settings of the encoding. Every part holds PART samples in the order of the shards; a
+part is written whole or not at all.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ def black_name(width: int, height: int) -> str:
     return f"black.{width}x{height}"
 
 
-def write(file: Path, tensors: dict[str, Tensor], told: dict[str, Any]) -> None:
+def write(file: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    replace_file(file, serialise(held, {"told": json.dumps(told)}))
+    replace_file(file, serialise(held, {"told": json.dumps(metadata)}))
 
 
 def header(file: Path) -> dict[str, Any]:
-    """What was told of a file; InputError where it cannot be read."""
+    """The metadata of a file; InputError where it cannot be read."""
     try:
         with safe_open(file, framework="pt") as stored:
             return json.loads((stored.metadata() or {})["told"])
@@ -58,8 +58,8 @@ def header(file: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedSample:
-    """Where an encoded sample lies."""
+class EncodedEntry:
+    """Where an encoded sample is stored."""
 
     file: Path
     name: str
@@ -70,7 +70,7 @@ class EncodedSample:
 
 @dataclass(frozen=True, slots=True)
 class EncodedRow:
-    place: EncodedSample
+    entry: EncodedEntry
     target: Tensor
     condition: Tensor
     text: Tensor
@@ -92,47 +92,47 @@ class Encoded:
         if missing := sum(not file.is_file() for file in files):
             raise InputError(
                 f"The latents in {folder} are not finished: {missing} of {len(files)} parts are "
-                "missing. Run train.latents again; it goes on where it was."
+                "missing. Run train.latents again to resume it."
             )
-        self.places: list[EncodedSample] = []
+        self.entries: list[EncodedEntry] = []
         self.labels: list[Label] = []
         for file in files:
-            for name, told in header(file)["samples"].items():
-                grids = _pair(told["grid"]), _pair(told["condition_grid"])
-                self.places.append(EncodedSample(file, name, told["key"], *grids))
-                self.labels.append((told["subset"], _pair(told["bucket"])))
+            for name, sample in header(file)["samples"].items():
+                grids = _pair(sample["grid"]), _pair(sample["condition_grid"])
+                self.entries.append(EncodedEntry(file, name, sample["key"], *grids))
+                self.labels.append((sample["subset"], _pair(sample["bucket"])))
         self.empty = self._common("empty")
         wanted = flux.transformer.config["joint_attention_dim"]
         if self.empty.shape[1] != wanted:
             raise InputError(
                 f"The texts in {folder} are {self.empty.shape[1]} numbers wide and this FLUX takes "
-                f"{wanted}. Make the latents anew, with the same model."
+                f"{wanted}. Encode them again with the same model."
             )
 
     def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> EncodedRow:
         del rng  # the crop was chosen when the latents were made
-        place, (_, bucket) = self.places[index], self.labels[index]
+        entry, (_, bucket) = self.entries[index], self.labels[index]
         try:
-            stored = _opened(place.file)
-            told = "prompt" if drop.reflection else "text"
-            text = self.empty if drop.text else stored.get_tensor(f"{place.name}.{told}")
-            target = stored.get_tensor(f"{place.name}.target")
-            condition = stored.get_tensor(f"{place.name}.condition")
-            pooled = stored.get_tensor(f"{place.name}.pooled")
+            stored = _opened(entry.file)
+            kind = "prompt" if drop.reflection else "text"
+            text = self.empty if drop.text else stored.get_tensor(f"{entry.name}.{kind}")
+            target = stored.get_tensor(f"{entry.name}.target")
+            condition = stored.get_tensor(f"{entry.name}.condition")
+            pooled = stored.get_tensor(f"{entry.name}.pooled")
         except (OSError, SafetensorError) as error:
             raise SampleError("latents unreadable") from error
         if drop.image:
             condition = self._common(black_name(*bucket))
-        return EncodedRow(place, target, condition, text, pooled, not drop.image)
+        return EncodedRow(entry, target, condition, text, pooled, not drop.image)
 
     def batch(self, rows: Sequence[EncodedRow]) -> Batch:
-        place = rows[0].place
+        entry = rows[0].entry
         return Batch(
-            keys=tuple(row.place.key for row in rows),
+            keys=tuple(row.entry.key for row in rows),
             target=self._stacked([row.target for row in rows]),
-            grid=place.grid,
+            grid=entry.grid,
             condition=self._stacked([row.condition for row in rows]),
-            condition_grid=place.condition_grid,
+            condition_grid=entry.condition_grid,
             text=self._stacked([row.text for row in rows]),
             pooled=self._stacked([row.pooled for row in rows]),
             shown=torch.tensor([row.shown for row in rows], device=self.flux.device),
@@ -150,8 +150,8 @@ def _opened(file: Path) -> Any:
     return safe_open(file, framework="pt")
 
 
-def _pair(told: list[int]) -> tuple[int, int]:
-    first, second = told
+def _pair(numbers: list[int]) -> tuple[int, int]:
+    first, second = numbers
     return first, second
 
 

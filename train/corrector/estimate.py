@@ -64,7 +64,7 @@ def _samples(settings: CorrectorSettings) -> str:
         triplets = Triplets(shards_in(settings.data))
     except InputError:
         return f"not counted, because {settings.data} is not on this machine"
-    subsets = Counter(place.subset for place in triplets.places)
+    subsets = Counter(entry.subset for entry in triplets.entries)
     named = ", ".join(f"{count:,} {subset}" for subset, count in sorted(subsets.items()))
     broken = sum(triplets.skipped.values())
     return f"{len(triplets):,} ({named}); {broken:,} left out as broken"

@@ -1,4 +1,4 @@
-"""The FLUX that is trained on: loaded, described before it is loaded, shared out over processes."""
+"""The FLUX that is trained on: loaded, described before it is loaded, sharded over processes."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def structure(model: str) -> dict[str, Any]:
     file = Path(folder_of(model)).expanduser() / "transformer" / "config.json"
     if not file.is_file():
         return FLUX_1_DEV
-    told = json.loads(file.read_text(encoding="utf-8"))
-    return {name: value for name, value in told.items() if not name.startswith("_")}
+    config = json.loads(file.read_text(encoding="utf-8"))
+    return {name: value for name, value in config.items() if not name.startswith("_")}
 
 
 class Network(nn.Module):
@@ -60,14 +60,14 @@ class Network(nn.Module):
 def _share_out(network: Network) -> None:
     """Leaves each process its part of every weight; the whole is gathered where it is used.
 
-    The branch calls linears and norms itself and no block, so each of them is a unit of its own.
+    The branch calls linears and norms itself and no block, so each of them is one unit.
     """
     warnings.filterwarnings("ignore", message=".*returned a view tensor")
     for module in list(network.modules()):
         if next(module.parameters(recurse=False), None) is not None:
             fully_shard(module, reshard_after_forward=True)
     for path in target_shapes(network.transformer):
-        # The LoRA is added in place, and would take from a view what fetches the weight again.
+        # The LoRA is added in place, which on a view would remove the hook that gathers the weight.
         network.transformer.get_submodule(path).register_forward_hook(_copied)
     fully_shard(network)
 

@@ -61,7 +61,7 @@ class Sampler:
 
 
 def dropped(drops: Drops, subset: str, rng: np.random.Generator) -> Dropped:
-    """What a sample is not told or shown."""
+    """What is hidden from a sample."""
     chances = (drops.text, drops.reflection, drops.image, drops.together)
     text, reflection, image, together = (bool(falls) for falls in rng.random(4) < chances)
     if subset == "editing":  # an edit without its picture means nothing

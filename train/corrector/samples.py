@@ -25,7 +25,7 @@ Label = tuple[str, Size]  # subset and bucket
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What a sample is not told (`text`: T5 reads nothing) or shown."""
+    """What is hidden from a sample (`text`: T5 reads nothing)."""
 
     text: bool = False
     reflection: bool = False
@@ -81,7 +81,7 @@ class Shards:
     def __init__(self, flux: Flux, triplets: Triplets, views: Views) -> None:
         self.flux, self.triplets, self.views = flux, triplets, views
         self.sizes = buckets(views.target_size, views.max_aspect, flux.token_pixels)
-        self.labels = [(place.subset, self._bucket(i)) for i, place in enumerate(triplets.places)]
+        self.labels = [(entry.subset, self._bucket(i)) for i, entry in enumerate(triplets.entries)]
 
     def _bucket(self, index: int) -> Size:
         if len(self.sizes) == 1:
@@ -97,7 +97,7 @@ class Shards:
         target, condition = prepared(triplet.good, triplet.bad, bucket, settings, rng)
         if drop.image:
             condition = black(settings, bucket)
-        text = told(triplet.prompt, triplet.reflection, drop)
+        text = text_of(triplet.prompt, triplet.reflection, drop)
         return SampleRow(triplet.key, target, condition, text, not drop.image)
 
     def batch(self, rows: Sequence[SampleRow]) -> Batch:
@@ -124,7 +124,7 @@ def encoded_batch(flux: Flux, rows: Sequence[SampleRow], text_length: int) -> Ba
     )
 
 
-def told(prompt: str, reflection: str, drop: Dropped) -> Text:
+def text_of(prompt: str, reflection: str, drop: Dropped) -> Text:
     """CLIP always reads the prompt; T5 the prompt and the reflection, where there is one."""
     says_nothing = drop.reflection or len(reflection.strip()) < SHORTEST
     text = corrector_text(prompt, "" if says_nothing else reflection)

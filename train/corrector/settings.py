@@ -1,4 +1,4 @@
-"""What the corrector's training can be told.
+"""Settings of the corrector's training.
 
 The defaults are the paper's, for 8 GPUs (the rank that of the published weights).
 """
@@ -71,7 +71,7 @@ class Lora(Strict):
     attention: Literal["union", "independent"] = Field(
         default="union", description="independent: the condition attends to itself only"
     )
-    start: Path | None = Field(default=None, description="a corrector LoRA to go on from")
+    start: Path | None = Field(default=None, description="a corrector LoRA to start from")
 
     @property
     def mode(self) -> Mode:

@@ -89,8 +89,8 @@ class VlmAnnotation:
         before = self.vlm.usage.calls
         questions = [self._question(pair) for pair in bare]
         answers = ask(self.vlm, questions, ComparisonAnswer) if questions else []
-        told = {p.key: self._told(p, a) for p, a in zip(bare, answers, strict=True)}
-        annotated = [told.get(pair.key, pair) for pair in work.pairs]
+        metadata = {p.key: self._annotated(p, a) for p, a in zip(bare, answers, strict=True)}
+        annotated = [metadata.get(pair.key, pair) for pair in work.pairs]
         return work.paired(
             [pair for pair in annotated if isinstance(pair, Pair)],
             [reason for reason in annotated if isinstance(reason, str)],
@@ -106,7 +106,7 @@ class VlmAnnotation:
     def _good_is_left(self, pair: Pair) -> bool:
         return seed_of(self.seed, "left", pair.key) % 2 == 0
 
-    def _told(self, pair: Pair, answer: ComparisonAnswer | Failure) -> Pair | str:
+    def _annotated(self, pair: Pair, answer: ComparisonAnswer | Failure) -> Pair | str:
         if isinstance(answer, Failure):
             return "annotation failed"
         if (answer.better == "left") != self._good_is_left(pair):
@@ -116,7 +116,7 @@ class VlmAnnotation:
             return "reflection points at a picture"
         # The reasoning is kept, so that a verifier or writer can be taught to think as well.
         analysis = {"analysis": tidy(answer.analysis, 20_000)}
-        return replace(pair, reflection=reflection, told={**pair.told, **analysis})
+        return replace(pair, reflection=reflection, metadata={**pair.metadata, **analysis})
 
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:

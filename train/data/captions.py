@@ -58,7 +58,7 @@ class CondenseStage:
 
     def __call__(self, work: Slice) -> Slice:
         bare = [item for item in work.items if not item.prompt]
-        longs = [quoted(item.told[DETAILED]) for item in bare]
+        longs = [quoted(item.metadata[DETAILED]) for item in bare]
         questions = [Question(_CONDENSE.format(prompt=t), system=DATA_RULE) for t in longs]
         texts = dict(zip((item.number for item in bare), said(self.vlm, questions), strict=True))
         items = [replace(item, prompt=texts.get(item.number, item.prompt)) for item in work.items]

@@ -27,7 +27,7 @@ def editing_source(settings: DataSettings, avoided: Avoided) -> Source:
         for spec, edits in sets.items()
         for row in range(min(editing.pairs, len(edits)))
     ]
-    items = [Item(number, "", told) for number, told in enumerate(found)]
+    items = [Item(number, "", metadata) for number, metadata in enumerate(found)]
     skipped = Counter(reason for edits in sets.values() for reason in edits.skipped.elements())
     build = partial(build_opening, settings, avoided)
     stages = [PipelineStage("open", build, engine.open)]
@@ -63,7 +63,7 @@ class OpenStage:
         return work.paired(pairs, rejects)
 
     def _pair(self, item: Item) -> Pair:
-        edit = self.sets[item.told["set"]][item.told["row"]]
+        edit = self.sets[item.metadata["set"]][item.metadata["row"]]
         if edit.caption in self.avoided:
             raise SampleError("prompt kept for testing")
         after, before = (
@@ -71,5 +71,5 @@ class OpenStage:
             for image in (edit.edited, edit.source)
         )
         key = f"{NAME}-{item.number:08d}-0"
-        told = {"set": item.told["set"].partition(":")[0], "row": item.told["row"]}
-        return Pair(key, edit.caption.strip(), after, before, edit.instruction.strip(), told)
+        metadata = {"set": item.metadata["set"].partition(":")[0], "row": item.metadata["row"]}
+        return Pair(key, edit.caption.strip(), after, before, edit.instruction.strip(), metadata)

@@ -87,12 +87,14 @@ class ParquetEdits:
         starts = [0]
         for file in found:
             try:
-                told = ParquetFile(file).metadata
+                metadata = ParquetFile(file).metadata
             except (OSError, ValueError) as error:
-                raise InputError(f"{file} is no Parquet file ({error}). Get it again.") from error
-            for group in range(told.num_row_groups):
+                raise InputError(
+                    f"{file} is not a Parquet file ({error}). Get it again."
+                ) from error
+            for group in range(metadata.num_row_groups):
                 self.groups.append((file, group))
-                starts.append(starts[-1] + told.row_group(group).num_rows)
+                starts.append(starts[-1] + metadata.row_group(group).num_rows)
         self.starts = np.array(starts)
         self._held: tuple[int, list[dict[str, Any]]] = (-1, [])
 
@@ -156,8 +158,9 @@ def edit_of(row: Any, fields: Editing, picture: Callable[[Any], Image.Image]) ->
     for name in (fields.source, fields.edited, fields.instruction):
         if row.get(name) is None:
             raise SampleError(f"field {name} missing")
-    told = row[fields.instruction]
-    instruction = told[0] if isinstance(told, list) and told else told  # others say it otherwise
+    instruction = row[fields.instruction]
+    if isinstance(instruction, list) and instruction:
+        instruction = instruction[0]  # the others are paraphrases
     caption = row.get(fields.caption) if fields.caption else ""
     return Edit(
         picture(row[fields.source]),

@@ -30,7 +30,7 @@ HOME = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An error of the user's; Ray would lose it among its own."""
+    """An InputError of a worker; Ray would wrap it in its own errors."""
 
     sentence: str
 
@@ -62,7 +62,7 @@ def _or_refusal(act: Callable[[], Made]) -> Made | Refusal:
 @contextmanager
 def ray_session(engine: Engine) -> Iterator[None]:
     """Ray for the time of the block: started here, or joined where there is an address."""
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # warnings about its own affairs
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # warnings about Ray itself
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -82,7 +82,7 @@ def ray_session(engine: Engine) -> Iterator[None]:
         except OSError as error:
             raise InputError(
                 f"There is no Ray at {engine.address} ({error}). Start it with `ray start --head` "
-                "and give the address that it names, or leave engine.address away; where Ray asks "
+                "and give the address that it names, or remove engine.address; where Ray asks "
                 "for its token, set RAY_AUTH_MODE=token."
             ) from error
     try:
@@ -122,7 +122,7 @@ def run_here(stages: Sequence[PipelineStage], slices: Sequence[Slice]) -> Iterat
 
 
 def _knock(address: str) -> None:
-    """Ray itself would wait for minutes where nobody answers."""
+    """Ray itself would wait for minutes at an address that does not answer."""
     host, _, port = address.rpartition("/")[2].partition(":")
     if port.isdecimal():  # not "auto"
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -133,7 +133,7 @@ def _cpus(engine: Engine) -> int:
 
 
 def _check_room(stages: Sequence[PipelineStage]) -> None:
-    """Ray would wait for ever for processors that there are not."""
+    """Ray would wait forever for processors that do not exist."""
     import ray
 
     room = ray.cluster_resources()
@@ -147,7 +147,7 @@ def _check_room(stages: Sequence[PipelineStage]) -> None:
 
 
 def _hush() -> None:
-    """Ray Data's own reports; this program has one of its own."""
+    """Silences Ray Data's reports; this program has its own progress bar."""
     import ray
 
     ray.data.DataContext.get_current().enable_progress_bars = False

@@ -1,4 +1,4 @@
-"""The last look at a pair: do its texts and pictures hold, and do the verifiers agree with it?"""
+"""The last check of a pair: its texts, its pictures, and the verifiers' agreement."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class FilterStage:
 
 
 def fault_of(pair: Pair) -> str:
-    """Why the pair is none, whatever a model says; "" where it is one."""
+    """Why the pair cannot be used, whatever a model says; "" where it can."""
     if not pair.prompt.strip():
         return "prompt empty"
     if not pair.reflection.strip():

@@ -34,13 +34,13 @@ LIBRARIES = ("diffusers", "numpy", "pillow", "ray", "torch", "transformers", "we
 def finish(
     folder: Path, shards: Sequence[int], sources: Sequence[Source], settings: DataSettings
 ) -> dict[str, Any]:
-    """Writes all that tells of the shards, and gives back the manifest. Reports are read one by
-    one, as often as need be: a million texts would fill the memory.
+    """Writes all files that describe the shards, and returns the manifest. Reports are read one by
+    one and several times: a million texts would fill the memory.
     """
     manifest = manifest_of(_reports(folder, shards), sources, settings)
     for name, row in ((WRITER, writer_row), (VERIFIER, verifier_row)):
-        told = _reports(folder, shards)
-        rows = (row(sample, settings) for _, report in told for sample in report.samples)
+        reports = _reports(folder, shards)
+        rows = (row(sample, settings) for _, report in reports for sample in report.samples)
         _write_lines(folder / name, rows)
     files.replace_file(folder / CARD, triplets_card(manifest).encode())
     if settings.images:
@@ -66,7 +66,7 @@ def manifest_of(
     return {
         "triplets": subsets.total(),
         "subsets": dict(sorted(subsets.items())),
-        "sources": {name: counts.told() for name, counts in by_source.items()},
+        "sources": {name: counts.summary() for name, counts in by_source.items()},
         "rejects": dict(rejects.most_common()),
         "shards": shards,
         "licences": settings.licences,
@@ -91,7 +91,7 @@ class _Counts:
         self.spent.update(report.counts)
         self.difficulty.update(report.difficulty)
 
-    def told(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         difficulty = {"difficulty": dict(sorted(self.difficulty.items()))}
         return {
             "subset": self.source.subset,
@@ -116,7 +116,7 @@ def _shard(shard: int, report: Report) -> dict[str, Any]:
 def _reports(folder: Path, shards: Sequence[int]) -> Iterator[tuple[int, Report]]:
     for shard in shards:
         if (report := finished(folder, shard)) is None:
-            raise InputError(f"{shard_name(shard)} was taken away. Start again to make it anew.")
+            raise InputError(f"{shard_name(shard)} is missing. Start again to make it again.")
         yield shard, report
 
 
@@ -127,13 +127,13 @@ def writer_row(sample: SampleReport, settings: DataSettings) -> dict[str, Any]:
     """
     request = REQUEST.format(prompt=sample.prompt)
     asked = [{"type": "image"}, {"type": "text", "text": request}]
-    said = [{"type": "text", "text": sample.reflection}]
+    answer = [{"type": "text", "text": sample.reflection}]
     return {
         "key": sample.key,
         "images": [_image(sample, BAD, settings)],
         "messages": [
             {"role": "user", "content": asked},
-            {"role": "assistant", "content": said},
+            {"role": "assistant", "content": answer},
         ],
     }
 

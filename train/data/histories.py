@@ -56,16 +56,16 @@ class HistoryStage:
         rejects: list[str] = []
         for item in work.items:
             try:
-                history = read_recording(Path(item.told["run"])).history
+                history = read_recording(Path(item.metadata["run"])).history
             except InputError:
                 rejects.append("run unreadable")
                 continue
-            for place, child in enumerate(history):
+            for position, child in enumerate(history):
                 parent = child.parent
                 if parent is not None and not child.finished:
                     rejects.append("dropped after a preview")
                 elif parent is not None and child.score - parent.score > self.margin:
-                    key = f"{NAME}-{item.number:08d}-{place}"
+                    key = f"{NAME}-{item.number:08d}-{position}"
                     pairs.append(self._pair(key, item.prompt, parent, child))
                 elif parent is not None:
                     rejects.append("correction gained nothing")

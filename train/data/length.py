@@ -39,4 +39,4 @@ def length_source(settings: DataSettings, avoided: Avoided) -> Source:
 
 
 def both_of(item: Item, count: int) -> list[str]:
-    return [item.told[DETAILED]] * count + [item.prompt] * count
+    return [item.metadata[DETAILED]] * count + [item.prompt] * count

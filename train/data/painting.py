@@ -1,4 +1,4 @@
-"""Paints the candidates of a slice, whoever paints."""
+"""Paints the candidates of a slice."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def build_painting(
 class PaintStage:
     """The stage: all pictures of a slice in batches that depend on nothing but the slice.
 
-    The seed of a picture follows from the run's seed, its prompt and its place among those of that
+    A picture's seed follows from the run's seed, its prompt and its position among those of that
     prompt.
     """
 
@@ -51,9 +51,9 @@ class PaintStage:
     def __call__(self, work: Slice) -> Slice:
         wishes = [list(self.wishes(item)) for item in work.items]
         asked = [
-            (prompt, seed_of(self.seed, prompt, wished[:place].count(prompt)))
+            (prompt, seed_of(self.seed, prompt, wished[:position].count(prompt)))
             for wished in wishes
-            for place, prompt in enumerate(wished)
+            for position, prompt in enumerate(wished)
         ]
         painted = iter(self._painted(asked))
         pictures = tuple(tuple(islice(painted, len(wished))) for wished in wishes)

@@ -64,7 +64,7 @@ def _record(line: str, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except ValueError as error:
-        raise InputError(f"{where} is no JSON ({error}). Correct or remove it.") from error
+        raise InputError(f"{where} is not JSON ({error}). Correct or remove it.") from error
     texts = [record.get(name, "") for name in (PROMPT, DETAILED)]
     if not all(isinstance(text, str) for text in texts) or not any(texts):
         raise InputError(f'{where} has no prompt. Write it as {{"prompt": "..."}}.')
@@ -74,7 +74,7 @@ def _record(line: str, where: str) -> dict[str, Any]:
 def usable(
     records: Iterable[Mapping[str, Any]], avoided: Avoided, most: int
 ) -> tuple[list[Mapping[str, Any]], Counter[str]]:
-    """The first `most` records whose prompts may be used, and why others fell away."""
+    """The first `most` records whose prompts may be used, and why others were dropped."""
     kept: list[Mapping[str, Any]] = []
     rejects: Counter[str] = Counter()
     seen: set[str] = set()
@@ -105,7 +105,7 @@ def words(text: str) -> str:
 
 
 def meaning(task: Task) -> Meaning:
-    """What a task asks for, the same however it is said."""
+    """What a task asks for, independent of its wording."""
     relations = [
         _relation(need, task.include[need.target])
         for need in task.include

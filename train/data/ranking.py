@@ -88,7 +88,7 @@ class RankStage:
     def _pairs(self, item: Item, pictures: Sequence[PaintedPicture]) -> list[Pair]:
         rng = np.random.default_rng(seed_of(self.seed, self.name, item.prompt))
         ranked = list(zip(mean_ranks(pictures), pictures, strict=True))
-        long = item.told.get(DETAILED)
+        long = item.metadata.get(DETAILED)
         goods = [(rank, p) for rank, p in ranked if long is None or p.prompt == long]
         bads = [(rank, p) for rank, p in ranked if long is None or p.prompt != long]
         best = sorted(goods, key=lambda one: -one[0])[: self.settings.top]
@@ -101,8 +101,8 @@ class RankStage:
             if clear and not used & {id(good), id(bad)} and len(pairs) < self.settings.pairs:
                 used |= {id(good), id(bad)}
                 key = f"{self.name}-{item.number:08d}-{len(pairs)}"
-                told = {"ranks": [high, low], **item.told}
-                pairs.append(Pair(key, item.prompt, good, bad, told=told))
+                metadata = {"ranks": [high, low], **item.metadata}
+                pairs.append(Pair(key, item.prompt, good, bad, metadata=metadata))
         return pairs
 
 
@@ -113,8 +113,8 @@ def scored(
     images: list[Image] = [picture.image for picture in pictures]
     verdicts = {name: scorer.verify(prompt, images) for name, scorer in scorers.items()}
     known = []
-    for place, picture in enumerate(pictures):
-        said = {name: given[place] for name, given in verdicts.items()}
+    for position, picture in enumerate(pictures):
+        said = {name: given[position] for name, given in verdicts.items()}
         if all(map(was_judged, said.values())):
             known.append(picture.judged(said))
     return known

@@ -1,4 +1,4 @@
-"""What goes from stage to stage: plain records that can be pickled, without models or files."""
+"""What stages hand to each other: plain records that can be pickled, without models or files."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from train.triplets import opened
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One entry of a source's work list: `number` is its place there, `told` JSON of the source."""
+    """One entry of a source's work list: `number` is its position there, `metadata` JSON."""
 
     number: int
     prompt: str
-    told: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class PaintedPicture:
-    """A picture as a file's bytes, and what the judges said of it.
+    """A picture as a file's bytes, and the judges' verdicts.
 
     `prompt` is what it was painted from. `marks` are the scorers' scores by name, higher is better;
     `unmet` is what is wrong, in the words of the first judge that says it.
@@ -44,13 +44,13 @@ class PaintedPicture:
         return opened(self.data)
 
     def judged(self, verdicts: Mapping[str, Verdict]) -> PaintedPicture:
-        """The picture with what each of the named judges said of it."""
-        said = list(verdicts.values())
+        """The picture with the verdict of each named judge."""
+        given = list(verdicts.values())
         return replace(
             self,
             marks={name: verdict.score for name, verdict in verdicts.items()},
-            passed=next((v.passed for v in said if v.passed is not None), None),
-            unmet=next((v.unmet for v in said if v.unmet), ()),
+            passed=next((v.passed for v in given if v.passed is not None), None),
+            unmet=next((v.unmet for v in given if v.unmet), ()),
         )
 
 
@@ -58,7 +58,7 @@ class PaintedPicture:
 class Pair:
     """Two pictures for one prompt, and how the bad one becomes the good one.
 
-    `key` names it in all shards; `told` is JSON that goes into the sample.
+    `key` names it in all shards; `metadata` is JSON that goes into the sample.
     """
 
     key: str
@@ -66,19 +66,19 @@ class Pair:
     good: PaintedPicture
     bad: PaintedPicture
     reflection: str = ""
-    told: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A few items of one shard on their way; `place` is the slice's place in the shard.
+    """A few items of one shard on their way; `position` is that of the slice in its shard.
 
-    `pictures` has those of each item until they are paired. What falls away is counted by reason in
-    `rejects`, and what was spent in `counts`: pictures painted, model calls.
+    `pictures` has those of each item until they are paired. `rejects` counts what was dropped by
+    reason, `counts` what was spent: pictures painted, model calls.
     """
 
     shard: int
-    place: int
+    position: int
     items: tuple[Item, ...]
     pictures: tuple[tuple[PaintedPicture, ...], ...] = ()
     pairs: tuple[Pair, ...] = ()
@@ -86,7 +86,7 @@ class Slice:
     counts: Mapping[str, int] = field(default_factory=dict)
 
     def paired(self, pairs: Iterable[Pair], rejects: Iterable[str] = (), **counts: int) -> Slice:
-        """The slice with these pairs and nothing else on the way, more rejects and more counts."""
+        """The slice with these pairs instead of pictures, more rejects and more counts."""
         return replace(
             self,
             pictures=(),
@@ -97,5 +97,5 @@ class Slice:
 
 
 def seed_of(*parts: object) -> int:
-    """A seed of 32 bits that depends on every part and on nothing else."""
+    """A seed of 32 bits that depends on the parts alone."""
     return int.from_bytes(sha256(repr(parts).encode()).digest()[:4], "big")

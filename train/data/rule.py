@@ -152,7 +152,7 @@ def _by_detector(rule: Rule, device: str | None) -> Judge:
     }
     changed = {name: value for name, value in given.items() if value is not None}
     examiner = GenEvalExaminer(detector, reader, replace(detector.limits, **changed))
-    return lambda item, images: examiner.examine(read_task(item.told["task"]), images)
+    return lambda item, images: examiner.examine(read_task(item.metadata["task"]), images)
 
 
 def build_examination(rule: Rule, device: str | None, seed: int) -> JudgeStage:
@@ -195,13 +195,13 @@ def pairs_of(
     wrong = [picture for picture in judged if not picture.passed]
     shuffled = [wrong[i] for i in rng.permutation(len(wrong)).tolist()]
     worst = sorted(shuffled, key=lambda picture: picture.marks[NAME])
-    told = {
-        "task": item.told["task"],
+    metadata = {
+        "task": item.metadata["task"],
         "difficulty": next(name for most, name in BINS if share <= most),
         "right": share,
     }
     return [
-        Pair(f"{NAME}-{item.number:08d}-{place}", item.prompt, good, bad, told=told)
-        for place, (good, bad) in enumerate(zip(best, worst, strict=False))
-        if place < rule.pairs
+        Pair(f"{NAME}-{item.number:08d}-{position}", item.prompt, good, bad, metadata=metadata)
+        for position, (good, bad) in enumerate(zip(best, worst, strict=False))
+        if position < rule.pairs
     ]

@@ -75,10 +75,10 @@ def _made(
     """The number of each shard, as soon as it is assembled from its parts."""
     folder = settings.out.expanduser()
     missing = {
-        shard: {w.place for w in slices if not part_file(folder, shard, w.place).exists()}
+        shard: {w.position for w in slices if not part_file(folder, shard, w.position).exists()}
         for shard, slices in shards.items()
     }
-    todo = [w for shard, slices in shards.items() for w in slices if w.place in missing[shard]]
+    todo = [w for shard, slices in shards.items() for w in slices if w.position in missing[shard]]
     whole = [shard for shard in shards if not missing[shard]]
     done = engine(stages_of(source, settings), todo) if todo else iter(())
     for shard in chain(whole, _completed(done, missing)):
@@ -88,7 +88,7 @@ def _made(
 
 def _completed(done: Iterator[Slice], missing: dict[int, set[int]]) -> Iterator[int]:
     for work in done:
-        missing[work.shard].discard(work.place)
+        missing[work.shard].discard(work.position)
         if not missing[work.shard]:
             yield work.shard
 

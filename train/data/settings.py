@@ -1,4 +1,4 @@
-"""What the data engine can be told; sources whose number is 0 are left out."""
+"""Settings of the data engine; sources whose number is 0 are left out."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class Engine(Strict):
 
 
 class Assumptions(Strict):
-    """What --plan reckons with; nothing else does."""
+    """Figures that only --estimate uses."""
 
     source: str = Field(default="nobody measured these", description="where the figures are from")
     pictures_per_gpu_second: PositiveFloat = 0.07

@@ -1,8 +1,8 @@
 """Shards on disk: slices leave parts, and when all parts of a shard are there they become it.
 
 A part and a shard are written whole or not at all; a shard counts as finished when the JSON beside
-it is there. Parts are joined in their order, so that a shard has the same bytes whoever wrote its
-parts, and when. Within a shard no pair is there twice.
+it is there. Parts are joined in their order, so a shard has the same bytes whichever machine wrote
+its parts, and when. Within a shard no pair is there twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from PIL import Image
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
 from train.data.records import PaintedPicture, Pair, Slice
-from train.triplets import BAD, GOOD, PROMPT, REFLECTION, SUBSET, TOLD
+from train.triplets import BAD, GOOD, METADATA, PROMPT, REFLECTION, SUBSET
 
 if TYPE_CHECKING:
     from webdataset.writer import TarWriter
@@ -66,13 +66,13 @@ def shard_name(shard: int) -> str:
     return f"genref_{shard:06d}"
 
 
-def part_file(folder: Path, shard: int, place: int) -> Path:
-    return folder / PARTS / f"{shard:06d}-{place:05d}.tar"
+def part_file(folder: Path, shard: int, position: int) -> Path:
+    return folder / PARTS / f"{shard:06d}-{position:05d}.tar"
 
 
 @dataclass(frozen=True, slots=True)
 class StoreStage:
-    """The stage: a slice's pairs as a part; what goes on is the slice without them."""
+    """The stage: a slice's pairs as a part; the slice continues without them."""
 
     folder: Path
     source: str
@@ -87,31 +87,38 @@ class StoreStage:
             work.counts,
             self.source,
             self.subset,
-            dict(Counter(p.told["difficulty"] for p in work.pairs if "difficulty" in p.told)),
+            dict(
+                Counter(p.metadata["difficulty"] for p in work.pairs if "difficulty" in p.metadata)
+            ),
         )
         buffer = io.BytesIO()
         with _writer(buffer) as tar:
             tar.write({"__key__": REPORT, "json": _json(asdict(report))})
             for pair in work.pairs:
                 tar.write({"__key__": pair.key, **self._files(pair)})
-        files.replace_file(part_file(self.folder, work.shard, work.place), buffer.getvalue())
-        return Slice(work.shard, work.place, ())
+        files.replace_file(part_file(self.folder, work.shard, work.position), buffer.getvalue())
+        return Slice(work.shard, work.position, ())
 
     def _files(self, pair: Pair) -> dict[str, bytes]:
-        told = {**pair.told, "source": self.source, "good": _of(pair.good), "bad": _of(pair.bad)}
+        metadata = {
+            **pair.metadata,
+            "source": self.source,
+            "good": _of(pair.good),
+            "bad": _of(pair.bad),
+        }
         return {
             f"{GOOD}.{self.image_format}": pair.good.data,
             f"{BAD}.{self.image_format}": pair.bad.data,
             REFLECTION: pair.reflection.encode(),
             PROMPT: pair.prompt.encode(),
             SUBSET: self.subset.encode(),
-            TOLD: _json(told),
+            METADATA: _json(metadata),
         }
 
 
 def assemble(folder: Path, shard: int, parts: int, near_bits: int | None) -> Report:
-    """The shard of these parts, in place of them."""
-    files_of_parts = [part_file(folder, shard, place) for place in range(parts)]
+    """Joins the parts into their shard and deletes them."""
+    files_of_parts = [part_file(folder, shard, position) for position in range(parts)]
     reports = [read_part(file) for file in files_of_parts]
     kept, repeated = without_repeats([s for r in reports for s in r.samples], near_bits)
     name = folder / f"{shard_name(shard)}.tar"
@@ -144,8 +151,8 @@ def finished(folder: Path, shard: int) -> Report | None:
     """The report of a shard that is there whole, else None."""
     name = folder / f"{shard_name(shard)}.tar"
     try:
-        told = json.loads(name.with_suffix(".json").read_bytes())
-        report = _report(told)
+        metadata = json.loads(name.with_suffix(".json").read_bytes())
+        report = _report(metadata)
         size = name.stat().st_size if report.bytes else 0
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
@@ -248,21 +255,22 @@ def _writer(stream: BinaryIO) -> TarWriter:
 
 
 def _of(picture: PaintedPicture) -> dict[str, Any]:
-    told = {
+    metadata = {
         "prompt": picture.prompt,
         "seed": picture.seed,
         "marks": dict(picture.marks),
         "passed": picture.passed,
         "unmet": list(picture.unmet),
     }
-    return {name: value for name, value in told.items() if value not in (None, "", {}, [])}
+    return {name: value for name, value in metadata.items() if value not in (None, "", {}, [])}
 
 
-def _report(told: dict[str, Any]) -> Report:
+def _report(metadata: dict[str, Any]) -> Report:
     samples = tuple(
-        SampleReport(**{**sample, "prints": tuple(sample["prints"])}) for sample in told["samples"]
+        SampleReport(**{**sample, "prints": tuple(sample["prints"])})
+        for sample in metadata["samples"]
     )
-    return Report(**{**told, "samples": samples})
+    return Report(**{**metadata, "samples": samples})
 
 
 def _json(record: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""What the engine needs of a source: its work list, and the stages that make pairs of it."""
+"""A source as the engine sees it: its work list, and the stages that make pairs of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PipelineStage:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Items in their order, what fell away before any work, and the stages that end in pairs."""
+    """Items in their order, what was dropped before any work, and the stages that end in pairs."""
 
     name: str
     subset: str

@@ -1,10 +1,9 @@
-"""The work of a run before it is done: sources, shards, slices, and what they follow from."""
+"""The work list of a run: sources, shards, slices, and the record that identifies them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -81,7 +80,7 @@ def sharded(source: Source, first: int, settings: DataSettings) -> dict[int, lis
 
 
 def run_record(settings: DataSettings, sources: list[Source]) -> dict[str, Any]:
-    """All that the shards' bytes follow from, as JSON."""
+    """All that determines the shards' bytes, as JSON."""
     values = settings.model_dump(mode="json", exclude=MAY_CHANGE)
     values["engine"] = {name: values["engine"][name] for name in OF_ENGINE}
     return {
@@ -115,7 +114,8 @@ def models_of(settings: DataSettings) -> dict[str, str]:
 def _work_digest(source: Source) -> str:
     whole = sha256()
     for item in source.items:
-        whole.update(json.dumps(asdict(item), sort_keys=True).encode())
+        record = {"number": item.number, "prompt": item.prompt, "told": item.metadata}
+        whole.update(json.dumps(record, sort_keys=True).encode())
     return whole.hexdigest()
 
 

@@ -93,19 +93,19 @@ def run(settings: AblationSettings) -> str:
 
 def data_settings(settings: AblationSettings) -> DataSettings:
     """`data-miniature.yaml` with more of everything."""
-    told = read("data-miniature")
-    told |= {"out": settings.out / "data", "seed": settings.seed}
+    values = read("data-miniature")
+    values |= {"out": settings.out / "data", "seed": settings.seed}
     for source in ("rule", "reward", "length"):
-        told[source]["prompts"] = getattr(settings, source)
-    told["rule"] |= {"candidates": 16, "pairs": 4}  # the vocabulary makes few prompts
-    told["editing"] |= {"pairs": settings.editing, "sets": ["shapes", "drafts"]}
-    return DataSettings.model_validate(told)
+        values[source]["prompts"] = getattr(settings, source)
+    values["rule"] |= {"candidates": 16, "pairs": 4}  # the vocabulary makes few prompts
+    values["editing"] |= {"pairs": settings.editing, "sets": ["shapes", "drafts"]}
+    return DataSettings.model_validate(values)
 
 
 def corrector_settings(settings: AblationSettings, name: str) -> CorrectorSettings:
     """`corrector-miniature.yaml` with the variant's changes."""
-    told = read("corrector-miniature")
-    told |= {
+    values = read("corrector-miniature")
+    values |= {
         "data": str(settings.out / "data"),
         "out": folder_of(settings, name),
         "seed": settings.seed,
@@ -114,10 +114,10 @@ def corrector_settings(settings: AblationSettings, name: str) -> CorrectorSettin
         "device": "cpu",
     }
     # Half of the training is the way from the first shares to the last.
-    told["mixture"] = {"over": max(1, settings.steps * settings.batch // 2)}
+    values["mixture"] = {"over": max(1, settings.steps * settings.batch // 2)}
     for part, changes in VARIANTS[name].items():
-        told[part] = {**told.get(part, {}), **changes}
-    return CorrectorSettings.model_validate(told)
+        values[part] = {**values.get(part, {}), **changes}
+    return CorrectorSettings.model_validate(values)
 
 
 def read(name: str) -> dict[str, Any]:

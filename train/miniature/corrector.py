@@ -29,7 +29,7 @@ from reflectionflow_core.miniature.model import SAMPLING
 from reflectionflow_core.miniature.prompts import parse
 from reflectionflow_core.miniature.world import COLOURS, SHAPES, SIZE, Scene
 from train.corrector.flux import load
-from train.corrector.samples import Batch, Dropped, Label, told
+from train.corrector.samples import Batch, Dropped, Label, text_of
 from train.corrector.settings import CorrectorSettings, Drops, Lora, Optimiser, Validation
 from train.corrector.training import Overrides, train
 from train.data.run import run as make_data
@@ -42,7 +42,7 @@ from train.triplets import Triplets, shards_in
 
 # Shares of the kinds of text; what is left is the reflection alone, which then must be read.
 _FULL, _SPELLED, _LAYOUT = 0.4, 0.25, 0.1
-_KEPT = 0.1  # share of pictures that are right and told nothing: a search corrects those too
+_KEPT = 0.1  # share of pictures that are right and have no reflection: a search corrects those too
 _NAMING = 0.1  # weight of naming the cells, as in the base
 
 
@@ -122,17 +122,17 @@ def corrector_settings(settings: MiniatureSettings, folder: Path) -> CorrectorSe
 class PairRow:
     index: int
     text: Text
-    kept: bool  # a right picture that is told nothing
+    kept: bool  # a right picture without a reflection
 
 
 class Pairs:
-    """Samples in memory, their pictures encoded once; texts are chosen anew each time."""
+    """Samples in memory, their pictures encoded once; texts are drawn each time."""
 
     def __init__(self, flux: Flux, triplets: Triplets) -> None:
         self.flux, self.encoders = flux, Encoders()
         self.encoders.t5, self.encoders.clip = flux.t5, flux.clip
-        self.labels: list[Label] = [(place.subset, (SIZE, SIZE)) for place in triplets.places]
-        self.keys = [place.key for place in triplets.places]
+        self.labels: list[Label] = [(entry.subset, (SIZE, SIZE)) for entry in triplets.entries]
+        self.keys = [entry.key for entry in triplets.entries]
         self.texts: list[tuple[str, str, str]] = []  # prompt, reflection, layout of the target
         self.names: dict[str, Tensor] = {}  # by key, what stands in the target's cells, (16,)
         targets, flawed = [], []
@@ -149,12 +149,12 @@ class Pairs:
     def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> PairRow:
         prompt, reflection, scene = self.texts[index]
         if rng.random() < _KEPT:
-            return PairRow(index, told(prompt, "", drop), kept=True)
+            return PairRow(index, text_of(prompt, "", drop), kept=True)
         kind = rng.random()
         if kind < _FULL:
-            text = told(prompt, reflection, drop)
+            text = text_of(prompt, reflection, drop)
         elif kind < _FULL + _SPELLED:
-            text = told(spelled_out(parse(prompt)), reflection, drop)
+            text = text_of(spelled_out(parse(prompt)), reflection, drop)
         elif kind < _FULL + _SPELLED + _LAYOUT:
             text = corrector_text(scene, reflection)
         else:
@@ -183,7 +183,7 @@ class Pairs:
 
 class Naming(nn.Module):
     """The second task: image and condition tokens name what is to stand in each cell, so that they
-    plan the mended picture and the condition does not just show the old one.
+    plan the corrected picture and the condition does not just show the old one.
     """
 
     def __init__(self, flux: Flux, names: dict[str, Tensor]) -> None:

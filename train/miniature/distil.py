@@ -1,5 +1,5 @@
 """Guidance distillation: the base learns to paint in one pass what classifier-free guidance paints
-in two, for every scale that its guidance embedding is told (Meng et al. 2023; as FLUX.1-dev).
+in two, for every scale of its guidance embedding (Meng et al. 2023; as FLUX.1-dev).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class DistilLoss:
         noisy, _, times = mix(self.bank.latents[rows].to(device), generator)
         guidance = sample_guidance(self.batch, generator).to(device)
         with torch.no_grad():
-            told = self.teacher.encoders(*drop(texts, rng))
-            untold = self.teacher.encoders([""] * self.batch, [""] * self.batch)
-            with_text = self.teacher(noisy, times, guidance, told)
-            without = self.teacher(noisy, times, guidance, untold)
+            states = self.teacher.encoders(*drop(texts, rng))
+            empty_states = self.teacher.encoders([""] * self.batch, [""] * self.batch)
+            with_text = self.teacher(noisy, times, guidance, states)
+            without = self.teacher(noisy, times, guidance, empty_states)
         target = without + guidance[:, None, None] * (with_text - without)
-        return functional.mse_loss(self.student(noisy, times, guidance, told), target)
+        return functional.mse_loss(self.student(noisy, times, guidance, states), target)

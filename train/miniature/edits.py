@@ -1,5 +1,5 @@
 """Pictures of the shapes world before and after an edit: scenes with flaws put in, and the pictures
-that a model paints wrong, each with the smallest edits that mend it.
+that a model paints wrong, each with the smallest edits that fix it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reflectionflow_core.miniature.world import Scene, render
 from reflectionflow_core.protocols import Painter
 from reflectionflow_core.record import InputError, Request
 from reflectionflow_core.writers.template import TemplateWriter
-from train.miniature.scenes import any_prompt, compose, flawed, mend, repaired
+from train.miniature.scenes import any_prompt, compose, fix, flawed, repaired
 from train.triplets import Edit
 
 WRITER = TemplateWriter()
@@ -31,13 +31,13 @@ _BLOCK = 10  # wrong pictures that are looked for together
 class ScenePair:
     """A flawed picture's scene as detected, what was asked, and the scene after a reflection.
 
-    Only what the reflection says is mended, whatever else is wrong: so it must be read, and nothing
+    Only what the reflection says is fixed, whatever else is wrong: so it must be read, and nothing
     else changes.
     """
 
     prompt: str
     scene: Scene
-    told: Scene
+    corrected: Scene
     reflection: str
 
 
@@ -46,25 +46,29 @@ def pair_of(prompt: str, spec: Spec, scene: Scene, rng: np.random.Generator) -> 
     right, found = repaired(scene, spec, rng)
     if not found:
         return None
-    told, reflection = _as_told(scene, found, rng)
-    unclear = any(BLOB in (thing.shape, thing.colour) for thing in told)
-    if unclear or len(faults(told, spec)) >= len(found):
-        told = right  # a blob cannot be drawn, and there may be no room to do just what is said
-    return ScenePair(prompt, scene, told, reflection)
+    corrected, reflection = _as_written(scene, found, rng)
+    unclear = any(BLOB in (thing.shape, thing.colour) for thing in corrected)
+    if unclear or len(faults(corrected, spec)) >= len(found):
+        corrected = (
+            right  # a blob cannot be drawn, and there may be no room to do just what is said
+        )
+    return ScenePair(prompt, scene, corrected, reflection)
 
 
-def _as_told(scene: Scene, found: Sequence[Fault], rng: np.random.Generator) -> tuple[Scene, str]:
-    """The reflection on `found` and the scene with just that mended."""
+def _as_written(
+    scene: Scene, found: Sequence[Fault], rng: np.random.Generator
+) -> tuple[Scene, str]:
+    """The reflection on `found` and the scene with just that fixed."""
     reflection = WRITER.write([fault.unmet for fault in found])
     for count in range(1, len(found) + 1):
-        scene = mend(scene, found[count - 1], rng)
+        scene = fix(scene, found[count - 1], rng)
         if WRITER.write([fault.unmet for fault in found[:count]]) == reflection:
             break
     return scene, reflection
 
 
 class ShapeEdits:
-    """Scenes with flaws put in, and with what the reflection says mended; by number, without end.
+    """Scenes with flaws put in, and with what the reflection says fixed; by number, without end.
 
     Their prompts are of the named family, or of all.
     """
@@ -81,13 +85,13 @@ class ShapeEdits:
         while True:
             prompt, spec = any_prompt(rng, self.families)
             pair = pair_of(prompt, spec, flawed(compose(spec, rng), rng), rng)
-            if pair is not None and pair.told != pair.scene:
-                before, after = (Image.fromarray(render(s)) for s in (pair.scene, pair.told))
+            if pair is not None and pair.corrected != pair.scene:
+                before, after = (Image.fromarray(render(s)) for s in (pair.scene, pair.corrected))
                 return Edit(before, after, pair.reflection, prompt)
 
 
 class DraftEdits:
-    """Pictures that a model painted wrong, and what the reflection says mended in them."""
+    """Pictures that a model painted wrong, and the same with what the reflection says fixed."""
 
     def __init__(self, seed: int, build: Callable[[], Painter], family: str = "") -> None:
         self.seed, self.build, self.skipped = seed, build, Counter[str]()
@@ -118,7 +122,7 @@ class DraftEdits:
             pictures = self._generator.paint(requests)
             for (prompt, spec), picture in zip(asked, pictures, strict=True):
                 if pair := pair_of(prompt, spec, detect(picture), rng):
-                    after = Image.fromarray(render(pair.told))
+                    after = Image.fromarray(render(pair.corrected))
                     edits.append(Edit(picture, after, pair.reflection, prompt))
         return edits[:_BLOCK]
 

@@ -20,7 +20,7 @@ from reflectionflow_core.miniature.world import Scene, render
 from reflectionflow_core.record import Request
 from reflectionflow_core.writers.template import TemplateWriter
 from train.corrector.loss import change_weights, flow_error, mixed
-from train.corrector.samples import WHOLE, SampleRow, encoded_batch, told
+from train.corrector.samples import WHOLE, SampleRow, encoded_batch, text_of
 from train.miniature.edits import ScenePair, pair_of
 from train.miniature.scenes import any_prompt, compose
 from train.miniature.text import LENGTH
@@ -82,25 +82,29 @@ def correction_rates(
     seed: int = 10_000,
 ) -> dict[str, Any]:
     """Share of flawed pictures that ONE more picture makes right: corrected with the true
-    reflection, with none, with another picture's, or painted anew (the controls); how many flawed
-    pictures there were; and by how much the true reflection leads each control, paired.
+    reflection, with none, with another picture's, or painted from scratch (the controls); how many
+    flawed pictures there were; and by how much the true reflection leads each control, paired.
     """
     wrong = np.flatnonzero(~are_right(asked, pictures)).tolist()
     writer = TemplateWriter()
-    told = [
+    reflections = [
         writer.write([f.unmet for f in faults(detect(pictures[i]), asked[i][1])]) for i in wrong
     ]
-    kinds = {"reflection": told, "none": [""] * len(told), "shuffled": told[1:] + told[:1]}
+    kinds = {
+        "reflection": reflections,
+        "none": [""] * len(reflections),
+        "shuffled": reflections[1:] + reflections[:1],
+    }
     flawed_ones = [pictures[i] for i in wrong]
     questions = [asked[i] for i in wrong]
-    mended = {
+    fixed = {
         kind: are_right(questions, _correct(corrector, questions, flawed_ones, texts, seed))
         for kind, texts in kinds.items()
     }
-    mended["anew"] = are_right(questions, paint(generator, questions, seed))
-    rates = {kind: float(right.mean()) for kind, right in mended.items()}
-    ours = mended.pop("reflection")
-    leads = {kind: lead(ours, theirs) for kind, theirs in mended.items()}
+    fixed["anew"] = are_right(questions, paint(generator, questions, seed))
+    rates = {kind: float(right.mean()) for kind, right in fixed.items()}
+    ours = fixed.pop("reflection")
+    leads = {kind: lead(ours, theirs) for kind, theirs in fixed.items()}
     return {"flawed": len(wrong), **rates, "leads": leads}
 
 
@@ -108,9 +112,9 @@ def correction_rates(
 def correction_errors(
     corrector: FluxCorrector, asked: Asked, pictures: Sequence[Image], seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """The flow-matching error (paper §3.3) of each flawed picture's correction, (n,), told the true
-    reflection or none. Changed cells weigh as in the training; noises and times, which are spread
-    evenly, are the same for every corrector.
+    """The flow-matching error (paper §3.3) of each flawed picture's correction, (n,), with the true
+    reflection and without one. Changed cells weigh as in the training; noises and times, which are
+    spread evenly, are the same for every corrector.
     """
     rng = np.random.default_rng(seed)
     made = (pair_of(*one, detect(p), rng) for one, p in zip(asked, pictures, strict=True))
@@ -129,9 +133,9 @@ def correction_errors(
     return {kind: torch.cat(errors).cpu().numpy() for kind, errors in found.items()}
 
 
-def _row(picture: Image, pair: ScenePair, is_told: bool) -> SampleRow:
-    text = told(pair.prompt, pair.reflection if is_told else "", WHOLE)
-    return SampleRow("", fromarray(render(pair.told)), picture, text, shown=True)
+def _row(picture: Image, pair: ScenePair, with_reflection: bool) -> SampleRow:
+    text = text_of(pair.prompt, pair.reflection if with_reflection else "", WHOLE)
+    return SampleRow("", fromarray(render(pair.corrected)), picture, text, shown=True)
 
 
 def lead(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
@@ -142,14 +146,14 @@ def lead(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
 
 
 def _correct(
-    corrector: FluxCorrector, asked: Asked, pictures: list[Image], told: list[str], seed: int
+    corrector: FluxCorrector, asked: Asked, pictures: list[Image], reflections: list[str], seed: int
 ) -> list[Image]:
     corrected: list[Image] = []
     for start in range(0, len(asked), _BATCH):
         rows = slice(start, start + _BATCH)
         texts = [prompt for prompt, _ in asked[rows]]
         seeds = [seed + start + i for i in range(len(texts))]
-        requests = map(Request.correcting, pictures[rows], texts, told[rows], seeds)
+        requests = map(Request.correcting, pictures[rows], texts, reflections[rows], seeds)
         corrected += corrector.paint(list(requests))
     return corrected
 

@@ -66,15 +66,15 @@ def flawed(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def repaired(scene: Scene, spec: Spec, rng: np.random.Generator) -> tuple[Scene, tuple[Fault, ...]]:
-    """The nearest scene that meets `spec`, and the faults that were mended to get there."""
+    """The nearest scene that meets `spec`, and the faults that were fixed on the way."""
     found = faults(scene, spec)
     for _ in range(40):
-        mended = scene
+        right = scene
         for fault in found:
-            mended = mend(mended, fault, rng)
-        mended = tuple(_with_a_colour(thing, rng) for thing in mended)
-        if not faults(mended, spec):
-            return mended, found
+            right = fix(right, fault, rng)
+        right = tuple(_with_a_colour(thing, rng) for thing in right)
+        if not faults(right, spec):
+            return right, found
     return compose(spec, rng), found
 
 
@@ -83,8 +83,8 @@ def _with_a_colour(thing: Thing, rng: np.random.Generator) -> Thing:
     return replace(thing, colour=_any_colour(rng)) if thing.colour == BLOB else thing
 
 
-def mend(scene: Scene, fault: Fault, rng: np.random.Generator) -> Scene:
-    """The scene with one fault mended, everything else left where it is."""
+def fix(scene: Scene, fault: Fault, rng: np.random.Generator) -> Scene:
+    """The scene with one fault fixed, everything else left where it is."""
     others = tuple(thing for thing in scene if thing is not fault.thing)
     if fault.thing is None:
         added = _any_thing(rng, fault.wanted or ShapeGroup(1, "circle"), crowded=len(scene) > 1)

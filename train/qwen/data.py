@@ -39,7 +39,7 @@ class SampleSource(Protocol[Sample_co]):
 
 class Usable(Dataset[tuple[Kind, list[str]]]):
     """Some samples of a source. One that cannot be read is replaced by the next that can, so a
-    batch is always full, and the same when a run goes on; the reasons come with the sample.
+    batch is always full, and the same in a resumed run; the reasons come with the sample.
     """
 
     def __init__(self, source: SampleSource[Kind], indices: Sequence[int]) -> None:
@@ -52,14 +52,14 @@ class Usable(Dataset[tuple[Kind, list[str]]]):
 
     def __getitem__(self, index: int) -> tuple[Kind, list[str]]:
         reasons: list[str] = []
-        for place in range(index, index + min(TRIES, len(self.indices))):
+        for position in range(index, index + min(TRIES, len(self.indices))):
             try:
-                return self.source.read(self.indices[place % len(self.indices)]), reasons
+                return self.source.read(self.indices[position % len(self.indices)]), reasons
             except SampleError as error:
                 reasons.append(str(error))
-        told = ", ".join(f"{reason} ({n})" for reason, n in Counter(reasons).most_common())
+        counts = ", ".join(f"{reason} ({n})" for reason, n in Counter(reasons).most_common())
         raise InputError(
-            f"{len(reasons)} samples in a row cannot be used: {told}. Check the data from their "
+            f"{len(reasons)} samples in a row cannot be used: {counts}. Check the data from their "
             f"sample {index} on."
         )
 
@@ -107,10 +107,10 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
         except ValueError as error:
             raise InputError(
-                f"Line {number} of {file} is no JSON. Export the file anew."
+                f"Line {number} of {file} is not JSON. Export the file again."
             ) from error
         if not isinstance(row, dict):
-            raise InputError(f"Line {number} of {file} is no object. Export the file anew.")
+            raise InputError(f"Line {number} of {file} is not an object. Export the file again.")
         rows.append(row)
     return rows
 

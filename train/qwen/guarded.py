@@ -1,4 +1,4 @@
-"""A Trainer of transformers that stops at what is no number and whose checkpoints are whole.
+"""A Trainer of transformers that stops at NaN and infinity and whose checkpoints are whole.
 
 It knows no model and no loss: a training adds those.
 """
@@ -28,13 +28,13 @@ MEASURED = "measured.json"
 class Guarded(Trainer):
     """Batches carry the `keys` of their samples and the `reasons` why others were left out.
 
-    A loss, gradient or weight that is no number ends the training with an InputError that names
-    step and samples, before the weights are touched or saved. `args.output_dir` is a place to
-    write into; finished checkpoints stand in `folder`.
+    A loss, gradient or weight that is not finite ends the training with an InputError that names
+    step and samples, before the weights are touched or saved. Checkpoints are
+    written in `args.output_dir` and moved to `folder` when they are whole.
     """
 
     def guard(self, folder: Path, keep: int, skipped: Counter[str]) -> None:
-        """To be called once, before training; `skipped` goes on being counted."""
+        """To be called once, before training; `skipped` is counted further."""
         self.folder, self.kept = folder, keep
         self.keys: list[str] = []  # of the step that is being made
         self.skipped = skipped
@@ -74,7 +74,7 @@ class Guarded(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if not all(p.isfinite().all() for p in model.parameters() if p.requires_grad):
-            raise self.stopped(f"A weight is no number after step {self.state.global_step}")
+            raise self.stopped(f"A weight is not finite after step {self.state.global_step}")
         name = f"checkpoint-{self.state.global_step}"
         with explained(self.folder / name):
             super()._save_checkpoint(model, trial)
@@ -94,7 +94,7 @@ class Guarded(Trainer):
         """Adds what was measured at this step to measured.json."""
         if self.is_world_process_zero():
             step = self.state.global_step
-            before = [told for told in measured(self.folder) if told["step"] < step]
+            before = [found for found in measured(self.folder) if found["step"] < step]
             data = json.dumps([*before, {"step": step, **figures}], indent=2)
             replace_file(self.folder / MEASURED, f"{data}\n".encode())
 
@@ -112,11 +112,11 @@ class _Gradients(TrainerCallback):
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         if not get_total_norm(gradients).isfinite():
             step = self.trainer.state.global_step + 1
-            raise self.trainer.stopped(f"A gradient is no number at step {step}")
+            raise self.trainer.stopped(f"A gradient is not finite at step {step}")
 
 
 def arguments_of(settings: QwenSettings) -> dict[str, Any]:
-    """What transformers' TrainingArguments and trl's SFTConfig are told alike."""
+    """Arguments of transformers' TrainingArguments and of trl's SFTConfig."""
     return {
         "output_dir": str(settings.out / f"{PART}-trainer"),
         "use_cpu": settings.device == "cpu",
@@ -147,14 +147,14 @@ def arguments_of(settings: QwenSettings) -> dict[str, Any]:
 
 
 def train_on(trainer: Guarded) -> None:
-    """Trains from the last checkpoint, or from nothing, to the end, and measures there."""
+    """Trains from the last checkpoint, or from the start, to the end, and measures there."""
     last = latest(trainer.folder)
-    if last and step_of(last) >= trainer.args.max_steps:  # where transformers makes one step more
+    if last and step_of(last) >= trainer.args.max_steps:  # transformers would make one step more
         trainer.restore(last)
     else:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
-    told = measured(trainer.folder)
-    if not told or told[-1]["step"] < trainer.state.global_step:
+    found = measured(trainer.folder)
+    if not found or found[-1]["step"] < trainer.state.global_step:
         trainer.evaluate()
 
 

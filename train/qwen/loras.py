@@ -1,4 +1,4 @@
-"""The LoRA of a Qwen2.5-VL: on every linear layer of its language model, none on its eyes."""
+"""The LoRA of a Qwen2.5-VL: on every linear layer of its language model only."""
 
 from __future__ import annotations
 

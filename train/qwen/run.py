@@ -77,8 +77,8 @@ def base_of(settings: QwenSettings, like: str = "") -> str:
     return str(folder)
 
 
-def places_of(settings: QwenSettings) -> tuple[str, str | None]:
-    """Where the samples lie, and the held-out ones; "miniature" is made beside the run."""
+def data_of(settings: QwenSettings) -> tuple[str, str | None]:
+    """Folders of the samples and of the held-out ones; "miniature" is made beside the run."""
     if settings.data != MINIATURE:
         return settings.data, settings.held_out
     folder = settings.out / "data"
@@ -94,14 +94,14 @@ def places_of(settings: QwenSettings) -> tuple[str, str | None]:
 def sides_of(
     settings: QwenSettings, read: Callable[[str], SampleSource[Kind]]
 ) -> tuple[Usable[Kind], Usable[Kind], Counter[str]]:
-    """Samples to learn from, and held-out ones, each of which can be read; and what was left out
-    so far, by reason.
+    """Samples to learn from; held-out ones, each of which can be read; and what was left out so
+    far, by reason.
     """
-    place, held_place = places_of(settings)
-    source = read(place)
+    data, held_out = data_of(settings)
+    source = read(data)
     learnt, held = list(range(len(source))), source
-    if held_place is not None:
-        held = read(held_place)
+    if held_out is not None:
+        held = read(held_out)
         kept = list(range(len(held)))
     else:
         learnt, kept = split(source, settings.held_out_share)
@@ -118,7 +118,7 @@ def sides_of(
 
 
 def _is_here(settings: QwenSettings) -> bool:
-    """Whether the data of a run lie on this machine."""
+    """Whether the data of a run are on this machine."""
     try:
         for where in filter(None, (settings.data, settings.held_out)):
             if not where.endswith(".jsonl"):

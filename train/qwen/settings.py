@@ -33,13 +33,13 @@ MAY_CHANGE = frozenset(
 class QwenSettings(Strict):
     """A run: what it starts from, what it learns from, and for how long."""
 
-    out: Path = Field(description="folder of the run; a run that was cut goes on there")
+    out: Path = Field(description="folder of the run; a run that was stopped is resumed there")
     base: str = Field(description='folder or hub id of a Qwen2.5-VL; "tiny" makes a random one')
     data: str = Field(
         description='folder or pattern of shards, or a .jsonl; "miniature" makes some'
     )
     held_out: str | None = Field(
-        default=None, description="the same for measuring; none: prompts are split off `data`"
+        default=None, description="the same for measuring; without it, prompts are split off `data`"
     )
     held_out_share: float = Field(default=0.02, gt=0, lt=1, description="of the prompts")
     held_out_most: PositiveInt = Field(default=1000, description="samples that are measured on")

@@ -53,7 +53,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 
 def published(base: str) -> dict[str, Any] | None:
     """The published numbers of a hub id or folder of that name."""
-    return next((told for name, told in PUBLISHED.items() if name in base), None)
+    return next((config for name, config in PUBLISHED.items() if name in base), None)
 
 
 def architecture(base: str) -> Qwen2_5_VLConfig:
@@ -62,13 +62,13 @@ def architecture(base: str) -> Qwen2_5_VLConfig:
         return config_of(tokenizer_of(miniature_words()), Sizes())
     if (Path(base).expanduser() / "config.json").is_file():
         return Qwen2_5_VLConfig.from_pretrained(base)
-    told = published(base)
-    if told is None:
+    config = published(base)
+    if config is None:
         raise InputError(
             f"The sizes of {base} are not known here. Give its folder, or one of: "
             f"{', '.join(f'Qwen/{name}-Instruct' for name in PUBLISHED)}."
         )
-    return Qwen2_5_VLConfig(**told)
+    return Qwen2_5_VLConfig(**config)
 
 
 def sizes_like(base: str) -> Sizes:
@@ -76,5 +76,5 @@ def sizes_like(base: str) -> Sizes:
 
     Without a base it is made for pictures of 64 x 64 pixels.
     """
-    told = published(base)
-    return Sizes(patch=14, tied=told["tie_word_embeddings"]) if told else Sizes()
+    config = published(base)
+    return Sizes(patch=14, tied=config["tie_word_embeddings"]) if config else Sizes()

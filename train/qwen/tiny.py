@@ -64,16 +64,16 @@ class Sizes:
 def save_tiny(
     folder: Path, texts: Sequence[str], sizes: Sizes | None = None, seed: int = 0
 ) -> Path:
-    """A random model, its tokenizer and the settings of its eyes."""
+    """A random model, its tokenizer and its image processor."""
     sizes = sizes or Sizes()
     tokenizer = tokenizer_of(texts, size=1000)
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(config_of(tokenizer, sizes))
-    _hearing(model)
+    _rescale(model)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
-    save_reading(folder, tokenizer, sizes.patch)
+    save_processor(folder, tokenizer, sizes.patch)
     return folder
 
 
@@ -85,9 +85,9 @@ def miniature_words() -> list[str]:
     return re.findall(r"\w+", f"{grammar} {edits}")
 
 
-def _hearing(model: Any) -> None:
+def _rescale(model: Any) -> None:
     """Weights at which a signal keeps its size; the stock ones are made for thousands of numbers
-    in a vector, and in a tiny model drown the picture in what the layers add up.
+    in a vector, and in a tiny model the picture would be lost in the layers' noise.
     """
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -164,12 +164,12 @@ def tokens_of(tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def save_reading(folder: Path, tokenizer: Any, patch: int, kind: str = "Qwen2_5_VL") -> None:
+def save_processor(folder: Path, tokenizer: Any, patch: int, kind: str = "Qwen2_5_VL") -> None:
     """What a processor is made of, beside a model; `kind` begins the names of its classes."""
     tokenizer.save_pretrained(folder)
     (folder / "chat_template.jinja").unlink(missing_ok=True)
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": CHAT}))
-    eyes = {
+    image_processor = {
         "image_processor_type": "Qwen2VLImageProcessorFast",
         "processor_class": f"{kind}Processor",
         "patch_size": patch,
@@ -179,4 +179,4 @@ def save_reading(folder: Path, tokenizer: Any, patch: int, kind: str = "Qwen2_5_
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(eyes))
+    (folder / "preprocessor_config.json").write_text(json.dumps(image_processor))

@@ -14,7 +14,7 @@ from reflectionflow_core.archive.files import make_folder, writing
 from reflectionflow_core.flux.folders import first_line
 from reflectionflow_core.record import InputError
 
-PART = ".part"  # what a killed program leaves half-written lies here, and nobody reads it
+PART = ".part"  # prefix of folders that are not whole yet; a killed program leaves them
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def publish(part: Path, folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Takes a folder away, so that none sees it half gone."""
+    """Removes a folder, so that nobody sees half of it."""
     shutil.rmtree(_set_aside(folder), ignore_errors=True)
 
 
@@ -66,10 +66,10 @@ def explained(folder: Path) -> Iterator[None]:
         with writing(folder):
             yield
     except (SafetensorError, RuntimeError) as error:
-        # torch's writer has no error of its own.
+        # torch's writer raises a plain RuntimeError.
         if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
             raise
         raise InputError(
             f"Cannot write {folder}: {first_line(error)} Free some space, then start again: "
-            "the run goes on from its last checkpoint."
+            "the run resumes from its last checkpoint."
         ) from error

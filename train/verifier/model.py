@@ -86,7 +86,7 @@ def load_trained(model: RewardModel, folder: Path) -> None:
     loras, rest = _trained(model)
     if missing := {*loras, *rest} - set(found):
         raise InputError(
-            f"{folder} lacks {len(missing)} trained tensors, such as {min(missing)}. Go on with "
+            f"{folder} lacks {len(missing)} trained tensors, such as {min(missing)}. Resume with "
             "the settings that it was trained with."
         )
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a training of a reward verifier is told."""
+"""Settings of the training of a reward verifier."""
 
 from __future__ import annotations
 

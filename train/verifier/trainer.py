@@ -37,10 +37,10 @@ class PairCollator:
         images = [*(pair.first for pair in pairs), *(pair.second for pair in pairs)]
         limit = self.settings.max_pixels
         rows = encode_rows(self.processor, self.settings.template, prompts * 2, images, limit)
-        told = [[pair.label, SUBSETS.index(pair.subset)] for pair in pairs]
+        labels = [[pair.label, SUBSETS.index(pair.subset)] for pair in pairs]
         return {
             **rows,
-            "labels": torch.tensor(told),
+            "labels": torch.tensor(labels),
             "keys": [pair.key for pair in pairs],
             "reasons": [reason for _, reasons in samples for reason in reasons],
         }

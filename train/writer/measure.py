@@ -43,9 +43,9 @@ def written(
     model.train(was_training)
     model.generation_config = own  # which LocalVlm replaces
     right = np.array([chat.answer == answer for chat, answer in zip(some, answers, strict=True)])
-    told = zip(some[:EXAMPLES], answers, strict=False)
+    shown = zip(some[:EXAMPLES], answers, strict=False)
     examples = [
-        {"prompt": c.prompt, "asked_for": c.answer, "written": answer} for c, answer in told
+        {"prompt": c.prompt, "asked_for": c.answer, "written": answer} for c, answer in shown
     ]
     return {"exact": {**asdict(share(right)), "answers": len(some)}, "examples": examples}
 
@@ -54,7 +54,7 @@ def gain(
     writer: ReflectionWriter, chats: Usable[Chat], settings: GainSettings, device: str = "cpu"
 ) -> dict[str, Any]:
     """The share of flawed pictures whose score rises when the corrector follows the writer's
-    reflection, those of TemplateWriter (which is told what the verifier found), and none at all;
+    reflection, those of TemplateWriter (which knows what the verifier found), and none at all;
     and by how much the writer leads each, over the same pictures and seeds.
     """
     choice = ActorChoice(
@@ -68,16 +68,16 @@ def gain(
     actors = build_actors(choice, SearchSettings())
     flawed = _flawed(chats, settings.pictures)
     before = [actors.verifier.verify(c.prompt, [c.image])[0] for c in flawed]
-    # A writer with nothing to say would be lent the verdict's words: it is told no findings.
+    # A writer without an answer would fall back on the verdict's findings, so it gets none.
     blind = [Verdict(verdict.score) for verdict in before]
-    told = {
+    reflections_by = {
         "writer": _reflections(writer, flawed, blind),
         "template": _reflections(TemplateWriter(), flawed, before),
         "empty": [""] * len(flawed),
     }
     rises = {
         name: np.array(_rises(actors, flawed, reflections, before, settings.batch))
-        for name, reflections in told.items()
+        for name, reflections in reflections_by.items()
     }
     return {
         "pictures": len(flawed),

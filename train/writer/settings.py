@@ -1,4 +1,4 @@
-"""What a training of a reflection writer is told."""
+"""Settings of the training of a reflection writer."""
 
 from __future__ import annotations
 
