@@ -101,12 +101,12 @@ def test_rows_of_the_data_engine_are_read_with_their_labels(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "Line 1 of .* is no JSON"),
-        ('{"label": "first"}\n[]', "Line 2 of .* is no object"),
+        ("{", "Line 1 of .* is not JSON"),
+        ('{"label": "first"}\n[]', "Line 2 of .* is not an object"),
         ('{"label": "better"}', "Line 1 of .* has the label 'better'. Write one of: first"),
     ],
 )
-def test_rows_that_are_none_are_refused_by_their_line(text, message, tmp_path: Path) -> None:
+def test_broken_rows_are_refused_by_their_line(text, message, tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text(text)
     with pytest.raises(InputError, match=message):
