@@ -1,4 +1,4 @@
-"""What is installed on this machine, and what would run on it; it says so and changes nothing."""
+"""Reports what is installed on this machine and what would run on it; changes nothing."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def versions() -> dict[str, str]:
     }
 
 
-def examination() -> str:
-    """Everything, a line a fact."""
+def findings() -> str:
+    """All that is known of this machine, one fact a line."""
     groups = {
         "Versions": _table(versions()),
         "Machine": [*_machine(), *_devices()],
@@ -85,9 +85,9 @@ def _miniature() -> list[str]:
         return ["no weights: train them with python -m train.miniature"]
     try:
         miniature(ActorChoice(), corrects=True)
-    except Exception as error:  # whatever is wrong with it, a doctor reports and goes on
+    except Exception as error:  # any fault is reported, and the other checks go on
         return [f"{size / GB * 1000:.1f} MB of weights do not load: {error}"]
-    return [f"{size / GB * 1000:.1f} MB of weights, they load: reflectionflow run works here"]
+    return [f"{size / GB * 1000:.1f} MB of weights, which load: reflectionflow run works here"]
 
 
 def _flux() -> Iterator[str]:
@@ -98,7 +98,7 @@ def _flux() -> Iterator[str]:
             f"this machine has {memory / GB:.0f} GB"
         )
     if free is None:
-        yield "no CUDA device: it would paint on the CPU, in many minutes a picture"
+        yield "no CUDA device: it would paint on the CPU, which takes many minutes a picture"
         return
     for plan, need in FLUX_PLANS:
         enough = "would run" if need * GB <= free else "would not run"
@@ -114,9 +114,7 @@ def _vlm() -> list[str]:
     }
     return _table(
         {
-            option: f"needs {' and '.join(names)}: not installed"
-            if names
-            else "all it needs is here"
+            option: f"needs {' and '.join(names)}: not installed" if names else "installed"
             for option, names in missing.items()
         }
     )

@@ -1,4 +1,4 @@
-"""Whose weights a choice means, so that a resumed run knows its models wherever they lie."""
+"""Digests of a choice's weights, by which a resumed run knows its models wherever they are."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def identity(choice: ActorChoice) -> dict[str, str]:
         "model": digest(weights) if weights.exists() else choice.model,
         "lora": digest(Path(choice.lora)) if choice.lora else "",
     }
-    # Absent where there are none: runs recorded before there were any know no such names.
+    # Only where they are used: runs recorded before these existed lack the names.
     if choice.vlm is not None:
         known["vlm"] = vlm_identity(choice.vlm)
     for name in ("verifier", "gate"):
         spec = getattr(choice, name)
-        if spec is not None and (told := verifier_identity(spec)):
-            known[name] = told
+        if spec is not None and (weights := verifier_identity(spec)):
+            known[name] = weights
     if choice.plugins:
         known["plugins"] = " ".join(digest(Path(plugin)) for plugin in choice.plugins)
     for name in ("transformer", "reward_base", "reward_template"):
@@ -57,7 +57,7 @@ def weights_of(source: str) -> str:
 
 
 def vlm_identity(spec: str) -> str:
-    """Which model would answer; the address of an endpoint is nobody's business."""
+    """The model that answers, without the address of an endpoint."""
     if not spec.startswith(ENDPOINT):
         return weights_of(spec)
     from .vlm.profiles import command_line_folder, find_profile

@@ -351,7 +351,7 @@ class SearchSettings:
     width: int = setting(2, "parallel chains", metavar="N", least=1, most=1024)
     depth: int = setting(
         3,
-        "rounds after the first; interleaved has 1 unless you say otherwise",
+        "rounds after the first; interleaved has 1 by default",
         metavar="M",
         least=0,
         most=10_000,

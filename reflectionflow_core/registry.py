@@ -353,7 +353,7 @@ def build(rows: Mapping[str, Row[Built]], kind: str, name: str, choice: ActorCho
         return row.build(choice, None)
     if choice.vlm is None:
         raise InputError(
-            f"The {kind} {name!r} asks a vision-language model, and there is none. "
+            f"The {kind} {name!r} asks a vision-language model. "
             "Give one with --vlm endpoint:PROFILE or --vlm FOLDER."
         )
     return row.build(choice, build_vlm(choice.vlm, choice.device, choice.vlm_dtype))

@@ -16,7 +16,7 @@ from ..record import InputError
 from ..registry import build_actors
 from ..vlm.named import HUB_ID
 from .batch import is_batch, report_batch, run_batch
-from .interrupt import heeded
+from .interrupt import sigint_raises
 from .parser import make_parser
 from .run import BuildActors, run
 
@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_ac
     """Runs one command and returns its exit status; a user's error is two sentences on stderr."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        with heeded():
-            return _obey(vars(make_parser().parse_args(argv)), argv, build_actors)
+        with sigint_raises():
+            return _run_command(vars(make_parser().parse_args(argv)), argv, build_actors)
     except InputError as error:
         sys.stderr.write(f"reflectionflow: {error}\n")
         return BAD_INPUT
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_ac
         return INTERRUPTED
 
 
-def _obey(given: dict[str, Any], argv: Sequence[str], build_actors: BuildActors) -> int:
+def _run_command(given: dict[str, Any], argv: Sequence[str], build_actors: BuildActors) -> int:
     command = given.pop("command")
     if command == "run":
         return (run_batch if is_batch(given) else run)(given, build_actors)
@@ -84,9 +84,9 @@ def _compare(given: dict[str, Any]) -> int:
 
 
 def _doctor() -> int:
-    from ..doctor import examination
+    from ..doctor import findings
     from .screen import quieten_libraries
 
     quieten_libraries()
-    sys.stdout.write(examination())
+    sys.stdout.write(findings())
     return 0

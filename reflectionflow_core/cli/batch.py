@@ -1,9 +1,9 @@
 """`reflectionflow run --prompts FILE`: many prompts that share one budget.
 
-Each prompt is a run like any other in a folder of its own, with a plan or a thought of its own
-where the strategy begins with one. DIR/batch.json says what was asked: a Run whose prompt is all
-prompts, a line each, and whose budget is that of all together. What was done stands in the folders
-alone, so a killed batch goes on from them.
+Each prompt is a run in its own folder, with its own plan or draft prompt where the strategy begins
+with one. DIR/batch.json holds the request: a Run whose prompt is all prompts, one a line, and whose
+budget is that of all together. Results are only in the folders, so a killed batch continues from
+them.
 """
 
 from __future__ import annotations
@@ -26,9 +26,17 @@ from ..report.words import counted, settings_text
 from ..search import check_search, is_over
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from ..vlm.named import HUB_ID
-from .preparing import Author, author_of, awaited, foreseen, lacks, taken_up, written
+from .preparing import (
+    Author,
+    author_of,
+    expected_start,
+    lacks_text,
+    text_to_write,
+    with_recorded_text,
+    write_text,
+)
 from .reporting import write_reports
-from .run import INTERRUPTED, BuildActors, asked_for, check_resumable, check_same, folder_of, tell
+from .run import INTERRUPTED, BuildActors, asked_for, check_resumable, check_same, folder_of, say
 from .screen import Screen, quieten_libraries
 
 BATCH, OVERVIEW = "batch.json", "overview.html"
@@ -39,7 +47,7 @@ ONE_PROMPT_ONLY = ("prompt", "draft_prompt", "stages")
 class Folder:
     """The search of one prompt; its pictures are in memory only while it is played.
 
-    What its `author` writes is asked for as it is first played, and kept with its run.
+    Its `author` writes when the search is first played, and the text is kept with the run.
     """
 
     path: Path
@@ -51,11 +59,11 @@ class Folder:
 
     def play(self, budget: Budget) -> Iterator[History]:
         with open_archive(self.path, resume=True) as archive:
-            run, past = taken_up(self.run, archive.run, self.author), archive.history
-            if self.author and lacks(run, self.author.setting, past):
+            run, past = with_recorded_text(self.run, archive.run, self.author), archive.history
+            if self.author and lacks_text(run, self.author.setting, past):
                 if not self._affordable(budget):
                     return
-                run, spent, words = written(run, self.author)
+                run, spent, words = write_text(run, self.author)
                 past = past.charged(spent)
                 self.screen.say(f"{self.path.name}: {words}")
             archive.begin(run)
@@ -67,8 +75,8 @@ class Folder:
             self.standing = standing_of(history, run.settings, self.actors)
 
     def _affordable(self, budget: Budget) -> bool:
-        """True if the budget pays for what the author writes and for a picture after it."""
-        settings, past = foreseen(self.run, self.author)
+        """True if the budget covers the author's text and a picture after it."""
+        settings, past = expected_start(self.run, self.author)
         return not is_over(past, replace(settings, budget=budget), self.actors)
 
 
@@ -80,19 +88,19 @@ def is_batch(given: Mapping[str, Any]) -> bool:
 
 
 def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> int:
-    """Searches all prompts, or goes on with them, and writes the overview."""
+    """Searches all prompts, or continues them, and writes the overview."""
     for name in ONE_PROMPT_ONLY:
         if name in given:
             what = "A prompt" if name == "prompt" else f"--{name.replace('_', '-')}"
-            other = "leave --prompts away" if "prompts" in given else "choose another folder"
+            other = "leave out --prompts" if "prompts" in given else "choose another folder"
             raise InputError(
                 f"{what} is for a single run, and {given['out']} is for many prompts. "
-                f"Leave it away, or {other}."
+                f"Leave it out, or {other}."
             )
     folder = folder_of(given)
-    told = {"prompt": read_prompts(Path(given["prompts"]))} if "prompts" in given else {}
+    prompts = {"prompt": read_prompts(Path(given["prompts"]))} if "prompts" in given else {}
     with _opened(folder, given.get("resume", False)) as recorded:
-        choice, asked = asked_for({**given, **told}, recorded)
+        choice, asked = asked_for({**given, **prompts}, recorded)
         if recorded:
             _check_same_prompts(folder, recorded, asked)
             check_resumable(folder, recorded, asked)
@@ -113,31 +121,31 @@ def report_batch(folder: Path) -> int:
 
 
 def read_prompts(path: Path) -> str:
-    """The prompts of a file, a line each, without empty lines and without any twice."""
+    """The prompts of a file, one a line, without empty lines and repetitions."""
     with files.reading(path):
         data = path.read_bytes()
     try:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 ({error.reason}). Save it as such.") from error
+        raise InputError(f"{path} is not UTF-8 ({error.reason}). Save it as UTF-8.") from error
     written_down = [line.strip() for line in lines if line.strip()]
     prompts = dict.fromkeys(written_down)
     if not prompts:
         raise InputError(f"{path} has no prompts. Write one on each line.")
     if again := len(written_down) - len(prompts):
         repeated = counted(again, "line repeats", "lines repeat")
-        tell(f"In {path} {repeated} an earlier one; each prompt is painted once.")
+        say(f"In {path} {repeated} an earlier one; each prompt is painted once.")
     return "\n".join(prompts)
 
 
 def runs_of(batch: Run) -> list[Run]:
-    """The runs of a batch, which share its budget and have none of their own."""
+    """The runs of a batch; they have no budget of their own, but share the batch's."""
     settings = replace(batch.settings, budget=Budget())
     return [replace(batch, prompt=p, settings=settings) for p in batch.prompt.split("\n")]
 
 
 def folder_names(batch: Run) -> list[str]:
-    """Where the prompts' runs lie: "001-a-red-cube"."""
+    """The folders of the prompts' runs, such as "001-a-red-cube"."""
     names = []
     for number, prompt in enumerate(batch.prompt.split("\n"), start=1):
         words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-")
@@ -147,8 +155,8 @@ def folder_names(batch: Run) -> list[str]:
 
 @contextmanager
 def _opened(folder: Path, resume: bool) -> Iterator[Run | None]:
-    """Holds the folder of a batch, and gives what was asked of it before; leaves no trace if
-    nothing begins."""
+    """Locks the folder of a batch and yields its recorded request; a new folder that stays empty is
+    removed."""
     _check_free(folder, resume)
     existed = folder.exists()
     files.make_folder(folder)
@@ -158,7 +166,7 @@ def _opened(folder: Path, resume: bool) -> Iterator[Run | None]:
             yield load_run(folder / BATCH) if (folder / BATCH).is_file() else None
     finally:
         if not existed:
-            with suppress(OSError):  # it is not empty: there is something to keep
+            with suppress(OSError):  # not empty
                 folder.rmdir()
 
 
@@ -174,8 +182,8 @@ def _check_free(folder: Path, resume: bool) -> None:
 
 
 def _check_prompt(run: Run, budget: Budget, author: Author | None, actors: Actors) -> None:
-    """Raises InputError for a prompt that nobody can plan, paint or judge; asks no model."""
-    settings, past = foreseen(run, author)
+    """Raises InputError for a prompt that cannot be planned, painted or judged; asks no model."""
+    settings, past = expected_start(run, author)
     check_search(run.prompt, replace(settings, budget=budget), actors, past)
     actors.verifier.verify(run.prompt, [])
     if author and not author.actor.calls:
@@ -183,10 +191,10 @@ def _check_prompt(run: Run, budget: Budget, author: Author | None, actors: Actor
 
 
 def _check_same_texts(folder: Path, recorded: Run, asked: Run) -> None:
-    if awaited(recorded) != awaited(asked):
+    if text_to_write(recorded) != text_to_write(asked):
         raise InputError(
-            f"{folder} holds a batch that does not think first. "
-            "Leave --think-first away to continue it, or choose another folder."
+            f"{folder} holds a batch without --think-first. "
+            "Leave out --think-first to continue it, or choose another folder."
         )
 
 
@@ -194,7 +202,7 @@ def _check_same_prompts(folder: Path, recorded: Run, asked: Run) -> None:
     if recorded.prompt != asked.prompt:
         raise InputError(
             f"{folder} holds a batch of other prompts. "
-            "Leave --prompts away to continue it, or choose another folder."
+            "Leave out --prompts to continue it, or choose another folder."
         )
 
 
@@ -210,21 +218,21 @@ def _search(folder: Path, asked: Run, author: Author | None, actors: Actors) -> 
         try:
             for index, history in portfolio(searches, budget):
                 done += 1
-                screen.told(done, f"prompt {index + 1}", _newest(history))
+                screen.advance(done, f"prompt {index + 1}", _newest(history))
         except KeyboardInterrupt:
-            tell("Stopped.")
+            say("Stopped.")
             status = INTERRUPTED
         except Exception:
-            _tell_how_to_resume(folder)
+            _say_how_to_resume(folder)
             raise
     _report(folder, asked)
     if status:
-        _tell_how_to_resume(folder)
+        _say_how_to_resume(folder)
     return status
 
 
-def _tell_how_to_resume(folder: Path) -> None:
-    tell(f"Go on with: reflectionflow run --out {shlex.quote(str(folder))} --resume")
+def _say_how_to_resume(folder: Path) -> None:
+    say(f"Continue with: reflectionflow run --out {shlex.quote(str(folder))} --resume")
 
 
 def _newest(history: History) -> str:
@@ -234,7 +242,7 @@ def _newest(history: History) -> str:
 
 def _begun(path: Path, run: Run, author: Author | None, actors: Actors, screen: Screen) -> Folder:
     recording = read_recording(path)
-    run = taken_up(run, recording.run, author)
+    run = with_recorded_text(run, recording.run, author)
     if recording.run:
         check_same(path, recording.run, run)
     standing = standing_of(recording.history, run.settings, actors)

@@ -1,4 +1,4 @@
-"""What can be asked of `reflectionflow evaluate` and `compare`."""
+"""The options of `reflectionflow evaluate` and `compare`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ STUDY_NAMES = (
     *("table1", "table2", "difficulty", "verifier", "controls"),
     *("strategies", "steps", "adaptive", "all"),
 )
-PROMPTS, PROMPTS_OF_ALL = 600, 240  # where nobody says how many; the latter of all studies at once
-RESUMING = "A killed evaluation goes on when the same command is given again."
+PROMPTS, PROMPTS_OF_ALL = 600, 240  # by default; the latter for all studies at once
+RESUMING = "Give the same command again to continue an evaluation that was stopped or killed."
 Commands = argparse._SubParsersAction
 
 
 def add_evaluate(commands: Commands[Parser]) -> None:
     evaluate = commands.add_parser(
         "evaluate",
-        help="measure how far a way of searching carries",
+        help="measure how well a search works",
         epilog=RESUMING,
         allow_abbrev=False,
     )
@@ -54,13 +54,18 @@ def _benchmark(benchmarks: Commands[Parser], name: str, text: str) -> Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--json", metavar="FILE", required=True, help="for all results; a page is written beside")
+    add(
+        "--json",
+        metavar="FILE",
+        required=True,
+        help="file for all results, with a page beside it",
+    )
     each = "one for each core" if name == "shapes" else "1"
     add("--processes", metavar="N", type=positive, help=f"how many work at once ({each})")
     add(
         "--ray",
         metavar="WHERE",
-        help="work on a Ray cluster at HOST:PORT, or local for one that is started here",
+        help="use the Ray cluster at HOST:PORT, or local to start one here",
     )
     return parser
 
@@ -75,7 +80,7 @@ def _add_shapes(parser: Parser) -> None:
         help=f"prompts in all, of the families ({PROMPTS}; of all studies {PROMPTS_OF_ALL})",
     )
     add("--families", metavar="LIST", type=listed, help=f"of {','.join(FAMILIES)} (all six)")
-    add("--lora", metavar="FILE", help="a corrector in place of the miniature's own")
+    add("--lora", metavar="FILE", help="a corrector instead of the miniature's own")
     add("--budgets", metavar="LIST", type=numbers, help="in pictures (1,2,4,8,16,32)")
     add(
         "--strategies",
@@ -127,7 +132,7 @@ def _add_geneval2(parser: Parser) -> None:
     add(
         "--judge",
         metavar="WHERE",
-        help="who answers the questions, where that is not --vlm; the official one is "
+        help="the model that answers the questions, if not --vlm; the official one is "
         "Qwen/Qwen3-VL-8B-Instruct",
     )
     _add_generation(parser)

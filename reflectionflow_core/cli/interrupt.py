@@ -1,4 +1,4 @@
-"""Ctrl-C, whatever a library makes of it."""
+"""Ctrl-C as a KeyboardInterrupt, whatever a library does with it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import NoReturn
 
 
 @contextmanager
-def heeded() -> Iterator[None]:
-    """Within it Ctrl-C ends in a KeyboardInterrupt, also where it meets a library that loads
-    weights and takes it for an error of its own.
+def sigint_raises() -> Iterator[None]:
+    """Within it Ctrl-C raises KeyboardInterrupt, even if a library that loads weights turns it into
+    an error of its own.
     """
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not ours or current_thread() is not main_thread():
-        yield  # it is ignored, as in the background, or is the business of a host
+        yield  # ignored, as in the background, or handled by a host program
         return
     pressed = False
 

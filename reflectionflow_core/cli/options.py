@@ -1,4 +1,4 @@
-"""What a search can be told on the command line, and what it means as records.
+"""The options of a search on the command line, and the records that they make.
 
 Options that are not given are absent, not defaults: a resumed run takes them from its run.json.
 """
@@ -47,7 +47,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def settings_of(given: Mapping[str, Any]) -> SearchSettings:
-    """What holds where nothing else is said; a strategy has a depth of its own."""
+    """The defaults; each strategy has its own depth."""
     return replace(SETTINGS, depth=strategy_named(given.get("strategy", SETTINGS.strategy)).depth)
 
 
@@ -77,8 +77,8 @@ def add_search_options(parser: Parser) -> None:
     search.add_argument(
         "--think-first",
         action="store_true",
-        help="let the thinker write the draft prompt, each prompt its own: content, layout, style "
-        "(interleaved does so anyway)",
+        help="let the thinker write a draft prompt for each prompt: content, layout, style "
+        "(interleaved always does)",
     )
     budget = parser.add_argument_group("budget ('none' lifts it)")
     for f in fields(Budget):
@@ -169,7 +169,11 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
     add("--planner", "NAME", f"of a staged search: {_names(PLANNERS)} (default: rules)")
     add("--inspector", "NAME", f"of its stages: {_names(INSPECTORS)} (default: exact)")
     add("--thinker", "NAME", f"{_names(THINKERS)} (default: vlm if there is one)")
-    add("--vlm", "WHERE", f"whom {_names(asking)} ask: endpoint:PROFILE, a folder or a hub id")
+    add(
+        "--vlm",
+        "WHERE",
+        f"model of {_names(asking)}: endpoint:PROFILE, a folder or a hub id",
+    )
     add("--vlm-dtype", "TYPE", "number format of that model: bf16, fp32 or nf4 (default: bf16)")
 
 
@@ -245,7 +249,7 @@ def plan(text: str) -> tuple[Stage, ...]:
     """The stages in a file, a line each."""
     try:
         stages = from_text(Path(text).read_text("utf-8-sig"))
-    except InputError as error:  # a ValueError, of which argparse would not tell
+    except InputError as error:  # a ValueError, whose text argparse would drop
         raise argparse.ArgumentTypeError(str(error)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} cannot be read ({error})") from None

@@ -21,7 +21,7 @@ from ..registry import LATER, RECORDED, ActorChoice, build_actors, choice_of
 from ..report.words import counted
 from ..search.strategies import axes_in_force
 from .options import flag_of, make_record, make_settings, name_of
-from .preparing import awaited
+from .preparing import text_to_write
 from .screen import quieten_libraries
 from .watching import pool_text, watch
 
@@ -42,7 +42,7 @@ def paint_pictures(
     actors, settings = make_record(given), make_settings(given)
     choice = choice_of(actors)
     axes_in_force(settings)  # raises for a strategy that does not exist
-    if setting := awaited(Run("", settings)):
+    if setting := text_to_write(Run("", settings)):
         raise InputError(
             f"The strategy {settings.strategy!r} begins with {NEEDED_TEXTS[setting]} for each "
             "prompt, which a benchmark does not write. Choose another strategy, or use "

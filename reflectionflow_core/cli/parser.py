@@ -9,10 +9,10 @@ from .evaluate_options import add_compare, add_evaluate
 from .options import Parser, add_search_options
 
 RESUMING = """\
-A run that was stopped, killed or has finished goes on with: reflectionflow run --out DIR --resume
-What it was asked is read from DIR/run.json, or DIR/batch.json for many prompts. A longer search
+Continue a run that was stopped, killed or has finished with: reflectionflow run --out DIR --resume
+Its options are read from DIR/run.json, or DIR/batch.json for many prompts. A longer search
 begins with the shorter one, so --depth may be raised, and --stop, --offload, --max-images,
---max-steps, --max-calls and --max-seconds may change; all else must stay as it was."""
+--max-steps, --max-calls and --max-seconds may change; everything else must stay as it was."""
 
 
 def make_parser() -> Parser:
@@ -47,6 +47,6 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         metavar="FILE",
         help="many prompts, one a line; each gets a folder in DIR, and all share one budget",
     )
-    run.add_argument("--out", metavar="DIR", required=True, help="folder for all that comes of it")
-    run.add_argument("--resume", action="store_true", help="go on with the run in DIR, if any")
+    run.add_argument("--out", metavar="DIR", required=True, help="output folder")
+    run.add_argument("--resume", action="store_true", help="continue the run in DIR, if any")
     add_search_options(run)

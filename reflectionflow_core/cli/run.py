@@ -31,12 +31,12 @@ INTERRUPTED = 130
 
 
 def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
-    """Searches, resumes or merely reports, as the folder requires."""
+    """Searches, resumes or only reports, as the folder requires."""
     with open_archive(folder_of(given), resume=given.get("resume", False)) as archive:
         for notice in archive.notices:
-            tell(notice)
+            say(notice)
         choice, asked = asked_for(given, _recorded(given, archive))
-        if archive.run and len(archive.history):  # else nothing is painted that could be spoilt
+        if archive.run and len(archive.history):  # otherwise there are no pictures to protect
             check_resumable(archive.folder, archive.run, asked)
         quieten_libraries(downloads=HUB_ID.fullmatch(choice.model) is not None)
         actors = build_actors(choice, asked.settings)
@@ -44,7 +44,7 @@ def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
         actors.verifier.verify(asked.prompt, [])
         asked, spent, words = prepared(asked, choice, archive, actors)
         if words:
-            tell(words)
+            say(words)
         archive.begin(asked)
         return _search(archive, asked, actors, spent)
 
@@ -67,13 +67,13 @@ def _search(archive: Archive, asked: Run, actors: Actors, spent: Cost) -> int:
                 archive.append(history)
                 screen.painted(history)
     except KeyboardInterrupt:
-        tell("Stopped.")
+        say("Stopped.")
         if len(archive.history):
             write_reports(archive.folder, asked, archive.history)
-        _tell_how_to_resume(archive)
+        _say_how_to_resume(archive)
         return INTERRUPTED
     except Exception:
-        _tell_how_to_resume(archive)
+        _say_how_to_resume(archive)
         raise
     write_reports(archive.folder, asked, archive.history)
     sys.stdout.write(summary(archive.folder, archive.history))
@@ -92,7 +92,7 @@ def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoi
     _check_prompt(prompt)
     if "think_first" in given and "draft_prompt" in given:
         raise InputError(
-            "--think-first writes the draft prompt, and --draft-prompt is one. Leave one away."
+            "--think-first writes the draft prompt, and --draft-prompt is one. Leave one out."
         )
     axes_in_force(settings)  # raises for a strategy that does not exist,
     policy_named(settings.policy)  # and this for a policy
@@ -103,8 +103,8 @@ def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoi
 
 
 def _recorded(given: Mapping[str, Any], archive: Archive) -> Run | None:
-    """What was asked before; without the texts written for its prompt if another takes its place,
-    as it may while nothing is painted."""
+    """The recorded request; before the first picture its prompt may change, and then the texts
+    written for it are dropped."""
     recorded = archive.run
     if not recorded or len(archive.history) or given.get("prompt") in (None, recorded.prompt):
         return recorded
@@ -115,7 +115,7 @@ def _check_prompt(prompt: str) -> None:
     if not prompt.strip():
         raise InputError("The prompt is empty. Say in words what to paint.")
     if not prompt.isprintable() and any("\ud800" <= c <= "\udfff" for c in prompt):
-        raise InputError("The prompt is no valid UTF-8. Check the encoding of the terminal.")
+        raise InputError("The prompt is not valid UTF-8. Check the encoding of the terminal.")
 
 
 def _choice_of(actors: Mapping[str, Any]) -> ActorChoice:
@@ -134,29 +134,29 @@ def check_same(folder: Path, recorded: Run, asked: Run) -> None:
     if differing:
         raise InputError(
             f"{folder} holds another run: {'; '.join(differing)}. "
-            "Leave these options away to continue it, or choose another folder."
+            "Leave these options out to continue it, or choose another folder."
         )
 
 
 def check_resumable(folder: Path, recorded: Run, asked: Run) -> None:
-    """The same, and says so where the versions are others."""
+    """`check_same`, and a note where library versions differ."""
     check_same(folder, recorded, asked)
     newer = [
         name for name, version in asked.versions.items() if recorded.versions.get(name) != version
     ]
     if newer:
-        tell(f"The run was begun with other versions of {', '.join(newer)}; pixels may differ.")
+        say(f"The run began with other versions of {', '.join(newer)}; pixels may differ.")
 
 
-def _tell_how_to_resume(archive: Archive) -> None:
+def _say_how_to_resume(archive: Archive) -> None:
     if not len(archive.history):
         return
     folder = shlex.quote(str(archive.folder))
-    tell(
+    say(
         f"{counted(len(archive.history), 'finished picture')} kept. "
-        f"Go on with: reflectionflow run --out {folder} --resume"
+        f"Continue with: reflectionflow run --out {folder} --resume"
     )
 
 
-def tell(text: str) -> None:
+def say(text: str) -> None:
     sys.stderr.write(f"{text}\n")

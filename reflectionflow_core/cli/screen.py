@@ -14,7 +14,7 @@ from ..record import History
 
 
 def quieten_libraries(downloads: bool = False) -> None:
-    """Their notes would break up our own; only the bars of `downloads` may stay."""
+    """Silences libraries whose messages would break up our own; keeps the bars of `downloads`."""
     quiet = {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
     if not downloads:
         quiet |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
@@ -27,9 +27,9 @@ NOTHING_YET = History()
 
 
 class Screen:
-    """A Progress on stderr, where `total` pictures are foreseen.
+    """A Progress on stderr, with `total` as the expected number of pictures.
 
-    `painted` tells it of each finished picture of one search, `told` of those of many.
+    `painted` shows a new picture of one search, `advance` one of many searches.
     """
 
     def __init__(self, total: int, history: History = NOTHING_YET) -> None:
@@ -73,17 +73,17 @@ class Screen:
         """Ctrl-C raises by itself."""
 
     def say(self, text: str) -> None:
-        """A line or several for good, above the bars."""
+        """Prints lines that stay, above the bars."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def painted(self, history: History) -> None:
         latest = [*history][-1]
         fate = "" if latest.finished else "dropped, "
         line = f"{fate}score {latest.score:.3g}, {_best(history)}"
-        self.told(len(history), _best(history), line)
+        self.advance(len(history), _best(history), line)
 
-    def told(self, done: int, note: str, line: str) -> None:
-        """`done` pictures are finished: a note beside the bar, or a line without a terminal."""
+    def advance(self, done: int, note: str, line: str) -> None:
+        """Shows that `done` pictures are finished: `note` beside a bar, or `line` in a log."""
         self.total = max(self.total, done)  # a strategy may paint more than the paper's schedule
         self.bars.update(self._pictures, completed=done, total=self.total, note=note)
         if not self.console.is_terminal:

@@ -163,7 +163,7 @@ def test_a_failure_says_how_to_go_on_and_loses_nothing(tmp_path, prompts, capsys
     out = tmp_path / "batch"
     with pytest.raises(OSError, match="no power"):
         run("--prompts", prompts, "--out", out, *ADAPTIVE, builder=failing)
-    assert f"Go on with: reflectionflow run --out {out} --resume" in capsys.readouterr().err
+    assert f"Continue with: reflectionflow run --out {out} --resume" in capsys.readouterr().err
     assert pictures(out) == 2
     assert run("--out", out, "--resume") == 0
 

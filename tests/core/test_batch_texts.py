@@ -171,7 +171,7 @@ def test_a_planner_that_breaks_says_how_to_go_on_and_is_asked_again(
     author.breaks = True
     with pytest.raises(OSError, match="line is dead"):
         run("--prompts", prompts, "--out", tmp_path / "out", *STAGED)
-    assert "Go on with: reflectionflow run" in capsys.readouterr().err
+    assert "Continue with: reflectionflow run" in capsys.readouterr().err
     author.breaks = False
     assert run("--out", tmp_path / "out", "--resume") == 0
     assert author.asked == [PROMPTS[0], *PROMPTS]
@@ -180,7 +180,7 @@ def test_a_planner_that_breaks_says_how_to_go_on_and_is_asked_again(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ([*STAGED, "--think-first"], "thinks in stages, so --think-first has nothing to do"),
+        ([*STAGED, "--think-first"], "thinks in stages, so --think-first has no effect"),
         (["--strategy", "staged", "--planner", "magic"], "no planner named 'magic'"),
         (["--strategy", "staged", "--planner", "vlm"], "The planner 'vlm' asks a vision-language"),
         (["--strategy", "staged", "--stages", "plan.txt"], "--stages is for a single run"),
@@ -205,7 +205,7 @@ def test_a_batch_thinks_first_from_its_beginning_or_never(tmp_path, prompts, aut
     out = tmp_path / "out"
     run("--prompts", prompts, "--out", out, "--width", 1, "--depth", 0)
     assert run("--out", out, "--resume", "--think-first") == 2
-    assert "holds a batch that does not think first" in capsys.readouterr().err
+    assert "holds a batch without --think-first" in capsys.readouterr().err
     assert not author.asked
 
 

@@ -137,7 +137,7 @@ def test_ctrl_c_keeps_what_was_painted_and_says_how_to_go_on(tmp_path, capsys):
 
     out = tmp_path / "run"
     assert main(["run", PROMPT, "--out", str(out), *SMALL], build_actors=interrupted) == 130
-    assert "2 finished pictures kept. Go on with: reflectionflow run" in capsys.readouterr().err
+    assert "2 finished pictures kept. Continue with: reflectionflow run" in capsys.readouterr().err
     assert (out / "sheet.png").is_file()
     assert (out / "report.html").is_file()
     assert run("--out", out, "--resume") == 0
@@ -145,14 +145,14 @@ def test_ctrl_c_keeps_what_was_painted_and_says_how_to_go_on(tmp_path, capsys):
 
 
 @pytest.fixture
-def heeding_ctrl_c():
+def default_sigint():
     """As a command in a terminal is begun; tests may be run by a process that ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("heeding_ctrl_c")
+@pytest.mark.usefixtures("default_sigint")
 def test_ctrl_c_that_a_library_swallows_as_it_loads_still_stops(tmp_path, capsys):
     def loading(choice, settings):
         try:
@@ -183,7 +183,7 @@ BAD_INPUT = {
     "blank prompt": ([" \n", "--out", "new"], "The prompt is empty"),
     "no prompt": (["--out", "new"], "Give a prompt to begin one"),
     "nothing to resume": (["--out", "new", "--resume"], "There is no run in new yet"),
-    "no UTF-8": (["a cat \udcff", "--out", "new"], "no valid UTF-8"),
+    "no UTF-8": (["a cat \udcff", "--out", "new"], "not valid UTF-8"),
     "empty folder name": ([PROMPT, "--out", ""], "name of the folder is empty"),
     "no folder": ([PROMPT], "required: --out"),
     "negative width": ([PROMPT, "--out", "new", "--width", "-1"], "The width is -1"),
@@ -422,7 +422,7 @@ def test_a_run_of_another_version_is_told(tmp_path, capsys):
     record["versions"] = {}  # nothing is known of the libraries then
     (tmp_path / "run.json").write_text(json.dumps(record))
     assert run("--out", tmp_path, "--resume") == 0
-    assert "begun with other versions of" in capsys.readouterr().err
+    assert "began with other versions of" in capsys.readouterr().err
     record["actors"]["painter"] = "of tomorrow"
     (tmp_path / "run.json").write_text(json.dumps(record))
     assert run("--out", tmp_path, "--resume") == 2

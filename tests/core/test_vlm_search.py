@@ -312,7 +312,7 @@ def test_thinking_first_needs_a_model_and_an_empty_folder(vlm, tmp_path, capsys)
     assert command(tmp_path / "b", "--verifier", "yes-no", "--vlm", "endpoint:toy") == 0
     options = ("--verifier", "yes-no", "--vlm", "endpoint:toy", "--think-first", "--resume")
     assert command(tmp_path / "b", *options) == 2
-    assert "Leave --think-first away" in capsys.readouterr().err
+    assert "Leave out --think-first" in capsys.readouterr().err
 
 
 def test_a_run_recorded_before_there_were_such_models_goes_on(tmp_path) -> None:
