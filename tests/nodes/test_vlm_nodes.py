@@ -218,8 +218,8 @@ def test_calls_show_on_the_node_under_the_phase_that_makes_them(
         ("nowhere", "The profile nowhere has no API_KEY and BASE_URL"),
         ("planted", "The profile planted names no model"),
         ("sk-abcdefghijklmnopqrstuvwxyz", "The profile looks like an API key"),
-        ("https://example.org/v1", "A profile's name has letters, digits, - and _ only"),
-        ("", "A profile's name has letters"),
+        ("https://example.org/v1", "A profile's name has only letters, digits, - and _"),
+        ("", "A profile's name has only letters"),
     ],
 )
 def test_a_profile_that_is_none_is_refused_before_anything_runs(
