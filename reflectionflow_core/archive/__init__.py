@@ -20,7 +20,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from ..record import Candidate, Cost, History, InputError
 from . import files
-from .lines import Entry, entry_of, parse, pixel_digest, seed_to_json
+from .lines import SHARED, Entry, entry_of, parse, pixel_digest, seed_to_json
 from .run_file import Run, differences, load_run
 
 __all__ = ["Archive", "Recording", "Run", "differences", "open_archive", "read_recording"]
@@ -243,25 +243,11 @@ def _history(folder: Path, entries: list[Entry], known: History) -> History:
         elif same:
             raise InputError(f"{folder} holds another search. Choose another folder.")
         else:
-            candidates.append(_candidate(entry, _read_image(folder / entry.image, entry), parent))
+            image = _read_image(folder / entry.image, entry)
+            shared = {name: getattr(entry, name) for name in SHARED}
+            candidates.append(Candidate(image=image, parent=parent, **shared))
         history = history.extended(entry.round, (candidates[-1],))
     return history
-
-
-def _candidate(entry: Entry, image: Image.Image, parent: Candidate | None) -> Candidate:
-    return Candidate(
-        image,
-        entry.prompt,
-        entry.seed,
-        entry.verdict,
-        entry.reflection,
-        parent,
-        entry.action,
-        entry.steps,
-        entry.finished,
-        entry.stage,
-        entry.inspection,
-    )
 
 
 def _matches(entry: Entry, candidate: Candidate, parent: Candidate | None) -> bool:

@@ -17,6 +17,11 @@ from PIL.Image import Image
 from ..record import Candidate, Cost, Inspection, Neighbour, Restart, Seed, Verdict
 
 COUNTED = ("images", "steps", "vlm_calls")  # what a Cost counts, without its seconds
+# Fields that an Entry shares with its Candidate.
+SHARED = (
+    *("prompt", "reflection", "seed", "verdict", "action"),
+    *("steps", "finished", "stage", "inspection"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +90,9 @@ def entry_of(
         round=slot[0],
         position=slot[1],
         sha256=pixel_digest(candidate.image),
-        prompt=candidate.prompt,
-        reflection=candidate.reflection,
-        seed=candidate.seed,
         parent=parent,
-        verdict=candidate.verdict,
         cost=cost,
-        action=candidate.action,
-        steps=candidate.steps,
-        finished=candidate.finished,
-        stage=candidate.stage,
-        inspection=candidate.inspection,
+        **{name: getattr(candidate, name) for name in SHARED},
     )
 
 

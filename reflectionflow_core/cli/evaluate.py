@@ -13,9 +13,7 @@ from ..doctor import versions
 from ..evaluation.evaluation import (
     Evaluation,
     Results,
-    cost_so_far,
     evaluate,
-    outcome_records,
     results_so_far,
 )
 from ..evaluation.page import Section
@@ -102,8 +100,8 @@ def _published(evaluation: Evaluation, plan: StudyPlan, file: Path, command: str
         "These figures are about the miniature. They say nothing about FLUX.1-dev.",
     ]
     tables = {section.title: [table.data() for table in section.tables] for section in sections}
-    record = {"summary": {"tables": tables}, "outcomes": outcome_records(evaluation, file)}
-    origin = Origin(command, evaluation.seed, cost_so_far(evaluation, file))
+    record = {"summary": {"tables": tables}, "outcomes": results.records}
+    origin = Origin(command, evaluation.seed, results.cost)
     journal = evaluation.journal(file)
     return publish(journal, "The miniature, measured", notes, sections, origin, record)
 

@@ -1,4 +1,4 @@
-"""One way of searching that is compared with others, and the controls that take a part away."""
+"""The arms of a study: the search settings that are compared, and controls without one part."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from ..verifiers.noisy import NoisyVerifier
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """`error` is the share of verdicts that the search's verifier turns around, and its inspector;
-    the truth that it is measured by is always the exact verifier's. Arms of equal `dice` begin with
-    equal noise. `planner` is that of a search in stages, `steps` a picture's own number of them."""
+    """One configuration of a study.
+
+    `error` is the share of verdicts that the search's verifier and inspector invert; results are
+    always measured by the exact verifier. Arms with equal `dice` start from equal noise. `planner`
+    is that of a search in stages; `steps` overrides the diffusion steps of a picture.
+    """
 
     name: str
     settings: SearchSettings
@@ -31,7 +34,7 @@ class Arm:
 
 
 class MuteWriter:
-    """Says nothing: the corrector sees the picture and must guess what is wrong with it."""
+    """Writes empty reflections: the corrector sees the picture only."""
 
     calls = 0
 
@@ -47,7 +50,7 @@ def _mute(actors: Actors) -> Actors:
 
 
 def _blind(actors: Actors) -> Actors:
-    """A corrector that paints from the reflection's words without its picture."""
+    """A corrector that paints from the reflection, without the parent's picture."""
     from ..flux.painter import FluxGenerator
     from ..flux.text import Text, training_text
 
@@ -57,7 +60,7 @@ def _blind(actors: Actors) -> Actors:
 
     flux = actors.generator
     if not isinstance(flux, FluxGenerator):
-        raise InputError("Only a FLUX can paint blindly. Choose another control.")
+        raise InputError("This control needs a FLUX. Choose another control.")
     return replace(actors, corrector=BlindCorrector(flux.flux, flux.sampling))
 
 
@@ -68,12 +71,12 @@ def _dense(actors: Actors) -> Actors:
 
 
 def _longer(actors: Actors, steps: int) -> Actors:
-    """Painters that take so many steps for a picture."""
+    """Painters with another number of steps per picture."""
     from ..flux.painter import FluxCorrector, FluxGenerator
 
     generator, corrector = actors.generator, actors.corrector
     if not isinstance(generator, FluxGenerator) or not isinstance(corrector, FluxCorrector):
-        raise InputError("Only a FLUX can be told how many steps to take. Choose another study.")
+        raise InputError("This study needs a FLUX, whose steps can be set. Choose another study.")
     sampling = replace(generator.sampling, steps=steps)
     return replace(
         actors,
@@ -93,7 +96,7 @@ CONTROLS: dict[str, Callable[[Actors], Actors]] = {
 
 
 def prepared(arm: Arm, prompt: str) -> SearchSettings:
-    """The arm's settings, with what is written for a prompt before its search."""
+    """The arm's settings, with the plan or thought that is written before a prompt's search."""
     if strategy_named(arm.settings.strategy).in_stages:
         planner = build(PLANNERS, "planner", arm.planner, ActorChoice())
         return replace(arm.settings, stages=planner.plan(prompt).stages)
@@ -103,7 +106,7 @@ def prepared(arm: Arm, prompt: str) -> SearchSettings:
 
 
 def actors_of(arm: Arm, actors: Actors, seed: int) -> Actors:
-    """Who acts in an arm: `actors`, with their errors and without what it takes away."""
+    """The actors of an arm: `actors` with its errors, its steps and its control."""
     actors = replace(actors, inspector=ExactInspector())
     if arm.steps is not None:
         actors = _longer(actors, arm.steps)

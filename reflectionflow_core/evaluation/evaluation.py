@@ -55,11 +55,18 @@ class Evaluation:
 class Results:
     """The outcomes of an evaluation by arm; complete when every prompt has one."""
 
-    def __init__(self, evaluation: Evaluation, outcomes: Sequence[Outcome]) -> None:
-        self.evaluation = evaluation
+    def __init__(self, evaluation: Evaluation, lines: Sequence[dict[str, Any]]) -> None:
+        self.evaluation, self.lines = evaluation, lines
+        outcomes = sorted(map(read_outcome, lines), key=lambda o: (o.arm, o.index))
+        self.records = [asdict(outcome) for outcome in outcomes]
         self.by_arm: dict[str, dict[int, Outcome]] = {arm.name: {} for arm in evaluation.arms}
         for outcome in outcomes:
             self.by_arm[outcome.arm][outcome.index] = outcome
+
+    @property
+    def cost(self) -> dict[str, Any]:
+        """The cost of all searches; see `trial.summed_cost`."""
+        return summed_cost((line["total"], line["trace"]) for line in self.lines)
 
     def of(self, arms: Iterable[str]) -> Results:
         """The results of some arms only, in their order."""
@@ -101,16 +108,5 @@ def evaluate(
     yield from journal.run(missing, len(known), partial(trial_runner, build), pool)
 
 
-def outcome_records(evaluation: Evaluation, file: Path) -> list[dict[str, Any]]:
-    """Every outcome as it is written into `file`, by arm and prompt."""
-    outcomes = evaluation.journal(file).lines(read_outcome)
-    return [asdict(o) for o in sorted(outcomes, key=lambda o: (o.arm, o.index))]
-
-
 def results_so_far(evaluation: Evaluation, file: Path) -> Results:
-    return Results(evaluation, evaluation.journal(file).lines(read_outcome))
-
-
-def cost_so_far(evaluation: Evaluation, file: Path) -> dict[str, Any]:
-    """The cost of all searches; see `trial.summed_cost`."""
-    return summed_cost(evaluation.journal(file).lines(lambda line: (line["total"], line["trace"])))
+    return Results(evaluation, evaluation.journal(file).lines(dict))

@@ -23,10 +23,10 @@ FORMAT = 2  # 1 had no costs
 
 @dataclass(frozen=True)
 class Journal:
-    """The journal of the evaluation that writes `file` at its end; `asked` becomes the header."""
+    """The journal of an evaluation that writes `file` at its end; `settings` become the header."""
 
     file: Path
-    asked: Mapping[str, Any]
+    settings: Mapping[str, Any]
 
     @property
     def part(self) -> Path:
@@ -35,7 +35,7 @@ class Journal:
     @property
     def header(self) -> dict[str, Any]:
         """The header, as it is read back from JSON."""
-        return json.loads(json.dumps({"format": FORMAT, **self.asked}))
+        return json.loads(json.dumps({"format": FORMAT, **self.settings}))
 
     def lines(self, read: Callable[[dict[str, Any]], Line]) -> list[Line]:
         """Every complete line, converted by `read`; creates FILE.part if there is none."""

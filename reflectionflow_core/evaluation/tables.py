@@ -85,15 +85,20 @@ def by_family(results: Results, plan: StudyPlan) -> Table:
 
 def gains(results: Results, plan: StudyPlan) -> Table:
     """How much better reflection is than each other arm, prompt by prompt."""
-    budgets = sorted(set(plan.budgets))
     ours = next((name for name in results.by_arm if name.startswith("reflection")), None)
+    others = [name for name in results.by_arm if ours and name not in (ours, SORTING)]
+    return _differences(results, plan, [(str(ours), name) for name in others])
+
+
+def _differences(results: Results, plan: StudyPlan, pairs: Sequence[tuple[str, str]]) -> Table:
+    """The gain of the first arm of each pair over the second, at every budget."""
+    budgets, success = sorted(set(plan.budgets)), results.success
     rows = [
         (
-            f"{ours} minus {name}",
-            tuple(difference(results.success(ours, b), results.success(name, b)) for b in budgets),
+            f"{ours} minus {other}",
+            tuple(difference(success(ours, b), success(other, b)) for b in budgets),
         )
-        for name in results.by_arm
-        if ours and name not in (ours, SORTING)
+        for ours, other in pairs
     ]
     return Table("paired difference", tuple(f"N = {b}" for b in budgets), tuple(rows))
 
@@ -113,16 +118,8 @@ def by_strategy(results: Results, plan: StudyPlan) -> Table:
 
 def gain_over_noise(results: Results, plan: StudyPlan) -> Table:
     """How much better each arm is than noise with the same judge, prompt by prompt."""
-    budgets = sorted(set(plan.budgets))
-    rows = []
-    for name in results.by_arm:
-        other = judged_like(name, "noise")
-        if name != other:
-            cells = [
-                difference(results.success(name, b), results.success(other, b)) for b in budgets
-            ]
-            rows.append((f"{name} minus {other}", tuple(cells)))
-    return Table("paired difference", tuple(f"N = {b}" for b in budgets), tuple(rows))
+    pairs = [(name, judged_like(name, "noise")) for name in results.by_arm]
+    return _differences(results, plan, [(name, noise) for name, noise in pairs if name != noise])
 
 
 def gain_over_first(results: Results, plan: StudyPlan) -> Table:

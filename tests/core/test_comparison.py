@@ -110,11 +110,11 @@ def test_pairs_of_right_or_wrong_are_told_as_mcnemar_tells_them() -> None:
 
 
 def test_the_planned_number_of_prompts_tells_the_gain_four_times_in_five() -> None:
-    dice, spread = np.random.default_rng(1), 0.4
+    rng, spread = np.random.default_rng(1), 0.4
     needed = prompts_needed(spread)
     z = [
         gained.mean() / gained.std() * needed**0.5
-        for gained in dice.normal(0.05, spread, (400, needed))
+        for gained in rng.normal(0.05, spread, (400, needed))
     ]
     assert np.mean(np.abs(z) > 1.96) == pytest.approx(0.8, abs=0.06)
 
@@ -146,7 +146,7 @@ def test_the_interval_of_what_is_always_right_is_not_a_point() -> None:
 
 
 def test_tasks_of_equal_size_are_drawn_apart() -> None:
-    """Drawn with the same dice, what one task gains the other would lose, in every draw."""
+    """Drawn with the same rng, what one task gains the other would lose, in every draw."""
     up = np.arange(10.0)
     both = task_mean(np.concatenate([up, 9 - up]), np.ones(20), np.repeat([0.0, 1.0], 10))
     assert both.high - both.low > 1

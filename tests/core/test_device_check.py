@@ -1,9 +1,9 @@
-"""The test of sight: who cannot see does not report, whatever the pictures show."""
+"""The check of a detector on its device: one that does not work may not report."""
 
 from __future__ import annotations
 
 import pytest
-from core.shapes_eyes import ShapesColours, ShapesDetector
+from core.exact_detector import ShapesColours, ShapesDetector
 from PIL import Image
 
 from reflectionflow_core.geneval.device_check import MIN_AGREED, PICTURES, check_device, spread

@@ -1,4 +1,4 @@
-"""Evaluations: what is counted, what is compared, and that a killed one goes on."""
+"""Evaluations: what is counted, what is compared, and that a killed one resumes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ from reflectionflow_core.evaluation.allocation import equal_allocation, portfoli
 from reflectionflow_core.evaluation.arms import CONTROLS, Arm, actors_of
 from reflectionflow_core.evaluation.evaluation import (
     Evaluation,
-    cost_so_far,
     evaluate,
-    outcome_records,
     results_so_far,
 )
 from reflectionflow_core.evaluation.journal import part_of
@@ -70,12 +68,12 @@ def test_an_interval_holds_the_share_and_shrinks_with_the_number_of_prompts():
 
 
 def test_a_paired_difference_is_sharper_than_its_two_intervals():
-    dice = np.random.default_rng(0)
-    theirs = dice.random(400) < 0.5
-    ours = theirs | (dice.random(400) < 0.1)  # right wherever they are, and now and then more
+    rng = np.random.default_rng(0)
+    theirs = rng.random(400) < 0.5
+    ours = theirs | (rng.random(400) < 0.1)  # right wherever they are, and now and then more
     better = difference(ours, theirs)
     assert better.low > 0
-    assert share(ours).low < share(theirs).high  # apart they could not be told
+    assert share(ours).low < share(theirs).high  # separate intervals overlap
 
 
 def test_questions_are_held_out_and_equally_many_of_each_family():
@@ -124,14 +122,14 @@ BAD_REQUESTS = {
 }
 
 
-@pytest.mark.parametrize(("options", "told"), BAD_REQUESTS.values(), ids=BAD_REQUESTS)
-def test_a_request_that_makes_no_sense_is_told_in_two_sentences(
-    options, told, tmp_path, monkeypatch, capsys
+@pytest.mark.parametrize(("options", "message"), BAD_REQUESTS.values(), ids=BAD_REQUESTS)
+def test_a_request_that_makes_no_sense_is_refused_in_two_sentences(
+    options, message, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     assert main(["evaluate", "shapes", "--json", "e.json", "--quick", *options]) == 2
     said = capsys.readouterr().err
-    assert told in said and re.fullmatch(r"reflectionflow: [^\n]+[.!?] [A-Z][^\n]+\.\n", said)
+    assert message in said and re.fullmatch(r"reflectionflow: [^\n]+[.!?] [A-Z][^\n]+\.\n", said)
     assert not list(tmp_path.iterdir())
 
 
@@ -200,32 +198,31 @@ def small(study: str = "table1", count: int = 1) -> Evaluation:
     return Evaluation(study, study_named(study)(SMALL), held_out(count), 0, {"model": "toy"})
 
 
-class TrialsOfDice:
-    """Stands in for searches: quick, and equal for equal tasks."""
+class RandomTrials:
+    """Stands in for searches: quick, and equal for equal trials."""
 
     def __init__(self, die_after: int = 10**9) -> None:
         self.die_after, self.ran = die_after, 0
 
-    def __call__(self, tasks, build, pool):
-        for task in tasks:
+    def __call__(self, trials, build, pool):
+        for trial in trials:
             if self.ran == self.die_after:
                 raise KeyboardInterrupt
             self.ran += 1
-            dice = np.random.default_rng([len(task.arm.name), task.index])
-            right = tuple(
-                bool(flip) for flip in dice.random(task.arm.settings.scheduled_pictures) < 0.5
-            )
+            rng = np.random.default_rng([len(trial.arm.name), trial.index])
+            count = trial.arm.settings.scheduled_pictures
+            right = tuple(bool(flip) for flip in rng.random(count) < 0.5)
             spent = tuple(Spent(n, 8 * n, 0, 0.5 * n) for n in range(1, len(right) + 1))
-            told = tuple(map(float, right)), right, spent, spent[-1]
-            plan = tuple(1 / (n + 1) for n in range(len(right))), (len(right),)
-            outcome = Outcome(task.arm.name, task.index, *told, *plan)
+            scores, gains = tuple(map(float, right)), tuple(1 / (n + 1) for n in range(len(right)))
+            found = (scores, right, spent, spent[-1], gains, (len(right),))
+            outcome = Outcome(trial.arm.name, trial.index, *found)
             yield Traced(outcome, Trace(0.5 * len(right), "dice", 10**6 + self.ran, None))
 
 
 @pytest.mark.parametrize("study", [*STUDIES, "all"])
-def test_a_killed_evaluation_goes_on_and_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, study):
+def test_a_killed_evaluation_resumes_and_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, study):
     killed, whole = tmp_path / "killed.json", tmp_path / "whole.json"
-    first, second = TrialsOfDice(die_after=4), TrialsOfDice()
+    first, second = RandomTrials(die_after=4), RandomTrials()
     monkeypatch.setattr(module, "run_all", first)
     with pytest.raises(KeyboardInterrupt):
         list(evaluate(small(study), killed, Toys().actors, WorkerPool(1)))
@@ -239,20 +236,19 @@ def test_a_killed_evaluation_goes_on_and_ends_as_an_uninterrupted_one(tmp_path, 
     for file in (killed, whole):
         results = results_so_far(small(study), file)
         pictures = sum(len(o.right) for arm in results.by_arm.values() for o in arm.values())
-        cost = cost_so_far(small(study), file)
+        cost = results.cost
         assert (cost["pictures"], cost["diffusion_steps"]) == (pictures, 8 * pictures)
         assert cost["seconds"] == 0.5 * pictures
         tables.append([t for s in studies_in(study) for t in tables_of(s, results, SMALL)])
-        outcomes = outcome_records(small(study), file)
-        small(study).journal(file).finish({"outcomes": outcomes})
+        small(study).journal(file).finish({"outcomes": results.records})
     assert killed.read_bytes() == whole.read_bytes()
     assert list(map(markdown, tables[0])) == list(map(markdown, tables[1]))
     assert not part_of(killed).exists()
 
 
-def test_another_evaluation_is_not_gone_on_with_and_damage_is_named(tmp_path, monkeypatch):
+def test_another_evaluation_is_not_resumed_and_damage_is_named(tmp_path, monkeypatch):
     file = tmp_path / "e.json"
-    monkeypatch.setattr(module, "run_all", TrialsOfDice())
+    monkeypatch.setattr(module, "run_all", RandomTrials())
     list(evaluate(small(), file, Toys().actors, WorkerPool(1)))
     with pytest.raises(InputError, match="belongs to another evaluation"):
         list(evaluate(small(count=2), file, Toys().actors, WorkerPool(1)))
@@ -360,7 +356,9 @@ def test_a_ratio_is_of_sums_and_its_interval_of_prompts() -> None:
     theirs = np.tile([10.0, 30.0], 50)
     half = ratio(theirs / 2, theirs)
     assert half.mean == half.low == half.high == 0.5
-    found = ratio(np.tile([20.0, 10.0], 50), theirs)  # worse on the cheap ones, better on the dear
+    found = ratio(
+        np.tile([20.0, 10.0], 50), theirs
+    )  # worse on the cheap ones, better on the expensive
     assert found.low < found.mean == 0.75 < found.high
 
 

@@ -275,8 +275,8 @@ def official_places(a: Box, b: Box) -> set[str]:
     if np.abs(short).max() < 1e-3:
         return set()
     x, y = short / np.hypot(*offset)
-    told = {"left of": -x, "right of": x, "above": -y, "below": y}
-    return {name for name, share in told.items() if share > 0.5}
+    parts = {"left of": -x, "right of": x, "above": -y, "below": y}
+    return {name for name, share in parts.items() if share > 0.5}
 
 
 @settings(max_examples=400)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from core.shapes_eyes import ShapesColours, ShapesDetector, prompts
+from core.exact_detector import ShapesColours, ShapesDetector, prompts
 from core.tiny_detectors import save_clip, save_mask2former
 from PIL import Image
 
@@ -20,16 +20,16 @@ from reflectionflow_core.geneval.scores import ANY, LABEL, MACRO, MICRO, table_o
 SEARCH = ("--width", "1", "--depth", "0", "--strategy", "noise", "--batch-size", "1")
 
 
-def seat(patch: pytest.MonkeyPatch, detector: ShapesDetector) -> None:
-    """The shapes' eyes in place of learned ones, whatever folder is asked for."""
+def install(patch: pytest.MonkeyPatch, detector: ShapesDetector) -> None:
+    """Replaces the loaders by the exact detector of shapes."""
     patch.setattr(judging, "load_detector", lambda *_, **__: detector)
     patch.setattr(judging, "load_colours", lambda *_, **__: ShapesColours())
 
 
 @pytest.fixture(autouse=True)
-def eyes_of_the_shapes(monkeypatch):
+def exact_detector(monkeypatch):
     monkeypatch.setattr(files.os, "fsync", lambda _: None)
-    seat(monkeypatch, ShapesDetector())
+    install(monkeypatch, ShapesDetector())
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def painted(tmp_path_factory, prompt_file) -> Path:
     """A folder that was painted and judged; out.json lies beside it."""
     folder = tmp_path_factory.mktemp("painted")
     with pytest.MonkeyPatch.context() as patch:
-        seat(patch, ShapesDetector())
+        install(patch, ShapesDetector())
         assert generate(folder / "images", folder / "out.json", prompt_file) == 0
     return folder
 
@@ -119,7 +119,7 @@ def test_the_means_that_papers_mix_are_named_apart() -> None:
     assert rows["a (3 prompts)"] == pytest.approx(0.5)
 
 
-def test_a_killed_painting_goes_on_and_ends_as_an_uninterrupted_one(
+def test_a_killed_painting_resumes_and_ends_as_an_uninterrupted_one(
     painted: Path, tmp_path: Path, prompt_file: Path, monkeypatch
 ) -> None:
     paint_one, kept = painting._keep, []
@@ -144,9 +144,9 @@ def test_a_killed_painting_goes_on_and_ends_as_an_uninterrupted_one(
     assert own["summary"]["tables"][0] == whole["summary"]["tables"][0]
 
 
-def test_a_killed_judging_goes_on(painted: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_killed_judging_resumes(painted: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     class Dying(ShapesDetector):
-        left = 9  # the test of sight looks at six
+        left = 9  # the device check looks at six
 
         def detect(self, images, names, progress=None):
             self.left -= 1
@@ -155,11 +155,11 @@ def test_a_killed_judging_goes_on(painted: Path, tmp_path: Path, monkeypatch, ca
             return super().detect(images, names)
 
     file = tmp_path / "again.json"
-    seat(monkeypatch, Dying())
+    install(monkeypatch, Dying())
     assert judge(painted / "images", file) == 130
     part = file.with_name("again.json.part")
     assert len(part.read_text().splitlines()) == 1 + 3
-    seat(monkeypatch, ShapesDetector())
+    install(monkeypatch, ShapesDetector())
     capsys.readouterr()
     assert judge(painted / "images", file) == 0
     assert "3 of 12 pictures judged" in capsys.readouterr().err.replace("\r", "\n")
@@ -187,7 +187,7 @@ def test_pictures_from_elsewhere_are_judged_and_their_cost_is_not_made_up(
 def test_a_blind_detector_ends_without_a_result(
     painted: Path, tmp_path, monkeypatch, capsys
 ) -> None:
-    seat(monkeypatch, ShapesDetector(blind=True))
+    install(monkeypatch, ShapesDetector(blind=True))
     assert judge(painted / "images", tmp_path / "out.json") == 2
     assert "it does not work, or the pictures show nothing" in capsys.readouterr().err
     assert not list(tmp_path.glob("out.json")) and not list(tmp_path.glob("*.html"))
@@ -242,7 +242,7 @@ def test_a_damaged_picture_is_named(painted: Path, tmp_path: Path, capsys) -> No
     assert "0000.png is not a picture" in capsys.readouterr().err
 
 
-def test_learned_eyes_are_loaded_and_a_blind_one_is_refused(
+def test_a_learned_detector_is_loaded_and_a_blind_one_is_refused(
     painted: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     """A real Mask2Former and a real CLIP, of random weights: they run, and see nothing."""
@@ -251,13 +251,13 @@ def test_learned_eyes_are_loaded_and_a_blind_one_is_refused(
 
     monkeypatch.setattr(judging, "load_detector", load_detector)
     monkeypatch.setattr(judging, "load_colours", load_colours)
-    for name in ("eyes", "clip", "images/00000/samples"):
+    for name in ("detector", "clip", "images/00000/samples"):
         (tmp_path / name).mkdir(parents=True)
     bench = {"tag": "colors", "include": [{"class": "bench", "count": 1, "color": "red"}]}
     metadata = json.dumps({**bench, "prompt": "a red bench"})
     (tmp_path / "images/00000/metadata.jsonl").write_text(metadata)
     Image.new("RGB", (64, 64), "red").save(tmp_path / "images/00000/samples/0000.png")
-    asked = ("--detector", save_mask2former(tmp_path / "eyes"), "--device", "cpu")
+    asked = ("--detector", save_mask2former(tmp_path / "detector"), "--device", "cpu")
     asked += ("--colour-judge", save_clip(tmp_path / "clip"), "--json", tmp_path / "out.json")
     command = ["evaluate", "geneval", "--images", tmp_path / "images", *asked]
     assert main(list(map(str, command))) == 2

@@ -137,8 +137,8 @@ def test_the_page_tells_every_candidate_and_fetches_nothing():
     assert all(PROMPT in image["alt"] for image in page.all("img"))
     assert not re.search(r"https?://|<script|<link|@import|url\(", text)
     assert "prefers-color-scheme: dark" in text
-    for told in ("turn it red", "not red", "presence", "VLM calls", "strategy reflection"):
-        assert told in page.text
+    for text in ("turn it red", "not red", "presence", "VLM calls", "strategy reflection"):
+        assert text in page.text
 
 
 def test_every_link_of_the_page_leads_somewhere():
@@ -186,7 +186,7 @@ def test_words_of_cost_and_settings():
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "text"),
     [
         ({"width": 1, "depth": 4}, "reflection · 1 chain · 4 rounds · seed 0"),
         ({"stop": 0.5, "seed": 3}, "reflection · 2 chains · up to 3 rounds · seed 3 · stop at 0.5"),
@@ -229,8 +229,8 @@ def test_words_of_cost_and_settings():
         ),
     ],
 )
-def test_a_strategy_is_told_by_the_settings_that_it_looks_at(settings, told):
-    assert settings_text(SearchSettings(**settings), "toy") == f"strategy {told} · model toy"
+def test_a_strategy_is_described_by_the_settings_that_it_reads(settings, text):
+    assert settings_text(SearchSettings(**settings), "toy") == f"strategy {text} · model toy"
 
 
 def test_a_long_line_of_settings_is_wrapped_and_not_cut_off():
@@ -248,8 +248,8 @@ def test_a_long_line_of_settings_is_wrapped_and_not_cut_off():
     )
     for model in ("toy", "a/folder/" * 20):
         head = heading(made(width=1, depth=0), PROMPT, settings, model, 0, 560)
-        told = "".join(line.text for line in head).replace(" ", "")
-        assert settings_text(settings, model).replace(" ", "") in told
+        text = "".join(line.text for line in head).replace(" ", "")
+        assert settings_text(settings, model).replace(" ", "") in text
 
 
 def test_a_neighbouring_seed_is_told_in_full():

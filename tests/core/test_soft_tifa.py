@@ -223,12 +223,12 @@ def test_a_folder_of_pictures_is_judged_by_a_local_model(tmp_path, folder, capsy
     assert all(0 < p < 1 for line in record["pictures"] for p in line["right"])
     assert record["provenance"]["cost"]["vlm_calls"] == 5
     assert record["about"]["judge_steered"] is False
-    told = capsys.readouterr().out
-    assert "| GM (headline) |" in told and "| count (1 atom) |" in told
+    out = capsys.readouterr().out
+    assert "| GM (headline) |" in out and "| count (1 atom) |" in out
     assert "Soft-TIFA" in (tmp_path / "out.html").read_text()
 
 
-def test_pictures_may_be_listed_by_prompt_and_a_killed_judging_goes_on(
+def test_pictures_may_be_listed_by_prompt_and_a_killed_judging_resumes(
     tmp_path: Path, monkeypatch, capsys
 ) -> None:
     images = laid_out(tmp_path / "images")

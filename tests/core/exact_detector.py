@@ -1,4 +1,4 @@
-"""GenEval's eyes for the world of shapes: the exact detector in the seats of the learned ones."""
+"""An exact detector and colour reader of shapes, in place of learned ones."""
 
 from __future__ import annotations
 
