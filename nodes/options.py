@@ -7,8 +7,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..reflectionflow_core.record import AXES, Budget, SearchSettings
 from ..reflectionflow_core.registry import choices_of
+from ..reflectionflow_core.settings import AXES, Budget, SearchSettings
 from .shared.schema import ROOT, batch_size_input, check_texts, output, schema
 from .shared.sockets import OptionsSocket
 

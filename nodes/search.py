@@ -14,7 +14,7 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import GraphBuilder
 
 from ..reflectionflow_core.protocols import Actors
-from ..reflectionflow_core.record import History, InputError, ScenePlan, SearchSettings
+from ..reflectionflow_core.record import History, InputError, ScenePlan
 from ..reflectionflow_core.report import (
     as_data,
     contact_sheet,
@@ -23,6 +23,7 @@ from ..reflectionflow_core.report import (
     verdict_text,
 )
 from ..reflectionflow_core.search import check_search
+from ..reflectionflow_core.settings import SearchSettings
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
 from .shared.progress import NodeProgress, framed, say

@@ -11,10 +11,11 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..reflectionflow_core.planners.text import as_text, from_text
-from ..reflectionflow_core.record import MAX_STAGES, InputError, Inspection, ScenePlan
+from ..reflectionflow_core.record import InputError, Inspection, ScenePlan
 from ..reflectionflow_core.registry import INSPECTORS, PLANNERS
 from ..reflectionflow_core.report import inspection_text
 from ..reflectionflow_core.search import complete
+from ..reflectionflow_core.settings import MAX_STAGES
 from .comfy.tensors import to_pictures
 from .loaders import CATEGORY, actor_handle, vlm_input
 from .shared.batches import for_each

@@ -27,9 +27,10 @@ from .protocols import (
     ReflectionWriter,
     Verifier,
 )
-from .record import InputError, SearchSettings
+from .record import InputError
 from .search.policies import POLICIES
 from .search.strategies import STRATEGIES, axes_in_force, strategy_named
+from .settings import SearchSettings
 from .verifiers.spec import VerifierSpec, parse_verifiers
 from .vlm.named import HUB_ID, build_vlm
 

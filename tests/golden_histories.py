@@ -28,17 +28,9 @@ from fakes import (
     read_back,
 )
 
-from reflectionflow_core.record import (
-    AXES,
-    Budget,
-    Candidate,
-    History,
-    InputError,
-    SearchSettings,
-    Stage,
-    Verdict,
-)
+from reflectionflow_core.record import Candidate, History, InputError, Stage, Verdict
 from reflectionflow_core.search import POLICIES, STRATEGIES, search
+from reflectionflow_core.settings import AXES, Budget, SearchSettings
 
 FILE = Path(__file__).parent / "core" / "golden" / "histories.json"
 PROMPT = "two green bowls"

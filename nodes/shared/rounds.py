@@ -16,10 +16,11 @@ import folder_paths
 from ...reflectionflow_core.archive import PAGE, SHEET, Archive, Run, differences, open_archive
 from ...reflectionflow_core.doctor import versions
 from ...reflectionflow_core.protocols import Actors, Progress
-from ...reflectionflow_core.record import History, InputError, SearchSettings
+from ...reflectionflow_core.record import History, InputError
 from ...reflectionflow_core.registry import RECORDED
 from ...reflectionflow_core.report import contact_sheet, html_page
 from ...reflectionflow_core.search import is_over, run_round, search
+from ...reflectionflow_core.settings import SearchSettings
 from .sockets import SearchActors, SearchState
 
 RUNS = "reflectionflow"  # folder below ComfyUI's output directory

@@ -8,8 +8,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ...reflectionflow_core.record import MAX_SEED
 from ...reflectionflow_core.search import STRATEGIES
+from ...reflectionflow_core.settings import MAX_SEED
 from .profiles import looks_like_a_key
 from .sockets import (
     EvolverSocket,

@@ -14,7 +14,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from comfy_api.latest import io
 
 from ...reflectionflow_core.protocols import Actors, Painter
-from ...reflectionflow_core.record import MAX_STEPS_AWAY, History, SearchSettings, Verdict
+from ...reflectionflow_core.record import History, Verdict
+from ...reflectionflow_core.settings import MAX_STEPS_AWAY, SearchSettings
 from ...reflectionflow_core.vlm.interface import Vlm
 
 FluxSocket = io.Custom("REFLECTIONFLOW_FLUX")  # FluxHandle

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..record import Budget, InputError, SearchSettings, Stage
+from ..record import InputError, Stage
+from ..settings import Budget, SearchSettings
 
 FORMAT = 1
 # These may change when a run is resumed: a shorter search is the beginning of a longer one, and a

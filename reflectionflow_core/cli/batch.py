@@ -20,11 +20,12 @@ from typing import Any
 from ..archive import HISTORY, PAGE, RUN, Run, files, open_archive, read_recording
 from ..archive.run_file import load_run
 from ..protocols import Actors
-from ..record import Budget, History, InputError
+from ..record import History, InputError
 from ..report.overview import overview_page, overview_text, row_of
 from ..report.words import counted, settings_text
 from ..search import check_search, is_over
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
+from ..settings import Budget
 from ..vlm.named import HUB_ID
 from .preparing import (
     Author,

@@ -32,9 +32,9 @@ from ..evaluation.tables import tables_of
 from ..identity import identity
 from ..miniature.prompts import FAMILIES
 from ..protocols import Actors
-from ..record import SearchSettings
 from ..registry import ActorChoice, build_actors
 from ..report.words import counted
+from ..settings import SearchSettings
 from .evaluate_options import PROMPTS, PROMPTS_OF_ALL
 from .screen import quieten_libraries
 from .watching import fresh_file, pool_of, pool_text, watch

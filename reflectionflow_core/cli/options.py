@@ -14,12 +14,7 @@ from typing import Any, NoReturn
 
 from ..flux.settings import PROMPT_STYLES
 from ..planners.text import from_text
-from ..record import (
-    Budget,
-    InputError,
-    SearchSettings,
-    Stage,
-)
+from ..record import InputError, Stage
 from ..registry import (
     EVOLVERS,
     INSPECTORS,
@@ -33,6 +28,7 @@ from ..registry import (
     choices_of,
 )
 from ..search.strategies import strategy_named
+from ..settings import Budget, SearchSettings
 
 SETTINGS = SearchSettings()
 Reader = Callable[[str], Any]

@@ -16,10 +16,11 @@ from ..geneval.painting import PaintingRun, paint
 from ..identity import identity
 from ..plugins import load_plugins
 from ..protocols import Actors
-from ..record import Budget, InputError, SearchSettings
+from ..record import InputError
 from ..registry import LATER, RECORDED, ActorChoice, build_actors, choice_of
 from ..report.words import counted
 from ..search.strategies import axes_in_force
+from ..settings import Budget, SearchSettings
 from .options import flag_of, make_record, make_settings, name_of
 from .preparing import text_to_write
 from .screen import quieten_libraries

@@ -11,11 +11,12 @@ from PIL import Image
 from ..archive import Archive, Run
 from ..planners.text import as_text
 from ..protocols import Actors, Planner
-from ..record import Cost, History, InputError, ScenePlan, SearchSettings, Stage
+from ..record import Cost, History, InputError, ScenePlan, Stage
 from ..registry import PLANNERS, THINKERS, ActorChoice, Thinker, build
 from ..search import check_search
 from ..search.budget import metered
 from ..search.strategies import strategy_named
+from ..settings import SearchSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ from ..doctor import versions
 from ..identity import identity
 from ..plugins import load_plugins
 from ..protocols import Actors
-from ..record import Cost, InputError, SearchSettings
+from ..record import Cost, InputError
 from ..registry import RECORDED, ActorChoice, choice_of
 from ..report.words import counted
 from ..search import search
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
+from ..settings import SearchSettings
 from ..vlm.named import HUB_ID
 from .options import make_record, make_settings, settings_of
 from .preparing import prepared

@@ -11,8 +11,9 @@ from itertools import accumulate
 
 import numpy as np
 
-from ..record import Budget, Cost, History
+from ..record import Cost, History
 from ..search.portfolio import Standing, portfolio
+from ..settings import Budget
 from .trial import Outcome
 
 

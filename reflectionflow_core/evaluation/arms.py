@@ -9,9 +9,10 @@ from ..inspectors.noisy import NoisyInspector
 from ..miniature.inspector import ExactInspector
 from ..miniature.planner import LayoutThinker
 from ..protocols import SILENT, Actors, Progress
-from ..record import InputError, Request, SearchSettings
+from ..record import InputError, Request
 from ..registry import PLANNERS, ActorChoice, build
 from ..search.strategies import strategy_named
+from ..settings import SearchSettings
 from ..verifiers.noisy import NoisyVerifier
 
 

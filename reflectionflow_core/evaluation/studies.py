@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ..record import Budget, InputError, SearchSettings
+from ..record import InputError
+from ..settings import Budget, SearchSettings
 from .arms import Arm
 
 BUDGETS = (1, 2, 4, 8, 16, 32)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from ..record import InputError, check_choice
+from ..record import InputError
+from ..settings import check_choice
 from .folders import check_weights, first_line, local_folder, read_json, weight_files
 from .model import Flux
 from .placement import PLANS, device_named, make_placement

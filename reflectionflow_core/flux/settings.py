@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
-from ..record import InputError, check_choice
+from ..record import InputError
+from ..settings import check_choice
 
 FITS = ("squash", "fit")
 PROMPT_STYLES = ("training", "upstream")  # the functions are in text.py

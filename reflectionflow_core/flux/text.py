@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..record import check_choice
+from ..settings import check_choice
 from .model import Flux
 
 

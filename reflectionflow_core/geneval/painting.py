@@ -23,9 +23,10 @@ from ..evaluation.statistics import task_mean
 from ..evaluation.tables import Table
 from ..evaluation.trial import Spent, spent_of, summed_cost
 from ..protocols import Actors
-from ..record import InputError, SearchSettings
+from ..record import InputError
 from ..search import search
 from ..search.seeds import shuffled
+from ..settings import SearchSettings
 from .folder import begin_prompt, prompt_folder, sample_path
 
 RECORD = "painting.json"

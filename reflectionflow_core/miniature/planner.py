@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..protocols import SILENT, Progress
-from ..record import MAX_STAGES, ScenePlan, Stage
+from ..record import ScenePlan, Stage
+from ..settings import MAX_STAGES
 from .evolver import layout, nearest
 from .judge import items_of
 from .prompts import ShapeGroup, Spec, parse

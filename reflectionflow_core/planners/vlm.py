@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from ..evolvers.requirements import keeps_requirements
 from ..protocols import SILENT, Progress
-from ..record import MAX_STAGES, ScenePlan, Stage
+from ..record import ScenePlan, Stage
+from ..settings import MAX_STAGES
 from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
 from ..vlm.interface import Failure, Question, Vlm

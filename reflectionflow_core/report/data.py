@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ..archive.lines import COUNTED, entry_of
-from ..record import Cost, History, SearchSettings
+from ..record import Cost, History
+from ..settings import SearchSettings
 
 ARCHIVE_ONLY = ("image", "sha256", "cost")  # fields of an archive's line
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from ..phases import doing
-from ..record import Candidate, Cost, History, SearchSettings
+from ..record import Candidate, Cost, History
+from ..settings import SearchSettings
 from .chart import score_chart
 from .layout import PIXELATED
 from .words import (

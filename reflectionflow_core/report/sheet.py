@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 from PIL.ImageFont import FreeTypeFont
 
-from ..record import Candidate, History, SearchSettings
+from ..record import Candidate, History
+from ..settings import SearchSettings
 from .layout import PIXELATED, Column, columns, parents_elsewhere
 from .lettering import lettered, wrapped
 from .words import (

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..record import (
-    Budget,
-    Candidate,
-    Cost,
-    History,
-    Inspection,
-    Neighbour,
-    Restart,
-    SearchSettings,
-    Seed,
-    Verdict,
-)
+from ..record import Candidate, Cost, History, Inspection, Neighbour, Restart, Seed, Verdict
 from ..search.strategies import STRATEGIES
+from ..settings import Budget, SearchSettings
 
 DEFAULTS = SearchSettings()
 OBVIOUS_ACTIONS = ("draft", "correct", "noise")  # clear from rounds, reflections and seeds

@@ -7,7 +7,8 @@ from itertools import accumulate
 from typing import Protocol, TypeVar
 
 from ..protocols import Actors, Counting, Previewing, Restarting
-from ..record import Cost, History, Request, Restart, SearchSettings
+from ..record import Cost, History, Request, Restart
+from ..settings import SearchSettings
 
 Answer = TypeVar("Answer")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..protocols import Actors
-from ..record import History, InputError, SearchSettings
+from ..record import History, InputError
+from ..settings import SearchSettings
 from .budget import most_calls, most_steps
 from .strategies import axes_in_force, rounds_of, strategy_named
 

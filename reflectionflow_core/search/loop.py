@@ -10,7 +10,8 @@ from collections.abc import Callable, Generator
 from time import monotonic
 
 from ..protocols import SILENT, Actors, Progress
-from ..record import History, InputError, Request, SearchSettings
+from ..record import History, InputError, Request
+from ..settings import SearchSettings
 from .budget import affordable_end, out_of_time
 from .checks import check_search
 from .strategies import rounds_of

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..record import DISAGREEMENT, Candidate, History, InputError, SearchSettings
+from ..record import DISAGREEMENT, Candidate, History, InputError
+from ..settings import SearchSettings
 
 # What a chain may do: correct its latest picture, correct its best one, start again from the prompt
 # or from a rewritten prompt, or nothing.

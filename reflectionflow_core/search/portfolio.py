@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..protocols import SILENT, Actors, Progress
-from ..record import Budget, Cost, History, SearchSettings
+from ..record import Cost, History
+from ..settings import Budget, SearchSettings
 from .loop import EMPTY, next_batch, search
 from .policies import solved
 

@@ -17,16 +17,8 @@ from PIL.Image import Image
 
 from ..phases import PHASES
 from ..protocols import Actors, Preview, Previewing, Progress, Rechecking, Remembering
-from ..record import (
-    Candidate,
-    Cost,
-    History,
-    Inspection,
-    Request,
-    Restart,
-    SearchSettings,
-    Verdict,
-)
+from ..record import Candidate, Cost, History, Inspection, Request, Restart, Verdict
+from ..settings import SearchSettings
 from .budget import Estimating, calls_so_far, metered, painting_steps
 
 Answer = TypeVar("Answer")

@@ -10,7 +10,8 @@ from PIL.Image import Image
 from pydantic import BaseModel, Field, StringConstraints, create_model
 
 from ..protocols import SILENT, Progress
-from ..record import Verdict, check_choice
+from ..record import Verdict
+from ..settings import check_choice
 from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
 from ..vlm.interface import Failure, Question, Vlm

@@ -14,7 +14,8 @@ from transformers import AutoProcessor
 from transformers.processing_utils import ProcessorMixin
 
 from ..flux.folders import check_weights, first_line, listed, local_folder, read_json, weight_files
-from ..record import InputError, check_choice
+from ..record import InputError
+from ..settings import check_choice
 
 DTYPES = ("bf16", "fp32", "nf4")
 PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32, "nf4": torch.bfloat16}

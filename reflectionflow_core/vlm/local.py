@@ -23,7 +23,8 @@ from transformers import (
 from ..flux.folders import first_line
 from ..flux.placement import Placement, Resident, device_named
 from ..protocols import SILENT, Progress
-from ..record import MAX_SEED, InputError
+from ..record import InputError
+from ..settings import MAX_SEED
 from .choices import Tokens, masses, prefixes, relative_masses, spellings
 from .decoding import Grammars, GumbelNoise, TokenLimits
 from .folder import load_model, load_processor

@@ -16,9 +16,9 @@ from collections import deque
 from keeping import keep
 
 from reflectionflow_core.protocols import Actors
-from reflectionflow_core.record import SearchSettings
 from reflectionflow_core.registry import ActorChoice, build_actors
 from reflectionflow_core.search import search
+from reflectionflow_core.settings import SearchSettings
 
 GOAL = 0.01
 PROMPT = "a photo of a red circle left of a blue square"

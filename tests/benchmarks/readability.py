@@ -17,8 +17,8 @@ from typing import Any
 
 from fakes import toy_actors
 
-from reflectionflow_core.record import SearchSettings
 from reflectionflow_core.search import search
+from reflectionflow_core.settings import SearchSettings
 
 ROOT = Path(__file__).parent.parent.parent
 SEARCH = ROOT / "reflectionflow_core" / "search"

@@ -28,10 +28,11 @@ from reflectionflow_core.miniature.prompts import FAMILIES, ShapeGroup, Spec, pa
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.miniature.world import Scene, Thing
 from reflectionflow_core.protocols import SILENT, Actors, Progress
-from reflectionflow_core.record import History, SearchSettings
+from reflectionflow_core.record import History
 from reflectionflow_core.registry import ActorChoice, build_actors
 from reflectionflow_core.search import search
 from reflectionflow_core.search.seeds import shuffled
+from reflectionflow_core.settings import SearchSettings
 from reflectionflow_core.verifiers.checklist import ChecklistVerifier
 from reflectionflow_core.vlm.interface import Failure, Question, Usage
 

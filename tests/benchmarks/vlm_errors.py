@@ -25,8 +25,8 @@ from reflectionflow_core.evaluation.prompts import held_out
 from reflectionflow_core.evaluation.statistics import share
 from reflectionflow_core.miniature.prompts import FAMILIES
 from reflectionflow_core.miniature.verifier import ExactVerifier
-from reflectionflow_core.record import SearchSettings
 from reflectionflow_core.search import search
+from reflectionflow_core.settings import SearchSettings
 
 ERRORS = (0.0, 0.05, 0.1, 0.2, 0.3)
 SETTINGS = SearchSettings(

@@ -12,15 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from reflectionflow_core.record import (
-    AXES,
-    Budget,
-    Candidate,
-    History,
-    InputError,
-    SearchSettings,
-    Verdict,
-)
+from reflectionflow_core.record import Candidate, History, InputError, Verdict
 from reflectionflow_core.report import contact_sheet, history_text, html_page
 from reflectionflow_core.search import POLICIES, run_round, search
 from reflectionflow_core.search.policies import (
@@ -35,6 +27,7 @@ from reflectionflow_core.search.policies import (
     progress,
     restart,
 )
+from reflectionflow_core.settings import AXES, Budget, SearchSettings
 from reflectionflow_core.verifiers.ensemble import EnsembleMember, EnsembleVerifier
 
 PROMPT = "two green bowls"

@@ -19,8 +19,9 @@ from reflectionflow_core.archive import (
     read_recording,
 )
 from reflectionflow_core.archive.lines import seed_to_json
-from reflectionflow_core.record import Budget, History, InputError, SearchSettings
+from reflectionflow_core.record import History, InputError
 from reflectionflow_core.search import search
+from reflectionflow_core.settings import Budget, SearchSettings
 
 PROMPT = "a red cube"
 SETTINGS = SearchSettings(width=2, depth=2, drafts=3, noise_search="zero_order", radius=0.25)

@@ -13,8 +13,9 @@ from reflectionflow_core.archive import files, read_recording
 from reflectionflow_core.cli import main
 from reflectionflow_core.miniature.inspector import ExactInspector
 from reflectionflow_core.planners.text import as_text
-from reflectionflow_core.record import InputError, SearchSettings
+from reflectionflow_core.record import InputError
 from reflectionflow_core.registry import ActorChoice, build_actors
+from reflectionflow_core.settings import SearchSettings
 
 PROMPT = "a photo of a red circle above a blue square"
 OWN = "add a blue square → a blue square → a blue square\nadd a red circle -> x -> a red circle"

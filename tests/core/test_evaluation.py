@@ -32,8 +32,9 @@ from reflectionflow_core.evaluation.tables import markdown, tables_of
 from reflectionflow_core.evaluation.trial import Outcome, Spent, Trial, run_trial
 from reflectionflow_core.evaluation.work import Trace, Traced
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out
-from reflectionflow_core.record import InputError, SearchSettings
+from reflectionflow_core.record import InputError
 from reflectionflow_core.registry import ActorChoice, build_actors
+from reflectionflow_core.settings import SearchSettings
 
 SMALL = StudyPlan(budgets=(1, 2, 4), grid=((4, 1), (1, 4)), errors=(0.0, 0.3))
 

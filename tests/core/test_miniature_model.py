@@ -17,9 +17,10 @@ from reflectionflow_core.miniature.detector import detect
 from reflectionflow_core.miniature.model import FOLDER, LORA, SAMPLING, load_miniature
 from reflectionflow_core.miniature.prompts import parse
 from reflectionflow_core.miniature.world import Thing, render
-from reflectionflow_core.record import History, SearchSettings
+from reflectionflow_core.record import History
 from reflectionflow_core.registry import ActorChoice, build_actors
 from reflectionflow_core.search import search
+from reflectionflow_core.settings import SearchSettings
 from train.miniature import measure
 from train.miniature.scenes import compose
 

@@ -10,8 +10,9 @@ import pytest
 
 from reflectionflow_core.cli.options import make_settings, name_of
 from reflectionflow_core.cli.parser import make_parser
-from reflectionflow_core.record import Budget, SearchSettings, Stage
+from reflectionflow_core.record import Stage
 from reflectionflow_core.registry import choices_of
+from reflectionflow_core.settings import Budget, SearchSettings
 
 PLAN = (Stage("add a cup", "a cup", ("a cup",)),)
 BY_TYPE: dict[str, tuple[list[str], Any]] = {

@@ -12,16 +12,10 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from reflectionflow_core.protocols import Actors
-from reflectionflow_core.record import (
-    Budget,
-    Candidate,
-    Cost,
-    History,
-    SearchSettings,
-    Verdict,
-)
+from reflectionflow_core.record import Candidate, Cost, History, Verdict
 from reflectionflow_core.search import InMemory, portfolio
 from reflectionflow_core.search.portfolio import expected_gain, left_over
+from reflectionflow_core.settings import Budget, SearchSettings
 
 PROMPTS = ("two green bowls", "a blue door", "a red cube", "the sea at night")
 SETTINGS = SearchSettings(strategy="adaptive", width=2, depth=20, seed=3, stop="passed")

@@ -10,17 +10,10 @@ from fakes import ToyCorrector, ToyGenerator, Toys, ToyVerifier, facts, noise
 
 from reflectionflow_core.archive import Run, open_archive, read_recording
 from reflectionflow_core.protocols import Previewing, Restarting
-from reflectionflow_core.record import (
-    Budget,
-    Candidate,
-    History,
-    InputError,
-    Restart,
-    SearchSettings,
-    Verdict,
-)
+from reflectionflow_core.record import Candidate, History, InputError, Restart, Verdict
 from reflectionflow_core.report import as_data, contact_sheet, history_text, html_page
 from reflectionflow_core.search import search
+from reflectionflow_core.settings import Budget, SearchSettings
 
 PROMPT = "a red cube left of a blue ball"
 POTENTIAL = SearchSettings(width=2, depth=4, seed=7, strategy="potential")

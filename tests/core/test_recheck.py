@@ -16,8 +16,9 @@ from PIL import Image
 from scripted_vlm import ScriptedVlm
 
 from reflectionflow_core.protocols import Rechecking
-from reflectionflow_core.record import History, SearchSettings, Verdict
+from reflectionflow_core.record import History, Verdict
 from reflectionflow_core.search import search
+from reflectionflow_core.settings import SearchSettings
 from reflectionflow_core.verifiers.checklist import ChecklistVerifier
 from reflectionflow_core.vlm.interface import Failure, Question
 

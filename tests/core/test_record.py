@@ -8,15 +8,8 @@ from collections.abc import Callable
 import pytest
 from PIL import Image
 
-from reflectionflow_core.record import (
-    Budget,
-    Candidate,
-    Cost,
-    History,
-    InputError,
-    SearchSettings,
-    Verdict,
-)
+from reflectionflow_core.record import Candidate, Cost, History, InputError, Verdict
+from reflectionflow_core.settings import Budget, SearchSettings
 
 
 def candidate(score: float = 0.0, parent: Candidate | None = None) -> Candidate:

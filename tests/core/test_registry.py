@@ -7,8 +7,9 @@ from fakes import ToyCorrector, ToyGenerator, ToyVerifier
 
 from reflectionflow_core import registry
 from reflectionflow_core.identity import digest, identity
-from reflectionflow_core.record import InputError, SearchSettings
+from reflectionflow_core.record import InputError
 from reflectionflow_core.registry import ActorChoice, ModelRow, Row, build_actors
+from reflectionflow_core.settings import SearchSettings
 
 
 @pytest.fixture

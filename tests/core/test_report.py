@@ -10,20 +10,12 @@ from types import MappingProxyType
 import pytest
 from PIL import Image
 
-from reflectionflow_core.record import (
-    Budget,
-    Candidate,
-    Cost,
-    History,
-    Neighbour,
-    SearchSettings,
-    Stage,
-    Verdict,
-)
+from reflectionflow_core.record import Candidate, Cost, History, Neighbour, Stage, Verdict
 from reflectionflow_core.report import as_data, contact_sheet, cost_text, html_page, settings_text
 from reflectionflow_core.report.layout import columns
 from reflectionflow_core.report.lettering import lettered, wrapped
 from reflectionflow_core.report.sheet import Cell, heading, path
+from reflectionflow_core.settings import Budget, SearchSettings
 
 PROMPT = "a red circle left of a blue square"
 GOLD, RED = (0xC5, 0x8A, 0x1B), (0xB0, 0x45, 0x2C)

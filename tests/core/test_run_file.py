@@ -14,8 +14,8 @@ from reflectionflow_core.archive import files
 from reflectionflow_core.cli import main
 from reflectionflow_core.flux.settings import ConditionSettings, SamplingSettings
 from reflectionflow_core.miniature.model import FOLDER, LORA
-from reflectionflow_core.record import SearchSettings
 from reflectionflow_core.registry import RECORDED, ActorChoice, build_actors, choice_of
+from reflectionflow_core.settings import SearchSettings
 
 LORA_FILE = LORA / "pytorch_lora_weights.safetensors"
 # Written by version 0.1.0 for the options below, without the digests and the versions.

@@ -9,17 +9,7 @@ import pytest
 from fakes import Cancelled, ToyClock, ToyGenerator, Toys, ToyVerifier, Watcher
 
 from reflectionflow_core.protocols import Actors
-from reflectionflow_core.record import (
-    AXES,
-    Budget,
-    Candidate,
-    History,
-    InputError,
-    Neighbour,
-    Request,
-    SearchSettings,
-    Verdict,
-)
+from reflectionflow_core.record import Candidate, History, InputError, Neighbour, Request, Verdict
 from reflectionflow_core.search import (
     STRATEGIES,
     ActorError,
@@ -28,6 +18,7 @@ from reflectionflow_core.search import (
     search,
 )
 from reflectionflow_core.search.seeds import fresh_seed, shuffled
+from reflectionflow_core.settings import AXES, Budget, SearchSettings
 
 PROMPT = "a red cube left of a blue ball"
 SOME = SearchSettings(width=2, depth=2, seed=7)

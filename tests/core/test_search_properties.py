@@ -21,16 +21,9 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from reflectionflow_core.record import (
-    AXES,
-    Budget,
-    Candidate,
-    History,
-    Restart,
-    SearchSettings,
-    Stage,
-)
+from reflectionflow_core.record import Candidate, History, Restart, Stage
 from reflectionflow_core.search import STRATEGIES, is_over, run_round, search
+from reflectionflow_core.settings import AXES, Budget, SearchSettings
 
 PROMPT = "two green bowls"
 CALLS = {"writer": 2, "evolver": 1, "inspector": 1}

@@ -14,13 +14,14 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from reflectionflow_core.archive import Run, files, open_archive, read_recording
-from reflectionflow_core.record import AXES, Budget, History, InputError, Request, SearchSettings
+from reflectionflow_core.record import History, InputError, Request
 from reflectionflow_core.report import as_data, contact_sheet, html_page
 from reflectionflow_core.report.layout import columns, parents_elsewhere
 from reflectionflow_core.search import STRATEGIES, is_over, run_round, search
 from reflectionflow_core.search.seeds import fresh_seed
 from reflectionflow_core.search.strategies import Strategy
 from reflectionflow_core.search.strategies.reflection import Rounds
+from reflectionflow_core.settings import AXES, Budget, SearchSettings
 
 PROMPT = "two green bowls"
 SETTINGS = SearchSettings(strategy="scripted", seed=3)

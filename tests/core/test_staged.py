@@ -25,17 +25,10 @@ from reflectionflow_core.miniature.world import Thing, render
 from reflectionflow_core.planners.text import as_text, from_text
 from reflectionflow_core.planners.vlm import VlmPlanner
 from reflectionflow_core.protocols import SILENT, Progress
-from reflectionflow_core.record import (
-    Budget,
-    History,
-    InputError,
-    Inspection,
-    SearchSettings,
-    Stage,
-    Verdict,
-)
+from reflectionflow_core.record import History, InputError, Inspection, Stage, Verdict
 from reflectionflow_core.report import as_data, contact_sheet, history_text, html_page
 from reflectionflow_core.search import search
+from reflectionflow_core.settings import Budget, SearchSettings
 from reflectionflow_core.vlm.interface import Failure, Question
 
 PROMPT = "three red cups"

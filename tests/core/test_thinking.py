@@ -12,9 +12,10 @@ from PIL import Image
 from scripted_vlm import ScriptedVlm
 
 from reflectionflow_core.evolvers.vlm import VlmEvolver
-from reflectionflow_core.record import Candidate, History, InputError, SearchSettings, Verdict
+from reflectionflow_core.record import Candidate, History, InputError, Verdict
 from reflectionflow_core.search import search
 from reflectionflow_core.search.strategies.in_context import context_of
+from reflectionflow_core.settings import SearchSettings
 from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.writers.reflection_generator import REQUEST, ReflectionGeneratorWriter
 from reflectionflow_core.writers.template import TemplateWriter

@@ -28,9 +28,10 @@ from reflectionflow_core.miniature.judge import Fault, faults, items_of
 from reflectionflow_core.miniature.prompts import parse
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.protocols import Actors
-from reflectionflow_core.record import Budget, Cost, History, InputError, SearchSettings
+from reflectionflow_core.record import Cost, History, InputError
 from reflectionflow_core.registry import ActorChoice, build_actors, build_verifier
 from reflectionflow_core.search import run_round, search
+from reflectionflow_core.settings import Budget, SearchSettings
 from reflectionflow_core.verifiers.checklist import ChecklistVerifier
 from reflectionflow_core.verifiers.ensemble import EnsembleVerifier
 from reflectionflow_core.verifiers.noisy import NoisyVerifier

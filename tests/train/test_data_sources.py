@@ -20,7 +20,8 @@ from reflectionflow_core.archive import Run, open_archive
 from reflectionflow_core.geneval.rules import Need, Task, read_task, task_record
 from reflectionflow_core.miniature.prompts import is_held_out, parse
 from reflectionflow_core.miniature.verifier import ExactVerifier
-from reflectionflow_core.record import Candidate, History, InputError, SearchSettings, Verdict
+from reflectionflow_core.record import Candidate, History, InputError, Verdict
+from reflectionflow_core.settings import SearchSettings
 from train.data.editing import OpenStage, editing_source
 from train.data.edits import open_set
 from train.data.histories import HistoryStage, histories_source

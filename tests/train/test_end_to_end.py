@@ -16,8 +16,8 @@ from reflectionflow_core.evaluation.statistics import difference
 from reflectionflow_core.evaluation.studies import settings
 from reflectionflow_core.evaluation.trial import Trial, run_trial
 from reflectionflow_core.miniature.prompts import prompts
-from reflectionflow_core.record import SearchSettings
 from reflectionflow_core.registry import ActorChoice, build_actors
+from reflectionflow_core.settings import SearchSettings
 from train.miniature.scenes import RARE
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,9 @@ from dataclasses import replace
 from itertools import islice
 
 from reflectionflow_core.protocols import Painter
-from reflectionflow_core.record import Request, SearchSettings
+from reflectionflow_core.record import Request
 from reflectionflow_core.registry import ActorChoice, build_actors, choice_of
+from reflectionflow_core.settings import SearchSettings
 from train.data.records import Item, PaintedPicture, Slice, seed_of
 from train.data.settings import PainterSettings
 from train.data.synthetic import SYNTHETIC, SyntheticGenerator

@@ -12,8 +12,9 @@ from PIL.Image import Image
 from reflectionflow_core.evaluation.statistics import difference, share
 from reflectionflow_core.flux.placement import Resident, device_named
 from reflectionflow_core.protocols import ReflectionWriter
-from reflectionflow_core.record import Candidate, InputError, Request, SearchSettings, Verdict
+from reflectionflow_core.record import Candidate, InputError, Request, Verdict
 from reflectionflow_core.registry import ActorChoice, build_actors
+from reflectionflow_core.settings import SearchSettings
 from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.vlm.local import LocalSettings, LocalVlm
 from reflectionflow_core.vlm.texts import tidy

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ...protocols import Previewing, Restarting
-from ...record import AXES, Axis, InputError, SearchSettings
+from ...record import InputError
+from ...settings import AXES, Axis, SearchSettings
 from .adaptive import adaptive
 from .in_context import in_context
 from .interleaved import interleaved

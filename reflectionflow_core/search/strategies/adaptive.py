@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...record import Axis, Candidate, History, Request, SearchSettings
+from ...record import Candidate, History, Request
+from ...settings import Axis, SearchSettings
 from ..policies import (
     BACKTRACK,
     CONTINUE,

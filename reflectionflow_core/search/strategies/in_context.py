@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...record import Candidate, SearchSettings
+from ...record import Candidate
+from ...settings import SearchSettings
 from .reflection import Rounds, best_candidates, choose_parents, correction, drafts
 
 

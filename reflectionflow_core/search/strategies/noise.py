@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...record import Request, SearchSettings
+from ...record import Request
+from ...settings import SearchSettings
 from .reflection import Rounds, drafts, new_noise
 
 

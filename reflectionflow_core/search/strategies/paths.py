@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...record import Request, Restart, SearchSettings
+from ...record import Request, Restart
+from ...settings import SearchSettings
 from ..seeds import fresh_seed
 from .reflection import Rounds, best_candidates, drafts
 

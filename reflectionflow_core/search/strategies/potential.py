@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...record import Candidate, History, Request, SearchSettings
+from ...record import Candidate, History, Request
+from ...settings import SearchSettings
 from .reflection import Rounds, best_candidates, correction, drafts, new_noise
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from itertools import cycle, islice
 
-from ...record import Candidate, History, Neighbour, Request, SearchSettings, Seed
+from ...record import Candidate, History, Neighbour, Request, Seed
+from ...settings import SearchSettings
 from ..seeds import fresh_seed
 
 # A strategy at work: it yields the requests of a round, as many as it likes, and is sent the

@@ -10,7 +10,8 @@ from collections.abc import Generator
 from dataclasses import replace
 from itertools import cycle, islice
 
-from ...record import Candidate, History, Inspection, Request, SearchSettings, Stage
+from ...record import Candidate, History, Inspection, Request, Stage
+from ...settings import SearchSettings
 from .reflection import Rounds, choose_parents, drafts, new_noise
 
 Chain = Generator[Request, Candidate, None]  # says what to paint next, and is sent the picture

@@ -1,0 +1,221 @@
+"""How a search spends its compute: its settings, each described once on its field.
+
+Command line, node inputs, help and record are made from these fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from .record import InputError, Stage
+
+Axis = str  # "noise", "prompt" or "reflection"
+AXES: tuple[Axis, ...] = ("noise", "prompt", "reflection")
+PARENTS = ("latest", "best")
+NOISE_SEARCHES = ("random", "zero_order")
+STOPS = ("never", "passed")
+MAX_SEED = 2**32 - 1
+MAX_PICTURES = 100_000  # one search; more is a slip of the keyboard, not a plan
+MAX_STAGES = 5  # of a staged picture; more repaint it until nothing is left of it
+MAX_CONTEXT = 8  # earlier pictures that go into one question
+MAX_STEPS_AWAY = 300  # nested neighbours of a noise; Python's recursion ends at about 1000
+
+
+def setting(default: Any, text: str, **about: Any) -> Any:
+    """A field of SearchSettings or Budget, with all that asking a user for it takes.
+
+    Command line and node are made from it: `text` says what it means; `metavar` and `option` are
+    the command line's. `least`, `most` and `choices` are what is accepted, and `label` is what an
+    error calls it, where that is not the field's name.
+    """
+    return field(default=default, metadata={"text": text, **about})
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits of a search; None is no limit.
+
+    Pictures and steps are never exceeded. Calls are planned with the actors' estimates, so the last
+    batch may exceed them where a model had to be asked again; so may a batch that is slower than
+    all before it the seconds.
+    """
+
+    images: int | None = setting(None, "pictures", metavar="N")
+    vlm_calls: int | None = setting(
+        None,
+        "calls of vision-language models, repeated ones too",
+        metavar="N",
+        option="max_calls",
+        label="VLM calls",
+    )
+    seconds: float | None = setting(
+        None, "seconds of work, planned by the slowest batch so far", metavar="T"
+    )
+    steps: int | None = setting(
+        None, "diffusion steps of all pictures together", metavar="N", most=10_000_000
+    )
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            limit = getattr(self, f.name)
+            if limit is not None and not limit > 0:
+                raise InputError(
+                    f"The budget of {_label(f)} is {limit}. Give a number above zero, or no budget."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """How a search spends its compute (paper §3.4).
+
+    `width` chains run in parallel (N), each corrected `depth` times (M), beginning with the best of
+    `drafts` first pictures (None: as many as chains). A strategy without such chains reads the
+    numbers in its own way, but never plans more than `depth` rounds after its first. `stop` ends
+    the search: "never", at the first picture that "passed", or at a score. Pictures that are
+    painted from `draft_prompt`, such as an expansion of the user's prompt, are judged by the user's
+    prompt all the same.
+    """
+
+    width: int = setting(2, "parallel chains", metavar="N", least=1, most=1024)
+    depth: int = setting(
+        3,
+        "rounds after the first; interleaved has 1 by default",
+        metavar="M",
+        least=0,
+        most=10_000,
+    )
+    drafts: int | None = setting(
+        None,
+        "first pictures (default: one a chain, adaptive one in all)",
+        metavar="K",
+        least=1,
+        most=10_000,
+        label="number of drafts",
+    )
+    seed: int = setting(0, "what all noise is derived from", metavar="S", least=0, most=MAX_SEED)
+    strategy: str = setting("reflection", "how the rounds are planned", metavar="NAME")
+    axes: tuple[Axis, ...] = setting(
+        AXES, f"what a round may change, of {','.join(AXES)}", metavar="LIST"
+    )
+    parents: str = setting(
+        "latest",
+        "what each chain corrects next: its latest picture, as in the paper, or its best so far; "
+        "for reflection, noise+prompt, staged and in-context",
+        choices=PARENTS,
+        label="choice of parents",
+    )
+    stop: str | float = setting("never", "never, passed, or a score", metavar="RULE")
+    noise_search: str = setting(
+        "random",
+        "random takes new noise; zero_order looks near the noise that a round improves on",
+        choices=NOISE_SEARCHES,
+    )
+    radius: float = setting(
+        0.3,
+        "how far zero_order noise search looks: 0 stays, 1 is new noise",
+        metavar="R",
+        least=0.0,
+        most=1.0,
+    )
+    batch_size: int = setting(
+        1, "pictures that go through the model at once", metavar="B", least=1, most=1024
+    )
+    budget: Budget = Budget()
+    draft_prompt: str | None = setting(
+        None,
+        "what pictures without a parent are painted from, instead of the prompt; they are judged "
+        "by the prompt",
+        metavar="TEXT",
+    )
+    policy: str = setting(
+        "progress",
+        "who decides in strategy adaptive: progress looks at the verdicts, restart paints from "
+        "scratch on a fixed schedule, steady only corrects",
+    )
+    recheck: bool = setting(
+        False,
+        "re-check only the parent's failed items, and everything before a picture passes; saves "
+        "calls of the verifier checklist",
+    )
+    stages: tuple[Stage, ...] = setting(
+        (),
+        "the plan of one prompt in stages, written as a planner's is shown",
+        metavar="FILE",
+    )
+    context: int = setting(
+        3,
+        "for strategy in-context: how many earlier pictures of its chain go with each picture to "
+        "whoever can look at several",
+        metavar="K",
+        least=0,
+        most=MAX_CONTEXT,
+    )
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            _check(f, getattr(self, f.name))
+        if len(self.stages) > MAX_STAGES:
+            raise InputError(f"The plan has {len(self.stages)} stages. Give at most {MAX_STAGES}.")
+        if self.draft_prompt is not None and not self.draft_prompt.strip():
+            raise InputError("The draft prompt is empty. Say what to paint, or leave it out.")
+        for axis in self.axes:
+            check_choice("axis", axis, AXES)
+        if not self.axes:
+            raise InputError(f"A round must change something. Choose axes among {', '.join(AXES)}.")
+        if isinstance(self.stop, str) and self.stop not in STOPS:
+            raise InputError(
+                f"There is no stop rule named {self.stop!r}. "
+                f"Choose one of: {', '.join(STOPS)}, a score."
+            )
+        if self.noise_search == "zero_order" and self.depth > MAX_STEPS_AWAY:
+            raise InputError(
+                f"{self.depth} rounds of zero-order search go too many steps away from one noise. "
+                f"Choose a depth of at most {MAX_STEPS_AWAY}, or random noise search."
+            )
+        if self.scheduled_pictures > MAX_PICTURES:
+            raise InputError(
+                f"{self.scheduled_pictures:,} pictures are more than one search may paint "
+                f"({MAX_PICTURES:,}). Choose a smaller width, depth or number of drafts."
+            )
+
+    @property
+    def draft_count(self) -> int:
+        return self.width if self.drafts is None else self.drafts
+
+    @property
+    def may_cut_a_round(self) -> bool:
+        """True if it depends on the pictures of a round whether all of it is painted.
+
+        Budgets in pictures and steps are known to cut a round before it begins.
+        """
+        budget = self.budget
+        limited = budget.vlm_calls is not None or budget.seconds is not None
+        return limited or self.stop != "never"
+
+    @property
+    def scheduled_pictures(self) -> int:
+        """How many pictures the paper's schedule paints when nothing stops it: all drafts, then one
+        a chain and a round."""
+        return self.draft_count + self.width * self.depth
+
+
+def _label(f: Field[Any]) -> str:
+    return f.metadata.get("label", f.name.replace("_", " "))
+
+
+def _check(f: Field[Any], value: Any) -> None:
+    """Raises InputError for a value that the field's `least`, `most` and `choices` exclude."""
+    if choices := f.metadata.get("choices"):
+        check_choice(_label(f), value, choices)
+    elif value is not None and "least" in f.metadata:
+        low, high = f.metadata["least"], f.metadata["most"]
+        if not low <= value <= high:
+            raise InputError(f"The {_label(f)} is {value}. Give a number from {low} to {high:,}.")
+
+
+def check_choice(name: str, value: str, known: Collection[str]) -> None:
+    """Raises InputError for a value that is not among the `known` ones."""
+    if value not in known:
+        raise InputError(f"There is no {name} named {value!r}. Choose one of: {', '.join(known)}.")
