@@ -27,7 +27,7 @@ from reflectionflow_core.flux.branch import velocity
 from train.corrector.dry_run import write_triplets
 from train.corrector.flux import load
 from train.corrector.loss import mixed
-from train.corrector.samples import Batch
+from train.corrector.samples import TrainingBatch
 from train.corrector.settings import CorrectorSettings, Views
 from train.corrector.training import CorrectorTraining, Overrides, setup
 from train.fit import Draw, steps
@@ -65,7 +65,7 @@ def prepared(chosen: CorrectorSettings) -> CorrectorTraining:
     return setup(chosen, Overrides(flux=flux))
 
 
-def floor(work: CorrectorTraining, batch: Batch) -> Callable[[], None]:
+def floor(work: CorrectorTraining, batch: TrainingBatch) -> Callable[[], None]:
     """Forward and backward of one batch that is ready."""
     noise = torch.randn(batch.target.shape)
     inputs, slope = mixed(batch, noise, torch.full((len(noise),), 0.5))

@@ -41,7 +41,7 @@ from reflectionflow_core.flux.branch import FluxInputs, velocity
 from reflectionflow_core.flux.lora import CorrectorLora
 from train.checkpoints import Checkpoints
 from train.corrector.loss import FlowLoss, logit_normal
-from train.corrector.samples import Batch
+from train.corrector.samples import TrainingBatch
 from train.fit import Schedule, State
 from train.fit import steps as training_steps
 
@@ -173,10 +173,10 @@ def training(
     return results
 
 
-def random_batch(shape: Shape, size: int, device: str) -> Batch:
+def random_batch(shape: Shape, size: int, device: str) -> TrainingBatch:
     inputs = moved(random_inputs(shape, size, "cpu", torch.float32), device, torch.bfloat16)
     assert inputs.condition is not None
-    return Batch(
+    return TrainingBatch(
         keys=(),
         target=inputs.latents,
         grid=(shape.image_side, shape.image_side),

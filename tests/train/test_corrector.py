@@ -30,7 +30,7 @@ from reflectionflow_core.record import InputError
 from train.corrector.dry_run import dry_run, write_triplets
 from train.corrector.estimate import estimate
 from train.corrector.loss import FlowLoss, change_weights, logit_normal
-from train.corrector.samples import Batch
+from train.corrector.samples import TrainingBatch
 from train.corrector.settings import CorrectorSettings
 from train.corrector.training import Overrides, train
 from train.fit import Draw
@@ -61,14 +61,16 @@ def curve(out: Path) -> dict[int, Any]:
     return dict(losses)
 
 
-def batch(rows: int = 2, shown: bool = True) -> Batch:
+def batch(rows: int = 2, shown: bool = True) -> TrainingBatch:
     dice = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(rows, *shape, generator=dice)
 
     kept = torch.full((rows,), shown)
-    return Batch(("a", "b"), draw(16, 64), (4, 4), draw(4, 64), (2, 2), draw(6, 8), draw(8), kept)
+    return TrainingBatch(
+        ("a", "b"), draw(16, 64), (4, 4), draw(4, 64), (2, 2), draw(6, 8), draw(8), kept
+    )
 
 
 # The loss
@@ -214,7 +216,7 @@ def test_a_caller_adds_a_task_with_weights_of_its_own(flux, data: Path, tmp_path
     head = nn.Linear(8, 1)
     torch.nn.init.ones_(head.weight)
 
-    def small(batch: Batch, _inputs: FluxInputs) -> Tensor:
+    def small(batch: TrainingBatch, _inputs: FluxInputs) -> Tensor:
         return head(batch.target[:, 0, :8]).square().mean()
 
     adamw = {"name": "adamw", "rate": 0.01}
@@ -230,7 +232,7 @@ def test_a_caller_adds_a_task_with_weights_of_its_own(flux, data: Path, tmp_path
 
 
 def test_a_loss_that_is_not_finite_names_step_and_samples(flux, data, tmp_path: Path) -> None:
-    def late(batch: Batch, _inputs: FluxInputs) -> Tensor:
+    def late(batch: TrainingBatch, _inputs: FluxInputs) -> Tensor:
         late_by.append(batch.keys)
         return torch.tensor(float("nan") if len(late_by) == 8 else 0.0)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from reflectionflow_core.record import InputError
 from train.corrector.mixture import Sampler, dropped
-from train.corrector.samples import Batch, BatchSource
+from train.corrector.samples import BatchSource, TrainingBatch
 from train.corrector.settings import Drops
 from train.fit import Draw
 from train.triplets import SampleError
@@ -62,7 +62,7 @@ class Batches:
         self.waiting: dict[Draw, Future[list[Any]]] = {}
         self.keys: deque[tuple[str, ...]] = deque(maxlen=a_step)  # of the last step's batches
 
-    def __call__(self, draw: Draw) -> Batch:
+    def __call__(self, draw: Draw) -> TrainingBatch:
         for each in (draw, *islice(self.coming(draw), self.threads)):
             if each not in self.waiting:
                 self.waiting[each] = self.pool.submit(self.read, each)

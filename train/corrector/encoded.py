@@ -23,7 +23,7 @@ from torch import Tensor
 from reflectionflow_core.archive.files import replace_file
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.record import InputError
-from train.corrector.samples import Batch, Dropped, Label
+from train.corrector.samples import Dropped, Label, TrainingBatch
 from train.corrector.settings import Views
 from train.triplets import SampleError
 
@@ -125,9 +125,9 @@ class Encoded:
             condition = self._common(black_name(*bucket))
         return EncodedRow(entry, target, condition, text, pooled, not drop.image)
 
-    def batch(self, rows: Sequence[EncodedRow]) -> Batch:
+    def batch(self, rows: Sequence[EncodedRow]) -> TrainingBatch:
         entry = rows[0].entry
-        return Batch(
+        return TrainingBatch(
             keys=tuple(row.entry.key for row in rows),
             target=self._stacked([row.target for row in rows]),
             grid=entry.grid,

@@ -10,13 +10,13 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from reflectionflow_core.flux.branch import FluxInputs
 from reflectionflow_core.flux.latents import pack, token_ids, unpack
-from train.corrector.samples import Batch
+from train.corrector.samples import TrainingBatch
 from train.fit import Draw
 
 Predict = Callable[[FluxInputs], Tensor]
 Times = Callable[[int, torch.Generator], Tensor]
 # What is added to the loss, from the batch and what FLUX was given, such as a second task.
-Extra = Callable[[Batch, FluxInputs], Tensor]
+Extra = Callable[[TrainingBatch, FluxInputs], Tensor]
 
 
 class FlowLoss:
@@ -25,7 +25,7 @@ class FlowLoss:
     def __init__(
         self,
         predict: Predict,
-        batches: Callable[[Draw], Batch],
+        batches: Callable[[Draw], TrainingBatch],
         times: Times,
         changed_weight: float = 0.0,
         extra: Extra | None = None,
@@ -59,7 +59,7 @@ def logit_normal(shift: float = 1.0, shifted: float = 1.0) -> Times:
     return draw
 
 
-def mixed(batch: Batch, noise: Tensor, times: Tensor) -> tuple[FluxInputs, Tensor]:
+def mixed(batch: TrainingBatch, noise: Tensor, times: Tensor) -> tuple[FluxInputs, Tensor]:
     """What FLUX is given at `times` (B,), and the slope noise - target that it should find."""
     target = batch.target.float()
     noise, times = noise.to(target), times.to(target)
@@ -86,7 +86,7 @@ def flow_error(found: Tensor, slope: Tensor, weights: Tensor) -> Tensor:
     return (weights * error).sum(1) / weights.sum(1)
 
 
-def change_weights(batch: Batch, added: float) -> Tensor:
+def change_weights(batch: TrainingBatch, added: float) -> Tensor:
     """1 for every target token, and up to 1 + `added` where it differs most from the flawed
     picture, (B, n_img). Latents are compared at the condition's resolution.
     """

@@ -1,4 +1,4 @@
-"""Which samples are drawn, and what of them is dropped, as the training goes on (paper §3.3)."""
+"""Which samples are drawn, and what of them is dropped, as the training proceeds (paper §3.3)."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ WHOLE = Dropped()
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class TrainingBatch:
     """What a step learns from; B samples of one size."""
 
     keys: tuple[str, ...]
@@ -59,7 +59,7 @@ class BatchSource(Protocol):
         """One sample as it lies on the disk, by any thread; raises SampleError."""
         ...
 
-    def batch(self, rows: Sequence[Any]) -> Batch:
+    def batch(self, rows: Sequence[Any]) -> TrainingBatch:
         """Samples that were read, where FLUX is."""
         ...
 
@@ -100,11 +100,11 @@ class Shards:
         text = text_of(triplet.prompt, triplet.reflection, drop)
         return SampleRow(triplet.key, target, condition, text, not drop.image)
 
-    def batch(self, rows: Sequence[SampleRow]) -> Batch:
+    def batch(self, rows: Sequence[SampleRow]) -> TrainingBatch:
         return encoded_batch(self.flux, rows, self.views.text_length)
 
 
-def encoded_batch(flux: Flux, rows: Sequence[SampleRow], text_length: int) -> Batch:
+def encoded_batch(flux: Flux, rows: Sequence[SampleRow], text_length: int) -> TrainingBatch:
     """Rows of one size, where FLUX is; T5 reads `text_length` tokens."""
     unit = flux.token_pixels
     text, pooled = encode_texts(flux, [row.text for row in rows], text_length)
@@ -112,7 +112,7 @@ def encoded_batch(flux: Flux, rows: Sequence[SampleRow], text_length: int) -> Ba
         (picture.height // unit, picture.width // unit)
         for picture in (rows[0].target, rows[0].condition)
     ]
-    return Batch(
+    return TrainingBatch(
         keys=tuple(row.key for row in rows),
         target=encoded(flux, [row.target for row in rows]),
         grid=grids[0],

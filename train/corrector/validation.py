@@ -20,7 +20,7 @@ from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.painter import to_picture
 from reflectionflow_core.flux.sampling import denoise
 from train.corrector.loss import Predict, flow_error, mixed
-from train.corrector.samples import WHOLE, Batch, BatchSource
+from train.corrector.samples import WHOLE, BatchSource, TrainingBatch
 from train.corrector.settings import Validation
 from train.triplets import SampleError
 
@@ -67,7 +67,7 @@ class Checks:
         nn.Module.to(self.flux.vae, "cpu")  # the training may not need it
         return _png(rows) if rows else None
 
-    def _corrected(self, batch: Batch, lora: CorrectorLora, noise: Tensor) -> Tensor:
+    def _corrected(self, batch: TrainingBatch, lora: CorrectorLora, noise: Tensor) -> Tensor:
         inputs, _ = mixed(batch, noise, torch.ones(1))
         guidance = torch.full_like(inputs.guidance, self.settings.guidance)
         latents = inputs.latents
@@ -81,7 +81,7 @@ class Checks:
         return to_picture(self.flux.decode(unpack(tokens, *grid))[0])
 
 
-def _batches(source: BatchSource, indices: Sequence[int]) -> Iterator[Batch]:
+def _batches(source: BatchSource, indices: Sequence[int]) -> Iterator[TrainingBatch]:
     for index in indices:
         try:
             row = source.read(index, WHOLE, np.random.default_rng(index))
@@ -90,7 +90,7 @@ def _batches(source: BatchSource, indices: Sequence[int]) -> Iterator[Batch]:
         yield source.batch([row])
 
 
-def _noise(batch: Batch, index: int) -> Tensor:
+def _noise(batch: TrainingBatch, index: int) -> Tensor:
     return torch.randn(batch.target.shape, generator=torch.Generator().manual_seed(index))
 
 

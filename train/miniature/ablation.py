@@ -2,8 +2,8 @@
 
 The training is the corrector's, on the miniature. The program makes the data, trains every variant
 for as long, and measures on held-out prompts how well flawed pictures are corrected, and how long
-a step of it takes. What is finished is kept: a run that was killed goes on where it was. The table
-is in `out/ablation.md`.
+a step of it takes. What is finished is kept, so a killed run is resumed. The table is in
+`out/ablation.md`.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from reflectionflow_core.miniature.model import SAMPLING
 from reflectionflow_core.miniature.prompts import parse
 from reflectionflow_core.miniature.world import COLOURS, SHAPES, SIZE, Scene
 from train.corrector.flux import load
-from train.corrector.samples import Batch, Dropped, Label, text_of
+from train.corrector.samples import Dropped, Label, TrainingBatch, text_of
 from train.corrector.settings import CorrectorSettings, Drops, Lora, Optimiser, Validation
 from train.corrector.training import Overrides, train
 from train.data.run import run as make_data
@@ -162,14 +162,14 @@ class Pairs:
         return PairRow(index, text, kept=False)
 
     @torch.no_grad()
-    def batch(self, rows: Sequence[PairRow]) -> Batch:
+    def batch(self, rows: Sequence[PairRow]) -> TrainingBatch:
         device, numbers = self.flux.device, [row.index for row in rows]
         kept = torch.tensor([row.kept for row in rows])[:, None, None]
         target = self.targets[numbers]
         states, pooled = self.encoders(
             [row.text.t5 for row in rows], [row.text.clip for row in rows]
         )
-        return Batch(
+        return TrainingBatch(
             keys=tuple(self.keys[number] for number in numbers),
             target=target.to(device),
             grid=(CELLS, CELLS),
@@ -196,7 +196,7 @@ class Naming(nn.Module):
         norm = cast(Any, flux.transformer.single_transformer_blocks[NAMED_BEFORE]).norm.norm
         norm.register_forward_pre_hook(lambda _norm, given: self._passed.append(given[0]))
 
-    def loss(self, batch: Batch, inputs: FluxInputs) -> Tensor:
+    def loss(self, batch: TrainingBatch, inputs: FluxInputs) -> Tensor:
         del inputs  # the tokens come from FLUX itself
         _, image, condition = self._passed
         names = torch.cat([self.names[key] for key in batch.keys]).to(image.device)
