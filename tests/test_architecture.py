@@ -41,6 +41,7 @@ ROOMS = (
     "cli",
     "__main__",
 )
+PRODUCT = (CORE, "nodes", "train")
 FORBIDDEN = {
     CORE: {"nodes", "train", "tests", "comfy", "comfy_api", "folder_paths", "server"},
     "train": {"nodes", "tests", "comfy", "comfy_api", "folder_paths", "server"},
@@ -172,3 +173,22 @@ def test_the_core_never_prints_and_reads_arguments_only_on_its_command_line() ->
         assert "print" not in names, file
         if "cli" not in file.parts and file.name != "__main__.py":
             assert "sys.argv" not in text, file
+
+
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for file in (file for folder in PRODUCT for file in sources(folder)):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(file.relative_to(ROOT)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+@pytest.mark.parametrize("folder", PRODUCT)
+def test_files_and_functions_are_short_enough_to_read(folder: str) -> None:
+    for file in sources(folder):
+        text = file.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 400, file
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.name != "define_schema":
+                assert (node.end_lineno or 0) - node.lineno < 60, f"{file}: {node.name}"
