@@ -410,7 +410,7 @@ def test_a_search_climbs_with_a_model_that_errs_and_fails() -> None:
         eye = ErringEye(prompt, error=0.1, failing=0.3)
         vlm = ScriptedVlm(eye.chat, eye.choose)
         *_, history = search(prompt, CHAINS, judged_by(vlm))
-        assert len(history) == CHAINS.pictures
+        assert len(history) == CHAINS.scheduled_pictures
         assert history.cost.vlm_calls == len(vlm.asked)
         images = [candidate.image for candidate in (*history, history.best)]
         *truth, chosen = (v.score for v in ExactVerifier().verify(prompt, images))
@@ -423,7 +423,7 @@ def test_a_search_climbs_with_a_model_that_errs_and_fails() -> None:
 
 def test_a_search_ends_with_a_model_that_never_answers() -> None:
     *_, history = search(HARD[0], CHAINS, judged_by(ScriptedVlm()))
-    assert len(history) == CHAINS.pictures
+    assert len(history) == CHAINS.scheduled_pictures
     assert {candidate.score for candidate in history} == {0.0}
     assert {candidate.reflection for candidate in history} == {""}  # nobody knows what is wrong
 
