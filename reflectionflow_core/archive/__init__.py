@@ -141,15 +141,26 @@ def _read(folder: Path, known: History) -> Recording:
         if any((folder / name).exists() for name in MADE_HERE):
             raise InputError(f"{folder} holds pictures but no {RUN}. {RESTORE}")
         return Recording()
-    if not (folder / HISTORY).exists() and any((folder / name).exists() for name in WRITTEN_LATER):
-        raise InputError(f"{folder} holds pictures but no {HISTORY}. {RESTORE}")
     entries, size, notices = _read_entries(folder / HISTORY)
+    _check_complete(folder, len(entries))
     timing, untimed = _read_timing(folder / TIMING)
     run, history = load_run(path), _history(folder, entries, known)
     spent = entries[-1].cost if entries else Cost(vlm_calls=run.calls)
     history = replace(history, cost=spent).charged(timing)
     costs = tuple(entry.cost for entry in entries)
     return Recording(run, history, costs, size, (*notices, *untimed))
+
+
+def _check_complete(folder: Path, count: int) -> None:
+    """Raises InputError if the history has lost candidates: their pictures would be overwritten.
+
+    A kill leaves at most one picture whose line was not written yet.
+    """
+    pictures = len(list((folder / IMAGES).glob("*.png")))
+    later = not count and any((folder / name).exists() for name in WRITTEN_LATER)
+    if later or pictures > count + 1:
+        known = f"{HISTORY} has {count} of them" if (folder / HISTORY).exists() else f"no {HISTORY}"
+        raise InputError(f"{folder} holds {pictures} pictures and {known}. {RESTORE}")
 
 
 def png(candidate: Candidate, user_prompt: str) -> bytes:

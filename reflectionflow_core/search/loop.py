@@ -106,7 +106,7 @@ def replayed(history: History, settings: SearchSettings) -> tuple[int, list[Requ
             sizes = [len(each) for each in history.rounds]
             raise InputError(
                 f"The history has rounds of {sizes} pictures, the settings ask for {planned}. "
-                "Resume with the width, drafts, depth and strategy that it was begun with."
+                "Resume with the width, drafts, depth and strategy that it started with."
             )
         # Without its cost: that of an earlier moment is not known any more.
         requests = rounds.send(History(history.rounds[: index + 1]))

@@ -138,16 +138,29 @@ def test_a_damaged_picture_is_named(tmp_path, damage, expected):
     assert expected in str(error.value)
 
 
-def test_pictures_whose_history_is_gone_are_not_painted_over(tmp_path):
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda path: path.unlink(), r"pictures and no history\.jsonl"),
+        (lambda path: path.write_bytes(b""), r"history\.jsonl has 0 of them"),
+        (lambda path: path.write_bytes(path.read_bytes().splitlines(True)[0]), "has 1 of them"),
+    ],
+)
+def test_pictures_that_the_history_has_lost_are_not_painted_over(tmp_path, damage, expected):
     record(tmp_path)
-    (tmp_path / "history.jsonl").unlink()
+    damage(tmp_path / "history.jsonl")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
-    with (
-        pytest.raises(InputError, match=r"holds pictures but no history\.jsonl"),
-        open_archive(tmp_path, resume=True),
-    ):
+    with pytest.raises(InputError, match=expected), open_archive(tmp_path, resume=True):
         pass
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
+
+
+def test_a_picture_whose_line_a_kill_prevented_is_painted_again(tmp_path):
+    record(tmp_path)
+    path = tmp_path / "history.jsonl"
+    lines = path.read_bytes().splitlines(True)
+    path.write_bytes(b"".join(lines[:-1]))
+    assert len(read_recording(tmp_path).history) == len(lines) - 1
 
 
 def test_damaged_times_only_start_counting_again(tmp_path):
