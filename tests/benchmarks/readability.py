@@ -23,6 +23,7 @@ from reflectionflow_core.settings import SearchSettings
 ROOT = Path(__file__).parent.parent.parent
 SEARCH = ROOT / "reflectionflow_core" / "search"
 PRODUCT = ("reflectionflow_core", "nodes", "train", "workflows")
+OURS = tuple(str(ROOT / folder) for folder in PRODUCT)
 
 
 def traced() -> tuple[set[tuple[str, int]], set[CodeType]]:
@@ -32,7 +33,7 @@ def traced() -> tuple[set[tuple[str, int]], set[CodeType]]:
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         code = frame.f_code
-        if not code.co_filename.startswith(str(ROOT)) or "fakes" in code.co_filename:
+        if not code.co_filename.startswith(OURS) or "fakes" in code.co_filename:
             return None
         if event == "call" and not code.co_name.startswith("<"):
             functions.add(code)
