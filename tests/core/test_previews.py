@@ -144,6 +144,20 @@ def test_a_budget_of_steps_is_used_up_by_pictures_that_cost_less_than_planned() 
     assert 60 - (9 + 2) < history.cost.steps <= 60
 
 
+@pytest.mark.parametrize("steps", range(20, 60, 3))
+def test_pictures_that_are_paid_for_later_keep_the_batch_that_they_would_have_had(
+    steps: int,
+) -> None:
+    def toys() -> Toys:
+        return Toys(ToyGenerator(steps=9, preview_steps=2, mates=True))
+
+    free = replace(POTENTIAL, axes=("noise",), width=3, batch_size=2)
+    whole = last(toys(), free)
+    limited = last(toys(), replace(free, budget=Budget(steps=steps)))
+    images = [candidate.image.tobytes() for candidate in limited]
+    assert images == [candidate.image.tobytes() for candidate in whole][: len(images)]
+
+
 def test_a_stop_rule_waits_for_the_finished_picture() -> None:
     toys = Toys(verifier=ToyVerifier(pass_at=0.9))
     history = last(toys, replace(POTENTIAL, stop="passed", depth=30))
