@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from ..record import Candidate, Cost, History, InputError
 from . import files
-from .lines import SHARED, Entry, entry_of, parse, pixel_digest, seed_to_json
+from .lines import SHARED, Entry, entry_of, load_json, parse, pixel_digest, seed_to_json
 from .run_file import Run, differences, load_run
 
 __all__ = ["Archive", "Recording", "Run", "differences", "open_archive", "read_recording"]
@@ -235,12 +236,15 @@ def _checked_successor(entry: Entry, before: list[Entry]) -> Entry:
 
 def _read_timing(path: Path) -> tuple[Cost, tuple[str, ...]]:
     try:
-        record = json.loads(path.read_bytes())
+        record = load_json(path.read_bytes())
         seconds = {phase: float(spent) for phase, spent in record["seconds"].items()}
-        return Cost(seconds=MappingProxyType(seconds), slowest=float(record["slowest"])), ()
+        cost = Cost(seconds=MappingProxyType(seconds), slowest=float(record["slowest"]))
+        if not all(map(math.isfinite, (*seconds.values(), cost.slowest))):
+            raise ValueError("its times are not numbers")
+        return cost, ()
     except FileNotFoundError:
         return Cost(), ()
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return Cost(), (f"{path.name} is damaged; seconds count from zero again.",)
 
 

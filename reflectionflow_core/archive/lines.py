@@ -98,7 +98,7 @@ def entry_of(
 
 def parse(line: bytes) -> Entry:
     """The entry of a line; raises ValueError with the reason where it is damaged."""
-    record = json.loads(line)
+    record = load_json(line)
     if not isinstance(record, dict):
         raise ValueError("it is not a JSON object")
     entry = Entry(
@@ -122,6 +122,14 @@ def parse(line: bytes) -> Entry:
     if record.get("image") != entry.image:
         raise ValueError(f"its image is not {entry.image}")
     return entry
+
+
+def load_json(data: bytes) -> Any:
+    """What a file of JSON holds; raises ValueError where it is damaged."""
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def pixel_digest(image: Image) -> str:

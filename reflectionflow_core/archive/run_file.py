@@ -10,11 +10,26 @@ from typing import Any
 
 from ..record import InputError, Stage
 from ..settings import Budget, SearchSettings
+from .lines import load_json
 
 FORMAT = 1
 # These may change when a run is resumed: a shorter search is the beginning of a longer one, and a
 # plan only says where the weights are kept.
 CHANGEABLE = ("depth", "stop", "budget", "plan")
+NOTHING = type(None)
+# What the fields of a run may hold, by their annotations.
+TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "str | None": (str, NOTHING),
+    "int | None": (int, NOTHING),
+    "float | None": (int, float, NOTHING),
+    "str | float": (str, int, float),
+    "Mapping[str, Any]": (dict,),
+    "Mapping[str, str]": (dict,),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +57,27 @@ class Run:
 
 def load_run(path: Path) -> Run:
     try:
-        record = json.loads(path.read_bytes())
+        record = load_json(path.read_bytes())
         if record.pop("format") != FORMAT:
             raise ValueError("it has another format")
-        return Run(**{**record, "settings": settings_from_json(record["settings"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        run = Run(**{**record, "settings": settings_from_json(record["settings"])})
+        for part in (run, run.settings, run.settings.budget):
+            _check_types(part)
+        return run
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{path} cannot be read ({error}). Restore it from a backup, or start in another "
             "folder; nothing was changed."
         ) from error
+
+
+def _check_types(record: Run | SearchSettings | Budget) -> None:
+    """Raises ValueError for a value of another type than its field's."""
+    for f in fields(record):
+        value, allowed = getattr(record, f.name), TYPES.get(str(f.type))
+        # By the type itself, since True is an int, too.
+        if allowed is not None and type(value) not in allowed:
+            raise ValueError(f"{f.name} is {value!r:.80}, which is not {f.type}")
 
 
 def settings_from_json(record: Mapping[str, Any]) -> SearchSettings:

@@ -3,12 +3,17 @@
 import errno
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from fakes import Toys, toy_actors
+from fakes import Toys, examples, toy_actors
+from hypothesis import HealthCheck, given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
 from PIL import Image
 
 from reflectionflow_core.archive import (
@@ -176,6 +181,67 @@ def test_a_damaged_run_file_is_named(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(InputError, match=r"run\.json cannot be read"):
         read_recording(tmp_path)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+values = st.recursive(
+    scalars, lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(max_size=5), some)
+)
+
+
+@effort(
+    max_examples=examples(150),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.data())
+def test_whatever_stands_in_a_file_it_is_read_or_refused_in_words(data: st.DataObject) -> None:
+    with TemporaryDirectory() as made:
+        folder = Path(made)
+        record(folder)
+        name = data.draw(st.sampled_from(["run.json", "timing.json", "history.jsonl"]))
+        path = folder / name
+        text, *rest = (
+            path.read_text().splitlines(True) if name == "history.jsonl" else [path.read_text()]
+        )
+        entry = json.loads(text)
+        inner = entry
+        key = data.draw(st.sampled_from(sorted(inner)))
+        while isinstance(inner[key], dict) and inner[key] and data.draw(st.booleans()):
+            inner = inner[key]
+            key = data.draw(st.sampled_from(sorted(inner)))
+        inner[key] = data.draw(values)
+        path.write_text("".join([json.dumps(entry), "\n", *rest]))
+        with suppress(InputError):
+            read_recording(folder)
+
+
+@pytest.mark.parametrize("name", ["run.json", "timing.json", "history.jsonl"])
+def test_json_that_is_nested_too_deeply_is_refused_in_words(tmp_path: Path, name: str) -> None:
+    record(tmp_path)
+    (tmp_path / name).write_text("[" * 100_000 + "]" * 100_000 + "\n")
+    with suppress(InputError):
+        read_recording(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("prompt", 5), ("actors", None), ("settings", {"stop": [1]}), ("calls", True)],
+)
+def test_a_run_file_with_a_value_of_another_type_is_named(tmp_path, key, value) -> None:
+    record(tmp_path)
+    path = tmp_path / "run.json"
+    run = json.loads(path.read_text())
+    run[key] = {**run[key], **value} if isinstance(value, dict) else value
+    path.write_text(json.dumps(run))
+    with pytest.raises(InputError, match=r"run\.json cannot be read"):
+        read_recording(tmp_path)
+
+
+def test_times_that_are_not_numbers_start_counting_again(tmp_path: Path) -> None:
+    record(tmp_path)
+    (tmp_path / "timing.json").write_text('{"seconds": {"draft": NaN}, "slowest": Infinity}')
+    assert "count from zero" in read_recording(tmp_path).notices[0]
 
 
 def test_a_second_process_is_refused_while_the_first_one_writes(tmp_path):
