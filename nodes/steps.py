@@ -7,6 +7,7 @@ for all pictures or once for each; lists come from these nodes, or from any node
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -353,6 +354,7 @@ def as_line(index: int, verdict: Verdict) -> dict[str, Any]:
         "unmet": list(verdict.unmet),
         "aspects": dict(verdict.aspects),
         "explanation": verdict.explanation,
+        **({"evidence": list(map(asdict, verdict.evidence))} if verdict.evidence else {}),
     }
 
 

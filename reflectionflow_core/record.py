@@ -13,6 +13,8 @@ from types import MappingProxyType
 
 from PIL.Image import Image
 
+from .evidence import Evidence
+
 DISAGREEMENT = "disagreement"  # the aspect of a verdict that joins those of several verifiers
 
 
@@ -51,7 +53,8 @@ class Verdict:
     """What a verifier says of one picture.
 
     Only `score` orders candidates (higher is better). `passed` is None where the verifier cannot
-    tell. `unmet` lists the requirements that failed, in words.
+    tell. `unmet` lists the requirements that failed, in words; `evidence` says where they and other
+    things are seen, and how surely.
     """
 
     score: float
@@ -59,6 +62,7 @@ class Verdict:
     aspects: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     unmet: tuple[str, ...] = ()
     explanation: str = ""
+    evidence: tuple[Evidence, ...] = ()
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.score):

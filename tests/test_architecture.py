@@ -18,6 +18,7 @@ TOP = ("nodes", CORE, "workflows", "train", "tests")
 # Each room of the core imports only rooms before it.
 ROOMS = (
     "phases",
+    "evidence",
     "record",
     "settings",
     "protocols",

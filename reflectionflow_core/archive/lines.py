@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL.Image import Image
 
+from ..evidence import Evidence
 from ..record import Candidate, Cost, Inspection, Neighbour, Restart, Seed, Verdict
 
 COUNTED = ("images", "steps", "vlm_calls")  # what a Cost counts, without its seconds
@@ -72,6 +73,8 @@ class Entry:
             "explanation": self.verdict.explanation,
             "cost": {name: getattr(self.cost, name) for name in COUNTED},
         }
+        if self.verdict.evidence:
+            record["evidence"] = [asdict(seen) for seen in self.verdict.evidence]
         if self.inspection is not None:
             record |= {"stage": self.stage, "inspection": asdict(self.inspection)}
         return record
@@ -166,7 +169,22 @@ def _verdict(record: dict[str, Any]) -> Verdict:
         measured,
         _texts(record, "unmet"),
         _text(record, "explanation"),
+        tuple(map(_evidence, _value({"evidence": [], **record}, "evidence", list, "a list"))),
     )
+
+
+def _evidence(record: Any) -> Evidence:
+    """Files of verifiers that know no places, and older files, have no evidence."""
+    if not isinstance(record, dict):
+        raise ValueError("its evidence is not a list of JSON objects")
+    box, sureness = record.get("box"), record.get("sureness")
+    if box is not None:
+        if not isinstance(box, list) or len(box) != 4:
+            raise ValueError("the box of its evidence is not a list of four numbers")
+        left, top, right, bottom = (_real({"box": edge}, "box") for edge in box)
+        box = (left, top, right, bottom)
+    sure = None if sureness is None else _real(record, "sureness")
+    return Evidence(_text(record, "text"), box, sure)
 
 
 def _inspection(record: Any) -> Inspection:

@@ -21,6 +21,7 @@ from .world import (
 )
 
 BLOB = "blob"
+PixelBox = tuple[int, int, int, int]  # left, top, right, bottom
 _PALETTE = np.array(list(COLOURS.values()), np.float32)
 _NAMES = tuple(COLOURS)
 _GROUND = np.array(GROUND, np.float32)
@@ -39,16 +40,24 @@ _MIN_PURITY = 0.75  # share of a thing's pixels that agree on its colour
 
 def detect(picture: Image | np.ndarray) -> Scene:
     """The things in a picture, in reading order; lengths in pixels of a 64x64 picture."""
+    return tuple(detect_boxes(picture))
+
+
+def detect_boxes(picture: Image | np.ndarray) -> dict[Thing, PixelBox]:
+    """The things in a picture, in reading order, with their boxes in pixels of a 64x64 picture."""
     pixels = _as_pixels(picture)
     foreground = np.linalg.norm(pixels - _GROUND, axis=-1) > _FOREGROUND
     labels = np.empty(foreground.shape, np.int32)
     ndimage.label(foreground, structure=np.ones((3, 3)), output=labels)
-    things = []
+    things: dict[Thing, PixelBox] = {}
     for index, box in enumerate(ndimage.find_objects(labels), start=1):
         mask = labels[box] == index
         if mask.sum() >= _MIN_AREA:
-            things.append(_thing(pixels[box], mask, box))
-    return tuple(sorted(things, key=lambda thing: (round(thing.y / 8), thing.x)))
+            rows, columns = box
+            edges = (columns.start, rows.start, columns.stop, rows.stop)
+            things[_thing(pixels[box], mask, box)] = edges
+    order = sorted(things, key=lambda thing: (round(thing.y / 8), thing.x))
+    return {thing: things[thing] for thing in order}
 
 
 def _as_pixels(picture: Image | np.ndarray) -> np.ndarray:

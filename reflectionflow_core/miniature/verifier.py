@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from PIL.Image import Image
 
+from ..evidence import Evidence
 from ..protocols import SILENT, Progress
 from ..record import Verdict
-from .detector import detect
+from .detector import PixelBox, detect_boxes
 from .judge import faults, in_words, score
 from .prompts import Spec, parse
-from .world import Scene
+from .settings import SIZE
+from .world import Thing
 
 
 class ExactVerifier:
     """Passes exactly the pictures that show what the prompt asks for and nothing else.
 
-    The score is the share of requirements met (0 to 1); `unmet` names every fault. Raises
-    InputError for a prompt outside the miniature's grammar.
+    The score is the share of requirements met (0 to 1); `unmet` names every fault and `evidence`
+    the box of each thing that is wrong. Raises InputError for a prompt outside the
+    miniature's grammar.
     """
 
     calls = 0
@@ -28,10 +31,11 @@ class ExactVerifier:
     ) -> list[Verdict]:
         del progress  # takes a millisecond a picture
         spec = parse(prompt)
-        return [_verdict(detect(image), spec) for image in images]
+        return [_verdict(detect_boxes(image), spec) for image in images]
 
 
-def _verdict(scene: Scene, spec: Spec) -> Verdict:
+def _verdict(boxes: Mapping[Thing, PixelBox], spec: Spec) -> Verdict:
+    scene = tuple(boxes)
     found = faults(scene, spec)
     seen = ", ".join(map(in_words, scene)) or "nothing"
     return Verdict(
@@ -39,4 +43,9 @@ def _verdict(scene: Scene, spec: Spec) -> Verdict:
         passed=not found,
         unmet=tuple(fault.unmet for fault in found),
         explanation=f"The picture shows: {seen}.",
+        evidence=tuple(
+            Evidence.in_pixels(fault.unmet, boxes[fault.thing], (SIZE, SIZE), 1.0)
+            for fault in found
+            if fault.thing is not None
+        ),
     )

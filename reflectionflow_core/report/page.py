@@ -15,6 +15,7 @@ from ..record import Candidate, Cost, History
 from ..settings import SearchSettings
 from .chart import score_chart
 from .layout import PIXELATED
+from .marks import BoxMark, marked
 from .words import (
     candidate_name,
     cost_text,
@@ -169,6 +170,8 @@ def _facts(candidate: Candidate, prompt: str) -> Iterator[tuple[str, str]]:
         yield "Diffusion steps", str(candidate.steps)
     yield "Seed", seed_text(candidate.seed)
     yield "Prompt", "as given" if candidate.prompt == prompt else candidate.prompt
+    for mark in marked(candidate.verdict):
+        yield "Fault at" if mark.fault else "Seen at", mark.words
     yield "Size", f"{candidate.image.width} x {candidate.image.height}"
     for aspect, value in candidate.verdict.aspects.items():
         yield aspect, score_text(value)
@@ -191,10 +194,19 @@ def _picture(candidate: Candidate, edge: int) -> str:
         alt += f"; corrected as asked: {candidate.reflection}"
     pixels = ' class="pixels"' if max(candidate.image.size) <= PIXELATED else ""
     width, height = candidate.image.size
-    return (
+    boxes = "".join(map(_box, marked(candidate.verdict)))
+    picture = (
         f'<img{pixels} width="{width}" height="{height}" alt="{escape(alt)}" '
         f'src="{_data_uri(candidate.image, edge)}">'
     )
+    return f'<span class="boxed">{picture}{boxes}</span>' if boxes else picture
+
+
+def _box(mark: BoxMark) -> str:
+    left, top, right, bottom = (100 * edge for edge in mark.box)
+    style = f"left:{left:g}%;top:{top:g}%;width:{right - left:.4g}%;height:{bottom - top:.4g}%"
+    kind = "fault" if mark.fault else "seen"
+    return f'<i class="{kind}" style="{style}" title="{escape(mark.words)}"></i>'
 
 
 def _data_uri(image: Image.Image, edge: int) -> str:

@@ -12,6 +12,7 @@ from ..record import Candidate, History
 from ..settings import SearchSettings
 from .layout import PIXELATED, Column, columns, parents_elsewhere
 from .lettering import lettered, wrapped
+from .marks import BoxMark, marked
 from .words import (
     candidate_name,
     cost_text,
@@ -213,6 +214,8 @@ def _paint(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool) -> 
     if not cell.candidate.finished:
         shown = Image.blend(shown, Image.new("RGB", size, PAPER), FADED)
     sheet.paste(shown, (x, y))
+    for mark in marked(cell.candidate.verdict):
+        _outline(draw, mark, (x, y), size)
     frame = (x - 1, y - 1, x + size[0], y + size[1])
     draw.rectangle(frame, outline=LINE)
     if best:
@@ -220,6 +223,16 @@ def _paint(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool) -> 
         draw.rounded_rectangle(outer, 4, outline=GOLD, width=3)
     _score(sheet, cell, box, best)
     _write(draw, cell.caption, cell.x, cell.y + box[1] + 12 + 28)
+
+
+def _outline(
+    draw: ImageDraw.ImageDraw, mark: BoxMark, corner: tuple[int, int], size: tuple[int, int]
+) -> None:
+    """The box on the picture that is shown at `corner` in `size`, with a light edge around it."""
+    edges = [corner[i % 2] + round(edge * (size[i % 2] - 1)) for i, edge in enumerate(mark.box)]
+    left, top, right, bottom = edges
+    draw.rectangle((left, top, right, bottom), outline=PAPER, width=3)
+    draw.rectangle((left, top, right, bottom), outline=RED if mark.fault else GREEN, width=2)
 
 
 def _fitted(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:

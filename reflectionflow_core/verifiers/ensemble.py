@@ -53,7 +53,8 @@ class EnsembleVerifier:
     `passed` and `unmet` are those of the `gate`, which may be a member; it is asked once in any
     case. A picture that it passes scores (1 + m) / 2, others m / 2: a search that stops at a
     picture that passed must return that picture. Without a gate the score is m, a picture passes if
-    all members pass it and fails if one fails it; `unmet` joins those of all members.
+    all members pass it and fails if one fails it; `unmet` joins those of all members. `evidence` is
+    that of those whose `unmet` counts.
 
     Raises InputError without members, or where two have one name.
     """
@@ -134,6 +135,7 @@ class EnsembleVerifier:
             aspects=_with_disagreement(aspects, relative),
             unmet=tuple(dict.fromkeys(what for verdict in judges for what in verdict.unmet)),
             explanation="; ".join(f"{m.name}: {v.explanation}" for m, v in own if v.explanation),
+            evidence=tuple(dict.fromkeys(seen for verdict in judges for seen in verdict.evidence)),
         )
 
 

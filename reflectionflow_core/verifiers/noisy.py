@@ -53,8 +53,8 @@ class NoisyVerifier(NoisyJudge[Verifier]):
             return verdict
         if verdict.passed:
             wrong = float(rng.random() * verdict.score)
-            return replace(verdict, score=wrong, passed=False, unmet=(FALSE_ALARM,))
-        return replace(verdict, score=1.0, passed=True, unmet=())
+            return replace(verdict, score=wrong, passed=False, unmet=(FALSE_ALARM,), evidence=())
+        return replace(verdict, score=1.0, passed=True, unmet=(), evidence=())
 
 
 def rng_for(key: str, image: Image) -> np.random.Generator:

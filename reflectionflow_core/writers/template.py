@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from ..protocols import SILENT, Progress
 from ..record import Candidate, Request
 
+# A fault that is a command already, as those of judges that read or find, is the edit.
+_COMMAND = re.compile(r"(?:add|erase|mirror|move|recolor|remove|replace|rotate|turn|write) .+")
 # The first match wins; if none matches, the edit quotes the verifier.
 _EDITS = (
     (re.compile(r"missing (.+)"), r"add \1"),
@@ -20,6 +22,8 @@ _EDITS = (
 
 def edit_for(unmet: str) -> str:
     """The imperative edit for one unmet requirement."""
+    if _COMMAND.fullmatch(unmet):
+        return unmet
     for pattern, edit in _EDITS:
         if pattern.fullmatch(unmet):
             return pattern.sub(edit, unmet)

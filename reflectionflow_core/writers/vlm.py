@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, StringConstraints
 
+from ..evidence import located
 from ..protocols import SILENT, Progress
 from ..record import Candidate, InputError, Request
 from ..vlm.actor import VlmActor
@@ -95,9 +96,10 @@ def needs_change(candidate: Candidate) -> bool:
 
 
 def findings(candidate: Candidate) -> str:
-    """What the verdict says, in words."""
+    """What the verdict says, in words; faults with their boxes where they have some."""
     verdict = candidate.verdict
-    parts = ("; ".join(verdict.unmet), verdict.explanation)
+    faults = [located(fault, verdict.evidence) for fault in verdict.unmet]
+    parts = ("; ".join(faults), verdict.explanation)
     return ". ".join(filter(None, parts)) or "nothing in particular"
 
 
