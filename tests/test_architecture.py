@@ -30,6 +30,7 @@ ROOMS = (
     "evolvers",
     "planners",
     "inspectors",
+    "detection",
     "miniature",
     "plugins",
     "registry",

@@ -13,8 +13,8 @@ from ..geneval.folder import digest_of, read_prompts, samples_in
 from ..geneval.judging import DetectorChoice, GenEvalRun, judge_all
 from ..geneval.painting import painted_by
 from ..geneval.results import publish_benchmark
-from ..geneval.rules import read_task
 from ..geneval.scores import SAMPLES, official_lines, results_of
+from ..geneval.tasks import read_task
 from ..identity import weights_of
 from ..record import InputError
 from ..report.words import counted

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from ..archive import files
+from ..detection.words import NUMBERS
 from ..record import InputError
 from .folder import Sample, samples_in
-from .rules import NUMBERS
 
 _NAMES = {
     "vqa": ("vqa_list", "vqa", "questions"),

@@ -12,17 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..detection.colours import load_colours
+from ..detection.detectors import load_detector
+from ..detection.device_check import DeviceCheck, check_device, spread
+from ..detection.examiner import Examiner
+from ..detection.rules import Detection, counted_detections
 from ..evaluation.journal import Journal
 from ..evaluation.pool import WorkerPool
 from ..flux.placement import device_named
 from ..record import InputError
-from .colours import load_colours
-from .detectors import load_detector
-from .device_check import DeviceCheck, check_device, spread
-from .examiner import GenEvalExaminer
 from .folder import LoadedSample, Sample, decoded, load_sample, prompts_of
-from .rules import Detection, counted_detections, read_task
 from .scores import LABEL
+from .tasks import read_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,12 @@ def _checked_judge(
     return partial(_judged, examiner, check_device(examiner, reference, pictures, str(device)))
 
 
-def load_examiner(choice: DetectorChoice, device: str) -> GenEvalExaminer:
+def load_examiner(choice: DetectorChoice, device: str) -> Examiner:
     colours = load_colours(choice.colours, device=device) if choice.colours else None
-    return GenEvalExaminer(load_detector(choice.detector, device=device), colours)
+    return Examiner(load_detector(choice.detector, device=device), colours)
 
 
-def _judged(examiner: GenEvalExaminer, sight: DeviceCheck, it: LoadedSample) -> JudgedPicture:
+def _judged(examiner: Examiner, sight: DeviceCheck, it: LoadedSample) -> JudgedPicture:
     task, image = read_task(it.metadata), decoded(it.png, it.file)
     (things,) = examiner.detect(task, [image])
     verdict = examiner.judge(task, image, things)

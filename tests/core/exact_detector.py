@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL.Image import Image
 
-from reflectionflow_core.geneval.rules import OFFICIAL, Detection, DetectionLimits
+from reflectionflow_core.detection.rules import OFFICIAL, Detection, DetectionLimits
 from reflectionflow_core.miniature.detector import detect
 from reflectionflow_core.protocols import SILENT, Progress
 

@@ -12,11 +12,12 @@ from core.tiny_detectors import save_clip, save_grounding_dino, save_mask2former
 from core.tiny_vlm import picture
 from PIL.Image import Image
 
-from reflectionflow_core.geneval import detectors
-from reflectionflow_core.geneval.colours import ClipColours, cut_out, load_colours
-from reflectionflow_core.geneval.detectors import TransformersDetector, load_detector
-from reflectionflow_core.geneval.examiner import GenEvalExaminer
-from reflectionflow_core.geneval.rules import COLOURS, Detection, DetectionLimits, Need, Task
+from reflectionflow_core.detection import detectors
+from reflectionflow_core.detection.colours import ClipColours, cut_out, load_colours
+from reflectionflow_core.detection.detectors import TransformersDetector, load_detector
+from reflectionflow_core.detection.examiner import Examiner
+from reflectionflow_core.detection.rules import Detection, DetectionLimits, Need, Task
+from reflectionflow_core.detection.words import COLOURS
 from reflectionflow_core.protocols import SILENT, Progress
 from reflectionflow_core.record import InputError
 
@@ -156,8 +157,8 @@ def test_an_examiner_asks_for_all_classes_of_a_task_and_needs_a_reader_for_colou
 
     detector = OneCup()
     task = Task("counting", (Need("cup"),), (Need("cup", 2), Need("dog", 1)))
-    verdicts = GenEvalExaminer(detector, None).examine(task, PICTURES)
+    verdicts = Examiner(detector, None).examine(task, PICTURES)
     assert [verdict.passed for verdict in verdicts] == [True, True]
     assert detector.asked == ["cup", "dog"]
     with pytest.raises(InputError, match="no colour reader is given"):
-        GenEvalExaminer(detector, None).examine(Task("colors", (Need("cup", 1, "red"),)), PICTURES)
+        Examiner(detector, None).examine(Task("colors", (Need("cup", 1, "red"),)), PICTURES)

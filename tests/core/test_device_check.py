@@ -6,9 +6,9 @@ import pytest
 from core.exact_detector import ShapesColours, ShapesDetector
 from PIL import Image
 
-from reflectionflow_core.geneval.device_check import MIN_AGREED, PICTURES, check_device, spread
-from reflectionflow_core.geneval.examiner import GenEvalExaminer
-from reflectionflow_core.geneval.rules import Need, Task
+from reflectionflow_core.detection.device_check import MIN_AGREED, PICTURES, check_device, spread
+from reflectionflow_core.detection.examiner import Examiner
+from reflectionflow_core.detection.rules import Need, Task
 from reflectionflow_core.miniature.world import Thing, render
 from reflectionflow_core.record import InputError
 
@@ -18,8 +18,8 @@ RED_CIRCLE = Task("colors", (Need("circle", 1, "red"),))
 SHOWN = [(RED_CIRCLE, PICTURE)] * 4
 
 
-def examiner(blur: float = 0.0, blind: bool = False, colours=None) -> GenEvalExaminer:
-    return GenEvalExaminer(ShapesDetector(blur, blind), colours or ShapesColours())
+def examiner(blur: float = 0.0, blind: bool = False, colours=None) -> Examiner:
+    return Examiner(ShapesDetector(blur, blind), colours or ShapesColours())
 
 
 def test_who_sees_what_was_asked_may_report() -> None:
@@ -61,7 +61,7 @@ def test_what_only_the_reference_finds_counts_against_the_device() -> None:
             ]
 
     with pytest.raises(InputError, match="On cuda"):
-        check_device(GenEvalExaminer(OneEyed(), ShapesColours()), examiner, half[3:], "cuda")
+        check_device(Examiner(OneEyed(), ShapesColours()), examiner, half[3:], "cuda")
 
 
 def test_colours_are_compared_too() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reflectionflow_core.geneval.rules import (
+from reflectionflow_core.detection.rules import (
     RELATIONS,
     Box,
     Detection,
@@ -18,11 +18,10 @@ from reflectionflow_core.geneval.rules import (
     counted_detections,
     examine,
     overlap,
-    quantity,
-    read_task,
     relations,
-    task_record,
 )
+from reflectionflow_core.detection.words import quantity
+from reflectionflow_core.geneval.tasks import read_task, task_record
 from reflectionflow_core.record import InputError, Verdict
 from reflectionflow_core.writers.template import TemplateWriter
 

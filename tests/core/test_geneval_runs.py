@@ -246,8 +246,8 @@ def test_a_learned_detector_is_loaded_and_a_blind_one_is_refused(
     painted: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     """A real Mask2Former and a real CLIP, of random weights: they run, and see nothing."""
-    from reflectionflow_core.geneval.colours import load_colours
-    from reflectionflow_core.geneval.detectors import load_detector
+    from reflectionflow_core.detection.colours import load_colours
+    from reflectionflow_core.detection.detectors import load_detector
 
     monkeypatch.setattr(judging, "load_detector", load_detector)
     monkeypatch.setattr(judging, "load_colours", load_colours)

@@ -17,7 +17,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from reflectionflow_core.archive import Run, open_archive
-from reflectionflow_core.geneval.rules import Need, Task, read_task, task_record
+from reflectionflow_core.detection.rules import Need, Task
+from reflectionflow_core.geneval.tasks import read_task, task_record
 from reflectionflow_core.miniature.prompts import is_held_out, parse
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.record import Candidate, History, InputError, Verdict

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from reflectionflow_core.geneval.rules import Need, Task, read_task
+from reflectionflow_core.detection.rules import Need, Task
+from reflectionflow_core.geneval.tasks import read_task
 from reflectionflow_core.miniature.evolver import layout, nearest
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, prompts
 from reflectionflow_core.record import InputError

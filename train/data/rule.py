@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from PIL.Image import Image
 
-from reflectionflow_core.geneval.rules import Need, Task, quantity, read_task, task_record
+from reflectionflow_core.detection.rules import Need, Task
+from reflectionflow_core.detection.words import quantity
+from reflectionflow_core.geneval.tasks import read_task, task_record
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.miniature.world import COLOURS as SHAPE_COLOURS
 from reflectionflow_core.miniature.world import SHAPES
@@ -139,9 +141,9 @@ def _by_prompt(verifier: ExactVerifier | SyntheticVerifier) -> Judge:
 
 
 def _by_detector(rule: Rule, device: str | None) -> Judge:
-    from reflectionflow_core.geneval.colours import load_colours
-    from reflectionflow_core.geneval.detectors import load_detector
-    from reflectionflow_core.geneval.examiner import GenEvalExaminer
+    from reflectionflow_core.detection.colours import load_colours
+    from reflectionflow_core.detection.detectors import load_detector
+    from reflectionflow_core.detection.examiner import Examiner
 
     detector = load_detector(rule.judge.removeprefix(DETECTOR), device=device)
     reader = load_colours(rule.colour_judge, device=device) if rule.colour_judge else None
@@ -151,7 +153,7 @@ def _by_detector(rule: Rule, device: str | None) -> Judge:
         "max_overlap": rule.max_overlap,
     }
     changed = {name: value for name, value in given.items() if value is not None}
-    examiner = GenEvalExaminer(detector, reader, replace(detector.limits, **changed))
+    examiner = Examiner(detector, reader, replace(detector.limits, **changed))
     return lambda item, images: examiner.examine(read_task(item.metadata["task"]), images)
 
 

@@ -1,4 +1,4 @@
-"""GenEval's judge of pictures: a detector, a colour reader and the rules together."""
+"""A judge of pictures: a detector, a colour reader and GenEval's rules together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .detectors import Detector
 from .rules import Detection, DetectionLimits, ReadColours, Task, examine
 
 
-class GenEvalExaminer:
+class Examiner:
     """Judges pictures by a task. With a detector of transformers the figures are "GenEval's
     protocol with another detector", not official ones.
     """

@@ -10,37 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot
-from typing import Any
 
 import numpy as np
 
-from ..record import InputError, Verdict
+from ..record import Verdict
+from .words import quantity
 
 MIN_OFFSET = 0.1  # of both things' sizes together; a smaller offset is no position
 MIN_COMPONENT = 0.5  # of the offset's length that must lie in a direction
 RELATIONS = ("left of", "right of", "above", "below")
-COLOURS = (
-    "red",
-    "orange",
-    "yellow",
-    "green",
-    "blue",
-    "purple",
-    "pink",
-    "brown",
-    "black",
-    "white",
-)
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_PLURALS = {
-    "person": "people",
-    "sheep": "sheep",
-    "mouse": "mice",
-    "knife": "knives",
-    "scissors": "scissors",
-    "skis": "skis",
-}
-
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
@@ -99,58 +77,6 @@ class Task:
 
 
 ReadColours = Callable[[Sequence[Detection]], Sequence[str]]  # the colour of each thing
-
-
-def read_task(record: Mapping[str, Any]) -> Task:
-    """The task of a line of GenEval's evaluation_metadata.jsonl."""
-    try:
-        include = tuple(_need(item) for item in record["include"])
-        exclude = tuple(_need(item) for item in record.get("exclude", ()))
-        task = Task(str(record["tag"]), include, exclude)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"This is not a task of GenEval ({type(error).__name__}: {error}). Write it like "
-            '{"tag": "colors", "include": [{"class": "cup", "count": 1, "color": "red"}]}.'
-        ) from error
-    _check(task)
-    return task
-
-
-def task_record(task: Task) -> dict[str, Any]:
-    """The task as GenEval writes it; `read_task` reads it back."""
-    record: dict[str, Any] = {"tag": task.tag, "include": [_record(n) for n in task.include]}
-    if task.exclude:
-        record["exclude"] = [_record(need) for need in task.exclude]
-    return record
-
-
-def _need(item: Mapping[str, Any]) -> Need:
-    relation, target = item.get("position", (None, None))
-    return Need(str(item["class"]), int(item["count"]), item.get("color"), relation, target)
-
-
-def _record(need: Need) -> dict[str, Any]:
-    record: dict[str, Any] = {"class": need.name, "count": need.count}
-    if need.colour:
-        record["color"] = need.colour
-    if need.relation:
-        record["position"] = [need.relation, need.target]
-    return record
-
-
-def _check(task: Task) -> None:
-    for index, need in enumerate(task.include):
-        if need.relation is None:
-            continue
-        if need.relation not in RELATIONS:
-            raise InputError(
-                f"GenEval has no position {need.relation!r}. Choose one of: {', '.join(RELATIONS)}."
-            )
-        if not isinstance(need.target, int) or not 0 <= need.target < index:
-            raise InputError(
-                f"The position of {need.name} refers to entry {need.target}. "
-                "Give the number of an earlier entry, counted from 0."
-            )
 
 
 def counted_detections(
@@ -267,25 +193,3 @@ def _wrong(
 def _seen(found: Mapping[str, Sequence[Detection]]) -> str:
     seen = ", ".join(quantity(len(things), name) for name, things in found.items() if things)
     return f"The picture shows: {seen or 'nothing that was asked about'}."
-
-
-def quantity(count: int, noun: str) -> str:
-    """A number of things in words: "a red cup", "an apple", "two wine glasses"."""
-    if count != 1:
-        word = NUMBERS[count] if count < len(NUMBERS) else str(count)
-        return f"{word} {plural(noun)}"
-    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
-
-
-def plural(noun: str) -> str:
-    """The plural of an English noun, such as those that detectors know."""
-    before, space, last = noun.rpartition(" ")
-    if last in _PLURALS:
-        last = _PLURALS[last]
-    elif last.endswith(("s", "x", "ch", "sh")):
-        last = f"{last}es"
-    elif last.endswith("y") and last[-2:-1] not in "aeiou":
-        last = f"{last[:-1]}ies"
-    else:
-        last = f"{last}s"
-    return f"{before}{space}{last}"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from PIL.Image import Image
 
 from ..record import InputError
-from .examiner import GenEvalExaminer
+from .examiner import Examiner
 from .rules import Detection, Task, overlap
 
 PICTURES = 12  # checked; some seconds each on a CPU
@@ -43,8 +43,8 @@ class DeviceCheck:
 
 
 def check_device(
-    examiner: GenEvalExaminer,
-    reference: Callable[[], GenEvalExaminer] | None,
+    examiner: Examiner,
+    reference: Callable[[], Examiner] | None,
     shown: Sequence[TaskImage],
     device: str,
 ) -> DeviceCheck:
@@ -76,13 +76,13 @@ def spread(count: int, most: int = PICTURES) -> list[int]:
     return [i * count // chosen for i in range(chosen)]
 
 
-def _confident(examiner: GenEvalExaminer, things: Sequence[Detection]) -> list[Detection]:
+def _confident(examiner: Examiner, things: Sequence[Detection]) -> list[Detection]:
     return [thing for thing in things if thing.score > examiner.limits.confidence]
 
 
 def _agreement(
-    ours: GenEvalExaminer,
-    theirs: GenEvalExaminer,
+    ours: Examiner,
+    theirs: Examiner,
     shown: Sequence[TaskImage],
     detected: Sequence[Sequence[Detection]],
 ) -> float | None:
@@ -96,8 +96,8 @@ def _agreement(
 
 
 def _answers(
-    ours: GenEvalExaminer,
-    theirs: GenEvalExaminer,
+    ours: Examiner,
+    theirs: Examiner,
     task: Task,
     image: Image,
     things: Sequence[Detection],

@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..verifiers.clip_score import ClipVerifier, load_clip_score
-from .rules import COLOURS, Detection
+from .rules import Detection
+from .words import COLOURS
 
 GREY = "#999999"  # replaces what is outside a mask
 _TEXTS = ("a photo of a {} {}", "a photo of a {}-colored {}", "a photo of a {} object")
