@@ -20,6 +20,7 @@ ROOMS = (
     "phases",
     "evidence",
     "record",
+    "pictures",
     "settings",
     "protocols",
     "search",

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
 from PIL.Image import Image as Picture
 
+from reflectionflow_core.pictures import PictureError, picture_size, read_picture
 from reflectionflow_core.record import InputError
 
 SUBSETS = ("general", "length", "rule", "editing")
@@ -102,15 +102,13 @@ class Triplets(Sequence[Triplet]):
             return ""
 
     def size(self, index: int) -> tuple[int, int]:
-        """Width and height of a sample's good picture, from its header alone."""
+        """Width and height of a sample's good picture, upright, from its header alone."""
         entry = self.entries[index]
         try:
             with entry.shard.open("rb") as stream:
                 offset, size = entry.files[_picture(entry.files, GOOD)]
-                part = io.BufferedReader(_Part(stream, offset, size))
-                with Image.open(part) as image:
-                    return image.size
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+                return picture_size(io.BufferedReader(_Part(stream, offset, size)))
+        except (OSError, PictureError) as error:
             raise SampleError("picture unreadable") from error
 
     def _index(self, shard: Path) -> list[TripletEntry]:
@@ -230,11 +228,20 @@ def _bytes(stream: io.BufferedReader, offset: int, size: int) -> bytes:
 
 
 def opened(data: bytes) -> Picture:
-    """The whole picture in a file's bytes, in RGB; raises SampleError."""
+    """The whole picture in a file's bytes, upright and in RGB; raises SampleError."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        return read_picture(data)
+    except PictureError as error:
+        raise SampleError("picture unreadable") from error
+
+
+def open_picture(file: Path) -> Picture:
+    """The picture of a file, as `opened` reads it; raises SampleError."""
+    try:
+        return opened(file.read_bytes())
+    except FileNotFoundError as error:
+        raise SampleError("picture missing") from error
+    except (OSError, ValueError) as error:  # ValueError: a path that no system takes
         raise SampleError("picture unreadable") from error
 
 

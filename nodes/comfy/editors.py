@@ -16,8 +16,8 @@ from comfy.model_patcher import ModelPatcher
 from PIL import Image
 from torch import Tensor
 
-from ...reflectionflow_core.flux.condition import rgb
 from ...reflectionflow_core.flux.painter import ProgressSlice
+from ...reflectionflow_core.pictures import to_rgb
 from ...reflectionflow_core.protocols import SILENT, Painter, Progress
 from ...reflectionflow_core.record import Candidate, InputError, Request, Seed
 from ..shared.sockets import FluxHandle
@@ -181,7 +181,7 @@ def attempts_text(earlier: Sequence[Candidate]) -> str:
 def fitted(picture: Image.Image, unit: int = 16) -> Image.Image:
     """The picture in RGB, each side the nearest multiple of `unit` pixels."""
     sides = [max(unit, round(side / unit) * unit) for side in picture.size]
-    return rgb(picture).resize((sides[0], sides[1]), Image.Resampling.BICUBIC)
+    return to_rgb(picture).resize((sides[0], sides[1]), Image.Resampling.BICUBIC)
 
 
 def for_text_encoder(picture: Tensor) -> Tensor:

@@ -22,12 +22,13 @@ from PIL import Image
 from torch import Tensor
 
 from ...reflectionflow_core.flux.cache import Cache
-from ...reflectionflow_core.flux.condition import ConditionSettings, rgb
+from ...reflectionflow_core.flux.condition import ConditionSettings
 from ...reflectionflow_core.flux.lora import read_corrector_lora
 from ...reflectionflow_core.flux.painter import BatchPainter, ProgressSlice
 from ...reflectionflow_core.flux.sampling import agreement, resolution_shift
 from ...reflectionflow_core.flux.settings import SamplingSettings, changed_sampling
 from ...reflectionflow_core.flux.text import Text, corrector_text
+from ...reflectionflow_core.pictures import to_rgb
 from ...reflectionflow_core.protocols import Painter
 from ...reflectionflow_core.record import InputError, Request, Restart, Seed
 from . import AS_FLUX
@@ -195,7 +196,7 @@ def _sample(
 def _start(flux: ComfyFlux, image: Image.Image) -> Tensor:
     """The latent (1, 16, h, w) of a picture, fitted to the canvas."""
     size = (flux.sampling.width, flux.sampling.height)
-    return flux.vae.encode(to_batch([rgb(image).resize(size, Image.Resampling.BICUBIC)]))
+    return flux.vae.encode(to_batch([to_rgb(image).resize(size, Image.Resampling.BICUBIC)]))
 
 
 def _levels(flux: ComfyFlux) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...reflectionflow_core.pictures import to_rgb
 from ...reflectionflow_core.record import InputError
 
 
@@ -20,7 +21,7 @@ def to_pictures(images: Iterable[Tensor]) -> list[Image.Image]:
 
 def to_batch(pictures: Sequence[Image.Image]) -> Tensor:
     """Pictures of one size as one IMAGE."""
-    arrays = np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
+    arrays = np.stack([np.asarray(to_rgb(picture)) for picture in pictures])
     return torch.from_numpy(arrays).float() / 255
 
 
@@ -44,6 +45,9 @@ def _batch(images: Tensor) -> Tensor:
 
 
 def _picture(pixels: Tensor) -> Image.Image:
-    """Pixels (H, W, C) from 0 to 1; transparency is dropped, as ComfyUI itself keeps it apart."""
-    pixels = pixels[..., :3].expand(-1, -1, 3)
-    return Image.fromarray((pixels.float().cpu().numpy().clip(0, 1) * 255).round().astype("uint8"))
+    """Pixels (H, W, C) from 0 to 1; a fourth channel is alpha, over the white of picture files."""
+    values = pixels.float().cpu().clip(0, 1)
+    if values.shape[-1] == 4:
+        alpha = values[..., 3:]
+        values = values[..., :3] * alpha + (1 - alpha)
+    return Image.fromarray((values.expand(-1, -1, 3).numpy() * 255).round().astype("uint8"))

@@ -17,8 +17,9 @@ from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
+from ..pictures import PictureError, stored_picture
 from ..record import Candidate, Cost, History, InputError
 from . import files
 from .lines import SHARED, Entry, entry_of, load_json, parse, pixel_digest, seed_to_json
@@ -275,12 +276,11 @@ def _matches(entry: Entry, candidate: Candidate, parent: Candidate | None) -> bo
 
 def _read_image(path: Path, entry: Entry) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            image.load()
+        image = stored_picture(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path} is missing. {RESTORE}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}). {RESTORE}") from error
+    except PictureError as error:
+        raise InputError(f"{path} is damaged ({error.reason}). {RESTORE}") from error
     if pixel_digest(image) != entry.sha256:
         raise InputError(f"{path} does not match its checksum in {HISTORY}. {RESTORE}")
     image.info.clear()  # our metadata: a resumed search sees the picture as it was painted

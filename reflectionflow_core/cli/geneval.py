@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..archive import files
 from ..doctor import versions
-from ..geneval.folder import digest_of, read_prompts, samples_in
+from ..geneval.folder import Sample, digest_of, read_prompts, samples_in, usable
 from ..geneval.judging import DetectorChoice, GenEvalRun, judge_all
 from ..geneval.painting import painted_by
 from ..geneval.results import publish_benchmark
@@ -19,7 +19,7 @@ from ..identity import weights_of
 from ..record import InputError
 from ..report.words import counted
 from .painting import check_options, paint_pictures
-from .watching import fresh_file, pool_of, pool_text, watch
+from .watching import fresh_file, pool_of, pool_text, tell_unreadable, watch
 
 
 def run_geneval(given: Mapping[str, Any], command: str) -> int:
@@ -28,11 +28,13 @@ def run_geneval(given: Mapping[str, Any], command: str) -> int:
     check_options(given, ("device",))
     if given.get("generate"):
         paint_pictures(given, _prompts(given), given.get("samples", SAMPLES), pool)
-    geneval = _asked(given)
+    samples, unreadable = usable(samples_in(Path(given["images"])))
+    left_out = tell_unreadable(unreadable)
+    geneval = _asked(given, samples)
     sys.stderr.write(f"{counted(len(geneval.samples), 'picture')} to judge, {pool_text(pool)}.\n")
     watch(judge_all(geneval, file, pool), len(geneval.samples), "pictures judged")
     journal = geneval.journal(file)
-    results = results_of(geneval.samples, journal.lines(dict))
+    results = results_of(geneval.samples, journal.lines(dict), left_out)
     files.replace_file(file.with_suffix(".jsonl"), official_lines(results.lines).encode())
     sys.stdout.write(publish_benchmark(results, journal, Path(given["images"]), command))
     return 0
@@ -47,9 +49,8 @@ def _prompts(given: Mapping[str, Any]) -> list[dict[str, Any]]:
     return prompts
 
 
-def _asked(given: Mapping[str, Any]) -> GenEvalRun:
+def _asked(given: Mapping[str, Any], samples: Sequence[Sample]) -> GenEvalRun:
     folder = Path(given["images"])
-    samples = samples_in(folder)
     colours = given.get("colour_judge")
     judge = {
         "detector": weights_of(given["detector"])[:16],

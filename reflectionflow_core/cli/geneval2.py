@@ -10,7 +10,7 @@ from typing import Any
 
 from ..doctor import versions
 from ..geneval.compositions import matched, read_compositions
-from ..geneval.folder import Sample, digest_of
+from ..geneval.folder import Sample, digest_of, usable
 from ..geneval.painting import painted_by
 from ..geneval.results import publish_benchmark
 from ..geneval.soft_tifa import GenEval2Run, results_of, score_all
@@ -21,7 +21,7 @@ from ..vlm.interface import Vlm
 from ..vlm.named import ENDPOINT, build_vlm
 from .painting import check_options, paint_pictures
 from .screen import quieten_libraries
-from .watching import fresh_file, pool_of, pool_text, watch
+from .watching import fresh_file, pool_of, pool_text, tell_unreadable, watch
 
 MAX_PIXELS = 2048 * 2048  # the official judge sees pictures unscaled
 
@@ -34,13 +34,14 @@ def run_geneval2(given: Mapping[str, Any], command: str) -> int:
     compositions = read_compositions(Path(given["data"]))
     if given.get("generate"):
         paint_pictures(given, [{"prompt": c.prompt} for c in compositions], 1, pool)
-    samples = matched(compositions, images)
+    samples, unreadable = usable(matched(compositions, images))
+    left_out = tell_unreadable(unreadable)
     geneval2 = GenEval2Run(samples, _about(given, judge, samples))
     build = partial(_build, judge, given.get("device"), given.get("vlm_dtype"))
     sys.stderr.write(f"{counted(len(samples), 'picture')} to ask about, {pool_text(pool)}.\n")
     watch(score_all(geneval2, file, build, pool), len(samples), "pictures judged")
     journal = geneval2.journal(file)
-    results = results_of(journal.header["prompts"], journal.lines(dict))
+    results = results_of(journal.header["prompts"], journal.lines(dict), left_out)
     sys.stdout.write(publish_benchmark(results, journal, images, command))
     return 0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.pool import WorkerPool
+from ..geneval.folder import unreadable_text
 from ..record import InputError
 from ..report.words import counted, duration
 
@@ -39,6 +40,13 @@ def pool_text(pool: WorkerPool) -> str:
     if pool.ray:
         return f"{counted(pool.count, 'worker') if pool.count else 'all workers'} of Ray"
     return counted(pool.count, "process", "processes") if pool.count else "a process for each core"
+
+
+def tell_unreadable(unreadable: Mapping[str, str]) -> str:
+    """Says which pictures are left out, and why; the sentence for the results, "" for none."""
+    left_out = unreadable_text(unreadable)
+    sys.stderr.write(f"{left_out}\n" if left_out else "")
+    return left_out
 
 
 def watch(counts: Iterable[int], total: int, what: str) -> None:

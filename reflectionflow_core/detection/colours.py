@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..pictures import to_rgb
 from ..verifiers.clip_score import ClipVerifier, load_clip_score
 from .rules import Detection
 from .words import COLOURS
@@ -66,7 +67,7 @@ class ClipColours:
 
 def cut_out(image: Image.Image, thing: Detection) -> Image.Image:
     """The crop of the thing's box, at least one pixel."""
-    picture = image.convert("RGB")
+    picture = to_rgb(image)
     if thing.mask is not None:
         grey = Image.new("RGB", picture.size, GREY)
         picture = Image.composite(picture, grey, Image.fromarray(thing.mask))

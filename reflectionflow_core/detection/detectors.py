@@ -29,6 +29,7 @@ from transformers import (
 
 from ..flux.folders import first_line, read_json
 from ..flux.placement import Placement, Resident, device_named
+from ..pictures import to_rgb
 from ..protocols import SILENT, Progress
 from ..record import InputError
 from ..vlm.folder import load_model, resolved
@@ -94,7 +95,7 @@ class TransformersDetector:
         for image in images if names else ():
             progress.check()
             with torch.no_grad(), self.vision.placement.on_device(self.vision.model):
-                found.append(self.find(self.vision, image.convert("RGB"), names))
+                found.append(self.find(self.vision, to_rgb(image), names))
             progress.report("detect", len(found), len(images))
         return found or [[] for _ in images]
 

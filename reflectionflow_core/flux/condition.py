@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..pictures import to_rgb
 from .latents import pack, token_ids
 from .model import Flux
 from .settings import ConditionSettings
@@ -52,13 +53,7 @@ def resized(picture: Image.Image, settings: ConditionSettings, unit: int = 16) -
         else max(round(side * settings.size / longer / unit), 1) * unit
         for side in picture.size
     ]
-    return rgb(picture).resize((sides[0], sides[1]), Image.Resampling.BICUBIC)
-
-
-def rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode == "P":  # Pillow warns about palettes with transparency otherwise
-        picture = picture.convert("RGBA")
-    return picture.convert("RGB")
+    return to_rgb(picture).resize((sides[0], sides[1]), Image.Resampling.BICUBIC)
 
 
 def to_pixels(pictures: Sequence[Image.Image]) -> Tensor:

@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..pictures import to_rgb
 from ..protocols import SILENT, Preview, Progress
 from ..record import InputError, Request, Restart, Seed
 from .branch import FluxInputs
-from .condition import Condition, ConditionSettings, encode_condition, encode_picture, rgb
+from .condition import Condition, ConditionSettings, encode_condition, encode_picture
 from .latents import pack, token_ids, unpack
 from .lora import CorrectorLora
 from .model import Flux
@@ -254,7 +255,7 @@ def _inputs(
 def _start(flux: Flux, image: Image.Image, sampling: SamplingSettings) -> Tensor:
     """The clean latents (n, 64) of a picture, fitted to the canvas."""
     size = (sampling.width, sampling.height)
-    return encode_picture(flux, rgb(image).resize(size, Image.Resampling.BICUBIC))
+    return encode_picture(flux, to_rgb(image).resize(size, Image.Resampling.BICUBIC))
 
 
 def _noised(

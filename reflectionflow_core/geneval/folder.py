@@ -11,15 +11,16 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from ..archive import files
 from ..identity import digest
+from ..pictures import PictureError, read_picture
 from ..record import InputError
+from ..report.words import counted
 
 METADATA = "metadata.jsonl"
 SAMPLES = "samples"
@@ -125,13 +126,40 @@ def _metadata(text: str, where: object) -> dict[str, Any]:
 
 
 def decoded(png: bytes, name: object) -> Image.Image:
-    """The picture, upright and in RGB."""
+    """The picture, upright and in RGB; raises InputError."""
     try:
-        return ImageOps.exif_transpose(Image.open(BytesIO(png))).convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        return read_picture(png)
+    except PictureError as error:
         raise InputError(
-            f"{name} is not a picture ({error}). Paint it again, or remove it."
+            f"{name} cannot be used: {error.reason}. Paint it again, or remove it."
         ) from error
+
+
+def usable(samples: Sequence[Sample]) -> tuple[list[Sample], dict[str, str]]:
+    """The samples whose pictures can be read, and why others cannot, by file.
+
+    Raises InputError if there is none.
+    """
+    kept: list[Sample] = []
+    unreadable: dict[str, str] = {}
+    for sample in samples:
+        try:
+            read_picture(load_sample(sample).png)
+            kept.append(sample)
+        except PictureError as error:
+            unreadable[str(sample.file)] = error.reason
+    if not kept:
+        raise InputError(f"{unreadable_text(unreadable)} Paint them again.")
+    return kept, unreadable
+
+
+def unreadable_text(unreadable: Mapping[str, str]) -> str:
+    """How many pictures are left out, in a sentence that names the first; "" if there are none."""
+    if not unreadable:
+        return ""
+    file, reason = next(iter(unreadable.items()))
+    few = counted(len(unreadable), "picture")
+    return f"Left out of all figures: {few} that cannot be used, such as {file} ({reason})."
 
 
 def prompts_of(samples: Sequence[Sample]) -> list[dict[str, Any]]:

@@ -29,8 +29,10 @@ ALL_PROMPTS, SAMPLES = 553, 4  # of the whole benchmark; pictures of each prompt
 MACRO, MICRO, ANY = "overall (mean of tasks)", "all pictures (micro mean)", "prompts with any right"
 
 
-def results_of(samples: Sequence[Sample], lines: Iterable[Mapping[str, Any]]) -> BenchmarkResults:
-    """The figures from the journal's lines for `samples`."""
+def results_of(
+    samples: Sequence[Sample], lines: Iterable[Mapping[str, Any]], left_out: str = ""
+) -> BenchmarkResults:
+    """The figures from the journal's lines for `samples`; `left_out` says what they lack."""
     position = {(s.index, s.file.name): i for i, s in enumerate(samples)}
     lines = sorted(lines, key=lambda line: position[line["index"], line["name"]])
     about = coverage(samples)
@@ -38,7 +40,7 @@ def results_of(samples: Sequence[Sample], lines: Iterable[Mapping[str, Any]]) ->
     return BenchmarkResults(
         title="GenEval",
         label=LABEL,
-        about=f"{about} {WARNING}",
+        about=" ".join(filter(None, (about, left_out, WARNING))),
         tables=[table_of(prompts_of(samples), lines)],
         lines=lines,
         cost=summed_up(line["trace"] for line in lines),

@@ -109,15 +109,16 @@ def _question(atom: Atom, image: Image) -> Question:
 
 
 def results_of(
-    prompts: Sequence[Mapping[str, Any]], lines: Iterable[Mapping[str, Any]]
+    prompts: Sequence[Mapping[str, Any]], lines: Iterable[Mapping[str, Any]], left_out: str = ""
 ) -> BenchmarkResults:
-    """The figures from the journal's lines."""
+    """The figures from the journal's lines; `left_out` says what they lack."""
     lines = sorted(lines, key=lambda line: line["index"])
     calls = sum(line["calls"] for line in lines)
     return BenchmarkResults(
         title="GenEval 2",
         label=LABEL,
-        about=f"{len(lines)} prompts, one picture each; the benchmark has {ALL_PROMPTS}.",
+        about=f"{len(lines)} prompts, one picture each; the benchmark has {ALL_PROMPTS}. "
+        f"{left_out}".strip(),
         tables=tables_of(prompts, lines),
         lines=lines,
         cost={"vlm_calls": calls, **summed_up(line["trace"] for line in lines)},

@@ -9,6 +9,7 @@ import numpy as np
 from PIL.Image import Image
 from scipy import ndimage
 
+from ..pictures import to_rgb
 from .world import (
     COLOURS,
     EXTENT,
@@ -62,7 +63,7 @@ def detect_boxes(picture: Image | np.ndarray) -> dict[Thing, PixelBox]:
 
 def _as_pixels(picture: Image | np.ndarray) -> np.ndarray:
     if not isinstance(picture, np.ndarray):
-        rgb = picture.convert("RGB")
+        rgb = to_rgb(picture)
         picture = np.asarray(rgb if rgb.size == (SIZE, SIZE) else rgb.resize((SIZE, SIZE)))
     return picture.astype(np.float32)
 

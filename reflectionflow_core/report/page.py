@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..phases import doing
+from ..pictures import to_rgb
 from ..record import Candidate, Cost, History
 from ..settings import SearchSettings
 from .chart import score_chart
@@ -213,7 +214,7 @@ def _data_uri(image: Image.Image, edge: int) -> str:
     """A small picture as PNG, a large one reduced, as JPEG."""
     buffer = io.BytesIO()
     kind = "PNG" if max(image.size) <= PIXELATED else "JPEG"
-    shown = image.convert("RGB")
+    shown = to_rgb(image)
     shown.thumbnail((edge, edge), Image.Resampling.LANCZOS)
     shown.save(buffer, kind, quality=90)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

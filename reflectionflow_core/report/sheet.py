@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 from PIL.ImageFont import FreeTypeFont
 
+from ..pictures import to_rgb
 from ..record import Candidate, History
 from ..settings import SearchSettings
 from .layout import PIXELATED, Column, columns, parents_elsewhere
@@ -206,7 +207,7 @@ def _titles(draw: ImageDraw.ImageDraw, laid: list[Column], width: int, y: int) -
 
 def _paint(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool) -> None:
     draw = ImageDraw.Draw(sheet)
-    image = cell.candidate.image.convert("RGB")
+    image = to_rgb(cell.candidate.image)
     size = _fitted(image.size, box)
     kind = Image.Resampling.NEAREST if size[0] >= image.width else Image.Resampling.LANCZOS
     x, y = cell.x, cell.y + (box[1] - size[1]) // 2

@@ -16,6 +16,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
 from ..flux.folders import first_line, local_folder, read_json
 from ..flux.placement import Placement, Resident, device_named
+from ..pictures import to_rgb
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
 from ..vlm.folder import load_model, resolved
@@ -114,7 +115,7 @@ class ClipVerifier:
         return {name: tokens[name] for name in ("input_ids", "attention_mask")}
 
     def _scores(self, text: dict[str, torch.Tensor], images: Sequence[Image]) -> list[float]:
-        pictures = [image.convert("RGB") for image in images]
+        pictures = [to_rgb(image) for image in images]
         pixels = self.image_processor(images=pictures, return_tensors="pt")["pixel_values"]
         device = self.placement.device
         with torch.no_grad(), self.placement.on_device(self.model):

@@ -12,6 +12,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from ..pictures import to_rgb
 from ..vlm.prompts import control_tokens, without_control_tokens
 
 TOKEN = "<|VQ_reward|>"
@@ -30,7 +31,7 @@ def encode_rows(
     return dict(
         processor(
             text=[_chat(processor, template, prompt, tokens) for prompt in prompts],
-            images=[[image.convert("RGB")] for image in images],
+            images=[[to_rgb(image)] for image in images],
             size={"shortest_edge": MIN_PIXELS, "longest_edge": max_pixels},
             padding=True,
             padding_side="right",

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..pictures import to_rgb
 from .interface import Question
 
 
@@ -70,7 +71,7 @@ def without_control_tokens(text: str, tokens: Sequence[str]) -> str:
 def at_most(image: Image.Image, max_pixels: int) -> Image.Image:
     """The picture in RGB, scaled down if it has more than `max_pixels` pixels."""
     shrink = math.sqrt(max_pixels / (image.width * image.height))
-    rgb = image.convert("RGB")
+    rgb = to_rgb(image)
     if shrink >= 1:
         return rgb
     size = max(1, int(image.width * shrink)), max(1, int(image.height * shrink))

@@ -17,6 +17,7 @@ from typing import Any
 
 from PIL.Image import Image
 
+from ..pictures import to_rgb
 from .interface import Question
 
 RESPONSE_FORMATS = ("json_schema", "json_object")  # of `response_format`, the stricter one first
@@ -132,7 +133,7 @@ def _messages(question: Question, system: str) -> Iterator[dict[str, Any]]:
 
 def _data_url(image: Image) -> str:
     png = io.BytesIO()
-    image.convert("RGB").save(png, "PNG", compress_level=1)
+    to_rgb(image).save(png, "PNG", compress_level=1)
     return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode('ascii')}"
 
 

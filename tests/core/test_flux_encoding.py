@@ -10,12 +10,13 @@ from core.tiny_flux import tiny_pipeline
 from PIL import Image
 
 from reflectionflow_core.flux.cache import Cache
-from reflectionflow_core.flux.condition import ConditionSettings, encode_condition, resized, rgb
+from reflectionflow_core.flux.condition import ConditionSettings, encode_condition, resized
 from reflectionflow_core.flux.latents import pack, token_ids, unpack
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.noise import starting_noise
 from reflectionflow_core.flux.preview import latent_colours, preview
 from reflectionflow_core.flux.text import Text, corrector_text, encode_texts
+from reflectionflow_core.pictures import to_rgb
 from reflectionflow_core.record import InputError, Neighbour
 
 
@@ -118,7 +119,7 @@ def test_pictures_are_resized_to_whole_tokens(fit, size, expected) -> None:
 def test_pictures_of_every_mode_become_rgb(mode: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert rgb(striped(8, 8).convert(mode)).mode == "RGB"
+        assert to_rgb(striped(8, 8).convert(mode)).mode == "RGB"
 
 
 def test_a_condition_is_what_the_stock_vae_makes_of_the_squashed_picture(pipeline, flux) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -233,13 +234,30 @@ def test_colours_without_a_judge_are_refused_before_anything_is_judged(
     assert "--colour-judge" in capsys.readouterr().err
 
 
-def test_a_damaged_picture_is_named(painted: Path, tmp_path: Path, capsys) -> None:
+def test_a_damaged_picture_is_counted_and_the_others_are_judged(
+    painted: Path, tmp_path: Path, capsys
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(painted / "images", images)
+    first = images / "00000" / "samples" / "0000.png"
+    first.write_bytes(first.read_bytes()[:-40])
+    (images / "00001" / "samples" / "0001.png").write_bytes(b"no picture")
+    assert judge(images, tmp_path / "out.json") == 0
+    sentence = "Left out of all figures: 2 pictures that cannot be used, such as"
+    assert sentence in capsys.readouterr().err
+    record = json.loads((tmp_path / "out.json").read_text())
+    names = [(line["index"], line["name"]) for line in record["pictures"]]
+    assert len(names) == 10 and not {(0, "0000.png"), (1, "0001.png")} & set(names)
+    assert sentence in (tmp_path / "out.html").read_text()
+
+
+def test_a_folder_without_any_readable_picture_is_refused(tmp_path: Path, capsys) -> None:
     place = tmp_path / "images" / "00000" / "samples"
     place.mkdir(parents=True)
     (place.parent / "metadata.jsonl").write_text(json.dumps(prompts()[0]))
     (place / "0000.png").write_bytes(b"no picture")
     assert judge(tmp_path / "images", tmp_path / "out.json") == 2
-    assert "0000.png is not a picture" in capsys.readouterr().err
+    assert "0000.png (it is none of PNG" in capsys.readouterr().err
 
 
 def test_a_learned_detector_is_loaded_and_a_blind_one_is_refused(

@@ -251,6 +251,17 @@ def test_pictures_may_be_listed_by_prompt_and_a_killed_judging_resumes(
     assert own["summary"] == whole["summary"] and own["about"] == whole["about"]
 
 
+def test_a_damaged_picture_is_left_out_and_counted(tmp_path: Path, monkeypatch, capsys) -> None:
+    images = laid_out(tmp_path / "images")
+    (images / "00001" / "samples" / "0000.png").write_bytes(b"no picture")
+    monkeypatch.setattr(geneval2, "_build", lambda *_: Judge())
+    monkeypatch.setattr(geneval2, "vlm_identity", str)
+    assert judge(tmp_path, images, "--vlm", "endpoint:x") == 0
+    assert "1 picture that cannot be used" in capsys.readouterr().err
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert [line["index"] for line in record["pictures"]] == [0]
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [

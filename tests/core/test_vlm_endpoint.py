@@ -19,6 +19,7 @@ from PIL import Image
 from vlm_asking import FAST, KEY, SCHEMA, WHAT, Watcher, endpoint_of, numbered, one
 from vlm_server import MODEL, Asked, Reply, VlmServer, echoed, refuses, says, too_many
 
+from reflectionflow_core.pictures import to_rgb
 from reflectionflow_core.record import InputError
 from reflectionflow_core.vlm.endpoint import Endpoint
 from reflectionflow_core.vlm.interface import Failure, Question, Usage, Vlm
@@ -43,7 +44,7 @@ def test_pictures_go_as_png_below_the_system_text_and_above_the_question() -> No
     for sent, picture in zip(asked.pictures, pictures, strict=True):
         assert sent.startswith("data:image/png;base64,")
         shown = Image.open(io.BytesIO(base64.b64decode(sent.partition(",")[2])))
-        assert (shown.format, shown.tobytes()) == ("PNG", picture.convert("RGB").tobytes())
+        assert (shown.format, shown.tobytes()) == ("PNG", to_rgb(picture).tobytes())
 
 
 def test_it_asks_greedily_with_a_seed_and_without_what_the_question_lacks() -> None:

@@ -59,12 +59,14 @@ def test_pictures_of_every_mode_become_rgb() -> None:
         assert to_batch([grey(4, 4).convert(mode)]).shape == (1, 4, 4, 3)
 
 
-def test_one_channel_is_grey_and_a_fourth_is_dropped() -> None:
+def test_one_channel_is_grey_and_a_fourth_is_alpha_over_white() -> None:
     (one,) = to_pictures([torch.full((1, 2, 2, 1), 0.2)])
     assert one.getpixel((0, 0)) == (51, 51, 51)
     four = torch.full((1, 2, 2, 4), 0.2)
-    four[..., 3] = 0.0
-    assert to_pictures([four])[0].tobytes() == one.tobytes()
+    four[..., 3] = torch.tensor([[0.0, 0.5], [1.0, 2.0]])
+    (seen,) = to_pictures([four])
+    shades = [seen.getpixel(place) for place in ((0, 0), (1, 0), (0, 1), (1, 1))]
+    assert shades == [(255, 255, 255), (153, 153, 153), (51, 51, 51), (51, 51, 51)]
 
 
 def test_batches_and_lists_come_out_in_their_order() -> None:

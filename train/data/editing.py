@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 
+from reflectionflow_core.pictures import to_rgb
 from reflectionflow_core.record import InputError
 from train.data.captions import build_captioning
 from train.data.edits import EditSet, open_set
@@ -67,7 +68,7 @@ class OpenStage:
         if edit.caption in self.avoided:
             raise SampleError("prompt kept for testing")
         after, before = (
-            PaintedPicture(encoded(image.convert("RGB"), self.image_format))
+            PaintedPicture(encoded(to_rgb(image), self.image_format))
             for image in (edit.edited, edit.source)
         )
         key = f"{NAME}-{item.number:08d}-0"

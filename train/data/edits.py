@@ -17,7 +17,7 @@ from PIL import Image
 from reflectionflow_core.record import InputError
 from train.data.painting import build_generator
 from train.data.settings import Editing, PainterSettings
-from train.triplets import Edit, SampleError, Triplets, opened, shards_in
+from train.triplets import Edit, SampleError, Triplets, open_picture, opened, shards_in
 
 DRAFTS = "drafts"
 MADE = ("shapes", DRAFTS)  # sets that need no file
@@ -64,10 +64,7 @@ class JsonLinesEdits:
         return edit_of(row, self.fields, self._picture)
 
     def _picture(self, name: Any) -> Image.Image:
-        try:
-            return opened((self.file.parent / str(name)).read_bytes())
-        except OSError as error:
-            raise SampleError("picture missing") from error
+        return open_picture(self.file.parent / str(name))
 
 
 class ParquetEdits:

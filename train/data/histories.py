@@ -9,6 +9,7 @@ from pathlib import Path
 from reflectionflow_core.archive import RUN, read_recording
 from reflectionflow_core.archive.lines import seed_to_json
 from reflectionflow_core.archive.run_file import load_run
+from reflectionflow_core.pictures import to_rgb
 from reflectionflow_core.record import Candidate, InputError
 from train.data.prompts import Avoided
 from train.data.records import Item, PaintedPicture, Pair, Slice
@@ -77,7 +78,7 @@ class HistoryStage:
     def _painted(self, candidate: Candidate) -> PaintedPicture:
         seed = seed_to_json(candidate.seed)
         return PaintedPicture(
-            encoded(candidate.image.convert("RGB"), self.image_format),
+            encoded(to_rgb(candidate.image), self.image_format),
             candidate.prompt,
             seed if isinstance(seed, int) else None,
             {"run": candidate.score},

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from reflectionflow_core.pictures import to_rgb
 from reflectionflow_core.protocols import Painter
 from reflectionflow_core.record import Request
 from reflectionflow_core.registry import ActorChoice, build_actors, choice_of
@@ -67,7 +68,7 @@ class PaintStage:
             batch = asked[start : start + self.batch]
             images = self.generator.paint([Request(seed, prompt) for prompt, seed in batch])
             painted += [
-                PaintedPicture(encoded(image.convert("RGB"), self.image_format), prompt, seed)
+                PaintedPicture(encoded(to_rgb(image), self.image_format), prompt, seed)
                 for image, (prompt, seed) in zip(images, batch, strict=True)
             ]
         return painted

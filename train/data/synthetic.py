@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from reflectionflow_core.pictures import to_rgb
 from reflectionflow_core.protocols import SILENT, Progress
 from reflectionflow_core.record import Request, Seed, Verdict
 from train.data.records import seed_of
@@ -44,6 +45,6 @@ def _noise(prompt: str, seed: Seed) -> Image.Image:
 
 
 def _verdict(prompt: str, image: Image.Image) -> Verdict:
-    score = seed_of(prompt, image.convert("RGB").tobytes()) / 2**32
+    score = seed_of(prompt, to_rgb(image).tobytes()) / 2**32
     passed = score >= 1 - RIGHT
     return Verdict(score, passed, unmet=() if passed else ("it is not as asked",))

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from PIL import Image, UnidentifiedImageError
-from PIL.Image import Image as Picture
 from torch.utils.data import Dataset
 
 from reflectionflow_core.record import InputError
@@ -113,16 +111,6 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
             raise InputError(f"Line {number} of {file} is not an object. Export the file again.")
         rows.append(row)
     return rows
-
-
-def open_picture(file: Path) -> Picture:
-    try:
-        with Image.open(file) as image:
-            return image.convert("RGB")
-    except FileNotFoundError as error:
-        raise SampleError("picture missing") from error
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise SampleError("picture unreadable") from error
 
 
 def _fraction(text: str) -> float:

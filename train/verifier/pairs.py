@@ -10,8 +10,8 @@ from typing import Any
 from PIL.Image import Image
 
 from reflectionflow_core.record import InputError
-from train.qwen.data import coin, open_picture, rows_of
-from train.triplets import SUBSETS, SampleError, Triplets, shards_in
+from train.qwen.data import coin, rows_of
+from train.triplets import SUBSETS, SampleError, Triplets, open_picture, shards_in
 
 LABELS = ("first", "second", "tie")
 FIRST, SECOND, TIE = range(3)
