@@ -1,14 +1,16 @@
-"""Object detectors of transformers behind one Protocol: Mask2Former, Grounding DINO, OWLv2.
+"""Object detectors of transformers behind one Protocol.
+
+Mask2Former, RT-DETR and D-FINE know the classes of their training, Grounding DINO and OWLv2 any
+words.
 
 They find things; `rules.py` decides what counts. A detector's `limits` are the scores above which
 its detections count. GenEval's own limits are for Mask2Former trained on COCO, whose small Swin
-version is nearest to the official detector. The limits of the two open-vocabulary detectors are
-those of their authors' examples and are not calibrated. torchvision is not needed.
+version is nearest to the official detector. The limits of the others are those of their authors'
+examples and are not calibrated. torchvision is not needed.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +24,12 @@ from torch.nn import functional
 from transformers import (
     AutoImageProcessor,
     AutoTokenizer,
+    DFineForObjectDetection,
     GroundingDinoForObjectDetection,
     Mask2FormerForUniversalSegmentation,
     Owlv2ForObjectDetection,
+    RTDetrForObjectDetection,
+    RTDetrV2ForObjectDetection,
 )
 
 from ..flux.folders import first_line, read_json
@@ -34,25 +39,26 @@ from ..protocols import SILENT, Progress
 from ..record import InputError
 from ..vlm.folder import load_model, resolved
 from .rules import OFFICIAL, Detection, DetectionLimits
+from .vocabulary import class_numbers
 
 MIN_SCORE = 0.05  # detections below are dropped at once
-GIVE = "Give the folder of a Mask2Former, Grounding DINO or OWLv2 as transformers saves it"
-# GenEval's names of things that COCO models may name differently.
-_COCO_NAMES = {
-    "airplane": "aeroplane",
-    "motorcycle": "motorbike",
-    "couch": "sofa",
-    "tv": "tvmonitor",
-    "tv remote": "remote",
-    "computer keyboard": "keyboard",
-    "computer mouse": "mouse",
-}
+GIVE = (
+    "Give the folder of a Mask2Former, RT-DETR, D-FINE, Grounding DINO or OWLv2 as transformers "
+    "saves it"
+)
 
 
 class Detector(Protocol):
-    """Finds things of the given names in pictures."""
+    """Finds things of the given names in pictures.
+
+    `vocabulary` are the names that it knows, None if it knows any word. `detect` raises InputError
+    for a name that it does not know.
+    """
 
     limits: DetectionLimits
+
+    @property
+    def vocabulary(self) -> Sequence[str] | None: ...
 
     def detect(
         self, images: Sequence[Image], names: Sequence[str], progress: Progress = SILENT
@@ -87,6 +93,10 @@ class TransformersDetector:
 
     def __init__(self, vision: VisionModel, find: Find, limits: DetectionLimits) -> None:
         self.vision, self.find, self.limits = vision, find, limits
+
+    @property
+    def vocabulary(self) -> Sequence[str] | None:
+        return None if self.vision.tokenizer else tuple(self.vision.model.config.id2label.values())
 
     def detect(
         self, images: Sequence[Image], names: Sequence[str], progress: Progress = SILENT
@@ -158,7 +168,7 @@ def mask2former(vision: VisionModel, image: Image, names: Sequence[str]) -> list
     An instance's score is its class probability times the mean confidence of its mask; a box is
     drawn around the mask, as GenEval's detector does.
     """
-    classes = _classes(vision.model.config.id2label, names)
+    classes = class_numbers(vision.model.config.id2label, names)
     given, batch = vision.forward(image)
     seen = batch["pixel_mask"][0].bool()
     probs = given.class_queries_logits[0].float().softmax(-1)[:, classes]  # (queries, names)
@@ -174,26 +184,6 @@ def mask2former(vision: VisionModel, image: Image, names: Sequence[str]) -> list
     return found
 
 
-def _classes(labels: Mapping[int, str], names: Sequence[str]) -> list[int]:
-    """The model's class numbers of the names; InputError for a class that it does not know."""
-    known = {_plain(label): int(index) for index, label in labels.items()}
-    classes = []
-    for name in names:
-        words = next((w for w in (name, _COCO_NAMES.get(name, "")) if _plain(w) in known), None)
-        if words is None:
-            (near,) = difflib.get_close_matches(_plain(name), known, n=1, cutoff=0)
-            raise InputError(
-                f"The detector does not know the class {name!r}; the nearest is {near!r}. "
-                "Choose a detector with an open vocabulary (Grounding DINO, OWLv2)."
-            )
-        classes.append(known[_plain(words)])
-    return classes
-
-
-def _plain(name: str) -> str:
-    return "".join(name.lower().split())
-
-
 def _instance(name: str, probs: float, logits: Tensor) -> list[Detection]:
     """The Detection of a mask's logits (height, width); empty where the mask is."""
     mask = logits > 0
@@ -204,6 +194,14 @@ def _instance(name: str, probs: float, logits: Tensor) -> list[Detection]:
     box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
     left, top, right, bottom = (float(edge) for edge in box)
     return [Detection(name, score, (left, top, right, bottom), mask.cpu().numpy())]
+
+
+def classes_and_boxes(vision: VisionModel, image: Image, names: Sequence[str]) -> list[Detection]:
+    """Boxes of the classes that RT-DETR or D-FINE was trained on."""
+    classes = class_numbers(vision.model.config.id2label, names)
+    given, _ = vision.forward(image)
+    scores = given.logits[0].float().sigmoid()[:, classes]  # (queries, names)
+    return _boxes(names, scores, given.pred_boxes[0], image.size)
 
 
 def grounding_dino(vision: VisionModel, image: Image, names: Sequence[str]) -> list[Detection]:
@@ -267,8 +265,12 @@ def _boxes(
     return found
 
 
+_DETR_LIMITS = DetectionLimits(0.5, 0.5, 0.7)
 DETECTORS: dict[str, tuple[Any, Find, DetectionLimits, bool]] = {
     "mask2former": (Mask2FormerForUniversalSegmentation, mask2former, OFFICIAL, False),
+    "rt_detr": (RTDetrForObjectDetection, classes_and_boxes, _DETR_LIMITS, False),
+    "rt_detr_v2": (RTDetrV2ForObjectDetection, classes_and_boxes, _DETR_LIMITS, False),
+    "d_fine": (DFineForObjectDetection, classes_and_boxes, _DETR_LIMITS, False),
     "grounding-dino": (
         GroundingDinoForObjectDetection,
         grounding_dino,

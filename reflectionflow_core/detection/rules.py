@@ -139,26 +139,56 @@ def examine(
     is called for needs with a colour only.
     """
     found = counted_detections(task, detections, limits)
-    unmet: list[str] = []
+    faults = [finding for finding in findings(task, found, colouring) if finding.text]
+    unmet = tuple(finding.text for finding in faults)
+    return Verdict(share_met(task, faults), not unmet, unmet=unmet, explanation=seen(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the rules say of one need: a fault in words, or "" where all is right.
+
+    `things` are those that it is about, none for what is missing; `lost` is how many demands are
+    not met. `kind` is "right", "missing", "colour", "position" or "extra".
+    """
+
+    kind: str
+    need: Need
+    things: tuple[Detection, ...] = ()
+    text: str = ""
+    lost: int = 0
+
+
+def share_met(task: Task, faults: Sequence[Finding]) -> float:
+    """The share of a task's demands that are met, 0 to 1."""
+    demanded = sum(map(_demands, task.include)) + len(task.exclude)
+    lost = sum(fault.lost for fault in faults)
+    return (demanded - lost) / demanded if demanded else 1.0
+
+
+def _demands(need: Need) -> int:
+    return 1 + bool(need.colour) + bool(need.relation)
+
+
+def findings(
+    task: Task, found: Mapping[str, Sequence[Detection]], colouring: ReadColours
+) -> list[Finding]:
+    """What is right and wrong with the detections that count, need by need."""
+    said: list[Finding] = []
     groups: list[Sequence[Detection]] = []  # the things of each need so far, empty if too few
-    demanded = unmet_count = 0
     for need in task.include:
         things = found.get(need.name, [])[: need.count]
-        demands = 1 + bool(need.colour) + bool(need.relation)
         wrong = _wrong(need, things, task.include, groups, colouring)
-        demanded += demands
-        # What is missing has no colour and no position either.
-        unmet_count += len(wrong) if len(things) == need.count else demands
-        unmet += wrong
+        bad = {id(thing) for finding in wrong for thing in finding.things}
+        right = tuple(thing for thing in things if id(thing) not in bad)
+        said += [Finding("right", need, right), *wrong]
         groups.append(things if len(things) == need.count else ())
     for need in task.exclude:
-        extra = len(found.get(need.name, [])) - need.count + 1
-        demanded += 1
-        if extra > 0:
-            unmet.append(f"extra {need.name if extra == 1 else quantity(extra, need.name)}")
-            unmet_count += 1
-    score = (demanded - unmet_count) / demanded if demanded else 1.0
-    return Verdict(score, not unmet, unmet=tuple(unmet), explanation=_seen(found))
+        surplus = tuple(found.get(need.name, ())[need.count - 1 :])
+        if surplus:
+            what = need.name if len(surplus) == 1 else quantity(len(surplus), need.name)
+            said.append(Finding("extra", need, surplus, f"extra {what}", 1))
+    return said
 
 
 def _wrong(
@@ -167,7 +197,7 @@ def _wrong(
     include: Sequence[Need],
     groups: Sequence[Sequence[Detection]],
     colouring: ReadColours,
-) -> list[str]:
+) -> list[Finding]:
     """What is wrong with the things found for a need.
 
     GenEval does not check the position of a thing of the wrong colour. It is checked here, so that
@@ -178,18 +208,25 @@ def _wrong(
     beside = f" {relation} the {include[target].name}" if relation and target is not None else ""
     if len(things) < need.count:
         noun = " ".join(filter(None, (need.colour, need.name)))
-        return [f"missing {quantity(need.count - len(things), noun)}{beside if others else ''}"]
+        missing = quantity(need.count - len(things), noun)
+        text = f"missing {missing}{beside if others else ''}"
+        # What is missing has no colour and no position either.
+        return [Finding("missing", need, (), text, _demands(need))]
     wrong = []
-    if need.colour and any(colour != need.colour for colour in colouring(things)):
-        wrong.append(f"{need.name} is not {need.colour}")
+    colours = colouring(things) if need.colour else ()
+    miscoloured = [t for t, c in zip(things, colours, strict=False) if c != need.colour]
+    if miscoloured:
+        text = f"{need.name} is not {need.colour}"
+        wrong.append(Finding("colour", need, tuple(miscoloured), text, 1))
     placed = bool(others) and all(
         relation in relations(thing.box, other.box) for thing in things for other in others
     )
     if relation and not placed:
-        wrong.append(f"{need.name} is not{beside}")
+        wrong.append(Finding("position", need, tuple(things), f"{need.name} is not{beside}", 1))
     return wrong
 
 
-def _seen(found: Mapping[str, Sequence[Detection]]) -> str:
-    seen = ", ".join(quantity(len(things), name) for name, things in found.items() if things)
-    return f"The picture shows: {seen or 'nothing that was asked about'}."
+def seen(found: Mapping[str, Sequence[Detection]]) -> str:
+    """What counts, in a sentence."""
+    names = ", ".join(quantity(len(things), name) for name, things in found.items() if things)
+    return f"The picture shows: {names or 'nothing that was asked about'}."

@@ -8,6 +8,7 @@ from PIL.Image import Image
 
 from reflectionflow_core.detection.rules import OFFICIAL, Detection, DetectionLimits
 from reflectionflow_core.miniature.detector import detect
+from reflectionflow_core.miniature.world import SHAPES
 from reflectionflow_core.protocols import SILENT, Progress
 
 SURE = 0.95
@@ -17,6 +18,7 @@ class ShapesDetector:
     """Sees every shape; with `blur` it is that much less sure, and with `blind` it sees nothing."""
 
     limits: DetectionLimits = OFFICIAL
+    vocabulary = SHAPES
 
     def __init__(self, blur: float = 0.0, blind: bool = False) -> None:
         self.blur, self.blind = blur, blind

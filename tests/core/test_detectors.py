@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from core.tiny_detectors import save_clip, save_grounding_dino, save_mask2former, save_owlv2
+from core.tiny_detectors import (
+    save_clip,
+    save_d_fine,
+    save_grounding_dino,
+    save_mask2former,
+    save_owlv2,
+    save_rt_detr,
+)
 from core.tiny_vlm import picture
 from PIL.Image import Image
 
@@ -17,6 +24,7 @@ from reflectionflow_core.detection.colours import ClipColours, cut_out, load_col
 from reflectionflow_core.detection.detectors import TransformersDetector, load_detector
 from reflectionflow_core.detection.examiner import Examiner
 from reflectionflow_core.detection.rules import Detection, DetectionLimits, Need, Task
+from reflectionflow_core.detection.vocabulary import class_numbers
 from reflectionflow_core.detection.words import COLOURS
 from reflectionflow_core.protocols import SILENT, Progress
 from reflectionflow_core.record import InputError
@@ -27,6 +35,8 @@ SAVERS = {
     "mask2former": save_mask2former,
     "grounding-dino": save_grounding_dino,
     "owlv2": save_owlv2,
+    "rt-detr": save_rt_detr,
+    "d-fine": save_d_fine,
 }
 
 
@@ -86,7 +96,7 @@ def test_mask2former_knows_geneval_names_by_other_names_and_refuses_strange_ones
 ) -> None:
     detector = load_detector(save_mask2former(tmp_path), device="cpu")
     labels = detector.vision.model.config.id2label
-    assert detectors._classes(labels, ["couch", "wine glass"]) == [2, 1]
+    assert class_numbers(labels, ["couch", "wine glass"]) == [2, 1]
     with pytest.raises(InputError, match="'dragon'"):
         detector.detect(PICTURES[:1], ["dragon"])
 
@@ -145,6 +155,7 @@ def test_a_thing_is_cut_out_with_grey_around_its_mask() -> None:
 def test_an_examiner_asks_for_all_classes_of_a_task_and_needs_a_reader_for_colours() -> None:
     class OneCup:
         limits = DetectionLimits()
+        vocabulary = None
 
         def __init__(self) -> None:
             self.asked: list[str] = []

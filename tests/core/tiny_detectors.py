@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,19 @@ from transformers import (
     CLIPConfig,
     CLIPModel,
     CLIPTokenizer,
+    DFineConfig,
+    DFineForObjectDetection,
     GroundingDinoConfig,
     GroundingDinoForObjectDetection,
+    HGNetV2Config,
     Mask2FormerConfig,
     Mask2FormerForUniversalSegmentation,
     Owlv2Config,
     Owlv2ForObjectDetection,
     PreTrainedTokenizerFast,
+    RTDetrConfig,
+    RTDetrForObjectDetection,
+    RTDetrResNetConfig,
     SwinConfig,
 )
 
@@ -128,6 +135,61 @@ def save_owlv2(folder: Path) -> Path:
     Owlv2ForObjectDetection(config).save_pretrained(folder)
     save_eyes(folder, "Owlv2ImageProcessor", size={"height": 64, "width": 64})
     return folder
+
+
+LABELS = {0: "bench", 1: "wineglass", 2: "sofa"}
+
+
+def save_detr(folder: Path, model: Any, config: Any) -> Path:
+    small = {
+        "d_model": 16,
+        "encoder_hidden_dim": 16,
+        "encoder_in_channels": [16, 16, 16],
+        "decoder_in_channels": [16, 16, 16],
+        "encoder_ffn_dim": 16,
+        "decoder_ffn_dim": 16,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "decoder_layers": 2,
+        "num_queries": 7,
+        "num_denoising": 0,
+        "id2label": LABELS,
+        "label2id": {label: number for number, label in LABELS.items()},
+    }
+    torch.manual_seed(0)
+    model(config(**small)).save_pretrained(folder)
+    save_eyes(folder, "RTDetrImageProcessor", size={"height": 64, "width": 64})
+    return folder
+
+
+def save_rt_detr(folder: Path) -> Path:
+    sizes = {"embedding_size": 8, "hidden_sizes": [8, 16, 16, 16], "depths": [1, 1, 1, 1]}
+    levels: dict[str, Any] = {"out_features": ["stage2", "stage3", "stage4"]}
+    backbone = RTDetrResNetConfig(layer_type="basic", **sizes, **levels)
+    return save_detr(
+        folder, RTDetrForObjectDetection, partial(RTDetrConfig, backbone_config=backbone)
+    )
+
+
+def save_d_fine(folder: Path) -> Path:
+    channels = {"stage_in_channels": [8, 8, 16, 16], "stage_out_channels": [8, 16, 16, 16]}
+    levels: dict[str, Any] = {"out_features": ["stage2", "stage3", "stage4"]}
+    backbone = HGNetV2Config(
+        embedding_size=8,
+        hidden_sizes=[8, 16, 16, 16],
+        depths=[1, 1, 1, 1],
+        stem_channels=[3, 8, 8],
+        stage_mid_channels=[8, 8, 8, 8],
+        stage_num_blocks=[1, 1, 1, 1],
+        stage_numb_of_layers=[1, 1, 1, 1],
+        **channels,
+        **levels,
+    )
+    return save_detr(
+        folder,
+        DFineForObjectDetection,
+        partial(DFineConfig, backbone_config=backbone, decoder_n_points=[2, 2, 2]),
+    )
 
 
 def save_clip(folder: Path) -> Path:

@@ -1,0 +1,67 @@
+"""The names of things that a detector knows, and the other names that people have for them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+
+from ..record import InputError
+
+# Names of one thing in GenEval, in COCO's editions and in speech. None is wider than another:
+# "woman" is not here, since a detector of persons cannot tell one.
+_SAME = (
+    ("airplane", "aeroplane", "plane"),
+    ("motorcycle", "motorbike"),
+    ("bicycle", "bike"),
+    ("couch", "sofa"),
+    ("tv", "tvmonitor", "television", "tv monitor"),
+    ("tv remote", "remote", "remote control"),
+    ("computer keyboard", "keyboard"),
+    ("computer mouse", "mouse"),
+    ("cell phone", "mobile phone", "smartphone"),
+    ("donut", "doughnut"),
+    ("hair drier", "hair dryer"),
+    ("refrigerator", "fridge"),
+    ("potted plant", "houseplant"),
+    ("teddy bear", "teddy"),
+    ("person", "human"),
+)
+
+
+def plain(name: str) -> str:
+    """A name without spaces and capitals: datasets write "pottedplant"."""
+    return "".join(name.lower().replace("_", " ").replace("-", " ").split())
+
+
+_OTHERS = {plain(name): [plain(other) for other in group] for group in _SAME for name in group}
+
+
+def class_numbers(labels: Mapping[int, str], names: Sequence[str]) -> list[int]:
+    """The class number of each name; raises InputError for a class that is not among `labels`."""
+    known = {plain(label): int(number) for number, label in labels.items()}
+    numbers = [_number(known, name) for name in names]
+    for name, number in zip(names, numbers, strict=True):
+        if number is None:
+            raise InputError(unknown_name(name, tuple(labels.values())))
+    return [number for number in numbers if number is not None]
+
+
+def knows(labels: Sequence[str] | None, name: str) -> bool:
+    """Whether a name is among the labels; a detector without labels (None) knows every word."""
+    return labels is None or _number({plain(label): 0 for label in labels}, name) is not None
+
+
+def _number(known: Mapping[str, int], name: str) -> int | None:
+    words = (plain(name), *_OTHERS.get(plain(name), ()))
+    return next((known[word] for word in words if word in known), None)
+
+
+def unknown_name(name: str, labels: Collection[str]) -> str:
+    """What to tell of a name that a detector of these labels does not know."""
+    words = {plain(label): label for label in labels}
+    near = difflib.get_close_matches(plain(name), words, n=1, cutoff=0.75)
+    hint = f" The nearest name that it knows is {words[near[0]]!r}." if near else ""
+    return (
+        f"{name!r} is not among what this detector knows.{hint} Choose a detector with an open "
+        "vocabulary (Grounding DINO, OWLv2), or the verifier `checklist`."
+    )
