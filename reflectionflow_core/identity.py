@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+from .flux.folders import lora_files
 from .registry import (
     MINIATURE_WEIGHTS,
     VERIFIERS,
@@ -26,7 +27,7 @@ def identity(choice: ActorChoice) -> dict[str, str]:
     weights = MINIATURE_WEIGHTS if choice.model == "miniature" else Path(choice.model)
     known = {
         "model": digest(weights) if weights.exists() else choice.model,
-        "lora": digest(Path(choice.lora)) if choice.lora else "",
+        "lora": "+".join(map(digest, lora_files(Path(choice.lora)))) if choice.lora else "",
     }
     # Only where they are used: runs recorded before these existed lack the names.
     if choice.vlm is not None:

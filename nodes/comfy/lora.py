@@ -39,8 +39,7 @@ class FusedLora(nn.Module):
         self.parts, self.outputs = tuple(parts), outputs
         self.ranks = [layer.rank for layer in parts.values()]
         self.down = _linear(torch.cat([layer.down for layer in parts.values()]))
-        scaled = (layer.up * (layer.alpha / layer.rank) for layer in parts.values())
-        self.ups = nn.ModuleList(map(_linear, scaled))
+        self.ups = nn.ModuleList(_linear(_scaled(layer)) for layer in parts.values())
 
     def forward(self, tokens: Tensor) -> Tensor:
         """The whole delta, (..., outputs); nothing where the file has no LoRA."""
@@ -105,6 +104,12 @@ def _check_mode(lora: CorrectorLora) -> None:
             f"{lora.mode.attention} attention; ComfyUI's own FLUX runs the published kind only. "
             "Load FLUX from a diffusers folder, or another corrector."
         )
+
+
+def _scaled(layer: LoraLayer) -> Tensor:
+    scale = layer.alpha / layer.rank
+    # In half precision most products would be rounded, as the core's are not.
+    return layer.up if scale == 1 else layer.up.float() * scale
 
 
 def _linear(weight: Tensor) -> nn.Module:

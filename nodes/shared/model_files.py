@@ -9,6 +9,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
+from ...reflectionflow_core.flux.folders import lora_files
 from ...reflectionflow_core.registry import MINIATURE_WEIGHTS
 from ..comfy.diffusers_flux import MINIATURE
 
@@ -53,7 +54,9 @@ def lora_path(lora: str) -> str:
 
 
 def lora_stamp(lora: str | None) -> str:
-    return stamp(Path(lora_path(lora))) if lora and lora in lora_names() else ""
+    if not lora or lora not in lora_names():
+        return ""
+    return "; ".join(map(stamp, lora_files(Path(lora_path(lora)))))
 
 
 def check_lora(lora: str | None) -> bool | str:

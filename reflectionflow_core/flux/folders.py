@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 
 from ..record import InputError
 
+PEFT_FILE, PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.json"
+
 
 def local_folder(source: str | Path) -> Path | None:
     """The folder that `source` names, existing or not; None where it is a hub id, owner/name."""
@@ -31,6 +33,12 @@ def weight_files(part: Path) -> Iterator[Path]:
     else:
         found = sorted(part.glob("*.safetensors"))
         yield from found or [part / "*.safetensors"]
+
+
+def lora_files(lora: Path) -> list[Path]:
+    """A LoRA's file or folder, and the settings that PEFT saved beside its file."""
+    settings = lora.parent / PEFT_SETTINGS
+    return [lora, settings] if lora.name == PEFT_FILE and settings.is_file() else [lora]
 
 
 def check_weights(file: Path) -> None:

@@ -6,21 +6,19 @@ ordinary loader would apply it to every token, and the pictures would be wrong.
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..record import InputError
 from .folders import listed
+from .lora_file import read_lora
 
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
@@ -169,7 +167,12 @@ def load_corrector_lora(
     transformer: FluxTransformer2DModel,
     dtype: torch.dtype | None = None,
 ) -> CorrectorLora:
-    """The LoRA of a file, or of a folder that holds FILE_NAME; in `dtype`, or as stored."""
+    """The LoRA of a file, or of a folder that holds FILE_NAME or what PEFT saves there.
+
+    In `dtype`, or as stored; whatever its tensors are called and however its scale is said, see
+    lora_file.py. Raises InputError for a file that does not hold a LoRA of every target of this
+    FLUX and of no other module.
+    """
     return read_corrector_lora(path, target_shapes(transformer), dtype)
 
 
@@ -177,21 +180,14 @@ def read_corrector_lora(
     path: str | Path, shapes: Mapping[str, tuple[int, int]], dtype: torch.dtype | None = None
 ) -> CorrectorLora:
     """As `load_corrector_lora`, for a FLUX of which only `target_shapes` are known."""
-    file = _find(Path(path).expanduser())
-    tensors, header = _read(file)
-    _check_keys(file, tensors, shapes)
-    metadata = _adapter_metadata(file, header)
+    stored = read_lora(path, shapes, FILE_NAME)
     layers = {}
-    for name, shape in shapes.items():
-        down, up = (tensors[f"{PREFIX}{name}.lora_{part}.weight"] for part in "AB")
-        alpha = tensors.get(f"{PREFIX}{name}.alpha")
-        if alpha is None:
-            alpha = torch.tensor(_alpha(name, metadata, rank=len(down) if down.ndim else 0))
-        _check_layer(file, name, down, up, alpha, shape)
+    for name in shapes:
+        down, up, alpha = stored.factors[name]
         # Copied, so that the file is not held open and the tensors are aligned.
         down, up = (part.to(dtype or part.dtype, copy=True) for part in (down, up))
-        layers[name] = LoraLayer(down, up, float(alpha))
-    return CorrectorLora(layers, _mode(file, header)).requires_grad_(False)
+        layers[name] = LoraLayer(down, up, alpha)
+    return CorrectorLora(layers, _mode(stored.file, stored.header)).requires_grad_(False)
 
 
 def _key(path: str) -> str:
@@ -201,71 +197,6 @@ def _key(path: str) -> str:
 def _shape(layer: nn.Module) -> tuple[int, int]:
     # Not the weight's shape: a quantised weight is packed, and a peft layer wraps it.
     return cast(int, layer.out_features), cast(int, layer.in_features)
-
-
-def _find(path: Path) -> Path:
-    file = path / FILE_NAME if path.is_dir() else path
-    if not file.is_file():
-        raise InputError(
-            f"There is no corrector LoRA at {file}. "
-            f"Give a .safetensors file, or a folder that holds {FILE_NAME}."
-        )
-    return file
-
-
-def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(file, framework="pt") as stored:
-            names = stored.keys()
-            return {name: stored.get_tensor(name) for name in names}, stored.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{file} cannot be read as safetensors ({error}). Download it again."
-        ) from error
-
-
-def _check_keys(file: Path, tensors: Iterable[str], shapes: Iterable[str]) -> None:
-    given = set(tensors)
-    needed = {f"{PREFIX}{name}.lora_{part}.weight" for name in shapes for part in "AB"}
-    allowed = needed | {f"{PREFIX}{name}.alpha" for name in shapes}
-    if not given & needed:
-        raise InputError(
-            f"{file} holds no corrector LoRA for this FLUX: none of its keys match "
-            f"({listed(given)}). Give the file that was trained as a corrector; "
-            "an ordinary style LoRA belongs on the FLUX itself."
-        )
-    if unknown := given - allowed:
-        raise InputError(
-            f"{file} has keys that this FLUX has no layers for: {listed(unknown)}. "
-            "Give a corrector LoRA that was trained on a FLUX of this size."
-        )
-    if missing := needed - given:
-        raise InputError(
-            f"{file} is incomplete: it lacks {listed(missing)}. "
-            "Download it again, or give a corrector LoRA that was trained on a FLUX of this size."
-        )
-
-
-def _check_layer(
-    file: Path, name: str, down: Tensor, up: Tensor, alpha: Tensor, shape: tuple[int, int]
-) -> None:
-    out, wide = shape
-    rank = len(down) if down.ndim else 0
-    if rank == 0 or down.shape != (rank, wide) or up.shape != (out, rank) or alpha.numel() != 1:
-        raise InputError(
-            f"The LoRA of {name} in {file} has shapes A {tuple(down.shape)}, B "
-            f"{tuple(up.shape)} and alpha {tuple(alpha.shape)}, expected (rank, {wide}), "
-            f"({out}, rank) and (). Give a corrector LoRA that was trained on a FLUX of this size."
-        )
-    if not all(_is_finite(tensor) for tensor in (down, up, alpha)):
-        raise InputError(
-            f"The LoRA of {name} in {file} holds values that are not finite floating-point "
-            "numbers. Download it again, or give an earlier checkpoint of the training."
-        )
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
 
 
 def _header(mode: Mode) -> dict[str, str]:
@@ -286,21 +217,3 @@ def _mode(file: Path, header: Mapping[str, str]) -> Mode:
             "Install a newer version of ReflectionFlow."
         )
     return Mode(**settings)
-
-
-def _adapter_metadata(file: Path, header: Mapping[str, str]) -> dict[str, Any]:
-    """peft's settings, which newer releases of diffusers write into the header as JSON."""
-    try:
-        return json.loads(header.get("lora_adapter_metadata", "{}"))
-    except ValueError as error:
-        raise InputError(
-            f"The lora_adapter_metadata in the header of {file} is not JSON. Download it again."
-        ) from error
-
-
-def _alpha(name: str, metadata: Mapping[str, Any], rank: int) -> float:
-    for pattern, alpha in metadata.get(f"{PREFIX}alpha_pattern", {}).items():
-        # peft reads the pattern as a regular expression for the end of the path.
-        if re.match(rf"(.*\.)?({pattern})$", name):
-            return float(alpha)
-    return float(metadata.get(f"{PREFIX}lora_alpha", rank))

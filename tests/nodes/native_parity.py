@@ -31,6 +31,7 @@ import comfy.sample
 import comfy.samplers
 import torch
 from native_editors import EDITORS
+from native_loras import LORAS
 from native_pictures import PICTURES
 from native_storage import STORAGE, style
 from pack.nodes.comfy import branch as native_branch
@@ -343,6 +344,7 @@ CASES: Cases = {
     "ten steps of a sampler": ten_steps_of_a_sampler,
     "CFG, a negative without a picture": lambda: with_cfg(False),
     "CFG, a negative with another picture": lambda: with_cfg(True),
+    **LORAS,
     **STORAGE,
     **PICTURES,
     **EDITORS,

@@ -27,6 +27,8 @@ CASES = {
     "ten steps of a sampler": FLOAT32,
     "CFG, a negative without a picture": FLOAT32,
     "CFG, a negative with another picture": FLOAT32,
+    "a corrector in FLUX's own names": FLOAT32,
+    "a corrector of PEFT, bf16, rsLoRA": FLOAT32,
     "weights in fp8": FLOAT32,
     "weights in scaled fp8": FLOAT32,
     "a style LoRA upon FLUX": FLOAT32,

@@ -1,0 +1,101 @@
+"""What trainers and libraries call the tensors of one FLUX LoRA, and which linear each belongs to.
+
+Known are the names of PEFT, diffusers (today's and former), ComfyUI and kohya's sd-scripts, over
+diffusers' FLUX or over Black Forest Labs', whose linears are fused: query, key and value are one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+# A factor's name may end with an adapter's and with "weight".
+_END = r"(?:\.(?!weight$|bias$)[\w-]+)?(?:\.weight)?$"
+PARTS = {
+    "down": re.compile(rf"\.(?:lora_A|lora_down|lora\.down|lora_linear_layer\.down){_END}"),
+    "up": re.compile(rf"\.(?:lora_B|lora_up|lora\.up|lora_linear_layer\.up){_END}"),
+    "alpha": re.compile(r"\.alpha$"),
+    "magnitude": re.compile(r"\.(?:dora_scale|lora_magnitude_vector)(?:\.[\w.-]+)?$"),
+    "bias": re.compile(r"\.(?:lora_B|lora_up|lora\.up)(?:\.[\w-]+)?\.bias$"),
+}
+# What stands before a path, or inside it where a module was wrapped.
+_DOTTED = r"base_model|model|module|diffusion_model|transformer|unet"
+PREFIX = re.compile(rf"^(?:(?:{_DOTTED})\.)*(?:lora_unet_|lora_transformer_|lycoris_)?")
+WRAPPERS = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+QUERY_KEY_VALUE = ("attn.to_q", "attn.to_k", "attn.to_v")
+# Black Forest Labs' linear of a block, and diffusers' that lie in it, in the order of its outputs.
+DOUBLE_FUSED = {
+    "img_mod.lin": ("norm1.linear",),
+    "img_attn.qkv": QUERY_KEY_VALUE,
+    "img_attn.proj": ("attn.to_out.0",),
+    "img_mlp.2": ("ff.net.2",),
+}
+SINGLE_FUSED = {
+    "modulation.lin": ("norm.linear",),
+    "linear1": (*QUERY_KEY_VALUE, "proj_mlp"),
+    "linear2": ("proj_out",),
+}
+_BLOCK = re.compile(r"^(single_)?transformer_blocks\.(\d+)\.")
+
+
+@dataclass(slots=True)
+class NamedLora:
+    """One linear's LoRA as a file names it."""
+
+    path: str  # as in the file, without what stands before it
+    keys: dict[str, str] = field(default_factory=dict)  # the file's keys, by the names of PARTS
+
+
+@dataclass(slots=True)
+class Sorted:
+    """A file's keys: those of known linears by the diffusers paths that they cover, and others."""
+
+    loras: dict[tuple[str, ...], NamedLora] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)
+
+
+def sort_keys(keys: Iterable[str], paths: Iterable[str]) -> Sorted:
+    """A LoRA file's keys by the linears at `paths` of diffusers' FLUX, however it names them."""
+    known, found = _linears(paths), Sorted()
+    for key in sorted(keys):
+        part, before = _split(key)
+        path = PREFIX.sub("", WRAPPERS.sub("", before), count=1)
+        covered = known.get(_flat(path))
+        if not part or covered is None:
+            found.unknown.append(key)
+            continue
+        lora = found.loras.setdefault(covered, NamedLora(path))
+        if part in lora.keys:
+            found.twice += [lora.keys[part], key]
+        lora.keys[part] = key
+    return found
+
+
+def _split(key: str) -> tuple[str | None, str]:
+    """Which of PARTS a key is, and what stands before that."""
+    for part, pattern in PARTS.items():
+        if match := pattern.search(key):
+            return part, key[: match.start()]
+    return None, key
+
+
+def _linears(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Every name of a linear, flat, with the paths that it covers."""
+    present = list(paths)
+    names = {_flat(path): (path,) for path in present}
+    if "x_embedder" in present:
+        names["img_in"] = ("x_embedder",)
+    for single, index in {match.groups() for path in present if (match := _BLOCK.match(path))}:
+        kind = "single" if single else "double"
+        before = f"{single or ''}transformer_blocks.{index}."
+        for fused, targets in (SINGLE_FUSED if single else DOUBLE_FUSED).items():
+            covered = tuple(before + target for target in targets)
+            if set(covered) <= set(present):
+                names[_flat(f"{kind}_blocks.{index}.{fused}")] = covered
+    return names
+
+
+def _flat(path: str) -> str:
+    return path.replace(".", "_")  # as kohya's names are
