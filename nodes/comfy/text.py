@@ -23,6 +23,7 @@ from ...reflectionflow_core.record import InputError
 from ...reflectionflow_core.vlm.interface import Failure, Question, Usage
 from ...reflectionflow_core.vlm.likelihoods import check_choices, from_samples, from_top_tokens
 from ...reflectionflow_core.vlm.prompts import full_text
+from ...reflectionflow_core.vlm.thoughts import without_thoughts
 from .tensors import to_batch
 
 SAMPLES = 8  # answers to a closed question of a model that shows no probabilities
@@ -38,7 +39,6 @@ FAIR = {
     "min_p": 0.0,
     "repetition_penalty": 1.0,
 }
-THOUGHT = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
 CONTROL = re.compile(r"<(?!/?data>)(?=[|/\w])")  # how control tokens begin; <data> is ours
 
 
@@ -145,7 +145,7 @@ class ComfyVlm:
         return tokens
 
     def _said(self, ids: Sequence[int]) -> str:
-        return THOUGHT.sub("", self.clip.decode(list(ids))).strip()
+        return without_thoughts(self.clip.decode(list(ids)))
 
 
 @contextmanager

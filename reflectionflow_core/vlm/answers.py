@@ -1,27 +1,32 @@
 """Structured answers: a pydantic model in, one checked object or Failure a question out.
 
-Models write prose, fences and comments around JSON. What can be read without guessing is read;
-otherwise the model is shown its mistake and asked once more.
+Models write thoughts, prose and fences around JSON, and slips within it. What can be read without
+guessing is read; otherwise the model is shown its mistake and asked once more.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from ..protocols import SILENT, Progress
+from .fitting import fitted
 from .interface import Failure, Question, Vlm
+from .lenient import UnreadableError, read_object
+from .thoughts import without_thoughts
 
 Answer = TypeVar("Answer", bound=BaseModel)
 MAX_LENGTH = 200_000  # characters; anything longer is refused unread
-MAX_BRACES = 20  # that may begin the object; each costs reading the rest of the text
+MAX_READ = 500_000  # characters of what turned out to be no object
+LEAST_READ = 100  # what every try to read one counts for
+_BRACE = re.compile(r"\{(?=\s*[}/#\w\"'“”„‘「«])")  # that may begin an object
 SHOWN = 2_000  # characters of a wrong answer that the model is shown again
-SHOWN_NAME = 60  # characters of the name of a wrong field
 
 
 def ask(
@@ -53,30 +58,58 @@ def ask(
 
 
 def parse(text: str | Failure, kind: type[Answer]) -> Answer | Failure:
-    """The first JSON object in `text` that is a valid `kind`."""
+    """The last JSON object in `text` that is a valid `kind`; thoughts are not read."""
     if isinstance(text, Failure):
         return text
     if len(text) > MAX_LENGTH:
         return Failure(
             f"The model answered with {len(text)} characters; at most {MAX_LENGTH} are read."
         )
-    decoder = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
-    reason = "The model's answer holds no JSON object."
-    start = text.find("{")
-    for _ in range(MAX_BRACES):
-        if start < 0:
-            break
-        after = start + 1
+    reason = ""
+    for found in reversed(_objects(_unwrapped(without_thoughts(text)))):
+        for value in (found, *_inside(found)):
+            answer = fitted(value, kind)
+            if not isinstance(answer, Failure):
+                return answer
+            reason = reason or answer.reason
+    return Failure(reason or "The model's answer holds no JSON object.")
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    """The objects of a text from left to right, without those inside another."""
+    found: list[dict[str, Any]] = []
+    unread = MAX_READ
+    start = _BRACE.search(text)
+    while start and unread > 0:
+        after = start.end()
         try:
-            _, after = decoder.raw_decode(text, start)
-            # Parsed again by pydantic, which refuses lone surrogates: no file can hold them.
-            return kind.model_validate_json(text[start:after])
-        except ValidationError as error:
-            reason = f"The model's answer does not fit: {_first(error)}."
-        except (ValueError, RecursionError):
-            pass  # prose with a brace in it; the next brace may begin the object
-        start = text.find("{", after)
-    return Failure(reason)
+            value, after = _object_at(text, start.start())
+            found.append(value)
+        except UnreadableError as error:  # prose with a brace in it; the next may begin the object
+            unread -= max(error.read, LEAST_READ)
+        start = _BRACE.search(text, after)
+    return found
+
+
+def _object_at(text: str, start: int) -> tuple[dict[str, Any], int]:
+    try:
+        return _STRICT.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return read_object(text, start)
+
+
+def _unwrapped(text: str) -> str:
+    """The text itself, if it was written as one JSON string."""
+    try:
+        inner = json.loads(text) if text.startswith('"') else text
+    except (ValueError, RecursionError):
+        return text
+    return inner if isinstance(inner, str) else text
+
+
+def _inside(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The objects right inside one, such as {"answer": {...}}, the last one first."""
+    return [value for value in reversed(found.values()) if isinstance(value, dict)]
 
 
 def _repair(question: Question, text: str, failure: Failure) -> Question:
@@ -97,8 +130,4 @@ def _finite(digits: str) -> float:
     return value if math.isfinite(value) else _refuse(digits)
 
 
-def _first(error: ValidationError) -> str:
-    details = error.errors(include_input=False, include_url=False)[0]
-    # An unknown field has a name that the model made up, of any length.
-    field = " ".join(".".join(map(str, details["loc"])).split())[:SHOWN_NAME] or "the object"
-    return f"{field}: {details['msg']}"
+_STRICT = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)

@@ -29,7 +29,8 @@ from .choices import Tokens, masses, prefixes, relative_masses, spellings
 from .decoding import Grammars, GumbelNoise, TokenLimits
 from .folder import load_model, load_processor
 from .interface import Failure, Question, Usage
-from .prompts import encode, to_device
+from .prompts import control_tokens, encode, to_device
+from .thoughts import without_thoughts
 
 Answer = TypeVar("Answer")
 # Answers a batch of questions, given their indices in the call.
@@ -208,7 +209,16 @@ class LocalVlm:
         rows = zip(tokens[:, prompt:], limits, strict=True)
         answers = [self._until_end(row, limit) for row, limit in rows]
         self.usage += Usage(completion_tokens=sum(map(len, answers)))
-        return self.processor.tokenizer.batch_decode(answers, skip_special_tokens=True)
+        return [self._text(answer) for answer in answers]
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        """The answer without control tokens and thoughts, which some models mark with them."""
+        tokenizer = self.processor.tokenizer
+        text = without_thoughts(tokenizer.decode(tokens, skip_special_tokens=False))
+        if any(token in text for token in control_tokens(self.processor)):
+            for token in control_tokens(self.processor):
+                text = text.replace(token, "")
+        return text
 
     def _logits_processors(
         self, asked: Sequence[Question], indices: Sequence[int]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,6 +74,92 @@ TEXT = GOOD.model_dump_json()
 )
 def test_an_object_is_found_wherever_it_stands(text: str) -> None:
     assert parse(text, Note) == GOOD
+
+
+DRAFT = '{"id": "draft", "score": 0.1, "words": []}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>First idea: {DRAFT} - no, look again.</think>\n{TEXT}",
+        f"First idea: {DRAFT}</think>\n{TEXT}",
+        f"<|channel|>analysis<|message|>{DRAFT}<|end|><|start|>assistant"
+        f"<|channel|>final<|message|>{TEXT}",
+        f"{DRAFT}\nLooking closely, I correct myself:\n{TEXT}",
+        f"{TEXT}\nThe form was {{'id': ..., 'score': ...}}.",
+        f"<|begin_of_box|>{TEXT}<|end_of_box|>",
+        f'{{"answer": {TEXT}}}',
+        f"[{TEXT}]",
+        json.dumps(TEXT),
+        "{" * 21 + TEXT,
+    ],
+)
+def test_the_last_object_that_fits_is_the_answer_and_no_draft(text: str) -> None:
+    assert parse(text, Note) == GOOD
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"id": "a", "score": 0.5, "words": ["red", "圆",],}',
+        "{'id': 'a', 'score': 0.5, 'words': ['red', '圆']}",
+        "{“id”: “a”, “score”: 0.5, “words”: [“red”, “圆”]}",
+        '{"id"：“a”，"score"：.5，"words"：["red"，"圆"]}',
+        '{"id": "a", // the name\n "score": 0.5, /* so so */ "words": ["red", "圆"] # two\n}',
+        '{id: "a", score: +0.5, words: ["red", "圆"]}',
+        '{"ID": "a", "Score": 0.5, "Words": ["red", "圆"]}',
+        '{"id": "a", "score": "0.5", "words": ["red", "圆"]}',
+        '{"id": "a", "score": "0,5", "words": ["red", "圆"]}',
+        '{"id": "a", "score": "0.5/1", "words": ["red", "圆"]}',
+        '{"id": "a", "score": "0.5 out of 1", "words": ["red", "圆"]}',
+        '{"id": "a", "score": 0.5/1, "words": ["red", "圆"]}',
+    ],
+)
+def test_slips_with_one_meaning_are_read(text: str) -> None:
+    assert parse(text, Note) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ('"one\ntwo"', "one\ntwo"),
+        ('"one\ttwo"', "one\ttwo"),
+        ('"a sign says "STOP" twice"', 'a sign says "STOP" twice'),
+        ("'it\\'s red'", "it's red"),
+        ("'it's red'", "it's red"),
+        ('"50\\% red"', "50% red"),
+        ('"\\u5706 \\ud83d\\ude00",', "圆 \N{GRINNING FACE}"),
+    ],
+)
+def test_texts_keep_their_words_whatever_slips_stand_around_them(written: str, meant: str) -> None:
+    answer = parse(f'{{"id": {written}, "score": 1}}'.replace(",,", ","), Note)
+    assert isinstance(answer, Note) and answer.id == meant
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"id": "a", "score": "9/10"}',
+        '{"id": "a", "score": "0.5/10"}',
+        '{"id": "a", "score": "about a half"}',
+        '{"id": "a", "score": 0.5, "words": ["red", "bl',
+        "{'id': 'a', 'score': 0.5, 'words': ['red'",
+        '{"id": "a" "score": 0.5}',
+        f"<think>Perhaps {DRAFT} but let me look",
+    ],
+)
+def test_what_is_unclear_or_cut_is_no_answer(text: str) -> None:
+    assert isinstance(parse(text, Note), Failure)
+
+
+@pytest.mark.parametrize(
+    "part", ["{", '{"a":', '{"a":"', "{'", "{/*", "{//", '{"a":[', "<think>{", "{a:{", '{"a" : 1 ']
+)
+def test_no_text_takes_long_to_read(part: str) -> None:
+    began = time.monotonic()
+    assert isinstance(parse(part * (MAX_LENGTH // len(part)), Note), Failure)
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reflectionflow_core.vlm.likelihoods import choice_index, from_samples, from_top_tokens
+from reflectionflow_core.vlm.closed import choice_index
+from reflectionflow_core.vlm.likelihoods import from_samples, from_top_tokens
 
 YES_NO = ("Yes", "no")
 

@@ -1,0 +1,132 @@
+"""Which of some choices a text says: at its beginning, wrapped, or as a last word on its own.
+
+Nothing is guessed: a choice somewhere within a sentence does not count, nor do two at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from .thoughts import without_thoughts
+
+# What tokenizers and models put before a word.
+BEFORE_WORDS = " \t\r\n\u2581\u0120\u010a\"'`*([{<“”‘’「『（【"
+BEFORE_ANSWERS = BEFORE_WORDS + "_#>~-|:.,!¡¿：，。、\u2026\ufeff"
+# Other words for a choice. Those without spaces around words come with their common endings.
+_YES = (
+    "yes yeah yep yup true correct ja jawohl oui sí si sim sì да نعم हाँ हां evet tak "
+    "はい ええ 是 是的 对 對 对的 對的 有 正确 正確 예 네 ✓ ✔ ✅ y"
+)
+_NO = (
+    "no nope false incorrect nein non não nao нет لا नहीं hayır hayir nie nee "
+    "いいえ 否 不 不是 不是的 不对 不對 没有 沒有 错误 錯誤 아니요 아니오 아니 ✗ ✘ ❌ n"
+)
+YES, NO = _YES.split(), _NO.split()
+OTHER_WORDS: Mapping[frozenset[str], Mapping[str, Sequence[str]]] = {
+    frozenset({"yes", "no"}): {"yes": YES, "no": NO},
+    frozenset({"first", "second"}): {
+        "first": ("the first", "1st", "image 1", "picture 1"),
+        "second": ("the second", "2nd", "image 2", "picture 2"),
+    },
+}
+_DECORATION = r"(?:[\s*_`'\"“”‘’「【\[({$<:：]|\\text\{|\\mathbf\{|\\mathrm\{)*"
+_MARKS = re.compile(
+    r"(?:<answer>|\\boxed\s*\{|\"answer\"\s*:|answer\s*(?:is)?\s*[:：]|answer\s+is\b"
+    r"|(?:antwort|réponse|respuesta|resposta|risposta|ответ|cevap|odpowiedź)\s*[:：]"
+    r"|(?:答案|回答|答え|정답|답)\s*(?:是|は)?\s*[:：]?)" + _DECORATION,
+    re.IGNORECASE,
+)
+_LAST_SIGNS = re.compile(r"[\s.,!。！*_`'\"”’」】\])}>$]+$|</answer>\s*$")
+_AGAIN = re.compile(r"^[\s*'\"]*(?:/|\||\b(?:or|and|und|oder|ou|et|y|o|или|и)\b|或|和)[\s*'\"]*")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundChoice:
+    """The index of a choice and where in the text its word begins."""
+
+    index: int
+    start: int
+
+
+def said_choice(text: str, choices: Sequence[str]) -> int | None:
+    """The index of the choice that a model's answer says; None if it says none or several.
+
+    Thoughts are not read. "**Yes**", "<answer>yes</answer>", "\\boxed{yes}", "Answer: yes" and, for
+    yes and no, the words of other languages count.
+    """
+    found = find_choice(without_thoughts(text), choices)
+    return None if found is None else found.index
+
+
+def find_choice(text: str, choices: Sequence[str]) -> FoundChoice | None:
+    """As `said_choice`, of a text without thoughts, with the place of the word."""
+    words = _words(choices)
+    for start in _places(text):
+        index = _at(text, start, words)
+        if index is not None:
+            return FoundChoice(index, start)
+    return None
+
+
+def choice_index(text: str, choices: Sequence[str]) -> int | None:
+    """Which choice a text, such as a token, begins with, or is the beginning of; None unless it is
+    just one."""
+    said = folded(text)
+    words = _words(choices)
+    index = _longest(said, words)
+    if index is not None:
+        return index
+    starts = [i for i, c in enumerate(map(folded, choices)) if said and c.startswith(said)]
+    return starts[0] if len(starts) == 1 else None
+
+
+def folded(text: str) -> str:
+    """A word as it is compared: without case, and without the signs before it."""
+    bare = text.lstrip(BEFORE_WORDS)
+    return (bare or text.strip()).rstrip().casefold()
+
+
+def _words(choices: Sequence[str]) -> list[tuple[str, int]]:
+    """The words that count, folded, with the index of their choice."""
+    own = [folded(choice) for choice in choices]
+    known = [(word, index) for index, word in enumerate(own)]
+    for index, word in enumerate(own):
+        others = OTHER_WORDS.get(frozenset(own), {}).get(word, ())
+        known += [(folded(other), index) for other in others]
+    return known
+
+
+def _places(text: str) -> Iterator[int]:
+    """Where a choice may stand: behind the last mark of an answer, at the start, as last line."""
+    marks = list(_MARKS.finditer(text))
+    if marks:
+        yield marks[-1].end()
+    yield len(text) - len(text.lstrip(BEFORE_ANSWERS))
+    lines = _LAST_SIGNS.sub("", text).splitlines()
+    if len(lines) > 1:
+        last = lines[-1]
+        yield text.rindex(last) + len(last) - len(last.lstrip(BEFORE_ANSWERS))
+
+
+def _at(text: str, start: int, words: Sequence[tuple[str, int]]) -> int | None:
+    said = text[start:].casefold()
+    index = _longest(said, words)
+    if index is None:
+        return None
+    longest = max((w for w, i in words if i == index and _begins_with(said, w)), key=len)
+    joined = _AGAIN.match(said[len(longest) :])
+    second = _longest(said[len(longest) + joined.end() :], words) if joined else None
+    return None if second is not None and second != index else index
+
+
+def _longest(said: str, words: Sequence[tuple[str, int]]) -> int | None:
+    whole = [(len(word), index) for word, index in words if _begins_with(said, word)]
+    return max(whole)[1] if whole else None
+
+
+def _begins_with(said: str, word: str) -> bool:
+    """As a word: "no." begins with "no", "not" does not."""
+    after = said[len(word) : len(word) + 1]
+    return said.startswith(word) and not (after.isalnum() or after == "_")

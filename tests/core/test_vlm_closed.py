@@ -1,0 +1,111 @@
+"""What a text says to a closed question, in ten languages and in every wrapping."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from reflectionflow_core.vlm.closed import NO, YES, said_choice
+from reflectionflow_core.vlm.thoughts import begins_a_thought, without_thoughts
+
+YES_NO = ("yes", "no")
+
+
+@pytest.mark.parametrize(("words", "index"), [(YES, 0), (NO, 1)])
+def test_yes_and_no_are_known_in_other_languages(words: list[str], index: int) -> None:
+    for word in words:
+        for said in (word, f"{word}.", f" {word.upper()}", f"**{word}**", f"{word}, 123"):
+            assert said_choice(said, YES_NO) == index, said
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [
+        ("<answer>yes</answer>", 0),
+        ("The cup is blue. <answer> No </answer>", 1),
+        (r"\boxed{yes}", 0),
+        (r"So it follows: $\boxed{\text{No}}$", 1),
+        ("Answer: yes", 0),
+        ("**Answer:** **No**", 1),
+        ("Looking closely, the cup is red. The answer is no.", 1),
+        ('{"answer": "yes"}', 0),
+        ("Antwort: Ja", 0),
+        ("答案：否", 1),
+        ("答案是：是", 0),
+        ("The cup stands left of the plate.\n\nYes", 0),
+        ("I count three cups.\n**No.**", 1),
+        ("- Yes", 0),
+        ("是的，图中有红色的圆。", 0),
+        ("No red circle is there.", 1),
+        ("<think>Yes? No, wait.</think>\n\nYes", 0),
+        ("first yes, then no</think>no", 1),
+        ("<|begin_of_box|>yes<|end_of_box|>", 0),
+        ("Yes or no", None),
+        ("yes/no", None),
+        ("Yes and No.", None),
+        ("It is not clear whether no cup or a cup is there.", None),
+        ("没有红色的圆", None),
+        ("nothing", None),
+        ("<think>Yes, I would say", None),
+        ("The answer is not clear.", None),
+        ("", None),
+    ],
+)
+def test_wrapped_answers_are_read_and_none_is_guessed(text: str, index: int | None) -> None:
+    assert said_choice(text, YES_NO) == index
+
+
+def test_the_first_and_the_second_picture_have_names() -> None:
+    pair = ("first", "second")
+    assert said_choice("The first picture shows it better.", pair) == 0
+    assert said_choice("Answer: the second", pair) == 1
+    assert said_choice("1. I look at both.", pair) is None
+    assert said_choice("yes", pair) is None
+
+
+def test_letters_of_kinds_are_read_where_they_stand_alone() -> None:
+    letters = ("A", "B", "C")
+    assert said_choice("B", letters) == 1
+    assert said_choice("(C) counting", letters) == 2
+    assert said_choice("Answer: B: two objects", letters) == 1
+    assert said_choice("Because", letters) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("<think>one</think>two", "two"),
+        ("<THINK>one</think>two<think>three</think> four", "two four"),
+        ("one</think>two", "two"),
+        ("<think>one", ""),
+        ("two\n<think>one", "two"),
+        ("a sign that says <think>", "a sign that says <think>"),
+        ("[THINK]one[/THINK]two", "two"),
+        ("◁think▷one◁/think▷two", "two"),
+        ("<seed:think>one</seed:think>two", "two"),
+        ("<|channel|>analysis<|message|>one<|end|>", ""),
+        (
+            "<|channel|>analysis<|message|>one<|end|><|start|>assistant"
+            "<|channel|>final<|message|>two<|return|>",
+            "two",
+        ),
+        ("<|START_THINKING|>one<|END_THINKING|><|START_RESPONSE|>two<|END_RESPONSE|>", "two"),
+        ("two", "two"),
+    ],
+)
+def test_a_thought_is_no_part_of_an_answer(text: str, rest: str) -> None:
+    assert without_thoughts(text) == rest
+
+
+def test_a_prompt_that_opens_a_thought_is_known() -> None:
+    assert begins_a_thought("<|assistant|>\n<think>\n")
+    assert not begins_a_thought("<|assistant|>\n<think>\n\n</think>\n\n")
+    assert not begins_a_thought("<|assistant|>\n")
+
+
+@pytest.mark.parametrize("part", ["<think>", "</think>", "<|channel|>a", "answer is ", "** ", "["])
+def test_long_texts_of_marks_are_read_in_a_moment(part: str) -> None:
+    began = time.monotonic()
+    said_choice(part * 40_000, YES_NO)
+    assert time.monotonic() - began < 3
