@@ -196,7 +196,14 @@ def test_a_kind_that_cannot_be_found_is_general() -> None:
     assert set(verdict.aspects) == set(KINDS["general"])
 
 
-@pytest.mark.parametrize("mark", [11, -1, 1e9, "10", True, None, "ten", float("nan")])
+@pytest.mark.parametrize("mark", ["9", "9/10", "9 out of 10", "9.0"])
+def test_a_mark_written_as_text_is_a_mark(mark: str) -> None:
+    vlm = ScriptedVlm(lambda _: marks(mark))
+    (verdict,) = RubricVerifier(vlm, "single object").verify(PROMPT, pictures(1))
+    assert verdict.score == pytest.approx(9) and len(vlm.asked) == 1
+
+
+@pytest.mark.parametrize("mark", [11, -1, 1e9, "11", "9/5", True, None, "ten", float("nan")])
 def test_a_mark_out_of_range_is_no_mark(mark: object) -> None:
     vlm = ScriptedVlm(lambda _: marks(mark))
     (verdict,) = RubricVerifier(vlm, "single object").verify(PROMPT, pictures(1))
