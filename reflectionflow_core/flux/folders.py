@@ -59,9 +59,12 @@ def check_weights(file: Path) -> None:
 def read_json(file: Path) -> dict:
     """The object in a JSON file; raises InputError where it cannot be read."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file} cannot be read as JSON. Download it again.") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{file} is JSON, but not an object. Download it again.")
+    return found
 
 
 def first_line(error: Exception) -> str:

@@ -1,8 +1,9 @@
 """Reads any LoRA file of FLUX into one form: for every linear of diffusers' FLUX its two factors.
 
 The numbers are those that diffusers or PEFT make of the same file. An alpha beside the weights
-counts first, then PEFT's settings, then the rank. What would be computed otherwise than it was
-trained, such as DoRA, is refused.
+counts first, then PEFT's settings, then the linear's own rank, as in ComfyUI and kohya's scripts
+(diffusers, for a file of PEFT's names with some alphas, gives a linear without one that of others).
+What would be computed otherwise than it was trained, such as DoRA, is refused.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _check(file: Path, found: Sorted, keys: Iterable[str], shapes: Shapes) -> No
     if not found.loras:
         raise InputError(
             f"{file} holds no corrector LoRA for this FLUX: none of its keys match "
-            f"({listed(keys)}). Give the file that was trained as a corrector."
+            f"({listed(keys) or 'it has none'}). Give the file that was trained as a corrector."
         )
     special = {"magnitude": "DoRA, with magnitudes", "bias": "lora_bias, with biases"}
     for part, kind in special.items():

@@ -27,6 +27,7 @@ WITHOUT_EFFECT = {
     "layers_to_transform",
     "lora_dropout",
     "megatron_core",
+    "modules_to_save",  # a file that holds such modules has keys of them
     "peft_type",
     "peft_version",
     "qalora_group_size",
@@ -101,10 +102,10 @@ def adapter_settings(
         raise _cannot_run(where, "init_lora_weights", values["init_lora_weights"])
     return AdapterSettings(
         where,
-        _number(values.get("lora_alpha", alpha), "lora_alpha", where),
+        number(values.get("lora_alpha", alpha), "lora_alpha", where),
         _rank(values["r"], "r", where) if "r" in values else None,
         {
-            key: _number(value, "alpha_pattern", where)
+            key: number(value, "alpha_pattern", where)
             for key, value in _pattern(values, "alpha_pattern", where).items()
         },
         {
@@ -144,7 +145,8 @@ def _pattern(values: Mapping[str, Any], name: str, where: str) -> dict[str, Any]
     return pattern
 
 
-def _number(value: Any, name: str, where: str) -> float:
+def number(value: Any, name: str, where: str) -> float:
+    """`value` of the setting `name` as a float; raises InputError unless it is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not _fits(value):
         raise _wrong(where, name, value, "a finite number")
     return float(value)

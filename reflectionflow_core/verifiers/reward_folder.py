@@ -7,11 +7,10 @@ modules' names have changed.
 
 from __future__ import annotations
 
-import math
 import pickle
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..flux.folders import check_weights, first_line, listed, read_json
+from ..flux.folders import PEFT_SETTINGS, check_weights, first_line, listed, read_json
+from ..flux.lora_settings import AdapterSettings, adapter_settings, number
 from ..record import InputError
 
 HEAD = "rm_head.weight"
@@ -30,14 +30,16 @@ TEMPLATE = "template.txt"
 # The factors of a LoRA: "lora_A" of a linear layer, "lora_embedding_A" of an embedding.
 LORA_FACTOR = re.compile(r"\.(lora_(?:embedding_)?[AB])(?:\.default)?(?:\.weight)?$")
 # Names of older and newer releases, and the names in today's bare model.
+PEFT_PREFIX = re.compile(r"^(?:base_model\.model\.)+")
 RENAMES = (
-    (re.compile(r"^(?:base_model\.model\.)+"), ""),
+    (PEFT_PREFIX, ""),
     (re.compile(r"\.base_layer\."), "."),
     (re.compile(r"^model\.(language_model|visual)\."), r"\1."),
     (re.compile(r"^model\.(layers|embed_tokens|norm)\b"), r"language_model.\1"),
 )
 
 State = dict[str, Tensor]
+ALPHA = 32  # of upstream's code where nothing is said
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,17 @@ class RewardSettings:
     """
 
     max_pixels: int = 240 * 320
-    alpha: float = 32.0
-    rank_stabilised: bool = False
+    lora: AdapterSettings = AdapterSettings(alpha=ALPHA)
     mean: float = 0.0
     std: float = 1.0
+
+
+@dataclass(slots=True)
+class MergedLora:
+    """The LoRA of one weight: its factors by their names in LORA_FACTOR, and PEFT's path of it."""
+
+    path: str
+    factors: State = field(default_factory=dict)
 
 
 def find_checkpoint(source: str | Path) -> Path:
@@ -78,28 +87,50 @@ def beside(checkpoint: Path, name: str) -> Path:
 def read_settings(checkpoint: Path, given: str | Path | None) -> RewardSettings:
     """From the file `given`, or else from the one beside or above the checkpoint, or else defaults.
 
-    The LoRA's scale may also come from PEFT's adapter_config.json.
+    The LoRA's scale may also come from PEFT's adapter_config.json. Raises InputError for settings
+    that are no numbers, or of a LoRA that cannot be merged.
     """
     found = Path(given).expanduser() if given else beside(checkpoint, SETTINGS)
     if given and not found.is_file():
         raise InputError(f"There is no file {given}. Give the model_config.json of the verifier.")
     config = read_json(found) if found.is_file() else {}
-    model, scores = config.get("model_config") or {}, config.get("inference_config") or {}
+    model, data, scores, lora = (
+        _section(config, name, found)
+        for name in ("model_config", "data_config", "inference_config", "peft_lora_config")
+    )
     if model.get("use_special_tokens") is False or model.get("output_dim", 1) != 1:
         raise InputError(
             f"{found} describes a reward model without the special token or with several scores. "
             "Give the model_config.json of the published Image-Verifier."
         )
-    peft = checkpoint / "adapter_config.json"
-    lora = config.get("peft_lora_config") or (read_json(peft) if peft.is_file() else {})
-    default = RewardSettings()
+    default, where = RewardSettings(), str(found)
     return RewardSettings(
-        max_pixels=(config.get("data_config") or {}).get("max_frame_pixels", default.max_pixels),
-        alpha=lora.get("lora_alpha", default.alpha),
-        rank_stabilised=lora.get("use_rslora", default.rank_stabilised),
-        mean=scores.get("VQ_mean", default.mean),
-        std=scores.get("VQ_std", default.std),
+        max_pixels=int(_number(data, "max_frame_pixels", default.max_pixels, where)),
+        lora=_adapter(lora, checkpoint, where),
+        mean=_number(scores, "VQ_mean", default.mean, where),
+        std=_number(scores, "VQ_std", default.std, where),
     )
+
+
+def _section(config: Mapping[str, Any], name: str, file: Path) -> dict[str, Any]:
+    section = config.get(name) or {}
+    if not isinstance(section, dict):
+        raise InputError(f"{name} in {file} is not an object. Download the file again.")
+    return section
+
+
+def _number(section: Mapping[str, Any], name: str, default: float, where: str) -> float:
+    return number(section.get(name, default), name, where)
+
+
+def _adapter(upstreams: Mapping[str, Any], checkpoint: Path, where: str) -> AdapterSettings:
+    """Of upstream's own settings, which count first, or of PEFT's beside the weights."""
+    peft = checkpoint / PEFT_SETTINGS
+    if upstreams or not peft.is_file():
+        read = ("lora_alpha", "use_rslora")
+        said = {name: value for name, value in upstreams.items() if name in read}
+        return adapter_settings(said, where, ALPHA)
+    return adapter_settings(read_json(peft), str(peft), ALPHA)
 
 
 def load_checkpoint(
@@ -114,10 +145,12 @@ def load_checkpoint(
     whole = (checkpoint / WHOLE).is_file()
     found = _read(checkpoint, whole)
     plain = {_todays_name(k): v for k, v in found.items() if not LORA_FACTOR.search(k)}
-    loras: dict[str, State] = {}
+    loras: dict[str, MergedLora] = {}
     for name, tensor in found.items():
         if part := LORA_FACTOR.search(name):
-            loras.setdefault(_todays_name(name[: part.start()] + ".weight"), {})[part[1]] = tensor
+            path = PEFT_PREFIX.sub("", name[: part.start()])
+            lora = loras.setdefault(_todays_name(f"{path}.weight"), MergedLora(path))
+            lora.factors[part[1]] = tensor
     for name in ("lm_head.weight", "lm_head.bias"):
         plain.pop(name, None)
         loras.pop(name, None)
@@ -166,16 +199,16 @@ def _todays_name(name: str) -> str:
     return name
 
 
-def _merged(weight: Tensor, lora: State | None, settings: RewardSettings) -> Tensor:
+def _merged(weight: Tensor, lora: MergedLora | None, settings: RewardSettings) -> Tensor:
     """weight + scale * B A in fp32; an embedding's change is transposed."""
     if not lora:
         return weight
-    kind = "lora_embedding_" if "lora_embedding_A" in lora else "lora_"
-    down, up = lora.get(f"{kind}A"), lora.get(f"{kind}B")
+    kind = "lora_embedding_" if "lora_embedding_A" in lora.factors else "lora_"
+    down, up = (lora.factors.get(f"{kind}{side}") for side in "AB")
     if down is None or up is None:
         raise InputError("A LoRA lacks lora_A or lora_B. Download the checkpoint again.")
     rank = down.shape[0]
-    scale = settings.alpha / (math.sqrt(rank) if settings.rank_stabilised else rank)
+    scale = settings.lora.alpha_of(lora.path, rank) / rank
     change = up.float() @ down.float()
     change = change.T if kind == "lora_embedding_" else change
     if change.shape != weight.shape:

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AddedToken, Qwen2_5_VLForConditionalGeneration
 
+from reflectionflow_core.flux.lora_settings import adapter_settings
 from reflectionflow_core.record import InputError
 from reflectionflow_core.verifiers.reward import TOKEN, RewardVerifier, load_reward
 from reflectionflow_core.verifiers.reward_folder import RewardSettings, load_checkpoint
@@ -212,10 +213,10 @@ def test_the_settings_may_be_given_or_left_to_defaults(folder, base, trained) ->
     given = load(folder, base, settings=elsewhere)
     assert given.scores(PROMPT, PICTURES) == pytest.approx(expected, abs=1e-5)
     plain = load(folder, base)
-    assert (plain.settings.alpha, plain.settings.mean, plain.settings.std) == (32, 0, 1)
+    assert (plain.settings.lora.alpha, plain.settings.mean, plain.settings.std) == (32, 0, 1)
     peft = {"lora_alpha": ALPHA, "use_rslora": False}
     (folder / "checkpoint-10080" / "adapter_config.json").write_text(json.dumps(peft))
-    assert load(folder, base).settings.alpha == ALPHA
+    assert load(folder, base).settings.lora.alpha == ALPHA
     with pytest.raises(InputError, match=r"no file .*Give the model_config\.json"):
         load(folder, base, settings=folder / "nowhere.json")
 
@@ -253,19 +254,51 @@ class Toy(nn.Module):
         self.rm_head = nn.Linear(5, 1, bias=False)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("peft_lora_config", {"lora_alpha": None}, "LoRA setting lora_alpha in .* is null"),
+        ("peft_lora_config", {"lora_alpha": 4, "use_rslora": "no"}, 'use_rslora in .* is "no"'),
+        ("peft_lora_config", [32], "peft_lora_config in .* is not an object"),
+        ("inference_config", {"VQ_mean": "0"}, 'setting VQ_mean in .* is "0"'),
+        ("data_config", {"max_frame_pixels": None}, "setting max_frame_pixels in .* is null"),
+    ],
+)
+def test_settings_of_a_wrong_type_are_refused_by_name(
+    folder, base, key: str, value: Any, message: str
+) -> None:
+    file = folder / "model_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+    with pytest.raises(InputError, match=message):
+        load(folder, base)
+
+
+def test_a_checkpoint_of_dora_is_refused_by_name(folder, base) -> None:
+    (folder / "model_config.json").unlink()
+    peft = folder / "checkpoint-10080" / "adapter_config.json"
+    peft.write_text(json.dumps({"lora_alpha": ALPHA, "use_dora": True}))
+    with pytest.raises(InputError, match="made with use_dora = true"):
+        load(folder, base)
+
+
 @pytest.mark.parametrize("stabilised", [False, True])
-def test_loras_are_merged_as_peft_merges_them(tmp_path: Path, stabilised: bool) -> None:
+@pytest.mark.parametrize("alphas", [{}, {"norm": 5, "^model.embed_tokens": 2}])
+def test_loras_are_merged_as_peft_merges_them(
+    tmp_path: Path, stabilised: bool, alphas: dict[str, int]
+) -> None:
     torch.manual_seed(0)
     lora = LoraConfig(
         r=2,
         lora_alpha=3,
+        alpha_pattern=alphas,
         target_modules=["embed_tokens", "norm", "rm_head"],
         use_rslora=stabilised,
         init_lora_weights=False,
     )
     then: Any = get_peft_model(Toy("model"), lora)  # pyright: ignore[reportArgumentType]
     torch.save(then.state_dict(), tmp_path / "model.pth")
-    settings = RewardSettings(alpha=3, rank_stabilised=stabilised)
+    said = {"lora_alpha": 3, "use_rslora": stabilised, "alpha_pattern": alphas}
+    settings = RewardSettings(lora=adapter_settings(said, "the settings"))
     now = Toy("language_model").requires_grad_(False)
     del now.rm_head
     head = load_checkpoint(now, tmp_path, settings)
