@@ -170,8 +170,8 @@ def _switch(value: Any, name: str, where: str) -> bool:
 
 def _wrong(where: str, name: str, value: Any, expected: str) -> InputError:
     return InputError(
-        f"The LoRA setting {name} in {where} is {_shown(value)}, but must be {expected}. "
-        "Save the LoRA again with its settings, or give another file."
+        f"The setting {name} in {where} is {_shown(value)}, but must be {expected}. "
+        "Correct it there, or give another file."
     )
 
 

@@ -50,7 +50,7 @@ class RewardSettings:
     """
 
     max_pixels: int = 240 * 320
-    lora: AdapterSettings = AdapterSettings(alpha=ALPHA)
+    lora: AdapterSettings = field(default_factory=lambda: AdapterSettings(alpha=ALPHA))
     mean: float = 0.0
     std: float = 1.0
 

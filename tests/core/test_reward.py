@@ -257,7 +257,7 @@ class Toy(nn.Module):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("peft_lora_config", {"lora_alpha": None}, "LoRA setting lora_alpha in .* is null"),
+        ("peft_lora_config", {"lora_alpha": None}, "setting lora_alpha in .* is null"),
         ("peft_lora_config", {"lora_alpha": 4, "use_rslora": "no"}, 'use_rslora in .* is "no"'),
         ("peft_lora_config", [32], "peft_lora_config in .* is not an object"),
         ("inference_config", {"VQ_mean": "0"}, 'setting VQ_mean in .* is "0"'),
