@@ -7,6 +7,7 @@ for all pictures or once for each; lists come from these nodes, or from any node
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -126,7 +127,11 @@ class VerifierScore(io.ComfyNode):
                 ),
                 output(io.Image, "best", "The winner of all pictures, whatever keep says."),
                 output(VerdictsSocket, "verdicts", "One for each of the images."),
-                list_output(io.Float, "scores", "Higher is better; one for each of the images."),
+                list_output(
+                    io.Float,
+                    "scores",
+                    "One for each of the images, higher is better; nan where it was not judged.",
+                ),
                 output(
                     io.String,
                     "report",
@@ -155,7 +160,7 @@ class VerifierScore(io.ComfyNode):
         prompts = for_each(prompt, len(pictures), "prompt")
         ask = partial(verifier[0].actor.verify, progress=progress)
         verdicts = ask_by_prompt(ask, prompts, pictures, "verify")
-        ranked = sorted(range(len(pictures)), key=lambda i: verdicts[i].score, reverse=True)
+        ranked = sorted(range(len(pictures)), key=lambda i: verdicts[i].rank, reverse=True)
         ordered = ranked if order[0] == "best first" else range(len(pictures))
         chosen = list(ordered)[: keep[0] or None]
         text = "\n".join(f"{i + 1}: {verdict_text(verdicts[i])}" for i in ranked)
@@ -164,7 +169,7 @@ class VerifierScore(io.ComfyNode):
             [to_intermediate_device(batch) for batch in to_batches([pictures[i] for i in chosen])],
             to_intermediate_device(to_batch([pictures[ranked[0]]])),
             tuple(ScoredPicture(pixel_digest(pictures[i]), verdicts[i]) for i in chosen),
-            [verdicts[i].score for i in chosen],
+            [number_of(verdicts[i]) for i in chosen],
             json.dumps([as_line(i, verdicts[i]) for i in ranked], indent=2),
             ui=ui.PreviewText(text),
         )
@@ -344,6 +349,11 @@ class CorrectorSampler(io.ComfyNode):
             painted += complete(answers, len(requests[part]), "correct")
         say(cls.hidden.unique_id, f"{counted(count, 'picture')} corrected")
         return io.NodeOutput([to_intermediate_device(batch) for batch in to_batches(painted)])
+
+
+def number_of(verdict: Verdict) -> float:
+    """The score for a FLOAT output: not a number where the picture could not be judged."""
+    return math.nan if verdict.score is None else verdict.score
 
 
 def as_line(index: int, verdict: Verdict) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Every record is frozen; change is a new record. Nothing here knows a model, a fi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -13,9 +12,23 @@ from types import MappingProxyType
 
 from PIL.Image import Image
 
-from .evidence import Evidence
+from .verdict import DISAGREEMENT, Verdict
 
-DISAGREEMENT = "disagreement"  # the aspect of a verdict that joins those of several verifiers
+__all__ = [
+    "DISAGREEMENT",
+    "Candidate",
+    "Cost",
+    "History",
+    "InputError",
+    "Inspection",
+    "Neighbour",
+    "Request",
+    "Restart",
+    "ScenePlan",
+    "Seed",
+    "Stage",
+    "Verdict",
+]
 
 
 class InputError(ValueError):
@@ -46,27 +59,6 @@ class Restart:
 
 
 Seed = int | Neighbour | Restart
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a verifier says of one picture.
-
-    Only `score` orders candidates (higher is better). `passed` is None where the verifier cannot
-    tell. `unmet` lists the requirements that failed, in words; `evidence` says where they and other
-    things are seen, and how surely.
-    """
-
-    score: float
-    passed: bool | None = None
-    aspects: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    unmet: tuple[str, ...] = ()
-    explanation: str = ""
-    evidence: tuple[Evidence, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not math.isfinite(self.score):
-            raise ValueError(f"A verdict's score must be a finite number, got {self.score}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +131,14 @@ class Candidate:
     inspection: Inspection | None = None
 
     @property
-    def score(self) -> float:
+    def score(self) -> float | None:
+        """None if the picture could not be judged."""
         return self.verdict.score
+
+    @property
+    def rank(self) -> float:
+        """The score for comparisons; minus infinity if the picture could not be judged."""
+        return self.verdict.rank
 
     @property
     def lineage(self) -> tuple[Candidate, ...]:
@@ -182,7 +180,7 @@ class Request:
     @classmethod
     def correcting(cls, image: Image, prompt: str, reflection: str, seed: Seed) -> Request:
         """The request to repaint a picture that belongs to no search and has no verdict."""
-        parent = Candidate(image, prompt, 0, Verdict(0.0))
+        parent = Candidate(image, prompt, 0, Verdict.unjudged("Nobody has looked at it."))
         return cls(seed, prompt, parent, reflection, corrects=True)
 
     @property
@@ -259,11 +257,17 @@ class History:
     def best(self) -> Candidate:
         """The best of every candidate ever made; the earliest of equals.
 
-        A dropped candidate is the best only if none was finished.
+        A dropped candidate is the best only if none was finished, and one that could not be judged
+        only if none was.
         """
         if not len(self):
             raise ValueError("An empty history has no best candidate.")
-        return max(self, key=lambda candidate: (candidate.finished, candidate.score))
+        return max(self, key=lambda candidate: (candidate.finished, candidate.rank))
+
+    @property
+    def unjudged(self) -> list[Candidate]:
+        """Every candidate that could not be judged, in the order of painting."""
+        return [candidate for candidate in self if not candidate.verdict.judged]
 
     @property
     def finished(self) -> tuple[Candidate, ...]:

@@ -57,7 +57,7 @@ class RecheckingVerifier(ToyVerifier):
 
     def recheck(self, prompt: str, images: Any, before: Any, progress: Any = None) -> list[Verdict]:
         pairs = zip(self.verify(prompt, images), before, strict=True)
-        return [replace(v, score=v.score - 0.01) if known else v for v, known in pairs]
+        return [replace(v, score=v.rank - 0.01) if known else v for v, known in pairs]
 
 
 @dataclass
@@ -73,7 +73,7 @@ class RememberingVerifier(ToyVerifier):
         lower = [0.001 * (self.known + i) for i in range(len(images))]
         self.known += len(images)
         verdicts = super().verify(prompt, images)
-        return [replace(v, score=v.score - by) for v, by in zip(verdicts, lower, strict=True)]
+        return [replace(v, score=v.rank - by) for v, by in zip(verdicts, lower, strict=True)]
 
 
 VERIFIERS: Mapping[str, Any] = {
@@ -210,7 +210,7 @@ def row(c: Candidate, number: Mapping[int, int]) -> list[Any]:
         repr(c.seed),
         c.prompt,
         c.reflection,
-        round(c.score, 9),
+        c.score if c.score is None else round(c.score, 9),
         c.verdict.passed,
         c.steps,
         c.finished,

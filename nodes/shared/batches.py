@@ -72,9 +72,9 @@ def as_requests(
 def verdicts_of(
     pictures: Sequence[Image.Image], judged: Sequence[tuple[ScoredPicture, ...]] | None
 ) -> list[Verdict]:
-    """The verdict on each picture; a neutral one if there are none."""
+    """The verdict on each picture; that nobody has looked at it if there are none."""
     if judged is None:
-        return [Verdict(0.0)] * len(pictures)
+        return [Verdict.unjudged("Nobody has looked at it.")] * len(pictures)
     flat = [one for several in judged for one in several]
     if [one.picture for one in flat] != list(map(pixel_digest, pictures)):
         raise InputError(

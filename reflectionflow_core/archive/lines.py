@@ -17,6 +17,8 @@ from PIL.Image import Image
 from ..evidence import Evidence
 from ..record import Candidate, Cost, Inspection, Neighbour, Restart, Seed, Verdict
 
+# Older files gave a picture that could not be judged a low score, and its reason after this.
+OLD_FAILURE = "The picture could not be judged: "
 COUNTED = ("images", "steps", "vlm_calls")  # what a Cost counts, without its seconds
 # Fields that an Entry shares with its Candidate.
 SHARED = (
@@ -163,14 +165,14 @@ def _verdict(record: dict[str, Any]) -> Verdict:
     if not (passed is None or isinstance(passed, bool)):
         raise ValueError("passed is not true, false or null")
     measured = MappingProxyType({name: _real(aspects, name) for name in aspects})
-    return Verdict(
-        _real(record, "score"),
-        passed,
-        measured,
-        _texts(record, "unmet"),
-        _text(record, "explanation"),
-        tuple(map(_evidence, _value({"evidence": [], **record}, "evidence", list, "a list"))),
-    )
+    explanation, unmet = _text(record, "explanation"), _texts(record, "unmet")
+    evidence = tuple(map(_evidence, _value({"evidence": [], **record}, "evidence", list, "a list")))
+    if record.get("score", "") is None:
+        return Verdict(None, passed, measured, unmet, explanation, evidence)
+    score = _real(record, "score")
+    if explanation.startswith(OLD_FAILURE) and passed is None:
+        return Verdict.unjudged(explanation.removeprefix(OLD_FAILURE), measured)
+    return Verdict(score, passed, measured, unmet, explanation, evidence)
 
 
 def _evidence(record: Any) -> Evidence:

@@ -38,14 +38,15 @@ class Spent(NamedTuple):
 class Outcome:
     """The pictures of a search in the order of painting.
 
-    For each picture: the verifier's score, whether it is right by the exact verifier, what had been
-    spent, and the portfolio's chance that the next one passes (`gains`). `total` includes dropped
-    pictures; `rounds` is the number of pictures of each round. `spent` is empty in format 1.
+    For each picture: the verifier's score (None where it could not judge), whether it is right by
+    the exact verifier, what had been spent, and the portfolio's chance that the next one passes
+    (`gains`). `total` includes dropped pictures; `rounds` is the number of pictures of each round.
+    `spent` is empty in format 1.
     """
 
     arm: str
     index: int
-    scores: tuple[float, ...]
+    scores: tuple[float | None, ...]
     right: tuple[bool, ...]
     spent: tuple[Spent, ...] = ()
     total: Spent | None = None
@@ -53,14 +54,16 @@ class Outcome:
     rounds: tuple[int, ...] = ()
 
     def success(self, budget: float, unit: str = "images") -> bool:
-        """Whether the best-scored picture within `budget` is right; False without any picture.
+        """Whether the best-scored picture within `budget` is right; False without any picture
+        that was judged.
 
         `unit` is a field of Spent. Of equal scores the earliest picture counts. A search that
         stopped early had a picture that no later one could outrank.
         """
         affordable = self._affordable_count(budget, unit)
-        best = max(range(affordable), key=lambda i: self.scores[i], default=None)
-        return best is not None and self.right[best]
+        scores = ((score, i) for i, score in enumerate(self.scores[:affordable]))
+        judged = [(score, -i) for score, i in scores if score is not None]
+        return bool(judged) and self.right[-max(judged)[1]]
 
     def _affordable_count(self, budget: float, unit: str) -> int:
         if unit == "images" and not self.spent:

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, StringConstraints
 
 from ..protocols import SILENT, Progress
-from ..record import Request
+from ..record import Candidate, Request
 from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
 from ..vlm.interface import Failure, Question
@@ -23,7 +23,7 @@ _REWRITE = """\
 A picture was painted from a prompt that was made from the user's own.
 The user's prompt: {original}
 The prompt that it was painted from: {current}
-A judge gave it {score:.3g} and found: {findings}
+{judged}
 {reflection}{earlier}\
 Look at the picture and write a better prompt for the next one. Keep every requirement
 of the user's prompt as it is. Say more plainly what the picture got wrong: spell out numbers, name
@@ -67,14 +67,19 @@ def _question(prompt: str, request: Request) -> Question:
     text = _REWRITE.format(
         original=quoted(prompt),
         current=quoted(candidate.prompt),
-        score=candidate.score,
-        findings=quoted(findings(candidate)),
+        judged=_judged(candidate),
         reflection=reflection,
         earlier=earlier_attempts(earlier),
         max_words=MAX_WORDS,
     )
     images = (candidate.image, *(picture.image for picture in earlier))
     return Question(text, images, DATA_RULE, max_tokens=600)
+
+
+def _judged(candidate: Candidate) -> str:
+    if candidate.score is None:
+        return "No judge has looked at it."
+    return f"A judge gave it {candidate.score:.3g} and found: {quoted(findings(candidate))}"
 
 
 def _text(answer: Evolved | Failure) -> str:

@@ -83,7 +83,7 @@ class PaintedSample:
     index: int
     sample: int
     seed: int
-    score: float
+    score: float | None  # None if the picture could not be judged
     spent: Spent
     png: bytes
 

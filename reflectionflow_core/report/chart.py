@@ -13,24 +13,32 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 220, 52, 30, 16
 
 
 def score_chart(history: History) -> str:
-    """A dot for each picture, a line for the best so far, and a mark at the start of each round."""
-    scores = [candidate.score for candidate in history]
+    """A dot for each picture, a line for the best so far, and a mark at the start of each round.
+
+    A picture that could not be judged is a cross at the bottom. "" if none was judged.
+    """
+    scores = [candidate.score for candidate in history if candidate.score is not None]
+    if not scores:
+        return ""
     low, high = min(scores), max(scores)
     if low == high:
         low, high = low - 0.5, high + 0.5
 
     def x(index: float) -> float:
-        return round(LEFT + (index + 0.5) * (WIDTH - LEFT) / len(scores), 1)
+        return round(LEFT + (index + 0.5) * (WIDTH - LEFT) / len(history), 1)
 
     def y(score: float) -> float:
         return round(TOP + (high - score) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
 
+    size = 4 if len(history) <= 64 else 2
     dots = "".join(
-        f'<circle{"" if c.finished else RING} cx="{x(i)}" cy="{y(c.score)}" '
-        f'r="{4 if len(scores) <= 64 else 2}"/>'
+        f'<circle{"" if c.finished else RING} cx="{x(i)}" cy="{y(c.score)}" r="{size}"/>'
+        if c.score is not None
+        else _cross(x(i), size)
         for i, c in enumerate(history)
     )
-    best = list(accumulate((c.score if c.finished else min(scores) for c in history), max))
+    reached = (min(scores) if c.score is None or not c.finished else c.score for c in history)
+    best = list(accumulate(reached, max))
     steps = f"M{x(0)},{y(best[0])}" + "".join(
         f"H{x(i)}V{y(b)}" for i, b in enumerate(best[1:], start=1)
     )
@@ -38,11 +46,17 @@ def score_chart(history: History) -> str:
         f'<text x="{LEFT - 10}" y="{y(s) + 4}" text-anchor="end">{score_text(s)}</text>'
         for s in sorted({min(scores), max(scores)})
     )
-    label = f"Best score {score_text(best[-1])} of {len(scores)} pictures"
+    label = f"Best score {score_text(best[-1])} of {len(history)} pictures"
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
         f'{_rounds(history, x)}<path d="{steps}"/>{dots}{labels}</svg>'
     )
+
+
+def _cross(x: float, size: float) -> str:
+    y = HEIGHT - BOTTOM
+    slash, backslash = (f"M{x - size},{y + s}L{x + size},{y - s}" for s in (size, -size))
+    return f'<path class="unjudged" d="{slash}{backslash}"/>'
 
 
 def _rounds(history: History, x: Callable[[float], float]) -> str:

@@ -80,7 +80,7 @@ def _best_rows(rows: Rows, history: History) -> Rows:
     for candidates in history.rounds[1:]:
         for candidate in candidates:
             row = rows[candidate]
-            best[row] = max(best.get(row, candidate.score), candidate.score)
+            best[row] = max(best.get(row, candidate.rank), candidate.rank)
     kept = sorted(best, key=lambda row: best[row], reverse=True)[:MAX_ROWS]
     number = {row: i for i, row in enumerate(sorted(kept))}
     return {candidate: number[row] for candidate, row in rows.items() if row in number}
@@ -105,7 +105,7 @@ def _drafts_to_show(drafts: Sequence[Candidate], rounds: Sequence[Round]) -> Seq
     if len(drafts) <= most:
         return drafts
     roots = {c.lineage[0] for _, candidates in rounds for c in candidates}
-    ranked = sorted(drafts, key=lambda draft: (draft in roots, draft.score), reverse=True)
+    ranked = sorted(drafts, key=lambda draft: (draft in roots, draft.rank), reverse=True)
     kept = set(ranked[:most])
     return tuple(draft for draft in drafts if draft in kept)
 
@@ -135,5 +135,5 @@ def _drafts(drafts: Sequence[Candidate], rows: Rows, height: int) -> Iterator[Co
 
 
 def _note(candidates: Sequence[Candidate]) -> str:
-    scores = [candidate.score for candidate in candidates if candidate.finished]
+    scores = [c.score for c in candidates if c.finished and c.score is not None]
     return f"best {score_text(max(scores))}" if scores and len(candidates) > 1 else ""

@@ -190,7 +190,9 @@ def _rows(facts: Iterable[tuple[str, str]]) -> str:
 
 
 def _picture(candidate: Candidate, edge: int) -> str:
-    alt = f"Picture with score {score_text(candidate.score)}, painted from: {candidate.prompt}"
+    judged = candidate.verdict.judged
+    score = f"with score {score_text(candidate.score)}" if judged else "that was not judged"
+    alt = f"Picture {score}, painted from: {candidate.prompt}"
     if candidate.reflection:
         alt += f"; corrected as asked: {candidate.reflection}"
     pixels = ' class="pixels"' if max(candidate.image.size) <= PIXELATED else ""

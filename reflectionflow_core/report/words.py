@@ -120,7 +120,9 @@ def candidate_name(index: int, position: int) -> str:
     return f"round {index} no. {position + 1}" if index else f"draft {position + 1}"
 
 
-def score_text(score: float) -> str:
+def score_text(score: float | None) -> str:
+    if score is None:
+        return "not judged"
     return f"{score:.3f}" if abs(score) < 100 else f"{score:.4g}"
 
 
@@ -150,7 +152,9 @@ def inspection_text(found: Inspection) -> str:
 
 
 def verdict_text(verdict: Verdict) -> str:
-    """The score and its reasons: "0.667, not passed: missing blue circle"."""
+    """The score and its reasons: "0.667, not passed: missing blue circle"; or why there is none."""
+    if verdict.failure is not None:
+        return f"{score_text(None)}: {verdict.failure}"
     passed = {True: ", passed", False: ", not passed", None: ""}[verdict.passed]
     wrong = "; ".join(verdict.unmet)
     return f"{score_text(verdict.score)}{passed}{f': {wrong}' if wrong else ''}"

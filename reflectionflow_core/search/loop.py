@@ -120,4 +120,4 @@ def stopped(history: History, settings: SearchSettings) -> bool:
         return False
     if stop == "passed":
         return any(candidate.verdict.passed for candidate in history.finished)
-    return any(candidate.score >= float(stop) for candidate in history.finished)
+    return any(candidate.rank >= float(stop) for candidate in history.finished)

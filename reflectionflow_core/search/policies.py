@@ -36,16 +36,17 @@ def progress(settings: SearchSettings, past: History, chain: Chain) -> str:
     after more steps without progress than steps with it, the chain starts again, by turns from the
     prompt as it is and from a rewritten one. So a picture that the first correction does not help
     is given up at once. Verdicts that cannot tell what passed never stop it; `depth` and the budget
-    do.
+    do. A correction that could not be judged is neither step, and is not corrected.
     """
     del settings
     if solved(past):
         return STOP
-    run = since_start(chain)
+    start, *corrections = since_start(chain)
+    run = [start, *(c for c in corrections if c.verdict.judged)]
     idle = len(run) - 1 - run.index(best_of(run))
     if idle > progress_count(run):
         return STARTS[restarts(chain) % len(STARTS)]
-    return BACKTRACK if idle else CONTINUE
+    return BACKTRACK if idle or not chain[-1].verdict.judged else CONTINUE
 
 
 def restart(settings: SearchSettings, past: History, chain: Chain) -> str:
@@ -96,7 +97,7 @@ def since_start(chain: Chain) -> list[Candidate]:
 def best_of(run: Sequence[Candidate]) -> Candidate:
     """The best picture that verifiers agree about, the earliest of equals; or else the first."""
     agreed = [c for c in run if c.verdict.aspects.get(DISAGREEMENT, 0.0) <= DISPUTED]
-    return max(agreed or run[:1], key=lambda candidate: candidate.score)
+    return max(agreed or run[:1], key=lambda candidate: candidate.rank)
 
 
 def progress_count(run: Sequence[Candidate]) -> int:

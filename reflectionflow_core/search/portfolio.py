@@ -82,9 +82,10 @@ def expected_gain(history: History) -> float:
     It is 1 / (idle + 2), by Laplace's rule of succession after as many failures in a row as
     pictures were painted since progress, divided by the requirements that the nearest picture
     still lacks. So a prompt that was never painted comes first, then those that are near and that
-    get nearer; the hard ones get what is left, in turns. A pass has nothing to gain.
+    get nearer; the hard ones get what is left, in turns. A pass has nothing to gain,
+    and a picture that could not be judged says nothing.
     """
-    candidates = list(history)
+    candidates = [candidate for candidate in history if candidate.verdict.judged]
     if not candidates:
         return 1.0
     if solved(history):

@@ -277,7 +277,10 @@ def stage_numbers(attempts: Sequence[Attempt]) -> list[int]:
 
 
 def promises_nothing(preview: Verdict | None, rival: Candidate) -> bool:
-    return preview is not None and not preview.passed and preview.score <= rival.score
+    """True for a preview that was judged, and ranks no higher than its rival."""
+    if preview is None or not preview.judged or preview.passed:
+        return False
+    return preview.rank <= rival.rank
 
 
 def corrected(request: Request) -> Verdict | None:

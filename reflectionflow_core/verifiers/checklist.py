@@ -17,7 +17,6 @@ from ..vlm.answers import ask
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.odds import yes
 from ..vlm.texts import DATA_RULE, quoted, tidy
-from .unjudged import unjudged
 
 MIN_P = 0.01  # one sure "no" must not hide the answers to the other requirements
 UNKNOWN = 0.5  # P(yes) of an unanswered requirement
@@ -75,7 +74,7 @@ class ChecklistVerifier(VlmActor):
     One more call splits a prompt into its requirements. The result is kept for the life of this
     object, also if the call failed: then the whole prompt is one question, and scores stay
     comparable. An unanswered requirement counts as not met, with P(yes) = 0.5, and `passed` is
-    None. A picture without any answer scores 0, below all others.
+    None. A picture without any answer is not judged.
 
     `recheck` asks about the requirements that a correction's parent failed, and about the others
     only once all of those are met. Until then the others keep the parent's answers.
@@ -185,7 +184,7 @@ def _verdict(
     known = {what: p for what, p in answers.items() if not isinstance(p, Failure)}
     failures = {what: p.reason for what, p in answers.items() if isinstance(p, Failure)}
     if not known:
-        return unjudged(0.0, next(iter(failures.values())))
+        return Verdict.unjudged(next(iter(failures.values())))
     unmet = tuple(i.unmet for i in checklist if known.get(i.statement, 1.0) < MET)
     sure = [max(MIN_P, known.get(item.statement, UNKNOWN)) for item in checklist]
     soft = math.exp(sum(map(math.log, sure)) / len(sure))

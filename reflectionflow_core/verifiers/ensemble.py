@@ -54,7 +54,8 @@ class EnsembleVerifier:
     case. A picture that it passes scores (1 + m) / 2, others m / 2: a search that stops at a
     picture that passed must return that picture. Without a gate the score is m, a picture passes if
     all members pass it and fails if one fails it; `unmet` joins those of all members. `evidence` is
-    that of those whose `unmet` counts.
+    that of those whose `unmet` counts. A picture that a member or the gate could not judge is not
+    judged: fewer judges are easier to convince.
 
     Raises InputError without members, or where two have one name.
     """
@@ -74,7 +75,7 @@ class EnsembleVerifier:
         self._asked: list[Verifier] = [*verifiers, *([gate] if gate and outside else [])]
         self.calls = self._estimate()
         self._spent = 0
-        self._first: dict[str, Mapping[str, float]] = {}  # by prompt: the first picture's aspects
+        self._first: dict[str, dict[str, float]] = {}  # by prompt: the members' first scores
 
     @property
     def spent(self) -> int | None:
@@ -83,11 +84,12 @@ class EnsembleVerifier:
 
     def remember(self, prompt: str, candidates: Sequence[Candidate]) -> None:
         self._first.pop(prompt, None)
-        if candidates:
-            self._first[prompt] = candidates[0].verdict.aspects
+        for candidate in candidates:
+            self._note_first(prompt, candidate.verdict.aspects)
         for member in self.members:
             if isinstance(member.verifier, Remembering):
-                own = [scored(candidate, member.name) for candidate in candidates]
+                known = [c for c in candidates if member.name in c.verdict.aspects]
+                own = [scored(candidate, member.name) for candidate in known]
                 member.verifier.remember(prompt, own)
 
     def verify(
@@ -96,9 +98,16 @@ class EnsembleVerifier:
         columns = [self._ask(verifier, prompt, images, progress) for verifier in self._asked]
         self.calls = self._estimate()
         rows = list(zip(*columns, strict=True))
-        if rows and prompt not in self._first:
-            self._first[prompt] = self._aspects(rows[0])
+        for verdicts in rows:
+            self._note_first(prompt, self._aspects(verdicts))
         return [self._joined(self._first[prompt], verdicts) for verdicts in rows]
+
+    def _note_first(self, prompt: str, aspects: Mapping[str, float]) -> None:
+        """Keeps each member's first score, which all later ones are compared with."""
+        first = self._first.setdefault(prompt, {})
+        for member in self.members:
+            if member.name in aspects:
+                first.setdefault(member.name, aspects[member.name])
 
     def _ask(
         self, verifier: Verifier, prompt: str, images: Sequence[Image], progress: Progress
@@ -115,10 +124,12 @@ class EnsembleVerifier:
     def _aspects(self, verdicts: Sequence[Verdict]) -> Mapping[str, float]:
         """The members' scores, without the gate's verdict that may follow them."""
         pairs = zip(self.members, verdicts, strict=False)
-        return MappingProxyType({member.name: verdict.score for member, verdict in pairs})
+        return MappingProxyType({m.name: v.score for m, v in pairs if v.score is not None})
 
     def _joined(self, first: Mapping[str, float], verdicts: Sequence[Verdict]) -> Verdict:
         aspects = self._aspects(verdicts)
+        if failed := next((v.failure for v in verdicts if v.failure is not None), None):
+            return Verdict.unjudged(failed, aspects)
         relative = [m.relative(aspects[m.name], first[m.name]) for m in self.members]
         own = zip(self.members, verdicts, strict=False)
         judges = [

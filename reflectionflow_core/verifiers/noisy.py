@@ -36,7 +36,10 @@ class NoisyJudge(Generic[Judge]):
 
 
 class NoisyVerifier(NoisyJudge[Verifier]):
-    """A picture that passed gets a random lower score and a false alarm; one that failed passes."""
+    """A picture that passed gets a random lower score and a false alarm; one that failed passes.
+
+    One that could not be judged stays so.
+    """
 
     def verify(
         self, prompt: str, images: Sequence[Image], progress: Progress = SILENT
@@ -48,6 +51,8 @@ class NoisyVerifier(NoisyJudge[Verifier]):
         ]
 
     def _disturbed(self, prompt: str, image: Image, verdict: Verdict) -> Verdict:
+        if verdict.score is None:
+            return verdict
         rng = rng_for(f"{self.seed} {prompt}", image)
         if rng.random() >= self.error_rate:
             return verdict

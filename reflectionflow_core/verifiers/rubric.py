@@ -17,9 +17,7 @@ from ..vlm.answers import ask
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.odds import probabilities
 from ..vlm.texts import DATA_RULE, quoted, tidy
-from .unjudged import unjudged
 
-UNJUDGED_SCORE = -1.0  # below the lowest mark
 POOR = 5.0  # an aspect with a lower mark is unmet
 GENERAL = "general"
 # The aspects of each kind of prompt, and what 0 and 10 mean.
@@ -101,7 +99,7 @@ class RubricVerifier(VlmActor):
 
     Unless `kind` is given, one more call a prompt classifies its text; if that fails the kind is
     "general". After a mark out of range the model is asked once more; a picture without marks
-    scores -1. Raises InputError for an unknown `kind`.
+    is not judged. Raises InputError for an unknown `kind`.
     """
 
     def __init__(self, vlm: Vlm, kind: str | None = None) -> None:
@@ -141,7 +139,7 @@ class RubricVerifier(VlmActor):
 
 def _verdict(answer: BaseModel | Failure, aspects: Mapping[str, str]) -> Verdict:
     if isinstance(answer, Failure):
-        return unjudged(UNJUDGED_SCORE, answer.reason)
+        return Verdict.unjudged(answer.reason)
     dumped = answer.model_dump()
     marks, overall = {name: dumped[name] for name in aspects}, dumped["overall"]
     mean = sum(item["mark"] for item in marks.values()) / len(marks)

@@ -13,10 +13,8 @@ from ..vlm.actor import VlmActor
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.odds import probabilities
 from ..vlm.texts import DATA_RULE, quoted
-from .unjudged import unjudged
 
 CHOICES = ("first", "second")
-UNJUDGED_SCORE = -1.0  # the lowest rung is 0, and a picture that loses against it has -0.5
 
 _COMPARE = """\
 Both pictures were painted from this prompt: {prompt}
@@ -40,7 +38,7 @@ class TournamentVerifier(VlmActor):
     the last champion; below the champions the order is approximate.
 
     Every pair is asked in both orders, because models prefer one position (found by SANA-1.5).
-    Answers that disagree are a tie. A picture whose comparison fails scores -1, below all.
+    Answers that disagree are a tie. A picture whose comparison fails is not judged.
 
     At every round the search passes all pictures so far to `remember`, so the ladder is that of one
     search, also after a crash. Without a search the ladder of the prompt continues to grow.
@@ -58,8 +56,8 @@ class TournamentVerifier(VlmActor):
     def remember(self, prompt: str, candidates: Sequence[Candidate]) -> None:
         ladder: list[Rung] = []
         for candidate in candidates:
-            if candidate.score == len(ladder):  # each champion scores 1 more than the last
-                ladder.append(Rung(candidate.image, candidate.score))
+            if candidate.rank == len(ladder):  # each champion scores 1 more than the last
+                ladder.append(Rung(candidate.image, candidate.rank))
         self._ladders[prompt] = ladder
 
     def verify(
@@ -76,7 +74,7 @@ class TournamentVerifier(VlmActor):
         for rung in ladder[: -self.rungs - 1 : -1]:
             better = self._compare(prompt, image, rung.image, progress)
             if isinstance(better, Failure):
-                return unjudged(UNJUDGED_SCORE, better.reason)
+                return Verdict.unjudged(better.reason)
             if better == 0.5:
                 return Verdict(rung.score, explanation=f"as good as rung {rung.score:g}")
             if better == 1 and rung is ladder[-1]:

@@ -14,10 +14,8 @@ from ..vlm.actor import VlmActor
 from ..vlm.interface import Failure, Question
 from ..vlm.odds import yes
 from ..vlm.texts import DATA_RULE, quoted, tidy
-from .unjudged import unjudged
 
 CERTAIN = 1e-9  # probabilities are kept this far from 0 and 1
-UNJUDGED_SCORE = -30.0  # below the log-odds of CERTAIN, -20.7
 
 _ASK = """\
 This picture was painted from a prompt: {prompt}
@@ -29,7 +27,7 @@ class YesNoVerifier(VlmActor):
 
     The verifier of the paper's main experiments (§4.1, from SANA-1.5) orders pictures like this.
     Log-odds separate sure answers whose probabilities are all close to 1. It cannot say what is
-    wrong: `unmet` is the whole prompt. A picture without an answer scores -30.
+    wrong: `unmet` is the whole prompt. A picture without an answer is not judged.
     """
 
     def verify(
@@ -42,7 +40,7 @@ class YesNoVerifier(VlmActor):
 
 def _verdict(prompt: str, p: float | Failure) -> Verdict:
     if isinstance(p, Failure):
-        return unjudged(UNJUDGED_SCORE, p.reason)
+        return Verdict.unjudged(p.reason)
     sure = min(max(p, CERTAIN), 1 - CERTAIN)
     passed = p > 0.5
     return Verdict(

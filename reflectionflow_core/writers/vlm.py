@@ -18,6 +18,7 @@ from .template import TemplateWriter
 
 # The corrector's T5 reads 512 tokens, the prompt first; 100 words are about 140 of them.
 MAX_WORDS = 100
+NOTHING_FOUND = "nothing in particular"
 MAX_TRIED = 5  # earlier reflections in a question
 
 _WRITE = """\
@@ -98,9 +99,11 @@ def needs_change(candidate: Candidate) -> bool:
 def findings(candidate: Candidate) -> str:
     """What the verdict says, in words; faults with their boxes where they have some."""
     verdict = candidate.verdict
+    if not verdict.judged:
+        return NOTHING_FOUND  # why a judge failed is nothing about the picture
     faults = [located(fault, verdict.evidence) for fault in verdict.unmet]
     parts = ("; ".join(faults), verdict.explanation)
-    return ". ".join(filter(None, parts)) or "nothing in particular"
+    return ". ".join(filter(None, parts)) or NOTHING_FOUND
 
 
 def from_verdict(candidate: Candidate, template: TemplateWriter) -> str:

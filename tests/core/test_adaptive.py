@@ -152,7 +152,7 @@ def test_actions_paint_what_they_say() -> None:
         elif candidate.action == CONTINUE:
             assert candidate.parent is run[-1]
         else:
-            assert candidate.parent is max(run, key=lambda c: c.score)
+            assert candidate.parent is max(run, key=lambda c: c.rank)
         run.append(candidate)
     assert {c.action for c in history} >= {"draft", CONTINUE, FRESH, EVOLVE}
     assert len({c.seed for c in history}) == len(history)

@@ -102,7 +102,7 @@ def test_the_search_finds_a_better_picture_and_finds_it_again() -> None:
     assert [c.seed for c in one] == [c.seed for c in two]
     assert one.cost.images == 6
     assert one.cost.steps == 6 * SAMPLING.steps
-    assert one.best.score > max(c.score for c in one.rounds[0])
+    assert one.best.rank > max(c.rank for c in one.rounds[0])
 
 
 def test_the_miniatures_folder_also_works_as_any_flux_folder_does() -> None:

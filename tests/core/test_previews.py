@@ -170,7 +170,7 @@ def test_paths_go_back_to_less_and_less_noise_from_the_best_so_far() -> None:
     history = last(toys, PATHS)
     assert [len(r) for r in history.rounds] == [2, 2, 2, 2]
     for index, level in enumerate((0.9, 0.8, 0.7), start=1):
-        ranked = sorted(History(history.rounds[:index]), key=lambda c: -c.score)
+        ranked = sorted(History(history.rounds[:index]), key=lambda c: -c.rank)
         for candidate, parent in zip(history.rounds[index], ranked[:2], strict=True):
             assert isinstance(candidate.seed, Restart)
             assert candidate.seed.level == level

@@ -45,7 +45,7 @@ def test_search_is_the_algorithm_of_the_paper_written_out() -> None:
     pairs = zip(images, seeds, verdicts, strict=True)
     drafts = [Candidate(image, PROMPT, seed, verdict) for image, seed, verdict in pairs]
     rounds = [drafts]
-    parents = sorted(drafts, key=lambda draft: -draft.score)[:2]
+    parents = sorted(drafts, key=lambda draft: -draft.rank)[:2]
     for index in range(1, 4):
         asked = [Request(0, parent=parent, corrects=True) for parent in parents]
         reflections = toys.writer.reflect(PROMPT, asked)

@@ -108,7 +108,7 @@ def test_a_history_only_grows_and_its_best_never_gets_worse(settings: SearchSett
 
 
 def rank(candidate: Candidate) -> tuple[bool, float]:
-    return candidate.finished, candidate.score
+    return candidate.finished, candidate.rank
 
 
 @modest
@@ -148,7 +148,7 @@ def test_what_is_dropped_is_never_the_best_nor_a_parent(settings: SearchSettings
         assert candidate.parent is None or candidate.parent.finished
         if not candidate.finished:
             assert not candidate.verdict.passed
-            assert candidate.score <= (candidate.parent or history.best).score
+            assert candidate.rank <= (candidate.parent or history.best).rank
 
 
 @modest
@@ -192,7 +192,7 @@ def test_chains_hold_together(settings: SearchSettings) -> None:
         past = History(history.rounds[:index])
         for position, candidate in enumerate(candidates):
             chain = chain_of(history, position)[:index]
-            best = max(chain, key=lambda member: member.score)
+            best = max(chain, key=lambda member: member.rank)
             assert candidate.parent is (chain[-1] if settings.parents == "latest" else best)
             assert candidate.parent in list(past)
 

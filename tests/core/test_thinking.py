@@ -57,9 +57,9 @@ def test_a_repaint_that_scores_lower_is_not_gone_on_from() -> None:
         for repaint, child in zip(repaints, after, strict=True):
             assert repaint.parent is not None and child.parent is not None
             assert repaint.parent in history
-            assert child.parent.score >= repaint.score
+            assert child.parent.rank >= repaint.rank
             assert child.parent is (
-                repaint if repaint.score >= repaint.parent.score else repaint.parent
+                repaint if repaint.rank >= repaint.parent.rank else repaint.parent
             )
             dropped += child.parent is not repaint
         assert before

@@ -22,7 +22,7 @@ from reflectionflow_core.verifiers.checklist import MAX_REQUIREMENTS, ChecklistV
 from reflectionflow_core.verifiers.ensemble import EnsembleMember, EnsembleVerifier
 from reflectionflow_core.verifiers.rubric import FORMS, KINDS, RubricVerifier
 from reflectionflow_core.verifiers.tournament import TournamentVerifier
-from reflectionflow_core.verifiers.yes_no import UNJUDGED_SCORE, YesNoVerifier
+from reflectionflow_core.verifiers.yes_no import YesNoVerifier
 from reflectionflow_core.vlm.interface import Failure, Question, Vlm
 
 PROMPT = "two red cups left of a plate"
@@ -90,7 +90,7 @@ def test_unmet_requirements_are_named_by_their_fault_and_belong_to_their_picture
     assert second.unmet == ("missing a plate",)
     assert third.unmet == ("not as asked: cups left of the plate",)
     assert (first.passed, second.passed) == (True, False)
-    assert first.score > second.score
+    assert first.rank > second.rank
 
 
 def test_the_number_of_met_requirements_counts_before_certainty() -> None:
@@ -99,7 +99,7 @@ def test_the_number_of_met_requirements_counts_before_certainty() -> None:
     blunt, sure = verifier.verify(PROMPT, pictures(1, 2))
     barely = ChecklistVerifier(ScriptedVlm(lambda _: LIST, by_item({(1, "two"): 0.0}, 1.0)))
     (one_off,) = barely.verify(PROMPT, pictures(1))
-    assert blunt.score < one_off.score < sure.score
+    assert blunt.rank < one_off.rank < sure.rank
 
 
 def test_a_prompt_that_cannot_be_taken_apart_is_asked_as_a_whole_and_stays_so() -> None:
@@ -124,7 +124,7 @@ def test_an_unanswered_requirement_is_unknown_and_named() -> None:
     assert "a plate" in unknown.explanation
     assert DOWN.reason in unknown.explanation
     assert "a plate" not in unknown.aspects
-    assert right.score > unknown.score
+    assert right.rank > unknown.rank
     assert unmet.passed is False
 
 
@@ -142,10 +142,9 @@ def test_a_picture_without_an_answer_is_below_every_judged_one(kind: str) -> Non
 
     verifier = MAKERS[kind](ScriptedVlm(chat, choose))
     _, failed, worst = verifier.verify(PROMPT, pictures(1, 7, 2))
-    assert failed.score < worst.score
-    assert failed.passed is None
-    assert failed.unmet == ()
-    assert DOWN.reason in failed.explanation
+    assert failed.score is None and worst.score is not None
+    assert failed.rank < worst.rank
+    assert failed.failure == DOWN.reason
 
 
 def test_a_repeated_or_endless_checklist_counts_nothing_twice() -> None:
@@ -207,15 +206,15 @@ def test_a_mark_written_as_text_is_a_mark(mark: str) -> None:
 def test_a_mark_out_of_range_is_no_mark(mark: object) -> None:
     vlm = ScriptedVlm(lambda _: marks(mark))
     (verdict,) = RubricVerifier(vlm, "single object").verify(PROMPT, pictures(1))
-    assert verdict.score == -1
+    assert verdict.score is None
     assert len(vlm.asked) == 2  # asked once more
-    assert "could not be judged" in verdict.explanation
+    assert verdict.failure
 
 
 def test_aspects_decide_between_equal_overall_marks_only() -> None:
     def score(mark: int, overall: int) -> float:
         vlm = ScriptedVlm(lambda _: marks(mark, overall=overall))
-        return RubricVerifier(vlm, "single object").verify(PROMPT, pictures(1))[0].score
+        return RubricVerifier(vlm, "single object").verify(PROMPT, pictures(1))[0].rank
 
     assert score(9, 7) > score(8, 7)
     assert score(9, 7) < score(1, 8)
@@ -225,12 +224,11 @@ def test_aspects_decide_between_equal_overall_marks_only() -> None:
 def test_yes_and_no_are_ordered_by_log_odds() -> None:
     vlm = ScriptedVlm(on_choose=lambda q: (level(q) / 100, 1 - level(q) / 100))
     verdicts = YesNoVerifier(vlm).verify(PROMPT, pictures(0, 20, 50, 80, 100))
-    scores = [verdict.score for verdict in verdicts]
+    scores = [verdict.rank for verdict in verdicts]
     assert scores == sorted(scores)
     assert len(set(scores)) == 5
     assert scores[3] == pytest.approx(math.log(4))
     assert [verdict.passed for verdict in verdicts] == [False, False, False, True, True]
-    assert scores[0] > UNJUDGED_SCORE
 
 
 def fixed(scale: float, shift: float = 0.0, passed: bool | None = None, calls: int = 0):
@@ -257,7 +255,7 @@ def test_an_ensemble_keeps_every_score_whatever_comes_after_or_beside_it() -> No
     whole = scales().verify(PROMPT, images)
     one_by_one = scales()
     assert [one_by_one.verify(PROMPT, [image])[0] for image in images] == whole
-    first, *scores = [verdict.score for verdict in whole]
+    first, *scores = [verdict.rank for verdict in whole]
     assert scores == sorted(set(scores))  # what all members prefer is never outranked
     assert all(0 < score < 1 for score in scores)
     assert first == 0.5
@@ -314,7 +312,7 @@ def test_any_member_can_be_the_gate_and_is_asked_once() -> None:
             return [Verdict(0, image.getpixel((0, 0)) < 50) for image in images]
 
     gated = EnsembleVerifier([EnsembleMember("a", fixed(1), 20)], gate=Gate())
-    scores = [v.score for v in gated.verify(PROMPT, pictures(60, 40, 250, 10))]
+    scores = [v.rank for v in gated.verify(PROMPT, pictures(60, 40, 250, 10))]
     assert scores[2] < scores[3] < scores[1]  # what passes is above what does not
     assert scores[0] < scores[2]
     (verdict,) = EnsembleVerifier(members[:1], gate=kind).verify(PROMPT, pictures(3))
@@ -400,7 +398,7 @@ def test_an_order_in_the_prompt_stays_inside_its_quotation(kind: str) -> None:
     vlm = ScriptedVlm(lambda _: "10", lambda q: (0.5,) * (7 if "letter" in q.text else 2))
     verdicts = MAKERS[kind](vlm).verify(ORDER, pictures(1, 2))
     assert all(verdict.passed is not True or kind == "checklist" for verdict in verdicts)
-    assert all(verdict.score < 10 for verdict in verdicts)
+    assert all(verdict.rank < 10 for verdict in verdicts)
     for question in vlm.asked:
         if "answer 10" in question.text:
             assert question.text.count("</data>") == question.text.count("<data>")
@@ -431,7 +429,7 @@ def test_no_answer_whatsoever_breaks_a_verifier(kind, chats, chosen, prompt) -> 
     verdicts = MAKERS[kind](vlm).verify(prompt, pictures(1, 2, 3))
     assert len(verdicts) == 3
     for verdict in verdicts:
-        assert math.isfinite(verdict.score)
+        assert verdict.failure if verdict.score is None else math.isfinite(verdict.score)
         assert all(map(math.isfinite, verdict.aspects.values()))
         "".join((*verdict.unmet, verdict.explanation, *verdict.aspects)).encode()
 

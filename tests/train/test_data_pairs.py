@@ -15,7 +15,6 @@ from scripted_vlm import ScriptedVlm
 
 from reflectionflow_core.protocols import SILENT, Progress
 from reflectionflow_core.record import InputError, Verdict
-from reflectionflow_core.verifiers.unjudged import unjudged
 from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.writers.template import TemplateWriter
 from train.data.annotating import (
@@ -190,7 +189,7 @@ class Redness:
         reds = [np.asarray(image)[..., 0].mean() / 255 for image in images]
         black = [not np.asarray(image).any() for image in images]
         return [
-            unjudged(-1.0, "It is dark.") if dark else Verdict(float(red))
+            Verdict.unjudged("It is dark.") if dark else Verdict(float(red))
             for red, dark in zip(reds, black, strict=True)
         ]
 

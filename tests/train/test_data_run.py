@@ -86,7 +86,7 @@ def test_the_miniature_makes_right_triplets_of_every_source(made: Path) -> None:
     verifier = ExactVerifier()
     for triplet in triplets:
         good, bad = verifier.verify(triplet.prompt, [triplet.good, triplet.bad])
-        assert good.score > bad.score
+        assert good.rank > bad.rank
         assert triplet.reflection
         if triplet.subset == "rule":
             assert good.passed

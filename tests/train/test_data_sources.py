@@ -272,7 +272,7 @@ def test_shape_edits_lead_from_a_flawed_scene_to_a_better_one() -> None:
     for index in range(8):
         edit = edits[index]
         before, after = verifier.verify(edit.caption, [edit.source, edit.edited])
-        assert after.score > before.score
+        assert after.rank > before.rank
         assert edit.instruction
         assert not is_held_out(edit.caption)
     assert edits[3].source.tobytes() == open_set("shapes", Editing(), 5)[3].source.tobytes()
@@ -294,7 +294,7 @@ def test_drafts_are_what_the_painter_painted_wrong_and_the_same_again() -> None:
         edit = edits[index]
         before, after = verifier.verify(edit.caption, [edit.source, edit.edited])
         assert not before.passed
-        assert after.score > before.score
+        assert after.rank > before.rank
         assert not is_held_out(edit.caption)
     again = open_set("drafts:color_attr", Editing(), 5, painter)
     assert again[11].source.tobytes() == edits[11].source.tobytes()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from reflectionflow_core.protocols import Verifier
-from reflectionflow_core.verifiers.unjudged import was_judged
 from train.data.ranking import build_scorers
 from train.data.records import Pair, Slice
 from train.data.settings import Filter, Judges
@@ -33,7 +32,7 @@ class FilterStage:
         images = [pair.good.image, pair.bad.image]
         for scorer in self.scorers.values():
             good, bad = scorer.verify(pair.prompt, images)
-            if not (was_judged(good) and was_judged(bad)):
+            if good.score is None or bad.score is None:
                 return "pair not judged"
             if not good.score - bad.score > self.margin:
                 return "verifier disagrees"

@@ -65,7 +65,9 @@ class HistoryStage:
                 parent = child.parent
                 if parent is not None and not child.finished:
                     rejects.append("dropped after a preview")
-                elif parent is not None and child.score - parent.score > self.margin:
+                elif parent is not None and not (child.verdict.judged and parent.verdict.judged):
+                    rejects.append("picture not judged")
+                elif parent is not None and child.rank - parent.rank > self.margin:
                     key = f"{NAME}-{item.number:08d}-{position}"
                     pairs.append(self._pair(key, item.prompt, parent, child))
                 elif parent is not None:
@@ -81,7 +83,7 @@ class HistoryStage:
             encoded(to_rgb(candidate.image), self.image_format),
             candidate.prompt,
             seed if isinstance(seed, int) else None,
-            {"run": candidate.score},
+            {"run": candidate.rank},
             candidate.verdict.passed,
             candidate.verdict.unmet,
         )

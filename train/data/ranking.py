@@ -15,7 +15,6 @@ from scipy.stats import rankdata
 from reflectionflow_core.protocols import Verifier
 from reflectionflow_core.record import InputError
 from reflectionflow_core.registry import ActorChoice, build_verifier
-from reflectionflow_core.verifiers.unjudged import was_judged
 from train.data.prompts import DETAILED
 from train.data.records import Item, PaintedPicture, Pair, Slice, seed_of
 from train.data.settings import Judges, Ranked
@@ -115,7 +114,7 @@ def scored(
     known = []
     for position, picture in enumerate(pictures):
         said = {name: given[position] for name, given in verdicts.items()}
-        if all(map(was_judged, said.values())):
+        if all(verdict.judged for verdict in said.values()):
             known.append(picture.judged(said))
     return known
 

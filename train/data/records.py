@@ -48,7 +48,7 @@ class PaintedPicture:
         given = list(verdicts.values())
         return replace(
             self,
-            marks={name: verdict.score for name, verdict in verdicts.items()},
+            marks={n: v.score for n, v in verdicts.items() if v.score is not None},
             passed=next((v.passed for v in given if v.passed is not None), None),
             unmet=next((v.unmet for v in given if v.unmet), ()),
         )

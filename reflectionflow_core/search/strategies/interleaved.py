@@ -32,5 +32,5 @@ def interleaved(settings: SearchSettings) -> Rounds:
 def accepted(before: Sequence[Candidate], repainted: Sequence[Candidate]) -> list[Candidate]:
     """Each repaint whose score does not drop, else what it was made from."""
     return [
-        new if new.score >= old.score else old for old, new in zip(before, repainted, strict=True)
+        new if new.rank >= old.rank else old for old, new in zip(before, repainted, strict=True)
     ]

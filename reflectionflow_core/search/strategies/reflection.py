@@ -48,7 +48,7 @@ def new_noise(settings: SearchSettings, past: History, position: int, origin: Ca
 def best_candidates(settings: SearchSettings, candidates: Iterable[Candidate]) -> list[Candidate]:
     """The best `width` candidates, by rank; too few are repeated in turn."""
     # sorted is stable: the earlier of equals ranks first.
-    ranked = sorted(candidates, key=lambda candidate: candidate.score, reverse=True)
+    ranked = sorted(candidates, key=lambda candidate: candidate.rank, reverse=True)
     return list(islice(cycle(ranked), settings.width))
 
 
@@ -57,12 +57,13 @@ def choose_parents(
 ) -> list[Candidate]:
     """What each chain continues from: its latest picture (the paper) or its best so far.
 
-    `before` is what it continued from before the latest; the earlier of equals stays.
+    `before` is what it continued from before the latest; the earlier of equals stays. It also
+    stays if only the latest could not be judged: nobody knows what to correct in that.
     """
-    if settings.parents == "latest":
-        return list(latest)
     pairs = zip(before, latest, strict=True)
-    return [max(pair, key=lambda candidate: candidate.score) for pair in pairs]
+    if settings.parents == "latest":
+        return [new if new.verdict.judged or not old.verdict.judged else old for old, new in pairs]
+    return [max(pair, key=lambda candidate: candidate.rank) for pair in pairs]
 
 
 def correction(

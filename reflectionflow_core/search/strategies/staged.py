@@ -90,7 +90,7 @@ def rank(frame: Candidate) -> tuple[bool, bool, int, float]:
     """What makes one frame of a stage better than another; the score only where these are equal."""
     found = inspected(frame)
     faults = len(found.wrong) + len(found.missing)
-    return bool(frame.verdict.passed), found.accepted, -faults, frame.score
+    return bool(frame.verdict.passed), found.accepted, -faults, frame.rank
 
 
 def inspected(frame: Candidate) -> Inspection:
