@@ -267,7 +267,8 @@ def new_search(
         depth=0,
         stages=plan.stages if plan else (),
     )
-    return SearchState(prompt, settings, save=save_run)
+    drawn = settings.seed != given["seed"]
+    return SearchState(prompt, settings, save=save_run, drawn_seed=drawn)
 
 
 def check(state: SearchState, actors: Actors, depth: int) -> None:
@@ -316,6 +317,8 @@ def newest(history: History) -> str:
 def summary(state: SearchState) -> str:
     history = state.history
     lines = [f"Best {verdict_text(history.best.verdict)}, after {cost_text(history.cost)}."]
+    if state.drawn_seed:
+        lines.append(f"The seed is {state.settings.seed}, drawn at random.")
     if state.folder:
         lines.append(f"Saved in {state.folder}")
     return "\n".join(lines)

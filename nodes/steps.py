@@ -20,6 +20,7 @@ from ..reflectionflow_core.archive.lines import pixel_digest
 from ..reflectionflow_core.record import InputError, Request, Verdict
 from ..reflectionflow_core.report import counted, verdict_text
 from ..reflectionflow_core.search import complete, fresh_seed
+from ..reflectionflow_core.settings import chosen_seed
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch, to_batches, to_pictures
 from .shared.batches import as_requests, ask_by_prompt, for_each, parts
@@ -82,12 +83,14 @@ class DraftSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         progress = NodeProgress(cls.hidden.unique_id)
         generator, pictures = flux.generator, []
-        seeds = [fresh_seed(seed, 0, position) for position in range(count)]
+        chosen = chosen_seed(seed)
+        seeds = [fresh_seed(chosen, 0, position) for position in range(count)]
         for part in parts(count, batch_size):
             painted = generator.paint([Request(s, prompt) for s in seeds[part]], progress)
             pictures += complete(painted, len(seeds[part]), "draft")
-        say(cls.hidden.unique_id, f"{counted(count, 'picture')} painted")
-        return io.NodeOutput(to_intermediate_device(to_batch(pictures)))
+        say(cls.hidden.unique_id, f"{counted(count, 'picture')} painted{drawn_text(seed, chosen)}")
+        shown = {"seed": [str(chosen)]}  # for scripts, which read /history; no node shows it
+        return io.NodeOutput(to_intermediate_device(to_batch(pictures)), ui=shown)
 
 
 class VerifierScore(io.ComfyNode):
@@ -341,14 +344,22 @@ class CorrectorSampler(io.ComfyNode):
         count = len(pictures)
         prompts = for_each(prompt, count, "prompt")
         texts = for_each(reflections, count, "reflection")
-        seeds = [fresh_seed(seed[0], round[0], position) for position in range(count)]
+        chosen = chosen_seed(seed[0])
+        seeds = [fresh_seed(chosen, round[0], position) for position in range(count)]
         painted: list[Image.Image] = []
         requests = list(map(Request.correcting, pictures, prompts, texts, seeds))
         for part in parts(count, batch_size[0]):
             answers = corrector.paint(requests[part], progress)
             painted += complete(answers, len(requests[part]), "correct")
-        say(cls.hidden.unique_id, f"{counted(count, 'picture')} corrected")
-        return io.NodeOutput([to_intermediate_device(batch) for batch in to_batches(painted)])
+        said = f"{counted(count, 'picture')} corrected{drawn_text(seed[0], chosen)}"
+        say(cls.hidden.unique_id, said)
+        batches = [to_intermediate_device(batch) for batch in to_batches(painted)]
+        return io.NodeOutput(batches, ui={"seed": [str(chosen)]})
+
+
+def drawn_text(asked: int, chosen: int) -> str:
+    """Which seed a node drew, if it drew one."""
+    return "" if asked == chosen else f"; the seed is {chosen}"
 
 
 def number_of(verdict: Verdict) -> float:

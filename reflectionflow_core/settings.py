@@ -5,6 +5,7 @@ Command line, node inputs, help and record are made from these fields.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
@@ -16,7 +17,8 @@ AXES: tuple[Axis, ...] = ("noise", "prompt", "reflection")
 PARENTS = ("latest", "best")
 NOISE_SEARCHES = ("random", "zero_order")
 STOPS = ("never", "passed")
-MAX_SEED = 2**32 - 1
+MAX_SEED = 2**64 - 1  # ComfyUI's and torch's range
+RANDOM_SEED = -1  # asks for a seed that is drawn once
 MAX_PICTURES = 100_000  # one search; more is a slip of the keyboard, not a plan
 MAX_STAGES = 5  # of a staged picture; more repaint it until nothing is left of it
 MAX_CONTEXT = 8  # earlier pictures that go into one question
@@ -94,7 +96,13 @@ class SearchSettings:
         most=10_000,
         label="number of drafts",
     )
-    seed: int = setting(0, "what all noise is derived from", metavar="S", least=0, most=MAX_SEED)
+    seed: int = setting(
+        0,
+        f"what all noise is derived from; {RANDOM_SEED} draws one, which is recorded",
+        metavar="S",
+        least=0,
+        most=MAX_SEED,
+    )
     strategy: str = setting("reflection", "how the rounds are planned", metavar="NAME")
     axes: tuple[Axis, ...] = setting(
         AXES, f"what a round may change, of {','.join(AXES)}", metavar="LIST"
@@ -154,6 +162,7 @@ class SearchSettings:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", chosen_seed(self.seed))  # frozen, for everyone else
         for f in fields(self):
             _check(f, getattr(self, f.name))
         if len(self.stages) > MAX_STAGES:
@@ -199,6 +208,20 @@ class SearchSettings:
         """How many pictures the paper's schedule paints when nothing stops it: all drafts, then one
         a chain and a round."""
         return self.draft_count + self.width * self.depth
+
+
+def chosen_seed(seed: int) -> int:
+    """The seed, or for RANDOM_SEED one drawn at random, below 2^32: short, and exact in JavaScript.
+
+    Whoever asks for a random seed keeps the drawn one, so that its pictures can be made again.
+    Raises InputError for anything but RANDOM_SEED and whole numbers from 0 to MAX_SEED.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not RANDOM_SEED <= seed <= MAX_SEED:
+        raise InputError(
+            f"The seed is {seed!r:.40}. Give a whole number from 0 to {MAX_SEED:,}, or "
+            f"{RANDOM_SEED} to draw one."
+        )
+    return secrets.randbits(32) if seed == RANDOM_SEED else seed
 
 
 def _label(f: Field[Any]) -> str:

@@ -13,14 +13,22 @@ from pathlib import Path
 
 import folder_paths
 
-from ...reflectionflow_core.archive import PAGE, SHEET, Archive, Run, differences, open_archive
+from ...reflectionflow_core.archive import (
+    PAGE,
+    SHEET,
+    Archive,
+    Run,
+    differences,
+    open_archive,
+    read_recording,
+)
 from ...reflectionflow_core.doctor import versions
 from ...reflectionflow_core.protocols import Actors, Progress
 from ...reflectionflow_core.record import History, InputError
 from ...reflectionflow_core.registry import RECORDED
 from ...reflectionflow_core.report import contact_sheet, html_page
 from ...reflectionflow_core.search import is_over, run_round, search
-from ...reflectionflow_core.settings import SearchSettings
+from ...reflectionflow_core.settings import RANDOM_SEED, SearchSettings
 from .sockets import SearchActors, SearchState
 
 RUNS = "reflectionflow"  # folder below ComfyUI's output directory
@@ -34,8 +42,9 @@ def next_round(state: SearchState, handles: SearchActors, progress: Progress) ->
         actors.verifier.verify(state.prompt, [])  # raises if it cannot judge this prompt
     state = replace(state, chosen=handles.chosen, identity=handles.identity)
     if state.save:
-        run = run_of(state, settings)
-        folder = folder_of(run)
+        state = with_recorded_seed(state, settings)
+        run = run_of(state, state.settings_until(state.next_round))
+        folder = named(state, run)
         if state.folder not in ("", folder):
             raise InputError(
                 "This round has other models than the rounds before, and a saved run has one set "
@@ -62,7 +71,7 @@ def recorded_round(state: SearchState, run: Run, actors: Actors, progress: Progr
 def write_run(state: SearchState) -> SearchState:
     """Writes the whole run, with contact sheet and page of all rounds that its folder has."""
     run = run_of(state, state.settings_until(state.next_round - 1))
-    state = replace(state, folder=folder_of(run))
+    state = replace(state, folder=named(state, run))
     with opened(state, run) as archive:
         history = archive.history
         settings = state.settings_until(len(history.rounds) - 1)
@@ -72,6 +81,22 @@ def write_run(state: SearchState) -> SearchState:
         page = html_page(history, state.prompt, settings, state.model)
         archive.write(PAGE, page.encode("utf-8", "replace"))
     return state
+
+
+def with_recorded_seed(state: SearchState, settings: SearchSettings) -> SearchState:
+    """The state of a saved search; a drawn seed gives way to that of the run which it continues."""
+    if not state.drawn_seed or len(state.history):
+        return state
+    folder = Path(folder_paths.get_output_directory()) / named(state, run_of(state, settings))
+    recorded = read_recording(folder).run if folder.is_dir() else None
+    if recorded is None:
+        return state
+    return replace(state, settings=replace(state.settings, seed=recorded.settings.seed))
+
+
+def named(state: SearchState, run: Run) -> str:
+    """The run's folder; one that was saved from its start on keeps it for any seed it draws."""
+    return folder_of(run, RANDOM_SEED if state.drawn_seed and state.save else run.settings.seed)
 
 
 def run_of(state: SearchState, settings: SearchSettings) -> Run:
@@ -108,13 +133,13 @@ def begin(archive: Archive, run: Run) -> None:
         archive.begin(deeper)
 
 
-def folder_of(run: Run) -> str:
-    """The run's folder below the output directory, the same for the same request."""
+def folder_of(run: Run, seed: int) -> str:
+    """The run's folder below the output directory, the same for the same request and `seed`."""
     # Defaults are left out, so that a setting added later renames no folder; a deeper search
     # continues the same run.
     settings = {
         name: value
-        for name, value in asdict(run.settings).items()
+        for name, value in (asdict(run.settings) | {"seed": seed}).items()
         if name != "depth" and value != DEFAULTS[name]
     }
     actors = {name: value for name, value in run.actors.items() if value}

@@ -9,7 +9,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ...reflectionflow_core.search import STRATEGIES
-from ...reflectionflow_core.settings import MAX_SEED
+from ...reflectionflow_core.settings import MAX_SEED, RANDOM_SEED
 from .profiles import looks_like_a_key
 from .sockets import (
     EvolverSocket,
@@ -60,11 +60,11 @@ def seed_input() -> io.Input:
     return io.Int.Input(
         "seed",
         default=0,
-        min=0,
+        min=RANDOM_SEED,
         max=MAX_SEED,
         control_after_generate=True,
         tooltip="The noise of every picture is drawn from it. The same seed, settings and models "
-        "give the same pictures.",
+        "give the same pictures. -1 draws a seed, once; the node and the report say which.",
     )
 
 

@@ -157,6 +157,7 @@ class SearchState:
     done: bool = False
     save: bool = False
     folder: str = ""  # below ComfyUI's output directory
+    drawn_seed: bool = False  # the seed in `settings` was drawn at random
     chosen: Mapping[str, Any] = field(default_factory=dict)
     identity: Mapping[str, str] = field(default_factory=dict)
 

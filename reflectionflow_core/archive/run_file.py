@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..record import InputError, Stage
-from ..settings import Budget, SearchSettings
+from ..settings import RANDOM_SEED, Budget, SearchSettings
 from .lines import load_json
 
 FORMAT = 1
@@ -81,6 +81,8 @@ def _check_types(record: Run | SearchSettings | Budget) -> None:
 
 
 def settings_from_json(record: Mapping[str, Any]) -> SearchSettings:
+    if record.get("seed") == RANDOM_SEED:
+        raise ValueError(f"its seed is {RANDOM_SEED}, which was never recorded")
     return SearchSettings(
         **{
             **record,

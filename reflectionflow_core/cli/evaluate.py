@@ -16,6 +16,7 @@ from ..evaluation.evaluation import (
     evaluate,
     results_so_far,
 )
+from ..evaluation.journal import recorded_seed
 from ..evaluation.page import Section
 from ..evaluation.plots import bar_chart, scaling_curve
 from ..evaluation.prompts import held_out
@@ -34,8 +35,9 @@ from ..miniature.prompts import FAMILIES
 from ..protocols import Actors
 from ..registry import ActorChoice, build_actors
 from ..report.words import counted
-from ..settings import SearchSettings
+from ..settings import SearchSettings, chosen_seed
 from .evaluate_options import PROMPTS, PROMPTS_OF_ALL
+from .options import with_drawn_seed
 from .screen import quieten_libraries
 from .watching import fresh_file, pool_of, pool_text, watch
 
@@ -51,7 +53,7 @@ QUICK = {
 def run_shapes(given: Mapping[str, Any], command: str) -> int:
     """Runs the study, or resumes it, and prints its tables."""
     file, pool = fresh_file(given), pool_of(given)
-    plan, evaluation = _asked(given)
+    plan, evaluation = _asked(with_drawn_seed(given, recorded_seed(file)))
     build = partial(build_quietly, given.get("lora"))
     searches = counted(len(evaluation.trials), "search", "searches")
     pictures = counted(pictures_of(evaluation.arms), "picture")
@@ -81,7 +83,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[StudyPlan, Evaluation]:
         **({"lora": known["lora"][:16]} if known["lora"] else {}),
         "versions": versions(),
     }
-    study, seed = given["study"], given.get("seed", 0)
+    study, seed = given["study"], chosen_seed(given.get("seed", 0))
     arms = study_named(study)(plan)
     return plan, Evaluation(study, arms, held_out(per_family, seed, families), seed, about)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..miniature.prompts import FAMILIES
-from .options import Parser, add_search_options, cells, listed, natural, numbers, positive
+from .options import Parser, add_search_options, cells, listed, numbers, positive, whole
 
 STUDY_NAMES = (
     *("table1", "table2", "difficulty", "verifier", "controls"),
@@ -94,7 +94,7 @@ def _add_shapes(parser: Parser) -> None:
         type=cells,
         help="of table2, width x depth (16x1,8x2,4x4,2x8,1x16)",
     )
-    add("--seed", metavar="S", type=natural, help="of prompts and noise (0)")
+    add("--seed", metavar="S", type=whole, help="of prompts and noise (0); -1 draws one")
     add("--quick", action="store_true", help="few prompts and small budgets, to see that it works")
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
+import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, fields, replace
 from pathlib import Path
@@ -28,7 +30,7 @@ from ..registry import (
     choices_of,
 )
 from ..search.strategies import strategy_named
-from ..settings import Budget, SearchSettings
+from ..settings import RANDOM_SEED, Budget, SearchSettings, chosen_seed
 
 SETTINGS = SearchSettings()
 Reader = Callable[[str], Any]
@@ -52,6 +54,18 @@ def make_settings(given: Mapping[str, Any], base: SearchSettings = SETTINGS) -> 
     limits = {f.name: given[name_of(f)] for f in fields(Budget) if name_of(f) in given}
     changes = {f.name: given[f.name] for f in fields(base) if f.name in given}
     return replace(base, **changes, budget=replace(base.budget, **limits))
+
+
+def with_drawn_seed(given: Mapping[str, Any], recorded: int | None) -> Mapping[str, Any]:
+    """The options with a seed for RANDOM_SEED: the recorded one of what is continued, or a new one.
+
+    Says which on stderr.
+    """
+    if given.get("seed") != RANDOM_SEED:
+        return given
+    seed = chosen_seed(RANDOM_SEED) if recorded is None else recorded
+    sys.stderr.write(f"The seed is {seed}, drawn at random.\n")
+    return {**given, "seed": seed}
 
 
 def make_record(given: Mapping[str, Any], base: Mapping[str, Any] = RECORDED) -> dict[str, Any]:
@@ -184,10 +198,9 @@ def _names(known: Collection[str]) -> str:
 
 
 def whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if not re.fullmatch(r"[+-]?[0-9]{1,100}", text.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is not a whole number")
+    return int(text)
 
 
 def number(text: str) -> float:
@@ -220,13 +233,6 @@ def limit(kind: Callable[[str], float]) -> Callable[[str], float | None]:
 
 def stop_rule(text: str) -> str | float:
     return text if text[:1].isalpha() and text not in ("nan", "inf", "infinity") else number(text)
-
-
-def natural(text: str) -> int:
-    value = whole(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is less than 0")
-    return value
 
 
 def listed(text: str) -> tuple[str, ...]:

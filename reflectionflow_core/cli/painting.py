@@ -11,8 +11,9 @@ from typing import Any
 
 from ..archive import Run
 from ..doctor import versions
+from ..evaluation.journal import recorded_seed
 from ..evaluation.pool import WorkerPool
-from ..geneval.painting import PaintingRun, paint
+from ..geneval.painting import RECORD, PaintingRun, paint
 from ..identity import identity
 from ..plugins import load_plugins
 from ..protocols import Actors
@@ -21,7 +22,7 @@ from ..registry import LATER, RECORDED, ActorChoice, build_actors, choice_of
 from ..report.words import counted
 from ..search.strategies import axes_in_force
 from ..settings import Budget, SearchSettings
-from .options import flag_of, make_record, make_settings, name_of
+from .options import flag_of, make_record, make_settings, name_of, with_drawn_seed
 from .preparing import text_to_write
 from .screen import quieten_libraries
 from .watching import pool_text, watch
@@ -39,6 +40,7 @@ def paint_pictures(
                 f"--{name.replace('_', '-')} is for one prompt, and a benchmark has many. "
                 "Remove it."
             )
+    given = with_drawn_seed(given, recorded_seed(Path(given["images"]) / RECORD))
     load_plugins(given.get("plugins", ()))
     actors, settings = make_record(given), make_settings(given)
     choice = choice_of(actors)

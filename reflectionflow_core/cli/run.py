@@ -22,7 +22,7 @@ from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
 from ..settings import SearchSettings
 from ..vlm.named import HUB_ID
-from .options import make_record, make_settings, settings_of
+from .options import make_record, make_settings, settings_of, with_drawn_seed
 from .preparing import prepared
 from .reporting import summary, write_reports
 from .screen import Screen, quieten_libraries
@@ -85,6 +85,7 @@ def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoi
     """What to do: the options that were given over those of the run that is resumed, if any."""
     actors = make_record(given, recorded.actors if recorded else RECORDED)
     load_plugins(actors.get("plugins", ()))
+    given = with_drawn_seed(given, recorded.settings.seed if recorded else None)
     prompt = given.get("prompt", recorded.prompt if recorded else None)
     settings = make_settings(given, recorded.settings if recorded else settings_of(given))
     choice = _choice_of(actors)

@@ -94,5 +94,17 @@ class Journal:
         self.part.unlink()
 
 
+def recorded_seed(file: Path) -> int | None:
+    """The seed of what writes `file` and was begun or finished before; None if there is none."""
+    for known in (part_of(file), file):
+        try:
+            seed = json.loads(known.read_bytes().partition(b"\n")[0])["seed"]
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            continue  # not there; a damaged one is refused by whoever reads it whole
+        if isinstance(seed, int):
+            return seed
+    return None
+
+
 def part_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.part")

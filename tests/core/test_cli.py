@@ -193,7 +193,7 @@ BAD_INPUT = {
     "a word": ([PROMPT, "--out", "new", "--width", "two"], "--width: 'two' is not a whole number"),
     "a fraction": ([PROMPT, "--out", "new", "--depth", "1.5"], "'1.5' is not a whole number"),
     "nan": ([PROMPT, "--out", "new", "--radius", "nan"], "'nan' is not a finite number"),
-    "seed": ([PROMPT, "--out", "new", "--seed", "-1"], "The seed is -1"),
+    "seed": ([PROMPT, "--out", "new", "--seed", "-2"], "The seed is -2"),
     "steps": ([PROMPT, "--out", "new", "--steps", "0"], "0 is less than 1"),
     "size": ([PROMPT, "--out", "new", "--size", "big"], "'big' is not a size such as 1024x768"),
     "budget": ([PROMPT, "--out", "new", "--max-images", "0"], "The budget of images is 0"),

@@ -117,7 +117,7 @@ BAD_REQUESTS = {
     "no family": (["--families", ","], "No family of prompts is given"),
     "too many prompts": (["--prompts", "100000000"], "Ask for at most 100,000 of each family"),
     "no strategy": (["--strategies", ""], "No strategy is given"),
-    "a seed below zero": (["--seed", "-1"], "-1 is less than 0"),
+    "a seed below zero": (["--seed", "-2"], "The seed is -2"),
     "the page's name": (["--json", "e.html"], "Choose a name that ends in .json"),
     "no name": (["--json", ""], "The name of the file is empty"),
 }

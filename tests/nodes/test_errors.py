@@ -7,6 +7,7 @@ What can be wrong with FLUX's folder and its corrector is in test_flux_folder.py
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 from comfy_graphs import (
@@ -192,11 +193,30 @@ def test_the_miniature_in_another_size(comfy: ComfyServer, change: dict) -> None
     assert "64 x 64" in failure(comfy, graph, at="sampling")
 
 
-@pytest.mark.parametrize("change", [{"width": 65}, {"depth": 101}, {"drafts": 1001}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "change", [{"width": 65}, {"depth": 101}, {"drafts": 1001}, {"seed": -2}, {"seed": 2**64}]
+)
 def test_a_search_beyond_all_measure_is_not_even_queued(comfy: ComfyServer, change: dict) -> None:
     with pytest.raises(Rejected) as refused:
         comfy.queue(loop_graph(**change))
     assert next(iter(change)) in "".join(refused.value.messages)
+
+
+@pytest.mark.parametrize("seed", [-2, 2**63 - 1, 2**64 - 1])
+@pytest.mark.parametrize("graph", [drafts_graph, loop_graph])
+def test_a_wired_seed_obeys_the_rule_of_the_field(
+    comfy: ComfyServer, graph: Callable[..., Graph], seed: int
+) -> None:
+    """ComfyUI checks the ranges of fields, and of no wire."""
+    value = node("PrimitiveInt", value=seed)
+    name = "drafts" if graph is drafts_graph else "loop"
+    wired = graph(seed=link("number")) | {"number": value}
+    if seed == 2**64 - 1:  # PrimitiveInt itself ends at 2^63 - 1
+        wired = graph(seed=seed)
+    if seed == -2:
+        assert "The seed is -2. Give a whole number from 0" in failure(comfy, wired, at=name)
+    else:
+        assert comfy.succeed(wired).images("images")
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,19 @@ def test_a_saved_search_is_read_again_and_not_painted_again(comfy: ComfyServer) 
     assert (folder / "history.jsonl").read_bytes() == history
 
 
+def test_a_random_seed_is_drawn_once_recorded_and_replayed(comfy: ComfyServer) -> None:
+    first = comfy.succeed(saved(depth=0, seed=-1))
+    drawn = json.loads(first.text("report"))["settings"]["seed"]
+    assert 0 <= drawn < 2**32
+    comfy.forget()
+    deeper, steps = steps_of(comfy, saved(depth=1, seed=-1))
+    assert steps == 2 * STEPS, "the drafts were painted again"
+    assert json.loads(deeper.text("report"))["settings"]["seed"] == drawn
+    assert folder_of(comfy, deeper) == folder_of(comfy, first)
+    named = comfy.succeed(saved(depth=1, seed=drawn))
+    assert named.pixels("images") == deeper.pixels("images")
+
+
 def test_a_saved_search_goes_deeper_and_comes_back_up(comfy: ComfyServer) -> None:
     shallow = comfy.succeed(saved(depth=1, seed=12))
     comfy.forget()

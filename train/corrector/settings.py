@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from reflectionflow_core.flux.condition import ConditionSettings
 from reflectionflow_core.flux.lora import Mode
 from train.fit import Schedule
-from train.settings import Strict
+from train.settings import Seed, Strict
 from train.triplets import SUBSETS
 
 Share = tuple[float, float]  # at the start and from `over` samples on
@@ -30,7 +30,7 @@ class Views(Strict):
     data: str = Field(
         default="", description="a folder of shards, or a pattern such as data/genref_*.tar"
     )
-    seed: int = 0
+    seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["bf16", "fp32"] = Field(
         default="bf16", description="of FLUX; the LoRA stays in fp32"

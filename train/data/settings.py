@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from train.settings import Strict
+from train.settings import Seed, Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -161,7 +161,7 @@ class Assumptions(Strict):
 
 class DataSettings(Strict):
     out: Path = Field(default=Path("runs/data"), description="one run has one folder")
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     image_format: Literal["jpg", "png", "webp"] = "jpg"
     benchmarks: list[str] = Field(
         default=[], description="files whose prompts must not occur: GenEval's JSON lines, or text"

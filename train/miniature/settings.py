@@ -8,14 +8,14 @@ from typing import Literal
 import torch
 from pydantic import Field, PositiveInt
 
-from train.settings import Strict
+from train.settings import Seed, Strict
 
 
 class MiniatureSettings(Strict):
     """The defaults are how the weights were made."""
 
     out: Path = Path("runs/miniature")
-    seed: int = 0
+    seed: Seed = 0
     device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
     pictures: PositiveInt = Field(
         default=30_000, description="scenes that the latents are computed from"

@@ -120,7 +120,7 @@ def arguments_of(settings: QwenSettings) -> dict[str, Any]:
     return {
         "output_dir": str(settings.out / f"{PART}-trainer"),
         "use_cpu": settings.device == "cpu",
-        "seed": settings.seed,
+        "seed": settings.seed % 2**32,  # the most that transformers takes
         "max_steps": settings.steps,
         "per_device_train_batch_size": settings.batch,
         "per_device_eval_batch_size": settings.batch,

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from train.settings import Strict
+from train.settings import Seed, Strict
 
 TINY = "tiny"  # a base made by the program itself
 MINIATURE = "miniature"  # data made by the program itself
@@ -47,7 +47,7 @@ class QwenSettings(Strict):
     families: list[str] = Field(
         default=["single_object", "colors"], description='kinds of prompts that "miniature" makes'
     )
-    seed: int = 0
+    seed: Seed = 0
     device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
 
     steps: PositiveInt = Field(description="of the optimiser")
