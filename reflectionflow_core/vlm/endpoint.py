@@ -16,19 +16,30 @@ from urllib.parse import urlsplit
 from ..protocols import SILENT, Progress
 from ..record import InputError
 from . import wire
+from .closed import said_choice
 from .interface import Failure, Question, Usage
-from .likelihoods import check_choices, from_samples, from_top_tokens, masses_from_top_tokens
+from .likelihoods import (
+    AGREEING,
+    check_choices,
+    enough_samples,
+    first_rivals,
+    from_answer,
+    from_samples,
+    masses_from_top_tokens,
+)
 from .parallel import ask_in_parallel
 from .profiles import FILE, Profile
+from .replies import TOO_SHORT, Reply, read
 from .sending import RequestLimits, SendError, open_client, send
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 Answer = TypeVar("Answer")
-SAMPLES = 8  # answers that estimate probabilities if the server gives none
 FIRST_TOKENS = 4  # of an answer whose first word counts; some models begin with a line break
 SAMPLE_TOKENS = 16  # of a sampled answer; choices are short
+THINKING_TOKENS = 4096  # for a thought before an answer, unless the profile says how many
+OUT_OF_TOKENS = re.compile(r"output limit was reached|higher max_", re.IGNORECASE)
 SHOWN = 160  # characters of a server's error message in a Failure
 SECRET = 8  # characters; shorter keys are placeholders such as "EMPTY", and may occur in answers
 
@@ -36,8 +47,11 @@ SECRET = 8  # characters; shorter keys are placeholders such as "EMPTY", and may
 class Endpoint:
     """A Vlm behind a server. Answers are only as reproducible as the server makes them.
 
-    `choose` reads the first token's log-probabilities if the server gives them, and otherwise
-    counts eight sampled answers. A parameter that the server refused once is not sent again.
+    `choose` reads the log-probabilities of the token at which the answer says its choice, if the
+    server gives them and the choices have at least MASS there, and otherwise counts sampled
+    answers: three if they agree, else up to the profile's `samples`. A parameter that the server
+    refused once is not sent again. A model that was seen thinking is asked not to, and gets tokens
+    enough to do so anyway.
     """
 
     def __init__(self, profile: Profile, limits: RequestLimits | None = None) -> None:
@@ -53,6 +67,8 @@ class Endpoint:
         self._lock = Lock()
         self._usage = Usage()
         self._refused: frozenset[str] = frozenset()  # parameters, see wire.py
+        self._thinks = False  # before it answers, as far as known
+        self.samples = profile.samples
 
     def __repr__(self) -> str:
         return f"Endpoint({self.profile.name}, model={self.profile.model!r})"
@@ -101,9 +117,9 @@ class Endpoint:
             reply = await self._reply(client, asked, wire.WITH_LOGPROBS)
             if isinstance(reply, Failure):
                 return reply
-            if reply.top_tokens is None:
+            if not reply.tokens:
                 return Failure(f"The endpoint {self.profile} gives no probabilities of tokens.")
-            return masses_from_top_tokens(reply.top_tokens, answers)
+            return masses_from_top_tokens(first_rivals(reply.tokens), answers)
 
         return self._in_parallel(weigh_one, questions, progress, phase)
 
@@ -120,65 +136,120 @@ class Endpoint:
         return ask_in_parallel(connect, ask, questions, self.limits.concurrency, progress, phase)
 
     async def _answer(self, client: AsyncOpenAI, question: Question) -> str | Failure:
-        reply = await self._reply(client, question, wire.GREEDY)
+        def readable(reply: Reply) -> bool:
+            # An object that was cut is none.
+            return bool(reply.texts) and not (question.schema and reply.was_cut)
+
+        reply = await self._reply(client, question, wire.GREEDY, readable)
         return reply if isinstance(reply, Failure) else self._without_key(reply.texts[0])
 
     async def _choice(
         self, client: AsyncOpenAI, question: Question, choices: Sequence[str]
     ) -> tuple[float, ...] | Failure:
+        def readable(reply: Reply) -> bool:
+            texts = any(said_choice(text, choices) is not None for text in reply.texts)
+            return texts or from_answer(reply.tokens, choices) is not None
+
         question = replace(question, schema=None, max_tokens=FIRST_TOKENS)
         if "logprobs" not in self._refused:
-            reply = await self._reply(client, question, wire.WITH_LOGPROBS)
+            reply = await self._reply(client, question, wire.WITH_LOGPROBS, readable)
             if isinstance(reply, Failure):
                 return reply
-            if reply.top_tokens is not None:
-                return from_top_tokens(reply.top_tokens, choices) or self._no_choice()
-            self._learn(("logprobs",))
-        texts = await self._samples(client, replace(question, max_tokens=SAMPLE_TOKENS))
+            if odds := from_answer(reply.tokens, choices):
+                return odds
+            if not reply.tokens:
+                self._learn(("logprobs",))
+        question = replace(question, max_tokens=SAMPLE_TOKENS)
+        texts = await self._samples(client, question, choices, readable)
         if isinstance(texts, Failure):
             return texts
         return from_samples(texts, choices) or self._no_choice()
 
-    async def _samples(self, client: AsyncOpenAI, question: Question) -> list[str] | Failure:
-        """In one request, or several where a server gives fewer answers at a time."""
+    async def _samples(
+        self,
+        client: AsyncOpenAI,
+        question: Question,
+        choices: Sequence[str],
+        readable: Callable[[Reply], bool],
+    ) -> list[str] | Failure:
+        """Until the first ones agree or there are enough, several in a request where it may be."""
         texts: list[str] = []
-        while (missing := SAMPLES - len(texts)) > 0:
-            parameters = {"temperature": 1, "seed": len(texts), "n": missing}
-            reply = await self._reply(client, question, parameters)
+        most = self.samples
+        while not enough_samples(texts, choices, most):
+            missing = (AGREEING if len(texts) < AGREEING else most) - len(texts)
+            parameters = {"temperature": 1, "seed": len(texts), "n": min(missing, most)}
+            reply = await self._reply(client, question, parameters, readable)
             if isinstance(reply, Failure):
                 return reply
             texts += reply.texts[:missing]
         return texts
 
     async def _reply(
-        self, client: AsyncOpenAI, question: Question, parameters: Mapping[str, Any]
-    ) -> wire.Reply | Failure:
+        self,
+        client: AsyncOpenAI,
+        question: Question,
+        parameters: Mapping[str, Any],
+        readable: Callable[[Reply], bool] = lambda reply: bool(reply.texts),
+    ) -> Reply | Failure:
         """A reply with at least one text or token, asked for without refused parameters.
 
         After a broken or empty body the request is sent once more: proxies and busy servers send
-        such bodies now and then.
+        such bodies now and then. So is one whose limit of tokens went into a thought, with more.
         """
-        refused: frozenset[str] = frozenset()
         tries = min(2, self.limits.tries)
         while True:
-            body = wire.body(question, self.profile.model, parameters, refused | self._refused)
+            thinks = self._thinks
+            sent = await self._sent(client, self._with_room(question), parameters)
+            if isinstance(sent, Failure):
+                return sent
+            reply = read(sent)
+            self._add(Usage(0, reply.prompt_tokens, reply.completion_tokens))
+            self._thinks |= reply.thought or (reply.was_cut and not readable(reply))
+            if reply.texts and (readable(reply) or thinks or not reply.was_cut):
+                return reply
+            if "logprobs" in parameters and reply.tokens and (readable(reply) or not reply.was_cut):
+                return reply
+            if self._thinks and not thinks:
+                continue  # once, with room to think, and where it can be without thinking
+            tries -= 1
+            if not tries or reply.problem == TOO_SHORT or reply.declined:
+                return self._unanswered(reply)
+
+    async def _sent(
+        self, client: AsyncOpenAI, question: Question, parameters: Mapping[str, Any]
+    ) -> bytes | Failure:
+        """The response to a question, without the parameters that the server refuses."""
+        refused: frozenset[str] = frozenset()
+        extra = self.profile.extra
+        while True:
+            asked = {**parameters, **self._without_thought()}
+            left_out = refused | self._refused
+            body = wire.body(question, self.profile.model, asked, left_out, extra)
             try:
                 raw = await send(client, body, self.limits, self._count)
             except SendError as error:
-                bad = error.status in (400, 422)
-                parameter = wire.refused_parameter(body, error.said) if bad else None
-                if parameter is None:
+                if _wants_more_tokens(error) and not self._thinks:
+                    self._thinks = True
+                    question = self._with_room(question)
+                    continue
+                parameter = _refused(body, error)
+                if parameter is None or parameter in left_out or parameter in extra:
                     return self._failure(error)
                 refused |= {parameter}
                 continue
             self._learn(refused)  # only after a success: the question itself may have been bad
-            reply = wire.read(raw)
-            self._add(Usage(0, reply.prompt_tokens, reply.completion_tokens))
-            if reply.texts or ("logprobs" in body and reply.top_tokens):
-                return reply
-            tries -= 1
-            if not tries or reply.problem == wire.TOO_SHORT:
-                return Failure(f"The endpoint {self.profile} {reply.problem}.")
+            return raw
+
+    def _without_thought(self) -> Mapping[str, Any]:
+        ours = self._thinks and not wire.THOUGHT_FIELDS & self.profile.extra.keys()
+        return wire.WITHOUT_THOUGHT if ours else {}
+
+    def _with_room(self, question: Question) -> Question:
+        """The question with enough tokens for a thought before its answer, if there are any."""
+        room = self.profile.max_tokens or THINKING_TOKENS
+        return (
+            replace(question, max_tokens=question.max_tokens + room) if self._thinks else question
+        )
 
     def _count(self) -> None:
         self._add(Usage(calls=1))
@@ -191,9 +262,14 @@ class Endpoint:
         with self._lock:
             self._refused = self._refused.union(refused)
 
+    def _unanswered(self, reply: Reply) -> Failure:
+        said = self._in_its_words(reply.declined)
+        more = '; give its profile more "max_tokens"' if reply.problem == TOO_SHORT else ""
+        return Failure(f"The endpoint {self.profile} {reply.problem}{said}{more}.")
+
     def _failure(self, error: SendError) -> Failure:
         times = f" {error.times} times" if error.times > 1 else ""
-        said = "" if error.status in (401, 403) else self._in_its_words(error.said)
+        said = "" if error.status == 401 else self._in_its_words(error.error.message)
         return Failure(f"The endpoint {self.profile} {error.what}{times}{said}; {error.advice}.")
 
     def _no_choice(self) -> Failure:
@@ -201,7 +277,7 @@ class Endpoint:
 
     def _in_its_words(self, said: str) -> str:
         """The server's error message on one line, without key and addresses."""
-        words = self._without_key(" ".join(wire.message_in(said).split()))
+        words = self._without_key(" ".join(said.split()))
         words = re.sub(r"(?i)\bbearer\s+\S+|\b[a-z][a-z+.-]*://\S+", "***", words)
         address = urlsplit(self.profile.base_url)
         for part in (address.netloc, address.hostname or ""):
@@ -211,3 +287,18 @@ class Endpoint:
     def _without_key(self, text: str) -> str:
         key = self.profile.api_key
         return text.replace(key, "***") if len(key) >= SECRET else text
+
+
+def _refused(body: Mapping[str, Any], error: SendError) -> str | None:
+    """The parameter that the server refused; None if the request failed for another reason."""
+    if error.error.sees_nothing:
+        return None
+    if error.status in (400, 422):
+        return wire.refused_parameter(body, error.said)
+    named = error.status in (403, 500, 501)
+    return wire.named_parameter(body, error.error.message) if named else None
+
+
+def _wants_more_tokens(error: SendError) -> bool:
+    """Whether a thought took all tokens, which OpenAI reports as a bad request."""
+    return error.status == 400 and OUT_OF_TOKENS.search(error.error.message) is not None

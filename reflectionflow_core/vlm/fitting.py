@@ -6,6 +6,7 @@ import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -26,7 +27,7 @@ def fitted(value: Any, kind: type[Answer]) -> Answer | Failure:
 
     "9/10" is 9 where the field's maximum is 10, and no number elsewhere.
     """
-    reason, schema = "", kind.model_json_schema()
+    reason, schema = "", _schema(kind)
     value = _named(value, schema, schema)
     for last in (False, True):
         try:
@@ -40,6 +41,11 @@ def fitted(value: Any, kind: type[Answer]) -> Answer | Failure:
             if last or not changed:
                 break
     return Failure(reason)
+
+
+@lru_cache(maxsize=64)
+def _schema(kind: type[BaseModel]) -> Mapping[str, Any]:
+    return kind.model_json_schema()
 
 
 def _named(value: Any, part: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:

@@ -1,12 +1,28 @@
-"""P(an answer begins with a choice), from the first token's likeliest values or from samples."""
+"""P(an answer begins with a choice), from the likeliest tokens where it begins or from samples."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from ..record import InputError
-from .closed import choice_index, folded, said_choice
+from .closed import BEFORE_ANSWERS, choice_index, find_choice, folded, said_choice
+from .thoughts import without_thoughts
+
+# Least probability of all choices together where they are weighed against each other. Measured:
+# models that are about to say something else leave them 1e-6 (a thought) to 0.0035 (a description).
+MASS = 0.05
+AGREEING = 3  # samples that all say the same end the sampling
+Rivals = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerToken:
+    """One token of an answer, and the likeliest ones in its place with their log-probabilities."""
+
+    text: str
+    rivals: Rivals
 
 
 def check_choices(choices: Sequence[str]) -> None:
@@ -19,10 +35,24 @@ def check_choices(choices: Sequence[str]) -> None:
         )
 
 
+def from_answer(tokens: Sequence[AnswerToken], choices: Sequence[str]) -> tuple[float, ...] | None:
+    """P(choice) from the token at which an answer says its choice, behind thoughts and wrapping.
+
+    None if the choices have less than MASS there: the model says something else, and the rest of
+    its probability would be noise.
+    """
+    for token in _deciding(tokens, choices):
+        odds = from_top_tokens(token.rivals, choices)
+        if odds is not None:
+            return odds
+    return None
+
+
 def from_top_tokens(
     tops: Iterable[tuple[str, float]], choices: Sequence[str]
 ) -> tuple[float, ...] | None:
-    """P(choice) from (token, log-probability) pairs, renormalised to 1; None if no choice occurs.
+    """P(choice) from (token, log-probability) pairs, renormalised to 1; None if all choices
+    together have less than MASS.
 
     A token that could begin several choices is ignored.
     """
@@ -31,7 +61,15 @@ def from_top_tokens(
         if (index := choice_index(token, choices)) is not None:
             mass[index] += math.exp(logprob)
     total = sum(mass)
-    return tuple(m / total for m in mass) if total > 0 else None
+    return tuple(m / total for m in mass) if total >= MASS else None
+
+
+def first_rivals(tokens: Sequence[AnswerToken]) -> Rivals:
+    """The likeliest tokens where the answer begins, behind thoughts and white space."""
+    raw = "".join(token.text for token in tokens)
+    said = without_thoughts(raw)
+    token = _covering(tokens, raw.rfind(said) if said else 0)
+    return token.rivals if token else ()
 
 
 def masses_from_top_tokens(
@@ -57,3 +95,35 @@ def from_samples(texts: Iterable[str], choices: Sequence[str]) -> tuple[float, .
             counts[index] += 1
     total = sum(counts)
     return tuple((c + 1) / (total + len(counts)) for c in counts) if total else None
+
+
+def enough_samples(texts: Sequence[str], choices: Sequence[str], most: int) -> bool:
+    """Whether no further sample is needed: there are `most`, or the first AGREEING say the same."""
+    said = [said_choice(text, choices) for text in texts]
+    agree = len(said) >= AGREEING and len(set(said)) == 1 and said[0] is not None
+    return agree or len(texts) >= most
+
+
+def _deciding(tokens: Sequence[AnswerToken], choices: Sequence[str]) -> Iterator[AnswerToken]:
+    """The tokens that may decide: where a choice is said, and the first word of the answer."""
+    raw = "".join(token.text for token in tokens)
+    said = without_thoughts(raw)
+    start = raw.rfind(said)
+    found = find_choice(said, choices)
+    bare = said.lstrip(BEFORE_ANSWERS)
+    places = [start + found.start] if found else []
+    places += [start + len(said) - len(bare)] if bare else []
+    for place in places:
+        token = _covering(tokens, place)
+        if token:
+            yield token
+
+
+def _covering(tokens: Sequence[AnswerToken], place: int) -> AnswerToken | None:
+    """The token with the character at `place`, or the first with any beyond white space."""
+    end = 0
+    for token in tokens:
+        end += len(token.text)
+        if end > place and token.text.strip():
+            return token
+    return None

@@ -16,12 +16,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..record import InputError
 
 FILE = "profiles.json"
 SECONDS, CONCURRENCY = 120.0, 4
+SAMPLES = 8  # answers that estimate probabilities if the server gives none
 NUMBERS = ("seconds", "concurrency")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
@@ -40,6 +42,9 @@ class Profile:
     model: str = ""
     seconds: float = SECONDS
     concurrency: int = CONCURRENCY
+    samples: int = SAMPLES
+    max_tokens: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     def __post_init__(self) -> None:
         # What HTTP cannot send would fail deep inside the client, in messages that quote it.

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ..record import InputError
 from .profiles import CONCURRENCY, SECONDS, Profile, is_loopback
+from .server_errors import ServerError, error_in, error_of_status, parsed
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -26,13 +27,7 @@ HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content
 # Some servers refuse requests without a user agent; the client itself reads the last header.
 HEADERS |= {"user-agent", "x-stainless-raw-response"}
 UNREACHABLE = ("ConnectError", "ConnectTimeout")  # the transport's errors before anything is sent
-ADVICE = {
-    401: "check the api_key of its profile",
-    403: "check what its key is allowed to",
-    404: "check the base_url and the model of its profile",
-    413: "send smaller pictures",
-    429: 'wait, or give its profile less "concurrency"',
-}
+LOADING_PAUSE = 2.0  # seconds between two questions to a server that loads its model
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +39,8 @@ class RequestLimits:
     seconds: float = SECONDS  # of one request, from its first byte to the last of its response
     tries: int = 4  # of one request
     pause: float = 0.5  # before the second try; doubled before each further one
-    longest_pause: float = 30.0  # whatever the server's Retry-After says
+    longest_pause: float = 60.0  # whatever the server asks to wait
+    loading_seconds: float = 120.0  # that a server may take to load its model, without losing a try
 
     def __post_init__(self) -> None:
         if self.concurrency < 1 or self.tries < 1 or min(self.connect_seconds, self.seconds) <= 0:
@@ -57,14 +53,31 @@ class SendError(Exception):
     """A request failed; used only inside this package.
 
     `what` follows "The endpoint mine" in messages. `retry` says whether another try may help,
-    `wait` how many seconds the server asks to wait. `said` is the response's body, which may echo
-    keys and is not shown unfiltered.
+    `sent` whether the request went out. `error` is what the server said, in `body`; both may repeat
+    keys and are not shown unfiltered.
     """
 
-    def __init__(self, what: str, advice: str, retry: bool = False, sent: bool = True) -> None:
+    def __init__(
+        self,
+        what: str,
+        advice: str,
+        retry: bool = False,
+        sent: bool = True,
+        error: ServerError | None = None,
+        body: str = "",
+    ) -> None:
         super().__init__(what)
         self.what, self.advice, self.retry, self.sent = what, advice, retry, sent
-        self.status, self.said, self.wait, self.times = 0, "", 0.0, 1
+        self.error, self.said, self.times = error or ServerError(0), body, 1
+
+    @property
+    def status(self) -> int:
+        """The HTTP status, also of an error in a body; 0 if there is none."""
+        return self.error.status
+
+
+def _reported(error: ServerError, body: str) -> SendError:
+    return SendError(error.what, error.advice, error.may_pass, error=error, body=body)
 
 
 @asynccontextmanager
@@ -92,17 +105,20 @@ async def send(
 ) -> bytes:
     """The body of the response; calls `count` for each request sent. Raises SendError."""
     seen: list[str] = []
-    for attempt in range(limits.tries):
+    patient_until = time.monotonic() + limits.loading_seconds
+    while True:
         try:
             return await _send_once(client, body, limits, count)
         except SendError as error:
+            if error.error.is_loading and time.monotonic() < patient_until:
+                await asyncio.sleep(min(LOADING_PAUSE, limits.longest_pause))
+                continue
             seen.append(error.what)
             error.times = seen.count(error.what)
-            if not error.retry or attempt == limits.tries - 1:
+            if not error.retry or len(seen) >= limits.tries:
                 raise
-            pause = limits.pause * 2**attempt * random.uniform(0.5, 1)
-            await asyncio.sleep(min(max(pause, error.wait), limits.longest_pause))
-    raise AssertionError("tries are at least one")
+            pause = limits.pause * 2 ** (len(seen) - 1) * random.uniform(0.5, 1)
+            await asyncio.sleep(min(max(pause, error.error.wait), limits.longest_pause))
 
 
 async def _send_once(
@@ -130,7 +146,7 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes:
         # An extra body is sent as it is; converting typed messages takes the client as long as all
         # the rest and changes nothing.
         async with create(model=body["model"], messages=[], extra_body=body) as response:
-            return await _whole(response.iter_bytes())
+            raw = await _whole(response.iter_bytes())
     except openai.APIConnectionError as error:
         cause = error.__cause__
         if isinstance(cause, SendError):  # from our hook; older clients wrap it
@@ -145,6 +161,10 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes:
         if isinstance(error, openai.APITimeoutError):
             raise _too_slow() from None
         raise _broken() from None
+    text = raw.decode("utf-8", "replace")
+    if error := error_in(parsed(raw), text):
+        raise _reported(error, text)
+    return raw
 
 
 def _only_ours(key: str) -> Callable[[Any], Awaitable[None]]:
@@ -186,21 +206,9 @@ async def _raise_for_status(response: Any) -> None:
         said += chunk
         if len(said) > MAX_ERROR_BYTES:
             break
-    known = status in HTTPStatus.__members__.values()
-    name = f" ({HTTPStatus(status).phrase.lower()})" if known else ""
-    advice = "try again later" if status >= 500 else ADVICE.get(status, "check its profile")
-    error = SendError(f"answered {status}{name}", advice, retry=status == 429 or status >= 500)
-    error.status, error.said = status, said[:MAX_ERROR_BYTES].decode("utf-8", "replace")
-    error.wait = _seconds(response.headers.get("retry-after", ""))
-    raise error
-
-
-def _seconds(retry_after: str) -> float:
-    """Seconds in a Retry-After header; 0 for a date, where the usual pause applies."""
-    try:
-        return float(retry_after) if float(retry_after) > 0 else 0.0
-    except ValueError:
-        return 0.0
+    body = bytes(said[:MAX_ERROR_BYTES]).decode("utf-8", "replace")
+    retry_after = response.headers.get("retry-after", "")
+    raise _reported(error_of_status(status, body, retry_after), body)
 
 
 def _too_slow() -> SendError:

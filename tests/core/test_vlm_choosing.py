@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -10,8 +11,9 @@ from vlm_asking import SCHEMA, WHAT, endpoint_of
 from vlm_server import Asked, Reply, Script, VlmServer, refuses, says
 
 from reflectionflow_core.record import InputError
-from reflectionflow_core.vlm.endpoint import SAMPLES
 from reflectionflow_core.vlm.interface import Failure
+from reflectionflow_core.vlm.likelihoods import AGREEING, MASS
+from reflectionflow_core.vlm.profiles import SAMPLES
 
 
 def chosen(script: Script, choices: tuple[str, ...] = ("Yes", "No")) -> tuple[float, ...] | str:
@@ -39,11 +41,12 @@ def test_none_of_the_choices_is_a_failure() -> None:
     )
 
 
-def test_without_probabilities_eight_samples_are_counted_and_smoothed() -> None:
-    answers = ["Yes."] * 5 + ["no, not at all", "NO", "perhaps"]
+def test_without_probabilities_samples_are_counted_and_smoothed() -> None:
+    answers = ["no, not at all", "Yes.", "Yes.", "Yes.", "NO", "yes", "perhaps", "yes"]
 
     def script(asked: Asked) -> Reply:
-        return says(*answers[: asked.body.get("n", 1)])
+        start = asked.body["seed"]
+        return says(*answers[start : start + asked.body.get("n", 1)])
 
     with VlmServer(script) as server:
         endpoint = endpoint_of(server)
@@ -51,7 +54,16 @@ def test_without_probabilities_eight_samples_are_counted_and_smoothed() -> None:
         assert endpoint.choose([WHAT], ["yes", "no"]) == [pytest.approx(expected)]
         assert endpoint.choose([WHAT], ["yes", "no"]) == [pytest.approx(expected)]
     sampled = [(a.body.get("n"), a.body["temperature"]) for a in server.asked]
-    assert sampled == [(None, 0), (SAMPLES, 1), (SAMPLES, 1)]  # the first one taught it
+    rest = SAMPLES - AGREEING
+    assert sampled == [(None, 0), *[(AGREEING, 1), (rest, 1)] * 2]  # the first one taught it
+
+
+def test_sampling_ends_as_soon_as_the_first_samples_agree() -> None:
+    with VlmServer(lambda a: says("yes", *["yes"] * (a.body.get("n", 1) - 1))) as server:
+        endpoint = endpoint_of(server)
+        assert endpoint.choose([WHAT], ["yes", "no"]) == [(0.8, 0.2)]
+        assert endpoint.choose([WHAT], ["yes", "no"]) == [(0.8, 0.2)]
+    assert len(server.asked) == 3
 
 
 def test_a_server_that_gives_one_sample_at_a_time_is_asked_eight_times() -> None:
@@ -69,7 +81,11 @@ def test_a_server_that_gives_one_sample_at_a_time_is_asked_eight_times() -> None
 
 
 def test_more_samples_than_asked_for_are_not_counted() -> None:
-    assert chosen([says("yes"), says(*["yes"] * 50)]) == (9 / 10, 1 / 10)
+    answers = ["yes", "no", *["yes"] * 50]
+    assert chosen([says("yes"), says(*answers)]) == (
+        7 / 10,
+        3 / 10,
+    )  # yes, no, yes; then five yes or no
 
 
 def test_failures_while_choosing_stand_in_their_places() -> None:
@@ -108,3 +124,45 @@ def test_samples_are_no_likelihoods() -> None:
         )
 
     assert likely(without_logprobs) == told
+
+
+@pytest.mark.parametrize(
+    ("tops", "text"),
+    [
+        ({"<think>": -0.001, "No": -14.0, "Yes": -15.0}, "<think>"),
+        ({"A": -0.0001, "yes": math.log(0.0035)}, "A dog"),
+        ({"The": -0.02, "Yes": math.log(MASS / 3), "No": math.log(MASS / 3)}, "The"),
+    ],
+)
+def test_noise_at_the_first_token_is_no_probability(tops: dict[str, float], text: str) -> None:
+    """What the choices have there is shared by chance; so the samples decide."""
+    with VlmServer(lambda a: says(text, tops=tops) if "logprobs" in a.body else says("No")) as s:
+        (found,) = endpoint_of(s).choose([WHAT], ("yes", "no"))
+    assert found == (0.2, 0.8)
+
+
+def test_a_choice_is_weighed_where_it_is_said() -> None:
+    step = [
+        {"token": "**", "top_logprobs": [{"token": "**", "logprob": -0.1}, *_tops(-6, -3)]},
+        {"token": "Yes", "top_logprobs": _tops(math.log(0.9), math.log(0.1))},
+        {"token": "**", "top_logprobs": []},
+    ]
+    assert chosen([_completion("**Yes**", step)]) == pytest.approx((0.9, 0.1))
+    thought = [{"token": word, "top_logprobs": _tops(-1, -1)} for word in ("<think>", "No", ",")]
+    thought += [{"token": "</think>", "top_logprobs": []}, {"token": "\n\n", "top_logprobs": []}]
+    said = "<think>No,</think>\n\n**Yes**"
+    assert chosen([_completion(said, thought + step)]) == pytest.approx((0.9, 0.1))
+
+
+def test_a_word_of_another_language_counts_with_its_own_probability() -> None:
+    tops = {"是": math.log(0.9), "否": math.log(0.05), "yes": -11.0}
+    assert chosen([says("是", tops=tops)]) == pytest.approx((0.9 / 0.95, 0.05 / 0.95), abs=1e-4)
+
+
+def _tops(yes: float, no: float) -> list[dict[str, object]]:
+    return [{"token": "Yes", "logprob": yes}, {"token": "No", "logprob": no}]
+
+
+def _completion(text: str, tokens: list[dict[str, object]]) -> Reply:
+    choice = {"message": {"content": text}, "logprobs": {"content": tokens}}
+    return Reply(json.dumps({"choices": [choice]}).encode())

@@ -1,0 +1,174 @@
+"""Reads the responses of OpenAI-compatible servers, however they write an answer."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .likelihoods import AnswerToken
+from .server_errors import clean, parsed
+from .thoughts import without_thoughts
+
+TOO_SHORT = "reached the limit of tokens before it began to answer"
+MAX_TOKENS = 10**9  # of one answer; a larger count in a response is ignored
+NO_COMPLETION = "answered with JSON that is not a chat completion"
+THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")  # fields of messages
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A parsed response; without texts, `problem` says why.
+
+    `texts` are without thoughts. `tokens` are those of the first text, thoughts included, with
+    their likeliest rivals; () if the response has none. `thought` says whether the model was seen
+    thinking, `was_cut` whether the first text ends at the limit of tokens. `declined` are the words
+    in which a model refused.
+    """
+
+    texts: tuple[str, ...] = ()
+    tokens: tuple[AnswerToken, ...] = ()
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    problem: str = ""
+    thought: bool = False
+    was_cut: bool = False
+    declined: str = ""
+
+
+def read(raw: bytes) -> Reply:
+    """The reply in a response's body, which may be anything."""
+    found = parsed(raw)
+    if found is None and raw.lstrip().startswith(b"data:"):
+        found = _from_stream(raw)
+    if found is None:
+        return Reply(problem="answered with something that is not JSON")
+    if not isinstance(found, dict):
+        return Reply(problem=NO_COMPLETION)
+    usage = _table(found.get("usage"))
+    counts = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    listed = found.get("choices")
+    choices = [_table(choice) for choice in listed] if isinstance(listed, list) else []
+    if not choices:
+        return Reply((), (), *counts, problem=NO_COMPLETION)
+    written = list(map(_written, choices))
+    texts = tuple(filter(None, map(without_thoughts, written)))
+    declined = _declined(choices[0])
+    return Reply(
+        texts,
+        _tokens(choices[0]),
+        *counts,
+        problem="" if texts else _why_empty(choices[0], declined),
+        thought=any(map(_thinks, choices)) or any(map(_holds_thought, written)),
+        was_cut=choices[0].get("finish_reason") == "length",
+        declined=declined,
+    )
+
+
+def _written(choice: Mapping[str, Any]) -> str:
+    """What the model wrote, also as parts of a message or as arguments of a tool."""
+    message = _table(choice.get("message"))
+    text = _text(message.get("content")) or _text(choice.get("text"))
+    return text if text.strip() else _arguments(message)
+
+
+def _text(content: object) -> str:
+    """A content's text: a string, or parts of which those with thoughts are left out."""
+    if isinstance(content, str):
+        return clean(content)
+    if isinstance(content, dict):
+        kind = content.get("type", "text")
+        return _text(content.get("text")) if kind in ("text", "output_text") else ""
+    return "".join(map(_text, content)) if isinstance(content, list) else ""
+
+
+def _arguments(message: Mapping[str, Any]) -> str:
+    """The arguments of a tool that the model called instead of writing the object itself."""
+    calls = message.get("tool_calls")
+    tools = [_table(call).get("function") for call in calls] if isinstance(calls, list) else []
+    for tool in (*tools, message.get("function_call")):
+        arguments = _table(tool).get("arguments")
+        if isinstance(arguments, dict):
+            return json.dumps(arguments)
+        if isinstance(arguments, str) and arguments.strip():
+            return clean(arguments)
+    return ""
+
+
+def _thinks(choice: Mapping[str, Any]) -> bool:
+    message = _table(choice.get("message"))
+    parts = message.get("content")
+    kinds = [_table(part).get("type") for part in parts] if isinstance(parts, list) else []
+    return any(message.get(name) for name in THOUGHTS) or "thinking" in kinds
+
+
+def _holds_thought(text: str) -> bool:
+    return len(without_thoughts(text)) < len(text.strip())
+
+
+def _declined(choice: Mapping[str, Any]) -> str:
+    refusal = _table(choice.get("message")).get("refusal")
+    return clean(refusal) if isinstance(refusal, str) else ""
+
+
+def _why_empty(choice: Mapping[str, Any], declined: str) -> str:
+    if declined:
+        return "declined to answer"
+    reason = choice.get("finish_reason")
+    if reason == "length":
+        return TOO_SHORT
+    if reason == "content_filter":
+        return "was stopped by its filter of contents"
+    return "thought, and gave no answer" if _thinks(choice) else "gave an empty answer"
+
+
+def _tokens(choice: Mapping[str, Any]) -> tuple[AnswerToken, ...]:
+    steps = _table(choice.get("logprobs")).get("content")
+    read = [_token(_table(step)) for step in (steps if isinstance(steps, list) else ())]
+    tokens = tuple(token for token in read if token)
+    return tokens if any(token.rivals for token in tokens) else ()
+
+
+def _token(step: Mapping[str, Any]) -> AnswerToken | None:
+    text, listed = step.get("token"), step.get("top_logprobs")
+    if not isinstance(text, str):
+        return None
+    if not isinstance(listed, list):
+        return AnswerToken(text, ())
+    likely = {
+        top["token"]: min(float(top["logprob"]), 0.0)
+        for top in (*map(_table, listed), step)
+        if isinstance(top.get("token"), str) and _is_number(top.get("logprob"))
+    }
+    return AnswerToken(text, tuple(likely.items()))
+
+
+def _from_stream(raw: bytes) -> object:
+    """The completion that a server streamed without being asked to; None if it is none."""
+    events = [line[5:].strip() for line in raw.splitlines() if line.startswith(b"data:")]
+    deltas = [_first_choice(parsed(event)) for event in events if event != b"[DONE]"]
+    texts = [_text(_table(choice.get("delta")).get("content")) for choice in deltas]
+    reasons = [r for choice in deltas if (r := choice.get("finish_reason"))]
+    if not deltas:
+        return None
+    message = {"role": "assistant", "content": "".join(texts)}
+    return {"choices": [{"message": message, "finish_reason": reasons[-1] if reasons else None}]}
+
+
+def _first_choice(found: object) -> Mapping[str, Any]:
+    choices = _table(found).get("choices")
+    return _table(choices[0]) if isinstance(choices, Sequence) and choices else {}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int and 0 <= value <= MAX_TOKENS else 0
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

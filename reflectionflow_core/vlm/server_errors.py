@@ -1,0 +1,209 @@
+"""Errors as servers of models report them, in whatever body and under whatever HTTP status.
+
+Some report them with status 200, within a list or inside a choice, and write how long to wait into
+the body. Knows no HTTP client.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+NO_STATUS = 0  # an error in a body that names none
+PATIENCE = 3600.0  # seconds; a longer wait in a body is read as this
+# What providers call an error instead of giving it a number.
+NAMED = {
+    "insufficient_quota": 402,
+    "rate_limit": 429,
+    "too_many": 429,
+    "resource_exhausted": 429,
+    "authentication": 401,
+    "invalid_api_key": 401,
+    "unauthenticated": 401,
+    "permission": 403,
+    "not_found": 404,
+    "invalid_request": 400,
+    "invalid_argument": 400,
+    "overloaded": 503,
+    "unavailable": 503,
+}
+ADVICE = {
+    401: "check the api_key of its profile",
+    402: "add credit with its provider, or choose another profile",
+    403: "check what its key is allowed to",
+    404: "check the base_url and the model of its profile",
+    413: "send smaller pictures",
+    429: 'wait, or give its profile less "concurrency" or "requests_per_minute"',
+}
+LATER = "try again later"
+SEES_NOTHING = "choose a model that sees pictures, or start its server with the part that does"
+# Said of pictures with every status, also as a server's own fault.
+BLIND = re.compile(
+    r"image (?:input|content|_url)s? (?:is|are) not supported|mmproj|not a multimodal"
+    r"|(?:no endpoints|not).{0,40} support(?:s|ed)? (?:image|vision|picture)"
+    r"|(?:unknown variant|invalid content type).{0,20}image_url|for image input"
+    r"|does not (?:support|accept) (?:image|vision)|only (?:supports )?text(?:-only)? input",
+    re.IGNORECASE,
+)
+LOADING = re.compile(r"loading model|model is (?:still )?loading|currently loading", re.IGNORECASE)
+NO_CREDIT = re.compile(r"insufficient_quota|insufficient (?:credit|balance|fund)", re.IGNORECASE)
+CONTEXT = re.compile(r"context (?:length|size|window)|too many (?:input )?tokens", re.IGNORECASE)
+_DELAY = re.compile(
+    r"""(?:retry_?delay|retry[-_ ]after(?:_seconds)?|(?:try again|retry) in)["'\s:]*"""
+    r"(\d+(?:\.\d+)?)\s*(ms|m(?:in)?|s|$|\W)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerError:
+    """What a server says went wrong. `status` is an HTTP status or NO_STATUS, `wait` seconds.
+
+    `message` are the server's words, which may repeat keys and addresses.
+    """
+
+    status: int
+    message: str = ""
+    wait: float = 0.0
+
+    @property
+    def is_loading(self) -> bool:
+        return LOADING.search(self.message) is not None
+
+    @property
+    def sees_nothing(self) -> bool:
+        """Whether it says that its model takes no pictures."""
+        return self.status not in (401, 403, 429) and BLIND.search(self.message) is not None
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether another try may help."""
+        if self.sees_nothing:
+            return False
+        return self.status in (NO_STATUS, 408, 429) or self.status >= 500
+
+    @property
+    def what(self) -> str:
+        """Follows "The endpoint mine" in a sentence."""
+        if self.status == NO_STATUS:
+            return "answered with an error"
+        known = self.status in HTTPStatus.__members__.values()
+        name = f" ({HTTPStatus(self.status).phrase.lower()})" if known else ""
+        return f"answered {self.status}{name}"
+
+    @property
+    def advice(self) -> str:
+        if self.sees_nothing:
+            return SEES_NOTHING
+        if self.status in (NO_STATUS, 400, 413, 422, 500) and CONTEXT.search(self.message):
+            return "give the model a longer context, or send smaller pictures"
+        later = self.status == NO_STATUS or self.status >= 500
+        return LATER if later else ADVICE.get(self.status, "check its profile")
+
+
+def error_of_status(status: int, body: str, retry_after: str = "") -> ServerError:
+    """The error of a response whose HTTP status is one; `retry_after` is that header."""
+    found = parsed(body)
+    table = next(_errors(found), found if isinstance(found, dict) else {})
+    wait = _seconds(retry_after) or _delay(body)
+    plain = found is None and body.isprintable() and not body.lstrip().startswith("<")
+    message = message_in(found) or (body if plain else "")
+    if status == HTTPStatus.TOO_MANY_REQUESTS and NO_CREDIT.search(json.dumps(table)):
+        status = HTTPStatus.PAYMENT_REQUIRED
+    return ServerError(int(status), message, wait)
+
+
+def error_in(found: object, body: str) -> ServerError | None:
+    """The error in a parsed body that came with a good status; None if there is none.
+
+    `found` is the parsed `body`.
+    """
+    table = next(_errors(found), None)
+    if table is None:
+        return None
+    return ServerError(_status(table), message_in(table), _delay(body))
+
+
+def parsed(body: str | bytes) -> object:
+    """The JSON of a body; None if it is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def message_in(found: object) -> str:
+    """The words of an error in JSON; "" if it has none in a known field."""
+    if isinstance(found, list):
+        return next(filter(None, map(message_in, found)), "")
+    if isinstance(found, str):
+        return clean(found)
+    if not isinstance(found, dict):
+        return ""
+    words = (message_in(found.get(key)) for key in ("error", "message", "detail", "msg"))
+    message = next(filter(None, words), "")
+    metadata = found.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    # Routers say only that a provider failed, and what it said beside that.
+    behind = message_in(parsed(raw)) or clean(raw) if isinstance(raw, str) else ""
+    return f"{message}: {behind}" if message and behind else message or behind
+
+
+def clean(text: str) -> str:
+    """The text without lone surrogates, which JSON can hold and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _errors(found: object) -> Iterator[Mapping[str, Any]]:
+    """The errors in a body: its own, those of a list, those of choices that have no answer."""
+    if isinstance(found, list):
+        for item in found:
+            yield from _errors(item)
+    if not isinstance(found, dict):
+        return
+    error = found.get("error")
+    if error:
+        yield error if isinstance(error, dict) else {**found, "message": message_in(error)}
+    choices = found.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        failed = isinstance(choice, dict) and choice.get("finish_reason") == "error"
+        if isinstance(choice, dict) and (choice.get("error") or failed):
+            said = choice.get("error")
+            yield said if isinstance(said, dict) else {"message": message_in(said)}
+
+
+def _status(error: Mapping[str, Any]) -> int:
+    for key in ("code", "status", "status_code", "type"):
+        value = error.get(key)
+        if isinstance(value, str) and value.isdecimal():
+            value = int(value)
+        if isinstance(value, int) and 400 <= value < 600:
+            return value
+        if isinstance(value, str):
+            name = value.lower()
+            known = next((status for part, status in NAMED.items() if part in name), None)
+            if known:
+                return known
+    return NO_STATUS
+
+
+def _delay(body: str) -> float:
+    """Seconds that the body asks to wait, as in "retryDelay": "43s" or "try again in 1.5s"."""
+    found = _DELAY.search(body)
+    if not found:
+        return 0.0
+    unit = {"ms": 0.001, "m": 60.0, "min": 60.0}.get(found[2].lower(), 1.0)
+    return min(float(found[1]) * unit, PATIENCE)
+
+
+def _seconds(retry_after: str) -> float:
+    """Seconds in a Retry-After header; 0 for a date, where the usual pause applies."""
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        return 0.0
+    return min(seconds, PATIENCE) if seconds > 0 else 0.0
