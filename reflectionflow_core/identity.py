@@ -38,7 +38,7 @@ def identity(choice: ActorChoice) -> dict[str, str]:
             known[name] = weights
     if choice.plugins:
         known["plugins"] = " ".join(digest(Path(plugin)) for plugin in choice.plugins)
-    for name in ("transformer", "reward_base", "reward_template"):
+    for name in ("transformer", "reward_base", "reward_template", "detector", "colour_judge"):
         if getattr(choice, name) is not None:
             known[name] = weights_of(getattr(choice, name))
     return known
@@ -54,6 +54,7 @@ def verifier_identity(spec: str) -> str:
 
 def weights_of(source: str) -> str:
     """The digest of a folder or file, or the hub id as it is."""
+    source = source.removeprefix("onnx:")
     return digest(Path(source)) if source and Path(source).exists() else source
 
 

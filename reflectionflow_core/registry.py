@@ -84,6 +84,8 @@ class ActorChoice:
     reward_base: str | None = None  # the model that the reward was trained from
     reward_template: str | None = None  # the words around its prompt
     vlm_dtype: str | None = None  # of a model on this machine
+    detector: str | None = None  # of the verifier objects: a folder, a hub id or onnx:FILE
+    colour_judge: str | None = None  # the CLIP that reads its colours; None lets pixels vote
     plugins: Sequence[str] = ()  # files that add rows to the tables below
 
     def given(self, *names: str) -> dict[str, Any]:
@@ -95,7 +97,12 @@ class ActorChoice:
 # A choice as run.json keeps it: flat, None where a value is left to the model. What is in LATER is
 # recorded only where it is not the value there, so that older runs still resume.
 PAINTING = ("size", "steps", "guidance", "condition_size", "condition_fit", "prompt_style")
-LATER: dict[str, Any] = {"prompt_style": FLUX_CONDITION.prompt_style, "plugins": ()}
+LATER: dict[str, Any] = {
+    "prompt_style": FLUX_CONDITION.prompt_style,
+    "detector": None,
+    "colour_judge": None,
+    "plugins": (),
+}
 RECORDED: dict[str, Any] = {
     name: default
     for name, default in {
@@ -135,15 +142,17 @@ class ModelRow:
 class Row(Generic[Built]):
     """What builds an actor, and what it needs.
 
-    `build` is given a vision-language model if the actor `asks_vlm`, else None. A verifier with a
-    `source` is chosen as NAME:FOLDER; `source` says what the folder holds. Scores of clearly
-    different pictures differ by about `spread`, which scales verifiers that are joined.
+    `build` is given a vision-language model if the actor `asks_vlm`, or `may_ask_vlm` and there is
+    one, else None. A verifier with a `source` is chosen as NAME:FOLDER; `source` says what the
+    folder holds. Scores of clearly different pictures differ by about `spread`, which scales
+    verifiers that are joined.
     """
 
     build: Callable[[ActorChoice, Any], Built]
     asks_vlm: bool = False
     source: str = ""
     spread: float = 1.0
+    may_ask_vlm: bool = False
 
 
 def lazily(path: str, *takes: str, **fixed: Any) -> Callable[[ActorChoice, Vlm | None], Any]:
@@ -232,6 +241,14 @@ def clip_score(choice: ActorChoice, vlm: None) -> Verifier:
     return load_clip_score(_source(choice), **choice.given("device"))
 
 
+def objects(choice: ActorChoice, vlm: Vlm | None) -> Verifier:
+    from .detection.load import load_objects
+
+    (part,) = parse_verifiers(choice.verifier, VERIFIERS)
+    detector = part.source or choice.detector
+    return load_objects(detector, choice.colour_judge, choice.device, vlm)
+
+
 def _source(choice: ActorChoice) -> str:
     (part,) = parse_verifiers(choice.verifier, VERIFIERS)
     if not part.source:
@@ -253,6 +270,7 @@ VERIFIERS: dict[str, Row[Verifier]] = {
     "rubric": Row(lazily("verifiers.rubric:RubricVerifier"), asks_vlm=True, spread=2.0),
     "yes-no": Row(lazily("verifiers.yes_no:YesNoVerifier"), asks_vlm=True, spread=2.0),
     "tournament": Row(lazily("verifiers.tournament:TournamentVerifier"), asks_vlm=True),
+    "objects": Row(objects, spread=0.25, may_ask_vlm=True),
     "reward": Row(reward, source="the Image-Verifier"),
     "clip-score": Row(clip_score, source="a CLIP"),
 }
@@ -322,6 +340,13 @@ def build_verifier(choice: ActorChoice) -> Verifier:
             "The exact verifier makes no errors. "
             "Choose --verifier noisy with --verifier-error, or leave the error out."
         )
+    if "objects" not in {part.name for part in (*parts, *gates)}:
+        for option in ("detector", "colour_judge"):
+            if getattr(choice, option):
+                raise InputError(
+                    f"--{option.replace('_', '-')} has no effect without the verifier objects. "
+                    "Choose --verifier objects, or leave it out."
+                )
     built = {part.text: _build_part(choice, part) for part in parts}
     if len(parts) == 1 and not gates:
         return built[parts[0].text]
@@ -350,7 +375,7 @@ def _build_part(choice: ActorChoice, part: VerifierSpec) -> Verifier:
 def build(rows: Mapping[str, Row[Built]], kind: str, name: str, choice: ActorChoice) -> Built:
     """The actor of a name, with the model of `choice.vlm` if it asks one."""
     row = named(rows, kind, name)
-    if not row.asks_vlm:
+    if not row.asks_vlm and not (row.may_ask_vlm and choice.vlm):
         return row.build(choice, None)
     if choice.vlm is None:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 
 from ..miniature.prompts import FAMILIES
 from .options import Parser, add_search_options, cells, listed, numbers, positive, whole
@@ -113,7 +114,7 @@ def _add_geneval(parser: Parser) -> None:
         metavar="WHERE",
         help="folder or hub id of a CLIP; the official one is openai/clip-vit-large-patch14",
     )
-    group = _add_generation(parser)
+    group = _add_generation(parser, ("--detector", "--colour-judge"))
     group.add_argument(
         "--prompts", metavar="FILE", help="what to paint: GenEval's evaluation_metadata.jsonl"
     )
@@ -138,7 +139,7 @@ def _add_geneval2(parser: Parser) -> None:
     _add_generation(parser)
 
 
-def _add_generation(parser: Parser) -> argparse._ArgumentGroup:
+def _add_generation(parser: Parser, without: Collection[str] = ()) -> argparse._ArgumentGroup:
     group = parser.add_argument_group(
         "painting the pictures first",
         "A search for each picture, by the options below; not by --draft-prompt, --think-first and "
@@ -147,5 +148,5 @@ def _add_generation(parser: Parser) -> argparse._ArgumentGroup:
     group.add_argument(
         "--generate", action="store_true", help="paint what is missing in --images, by searches"
     )
-    add_search_options(parser)
+    add_search_options(parser, without)
     return group

@@ -21,13 +21,17 @@ from ..report.words import counted
 from .painting import check_options, paint_pictures
 from .watching import fresh_file, pool_of, pool_text, tell_unreadable, watch
 
+OF_DETECTOR = ("detector", "colour_judge")
+
 
 def run_geneval(given: Mapping[str, Any], command: str) -> int:
     """Paints missing pictures if asked to, judges every picture and prints the table."""
     file, pool = fresh_file(given), pool_of(given, usual=1)
-    check_options(given, ("device",))
+    check_options(given, ("device", *OF_DETECTOR))
     if given.get("generate"):
-        paint_pictures(given, _prompts(given), given.get("samples", SAMPLES), pool)
+        # A search by the verifier objects names its own detector, as objects:WHERE.
+        painting = {name: value for name, value in given.items() if name not in OF_DETECTOR}
+        paint_pictures(painting, _prompts(given), given.get("samples", SAMPLES), pool)
     samples, unreadable = usable(samples_in(Path(given["images"])))
     left_out = tell_unreadable(unreadable)
     geneval = _asked(given, samples)

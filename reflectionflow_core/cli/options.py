@@ -78,8 +78,8 @@ def make_record(given: Mapping[str, Any], base: Mapping[str, Any] = RECORDED) ->
     }
 
 
-def add_search_options(parser: Parser) -> None:
-    """All options of a search, for every command that searches."""
+def add_search_options(parser: Parser, without: Collection[str] = ()) -> None:
+    """All options of a search, for every command that searches, but for flags that it has."""
     search = parser.add_argument_group("search")
     for f in fields(SearchSettings):
         if f.name != "budget":
@@ -93,7 +93,7 @@ def add_search_options(parser: Parser) -> None:
     budget = parser.add_argument_group("budget ('none' lifts it)")
     for f in fields(Budget):
         _add_setting(budget, f, limit)
-    _add_models(parser.add_argument_group("who paints and judges"))
+    _add_models(parser.add_argument_group("who paints and judges"), without)
 
 
 def name_of(setting: Field[Any]) -> str:
@@ -127,8 +127,10 @@ def _add_setting(
     )
 
 
-def _add_models(group: argparse._ArgumentGroup) -> None:
+def _add_models(group: argparse._ArgumentGroup, without: Collection[str]) -> None:
     def add(flag: str, metavar: str, text: str, kind: Reader = str) -> None:
+        if flag in without:
+            return
         default = {**RECORDED, **LATER}.get(flag.removeprefix("--").replace("-", "_"))
         group.add_argument(flag, metavar=metavar, type=kind, help=_with_default(text, default))
 
@@ -143,11 +145,7 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
         help="Python file with names of your own for any of these; may be repeated",
     )
     add("--model", "NAME", f"{_names(MODELS)}, or a FLUX folder or hub id")
-    add(
-        "--transformer",
-        "FILE",
-        "a fine-tuned .safetensors, in place of the FLUX folder's",
-    )
+    add("--transformer", "FILE", "a fine-tuned .safetensors, in place of the FLUX folder's")
     add("--lora", "FILE", "the corrector's LoRA")
     add("--steps", "N", "diffusion steps of a picture (default: the model's)", positive)
     add("--guidance", "G", "guidance scale (default: the model's)", number)
@@ -169,6 +167,8 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
         "NAME",
         f"{_names(VERIFIERS)}; {_names(sources)} as NAME:FOLDER; A+B: both",
     )
+    add("--detector", "WHERE", "of the verifier objects: a folder, a hub id or onnx:FILE")
+    add("--colour-judge", "WHERE", "a CLIP that reads its colours (default: pixels vote)")
     add("--gate", "NAME", "a verifier that says what passed, while --verifier ranks")
     add("--reward-base", "FOLDER", "the Qwen2.5-VL that the reward was trained from")
     add("--reward-template", "FILE", "the words around the reward's prompt")

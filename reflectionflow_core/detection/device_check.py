@@ -54,13 +54,9 @@ def check_device(
     """
     detected = [examiner.detect(task, [image])[0] for task, image in shown]
     seen = sum(bool(_confident(examiner, things)) for things in detected) / len(shown)
-    agreed = _agreement(examiner, reference(), shown, detected) if reference else None
-    if agreed is not None and agreed < MIN_AGREED:
-        raise InputError(
-            f"On {device} the detector gives {agreed:.0%} of the answers that the same weights "
-            f"give in fp32 on the CPU, and {MIN_AGREED:.0%} are needed, so its results would be "
-            "wrong. Evaluate on the CPU with --device cpu, or with another version of torch."
-        )
+    agreed = None
+    if reference:
+        agreed = check_agreement(examiner, reference(), shown, detected, device)
     if seen < MIN_SEEN:
         raise InputError(
             f"On {device} the detector finds something that was asked for in {seen:.0%} of "
@@ -68,6 +64,27 @@ def check_device(
             "pictures show nothing. Look at some, then give another --detector or other pictures."
         )
     return DeviceCheck(device, len(shown), seen, agreed)
+
+
+def check_agreement(
+    ours: Examiner,
+    theirs: Examiner,
+    shown: Sequence[TaskImage],
+    detected: Sequence[Sequence[Detection]],
+    device: str,
+) -> float | None:
+    """The share of `detected`, our detections, that the reference `theirs` gives too.
+
+    None where neither finds anything. Raises InputError where it is too small.
+    """
+    agreed = _agreement(ours, theirs, shown, detected)
+    if agreed is not None and agreed < MIN_AGREED:
+        raise InputError(
+            f"On {device} the detector gives {agreed:.0%} of the answers that the same weights "
+            f"give in fp32 on the CPU, and {MIN_AGREED:.0%} are needed, so its results would be "
+            "wrong. Evaluate on the CPU with --device cpu, or with another version of torch."
+        )
+    return agreed
 
 
 def spread(count: int, most: int = PICTURES) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from PIL.Image import Image
 
@@ -10,7 +11,7 @@ from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
 from .colours import ColourReader
 from .detectors import Detector
-from .rules import Detection, DetectionLimits, ReadColours, Task, examine
+from .rules import Detection, DetectionLimits, Task, examine
 
 
 class Examiner:
@@ -45,14 +46,12 @@ class Examiner:
 
     def judge(self, task: Task, image: Image, things: Sequence[Detection]) -> Verdict:
         """The verdict on a picture, from its detections."""
-        return examine(task, things, self._colouring(image), self.limits)
+        return examine(task, things, partial(self.read_colours, image), self.limits)
 
-    def _colouring(self, image: Image) -> ReadColours:
-        def colouring(things: Sequence[Detection]) -> list[str]:
-            if self.colours is None:
-                raise InputError(
-                    "The prompt asks for a colour, and no colour reader is given. Give a CLIP."
-                )
-            return self.colours.colours(image, things)
-
-        return colouring
+    def read_colours(self, image: Image, things: Sequence[Detection]) -> list[str]:
+        """The colour of each thing; raises InputError without a colour reader."""
+        if self.colours is None:
+            raise InputError(
+                "The prompt asks for a colour, and no colour reader is given. Give a CLIP."
+            )
+        return self.colours.colours(image, things)

@@ -8,6 +8,7 @@ from PIL.Image import Image
 
 from reflectionflow_core.detection.rules import OFFICIAL, Detection, DetectionLimits
 from reflectionflow_core.miniature.detector import detect
+from reflectionflow_core.miniature.settings import SIZE
 from reflectionflow_core.miniature.world import SHAPES
 from reflectionflow_core.protocols import SILENT, Progress
 
@@ -30,15 +31,16 @@ class ShapesDetector:
 
     def _seen(self, image: Image, names: Sequence[str]) -> list[Detection]:
         scene = () if self.blind else detect(image)
+        x, y = image.width / SIZE, image.height / SIZE
         return [
             Detection(
                 thing.shape,
                 SURE - self.blur,
                 (
-                    thing.x - thing.radius,
-                    thing.y - thing.radius,
-                    thing.x + thing.radius,
-                    thing.y + thing.radius,
+                    x * (thing.x - thing.radius),
+                    y * (thing.y - thing.radius),
+                    x * (thing.x + thing.radius),
+                    y * (thing.y + thing.radius),
                 ),
             )
             for thing in scene

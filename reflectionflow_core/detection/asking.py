@@ -1,0 +1,110 @@
+"""Prompts that are not plain, taken apart by a language model into what a detector can look for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, StringConstraints, model_validator
+
+from ..protocols import SILENT, Progress
+from ..record import InputError
+from ..vlm.answers import ask
+from ..vlm.interface import Failure, Question, Vlm
+from ..vlm.texts import DATA_RULE, quoted, tidy
+from .prompts import MOST, MOST_NEEDS, Wanted, place
+from .rules import RELATIONS
+from .words import COLOURS, singular
+
+SHOWN_NAMES = 200  # of a detector's vocabulary in the question
+
+_TAKE_APART = """\
+A picture was painted from this prompt: {prompt}
+A detector will look for things in it. Say what it must find, as
+{{"things": [{{"name": ..., "number": ..., "how": "exactly" | "at least" | "at most", \
+"colour": ... or null, "relation": ... or null, "of": ... or null}}], "rest": [...]}}
+name: one kind of thing that can be pointed at, in the singular, such as "wine glass".{names}
+number and how: "two cats" is exactly 2, "a cat" is at least 1, "no cats" is at most 0.
+colour: one of {colours}, if the prompt gives the whole thing that colour.
+relation: one of {relations}, if the prompt says so; "of" is the place in the list, counted from 0,
+of the thing that it is relative to. Leave out every other position.
+rest: each other thing that the prompt asks for and that this list does not say, in a few words:
+materials, actions, style, light, other positions. Add nothing that the prompt does not ask for."""
+
+_NAMES = (
+    " The detector knows only these names; use one where it means the same and is no wider: "
+    "{names}. What has no such name goes into rest."
+)
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
+Words = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
+
+
+class AskedThing(BaseModel):
+    """Things of one kind that a model read out of a prompt."""
+
+    name: Name
+    number: Annotated[int, Field(ge=0, le=MOST)] = 1
+    how: Literal["exactly", "at least", "at most"] = "at least"
+    colour: Words | None = None
+    relation: Words | None = None
+    of: int | None = None
+
+
+class AskedScene(BaseModel):
+    """All that a model read out of a prompt."""
+
+    things: Annotated[list[AskedThing], Field(min_length=1, max_length=MOST_NEEDS)]
+    rest: Annotated[list[Words], Field(max_length=20)] = []
+
+    @model_validator(mode="after")
+    def _positions(self) -> AskedScene:
+        for index, thing in enumerate(self.things):
+            if thing.relation is None:
+                continue
+            if thing.relation not in RELATIONS:
+                raise ValueError(f"{thing.relation!r} is none of {', '.join(RELATIONS)}")
+            if thing.of is None or not 0 <= thing.of < len(self.things) or thing.of == index:
+                raise ValueError("'of' is not the place of another thing in the list")
+        return self
+
+
+def asked_by_model(
+    vlm: Vlm, prompt: str, vocabulary: Sequence[str] | None, progress: Progress = SILENT
+) -> tuple[list[Wanted], list[str]]:
+    """What a prompt wants, and what of it no detector can judge; one question.
+
+    Raises InputError where the model fails or its answer cannot be used.
+    """
+    names = _NAMES.format(names=", ".join(vocabulary[:SHOWN_NAMES])) if vocabulary else ""
+    text = _TAKE_APART.format(
+        prompt=quoted(prompt),
+        names=names,
+        colours=", ".join(COLOURS),
+        relations=", ".join(RELATIONS),
+    )
+    question = Question(text, system=DATA_RULE, max_tokens=2048)
+    (scene,) = ask(vlm, [question], AskedScene, progress, "verify")
+    if isinstance(scene, Failure):
+        raise InputError(
+            f"The vision-language model could not take the prompt apart: {scene.reason} "
+            "Write the prompt plainly (such as: two red cups left of a dog), or ask another model."
+        )
+    return _wanted(scene, prompt)
+
+
+def _wanted(scene: AskedScene, prompt: str) -> tuple[list[Wanted], list[str]]:
+    rest = [words for words in map(tidy, scene.rest) if words]
+    found = []
+    for thing in scene.things:
+        name, colour = singular(tidy(thing.name).lower()), (thing.colour or "").lower() or None
+        if colour is not None and colour not in COLOURS:
+            rest.append(f"{colour} {name}")
+            colour = None
+        least = 0 if thing.how == "at most" else thing.number
+        most = None if thing.how == "at least" else thing.number
+        found.append(Wanted(name, least, most, colour))
+    for index, thing in enumerate(scene.things):
+        if thing.relation is not None and thing.of is not None:
+            place(found, index, thing.relation, thing.of, prompt)
+    return found, rest

@@ -1,0 +1,58 @@
+"""Builds the verifier `objects` from what names its detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ..flux.placement import device_named
+from ..record import InputError
+from ..vlm.interface import Vlm
+from .colours import ColourReader, load_colours
+from .detectors import Detector, load_detector
+from .examiner import Examiner
+from .objects import ObjectsVerifier
+from .onnx import load_onnx
+from .pixel_colours import PixelColours
+
+ONNX = "onnx:"
+NO_DETECTOR = (
+    "The verifier objects needs a detector. Give the folder or hub id of a Mask2Former, RT-DETR, "
+    "D-FINE, Grounding DINO or OWLv2 with --detector, or onnx:FILE."
+)
+
+
+def load_objects(
+    detector: str | None,
+    colours: str | None = None,
+    device: str | None = None,
+    vlm: Vlm | None = None,
+) -> ObjectsVerifier:
+    """The verifier with the detector of a folder, a hub id or "onnx:FILE".
+
+    `colours` is the folder of a CLIP that reads colours; None lets pixels vote. An ONNX file runs
+    on the CPU. Raises InputError where something is missing or damaged.
+    """
+    if not detector:
+        raise InputError(NO_DETECTOR)
+    target = device_named(device)
+    reads = _colour_reader(colours, target)
+    if is_onnx(detector):
+        return ObjectsVerifier(Examiner(load_onnx(detector.removeprefix(ONNX)), reads), vlm)
+
+    def on_cpu() -> Examiner:
+        cpu = torch.device("cpu")
+        return Examiner(load_detector(detector, device=cpu), _colour_reader(colours, cpu))
+
+    found: Detector = load_detector(detector, device=target)
+    reference = None if target.type == "cpu" else on_cpu
+    return ObjectsVerifier(Examiner(found, reads), vlm, reference, str(target))
+
+
+def is_onnx(detector: str) -> bool:
+    return detector.startswith(ONNX) or Path(detector).suffix == ".onnx"
+
+
+def _colour_reader(colours: str | None, device: torch.device) -> ColourReader:
+    return load_colours(colours, device=device) if colours else PixelColours()

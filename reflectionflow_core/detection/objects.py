@@ -1,0 +1,305 @@
+"""The verifier `objects`: counts, colours and places by a detector and GenEval's rules.
+
+A prompt is taken apart once, by rules if it is plain, otherwise by a vision-language model if there
+is one. What no detector can judge (style, materials, actions) is named and not judged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from PIL import Image
+
+from ..evidence import DIGITS, Evidence, place_in_words
+from ..protocols import SILENT, Progress
+from ..record import InputError, Verdict
+from ..vlm.interface import Vlm
+from .asking import asked_by_model
+from .detectors import Detector
+from .device_check import MIN_SEEN, PICTURES, check_agreement
+from .examiner import Examiner
+from .pixel_colours import PixelColours
+from .prompts import NotPlainError, Wanted, as_task, wanted_by
+from .rules import (
+    Detection,
+    DetectionLimits,
+    Finding,
+    Need,
+    Task,
+    counted_detections,
+    findings,
+    seen,
+    share_met,
+)
+from .vocabulary import knows, unknown_name
+
+LARGEST = 2048  # pixels of the longer side that a detector is shown; all look at fewer
+SMALLEST = 16  # of the shorter side: of fewer, image processors take a side for the channels
+
+ADVICE = (
+    "Write it plainly (such as: exactly two red cups left of a dog, no cats), give a "
+    "vision-language model that takes it apart, or choose the verifier `checklist`."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AskedFor:
+    """What a prompt asks for, and in `unjudged` what of it no detector can see.
+
+    Classes in `by_colour` are told apart by their colour: a need of "red cup" is one of cups.
+    """
+
+    task: Task  # of the detector's classes
+    renamed: Task  # of classes that are told apart
+    by_colour: frozenset[str] = frozenset()
+    unjudged: tuple[str, ...] = ()
+
+
+class ObjectsVerifier:
+    """Judges by what a detector finds; `passed` and score (0 to 1) are those of GenEval's rules.
+
+    `unmet` names every fault in the words that writers turn into commands, `evidence` gives the
+    boxes of faults and of what is right. `passed` is None where all that a detector can judge is
+    right, and the prompt asks for more. A number is exact unless the prompt says otherwise.
+
+    Raises InputError, also without pictures, for a prompt that cannot be taken apart and for a
+    word that the detector does not know; and after PICTURES pictures for a detector that sees
+    nothing in most of them. `reference` builds the same examiner in fp32 on the CPU, which the
+    first pictures are compared with; None where the detector itself runs so.
+    """
+
+    calls = 0
+
+    def __init__(
+        self,
+        examiner: Examiner,
+        vlm: Vlm | None = None,
+        reference: Callable[[], Examiner] | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.examiner, self.vlm, self.device = examiner, vlm, device
+        self.spent = 0
+        self._unpaid = 0  # questions asked before the first picture, which nobody was counting
+        self._reference = reference
+        self._asked: dict[str, AskedFor] = {}
+        self._shown = self._saw = 0
+
+    @property
+    def detector(self) -> Detector:
+        return self.examiner.detector
+
+    def verify(
+        self, prompt: str, images: Sequence[Image.Image], progress: Progress = SILENT
+    ) -> list[Verdict]:
+        if prompt not in self._asked:
+            self._asked[prompt] = self._taken_apart(prompt, progress)
+        if not images:
+            return []
+        self.spent, self._unpaid = self.spent + self._unpaid, 0
+        asked, shown = self._asked[prompt], [presentable(image) for image in images]
+        found = self.examiner.detect(asked.task, shown, progress)
+        self._guard(asked, shown, found)
+        return [self._verdict(asked, *pair) for pair in zip(shown, found, strict=True)]
+
+    def _taken_apart(self, prompt: str, progress: Progress) -> AskedFor:
+        vocabulary = self.detector.vocabulary
+        try:
+            wanted, rest = wanted_by(prompt), []
+            asked = told_apart(wanted, rest)
+            unknown = [thing.name for thing in wanted if not knows(vocabulary, thing.name)]
+        except NotPlainError as error:
+            if self.vlm is None:
+                raise InputError(f"{error} {ADVICE}") from error
+            asked, unknown = None, [""]
+        if unknown and self.vlm is not None:
+            before = self.vlm.usage.calls
+            try:
+                wanted, rest = asked_by_model(self.vlm, prompt, vocabulary, progress)
+            finally:
+                self._unpaid += self.vlm.usage.calls - before
+            asked = told_apart(wanted, rest)
+            unknown = [thing.name for thing in wanted if not knows(vocabulary, thing.name)]
+        if unknown or asked is None:
+            raise InputError(unknown_name(unknown[0], vocabulary or ()))
+        return asked
+
+    def _guard(
+        self,
+        asked: AskedFor,
+        images: Sequence[Image.Image],
+        found: Sequence[Sequence[Detection]],
+    ) -> None:
+        """Raises InputError for a detector that does not work: the device's fault, or damaged."""
+        if any(not math.isfinite(thing.score) for things in found for thing in things):
+            raise InputError(
+                "The detector answers with numbers that are not finite. Download its weights "
+                "again, or choose another number format."
+            )
+        if self._reference is not None:
+            reference, self._reference = self._reference(), None
+            shown = [(asked.task, image) for image in images[:PICTURES]]
+            check_agreement(self.examiner, reference, shown, found[:PICTURES], self.device)
+        for image, things in zip(images, found, strict=True):
+            if self._shown < PICTURES:
+                self._shown += 1
+                self._saw += self._sees(image, things)
+                self._check_sight()
+
+    def _sees(self, image: Image.Image, things: Sequence[Detection]) -> bool:
+        """Whether it is sure of anything in a picture, of whatever class."""
+        least, names = self.examiner.limits.confidence, self.detector.vocabulary
+        if not any(thing.score > least for thing in things) and names is not None:
+            things = self.detector.detect([image], list(dict.fromkeys(names)))[0]
+        return any(thing.score > least for thing in things)
+
+    def _check_sight(self) -> None:
+        if self._shown == PICTURES and self._saw < MIN_SEEN * PICTURES:
+            raise InputError(
+                f"The detector finds something in {self._saw} of the first {PICTURES} pictures: "
+                "it does not work, or the pictures show nothing. Look at some, then choose "
+                "another detector or another verifier."
+            )
+
+    def _verdict(self, asked: AskedFor, image: Image.Image, things: Sequence[Detection]) -> Verdict:
+        examiner = self.examiner
+        counted = counted_detections(asked.task, things, examiner.limits)
+        found = with_colours(asked, counted, image, examiner)
+        said = findings(asked.renamed, found, lambda some: examiner.read_colours(image, some))
+        evidence = [
+            each
+            for finding in said
+            for each in evidence_of(finding, found, image.size, _doubt(finding, things))
+        ]
+        unmet = tuple(
+            dict.fromkeys(text for f in said if f.text for text in texts_of(f, found, image.size))
+        )
+        rest = f" Not judged: {'; '.join(asked.unjudged)}." if asked.unjudged else ""
+        return Verdict(
+            score=share_met(asked.renamed, said),
+            passed=False if unmet else None if rest else True,
+            unmet=unmet,
+            explanation=f"{seen(counted)}{rest}",
+            evidence=tuple(dict.fromkeys(evidence)),
+        )
+
+
+def told_apart(wanted: Sequence[Wanted], unjudged: Sequence[str] = ()) -> AskedFor:
+    """The tasks for what is wanted; GenEval's rules give things of one class to every need of it.
+
+    So where several needs are of one class, or a colour must not be there, things are renamed by
+    their colours: "a red cup and a blue cup" needs a "red cup" and a "blue cup". Raises
+    NotPlainError for a position between things that nothing tells apart.
+    """
+    task = as_task(wanted)
+    counts = Counter(need.name for need in task.include)
+    by_colour = {name for name, count in counts.items() if count > 1}
+    by_colour |= {need.name for need in task.exclude if need.colour}
+    include = tuple(_renamed(need, task, by_colour, counts) for need in task.include)
+    exclude = tuple(_renamed_limit(need, task, by_colour, counts) for need in task.exclude)
+    plain = Task(task.tag, task.include, tuple(replace(n, colour=None) for n in task.exclude))
+    renamed = Task(task.tag, include, exclude)
+    return AskedFor(plain, renamed, frozenset(by_colour), tuple(unjudged))
+
+
+def _renamed(need: Need, task: Task, by_colour: set[str], counts: Mapping[str, int]) -> Need:
+    if need.name not in by_colour:
+        return need
+    if need.colour is not None:
+        return replace(need, name=f"{need.colour} {need.name}", colour=None)
+    if counts[need.name] > 1 and (need.relation or _is_target(need, task)):
+        raise NotPlainError(f"Nothing tells one {need.name} from the other {need.name}.")
+    # "a cup and a red cup" are two cups, one of them red.
+    return replace(need, count=_total(need.name, task))
+
+
+def _renamed_limit(need: Need, task: Task, by_colour: set[str], counts: Mapping[str, int]) -> Need:
+    if need.colour is not None:
+        return replace(need, name=f"{need.colour} {need.name}", colour=None)
+    if need.name in by_colour and need.count > 1 and counts[need.name] > 1:
+        return replace(need, count=_total(need.name, task) + 1)
+    return need
+
+
+def _is_target(need: Need, task: Task) -> bool:
+    return any(o.target is not None and task.include[o.target] is need for o in task.include)
+
+
+def _total(name: str, task: Task) -> int:
+    return sum(need.count for need in task.include if need.name == name)
+
+
+def with_colours(
+    asked: AskedFor,
+    counted: Mapping[str, Sequence[Detection]],
+    image: Image.Image,
+    examiner: Examiner,
+) -> dict[str, list[Detection]]:
+    """The detections that count, and those of classes that are told apart by colour as well."""
+    found = {name: list(things) for name, things in counted.items()}
+    for name in asked.by_colour & found.keys():
+        things = found[name]
+        for thing, colour in zip(things, examiner.read_colours(image, things), strict=True):
+            found.setdefault(f"{colour} {name}", []).append(thing)
+    return found
+
+
+def texts_of(
+    finding: Finding, found: Mapping[str, Sequence[Detection]], size: tuple[int, int]
+) -> list[str]:
+    """The faults of a finding in words, with a place for each thing that is not the only one."""
+    if finding.kind not in ("extra", "colour"):
+        return [finding.text]
+    several = finding.kind == "extra" or len(found.get(finding.need.name, ())) > 1
+    return [_text(finding, thing, size, several) for thing in finding.things]
+
+
+def _text(finding: Finding, thing: Detection, size: tuple[int, int], several: bool) -> str:
+    box = Evidence.in_pixels("", thing.box, size).box
+    place = place_in_words(box) if box and several else ""
+    noun = " ".join(filter(None, (finding.need.name, place)))
+    return f"extra {noun}" if finding.kind == "extra" else f"{noun} is not {finding.need.colour}"
+
+
+def evidence_of(
+    finding: Finding,
+    found: Mapping[str, Sequence[Detection]],
+    size: tuple[int, int],
+    doubt: float,
+) -> list[Evidence]:
+    """The boxes of a finding; of what is missing only how sure that is, 1 - `doubt`."""
+    if finding.kind == "missing":
+        return [Evidence(finding.text, None, round(1 - doubt, DIGITS))]
+    if finding.kind == "right":
+        name = " ".join(filter(None, (finding.need.colour, finding.need.name)))
+        texts = [name] * len(finding.things)
+    elif finding.kind == "position":
+        texts = [finding.text] * len(finding.things)
+    else:
+        texts = texts_of(finding, found, size)
+    pairs = zip(texts, finding.things, strict=True)
+    return [Evidence.in_pixels(text, thing.box, size, thing.score) for text, thing in pairs]
+
+
+def _doubt(finding: Finding, things: Sequence[Detection]) -> float:
+    """The best score of what a missing thing might be after all, 0 to 1."""
+    name = finding.need.name
+    return max((t.score for t in things if name.endswith(t.name)), default=0.0)
+
+
+def presentable(image: Image.Image) -> Image.Image:
+    """The picture in RGB and in a size that every detector takes; boxes are fractions of it."""
+    picture = image.convert("RGB")
+    if max(picture.size) > LARGEST:
+        picture.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
+    size = (max(picture.width, SMALLEST), max(picture.height, SMALLEST))
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.NEAREST)
+
+
+def objects_verifier(
+    detector: Detector, limits: DetectionLimits | None = None, vlm: Vlm | None = None
+) -> ObjectsVerifier:
+    """The verifier with colours read from pixels, which needs no other model."""
+    return ObjectsVerifier(Examiner(detector, PixelColours(), limits), vlm)
