@@ -126,7 +126,7 @@ class ChecklistVerifier(VlmActor):
             [item for item in checklist if item.statement not in answers] for answers in known
         ]
         questions = [
-            Question(item.question, (image,), DATA_RULE, max_tokens=1)
+            question_about(item, image)
             for image, items in zip(images, open_items, strict=True)
             for item in items
         ]
@@ -149,6 +149,10 @@ class ChecklistVerifier(VlmActor):
             )
             for statement, item in known.items()
         ]
+
+
+def question_about(requirement: Requirement, image: Image) -> Question:
+    return Question(requirement.question, (image,), DATA_RULE, max_tokens=1)
 
 
 def _by_statement(items: Sequence[Requirement]) -> dict[str, Requirement]:

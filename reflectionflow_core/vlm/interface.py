@@ -7,6 +7,7 @@ the caller decides. Only cancelling raises.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -94,4 +95,16 @@ class ExactVlm(Vlm, Protocol):
         Upper and lower case count alike, and so do answers with and without a leading space. Other
         answers have the rest, so these need not sum to 1.
         """
+        ...
+
+
+@runtime_checkable
+class PictureKeeping(Vlm, Protocol):
+    """A Vlm to which a further question about the latest pictures costs less than the first.
+
+    So whoever asks about several pictures in turn asks all about one before the next.
+    """
+
+    def keeping_pictures(self) -> AbstractContextManager[None]:
+        """Within it, what the latest pictures cost is kept from call to call."""
         ...

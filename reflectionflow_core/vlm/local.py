@@ -6,7 +6,8 @@ from the model's own distribution), and do not depend on the other questions of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,12 +30,26 @@ from .choices import Tokens, masses, prefixes, relative_masses, spellings
 from .decoding import Grammars, GumbelNoise, TokenLimits
 from .folder import load_model, load_processor
 from .interface import Failure, Question, Usage
-from .prompts import control_tokens, encode, to_device
+from .prompts import control_tokens, encode, rendered, to_device
+from .shared import (
+    FAMILIES,
+    Beginning,
+    by_picture,
+    continued_logits,
+    head_of,
+    in_order,
+    length_before,
+    read_beginning,
+    rests_of,
+    same_pictures,
+)
 from .thoughts import without_thoughts
 
 Answer = TypeVar("Answer")
 # Answers a batch of questions, given their indices in the call.
 AnswerBatch = Callable[[Sequence[Question], Sequence[int], Progress], list[Any]]
+# The logits (questions, vocabulary) of the token that follows each question and these tokens.
+Reader = Callable[[Tokens], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +100,11 @@ def load_vlm(
 
 
 class LocalVlm:
-    """An ExactVlm by transformers. A host with its own memory manager may replace `placement`."""
+    """An ExactVlm by transformers. A host with its own memory manager may replace `placement`.
+
+    Closed questions about the same pictures, one after another, share these pictures' keys and
+    values where the model's family allows it (`shared.FAMILIES`).
+    """
 
     def __init__(
         self, model: Any, processor: Any, placement: Placement, settings: LocalSettings
@@ -101,11 +120,25 @@ class LocalVlm:
         words = model.config.get_text_config()
         self.context: int = words.max_position_embeddings
         self.grammars = Grammars(tokenizer, words.vocab_size) if Grammars.available() else None
+        self.shares = model.config.model_type in FAMILIES
+        self._begun: Beginning | None = None
+        self._keeps = False
+
+    @contextmanager
+    def keeping_pictures(self) -> Iterator[None]:
+        """As `PictureKeeping.keeping_pictures`: of the latest pictures alone."""
+        outer, self._keeps = self._keeps, True
+        try:
+            yield
+        finally:
+            self._keeps = outer
+            self._forget()
 
     def chat(
         self, questions: Sequence[Question], progress: Progress = SILENT, phase: str = "ask"
     ) -> list[str | Failure]:
-        return self._answers(questions, self._chat, progress, phase)
+        batches = list(in_order(questions, self.settings.batch_size))
+        return self._answers(batches, self._chat, progress, phase)
 
     def choose(
         self,
@@ -145,27 +178,36 @@ class LocalVlm:
             asked: Sequence[Question], indices: Sequence[int], progress: Progress
         ) -> list[tuple[float, ...]]:
             del indices
-            batch = self._encoded(asked, room=max(map(len, owners)))
-            rows = self._log_probabilities(batch, list(owners), progress)
+            rows = self._log_probabilities(asked, list(owners), progress)
             return [weigh(owners, row, len(choices)) for row in rows]
 
-        return self._answers(questions, weigh_batch, progress, phase)
+        cut = by_picture if self.shares else in_order
+        batches = list(cut(questions, self.settings.batch_size))
+        try:
+            return self._answers(batches, weigh_batch, progress, phase)
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Gives the pictures' keys and values back, unless a caller keeps them."""
+        if not self._keeps:
+            self._begun = None
 
     def _answers(
         self,
-        questions: Sequence[Question],
+        batches: Sequence[Sequence[Question]],
         answer_batch: AnswerBatch,
         progress: Progress,
         phase: str,
     ) -> list[Any]:
         """The answers to all questions in order, batch by batch."""
         answers: list[Any] = []
-        for start in range(0, len(questions), self.settings.batch_size):
-            asked = questions[start : start + self.settings.batch_size]
-            indices = range(start, start + len(asked))
+        total = sum(map(len, batches))
+        for asked in batches:
+            indices = range(len(answers), len(answers) + len(asked))
             for answer in self._tried(asked, indices, answer_batch, progress):
                 answers.append(answer)
-                progress.report(phase, len(answers), len(questions))
+                progress.report(phase, len(answers), total)
         return answers
 
     def _tried(
@@ -185,6 +227,7 @@ class LocalVlm:
         except _UnfitError as error:
             reason = str(error)
         # Not inside `except`: its exception would keep the batch's memory alive.
+        self._begun = None
         if self.placement.device.type == "cuda":
             torch.cuda.empty_cache()
         if len(asked) == 1:
@@ -238,35 +281,80 @@ class LocalVlm:
         return tokens[: ends[0] + 1] if ends else tokens
 
     def _log_probabilities(
-        self, batch: dict[str, Any], sequences: Sequence[Tokens], progress: Progress
+        self, asked: Sequence[Question], sequences: Sequence[Tokens], progress: Progress
     ) -> list[dict[Tokens, float]]:
         """For each question log P(its answer begins with the sequence)."""
-        found = [dict.fromkeys(sequences, 0.0) for _ in batch["input_ids"]]
+        room = max(map(len, sequences))
+        read = self._sharing_reader(asked, room) or self._reader(asked, room)
+        found = [dict.fromkeys(sequences, 0.0) for _ in asked]
         for prefix in prefixes(sequences):
             progress.check()
-            longer = _continued(batch, prefix)
-            logits = self.model(**longer, logits_to_keep=1, use_cache=False).logits[:, -1]
-            table = logits.double().log_softmax(-1).cpu()
+            table = read(prefix).double().log_softmax(-1).cpu()
             for sequence in sequences:
                 if len(sequence) > len(prefix) and sequence[: len(prefix)] == prefix:
                     for row, sums in zip(table, found, strict=True):
                         sums[sequence] += float(row[sequence[len(prefix)]])
         return found
 
+    def _reader(self, asked: Sequence[Question], room: int) -> Reader:
+        """Reads every question as a whole."""
+        batch = self._encoded(asked, room)
+
+        def read(prefix: Tokens) -> Tensor:
+            longer = _continued(batch, prefix)
+            return self.model(**longer, logits_to_keep=1, use_cache=False).logits[:, -1]
+
+        return read
+
+    def _sharing_reader(self, asked: Sequence[Question], room: int) -> Reader | None:
+        """Reads only what the questions do not share; None where nothing can be shared."""
+        images, begun = asked[0].images, self._begun
+        if not self.shares or not all(same_pictures(asked[0], question) for question in asked):
+            return None
+        texts = rendered(self.processor, asked)
+        known = begun if begun and begun.begins(images, texts) else None
+        if not known and len(asked) == 1:
+            return None
+        head = known.head if known else head_of(self.processor, texts)
+        rests = rests_of(self.processor, head, texts)
+        if rests is None:
+            return None
+        if known:
+            self._count([known.length + len(rest) for rest in rests], room)
+        else:
+            self._begun = None  # before the next picture needs its memory
+            batch = self._on_device(asked[:1])
+            length = length_before(rests[0], batch)
+            if length is None:
+                return None
+            self._count([length + len(rest) for rest in rests], room)
+            known = self._begun = read_beginning(self.model, batch, images, head, length)
+        pad, device = self.model.generation_config.pad_token_id, self.placement.device
+        return lambda prefix: continued_logits(
+            self.model, known, [rest + prefix for rest in rests], pad, device
+        )
+
     def _encoded(self, asked: Sequence[Question], room: int) -> dict[str, Any]:
         """The batch on the device, counted; raises if it leaves no `room` for the answer."""
+        batch = self._on_device(asked)
+        self._count(batch["attention_mask"].sum(1).tolist(), room)
+        return batch
+
+    def _on_device(self, asked: Sequence[Question]) -> dict[str, Any]:
         try:
             batch = encode(self.processor, asked, self.settings.max_pixels)
         except ValueError as error:
             raise _UnfitError(f"The model cannot read a question: {first_line(error)}") from error
-        lengths = batch["attention_mask"].sum(1).tolist()
+        return to_device(batch, self.placement.device, self.model.dtype)
+
+    def _count(self, lengths: Sequence[int], room: int) -> None:
+        """Counts questions of so many tokens; raises if one leaves no `room` for the answer."""
         if max(lengths) + room > self.context:
             raise _UnfitError(
                 f"A question of {max(lengths)} tokens and an answer of up to {room} do not fit "
                 f"into the model's {self.context}; use a shorter prompt or smaller pictures."
             )
-        self.usage += Usage(calls=len(asked), prompt_tokens=sum(lengths))
-        return to_device(batch, self.placement.device, self.model.dtype)
+        self.usage += Usage(calls=len(lengths), prompt_tokens=sum(lengths))
 
 
 class _UnfitError(Exception):

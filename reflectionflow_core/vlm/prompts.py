@@ -22,13 +22,7 @@ def encode(
 
     Raises ValueError for pictures that the processor refuses.
     """
-    tokens = control_tokens(processor)
-    texts = [
-        processor.apply_chat_template(
-            _conversation(question, tokens), tokenize=False, add_generation_prompt=True
-        )
-        for question in questions
-    ]
+    texts = rendered(processor, questions)
     # Most templates write the BOS token; the tokenizer would add a second one.
     bos = processor.tokenizer.bos_token
     has_bos = bool(bos) and texts[0].startswith(bos)
@@ -43,6 +37,17 @@ def encode(
             return_tensors="pt",
         )
     )
+
+
+def rendered(processor: Any, questions: Sequence[Question]) -> list[str]:
+    """The questions in the model's chat template, with one placeholder a picture."""
+    tokens = control_tokens(processor)
+    return [
+        processor.apply_chat_template(
+            _conversation(question, tokens), tokenize=False, add_generation_prompt=True
+        )
+        for question in questions
+    ]
 
 
 def to_device(
