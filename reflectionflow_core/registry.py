@@ -7,12 +7,13 @@ are built, so that help is shown without loading a model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from .choice import PAINTING, RECORDED, ActorChoice
 from .flux.settings import ConditionSettings, SamplingSettings, changed_sampling
 from .miniature.settings import CONDITION, SAMPLING
 from .plugins import load_plugins
@@ -54,63 +55,6 @@ class Thinker(Protocol):
     calls: int
 
     def expand(self, prompt: str, progress: Progress = SILENT) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ActorChoice:
-    """The actors of a search by name; None leaves a value to the model.
-
-    `vlm` is the vision-language model that all actors that need one share.
-    """
-
-    model: str = "miniature"
-    transformer: str | None = None  # a file, in place of the one in a FLUX folder
-    lora: str | None = None
-    sampling: SamplingSettings | None = None
-    condition: ConditionSettings | None = None  # how the corrector looks at a picture
-    dtype: str | None = None
-    device: str | None = None
-    plan: str | None = None  # where weights wait; --offload
-    verifier: str = "exact"  # several are joined with +; reward and clip-score as NAME:FOLDER
-    verifier_error: float | None = None  # of the verifier noisy
-    writer: str = "template"
-    evolver: str = "rules"
-    planner: str | None = None  # of a search in stages; None is "rules"
-    inspector: str | None = None  # of a search in stages; None is "exact"
-    thinker: str | None = None  # before the first picture; None is "vlm", or "layout" without one
-    vlm: str | None = None  # "endpoint:PROFILE", the folder of a model, or its hub id
-    max_words: int | None = None  # of a reflection
-    gate: str | None = None  # a verifier that says what passed, while the other one ranks
-    reward_base: str | None = None  # the model that the reward was trained from
-    reward_template: str | None = None  # the words around its prompt
-    vlm_dtype: str | None = None  # of a model on this machine
-    detector: str | None = None  # of the verifier objects: a folder, a hub id or onnx:FILE
-    colour_judge: str | None = None  # the CLIP that reads its colours; None lets pixels vote
-    plugins: Sequence[str] = ()  # files that add rows to the tables below
-
-    def given(self, *names: str) -> dict[str, Any]:
-        """The values of `names` that are not None, so that defaults hold for the others."""
-        values = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in values.items() if value is not None}
-
-
-# A choice as run.json keeps it: flat, None where a value is left to the model. What is in LATER is
-# recorded only where it is not the value there, so that older runs still resume.
-PAINTING = ("size", "steps", "guidance", "condition_size", "condition_fit", "prompt_style")
-LATER: dict[str, Any] = {
-    "prompt_style": FLUX_CONDITION.prompt_style,
-    "detector": None,
-    "colour_judge": None,
-    "plugins": (),
-}
-RECORDED: dict[str, Any] = {
-    name: default
-    for name, default in {
-        **{f.name: f.default for f in fields(ActorChoice)},
-        **dict.fromkeys(PAINTING),
-    }.items()
-    if name not in ("sampling", "condition", *LATER)
-}
 
 
 def choice_of(record: Mapping[str, Any]) -> ActorChoice:

@@ -35,6 +35,7 @@ ROOMS = (
     "detection",
     "miniature",
     "plugins",
+    "choice",
     "registry",
     "identity",
     "doctor",

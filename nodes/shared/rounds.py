@@ -22,10 +22,10 @@ from ...reflectionflow_core.archive import (
     open_archive,
     read_recording,
 )
+from ...reflectionflow_core.choice import RECORDED
 from ...reflectionflow_core.doctor import versions
 from ...reflectionflow_core.protocols import Actors, Progress
 from ...reflectionflow_core.record import History, InputError
-from ...reflectionflow_core.registry import RECORDED
 from ...reflectionflow_core.report import contact_sheet, html_page
 from ...reflectionflow_core.search import is_over, run_round, search
 from ...reflectionflow_core.settings import RANDOM_SEED, SearchSettings

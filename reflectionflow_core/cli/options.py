@@ -14,16 +14,15 @@ from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..choice import LATER, RECORDED
 from ..flux.settings import PROMPT_STYLES
 from ..planners.text import from_text
 from ..record import InputError, Stage
 from ..registry import (
     EVOLVERS,
     INSPECTORS,
-    LATER,
     MODELS,
     PLANNERS,
-    RECORDED,
     THINKERS,
     VERIFIERS,
     WRITERS,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..archive import Run
+from ..choice import LATER, RECORDED, ActorChoice
 from ..doctor import versions
 from ..evaluation.journal import recorded_seed
 from ..evaluation.pool import WorkerPool
@@ -18,7 +19,7 @@ from ..identity import identity
 from ..plugins import load_plugins
 from ..protocols import Actors
 from ..record import InputError
-from ..registry import LATER, RECORDED, ActorChoice, build_actors, choice_of
+from ..registry import build_actors, choice_of
 from ..report.words import counted
 from ..search.strategies import axes_in_force
 from ..settings import Budget, SearchSettings

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ..archive import Archive, Run, differences, open_archive
+from ..choice import RECORDED, ActorChoice
 from ..doctor import versions
 from ..identity import identity
 from ..plugins import load_plugins
 from ..protocols import Actors
 from ..record import Cost, InputError
-from ..registry import RECORDED, ActorChoice, choice_of
+from ..registry import choice_of
 from ..report.words import counted
 from ..search import search
 from ..search.policies import policy_named

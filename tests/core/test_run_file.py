@@ -11,10 +11,11 @@ import pytest
 from fakes import Toys, ToyVerifier
 
 from reflectionflow_core.archive import files
+from reflectionflow_core.choice import RECORDED, ActorChoice
 from reflectionflow_core.cli import main
 from reflectionflow_core.flux.settings import ConditionSettings, SamplingSettings
 from reflectionflow_core.miniature.model import FOLDER, LORA
-from reflectionflow_core.registry import RECORDED, ActorChoice, build_actors, choice_of
+from reflectionflow_core.registry import build_actors, choice_of
 from reflectionflow_core.settings import SearchSettings
 
 LORA_FILE = LORA / "pytorch_lora_weights.safetensors"
