@@ -23,7 +23,9 @@ from ...reflectionflow_core.record import InputError
 from ...reflectionflow_core.vlm.interface import Failure, Question, Usage
 from ...reflectionflow_core.vlm.likelihoods import check_choices, from_samples, from_top_tokens
 from ...reflectionflow_core.vlm.prompts import full_text
+from ...reflectionflow_core.vlm.shared import runs_of
 from ...reflectionflow_core.vlm.thoughts import without_thoughts
+from .packed import first_logits, is_picture, packed, writer_of
 from .tensors import to_batch
 
 SAMPLES = 8  # answers to a closed question of a model that shows no probabilities
@@ -53,6 +55,7 @@ class ComfyVlm:
                 "Generate Text, or use Vision-Language Model: local or endpoint."
             )
         self.clip, self.usage = clip, Usage()
+        self.writer = writer_of(clip)
 
     def chat(
         self, questions: Sequence[Question], progress: Progress = SILENT, phase: str = "ask"
@@ -66,11 +69,16 @@ class ComfyVlm:
         progress: Progress = SILENT,
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
-        """Probabilities from the logits of the first token, or from samples where none are seen."""
+        """Probabilities from the logits of the first token, or from samples where none are seen.
+
+        Neighbours about the same pictures are read in one pass where the model allows it: see
+        packed.py.
+        """
         check_choices(choices)
+        begun = self._begun(questions)
 
         def chosen(question: Question) -> tuple[float, ...] | Failure:
-            tops = self._tops(question)
+            tops = next(begun) or self._tops(question)
             if tops is None:
                 odds = from_samples(self._samples(question), choices)
             else:
@@ -104,6 +112,26 @@ class ComfyVlm:
         drawn = (self._generated(question, FIRST, seed=seed, **FAIR) for seed in range(SAMPLES))
         return list(map(self._said, drawn))
 
+    def _begun(self, questions: Sequence[Question]) -> Iterator[list[tuple[str, float]] | None]:
+        """For each question the likeliest first tokens, from one pass for all about the same
+        pictures; None where it must be asked by itself."""
+        for run in runs_of(questions):
+            yield from self._together(run) if len(run) > 1 and self.writer else [None] * len(run)
+
+    def _together(self, run: Sequence[Question]) -> list[list[tuple[str, float]] | None]:
+        pack = packed([self._tokens(question) for question in run])
+        try:
+            logits = first_logits(self.clip, self.writer, pack) if pack else None
+        except mm.OOM_EXCEPTION:
+            logits = None  # each by itself needs less
+        if logits is None:
+            return [None] * len(run)
+        # An answer may begin with white space; where it really begins is then found out alone.
+        begins = [bool(self._said([int(row.argmax())])) for row in logits]
+        self.usage += Usage(calls=sum(begins), completion_tokens=sum(begins))
+        pairs = zip(logits, begins, strict=True)
+        return [self._likeliest(row) if said else None for row, said in pairs]
+
     def _tops(self, question: Question) -> list[tuple[str, float]] | None:
         """The likeliest tokens where the answer begins, with their log-probabilities; None where
         the model does not show them."""
@@ -112,7 +140,10 @@ class ComfyVlm:
         if not seen:
             return None
         begins = next((i for i, token in enumerate(ids) if self._said([token])), 0)
-        table = seen[begins].log_softmax(-1)
+        return self._likeliest(seen[begins])
+
+    def _likeliest(self, logits: Tensor) -> list[tuple[str, float]]:
+        table = logits.log_softmax(-1)
         likely = table.topk(min(TOP, len(table)))
         words = (self._said([int(token)]) for token in likely.indices)
         return list(zip(words, likely.values.tolist(), strict=True))
@@ -174,9 +205,9 @@ def logits_of(clip: Any) -> Iterator[list[Tensor]]:
 
 
 def holds_a_picture(tokens: Any) -> bool:
-    """Whether an image stands among the tokens: tables stand where its embeddings will."""
+    """Whether an image stands among the tokens."""
     batches = tokens.values() if isinstance(tokens, dict) else [tokens]
-    return any(isinstance(entry[0], dict) for rows in batches for row in rows for entry in row)
+    return any(is_picture(entry) for rows in batches for row in rows for entry in row)
 
 
 def side_by_side(images: Sequence[Image.Image]) -> Image.Image:

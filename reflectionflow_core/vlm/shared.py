@@ -77,14 +77,15 @@ def in_order(questions: Sequence[Question], size: int) -> Iterator[Sequence[Ques
 
 def by_picture(questions: Sequence[Question], size: int) -> Iterator[Sequence[Question]]:
     """As `in_order`; neighbours about the same pictures come in batches of their own."""
-    for alone, runs in groupby(_runs(questions), key=lambda run: len(run) == 1):
+    for alone, runs in groupby(runs_of(questions), key=lambda run: len(run) == 1):
         if alone:
             yield from in_order([run[0] for run in runs], size)
         else:
             yield from (batch for run in runs for batch in in_order(run, size))
 
 
-def _runs(questions: Sequence[Question]) -> list[list[Question]]:
+def runs_of(questions: Sequence[Question]) -> list[list[Question]]:
+    """The questions in order; neighbours about the same pictures stand together."""
     runs: list[list[Question]] = []
     for question in questions:
         if runs and same_pictures(runs[-1][0], question):

@@ -1,0 +1,52 @@
+"""Questions about one picture share one pass of ComfyUI's text generation, where it has any."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfy_server import ROOT, demand_comfyui, find_comfyui
+
+LEAST = 100  # how much more the questions differ than the two ways to ask one
+
+
+@cache
+def found() -> dict[str, Any]:
+    """What packed_questions.py finds, in ComfyUI's own Python and without a server."""
+    demand_comfyui()
+    comfyui, python = find_comfyui() or (Path(), Path())
+    script = Path(__file__).parent / "packed_questions.py"
+    command = [str(python), str(script), str(comfyui), str(ROOT), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    if not found:
+        pytest.skip("this ComfyUI generates no text")
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["qwen3vl", "gemma3"])
+def test_one_pass_gives_the_probabilities_of_every_question_by_itself(family: str) -> None:
+    assert found()[family]["packed"] < 1e-5
+    assert found()[family]["questions"] > LEAST * found()[family]["packed"]
+
+
+def test_choosing_asks_once_a_picture_and_counts_every_question() -> None:
+    chosen = found()["choose"]
+    for together, alone in zip(chosen["together"], chosen["alone"], strict=True):
+        assert together == pytest.approx(alone, abs=1e-5)
+    assert chosen["passes"] == [1, 1, 4]  # three questions, three about another, one alone
+    assert chosen["calls"] == 7
+    assert not chosen["left over"]
+
+
+def test_what_cannot_be_packed_is_asked_as_before() -> None:
+    assert found()["two pictures"]
+    assert found()["no picture"]
+    assert found()["window"]
+    assert found()["hybrid"]
