@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ class VlmEndpoint(io.ComfyNode):
             found = profile_named(profile or "")
         except InputError:
             return ""
-        text = repr((found.base_url, found.api_key, found.model)).encode()
+        text = repr(astuple(found)).encode()
         return hashlib.blake2b(text, key=SALT, digest_size=16).hexdigest()
 
     @classmethod

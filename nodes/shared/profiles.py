@@ -6,18 +6,12 @@ So no node has a field for a key, and a text that looks like one is refused.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from ...reflectionflow_core.vlm.profiles import Profile, find_profile
+from ...reflectionflow_core.vlm.redaction import looks_like_a_key
 
 __all__ = ["Profile", "find_profile", "looks_like_a_key", "profiles_folder"]
-
-KEYS = re.compile(
-    r"\b(?:sk-[\w-]{16,}|hf_\w{20,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|xox[abp]-[\w-]{10,}"
-    r"|AIza[\w-]{30,}|r8_\w{20,}|AKIA[A-Z0-9]{16}"
-    r"|(?:Bearer|(?i:api[ _-]?key))[\s:='\"]+[\w.-]{16,})"
-)
 
 
 def profiles_folder() -> Path:
@@ -25,7 +19,3 @@ def profiles_folder() -> Path:
     import folder_paths
 
     return Path(folder_paths.get_system_user_directory("reflectionflow"))
-
-
-def looks_like_a_key(text: str) -> bool:
-    return KEYS.search(text) is not None

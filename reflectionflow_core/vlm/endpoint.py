@@ -29,8 +29,9 @@ from .likelihoods import (
 )
 from .parallel import ask_in_parallel
 from .profiles import FILE, Profile
+from .redaction import Redaction
 from .replies import TOO_SHORT, Reply, read
-from .sending import RequestLimits, SendError, open_client, send
+from .sending import Pace, RequestLimits, SendError, open_client, send
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -41,7 +42,6 @@ SAMPLE_TOKENS = 16  # of a sampled answer; choices are short
 THINKING_TOKENS = 4096  # for a thought before an answer, unless the profile says how many
 OUT_OF_TOKENS = re.compile(r"output limit was reached|higher max_", re.IGNORECASE)
 SHOWN = 160  # characters of a server's error message in a Failure
-SECRET = 8  # characters; shorter keys are placeholders such as "EMPTY", and may occur in answers
 
 
 class Endpoint:
@@ -62,13 +62,17 @@ class Endpoint:
                 f"The profile {profile.name} names no model. Set {variable}, or write its "
                 f'"model" into {FILE} (see the README).'
             )
-        allowed = RequestLimits(concurrency=profile.concurrency, seconds=profile.seconds)
+        allowed = RequestLimits(
+            concurrency=profile.concurrency,
+            seconds=profile.seconds,
+            per_minute=profile.requests_per_minute,
+        )
         self.profile, self.limits = profile, limits or allowed
-        self._lock = Lock()
+        self._lock, self._pace = Lock(), Pace(self.limits.per_minute)
         self._usage = Usage()
         self._refused: frozenset[str] = frozenset()  # parameters, see wire.py
         self._thinks = False  # before it answers, as far as known
-        self.samples = profile.samples
+        self.samples, self.redaction = profile.samples, Redaction(profile.secrets)
 
     def __repr__(self) -> str:
         return f"Endpoint({self.profile.name}, model={self.profile.model!r})"
@@ -141,7 +145,7 @@ class Endpoint:
             return bool(reply.texts) and not (question.schema and reply.was_cut)
 
         reply = await self._reply(client, question, wire.GREEDY, readable)
-        return reply if isinstance(reply, Failure) else self._without_key(reply.texts[0])
+        return reply if isinstance(reply, Failure) else self.redaction.of(reply.texts[0])
 
     async def _choice(
         self, client: AsyncOpenAI, question: Question, choices: Sequence[str]
@@ -226,7 +230,7 @@ class Endpoint:
             left_out = refused | self._refused
             body = wire.body(question, self.profile.model, asked, left_out, extra)
             try:
-                raw = await send(client, body, self.limits, self._count)
+                raw = await send(client, body, self.limits, self._count, self._pace)
             except SendError as error:
                 if _wants_more_tokens(error) and not self._thinks:
                     self._thinks = True
@@ -277,16 +281,12 @@ class Endpoint:
 
     def _in_its_words(self, said: str) -> str:
         """The server's error message on one line, without key and addresses."""
-        words = self._without_key(" ".join(said.split()))
+        words = self.redaction.of(" ".join(said.split()))
         words = re.sub(r"(?i)\bbearer\s+\S+|\b[a-z][a-z+.-]*://\S+", "***", words)
         address = urlsplit(self.profile.base_url)
         for part in (address.netloc, address.hostname or ""):
             words = words.replace(part, "***")
         return f' and said "{words[:SHOWN]}"' if words else ""
-
-    def _without_key(self, text: str) -> str:
-        key = self.profile.api_key
-        return text.replace(key, "***") if len(key) >= SECRET else text
 
 
 def _refused(body: Mapping[str, Any], error: SendError) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..record import InputError
 from .interface import Vlm
+from .redaction import looks_like_a_key
 
 ENDPOINT = "endpoint:"
 HUB_ID = re.compile(r"[\w-]+/[\w.-]+")
@@ -23,6 +24,11 @@ def build_vlm(spec: str, device: str | None = None, dtype: str | None = None) ->
     if spec.startswith(ENDPOINT) and not name:
         raise InputError("The endpoint has no name. Give its profile, as in --vlm endpoint:mine.")
     known = spec.startswith(ENDPOINT) or Path(spec).is_dir() or HUB_ID.fullmatch(spec)
+    if not known and looks_like_a_key(spec):
+        raise InputError(
+            "The vision-language model looks like an API key, which is not repeated. Write the key "
+            "into a profile, and give its name, as in --vlm endpoint:mine."
+        )
     if not known:
         raise InputError(
             f"There is no folder {spec!r} with a vision-language model. "

@@ -7,6 +7,7 @@ someone else. Knows neither ComfyUI nor servers.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import os
@@ -20,12 +21,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..record import InputError
+from .redaction import could_be_a_key, looks_like_a_key
 
 FILE = "profiles.json"
 SECONDS, CONCURRENCY = 120.0, 4
 SAMPLES = 8  # answers that estimate probabilities if the server gives none
-NUMBERS = ("seconds", "concurrency")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+COMPLETIONS = "/chat/completions"  # at the end of a full address, which is no base_url
+RESERVED = {"host", "content-length", "content-type", "connection", "transfer-encoding"}
+TEXTS = ("base_url", "api_key", "model", "ca_file")
+NUMBERS = ("seconds", "concurrency", "samples", "max_tokens", "requests_per_minute")
+TABLES = ("headers", "extra")
+FIELDS = (*TEXTS, *NUMBERS, *TABLES)
+MOST = 10**9  # of every number
+WHOLE = ("concurrency", "samples", "max_tokens")  # numbers without a fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +42,12 @@ class Profile:
     """An endpoint, its key and its model; only the name is ever shown.
 
     `api_key` is "" for a server without keys; `model` may be "", since not every user of a profile
-    needs it. A request may take `seconds`; `concurrency` of them run at once.
+    needs it. A request may take `seconds`; `concurrency` of them run at once, and at most
+    `requests_per_minute` begin in a minute (0: as many as there are). Up to `samples` answers stand
+    for the probabilities of a server that gives none. `max_tokens` is for a thought before an
+    answer (0: 4096). `ca_file` is a file of certificates to trust (PEM). `headers` and `extra` go
+    with every request, as HTTP headers and as fields of its body. Raises InputError for values that
+    cannot be sent or are out of range.
     """
 
     name: str
@@ -44,6 +58,9 @@ class Profile:
     concurrency: int = CONCURRENCY
     samples: int = SAMPLES
     max_tokens: int = 0
+    requests_per_minute: float = 0.0
+    ca_file: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     def __post_init__(self) -> None:
@@ -53,58 +70,85 @@ class Profile:
                 f"The api_key of profile {self.name!r} cannot be sent. Copy it again: a key is one "
                 "word of ASCII characters."
             )
-        if _host(self.base_url) is None:
+        object.__setattr__(self, "base_url", _address(self.name, self.base_url))
+        for part, (value, least) in self._limits().items():
+            if not least <= value <= MOST:
+                more = "more than 0" if part == "seconds" else f"at least {least:g}"
+                raise InputError(
+                    f'The profile {self.name!r} has a wrong number as "{part}". Give it {more}.'
+                )
+        if not all(map(_is_header, self.headers.items())):
             raise InputError(
-                f"The base_url of profile {self.name!r} is not a valid URL. Write it like "
-                "https://example.org/v1."
+                f'A header of profile {self.name!r} cannot be sent. Write "headers" as '
+                '{"X-Name": "value"}, in ASCII.'
             )
-        if not (0 < self.seconds < math.inf and self.concurrency >= 1):
+        if self.ca_file and not Path(self.ca_file).expanduser().is_file():
             raise InputError(
-                f"The profile {self.name!r} has {self.seconds:g} seconds and a concurrency of "
-                f"{self.concurrency}. Give it more than 0 seconds and a concurrency of at least 1."
+                f"The profile {self.name!r} names a ca_file that is not there. Give the path of a "
+                "file of certificates (PEM)."
             )
 
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be shown: the key and the headers' values."""
+        return (self.api_key, *self.headers.values())
+
+    def _limits(self) -> dict[str, tuple[float, float]]:
+        """Numbers with the least that each may be."""
+        return {
+            "seconds": (self.seconds, math.ulp(0)),
+            "concurrency": (self.concurrency, 1),
+            "samples": (self.samples, 1),
+            "max_tokens": (self.max_tokens, 0),
+            "requests_per_minute": (self.requests_per_minute, 0),
+        }
+
 
 def find_profile(name: str, folder: Path, environment: Mapping[str, str] = os.environ) -> Profile:
     """The profile, each field from the environment or else from profiles.json in `folder`.
 
-    The variables are REFLECTIONFLOW_<NAME>_BASE_URL, ..._API_KEY, ..._MODEL, ..._SECONDS and
-    ..._CONCURRENCY; the file is {"<name>": {"base_url": "...", "api_key": "...", "model": "..."}},
-    with "seconds" and "concurrency" as numbers.
+    The variables are REFLECTIONFLOW_<NAME>_BASE_URL, ..._API_KEY, ..._MODEL and so on for texts and
+    numbers; the file is {"<name>": {"base_url": "...", "api_key": "...", "model": "..."}}, with the
+    fields of Profile.
 
     The key may be absent if the address is this machine, and "" in the file if the server needs
-    none. Raises InputError for a field that is missing or wrong; never shows key or address.
+    none. Raises InputError for a field that is missing, wrong or unknown; never shows key or
+    address, nor a name that may be a key. Other profiles of the file are not looked at.
     """
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) or looks_like_a_key(name):
         raise InputError(
             "A profile's name has only letters, digits, - and _. Give the name of a profile, not a "
             "key."
         )
     prefix = f"REFLECTIONFLOW_{name.upper().replace('-', '_')}_"
-    stored = _stored(folder / FILE).get(name, {})
+    table = _table(folder / FILE)
+    stored = _checked(name, table.get(name, {}))
     # Shells leave empty variables behind; they count as unset.
-    url, key, model, seconds, concurrency = (
-        environment.get(f"{prefix}{part.upper()}", "").strip() or str(stored.get(part, "")).strip()
-        for part in ("base_url", "api_key", "model", "seconds", "concurrency")
-    )
+    values = {
+        part: environment.get(f"{prefix}{part.upper()}", "").strip()
+        or str(stored.get(part, "")).strip()
+        for part in (*TEXTS, *NUMBERS)
+    }
+    url, key = values["base_url"], values["api_key"]
     needs_key = stored.get("api_key") != "" and not is_loopback(url)
     absent = (("API_KEY", needs_key and not key), ("BASE_URL", not url))
     if missing := " and ".join(part for part, is_absent in absent if is_absent):
+        if could_be_a_key(name) and name not in table:
+            raise InputError(
+                "There is no profile of that name, which looks like a key and is not repeated. "
+                f"Give the name of a profile in {FILE} (see the README)."
+            )
         raise InputError(
             f"The profile {name} has no {missing}. Set {prefix}API_KEY and {prefix}BASE_URL in the "
             f"environment before you start, or write them into {FILE} (see the README)."
         )
-    try:
-        limits = float(seconds or SECONDS), int(concurrency or CONCURRENCY)
-    except ValueError:
-        raise InputError(
-            f"The seconds or the concurrency of profile {name!r} is not a number. Write them as "
-            'in {"seconds": 300, "concurrency": 2}.'
-        ) from None
-    return Profile(name, url, key, model, *limits)
+    numbers = {part: _number(name, part, values[part]) for part in NUMBERS if values[part]}
+    texts = {part: values[part] for part in TEXTS}
+    tables = {part: stored[part] for part in TABLES if part in stored}
+    return Profile(name, **texts, **numbers, **tables)
 
 
 def command_line_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -140,21 +184,84 @@ def _host(url: str) -> str | None:
     return host if host and named else None
 
 
-def _stored(file: Path) -> Mapping[str, Mapping[str, str | float]]:
+def _is_header(header: tuple[str, str]) -> bool:
+    name, value = header
+    is_name = re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name, re.ASCII) and name.lower() not in RESERVED
+    return bool(is_name and re.fullmatch(r"[ -~]*", value))
+
+
+def _address(name: str, url: str) -> str:
+    """The base_url, also of a full address that was pasted; raises InputError for what is none."""
+    url = url.strip()
+    if _host(url) is None:
+        raise InputError(
+            f"The base_url of profile {name!r} is not a valid URL. Write it like "
+            "https://example.org/v1."
+        )
+    parts = urlsplit(url)
+    if parts.query or parts.fragment:
+        raise InputError(
+            f"The base_url of profile {name!r} has a query or a fragment. Leave out what follows "
+            'the ? or #; further fields of a request go into "extra".'
+        )
+    path = parts.path.rstrip("/").removesuffix(COMPLETIONS)
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _number(name: str, part: str, text: str) -> float | int:
     try:
-        profiles = json.loads(file.read_text(encoding="utf-8"))
+        value = float(text)
+        if part not in WHOLE:
+            return value
+        return int(text) if text.isdecimal() or value != int(value) else int(value)
+    except (ValueError, OverflowError):
+        raise InputError(
+            f'"{part}" of profile {name!r} is not a number. Write it as in '
+            '{"seconds": 300, "concurrency": 2}.'
+        ) from None
+
+
+def _table(file: Path) -> Mapping[str, Any]:
+    try:
+        raw = file.read_bytes()
+        wide = raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as Windows' shells write
+        profiles = json.loads(raw.decode("utf-16" if wide else "utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError):
         # Without the parser's message: it quotes a line, which may hold the key.
         raise InputError(f"{file.name} cannot be read. Write it as JSON, see the README.") from None
-    if not isinstance(profiles, dict) or not all(map(_is_profile, profiles.values())):
+    if not isinstance(profiles, dict):
         raise InputError(f"{file.name} is not a table of profiles. Write it as the README shows.")
     return profiles
 
 
-def _is_profile(profile: object) -> bool:
-    return isinstance(profile, dict) and all(
-        isinstance(value, str) or (name in NUMBERS and isinstance(value, int | float))
-        for name, value in profile.items()
-    )
+def _checked(name: str, stored: object) -> Mapping[str, Any]:
+    """The stored profile; raises InputError, without its values, for what is no field of one."""
+    if not isinstance(stored, dict):
+        raise InputError(
+            f"The profile {name!r} in {FILE} is not a table of fields. Write it as in the README."
+        )
+    unknown = [field for field in stored if field not in FIELDS]
+    if unknown:
+        shown = ", ".join(f'"{field[:40]}"' for field in unknown if not could_be_a_key(field))
+        raise InputError(
+            f"The profile {name!r} in {FILE} has unknown fields{': ' if shown else ''}{shown}. It "
+            f'may have {", ".join(FIELDS)}; fields of the requests themselves go into "extra".'
+        )
+    for part, value in stored.items():
+        if not _fits(part, value):
+            kind = "a table" if part in TABLES else "a number" if part in NUMBERS else "a text"
+            raise InputError(
+                f'"{part}" of profile {name!r} in {FILE} is not {kind}. Write it as in the README.'
+            )
+    return stored
+
+
+def _fits(part: str, value: object) -> bool:
+    if part == "headers":
+        return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+    if part == "extra":
+        return isinstance(value, dict)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, str) or (part in NUMBERS and is_number)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ..record import InputError
@@ -40,6 +43,7 @@ class RequestLimits:
     tries: int = 4  # of one request
     pause: float = 0.5  # before the second try; doubled before each further one
     longest_pause: float = 60.0  # whatever the server asks to wait
+    per_minute: float = 0.0  # requests that may begin in a minute; 0 for any number
     loading_seconds: float = 120.0  # that a server may take to load its model, without losing a try
 
     def __post_init__(self) -> None:
@@ -47,6 +51,23 @@ class RequestLimits:
             raise InputError(
                 f"{self}: concurrency and tries must be at least 1, and times above 0 seconds."
             )
+
+
+class Pace:
+    """Spreads requests evenly, at most `per_minute` a minute; shared by all threads."""
+
+    def __init__(self, per_minute: float = 0.0) -> None:
+        self._seconds = 60 / per_minute if per_minute else 0.0
+        self._next, self._lock = 0.0, Lock()
+
+    async def turn(self) -> None:
+        """Waits until the next request may begin."""
+        with self._lock:
+            now = time.monotonic()
+            at = max(now, self._next)
+            self._next = at + self._seconds
+        if at > now:
+            await asyncio.sleep(at - now)
 
 
 class SendError(Exception):
@@ -85,11 +106,18 @@ async def open_client(profile: Profile, limits: RequestLimits) -> AsyncIterator[
     """A client for the profile's server that gives each request one try."""
     import openai
 
-    transport = openai.DefaultAsyncHttpxClient(
-        event_hooks={"request": [_only_ours(profile.api_key)], "response": [_raise_for_status]},
-        follow_redirects=False,
-        trust_env=not is_loopback(profile.base_url),  # a proxy cannot reach this machine
-    )
+    try:
+        transport = openai.DefaultAsyncHttpxClient(
+            event_hooks={"request": [_only_ours(profile)], "response": [_raise_for_status]},
+            follow_redirects=False,
+            trust_env=not is_loopback(profile.base_url),  # a proxy cannot reach this machine
+            verify=_trusted(profile),
+        )
+    except ImportError:
+        raise InputError(
+            "The environment names a SOCKS proxy (ALL_PROXY or HTTPS_PROXY), which needs one more "
+            "package. Run `pip install socksio`, or unset the variable."
+        ) from None
     async with openai.AsyncOpenAI(
         base_url=profile.base_url,
         api_key=profile.api_key or "none",  # the client requires one; see _only_ours
@@ -101,12 +129,18 @@ async def open_client(profile: Profile, limits: RequestLimits) -> AsyncIterator[
 
 
 async def send(
-    client: AsyncOpenAI, body: Mapping[str, Any], limits: RequestLimits, count: Callable[[], None]
+    client: AsyncOpenAI,
+    body: Mapping[str, Any],
+    limits: RequestLimits,
+    count: Callable[[], None],
+    pace: Pace | None = None,
 ) -> bytes:
     """The body of the response; calls `count` for each request sent. Raises SendError."""
+    pace = pace or Pace(limits.per_minute)
     seen: list[str] = []
     patient_until = time.monotonic() + limits.loading_seconds
     while True:
+        await pace.turn()
         try:
             return await _send_once(client, body, limits, count)
         except SendError as error:
@@ -151,6 +185,8 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes:
         cause = error.__cause__
         if isinstance(cause, SendError):  # from our hook; older clients wrap it
             raise cause from None
+        if untrusted := _untrusted(cause):
+            raise untrusted from None
         if type(cause).__name__ in UNREACHABLE:
             raise SendError(
                 "could not be reached",
@@ -167,17 +203,46 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes:
     return raw
 
 
-def _only_ours(key: str) -> Callable[[Any], Awaitable[None]]:
+def _trusted(profile: Profile) -> ssl.SSLContext | bool:
+    """The certificates to trust: the usual ones, and those of the profile's file."""
+    if not profile.ca_file:
+        return True
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(Path(profile.ca_file).expanduser())
+    except OSError:  # ssl's own errors among them
+        raise InputError(
+            f"The ca_file of profile {profile.name!r} holds no certificates. Give a PEM file, "
+            "which begins with -----BEGIN CERTIFICATE-----."
+        ) from None
+    return context
+
+
+def _only_ours(profile: Profile) -> Callable[[Any], Awaitable[None]]:
     """A hook that removes the headers that the client adds, such as organisation and project from
     OpenAI's environment variables: they must not reach another server."""
 
     async def strip(request: Any) -> None:
         for name in set(request.headers) - HEADERS:
             del request.headers[name]
-        if key:
-            request.headers["authorization"] = f"Bearer {key}"
+        if profile.api_key:
+            request.headers["authorization"] = f"Bearer {profile.api_key}"
+        request.headers.update(profile.headers)
 
     return strip
+
+
+def _untrusted(error: BaseException | None) -> SendError | None:
+    """What to say of a certificate that cannot be verified; None for any other error."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return SendError(
+                f"has a certificate that is not trusted ({error.verify_message})",
+                'check its base_url, or give its profile the "ca_file" of its authority',
+                sent=False,
+            )
+        error = error.__cause__ or error.__context__
+    return None
 
 
 async def _whole(chunks: AsyncIterable[bytes]) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 from reflectionflow_core.record import InputError
 from reflectionflow_core.vlm import profiles
 from reflectionflow_core.vlm.endpoint import Endpoint
+from reflectionflow_core.vlm.named import build_vlm
 from reflectionflow_core.vlm.profiles import (
     Profile,
     command_line_folder,
@@ -48,7 +49,7 @@ def test_a_profile_says_how_long_and_how_many_at_once(tmp_path: Path) -> None:
     "wrong", [{"seconds": "soon"}, {"seconds": 0}, {"concurrency": 0}, {"concurrency": "1.5"}]
 )
 def test_limits_that_are_none_are_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
-    with pytest.raises(InputError, match=r"not a number\. Write|more than 0 seconds"):
+    with pytest.raises(InputError, match=r"not a number\. Write|more than 0\.|at least 1"):
         find_profile("mine", written(tmp_path, base_url=HERE, **wrong), {})
 
 
@@ -134,8 +135,114 @@ def test_white_space_around_a_key_is_taken_off(tmp_path: Path) -> None:
 
 
 def test_values_that_are_no_texts_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not a table of profiles"):
+    with pytest.raises(InputError, match=r"\"api_key\" of profile 'mine' .* is not a text"):
         find_profile("mine", written(tmp_path, base_url=URL, api_key=5), {})
+    with pytest.raises(InputError, match=r'"headers" .* is not a table'):
+        find_profile("mine", written(tmp_path, base_url=URL, api_key=KEY, headers={"a": 1}), {})
+    with pytest.raises(InputError, match=r'"extra" .* is not a table'):
+        find_profile("mine", written(tmp_path, base_url=URL, api_key=KEY, extra=["a"]), {})
+
+
+def test_every_field_is_read_and_the_numbers_also_from_the_environment(tmp_path: Path) -> None:
+    certificates = tmp_path / "ca.pem"
+    certificates.write_text("-")
+    folder = written(
+        tmp_path,
+        base_url=HERE,
+        model="m",
+        samples=3,
+        max_tokens=2000,
+        requests_per_minute=7.5,
+        ca_file=str(certificates),
+        headers={"X-Title": "pictures"},
+        extra={"reasoning_effort": "none", "provider": {"only": ["a"]}},
+    )
+    found = find_profile("mine", folder, {"REFLECTIONFLOW_MINE_MAX_TOKENS": "99"})
+    assert (found.samples, found.max_tokens, found.requests_per_minute) == (3, 99, 7.5)
+    assert found.ca_file == str(certificates) and found.headers == {"X-Title": "pictures"}
+    assert found.extra["provider"] == {"only": ["a"]}
+
+
+def test_unknown_fields_are_refused_by_name(tmp_path: Path) -> None:
+    folder = written(tmp_path, base_url=HERE, reasoning_effort="none", modell="m")
+    with pytest.raises(InputError, match='unknown fields: "reasoning_effort", "modell"') as refused:
+        find_profile("mine", folder, {})
+    assert '"extra"' in str(refused.value)
+
+
+def test_a_key_as_the_name_of_a_field_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown fields") as refused:
+        find_profile("mine", written(tmp_path, **{"base_url": HERE, KEY: "api_key"}), {})
+    assert KEY not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"samples": 0},
+        {"max_tokens": -1},
+        {"max_tokens": 1.5},
+        {"max_tokens": 10**400},
+        {"requests_per_minute": -1},
+        {"requests_per_minute": float("inf")},
+        {"seconds": True},
+    ],
+)
+def test_numbers_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        find_profile("mine", written(tmp_path, base_url=HERE, **wrong), {})
+
+
+@pytest.mark.parametrize(
+    "headers", [{"X Title": "a"}, {"X-Title": "a\r\nHost: b"}, {"Host": "b"}, {"X-Title": "ü"}]
+)
+def test_headers_that_cannot_be_sent_are_refused(headers: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="header of profile 'mine' cannot be sent"):
+        Profile("mine", HERE, "", headers=headers)
+
+
+def test_certificates_that_are_not_there_are_named() -> None:
+    with pytest.raises(InputError, match="names a ca_file that is not there"):
+        Profile("mine", HERE, "", ca_file="/nowhere/ca.pem")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_of_a_windows_editor_is_read(tmp_path: Path, encoding: str) -> None:
+    text = json.dumps({"mine": {"base_url": HERE, "model": "m"}})
+    (tmp_path / "profiles.json").write_text(text, encoding=encoding)
+    assert find_profile("mine", tmp_path, {}).model == "m"
+
+
+@pytest.mark.parametrize("neighbour", [5, ["a"], {"seconds": []}, {"odd": 1}, {"base_url": "::"}])
+def test_a_bad_neighbour_does_no_harm(tmp_path: Path, neighbour: object) -> None:
+    text = json.dumps({"other": neighbour, "mine": {"base_url": HERE, "model": "m"}})
+    (tmp_path / "profiles.json").write_text(text)
+    assert find_profile("mine", tmp_path, {}).model == "m"
+    with pytest.raises(InputError, match="other"):
+        find_profile("other", tmp_path, {})
+
+
+@pytest.mark.parametrize("end", ["", "/", "/chat/completions", "/chat/completions/", " "])
+def test_a_pasted_full_address_is_the_same_server(end: str) -> None:
+    assert Profile("mine", f"{HERE}{end}", "").base_url == HERE
+
+
+@pytest.mark.parametrize("end", ["?api-version=1", "#top", "/chat/completions?key=abc"])
+def test_an_address_with_a_query_is_refused_with_its_profile(end: str) -> None:
+    with pytest.raises(InputError, match="base_url of profile 'mine' has a query") as refused:
+        Profile("mine", f"{HERE}{end}", "")
+    assert end not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["sk-proj-0123456789abcdefghij", "hf_" + "a1" * 15, "a1b2" * 8])
+def test_a_key_pasted_as_a_name_is_not_repeated(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError) as refused:
+        find_profile(name, tmp_path, {})
+    assert name not in str(refused.value) and name.upper() not in str(refused.value)
+    assert "profile" in str(refused.value)
+    written(tmp_path, base_url=HERE)
+    with pytest.raises(InputError, match="looks like an API key"):
+        build_vlm("sk-proj-0123456789abcdefghij")
 
 
 def test_neither_key_nor_address_is_printed() -> None:

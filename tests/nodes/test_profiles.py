@@ -90,7 +90,7 @@ def test_a_damaged_file_is_named_and_never_quoted(tmp_path: Path, damaged: str) 
 
 
 def test_a_file_in_another_encoding_is_no_crash(tmp_path: Path) -> None:
-    (tmp_path / "profiles.json").write_bytes("{}".encode("utf-16"))
+    (tmp_path / "profiles.json").write_bytes("{}".encode("utf-32"))
     with pytest.raises(InputError, match="cannot be read"):
         find_profile("mine", tmp_path, {})
 

@@ -1,0 +1,102 @@
+"""Keeps keys out of what is shown: also escaped, split, in another case, or only in part.
+
+A server may write a key into an error or into its model's answer. Everything from it passes here
+before anything else sees it, and JSON escapes are read as what they will become.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+HIDDEN = "***"
+SECRET = 8  # characters; shorter keys are placeholders such as "EMPTY", and may occur in answers
+PIECE = 8  # letters and digits of a key in a row that give it away
+LONG = 20  # characters of a key that is one even if it looks like a word
+KEYS = re.compile(
+    r"\b(?:sk-[\w-]{16,}|hf_\w{20,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|xox[abp]-[\w-]{10,}"
+    r"|gsk_\w{20,}|xai-\w{20,}|nvapi-[\w-]{20,}"
+    r"|AIza[\w-]{30,}|r8_\w{20,}|AKIA[A-Z0-9]{16}"
+    r"|(?:Bearer|(?i:api[ _-]?key))[\s:='\"]+[\w.-]{16,})"
+)
+# One character, however it is written: JSON's and Python's escapes (also twice), URLs, HTML.
+_UNIT = re.compile(
+    r"\\+(?:u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]{1,6})\}|x([0-9a-fA-F]{2}))|%([0-9a-fA-F]{2})"
+    r"|&#x([0-9a-fA-F]{1,6});?|&#(?P<decimal>\d{1,7});?|\\+[nrtbf]|.",
+    re.DOTALL,
+)
+
+
+def looks_like_a_key(text: str) -> bool:
+    """Whether a text holds what providers give out as keys."""
+    return KEYS.search(text) is not None
+
+
+def could_be_a_key(name: str) -> bool:
+    """Whether a name is better not shown: a key of a known kind, or long and with digits."""
+    digits = sum(character.isdigit() for character in name)
+    return looks_like_a_key(name) or (len(name) >= LONG and digits >= 4)
+
+
+class Redaction:
+    """Replaces keys and other secrets of a profile in texts by ***."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._whole = [secret for secret in secrets if len(secret) >= SECRET]
+        self._pieces = frozenset(
+            piece for secret in self._whole if _is_random(secret) for piece in _pieces(secret)
+        )
+
+    def of(self, text: str) -> str:
+        """The text without secrets, however it writes them; JSON stays JSON."""
+        for secret in self._whole:
+            text = text.replace(secret, HIDDEN)
+        if not self._pieces:
+            return text
+        letters, spans = _letters(text)
+        places = [
+            i for i in range(len(letters) - PIECE + 1) if letters[i : i + PIECE] in self._pieces
+        ]
+        return _without(text, [(spans[i][0], spans[i + PIECE - 1][1]) for i in places])
+
+
+def _is_random(secret: str) -> bool:
+    """Whether pieces of a key are recognisable, as those of "lm-studio" are not."""
+    mixed = any(c.isdigit() for c in secret) or secret not in (secret.lower(), secret.upper())
+    return mixed or len(secret) >= LONG
+
+
+def _pieces(secret: str) -> list[str]:
+    letters, _ = _letters(secret)
+    return [letters[i : i + PIECE] for i in range(len(letters) - PIECE + 1)]
+
+
+def _letters(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """The letters and digits of a text in lower case, and where each of them is written."""
+    letters: list[str] = []
+    spans: list[tuple[int, int]] = []
+    for unit in _UNIT.finditer(text):
+        for letter in unicodedata.normalize("NFKC", _character(unit)).casefold():
+            if letter.isalnum():
+                letters.append(letter)
+                spans.append(unit.span())
+    return "".join(letters), spans
+
+
+def _character(unit: re.Match[str]) -> str:
+    decimal = unit["decimal"]
+    digits = next((group for group in unit.groups() if group), "")
+    number = int(digits, 10 if decimal else 16) if digits else None
+    if number is None:
+        return unit[0] if len(unit[0]) == 1 else ""
+    return chr(number) if number <= 0x10FFFF else ""
+
+
+def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    kept, at = "", 0
+    for start, end in spans:
+        if start > at or not at:
+            kept += text[at:start] + HIDDEN
+        at = max(at, end)
+    return kept + text[at:]
