@@ -214,7 +214,9 @@ class VerifierLoader(io.ComfyNode):
                     default="exact",
                     tooltip="exact reads the miniature's shapes by rules; noisy flips some of its "
                     "verdicts. Both work only for prompts and pictures of such shapes. checklist, "
-                    "rubric, yes-no and tournament ask a vision-language model, about any prompt.",
+                    "rubric, yes-no and tournament ask a vision-language model, about any prompt. "
+                    "text reads what is written and compares it with the words that the prompt has "
+                    "in quotation marks.",
                 ),
                 io.Float.Input(
                     "error",

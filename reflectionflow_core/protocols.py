@@ -165,6 +165,16 @@ class Counting(Protocol):
 
 
 @runtime_checkable
+class Selective(Protocol):
+    """A verifier that has nothing to judge for some prompts, as one that reads has without a text.
+
+    Alone it refuses such a prompt; among several verifiers it is left out there.
+    """
+
+    def applies_to(self, prompt: str) -> bool: ...
+
+
+@runtime_checkable
 class Remembering(Protocol):
     """A verifier whose verdict on a picture depends on the pictures that it judged before.
 

@@ -215,6 +215,7 @@ VERIFIERS: dict[str, Row[Verifier]] = {
     "yes-no": Row(lazily("verifiers.yes_no:YesNoVerifier"), asks_vlm=True, spread=2.0),
     "tournament": Row(lazily("verifiers.tournament:TournamentVerifier"), asks_vlm=True),
     "objects": Row(objects, spread=0.25, may_ask_vlm=True),
+    "text": Row(lazily("verifiers.text.verifier:TextVerifier"), spread=0.25),
     "reward": Row(reward, source="the Image-Verifier"),
     "clip-score": Row(clip_score, source="a CLIP"),
 }

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from PIL.Image import Image
 
-from ..protocols import SILENT, Progress, Remembering, Verifier
+from ..protocols import SILENT, Progress, Remembering, Selective, Verifier
 from ..record import DISAGREEMENT, Candidate, InputError, Verdict
 from ..search.budget import calls_so_far, metered
 
@@ -57,6 +57,9 @@ class EnsembleVerifier:
     that of those whose `unmet` counts. A picture that a member or the gate could not judge is not
     judged: fewer judges are easier to convince.
 
+    A Selective member, or gate, that does not apply to a prompt is left out for that prompt, unless
+    no member applies: then all are asked, and say why they cannot judge.
+
     Raises InputError without members, or where two have one name.
     """
 
@@ -70,16 +73,15 @@ class EnsembleVerifier:
                 "Give each its own."
             )
         self.members, self.gate = tuple(members), gate
-        verifiers = [member.verifier for member in members]
-        outside = gate is not None and not any(gate is verifier for verifier in verifiers)
-        self._asked: list[Verifier] = [*verifiers, *([gate] if gate and outside else [])]
-        self.calls = self._estimate()
+        everyone = [*(member.verifier for member in members), *([gate] if gate else [])]
+        self._everyone = list({id(verifier): verifier for verifier in everyone}.values())
+        self.calls = _estimate(self._everyone)
         self._spent = 0
         self._first: dict[str, dict[str, float]] = {}  # by prompt: the members' first scores
 
     @property
     def spent(self) -> int | None:
-        counts = any(calls_so_far(verifier) is not None for verifier in self._asked)
+        counts = any(calls_so_far(verifier) is not None for verifier in self._everyone)
         return self._spent if counts else None
 
     def remember(self, prompt: str, candidates: Sequence[Candidate]) -> None:
@@ -95,12 +97,24 @@ class EnsembleVerifier:
     def verify(
         self, prompt: str, images: Sequence[Image], progress: Progress = SILENT
     ) -> list[Verdict]:
-        columns = [self._ask(verifier, prompt, images, progress) for verifier in self._asked]
-        self.calls = self._estimate()
+        panel = self._panel(prompt)
+        columns = [self._ask(verifier, prompt, images, progress) for verifier in panel.asked]
+        self.calls = _estimate(panel.asked)
         rows = list(zip(*columns, strict=True))
         for verdicts in rows:
-            self._note_first(prompt, self._aspects(verdicts))
-        return [self._joined(self._first[prompt], verdicts) for verdicts in rows]
+            self._note_first(prompt, panel.aspects(verdicts))
+        left_out = [
+            f"{member.name}: left out, since the prompt has nothing for it"
+            for member in self.members
+            if member not in panel.members
+        ]
+        return [panel.joined(self._first[prompt], verdicts, left_out) for verdicts in rows]
+
+    def _panel(self, prompt: str) -> _Panel:
+        """Those who judge this prompt; all members where none applies to it."""
+        members = [m for m in self.members if _applies(m.verifier, prompt)] or self.members
+        gate = self.gate if self.gate is not None and _applies(self.gate, prompt) else None
+        return _Panel(tuple(members), gate)
 
     def _note_first(self, prompt: str, aspects: Mapping[str, float]) -> None:
         """Keeps each member's first score, which all later ones are compared with."""
@@ -118,23 +132,37 @@ class EnsembleVerifier:
         self._spent += calls
         return verdicts
 
-    def _estimate(self) -> int:
-        return sum(verifier.calls for verifier in self._asked)
 
-    def _aspects(self, verdicts: Sequence[Verdict]) -> Mapping[str, float]:
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """The members and the gate that judge one prompt."""
+
+    members: tuple[EnsembleMember, ...]
+    gate: Verifier | None
+
+    @property
+    def asked(self) -> list[Verifier]:
+        """Each verifier once: those of the members, then the gate if it is none of them."""
+        verifiers = [member.verifier for member in self.members]
+        outside = self.gate is not None and not any(self.gate is one for one in verifiers)
+        return [*verifiers, *([self.gate] if self.gate is not None and outside else [])]
+
+    def aspects(self, verdicts: Sequence[Verdict]) -> Mapping[str, float]:
         """The members' scores, without the gate's verdict that may follow them."""
         pairs = zip(self.members, verdicts, strict=False)
         return MappingProxyType({m.name: v.score for m, v in pairs if v.score is not None})
 
-    def _joined(self, first: Mapping[str, float], verdicts: Sequence[Verdict]) -> Verdict:
-        aspects = self._aspects(verdicts)
+    def joined(
+        self, first: Mapping[str, float], verdicts: Sequence[Verdict], notes: Sequence[str]
+    ) -> Verdict:
+        said = zip(self.members, verdicts, strict=False)
+        aspects = self.aspects(verdicts)
         if failed := next((v.failure for v in verdicts if v.failure is not None), None):
             return Verdict.unjudged(failed, aspects)
         relative = [m.relative(aspects[m.name], first[m.name]) for m in self.members]
-        own = zip(self.members, verdicts, strict=False)
         judges = [
             verdict
-            for verifier, verdict in zip(self._asked, verdicts, strict=True)
+            for verifier, verdict in zip(self.asked, verdicts, strict=True)
             if self.gate is None or verifier is self.gate
         ]
         weights = [member.weight for member in self.members]
@@ -145,7 +173,9 @@ class EnsembleVerifier:
             passed=passed,
             aspects=_with_disagreement(aspects, relative),
             unmet=tuple(dict.fromkeys(what for verdict in judges for what in verdict.unmet)),
-            explanation="; ".join(f"{m.name}: {v.explanation}" for m, v in own if v.explanation),
+            explanation="; ".join(
+                [*(f"{m.name}: {v.explanation}" for m, v in said if v.explanation), *notes]
+            ),
             evidence=tuple(dict.fromkeys(seen for verdict in judges for seen in verdict.evidence)),
         )
 
@@ -162,6 +192,14 @@ def scored(candidate: Candidate, aspect: str) -> Candidate:
     """The candidate as the verifier of one aspect judged it."""
     verdict = replace(candidate.verdict, score=candidate.verdict.aspects[aspect])
     return replace(candidate, verdict=verdict)
+
+
+def _applies(verifier: Verifier, prompt: str) -> bool:
+    return not isinstance(verifier, Selective) or verifier.applies_to(prompt)
+
+
+def _estimate(verifiers: Sequence[Verifier]) -> int:
+    return sum(verifier.calls for verifier in verifiers)
 
 
 def _all(answers: Iterable[bool | None]) -> bool | None:

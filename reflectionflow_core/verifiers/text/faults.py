@@ -1,0 +1,339 @@
+"""What is wrong with the writing in a picture, in words that a corrector can follow."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ...evidence import Evidence, place_in_words
+from .letters import glyphs
+from .matching import Page, ReadWord, TextMatch, best_matches, matches
+from .reading import LONGEST, ReadLine
+from .wanted import TextWishes, WantedText
+
+READABLE = 0.6  # least sureness of a line that counts as text, and of a right text that passes
+NEAR = 0.34  # share of letters that may differ in what counts as the same text once more
+FEW = 5  # texts too many that are named one by one
+SHOWN = 80  # letters of a text in a fault
+UNREADABLE, MIRRORED = 0.1, 0.5  # likenesses of what cannot be read, and of mirrored writing
+POOR = 0.67  # up to this likeness a text may be a mirrored one
+
+PixelBox = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+@dataclass(frozen=True, slots=True)
+class TextFault:
+    """A fault in words, its box in pixels (None for what is missing), and a sureness of 0 to 1.
+
+    `wanted` is the text that should stand there, "" for what is too much.
+    """
+
+    unmet: str
+    box: PixelBox | None = None
+    sureness: float | None = None
+    wanted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TextFinding:
+    """What is right and wrong with the writing in one picture.
+
+    `likeness` is 0 to 1 by wanted text, `right` has the right texts with box and sureness, `lost`
+    the texts that nothing in the picture is like; `extra` counts texts too many.
+    """
+
+    faults: tuple[TextFault, ...] = ()
+    likeness: Mapping[str, float] = field(default_factory=dict)
+    right: tuple[tuple[str, PixelBox, float], ...] = ()
+    lost: tuple[WantedText, ...] = ()
+    extra: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def score(self) -> float:
+        """The mean likeness, lowered by texts too many; 1 only where nothing is wrong."""
+        wanted = len(self.likeness)
+        return (sum(self.likeness.values()) if wanted else 1.0) / (max(wanted, 1) + self.extra)
+
+    @property
+    def poor(self) -> bool:
+        """Whether nothing, or little, of a wanted text was found."""
+        return any(likeness <= POOR for likeness in self.likeness.values())
+
+    @property
+    def passed(self) -> bool | None:
+        if self.faults or self.lost:
+            return False
+        return None if any(sure < READABLE for *_, sure in self.right) else True
+
+    @property
+    def explanation(self) -> str:
+        hard = [
+            f'"{text}" is hardly legible ({100 * sure:.0f} % sure).'
+            for text, _, sure in self.right
+            if sure < READABLE
+        ]
+        return " ".join([*self.notes, *hard])
+
+
+def judged(wishes: TextWishes, page: Page, size: tuple[int, int]) -> TextFinding:
+    """The finding about the lines of a page, a picture of `size` pixels."""
+    asked = [wanted for wanted in wishes.texts if not wanted.banned]
+    found = best_matches([wanted.text for wanted in asked], page)
+    used = {word for match in found if match for word in match.words}
+    shares = [line for match in found if match for line in match.lines]
+    finding = TextFinding(notes=(_in_words(page.lines, size),))
+    for wanted, match in zip(asked, found, strict=True):
+        if match is None:
+            finding = replace(finding, lost=(*finding.lost, wanted))
+            finding = _with_likeness(finding, wanted, 0.0)
+            continue
+        beside = [word for word in _beside(match, page, used) if shares.count(word.line) == 1]
+        finding = _with_match(finding, wanted, match, beside, page, size)
+        used.update(beside)
+    shared = {line for line in shares if shares.count(line) > 1}
+    return _with_extras(finding, wishes, page, used, shared, size)
+
+
+def looked_closer(
+    finding: TextFinding,
+    wishes: TextWishes,
+    places: Sequence[ReadLine],
+    mirrored: Sequence[ReadLine],
+    size: tuple[int, int],
+) -> TextFinding:
+    """The finding after a second look at texts of which nothing, or little, was found.
+
+    `places` look like writing, `mirrored` was read in the mirrored picture. Such texts become
+    mirrored, unreadable or missing ones; unreadable writing is too much where none was asked for.
+    """
+    page = Page.of([line for line in mirrored if line.sureness >= READABLE])
+    for wanted in wishes.texts:
+        if wanted.banned or finding.likeness[wanted.text] > POOR:
+            continue
+        exact = [match for match in matches(wanted.text, page) if not match.cost]
+        if exact:
+            finding = _with_mirrored(finding, wanted, exact[0], page, size)
+        elif wanted in finding.lost:
+            finding = _with_lost(finding, wanted, places, size)
+    if wishes.nothing_else and not finding.faults:
+        finding = _with_extra_faults(
+            finding,
+            [
+                TextFault(f"remove the unreadable writing{_where(p.box, size)}", p.box, p.sureness)
+                for p in places
+            ],
+        )
+    return replace(finding, lost=())
+
+
+def _with_likeness(finding: TextFinding, wanted: WantedText, likeness: float) -> TextFinding:
+    """Two wanted texts that are equal count as one, by the worse of them."""
+    least = min(likeness, finding.likeness.get(wanted.text, 1.0))
+    return replace(finding, likeness={**finding.likeness, wanted.text: least})
+
+
+def _with_match(
+    finding: TextFinding,
+    wanted: WantedText,
+    match: TextMatch,
+    beside: Sequence[ReadWord],
+    page: Page,
+    size: tuple[int, int],
+) -> TextFinding:
+    """With a text that stands there, right or not; `beside` it are words that belong to nothing."""
+    lines = [page.lines[line] for line in match.lines]
+    box, sure = _hull([line.box for line in lines]), min(line.sureness for line in lines)
+    letters, extra = len(glyphs("".join(wanted.text.split()))), sum(len(w.glyphs) for w in beside)
+    wrong = match.cost + extra
+    if not wrong:
+        right = (*finding.right, (wanted.text, box, sure))
+        likeness = 1.0 if sure >= READABLE else max(sure, MIRRORED)
+        return replace(_with_likeness(finding, wanted, likeness), right=right)
+    row = {*match.words, *beside}
+    read = " ".join(w.text for n in match.lines for w in page.words[n] if w in row)
+    where = _where(box, size, wanted.surface)
+    unmet = f'replace the text "{_short(read)}" by "{wanted.text}"{where}'
+    fault = TextFault(unmet, box, sure, wanted.text)
+    finding = _with_likeness(finding, wanted, max(0.0, 1 - wrong / (letters + extra)))
+    return replace(finding, faults=(*finding.faults, fault))
+
+
+def _with_mirrored(
+    finding: TextFinding,
+    wanted: WantedText,
+    match: TextMatch,
+    page: Page,
+    size: tuple[int, int],
+) -> TextFinding:
+    """With a text that stands on a mirrored page, in place of what else is said of it."""
+    left, top, right, bottom = _hull([page.lines[n].box for n in match.lines])
+    box = size[0] - right, top, size[0] - left, bottom
+    sure = min(page.lines[n].sureness for n in match.lines)
+    where = _where(box, size, wanted.surface)
+    unmet = f'mirror the writing{where}, so that it reads "{wanted.text}"'
+    others = [fault for fault in finding.faults if fault.wanted != wanted.text]
+    faults = (*others, TextFault(unmet, box, sure, wanted.text))
+    return replace(finding, faults=faults, likeness={**finding.likeness, wanted.text: MIRRORED})
+
+
+def _with_lost(
+    finding: TextFinding,
+    wanted: WantedText,
+    places: Sequence[ReadLine],
+    size: tuple[int, int],
+) -> TextFinding:
+    surface = f" on the {wanted.surface}" if wanted.surface else ""
+    if places:
+        place = max(places, key=lambda one: area(one.box))
+        where = _where(place.box, size, wanted.surface)
+        unmet = f'replace the unreadable writing{where} by "{wanted.text}"'
+        fault, likeness = TextFault(unmet, place.box, place.sureness, wanted.text), UNREADABLE
+        note = "There is writing that could not be read."
+        finding = replace(finding, notes=tuple(dict.fromkeys((*finding.notes, note))))
+    else:
+        fault, likeness = TextFault(f'add the text "{wanted.text}"{surface}'), 0.0
+        if max(size) > LONGEST:
+            note = f"The picture was shrunk to {LONGEST} pixels; smaller writing is not seen."
+            finding = replace(finding, notes=tuple(dict.fromkeys((*finding.notes, note))))
+    likenesses = {**finding.likeness, wanted.text: likeness}
+    return replace(finding, likeness=likenesses, faults=(*finding.faults, fault))
+
+
+def _with_extras(
+    finding: TextFinding,
+    wishes: TextWishes,
+    page: Page,
+    used: set[ReadWord],
+    shared: Collection[int],
+    size: tuple[int, int],
+) -> TextFinding:
+    """With every text that should not be there, and wrong copies of texts that may be repeated.
+
+    On `shared` lines stand several wanted texts, so that nothing else may.
+    """
+    faults = [*_banned(wishes, page, used, size)]
+    for wanted in wishes.texts:
+        if wanted.copies and not wanted.banned:
+            wrong = [*_wrong_copies(wanted, page, used, size)]
+            finding = replace(finding, faults=(*finding.faults, *wrong))
+            finding = _with_likeness(finding, wanted, 1 / (1 + len(wrong)))
+    for number, line in enumerate(page.lines):
+        rest = [word for word in page.words[number] if word not in used]
+        letters = "".join(word.glyphs for word in rest)
+        text = " ".join(word.text for word in rest)
+        if line.sureness < READABLE or sum(map(str.isalnum, letters)) < 2:
+            continue
+        if wishes.nothing_else or number in shared or _repeats(text, wishes):
+            unmet = f'remove the text "{_short(text)}"{_where(line.box, size)}'
+            faults.append(TextFault(unmet, line.box, line.sureness))
+    return _with_extra_faults(finding, faults)
+
+
+def _banned(
+    wishes: TextWishes, page: Page, used: set[ReadWord], size: tuple[int, int]
+) -> Iterator[TextFault]:
+    for wanted in wishes.texts:
+        for match in matches(wanted.text, page) if wanted.banned else ():
+            lines = [page.lines[n] for n in match.lines]
+            if match.cost or used.intersection(match.words):
+                continue
+            used.update(match.words)
+            box = _hull([line.box for line in lines])
+            unmet = f'remove the text "{wanted.text}"{_where(box, size)}'
+            yield TextFault(unmet, box, min(line.sureness for line in lines))
+
+
+def _wrong_copies(
+    wanted: WantedText, page: Page, used: set[ReadWord], size: tuple[int, int]
+) -> Iterator[TextFault]:
+    letters = len(glyphs("".join(wanted.text.split())))
+    for match in matches(wanted.text, page):
+        if used.intersection(match.words) or match.cost > NEAR * letters:
+            continue
+        used.update(match.words)
+        box = _hull([page.lines[n].box for n in match.lines])
+        if match.cost:
+            read = _short(" ".join(word.text for word in match.words))
+            where = _where(box, size, wanted.surface)
+            sure = min(page.lines[n].sureness for n in match.lines)
+            yield TextFault(f'replace the text "{read}" by "{wanted.text}"{where}', box, sure)
+
+
+def _repeats(text: str, wishes: TextWishes) -> bool:
+    """Whether a text is a wanted one once more, or words of one."""
+    corners = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+    page = Page.of([ReadLine(text, 1.0, corners)])
+    row = page.words[0]
+    for wanted in wishes.texts:
+        if wanted.banned or wanted.copies:
+            continue
+        letters = len(glyphs("".join(wanted.text.split())))
+        near = [m for m in matches(wanted.text, page) if m.cost <= NEAR * letters]
+        if any(len(match.words) == len(row) for match in near):
+            return True
+        words = {glyphs(word).casefold() for word in wanted.text.split()}
+        said = [word.glyphs.casefold() for word in row]
+        if sum(map(len, said)) >= 3 and words.issuperset(said):
+            return True
+    return False
+
+
+def _with_extra_faults(finding: TextFinding, faults: Sequence[TextFault]) -> TextFinding:
+    """With texts too many; beyond a few only their number is said."""
+    named = list(faults[:FEW])
+    if rest := faults[FEW:]:
+        named.append(TextFault(f"remove the text in {len(rest)} other places"))
+        named += [TextFault(named[-1].unmet, fault.box, fault.sureness) for fault in rest]
+    return replace(finding, faults=(*finding.faults, *named), extra=finding.extra + len(faults))
+
+
+def _beside(match: TextMatch, page: Page, used: Collection[ReadWord]) -> list[ReadWord]:
+    """Words on the lines of a match that belong to no text, without ornaments."""
+    return [
+        word
+        for line in match.lines
+        for word in page.words[line]
+        if word not in used and any(map(str.isalnum, word.glyphs))
+    ]
+
+
+def _in_words(lines: Sequence[ReadLine], size: tuple[int, int]) -> str:
+    read = [
+        f'"{_short(line.text)}" ({_place(line.box, size) or "all over"}, '
+        f"{100 * line.sureness:.0f} % sure)"
+        for line in lines
+        if line.sureness >= READABLE
+    ]
+    if not read:
+        return "No text was found."
+    more = f", and {len(read) - 2 * FEW} more" if len(read) > 2 * FEW else ""
+    return f"Read: {', '.join(read[: 2 * FEW])}{more}."
+
+
+def _where(box: PixelBox, size: tuple[int, int], surface: str = "") -> str:
+    on = f" on the {surface}" if surface else ""
+    place = _place(box, size)
+    return f"{on} {place}" if place else on
+
+
+def _place(box: PixelBox, size: tuple[int, int]) -> str:
+    share = Evidence.in_pixels("", box, size).box
+    return place_in_words(share) if share else ""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN].rstrip()}…"
+
+
+def _hull(boxes: Sequence[PixelBox]) -> PixelBox:
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)
+
+
+def area(box: PixelBox) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def overlap(one: PixelBox, other: PixelBox) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -1,0 +1,74 @@
+"""Comparing letters as people do: what counts as the same text, and how far texts differ."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+# Marks that nobody misses at the edge of a word; within a word (DON'T, 5.99) they count.
+_SOFT = ".,;:'\"-_·•*~|()[]{}<>¡¿"
+_SAME_MARK = str.maketrans(
+    {
+        **dict.fromkeys("’‘‛`´ʼ′", "'"),
+        **dict.fromkeys("“”„‟«»″〝〞〟「」『』《》", '"'),
+        **dict.fromkeys("‐‑‒–—―−", "-"),
+        "İ": "I",  # in Turkish the capital of i
+        "ı": "i",
+        "ß": "ss",
+        "ẞ": "SS",
+        # Greek capitals, which an OCR often takes for the Latin ones.
+        **dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEZHIKMNOPTYXo", strict=True)),
+    }
+)
+_ALIKE = ("0Oo", "1Il|")  # not to be told apart in many fonts
+
+
+def glyphs(word: str) -> str:
+    """The letters, digits and marks of a word that are compared.
+
+    Forms of one letter (full width, ligatures) and of one mark are unified; spaces are left out,
+    and so are soft marks at both ends.
+    """
+    unified = unicodedata.normalize("NFKC", word).translate(_SAME_MARK)
+    # Directions, joiners and variation selectors cannot be seen.
+    seen = "".join(c for c in unified if unicodedata.category(c) not in ("Cf", "Cc", "Zs"))
+    return seen.translate({0xFE0E: None, 0xFE0F: None}).strip(_SOFT)
+
+
+def is_upper(read: str) -> bool | None:
+    """Whether a text is in capitals; None if its letters do not say (OI1)."""
+    telling = [c for c in read if c.upper() != c.lower() and not any(c in s for s in _ALIKE)]
+    return all(c == c.upper() for c in telling) if telling else None
+
+
+def expected(wanted: Sequence[str], upper: bool | None) -> str:
+    """The wanted words in the case of the picture.
+
+    Case does not count, but which letters look alike depends on it: a capital I and a small l do,
+    HAIL and HALL do not.
+    """
+    if upper:
+        return "".join(_one(letter, letter.upper()) for word in wanted for letter in word)
+    if upper is False and "".join(wanted).isupper():
+        return "".join(w[0] + "".join(_one(c, c.lower()) for c in w[1:]) for w in wanted)
+    return "".join(wanted)
+
+
+def _one(letter: str, cased: str) -> str:
+    return cased if len(cased) == 1 else letter
+
+
+def same(wanted: str, read: str) -> bool:
+    """Whether two letters count as one: case is ignored, and so are 0 O and 1 I l."""
+    return wanted.casefold() == read.casefold() or any(wanted in s and read in s for s in _ALIKE)
+
+
+def next_row(row: Sequence[int], wanted: str, read: str) -> list[int]:
+    """The row of the edit distance after one more letter was read.
+
+    `row[i]` is the distance of the first i wanted letters to all that was read so far.
+    """
+    new = [row[0] + 1]
+    for i, letter in enumerate(wanted):
+        new.append(min(new[i] + 1, row[i + 1] + 1, row[i] + (not same(letter, read))))
+    return new

@@ -1,0 +1,199 @@
+"""Finding wanted texts among the lines that were read, whatever lines they are broken into."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from .letters import expected, glyphs, is_upper, next_row
+from .reading import ReadLine
+
+TOO_FAR = 0.5  # share of wanted letters that may differ in what still counts as the same text
+CANDIDATES = 20  # places that are considered for each text
+MAX_VISITS = 20_000  # of words, so that a picture full of writing takes no minutes
+TILT = 0.9  # least cosine between the directions of lines that belong together
+
+
+@dataclass(frozen=True, slots=True)
+class ReadWord:
+    """A word on a line; `upper` tells capitals, None where its letters do not say."""
+
+    text: str
+    glyphs: str
+    upper: bool | None
+    line: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextMatch:
+    """Where a wanted text stands: its words in order, and the edit distance `cost` to them."""
+
+    cost: int
+    words: tuple[ReadWord, ...]
+
+    @property
+    def lines(self) -> list[int]:
+        return list(dict.fromkeys(word.line for word in self.words))
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The lines of a picture, their words, and which lines may continue which."""
+
+    lines: Sequence[ReadLine]
+    words: list[list[ReadWord]] = field(default_factory=list)  # by line
+    following: list[list[int]] = field(default_factory=list)  # by line
+
+    @classmethod
+    def of(cls, lines: Sequence[ReadLine]) -> Page:
+        words = [_words(line, number) for number, line in enumerate(lines)]
+        frames = [_Frame.of(line, row) for line, row in zip(lines, words, strict=True)]
+        following = [
+            _following(number, frames) if words[number] else [] for number in range(len(lines))
+        ]
+        return cls(lines, words, following)
+
+    def after(self, word: ReadWord) -> list[ReadWord]:
+        """The next word of the line; after the last, the first of each line that may follow."""
+        row = self.words[word.line]
+        if word.position + 1 < len(row):
+            return [row[word.position + 1]]
+        return [self.words[n][0] for n in self.following[word.line] if self.words[n]]
+
+
+def best_matches(wanted: Sequence[str], page: Page) -> list[TextMatch | None]:
+    """For each wanted text where it stands, None where nothing is near enough.
+
+    No word serves two texts; the nearest match is taken first, of equals the longest text.
+    """
+    found = [matches(text, page) for text in wanted]
+    chosen: list[TextMatch | None] = [None] * len(wanted)
+    taken: set[ReadWord] = set()
+    open_texts = set(range(len(wanted)))
+    while open_texts:
+        free = [
+            (match.cost / _length(wanted[n]), -_length(wanted[n]), n, rank, match)
+            for n in sorted(open_texts)
+            for rank, match in enumerate(found[n])
+            if not taken.intersection(match.words)
+        ]
+        if not free:
+            break
+        *_, number, _, match = min(free, key=lambda one: one[:4])
+        chosen[number] = match
+        taken.update(match.words)
+        open_texts.remove(number)
+    return chosen
+
+
+def matches(text: str, page: Page) -> list[TextMatch]:
+    """The places where a text stands or nearly stands, the nearest first.
+
+    Of equally near ones, that comes first whose lines hold little else.
+    """
+    found = [*_walk(text, page)]
+    found.sort(key=lambda match: (match.cost, _beside(match, page)))
+    return found[:CANDIDATES]
+
+
+def _walk(text: str, page: Page) -> Iterator[TextMatch]:
+    words = [glyphs(word) for word in text.split()]
+    forms = {upper: expected([w for w in words if w], upper) for upper in (True, False, None)}
+    limit = int(TOO_FAR * _length(text))
+    start = list(range(_length(text) + 1))
+    visits = 0
+    for first in (word for row in page.words for word in row):
+        paths = [(start, (first,))]
+        while paths and visits < MAX_VISITS:
+            visits += 1
+            row, path = paths.pop()
+            for letter in path[-1].glyphs:
+                row = next_row(row, forms[path[-1].upper], letter)
+            if min(row) > limit:
+                continue
+            if row[-1] <= limit:
+                yield TextMatch(row[-1], path)
+            paths += [(row, (*path, word)) for word in page.after(path[-1]) if word not in path]
+
+
+def _length(text: str) -> int:
+    return sum(len(glyphs(word)) for word in text.split())
+
+
+def _beside(match: TextMatch, page: Page) -> int:
+    """Letters on the lines of a match that do not belong to it."""
+    rows = (word for line in match.lines for word in page.words[line])
+    return sum(len(word.glyphs) for word in rows if word not in match.words)
+
+
+def _words(line: ReadLine, number: int) -> list[ReadWord]:
+    texts = [(text, letters) for text in line.text.split() if (letters := glyphs(text))]
+    whole = is_upper(line.text)
+    return [
+        ReadWord(text, letters, whole if (own := is_upper(text)) is None else own, number, position)
+        for position, (text, letters) in enumerate(texts)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """A line's centre, the directions along and across it, and half its length and height."""
+
+    centre: tuple[float, float]
+    along: tuple[float, float]
+    length: float
+    height: float
+    upright: bool
+
+    @classmethod
+    def of(cls, line: ReadLine, words: Sequence[ReadWord]) -> _Frame:
+        (x0, y0), (x1, y1), (x2, y2), (x3, y3) = line.corners
+        centre = (x0 + x1 + x2 + x3) / 4, (y0 + y1 + y2 + y3) / 4
+        length, height = math.hypot(x1 - x0, y1 - y0), math.hypot(x3 - x0, y3 - y0)
+        letters = sum(len(word.glyphs) for word in words)
+        if letters <= 1 or not length:  # one letter has no direction
+            left, top, right, bottom = line.box
+            return cls(centre, (1.0, 0.0), (right - left) / 2, (bottom - top) / 2, True)
+        if height > 1.5 * length:  # it runs up or down
+            return cls(centre, (0.0, 1.0), height / 2, length / 2, False)
+        along = (x1 - x0) / length, (y1 - y0) / length
+        return cls(centre, along, length / 2, height / 2, True)
+
+    def offset(self, other: _Frame) -> tuple[float, float]:
+        """How far another line's centre is along this line, and below it."""
+        x, y = other.centre[0] - self.centre[0], other.centre[1] - self.centre[1]
+        return x * self.along[0] + y * self.along[1], y * self.along[0] - x * self.along[1]
+
+    def below(self, down: float) -> float:
+        """How far below an offset is; of writing that runs up or down, on either side."""
+        return down if self.upright else abs(down)
+
+
+def _following(number: int, frames: Sequence[_Frame]) -> list[int]:
+    """The lines that may continue a line: the next on its right, and the next ones below.
+
+    Of writing that runs up or down, the next ones on both sides: which comes first is not known.
+    """
+    here = frames[number]
+    right: list[tuple[float, int]] = []
+    below: list[tuple[float, int]] = []
+    for other, frame in enumerate(frames):
+        if other == number or not _same_direction(here, frame):
+            continue
+        along, down = here.offset(frame)
+        tall = max(here.height, frame.height)
+        if abs(down) < 0.7 * tall:
+            gap = along - here.length - frame.length
+            if -0.5 * tall < gap < 8 * tall and along > 0:
+                right.append((gap, other))
+        elif abs(along) < here.length + frame.length and 0 < here.below(down) < 6 * tall:
+            below.append((abs(down), other))
+    nearest = min(below, default=(0.0, -1))[0] + here.height
+    return [n for _, n in sorted(right)[:1]] + [n for far, n in sorted(below) if far <= nearest]
+
+
+def _same_direction(one: _Frame, other: _Frame) -> bool:
+    cosine = one.along[0] * other.along[0] + one.along[1] * other.along[1]
+    return cosine > TILT

@@ -1,0 +1,185 @@
+"""Reading what is written in a picture: a Protocol, and rapidocr behind it.
+
+rapidocr carries its weights in its package; nothing is downloaded, and everything runs on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image, ImageOps
+
+from ...record import InputError
+
+Corners = tuple[tuple[float, float], ...]  # x, y in pixels: 4, clockwise from the top left
+
+LONGEST = 1600  # pixels of the longer side; larger pictures are shrunk to it
+SLIMMEST = 3  # a longer side of more than this many shorter ones is padded: memory grows with it
+SMALLEST = 64  # pixels of a side, after padding
+SURE_WRITING = 0.7  # least score of a place that looks like writing but could not be read
+NEEDED = ("rapidocr", "onnxruntime", "cv2", "pyclipper", "shapely", "omegaconf")
+INSTALL = (
+    "With this Python, in the folder of this pack: pip install -e '.[text]', then pip install "
+    "--no-deps rapidocr, and pip install opencv-python-headless if 'import cv2' fails"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLine:
+    """A line of writing: its text, how sure the reader is of it (0 to 1), and where it is.
+
+    `text` is "" where something looks like writing but nothing was read.
+    """
+
+    text: str
+    sureness: float
+    corners: Corners
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom in pixels."""
+        xs, ys = zip(*self.corners, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+
+class TextReader(Protocol):
+    """Reads pictures; `alphabet` are all letters that it can tell apart."""
+
+    alphabet: frozenset[str]
+
+    def read(self, image: Image.Image) -> list[ReadLine]:
+        """Every line that was read, also those that are hardly sure."""
+        ...
+
+    def find_writing(self, image: Image.Image) -> list[ReadLine]:
+        """The places that look like writing, without their text."""
+        ...
+
+
+def load_reader() -> TextReader:
+    """The reader of the extra `text`; raises InputError where a part of it is not installed."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"The verifier text needs {', '.join(missing)}, which this Python does not have. "
+            f"{INSTALL}."
+        )
+    return RapidReader()
+
+
+def reader_version() -> str:
+    """What a run is recognised by: the reader's name and version, "" where it is not installed."""
+    try:
+        return f"rapidocr {version('rapidocr')}"
+    except PackageNotFoundError:
+        return ""
+
+
+class RapidReader:
+    """rapidocr with the weights that its package brings."""
+
+    def __init__(self) -> None:
+        from rapidocr import RapidOCR
+
+        models = {part: _model_file(part) for part in ("det", "cls", "rec")}
+        self._engine: Any = RapidOCR(
+            params={
+                "Global.log_level": "critical",
+                "Global.text_score": 0.0,  # also lines that are hardly sure: they are told apart
+                "Global.max_side_len": 3 * LONGEST,
+                **{f"{part.title()}.model_path": str(file) for part, file in models.items()},
+            }
+        )
+        self.alphabet = frozenset(_characters(models["rec"]))
+
+    def read(self, image: Image.Image) -> list[ReadLine]:
+        page = _Page.of(image)
+        found = self._engine(page.image, use_det=True, use_cls=True, use_rec=True)
+        if found.boxes is None or found.txts is None:
+            return []
+        lines = zip(found.txts, found.scores, found.boxes, strict=True)
+        return [ReadLine(text, _share(sure), page.placed(box)) for text, sure, box in lines]
+
+    def find_writing(self, image: Image.Image) -> list[ReadLine]:
+        page = _Page.of(image)
+        found = self._engine(page.image, use_det=True, use_cls=False, use_rec=False)
+        if found.boxes is None:
+            return []
+        places = zip(found.scores, found.boxes, strict=True)
+        return [
+            ReadLine("", _share(score), page.placed(box))
+            for score, box in places
+            if score >= SURE_WRITING
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A picture as the reader is given it: RGB, shrunk by `scale`, padded around by `margin`."""
+
+    image: Image.Image
+    scale: float
+    margin: tuple[int, int]
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, image: Image.Image) -> _Page:
+        flat = _flat(image)
+        scale = min(1.0, LONGEST / max(flat.size))
+        width, height = (max(1, round(side * scale)) for side in flat.size)
+        small = flat.resize((width, height), Image.Resampling.LANCZOS) if scale < 1 else flat
+        least = max(SMALLEST, max(width, height) // SLIMMEST)
+        margin = (max(0, least - width) + 1) // 2, (max(0, least - height) + 1) // 2
+        if any(margin):
+            colour = small.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
+            small = ImageOps.expand(small, (*margin, *margin), fill=colour)  # pyright: ignore[reportArgumentType]
+        return cls(small, scale, margin, image.size)
+
+    def placed(self, box: Any) -> Corners:
+        """Corners in the pixels of the picture itself; `box` is an array of (4, 2)."""
+        return tuple(
+            tuple(
+                min(max((float(value) - margin) / self.scale, 0.0), float(side))
+                for value, margin, side in zip(corner, self.margin, self.size, strict=True)
+            )
+            for corner in box
+        )  # pyright: ignore[reportReturnType]
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """RGB; what is transparent becomes white, as most viewers show it."""
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return image.convert("RGB")
+    clear = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), clear).convert("RGB")
+
+
+def _model_file(part: str) -> Path:
+    """The weights of a part inside rapidocr's package; by path, so that it downloads nothing."""
+    import rapidocr
+
+    folder = Path(rapidocr.__file__).parent / "models"
+    files = sorted(folder.glob(f"*_{part}_*.onnx"))
+    if not files:
+        raise InputError(
+            f"rapidocr {reader_version()} has no weights *_{part}_*.onnx in {folder}. "
+            "Install it again: pip install --force-reinstall --no-deps 'rapidocr>=3.10'."
+        )
+    return files[-1]
+
+
+def _characters(weights: Path) -> Sequence[str]:
+    """The alphabet of a reading network, which rapidocr keeps in its weights."""
+    from onnxruntime import InferenceSession
+
+    known = InferenceSession(str(weights), providers=["CPUExecutionProvider"]).get_modelmeta()
+    return known.custom_metadata_map["character"].splitlines()
+
+
+def _share(value: Any) -> float:
+    return min(max(float(value), 0.0), 1.0)

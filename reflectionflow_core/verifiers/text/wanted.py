@@ -1,0 +1,189 @@
+"""Which words a prompt asks for: what stands in quotation marks, in any language's form.
+
+Only the prompt is read here, by rules; no picture and no OCR.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ...record import InputError
+
+# What closes a text, by what opens it. In several languages both marks look alike (”…”, »…»).
+_CLOSERS = {
+    '"': '"',
+    "＂": "＂",
+    "“": '”“"',
+    "”": "”",
+    "„": '“”‟"',
+    "‟": "”",
+    "«": "»",
+    "»": "«»",
+    "‹": "›",
+    "›": "‹›",
+    "‘": "’'",
+    "‚": "‘’",
+    "’": "’",
+    "'": "'",
+    "`": "`'",
+    "「": "」",
+    "『": "』",
+    "﹁": "﹂",
+    "﹃": "﹄",
+    "《": "》",
+    "〝": "〞〟",
+    "״": "״",
+}
+_APOSTROPHES = "'’‘`"  # these marks also stand within words
+# Two single marks for a double one.
+_DOUBLED = re.compile(r"(?:``|(?<!\w)'')(?=\S)(.+?)''", re.DOTALL)
+_IDEOGRAPHS = 0x2E80  # from here on writing has no spaces between words
+_SHORTENED = re.compile(r"['’](?:n['’]|\d0s\b|til\b|em\b|cause\b|tis\b|twas\b)", re.IGNORECASE)
+
+_SURFACES = (
+    "sign billboard poster banner board chalkboard blackboard whiteboard screen monitor display "
+    "shirt t-shirt tshirt hoodie sweater hat cap mug cup bottle can label sticker badge button "
+    "card postcard envelope letter note page book cover magazine newspaper menu wall window door "
+    "cake cookie box bag package flag plate plaque gravestone tombstone car truck van bus train "
+    "neon balloon balloons ticket map logo headline title tattoo marquee awning storefront"
+)
+_SURFACE = re.compile(rf"\b({'|'.join(_SURFACES.split())})(s|es)?\b", re.IGNORECASE)
+_COPIES = re.compile(
+    r"\b(?:each|every|both|all|many|several|multiple|pattern|rows?|repeat\w*|twice|times|two|three"
+    r"|four|five|six|seven|eight|nine|ten|\d+)\b",
+    re.IGNORECASE,
+)
+_BANNED = re.compile(
+    r"\b(?:without|no|not|never|instead of|rather than|\w+n['’]t)(?:\s+(?:the|any|a|an|to|words?"
+    r"|texts?|letters|sign|saying|says|say|reading|reads|read|showing|shows|show|spelling|spell"
+    r"|written|write|with|have|has))*\s*$",
+    re.IGNORECASE,
+)
+_NO_TEXT = re.compile(
+    r"\b(?:no|without|free of|never any)\s+(?:any\s+|other\s+|further\s+|additional\s+|extra\s+"
+    r"|visible\s+|readable\s+)*(?:texts?|words?|writing|letter(?:s|ing)|inscriptions?|captions?"
+    r"|typography)\b(?!\s+(?:say|spell|read)\w*)|\btext-?\s?(?:free|less)\b|\bnothing else\b"
+    r"|\bonly the (?:texts?|words?)\b"
+    r"|\bohne\s+(?:jeden\s+|weiteren\s+)?(?:text|schrift|worte|beschriftung)\b|\bkein(?:en)?\s+text\b"
+    r"|\bsans\s+(?:aucun\s+|autre\s+)?(?:texte|mots|écriture)\b|\bsin\s+(?:ningún\s+)?(?:texto|"
+    r"palabras|letras)\b|\bsenza\s+(?:testo|scritte|parole)\b|\bsem\s+(?:texto|palavras|letras)\b"
+    r"|\bgeen\s+tekst\b|\bzonder\s+tekst\b|\bбез\s+(?:текста|надписей|слов)\b"
+    r"|(?:没有|無|无|不要)(?:任何|其他)?(?:文字|文本|字)|(?:文字|テキスト)(?:な|無)し"
+    r"|(?:글자|텍스트)\s*없",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedText:
+    """One text that must be read in the picture.
+
+    `surface` is what it stands on ("sign"), "" if the prompt does not say. With `copies` it may be
+    there several times. A `banned` one must not be there.
+    """
+
+    text: str
+    surface: str = ""
+    copies: bool = False
+    banned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TextWishes:
+    """All that a prompt says about writing; with `nothing_else` no other text may be there."""
+
+    texts: tuple[WantedText, ...] = ()
+    nothing_else: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.texts) or self.nothing_else
+
+
+def text_wishes(prompt: str) -> TextWishes:
+    """The texts in quotation marks, and whether other text is excluded ("without any text").
+
+    Everything in quotes counts as text to be read. A single mark within a word is an apostrophe,
+    one after a digit means inches or feet. Raises InputError for a mark that is never closed, if
+    nothing else stands in quotes.
+    """
+    prompt = _DOUBLED.sub(r'"\1"', prompt.replace("\\", ""))
+    spans, unclosed = _quoted_spans(prompt)
+    around = _outside(prompt, spans)
+    texts = tuple(
+        _wanted(" ".join(prompt[start:end].split()), before, after)
+        for (start, end), before, after in zip(spans, around, around[1:], strict=False)
+    )
+    wishes = TextWishes(texts, bool(_NO_TEXT.search(" ".join(around))))
+    if not wishes and unclosed:
+        raise InputError(
+            f"The quotation mark before {prompt[unclosed : unclosed + 20].strip()!r} in the prompt "
+            "is never closed. Close it after the text that the picture should show."
+        )
+    return wishes
+
+
+def _quoted_spans(prompt: str) -> tuple[list[tuple[int, int]], int]:
+    """The (start, end) of every text in quotes, and where a text starts that is never closed."""
+    spans: list[tuple[int, int]] = []
+    position, unclosed = 0, 0
+    while position < len(prompt):
+        if not _opens(prompt, position):
+            position += 1
+            continue
+        end = _closer(prompt, position)
+        if end is None:
+            if prompt[position] not in _APOSTROPHES:
+                unclosed = unclosed or position + 1
+            position += 1
+            continue
+        if prompt[position + 1 : end].strip():
+            spans.append((position + 1, end))
+        position = end + 1
+    return spans, unclosed
+
+
+def _opens(prompt: str, at: int) -> bool:
+    mark = prompt[at]
+    if mark not in _CLOSERS:
+        return False
+    before, after = prompt[at - 1 : at], prompt[at + 1 : at + 2]
+    if mark in _APOSTROPHES:
+        return not _in_word(before) and bool(after.strip()) and not _SHORTENED.match(prompt, at)
+    return not (mark == '"' and before.isdigit())
+
+
+def _closer(prompt: str, opened: int) -> int | None:
+    mark = prompt[opened]
+    for at in range(opened + 1, len(prompt)):
+        if mark == "'" and at > opened + 1 and prompt[at] == mark and _opens(prompt, at):
+            return None  # a new text begins, so the first mark was an apostrophe
+        if prompt[at] in _CLOSERS[mark] and not (
+            prompt[at] in _APOSTROPHES and _in_word(prompt[at + 1 : at + 2])
+        ):
+            return at
+    return None
+
+
+def _in_word(letter: str) -> bool:
+    return letter.isalnum() and ord(letter) < _IDEOGRAPHS
+
+
+def _outside(prompt: str, spans: list[tuple[int, int]]) -> list[str]:
+    """The words before, between and after the texts."""
+    edges = [0, *(edge for start, end in spans for edge in (start - 1, end + 1)), len(prompt)]
+    return [prompt[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _wanted(text: str, before: str, after: str) -> WantedText:
+    """What the words around a text say about it."""
+    clause = re.split(r"[.;!?]\s", before)[-1][-80:]
+    behind = re.match(r"[^.;!?]{0,12}\b(?:on|across|above|over)\b[^.,;!?]{0,40}", after)
+    found = [*_SURFACE.finditer(clause)]
+    surface = found[-1] if found else behind and _SURFACE.search(behind[0])
+    return WantedText(
+        text,
+        surface=surface[1].lower() if surface else "",
+        copies=bool(_COPIES.search(clause)) or bool(surface and surface[2]),
+        banned=bool(_BANNED.search(clause)),
+    )
