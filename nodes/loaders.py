@@ -16,7 +16,8 @@ from ..reflectionflow_core.registry import (
     ActorChoice,
     Row,
 )
-from .comfy.diffusers_flux import MINIATURE, load_diffusers_flux
+from .comfy.diffusers_flux import MINIATURE, explained_imports, load_diffusers_flux
+from .shared.detectors import NO_DETECTOR, PLACES, detectors, objects_handle
 from .shared.model_files import (
     check_lora,
     flux_folders,
@@ -216,7 +217,8 @@ class VerifierLoader(io.ComfyNode):
                     "verdicts. Both work only for prompts and pictures of such shapes. checklist, "
                     "rubric, yes-no and tournament ask a vision-language model, about any prompt. "
                     "text reads what is written and compares it with the words that the prompt has "
-                    "in quotation marks.",
+                    "in quotation marks. "
+                    "objects counts and places things by a detector, and asks none.",
                 ),
                 io.Float.Input(
                     "error",
@@ -228,19 +230,65 @@ class VerifierLoader(io.ComfyNode):
                     "its default, 0.1.",
                     extra_dict={"advanced": True},
                 ),
-                vlm_input("checklist, rubric, yes-no and tournament"),
+                vlm_input("checklist, rubric, yes-no and tournament; objects may have one,"),
+                io.Combo.Input(
+                    "detector",
+                    options=[NO_DETECTOR, *detectors()],
+                    default=NO_DETECTOR,
+                    optional=True,
+                    tooltip=f"For objects: a detector in {PLACES}, as an ONNX file or as a folder "
+                    "of transformers (Mask2Former, RT-DETR, D-FINE, Grounding DINO, OWLv2).",
+                ),
+                io.Model.Input(
+                    "detection_model",
+                    optional=True,
+                    tooltip="For objects, in place of detector: ComfyUI's own RT-DETR, or SAM3 "
+                    "with its CLIP.",
+                ),
+                io.Clip.Input(
+                    "detection_clip",
+                    optional=True,
+                    tooltip="The CLIP of SAM3, which finds things of any name.",
+                ),
             ],
             outputs=[output(VerifierSocket, "verifier", "Judges.")],
         )
 
     @classmethod
-    def execute(cls, verifier: str, error: float, vlm: VlmHandle | None = None) -> io.NodeOutput:
+    def validate_inputs(cls, detector: str | None = None) -> bool | str:
+        if detector is None or detector == NO_DETECTOR or detector in detectors():
+            return True
+        return missing(f"detector named {detector}", PLACES, "Put it there, or choose another.")
+
+    @classmethod
+    def fingerprint_inputs(cls, detector: str | None = None, **_: object) -> str:
+        file = detectors().get(detector or "")
+        return stamp(file) if file else ""
+
+    @classmethod
+    def execute(
+        cls,
+        verifier: str,
+        error: float,
+        vlm: VlmHandle | None = None,
+        detector: str = NO_DETECTOR,
+        detection_model: Any = None,
+        detection_clip: Any = None,
+    ) -> io.NodeOutput:
         if verifier == "exact" and error:
             raise InputError(
                 "The exact verifier makes no errors. Choose the noisy one, or set error to 0."
             )
         if verifier != "noisy" and error:
             raise InputError(f"error has no effect on the verifier {verifier}. Set it to 0.")
+        if verifier == "objects":
+            with explained_imports():
+                return io.NodeOutput(objects_handle(detector, detection_model, detection_clip, vlm))
+        if detector != NO_DETECTOR or detection_model is not None or detection_clip is not None:
+            raise InputError(
+                f"The verifier {verifier} uses no detector, but one is given. Set detector to "
+                f"{NO_DETECTOR} and remove its wires, or choose objects."
+            )
         chosen = {"verifier": verifier, "verifier_error": error or None}
         return io.NodeOutput(actor_handle(VERIFIERS, vlm, chosen))
 

@@ -21,7 +21,8 @@ from comfy_server import PACK, ROOT, ComfyServer
 
 GOLDEN = Path(__file__).parent / "object_info.json"
 REWRITE = os.environ.get("REFLECTIONFLOW_REWRITE_GOLDEN") == "1"
-HERE_ONLY = {"model", "base", "lora", "sampler", "scheduler"}  # combos of what this ComfyUI has
+# Combos of what this ComfyUI has.
+HERE_ONLY = {"model", "base", "lora", "detector", "sampler", "scheduler"}
 KEPT = (
     "default",
     "min",

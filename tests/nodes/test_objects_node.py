@@ -1,0 +1,63 @@
+"""The verifier `objects` in a real ComfyUI, on a small detector of random weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from comfy_graphs import Graph, drafts_graph, link, ours, scored, text_of
+from comfy_server import ComfyServer, Rejected
+from core.tiny_detectors import save_mask2former
+
+
+@pytest.fixture(scope="module")
+def detector(comfy: ComfyServer) -> str:
+    folder = comfy.base / "models" / "detection" / "tiny"
+    folder.mkdir(parents=True, exist_ok=True)
+    save_mask2former(folder)
+    (Path(comfy.base) / "models" / "detection" / "broken.onnx").write_bytes(b"no model")
+    return "tiny"
+
+
+def judged(prompt: str, **loader: object) -> Graph:
+    graph = drafts_graph(count=2)
+    graph["verifier"] = ours("VerifierLoader", error=0.0, **{"verifier": "objects", **loader})
+    graph["scored"] = scored("drafts", prompt=prompt)
+    return graph | {"report": text_of(link("scored", 4))}
+
+
+def test_pictures_are_judged_with_what_is_missing(comfy: ComfyServer, detector: str) -> None:
+    run = comfy.run(judged("a bench", detector=detector))
+    assert run.status == "success", run.error
+    lines = json.loads(run.text("report"))
+    assert len(lines) == 2
+    for line in lines:
+        assert line["passed"] is (not line["unmet"])
+        assert set(line["unmet"]) <= {"missing a bench"}
+        assert line["evidence"] and all(0 <= seen["sureness"] <= 1 for seen in line["evidence"])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "loader", "match"),
+    [
+        ("a zeppelin", {"detector": "tiny"}, "'zeppelin' is not among what this detector knows"),
+        ("a bench on a roof", {"detector": "tiny"}, "Write it plainly"),
+        ("a bench", {}, "needs one detector. Choose one in detector"),
+        ("a bench", {"verifier": "exact", "detector": "tiny"}, "exact uses no detector"),
+        ("a bench", {"detector": "broken.onnx"}, "onnxruntime"),
+    ],
+)
+def test_what_cannot_be_judged_is_a_sentence(
+    comfy: ComfyServer, detector: str, prompt: str, loader: dict, match: str
+) -> None:
+    run = comfy.run(judged(prompt, **loader))
+    assert run.status == "error" and match in run.error
+    assert "--" not in run.error
+
+
+def test_a_detector_that_is_not_there_is_refused_before_anything_runs(comfy: ComfyServer) -> None:
+    graph = judged("a bench", detector="missing.onnx")
+    del graph["images"]  # which would be painted all the same
+    with pytest.raises(Rejected, match=r"no detector named missing\.onnx in models/detection"):
+        comfy.queue(graph)
