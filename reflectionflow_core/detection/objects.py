@@ -104,6 +104,16 @@ class ObjectsVerifier:
         self._guard(asked, shown, found)
         return [self._verdict(asked, *pair) for pair in zip(shown, found, strict=True)]
 
+    def applies_to(self, prompt: str) -> bool:
+        """Whether rules or a model can take the prompt apart into things that it knows."""
+        if self.vlm is not None or prompt in self._asked:
+            return True
+        try:
+            self._asked[prompt] = self._taken_apart(prompt, SILENT)
+        except InputError:
+            return False
+        return True
+
     def _taken_apart(self, prompt: str, progress: Progress) -> AskedFor:
         vocabulary = self.detector.vocabulary
         try:

@@ -17,7 +17,7 @@ Found = tuple[np.ndarray, np.ndarray]  # (n, 4) left, top, right, bottom in 0 to
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class OutputLayout:
     """How one kind of detector is given a picture, and `read`: what its answers mean.
 
     `read` takes outputs without their first dimension, the input's (width, height) and the
@@ -78,13 +78,13 @@ def rows(outputs: Outputs, size: tuple[int, int], classes: int) -> Found:
     return found[:, :4] / np.tile(size, 2), _spread(found[:, 5].astype(int), found[:, 4])
 
 
-LAYOUTS: dict[str, Layout] = {
-    "grid": Layout(grid, channels="bgr"),
-    "yolo": Layout(yolo, "letterbox"),
-    "yolo-objectness": Layout(yolo_objectness, "letterbox"),
-    "detr": Layout(detr),
-    "labelled": Layout(labelled),
-    "rows": Layout(rows, "letterbox"),
+LAYOUTS: dict[str, OutputLayout] = {
+    "grid": OutputLayout(grid, channels="bgr"),
+    "yolo": OutputLayout(yolo, "letterbox"),
+    "yolo-objectness": OutputLayout(yolo_objectness, "letterbox"),
+    "detr": OutputLayout(detr),
+    "labelled": OutputLayout(labelled),
+    "rows": OutputLayout(rows, "letterbox"),
 }
 
 

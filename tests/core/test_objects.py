@@ -277,6 +277,24 @@ def test_it_joins_others_and_the_boxes_stay() -> None:
     assert {seen.text for seen in verdict.evidence} == set(verdict.unmet)
 
 
+def test_among_others_it_is_left_out_where_it_cannot_judge() -> None:
+    objects = verifier()
+    assert objects.applies_to("two circles")
+    assert not objects.applies_to("a zeppelin") and not objects.applies_to("a circle on a roof")
+    assert verifier(ScriptedVlm()).applies_to("a circle on a roof")
+
+    class Pleased:
+        calls = 0
+
+        def verify(self, prompt, images, progress=None):
+            return [Verdict(1.0, True) for _ in images]
+
+    both = EnsembleVerifier([EnsembleMember("objects", objects), EnsembleMember("all", Pleased())])
+    (verdict,) = both.verify("a circle on a roof", [drawn()])
+    assert verdict.passed and "objects: left out" in verdict.explanation
+    assert both.verify("a circle", [drawn()])[0].passed is False
+
+
 @pytest.mark.parametrize("colour", COLOURS)
 def test_pixels_vote_for_the_colour_of_a_thing(colour: str) -> None:
     image = Image.new("RGB", (60, 60), "#999999")
