@@ -279,6 +279,15 @@ class History:
         begun = self.rounds[round_index][:position] if round_index < len(self.rounds) else ()
         return History((*self.rounds[:round_index], *((begun,) if begun else ())))
 
+    def without_last(self, count: int) -> History:
+        """This history without its last `count` candidates; the cost stays that of all."""
+        left, rounds = len(self) - count, []
+        for candidates in self.rounds:
+            if left > 0:
+                rounds.append(candidates[:left])
+            left -= len(candidates)
+        return replace(self, rounds=tuple(rounds))
+
     def extended(self, round_index: int, candidates: tuple[Candidate, ...]) -> History:
         """This history with candidates added to round `round_index`, the last or a new one."""
         if round_index not in (len(self.rounds), len(self.rounds) - 1):

@@ -197,7 +197,7 @@ class ToyWriter(Toy):
     ) -> list[str]:
         batch = f" One of {len(requests)}." if self.mates else ""
         answers = [
-            f"Make it more like {prompt}: {r.required_parent.score:.6f}.{batch}" for r in requests
+            f"Make it more like {prompt}: {r.required_parent.rank:.6f}.{batch}" for r in requests
         ]
         return self.answers((prompt, list(requests)), answers)
 
@@ -211,7 +211,7 @@ class ToyEvolver(Toy):
     def evolve(
         self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
-        answers = [f"{prompt}, seen at {request.required_parent.score:.6f}" for request in requests]
+        answers = [f"{prompt}, seen at {request.required_parent.rank:.6f}" for request in requests]
         return self.answers((prompt, list(requests)), answers)
 
 

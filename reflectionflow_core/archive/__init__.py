@@ -22,7 +22,16 @@ from PIL import Image, PngImagePlugin
 from ..pictures import PictureError, stored_picture
 from ..record import Candidate, Cost, History, InputError
 from . import files
-from .lines import SHARED, Entry, entry_of, load_json, parse, pixel_digest, seed_to_json
+from .lines import (
+    SHARED,
+    Entry,
+    entry_of,
+    image_name,
+    load_json,
+    parse,
+    pixel_digest,
+    seed_to_json,
+)
 from .run_file import Run, differences, load_run
 
 __all__ = ["Archive", "Recording", "Run", "differences", "open_archive", "read_recording"]
@@ -82,6 +91,34 @@ class Archive:
         if rounds == self.history.rounds:
             return self.history
         return History(rounds, self._costs[sum(map(len, rounds)) - 1])
+
+    def drop_last(self, count: int) -> None:
+        """Takes the last pictures out of the folder; the time that they took stays counted.
+
+        Line by line, so that a kill in between leaves a folder that can be read.
+        """
+        if not count:
+            return
+        history = self.history
+        self.history = kept = history.without_last(count)
+        spent = self._costs[len(kept) - 1] if len(kept) else Cost(vlm_calls=self._calls)
+        seconds, slowest = history.cost.seconds, history.cost.slowest
+        self.history = replace(kept, cost=replace(spent, seconds=seconds, slowest=slowest))
+        if not len(kept):  # without a picture they would be remains of lost ones
+            for name in WRITTEN_LATER:
+                files.remove(self.folder / name)
+        lines = (self.folder / HISTORY).read_bytes().splitlines(keepends=True)
+        for slot, candidate in reversed(list(history.placed)[len(kept) :]):
+            del lines[-1], self._costs[-1], self._index[id(candidate)]
+            files.truncate(self.folder / HISTORY, sum(map(len, lines)))
+            files.remove(self.folder / image_name(*slot))
+        self._best = None
+        if len(kept):
+            self._write_best(self.history)
+
+    @property
+    def _calls(self) -> int:
+        return self.run.calls if self.run else 0
 
     def write(self, name: str, data: bytes) -> None:
         files.replace_file(self.folder / name, data)

@@ -108,6 +108,12 @@ def truncate(path: Path, size: int) -> None:
         os.truncate(path, size)
 
 
+def remove(path: Path) -> None:
+    """Removes a file, if it is there."""
+    with writing(path):
+        path.unlink(missing_ok=True)
+
+
 def make_folder(path: Path) -> None:
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)

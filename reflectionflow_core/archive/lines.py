@@ -52,7 +52,7 @@ class Entry:
 
     @property
     def image(self) -> str:
-        return f"images/round-{self.round:03d}-{self.position:03d}.png"
+        return image_name(self.round, self.position)
 
     def record(self) -> dict[str, Any]:
         record: dict[str, Any] = {
@@ -84,6 +84,11 @@ class Entry:
     def line(self) -> bytes:
         # ASCII, so that no text of any model can break a line or be invalid UTF-8.
         return json.dumps(self.record(), ensure_ascii=True).encode() + b"\n"
+
+
+def image_name(round_index: int, position: int) -> str:
+    """The file of a picture, below its run's folder."""
+    return f"images/round-{round_index:03d}-{position:03d}.png"
 
 
 def entry_of(

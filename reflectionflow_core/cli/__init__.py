@@ -14,18 +14,22 @@ from typing import Any
 
 from ..record import InputError
 from ..registry import build_actors
+from ..search import UnjudgedError
 from ..vlm.named import HUB_ID
 from .batch import is_batch, report_batch, run_batch
 from .interrupt import sigint_raises
 from .parser import make_parser
-from .run import BuildActors, run
+from .run import INTERRUPTED, UNJUDGED, BuildActors, run
 
-BAD_INPUT, INTERRUPTED = 2, 130  # exit statuses, as shells and argparse use them
+BAD_INPUT = 2  # exit status, as argparse uses it
 FROM_HUB = ("model", "detector", "colour_judge", "vlm", "judge")  # options that may name a hub id
 
 
 def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_actors) -> int:
-    """Runs one command and returns its exit status; a user's error is two sentences on stderr."""
+    """Runs one command and returns its exit status; a user's error is two sentences on stderr.
+
+    0 is success, 2 bad input, 4 a search whose pictures could not be judged, 130 Ctrl-C.
+    """
     argv = sys.argv[1:] if argv is None else argv
     try:
         with sigint_raises():
@@ -33,6 +37,9 @@ def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_ac
     except InputError as error:
         sys.stderr.write(f"reflectionflow: {error}\n")
         return BAD_INPUT
+    except UnjudgedError as error:
+        sys.stderr.write(f"reflectionflow: {error}\n")
+        return UNJUDGED
     except KeyboardInterrupt as stop:
         sys.stderr.write(f"Stopped. {stop}".rstrip() + "\n")
         return INTERRUPTED

@@ -23,7 +23,7 @@ from ..protocols import Actors
 from ..record import History, InputError
 from ..report.overview import overview_page, overview_text, row_of
 from ..report.words import counted, settings_text
-from ..search import check_search, is_over
+from ..search import UnjudgedError, check_search, is_over, trailing_unjudged
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from ..settings import Budget
 from ..vlm.named import HUB_ID
@@ -37,8 +37,17 @@ from .preparing import (
     write_text,
 )
 from .reporting import write_reports
-from .run import INTERRUPTED, BuildActors, asked_for, check_resumable, check_same, folder_of, say
-from .screen import Screen, quieten_libraries
+from .run import (
+    INTERRUPTED,
+    UNJUDGED,
+    BuildActors,
+    asked_for,
+    check_resumable,
+    check_same,
+    folder_of,
+    say,
+)
+from .screen import Screen, best_so_far, quieten_libraries, short_score
 
 BATCH, OVERVIEW = "batch.json", "overview.html"
 ONE_PROMPT_ONLY = ("prompt", "draft_prompt", "stages")
@@ -57,9 +66,12 @@ class Folder:
     actors: Actors
     screen: Screen
     standing: Standing
+    again: int = 0  # its last pictures, which could not be judged
 
     def play(self, budget: Budget) -> Iterator[History]:
         with open_archive(self.path, resume=True) as archive:
+            archive.drop_last(self.again)  # they are painted and judged again
+            self.again = 0
             run, past = with_recorded_text(self.run, archive.run, self.author), archive.history
             if self.author and lacks_text(run, self.author.setting, past):
                 if not self._affordable(budget):
@@ -70,10 +82,15 @@ class Folder:
             archive.begin(run)
             settings = replace(run.settings, budget=budget)
             history = past
-            for history in play_round(run.prompt, settings, self.actors, past, self.screen):
-                archive.append(history)
-                yield history
-            self.standing = standing_of(history, run.settings, self.actors)
+            try:
+                for history in play_round(run.prompt, settings, self.actors, past, self.screen):
+                    archive.append(history)
+                    yield history
+            except UnjudgedError as error:
+                self.screen.say(f"{self.path.name}: {error}")
+                raise
+            finally:
+                self.standing = standing_of(history, run.settings, self.actors)
 
     def _affordable(self, budget: Budget) -> bool:
         """True if the budget covers the author's text and a picture after it."""
@@ -223,6 +240,9 @@ def _search(folder: Path, asked: Run, author: Author | None, actors: Actors) -> 
         except KeyboardInterrupt:
             say("Stopped.")
             status = INTERRUPTED
+        except UnjudgedError as error:
+            say(f"reflectionflow: {error}")
+            status = UNJUDGED
         except Exception:
             _say_how_to_resume(folder)
             raise
@@ -238,7 +258,7 @@ def _say_how_to_resume(folder: Path) -> None:
 
 def _newest(history: History) -> str:
     *_, newest = history
-    return f"score {newest.score:.3g}, best {history.best.score:.3g}: {newest.prompt}"
+    return f"{short_score(newest)}, {best_so_far(history)}: {newest.prompt}"
 
 
 def _begun(path: Path, run: Run, author: Author | None, actors: Actors, screen: Screen) -> Folder:
@@ -246,8 +266,9 @@ def _begun(path: Path, run: Run, author: Author | None, actors: Actors, screen: 
     run = with_recorded_text(run, recording.run, author)
     if recording.run:
         check_same(path, recording.run, run)
-    standing = standing_of(recording.history, run.settings, actors)
-    return Folder(path, run, author, actors, screen, standing)
+    again = trailing_unjudged(recording.history)
+    standing = standing_of(recording.history.without_last(again), run.settings, actors)
+    return Folder(path, run, author, actors, screen, standing, again)
 
 
 def _report(folder: Path, batch: Run) -> None:

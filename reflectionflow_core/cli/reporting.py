@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..archive import PAGE, SHEET, Run, read_recording
 from ..archive.files import replace_file
 from ..record import History, InputError
 from ..report import contact_sheet, cost_text, html_page
+from ..search import unjudged_text
 
 
 def report(folder: str) -> int:
@@ -36,14 +38,23 @@ def write_reports(folder: Path, run: Run, history: History) -> None:
     replace_file(folder / PAGE, page.encode("utf-8", "replace"))
 
 
+def _result(history: History) -> Iterator[str]:
+    verdict, spent, failed = history.best.verdict, cost_text(history.cost), unjudged_text(history)
+    if verdict.score is None:
+        yield failed
+        yield f"So none is known to be the best, after {spent}."
+        return
+    passed = {True: ", passed", False: ", not passed", None: ""}[verdict.passed]
+    yield f"Best score {verdict.score:.3g}{passed}, after {spent}."
+    yield f"Still wrong: {'; '.join(verdict.unmet) or 'nothing that the verifier sees'}"
+    if failed:
+        yield failed
+
+
 def summary(folder: Path, history: History) -> str:
     """The last lines of a run: the best score, what is still wrong, where the files are."""
-    verdict = history.best.verdict
-    passed = {True: ", passed", False: ", not passed", None: ""}[verdict.passed]
-    wrong = "; ".join(verdict.unmet) or "nothing that the verifier sees"
     lines = [
-        f"Best score {verdict.score:.3g}{passed}, after {cost_text(history.cost)}.",
-        f"Still wrong: {wrong}",
+        *_result(history),
         f"Best picture:  {folder / 'best.png'}",
         f"Contact sheet: {folder / SHEET}",
         f"Report:        {folder / PAGE}",

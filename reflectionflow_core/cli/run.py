@@ -18,7 +18,7 @@ from ..protocols import Actors
 from ..record import Cost, InputError
 from ..registry import choice_of
 from ..report.words import counted
-from ..search import search
+from ..search import UnjudgedError, search, trailing_unjudged
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
 from ..settings import SearchSettings
@@ -29,7 +29,7 @@ from .reporting import summary, write_reports
 from .screen import Screen, quieten_libraries
 
 BuildActors = Callable[[ActorChoice, SearchSettings], Actors]
-INTERRUPTED = 130
+UNJUDGED, INTERRUPTED = 4, 130  # exit statuses
 
 
 def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
@@ -58,6 +58,7 @@ def folder_of(given: Mapping[str, Any]) -> Path:
 
 
 def _search(archive: Archive, asked: Run, actors: Actors, spent: Cost) -> int:
+    archive.drop_last(trailing_unjudged(archive.history))  # they are painted and judged again
     past = archive.history.charged(spent)
     most = min(
         asked.settings.scheduled_pictures,
@@ -74,6 +75,12 @@ def _search(archive: Archive, asked: Run, actors: Actors, spent: Cost) -> int:
             write_reports(archive.folder, asked, archive.history)
         _say_how_to_resume(archive)
         return INTERRUPTED
+    except UnjudgedError as error:
+        write_reports(archive.folder, asked, archive.history)
+        sys.stdout.write(summary(archive.folder, archive.history))
+        say(f"reflectionflow: {error}")
+        _say_how_to_resume(archive)
+        return UNJUDGED
     except Exception:
         _say_how_to_resume(archive)
         raise

@@ -10,7 +10,7 @@ from types import TracebackType
 from PIL.Image import Image
 
 from ..phases import doing
-from ..record import History
+from ..record import Candidate, History
 
 
 def quieten_libraries(downloads: bool = False) -> None:
@@ -47,7 +47,7 @@ class Screen:
             transient=True,
         )
         self._pictures = self.bars.add_task(
-            "pictures", total=self.total, completed=len(history), note=_best(history)
+            "pictures", total=self.total, completed=len(history), note=best_so_far(history)
         )
         self._phase = self.bars.add_task("loading", total=None, note="")
         self._stack = ExitStack()
@@ -79,8 +79,8 @@ class Screen:
     def painted(self, history: History) -> None:
         latest = [*history][-1]
         fate = "" if latest.finished else "dropped, "
-        line = f"{fate}score {latest.score:.3g}, {_best(history)}"
-        self.advance(len(history), _best(history), line)
+        line = f"{fate}{short_score(latest)}, {best_so_far(history)}"
+        self.advance(len(history), best_so_far(history), line)
 
     def advance(self, done: int, note: str, line: str) -> None:
         """Shows that `done` pictures are finished: `note` beside a bar, or `line` in a log."""
@@ -91,5 +91,16 @@ class Screen:
             self.say(text)
 
 
-def _best(history: History) -> str:
-    return f"best {history.best.score:.3g}" if len(history) else ""
+def best_so_far(history: History) -> str:
+    if not len(history):
+        return ""
+    score = history.best.score
+    return "none judged yet" if score is None else f"best {score:.3g}"
+
+
+def short_score(candidate: Candidate) -> str:
+    """ "score 0.75", or why there is none."""
+    verdict = candidate.verdict
+    return (
+        f"not judged ({verdict.failure})" if verdict.score is None else f"score {verdict.score:.3g}"
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..archive.lines import COUNTED, entry_of
 from ..record import Cost, History
+from ..search import unjudged_text
 from ..settings import SearchSettings
 
 ARCHIVE_ONLY = ("image", "sha256", "cost")  # fields of an archive's line
@@ -18,7 +19,8 @@ def as_data(
     """A history as JSON values, without the pictures.
 
     `best` and each candidate's `parent` are indices into `candidates`, which are in the order of
-    painting. `best` is None where nothing was painted.
+    painting. `best` is None where nothing was painted or judged; the score of a picture that could
+    not be judged is None, and `unjudged` says how many there are and why, "" where there are none.
     """
     index: dict[int, int] = {}
     candidates = []
@@ -33,6 +35,7 @@ def as_data(
         "model": model,
         "settings": asdict(settings) if settings else None,
         "cost": {name: getattr(cost, name) for name in COUNTED} | {"seconds": dict(cost.seconds)},
-        "best": index[id(history.best)] if index else None,
+        "best": index[id(history.best)] if index and history.best.verdict.judged else None,
+        "unjudged": unjudged_text(history),
         "candidates": candidates,
     }

@@ -47,8 +47,10 @@ def overview_text(rows: Sequence[OverviewRow]) -> str:
 
 def overview_summary(rows: Sequence[OverviewRow]) -> str:
     passed = sum(bool(row.best and row.best.passed) for row in rows)
+    failed = sum(bool(row.best and not row.best.judged) for row in rows)
+    unjudged = f", {failed} could not be judged" if failed else ""
     cost = sum((row.cost for row in rows), Cost())
-    return f"{passed} of {counted(len(rows), 'prompt')} passed, after {cost_text(cost)}."
+    return f"{passed} of {counted(len(rows), 'prompt')} passed{unjudged}, after {cost_text(cost)}."
 
 
 def overview_page(rows: Sequence[OverviewRow], about: str = "") -> str:
@@ -72,7 +74,8 @@ def _table(rows: Iterable[OverviewRow]) -> str:
 def _cells(row: OverviewRow) -> Iterable[str]:
     best, cost = row.best, row.cost
     passed = {True: "✓", False: "no", None: ""}[best.passed if best else None]
-    score, wrong = (score_text(best.score), "; ".join(best.unmet)) if best else ("", "")
+    wrong = (best.failure or "; ".join(best.unmet)) if best else ""
+    score = score_text(best.score) if best else ""
     yield f"<td>{_linked(row, escape(row.prompt))}</td>"
     for text in (score, passed, cost.images, cost.steps, cost.vlm_calls, wrong):
         yield f"<td>{escape(f'{text:,}' if isinstance(text, int) else text)}</td>"

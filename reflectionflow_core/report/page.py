@@ -13,6 +13,7 @@ from PIL import Image
 from ..phases import doing
 from ..pictures import to_rgb
 from ..record import Candidate, Cost, History
+from ..search import unjudged_text
 from ..settings import SearchSettings
 from .chart import score_chart
 from .layout import PIXELATED
@@ -43,7 +44,8 @@ def html_page(
     edge = 640 if len(history) <= FEW else 256
     body = [
         f"<header><h1>{escape(prompt)}</h1>",
-        f"<p>{escape(settings_text(settings, model))}</p>{_plan(settings)}</header>",
+        f"<p>{escape(settings_text(settings, model))}</p>{_unjudged(history)}{_plan(settings)}"
+        "</header>",
         _overview(history, names, edge),
         *(
             _round(index, candidates, history, prompt, names, edge)
@@ -63,6 +65,11 @@ def document(title: str, body: str) -> str:
     )
 
 
+def _unjudged(history: History) -> str:
+    text = unjudged_text(history)
+    return f'<p class="failed" role="alert">{escape(text)}</p>' if text else ""
+
+
 def _plan(settings: SearchSettings | None) -> str:
     """What each stage of a staged search is to add, and the scene after it."""
     stages = settings.stages if settings else ()
@@ -74,18 +81,30 @@ def _overview(history: History, names: dict[int, str], edge: int) -> str:
     best = history.best
     name = names[id(best)]
     link = f'href="#{_anchor(name)}"'
+    title = "Best picture" if best.verdict.judged else "First picture, none was judged"
     return (
         f'<section class="overview"><a class="hero" {link}>{_picture(best, edge)}</a>'
-        f"<div><h2>Best picture: <a {link}>{name}</a></h2>{_score(best)}"
+        f"<div><h2>{title}: <a {link}>{name}</a></h2>{_score(best)}"
         f"{_captions(best, names)}{_costs(history.cost)}</div>"
-        f"<figure>{score_chart(history)}<figcaption>Score of each picture, in the order they were "
-        f"painted. The line is the best so far.{_rings(history)}</figcaption></figure></section>"
+        f"{_chart(history)}</section>"
     )
 
 
-def _rings(history: History) -> str:
+def _chart(history: History) -> str:
+    chart = score_chart(history)
+    if not chart:
+        return ""
+    return (
+        f"<figure>{chart}<figcaption>Score of each picture, in the order they were "
+        f"painted. The line is the best so far.{_marks(history)}</figcaption></figure>"
+    )
+
+
+def _marks(history: History) -> str:
     dropped = len(history) - len(history.finished)
-    return " Rings were dropped after a preview." if dropped else ""
+    rings = " Rings were dropped after a preview." if dropped else ""
+    crosses = " Crosses could not be judged." if history.unjudged else ""
+    return rings + crosses
 
 
 def _costs(cost: Cost) -> str:
@@ -107,7 +126,8 @@ def _round(
     names: dict[int, str],
     edge: int,
 ) -> str:
-    cards = "\n".join(_card(c, names, prompt, edge, best=c is history.best) for c in candidates)
+    best = history.best if history.best.verdict.judged else None
+    cards = "\n".join(_card(c, names, prompt, edge, best=c is best) for c in candidates)
     return (
         f"<section><h2>{round_name(index, len(history.rounds[index]))}</h2>"
         f'<div class="cards">{cards}</div></section>'
@@ -151,6 +171,8 @@ def _captions(candidate: Candidate, names: dict[int, str]) -> str:
         parts.append(("Asked", escape(candidate.reflection)))
     if candidate.inspection:
         parts.append(("Stage", escape(stage_text(candidate))))
+    if candidate.verdict.failure is not None:
+        parts.append(("Failed", escape(candidate.verdict.failure)))
     if candidate.verdict.unmet:
         parts.append(("Wrong", escape(wrong_text(candidate))))
     items = (f'<div class="{t.lower()}"><dt>{t}</dt><dd>{html}</dd></div>' for t, html in parts)
@@ -176,7 +198,7 @@ def _facts(candidate: Candidate, prompt: str) -> Iterator[tuple[str, str]]:
     yield "Size", f"{candidate.image.width} x {candidate.image.height}"
     for aspect, value in candidate.verdict.aspects.items():
         yield aspect, score_text(value)
-    if candidate.verdict.explanation:
+    if candidate.verdict.judged and candidate.verdict.explanation:
         yield "Explanation", candidate.verdict.explanation
     if candidate.inspection and candidate.inspection.explanation:
         yield "Inspection", candidate.inspection.explanation

@@ -10,6 +10,7 @@ from PIL.ImageFont import FreeTypeFont
 
 from ..pictures import to_rgb
 from ..record import Candidate, History
+from ..search import unjudged_text
 from ..settings import SearchSettings
 from .layout import PIXELATED, Column, columns, parents_elsewhere
 from .lettering import lettered, wrapped
@@ -76,8 +77,9 @@ def contact_sheet(
     _rule(draw, top - 18, width)
     _titles(draw, laid, box[0], top)
     _arrows(sheet, cells, box)
+    best = history.best if history.best.verdict.judged else None
     for cell in cells:
-        _paint(sheet, cell, box, best=cell.candidate is history.best)
+        _paint(sheet, cell, box, best=cell.candidate is best)
     return sheet
 
 
@@ -112,10 +114,11 @@ def heading(
     if left_out:
         notes.append(f"{counted(left_out, 'more picture')} in the report")
     yield Line("", font, MUTED, leading=6)
-    for note in filter(None, notes):
+    coloured = [*((note, MUTED) for note in notes), (unjudged_text(history), RED)]
+    for note, colour in filter(lambda each: each[0], coloured):
         texts, font = wrapped(note, 15, width, 6)
         for text in texts:
-            yield Line(text, font, MUTED, leading=22)
+            yield Line(text, font, colour, leading=22)
 
 
 def _origins(laid: list[Column], history: History) -> Origins:
@@ -163,6 +166,8 @@ def _caption(
         yield from _labelled("Asked", BLUE, candidate.reflection, INK, width, 4)
     if candidate.inspection:
         yield from _labelled("Stage", BLUE, stage_text(candidate), INK, width, 3)
+    if candidate.verdict.failure is not None:
+        yield from _labelled("Failed", RED, candidate.verdict.failure, INK, width, 3)
     if candidate.verdict.unmet:
         yield from _labelled("Wrong", RED, wrong_text(candidate), INK, width, 3)
     if candidate.prompt != prompt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..record import Candidate, Cost, History, Inspection, Neighbour, Restart, Seed, Verdict
+from ..search import unjudged_text
 from ..search.strategies import STRATEGIES
 from ..settings import Budget, SearchSettings
 
@@ -166,15 +167,18 @@ def notable_action(candidate: Candidate) -> str:
 
 
 def history_text(history: History) -> str:
-    """One line per picture: its action, its reflection and its verdict."""
+    """One line per picture: its action, its reflection and its verdict.
+
+    Where pictures could not be judged one more line says how many.
+    """
     lines = []
     for (index, position), candidate in history.placed:
         asked = f"{candidate.reflection} → " if candidate.reflection else ""
-        best = "★ " if candidate is history.best else ""
+        best = "★ " if candidate is history.best and candidate.verdict.judged else ""
         name = candidate_name(index, position).capitalize()
         action = notable_action(candidate)
         done = f", {action}" if action else ""
         fate = "" if candidate.finished else "dropped after a preview, "
         stage = f" (stage {stage_text(candidate)})" if candidate.inspection else ""
         lines.append(f"{best}{name}{done}: {asked}{fate}{verdict_text(candidate.verdict)}{stage}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *filter(None, [unjudged_text(history)])])

@@ -13,12 +13,14 @@ from .portfolio import InMemory, portfolio
 from .seeds import fresh_seed
 from .strategies import STRATEGIES
 from .team import ActorError, complete
+from .unjudged import UnjudgedError, trailing_unjudged, unjudged_text
 
 __all__ = [
     "POLICIES",
     "STRATEGIES",
     "ActorError",
     "InMemory",
+    "UnjudgedError",
     "check_search",
     "complete",
     "fresh_seed",
@@ -27,4 +29,6 @@ __all__ = [
     "portfolio",
     "run_round",
     "search",
+    "trailing_unjudged",
+    "unjudged_text",
 ]

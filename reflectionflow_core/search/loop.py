@@ -16,6 +16,7 @@ from .budget import affordable_end, out_of_time
 from .checks import check_search
 from .strategies import rounds_of
 from .team import Batch, Team
+from .unjudged import check_judged
 
 EMPTY = History()
 
@@ -33,7 +34,7 @@ def search(
 
     Continues a given `history` and yields once for each new candidate. With `one_round` it ends
     after the round under way or the next one. The first step raises InputError for what cannot be
-    searched.
+    searched. Raises UnjudgedError after a batch if the verifier judges nothing (`check_judged`).
     """
     check_search(prompt, settings, actors, history)
     team = Team(prompt, settings, actors, progress, clock)
@@ -50,6 +51,7 @@ def search(
         for candidate, cost in added:
             history = history.extended(batch.round_index, (candidate,)).charged(cost)
             yield history
+        check_judged(history, settings)
 
 
 def next_batch(history: History, settings: SearchSettings, actors: Actors) -> Batch | None:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..protocols import SILENT, Actors, Progress
-from ..record import Cost, History
+from ..record import Candidate, Cost, History
 from ..settings import Budget, SearchSettings
 from .loop import EMPTY, next_batch, search
 from .policies import solved
+from .unjudged import PATIENCE, UnjudgedError
 
 LIMITS = ("images", "vlm_calls", "seconds", "steps")
 
@@ -48,22 +49,41 @@ def portfolio(searches: Sequence[Search], total: Budget) -> Iterator[tuple[int, 
     """Plays round after round until all searches have ended or the budget is spent.
 
     It yields every History with the number of its search. The next round is that of the highest
-    gain, the earliest of equals.
+    gain, the earliest of equals. A search whose pictures cannot be judged ends, and its
+    UnjudgedError is raised when the others have ended too; at once where no search had a picture
+    judged before it, or PATIENCE of them fail in a row.
     """
     standings = [search.standing for search in searches]
     waiting = set(range(len(searches)))
+    errors: list[UnjudgedError] = []
+    left = 1  # searches that may still fail in a row
     while waiting:
         index = min(waiting, key=lambda i: (not standings[i].under_way, -standings[i].gain, i))
         others = sum((s.cost for i, s in enumerate(standings) if i != index), Cost())
         budget = left_over(total, others)
         played = False
         if budget is not None:
-            for history in searches[index].play(budget):
-                played = True
-                yield index, history
+            try:
+                for history in searches[index].play(budget):
+                    played = True
+                    if last_of(history).verdict.judged:
+                        left = PATIENCE
+                    yield index, history
+            except UnjudgedError as error:
+                errors.append(error)
+                left, played = left - 1, False
+                if not left:
+                    raise
             standings[index] = searches[index].standing
         if not played:
             waiting.remove(index)
+    if errors:
+        raise errors[0]
+
+
+def last_of(history: History) -> Candidate:
+    *_, last = history
+    return last
 
 
 def left_over(total: Budget, others: Cost) -> Budget | None:

@@ -1,4 +1,4 @@
-"""Pictures that could not be judged: how many, and in whose words."""
+"""Pictures that could not be judged: how many, in whose words, and when a search gives up."""
 
 from __future__ import annotations
 
@@ -6,8 +6,47 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..record import Candidate, History
+from ..settings import SearchSettings
 
 MOST_REASONS = 3  # that are quoted
+PATIENCE = 3  # pictures in a row; one or two may be a server's bad moment
+
+
+class UnjudgedError(RuntimeError):
+    """A search that ended because its pictures could not be judged; `history` has all of them.
+
+    The message says how many and why, in the verifier's words.
+    """
+
+    def __init__(self, history: History, message: str) -> None:
+        super().__init__(message)
+        self.history = history
+
+
+def check_judged(history: History, settings: SearchSettings) -> None:
+    """Raises UnjudgedError after a batch if nothing was judged so far, or nothing any more.
+
+    Any more: in so many pictures in a row as a round or a batch has, and at least PATIENCE.
+    """
+    count = trailing_unjudged(history)
+    if not count:
+        return
+    if count == len(history):
+        raise UnjudgedError(history, unjudged_text(history))
+    if count >= max(PATIENCE, settings.width, settings.batch_size):
+        words = reasons_text(history.unjudged[-count:])
+        message = f"The last {count} of {len(history)} pictures could not be judged: {words}"
+        raise UnjudgedError(history, message)
+
+
+def trailing_unjudged(history: History) -> int:
+    """How many pictures could not be judged since the last one that could."""
+    count = 0
+    for candidate in reversed(list(history)):
+        if candidate.verdict.judged:
+            break
+        count += 1
+    return count
 
 
 def unjudged_text(history: History) -> str:

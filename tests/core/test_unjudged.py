@@ -5,22 +5,34 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import SIDE, ToyVerifier
+from fakes import SIDE, Toys, ToyVerifier, facts, read_back
 from PIL import Image
 
+from reflectionflow_core.archive import files, read_recording
 from reflectionflow_core.archive.lines import OLD_FAILURE, entry_of, parse
+from reflectionflow_core.cli import main
 from reflectionflow_core.protocols import SILENT, Progress
 from reflectionflow_core.record import Candidate, Cost, History, Verdict
-from reflectionflow_core.report import html_page, verdict_text
+from reflectionflow_core.report import (
+    as_data,
+    contact_sheet,
+    history_text,
+    html_page,
+    verdict_text,
+)
+from reflectionflow_core.report.sheet import heading
+from reflectionflow_core.search import InMemory, UnjudgedError, portfolio, search
 from reflectionflow_core.search.policies import BACKTRACK, progress
 from reflectionflow_core.search.portfolio import expected_gain
 from reflectionflow_core.search.strategies.reflection import choose_parents
-from reflectionflow_core.search.unjudged import unjudged_text
-from reflectionflow_core.settings import SearchSettings
+from reflectionflow_core.search.unjudged import trailing_unjudged, unjudged_text
+from reflectionflow_core.settings import Budget, SearchSettings
 from reflectionflow_core.verifiers.ensemble import EnsembleMember, EnsembleVerifier
 from reflectionflow_core.verifiers.noisy import NoisyVerifier
 
@@ -174,3 +186,225 @@ def test_reports_show_a_failure_in_its_words_and_no_number() -> None:
     for lost in ("inf", "nan", "None"):
         assert f">{lost}" not in page.lower() and f"-{lost}" not in page.lower()
     assert math.isinf(UNJUDGED.rank)
+
+
+def moody(fails: Sequence[int] | range) -> Toys:
+    return Toys(verifier=Moody(fails=fails))
+
+
+def played(settings: SearchSettings, toys: Toys) -> tuple[History, UnjudgedError | None]:
+    history = History()
+    try:
+        for step in search("a cat", settings, toys.actors()):
+            history = step
+    except UnjudgedError as error:
+        assert error.history is history
+        return history, error
+    return history, None
+
+
+EVER = range(10_000)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_the_first_batch_that_cannot_be_judged_ends_a_search_and_is_kept(size: int) -> None:
+    toys = moody(EVER)
+    history, error = played(SearchSettings(width=4, depth=3, batch_size=size), toys)
+    assert len(history) == size == toys.generator.items
+    many = "s" if size > 1 else ""
+    assert str(error) == f"0 of {size} picture{many} could be judged: {WORDS}"
+
+
+def test_a_search_of_one_picture_ends_in_the_error_too() -> None:
+    _, error = played(SearchSettings(width=1, depth=0), moody(EVER))
+    assert str(error) == f"0 of 1 picture could be judged: {WORDS}"
+
+
+@pytest.mark.parametrize(("width", "size", "most"), [(1, 1, 3), (2, 1, 3), (4, 2, 4), (2, 6, 6)])
+def test_a_judge_that_dies_later_ends_a_search_after_a_few_pictures_in_a_row(
+    width: int, size: int, most: int
+) -> None:
+    settings = SearchSettings(width=width, depth=20, drafts=6, batch_size=size)
+    history, error = played(settings, moody(range(6, 10_000)))
+    assert most <= trailing_unjudged(history) < most + size
+    assert len(history) == 6 + trailing_unjudged(history)
+    last = trailing_unjudged(history)
+    assert str(error) == f"The last {last} of {len(history)} pictures could not be judged: {WORDS}"
+
+
+def test_single_failures_cost_a_verdict_and_nothing_else() -> None:
+    settings = SearchSettings(width=2, depth=4, drafts=3)
+    history, error = played(settings, moody([1, 2, 4, 6, 7, 10]))
+    assert error is None
+    assert len(history) == settings.scheduled_pictures
+    assert len(history.unjudged) == 6
+    assert history.best.verdict.judged
+
+
+@pytest.mark.parametrize("fails", [EVER, range(5, 10_000)])
+def test_a_search_goes_on_without_what_could_not_be_judged_as_if_it_had_been(
+    fails: range,
+) -> None:
+    settings = SearchSettings(width=2, depth=3, drafts=3)
+    history, error = played(settings, moody(fails))
+    assert error is not None
+    kept = read_back(history.without_last(trailing_unjudged(history)))
+    *_, resumed = search("a cat", settings, Toys().actors(), kept)
+    whole, _ = played(settings, Toys())
+    assert facts(resumed)[:2] == facts(whole)[:2]
+
+
+@pytest.mark.parametrize("count", range(6))
+def test_a_history_without_its_last_pictures_is_the_one_before_them(count: int) -> None:
+    settings = SearchSettings(width=2, depth=1, drafts=3)
+    steps = [History(), *search("a cat", settings, Toys().actors())]
+    shorter = steps[-1].without_last(count)
+    assert shorter.rounds == steps[-1 - count].rounds
+    assert shorter.cost == steps[-1].cost
+
+
+def in_portfolio(*toys: Toys) -> tuple[list[int], list[InMemory], UnjudgedError]:
+    settings = SearchSettings(width=1, depth=2)
+    searches = [InMemory(f"cat {i}", settings, each.actors()) for i, each in enumerate(toys)]
+    played: list[int] = []
+    with pytest.raises(UnjudgedError) as error:
+        for index, _ in portfolio(searches, Budget()):
+            played.append(index)
+    return played, searches, error.value
+
+
+def test_a_portfolio_ends_at_once_where_nothing_was_ever_judged() -> None:
+    assert in_portfolio(moody(EVER), Toys())[0] == [0]
+
+
+def test_a_prompt_that_cannot_be_judged_does_not_end_the_others() -> None:
+    played, searches, error = in_portfolio(Toys(), moody(EVER), Toys())
+    assert [played.count(i) for i in range(3)] == [3, 1, 3]
+    assert error.history is searches[1].history
+
+
+def test_a_portfolio_ends_when_prompt_after_prompt_cannot_be_judged() -> None:
+    dead = [moody(EVER) for _ in range(5)]
+    assert in_portfolio(Toys(), *dead)[0] == [0, 1, 2, 3]
+
+
+def test_sheet_text_and_data_say_how_many_could_not_be_judged_and_why() -> None:
+    judged = candidate(Verdict(0.25, True))
+    some, none = History(((candidate(UNJUDGED), judged),)), History(((candidate(UNJUDGED),),))
+    for history, words in ((some, "1 of 2 pictures could not"), (none, "0 of 1 picture could")):
+        sentence = f"{words} be judged: {WORDS}"
+        assert history_text(history).endswith(sentence)
+        head = heading(history, "a cat", None, "", 0, 10_000)
+        assert sentence in [line.text for line in head]
+        assert contact_sheet(history, "a cat").size > (0, 0)
+        assert sentence in html_page(history, "a cat")
+        assert as_data(history, "a cat")["unjudged"] == sentence
+        json.dumps(as_data(history, "a cat"), allow_nan=False)
+    assert as_data(some, "a cat")["best"] == 1
+    assert as_data(none, "a cat")["best"] is None
+    for shown in (history_text(none), html_page(none, "a cat")):
+        assert "★" not in shown and "Best picture" not in shown and "<svg" not in shown
+
+
+@pytest.fixture
+def without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files.os, "fsync", lambda _: None)
+
+
+def run(toys: Toys, *options: object) -> int:
+    return main(["run", *map(str, options)], build_actors=lambda *_: toys.actors())
+
+
+SMALL = ("--width", "2", "--depth", "2", "--drafts", "3")
+
+
+@pytest.mark.usefixtures("without_waiting_for_the_disk")
+@pytest.mark.parametrize(("fails", "left"), [(EVER, 1), (range(4, 10_000), 7), ([3], 7)])
+def test_on_the_command_line_it_is_said_everywhere_and_resumed_as_if_it_had_not_been(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fails: Sequence[int], left: int
+) -> None:
+    out = tmp_path / "run"
+    status = run(moody(fails), "a cat", "--out", out, *SMALL)
+    said, history = capsys.readouterr(), read_recording(out).history
+    assert status == (0 if fails == [3] else 4)
+    assert len(history) == left == len(list((out / "images").iterdir()))
+    sentence = {
+        1: f"0 of 1 picture could be judged: {WORDS}",
+        7: unjudged_text(history),
+    }[left]
+    assert sentence in said.out
+    assert sentence in (out / "report.html").read_text("utf-8")
+    assert f"not judged ({WORDS})" in said.err
+    assert "inf" not in said.out + said.err
+    if status:
+        assert (
+            f"could be judged: {WORDS}" in said.err or f"could not be judged: {WORDS}" in said.err
+        )
+        assert f"--out {out} --resume" in said.err
+        assert run(Toys(), "--out", out, "--resume") == 0
+        whole = tmp_path / "whole"
+        run(Toys(), "a cat", "--out", whole, *SMALL)
+        lines = [(f / "history.jsonl").read_bytes() for f in (out, whole)]
+        assert lines[0] == lines[1]
+        assert {p.name for p in out.rglob("*")} == {p.name for p in whole.rglob("*")}
+
+
+@pytest.mark.usefixtures("without_waiting_for_the_disk")
+def test_resumed_with_a_judge_that_is_still_dead_it_says_so_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    for fails in (EVER, EVER):
+        options = ("--resume",) if out.exists() else ("a cat", *SMALL)
+        assert run(moody(fails), "--out", out, *options) == 4
+        assert f"0 of 1 picture could be judged: {WORDS}" in capsys.readouterr().err
+    assert len(read_recording(out).history) == 1
+
+
+@pytest.mark.usefixtures("without_waiting_for_the_disk")
+@pytest.mark.parametrize("after", range(11))
+def test_a_kill_while_pictures_are_dropped_leaves_a_folder_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    options = ("--width", "2", "--depth", "2", "--batch-size", "3")
+    assert run(moody(EVER), "a cat", "--out", out, *options) == 4
+    steps = iter(range(100))
+
+    class KilledError(BaseException):
+        pass
+
+    def killed(real: Any) -> Any:
+        def step(*given: Any, **named: Any) -> Any:
+            if next(steps) == after:
+                raise KilledError
+            return real(*given, **named)
+
+        return step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "truncate", killed(files.truncate))
+        patch.setattr(files, "remove", killed(files.remove))
+        with suppress(KilledError):
+            run(Toys(), "--out", out, "--resume")
+    assert run(Toys(), "--out", out, "--resume") == 0
+    run(Toys(), "a cat", "--out", whole, *options)
+    assert (out / "history.jsonl").read_bytes() == (whole / "history.jsonl").read_bytes()
+
+
+@pytest.mark.usefixtures("without_waiting_for_the_disk")
+def test_a_batch_whose_pictures_cannot_be_judged_says_so_and_goes_on_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts, out = tmp_path / "prompts.txt", tmp_path / "batch"
+    prompts.write_text("a cat\na dog\n", "utf-8")
+    assert run(moody(EVER), "--prompts", prompts, "--out", out, *SMALL) == 4
+    said = capsys.readouterr()
+    assert f"0 of 1 picture could be judged: {WORDS}" in said.err
+    assert f"not judged: {WORDS}" in said.out
+    assert "1 could not be judged" in said.out
+    assert WORDS in (out / "overview.html").read_text("utf-8")
+    assert run(Toys(), "--out", out, "--resume") == 0
+    histories = [read_recording(folder).history for folder in sorted(out.glob("00*"))]
+    assert [len(each) for each in histories] == [7, 7]
+    assert not any(each.unjudged for each in histories)

@@ -30,7 +30,7 @@ from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.protocols import Actors
 from reflectionflow_core.record import Cost, History, InputError
 from reflectionflow_core.registry import ActorChoice, build_actors, build_verifier
-from reflectionflow_core.search import run_round, search
+from reflectionflow_core.search import UnjudgedError, run_round, search
 from reflectionflow_core.settings import Budget, SearchSettings
 from reflectionflow_core.verifiers.checklist import ChecklistVerifier
 from reflectionflow_core.verifiers.ensemble import EnsembleVerifier
@@ -422,10 +422,9 @@ def test_a_search_climbs_with_a_model_that_errs_and_fails() -> None:
 
 
 def test_a_search_ends_with_a_model_that_never_answers() -> None:
-    *_, history = search(HARD[0], CHAINS, judged_by(ScriptedVlm()))
-    assert len(history) == CHAINS.scheduled_pictures
-    assert {candidate.score for candidate in history} == {None}
-    assert {candidate.reflection for candidate in history} == {""}  # nobody knows what is wrong
+    with pytest.raises(UnjudgedError, match=f"could be judged: {DOWN.reason}") as error:
+        list(search(HARD[0], CHAINS, judged_by(ScriptedVlm())))
+    assert len(error.value.history) == CHAINS.batch_size
 
 
 def test_a_history_may_begin_with_a_cost() -> None:
