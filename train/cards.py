@@ -53,6 +53,9 @@ def triplets_card(manifest: Figures) -> str:
         difficulty=_difficulty(sources.get("rule", {}).get("difficulty", {})),
         rejects=table(("reason", "number"), manifest["rejects"].items()),
         form=settings["image_format"],
+        loader=""
+        if settings["image_format"] == "jpg"
+        else " The paper's own loader reads jpg only: for it, set `image_format=jpg`.",
         last=shards[-1]["name"][-10:-4] if shards else "000000",
         images="they are there"
         if settings["images"]

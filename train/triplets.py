@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,15 +16,14 @@ from typing import Any
 from PIL.Image import Image as Picture
 
 from reflectionflow_core.pictures import PictureError, picture_size, read_picture
-from reflectionflow_core.record import InputError
+from train.shard_index import SUBSET, index_of
 
 SUBSETS = ("general", "length", "rule", "editing")
-GOOD, BAD, REFLECTION, PROMPT, SUBSET, METADATA = (
+GOOD, BAD, REFLECTION, PROMPT, METADATA = (
     "good_image",
     "bad_image",
     "reflection.txt",
     "prompt.txt",
-    "subset.txt",
     "told.json",
 )
 FORMATS = ("jpg", "jpeg", "png", "webp")
@@ -112,29 +110,13 @@ class Triplets(Sequence[Triplet]):
             raise SampleError("picture unreadable") from error
 
     def _index(self, shard: Path) -> list[TripletEntry]:
-        found: dict[str, dict[str, tuple[int, int]]] = {}
-        subsets: dict[str, str] = {}
-        try:
-            with tarfile.open(shard) as tar:
-                for member in tar:
-                    if not member.isfile():
-                        continue
-                    folder, _, file = member.name.rpartition("/")
-                    stem, _, name = file.partition(".")
-                    key = f"{folder}/{stem}" if folder else stem
-                    found.setdefault(key, {})[name.lower()] = (member.offset_data, member.size)
-                    if name.lower() == SUBSET and (stream := tar.extractfile(member)):
-                        subsets[key] = stream.read(100).decode("utf-8", "replace").strip()
-        except FileNotFoundError as error:
-            raise InputError(f"There is no shard {shard}. Check the path.") from error
-        except (tarfile.TarError, OSError, EOFError):
-            self.skipped["shard broken off"] += 1
-            if found:
-                found.popitem()  # its last sample may be incomplete
+        index = index_of(shard)
+        if index.fault:
+            self.skipped[index.fault] += 1
         return [
-            TripletEntry(shard, key, subsets[key], files)
-            for key, files in found.items()
-            if self._is_whole(files, subsets.get(key, ""))
+            TripletEntry(shard, key, index.subsets[key], files)
+            for key, files in index.places.items()
+            if self._is_whole(files, index.subsets.get(key, ""))
         ]
 
     def _is_whole(self, files: Mapping[str, tuple[int, int]], subset: str) -> bool:
@@ -202,16 +184,6 @@ def files_of(triplet: Triplet, image_format: str = "jpg") -> dict[str, bytes | s
     if triplet.metadata:
         parts[METADATA] = json.dumps(dict(triplet.metadata), sort_keys=True)
     return parts
-
-
-def shards_in(where: str | Path) -> list[Path]:
-    """The tar files of a folder, or those that a pattern such as "data/genref_*.tar" names."""
-    folder = Path(where).expanduser()
-    found = folder.glob("*.tar") if folder.is_dir() else folder.parent.glob(folder.name)
-    shards = sorted(found)
-    if not shards:
-        raise InputError(f"There are no shards in {where}. Give a folder with .tar files.")
-    return shards
 
 
 def _picture(files: Mapping[str, Any], name: str) -> str:

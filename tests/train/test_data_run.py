@@ -33,7 +33,8 @@ from train.data.shards import PARTS
 from train.data.source import PipelineStage
 from train.data.work import sources_of
 from train.settings import read_config
-from train.triplets import Triplets, encoded, shards_in
+from train.shard_lists import shards_in
+from train.triplets import Triplets, encoded
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "train" / "configs"
@@ -103,6 +104,21 @@ def test_the_manifest_of_a_run_adds_up(made: Path) -> None:
         early = {"prompt kept for testing", "prompt repeated"}
         late = sum(n for reason, n in counts["rejects"].items() if reason not in early)
         assert counts["triplets"] + late >= counts["items"]
+
+
+def test_datasets_loads_the_folder_as_its_card_says(made: Path, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    rows: Any = load_dataset(str(made), split="train", cache_dir=str(tmp_path))
+    triplets = {triplet.key: triplet for triplet in Triplets(shards_in(made))}
+    assert {row["__key__"] for row in rows} == set(triplets)
+    for row in rows:
+        meant = triplets[row["__key__"]]
+        assert row["good_image.png"].tobytes() == meant.good.tobytes()
+        assert row["bad_image.png"].size == meant.bad.size
+        assert (row["prompt.txt"], row["subset.txt"]) == (meant.prompt, meant.subset)
+        assert row["told.json"].keys() == meant.metadata.keys()
+        assert row["told.json"]["source"] == meant.metadata["source"]
 
 
 def test_the_same_settings_make_the_same_bytes(tmp_path: Path) -> None:

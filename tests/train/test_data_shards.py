@@ -36,7 +36,8 @@ from train.data.shards import (
     without_repeats,
 )
 from train.data.source import Source
-from train.triplets import Triplets, encoded, shards_in
+from train.shard_lists import shards_in
+from train.triplets import Triplets, encoded
 
 
 def scene(seed: int, size: int = 32) -> Image.Image:
@@ -60,10 +61,12 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path
 
 
-def store(folder: Path, place: int, *pairs: Pair, shard: int = 0) -> None:
+def store(
+    folder: Path, place: int, *pairs: Pair, shard: int = 0, image_format: str = "png"
+) -> None:
     items = tuple(Item(number, "") for number in range(len(pairs) + 1))
     work = Slice(shard, place, items, pairs=pairs, rejects={"too bad": 1}, counts={"pictures": 4})
-    StoreStage(folder, "rule", "rule", "png")(work)
+    StoreStage(folder, "rule", "rule", image_format)(work)
 
 
 def test_parts_become_a_shard_that_trainings_can_read(folder: Path) -> None:
@@ -92,6 +95,29 @@ def test_webdataset_itself_reads_a_shard(folder: Path) -> None:
     samples = list(read.decode("pil"))
     assert [sample["prompt.txt"] for sample in samples] == ["prompt 0", "prompt 1"]
     assert samples[0]["good_image.png"].size == (32, 32)
+
+
+def test_by_default_the_papers_loader_reads_a_shard(folder: Path) -> None:
+    """Its five keys, in its order, with pictures that Pillow decodes."""
+    form = DataSettings(out=folder).image_format
+    good, bad = (PaintedPicture(encoded(scene(i), form), "p", i) for i in (0, 1))
+    store(folder, 0, pair(0, good=good, bad=bad), image_format=form)
+    assemble(folder, 0, 1, 8)
+    keys = ("good_image.jpg", "bad_image.jpg", "reflection.txt", "prompt.txt", "subset.txt")
+    read: Any = WebDataset(str(folder / "genref_000000.tar"), shardshuffle=False)
+    ((first, second, *texts),) = list(read.decode("pil").to_tuple(*keys))
+    assert (first.size, second.size) == ((32, 32), (32, 32))
+    assert texts == ["edit 0", "prompt 0", "rule"]
+
+
+def test_an_index_lies_beside_a_shard_and_names_its_bytes(folder: Path) -> None:
+    store(folder, 0, pair(0), pair(1))
+    assemble(folder, 0, 1, 8)
+    index = json.loads((folder / "genref_000000.tar.index").read_bytes())
+    offset, size = index["places"][pair(1).key]["prompt.txt"]
+    shard = (folder / "genref_000000.tar").read_bytes()
+    assert shard[offset : offset + size] == b"prompt 1"
+    assert index["subsets"] == {pair(0).key: "rule", pair(1).key: "rule"}
 
 
 def test_the_order_in_which_parts_are_written_does_not_matter(folder: Path) -> None:

@@ -31,7 +31,8 @@ from train.miniature.corrector import Naming, PairRow, Pairs
 from train.miniature.edits import pair_of
 from train.miniature.scenes import any_prompt, common_scene, compose, flawed
 from train.miniature.shards import write_shard
-from train.triplets import Triplets, shards_in
+from train.shard_lists import shards_in
+from train.triplets import Triplets
 
 ROOT = Path(__file__).parents[2]
 TOY = (

@@ -14,7 +14,8 @@ from train.corrector.encoded import COMMON, header
 from train.corrector.flux import FLUX_1_DEV, structure
 from train.corrector.settings import CorrectorSettings
 from train.processes import join, shares_weights
-from train.triplets import Triplets, shards_in
+from train.shard_lists import shards_in
+from train.triplets import Triplets
 
 TFLOPS = 400  # a GPU of the H100 class in bf16, as large matrix products reach it; assumed
 TOKEN = 16  # pixels a side, in every FLUX so far
@@ -61,7 +62,7 @@ def _samples(settings: CorrectorSettings) -> str:
         made = header(settings.latents / COMMON)
         return f"{made['samples']:,} encoded beforehand in {settings.latents}"
     try:
-        triplets = Triplets(shards_in(settings.data))
+        triplets = Triplets(shards_in(settings.data, fetch=False))
     except InputError:
         return f"not counted, because {settings.data} is not on this machine"
     subsets = Counter(entry.subset for entry in triplets.entries)

@@ -28,7 +28,9 @@ class Views(Strict):
         description="a diffusers folder, a hub id, or miniature",
     )
     data: str = Field(
-        default="", description="a folder of shards, or a pattern such as data/genref_*.tar"
+        default="",
+        description="a folder of shards, a pattern or list such as data/genref_{0..208}.tar, an "
+        "address, or pipe: and a command",
     )
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -32,7 +32,8 @@ from train.fit import DivergenceError, Draw, State, draws, steps
 from train.journal import Log, StepDone, watched
 from train.processes import join, shares_weights
 from train.run_folder import run_folder
-from train.triplets import Triplets, shards_in
+from train.shard_lists import shards_in
+from train.triplets import Triplets
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from PIL import Image
 from reflectionflow_core.record import InputError
 from train.data.painting import build_generator
 from train.data.settings import Editing, PainterSettings
-from train.triplets import Edit, SampleError, Triplets, open_picture, opened, shards_in
+from train.shard_lists import shards_in
+from train.triplets import Edit, SampleError, Triplets, open_picture, opened
 
 DRAFTS = "drafts"
 MADE = ("shapes", DRAFTS)  # sets that need no file

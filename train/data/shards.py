@@ -23,7 +23,8 @@ from PIL import Image
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
 from train.data.records import PaintedPicture, Pair, Slice
-from train.triplets import BAD, GOOD, METADATA, PROMPT, REFLECTION, SUBSET
+from train.shard_index import SUBSET, keep, walk
+from train.triplets import BAD, GOOD, METADATA, PROMPT, REFLECTION
 
 if TYPE_CHECKING:
     from webdataset.writer import TarWriter
@@ -125,6 +126,7 @@ def assemble(folder: Path, shard: int, parts: int, near_bits: int | None) -> Rep
     if kept:
         with files.replacing(name) as stream:
             _join(stream, files_of_parts, {sample.key for sample in kept})
+        keep(name, walk(name))
     report = Report(
         samples=tuple(kept),
         items=sum(report.items for report in reports),

@@ -24,7 +24,8 @@ from train.corrector.samples import WHOLE, Shards, encoded
 from train.latents.settings import LatentsSettings
 from train.processes import join, wait_for_all
 from train.run_folder import check_same_run
-from train.triplets import SampleError, Triplets, shards_in
+from train.shard_lists import shards_in
+from train.triplets import SampleError, Triplets
 
 
 def encode(settings: LatentsSettings, flux: Flux | None = None) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from reflectionflow_core.record import InputError
 from train.corrector.encoded import PART
 from train.latents.settings import LatentsSettings
-from train.triplets import Triplets, shards_in
+from train.shard_lists import shards_in
+from train.triplets import Triplets
 
 
 def estimate(settings: LatentsSettings) -> str:
     try:
-        count = len(Triplets(shards_in(settings.data)))
+        count = len(Triplets(shards_in(settings.data, fetch=False)))
     except InputError:
         count = 0
     side = settings.target_size // 16, settings.condition_size // 16

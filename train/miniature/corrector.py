@@ -38,7 +38,8 @@ from train.miniature.base import CELLS, NAMED_BEFORE, cells, encode_pictures
 from train.miniature.settings import MiniatureSettings
 from train.miniature.text import LENGTH, Encoders
 from train.processes import join, wait_for_all
-from train.triplets import Triplets, shards_in
+from train.shard_lists import shards_in
+from train.triplets import Triplets
 
 # Shares of the kinds of text; what is left is the reflection alone, which then must be read.
 _FULL, _SPELLED, _LAYOUT = 0.4, 0.25, 0.1

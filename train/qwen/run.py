@@ -21,7 +21,7 @@ from train.qwen.sizes import sizes_like
 from train.qwen.tiny import miniature_words, save_tiny
 from train.qwen.whole import whole
 from train.run_folder import run_folder
-from train.triplets import shards_in
+from train.shard_lists import shards_in
 
 Kind = TypeVar("Kind")
 AnySettings = TypeVar("AnySettings", bound=QwenSettings)
@@ -122,7 +122,7 @@ def _is_here(settings: QwenSettings) -> bool:
     try:
         for where in filter(None, (settings.data, settings.held_out)):
             if not where.endswith(".jsonl"):
-                shards_in(where)
+                shards_in(where, fetch=False)
             elif not Path(where).expanduser().is_file():
                 return False
     except InputError:

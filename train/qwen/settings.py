@@ -36,7 +36,8 @@ class QwenSettings(Strict):
     out: Path = Field(description="folder of the run; a run that was stopped is resumed there")
     base: str = Field(description='folder or hub id of a Qwen2.5-VL; "tiny" makes a random one')
     data: str = Field(
-        description='folder or pattern of shards, or a .jsonl; "miniature" makes some'
+        description="folder, pattern, list or address of shards, or a .jsonl; "
+        '"miniature" makes some'
     )
     held_out: str | None = Field(
         default=None, description="the same for measuring; without it, prompts are split off `data`"

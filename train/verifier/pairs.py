@@ -11,7 +11,8 @@ from PIL.Image import Image
 
 from reflectionflow_core.record import InputError
 from train.qwen.data import coin, rows_of
-from train.triplets import SUBSETS, SampleError, Triplets, open_picture, shards_in
+from train.shard_lists import shards_in
+from train.triplets import SUBSETS, SampleError, Triplets, open_picture
 
 LABELS = ("first", "second", "tie")
 FIRST, SECOND, TIE = range(3)

@@ -13,7 +13,8 @@ from PIL.Image import Image
 from reflectionflow_core.vlm.texts import tidy
 from reflectionflow_core.writers.reflection_generator import REQUEST
 from train.qwen.data import rows_of
-from train.triplets import SampleError, Triplets, open_picture, shards_in
+from train.shard_lists import shards_in
+from train.triplets import SampleError, Triplets, open_picture
 
 ASKED = re.compile(re.escape(REQUEST).replace(re.escape("{prompt}"), "(.*)"), re.DOTALL)
 

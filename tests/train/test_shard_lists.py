@@ -1,0 +1,258 @@
+"""Lists of shards, addresses, compression, index: `pytest tests/train/test_shard_lists.py`."""
+
+from __future__ import annotations
+
+import bz2
+import functools
+import gzip
+import http.server
+import json
+import lzma
+import os
+import shlex
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from webdataset.writer import TarWriter
+
+from reflectionflow_core.record import InputError
+from train.shard_index import index_of
+from train.shard_lists import CACHE, shards_in
+from train.triplets import Triplet, Triplets, files_of
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
+    return tmp_path / "cache" / "shards"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Shards 0 to 3 of two samples each."""
+    where = tmp_path / "data"
+    where.mkdir()
+    for number in range(4):
+        with TarWriter(str(where / f"genref_{number}.tar"), mtime=0) as tar:
+            for place in range(2):
+                made = triplet(f"{number}-{place}")
+                tar.write({"__key__": made.key, **files_of(made)})
+    return where
+
+
+def triplet(key: str) -> Triplet:
+    good, bad = Image.new("RGB", (32, 32), "red"), Image.new("RGB", (32, 32), "blue")
+    return Triplet(key, good, bad, f"prompt {key}", "make it red", "general")
+
+
+def names(where: str | Path) -> list[str]:
+    return [shard.name for shard in shards_in(where)]
+
+
+def keys(where: str | Path) -> list[str]:
+    return [found.key for found in Triplets(shards_in(where))]
+
+
+ALL = [f"{number}-{place}" for number in range(4) for place in range(2)]
+
+
+def test_a_folder_a_file_a_pattern_and_a_list_name_shards(folder: Path) -> None:
+    everything = [f"genref_{number}.tar" for number in range(4)]
+    assert names(folder) == names(str(folder / "*.tar")) == everything
+    assert names(folder / "genref_2.tar") == ["genref_2.tar"]
+    assert names(str(folder / "genref_{0..3}.tar")) == everything
+    assert names(str(folder / "genref_{3,1}.tar")) == ["genref_3.tar", "genref_1.tar"]
+    assert names(f"{folder / 'genref_0.tar'}::{folder / 'genref_[12].tar'}") == everything[:3]
+    assert keys(str(folder / "genref_{0..3}.tar")) == ALL
+
+
+@pytest.mark.parametrize("name", ["genref_{3..5}.tar", "other_*.tar", "nowhere", ""])
+def test_a_name_without_shards_is_refused(folder: Path, name: str) -> None:
+    (folder / "empty").mkdir()
+    with pytest.raises(InputError, match="There are no shards in"):
+        shards_in(str(folder / (name or "empty")))
+
+
+def test_commands_are_run_once_and_their_shards_kept(folder: Path, capfd) -> None:
+    where = f"pipe:cat {shlex.quote(str(folder))}/genref_{{0..3}}.tar"
+    with pytest.raises(InputError, match="is not on this machine yet"):
+        shards_in(where, fetch=False)
+    assert keys(where) == ALL
+    assert capfd.readouterr().err.count("Fetching shard") == 4
+    for shard in folder.iterdir():
+        shard.unlink()
+    assert keys(where) == ALL
+    assert len(shards_in(where, fetch=False)) == 4
+    assert "Fetching" not in capfd.readouterr().err
+
+
+@pytest.fixture
+def address(folder: Path) -> Iterator[str]:
+    handler = functools.partial(_Quiet, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_addresses_are_read_as_upstream_writes_them(address: str) -> None:
+    assert keys(f"{address}/genref_{{0..3}}.tar") == ALL
+    assert keys(f"pipe:curl -s -f -L {address}/genref_{{0..1}}.tar") == ALL[:4]
+
+
+def test_an_address_or_command_that_fails_is_refused_and_leaves_no_shard(
+    address: str, cache: Path
+) -> None:
+    refused = {
+        "pipe:cat /nowhere/shard.tar": "could not be read. The command ended with status 1",
+        f"pipe:head -c 2000 {Path(__file__)} ; exit 3": "ended with status 3",
+        f"pipe:curl -s -f -L {address}/genref_9.tar": "ended with status 22",
+        "pipe:true": "it is empty",
+        "nonsense://a/b.tar": "could not be read",
+    }
+    for name, message in refused.items():
+        with pytest.raises(InputError, match=message):
+            shards_in(name)
+    assert not list(cache.glob("*.tar"))
+
+
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "xz": lzma.compress,
+    "bz2": bz2.compress,
+}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+@pytest.mark.parametrize("suffix", ["", "own"])
+def test_compressed_shards_are_read_whatever_they_are_called(
+    folder: Path, kind: str, suffix: str
+) -> None:
+    for number in range(4):
+        shard = folder / f"genref_{number}.tar"
+        packed = PACKED[kind](shard.read_bytes())
+        shard.unlink()
+        shard.with_name(f"{shard.name}.{kind}" if suffix else shard.name).write_bytes(packed)
+    assert keys(folder) == ALL
+    assert keys(f"pipe:cat {next(iter(sorted(folder.iterdir())))}") == ALL[:2]
+
+
+def test_a_compressed_shard_that_changes_is_unpacked_again(folder: Path) -> None:
+    shard, other = folder / "genref_0.tar", folder / "genref_1.tar"
+    shard.write_bytes(gzip.compress(shard.read_bytes()))
+    assert keys(shard) == ALL[:2]
+    shard.write_bytes(gzip.compress(other.read_bytes()))
+    os.utime(shard, ns=(1, 1))
+    assert keys(shard) == ALL[2:4]
+
+
+def test_a_compressed_shard_that_breaks_off_keeps_its_whole_samples(folder: Path) -> None:
+    shard = folder / "genref_0.tar"
+    packed = gzip.compress(shard.read_bytes(), 0)
+    shard.write_bytes(packed[: len(packed) * 6 // 10])
+    triplets = Triplets(shards_in(shard))
+    assert [found.key for found in triplets] == ALL[:1]
+    assert triplets.skipped == {"shard broken off": 1}
+
+
+def test_zstandard_is_refused_with_the_command_that_unpacks_it(folder: Path) -> None:
+    (folder / "genref_0.tar").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(100))
+    with pytest.raises(InputError, match="zstd -d FILE"):
+        shards_in(folder)
+
+
+def test_a_pointer_of_git_lfs_is_named(folder: Path) -> None:
+    shard = folder / "genref_0.tar"
+    shard.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 123\n")
+    assert Triplets([shard]).skipped == {"shard is a Git LFS pointer": 1}
+
+
+# -- the index ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def walks(monkeypatch) -> list[str]:
+    """The tars whose headers were walked."""
+    found: list[str] = []
+    before = tarfile.open
+
+    def opened(name: object, *args: object, **kw: object) -> object:
+        found.append(Path(str(name)).name)
+        return before(name, *args, **kw)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(tarfile, "open", opened)
+    return found
+
+
+def test_headers_are_walked_once(folder: Path, walks: list[str]) -> None:
+    first = Triplets(shards_in(folder))
+    assert len(walks) == 4
+    second = Triplets(shards_in(folder))
+    assert len(walks) == 4
+    assert second.entries == first.entries
+    assert second.skipped == first.skipped
+    assert [found.prompt for found in second] == [f"prompt {key}" for key in ALL]
+
+
+def test_an_index_of_another_shard_is_not_believed(folder: Path, walks: list[str]) -> None:
+    shard, other = folder / "genref_0.tar", folder / "genref_1.tar"
+    index_of(shard)
+    other.replace(shard)  # of the same size
+    assert keys(shard) == ALL[2:4]
+    assert walks == ["genref_0.tar"] * 2
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"version": 1}', b"[" * 100_000],
+)
+def test_a_damaged_index_is_made_again(folder: Path, walks: list[str], damaged: bytes) -> None:
+    shard = folder / "genref_0.tar"
+    index_of(shard)
+    beside = folder / "genref_0.tar.index"
+    whole = beside.read_bytes()
+    beside.write_bytes(damaged)
+    assert keys(shard) == ALL[:2]
+    assert beside.read_bytes() == whole
+    assert len(walks) == 2
+
+
+@pytest.mark.parametrize("place", [[0], "ab", [-1, 5], [1.5, 5], None])
+def test_an_index_with_odd_places_is_made_again(folder: Path, walks: list[str], place) -> None:
+    shard, beside = folder / "genref_0.tar", folder / "genref_0.tar.index"
+    index_of(shard)
+    said = json.loads(beside.read_text())
+    said["places"]["0-0"]["prompt.txt"] = place
+    beside.write_text(json.dumps(said))
+    assert keys(shard) == ALL[:2]
+    assert len(walks) == 2
+
+
+def test_a_broken_shard_gets_no_index(folder: Path) -> None:
+    shard = folder / "genref_0.tar"
+    shard.write_bytes(shard.read_bytes()[:7000])
+    assert Triplets([shard]).skipped == {"shard broken off": 1}
+    assert not (folder / "genref_0.tar.index").exists()
+
+
+def test_a_folder_that_may_only_be_read_is_read(folder: Path, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise InputError("Cannot write")
+
+    monkeypatch.setattr("train.shard_index.files.replace_file", refuse)
+    assert keys(folder) == ALL
+    assert not list(folder.glob("*.index"))
+
+
+def test_a_shard_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There is no shard"):
+        Triplets([tmp_path / "gone.tar"])

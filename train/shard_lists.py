@@ -1,0 +1,179 @@
+"""Which shards a text names, and each of them as a plain tar file on this machine.
+
+Trainings draw samples in any order, so a shard behind an address or a command, and one that is
+compressed, is copied once, unpacked, into a cache; upstream reads the same names as streams.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import os
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from reflectionflow_core.archive import files
+from reflectionflow_core.flux.folders import first_line
+from reflectionflow_core.record import InputError
+
+CACHE = "REFLECTIONFLOW_CACHE"  # an environment variable: the folder of the copies
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+REMOTE = re.compile(r"^(pipe:|[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
+UNPACKERS: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
+    b"\xfd7zXZ": lzma.LZMAFile,
+    b"BZh": bz2.BZ2File,
+}
+ZSTANDARD = b"\x28\xb5\x2f\xfd"
+BROKEN_OFF = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+HEAD = 6  # bytes that tell a compressed file
+BLOCK = 1 << 20
+
+
+def shards_in(where: str | Path, fetch: bool = True) -> list[Path]:
+    """The shards that `where` names, each as a plain tar file.
+
+    `where` is a folder, a file, a pattern such as "data/genref_*.tar", an address or "pipe:" and a
+    command; "{0..208}" stands for each number in turn and "::" stands between several. Copies of
+    what is compressed or not here are kept in the folder that REFLECTIONFLOW_CACHE names, or else
+    in ~/.cache/reflectionflow. Raises InputError for a name without shards, for an address or
+    command that gives none and, without `fetch`, for one whose copy is not there yet.
+    """
+    if Path(where).expanduser().exists():
+        return [_plain(shard) for shard in _local(str(where))]
+    from webdataset.shardlists import expand_urls  # it imports torch
+
+    names = list(dict.fromkeys(expand_urls(str(where))))
+    remote = [name for name in names if REMOTE.match(name)]
+    found: list[Path] = []
+    for name in names:
+        if REMOTE.match(name):
+            found.append(_fetched(name, remote.index(name) + 1, len(remote), fetch))
+        else:
+            found += [_plain(shard) for shard in _local(name)]
+    return found
+
+
+def _local(name: str) -> list[Path]:
+    path = Path(name).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        shards = sorted(file for file in path.iterdir() if file.name.lower().endswith(SUFFIXES))
+    else:
+        shards = sorted(path.parent.glob(path.name)) if path.name else []
+    if not shards:
+        raise InputError(
+            f"There are no shards in {name}. Give a folder with .tar files, a pattern of their "
+            'names, or an address with "{0..208}" for each number.'
+        )
+    return shards
+
+
+def _plain(shard: Path) -> Path:
+    """The shard itself, or a copy without compression."""
+    with files.reading(shard):
+        with shard.open("rb") as stream:
+            head = stream.read(HEAD)
+        stat = shard.stat()
+    if not _packing(head, str(shard)):
+        return shard
+    version = f"{shard.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    return _copied(lambda: shard.open("rb"), version, str(shard))
+
+
+def _fetched(name: str, number: int, of: int, fetch: bool) -> Path:
+    if not fetch and not _place(name, name).is_file():
+        raise InputError(f"{name} is not on this machine yet. A training fetches it.")
+
+    def opened() -> Any:
+        from webdataset.gopen import gopen  # it imports torch
+
+        sys.stderr.write(f"Fetching shard {number} of {of}: {name}\n")
+        return gopen(name)
+
+    return _copied(opened, name, name)
+
+
+def _copied(opened: Callable[[], Any], version: str, name: str) -> Path:
+    """The cache's copy of that version of a shard, made by the first process that asks for it."""
+    target = _place(version, name)
+    files.make_folder(target.parent)
+    with files.writing(target):
+        lock = FileLock(f"{target}.lock")
+    with lock:
+        if not target.is_file():
+            with files.replacing(target) as to:
+                for block in _blocks(opened, name):
+                    to.write(block)
+    return target
+
+
+def _place(version: str, name: str) -> Path:
+    folder = Path(os.environ.get(CACHE) or "~/.cache/reflectionflow").expanduser() / "shards"
+    last = re.sub(r"[^\w.-]", "_", name.rstrip("/").rpartition("/")[2])[-60:]
+    return folder / f"{hashlib.sha256(version.encode()).hexdigest()[:16]}-{last}.tar"
+
+
+def _blocks(opened: Callable[[], Any], name: str) -> Iterator[bytes]:
+    """All that a stream holds, without compression; one that breaks off there ends early."""
+    with _explained(name):
+        stream = opened()
+        try:
+            head = stream.read(HEAD)
+            if not head:
+                raise OSError("it is empty")
+            more = _Behind(head, stream).read
+            if magic := _packing(head, name):
+                # read1 gives what there is before it breaks off.
+                more = UNPACKERS[magic](_Behind(head, stream)).read1
+            with suppress(*BROKEN_OFF):
+                while block := more(BLOCK):
+                    yield block
+        finally:
+            stream.close()  # a command that failed says so here
+
+
+def _packing(head: bytes, name: str) -> bytes:
+    """The first bytes of a compressed file, by which its kind is known, or nothing."""
+    if head.startswith(ZSTANDARD):
+        raise InputError(f"{name} is compressed with zstd. Unpack it with: zstd -d FILE")
+    return next((magic for magic in UNPACKERS if head.startswith(magic)), b"")
+
+
+class _Behind:
+    """A stream with its first bytes, which have been read, in front of it again."""
+
+    def __init__(self, head: bytes, stream: Any) -> None:
+        self.head, self.stream = head, stream
+
+    def read(self, size: int = -1) -> bytes:
+        if not self.head:
+            return self.stream.read(size)
+        end = len(self.head) if size < 0 else size
+        head, self.head = self.head[:end], self.head[end:]
+        return head
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, ImportError) as error:
+        ended = re.search(r"exit (-?\d+)", str(error))  # as webdataset tells of a command
+        reason = f"The command ended with status {ended[1]}." if ended else first_line(error)
+        raise InputError(
+            f"{name} could not be read. {reason} Check it, or download the shards and give their "
+            "folder."
+        ) from error
