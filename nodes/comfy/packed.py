@@ -107,7 +107,7 @@ def first_logits(clip: Any, writer: Any, pack: Pack) -> list[Tensor] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class PackLayout:
     """Where a pack's tokens stand and what they see: `mask` (1, tokens, tokens) is 1 where a token
     may look, before causality; `positions` (1 or 3, tokens); `ends` are the texts' last tokens."""
 
@@ -116,7 +116,7 @@ class Layout:
     ends: list[int]
 
 
-def layout(rests: Sequence[int], length: int, positions: Tensor | None) -> Layout:
+def layout(rests: Sequence[int], length: int, positions: Tensor | None) -> PackLayout:
     """The layout of `length` tokens, the last of which are the rests of texts; `positions` are
     those of the texts in one row, where pictures move them."""
     shared = length - sum(rests)
@@ -131,7 +131,7 @@ def layout(rests: Sequence[int], length: int, positions: Tensor | None) -> Layou
         positions[:, start : start + rest] = following + steps
         start += rest
         ends.append(start - 1)
-    return Layout(mask, positions, ends)
+    return PackLayout(mask, positions, ends)
 
 
 def narrowest(config: Any) -> float:

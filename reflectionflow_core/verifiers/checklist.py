@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Annotated
 
 from PIL.Image import Image
-from pydantic import BaseModel, Field, StringConstraints
 
 from ..protocols import SILENT, Progress
 from ..record import Verdict
 from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
-from ..vlm.interface import Failure, Question, Vlm
+from ..vlm.interface import Failure, PictureKeeping, Question, Vlm
 from ..vlm.odds import yes
 from ..vlm.texts import DATA_RULE, quoted, tidy
+from .checks import (
+    MAX_REQUIREMENTS,
+    MET,
+    Answer,
+    Check,
+    Checklist,
+    checks_of,
+    ready,
+    ruled_out,
+)
 
 MIN_P = 0.01  # one sure "no" must not hide the answers to the other requirements
 UNKNOWN = 0.5  # P(yes) of an unanswered requirement
-MET = 0.5  # least P(yes) of a requirement that counts as met
 EXPECTED = 5  # questions a picture, before the prompt's requirements are known
-MAX_REQUIREMENTS = 20
-Answer = float | Failure  # P(yes), 0 to 1
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
 _TAKE_APART = """\
 A picture was painted from this prompt: {prompt}
@@ -36,31 +41,20 @@ and ask nothing twice. Give between 1 and {most} requirements, the most importan
 statement: what must be seen, such as "two red cups".
 question: a question that is answered "yes" exactly if that is seen.
 fault: what is wrong if it is not, in one of these forms: "missing two red cups",
-"extra cup", "cup is not red", "cup is not left of the plate"."""
+"extra cup", "cup is not red", "cup is not left of the plate".
+needs: the numbers, from 1 on, of the requirements without which the question makes no sense:
+"Is the cup red?" needs the one that a cup is there. [] if there are none."""
 
-_CHECK = """\
-Look at the picture closely and answer this question about it: {question}
-Answer yes or no, nothing else. If you cannot see that it is so, answer no."""
+# What is the same in all questions comes first, so that a server with a prefix cache reads it once.
+FORM = """\
+Look at the picture closely and answer the question below about it with yes or no, nothing else. If
+you cannot see that it is so, answer no.
+The question: {question}"""
 
 _WHOLE = """\
-Look at the picture closely. Does it show exactly what this prompt asks for: {prompt}
-Answer yes or no, nothing else."""
-
-
-class Requirement(BaseModel):
-    """Something that is seen in a right picture, how to ask for it, and what its lack is called."""
-
-    statement: Line
-    question: Line
-    fault: Annotated[str, StringConstraints(max_length=300)] = ""
-
-    @property
-    def unmet(self) -> str:
-        return tidy(self.fault) or f"not as asked: {tidy(self.statement)}"
-
-
-class Checklist(BaseModel):
-    requirements: Annotated[list[Requirement], Field(min_length=1, max_length=MAX_REQUIREMENTS)]
+Look at the picture closely. Does it show exactly what this prompt asks for? Answer yes or no,
+nothing else.
+The prompt: {prompt}"""
 
 
 class ChecklistVerifier(VlmActor):
@@ -76,6 +70,9 @@ class ChecklistVerifier(VlmActor):
     comparable. An unanswered requirement counts as not met, with P(yes) = 0.5, and `passed` is
     None. A picture without any answer is not judged.
 
+    What needs something that is not there is not asked: no "is the cup red" without a cup. It is
+    unmet, with no more P(yes) than what it needs.
+
     `recheck` asks about the requirements that a correction's parent failed, and about the others
     only once all of those are met. Until then the others keep the parent's answers.
     """
@@ -83,7 +80,7 @@ class ChecklistVerifier(VlmActor):
     def __init__(self, vlm: Vlm) -> None:
         super().__init__(vlm)
         self.calls = EXPECTED
-        self._checklists: dict[str, list[Requirement]] = {}
+        self._checklists: dict[str, list[Check]] = {}
 
     def verify(
         self, prompt: str, images: Sequence[Image], progress: Progress = SILENT
@@ -103,6 +100,19 @@ class ChecklistVerifier(VlmActor):
             self._checklists[prompt] = self._split(prompt, progress)
         checklist = self._checklists[prompt]
         self.calls = len(checklist)
+        with _in_turn(self.vlm, len(images)) as groups:
+            judged = [
+                self._judged(checklist, images[group], before[group], progress) for group in groups
+            ]
+        return [verdict for verdicts in judged for verdict in verdicts]
+
+    def _judged(
+        self,
+        checklist: Sequence[Check],
+        images: Sequence[Image],
+        before: Sequence[Verdict | None],
+        progress: Progress,
+    ) -> list[Verdict]:
         met = [_met(checklist, verdict) for verdict in before]
         asked = self._asked(checklist, images, met, progress)
         # The parent's answers are asked again as soon as nothing else is wrong with the picture.
@@ -116,59 +126,57 @@ class ChecklistVerifier(VlmActor):
 
     def _asked(
         self,
-        checklist: Sequence[Requirement],
+        checklist: Sequence[Check],
         images: Sequence[Image],
         known: Sequence[Mapping[str, Answer]],
         progress: Progress,
     ) -> list[dict[str, Answer]]:
-        """For each image the missing answers by statement, asked in one batch."""
-        open_items = [
-            [item for item in checklist if item.statement not in answers] for answers in known
-        ]
-        questions = [
-            question_about(item, image)
-            for image, items in zip(images, open_items, strict=True)
-            for item in items
-        ]
-        answers = iter(yes(self.vlm, questions, progress, "verify"))
-        return [{item.statement: next(answers) for item in items} for items in open_items]
+        """For each image the missing answers by statement, asked in as few batches as their order
+        allows."""
+        found: list[dict[str, Answer]] = [{} for _ in images]
+        while True:
+            answers = [{**old, **new} for old, new in zip(known, found, strict=True)]
+            due = [ready(checklist, each) for each in answers]
+            questions = [
+                question_about(check, image)
+                for image, checks in zip(images, due, strict=True)
+                for check in checks
+            ]
+            if not questions:
+                return found
+            said = iter(yes(self.vlm, questions, progress, "verify"))
+            for old, new, checks in zip(known, found, due, strict=True):
+                new.update((check.statement, next(said)) for check in checks)
+                new.update(ruled_out(checklist, {**old, **new}))
 
-    def _split(self, prompt: str, progress: Progress) -> list[Requirement]:
+    def _split(self, prompt: str, progress: Progress) -> list[Check]:
         text = _TAKE_APART.format(prompt=quoted(prompt), most=MAX_REQUIREMENTS)
         question = Question(text, system=DATA_RULE, max_tokens=2048)
         (answer,) = ask(self.vlm, [question], Checklist, progress, "verify")
-        # Models repeat requirements; none must count twice.
-        known = {} if isinstance(answer, Failure) else _by_statement(answer.requirements)
-        if not known:
-            return [_whole(prompt)]
-        return [
-            Requirement.model_construct(
-                statement=statement,
-                question=_CHECK.format(question=quoted(item.question)),
-                fault=item.fault,
-            )
-            for statement, item in known.items()
-        ]
+        items = [] if isinstance(answer, Failure) else answer.requirements
+        return checks_of(items, FORM) or [_whole(prompt)]
 
 
-def question_about(requirement: Requirement, image: Image) -> Question:
-    return Question(requirement.question, (image,), DATA_RULE, max_tokens=1)
+@contextmanager
+def _in_turn(vlm: Vlm, count: int) -> Iterator[list[slice]]:
+    """Which pictures are asked about together: all, or one by one where that saves reading."""
+    if isinstance(vlm, PictureKeeping):
+        with vlm.keeping_pictures():
+            yield [slice(i, i + 1) for i in range(count)]
+    else:
+        yield [slice(0, count)]
 
 
-def _by_statement(items: Sequence[Requirement]) -> dict[str, Requirement]:
-    named = ((tidy(item.statement), item) for item in items if tidy(item.question))
-    return {statement: item for statement, item in named if statement}
+def question_about(check: Check, image: Image) -> Question:
+    return Question(check.question, (image,), DATA_RULE, max_tokens=1)
 
 
-def _whole(prompt: str) -> Requirement:
-    return Requirement.model_construct(
-        statement=tidy(prompt),
-        question=_WHOLE.format(prompt=quoted(prompt)),
-        fault=f"not as asked: {tidy(prompt)}",
-    )
+def _whole(prompt: str) -> Check:
+    question = _WHOLE.format(prompt=quoted(prompt))
+    return Check(tidy(prompt), question, f"not as asked: {tidy(prompt)}")
 
 
-def _met(checklist: Sequence[Requirement], verdict: Verdict | None) -> dict[str, Answer]:
+def _met(checklist: Sequence[Check], verdict: Verdict | None) -> dict[str, Answer]:
     """P(yes) of the requirements that an earlier verdict found met."""
     earlier = verdict.aspects if verdict else {}
     return {
@@ -183,7 +191,7 @@ def _all_met(answers: Mapping[str, Answer]) -> bool:
 
 
 def _verdict(
-    checklist: Sequence[Requirement], answers: Mapping[str, Answer], carried: Collection[str]
+    checklist: Sequence[Check], answers: Mapping[str, Answer], carried: Collection[str]
 ) -> Verdict:
     known = {what: p for what, p in answers.items() if not isinstance(p, Failure)}
     failures = {what: p.reason for what, p in answers.items() if isinstance(p, Failure)}
@@ -194,6 +202,7 @@ def _verdict(
     soft = math.exp(sum(map(math.log, sure)) / len(sure))
     notes = [f"unknown: {what} ({why})" for what, why in failures.items()]
     notes += [f"not asked again: {what}" for what in carried]
+    notes += [f"not asked: {what}, without {need}" for what, need in _without(checklist, known)]
     return Verdict(
         score=(len(known) - len(unmet) + soft) / (len(checklist) + 1),
         passed=None if failures else not unmet,
@@ -203,3 +212,13 @@ def _verdict(
         unmet=unmet,
         explanation="; ".join(notes),
     )
+
+
+def _without(checklist: Sequence[Check], known: Mapping[str, float]) -> list[tuple[str, str]]:
+    """What was not asked, each with what is not there."""
+    missing = [
+        (check.statement, [n for n in check.needs if known.get(n, 1.0) < MET])
+        for check in checklist
+        if known.get(check.statement, 1.0) < MET
+    ]
+    return [(what, needs[0]) for what, needs in missing if needs]

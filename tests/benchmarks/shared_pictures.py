@@ -28,7 +28,8 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-from reflectionflow_core.verifiers.checklist import Requirement, question_about
+from reflectionflow_core.verifiers.checklist import FORM, question_about
+from reflectionflow_core.verifiers.checks import Requirement, checks_of
 from reflectionflow_core.vlm.local import LocalVlm, load_vlm
 from train.qwen.tiny import save_processor, tokens_of
 
@@ -88,7 +89,7 @@ def measured(kind: str, shares: bool, count: int, pairs: int) -> dict[str, Any]:
     requirements = [
         Requirement(statement=f"a red {what}", question=f"Is the {what} red?") for what in SUBJECTS
     ]
-    asked = [question_about(item, image) for item in requirements[:count]]
+    asked = [question_about(check, image) for check in checks_of(requirements, FORM)[:count]]
     before = peak()
     seconds: dict[int, list[float]] = {1: [], count: []}
     for number in (1, count) * (pairs + 1):

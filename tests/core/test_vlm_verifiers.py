@@ -18,7 +18,8 @@ from scripted_vlm import ScriptedVlm
 
 from reflectionflow_core.protocols import Verifier
 from reflectionflow_core.record import DISAGREEMENT, Candidate, InputError, Verdict
-from reflectionflow_core.verifiers.checklist import MAX_REQUIREMENTS, ChecklistVerifier
+from reflectionflow_core.verifiers.checklist import ChecklistVerifier
+from reflectionflow_core.verifiers.checks import MAX_REQUIREMENTS
 from reflectionflow_core.verifiers.ensemble import EnsembleMember, EnsembleVerifier
 from reflectionflow_core.verifiers.rubric import FORMS, KINDS, RubricVerifier
 from reflectionflow_core.verifiers.tournament import TournamentVerifier

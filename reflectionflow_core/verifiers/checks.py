@@ -1,0 +1,101 @@
+"""A prompt's requirements, and in which order they are asked about: nothing is asked about what is
+not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+
+from ..vlm.interface import Failure
+from ..vlm.texts import quoted, tidy
+
+MET = 0.5  # least P(yes) of a requirement that counts as met
+MAX_REQUIREMENTS = 20
+Answer = float | Failure  # P(yes), 0 to 1
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
+
+
+def _numbers(given: Any) -> list[int]:
+    """The whole numbers in what a model gave; a bad reference costs an order, not the list."""
+    items = given if isinstance(given, list) else [given]
+    return [int(text) for item in items if (text := str(item).strip()).isdecimal()]
+
+
+class Requirement(BaseModel):
+    """Something that is seen in a right picture, how to ask for it, and what its lack is called.
+
+    `needs` are the numbers, from 1 on, of requirements without which the question makes no sense.
+    """
+
+    statement: Line
+    question: Line
+    fault: Annotated[str, StringConstraints(max_length=300)] = ""
+    needs: Annotated[list[int], BeforeValidator(_numbers)] = Field(default_factory=list)
+
+
+class Checklist(BaseModel):
+    requirements: Annotated[list[Requirement], Field(min_length=1, max_length=MAX_REQUIREMENTS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A requirement as it is asked; `needs` are the statements of others."""
+
+    statement: str
+    question: str
+    fault: str = ""
+    needs: tuple[str, ...] = ()
+
+    @property
+    def unmet(self) -> str:
+        return tidy(self.fault) or f"not as asked: {self.statement}"
+
+
+def checks_of(requirements: Sequence[Requirement], form: str) -> list[Check]:
+    """The requirements with their questions in `form`, each once: models repeat them."""
+    named = [tidy(item.statement) if tidy(item.question) else "" for item in requirements]
+    first: dict[str, Requirement] = {}
+    for name, item in zip(named, requirements, strict=True):
+        first.setdefault(name, item)
+    return [
+        Check(
+            name,
+            form.format(question=quoted(first[name].question)),
+            first[name].fault,
+            _needs(name, first[name].needs, named),
+        )
+        for name in first
+        if name
+    ]
+
+
+def _needs(name: str, numbers: Sequence[int], named: Sequence[str]) -> tuple[str, ...]:
+    known = [named[number - 1] for number in numbers if 0 < number <= len(named)]
+    return tuple(dict.fromkeys(need for need in known if need and need != name))
+
+
+def ready(checks: Sequence[Check], answers: Mapping[str, Answer]) -> list[Check]:
+    """What to ask next: the checks without an answer whose needs have one.
+
+    All that are left where they need each other in a circle.
+    """
+    waiting = [check for check in checks if check.statement not in answers]
+    return [c for c in waiting if all(need in answers for need in c.needs)] or waiting
+
+
+def ruled_out(checks: Sequence[Check], answers: Mapping[str, Answer]) -> dict[str, float]:
+    """P(yes) of what is not asked, since it needs what is not there: no more than that of its need.
+
+    A need that could not be answered rules nothing out.
+    """
+    found: dict[str, float] = {}
+    for _ in checks:  # each may rule out another
+        known = {**answers, **found}
+        for check in checks:
+            ps = [p for p in map(known.get, check.needs) if isinstance(p, float) and p < MET]
+            if ps and check.statement not in known:
+                found[check.statement] = min(ps)
+    return found
