@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import re
 import socket
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -118,6 +121,21 @@ def test_it_reads_on_a_photograph(verdict_on) -> None:
 def test_every_part_of_the_reader_that_is_checked_for_can_be_imported() -> None:
     for name in reading.NEEDED:
         importlib.import_module(name)
+
+
+def test_the_extra_brings_what_rapidocr_needs_but_no_opencv_that_would_replace_another() -> None:
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(r"^text = (\[.*?\])", project, re.MULTILINE | re.DOTALL)
+    assert listed
+    extra = {name_of(line) for line in ast.literal_eval(listed[1])}
+    needed = {name_of(line) for line in metadata.requires("rapidocr") or () if "extra" not in line}
+    everywhere = {"numpy", "pillow"}  # belong to whoever runs us
+    assert {name for name in needed if name.startswith("opencv")} == needed - extra - everywhere
+    assert not any("opencv" in name or name == "rapidocr" for name in extra)
+
+
+def name_of(requirement: str) -> str:
+    return re.split(r"[^\w-]", requirement.lower())[0]
 
 
 def test_weights_that_are_missing_are_named_and_none_is_downloaded(monkeypatch, tmp_path) -> None:

@@ -210,8 +210,10 @@ def _with_extras(
 ) -> TextFinding:
     """With every text that should not be there, and wrong copies of texts that may be repeated.
 
-    On `shared` lines stand several wanted texts, so that nothing else may.
+    On `shared` lines stand several wanted texts, so that nothing else may, nor right beside a text.
     """
+    held = {word.line for word in used}
+    shared = {*shared, *(b for a, b in page.touching if a in held)}
     faults = [*_banned(wishes, page, used, size)]
     for wanted in wishes.texts:
         if wanted.copies and not wanted.banned:

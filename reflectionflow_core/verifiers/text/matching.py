@@ -12,6 +12,7 @@ from .reading import ReadLine
 TOO_FAR = 0.5  # share of wanted letters that may differ in what still counts as the same text
 CANDIDATES = 20  # places that are considered for each text
 MAX_VISITS = 20_000  # of words, so that a picture full of writing takes no minutes
+SAME_ROW = 0.7  # of half a line's height: by so much may the middles of lines in one row differ
 TILT = 0.9  # least cosine between the directions of lines that belong together
 
 
@@ -40,11 +41,15 @@ class TextMatch:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The lines of a picture, their words, and which lines may continue which."""
+    """The lines of a picture, their words, and which lines may continue which.
+
+    `touching` are pairs of lines that stand in one row with no more than a letter's height between.
+    """
 
     lines: Sequence[ReadLine]
     words: list[list[ReadWord]] = field(default_factory=list)  # by line
     following: list[list[int]] = field(default_factory=list)  # by line
+    touching: set[tuple[int, int]] = field(default_factory=set)
 
     @classmethod
     def of(cls, lines: Sequence[ReadLine]) -> Page:
@@ -53,7 +58,14 @@ class Page:
         following = [
             _following(number, frames) if words[number] else [] for number in range(len(lines))
         ]
-        return cls(lines, words, following)
+        near = {
+            pair
+            for one, row in enumerate(following)
+            for other in row
+            if frames[one].touches(frames[other])
+            for pair in ((one, other), (other, one))
+        }
+        return cls(lines, words, following, near)
 
     def after(self, word: ReadWord) -> list[ReadWord]:
         """The next word of the line; after the last, the first of each line that may follow."""
@@ -166,6 +178,13 @@ class _Frame:
         x, y = other.centre[0] - self.centre[0], other.centre[1] - self.centre[1]
         return x * self.along[0] + y * self.along[1], y * self.along[0] - x * self.along[1]
 
+    def touches(self, other: _Frame) -> bool:
+        """Whether another line stands right beside this one, in the same row."""
+        along, down = self.offset(other)
+        tall = max(self.height, other.height)
+        gap = along - self.length - other.length
+        return abs(down) < SAME_ROW * tall and gap < 2 * tall
+
     def below(self, down: float) -> float:
         """How far below an offset is; of writing that runs up or down, on either side."""
         return down if self.upright else abs(down)
@@ -184,7 +203,7 @@ def _following(number: int, frames: Sequence[_Frame]) -> list[int]:
             continue
         along, down = here.offset(frame)
         tall = max(here.height, frame.height)
-        if abs(down) < 0.7 * tall:
+        if abs(down) < SAME_ROW * tall:
             gap = along - here.length - frame.length
             if -0.5 * tall < gap < 8 * tall and along > 0:
                 right.append((gap, other))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,14 +70,6 @@ def load_reader() -> TextReader:
             f"{INSTALL}."
         )
     return RapidReader()
-
-
-def reader_version() -> str:
-    """What a run is recognised by: the reader's name and version, "" where it is not installed."""
-    try:
-        return f"rapidocr {version('rapidocr')}"
-    except PackageNotFoundError:
-        return ""
 
 
 class RapidReader:
@@ -167,7 +159,7 @@ def _model_file(part: str) -> Path:
     files = sorted(folder.glob(f"*_{part}_*.onnx"))
     if not files:
         raise InputError(
-            f"rapidocr {reader_version()} has no weights *_{part}_*.onnx in {folder}. "
+            f"rapidocr {version('rapidocr')} has no weights *_{part}_*.onnx in {folder}. "
             "Install it again: pip install --force-reinstall --no-deps 'rapidocr>=3.10'."
         )
     return files[-1]
