@@ -7,13 +7,19 @@ from .loaders import LOADERS
 from .native import NATIVE
 from .options import SearchOptions
 from .search import SEARCH
+from .shared.wires import checks_its_wires
 from .staging import STAGING
 from .steps import STEPS
 from .verifiers import VERIFIER_NODES
 from .vlm import VLM
 
+FAMILIES = (
+    *(LOADERS, VLM, VERIFIER_NODES, NATIVE, EDITORS, STEPS, SEARCH, STAGING),
+    [SearchOptions],
+)
+NODES = [checks_its_wires(node) for family in FAMILIES for node in family]
+
 
 class ReflectionFlow(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        known = (LOADERS, VLM, VERIFIER_NODES, NATIVE, EDITORS, STEPS, SEARCH, STAGING)
-        return [*(node for some in known for node in some), SearchOptions]
+        return [*NODES]

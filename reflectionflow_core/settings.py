@@ -11,6 +11,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from .record import InputError, Stage
+from .texts import usable_text
 
 Axis = str  # "noise", "prompt" or "reflection"
 AXES: tuple[Axis, ...] = ("noise", "prompt", "reflection")
@@ -167,7 +168,10 @@ class SearchSettings:
             _check(f, getattr(self, f.name))
         if len(self.stages) > MAX_STAGES:
             raise InputError(f"The plan has {len(self.stages)} stages. Give at most {MAX_STAGES}.")
-        if self.draft_prompt is not None and not self.draft_prompt.strip():
+        if (
+            self.draft_prompt is not None
+            and not usable_text(self.draft_prompt, "draft prompt").strip()
+        ):
             raise InputError("The draft prompt is empty. Say what to paint, or leave it out.")
         for axis in self.axes:
             check_choice("axis", axis, AXES)

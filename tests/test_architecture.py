@@ -22,6 +22,7 @@ ROOMS = (
     "verdict",
     "record",
     "pictures",
+    "texts",
     "settings",
     "protocols",
     "search",

@@ -12,6 +12,7 @@ from typing import Any
 
 from reflectionflow_core.archive.files import locked, make_folder, replace_file
 from reflectionflow_core.record import InputError
+from reflectionflow_core.texts import parse_json
 
 SETTINGS = "settings.json"
 SHOWN = 5  # differing settings that an error lists
@@ -41,7 +42,9 @@ def start_or_resume(
         replace_file(file, json.dumps(settings, indent=2).encode() + b"\n")
         return
     try:
-        first = json.loads(file.read_bytes())
+        first = parse_json(file.read_bytes())
+        if not isinstance(first, dict):
+            raise ValueError("it is not a JSON object")
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read ({error}). Choose another folder.") from error
     check_same_run(file.parent, first, settings, may_change)

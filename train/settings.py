@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from reflectionflow_core.settings import MAX_SEED
+from reflectionflow_core.texts import TextError, read_text
 
 Typed = TypeVar("Typed", bound=BaseModel)
 
@@ -42,10 +43,12 @@ def settings_of(kind: type[Typed], config: Path | None, given: Sequence[str]) ->
 def read_config(file: Path) -> dict[str, Any]:
     """The file's settings, in groups as they stand there."""
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
+        values = yaml.safe_load(read_text(file)) or {}
+    except TextError as error:
+        refuse(f"The configuration {file} cannot be used: {error.reason}. Save it as UTF-8.")
+    except OSError as error:
         refuse(f"The configuration {file} cannot be read: {error}. Check the path.")
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         refuse(f"{file} is not YAML: {str(error).replace(chr(10), ' ')}. Correct that line.")
     if not isinstance(values, dict):
         refuse(f"{file} holds no settings. Write one `key: value` a line.")
@@ -61,7 +64,7 @@ def put(values: dict[str, Any], setting: str) -> None:
     if text[:1] in ("[", "{") or text == "null":
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, RecursionError):
             refuse(f"The value of {key} is not a list or group: {text}. Check its brackets.")
     *groups, name = key.split(".")
     for group in groups:

@@ -16,6 +16,7 @@ from typing import Any
 from PIL.Image import Image as Picture
 
 from reflectionflow_core.pictures import PictureError, picture_size, read_picture
+from reflectionflow_core.texts import TextError, checked_text, decode_text, parse_json
 from train.shard_index import SUBSET, index_of
 
 SUBSETS = ("general", "length", "rule", "editing")
@@ -217,11 +218,19 @@ def open_picture(file: Path) -> Picture:
         raise SampleError("picture unreadable") from error
 
 
+def usable_text(text: str) -> str:
+    """The text as `checked_text` gives it; raises SampleError."""
+    try:
+        return checked_text(text)
+    except TextError as error:
+        raise SampleError("text unusable") from error
+
+
 def _text(data: bytes) -> str:
     try:
-        text = data.decode("utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise SampleError("text not in UTF-8") from error
+        text = decode_text(data).strip()
+    except TextError as error:
+        raise SampleError("text unusable") from error
     if len(text) > MAX_TEXT:
         raise SampleError("text too long")
     return text
@@ -229,7 +238,7 @@ def _text(data: bytes) -> str:
 
 def _json(data: bytes) -> Mapping[str, Any]:
     try:
-        metadata = json.loads(data)
+        metadata = parse_json(data)
     except ValueError as error:
         raise SampleError("told.json unreadable") from error
     return metadata if isinstance(metadata, dict) else {}

@@ -31,6 +31,10 @@ def to_batches(pictures: Sequence[Image.Image]) -> list[Tensor]:
 
 
 def _batch(images: Tensor) -> Tensor:
+    if not isinstance(images, Tensor):
+        raise InputError(
+            f"An IMAGE is a tensor, and this one is {images!r:.40}. Check the node that made it."
+        )
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
         raise InputError(
             f"An IMAGE has shape (batch, height, width, 3), and this one has {tuple(images.shape)}."

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import folder_paths
+from comfy.cli_args import args
 
 from ...reflectionflow_core.archive import (
     PAGE,
@@ -109,7 +110,8 @@ def run_of(state: SearchState, settings: SearchSettings) -> Run:
 def opened(state: SearchState, run: Run) -> Iterator[Archive]:
     """The run's archive, which then holds at least all pictures of the state."""
     folder = Path(folder_paths.get_output_directory()) / state.folder
-    with open_archive(folder, resume=True, known=state.history) as archive:
+    metadata = not args.disable_metadata
+    with open_archive(folder, resume=True, known=state.history, metadata=metadata) as archive:
         begin(archive, run)
         if len(archive.history) < len(state.history):
             archive.append(state.history)

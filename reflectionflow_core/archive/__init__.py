@@ -21,17 +21,9 @@ from PIL import Image, PngImagePlugin
 
 from ..pictures import PictureError, stored_picture
 from ..record import Candidate, Cost, History, InputError
+from ..texts import parse_json
 from . import files
-from .lines import (
-    SHARED,
-    Entry,
-    entry_of,
-    image_name,
-    load_json,
-    parse,
-    pixel_digest,
-    seed_to_json,
-)
+from .lines import SHARED, Entry, entry_of, image_name, parse, pixel_digest, seed_to_json
 from .run_file import Run, differences, load_run
 
 __all__ = ["Archive", "Recording", "Run", "differences", "open_archive", "read_recording"]
@@ -59,10 +51,14 @@ class Recording:
 
 
 class Archive:
-    """The folder of one run, open for writing; `history` is what is on disk."""
+    """The folder of one run, open for writing; `history` is what is on disk.
 
-    def __init__(self, folder: Path, recording: Recording) -> None:
+    Without `metadata` its pictures carry no texts; history.jsonl has them in any case.
+    """
+
+    def __init__(self, folder: Path, recording: Recording, metadata: bool = True) -> None:
         self.folder = folder
+        self.metadata = metadata
         self.run = recording.run
         self.history = recording.history
         self.notices = recording.notices
@@ -127,8 +123,7 @@ class Archive:
         index = len(self._index)
         parent = None if candidate.parent is None else self._index[id(candidate.parent)]
         entry = entry_of(candidate, index, slot, parent, cost)
-        user_prompt = self.run.prompt if self.run else candidate.prompt
-        files.replace_file(self.folder / entry.image, png(candidate, user_prompt))
+        files.replace_file(self.folder / entry.image, self._png(candidate))
         files.append(self.folder / HISTORY, entry.line())
         self._index[id(candidate)] = entry.index
         self._costs.append(entry.cost)
@@ -140,17 +135,22 @@ class Archive:
     def _write_best(self, history: History) -> None:
         if len(history) and history.best is not self._best:
             self._best = history.best
-            user_prompt = self.run.prompt if self.run else self._best.prompt
-            self.write(BEST, png(self._best, user_prompt))
+            self.write(BEST, self._png(self._best))
+
+    def _png(self, candidate: Candidate) -> bytes:
+        if not self.metadata:
+            return encoded(candidate.image)
+        return png(candidate, self.run.prompt if self.run else candidate.prompt)
 
 
 @contextmanager
 def open_archive(
-    folder: Path, resume: bool = False, known: History = NOTHING_YET
+    folder: Path, resume: bool = False, known: History = NOTHING_YET, metadata: bool = True
 ) -> Iterator[Archive]:
     """The archive in `folder`, locked while it is open; an empty new folder is removed again.
 
-    Candidates of a `known` history are returned as the same objects.
+    Without `metadata` pictures are written without texts. Candidates of a `known` history are
+    returned as the same objects.
     """
     if not resume:
         _check_free(folder)
@@ -161,7 +161,7 @@ def open_archive(
         with files.locked(folder):
             if not resume:
                 _check_free(folder)  # again: another process may have begun before we had the lock
-            yield Archive(folder, _recovered(folder, known))
+            yield Archive(folder, _recovered(folder, known), metadata)
     finally:
         if not existed:
             with suppress(OSError):  # it is not empty
@@ -214,8 +214,12 @@ def png(candidate: Candidate, user_prompt: str) -> bytes:
     info = PngImagePlugin.PngInfo()
     for key, text in texts.items():
         info.add_itxt(key, text.encode("utf-8", "replace").decode())
+    return encoded(candidate.image, info)
+
+
+def encoded(image: Image.Image, info: PngImagePlugin.PngInfo | None = None) -> bytes:
     buffer = io.BytesIO()
-    candidate.image.save(buffer, "PNG", pnginfo=info)
+    image.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
 
 
@@ -274,7 +278,7 @@ def _checked_successor(entry: Entry, before: list[Entry]) -> Entry:
 
 def _read_timing(path: Path) -> tuple[Cost, tuple[str, ...]]:
     try:
-        record = load_json(path.read_bytes())
+        record = parse_json(path.read_bytes())
         seconds = {phase: float(spent) for phase, spent in record["seconds"].items()}
         cost = Cost(seconds=MappingProxyType(seconds), slowest=float(record["slowest"]))
         if not all(map(math.isfinite, (*seconds.values(), cost.slowest))):

@@ -16,6 +16,7 @@ from PIL.Image import Image
 
 from ..evidence import Evidence
 from ..record import Candidate, Cost, Inspection, Neighbour, Restart, Seed, Verdict
+from ..texts import parse_json
 
 # Older files gave a picture that could not be judged a low score, and its reason after this.
 OLD_FAILURE = "The picture could not be judged: "
@@ -108,7 +109,7 @@ def entry_of(
 
 def parse(line: bytes) -> Entry:
     """The entry of a line; raises ValueError with the reason where it is damaged."""
-    record = load_json(line)
+    record = parse_json(line)
     if not isinstance(record, dict):
         raise ValueError("it is not a JSON object")
     entry = Entry(
@@ -132,14 +133,6 @@ def parse(line: bytes) -> Entry:
     if record.get("image") != entry.image:
         raise ValueError(f"its image is not {entry.image}")
     return entry
-
-
-def load_json(data: bytes) -> Any:
-    """What a file of JSON holds; raises ValueError where it is damaged."""
-    try:
-        return json.loads(data)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
 
 
 def pixel_digest(image: Image) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..record import InputError, Stage
 from ..settings import RANDOM_SEED, Budget, SearchSettings
-from .lines import load_json
+from ..texts import parse_json
 
 FORMAT = 1
 # These may change when a run is resumed: a shorter search is the beginning of a longer one, and a
@@ -57,7 +57,7 @@ class Run:
 
 def load_run(path: Path) -> Run:
     try:
-        record = load_json(path.read_bytes())
+        record = parse_json(path.read_bytes())
         if record.pop("format") != FORMAT:
             raise ValueError("it has another format")
         run = Run(**{**record, "settings": settings_from_json(record["settings"])})

@@ -26,6 +26,7 @@ from ..report.words import counted, settings_text
 from ..search import UnjudgedError, check_search, is_over, trailing_unjudged
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from ..settings import Budget
+from ..texts import TextError, decode_text
 from ..vlm.named import HUB_ID
 from .preparing import (
     Author,
@@ -143,9 +144,9 @@ def read_prompts(path: Path) -> str:
     with files.reading(path):
         data = path.read_bytes()
     try:
-        lines = data.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 ({error.reason}). Save it as UTF-8.") from error
+        lines = decode_text(data).split("\n")
+    except TextError as error:
+        raise InputError(f"{path} cannot be used: {error.reason}. Save it as UTF-8.") from error
     written_down = [line.strip() for line in lines if line.strip()]
     prompts = dict.fromkeys(written_down)
     if not prompts:

@@ -30,6 +30,7 @@ from ..registry import (
 )
 from ..search.strategies import strategy_named
 from ..settings import RANDOM_SEED, Budget, SearchSettings, chosen_seed
+from ..texts import read_text
 
 SETTINGS = SearchSettings()
 Reader = Callable[[str], Any]
@@ -249,10 +250,10 @@ def size(text: str) -> tuple[int, int]:
 def plan(text: str) -> tuple[Stage, ...]:
     """The stages in a file, a line each."""
     try:
-        stages = from_text(Path(text).read_text("utf-8-sig"))
+        stages = from_text(read_text(Path(text)))
     except InputError as error:  # a ValueError, whose text argparse would drop
         raise argparse.ArgumentTypeError(str(error)) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise argparse.ArgumentTypeError(f"{text!r} cannot be read ({error})") from None
     if not stages:
         raise argparse.ArgumentTypeError(f"{text!r} has no stages")

@@ -22,6 +22,7 @@ from ..search import UnjudgedError, search, trailing_unjudged
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
 from ..settings import SearchSettings
+from ..texts import TextError, checked_text
 from ..vlm.named import HUB_ID
 from .options import make_record, make_settings, settings_of, with_drawn_seed
 from .preparing import prepared
@@ -124,8 +125,12 @@ def _recorded(given: Mapping[str, Any], archive: Archive) -> Run | None:
 def _check_prompt(prompt: str) -> None:
     if not prompt.strip():
         raise InputError("The prompt is empty. Say in words what to paint.")
-    if not prompt.isprintable() and any("\ud800" <= c <= "\udfff" for c in prompt):
-        raise InputError("The prompt is not valid UTF-8. Check the encoding of the terminal.")
+    try:
+        checked_text(prompt)
+    except TextError as error:
+        raise InputError(
+            f"The prompt cannot be used: {error.reason}. Check the encoding of the terminal."
+        ) from error
 
 
 def _choice_of(actors: Mapping[str, Any]) -> ActorChoice:

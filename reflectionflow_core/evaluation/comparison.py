@@ -7,7 +7,6 @@ budget that both have, or the rows of another benchmark. Pairs are equal prompts
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from ..record import InputError
 from ..report.words import counted
+from ..texts import parse_json
 from .statistics import LEVEL, WORTHWHILE, Gain, gain, holm
 from .trial import Outcome, read_outcome
 
@@ -101,7 +101,7 @@ def read_evaluation(file: Path) -> dict[str, Any]:
         raise InputError(f"{file} is not finished. Run the command that started it again.")
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        record = json.loads(data)
+        record = parse_json(data)
         known = record["format"] in FORMATS
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise InputError(

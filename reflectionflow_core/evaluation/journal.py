@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from ..archive import files
 from ..record import InputError
+from ..texts import parse_json
 from .pool import WorkerPool, run_all
 from .work import Build, Item, trace_record
 
@@ -45,7 +46,7 @@ class Journal:
         if torn:  # what a killed process was writing
             files.truncate(self.part, len(whole) + 1)
         try:
-            header, *lines = [json.loads(line) for line in whole.split(b"\n")]
+            header, *lines = [parse_json(line) for line in whole.split(b"\n")]
             version, done = header["format"], [read(line) for line in lines]
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(
@@ -98,8 +99,8 @@ def recorded_seed(file: Path) -> int | None:
     """The seed of what writes `file` and was begun or finished before; None if there is none."""
     for known in (part_of(file), file):
         try:
-            seed = json.loads(known.read_bytes().partition(b"\n")[0])["seed"]
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            seed = parse_json(known.read_bytes().partition(b"\n")[0])["seed"]
+        except (OSError, ValueError, TypeError, KeyError):
             continue  # not there; a damaged one is refused by whoever reads it whole
         if isinstance(seed, int):
             return seed

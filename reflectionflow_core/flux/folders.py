@@ -5,14 +5,15 @@ Knows neither models nor the libraries that build them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
 from ..record import InputError
+from ..texts import parse_json
 
+SAFETENSORS = (".safetensors", ".sft")  # endings of one format
 PEFT_FILE, PEFT_SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -59,8 +60,8 @@ def check_weights(file: Path) -> None:
 def read_json(file: Path) -> dict:
     """The object in a JSON file; raises InputError where it cannot be read."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        found = parse_json(file.read_bytes())
+    except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read as JSON. Download it again.") from error
     if not isinstance(found, dict):
         raise InputError(f"{file} is JSON, but not an object. Download it again.")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..record import InputError
-from .folders import listed
+from .folders import SAFETENSORS, listed
 from .lora_file import read_lora
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class CorrectorLora(nn.Module):
     def save(self, path: str | Path) -> Path:
         """Writes that file, or FILE_NAME inside a folder."""
         path = Path(path)
-        file = path if path.suffix == ".safetensors" else path / FILE_NAME
+        file = path if path.suffix.lower() in SAFETENSORS else path / FILE_NAME
         file.parent.mkdir(parents=True, exist_ok=True)
         # Renamed when complete, because a training may be killed while it saves.
         partial = file.with_suffix(".partial")

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..record import InputError
-from .folders import check_weights, listed
+from .folders import SAFETENSORS, check_weights, listed
 
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
@@ -86,8 +86,10 @@ def read_weights(
 ) -> dict[str, Tensor]:
     """The file's weights by diffusers' names; `shapes` are those of diffusers' transformer."""
     file = Path(file).expanduser()
-    if file.suffix.lower() != ".safetensors":
-        raise InputError(f"{file} is not a .safetensors file. Give FLUX's transformer as one.")
+    if file.suffix.lower() not in SAFETENSORS:
+        raise InputError(
+            f"{file} is not a .safetensors or .sft file. Give FLUX's transformer as one."
+        )
     if not file.is_file():
         raise InputError(f"There is no file {file}. Check the path of FLUX's transformer.")
     check_weights(file)

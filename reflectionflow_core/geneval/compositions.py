@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 from ..archive import files
 from ..detection.words import NUMBERS
 from ..record import InputError
+from ..texts import TextError, checked_text, parse_json, read_text
 from .folder import Sample, samples_in
 
 _NAMES = {
@@ -59,11 +59,15 @@ class Composition:
 
 def read_compositions(file: Path) -> list[Composition]:
     """The user's copy of the data; raises InputError for another format."""
-    with files.reading(file):
-        text = file.read_text(encoding="utf-8-sig")
     try:
+        with files.reading(file):
+            text = read_text(file)
         rows = list(_rows(text, file.suffix.lower()))
         compositions = [_composition(row) for row in rows]
+    except InputError as error:
+        if isinstance(error, TextError):
+            raise InputError(f"{file} cannot be used: {error.reason}. Save it as UTF-8.") from error
+        raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
             f"{file} is not GenEval 2's data ({type(error).__name__}: {error}). Give "
@@ -78,8 +82,8 @@ def _rows(text: str, suffix: str) -> Iterable[Mapping[str, Any]]:
     if suffix == ".csv":
         return csv.DictReader(io.StringIO(text))
     if text.lstrip().startswith("["):
-        return json.loads(text)
-    return (json.loads(line) for line in text.splitlines() if line.strip())
+        return parse_json(text)
+    return (parse_json(line) for line in text.split("\n") if line.strip())
 
 
 def _composition(row: Mapping[str, Any]) -> Composition:
@@ -106,7 +110,7 @@ def _field(row: Mapping[str, Any], name: str, default: object = None) -> Any:
 
 
 def _listed(value: object) -> list[Any]:
-    found = json.loads(value) if isinstance(value, str) else value
+    found = parse_json(value) if isinstance(value, str) else value
     if not isinstance(found, list):
         raise TypeError(f"{found!r} is not a list")
     return found
@@ -115,7 +119,7 @@ def _listed(value: object) -> list[Any]:
 def _words(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise TypeError(f"{value!r} is not a text")
-    return value.strip()
+    return checked_text(value).strip()
 
 
 def matched(compositions: Sequence[Composition], images: Path) -> list[Sample]:
@@ -153,4 +157,5 @@ def _listed_pictures(file: Path) -> dict[str, Path]:
 
 
 def _object(file: Path) -> dict[str, str]:
-    return json.loads(file.read_text(encoding="utf-8"))
+    with files.reading(file):
+        return parse_json(file.read_bytes())

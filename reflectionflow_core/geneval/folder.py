@@ -21,6 +21,7 @@ from ..identity import digest
 from ..pictures import PictureError, read_picture
 from ..record import InputError
 from ..report.words import counted
+from ..texts import TextError, checked_text, decode_text, parse_json
 
 METADATA = "metadata.jsonl"
 SAMPLES = "samples"
@@ -53,7 +54,7 @@ def load_sample(sample: Sample) -> LoadedSample:
 
 def read_prompts(file: Path) -> list[dict[str, Any]]:
     """The lines of a file such as GenEval's evaluation_metadata.jsonl, each with a "prompt"."""
-    lines = _text(file).splitlines()
+    lines = _text(file).split("\n")
     found = [
         _metadata(line, f"{file}, line {n}") for n, line in enumerate(lines, 1) if line.strip()
     ]
@@ -110,18 +111,25 @@ def _text(file: Path) -> str:
     with files.reading(file):
         data = file.read_bytes()
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8 ({error.reason}). Save it as UTF-8.") from error
+        return decode_text(data)
+    except TextError as error:
+        raise InputError(f"{file} cannot be used: {error.reason}. Save it as UTF-8.") from error
 
 
 def _metadata(text: str, where: object) -> dict[str, Any]:
     try:
-        metadata = json.loads(text)
+        metadata = parse_json(text)
     except ValueError as error:
         raise InputError(f"{where} is not JSON ({error}). Give one object per line.") from error
-    if not isinstance(metadata, dict) or not str(metadata.get("prompt", "")).strip():
+    prompt = metadata.get("prompt") if isinstance(metadata, dict) else None
+    if not isinstance(prompt, str) or not prompt.strip():
         raise InputError(f'{where} has no "prompt". Give lines such as GenEval\'s.')
+    try:
+        checked_text(prompt)
+    except TextError as error:
+        raise InputError(
+            f"The prompt of {where} cannot be used: {error.reason}. Correct it."
+        ) from error
     return metadata
 
 

@@ -7,7 +7,6 @@ FOLDER/painting.json.part, from which a killed run resumes.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -27,6 +26,7 @@ from ..record import InputError
 from ..search import search
 from ..search.seeds import shuffled
 from ..settings import SearchSettings
+from ..texts import parse_json
 from .folder import begin_prompt, prompt_folder, sample_path
 
 RECORD = "painting.json"
@@ -128,7 +128,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
-        return json.loads(file.read_bytes())
+        return parse_json(file.read_bytes())
     except ValueError as error:
         raise InputError(f"{file} is damaged ({error}). Remove it, or paint again.") from error
 

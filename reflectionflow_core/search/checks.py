@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..protocols import Actors
 from ..record import History, InputError
 from ..settings import SearchSettings
+from ..texts import usable_text
 from .budget import most_calls, most_steps
 from .strategies import axes_in_force, rounds_of, strategy_named
 
@@ -14,7 +15,7 @@ def check_search(prompt: str, settings: SearchSettings, actors: Actors, history:
 
     A history without pictures may have cost something: what was written before them.
     """
-    if not prompt.strip():
+    if not usable_text(prompt, "prompt").strip():
         raise InputError("The prompt is empty. Say in words what to paint.")
     check_actors(settings, actors)
     requests, budget = next(rounds_of(settings)), settings.budget

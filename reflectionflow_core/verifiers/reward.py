@@ -18,6 +18,7 @@ from ..flux.folders import read_json
 from ..flux.placement import Placement, Resident, device_named
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
+from ..texts import TextError, read_text
 from ..vlm.folder import load_model, load_processor, resolved
 from ..vlm.prompts import to_device
 from .reward_folder import (
@@ -91,8 +92,8 @@ def read_template(file: str | Path) -> str:
     """The words around a prompt; raises InputError unless each slot occurs once."""
     path = Path(file).expanduser()
     try:
-        words = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        words = read_text(path)
+    except (OSError, TextError) as error:
         raise InputError(
             f"There is no text in {path}. Give a file with the words that the reward was trained "
             f"with: DETAILED_PROMPT_WITH_SPECIAL_TOKEN of upstream's prompt_template.py."

@@ -7,8 +7,6 @@ someone else. Knows neither ComfyUI nor servers.
 
 from __future__ import annotations
 
-import codecs
-import json
 import math
 import os
 import re
@@ -21,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..record import InputError
+from ..texts import parse_json
 from .redaction import could_be_a_key, looks_like_a_key
 
 FILE = "profiles.json"
@@ -223,14 +222,13 @@ def _number(name: str, part: str, text: str) -> float | int:
 
 def _table(file: Path) -> Mapping[str, Any]:
     try:
-        raw = file.read_bytes()
-        wide = raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as Windows' shells write
-        profiles = json.loads(raw.decode("utf-16" if wide else "utf-8-sig"))
+        profiles = parse_json(file.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError):
-        # Without the parser's message: it quotes a line, which may hold the key.
-        raise InputError(f"{file.name} cannot be read. Write it as JSON, see the README.") from None
+    except (OSError, ValueError) as error:  # whose messages name a place and quote nothing
+        raise InputError(
+            f"{file.name} cannot be read ({error}). Write it as JSON, see the README."
+        ) from None
     if not isinstance(profiles, dict):
         raise InputError(f"{file.name} is not a table of profiles. Write it as the README shows.")
     return profiles

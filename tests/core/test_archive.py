@@ -64,6 +64,20 @@ def test_a_history_comes_back_as_it_was_written(tmp_path):
     assert read.history.cost == written.cost
 
 
+def test_pictures_carry_texts_unless_told_otherwise_and_are_read_back_alike(tmp_path):
+    plain, spoken = tmp_path / "plain", tmp_path / "spoken"
+    written = record(spoken)
+    with open_archive(plain, metadata=False) as archive:
+        archive.begin(RUN)
+        archive.append(written)
+    names = [path.name for path in (spoken / "images").iterdir()]
+    for path in (Path("best.png"), *(Path("images") / name for name in names)):
+        assert b"a red cube" in (spoken / path).read_bytes()
+        assert b"a red cube" not in (plain / path).read_bytes()
+        assert not Image.open(plain / path).info
+    assert facts(read_recording(plain).history) == facts(written)
+
+
 def test_a_line_holds_no_time_and_no_path(tmp_path):
     record(tmp_path / "one")
     record(tmp_path / "two")

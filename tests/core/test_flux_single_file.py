@@ -143,6 +143,13 @@ def test_a_file_of_any_layout_gives_the_same_weights(
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+@pytest.mark.parametrize("ending", ["sft", "SFT", "SafeTensors"])
+def test_every_ending_of_the_format_is_read(ending: str, flux, tmp_path: Path) -> None:
+    expected = flux.state_dict()
+    found = loaded(original(dict(expected)), tmp_path / f"flux.{ending}", flux)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_the_weights_are_those_of_diffusers_own_converter(tmp_path: Path) -> None:
     """One column wide, because that program knows FLUX.1's own width only."""
     shapes = original(dict(tiny_transformer(double=1, single=1).state_dict()))
@@ -237,7 +244,7 @@ def test_a_damaged_file_and_another_kind_are_refused(flux, tmp_path: Path) -> No
         load_transformer(file, flux.config, torch.float32)
     with pytest.raises(InputError, match=r"There is no file .* Check the path"):
         load_transformer(tmp_path / "gone.safetensors", flux.config, torch.float32)
-    with pytest.raises(InputError, match=r"not a \.safetensors file"):
+    with pytest.raises(InputError, match=r"not a \.safetensors or \.sft file"):
         load_transformer(tmp_path / "flux.gguf", flux.config, torch.float32)
 
 

@@ -6,6 +6,7 @@ What can be wrong with FLUX's folder and its corrector is in test_flux_folder.py
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 
@@ -202,6 +203,61 @@ def test_a_search_beyond_all_measure_is_not_even_queued(comfy: ComfyServer, chan
     assert next(iter(change)) in "".join(refused.value.messages)
 
 
+NOT_TEXTS = {
+    "null": "is None, which is not a text",
+    '"a \\ud83d cup"': "half of a character",
+    '"a \\u0000 cup"': "a NUL character",
+    '" \\r\\n"': "The prompt is empty",
+    json.dumps(f"a cat, {KEY}"): "looks like it holds an API key",
+}
+
+
+@pytest.mark.parametrize("value", NOT_TEXTS)
+def test_a_wired_prompt_obeys_the_rules_of_the_field_at_every_node(
+    comfy: ComfyServer, value: str
+) -> None:
+    for name, graph in with_prompt("a photo of a red circle").items():
+        graph[name]["inputs"]["prompt"] = link("value")
+        run = comfy.run(graph | {"value": node("ProbeValue", value=value)})
+        error = run.message("execution_error")
+        assert (error["node_id"], error["exception_type"].split(".")[-1]) == (name, "InputError")
+        assert NOT_TEXTS[value] in checked(run.error) and KEY not in run.error
+
+
+def test_a_wired_text_from_a_windows_file_is_the_plain_text(comfy: ComfyServer) -> None:
+    plain = comfy.succeed(drafts_graph(prompt="a photo of\na red circle")).pixels("images")
+    graph = drafts_graph(prompt=link("value"))  # type: ignore[arg-type]
+    graph["value"] = node("ProbeValue", value='"\\ufeffa photo of\\r\\na red circle"')
+    assert comfy.succeed(graph).pixels("images") == plain
+
+
+NOT_NUMBERS = ["0", "1001", "1.5", "NaN", "null", '"2"', "true"]
+WIRED_ODDLY = [
+    *(("drafts", "count", value) for value in NOT_NUMBERS),
+    *(("drafts", "batch_size", value) for value in ("0", "65")),
+    *(("loop", "width", value) for value in ("0", "65")),
+    *(("loop", "depth", value) for value in ("-1", "101")),
+    *(("loop", name, '"other"') for name in ("strategy", "stop")),
+    *(("loop", "stop_score", value) for value in ("NaN", "1e9", '"x"')),
+    *(("painted1", name, "0") for name in ("round", "batch_size")),
+    *(("scored0", name, value) for name, value in (("keep", "-1"), ("order", '"worst first"'))),
+    *(("sampling", name, value) for name, value in (("steps", "-1"), ("guidance", "NaN"))),
+    *(("drafts", "flux", "null"), ("scored0", "images", "null"), ("loop", "verifier", "null")),
+]
+
+
+@pytest.mark.parametrize(("name", "given", "value"), WIRED_ODDLY)
+def test_wired_values_obey_the_rules_of_their_fields(
+    comfy: ComfyServer, name: str, given: str, value: str
+) -> None:
+    graphs = (drafts_graph(count=1), loop_graph(depth=0, steps=2), verbs_graph(rounds=1))
+    graph = next(one for one in graphs if name in one)
+    graph.pop("images0", None)  # else ComfyUI would run that and leave out what is wrong
+    graph[name]["inputs"][given] = link("value")
+    said = failure(comfy, graph | {"value": node("ProbeValue", value=value)}, at=name)
+    assert given in said
+
+
 @pytest.mark.parametrize("seed", [-2, 2**63 - 1, 2**64 - 1])
 @pytest.mark.parametrize("graph", [drafts_graph, loop_graph])
 def test_a_wired_seed_obeys_the_rule_of_the_field(
@@ -214,7 +270,9 @@ def test_a_wired_seed_obeys_the_rule_of_the_field(
     if seed == 2**64 - 1:  # PrimitiveInt itself ends at 2^63 - 1
         wired = graph(seed=seed)
     if seed == -2:
-        assert "The seed is -2. Give a whole number from 0" in failure(comfy, wired, at=name)
+        assert "The seed is -2. Give a number from -1 to 18446744073709551615" in failure(
+            comfy, wired, at=name
+        )
     else:
         assert comfy.succeed(wired).images("images")
 

@@ -4,7 +4,6 @@ caption), by number.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,10 +14,11 @@ import numpy as np
 from PIL import Image
 
 from reflectionflow_core.record import InputError
+from reflectionflow_core.texts import parse_json
 from train.data.painting import build_generator
 from train.data.settings import Editing, PainterSettings
 from train.shard_lists import shards_in
-from train.triplets import Edit, SampleError, Triplets, open_picture, opened
+from train.triplets import Edit, SampleError, Triplets, open_picture, opened, usable_text
 
 DRAFTS = "drafts"
 MADE = ("shapes", DRAFTS)  # sets that need no file
@@ -59,7 +59,7 @@ class JsonLinesEdits:
         try:
             with self.file.open("rb") as stream:
                 stream.seek(start)
-                row = json.loads(stream.read(end - start))
+                row = parse_json(stream.read(end - start))
         except (OSError, ValueError) as error:
             raise SampleError("row unreadable") from error
         return edit_of(row, self.fields, self._picture)
@@ -160,12 +160,8 @@ def edit_of(row: Any, fields: Editing, picture: Callable[[Any], Image.Image]) ->
     if isinstance(instruction, list) and instruction:
         instruction = instruction[0]  # the others are paraphrases
     caption = row.get(fields.caption) if fields.caption else ""
-    return Edit(
-        picture(row[fields.source]),
-        picture(row[fields.edited]),
-        str(instruction or ""),
-        str(caption or ""),
-    )
+    texts = [usable_text(str(text or "")) for text in (instruction, caption)]
+    return Edit(picture(row[fields.source]), picture(row[fields.edited]), *texts)
 
 
 def _from_column(value: Any) -> Image.Image:

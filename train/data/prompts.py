@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from reflectionflow_core.geneval.tasks import read_task
 from reflectionflow_core.miniature.evolver import layout, nearest
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, prompts
 from reflectionflow_core.record import InputError
+from reflectionflow_core.texts import TextError, checked_text, parse_json, read_text
 from train.data.records import seed_of
 from train.triplets import MAX_TEXT
 
@@ -51,19 +51,21 @@ class Avoided:
 def read_lines(file: Path) -> Iterator[dict[str, Any]]:
     """The lines of a file: objects with a "prompt", or each line a prompt itself."""
     try:
-        with file.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    yield _record(line.strip(), f"Line {number} of {file}")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(file).split("\n")
+    except TextError as error:
+        raise InputError(f"{file} cannot be used: {error.reason}. Save it as UTF-8.") from error
+    except OSError as error:
         raise InputError(f"{file} cannot be read ({error}). Give a text file in UTF-8.") from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield _record(line.strip(), f"Line {number} of {file}")
 
 
 def _record(line: str, where: str) -> dict[str, Any]:
     if not line.startswith("{"):
         return {PROMPT: line}
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except ValueError as error:
         raise InputError(f"{where} is not JSON ({error}). Correct or remove it.") from error
     texts = [record.get(name, "") for name in (PROMPT, DETAILED)]
@@ -86,6 +88,8 @@ def usable(
         known = "\n".join(map(words, texts))
         if not known.strip():
             rejects["prompt empty"] += 1
+        elif not all(map(_is_usable, texts)):
+            rejects["prompt not a text"] += 1
         elif any(len(text) > MAX_TEXT for text in texts):
             rejects["prompt too long"] += 1
         elif any(text in avoided for text in texts):
@@ -96,6 +100,14 @@ def usable(
             seen.add(known)
             kept.append(record)
     return kept, rejects
+
+
+def _is_usable(text: str) -> bool:
+    try:
+        checked_text(text)
+    except TextError:  # JSON can hold what no text can
+        return False
+    return True
 
 
 def words(text: str) -> str:

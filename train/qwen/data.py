@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from torch.utils.data import Dataset
 
 from reflectionflow_core.record import InputError
+from reflectionflow_core.texts import TextError, parse_json, read_text
 from train.triplets import SampleError
 
 Sample_co = TypeVar("Sample_co", covariant=True)
@@ -96,13 +96,15 @@ def coin(*parts: str | int) -> bool:
 def rows_of(file: Path) -> list[dict[str, Any]]:
     """The objects of a JSON Lines file."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(file).rstrip("\n").split("\n")
+    except TextError as error:
+        raise InputError(f"{file} cannot be used: {error.reason}. Save it as UTF-8.") from error
+    except OSError as error:
         raise InputError(f"{file} cannot be read: {error}. Check the path.") from error
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             raise InputError(
                 f"Line {number} of {file} is not JSON. Export the file again."

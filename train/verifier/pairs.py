@@ -12,7 +12,7 @@ from PIL.Image import Image
 from reflectionflow_core.record import InputError
 from train.qwen.data import coin, rows_of
 from train.shard_lists import shards_in
-from train.triplets import SUBSETS, SampleError, Triplets, open_picture
+from train.triplets import SUBSETS, SampleError, Triplets, open_picture, usable_text
 
 LABELS = ("first", "second", "tie")
 FIRST, SECOND, TIE = range(3)
@@ -109,4 +109,4 @@ def _text(row: dict[str, Any], name: str) -> str:
     value = row.get(name)
     if not isinstance(value, str):
         raise SampleError(f"{name} missing")
-    return value
+    return usable_text(value)

@@ -84,6 +84,33 @@ class ProbeTexts:
         return (json.loads(texts),)
 
 
+class AnyType(str):
+    """A type that ComfyUI lets into every input."""
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, _other):
+        return True
+
+    def __ne__(self, _other):
+        return False
+
+
+class ProbeValue:
+    """Whatever its JSON says, for any input."""
+
+    CATEGORY = "probe"
+    FUNCTION = "make"
+    RETURN_TYPES = (AnyType("*"),)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"value": ("STRING",)}}
+
+    def make(self, value):
+        return (json.loads(value),)
+
+
 class ProbeList:
     """Two IMAGEs as a list of two."""
 
@@ -163,5 +190,5 @@ class Writer:
         return bytes(ids).decode()
 
 
-NODES = (ProbePicture, ProbeTexts, ProbeList, ProbeProfile, ProbeFailure, ProbeClip)
+NODES = (ProbePicture, ProbeTexts, ProbeValue, ProbeList, ProbeProfile, ProbeFailure, ProbeClip)
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}

@@ -1,0 +1,91 @@
+"""What arrives by wire is checked as what is typed into a field.
+
+ComfyUI checks types, ranges and choices of typed values before it queues a graph, and nothing of
+what another node hands over while it runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial, wraps
+from inspect import signature
+from typing import Any
+
+import numpy as np
+from comfy_api.latest import io
+
+from ...reflectionflow_core.record import InputError
+from ...reflectionflow_core.texts import usable_text
+
+ADVICE = "Check the node that is wired to it."
+
+
+def checks_its_wires(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
+    """The node, whose `execute` first checks its inputs.
+
+    It raises InputError for what a field refuses. The node's own `validate_inputs` is asked again,
+    now with every value.
+    """
+    run = node.execute.__func__  # type: ignore[attr-defined]
+
+    @wraps(run)
+    def execute(cls: type[io.ComfyNode], **given: Any) -> io.NodeOutput:
+        return run(cls, **usable_inputs(node, given))
+
+    node.execute = classmethod(execute)  # type: ignore[method-assign]
+    return node
+
+
+def usable_inputs(node: type[io.ComfyNode], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs with their texts and numbers as fields would give them."""
+    schema, usable = node.define_schema(), dict(given)
+    has_own = "validate_inputs" in node.__dict__
+    own = set(signature(node.validate_inputs).parameters) if has_own else set()
+    for known in schema.inputs:
+        if known.id not in usable:
+            continue
+        check = partial(usable_value, known, known.id in own)
+        value = usable[known.id]
+        usable[known.id] = list(map(check, value)) if schema.is_input_list else check(value)
+    if own:
+        fine = node.validate_inputs(**{name: usable[name] for name in own & usable.keys()})
+        if fine is not True:
+            raise InputError(str(fine))
+    return usable
+
+
+def usable_value(known: Any, checked_by_node: bool, value: Any) -> Any:
+    """A value as the input's field would give it; raises InputError.
+
+    A choice that the node checks itself is left to it: it says where a missing file belongs.
+    """
+    if isinstance(known, io.String.Input):
+        return usable_text(value, known.id)
+    if value is None:
+        if known.optional or getattr(known, "lazy", False):
+            return None
+        raise InputError(f"Nothing arrives at {known.id!r}. {ADVICE}")
+    if isinstance(known, io.Int.Input | io.Float.Input):
+        return usable_number(known, value)
+    options = known.options if isinstance(known, io.Combo.Input) else None
+    if options and not checked_by_node and value not in options:
+        raise InputError(
+            f"The {known.id} is {value!r:.40}. Choose one of: {', '.join(map(str, options))}."
+        )
+    return value
+
+
+def usable_number(known: Any, value: Any) -> int | float:
+    """A number in the range of its field; raises InputError."""
+    whole = isinstance(known, io.Int.Input)
+    what = f"The {known.id} is {value!r:.40}"
+    real = isinstance(value, float | np.floating)
+    if isinstance(value, bool) or not (real or isinstance(value, int | np.integer)):
+        raise InputError(f"{what}, which is not a number. {ADVICE}")
+    if real and not (math.isfinite(value) and (value == int(value) or not whole)):
+        raise InputError(f"{what}, and not a {'whole' if whole else 'finite'} number. {ADVICE}")
+    low, high = (value if limit is None else limit for limit in (known.min, known.max))
+    if not low <= value <= high:
+        raise InputError(f"{what}. Give a number from {known.min} to {known.max}.")
+    return int(value) if whole else float(value)

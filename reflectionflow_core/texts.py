@@ -1,0 +1,75 @@
+"""Text files and typed texts as people have them, read in one way by everyone.
+
+* UTF-8 with or without a byte order mark; UTF-16 with one, as Windows programs save it.
+* Lines may end as on Windows or as on old Macs; they come out with "\\n".
+* A NUL character and half of a surrogate pair are in no text that a model or a file can take:
+  they are refused.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from .record import InputError
+
+BYTE_ORDER_MARK = "\ufeff"
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
+class TextError(InputError):
+    """A text that cannot be used; `reason` is a clause such as "it is not UTF-8"."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The text cannot be used: {reason}. Save it again as UTF-8.")
+        self.reason = reason
+
+
+def decode_text(data: bytes) -> str:
+    """The text in a file's bytes; raises TextError."""
+    encoding = "utf-16" if data.startswith(_UTF_16) else "utf-8-sig"
+    try:
+        return checked_text(data.decode(encoding))
+    except UnicodeDecodeError as error:
+        raise TextError(f"it is not UTF-8 ({error.reason} at byte {error.start})") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file; raises TextError, and OSError where it cannot be read."""
+    return decode_text(path.read_bytes())
+
+
+def checked_text(text: str) -> str:
+    """The text without byte order mark, with lines that end in "\\n"; raises TextError."""
+    if "\0" in text:
+        raise TextError("it holds a NUL character, as files do that are not text")
+    if _HALVES.search(text):
+        raise TextError("it holds half of a character (a lone surrogate)")
+    return text.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def usable_text(text: object, what: str) -> str:
+    """`checked_text` of a text that a user gave; raises InputError, also where it is no text.
+
+    `what` is its name in the sentence, such as "prompt".
+    """
+    if not isinstance(text, str):
+        raise InputError(f"The {what} is {text!r:.40}, which is not a text. Give it in words.")
+    try:
+        return checked_text(text)
+    except TextError as error:
+        raise InputError(f"The {what} cannot be used: {error.reason}. Write it again.") from error
+
+
+def parse_json(data: bytes | str) -> Any:
+    """What JSON holds; raises ValueError with a short reason, whatever stands in it."""
+    try:
+        return json.loads(decode_text(data) if isinstance(data, bytes) else data)
+    except TextError as error:
+        raise ValueError(error.reason) from error
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
