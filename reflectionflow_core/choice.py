@@ -39,6 +39,7 @@ class ActorChoice:
     vlm_dtype: str | None = None  # of a model on this machine
     detector: str | None = None  # of the verifier objects: a folder, a hub id or onnx:FILE
     colour_judge: str | None = None  # the CLIP that reads its colours; None lets pixels vote
+    ground: bool | None = None  # the checklist asks where faults are
     plugins: Sequence[str] = ()  # files that add rows to the tables below
 
     def given(self, *names: str) -> dict[str, Any]:
@@ -54,6 +55,7 @@ LATER: dict[str, Any] = {
     "prompt_style": ConditionSettings().prompt_style,
     "detector": None,
     "colour_judge": None,
+    "ground": None,
     "plugins": (),
 }
 RECORDED: dict[str, Any] = {

@@ -210,7 +210,9 @@ FLUX = ModelRow(flux)  # of every folder and hub id
 VERIFIERS: dict[str, Row[Verifier]] = {
     "exact": Row(lazily("miniature.verifier:ExactVerifier"), spread=0.25),
     "noisy": Row(noisy, spread=0.25),
-    "checklist": Row(lazily("verifiers.checklist:ChecklistVerifier"), asks_vlm=True, spread=0.25),
+    "checklist": Row(
+        lazily("verifiers.checklist:ChecklistVerifier", "ground"), asks_vlm=True, spread=0.25
+    ),
     "rubric": Row(lazily("verifiers.rubric:RubricVerifier"), asks_vlm=True, spread=2.0),
     "yes-no": Row(lazily("verifiers.yes_no:YesNoVerifier"), asks_vlm=True, spread=2.0),
     "tournament": Row(lazily("verifiers.tournament:TournamentVerifier"), asks_vlm=True),
@@ -285,7 +287,13 @@ def build_verifier(choice: ActorChoice) -> Verifier:
             "The exact verifier makes no errors. "
             "Choose --verifier noisy with --verifier-error, or leave the error out."
         )
-    if "objects" not in {part.name for part in (*parts, *gates)}:
+    names = {part.name for part in (*parts, *gates)}
+    if choice.ground and "checklist" not in names:
+        raise InputError(
+            "--ground has no effect without the verifier checklist. "
+            "Choose --verifier checklist, or leave it out."
+        )
+    if "objects" not in names:
         for option in ("detector", "colour_judge"):
             if getattr(choice, option):
                 raise InputError(

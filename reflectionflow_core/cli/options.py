@@ -169,6 +169,7 @@ def _add_models(group: argparse._ArgumentGroup, without: Collection[str]) -> Non
     )
     add("--detector", "WHERE", "of the verifier objects: a folder, a hub id or onnx:FILE")
     add("--colour-judge", "WHERE", "a CLIP that reads its colours (default: pixels vote)")
+    group.add_argument("--ground", action="store_true", help="let the checklist ask for boxes")
     add("--gate", "NAME", "a verifier that says what passed, while --verifier ranks")
     add("--reward-base", "FOLDER", "the Qwen2.5-VL that the reward was trained from")
     add("--reward-template", "FILE", "the words around the reward's prompt")

@@ -26,6 +26,7 @@ from .checks import (
     ready,
     ruled_out,
 )
+from .grounding import grounded
 
 MIN_P = 0.01  # one sure "no" must not hide the answers to the other requirements
 UNKNOWN = 0.5  # P(yes) of an unanswered requirement
@@ -73,13 +74,16 @@ class ChecklistVerifier(VlmActor):
     What needs something that is not there is not asked: no "is the cup red" without a cup. It is
     unmet, with no more P(yes) than what it needs.
 
+    With `ground` one more question asks where the faults of a picture are (`Verdict.evidence`).
+
     `recheck` asks about the requirements that a correction's parent failed, and about the others
     only once all of those are met. Until then the others keep the parent's answers.
     """
 
-    def __init__(self, vlm: Vlm) -> None:
+    def __init__(self, vlm: Vlm, ground: bool = False) -> None:
         super().__init__(vlm)
-        self.calls = EXPECTED
+        self.ground = ground
+        self.calls = EXPECTED + ground
         self._checklists: dict[str, list[Check]] = {}
 
     def verify(
@@ -99,7 +103,7 @@ class ChecklistVerifier(VlmActor):
         if prompt not in self._checklists:
             self._checklists[prompt] = self._split(prompt, progress)
         checklist = self._checklists[prompt]
-        self.calls = len(checklist)
+        self.calls = len(checklist) + self.ground
         with _in_turn(self.vlm, len(images)) as groups:
             judged = [
                 self._judged(checklist, images[group], before[group], progress) for group in groups
@@ -119,10 +123,11 @@ class ChecklistVerifier(VlmActor):
         carried = [{} if _all_met(new) else old for old, new in zip(met, asked, strict=True)]
         known = [{**old, **new} for old, new in zip(carried, asked, strict=True)]
         rest = self._asked(checklist, images, known, progress)
-        return [
+        verdicts = [
             _verdict(checklist, {**answers, **others}, kept)
             for answers, others, kept in zip(known, rest, carried, strict=True)
         ]
+        return grounded(self.vlm, images, verdicts, progress) if self.ground else verdicts
 
     def _asked(
         self,
