@@ -20,6 +20,7 @@ PHASES = {
     "inspect": Phase("inspecting", "inspector"),
     "reflect": Phase("writing reflections", "reflection writer"),
     "evolve": Phase("rewriting prompts", "prompt evolver"),
+    "probe": Phase("checking the judge", "vision-language model"),
     "ask": Phase("asking the model", "vision-language model"),
 }
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def home_of_profiles(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> Path:
+    """The folder of profiles, consent and findings in every test: empty, and not the user's own."""
+    folder = tmp_path_factory.mktemp("reflectionflow_home")
+    monkeypatch.setenv("REFLECTIONFLOW_HOME", str(folder))
+    return folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

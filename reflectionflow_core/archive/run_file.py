@@ -39,7 +39,7 @@ class Run:
     `actors` are the options that chose the actors; `identity` holds digests of the weights, which
     identify a model that was moved or changed; `versions` are those of the libraries. `think_first`
     requests a thought before the first picture; `calls` counts the calls of vision-language models
-    before it.
+    before it. `judge` is what was found out of the vision-language model.
     """
 
     prompt: str
@@ -49,6 +49,7 @@ class Run:
     versions: Mapping[str, str] = field(default_factory=dict)
     think_first: bool = False
     calls: int = 0
+    judge: Mapping[str, Any] = field(default_factory=dict)
 
     def dump(self) -> bytes:
         record = {"format": FORMAT, **{f.name: _plain(getattr(self, f.name)) for f in fields(self)}}

@@ -18,6 +18,7 @@ from ..search import UnjudgedError
 from ..vlm.named import HUB_ID
 from .batch import is_batch, report_batch, run_batch
 from .interrupt import sigint_raises
+from .options import flag_of
 from .parser import make_parser
 from .run import INTERRUPTED, UNJUDGED, BuildActors, run
 
@@ -53,7 +54,7 @@ def _run_command(given: dict[str, Any], argv: Sequence[str], build_actors: Build
         return _evaluate(given, argv)
     if command == "compare":
         return _compare(given)
-    return _report(given["folder"]) if command == "report" else _doctor()
+    return _report(given["folder"]) if command == "report" else _doctor(given)
 
 
 def _report(folder: str) -> int:
@@ -90,10 +91,17 @@ def _compare(given: dict[str, Any]) -> int:
     return run_comparison(given)
 
 
-def _doctor() -> int:
-    from ..doctor import findings
+def _doctor(given: dict[str, Any]) -> int:
     from .screen import quieten_libraries
 
     quieten_libraries()
+    if "vlm" in given:
+        from .judging import examine
+
+        return examine(given)
+    if given:
+        raise InputError(f"{flag_of(next(iter(given)))} belongs to --vlm. Give --vlm NAME as well.")
+    from ..doctor import findings
+
     sys.stdout.write(findings())
     return 0

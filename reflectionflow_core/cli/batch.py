@@ -28,6 +28,7 @@ from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from ..settings import Budget
 from ..texts import TextError, decode_text
 from ..vlm.named import HUB_ID
+from .judging import check_judge
 from .preparing import (
     Author,
     author_of,
@@ -125,6 +126,7 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> int:
             check_resumable(folder, recorded, asked)
             _check_same_texts(folder, recorded, asked)
         quieten_libraries(downloads=HUB_ID.fullmatch(choice.model) is not None)
+        asked = check_judge(choice, asked, given)
         actors = build_actors(choice, asked.settings)
         author = author_of(asked, choice)
         for run in runs_of(asked):

@@ -31,6 +31,7 @@ from ..registry import (
 from ..search.strategies import strategy_named
 from ..settings import RANDOM_SEED, Budget, SearchSettings, chosen_seed
 from ..texts import read_text
+from .judging import add_judge_options
 
 SETTINGS = SearchSettings()
 Reader = Callable[[str], Any]
@@ -186,6 +187,7 @@ def _add_models(group: argparse._ArgumentGroup, without: Collection[str]) -> Non
         f"model of {_names(asking)}: endpoint:PROFILE, a folder or a hub id",
     )
     add("--vlm-dtype", "TYPE", "number format of that model: bf16, fp32 or nf4 (default: bf16)")
+    add_judge_options(group)
 
 
 def _with_default(text: str, default: Any) -> str:

@@ -6,6 +6,7 @@ import argparse
 
 from .. import __version__
 from .evaluate_options import add_compare, add_evaluate
+from .judging import add_consent_option
 from .options import Parser, add_search_options
 
 RESUMING = """\
@@ -28,8 +29,26 @@ def make_parser() -> Parser:
     add_compare(commands)
     report = commands.add_parser("report", help="rebuild sheet.png and report.html of a run")
     report.add_argument("folder", metavar="DIR", help="the folder of a run, or of many prompts")
-    commands.add_parser("doctor", help="say what is installed and what would run here")
+    _add_doctor(commands)
     return parser
+
+
+def _add_doctor(commands: argparse._SubParsersAction[Parser]) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what is installed and what would run here, or what a judge can do",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    doctor.add_argument(
+        "--vlm",
+        metavar="NAME",
+        help="ask this vision-language model a few questions instead: does it see, does it think "
+        "...; a profile, endpoint:PROFILE, a folder or a hub id",
+    )
+    doctor.add_argument("--device", metavar="NAME", help="of a model on this machine")
+    doctor.add_argument("--vlm-dtype", metavar="TYPE", help="of a model on this machine")
+    add_consent_option(doctor)
 
 
 def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -12,6 +12,7 @@ from ..archive.files import replace_file
 from ..record import History, InputError
 from ..report import contact_sheet, cost_text, html_page
 from ..search import unjudged_text
+from ..vlm.judge_check import judge_text
 
 
 def report(folder: str) -> int:
@@ -34,7 +35,7 @@ def write_reports(folder: Path, run: Run, history: History) -> None:
     sheet = io.BytesIO()
     contact_sheet(history, run.prompt, run.settings, model).save(sheet, "PNG")
     replace_file(folder / SHEET, sheet.getvalue())
-    page = html_page(history, run.prompt, run.settings, model)
+    page = html_page(history, run.prompt, run.settings, model, judge_text(run.judge))
     replace_file(folder / PAGE, page.encode("utf-8", "replace"))
 
 

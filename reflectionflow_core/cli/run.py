@@ -24,6 +24,7 @@ from ..search.strategies import axes_in_force
 from ..settings import SearchSettings
 from ..texts import TextError, checked_text
 from ..vlm.named import HUB_ID
+from .judging import check_judge
 from .options import make_record, make_settings, settings_of, with_drawn_seed
 from .preparing import prepared
 from .reporting import summary, write_reports
@@ -42,6 +43,7 @@ def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
         if archive.run and len(archive.history):  # otherwise there are no pictures to protect
             check_resumable(archive.folder, archive.run, asked)
         quieten_libraries(downloads=HUB_ID.fullmatch(choice.model) is not None)
+        asked = check_judge(choice, asked, given)
         actors = build_actors(choice, asked.settings)
         # No picture, only the question whether it can judge this prompt, before hours are painted.
         actors.verifier.verify(asked.prompt, [])
@@ -108,9 +110,9 @@ def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoi
     axes_in_force(settings)  # raises for a strategy that does not exist,
     policy_named(settings.policy)  # and this for a policy
     thinks = given.get("think_first", recorded.think_first if recorded else False)
-    calls = recorded.calls if recorded else 0
+    calls, judge = (recorded.calls, recorded.judge) if recorded else (0, {})
     who = (actors, identity(choice), versions())
-    return choice, Run(prompt, settings, *who, think_first=thinks, calls=calls)
+    return choice, Run(prompt, settings, *who, think_first=thinks, calls=calls, judge=judge)
 
 
 def _recorded(given: Mapping[str, Any], archive: Archive) -> Run | None:

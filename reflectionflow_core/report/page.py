@@ -35,17 +35,22 @@ FEW = 64  # up to so many pictures are embedded in a large size
 
 
 def html_page(
-    history: History, prompt: str, settings: SearchSettings | None = None, model: str = ""
+    history: History,
+    prompt: str,
+    settings: SearchSettings | None = None,
+    model: str = "",
+    judge: str = "",
 ) -> str:
-    """Everything on the contact sheet, and each candidate's details."""
+    """Everything on the contact sheet, and each candidate's details; `judge` is what was found out
+    of the vision-language model."""
     if not len(history):
         raise ValueError("An empty history has no report.")
     names = {id(candidate): candidate_name(*slot) for slot, candidate in history.placed}
     edge = 640 if len(history) <= FEW else 256
     body = [
         f"<header><h1>{escape(prompt)}</h1>",
-        f"<p>{escape(settings_text(settings, model))}</p>{_unjudged(history)}{_plan(settings)}"
-        "</header>",
+        f"<p>{escape(settings_text(settings, model))}</p>{_unjudged(history)}{_judge(judge)}"
+        f"{_plan(settings)}</header>",
         _overview(history, names, edge),
         *(
             _round(index, candidates, history, prompt, names, edge)
@@ -68,6 +73,10 @@ def document(title: str, body: str) -> str:
 def _unjudged(history: History) -> str:
     text = unjudged_text(history)
     return f'<p class="failed" role="alert">{escape(text)}</p>' if text else ""
+
+
+def _judge(found: str) -> str:
+    return f"<p>Judge: {escape(found)}</p>" if found else ""
 
 
 def _plan(settings: SearchSettings | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from ..protocols import SILENT, Progress
 from ..record import InputError
 from . import wire
 from .closed import said_choice
+from .consent import PictureConsent
 from .interface import Failure, Question, Usage
 from .likelihoods import (
     AGREEING,
@@ -42,6 +43,20 @@ SAMPLE_TOKENS = 16  # of a sampled answer; choices are short
 THINKING_TOKENS = 4096  # for a thought before an answer, unless the profile says how many
 OUT_OF_TOKENS = re.compile(r"output limit was reached|higher max_", re.IGNORECASE)
 SHOWN = 160  # characters of a server's error message in a Failure
+PIECE = 4  # characters of a key that a server quotes, at least, when it refuses the key
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRequest:
+    """A request without an answer, and why in one sentence.
+
+    `parameter` is the one that the server refuses, None if it failed for another reason.
+    """
+
+    reason: str
+    parameter: str | None = None
+    status: int = 0  # of HTTP, also of an error in a body; 0 if there is none
+    sees_nothing: bool = False  # the server says that its model takes no pictures
 
 
 class Endpoint:
@@ -54,8 +69,14 @@ class Endpoint:
     enough to do so anyway.
     """
 
-    def __init__(self, profile: Profile, limits: RequestLimits | None = None) -> None:
-        """`limits` replace those of the profile. Raises InputError if that names no model."""
+    def __init__(
+        self,
+        profile: Profile,
+        limits: RequestLimits | None = None,
+        consent: PictureConsent | None = None,
+    ) -> None:
+        """`limits` replace those of the profile; `consent`, if given, is required before pictures
+        are sent. Raises InputError if the profile names no model."""
         if not profile.model:
             variable = f"REFLECTIONFLOW_{profile.name.upper().replace('-', '_')}_MODEL"
             raise InputError(
@@ -67,7 +88,7 @@ class Endpoint:
             seconds=profile.seconds,
             per_minute=profile.requests_per_minute,
         )
-        self.profile, self.limits = profile, limits or allowed
+        self.profile, self.limits, self.consent = profile, limits or allowed, consent
         self._lock, self._pace = Lock(), Pace(self.limits.per_minute)
         self._usage = Usage()
         self._refused: frozenset[str] = frozenset()  # parameters, see wire.py
@@ -127,6 +148,19 @@ class Endpoint:
 
         return self._in_parallel(weigh_one, questions, progress, phase)
 
+    def require_consent(self, questions: Iterable[Question]) -> None:
+        """Raises InputError if pictures would be sent to a host that the user has not agreed to."""
+        if self.consent and any(question.images for question in questions):
+            self.consent.require(self.profile)
+
+    async def post(self, client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes | RefusedRequest:
+        """The response to a body that is sent as it is, or why there is none."""
+        try:
+            return await send(client, body, self.limits, self._count, self._pace)
+        except SendError as error:
+            reason, parameter = self._failure(error).reason, _refused(body, error)
+            return RefusedRequest(reason, parameter, error.status, error.error.sees_nothing)
+
     def _in_parallel(
         self,
         ask: Callable[[AsyncOpenAI, Question], Awaitable[Answer]],
@@ -137,6 +171,7 @@ class Endpoint:
         def connect() -> Any:
             return open_client(self.profile, self.limits)
 
+        self.require_consent(questions)
         return ask_in_parallel(connect, ask, questions, self.limits.concurrency, progress, phase)
 
     async def _answer(self, client: AsyncOpenAI, question: Question) -> str | Failure:
@@ -273,20 +308,31 @@ class Endpoint:
 
     def _failure(self, error: SendError) -> Failure:
         times = f" {error.times} times" if error.times > 1 else ""
-        said = "" if error.status == 401 else self._in_its_words(error.error.message)
+        said = self._in_its_words(error.error.message, strict=error.status in (401, 403))
         return Failure(f"The endpoint {self.profile} {error.what}{times}{said}; {error.advice}.")
 
     def _no_choice(self) -> Failure:
         return Failure(f"The endpoint {self.profile} answers with none of the choices.")
 
-    def _in_its_words(self, said: str) -> str:
-        """The server's error message on one line, without key and addresses."""
+    def _in_its_words(self, said: str, strict: bool = False) -> str:
+        """The server's error message on one line, without key and addresses.
+
+        Servers that refuse a key quote parts of it: if `strict`, no word that shares four
+        characters in a row with the key is shown.
+        """
         words = self.redaction.of(" ".join(said.split()))
+        if strict:
+            words = " ".join("***" if self._quotes_key(word) else word for word in words.split())
         words = re.sub(r"(?i)\bbearer\s+\S+|\b[a-z][a-z+.-]*://\S+", "***", words)
         address = urlsplit(self.profile.base_url)
         for part in (address.netloc, address.hostname or ""):
             words = words.replace(part, "***")
         return f' and said "{words[:SHOWN]}"' if words else ""
+
+    def _quotes_key(self, word: str) -> bool:
+        key = self.profile.api_key
+        pieces = [key[i : i + PIECE] for i in range(max(1, len(key) - PIECE + 1))]
+        return bool(key) and any(piece in word for piece in pieces)
 
 
 def _refused(body: Mapping[str, Any], error: SendError) -> str | None:

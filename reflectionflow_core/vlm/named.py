@@ -42,10 +42,13 @@ def build_vlm(spec: str, device: str | None = None, dtype: str | None = None) ->
 @lru_cache(maxsize=1)
 def _built_vlm(spec: str, device: str | None, dtype: str | None) -> Vlm:
     if spec.startswith(ENDPOINT):
+        from .consent import PictureConsent
         from .endpoint import Endpoint
         from .profiles import command_line_folder, find_profile
 
-        return Endpoint(find_profile(spec.removeprefix(ENDPOINT), command_line_folder()))
+        folder = command_line_folder()
+        profile = find_profile(spec.removeprefix(ENDPOINT), folder)
+        return Endpoint(profile, consent=PictureConsent(folder))
     from .local import load_vlm
 
     return load_vlm(spec, device=device, dtype=dtype or "bf16")

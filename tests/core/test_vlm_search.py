@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
 from types import ModuleType
 from typing import Any
@@ -171,8 +172,9 @@ def vlm(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedVlm]:
     scripted = ScriptedVlm(answer, odds)
     endpoint, profiles = ModuleType("endpoint"), ModuleType("profiles")
     vars(profiles)["find_profile"] = lambda name, _: Profile(name, "http://localhost/v1", "", "m1")
-    vars(profiles)["command_line_folder"] = lambda: None
-    vars(endpoint)["Endpoint"] = lambda profile: {"toy": scripted}[profile.name]
+    vars(profiles)["command_line_folder"] = Path
+    vars(endpoint)["Endpoint"] = lambda profile, **_: {"toy": scripted}[profile.name]
+    monkeypatch.setenv("REFLECTIONFLOW_JUDGE_CHECK", "off")  # its answers are about bowls
     monkeypatch.setitem(sys.modules, "reflectionflow_core.vlm.endpoint", endpoint)
     monkeypatch.setitem(sys.modules, "reflectionflow_core.vlm.profiles", profiles)
     named._built_vlm.cache_clear()

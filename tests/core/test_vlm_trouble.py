@@ -78,7 +78,8 @@ def test_advice_follows_the_trouble() -> None:
         'wait, or give its profile less "concurrency" or "requests_per_minute".'
     )
     assert one([refuses(401, "no")]) == (
-        "The endpoint mine answered 401 (unauthorized); check the api_key of its profile."
+        'The endpoint mine answered 401 (unauthorized) and said "no"; '
+        "check the api_key of its profile."
     )
     assert one([refuses(404, "model 'x' not found")]) == (
         "The endpoint mine answered 404 (not found) and said \"model 'x' not found\"; "

@@ -1,0 +1,137 @@
+"""The check of the vision-language model before a search, and `reflectionflow doctor --vlm`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..archive import Run
+from ..identity import vlm_identity
+from ..registry import EVOLVERS, INSPECTORS, VERIFIERS, WRITERS, ActorChoice
+from ..search.strategies import axes_in_force, strategy_named
+from ..settings import SearchSettings
+from ..verifiers.spec import parse_verifiers
+from ..vlm.consent import PictureConsent
+from ..vlm.endpoint import Endpoint
+from ..vlm.interface import Vlm
+from ..vlm.judge_check import (
+    MODES,
+    JudgeCheck,
+    findings_line,
+    findings_text,
+    mode_of,
+    objection,
+    probe,
+    profile_key,
+)
+from ..vlm.named import ENDPOINT, HUB_ID, build_vlm
+from ..vlm.profiles import command_line_folder
+
+NOT_A_JUDGE = 1  # exit status of a doctor who finds a judge blind or silent
+
+
+def add_judge_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--judge-check",
+        metavar="|".join(MODES),
+        help="before a search, whether the vlm sees: strict ends the search if not, warn only says "
+        "so, off does not ask (default: strict)",
+    )
+    add_consent_option(group)
+
+
+def add_consent_option(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--send-pictures",
+        action="store_true",
+        help="agree that pictures are sent to the host of the vlm's profile; it is remembered",
+    )
+
+
+def check_judge(choice: ActorChoice, asked: Run, given: Mapping[str, Any]) -> Run:
+    """The run with what was found out of its judge.
+
+    Raises InputError for a judge that is blind or does not answer, unless --judge-check says
+    otherwise, and where the user does not agree that pictures are sent to its host.
+    """
+    if choice.vlm is None or not looks(choice, asked.settings):
+        return asked
+    check = JudgeCheck(command_line_folder(), mode_of(given.get("judge_check")))
+    vlm = build_vlm(choice.vlm, choice.device, choice.vlm_dtype)
+    agree(vlm, bool(given.get("send_pictures")))
+    found, notices = check(vlm, key_of(choice.vlm, vlm))
+    for notice in notices:
+        _say(notice)
+    if found is None:
+        return asked
+    _say(f"Judge {choice.vlm}: {findings_line(found)}")
+    return replace(asked, judge=found.data())
+
+
+def looks(choice: ActorChoice, settings: SearchSettings) -> bool:
+    """Whether an actor that the search asks shows pictures to the vision-language model."""
+    axes = axes_in_force(settings) if settings.depth else ()
+    specs = [choice.verifier, *([choice.gate] if choice.gate is not None else [])]
+    verifiers = [part.name for spec in specs for part in parse_verifiers(spec, VERIFIERS)]
+    staged = strategy_named(settings.strategy).in_stages
+    rows = [
+        *(VERIFIERS.get(name) for name in verifiers),
+        WRITERS.get(choice.writer) if "reflection" in axes else None,
+        EVOLVERS.get(choice.evolver) if "prompt" in axes else None,
+        INSPECTORS.get(choice.inspector or "exact") if staged else None,
+    ]
+    return any(row is not None and row.asks_vlm for row in rows)
+
+
+def agree(vlm: Vlm, agreed: bool) -> None:
+    """Asks the user, once for each host, whether pictures may be sent there; `agreed` answers."""
+    if not isinstance(vlm, Endpoint):
+        return
+    consent = PictureConsent(command_line_folder())
+    host = consent.missing(vlm.profile)
+    if not host:
+        return
+    _say(f"Pictures will be sent to {host}, the host of the profile {vlm.profile}.")
+    if not agreed and not _answers_yes():
+        consent.require(vlm.profile)
+    if notice := consent.give(vlm.profile):
+        _say(notice)
+
+
+def key_of(spec: str, vlm: Vlm) -> str:
+    """What the findings about a model are kept under."""
+    return profile_key(vlm.profile) if isinstance(vlm, Endpoint) else vlm_identity(spec)
+
+
+def examine(given: Mapping[str, Any]) -> int:
+    """Asks the model of --vlm anew and prints what it can do; 1 if it cannot judge pictures."""
+    name = given["vlm"]
+    known = name.startswith(ENDPOINT) or Path(name).is_dir() or HUB_ID.fullmatch(name)
+    spec = name if known else f"{ENDPOINT}{name}"
+    vlm = build_vlm(spec, given.get("device"), given.get("vlm_dtype"))
+    agree(vlm, bool(given.get("send_pictures")))
+    found = probe(vlm)
+    sys.stdout.write(f"Judge {spec}\n{findings_text(found)}Asked in {found.calls} requests.\n")
+    if why := objection(found):
+        _say(why)
+        return NOT_A_JUDGE
+    if notice := JudgeCheck(command_line_folder()).keep(key_of(spec, vlm), found):
+        _say(notice)
+    return 0
+
+
+def _answers_yes() -> bool:
+    """Asks on a terminal; elsewhere nobody agrees."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    sys.stderr.write("Is that right? You are asked once for each host. [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

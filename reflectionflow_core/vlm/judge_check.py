@@ -1,0 +1,157 @@
+"""The check of a judge before a search: a dead or blind one ends it before anything is painted.
+
+What was found out of a judge that sees is kept on disk, by profile and model, so that the next
+search asks nothing. A judge that was blind or did not answer is asked again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..protocols import SILENT, Progress
+from ..record import InputError
+from .endpoint import Endpoint
+from .interface import Vlm
+from .kept import KeptTable
+from .probe import JudgeFindings, findings_from, probe_by_questions
+from .profiles import Profile
+from .server_probe import probe_server
+
+FILE = "judges.json"
+STRICT, WARN, OFF = MODES = ("strict", "warn", "off")
+VARIABLE = "REFLECTIONFLOW_JUDGE_CHECK"  # one of MODES
+INSIST = "To search all the same, give --judge-check warn"
+COLUMN = 20  # characters before what was found
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeCheck:
+    """How a judge is checked: `mode` is strict (an objection ends the search), warn or off.
+
+    Findings are kept in judges.json in `folder`; `insist` says how to search all the same.
+    """
+
+    folder: Path
+    mode: str = STRICT
+    insist: str = INSIST
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise InputError(
+                f"The judge check {self.mode!r} does not exist. Choose one of: {', '.join(MODES)}."
+            )
+
+    def __call__(
+        self, vlm: Vlm, key: str, progress: Progress = SILENT
+    ) -> tuple[JudgeFindings | None, list[str]]:
+        """What is known of a judge, and notices for the user; nothing is asked if that is kept.
+
+        `key` identifies profile and model, or the weights. Raises InputError for an objection if
+        the check is strict, and where pictures may not be sent.
+        """
+        if self.mode == OFF:
+            return None, []
+        kept = findings_from(self._table.read().get(key))
+        if kept is not None and not objection(kept):
+            return kept, []
+        found = probe(vlm, progress)
+        if why := objection(found):
+            if self.mode == STRICT:
+                raise InputError(f"{why} {self.insist}.")
+            return found, [why]
+        return found, list(filter(None, [self.keep(key, found)]))
+
+    def keep(self, key: str, found: JudgeFindings) -> str:
+        """Keeps findings for later searches; "" or a notice where that is not possible."""
+        return self._table.put(key, found.data())
+
+    @property
+    def _table(self) -> KeptTable:
+        return KeptTable(self.folder / FILE)
+
+
+def mode_of(given: str | None, environment: Mapping[str, str] = os.environ) -> str:
+    """The mode that was given, or that of the environment, or strict."""
+    return given or environment.get(VARIABLE, "").strip() or STRICT
+
+
+def profile_key(profile: Profile) -> str:
+    """Profile and model, and a digest of the address, which is not shown."""
+    address = hashlib.sha256(profile.base_url.encode()).hexdigest()[:12]
+    return f"endpoint:{profile.name} {profile.model} {address}"
+
+
+def probe(vlm: Vlm, progress: Progress = SILENT) -> JudgeFindings:
+    """The findings about any model. Raises what `progress.check` raises, and InputError where
+    pictures may not be sent."""
+    if isinstance(vlm, Endpoint):
+        return probe_server(vlm, progress)
+    return probe_by_questions(vlm, progress)
+
+
+def objection(found: JudgeFindings) -> str:
+    """Why no picture should be judged by this model; "" if it sees."""
+    if found.problem:
+        return found.problem
+    if not found.sees:
+        return (
+            "The judge is blind: it does not tell a red picture from a blue one. Choose a model "
+            "that sees pictures, or give its server the part that reads them."
+        )
+    return ""
+
+
+def findings_text(found: JudgeFindings) -> str:
+    """What was found out, one fact a line."""
+    return "".join(f"{name:<{COLUMN}}{fact}\n" for name, fact in _facts(found))
+
+
+def findings_line(found: JudgeFindings) -> str:
+    """What was found out, on one line for reports."""
+    return ", ".join(f"{name} {fact}" for name, fact in _facts(found))
+
+
+def judge_text(recorded: Mapping[str, object]) -> str:
+    """The findings that a run has recorded, on one line; "" if it has none."""
+    found = findings_from(recorded) if recorded else None
+    return findings_line(found) if found else ""
+
+
+def _facts(found: JudgeFindings) -> Iterator[tuple[str, str]]:
+    if found.problem:
+        yield "problem", found.problem
+        yield "thinks", _said(found.thinks)
+        return
+    sees = "yes" if found.sees else "no, it is blind"
+    sure = "" if found.sure is None else f" ({found.sure:.0%} sure of two plain colours)"
+    yield "sees", f"{sees}{sure}"
+    yield "thinks", _said(found.thinks)
+    yield "log-probabilities", _log_probabilities(found.log_probabilities)
+    yield "JSON schema", {None: "unknown", "": "not kept to"}.get(found.schema, str(found.schema))
+    yield "answers a request", "unknown" if found.answers is None else _at_least(found.answers, 2)
+    yield "pictures a question", _at_least(found.pictures or 1, 4)
+    if found.seconds is not None:
+        yield "seconds a question", f"{found.seconds:.2g}"
+    if found.price is not None:
+        yield "price a question", f"{found.price:.2g} (as the server counts it)"
+
+
+def _said(value: bool | None) -> str:
+    return {True: "yes", False: "no", None: "unknown"}[value]
+
+
+def _log_probabilities(count: int | None) -> str:
+    if count is None:
+        return "unknown"
+    if count < 0:
+        return "of all tokens"
+    return f"of {count} tokens" if count else "none"
+
+
+def _at_least(number: int, tried: int) -> str:
+    """A number, which may be larger where no more were tried."""
+    return f"{number} or more" if number >= tried else str(number)

@@ -1,0 +1,171 @@
+"""What a vision-language model can do, found out with a few questions about plain pictures.
+
+A model is blind if it says of two pictures of one colour each no more than it would say without
+them. This asks any Vlm; of a server `server_probe` finds out more.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from PIL import Image
+
+from ..protocols import SILENT, Progress
+from .interface import ExactVlm, Failure, Question, Vlm
+
+COLOURS = {
+    "red": (210, 30, 30),
+    "blue": (30, 50, 210),
+    "green": (30, 150, 60),
+    "yellow": (240, 215, 30),
+}
+SIDE = 224  # pixels of a plain picture
+ONE = (
+    "The picture is filled with one plain colour. Which one is it: red, blue, green or yellow? "
+    "Answer with that word alone."
+)
+SEVERAL = (
+    "Each picture is filled with one plain colour: red, blue, green or yellow. Name the colours of "
+    "the pictures in their order, with commas between them, and nothing else."
+)
+# Says nothing of JSON: only a server that reads the schema answers with such an object.
+SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"colour": {"type": "string", "enum": list(COLOURS)}},
+    "required": ["colour"],
+    "additionalProperties": False,
+}
+WORDS = re.compile(r"\b(" + "|".join(COLOURS) + r")\b", re.IGNORECASE)
+LOCAL_TOKENS = 256  # of an answer; enough to see whether a model on this machine thinks
+MOST = 4  # pictures of one question that are tried
+ADVANTAGE = 0.2  # by which the right colour must be likelier than with the other picture
+SILENT_TOKENS = 32  # spent beyond four a written word: what was not written was thought
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeFindings:
+    """What was found out of a model; None stands for what could not be found out.
+
+    With a `problem`, one sentence with the server's words, nearly all is unknown. `sure` is the
+    mean probability (0 to 1) of the right colours. `log_probabilities` counts the likeliest tokens
+    that it gives; for a model on this machine, which has all of them, -1. `schema` is the
+    `response_format` that it keeps to, "" if none. `answers` and `pictures` are how many a
+    question may have, up to 2 and 4. `seconds` are those of a question, `price` what the server
+    says that one costs, in its own currency; `calls` are the requests that found this out.
+    """
+
+    problem: str = ""
+    sees: bool | None = None
+    sure: float | None = None
+    thinks: bool | None = None
+    log_probabilities: int | None = None
+    schema: str | None = None
+    answers: int | None = None
+    pictures: int | None = None
+    seconds: float | None = None
+    price: float | None = None
+    calls: int = 0
+
+    def data(self) -> dict[str, Any]:
+        """As JSON values, without what is unknown."""
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return known if self.problem else {n: known[n] for n in known if n != "problem"}
+
+
+def findings_from(data: object) -> JudgeFindings | None:
+    """The findings that `JudgeFindings.data` made; None for anything else."""
+    known = {f.name for f in fields(JudgeFindings)}
+    if not isinstance(data, Mapping) or not data.keys() <= known:
+        return None
+    kinds = {"problem": str, "schema": str, "sees": bool, "thinks": bool}
+    for name, value in data.items():
+        kind = kinds.get(name, (int, float))
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            return None
+    return JudgeFindings(**data)
+
+
+def plain_picture(colour: str) -> Image.Image:
+    return Image.new("RGB", (SIDE, SIDE), COLOURS[colour])
+
+
+def plain_question(
+    *colours: str, schema: Mapping[str, Any] | None = None, max_tokens: int = LOCAL_TOKENS
+) -> Question:
+    pictures = tuple(map(plain_picture, colours))
+    text = ONE if len(colours) == 1 else SEVERAL
+    return Question(text, pictures, schema=schema, max_tokens=max_tokens)
+
+
+def colours_in(text: str) -> list[str]:
+    """The colours that a text names, in order."""
+    return [word.lower() for word in WORDS.findall(text)]
+
+
+def names_only(text: str, colour: str) -> bool:
+    """Whether a text names this colour and no other."""
+    return set(colours_in(text)) == {colour}
+
+
+def fits_schema(text: str, colour: str) -> bool:
+    """Whether a text is the JSON object that was asked for and nothing else."""
+    try:
+        return json.loads(text) == {"colour": colour}
+    except (ValueError, RecursionError):
+        return False
+
+
+def pictures_told(text: str, colours: Sequence[str]) -> int:
+    """How many of the pictures a model named rightly before its first mistake."""
+    told = 0
+    for said, true in zip(colours_in(text), colours, strict=False):
+        if said != true:
+            break
+        told += 1
+    return told
+
+
+def probe_by_questions(vlm: Vlm, progress: Progress = SILENT) -> JudgeFindings:
+    """The findings about any model by the questions that every Vlm answers. Raises what
+    `progress.check` raises."""
+    before, began = vlm.usage, time.monotonic()
+    two = [plain_question("red"), plain_question("blue")]
+    chances = vlm.choose(two, list(COLOURS), progress, "probe")
+    for chance in chances:
+        if isinstance(chance, Failure):
+            return JudgeFindings(problem=chance.reason, calls=vlm.usage.calls - before.calls)
+    of_red, of_blue = (dict(zip(COLOURS, c, strict=True)) for c in chances if isinstance(c, tuple))
+    seconds = (time.monotonic() - began) / len(two)
+    spent = vlm.usage.completion_tokens
+    told = [plain_question(*list(COLOURS)[:2]), plain_question("green", schema=SCHEMA)]
+    pair, formed = ("" if isinstance(a, Failure) else a for a in vlm.chat(told, progress, "probe"))
+    tokens = vlm.usage.completion_tokens - spent
+    return JudgeFindings(
+        sees=sees_two(of_red, of_blue),
+        sure=(of_red["red"] + of_blue["blue"]) / 2,
+        thinks=thought(f"{pair} {formed}", tokens),
+        log_probabilities=-1 if isinstance(vlm, ExactVlm) else None,
+        schema="json_schema" if fits_schema(formed, "green") else "",
+        pictures=max(1, pictures_told(pair, list(COLOURS)[:2])),
+        seconds=seconds,
+        calls=vlm.usage.calls - before.calls,
+    )
+
+
+def sees_two(of_red: Mapping[str, float], of_blue: Mapping[str, float]) -> bool:
+    """Whether the probabilities of colours (0 to 1), given a red and a blue picture, tell them
+    apart: both are likeliest by their name, or clearly likelier than with the other picture."""
+    likeliest = max(of_red, key=of_red.__getitem__), max(of_blue, key=of_blue.__getitem__)
+    advantages = of_red["red"] - of_blue["red"], of_blue["blue"] - of_red["blue"]
+    # Of equal distributions one cannot be right about both, so that a blind model is never it.
+    return likeliest == ("red", "blue") or min(advantages) >= ADVANTAGE
+
+
+def thought(text: str, tokens: int) -> bool:
+    """Whether `tokens` are many more than a text of this length needs."""
+    return tokens > 4 * len(text.split()) + SILENT_TOKENS
