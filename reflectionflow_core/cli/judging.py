@@ -60,6 +60,13 @@ def check_judge(choice: ActorChoice, asked: Run, given: Mapping[str, Any]) -> Ru
     """
     if choice.vlm is None or not looks(choice, asked.settings):
         return asked
+    return replace(asked, judge=checked(choice, given) or asked.judge)
+
+
+def checked(choice: ActorChoice, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was found out of the model of `choice.vlm`, {} if it is not checked; raises as
+    `check_judge`."""
+    assert choice.vlm is not None
     check = JudgeCheck(command_line_folder(), mode_of(given.get("judge_check")))
     vlm = build_vlm(choice.vlm, choice.device, choice.vlm_dtype)
     agree(vlm, bool(given.get("send_pictures")))
@@ -67,9 +74,9 @@ def check_judge(choice: ActorChoice, asked: Run, given: Mapping[str, Any]) -> Ru
     for notice in notices:
         _say(notice)
     if found is None:
-        return asked
+        return {}
     _say(f"Judge {choice.vlm}: {findings_line(found)}")
-    return replace(asked, judge=found.data())
+    return found.data()
 
 
 def looks(choice: ActorChoice, settings: SearchSettings) -> bool:
@@ -100,6 +107,12 @@ def agree(vlm: Vlm, agreed: bool) -> None:
         consent.require(vlm.profile)
     if notice := consent.give(vlm.profile):
         _say(notice)
+
+
+def agree_about(spec: str, agreed: bool) -> None:
+    """`agree` for the model that a text names, which is not loaded unless it is a server's."""
+    if spec.startswith(ENDPOINT):
+        agree(build_vlm(spec), agreed)
 
 
 def key_of(spec: str, vlm: Vlm) -> str:

@@ -23,6 +23,8 @@ from ..registry import build_actors, choice_of
 from ..report.words import counted
 from ..search.strategies import axes_in_force
 from ..settings import Budget, SearchSettings
+from ..vlm.named import ENDPOINT
+from .judging import checked, looks
 from .options import flag_of, make_record, make_settings, name_of, with_drawn_seed
 from .preparing import text_to_write
 from .screen import quieten_libraries
@@ -52,6 +54,7 @@ def paint_pictures(
             "prompt, which a benchmark does not write. Choose another strategy, or use "
             "reflectionflow run --prompts."
         )
+    _check_judge(choice, settings, given)
     about = {
         "settings": asdict(settings),
         "actors": actors,
@@ -62,6 +65,12 @@ def paint_pictures(
     total = len(painting.jobs)
     sys.stderr.write(f"{counted(total, 'picture')} to paint, a search each, {pool_text(pool)}.\n")
     watch(paint(painting, partial(_build, choice, settings), pool), total, "pictures painted")
+
+
+def _check_judge(choice: ActorChoice, settings: SearchSettings, given: Mapping[str, Any]) -> None:
+    """Raises InputError as `check_judge`; a local model is loaded by the workers only."""
+    if choice.vlm and choice.vlm.startswith(ENDPOINT) and looks(choice, settings):
+        checked(choice, given)
 
 
 def check_options(given: Mapping[str, Any], of_judge: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..protocols import SILENT, Progress
 from .interface import ExactVlm, Failure, Question, Vlm
+from .thoughts import WRAPPERS, without_thoughts
 
 COLOURS = {
     "red": (210, 30, 30),
@@ -143,12 +144,13 @@ def probe_by_questions(vlm: Vlm, progress: Progress = SILENT) -> JudgeFindings:
     seconds = (time.monotonic() - began) / len(two)
     spent = vlm.usage.completion_tokens
     told = [plain_question(*list(COLOURS)[:2]), plain_question("green", schema=SCHEMA)]
-    pair, formed = ("" if isinstance(a, Failure) else a for a in vlm.chat(told, progress, "probe"))
+    said = ["" if isinstance(a, Failure) else a for a in vlm.chat(told, progress, "probe")]
+    pair, formed = map(without_thoughts, said)
     tokens = vlm.usage.completion_tokens - spent
     return JudgeFindings(
         sees=sees_two(of_red, of_blue),
         sure=(of_red["red"] + of_blue["blue"]) / 2,
-        thinks=thought(f"{pair} {formed}", tokens),
+        thinks=any(map(holds_thoughts, said)) or thought(f"{pair} {formed}", tokens),
         log_probabilities=-1 if isinstance(vlm, ExactVlm) else None,
         schema="json_schema" if fits_schema(formed, "green") else "",
         pictures=max(1, pictures_told(pair, list(COLOURS)[:2])),
@@ -164,6 +166,11 @@ def sees_two(of_red: Mapping[str, float], of_blue: Mapping[str, float]) -> bool:
     advantages = of_red["red"] - of_blue["red"], of_blue["blue"] - of_red["blue"]
     # Of equal distributions one cannot be right about both, so that a blind model is never it.
     return likeliest == ("red", "blue") or min(advantages) >= ADVANTAGE
+
+
+def holds_thoughts(text: str) -> bool:
+    """Whether a text has marked thoughts in it."""
+    return without_thoughts(text) != WRAPPERS.sub("", text).strip()
 
 
 def thought(text: str, tokens: int) -> bool:

@@ -26,12 +26,14 @@ from .probe import (
     SCHEMA,
     JudgeFindings,
     fits_schema,
+    holds_thoughts,
     names_only,
     pictures_told,
     plain_question,
     thought,
 )
 from .sending import open_client
+from .thoughts import without_thoughts
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -42,7 +44,6 @@ TRIES = 8  # of one question; each of the others is one parameter that the serve
 FEWER_LOGPROBS = 5  # what servers allow that refuse 20
 TEXT_ONLY = Question("Answer with the word yes alone.", max_tokens=TOKENS)
 TWO_ANSWERS: Mapping[str, Any] = {"temperature": 1, "n": 2}
-THOUGHT = re.compile(r"<think(?:ing)?>.*?(</think(?:ing)?>|$)", re.DOTALL | re.IGNORECASE)
 THOUGHTS = ("reasoning", "reasoning_content", "thinking")  # fields of a message
 PRICES = ("cost", "total_cost", "estimated_cost")  # fields of a usage
 
@@ -224,7 +225,7 @@ def _visible(content: object) -> str:
             for part in parts
             if part.get("type") in ("text", "output_text") and isinstance(part.get("text"), str)
         )
-    return THOUGHT.sub("", content).strip() if isinstance(content, str) else ""
+    return without_thoughts(content) if isinstance(content, str) else ""
 
 
 def _thinks(message: Mapping[str, Any]) -> bool:
@@ -232,7 +233,7 @@ def _thinks(message: Mapping[str, Any]) -> bool:
     parts = content if isinstance(content, list) else []
     return (
         any(message.get(name) for name in THOUGHTS)
-        or (isinstance(content, str) and THOUGHT.search(content) is not None)
+        or (isinstance(content, str) and holds_thoughts(content))
         or any(_table(part).get("type") in ("thinking", "reasoning") for part in parts)
     )
 

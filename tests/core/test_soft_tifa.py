@@ -200,6 +200,12 @@ def test_a_models_likelihoods_are_those_of_its_next_token(folder: Path) -> None:
     assert sum(found) < 1 and shared[0] == pytest.approx(found[0] / sum(found))
 
 
+@pytest.fixture(autouse=True)
+def nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no profile x, whose host could be agreed to."""
+    monkeypatch.setattr(geneval2, "agree_about", lambda *_: None)
+
+
 def laid_out(folder: Path) -> Path:
     for i, (row, colour) in enumerate(((ROW, "red"), (OTHER, "blue"))):
         place = folder / f"{i:05}" / "samples"
