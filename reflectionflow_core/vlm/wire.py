@@ -53,7 +53,7 @@ def body(
     kept = {name: value for name, value in parameters.items() if name not in refused}
     if "logprobs" in refused:
         kept.pop("top_logprobs", None)
-    elif "top_logprobs" in kept and MANY_LOGPROBS in refused:
+    elif "top_logprobs" in parameters and MANY_LOGPROBS in refused:
         kept["top_logprobs"] = FEW_LOGPROBS
     limit = "max_completion_tokens" if "max_tokens" in refused else "max_tokens"
     made = {"model": model, limit: question.max_tokens, **kept}

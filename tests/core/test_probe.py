@@ -60,8 +60,9 @@ def oracle(asked: Asked, **how: Any) -> Reply:
 
 
 def found_with(script: Script, key: str = KEY) -> JudgeFindings:
+    limits = replace(FAST, loading_seconds=0.01)
     with VlmServer(script) as server:
-        found = probe(Endpoint(Profile("mine", server.url, key, MODEL), FAST))
+        found = probe(Endpoint(Profile("mine", server.url, key, MODEL), limits))
     assert not server.errors
     assert found.calls == len(server.asked)
     return found
@@ -263,8 +264,8 @@ def test_a_server_that_drops_pictures_is_blind(script: Script) -> None:
     assert found.sure is None or found.sure < 0.6
 
 
-def text_only(status: int) -> Script:
-    return lambda asked: refuses(status, BAD_PICTURE) if asked.pictures else says("yes")
+def text_only(status: int, words: str = "message 0 is invalid") -> Script:
+    return lambda asked: refuses(status, words) if asked.pictures else says("yes")
 
 
 def always(reply: Reply) -> Script:
@@ -282,17 +283,27 @@ def in_body(body: object) -> Reply:
 @pytest.mark.parametrize(
     ("script", "words", "most"),
     [
-        (text_only(400), f'toy-vlm answers texts and refuses pictures. .*"{BAD_PICTURE}"', 3),
-        (text_only(500), f'answers texts and refuses pictures. .*"{BAD_PICTURE}"', 4),
+        (text_only(400, BAD_PICTURE), f'400 .*"{BAD_PICTURE}"; choose a model that sees', 1),
+        (text_only(500, BAD_PICTURE), f'500 .*"{BAD_PICTURE}"; choose a model that sees', 1),
+        (text_only(400), 'toy-vlm answers texts and refuses pictures. .*"message 0 is inv', 3),
+        (text_only(500), "answers texts and refuses pictures. The endpoint mine answered 500", 4),
         (text_only(404), "answers texts and refuses pictures", 2),
         (always(refuses(401, "Incorrect API key provided")), '401 .*"Incorrect API key', 1),
         (always(refuses(403, "Your country is not supported")), '403 .*"Your country', 1),
         (always(refuses(404, "model x not found")), '404 .*"model x not found"', 2),
-        (always(refuses(402, "Insufficient credits")), '402 .*"Insufficient credits"; pay', 1),
+        (
+            always(refuses(402, "Insufficient credits")),
+            '402 .*"Insufficient credits"; add credit',
+            1,
+        ),
         (always(refuses(503, "Loading model")), '503 .* 3 times and said "Loading model"', 3),
-        (always(in_body({"error": {"message": "no credit", "code": 402}})), '"no credit"; pay', 1),
-        (always(in_body([{"error": {"message": "slow down"}}])), 'said "slow down"', 1),
-        (always(inside({"message": "overloaded", "code": 502})), 'said "overloaded"', 1),
+        (
+            always(in_body({"error": {"message": "no credit", "code": 402}})),
+            '"no credit"; add credit',
+            1,
+        ),
+        (always(in_body([{"error": {"message": "slow down"}}])), 'said "slow down"', 3),
+        (always(inside({"message": "overloaded", "code": 502})), 'said "overloaded"', 3),
         (always(Reply(b"<html>")), "answered with something that is not JSON", 5),
         (always(says(None)), "gave an empty answer", 6),
         (always(says("", finish="length")), "limit of tokens", 8),
