@@ -19,6 +19,7 @@ from ..record import InputError
 from ..report.words import counted
 from ..vlm.interface import Vlm
 from ..vlm.named import ENDPOINT, build_vlm
+from .judging import agree_about
 from .painting import check_options, paint_pictures
 from .screen import quieten_libraries
 from .watching import fresh_file, pool_of, pool_text, tell_unreadable, watch
@@ -32,6 +33,7 @@ def run_geneval2(given: Mapping[str, Any], command: str) -> int:
     check_options(given, ("device", "vlm", "vlm_dtype"))
     judge, images = _judge(given), Path(given["images"])
     compositions = read_compositions(Path(given["data"]))
+    agree_about(judge, bool(given.get("send_pictures")))
     if given.get("generate"):
         paint_pictures(given, [{"prompt": c.prompt} for c in compositions], 1, pool)
     samples, unreadable = usable(matched(compositions, images))
