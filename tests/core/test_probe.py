@@ -325,7 +325,7 @@ def test_a_certificate_that_is_not_trusted_is_said_before_anything_is_sent() -> 
     outer.__cause__ = refused
     error = _untrusted(outer)
     assert error is not None and not error.retry and not error.sent
-    assert error.what == 'has a certificate that is not trusted: "self-signed certificate"'
+    assert error.what == "has a certificate that is not trusted (self-signed certificate)"
     assert _untrusted(OSError("refused")) is None
 
 

@@ -277,7 +277,7 @@ ERRORS = {
     ),
     "named instead of numbered": (
         provider("invalid_api_key", "who are you"),
-        "answered 401 (unauthorized); check the api_key",
+        'answered 401 (unauthorized) and said "who are you"; check the api_key',
         1,
     ),
     "in a choice": (
