@@ -400,7 +400,7 @@ def test_findings_are_kept_by_profile_and_model_and_a_kept_judge_is_asked_nothin
         for profile in (
             Profile("mine", server.url, KEY, "another"),
             Profile("other", server.url, KEY, MODEL),
-            Profile("mine", f"{server.url}/", KEY, MODEL),
+            Profile("mine", server.url.replace("127.0.0.1", "localhost"), KEY, MODEL),
         ):
             check(Endpoint(profile, FAST), profile_key(profile))
             assert len(server.asked) > asked
