@@ -22,7 +22,7 @@ from ..reflectionflow_core.report import (
     history_text,
     verdict_text,
 )
-from ..reflectionflow_core.search import check_search
+from ..reflectionflow_core.search import check_search, unjudged_text
 from ..reflectionflow_core.settings import SearchSettings
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
@@ -309,14 +309,18 @@ def results(state: SearchState) -> tuple[Any, list[Any], str]:
 def newest(history: History) -> str:
     """The lines of the newest round and of the best picture: a node has room for few."""
     lines, round_size = history_text(history).splitlines(), len(history.rounds[-1])
-    best = lines[list(history).index(history.best)]
-    shown = lines[-round_size:]
-    return "\n".join(shown if best in shown else [*shown, best])
+    pictures, notes = lines[: len(history)], lines[len(history) :]
+    best = pictures[list(history).index(history.best)]
+    shown = pictures[-round_size:]
+    return "\n".join([*shown, *([] if best in shown else [best]), *notes])
 
 
 def summary(state: SearchState) -> str:
     history = state.history
-    lines = [f"Best {verdict_text(history.best.verdict)}, after {cost_text(history.cost)}."]
+    best = verdict_text(history.best.verdict) if history.best.verdict.judged else "not known"
+    lines = [f"Best {best}, after {cost_text(history.cost)}."]
+    if failed := unjudged_text(history):
+        lines.append(failed)
     if state.drawn_seed:
         lines.append(f"The seed is {state.settings.seed}, drawn at random.")
     if state.folder:

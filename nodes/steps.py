@@ -17,9 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..reflectionflow_core.archive.lines import pixel_digest
-from ..reflectionflow_core.record import InputError, Request, Verdict
+from ..reflectionflow_core.record import Candidate, History, InputError, Request, Verdict
 from ..reflectionflow_core.report import counted, verdict_text
-from ..reflectionflow_core.search import complete, fresh_seed
+from ..reflectionflow_core.search import UnjudgedError, complete, fresh_seed, unjudged_text
 from ..reflectionflow_core.settings import chosen_seed
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch, to_batches, to_pictures
@@ -166,7 +166,9 @@ class VerifierScore(io.ComfyNode):
         ranked = sorted(range(len(pictures)), key=lambda i: verdicts[i].rank, reverse=True)
         ordered = ranked if order[0] == "best first" else range(len(pictures))
         chosen = list(ordered)[: keep[0] or None]
-        text = "\n".join(f"{i + 1}: {verdict_text(verdicts[i])}" for i in ranked)
+        failed = judged_text(pictures, verdicts)
+        lines = [f"{i + 1}: {verdict_text(verdicts[i])}" for i in ranked]
+        text = "\n".join([*lines, *([failed] if failed else [])])
         say(cls.hidden.unique_id, text)
         return io.NodeOutput(
             [to_intermediate_device(batch) for batch in to_batches([pictures[i] for i in chosen])],
@@ -360,6 +362,15 @@ class CorrectorSampler(io.ComfyNode):
 def drawn_text(asked: int, chosen: int) -> str:
     """Which seed a node drew, if it drew one."""
     return "" if asked == chosen else f"; the seed is {chosen}"
+
+
+def judged_text(pictures: list[Image.Image], verdicts: list[Verdict]) -> str:
+    """How many could not be judged, and why; raises UnjudgedError if none could."""
+    pairs = zip(pictures, verdicts, strict=True)
+    history = History((tuple(Candidate(image, "", 0, verdict) for image, verdict in pairs),))
+    if not history.best.verdict.judged:
+        raise UnjudgedError(history, unjudged_text(history))
+    return unjudged_text(history)
 
 
 def number_of(verdict: Verdict) -> float:

@@ -28,7 +28,13 @@ from ...reflectionflow_core.doctor import versions
 from ...reflectionflow_core.protocols import Actors, Progress
 from ...reflectionflow_core.record import History, InputError
 from ...reflectionflow_core.report import contact_sheet, html_page
-from ...reflectionflow_core.search import is_over, run_round, search
+from ...reflectionflow_core.search import (
+    UnjudgedError,
+    is_over,
+    run_round,
+    search,
+    trailing_unjudged,
+)
 from ...reflectionflow_core.settings import RANDOM_SEED, SearchSettings
 from .sockets import SearchActors, SearchState
 
@@ -37,7 +43,10 @@ DEFAULTS = asdict(SearchSettings())
 
 
 def next_round(state: SearchState, handles: SearchActors, progress: Progress) -> SearchState:
-    """The state after one more round, which is on disk too if `save` is set."""
+    """The state after one more round, which is on disk too if `save` is set.
+
+    Raises UnjudgedError if its pictures could not be judged; then they are on disk in any case.
+    """
     actors, settings = handles.actors, state.settings_until(state.next_round)
     if not len(state.history):
         actors.verifier.verify(state.prompt, [])  # raises if it cannot judge this prompt
@@ -52,16 +61,46 @@ def next_round(state: SearchState, handles: SearchActors, progress: Progress) ->
                 "of models. Wire the same ones into every round, or switch save_run off."
             )
         state = replace(state, folder=folder)
-        history = recorded_round(state, run, actors, progress)
-    else:
-        history = run_round(state.prompt, settings, actors, state.history, progress)
+    settings = state.settings_until(state.next_round)
+    try:
+        if state.save:
+            history = recorded_round(state, run_of(state, settings), actors, progress)
+        else:
+            history = run_round(state.prompt, settings, actors, state.history, progress)
+    except UnjudgedError as error:
+        raise UnjudgedError(error.history, f"{error} {kept(state, error.history)}") from error
     after = state.settings_until(state.next_round + 1)
     return replace(state, history=history, done=is_over(history, after, actors))
+
+
+def kept(state: SearchState, history: History) -> str:
+    """Writes the run of pictures that could not be judged, and says where it is."""
+    failed = replace(state, history=history)
+    try:
+        if not state.save:
+            drop_unjudged(failed, state)
+        return f"The pictures are kept in ComfyUI's output/{write_run(failed).folder}."
+    except InputError as error:
+        return f"The pictures could not be kept: {error}"
+
+
+def drop_unjudged(failed: SearchState, before: SearchState) -> None:
+    """Removes what an earlier try left in the run's folder after the pictures of `before`."""
+    run = run_of(failed, failed.settings_until(failed.next_round - 1))
+    folder = Path(folder_paths.get_output_directory()) / named(failed, run)
+    with open_archive(folder, resume=True) as archive:
+        archive.drop_last(again(archive.history, before.history))
+
+
+def again(recorded: History, known: History) -> int:
+    """How many pictures at the end of a folder's history are to be judged again."""
+    return max(0, min(trailing_unjudged(recorded), len(recorded) - len(known)))
 
 
 def recorded_round(state: SearchState, run: Run, actors: Actors, progress: Progress) -> History:
     """The next round, read from the run's folder or painted; each new picture is saved at once."""
     with opened(state, run) as archive:
+        archive.drop_last(again(archive.history, state.history))
         history = archive.until(state.next_round)
         for step in search(state.prompt, run.settings, actors, history, progress, one_round=True):
             archive.append(step)

@@ -155,7 +155,7 @@ def inspection_text(found: Inspection) -> str:
 def verdict_text(verdict: Verdict) -> str:
     """The score and its reasons: "0.667, not passed: missing blue circle"; or why there is none."""
     if verdict.failure is not None:
-        return f"{score_text(None)}: {verdict.failure}"
+        return f"{score_text(None)}: {' '.join(verdict.failure.split())}"
     passed = {True: ", passed", False: ", not passed", None: ""}[verdict.passed]
     wrong = "; ".join(verdict.unmet)
     return f"{score_text(verdict.score)}{passed}{f': {wrong}' if wrong else ''}"

@@ -104,14 +104,14 @@ def test_a_loop_over_an_endpoint_picks_the_picture_of_which_it_is_surest(
     [
         ("broken", lambda _: refuses(500, "out of order"), "answered 500"),
         ("echo", lambda asked: echoed(asked, 401), "answered 401"),
-        ("babble", lambda _: says("lovely weather"), "could not be judged"),
+        ("babble", lambda _: says("lovely weather"), "none of the choices"),
         ("empty", lambda _: says(""), "gave an empty answer"),
         ("cutoff", lambda _: cut("yes"), "closed the connection"),
         ("garbage", lambda _: Reply(b"\xff\x00not http", bare=True), "closed the connection"),
         ("late", lambda _: Reply(wait=9), "took too long 4 times; give its profile more"),
     ],
 )
-def test_an_endpoint_that_fails_costs_verdicts_and_the_report_says_why(
+def test_an_endpoint_that_fails_ends_the_loop_in_its_words_and_the_pictures_are_kept(
     comfy: ComfyServer,
     profile: Callable[[str, str], str],
     name: str,
@@ -120,39 +120,115 @@ def test_an_endpoint_that_fails_costs_verdicts_and_the_report_says_why(
 ) -> None:
     before = len(comfy.log)
     with VlmServer(script) as server:
-        run = comfy.succeed(watched(profile(name, server.url), width=1, drafts=1))
-    report = report_of(run)
-    assert len(report["candidates"]) == 1 + 1
-    for candidate in report["candidates"]:
-        assert reason in candidate["explanation"]
-        assert candidate["score"] == 0 and candidate["passed"] is None
-        assert candidate["prompt"] == PROMPT
+        run = comfy.run(watched(profile(name, server.url), width=1, drafts=1))
+    assert run.status == "error"
+    assert run.message("execution_error")["node_id"] == "loop"
+    assert run.error.startswith("0 of 1 picture could be judged: ") and reason in run.error
+    folder = kept_by(comfy, run)
+    (line,) = map(json.loads, (folder / "history.jsonl").read_text("utf-8").splitlines())
+    assert line["score"] is None and line["passed"] is None
+    assert reason in line["explanation"]
+    assert reason in (folder / "report.html").read_text("utf-8")
+    assert (folder / line["image"]).is_file() and (folder / "sheet.png").is_file()
     everything = json.dumps(run.entry) + comfy.log[before:]
-    assert "Traceback" not in everything
     assert SECRET not in everything
+    assert not [f for f in folder.rglob("*") if f.is_file() and SECRET.encode() in f.read_bytes()]
+
+
+def kept_by(comfy: ComfyServer, run: Run) -> Path:
+    """The folder that an error names."""
+    found = re.search(r"The pictures are kept in ComfyUI's output/(\S+)\.$", run.error)
+    assert found, run.error
+    return comfy.base / "output" / found[1]
 
 
 def test_a_server_that_nobody_runs_is_named_too(
     comfy: ComfyServer, profile: Callable[[str, str], str]
 ) -> None:
     url = "http://127.0.0.1:9/v1"
-    run = comfy.succeed(watched(profile("nobody-home", url), verifier="yes-no", depth=0))
-    for candidate in report_of(run)["candidates"]:
-        assert "The endpoint nobody-home could not be reached" in candidate["explanation"]
-        assert "127.0.0.1" not in candidate["explanation"]
+    run = comfy.run(watched(profile("nobody-home", url), verifier="yes-no", depth=0))
+    assert "The endpoint nobody-home could not be reached" in run.error
+    assert "127.0.0.1" not in run.error
 
 
-def test_verifier_score_reports_what_a_model_could_not_judge(
+@pytest.mark.parametrize("save", [False, True])
+def test_once_the_server_is_mended_the_loop_judges_and_saves_the_same_search(
+    comfy: ComfyServer, profile: Callable[[str, str], str], save: bool
+) -> None:
+    asked = {"width": 1, "drafts": 2, "depth": 1, "save_run": save, "seed": 700 + save}
+    name = f"mended-{save}"
+    with VlmServer(lambda _: refuses(404, "no such model")) as server:
+        graph = watched(profile(name, server.url), **asked)
+        folder = kept_by(comfy, comfy.run(graph))
+        assert kept_by(comfy, comfy.run(graph)) == folder  # and again, over what it has kept
+    assert len((folder / "history.jsonl").read_text("utf-8").splitlines()) == 1
+    with VlmServer(answer) as server:
+        graph = watched(profile(name, server.url), **asked)
+        graph["vlm"]["inputs"]["refresh"] = 1
+        report = report_of(comfy.succeed(graph))
+    assert len(report["candidates"]) == 3 and report["unjudged"] == ""
+    assert all(candidate["score"] is not None for candidate in report["candidates"])
+    written = (folder / "history.jsonl").read_text("utf-8").splitlines()
+    assert len(written) == (3 if save else 1)
+
+
+def test_a_server_that_fails_at_some_pictures_costs_their_verdicts_and_is_counted(
     comfy: ComfyServer, profile: Callable[[str, str], str]
 ) -> None:
+    judged = 0
+
+    def moody(asked: Asked) -> Reply:
+        nonlocal judged
+        if "all that the prompt asks for" not in asked.text:
+            return answer(asked)
+        judged += 1
+        return refuses(404, "too dark") if judged == 2 else odds(0.6)
+
+    with VlmServer(moody) as server, comfy.listening("some-unjudged") as listener:
+        graph = watched(profile("moody", server.url), verifier="yes-no", drafts=3, depth=0)
+        prompt_id = comfy.queue(graph, "some-unjudged")
+        listener.until_over(prompt_id)
+        run = comfy.wait(prompt_id)
+    report = report_of(run)
+    assert [candidate["score"] is None for candidate in report["candidates"]] == [0, 1, 0]
+    assert report["unjudged"].startswith("1 of 3 pictures could not be judged: ")
+    assert "too dark" in report["unjudged"]
+    shown = "".join("".join(each["text"]) for each in run.shown_at("loop") if "text" in each)
+    assert report["unjudged"] in shown
+    assert report["unjudged"].encode() in b" ".join(listener.binaries)
+
+
+def scored_by(profile_name: str) -> Graph:
     graph = drafts_graph(2)
+    graph["vlm"] = ours("VlmEndpoint", profile=profile_name, refresh=0)
+    graph["verifier"] = ours("VerifierLoader", verifier="yes-no", error=0.0, vlm=link("vlm"))
+    graph["score"] = scored("drafts", prompt="a cat on a red chair")
+    graph["scores"] = text_of(link("score", 3))
+    return {**graph, "report": text_of(link("score", 4))}
+
+
+def test_verifier_score_fails_in_its_words_if_a_model_judges_nothing(
+    comfy: ComfyServer, profile: Callable[[str, str], str]
+) -> None:
     with VlmServer(lambda _: refuses(404)) as server:
-        graph["vlm"] = ours("VlmEndpoint", profile=profile("lost", server.url), refresh=0)
-        graph["verifier"] = ours("VerifierLoader", verifier="rubric", error=0.0, vlm=link("vlm"))
-        graph["score"] = scored("drafts", prompt="a cat on a red chair")
-        run = comfy.succeed({**graph, "report": text_of(link("score", 4))})
-    for judged in json.loads(run.text("report")):
-        assert "The endpoint lost answered 404" in judged["explanation"]
+        run = comfy.run(scored_by(profile("lost", server.url)))
+    assert run.message("execution_error")["node_id"] == "score"
+    assert run.error.startswith("0 of 2 pictures could be judged: The endpoint lost answered 404")
+
+
+def test_verifier_score_ranks_what_a_model_could_not_judge_last_and_gives_it_no_number(
+    comfy: ComfyServer, profile: Callable[[str, str], str]
+) -> None:
+    first = iter([refuses(404, "too dark")])
+    with VlmServer(lambda _: next(first, odds(0.2))) as server:
+        run = comfy.succeed(scored_by(profile("half", server.url)))
+    judged, failed = json.loads(run.text("report"))
+    assert judged["score"] < 0 and failed["score"] is None
+    assert "too dark" in failed["explanation"]
+    assert [float(text) < 0 for text in run.texts("scores")] == [True, False]
+    assert run.texts("scores")[1] == "nan"
+    (shown,) = run.shown_at("score")
+    assert "1 of 2 pictures could not be judged: " in "".join(shown["text"])
 
 
 def test_the_same_search_is_remembered_until_it_is_to_be_refreshed(
