@@ -20,8 +20,16 @@ from torch import Tensor
 
 from ...reflectionflow_core.protocols import SILENT, Progress
 from ...reflectionflow_core.record import InputError
+from ...reflectionflow_core.vlm.closed import said_choice
 from ...reflectionflow_core.vlm.interface import Failure, Question, Usage
-from ...reflectionflow_core.vlm.likelihoods import check_choices, from_samples, from_top_tokens
+from ...reflectionflow_core.vlm.likelihoods import (
+    MASS,
+    check_choices,
+    deciding_places,
+    enough_samples,
+    from_samples,
+    from_top_tokens,
+)
 from ...reflectionflow_core.vlm.prompts import full_text
 from ...reflectionflow_core.vlm.shared import runs_of
 from ...reflectionflow_core.vlm.thoughts import without_thoughts
@@ -30,6 +38,8 @@ from .tensors import to_batch
 
 SAMPLES = 8  # answers to a closed question of a model that shows no probabilities
 FIRST = 4  # tokens in which an answer to a closed question begins, after white space
+CHOICE_TOKENS = 256  # of an answer that does not begin with a choice, and may explain itself first
+THINKING_TOKENS = 2048  # for a thought that could not be switched off
 TOP = 50  # likeliest tokens at its beginning
 GAP = 16  # pixels between pictures that are shown side by side
 GREEDY = {"do_sample": False}
@@ -54,7 +64,7 @@ class ComfyVlm:
                 "This ComfyUI cannot generate text with a CLIP. Update it to one that has the node "
                 "Generate Text, or use Vision-Language Model: local or endpoint."
             )
-        self.clip, self.usage = clip, Usage()
+        self.clip, self.usage, self.least_mass = clip, Usage(), MASS
         self.writer = writer_of(clip)
 
     def chat(
@@ -69,7 +79,8 @@ class ComfyVlm:
         progress: Progress = SILENT,
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
-        """Probabilities from the logits of the first token, or from samples where none are seen.
+        """Probabilities from the logits of the token at which the answer says its choice, or from
+        samples where none are seen.
 
         Neighbours about the same pictures are read in one pass where the model allows it: see
         packed.py.
@@ -78,14 +89,30 @@ class ComfyVlm:
         begun = self._begun(questions)
 
         def chosen(question: Question) -> tuple[float, ...] | Failure:
-            tops = next(begun) or self._tops(question)
-            if tops is None:
-                odds = from_samples(self._samples(question), choices)
-            else:
-                odds = from_top_tokens(tops, choices)
-            return odds or Failure("The text encoder answers with none of the choices.")
+            tops = next(begun)
+            odds = from_top_tokens(tops, choices, self.least_mass) if tops else None
+            return odds or self._written_choice(question, choices)
 
         return self._answers(questions, chosen, progress, phase)
+
+    def _written_choice(
+        self, question: Question, choices: Sequence[str]
+    ) -> tuple[float, ...] | Failure:
+        """P(choice) where the answer, written as far as is needed, says one."""
+        for longest in (FIRST, CHOICE_TOKENS):
+            with logits_of(self.clip) as seen:
+                ids = self._generated(question, longest, **GREEDY)
+            texts = [self.clip.decode([token]) for token in ids]
+            for place in deciding_places(texts, choices) if len(seen) >= len(ids) else ():
+                tops = self._likeliest(seen[place])
+                if odds := from_top_tokens(tops, choices, self.least_mass):
+                    return odds
+            text = self._said(ids)
+            if said_choice(text, choices) is not None or len(ids) < longest:
+                break
+        texts = [text] if seen else self._samples(question, choices, longest)
+        odds = from_samples(texts, choices)
+        return odds or Failure("The text encoder answers with none of the choices.")
 
     def _answers(
         self,
@@ -105,12 +132,19 @@ class ComfyVlm:
         return answers
 
     def _text(self, question: Question) -> str | Failure:
-        text = self._said(self._generated(question, question.max_tokens, **GREEDY))
-        return text or Failure("The text encoder gave an empty answer.")
+        longest = question.max_tokens
+        ids = self._generated(question, longest, **GREEDY)
+        text = self._said(ids)
+        if not text and len(ids) >= longest:  # all of it went into a thought
+            text = self._said(self._generated(question, longest + THINKING_TOKENS, **GREEDY))
+        return text or Failure("The text encoder gave an empty answer, or thought to its end.")
 
-    def _samples(self, question: Question) -> list[str]:
-        drawn = (self._generated(question, FIRST, seed=seed, **FAIR) for seed in range(SAMPLES))
-        return list(map(self._said, drawn))
+    def _samples(self, question: Question, choices: Sequence[str], longest: int) -> list[str]:
+        texts: list[str] = []
+        while not enough_samples(texts, choices, SAMPLES):
+            ids = self._generated(question, longest, seed=len(texts), **FAIR)
+            texts.append(self._said(ids))
+        return texts
 
     def _begun(self, questions: Sequence[Question]) -> Iterator[list[tuple[str, float]] | None]:
         """For each question the likeliest first tokens, from one pass for all about the same
@@ -131,16 +165,6 @@ class ComfyVlm:
         self.usage += Usage(calls=sum(begins), completion_tokens=sum(begins))
         pairs = zip(logits, begins, strict=True)
         return [self._likeliest(row) if said else None for row, said in pairs]
-
-    def _tops(self, question: Question) -> list[tuple[str, float]] | None:
-        """The likeliest tokens where the answer begins, with their log-probabilities; None where
-        the model does not show them."""
-        with logits_of(self.clip) as seen:
-            ids = self._generated(question, FIRST, **GREEDY)
-        if not seen:
-            return None
-        begins = next((i for i, token in enumerate(ids) if self._said([token])), 0)
-        return self._likeliest(seen[begins])
 
     def _likeliest(self, logits: Tensor) -> list[tuple[str, float]]:
         table = logits.log_softmax(-1)

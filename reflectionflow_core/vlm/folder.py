@@ -97,7 +97,13 @@ def load_processor(source: str | Path) -> Any:
         qwen = None if importlib.util.find_spec("torchvision") else _qwen_processor(name, options)
         processor = (qwen or AutoProcessor).from_pretrained(name, **options)
     except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
-        if isinstance(error, ImportError) or "torchvision" in str(error):
+        if "torchvision" in str(error).lower():
+            raise InputError(
+                f"The processor in {source} needs the package torchvision, which is not installed. "
+                "Install the torchvision that belongs to your torch, or choose Qwen2.5-VL, "
+                "Qwen3-VL or another family that does without."
+            ) from error
+        if isinstance(error, ImportError):
             advice = "Install what it asks for, or choose Qwen2.5-VL or Qwen3-VL."
         else:
             advice = "Download its tokenizer, chat template and preprocessor_config.json again."

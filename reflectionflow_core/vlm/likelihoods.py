@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..record import InputError
@@ -41,18 +41,18 @@ def from_answer(tokens: Sequence[AnswerToken], choices: Sequence[str]) -> tuple[
     None if the choices have less than MASS there: the model says something else, and the rest of
     its probability would be noise.
     """
-    for token in _deciding(tokens, choices):
-        odds = from_top_tokens(token.rivals, choices)
+    for place in deciding_places([token.text for token in tokens], choices):
+        odds = from_top_tokens(tokens[place].rivals, choices)
         if odds is not None:
             return odds
     return None
 
 
 def from_top_tokens(
-    tops: Iterable[tuple[str, float]], choices: Sequence[str]
+    tops: Iterable[tuple[str, float]], choices: Sequence[str], least: float = MASS
 ) -> tuple[float, ...] | None:
     """P(choice) from (token, log-probability) pairs, renormalised to 1; None if all choices
-    together have less than MASS.
+    together have less than `least`, or nothing.
 
     A token that could begin several choices is ignored.
     """
@@ -61,15 +61,15 @@ def from_top_tokens(
         if (index := choice_index(token, choices)) is not None:
             mass[index] += math.exp(logprob)
     total = sum(mass)
-    return tuple(m / total for m in mass) if total >= MASS else None
+    return tuple(m / total for m in mass) if total >= least and total > 0 else None
 
 
 def first_rivals(tokens: Sequence[AnswerToken]) -> Rivals:
     """The likeliest tokens where the answer begins, behind thoughts and white space."""
     raw = "".join(token.text for token in tokens)
     said = without_thoughts(raw)
-    token = _covering(tokens, raw.rfind(said) if said else 0)
-    return token.rivals if token else ()
+    place = _covering([token.text for token in tokens], raw.rfind(said) if said else 0)
+    return () if place is None else tokens[place].rivals
 
 
 def masses_from_top_tokens(
@@ -104,26 +104,25 @@ def enough_samples(texts: Sequence[str], choices: Sequence[str], most: int) -> b
     return agree or len(texts) >= most
 
 
-def _deciding(tokens: Sequence[AnswerToken], choices: Sequence[str]) -> Iterator[AnswerToken]:
-    """The tokens that may decide: where a choice is said, and the first word of the answer."""
-    raw = "".join(token.text for token in tokens)
+def deciding_places(texts: Sequence[str], choices: Sequence[str]) -> list[int]:
+    """The indices of the tokens, given as texts, that may decide between the choices: where one is
+    said, and the first word of the answer."""
+    raw = "".join(texts)
     said = without_thoughts(raw)
     start = raw.rfind(said)
     found = find_choice(said, choices)
     bare = said.lstrip(BEFORE_ANSWERS)
-    places = [start + found.start] if found else []
-    places += [start + len(said) - len(bare)] if bare else []
-    for place in places:
-        token = _covering(tokens, place)
-        if token:
-            yield token
+    letters = [start + found.start] if found else []
+    letters += [start + len(said) - len(bare)] if bare else []
+    places = (_covering(texts, letter) for letter in letters)
+    return list(dict.fromkeys(place for place in places if place is not None))
 
 
-def _covering(tokens: Sequence[AnswerToken], place: int) -> AnswerToken | None:
-    """The token with the character at `place`, or the first with any beyond white space."""
+def _covering(texts: Sequence[str], letter: int) -> int | None:
+    """The index of the token with the character at `letter`, or the first beyond white space."""
     end = 0
-    for token in tokens:
-        end += len(token.text)
-        if end > place and token.text.strip():
-            return token
+    for place, text in enumerate(texts):
+        end += len(text)
+        if end > letter and text.strip():
+            return place
     return None

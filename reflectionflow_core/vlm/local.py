@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,12 +25,13 @@ from ..flux.folders import first_line
 from ..flux.placement import Placement, Resident, device_named
 from ..protocols import SILENT, Progress
 from ..record import InputError
-from ..settings import MAX_SEED
 from .choices import Tokens, masses, prefixes, relative_masses, spellings
 from .decoding import Grammars, GumbelNoise, TokenLimits
 from .folder import load_model, load_processor
 from .interface import Failure, Question, Usage
-from .prompts import control_tokens, encode, rendered, to_device
+from .likelihoods import deciding_places, from_samples, from_top_tokens
+from .local_settings import LocalSettings
+from .prompts import continued, control_tokens, encode, rendered, to_device
 from .shared import (
     FAMILIES,
     Beginning,
@@ -45,36 +46,15 @@ from .shared import (
 )
 from .thoughts import without_thoughts
 
+THINKING_TOKENS = 2048  # for a thought that could not be switched off
+CHOICE_TOKENS = 256  # of an answer that does not begin with a choice, and may explain itself first
+NO_CHOICE = "The model answers with none of the choices."
+LIKELIEST = 50  # tokens that are looked at where it says one
 Answer = TypeVar("Answer")
 # Answers a batch of questions, given their indices in the call.
 AnswerBatch = Callable[[Sequence[Question], Sequence[int], Progress], list[Any]]
 # The logits (questions, vocabulary) of the token that follows each question and these tokens.
 Reader = Callable[[Tokens], Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class LocalSettings:
-    """How a model on this machine answers; raises InputError for values out of range.
-
-    `batch_size` (1 to 1024) questions at once, pictures of at most `max_pixels`. `temperature` 0 is
-    greedy; above it (to 10), samples depend on `seed` and on a question's index in its call.
-    """
-
-    batch_size: int = 4
-    max_pixels: int = 768 * 768
-    temperature: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        limits = {
-            "batch size": (self.batch_size, 1, 1024),
-            "number of pixels": (self.max_pixels, 32 * 32, 2**28),
-            "temperature": (self.temperature, 0, 10),
-            "seed": (self.seed, 0, MAX_SEED),
-        }
-        for name, (value, low, high) in limits.items():
-            if not low <= value <= high:
-                raise InputError(f"The {name} is {value}. Give a number from {low} to {high:,}.")
 
 
 def load_vlm(
@@ -150,9 +130,28 @@ class LocalVlm:
         """As `Vlm.choose`, from the exact probabilities of the choices' tokens.
 
         "Yes" and " yes" count for "yes": see choices.py. Choices of one token need one forward
-        pass, longer ones one more for each of their prefixes.
+        pass, longer ones one more for each of their prefixes. Where all choices together have less
+        than `least_mass` the model writes its answer, and is asked where that says its choice.
         """
-        return self._weighed(questions, choices, relative_masses, progress, phase)
+
+        def weigh(
+            owners: Mapping[Tokens, int], row: Mapping[Tokens, float], count: int
+        ) -> tuple[float, ...] | None:
+            likely = sum(masses(owners, row, count)) >= self.settings.least_mass
+            return relative_masses(owners, row, count) if likely else None
+
+        found = self._weighed(questions, choices, weigh, progress, phase)
+        unsure = [i for i, odds in enumerate(found) if odds is None]
+
+        def written(
+            asked: Sequence[Question], indices: Sequence[int], progress: Progress
+        ) -> list[Any]:
+            return [self._written_choice(asked[0], indices[0], choices, progress)]
+
+        answers = self._answers([[questions[i]] for i in unsure], written, progress, phase)
+        for i, odds in zip(unsure, answers, strict=True):
+            found[i] = odds
+        return found
 
     def likelihoods(
         self,
@@ -168,15 +167,15 @@ class LocalVlm:
         self,
         questions: Sequence[Question],
         choices: Sequence[str],
-        weigh: Callable[[Mapping[Tokens, int], Mapping[Tokens, float], int], tuple[float, ...]],
+        weigh: Callable[[Mapping[Tokens, int], Mapping[Tokens, float], int], Any],
         progress: Progress,
         phase: str,
-    ) -> list[tuple[float, ...] | Failure]:
+    ) -> list[Any]:
         owners = spellings(self.processor.tokenizer, choices)
 
         def weigh_batch(
             asked: Sequence[Question], indices: Sequence[int], progress: Progress
-        ) -> list[tuple[float, ...]]:
+        ) -> list[Any]:
             del indices
             rows = self._log_probabilities(asked, list(owners), progress)
             return [weigh(owners, row, len(choices)) for row in rows]
@@ -237,7 +236,21 @@ class LocalVlm:
 
     def _chat(
         self, asked: Sequence[Question], indices: Sequence[int], progress: Progress
-    ) -> list[str]:
+    ) -> list[str | Failure]:
+        rows = self._generated(asked, indices, progress)
+        answers: list[str | Failure] = []
+        for question, index, row in zip(asked, indices, rows, strict=True):
+            text = self._text(row)
+            if not text and not self._ended(row):  # all of it went into a thought
+                roomy = replace(question, max_tokens=question.max_tokens + THINKING_TOKENS)
+                text = self._text(self._generated([roomy], [index], progress)[0])
+            answers.append(text or Failure("The model gave no answer, or thought to its end."))
+        return answers
+
+    def _generated(
+        self, asked: Sequence[Question], indices: Sequence[int], progress: Progress
+    ) -> list[list[int]]:
+        """The tokens of each answer, thoughts included."""
         limits = [question.max_tokens for question in asked]
         processors = self._logits_processors(asked, indices)
         batch = self._encoded(asked, room=max(limits))
@@ -252,7 +265,28 @@ class LocalVlm:
         rows = zip(tokens[:, prompt:], limits, strict=True)
         answers = [self._until_end(row, limit) for row, limit in rows]
         self.usage += Usage(completion_tokens=sum(map(len, answers)))
-        return [self._text(answer) for answer in answers]
+        return answers
+
+    def _ended(self, row: Sequence[int]) -> bool:
+        return bool(row) and row[-1] in self.ends
+
+    def _written_choice(
+        self, question: Question, index: int, choices: Sequence[str], progress: Progress
+    ) -> tuple[float, ...] | Failure:
+        """P(choice) where the answer, written out, says one."""
+        limit = min(CHOICE_TOKENS, self.context // 2)
+        asked = replace(question, schema=None, max_tokens=limit)
+        (row,) = self._generated([asked], [index], progress)
+        decode = self.processor.tokenizer.decode
+        texts = [decode([token], skip_special_tokens=False) for token in row]
+        for place in deciding_places(texts, choices):
+            read = self._reader([asked], place + 1)
+            likely = read(tuple(row[:place]))[0].double().log_softmax(-1).topk(LIKELIEST)
+            words = [decode([int(token)]) for token in likely.indices]
+            odds = from_top_tokens(zip(words, likely.values.tolist(), strict=True), choices)
+            if odds is not None:
+                return odds
+        return from_samples([self._text(row)], choices) or Failure(NO_CHOICE)
 
     def _text(self, tokens: Sequence[int]) -> str:
         """The answer without control tokens and thoughts, which some models mark with them."""
@@ -301,7 +335,7 @@ class LocalVlm:
         batch = self._encoded(asked, room)
 
         def read(prefix: Tokens) -> Tensor:
-            longer = _continued(batch, prefix)
+            longer = continued(batch, prefix)
             return self.model(**longer, logits_to_keep=1, use_cache=False).logits[:, -1]
 
         return read
@@ -359,17 +393,3 @@ class LocalVlm:
 
 class _UnfitError(Exception):
     """A question of the batch cannot be asked; the message is the reason of its Failure."""
-
-
-def _continued(batch: dict[str, Any], tokens: Tokens) -> dict[str, Any]:
-    """The batch with the same answer tokens after every question."""
-    ids: Tensor = batch["input_ids"]
-    if not tokens:
-        return batch
-    said = torch.tensor(tokens, device=ids.device).expand(len(ids), -1)
-    longer = {"input_ids": said, "attention_mask": torch.ones_like(said)}
-    for name in ("mm_token_type_ids", "token_type_ids"):  # 0 is text
-        if name in batch:
-            longer[name] = torch.zeros_like(said)
-    joined = {name: torch.cat([batch[name], more], 1) for name, more in longer.items()}
-    return {**batch, **joined}

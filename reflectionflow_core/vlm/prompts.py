@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor
 
 from ..pictures import to_rgb
 from .interface import Question
+from .thoughts import closing_mark
 
 
 def encode(
@@ -40,14 +43,34 @@ def encode(
 
 
 def rendered(processor: Any, questions: Sequence[Question]) -> list[str]:
-    """The questions in the model's chat template, with one placeholder a picture."""
+    """The questions in the model's chat template, with one placeholder a picture.
+
+    A system text stands above the question where the template refuses such messages, and thinking
+    is switched off. Raises ValueError for a question that the template refuses all the same.
+    """
+    return [_rendered(processor, question) for question in questions]
+
+
+def _rendered(processor: Any, question: Question) -> str:
     tokens = control_tokens(processor)
-    return [
-        processor.apply_chat_template(
-            _conversation(question, tokens), tokenize=False, add_generation_prompt=True
-        )
-        for question in questions
-    ]
+    try:
+        text = _templated(processor, _conversation(question, tokens))
+    except TemplateError:
+        merged = replace(question, text=f"{question.system}\n\n{question.text}", system="")
+        try:
+            text = _templated(processor, _conversation(merged, tokens))
+        except TemplateError as error:
+            raise ValueError(f"its chat template refuses it ({error})") from error
+    mark = closing_mark(text)
+    return f"{text.rstrip()}\n\n{mark}\n\n" if mark else text
+
+
+def _templated(processor: Any, messages: list[dict[str, Any]]) -> str:
+    template = processor.chat_template or processor.tokenizer.chat_template
+    switch = {"enable_thinking": False} if "enable_thinking" in str(template) else {}
+    return processor.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True, **switch
+    )
 
 
 def to_device(
@@ -58,6 +81,20 @@ def to_device(
         name: value.to(device, dtype) if value.is_floating_point() else value.to(device)
         for name, value in batch.items()
     }
+
+
+def continued(batch: dict[str, Any], tokens: Sequence[int]) -> dict[str, Any]:
+    """The batch with the same answer tokens after every question."""
+    ids: Tensor = batch["input_ids"]
+    if not tokens:
+        return batch
+    said = torch.tensor(tokens, device=ids.device).expand(len(ids), -1)
+    longer = {"input_ids": said, "attention_mask": torch.ones_like(said)}
+    for name in ("mm_token_type_ids", "token_type_ids"):  # 0 is text
+        if name in batch:
+            longer[name] = torch.zeros_like(said)
+    joined = {name: torch.cat([batch[name], more], 1) for name, more in longer.items()}
+    return {**batch, **joined}
 
 
 def control_tokens(processor: Any) -> tuple[str, ...]:

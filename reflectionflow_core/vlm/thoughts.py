@@ -37,10 +37,10 @@ def without_thoughts(text: str) -> str:
     return WRAPPERS.sub("", text).strip()
 
 
-def begins_a_thought(text: str) -> bool:
-    """Whether a text, such as the end of a prompt, has opened a thought and not closed it."""
-    lower = text.lower()
-    return any(lower.rfind(o.lower()) > lower.rfind(c.lower()) for o, c in PAIRS)
+def closing_mark(prompt: str) -> str:
+    """The mark that closes the thought with which a prompt ends; "" if it ends with none."""
+    end = prompt.rstrip().lower()
+    return next((closing for opening, closing in PAIRS if end.endswith(opening.lower())), "")
 
 
 def _outside(text: str, opening: str, closing: str) -> str:

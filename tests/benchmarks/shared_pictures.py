@@ -30,9 +30,11 @@ from transformers import (
 
 from reflectionflow_core.verifiers.checklist import FORM, question_about
 from reflectionflow_core.verifiers.checks import Requirement, checks_of
-from reflectionflow_core.vlm.local import LocalVlm, load_vlm
+from reflectionflow_core.vlm.local import LocalSettings, LocalVlm, load_vlm
 from train.qwen.tiny import save_processor, tokens_of
 
+# A random model hardly thinks of yes or no, and its probabilities are what is tested.
+WEIGHED = LocalSettings(least_mass=0)
 KINDS = ("qwen2_5_vl", "qwen3_vl")
 SUBJECTS = ("cup", "plate", "spoon", "table", "window", "cat", "lamp", "rug")
 SIDE = 768  # pixels
@@ -76,7 +78,7 @@ def judge(kind: str, folder: Path) -> LocalVlm:
         folder, tokenizer, 16 if is_third else 14, "Qwen3VL" if is_third else "Qwen2_5_VL"
     )
     model_of(kind, tokenizer).save_pretrained(folder)
-    return load_vlm(folder, dtype="fp32", device="cpu")
+    return load_vlm(folder, dtype="fp32", device="cpu", settings=WEIGHED)
 
 
 def measured(kind: str, shares: bool, count: int, pairs: int) -> dict[str, Any]:

@@ -28,8 +28,10 @@ from reflectionflow_core.geneval.soft_tifa import (
 from reflectionflow_core.record import InputError
 from reflectionflow_core.vlm.interface import ExactVlm, Failure, Question
 from reflectionflow_core.vlm.likelihoods import masses_from_top_tokens
-from reflectionflow_core.vlm.local import load_vlm
+from reflectionflow_core.vlm.local import LocalSettings, load_vlm
 
+# A random model hardly thinks of yes or no, and its probabilities are what is tested.
+WEIGHED = LocalSettings(least_mass=0)
 ROW = {
     "prompt": "a photo of two red circles",
     "atom_count": 3,
@@ -179,7 +181,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def test_a_models_likelihoods_are_those_of_its_next_token(folder: Path) -> None:
-    vlm = load_vlm(folder, dtype="fp32", device="cpu")
+    vlm = load_vlm(folder, dtype="fp32", device="cpu", settings=WEIGHED)
     assert isinstance(vlm, ExactVlm) and not isinstance(ScriptedVlm(), ExactVlm)
     question = Question("Is it red?", (picture(),), max_tokens=1)
     (found,) = vlm.likelihoods([question], ["yes", "no"])

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from reflectionflow_core.vlm.closed import NO, YES, said_choice
-from reflectionflow_core.vlm.thoughts import begins_a_thought, without_thoughts
+from reflectionflow_core.vlm.thoughts import closing_mark, without_thoughts
 
 YES_NO = ("yes", "no")
 
@@ -99,9 +99,10 @@ def test_a_thought_is_no_part_of_an_answer(text: str, rest: str) -> None:
 
 
 def test_a_prompt_that_opens_a_thought_is_known() -> None:
-    assert begins_a_thought("<|assistant|>\n<think>\n")
-    assert not begins_a_thought("<|assistant|>\n<think>\n\n</think>\n\n")
-    assert not begins_a_thought("<|assistant|>\n")
+    assert closing_mark("<|assistant|>\n<think>\n") == "</think>"
+    assert closing_mark("[THINK]") == "[/THINK]"
+    assert closing_mark("<|assistant|>\n<think>\n\n</think>\n\n") == ""
+    assert closing_mark("What does <think> mean?<|assistant|>\n") == ""
 
 
 @pytest.mark.parametrize("part", ["<think>", "</think>", "<|channel|>a", "answer is ", "** ", "["])

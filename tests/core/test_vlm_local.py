@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import shutil
@@ -13,15 +14,19 @@ import pytest
 import torch
 from core.tiny_vlm import CONTEXT, picture, save_llava, save_vlm
 from PIL import Image
+from transformers.utils.import_utils import requires_backends
 
 from reflectionflow_core.flux.placement import Lending
 from reflectionflow_core.record import InputError
 from reflectionflow_core.vlm import decoding
+from reflectionflow_core.vlm import folder as loading
 from reflectionflow_core.vlm.choices import relative_masses
 from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.vlm.local import LocalSettings, LocalVlm, load_vlm
-from reflectionflow_core.vlm.prompts import at_most, encode
+from reflectionflow_core.vlm.prompts import at_most, encode, rendered
 
+# A random model hardly thinks of yes or no, and its probabilities are what is tested.
+WEIGHED = LocalSettings(least_mass=0)
 LENDING = Lending(torch.device("cpu"))
 KINDS = ("qwen2_5_vl", "qwen3_vl")
 # None, one and two pictures of different sizes, and texts of different lengths.
@@ -39,7 +44,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module", params=KINDS)
 def vlm(request, folders) -> LocalVlm:
-    return load_vlm(folders[request.param], dtype="fp32", device="cpu")
+    return load_vlm(folders[request.param], dtype="fp32", device="cpu", settings=WEIGHED)
 
 
 @pytest.fixture
@@ -62,7 +67,7 @@ def test_questions_are_answered_the_same_together_and_alone_in_any_order(vlm: Lo
 
 
 def test_a_model_of_another_family_answers_too(tmp_path: Path) -> None:
-    llava = load_vlm(save_llava(tmp_path), dtype="fp32", device="cpu")
+    llava = load_vlm(save_llava(tmp_path), dtype="fp32", device="cpu", settings=WEIGHED)
     together = llava.chat(MIXED)
     assert len(set(together)) == 3
     assert [llava.chat([question])[0] for question in MIXED] == together
@@ -367,3 +372,97 @@ def test_a_damaged_or_foreign_folder_is_refused_with_a_sentence(folder, damage, 
     damage(folder)
     with pytest.raises(InputError, match=message):
         load_vlm(folder, device="cpu")
+
+
+def test_choices_that_the_model_hardly_thinks_of_are_asked_for_in_writing(
+    vlm: LocalVlm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This random model means neither yes nor no: nothing is made of what it leaves them."""
+    sure = again(vlm, least_mass=1)
+    tokens = vlm.processor.tokenizer.encode
+
+    def chosen(said: str) -> tuple[float, ...] | Failure:
+        written = [tokens(said, add_special_tokens=False)]
+        monkeypatch.setattr(sure, "_generated", lambda *_: written)
+        (odds,) = sure.choose(MIXED[:1], ("yes", "no"))
+        return odds
+
+    assert chosen("a red circle") == Failure("The model answers with none of the choices.")
+    assert chosen("Is it a red circle? Answer: no") == pytest.approx((1 / 3, 2 / 3))
+    assert chosen("<think>no</think> Yes") == pytest.approx((2 / 3, 1 / 3))
+
+
+def test_a_template_without_system_messages_gets_them_above_the_question(vlm: LocalVlm) -> None:
+    processor = copy.copy(vlm.processor)
+    template = processor.chat_template or processor.tokenizer.chat_template
+    refusal = "{%- if messages[0].role == 'system' %}{{ raise_exception('no system') }}{%- endif %}"
+    processor.chat_template = refusal + template
+    asked = Question("Is it red?", system="Be brief.")
+    (text,) = rendered(processor, [asked])
+    (merged,) = rendered(vlm.processor, [Question("Be brief.\n\nIs it red?")])
+    assert text == merged
+    processor.chat_template = "{{ raise_exception('nothing at all') }}"
+    refused = LocalVlm(vlm.model, processor, vlm.placement, vlm.settings)
+    assert refused.chat([asked]) == [
+        Failure("The model cannot read a question: its chat template refuses it (nothing at all).")
+    ]
+
+
+@pytest.mark.parametrize("switch", [True, False])
+def test_a_template_that_begins_a_thought_is_closed_before_the_answer(
+    vlm: LocalVlm, switch: bool
+) -> None:
+    processor = copy.copy(vlm.processor)
+    template = processor.chat_template or processor.tokenizer.chat_template
+    thinking = "<think>\\n"
+    if switch:
+        off = "<think>\\n\\n</think>\\n\\n"
+        thinking = f"{{% if enable_thinking %}}{thinking}{{% else %}}{off}{{% endif %}}"
+    processor.chat_template = template + thinking.replace("\\n", "\n")
+    (text,) = rendered(processor, MIXED[:1])
+    assert text.endswith("<think>\n\n</think>\n\n")
+
+
+def test_a_thought_is_no_answer_and_gets_room(
+    vlm: LocalVlm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thinker, limits = again(vlm), []
+    tokens, end = vlm.processor.tokenizer.encode, vlm.ends[:1]
+    thought = tokens("<think>red", add_special_tokens=False)
+    whole = [*thought, *tokens("</think>yes", add_special_tokens=False), *end]
+
+    def generated(asked: list[Question], *_: Any) -> list[list[int]]:
+        limits.append(asked[0].max_tokens)
+        return [whole if asked[0].max_tokens > 1000 else thought]
+
+    monkeypatch.setattr(thinker, "_generated", generated)
+    assert thinker.chat(MIXED[:1]) == ["yes"] and limits == [6, 6 + 2048]
+    monkeypatch.setattr(thinker, "_generated", lambda *_: [thought])
+    (failure,) = thinker.chat(MIXED[:1])
+    assert isinstance(failure, Failure)
+
+
+def test_a_family_that_needs_torchvision_says_so_in_whole_words(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_: Any, **__: Any) -> None:
+        requires_backends(refusing, ["torchvision"])
+
+    monkeypatch.setattr(loading, "_qwen_processor", lambda *_: None)  # as of another family
+    monkeypatch.setattr(loading.AutoProcessor, "from_pretrained", refusing)
+    with pytest.raises(InputError) as refused:
+        load_vlm(folder, dtype="fp32", device="cpu")
+    assert str(refused.value) == (
+        f"The processor in {folder} needs the package torchvision, which is not installed. Install "
+        "the torchvision that belongs to your torch, or choose Qwen2.5-VL, Qwen3-VL or another "
+        "family that does without."
+    )
+
+
+def test_choices_that_the_model_means_are_weighed_without_writing(tmp_path: Path) -> None:
+    sure = load_vlm(save_vlm(tmp_path, says_yes=True), dtype="fp32", device="cpu")
+    asked = [replace(MIXED[0], system="red"), *MIXED]
+    weighed = sure.choose(asked, ("yes", "no"))
+    assert weighed == again(sure, least_mass=0).choose(asked, ("yes", "no"))
+    assert all(isinstance(odds, tuple) and 0.5 < odds[0] < 1 for odds in weighed)
+    assert sure.usage.completion_tokens == 0

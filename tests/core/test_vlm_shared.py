@@ -35,12 +35,16 @@ CHOICES = ("yes", "no", "red circle", "10")
 RESTS = ((11, 12, 13), tuple(range(14, 26)), (9,))
 
 
+# A random model hardly thinks of yes or no, and its probabilities are what is tested.
+WEIGHED = LocalSettings(least_mass=0)
+
+
 @pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl", "llava"])
 def vlm(request, tmp_path_factory) -> LocalVlm:
     folder: Path = tmp_path_factory.mktemp(request.param)
     save = save_llava if request.param == "llava" else save_vlm
     save(folder, *([] if request.param == "llava" else [request.param]))
-    return load_vlm(folder, dtype="fp32", device="cpu")
+    return load_vlm(folder, dtype="fp32", device="cpu", settings=WEIGHED)
 
 
 def again(vlm: LocalVlm, shares: bool = True, **settings: Any) -> LocalVlm:
@@ -163,7 +167,7 @@ def test_a_question_too_long_fails_alone_beside_those_that_share(vlm: LocalVlm) 
 
 
 def test_a_picture_that_cannot_be_read_fails_in_all_its_questions(tmp_path: Path) -> None:
-    vlm = load_vlm(save_vlm(tmp_path), dtype="fp32", device="cpu")
+    vlm = load_vlm(save_vlm(tmp_path), dtype="fp32", device="cpu", settings=WEIGHED)
     thread = Image.new("RGB", (1000, 2))
     answers = vlm.choose([Question("a", (thread,)), Question("no", (thread,))], ("yes", "no"))
     assert all(isinstance(a, Failure) and "aspect ratio" in a.reason for a in answers)
@@ -188,7 +192,9 @@ def test_where_memory_runs_out_questions_are_read_whole_one_by_one(vlm, monkeypa
 
 def test_a_family_that_cannot_share_reads_every_question_whole(vlm, monkeypatch) -> None:
     monkeypatch.setattr(vlm.model.config, "model_type", "qwen3_5")
-    apart = LocalVlm(vlm.model, vlm.processor, vlm.placement, LocalSettings(batch_size=2))
+    apart = LocalVlm(
+        vlm.model, vlm.processor, vlm.placement, LocalSettings(batch_size=2, least_mass=0)
+    )
     assert not apart.shares
     with pictures_read(vlm) as seen:
         apart.choose(ABOUT_RED, ("yes", "no"))

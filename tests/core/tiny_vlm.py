@@ -28,11 +28,17 @@ WORDS = "yes Yes no No a red circle user assistant system Is it"
 CONTEXT = 512  # tokens
 
 
-def save_vlm(folder: Path, kind: str = "qwen2_5_vl") -> Path:
-    """A model, "qwen2_5_vl" or "qwen3_vl", with its tokenizer and the settings of its eyes."""
+def save_vlm(folder: Path, kind: str = "qwen2_5_vl", says_yes: bool = False) -> Path:
+    """A model, "qwen2_5_vl" or "qwen3_vl", with its tokenizer and the settings of its eyes.
+
+    One that `says_yes` means yes, or no, whatever it is asked; others spread what they mean over
+    all their words.
+    """
     torch.manual_seed(0)  # what it says shall not depend on the day
     tokenizer = tiny_tokenizer()
     model = _qwen3(tokenizer) if kind == "qwen3_vl" else _qwen2_5(tokenizer)
+    if says_yes:
+        _mean_yes(model, tokenizer)
     model.save_pretrained(folder)
     is_third = kind == "qwen3_vl"
     save_processor(
@@ -103,6 +109,19 @@ def _loud(model: Any) -> Any:
     model.generation_config.eos_token_id = model.config.get_text_config().eos_token_id
     model.generation_config.pad_token_id = model.config.get_text_config().pad_token_id
     return model.eval()
+
+
+def _mean_yes(model: Any, tokenizer: Any) -> None:
+    """Turns the last layer to what the model thinks at the end of any question."""
+    ids = tokenizer(
+        "red<|im_end|>\n<|im_start|>assistant\n", add_special_tokens=False, return_tensors="pt"
+    ).input_ids
+    with torch.no_grad():
+        thought = model.model(input_ids=ids).last_hidden_state[0, -1]
+        model.lm_head.weight.zero_()
+        for word, logit in (("yes", 14.0), ("no", 12.0)):
+            row = tokenizer.convert_tokens_to_ids(word)
+            model.lm_head.weight[row] = thought * logit / thought.square().sum()
 
 
 def _qwen2_5(tokenizer: Any) -> Any:

@@ -131,13 +131,22 @@ def asked(clip: Any, *pictures: Image.Image) -> list[Any]:
     return [vlm._tokens(Question(text, (p,), "A system.")) for p in pictures for text in TEXTS]
 
 
+def likely_words(vlm: ComfyVlm, question: Question) -> list[str]:
+    """What the model may begin its answer with, behind white space, the likeliest first."""
+    with logits_of(vlm.clip) as seen:
+        ids = vlm._generated(question, 4, do_sample=False)
+    begins = next((i for i, token in enumerate(ids) if vlm._said([token])), 0)
+    return [word for word, _ in vlm._likeliest(seen[begins]) if word.isalpha()]
+
+
 def choosing(clip: Any) -> dict[str, Any]:
     """What `choose` says with packs and without, and how often the model is asked."""
     questions = [Question(text, (p,)) for p in (IMAGE, OTHER) for text in TEXTS[:3]]
     questions.append(Question(TEXTS[3], (IMAGE,)))
     vlm, plain = ComfyVlm(clip), ComfyVlm(clip)
     plain.writer = None
-    words = [[w for w, _ in plain._tops(q) or () if w.isalpha()] for q in questions]
+    vlm.least_mass = plain.least_mass = 0  # a random model spreads its probability over all words
+    words = [likely_words(plain, question) for question in questions]
     choices = tuple(dict.fromkeys(w for row in words for w in row[:2]))
     choices = tuple(c for c in choices if sum(c.casefold() == d.casefold() for d in choices) == 1)
     passes: list[int] = []

@@ -460,7 +460,7 @@ def test_stages_by_hand_end_with_what_was_asked(server: ComfyServer) -> None:
 
 
 def test_one_local_model_does_all_three_jobs(server: ComfyServer) -> None:
-    save_vlm(server.base / "models" / "LLM" / "small-qwen")
+    save_vlm(server.base / "models" / "LLM" / "small-qwen", says_yes=True)
     graph = in_miniature(LOCAL)
     (vlm,) = of_kind(LOCAL, "ReflectionFlow_VlmLoader")
     graph[vlm]["inputs"] |= {"model": "small-qwen", "max_pixels": 4096}

@@ -59,16 +59,23 @@ def small_qwen() -> Any:
 
 def choices_of(vlm: ComfyVlm, question: Question) -> tuple[str, str]:
     """Two tokens that this model may begin with; a random one does not think of yes or no."""
-    tops = vlm._tops(question)
-    assert tops is not None
-    words = [word for word, _ in tops if word.isalpha()]
+    words = likely_words(vlm, question)
     first = words[0]
     return first, next(w for w in words[1:] if w.casefold()[0] != first.casefold()[0])
+
+
+def likely_words(vlm: ComfyVlm, question: Question) -> list[str]:
+    """What the model may begin its answer with, behind white space, the likeliest first."""
+    with logits_of(vlm.clip) as seen:
+        ids = vlm._generated(question, 4, do_sample=False)
+    begins = next((i for i, token in enumerate(ids) if vlm._said([token])), 0)
+    return [word for word, _ in vlm._likeliest(seen[begins]) if word.isalpha()]
 
 
 def findings() -> dict[str, Any]:
     clip = small_qwen()
     vlm = ComfyVlm(clip)
+    vlm.least_mass = 0  # a random model spreads its probability over all words
     asked = [Question("What is it?", (picture,), max_tokens=6) for picture in (RED, BLUE)]
     texts, again = vlm.chat(asked), vlm.chat(asked[::-1])[::-1]
     before = vlm.usage.calls
@@ -88,7 +95,7 @@ def findings() -> dict[str, Any]:
         "calls": [before, vlm.usage.calls],
         "pair": with_pair,
         "loaded": any(m.model is clip.patcher for m in mm.current_loaded_models),
-        "samples": len(vlm._samples(asked[0])),
+        "samples": len(vlm._samples(asked[0], ("yes", "no"), 4)),
         "blind": blind(clip),
     }
 
