@@ -2,7 +2,17 @@
 
 import sys
 
-from .cli import main
+
+def start() -> int:
+    """The program; Ctrl-C is heard from its first import on."""
+    try:
+        from .cli import main
+
+        return main()
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped.\n")
+        return 130
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start())

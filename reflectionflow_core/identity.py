@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .flux.folders import lora_files
+from .record import InputError
 from .registry import (
     MINIATURE_WEIGHTS,
     VERIFIERS,
@@ -70,12 +71,17 @@ def vlm_identity(spec: str) -> str:
 
 def digest(path: Path) -> str:
     """SHA-256 of a file's size and first bytes; of a folder, of all its files and their names."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
     whole = hashlib.sha256()
-    for file in files:
-        if file.is_file():
-            name = file.relative_to(path).as_posix() if file != path else ""
-            whole.update(f"{name} {file.stat().st_size}\n".encode())
-            with file.open("rb") as stream:
-                whole.update(stream.read(SAMPLE))
+    try:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                name = file.relative_to(path).as_posix() if file != path else ""
+                whole.update(f"{name} {file.stat().st_size}\n".encode("utf-8", "surrogateescape"))
+                with file.open("rb") as stream:
+                    whole.update(stream.read(SAMPLE))
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or path} cannot be read ({error.strerror or error}). "
+            "Give a model's own folder or file, and one that you may read."
+        ) from error
     return whole.hexdigest()

@@ -19,6 +19,7 @@ from ..vlm.named import HUB_ID
 from .batch import is_batch, report_batch, run_batch
 from .interrupt import sigint_raises
 from .options import flag_of
+from .output import output_explained
 from .parser import make_parser
 from .run import INTERRUPTED, UNJUDGED, BuildActors, run
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_ac
     """
     argv = sys.argv[1:] if argv is None else argv
     try:
-        with sigint_raises():
+        with sigint_raises(), output_explained():
             return _run_command(vars(make_parser().parse_args(argv)), argv, build_actors)
     except InputError as error:
         sys.stderr.write(f"reflectionflow: {error}\n")

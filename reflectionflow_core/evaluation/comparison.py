@@ -7,6 +7,7 @@ budget that both have, or the rows of another benchmark. Pairs are equal prompts
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from .statistics import LEVEL, WORTHWHILE, Gain, gain, holm
 from .trial import Outcome, read_outcome
 
 FORMATS = (1, 2)
+# What reading a record raises whose fields are missing or hold something else.
+WRONG = (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError)
 NO_OTHERS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -83,7 +86,21 @@ def compare(
     ours, theirs = (
         _measured(record, file, readers) for record, file in zip(records, (a, b), strict=True)
     )
-    _check(ours, theirs)
+    try:
+        _check(ours, theirs)
+        return _compared(records, ours, theirs, budget)
+    except InputError:
+        raise
+    except WRONG as error:
+        raise InputError(
+            f"{a} and {b} are not both complete evaluations ({type(error).__name__}: {error}). "
+            "Give the --json of finished ones."
+        ) from error
+
+
+def _compared(
+    records: Sequence[Mapping[str, Any]], ours: Measured, theirs: Measured, budget: int | None
+) -> tuple[list[Comparison], list[str]]:
     if ours.benchmark == "shapes":
         ours, theirs = (_shapes(record, _budgets(records, budget)) for record in records)
     common = [row for row in ours.rows if row in theirs.rows]
@@ -103,7 +120,7 @@ def read_evaluation(file: Path) -> dict[str, Any]:
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         record = parse_json(data)
         known = record["format"] in FORMATS
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, *WRONG) as error:
         raise InputError(
             f"{file} is not an evaluation ({type(error).__name__}: {error}). Give the --json of a "
             "finished one."
@@ -118,13 +135,13 @@ def read_evaluation(file: Path) -> dict[str, Any]:
 
 def _measured(record: Mapping[str, Any], file: Path, readers: Mapping[str, Reader]) -> Measured:
     benchmark = record.get("benchmark", "shapes")  # format 1 had no other
-    if benchmark not in readers:
+    if not isinstance(benchmark, str) or benchmark not in readers:
         raise InputError(
             f"{file} is of an unknown benchmark {benchmark!r}. Give one of {', '.join(readers)}."
         )
     try:
         return readers[benchmark](record)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+    except WRONG as error:
         raise InputError(
             f"{file} is not a complete evaluation ({type(error).__name__}: {error}). Give the "
             "--json of a finished one."
@@ -208,6 +225,8 @@ def _check(ours: Measured, theirs: Measured) -> None:
 def _gain(ours: Measured, theirs: Measured, row: str) -> Gain:
     gained = theirs.rows[row] - ours.rows[row]
     measured = ~np.isnan(gained)
+    if not measured.any() or not np.isfinite(gained[measured]).all():
+        raise ValueError(f"{row} has no numbers to compare")
     tasks = ours.tasks if row in ours.by_task else np.zeros(len(gained))
     return gain(gained[measured], tasks[measured])
 

@@ -128,7 +128,10 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
-        return parse_json(file.read_bytes())
+        record = parse_json(file.read_bytes())
+        if not isinstance(record, dict):
+            raise ValueError("it is not a JSON object")
+        return record
     except ValueError as error:
         raise InputError(f"{file} is damaged ({error}). Remove it, or paint again.") from error
 
@@ -146,7 +149,13 @@ def painted_by(folder: Path) -> PaintedBy:
     record = read_record(folder) if folder.is_dir() else None
     if record is None:
         return PaintedBy()
-    return PaintedBy(record["seed"], cost_record(record), (cost_table(record),))
+    try:
+        return PaintedBy(record["seed"], cost_record(record), (cost_table(record),))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise InputError(
+            f"{folder / RECORD} is damaged ({type(error).__name__}: {error}). Remove it, or paint "
+            "again."
+        ) from error
 
 
 def cost_record(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,55 @@ def compared(tmp_path: Path, a: dict, b: dict, *options: Any) -> list[str]:
         (tmp_path / name).write_text(json.dumps(record))
     found, notes = compare(tmp_path / "a.json", tmp_path / "b.json", *options, readers=READERS)
     return [*map(str, found), *notes]
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+
+
+def places(record: Any, path: tuple = ()) -> list[tuple]:
+    """The path of every value in a record."""
+    if not isinstance(record, dict | list):
+        return [path]
+    inner = record.items() if isinstance(record, dict) else enumerate(record)
+    return [path, *(one for key, value in inner for one in places(value, (*path, key)))]
+
+
+@given(data=st.data())
+def test_damaged_evaluations_are_compared_or_refused_in_a_sentence(tmp_path_factory, data) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    kinds = (geneval([0, 1, 2, 1]), shapes({"base": [[False, True]] * 3, "other": [[True]] * 3}))
+    record = data.draw(st.sampled_from(kinds))
+    damaged = json.loads(json.dumps(record))
+    *path, last = data.draw(st.sampled_from(places(record)[1:]))
+    holder = damaged
+    for key in path:
+        holder = holder[key]
+    if data.draw(st.booleans()):
+        holder[last] = data.draw(ANYTHING)
+    else:
+        del holder[last]
+    raw = json.dumps(damaged).encode()
+    if data.draw(st.booleans()):
+        raw = raw[: data.draw(st.integers(0, len(raw)))]
+    (folder / "a.json").write_bytes(raw)
+    (folder / "b.json").write_text(json.dumps(record))
+    with redirect_stdout(StringIO()) as shown, redirect_stderr(StringIO()):
+        for pair in (("a.json", "b.json"), ("b.json", "a.json"), ("a.json", "a.json")):
+            assert main(["compare", *(str(folder / name) for name in pair)]) in (0, 2)
+    assert "nan" not in shown.getvalue()
+
+
+def test_a_damaged_archive_is_a_sentence(tmp_path: Path, capsys) -> None:
+    packed = bytearray(gzip.compress(json.dumps(geneval([0, 1])).encode()))
+    packed[12] ^= 0xFF
+    file = tmp_path / "a.json.gz"
+    file.write_bytes(packed)
+    assert main(["compare", str(file), str(file)]) == 2
+    assert "is not an evaluation" in capsys.readouterr().err
 
 
 def test_a_clear_gain_is_called_better_whichever_file_has_it(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from reflectionflow_core.cli import main
 from reflectionflow_core.geneval import judging, painting
 from reflectionflow_core.geneval.folder import samples_in
 from reflectionflow_core.geneval.scores import ANY, LABEL, MACRO, MICRO, table_of
+from reflectionflow_core.record import InputError
 
 SEARCH = ("--width", "1", "--depth", "0", "--strategy", "noise", "--batch-size", "1")
 
@@ -280,3 +281,10 @@ def test_a_learned_detector_is_loaded_and_a_blind_one_is_refused(
     command = ["evaluate", "geneval", "--images", tmp_path / "images", *asked]
     assert main(list(map(str, command))) == 2
     assert "finds something that was asked for in 0% of 1 pictures" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("record", [[], 5, {}, {"seed": 0}, {"seed": 0, "pictures": [{}]}, "x"])
+def test_a_damaged_record_of_the_painting_is_a_sentence(tmp_path: Path, record: Any) -> None:
+    (tmp_path / painting.RECORD).write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"is damaged .* Remove it, or paint again"):
+        painting.painted_by(tmp_path)

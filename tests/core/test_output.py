@@ -1,0 +1,63 @@
+"""The program where its output, its model or its first half second goes wrong: a sentence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reflectionflow_core.cli import main
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = [sys.executable, "-m", "reflectionflow_core"]
+
+
+def started(*options: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([*PROGRAM, *options], cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE)
+
+
+def test_a_reader_that_leaves_ends_the_program_quietly() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    program = started("doctor", stdout=write)
+    os.close(write)
+    assert program.communicate()[1] == b""
+    assert program.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+def test_a_full_device_is_a_sentence() -> None:
+    with Path("/dev/full").open("wb") as full:
+        program = started("doctor", stdout=full.fileno())
+        said = program.communicate()[1].decode()
+    assert program.returncode == 2
+    assert said == (
+        "reflectionflow: The output cannot be written: no space left on the device. "
+        "Free some space.\n"
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to a console")
+@pytest.mark.parametrize("pause", [0.15, 0.3, 0.5])
+def test_ctrl_c_in_the_first_moments_ends_without_a_stack(pause: float) -> None:
+    script = (
+        "import os, signal, threading, sys;"
+        "from reflectionflow_core.__main__ import start;"
+        f"threading.Timer({pause}, os.kill, (os.getpid(), signal.SIGINT)).start();"
+        "sys.argv = ['reflectionflow', 'doctor'];"
+        "sys.exit(start())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130 and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_a_folder_that_is_no_model_and_cannot_be_read_is_a_sentence(tmp_path, capsys) -> None:
+    assert main(["run", "a cup", "--out", str(tmp_path / "o"), "--model", "/proc/self"]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
