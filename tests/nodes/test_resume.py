@@ -140,3 +140,15 @@ def test_a_run_whose_files_were_damaged_is_left_alone_and_named(comfy: ComfyServ
     failed = comfy.run(saved(depth=1, seed=41))
     assert failed.message("execution_error")["node_id"] == "loop"
     assert "is damaged" in failed.error and "Restore it from a backup" in failed.error
+
+
+def test_a_comfyui_without_metadata_saves_pictures_without_texts(
+    comfy: ComfyServer, own_comfy: Callable[..., ComfyServer]
+) -> None:
+    plain = own_comfy("plain", flags=("--disable-metadata",)).start()
+    for server, expected in ((comfy, True), (plain, False)):
+        folder = folder_of(server, server.succeed(saved(depth=0, seed=51)))
+        pictures = [folder / "best.png", *(folder / "images").glob("*.png")]
+        assert len(pictures) == 1 + DRAFTS
+        for picture in pictures:
+            assert (b"yellow circle" in picture.read_bytes()) is expected
