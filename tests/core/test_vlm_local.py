@@ -460,7 +460,7 @@ def test_a_family_that_needs_torchvision_says_so_in_whole_words(
 
 
 def test_choices_that_the_model_means_are_weighed_without_writing(tmp_path: Path) -> None:
-    sure = load_vlm(save_vlm(tmp_path, says_yes=True), dtype="fp32", device="cpu")
+    sure = load_vlm(save_vlm(tmp_path, favours="yes"), dtype="fp32", device="cpu")
     asked = [replace(MIXED[0], system="red"), *MIXED]
     weighed = sure.choose(asked, ("yes", "no"))
     assert weighed == again(sure, least_mass=0).choose(asked, ("yes", "no"))

@@ -28,17 +28,17 @@ WORDS = "yes Yes no No a red circle user assistant system Is it"
 CONTEXT = 512  # tokens
 
 
-def save_vlm(folder: Path, kind: str = "qwen2_5_vl", says_yes: bool = False) -> Path:
+def save_vlm(folder: Path, kind: str = "qwen2_5_vl", favours: str = "") -> Path:
     """A model, "qwen2_5_vl" or "qwen3_vl", with its tokenizer and the settings of its eyes.
 
-    One that `says_yes` means yes, or no, whatever it is asked; others spread what they mean over
-    all their words.
+    One that `favours` "yes" or "no" means one of them whatever it is asked, that one rather; others
+    spread what they mean over all their words.
     """
     torch.manual_seed(0)  # what it says shall not depend on the day
     tokenizer = tiny_tokenizer()
     model = _qwen3(tokenizer) if kind == "qwen3_vl" else _qwen2_5(tokenizer)
-    if says_yes:
-        _mean_yes(model, tokenizer)
+    if favours:
+        _favour(model, tokenizer, favours)
     model.save_pretrained(folder)
     is_third = kind == "qwen3_vl"
     save_processor(
@@ -111,7 +111,7 @@ def _loud(model: Any) -> Any:
     return model.eval()
 
 
-def _mean_yes(model: Any, tokenizer: Any) -> None:
+def _favour(model: Any, tokenizer: Any, favourite: str) -> None:
     """Turns the last layer to what the model thinks at the end of any question."""
     ids = tokenizer(
         "red<|im_end|>\n<|im_start|>assistant\n", add_special_tokens=False, return_tensors="pt"
@@ -119,7 +119,8 @@ def _mean_yes(model: Any, tokenizer: Any) -> None:
     with torch.no_grad():
         thought = model.model(input_ids=ids).last_hidden_state[0, -1]
         model.lm_head.weight.zero_()
-        for word, logit in (("yes", 14.0), ("no", 12.0)):
+        for word in ("yes", "no"):
+            logit = 14.0 if word == favourite else 12.0
             row = tokenizer.convert_tokens_to_ids(word)
             model.lm_head.weight[row] = thought * logit / thought.square().sum()
 

@@ -333,7 +333,7 @@ def test_a_model_for_somebody_who_asks_none_is_refused(
 
 @pytest.fixture(scope="module")
 def folder(comfy: ComfyServer) -> Path:
-    return save_vlm(comfy.base / "models" / "LLM" / "tiny" / "Qwen2.5-VL", says_yes=True)
+    return save_vlm(comfy.base / "models" / "LLM" / "tiny" / "Qwen2.5-VL", favours="yes")
 
 
 def local(folder: str, **changes: Any) -> Graph:
