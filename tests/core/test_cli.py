@@ -183,7 +183,7 @@ BAD_INPUT = {
     "blank prompt": ([" \n", "--out", "new"], "The prompt is empty"),
     "no prompt": (["--out", "new"], "Give a prompt to begin one"),
     "nothing to resume": (["--out", "new", "--resume"], "There is no run in new yet"),
-    "no UTF-8": (["a cat \udcff", "--out", "new"], "not valid UTF-8"),
+    "no UTF-8": (["a cat \udcff", "--out", "new"], "half of a character"),
     "empty folder name": ([PROMPT, "--out", ""], "name of the folder is empty"),
     "no folder": ([PROMPT], "required: --out"),
     "negative width": ([PROMPT, "--out", "new", "--width", "-1"], "The width is -1"),
