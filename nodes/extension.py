@@ -1,11 +1,13 @@
 """What ComfyUI finds in this pack: an explicit list of nodes."""
 
 from comfy_api.latest import ComfyExtension, io
+from server import PromptServer
 
 from .editors import EDITORS
 from .loaders import LOADERS
 from .native import NATIVE
 from .options import SearchOptions
+from .routes import add_routes
 from .search import SEARCH
 from .shared.wires import checks_its_wires
 from .staging import STAGING
@@ -21,5 +23,9 @@ NODES = [checks_its_wires(node) for family in FAMILIES for node in family]
 
 
 class ReflectionFlow(ComfyExtension):
+    def __init__(self) -> None:
+        if server := getattr(PromptServer, "instance", None):  # programs read schemas without one
+            add_routes(server)
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [*NODES]

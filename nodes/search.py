@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from comfy.model_management import InterruptProcessingException
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import GraphBuilder
 
@@ -26,8 +27,10 @@ from ..reflectionflow_core.search import check_search, unjudged_text
 from ..reflectionflow_core.settings import SearchSettings
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
-from .shared.progress import NodeProgress, framed, say
+from .shared.kept import ROUNDS, round_key
+from .shared.progress import framed, say
 from .shared.rounds import next_round, write_run
+from .shared.running import PLANNED, RoundProgress
 from .shared.schema import (
     NO_PROMPT,
     PREFIX,
@@ -42,6 +45,7 @@ from .shared.schema import (
     schema,
 )
 from .shared.sockets import HistorySocket, PicturesSocket, SearchActors, SearchState
+from .shared.stopping import STOPPING
 
 CATEGORY = f"{ROOT}/search"
 MAX_DEPTH = 100  # rounds; ComfyUI finds a round's cached result through all the rounds before it
@@ -69,8 +73,7 @@ class ReflectionLoop(io.ComfyNode):
                     min=0,
                     max=MAX_DEPTH,
                     tooltip="Rounds after the drafts. If you raise it later and change nothing "
-                    "else (set the seed's control to fixed), only the new rounds are painted, as "
-                    "long as ComfyUI has the others: with its classic cache, or with save_run.",
+                    "else (set the seed's control to fixed), only the new rounds are painted.",
                 ),
                 *others,
                 inspector_input(),
@@ -85,7 +88,12 @@ class ReflectionLoop(io.ComfyNode):
         return check_texts([prompt], empty=NO_PROMPT)
 
     @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> str:
+        return str(STOPPING.times)
+
+    @classmethod
     def execute(cls, depth: int, **given: Any) -> io.NodeOutput:
+        PLANNED[shown_at(cls.hidden)] = depth
         handles = {name: given.pop(name) for name in ACTORS if name in given}
         check(new_search(**given), SearchActors(**handles).actors, depth)
         graph, links = GraphBuilder(), links_of(cls.hidden)
@@ -150,16 +158,21 @@ class ReflectionRound(io.ComfyNode):
         if history.done:
             return io.NodeOutput(history)
         index = history.next_round
-        title = f"round {index}:" if index else "drafts:"
-        progress = NodeProgress(shown_at(cls.hidden), title)
-        state = next_round(history, SearchActors(**handles), progress)
+        node_id = shown_at(cls.hidden)
+        actors = SearchActors(**handles)
+        key = round_key(history, actors, cls.hidden.unique_id, cls.hidden.dynprompt)
+        state = painted_round(history, actors, key, RoundProgress(node_id, history))
         if state.next_round == index:  # stop rule or budget ended the search
             return io.NodeOutput(state)
         text = history_text(state.history)
-        say(progress.node_id, newest(state.history))
+        say(node_id, newest(state.history))
         painted = to_batch([framed(candidate.image) for candidate in state.history.rounds[index]])
         shown = ui.PreviewImage(painted).as_dict() | ui.PreviewText(text).as_dict()
         return io.NodeOutput(state, ui=shown)
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> str:
+        return str(STOPPING.times)
 
 
 class ReflectionStep(io.ComfyNode):
@@ -269,6 +282,31 @@ def new_search(
     )
     drawn = settings.seed != given["seed"]
     return SearchState(prompt, settings, save=save_run, drawn_seed=drawn)
+
+
+def painted_round(
+    state: SearchState, handles: SearchActors, key: str | None, progress: RoundProgress
+) -> SearchState:
+    """The state after the next round: as it is kept, or painted, from where it was stopped on."""
+    if (kept := ROUNDS.find(key)) and kept.finished:
+        progress.show(kept.state.history)
+        return kept.state
+
+    def keep(reached: SearchState) -> None:
+        ROUNDS.keep(key, reached, finished=False)
+        progress.reached(reached)
+
+    begun = kept.state.history if kept else state.history
+    try:
+        with STOPPING.during():
+            after = next_round(state, handles, progress, keep, begun)
+            stopped = STOPPING.requested
+    except InterruptProcessingException:
+        progress.cancelled(ROUNDS.find(key))
+        raise
+    ROUNDS.keep(key, after, finished=not stopped)
+    progress.show(after.history)
+    return after
 
 
 def check(state: SearchState, actors: Actors, depth: int) -> None:

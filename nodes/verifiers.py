@@ -111,7 +111,7 @@ class RewardLoader(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model: str | None = None, base: str | None = None) -> str:
         folders = reward_folders().get(model or ""), vlm_folders().get(base or "")
-        return "; ".join(stamp(folder) for folder in folders if folder)
+        return stamp(*filter(None, folders))
 
     @classmethod
     def execute(cls, model: str, base: str) -> io.NodeOutput:

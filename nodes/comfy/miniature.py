@@ -20,6 +20,8 @@ from transformers import AutoTokenizer
 
 from ...reflectionflow_core.flux.load import load_flux
 from ...reflectionflow_core.flux.model import Flux
+from ...reflectionflow_core.flux.preview import previewer
+from .sampling import PREVIEWER
 
 
 def comfy_miniature(folder: Path) -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
@@ -72,6 +74,7 @@ def _model(flux: Flux) -> ModelPatcher:
     base.latent_format.scale_factor = flux.vae.config["scaling_factor"]
     base.latent_format.shift_factor = flux.vae.config["shift_factor"]
     model = ModelPatcher(base, mm.get_torch_device(), mm.unet_offload_device())
+    setattr(base, PREVIEWER, previewer(flux))  # colours fitted to FLUX's latents show it wrong
     # Its schedule differs from FLUX.1-dev's, as if set with ModelSamplingFlux.
     model.add_object_patch("model_sampling", base.model_sampling)
     return model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import comfy.sample
@@ -22,6 +23,8 @@ from ...reflectionflow_core.record import Seed
 from .tensors import to_pictures
 
 Conditioning = list[list[Any]]
+Previewer = Callable[[Tensor], Image.Image]
+PREVIEWER = "reflectionflow_previewer"  # where a model carries its own
 
 
 def noise_for(model: ModelPatcher, seeds: Sequence[Seed], shape: Sequence[int]) -> Tensor:
@@ -55,15 +58,12 @@ def sampled(
     The noise is added to `start` at the first level. Samplers that add more noise draw it from
     `seed`. `watch` gets each step's prediction of the clean latents.
     """
-    previewer = None
-    if part.progress is not SILENT:
-        space = model.get_model_object("latent_format")
-        previewer = latent_preview.get_previewer(model.load_device, space)
+    look = None if part.progress is SILENT else previewer_of(model)
 
     def report(step: int, clean: Tensor, _latents: Tensor, total: int) -> None:
         part.progress.check()
         watch(clean)
-        part.report(min(step + 1, total), _side_by_side(previewer, clean))
+        part.report(min(step + 1, total), look(clean) if look else None)
 
     part.progress.check()
     positive, negative = conditioning
@@ -93,9 +93,19 @@ def decoded(vae: Any, latents: Tensor) -> list[Image.Image]:
     return to_pictures([pixels.reshape(-1, *pixels.shape[-3:]) for pixels in painted])
 
 
-def _side_by_side(previewer: Any, clean: Tensor) -> Image.Image | None:
-    if previewer is None:
-        return None
+def previewer_of(model: ModelPatcher) -> Previewer | None:
+    """Makes previews of a batch of unfinished latents; None if ComfyUI makes none.
+
+    A model whose latents are not those of FLUX's VAE brings its own.
+    """
+    if own := getattr(model.model, PREVIEWER, None):
+        return own
+    space = model.get_model_object("latent_format")
+    comfys = latent_preview.get_previewer(model.load_device, space)
+    return None if comfys is None else partial(_side_by_side, comfys)
+
+
+def _side_by_side(previewer: Any, clean: Tensor) -> Image.Image:
     pictures = [previewer.decode_latent_to_preview(clean[i : i + 1]) for i in range(len(clean))]
     row = Image.new("RGB", (sum(p.width for p in pictures), pictures[0].height))
     for index, picture in enumerate(pictures):

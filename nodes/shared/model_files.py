@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -56,7 +57,7 @@ def lora_path(lora: str) -> str:
 def lora_stamp(lora: str | None) -> str:
     if not lora or lora not in lora_names():
         return ""
-    return "; ".join(map(stamp, lora_files(Path(lora_path(lora)))))
+    return stamp(*lora_files(Path(lora_path(lora))))
 
 
 def check_lora(lora: str | None) -> bool | str:
@@ -70,11 +71,15 @@ def check_lora(lora: str | None) -> bool | str:
     )
 
 
-def stamp(path: Path) -> str:
-    """Changes when a weight file does, so that a replaced model is loaded again."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+def stamp(*paths: Path) -> str:
+    """Changes when a weight file does, so that a replaced model is loaded again.
+
+    A digest, because ComfyUI writes it into every picture, and folders are private.
+    """
+    files = [file for path in paths for file in (sorted(path.rglob("*")) or [path])]
     stats = [(file, file.stat()) for file in files if file.is_file()]
-    return "; ".join(f"{file} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats)
+    text = "; ".join(f"{file} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats)
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def missing(what: str, where: str, remedy: str) -> str:

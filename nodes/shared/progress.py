@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import comfy.model_management as mm
 from comfy.cli_args import LatentPreviewMethod, args
 from comfy.utils import ProgressBar
+from comfy_execution.progress import get_progress_state
+from comfy_execution.utils import get_executing_context
 from PIL import Image, ImageOps
 from server import PromptServer
 
 from ...reflectionflow_core.phases import doing
 
+MOST_SHOWN = 1024  # pixels a side of a round's pictures together
 PREVIEW_SIDE = 256  # pixels; ComfyUI shows a smaller preview at its own size
 
 
 class NodeProgress:
-    """Steps, previews and a line of text on a node; `check` raises when the user cancelled."""
+    """Steps, previews and a line of text on a node; `check` raises when the user cancelled.
+
+    The line says `title`, what happens now, and `status`.
+    """
 
     def __init__(self, node_id: str, title: str = "") -> None:
         self.node_id = node_id
         self.title = title
+        self.status = ""
         self._phase = ""
 
     def report(self, phase: str, done: int, total: int, preview: Image.Image | None = None) -> None:
         if phase != self._phase:
             self._phase = phase
-            say(self.node_id, f"{self.title} {doing(phase)} …".strip().capitalize())
-        shown = None
-        if preview is not None and args.preview_method != LatentPreviewMethod.NoPreviews:
-            shown = ("JPEG", enlarged(preview), args.preview_size)
+            text = f"{self.title} {doing(phase)} …".strip()
+            say(self.node_id, f"{text[:1].upper()}{text[1:]}{self.status}")
+        shown = _shown(enlarged(preview), args.preview_size) if preview else None
         ProgressBar(total).update_absolute(done, total, shown)
+
+    def say_again(self) -> None:
+        """Lets the next report say its phase, though it may be the same: `status` has changed."""
+        self._phase = ""
+
+    def show_pictures(self, pictures: Sequence[Image.Image]) -> None:
+        """A finished round's pictures as the last preview: ComfyUI shows a node's latest preview
+        rather than its results, and would end with an unfinished picture.
+        """
+        shown = _shown(side_by_side(pictures), max(args.preview_size, MOST_SHOWN))
+        if shown and (context := get_executing_context()):
+            # Not as a step of a ProgressBar: nothing is painted any more.
+            get_progress_state().update_progress(context.node_id, 1, 1, shown)
 
     def check(self) -> None:
         mm.throw_exception_if_processing_interrupted()
@@ -39,6 +61,15 @@ def say(node_id: str, text: str) -> None:
     client = PromptServer.instance.client_id
     if client is not None:  # None would send it to every client
         PromptServer.instance.send_progress_text(text, node_id, client)
+
+
+def _shown(picture: Image.Image, most: int) -> tuple[str, Image.Image, int] | None:
+    """A preview, at most `most` pixels wide and high, as ComfyUI takes it; none where it was
+    started without previews.
+    """
+    if args.preview_method == LatentPreviewMethod.NoPreviews:
+        return None
+    return "JPEG", picture, most
 
 
 def enlarged(preview: Image.Image) -> Image.Image:
@@ -52,3 +83,15 @@ def enlarged(preview: Image.Image) -> Image.Image:
 def framed(picture: Image.Image) -> Image.Image:
     """Enlarged, and with a border, because ComfyUI shows previews without gaps."""
     return ImageOps.expand(enlarged(picture), 2, "#353535")
+
+
+def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Framed pictures of one size as a grid, about as wide as high."""
+    frames = [framed(picture) for picture in pictures]
+    columns = math.ceil(math.sqrt(len(frames)))
+    rows = math.ceil(len(frames) / columns)
+    width, height = frames[0].size
+    grid = Image.new("RGB", (columns * width, rows * height), "#353535")
+    for number, frame in enumerate(frames):
+        grid.paste(frame, (number % columns * width, number // columns * height))
+    return grid

@@ -6,9 +6,10 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import folder_paths
@@ -25,35 +26,37 @@ from ...reflectionflow_core.archive import (
 )
 from ...reflectionflow_core.choice import RECORDED
 from ...reflectionflow_core.doctor import versions
-from ...reflectionflow_core.protocols import Actors, Progress
+from ...reflectionflow_core.protocols import Progress
 from ...reflectionflow_core.record import History, InputError
 from ...reflectionflow_core.report import contact_sheet, html_page
-from ...reflectionflow_core.search import (
-    UnjudgedError,
-    is_over,
-    run_round,
-    search,
-    trailing_unjudged,
-)
+from ...reflectionflow_core.search import UnjudgedError, is_over, search, trailing_unjudged
 from ...reflectionflow_core.settings import RANDOM_SEED, SearchSettings
 from .sockets import SearchActors, SearchState
+from .stopping import STOPPING
 
+Keep = Callable[[SearchState], None]
 RUNS = "reflectionflow"  # folder below ComfyUI's output directory
 DEFAULTS = asdict(SearchSettings())
 
 
-def next_round(state: SearchState, handles: SearchActors, progress: Progress) -> SearchState:
-    """The state after one more round, which is on disk too if `save` is set.
+def next_round(
+    state: SearchState, handles: SearchActors, progress: Progress, keep: Keep, begun: History
+) -> SearchState:
+    """The state after one more round, or after part of it where the search was asked to end.
 
-    Raises UnjudgedError if its pictures could not be judged; then they are on disk in any case.
+    `begun` is the history of `state`, and pictures of the round that an earlier try has painted.
+    The round is on disk too if `save` is set. `keep` gets the state after every picture that was
+    judged. Raises UnjudgedError if its pictures could not be judged; then they are on disk in any
+    case.
     """
-    actors, settings = handles.actors, state.settings_until(state.next_round)
+    actors, index = handles.actors, state.next_round
     if not len(state.history):
         actors.verifier.verify(state.prompt, [])  # raises if it cannot judge this prompt
     state = replace(state, chosen=handles.chosen, identity=handles.identity)
+    run: Run | None = None
     if state.save:
-        state = with_recorded_seed(state, settings)
-        run = run_of(state, state.settings_until(state.next_round))
+        state = with_recorded_seed(state, state.settings_until(index))
+        run = run_of(state, state.settings_until(index))
         folder = named(state, run)
         if state.folder not in ("", folder):
             raise InputError(
@@ -61,15 +64,20 @@ def next_round(state: SearchState, handles: SearchActors, progress: Progress) ->
                 "of models. Wire the same ones into every round, or switch save_run off."
             )
         state = replace(state, folder=folder)
-    settings = state.settings_until(state.next_round)
+    steps = partial(
+        search, state.prompt, state.settings_until(index), actors, progress=progress, one_round=True
+    )
+    painted = recorded(state, run, steps) if run else steps(history=begun)
+    history = begun
     try:
-        if state.save:
-            history = recorded_round(state, run_of(state, settings), actors, progress)
-        else:
-            history = run_round(state.prompt, settings, actors, state.history, progress)
+        for history in painted:
+            if not trailing_unjudged(history):
+                keep(replace(state, history=history))
+            if STOPPING.requested:
+                return replace(state, history=history, done=True)
     except UnjudgedError as error:
         raise UnjudgedError(error.history, f"{error} {kept(state, error.history)}") from error
-    after = state.settings_until(state.next_round + 1)
+    after = state.settings_until(index + 1)
     return replace(state, history=history, done=is_over(history, after, actors))
 
 
@@ -97,15 +105,18 @@ def again(recorded: History, known: History) -> int:
     return max(0, min(trailing_unjudged(recorded), len(recorded) - len(known)))
 
 
-def recorded_round(state: SearchState, run: Run, actors: Actors, progress: Progress) -> History:
+def recorded(
+    state: SearchState, run: Run, steps: Callable[..., Iterator[History]]
+) -> Iterator[History]:
     """The next round, read from the run's folder or painted; each new picture is saved at once."""
     with opened(state, run) as archive:
         archive.drop_last(again(archive.history, state.history))
         history = archive.until(state.next_round)
-        for step in search(state.prompt, run.settings, actors, history, progress, one_round=True):
+        if len(history) > len(state.history):
+            yield history
+        for step in steps(history=history):
             archive.append(step)
-            history = step
-        return history
+            yield step
 
 
 def write_run(state: SearchState) -> SearchState:

@@ -20,7 +20,7 @@ from .latents import pack, token_ids, unpack
 from .lora import CorrectorLora
 from .model import Flux
 from .noise import starting_noise
-from .preview import latent_colours, preview
+from .preview import previewer
 from .sampling import (
     CONVERGED,
     agreement,
@@ -217,7 +217,7 @@ def _sample(
     grid = (sampling.height // flux.token_pixels, sampling.width // flux.token_pixels)
     part.progress.check()
     inputs = _inputs(flux, rows, sampling, grid)
-    colours = None if part.progress is SILENT else latent_colours(flux)
+    look = None if part.progress is SILENT else previewer(flux)
     latents, first = inputs.latents, rows[0].first
     clean: Tensor | None = None
     apart = agreement(None, latents)
@@ -226,8 +226,7 @@ def _sample(
             part.progress.check()
             step = next(steps)
             latents, apart, clean = step.latents, agreement(clean, step.clean), step.clean
-            look = None if colours is None else preview(unpack(clean, *grid), colours)
-            part.report(done, look)
+            part.report(done, look(unpack(clean, *grid)) if look else None)
     return unpack(latents, *grid), apart
 
 

@@ -1,6 +1,11 @@
-"""A rough picture of unfinished latents, by the linear map that fits this VAE best."""
+"""A rough picture of unfinished latents: by the linear map that fits this VAE best, or decoded by a
+VAE so small that it takes no time.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from PIL import Image
@@ -11,6 +16,14 @@ from .model import Flux
 
 CELL = 16  # pixels of one colour in the picture that the map is fitted to
 CELLS = 16  # a side
+_SMALL = 2_000_000  # weights of a VAE; FLUX's has 84 million
+
+
+def previewer(flux: Flux) -> Callable[[Tensor], Image.Image]:
+    """Makes previews of latents (B, 16, h, w), B pictures side by side."""
+    if sum(weights.numel() for weights in flux.vae.parameters()) <= _SMALL:
+        return partial(_decoded, flux)
+    return partial(preview, colours=latent_colours(flux))
 
 
 def latent_colours(flux: Flux) -> Tensor:
@@ -20,8 +33,23 @@ def latent_colours(flux: Flux) -> Tensor:
 
 def preview(latents: Tensor, colours: Tensor) -> Image.Image:
     """Latents (B, 16, h, w) as B pictures of w x h pixels side by side."""
-    row = torch.cat(list(latents.float().cpu()), dim=2)  # (16, h, B * w)
+    row = _row(latents)
     values = torch.cat([row, torch.ones_like(row[:1])]).permute(1, 2, 0) @ colours
+    return _picture(values)
+
+
+@torch.no_grad()
+def _decoded(flux: Flux, latents: Tensor) -> Image.Image:
+    return _picture(_row(flux.decode(latents)).permute(1, 2, 0))
+
+
+def _row(several: Tensor) -> Tensor:
+    """(B, c, h, w) as one (c, h, B * w) in host memory."""
+    return torch.cat(list(several.float().cpu()), dim=2)
+
+
+def _picture(values: Tensor) -> Image.Image:
+    """Colours (h, w, 3) from -1 to 1."""
     return Image.fromarray(((values.clamp(-1, 1) + 1) * 127.5).byte().numpy())
 
 

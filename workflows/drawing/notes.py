@@ -31,8 +31,7 @@ CHANGE_FIRST_LOOK = """
 - the **prompt**: *a photo of a red triangle and a green square*, *a photo of a green square
 left of a purple circle*. The miniature knows circles, squares and triangles in red, green, blue,
 yellow and purple; anything else it refuses, with an example of what it knows
-- the **depth**: 3 to 5. Only the two new rounds are painted, as long as ComfyUI remembers the
-others (with its classic cache, or *save_run*)
+- the **depth**: 3 to 5. Only the two new rounds are painted
 """
 
 READ_SHEET = """
@@ -271,7 +270,7 @@ CLIP, VAE** hands it to the search.
 
 CHANGE_NATIVE_SEARCH = """
 - the **prompt** and the **seed**
-- *depth*: raise it later; ComfyUI's classic cache, or *save_run*, keeps the rounds before
+- *depth*: raise it later; only the new rounds are painted
 - *stop* `when passed`: ends at the first picture that is right
 """
 
@@ -324,7 +323,7 @@ what a better one has to beat.
 CHANGE_IMAGE_TO_IMAGE = """
 - *denoise*: 0.5 keeps what is where, 0.75 keeps the mood, 1 keeps nothing
 - the **prompt** and the **seed**
-- *depth*: raise it later; ComfyUI's classic cache, or *save_run*, keeps the rounds before
+- *depth*: raise it later; only the new rounds are painted
 """
 
 VLM_SEARCH = """

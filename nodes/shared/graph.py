@@ -1,0 +1,86 @@
+"""What a running node's result depends on, read from its graph."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from comfy_api.internal import _ComfyNodeInternal, first_real_override
+from comfy_execution.graph import nodes as comfyui
+
+from .schema import PREFIX
+
+# They are to run again after a search that was ended early; what they paint is the same.
+OWN_ROUNDS = {PREFIX + name for name in ("ReflectionLoop", "ReflectionRound", "ReflectionStep")}
+
+
+class AlwaysNewError(Exception):
+    """A node may answer otherwise every time."""
+
+
+def ancestry(dynprompt: Any, node_id: str) -> str | None:
+    """A digest of a node and of all nodes before it: their kinds, values and wires.
+
+    Ids and titles do not count. None where one of the nodes may answer otherwise every time.
+    """
+    try:
+        return _digest(dynprompt, node_id, {})
+    except AlwaysNewError:
+        return None
+
+
+def _digest(dynprompt: Any, node_id: str, known: dict[str, str]) -> str:
+    if node_id not in known:
+        node = dynprompt.get_node(node_id)
+        kind, inputs = node["class_type"], node["inputs"]
+        values = {
+            name: [_digest(dynprompt, value[0], known), value[1]] if is_link(value) else value
+            for name, value in inputs.items()
+        }
+        described = [kind, values, _changed(kind, node)]
+        text = json.dumps(described, sort_keys=True, default=repr)
+        known[node_id] = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+    return known[node_id]
+
+
+def is_link(value: Any) -> bool:
+    """Whether an input is a wire: a node's id and the number of its output."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and isinstance(value[1], int)
+    )
+
+
+def _changed(kind: str, node: Mapping[str, Any]) -> Any:
+    """What a node says of files and the like that its inputs only name.
+
+    ComfyUI asks for its cache; where it has none, the node is asked here, with the inputs that are
+    known before it runs.
+    """
+    ask = None if kind in OWN_ROUNDS else _fingerprint_of(comfyui.NODE_CLASS_MAPPINGS[kind])
+    if ask is None:
+        return None
+    if "is_changed" in node:
+        answer = node["is_changed"]
+    else:
+        given = {name: value for name, value in node["inputs"].items() if not is_link(value)}
+        try:
+            answer = ask(**given)
+        except Exception as error:  # whatever a stranger's node raises
+            raise AlwaysNewError(kind) from error
+    answers = answer if isinstance(answer, list) else [answer]
+    if any(isinstance(one, float) and math.isnan(one) for one in answers):
+        raise AlwaysNewError(kind)
+    return answers
+
+
+def _fingerprint_of(found: type) -> Callable[..., Any] | None:
+    if issubclass(found, _ComfyNodeInternal):
+        own = first_real_override(found, "fingerprint_inputs")
+        return None if own is None else found.fingerprint_inputs
+    return getattr(found, "IS_CHANGED", None)

@@ -1,0 +1,113 @@
+"""The pack's own memory of searches: finished rounds, and the pictures of one that was stopped.
+
+ComfyUI's cache forgets when it likes (--cache-none, --cache-lru, or when memory is short). With
+this a deeper loop paints only its new rounds under every cache, and Run continues after Cancel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...reflectionflow_core.record import History
+from .graph import ancestry
+from .sockets import SearchActors, SearchState
+
+MOST_BYTES = 2**30  # of pictures; the searches unused for longest are forgotten first
+
+
+@dataclass(frozen=True)
+class KeptRound:
+    """What a round came to: all of `state`, or, if it was stopped, the pictures so far."""
+
+    state: SearchState
+    finished: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of the newest round's pictures; those before it are kept with their own rounds."""
+        return self.state.get_ram_usage()
+
+
+class KeptRounds:
+    """Rounds by what they depend on; the ones used last stay."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self.most_bytes = most_bytes
+        self._rounds: OrderedDict[str, KeptRound] = OrderedDict()
+        self._lock = threading.Lock()  # the server's thread lists and forgets
+
+    def find(self, key: str | None) -> KeptRound | None:
+        with self._lock:
+            if key is None or key not in self._rounds:
+                return None
+            self._rounds.move_to_end(key)
+            return self._rounds[key]
+
+    def keep(self, key: str | None, state: SearchState, finished: bool = True) -> None:
+        if key is None:
+            return
+        with self._lock:
+            self._rounds[key] = KeptRound(state, finished)
+            self._rounds.move_to_end(key)
+            size = sum(kept.size for kept in self._rounds.values())
+            while size > self.most_bytes and len(self._rounds) > 1:
+                size -= self._rounds.popitem(last=False)[1].size
+
+    def forget(self) -> None:
+        with self._lock:
+            self._rounds.clear()
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Each search that is kept: its prompt, pictures, rounds and bytes."""
+        with self._lock:
+            rounds = list(self._rounds.values())
+        deepest: dict[int, KeptRound] = {}
+        sizes: dict[int, int] = {}
+        for kept in rounds:
+            first = id(kept.state.history.rounds[0][0])  # all rounds of a search share it
+            sizes[first] = sizes.get(first, 0) + kept.size
+            if first not in deepest or len(kept.state.history) > len(deepest[first].state.history):
+                deepest[first] = kept
+        return [
+            {
+                "prompt": kept.state.prompt,
+                "pictures": len(kept.state.history),
+                "rounds": len(kept.state.history.rounds),
+                "best": kept.state.history.best.score,
+                "bytes": sizes[first],
+            }
+            for first, kept in deepest.items()
+        ]
+
+
+ROUNDS = KeptRounds()
+
+
+def round_key(
+    state: SearchState, handles: SearchActors, node_id: str, dynprompt: Any
+) -> str | None:
+    """What a round depends on, as a digest: settings, weights, and every node before it.
+
+    None if a node before it may answer otherwise every time. The nodes count too, because a node
+    may change how a model paints without changing a weight.
+    """
+    graph = ancestry(dynprompt, node_id)
+    if graph is None:
+        return None
+    chosen = {name: str(value) for name, value in handles.chosen.items()}
+    known = [graph, chosen, dict(handles.identity), _so_far(state.history), state.save]
+    known.append(str(state.settings))  # its seed may have been drawn
+    return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _so_far(history: History) -> list[Mapping[str, Any]]:
+    return [
+        {"seed": str(c.seed), "prompt": c.prompt, "score": str(c.score), "words": c.reflection}
+        for c in history
+    ]

@@ -1,0 +1,68 @@
+"""What a node says and shows while it paints a round, and once it was cancelled."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from ...reflectionflow_core.record import History
+from ...reflectionflow_core.report import counted, verdict_text
+from .kept import KeptRound
+from .progress import NodeProgress, say
+from .sockets import SearchState
+
+PLANNED: dict[str, int] = {}  # the depth that was last asked of a loop, by its node on the screen
+
+
+class RoundProgress(NodeProgress):
+    """The line "Round 2 of 3: judging … 5 of 8 pictures · best 0.83 · about 4 min left"."""
+
+    def __init__(self, node_id: str, begun: SearchState) -> None:
+        self.depth = PLANNED.get(node_id)
+        known = f" of {self.depth}" if self.depth is not None else ""
+        index = begun.next_round
+        super().__init__(node_id, f"round {index}{known}:" if index else "drafts:")
+        self._began, self._before = monotonic(), len(begun.history)
+        if begun.history.rounds:
+            self.reached(begun)
+
+    def reached(self, state: SearchState) -> None:
+        """After every picture."""
+        history, planned = state.history, self._planned(state)
+        pictures = counted(len(history), "picture")
+        parts = [f"{len(history)} of {planned} pictures" if planned else pictures]
+        if history.best.score is not None:
+            parts.append(f"best {history.best.score:.3g}")
+        painted = len(history) - self._before
+        if painted > 0 and planned > len(history):
+            seconds = (monotonic() - self._began) / painted * (planned - len(history))
+            parts.append(f"about {_rough(seconds)} left")
+        self.status = " " + " · ".join(parts)
+        self.say_again()
+
+    def show(self, history: History) -> None:
+        """The newest round's pictures, in place of a preview of one that was unfinished."""
+        self.show_pictures([candidate.image for candidate in history.rounds[-1]])
+
+    def cancelled(self, kept: KeptRound | None) -> None:
+        """Says what Cancel has left, and what to press."""
+        if kept is None or not len(kept.state.history):
+            say(self.node_id, "Cancelled before the first picture of this round was finished.")
+            return
+        history = kept.state.history
+        say(
+            self.node_id,
+            f"Cancelled. {counted(len(history), 'picture')} of this search kept, the best "
+            f"{verdict_text(history.best.verdict)}. Press Run to go on from there.",
+        )
+        self.show(history)
+
+    def _planned(self, state: SearchState) -> int:
+        if self.depth is None:
+            return 0
+        return state.settings.draft_count + self.depth * state.settings.width
+
+
+def _rough(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds / 5)) * 5} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
