@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...evidence import Evidence, place_in_words
-from .letters import glyphs
+from .letters import glyphs, letters_of, words_of
 from .matching import Page, ReadWord, TextMatch, best_matches, matches
 from .reading import LONGEST, ReadLine
 from .wanted import TextWishes, WantedText
@@ -144,7 +144,7 @@ def _with_match(
     """With a text that stands there, right or not; `beside` it are words that belong to nothing."""
     lines = [page.lines[line] for line in match.lines]
     box, sure = _hull([line.box for line in lines]), min(line.sureness for line in lines)
-    letters, extra = len(glyphs("".join(wanted.text.split()))), sum(len(w.glyphs) for w in beside)
+    letters, extra = len(letters_of(wanted.text)), sum(len(w.glyphs) for w in beside)
     wrong = match.cost + extra
     if not wrong:
         right = (*finding.right, (wanted.text, box, sure))
@@ -249,7 +249,7 @@ def _banned(
 def _wrong_copies(
     wanted: WantedText, page: Page, used: set[ReadWord], size: tuple[int, int]
 ) -> Iterator[TextFault]:
-    letters = len(glyphs("".join(wanted.text.split())))
+    letters = len(letters_of(wanted.text))
     for match in matches(wanted.text, page):
         if used.intersection(match.words) or match.cost > NEAR * letters:
             continue
@@ -270,11 +270,11 @@ def _repeats(text: str, wishes: TextWishes) -> bool:
     for wanted in wishes.texts:
         if wanted.banned or wanted.copies:
             continue
-        letters = len(glyphs("".join(wanted.text.split())))
+        letters = len(letters_of(wanted.text))
         near = [m for m in matches(wanted.text, page) if m.cost <= NEAR * letters]
         if any(len(match.words) == len(row) for match in near):
             return True
-        words = {glyphs(word).casefold() for word in wanted.text.split()}
+        words = {glyphs(word).casefold() for word in words_of(wanted.text)}
         said = [word.glyphs.casefold() for word in row]
         if sum(map(len, said)) >= 3 and words.issuperset(said):
             return True

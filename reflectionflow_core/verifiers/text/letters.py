@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -21,6 +22,20 @@ _SAME_MARK = str.maketrans(
     }
 )
 _ALIKE = ("0Oo", "1Il|")  # not to be told apart in many fonts
+
+
+# Spaces part words, and so does a comma, semicolon or colon before a letter: spaces get lost.
+_PARTS = re.compile(r"\s+|(?<=[,;:，；：])(?=[^\W\d])")
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text that have something to compare."""
+    return [word for word in _PARTS.split(text) if glyphs(word)]
+
+
+def letters_of(text: str) -> str:
+    """All that is compared of a text."""
+    return "".join(map(glyphs, words_of(text)))
 
 
 def glyphs(word: str) -> str:
@@ -63,12 +78,19 @@ def same(wanted: str, read: str) -> bool:
     return wanted.casefold() == read.casefold() or any(wanted in s and read in s for s in _ALIKE)
 
 
-def next_row(row: Sequence[int], wanted: str, read: str) -> list[int]:
+def without_accent(letter: str) -> str:
+    return unicodedata.normalize("NFD", letter)[:1]
+
+
+def next_row(row: Sequence[int], wanted: str, read: str, doubtful: bool = False) -> list[int]:
     """The row of the edit distance after one more letter was read.
 
-    `row[i]` is the distance of the first i wanted letters to all that was read so far.
+    `row[i]` is the distance of the first i wanted letters to all that was read so far. An accent of
+    a `doubtful` letter may be dirt.
     """
+    plain = without_accent(read) if doubtful else read
     new = [row[0] + 1]
     for i, letter in enumerate(wanted):
-        new.append(min(new[i] + 1, row[i + 1] + 1, row[i] + (not same(letter, read))))
+        right = same(letter, read) or same(letter, plain)
+        new.append(min(new[i] + 1, row[i + 1] + 1, row[i] + (not right)))
     return new

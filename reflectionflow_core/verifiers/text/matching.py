@@ -6,25 +6,30 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from .letters import expected, glyphs, is_upper, next_row
+from .letters import expected, glyphs, is_upper, letters_of, next_row, words_of
 from .reading import ReadLine
 
 TOO_FAR = 0.5  # share of wanted letters that may differ in what still counts as the same text
 CANDIDATES = 20  # places that are considered for each text
 MAX_VISITS = 20_000  # of words, so that a picture full of writing takes no minutes
 SAME_ROW = 0.7  # of half a line's height: by so much may the middles of lines in one row differ
+ACCENTED = 0.9  # least sureness of a line whose accents count where none are wanted
 TILT = 0.9  # least cosine between the directions of lines that belong together
 
 
 @dataclass(frozen=True, slots=True)
 class ReadWord:
-    """A word on a line; `upper` tells capitals, None where its letters do not say."""
+    """A word on a line; `upper` tells capitals, None where its letters do not say.
+
+    Accents of a `doubtful` word may be dirt.
+    """
 
     text: str
     glyphs: str
     upper: bool | None
     line: int
     position: int
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +116,8 @@ def matches(text: str, page: Page) -> list[TextMatch]:
 
 
 def _walk(text: str, page: Page) -> Iterator[TextMatch]:
-    words = [glyphs(word) for word in text.split()]
-    forms = {upper: expected([w for w in words if w], upper) for upper in (True, False, None)}
+    words = [glyphs(word) for word in words_of(text)]
+    forms = {upper: expected(words, upper) for upper in (True, False, None)}
     limit = int(TOO_FAR * _length(text))
     start = list(range(_length(text) + 1))
     visits = 0
@@ -122,7 +127,7 @@ def _walk(text: str, page: Page) -> Iterator[TextMatch]:
             visits += 1
             row, path = paths.pop()
             for letter in path[-1].glyphs:
-                row = next_row(row, forms[path[-1].upper], letter)
+                row = next_row(row, forms[path[-1].upper], letter, path[-1].doubtful)
             if min(row) > limit:
                 continue
             if row[-1] <= limit:
@@ -131,7 +136,7 @@ def _walk(text: str, page: Page) -> Iterator[TextMatch]:
 
 
 def _length(text: str) -> int:
-    return sum(len(glyphs(word)) for word in text.split())
+    return len(letters_of(text))
 
 
 def _beside(match: TextMatch, page: Page) -> int:
@@ -141,11 +146,17 @@ def _beside(match: TextMatch, page: Page) -> int:
 
 
 def _words(line: ReadLine, number: int) -> list[ReadWord]:
-    texts = [(text, letters) for text in line.text.split() if (letters := glyphs(text))]
-    whole = is_upper(line.text)
+    whole, doubtful = is_upper(line.text), line.sureness < ACCENTED
     return [
-        ReadWord(text, letters, whole if (own := is_upper(text)) is None else own, number, position)
-        for position, (text, letters) in enumerate(texts)
+        ReadWord(
+            text,
+            glyphs(text),
+            whole if (own := is_upper(text)) is None else own,
+            number,
+            position,
+            doubtful,
+        )
+        for position, text in enumerate(words_of(line.text))
     ]
 
 
@@ -205,7 +216,7 @@ def _following(number: int, frames: Sequence[_Frame]) -> list[int]:
         tall = max(here.height, frame.height)
         if abs(down) < SAME_ROW * tall:
             gap = along - here.length - frame.length
-            if -0.5 * tall < gap < 8 * tall and along > 0:
+            if -1.5 * tall < gap < 8 * tall and along > 0:
                 right.append((gap, other))
         elif abs(along) < here.length + frame.length and 0 < here.below(down) < 6 * tall:
             below.append((abs(down), other))

@@ -12,7 +12,7 @@ from ...evidence import Evidence
 from ...protocols import SILENT, Progress
 from ...record import InputError, Verdict
 from .faults import READABLE, TextFault, TextFinding, area, judged, looked_closer, overlap
-from .letters import glyphs
+from .letters import glyphs, letters_of
 from .matching import Page
 from .reading import ReadLine, TextReader, load_reader
 from .wanted import TextWishes, WantedText, text_wishes
@@ -68,7 +68,7 @@ class TextVerifier:
         return wishes
 
     def _check_letters(self, wanted: WantedText) -> None:
-        letters = glyphs("".join(wanted.text.split()))
+        letters = letters_of(wanted.text)
         if not letters:
             raise InputError(
                 f'The text "{wanted.text}" has no letters or digits that could be read. Leave its '
