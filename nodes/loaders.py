@@ -217,7 +217,7 @@ class VerifierLoader(io.ComfyNode):
                     "verdicts. Both work only for prompts and pictures of such shapes. checklist, "
                     "rubric, yes-no and tournament ask a vision-language model, about any prompt. "
                     "text reads what is written and compares it with the words that the prompt has "
-                    "in quotation marks. "
+                    "in quotation marks. yes-no-nvila asks NVILA-Lite-2B-Verifier in its words. "
                     "objects counts and places things by a detector, and asks none.",
                 ),
                 io.Float.Input(

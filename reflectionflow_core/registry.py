@@ -218,6 +218,11 @@ VERIFIERS: dict[str, Row[Verifier]] = {
     "tournament": Row(lazily("verifiers.tournament:TournamentVerifier"), asks_vlm=True),
     "objects": Row(objects, spread=0.25, may_ask_vlm=True),
     "text": Row(lazily("verifiers.text.verifier:TextVerifier"), spread=0.25),
+    "yes-no-nvila": Row(
+        lazily("verifiers.yes_no:NvilaVerifier"),
+        asks_vlm=True,
+        spread=2.0,
+    ),
     "reward": Row(reward, source="the Image-Verifier"),
     "clip-score": Row(clip_score, source="a CLIP"),
 }

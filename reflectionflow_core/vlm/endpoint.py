@@ -21,6 +21,8 @@ from .consent import PictureConsent
 from .interface import Failure, Question, Usage
 from .likelihoods import (
     AGREEING,
+    Rivals,
+    best_scores,
     check_choices,
     enough_samples,
     first_rivals,
@@ -135,6 +137,27 @@ class Endpoint:
 
         A Failure if the server gives no log-probabilities: samples cannot replace them here.
         """
+        return self._first_tokens(questions, answers, masses_from_top_tokens, progress, phase)
+
+    def label_scores(
+        self,
+        questions: Sequence[Question],
+        labels: Sequence[str],
+        progress: Progress = SILENT,
+        phase: str = "ask",
+    ) -> list[tuple[float, ...] | Failure]:
+        """As `LogitVlm.label_scores`. Servers give log-probabilities, and logits where they are
+        told to (vLLM with --logprobs-mode raw_logits)."""
+        return self._first_tokens(questions, labels, best_scores, progress, phase)
+
+    def _first_tokens(
+        self,
+        questions: Sequence[Question],
+        answers: Sequence[str],
+        weigh: Callable[[Rivals, Sequence[str]], tuple[float, ...]],
+        progress: Progress,
+        phase: str,
+    ) -> list[tuple[float, ...] | Failure]:
         check_choices(answers)
 
         async def weigh_one(client: AsyncOpenAI, question: Question) -> tuple[float, ...] | Failure:
@@ -144,7 +167,7 @@ class Endpoint:
                 return reply
             if not reply.tokens:
                 return Failure(f"The endpoint {self.profile} gives no probabilities of tokens.")
-            return masses_from_top_tokens(first_rivals(reply.tokens), answers)
+            return weigh(first_rivals(reply.tokens), answers)
 
         return self._in_parallel(weigh_one, questions, progress, phase)
 

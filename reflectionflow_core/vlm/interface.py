@@ -99,6 +99,22 @@ class ExactVlm(Vlm, Protocol):
 
 
 @runtime_checkable
+class LogitVlm(Vlm, Protocol):
+    """A Vlm that gives answers' scores as its server does, for what orders by them."""
+
+    def label_scores(
+        self,
+        questions: Sequence[Question],
+        labels: Sequence[str],
+        progress: Progress = SILENT,
+        phase: str = "ask",
+    ) -> list[tuple[float, ...] | Failure]:
+        """For each question the logit of each of `labels` as first token, or its log-probability
+        where only those are given; -inf for a label that is not among the likeliest tokens."""
+        ...
+
+
+@runtime_checkable
 class PictureKeeping(Vlm, Protocol):
     """A Vlm to which a further question about the latest pictures costs less than the first.
 

@@ -19,7 +19,8 @@ Rivals = tuple[tuple[str, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class AnswerToken:
-    """One token of an answer, and the likeliest ones in its place with their log-probabilities."""
+    """One token of an answer, and the likeliest ones in its place with their log-probabilities, or
+    with their logits where the server gives those."""
 
     text: str
     rivals: Rivals
@@ -57,11 +58,22 @@ def from_top_tokens(
     A token that could begin several choices is ignored.
     """
     mass = [0.0] * len(choices)
-    for token, logprob in tops:
+    for token, logprob in normalised(tops):
         if (index := choice_index(token, choices)) is not None:
             mass[index] += math.exp(logprob)
     total = sum(mass)
     return tuple(m / total for m in mass) if total >= least and total > 0 else None
+
+
+def normalised(tops: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
+    """The pairs with log-probabilities, also of a server that gives raw logits: those above 0 tell
+    them apart, and all but the likeliest tokens are then left out of the sum."""
+    pairs = list(tops)
+    highest = max((score for _, score in pairs), default=0.0)
+    if highest <= 0:
+        return pairs
+    total = highest + math.log(sum(math.exp(score - highest) for _, score in pairs))
+    return [(token, score - total) for token, score in pairs]
 
 
 def first_rivals(tokens: Sequence[AnswerToken]) -> Rivals:
@@ -70,6 +82,15 @@ def first_rivals(tokens: Sequence[AnswerToken]) -> Rivals:
     said = without_thoughts(raw)
     place = _covering([token.text for token in tokens], raw.rfind(said) if said else 0)
     return () if place is None else tokens[place].rivals
+
+
+def best_scores(tops: Rivals, answers: Sequence[str]) -> tuple[float, ...]:
+    """The largest logit or log-probability of a token that is each answer; -inf if none is."""
+    bare = [folded(answer) for answer in answers]
+    return tuple(
+        max((score for token, score in tops if folded(token) == answer), default=-math.inf)
+        for answer in bare
+    )
 
 
 def masses_from_top_tokens(
@@ -81,7 +102,7 @@ def masses_from_top_tokens(
     """
     bare = [folded(answer) for answer in answers]
     mass = [0.0] * len(answers)
-    for token, logprob in tops:
+    for token, logprob in normalised(tops):
         if folded(token) in bare:
             mass[bare.index(folded(token))] += math.exp(logprob)
     return tuple(min(m, 1.0) for m in mass)

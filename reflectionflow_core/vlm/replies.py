@@ -138,7 +138,7 @@ def _token(step: Mapping[str, Any]) -> AnswerToken | None:
     if not isinstance(listed, list):
         return AnswerToken(text, ())
     likely = {
-        top["token"]: min(float(top["logprob"]), 0.0)
+        top["token"]: float(top["logprob"])
         for top in (*map(_table, listed), step)
         if isinstance(top.get("token"), str) and _is_number(top.get("logprob"))
     }
