@@ -8,6 +8,7 @@ paints only its new rounds, and a cancelled search continues where it stopped.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from comfy.model_management import InterruptProcessingException
@@ -49,6 +50,7 @@ from .shared.stopping import STOPPING
 
 CATEGORY = f"{ROOT}/search"
 MAX_DEPTH = 100  # rounds; ComfyUI finds a round's cached result through all the rounds before it
+SAVED_GRAPH = (io.Hidden.prompt, io.Hidden.extra_pnginfo)
 ACTORS = ("flux", "verifier", "writer", "evolver", "inspector")
 
 
@@ -145,7 +147,7 @@ class ReflectionRound(io.ComfyNode):
                 inspector_input(lazy=True),
             ],
             outputs=[output(HistorySocket, "history", "The history with this round.")],
-            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt, *SAVED_GRAPH],
         )
 
     @classmethod
@@ -157,6 +159,7 @@ class ReflectionRound(io.ComfyNode):
     def execute(cls, history: SearchState, **handles: Any) -> io.NodeOutput:
         if history.done:
             return io.NodeOutput(history)
+        history = replace(history, graph=graph_of(cls.hidden))
         index = history.next_round
         node_id = shown_at(cls.hidden)
         actors = SearchActors(**handles)
@@ -196,7 +199,7 @@ class ReflectionStep(io.ComfyNode):
                 inspector_input(),
             ],
             outputs=[best, pictures, *others],
-            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt, *SAVED_GRAPH],
             enable_expand=True,
         )
 
@@ -207,7 +210,7 @@ class ReflectionStep(io.ComfyNode):
             links = links_of(cls.hidden)
             return next_step(GraphBuilder(), links["history"], depth, links)
         if history.save:
-            history = write_run(history)
+            history = write_run(replace(history, graph=graph_of(cls.hidden)))
         best, images, report = results(history)
         return io.NodeOutput(best, images, report, history)
 
@@ -239,7 +242,7 @@ class ReflectionTrail(io.ComfyNode):
                 best,
                 images,
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, *SAVED_GRAPH],
         )
 
     @classmethod
@@ -247,7 +250,7 @@ class ReflectionTrail(io.ComfyNode):
         if not len(history.history):
             raise InputError("This history has no pictures yet. Put a Reflection Round before it.")
         if save_run:
-            history = write_run(history)
+            history = write_run(replace(history, graph=graph_of(cls.hidden)))
         settings = history.settings_until(history.next_round - 1)
         sheet = contact_sheet(history.history, history.prompt, settings, history.model)
         drawn = to_batch([sheet])
@@ -318,6 +321,12 @@ def check(state: SearchState, actors: Actors, depth: int) -> None:
 def links_of(hidden: Any) -> dict[str, Any]:
     """The inputs of the running node as in the graph, with wires as links."""
     return hidden.dynprompt.get_node(hidden.unique_id)["inputs"]
+
+
+def graph_of(hidden: Any) -> dict[str, str]:
+    """The running graph as ComfyUI writes it into the pictures that it saves."""
+    known = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})}
+    return {name: json.dumps(value) for name, value in known.items() if value}
 
 
 def shown_at(hidden: Any) -> str:

@@ -160,7 +160,7 @@ def run_of(state: SearchState, settings: SearchSettings) -> Run:
 def opened(state: SearchState, run: Run) -> Iterator[Archive]:
     """The run's archive, which then holds at least all pictures of the state."""
     folder = Path(folder_paths.get_output_directory()) / state.folder
-    metadata = not args.disable_metadata
+    metadata = None if args.disable_metadata else state.graph
     with open_archive(folder, resume=True, known=state.history, metadata=metadata) as archive:
         begin(archive, run)
         if len(archive.history) < len(state.history):

@@ -160,6 +160,8 @@ class SearchState:
     drawn_seed: bool = False  # the seed in `settings` was drawn at random
     chosen: Mapping[str, Any] = field(default_factory=dict)
     identity: Mapping[str, str] = field(default_factory=dict)
+    # What ComfyUI opens as a workflow: "prompt" and "workflow", as JSON. Saved pictures carry it.
+    graph: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def next_round(self) -> int:

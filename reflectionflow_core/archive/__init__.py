@@ -10,20 +10,21 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from ..pictures import PictureError, stored_picture
 from ..record import Candidate, Cost, History, InputError
 from ..texts import parse_json
 from . import files
-from .lines import SHARED, Entry, entry_of, image_name, parse, pixel_digest, seed_to_json
+from .lines import SHARED, Entry, entry_of, image_name, parse, pixel_digest
+from .metadata import encoded, png
 from .run_file import Run, differences, load_run
 
 __all__ = ["Archive", "Recording", "Run", "differences", "open_archive", "read_recording"]
@@ -33,6 +34,7 @@ IMAGES, BEST, SHEET, PAGE = "images", "best.png", "sheet.png", "report.html"
 MADE_HERE = (RUN, HISTORY, TIMING, IMAGES, BEST, SHEET, PAGE)
 WRITTEN_LATER = (TIMING, BEST, SHEET, PAGE)  # only after a picture is in the history
 NOTHING_YET = History()
+NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 RESTORE = "Restore it from a backup, or start in another folder; nothing was changed."
 
 
@@ -53,10 +55,13 @@ class Recording:
 class Archive:
     """The folder of one run, open for writing; `history` is what is on disk.
 
-    Without `metadata` its pictures carry no texts; history.jsonl has them in any case.
+    Its pictures carry texts of ours and those of `metadata`, or, where that is None, none at all;
+    history.jsonl has ours in any case.
     """
 
-    def __init__(self, folder: Path, recording: Recording, metadata: bool = True) -> None:
+    def __init__(
+        self, folder: Path, recording: Recording, metadata: Mapping[str, str] | None = NO_TEXTS
+    ) -> None:
         self.folder = folder
         self.metadata = metadata
         self.run = recording.run
@@ -138,19 +143,22 @@ class Archive:
             self.write(BEST, self._png(self._best))
 
     def _png(self, candidate: Candidate) -> bytes:
-        if not self.metadata:
+        if self.metadata is None:
             return encoded(candidate.image)
-        return png(candidate, self.run.prompt if self.run else candidate.prompt)
+        return png(candidate, self.run, self.metadata)
 
 
 @contextmanager
 def open_archive(
-    folder: Path, resume: bool = False, known: History = NOTHING_YET, metadata: bool = True
+    folder: Path,
+    resume: bool = False,
+    known: History = NOTHING_YET,
+    metadata: Mapping[str, str] | None = NO_TEXTS,
 ) -> Iterator[Archive]:
     """The archive in `folder`, locked while it is open; an empty new folder is removed again.
 
-    Without `metadata` pictures are written without texts. Candidates of a `known` history are
-    returned as the same objects.
+    Pictures also carry the texts of `metadata`, or no texts at all where it is None. Candidates of
+    a `known` history are returned as the same objects.
     """
     if not resume:
         _check_free(folder)
@@ -200,27 +208,6 @@ def _check_complete(folder: Path, count: int) -> None:
     if later or pictures > count + 1:
         known = f"{HISTORY} has {count} of them" if (folder / HISTORY).exists() else f"no {HISTORY}"
         raise InputError(f"{folder} holds {pictures} pictures and {known}. {RESTORE}")
-
-
-def png(candidate: Candidate, user_prompt: str) -> bytes:
-    """The picture as a PNG file with prompt, reflection, seed and score as metadata."""
-    texts = {
-        "user_prompt": user_prompt,
-        "prompt": candidate.prompt,
-        "reflection": candidate.reflection,
-        "seed": json.dumps(seed_to_json(candidate.seed)),
-        "score": json.dumps(candidate.score),
-    }
-    info = PngImagePlugin.PngInfo()
-    for key, text in texts.items():
-        info.add_itxt(key, text.encode("utf-8", "replace").decode())
-    return encoded(candidate.image, info)
-
-
-def encoded(image: Image.Image, info: PngImagePlugin.PngInfo | None = None) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=info)
-    return buffer.getvalue()
 
 
 def _check_free(folder: Path) -> None:

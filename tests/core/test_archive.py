@@ -24,7 +24,8 @@ from reflectionflow_core.archive import (
     read_recording,
 )
 from reflectionflow_core.archive.lines import seed_to_json
-from reflectionflow_core.record import History, InputError
+from reflectionflow_core.archive.metadata import parameters
+from reflectionflow_core.record import Candidate, History, InputError, Neighbour, Verdict
 from reflectionflow_core.search import search
 from reflectionflow_core.settings import Budget, SearchSettings
 
@@ -67,7 +68,7 @@ def test_a_history_comes_back_as_it_was_written(tmp_path):
 def test_pictures_carry_texts_unless_told_otherwise_and_are_read_back_alike(tmp_path):
     plain, spoken = tmp_path / "plain", tmp_path / "spoken"
     written = record(spoken)
-    with open_archive(plain, metadata=False) as archive:
+    with open_archive(plain, metadata=None) as archive:
         archive.begin(RUN)
         archive.append(written)
     names = [path.name for path in (spoken / "images").iterdir()]
@@ -93,11 +94,37 @@ def test_a_line_holds_no_time_and_no_path(tmp_path):
 def test_a_picture_says_how_it_came_about(tmp_path):
     best = record(tmp_path).best
     texts = Image.open(tmp_path / "best.png").info
-    assert texts["user_prompt"] == PROMPT
-    assert texts["reflection"] == best.reflection
-    assert float(texts["score"]) == best.score
-    assert texts["prompt"] == best.prompt
-    assert json.loads(texts["seed"]) == seed_to_json(best.seed)
+    assert texts["reflectionflow_user_prompt"] == PROMPT
+    assert texts["reflectionflow_reflection"] == best.reflection
+    assert float(texts["reflectionflow_score"]) == best.score
+    assert texts["reflectionflow_prompt"] == best.prompt
+    assert json.loads(texts["reflectionflow_seed"]) == seed_to_json(best.seed)
+    assert not {"prompt", "workflow"} & texts.keys()  # ComfyUI would read them as a graph
+
+
+def test_galleries_read_how_a_picture_was_made_and_no_folder():
+    image = Image.new("RGB", (640, 448))
+    made = Candidate(
+        image, "a cat, in the rain", 7, Verdict(0.5), 'add the text "OPEN", now', steps=30
+    )
+    actors = {"model": "/home/me/models/FLUX.1-dev", "guidance": 3.5}
+    prompt, negative, settings = parameters(made, actors).split("\n")
+    assert (prompt, negative) == ("a cat, in the rain", "Negative prompt: ")
+    assert settings == (
+        "Steps: 30, CFG scale: 3.5, Seed: 7, Size: 640x448, Model: FLUX.1-dev, "
+        'Reflection: "add the text \\"OPEN\\", now", Version: ReflectionFlow'
+    )
+    moved = replace(made, seed=Neighbour(3, 9, 0.5), reflection="")
+    assert "Seed: 9" in parameters(moved, {}) and "Model" not in parameters(moved, {})
+
+
+def test_a_picture_carries_the_texts_that_it_is_given(tmp_path):
+    with open_archive(tmp_path, metadata={"workflow": "{}"}) as archive:
+        archive.begin(RUN)
+        for history in search(PROMPT, SETTINGS, toy_actors(), archive.history):
+            archive.append(history)
+    pictures = [*(tmp_path / "images").glob("*.png"), tmp_path / "best.png"]
+    assert all(Image.open(picture).info["workflow"] == "{}" for picture in pictures)
 
 
 def test_a_line_cut_off_at_the_end_is_dropped_with_a_notice(tmp_path):

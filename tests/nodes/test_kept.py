@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from comfy_graphs import DRAFTS, Graph, link, loop_graph, node, ours, rounds_by_hand, shown
 from comfy_server import ComfyServer, Run, demand_comfyui
+from PIL import Image
 
 STEPS = 4
 SLOW = 40  # slow enough to be stopped in the middle
@@ -180,3 +181,18 @@ def test_a_saved_picture_tells_nothing_about_the_machine(comfy: ComfyServer) -> 
         assert str(comfy.base) not in text
         assert "safetensors" not in text
         assert "/work" not in text and "/home" not in text and "/root" not in text
+
+
+def test_saved_pictures_open_as_workflows_and_say_how_they_were_made(comfy: ComfyServer) -> None:
+    graph = search(depth=1, seed=92, save_run=True)
+    drawn = {"nodes": [], "version": 0.4}
+    run = comfy.succeed(graph, extra_pnginfo={"workflow": drawn})
+    folder = comfy.base / "output" / json.loads(run.text("report"))["folder"]
+    pictures = [*(folder / "images").glob("*.png"), folder / "best.png"]
+    assert len(pictures) == DRAFTS + 2 + 1
+    for picture in pictures:
+        texts = Image.open(picture).info
+        assert json.loads(texts["workflow"]) == drawn
+        assert json.loads(texts["prompt"])["loop"]["class_type"] == "ReflectionFlow_ReflectionLoop"
+        assert f"Steps: {STEPS}, Seed: " in texts["parameters"]
+        assert texts["reflectionflow_user_prompt"] == graph["loop"]["inputs"]["prompt"]
