@@ -7,7 +7,6 @@ kill at any moment loses one batch at most.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Iterator, Mapping
