@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
 from .editors import EDITORS
+from .judges import JUDGES
 from .loaders import LOADERS
 from .native import NATIVE
 from .options import SearchOptions
@@ -16,7 +17,7 @@ from .verifiers import VERIFIER_NODES
 from .vlm import VLM
 
 FAMILIES = (
-    *(LOADERS, VLM, VERIFIER_NODES, NATIVE, EDITORS, STEPS, SEARCH, STAGING),
+    *(LOADERS, VLM, JUDGES, VERIFIER_NODES, NATIVE, EDITORS, STEPS, SEARCH, STAGING),
     [SearchOptions],
 )
 NODES = [checks_its_wires(node) for family in FAMILIES for node in family]

@@ -349,7 +349,7 @@ def results(state: SearchState) -> tuple[Any, list[Any], str]:
     return (
         to_intermediate_device(to_batch([history.best.image])),
         [to_intermediate_device(to_batch([candidate.image])) for candidate in history],
-        json.dumps(data | {"folder": state.folder}, indent=2),
+        json.dumps(data | {"folder": state.folder, "judge": dict(state.judge)}, indent=2),
     )
 
 

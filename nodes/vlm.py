@@ -25,6 +25,7 @@ from .comfy.diffusers_flux import explained_imports
 from .comfy.digests import weights_digest
 from .comfy.text import ComfyVlm
 from .loaders import CATEGORY, DTYPES, actor_handle
+from .shared.judging import consent, warn
 from .shared.model_files import missing, model_folders, stamp
 from .shared.profiles import find_profile, looks_like_a_key, profiles_folder
 from .shared.progress import NodeProgress
@@ -67,6 +68,13 @@ class VlmEndpoint(io.ComfyNode):
                     "the answers.",
                     extra_dict={"advanced": True},
                 ),
+                io.Boolean.Input(
+                    "send_pictures",
+                    default=False,
+                    optional=True,
+                    tooltip="Agree that pictures are sent to the profile's host. Needed once for "
+                    "each host outside your network; it is remembered.",
+                ),
             ],
             outputs=[vlm_output()],
         )
@@ -91,12 +99,16 @@ class VlmEndpoint(io.ComfyNode):
         return hashlib.blake2b(text, key=SALT, digest_size=16).hexdigest()
 
     @classmethod
-    def execute(cls, profile: str, refresh: int) -> io.NodeOutput:
+    def execute(cls, profile: str, refresh: int, send_pictures: bool = False) -> io.NodeOutput:
         del refresh
         with explained_imports():
             import openai  # noqa: F401  (so that it fails here and not at the first question)
         name, found = ENDPOINT + profile, profile_named(profile)
-        return io.NodeOutput(VlmHandle(Endpoint(found), name, f"{name} ({found.model})"))
+        allowed = consent()
+        if send_pictures:
+            warn(allowed.give(found))
+        endpoint = Endpoint(found, consent=allowed)
+        return io.NodeOutput(VlmHandle(endpoint, name, f"{name} ({found.model})"))
 
 
 class VlmLoader(io.ComfyNode):

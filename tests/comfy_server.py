@@ -43,6 +43,9 @@ NO_BROWSER = "A browser is not here; put Chromium or Chrome on the PATH, and ins
 
 REQUIRE = "REFLECTIONFLOW_REQUIRE_COMFYUI"
 
+# Most scripted servers know nothing of plain pictures: who tests the check of judges sets it.
+USUAL = {"OMP_NUM_THREADS": "1", "REFLECTIONFLOW_JUDGE_CHECK": "off"}
+
 CLIENT = "tests"  # without a client ComfyUI leaves what was cached out of its history
 
 Graph = Mapping[str, Mapping[str, Any]]
@@ -173,7 +176,7 @@ class ComfyServer:
             self.process = subprocess.Popen(
                 [str(python), str(folder / "main.py"), *self._arguments()],
                 cwd=self.base,
-                env=os.environ | {"OMP_NUM_THREADS": "1"} | dict(self.environment),
+                env=os.environ | USUAL | dict(self.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

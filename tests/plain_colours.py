@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Sequence
 
 from PIL import Image
@@ -29,3 +30,15 @@ def colour_of(url: str) -> str:
 
 def colours_of(urls: Sequence[str]) -> str:
     return ", ".join(map(colour_of, urls))
+
+
+def is_of_the_check(text: str) -> bool:
+    """Whether a question is one that a judge is asked before a search."""
+    return MARK in text or "Answer with the word yes alone." in text
+
+
+def seen(text: str, urls: Sequence[str], in_schema: bool) -> str:
+    """What a model that sees says to such a question."""
+    if not urls:
+        return "yes"
+    return json.dumps({"colour": colours_of(urls)}) if in_schema else colours_of(urls)

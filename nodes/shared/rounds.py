@@ -31,6 +31,8 @@ from ...reflectionflow_core.record import History, InputError
 from ...reflectionflow_core.report import contact_sheet, html_page
 from ...reflectionflow_core.search import UnjudgedError, is_over, search, trailing_unjudged
 from ...reflectionflow_core.settings import RANDOM_SEED, SearchSettings
+from ...reflectionflow_core.vlm.judge_check import judge_text
+from .judging import check_judges
 from .sockets import SearchActors, SearchState
 from .stopping import STOPPING
 
@@ -51,6 +53,7 @@ def next_round(
     """
     actors, index = handles.actors, state.next_round
     if not len(state.history):
+        state = replace(state, judge=check_judges(handles, progress))
         actors.verifier.verify(state.prompt, [])  # raises if it cannot judge this prompt
     state = replace(state, chosen=handles.chosen, identity=handles.identity)
     run: Run | None = None
@@ -129,7 +132,8 @@ def write_run(state: SearchState) -> SearchState:
         sheet = io.BytesIO()
         contact_sheet(history, state.prompt, settings, state.model).save(sheet, "PNG")
         archive.write(SHEET, sheet.getvalue())
-        page = html_page(history, state.prompt, settings, state.model)
+        found = judge_text(state.judge)
+        page = html_page(history, state.prompt, settings, state.model, found)
         archive.write(PAGE, page.encode("utf-8", "replace"))
     return state
 
@@ -153,7 +157,8 @@ def named(state: SearchState, run: Run) -> str:
 def run_of(state: SearchState, settings: SearchSettings) -> Run:
     """The search as an archive records it."""
     actors = {**RECORDED, **state.chosen}
-    return Run(state.prompt, settings, actors, state.identity, versions())
+    who = (actors, state.identity, versions())
+    return Run(state.prompt, settings, *who, judge=state.judge)
 
 
 @contextmanager

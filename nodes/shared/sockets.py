@@ -62,11 +62,13 @@ class FluxHandle(Protocol):
 @dataclass(frozen=True, eq=False)
 class VlmHandle:
     """A vision-language model. `name` is what the command line calls it; `identity` differs for
-    every other model that might answer under that name."""
+    every other model that might answer under that name. `insists` says that a search uses it even
+    if it is blind."""
 
     vlm: Vlm = field(repr=False)  # ComfyUI sends the repr of failed inputs to the browser
     name: str
     identity: str
+    insists: bool = False
 
     def get_ram_usage(self) -> int:
         """Bytes of the weights, for ComfyUI's cache; 0 for a server's."""
@@ -162,6 +164,7 @@ class SearchState:
     identity: Mapping[str, str] = field(default_factory=dict)
     # What ComfyUI opens as a workflow: "prompt" and "workflow", as JSON. Saved pictures carry it.
     graph: Mapping[str, str] = field(default_factory=dict, repr=False)
+    judge: Mapping[str, Any] = field(default_factory=dict)  # findings, see JudgeFindings.data
 
     @property
     def next_round(self) -> int:

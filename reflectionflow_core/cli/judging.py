@@ -20,7 +20,7 @@ from ..vlm.endpoint import Endpoint
 from ..vlm.interface import Vlm
 from ..vlm.judge_check import (
     MODES,
-    JudgeCheck,
+    JudgeChecker,
     findings_line,
     findings_text,
     mode_of,
@@ -67,7 +67,7 @@ def checked(choice: ActorChoice, given: Mapping[str, Any]) -> dict[str, Any]:
     """What was found out of the model of `choice.vlm`, {} if it is not checked; raises as
     `check_judge`."""
     assert choice.vlm is not None
-    check = JudgeCheck(command_line_folder(), mode_of(given.get("judge_check")))
+    check = JudgeChecker(command_line_folder(), mode_of(given.get("judge_check")))
     vlm = build_vlm(choice.vlm, choice.device, choice.vlm_dtype)
     agree(vlm, bool(given.get("send_pictures")))
     found, notices = check(vlm, key_of(choice.vlm, vlm))
@@ -132,7 +132,7 @@ def examine(given: Mapping[str, Any]) -> int:
     if why := objection(found):
         _say(why)
         return NOT_A_JUDGE
-    if notice := JudgeCheck(command_line_folder()).keep(key_of(spec, vlm), found):
+    if notice := JudgeChecker(command_line_folder()).keep(key_of(spec, vlm), found):
         _say(notice)
     return 0
 

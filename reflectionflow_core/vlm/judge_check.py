@@ -29,7 +29,7 @@ COLUMN = 20  # characters before what was found
 
 
 @dataclass(frozen=True, slots=True)
-class JudgeCheck:
+class JudgeChecker:
     """How a judge is checked: `mode` is strict (an objection ends the search), warn or off.
 
     Findings are kept in judges.json in `folder`; `insist` says how to search all the same.

@@ -24,7 +24,7 @@ from reflectionflow_core.vlm.endpoint import Endpoint
 from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.vlm.judge_check import (
     FILE,
-    JudgeCheck,
+    JudgeChecker,
     findings_line,
     judge_text,
     mode_of,
@@ -389,7 +389,7 @@ def test_a_model_on_this_machine_that_fails_is_named_with_its_reason() -> None:
 def test_findings_are_kept_by_profile_and_model_and_a_kept_judge_is_asked_nothing(
     tmp_path: Path,
 ) -> None:
-    check = JudgeCheck(tmp_path / "new")
+    check = JudgeChecker(tmp_path / "new")
     with VlmServer(oracle) as server:
         first = Endpoint(Profile("mine", server.url, KEY, MODEL), FAST)
         found, notices = check(first, profile_key(first.profile))
@@ -413,7 +413,7 @@ def test_a_blind_judge_ends_a_search_is_asked_again_and_gives_way_to_who_insists
     tmp_path: Path,
 ) -> None:
     blind, seeing = local([0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0]), local([1, 0, 0, 0], [0, 1, 0, 0])
-    check = JudgeCheck(tmp_path)
+    check = JudgeChecker(tmp_path)
     with pytest.raises(InputError, match=r"is blind: .* give --judge-check warn"):
         check(blind, "toy")
     found, notices = replace(check, mode="warn")(blind, "toy")
@@ -441,14 +441,14 @@ def test_a_blind_judge_ends_a_search_is_asked_again_and_gives_way_to_who_insists
 def test_a_damaged_file_of_findings_only_costs_asking_again(tmp_path: Path, kept: str) -> None:
     (tmp_path / FILE).write_text(kept)
     vlm = local([1, 0, 0, 0], [0, 1, 0, 0])
-    found, notices = JudgeCheck(tmp_path)(vlm, "toy")
+    found, notices = JudgeChecker(tmp_path)(vlm, "toy")
     assert found and found.sees and not notices and vlm.asked
     assert json.loads((tmp_path / FILE).read_text())["toy"]["sees"] is True
 
 
 def test_where_nothing_can_be_kept_the_search_goes_on_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    found, notices = JudgeCheck(tmp_path / "file")(local([1, 0, 0, 0], [0, 1, 0, 0]), "toy")
+    found, notices = JudgeChecker(tmp_path / "file")(local([1, 0, 0, 0], [0, 1, 0, 0]), "toy")
     assert found and found.sees
     assert len(notices) == 1 and f"{FILE} cannot be written (" in notices[0]
 
@@ -458,7 +458,7 @@ def test_the_mode_is_the_option_or_the_environment_or_strict() -> None:
     assert mode_of(None, {"REFLECTIONFLOW_JUDGE_CHECK": "off"}) == "off"
     assert mode_of(None, {}) == "strict"
     with pytest.raises(InputError, match="strict, warn, off"):
-        JudgeCheck(Path(), mode_of(None, {"REFLECTIONFLOW_JUDGE_CHECK": "never"}))
+        JudgeChecker(Path(), mode_of(None, {"REFLECTIONFLOW_JUDGE_CHECK": "never"}))
 
 
 def test_findings_survive_json_and_are_said_in_one_line() -> None:

@@ -19,7 +19,8 @@ from comfy_server import ROOT, ComfyServer, Rejected, Run, do_without, find_comf
 from core.tiny_judges import save_clip, save_reward
 from core.tiny_vlm import save_vlm
 from PIL import Image, ImageChops
-from vlm_server import VlmServer, says
+from plain_colours import is_of_the_check, seen
+from vlm_server import Asked, Reply, VlmServer, says
 
 FOLDER = ROOT / "workflows"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
@@ -404,12 +405,20 @@ def test_an_editing_model_corrects_every_draft_of_a_search(server: ComfyServer) 
 
 def test_a_vision_language_model_judges_every_picture_of_a_search(server: ComfyServer) -> None:
     """The miniature paints, and a scripted server knows nothing but how sure it is."""
-    with asking(server, lambda _: says("no", tops={"no": -0.5, "yes": -0.93})) as vlm:
+
+    def judge(asked: Asked) -> Reply:
+        if is_of_the_check(asked.text):
+            return says(seen(asked.text, asked.pictures, "response_format" in asked.body))
+        return says("no", tops={"no": -0.5, "yes": -0.93})
+
+    with asking(server, judge) as vlm:
         run = server.succeed(in_miniature(ASKING))
     data = report_of(run, ASKING)
     assert [c["round"] for c in data["candidates"]] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert all(c["aspects"] and c["passed"] is False for c in data["candidates"])
-    assert data["cost"]["vlm_calls"] == len(vlm.asked) > 8
+    searching = [asked for asked in vlm.asked if not is_of_the_check(asked.text)]
+    assert data["cost"]["vlm_calls"] == len(searching) > 8
+    assert "sees                yes" in run.text(*of_kind(ASKING, "ReflectionFlow_JudgeCheck"))
 
 
 def report_of(run: Run, name: str) -> dict[str, Any]:

@@ -83,7 +83,9 @@ def thought_out(
     read = read_me(text, 560 if dev else 280)
     value = CUPS if dev else SELDOM if name == "interleaved" else BESIDE
     prompt = node("prompt", "PrimitiveStringMultiline", PROMPT_TALL, "Prompt", value=value)
-    vlm_nodes = [node("vlm", "VlmEndpoint", profile="mine", refresh=0)] if dev else []
+    vlm_nodes = (
+        [node("vlm", "VlmEndpoint", profile="mine", refresh=0, send_pictures=False)] if dev else []
+    )
     top = group_below(read)
     for thinks in thought if dev else ():
         thinks.inputs["vlm"] = Wire("vlm", "vlm", past_prompt(top))

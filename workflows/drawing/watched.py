@@ -25,9 +25,10 @@ VLM_WIRE = Wire("vlm", "vlm")
 
 
 def vlm_search() -> Graph:
-    endpoint = node("vlm", "VlmEndpoint", profile="mine", refresh=0)
+    server = node("server", "VlmEndpoint", profile="mine", refresh=0, send_pictures=False)
+    checked = node("vlm", "JudgeCheck", vlm=Wire("server", "vlm"), insist=False, refresh=0)
     needed = (notes.PROFILE, notes.NATIVE_CORRECTOR_FILES, notes.UNTESTED_VLM)
-    return vlm_graph("vlm_search", [endpoint], notes.VLM_SEARCH, *needed, tall=560)
+    return vlm_graph("vlm_search", [server, checked], notes.VLM_SEARCH, *needed, tall=560)
 
 
 def vlm_local_search() -> Graph:
@@ -56,7 +57,7 @@ def vlm_graph(name: str, vlm_nodes: list[Node], about: str, *sections: str, tall
 
 def think_first() -> Graph:
     read = read_me(notes.text(notes.THINK_FIRST, notes.FLUX_FILES, notes.UNTESTED_VLM), 480)
-    vlm = node("vlm", "VlmEndpoint", profile="mine", refresh=0)
+    vlm = node("vlm", "VlmEndpoint", profile="mine", refresh=0, send_pictures=False)
     who = stack(LEFT, group_below(read), 320, vlm, *flux(True, corrector=False))
     prompt = node(
         "prompt", "PrimitiveStringMultiline", 0, "Prompt, as terse as you like", value=FOX
@@ -97,7 +98,7 @@ def think_first() -> Graph:
 
 def verifier_ensemble() -> Graph:
     read = read_me(notes.text(notes.ENSEMBLE, notes.ENSEMBLE_FILES), 470)
-    vlm = node("vlm", "VlmEndpoint", profile="mine", refresh=0)
+    vlm = node("vlm", "VlmEndpoint", profile="mine", refresh=0, send_pictures=False)
     who = stack(LEFT, group_below(read), 320, vlm)
     checklist = node("checklist", "VerifierLoader", verifier="checklist", error=0.0, vlm=VLM_WIRE)
     clip = node("clip_score", "ClipScoreLoader", model=notes.PICKSCORE)

@@ -1,0 +1,60 @@
+"""The check of the vision-language models of a search, and consent to send them pictures."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ...reflectionflow_core.protocols import Progress
+from ...reflectionflow_core.vlm.consent import PictureConsent
+from ...reflectionflow_core.vlm.endpoint import Endpoint
+from ...reflectionflow_core.vlm.judge_check import WARN, JudgeChecker, mode_of, profile_key
+from .profiles import profiles_folder
+from .sockets import SearchActors, VlmHandle
+
+INSIST = (
+    "To search all the same, wire Judge Check between the model and its loaders, and switch its "
+    "insist on"
+)
+ADVICE = "Switch send_pictures on in Vision-Language Model: endpoint"
+
+
+def check_judges(handles: SearchActors, progress: Progress) -> dict[str, Any]:
+    """What was found out of the search's first vision-language model, the verifier's if it has one;
+    {} if there is none.
+
+    Raises InputError for a model that is blind or does not answer, unless the user insists, and
+    for one that pictures may not be sent to.
+    """
+    actors = (handles.verifier, handles.writer, handles.evolver, handles.inspector)
+    vlms = dict.fromkeys(vlm for actor in actors if actor for vlm in actor.vlms)
+    findings = []
+    for handle in vlms:
+        found, notices = checker(handle)(handle.vlm, key_of(handle), progress)
+        for notice in notices:
+            warn(notice)
+        if found is not None:
+            findings.append(found.data())
+    return findings[0] if findings else {}
+
+
+def checker(handle: VlmHandle) -> JudgeChecker:
+    mode = mode_of(WARN if handle.insists else None)
+    return JudgeChecker(profiles_folder(), mode, INSIST)
+
+
+def key_of(handle: VlmHandle) -> str:
+    """What the findings about a model are kept under."""
+    vlm = handle.vlm
+    return profile_key(vlm.profile) if isinstance(vlm, Endpoint) else handle.identity
+
+
+def consent() -> PictureConsent:
+    """Which hosts may be sent pictures from this ComfyUI."""
+    return PictureConsent(profiles_folder(), ADVICE)
+
+
+def warn(text: str) -> None:
+    """A line in ComfyUI's log, if there is something to say."""
+    if text:
+        logging.warning("ReflectionFlow: %s", text)
