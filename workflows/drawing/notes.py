@@ -331,8 +331,8 @@ VLM_SEARCH = """
 
 The search of *native_search*, judged by a model that looks at the pictures: **checklist** takes
 your prompt apart and asks each requirement of each picture, the **vlm** writer says what to
-change, and the **vlm** evolver sharpens the prompt. **Judge Check** first asks the model about
-plain pictures and shows what it can do: a blind one stops the search before anything is painted.
+change, and the **vlm** evolver sharpens the prompt. A blind or silent model ends the search before
+anything is painted.
 """
 
 PROFILE = """

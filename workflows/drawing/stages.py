@@ -80,7 +80,7 @@ def thought_out(
     """A search; the nodes `thought` take its prompt, and `finer` are wired to the loop."""
     sections = (notes.PROFILE, notes.CORRECTOR_FILES, notes.UNTESTED_VLM)
     text = notes.text(about, *sections) if dev else full_note(False, about)
-    read = read_me(text, 560 if dev else 280)
+    read = read_me(text, 536 if dev else 280)
     value = CUPS if dev else SELDOM if name == "interleaved" else BESIDE
     prompt = node("prompt", "PrimitiveStringMultiline", PROMPT_TALL, "Prompt", value=value)
     vlm_nodes = (

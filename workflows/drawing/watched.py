@@ -25,10 +25,9 @@ VLM_WIRE = Wire("vlm", "vlm")
 
 
 def vlm_search() -> Graph:
-    server = node("server", "VlmEndpoint", profile="mine", refresh=0, send_pictures=False)
-    checked = node("vlm", "JudgeCheck", vlm=Wire("server", "vlm"), insist=False, refresh=0)
+    endpoint = node("vlm", "VlmEndpoint", profile="mine", refresh=0, send_pictures=False)
     needed = (notes.PROFILE, notes.NATIVE_CORRECTOR_FILES, notes.UNTESTED_VLM)
-    return vlm_graph("vlm_search", [server, checked], notes.VLM_SEARCH, *needed, tall=560)
+    return vlm_graph("vlm_search", [endpoint], notes.VLM_SEARCH, *needed, tall=560)
 
 
 def vlm_local_search() -> Graph:
@@ -98,8 +97,9 @@ def think_first() -> Graph:
 
 def verifier_ensemble() -> Graph:
     read = read_me(notes.text(notes.ENSEMBLE, notes.ENSEMBLE_FILES), 470)
-    vlm = node("vlm", "VlmEndpoint", profile="mine", refresh=0, send_pictures=False)
-    who = stack(LEFT, group_below(read), 320, vlm)
+    server = node("server", "VlmEndpoint", profile="mine", refresh=0, send_pictures=False)
+    vlm = node("vlm", "JudgeCheck", vlm=Wire("server", "vlm"), insist=False, refresh=0)
+    who = stack(LEFT, group_below(read), 320, server, vlm)
     checklist = node("checklist", "VerifierLoader", verifier="checklist", error=0.0, vlm=VLM_WIRE)
     clip = node("clip_score", "ClipScoreLoader", model=notes.PICKSCORE)
     reward = node("reward", "RewardLoader", model=notes.REWARD, base=notes.REWARD_BASE)
