@@ -14,6 +14,7 @@ from ..reflectionflow_core.identity import digest, verifier_identity
 from ..reflectionflow_core.record import InputError
 from ..reflectionflow_core.registry import VERIFIERS
 from ..reflectionflow_core.verifiers.ensemble import EnsembleMember, EnsembleVerifier
+from ..reflectionflow_core.verifiers.screened import SHORTLIST, ScreenedVerifier, behind_screen
 from .comfy.diffusers_flux import explained_imports
 from .loaders import CATEGORY
 from .shared.model_files import missing, model_folders, stamp
@@ -164,12 +165,33 @@ class VerifierEnsemble(io.ComfyNode):
                     "pass rank first. Its score counts only if it is also wired above.",
                 ),
                 *map(weight, numbers),
+                VerifierSocket.Input(
+                    "screen",
+                    optional=True,
+                    tooltip="A cheap verifier, such as a CLIP score. It ranks the pictures of a "
+                    "batch, and the verifiers above look at the best of them only.",
+                ),
+                io.Int.Input(
+                    "shortlist",
+                    default=SHORTLIST,
+                    min=1,
+                    max=1024,
+                    optional=True,
+                    tooltip="With a screen: how many pictures of a batch the verifiers look at.",
+                    extra_dict={"advanced": True},
+                ),
             ],
             outputs=[verifier_output()],
         )
 
     @classmethod
-    def execute(cls, gate: ActorHandle | None = None, **given: Any) -> io.NodeOutput:
+    def execute(
+        cls,
+        gate: ActorHandle | None = None,
+        screen: ActorHandle | None = None,
+        shortlist: int = SHORTLIST,
+        **given: Any,
+    ) -> io.NodeOutput:
         weighted = [
             (given[f"verifier_{n}"], float(given[f"weight_{n}"]))
             for n in range(1, MEMBERS + 1)
@@ -177,7 +199,11 @@ class VerifierEnsemble(io.ComfyNode):
         ]
         if not weighted:
             raise InputError("The ensemble has no verifier. Wire verifier_1.")
-        return io.NodeOutput(ensemble_of(weighted, gate))
+        if screen is None:
+            return io.NodeOutput(ensemble_of(weighted, gate))
+        alone = len(weighted) == 1 and gate is None
+        verifier = weighted[0][0] if alone else ensemble_of(weighted, gate)
+        return io.NodeOutput(screened(verifier, screen, shortlist))
 
 
 def ensemble_of(
@@ -201,6 +227,31 @@ def ensemble_of(
     return ActorHandle(actor, chosen, tuple(vlms), identity)
 
 
+def screened(verifier: ActorHandle, screen: ActorHandle, shortlist: int) -> ActorHandle:
+    """A verifier that looks at the best pictures of a batch only, by a screen."""
+    member = EnsembleMember(spec_of(screen), screen.actor, spread_of(screen))
+    name = spec_of(verifier)
+    actor = behind_screen(member, verifier.actor, lowest_of(verifier), shortlist, name)
+    chosen = {**screen.chosen, **verifier.chosen, "screen": member.name, "shortlist": shortlist}
+    identity = {**screen.identity, **verifier.identity}
+    if "verifier" not in verifier.identity:
+        identity.pop("verifier", None)
+    if "verifier" in screen.identity:
+        identity["screen"] = screen.identity["verifier"]
+    vlms = dict.fromkeys((*verifier.vlms, *screen.vlms))
+    return ActorHandle(actor, chosen, tuple(vlms), identity)
+
+
+def lowest_of(handle: ActorHandle) -> float | None:
+    """What its scores are never below; None if there is no such number."""
+    if isinstance(handle.actor, ScreenedVerifier):
+        return handle.actor.lowest - 1
+    if isinstance(handle.actor, EnsembleVerifier):
+        return 0.0
+    row = VERIFIERS.get(handle.chosen["verifier"].partition(":")[0])
+    return row.lowest if row else None
+
+
 def members_of(weighted: Sequence[tuple[ActorHandle, float]]) -> list[EnsembleMember]:
     """The members by their specs, numbered if two are of one kind with different models."""
     specs = [spec_of(handle) for handle, _ in weighted]
@@ -215,8 +266,10 @@ def members_of(weighted: Sequence[tuple[ActorHandle, float]]) -> list[EnsembleMe
 
 
 def spec_of(handle: ActorHandle) -> str:
-    """The chosen verifier; an ensemble in brackets."""
+    """The chosen verifier; an ensemble, and one behind a screen, in brackets."""
     spec = handle.chosen["verifier"]
+    if isinstance(handle.actor, ScreenedVerifier):
+        return f"({spec} behind {handle.actor.screen.name})"
     if not isinstance(handle.actor, EnsembleVerifier):
         return spec
     gate = handle.chosen.get("gate")
@@ -225,7 +278,7 @@ def spec_of(handle: ActorHandle) -> str:
 
 def spread_of(handle: ActorHandle) -> float:
     """The typical difference between its scores of clearly different pictures."""
-    if isinstance(handle.actor, EnsembleVerifier):
+    if isinstance(handle.actor, EnsembleVerifier | ScreenedVerifier):
         return 0.25
     row = VERIFIERS.get(handle.chosen["verifier"].partition(":")[0])
     return row.spread if row else 1.0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from .flux.settings import ConditionSettings, SamplingSettings
+from .record import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class ActorChoice:
     vlm: str | None = None  # "endpoint:PROFILE", the folder of a model, or its hub id
     max_words: int | None = None  # of a reflection
     gate: str | None = None  # a verifier that says what passed, while the other one ranks
+    screen: str | None = None  # a cheap verifier that says which pictures the other looks at
+    shortlist: int | None = None  # how many of a batch; None is 2
     reward_base: str | None = None  # the model that the reward was trained from
     reward_template: str | None = None  # the words around its prompt
     vlm_dtype: str | None = None  # of a model on this machine
@@ -56,6 +59,8 @@ LATER: dict[str, Any] = {
     "detector": None,
     "colour_judge": None,
     "ground": None,
+    "screen": None,
+    "shortlist": None,
     "plugins": (),
 }
 RECORDED: dict[str, Any] = {
@@ -66,3 +71,26 @@ RECORDED: dict[str, Any] = {
     }.items()
     if name not in ("sampling", "condition", *LATER)
 }
+
+
+def check_judges(choice: ActorChoice, verifiers: Collection[str]) -> None:
+    """Raises InputError for options of a judge that is not among the `verifiers`, by name."""
+    if choice.verifier_error and {*verifiers} == {"exact"}:
+        raise InputError(
+            "The exact verifier makes no errors. "
+            "Choose --verifier noisy with --verifier-error, or leave the error out."
+        )
+    for option, owner in (
+        ("ground", "checklist"),
+        ("detector", "objects"),
+        ("colour_judge", "objects"),
+    ):
+        if getattr(choice, option) and owner not in verifiers:
+            raise InputError(
+                f"--{option.replace('_', '-')} has no effect without the verifier {owner}. "
+                f"Choose --verifier {owner}, or leave it out."
+            )
+    if choice.shortlist is not None and choice.screen is None:
+        raise InputError(
+            "--shortlist has no effect without --screen. Give a screen, or leave it out."
+        )

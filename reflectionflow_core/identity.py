@@ -33,7 +33,7 @@ def identity(choice: ActorChoice) -> dict[str, str]:
     # Only where they are used: runs recorded before these existed lack the names.
     if choice.vlm is not None:
         known["vlm"] = vlm_identity(choice.vlm)
-    for name in ("verifier", "gate"):
+    for name in ("verifier", "gate", "screen"):
         spec = getattr(choice, name)
         if spec is not None and (weights := verifier_identity(spec)):
             known[name] = weights

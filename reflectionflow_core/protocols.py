@@ -205,6 +205,13 @@ class Rechecking(Protocol):
     ) -> list[Verdict]: ...
 
 
+@runtime_checkable
+class Screening(Protocol):
+    """A verifier that looks at the best `shortlist` pictures of a call, and only ranks the rest."""
+
+    shortlist: int
+
+
 @dataclass(frozen=True, slots=True)
 class Actors:
     """Who does what in a search; those that its axes never ask may be None."""

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from .choice import PAINTING, RECORDED, ActorChoice
+from .choice import PAINTING, RECORDED, ActorChoice, check_judges
 from .flux.settings import ConditionSettings, SamplingSettings, changed_sampling
 from .miniature.settings import CONDITION, SAMPLING
 from .plugins import load_plugins
@@ -36,6 +36,7 @@ from .verifiers.spec import VerifierSpec, parse_verifiers
 from .vlm.named import HUB_ID, build_vlm
 
 if TYPE_CHECKING:
+    from .verifiers.ensemble import EnsembleMember
     from .vlm.interface import Vlm
 
 MINIATURE_WEIGHTS = Path(__file__).parent / "miniature" / "weights"
@@ -89,7 +90,8 @@ class Row(Generic[Built]):
     `build` is given a vision-language model if the actor `asks_vlm`, or `may_ask_vlm` and there is
     one, else None. A verifier with a `source` is chosen as NAME:FOLDER; `source` says what the
     folder holds. Scores of clearly different pictures differ by about `spread`, which scales
-    verifiers that are joined.
+    verifiers that are joined. None is below `lowest`, where that is a number: a screen can leave
+    pictures out only then.
     """
 
     build: Callable[[ActorChoice, Any], Built]
@@ -97,6 +99,7 @@ class Row(Generic[Built]):
     source: str = ""
     spread: float = 1.0
     may_ask_vlm: bool = False
+    lowest: float | None = None
 
 
 def lazily(path: str, *takes: str, **fixed: Any) -> Callable[[ActorChoice, Vlm | None], Any]:
@@ -208,20 +211,28 @@ FLUX = ModelRow(flux)  # of every folder and hub id
 # Spreads: a requirement of four, two marks of ten, odds of seven to one; a rung of a tournament and
 # odds of e to one are the 1.0 of the others.
 VERIFIERS: dict[str, Row[Verifier]] = {
-    "exact": Row(lazily("miniature.verifier:ExactVerifier"), spread=0.25),
-    "noisy": Row(noisy, spread=0.25),
+    "exact": Row(lazily("miniature.verifier:ExactVerifier"), spread=0.25, lowest=0.0),
+    "noisy": Row(noisy, spread=0.25, lowest=0.0),
     "checklist": Row(
-        lazily("verifiers.checklist:ChecklistVerifier", "ground"), asks_vlm=True, spread=0.25
+        lazily("verifiers.checklist:ChecklistVerifier", "ground"),
+        asks_vlm=True,
+        spread=0.25,
+        lowest=0.0,
     ),
-    "rubric": Row(lazily("verifiers.rubric:RubricVerifier"), asks_vlm=True, spread=2.0),
-    "yes-no": Row(lazily("verifiers.yes_no:YesNoVerifier"), asks_vlm=True, spread=2.0),
-    "tournament": Row(lazily("verifiers.tournament:TournamentVerifier"), asks_vlm=True),
-    "objects": Row(objects, spread=0.25, may_ask_vlm=True),
-    "text": Row(lazily("verifiers.text.verifier:TextVerifier"), spread=0.25),
+    "rubric": Row(lazily("verifiers.rubric:RubricVerifier"), asks_vlm=True, spread=2.0, lowest=0.0),
+    "yes-no": Row(
+        lazily("verifiers.yes_no:YesNoVerifier"), asks_vlm=True, spread=2.0, lowest=-21.0
+    ),
+    "tournament": Row(
+        lazily("verifiers.tournament:TournamentVerifier"), asks_vlm=True, lowest=-1.0
+    ),
+    "objects": Row(objects, spread=0.25, may_ask_vlm=True, lowest=0.0),
+    "text": Row(lazily("verifiers.text.verifier:TextVerifier"), spread=0.25, lowest=0.0),
     "yes-no-nvila": Row(
         lazily("verifiers.yes_no:NvilaVerifier"),
         asks_vlm=True,
         spread=2.0,
+        lowest=-199.0,
     ),
     "reward": Row(reward, source="the Image-Verifier"),
     "clip-score": Row(clip_score, source="a CLIP"),
@@ -285,45 +296,42 @@ def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
 
 
 def build_verifier(choice: ActorChoice) -> Verifier:
-    """The verifier of a choice; several that are joined, and one with a gate, as an ensemble."""
-    parts, gates = parse_verifiers(choice.verifier, VERIFIERS), _gate_of(choice)
-    if choice.verifier_error and {part.name for part in (*parts, *gates)} == {"exact"}:
-        raise InputError(
-            "The exact verifier makes no errors. "
-            "Choose --verifier noisy with --verifier-error, or leave the error out."
-        )
-    names = {part.name for part in (*parts, *gates)}
-    if choice.ground and "checklist" not in names:
-        raise InputError(
-            "--ground has no effect without the verifier checklist. "
-            "Choose --verifier checklist, or leave it out."
-        )
-    if "objects" not in names:
-        for option in ("detector", "colour_judge"):
-            if getattr(choice, option):
-                raise InputError(
-                    f"--{option.replace('_', '-')} has no effect without the verifier objects. "
-                    "Choose --verifier objects, or leave it out."
-                )
+    """The verifier of a choice; several that are joined, and one with a gate, as an ensemble; all
+    behind the screen, if there is one."""
+    parts, gates = parse_verifiers(choice.verifier, VERIFIERS), _one_of(choice, "gate")
+    screens = _one_of(choice, "screen")
+    check_judges(choice, {part.name for part in (*parts, *gates, *screens)})
     built = {part.text: _build_part(choice, part) for part in parts}
-    if len(parts) == 1 and not gates:
-        return built[parts[0].text]
-    from .verifiers.ensemble import EnsembleMember, EnsembleVerifier
+    alone = len(parts) == 1 and not gates
+    if alone:
+        verifier, lowest = built[parts[0].text], VERIFIERS[parts[0].name].lowest
+    else:
+        from .verifiers.ensemble import EnsembleVerifier
 
-    members = [
-        EnsembleMember(part.text, built[part.text], VERIFIERS[part.name].spread, part.weight)
-        for part in parts
-    ]
-    gate = built.get(gates[0].text) or _build_part(choice, gates[0]) if gates else None
-    return EnsembleVerifier(members, gate)
+        members = [_member(part, built[part.text]) for part in parts]
+        gate = built.get(gates[0].text) or _build_part(choice, gates[0]) if gates else None
+        verifier, lowest = EnsembleVerifier(members, gate), 0.0
+    if not screens:
+        return verifier
+    from .verifiers.screened import behind_screen
+
+    screen = _member(screens[0], _build_part(choice, screens[0]))
+    return behind_screen(screen, verifier, lowest, choice.shortlist, choice.verifier)
 
 
-def _gate_of(choice: ActorChoice) -> list[VerifierSpec]:
-    """The verifier that is the gate, or nothing; raises InputError for several."""
-    gates = parse_verifiers(choice.gate, VERIFIERS) if choice.gate is not None else []
-    if len(gates) > 1:
-        raise InputError(f"The gate {choice.gate} is several verifiers. Give one.")
-    return gates
+def _member(part: VerifierSpec, verifier: Verifier) -> EnsembleMember:
+    from .verifiers.ensemble import EnsembleMember
+
+    return EnsembleMember(part.text, verifier, VERIFIERS[part.name].spread, part.weight)
+
+
+def _one_of(choice: ActorChoice, role: str) -> list[VerifierSpec]:
+    """The verifier of a role, "gate" or "screen", or nothing; raises InputError for several."""
+    spec = getattr(choice, role)
+    parts = parse_verifiers(spec, VERIFIERS) if spec is not None else []
+    if len(parts) > 1:
+        raise InputError(f"The {role} {spec} is several verifiers. Give one.")
+    return parts
 
 
 def _build_part(choice: ActorChoice, part: VerifierSpec) -> Verifier:

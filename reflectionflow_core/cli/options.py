@@ -135,7 +135,6 @@ def _add_models(group: argparse._ArgumentGroup, without: Collection[str]) -> Non
         default = {**RECORDED, **LATER}.get(flag.removeprefix("--").replace("-", "_"))
         group.add_argument(flag, metavar=metavar, type=kind, help=_with_default(text, default))
 
-    sources = [name for name, row in VERIFIERS.items() if row.source]
     everyone = (VERIFIERS, WRITERS, EVOLVERS, PLANNERS, INSPECTORS, THINKERS)
     asking = dict.fromkeys(name for rows in everyone for name, row in rows.items() if row.asks_vlm)
     group.add_argument(
@@ -163,18 +162,7 @@ def _add_models(group: argparse._ArgumentGroup, without: Collection[str]) -> Non
         "|".join(PROMPT_STYLES),
         "how the corrector is asked: as it was trained, or as the paper's script does",
     )
-    add(
-        "--verifier",
-        "NAME",
-        f"{_names(VERIFIERS)}; {_names(sources)} as NAME:FOLDER; A+B: both",
-    )
-    add("--detector", "WHERE", "of the verifier objects: a folder, a hub id or onnx:FILE")
-    add("--colour-judge", "WHERE", "a CLIP that reads its colours (default: pixels vote)")
-    group.add_argument("--ground", action="store_true", help="let the checklist ask for boxes")
-    add("--gate", "NAME", "a verifier that says what passed, while --verifier ranks")
-    add("--reward-base", "FOLDER", "the Qwen2.5-VL that the reward was trained from")
-    add("--reward-template", "FILE", "the words around the reward's prompt")
-    add("--verifier-error", "RATE", "of the verifier noisy, 0 to 1 (default: 0.1)", share)
+    _add_verifiers(group, add)
     add("--writer", "NAME", f"of reflections: {_names(WRITERS)}")
     add("--max-words", "N", "of a reflection (default: the writer's)", positive)
     add("--evolver", "NAME", f"of prompts: {_names(EVOLVERS)}")
@@ -188,6 +176,24 @@ def _add_models(group: argparse._ArgumentGroup, without: Collection[str]) -> Non
     )
     add("--vlm-dtype", "TYPE", "number format of that model: bf16, fp32 or nf4 (default: bf16)")
     add_judge_options(group)
+
+
+def _add_verifiers(group: argparse._ArgumentGroup, add: Callable[..., None]) -> None:
+    sources = [name for name, row in VERIFIERS.items() if row.source]
+    add(
+        "--verifier",
+        "NAME",
+        f"{_names(VERIFIERS)}; {_names(sources)} as NAME:FOLDER; A+B: both",
+    )
+    add("--detector", "WHERE", "of the verifier objects: a folder, a hub id or onnx:FILE")
+    add("--colour-judge", "WHERE", "a CLIP that reads its colours (default: pixels vote)")
+    group.add_argument("--ground", action="store_true", help="let the checklist ask for boxes")
+    add("--gate", "NAME", "a verifier that says what passed, while --verifier ranks")
+    add("--screen", "NAME", "a cheap verifier that ranks a batch; --verifier looks at the best")
+    add("--shortlist", "N", "pictures of a batch that it looks at (default: 2)", positive)
+    add("--reward-base", "FOLDER", "the Qwen2.5-VL that the reward was trained from")
+    add("--reward-template", "FILE", "the words around the reward's prompt")
+    add("--verifier-error", "RATE", "of the verifier noisy, 0 to 1 (default: 0.1)", share)
 
 
 def _with_default(text: str, default: Any) -> str:

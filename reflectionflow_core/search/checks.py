@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..protocols import Actors
+from ..protocols import Actors, Screening
 from ..record import History, InputError
 from ..settings import SearchSettings
 from ..texts import usable_text
@@ -50,6 +50,8 @@ def check_actors(settings: SearchSettings, actors: Actors) -> None:
         )
     if strategy.in_stages:
         check_stages(settings, actors)
+    if isinstance(actors.verifier, Screening):
+        check_shortlist(settings, actors.verifier.shortlist)
     if settings.depth == 0:
         return
     for axis, role, actor in (
@@ -62,6 +64,22 @@ def check_actors(settings: SearchSettings, actors: Actors) -> None:
                 f"The {axis} axis needs a {role}, and there is none. "
                 f"Give one, or take {axis} out of the axes."
             )
+
+
+def check_shortlist(settings: SearchSettings, shortlist: int) -> None:
+    """Raises InputError if a shortlist leaves out nothing, or pictures that are corrected next."""
+    if settings.batch_size <= shortlist:
+        raise InputError(
+            f"A shortlist of {shortlist} leaves nothing out of batches of {settings.batch_size}. "
+            "Choose larger batches, a shorter list, or no screen."
+        )
+    axes = axes_in_force(settings) if settings.depth else ()
+    if shortlist < settings.width and {"reflection", "prompt"} & {*axes}:
+        raise InputError(
+            f"{settings.width} chains go on from what the verifier finds wrong, and a shortlist of "
+            f"{shortlist} leaves pictures of theirs out. Choose a shortlist of at least "
+            f"{settings.width}, or fewer chains."
+        )
 
 
 def check_stages(settings: SearchSettings, actors: Actors) -> None:

@@ -1,0 +1,154 @@
+"""Cheap first: one verifier ranks the pictures of a batch, another looks at the best of them only.
+
+RAISE (CVPR 2026) ranks the candidates of a round by a scalar and shows the best to its checklist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+from PIL.Image import Image
+
+from ..protocols import SILENT, Progress, Rechecking, Remembering, Verifier
+from ..record import Candidate, InputError
+from ..search.budget import calls_so_far, metered
+from ..verdict import Verdict
+from .ensemble import EnsembleMember, scored
+
+SHORTLIST = 2  # pictures of a batch that the verifier looks at
+
+
+class ScreenedVerifier:
+    """The verdicts of `verifier` on the best `shortlist` pictures of every call, by a `screen`.
+
+    `lowest` is the least score that the verifier gives. Pictures that it does not look at score
+    below that, between lowest - 1 and lowest, in the order of the screen; they neither pass nor
+    fail, and the `explanation` says that nobody looked. So the best of a search is a picture that
+    was looked at. `aspects` also have the screen's score. A picture that the screen cannot judge is
+    looked at.
+
+    Raises InputError for a shortlist below 1.
+    """
+
+    def __init__(
+        self,
+        screen: EnsembleMember,
+        verifier: Verifier,
+        lowest: float,
+        shortlist: int = SHORTLIST,
+    ) -> None:
+        if shortlist < 1:
+            raise InputError(f"The shortlist has {shortlist} pictures. Give a number from 1.")
+        self.screen, self.verifier = screen, verifier
+        self.lowest, self.shortlist = lowest, shortlist
+        self.calls = self._estimate()
+        self._spent = 0
+        self._first: dict[str, float] = {}  # by prompt: what the screen gave its first picture
+
+    @property
+    def spent(self) -> int | None:
+        asked = (self.screen.verifier, self.verifier)
+        return self._spent if any(calls_so_far(each) is not None for each in asked) else None
+
+    def remember(self, prompt: str, candidates: Sequence[Candidate]) -> None:
+        name = self.screen.name
+        ranked = [c for c in candidates if name in c.verdict.aspects]
+        self._first.pop(prompt, None)
+        if ranked:
+            self._first[prompt] = ranked[0].verdict.aspects[name]
+        if isinstance(self.screen.verifier, Remembering):
+            self.screen.verifier.remember(prompt, [scored(c, name) for c in ranked])
+        if isinstance(self.verifier, Remembering):
+            looked_at = [c for c in candidates if c.verdict.rank >= self.lowest]
+            self.verifier.remember(prompt, looked_at)
+
+    def verify(
+        self, prompt: str, images: Sequence[Image], progress: Progress = SILENT
+    ) -> list[Verdict]:
+        return self.recheck(prompt, images, [None] * len(images), progress)
+
+    def recheck(
+        self,
+        prompt: str,
+        images: Sequence[Image],
+        before: Sequence[Verdict | None],
+        progress: Progress = SILENT,
+    ) -> list[Verdict]:
+        """As `Rechecking.recheck` if the verifier can, otherwise as `verify`."""
+        if not images:
+            return []
+        screen = self.screen.verifier
+        cheap = self._ask(screen, len(images), lambda: screen.verify(prompt, images, progress))
+        chosen = self._chosen(cheap)
+        seen = [images[i] for i in chosen]
+        parents = [before[i] for i in chosen]
+
+        def look() -> list[Verdict]:
+            if isinstance(self.verifier, Rechecking) and any(parents):
+                return self.verifier.recheck(prompt, seen, parents, progress)
+            return self.verifier.verify(prompt, seen, progress)
+
+        looked = dict(zip(chosen, self._ask(self.verifier, len(seen), look), strict=True))
+        self.calls = self._estimate()
+        first = next((v.score for v in cheap if v.score is not None), 0.0)
+        first = self._first.setdefault(prompt, first)
+        return [
+            self._with_screen(looked[i], verdict) if i in looked else self._left(first, verdict)
+            for i, verdict in enumerate(cheap)
+        ]
+
+    def _chosen(self, cheap: Sequence[Verdict]) -> list[int]:
+        """The pictures to look at, in their order; the earlier of equals first."""
+        ranked = sorted(
+            (i for i, verdict in enumerate(cheap) if verdict.judged),
+            key=lambda i: cheap[i].rank,
+            reverse=True,
+        )
+        unknown = [i for i, verdict in enumerate(cheap) if not verdict.judged]
+        return sorted([*ranked[: self.shortlist], *unknown])
+
+    def _with_screen(self, verdict: Verdict, cheap: Verdict) -> Verdict:
+        if cheap.score is None:
+            return verdict
+        aspects = {**verdict.aspects, self.screen.name: cheap.score}
+        return replace(verdict, aspects=MappingProxyType(aspects))
+
+    def _left(self, first: float, cheap: Verdict) -> Verdict:
+        assert cheap.score is not None  # what the screen cannot judge is looked at
+        return Verdict(
+            self.lowest - 1 + self.screen.relative(cheap.score, first),
+            aspects=MappingProxyType({self.screen.name: cheap.score}),
+            explanation=f"Not looked at: {self.shortlist} of its batch rank higher by "
+            f"{self.screen.name.partition(':')[0]}.",  # without its folder
+        )
+
+    def _ask(
+        self, actor: Verifier, items: int, question: Callable[[], list[Verdict]]
+    ) -> list[Verdict]:
+        verdicts, calls = metered(actor, items, question)
+        self._spent += calls
+        return verdicts
+
+    def _estimate(self) -> int:
+        return self.screen.verifier.calls + self.verifier.calls
+
+
+def behind_screen(
+    screen: EnsembleMember,
+    verifier: Verifier,
+    lowest: float | None,
+    shortlist: int | None,
+    name: str,
+) -> ScreenedVerifier:
+    """The verifier of that name behind a screen; a `shortlist` of None is SHORTLIST.
+
+    Raises InputError without a `lowest` score.
+    """
+    if lowest is None:
+        raise InputError(
+            f"The scores of {name} have no lower end, so pictures that it does not look at cannot "
+            "rank below. Choose checklist, rubric or yes-no behind a screen."
+        )
+    return ScreenedVerifier(screen, verifier, lowest, SHORTLIST if shortlist is None else shortlist)
