@@ -66,7 +66,7 @@ def portfolio(searches: Sequence[Search], total: Budget) -> Iterator[tuple[int, 
             try:
                 for history in searches[index].play(budget):
                     played = True
-                    if last_of(history).verdict.judged:
+                    if len(history) and last_of(history).verdict.judged:
                         left = PATIENCE
                     yield index, history
             except UnjudgedError as error:
