@@ -82,7 +82,8 @@ def checked(choice: ActorChoice, given: Mapping[str, Any]) -> dict[str, Any]:
 def looks(choice: ActorChoice, settings: SearchSettings) -> bool:
     """Whether an actor that the search asks shows pictures to the vision-language model."""
     axes = axes_in_force(settings) if settings.depth else ()
-    specs = [choice.verifier, *([choice.gate] if choice.gate is not None else [])]
+    judges = (choice.verifier, choice.gate, choice.screen)
+    specs = [spec for spec in judges if spec is not None]
     verifiers = [part.name for spec in specs for part in parse_verifiers(spec, VERIFIERS)]
     staged = strategy_named(settings.strategy).in_stages
     rows = [

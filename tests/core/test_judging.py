@@ -226,6 +226,8 @@ def test_the_doctor_fails_for_a_blind_judge_and_without_one(
         ({"inspector": "vlm"}, {}, False),
         ({"inspector": "vlm"}, {"strategy": "staged"}, True),
         ({"thinker": "vlm", "planner": "vlm"}, {"strategy": "interleaved"}, False),
+        ({"screen": "yes-no"}, {}, True),
+        ({"screen": "noisy"}, {}, False),
     ],
 )
 def test_only_models_that_are_shown_pictures_are_checked(
