@@ -54,7 +54,7 @@ def answer(question: Question) -> str:
     requirements = [{"statement": f"bowl {i}", "question": f"Bowl {i}?"} for i in range(3)]
     texts = {"requirements": requirements, "edits": ["add it"], "prompt": f"{PROMPT}, lit"}
     aspects = {name for kind in KINDS_OF_PROMPT.values() for name in kind} | {"overall"}
-    return json.dumps({**texts, **dict.fromkeys(aspects, {"reason": "", "mark": 5})})
+    return json.dumps({**texts, **{name: {"reason": "", "mark": 5} for name in aspects}})
 
 
 def odds(question: Question) -> tuple[float, float]:
