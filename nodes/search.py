@@ -252,12 +252,12 @@ class ReflectionTrail(io.ComfyNode):
         if save_run:
             history = write_run(replace(history, graph=graph_of(cls.hidden)))
         settings = history.settings_until(history.next_round - 1)
-        sheet = contact_sheet(history.history, history.prompt, settings, history.model)
+        # On the sheet, because a text on the node would take half of the picture's space.
+        note = f"saved in ComfyUI's output/{history.folder}" if history.folder else ""
+        sheet = contact_sheet(history.history, history.prompt, settings, history.model, note)
         drawn = to_batch([sheet])
         best, images, report = results(history)
         text = summary(history)
-        if history.folder:  # the sheet shows the rest, and a text takes half of its space
-            say(cls.hidden.unique_id, text)
         shown = ui.PreviewImage(drawn).as_dict() | ui.PreviewText(text).as_dict()
         shown["report"] = [report]  # for scripts, which read /history; no node shows it
         return io.NodeOutput(to_intermediate_device(drawn), report, best, images, ui=shown)

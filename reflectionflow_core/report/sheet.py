@@ -60,15 +60,22 @@ class Cell:
 
 
 def contact_sheet(
-    history: History, prompt: str, settings: SearchSettings | None = None, model: str = ""
+    history: History,
+    prompt: str,
+    settings: SearchSettings | None = None,
+    model: str = "",
+    note: str = "",
 ) -> Image.Image:
-    """Every candidate with its score, parent, reflection and faults."""
+    """Every candidate with its score, parent, reflection and faults; `note` ends the heading."""
     if not len(history):
         raise ValueError("An empty history has no contact sheet.")
     laid, left_out = columns(history)
     box = _box(history, len(laid))
     width = max(LEAST_WIDTH, 2 * MARGIN + len(laid) * (box[0] + GUTTER) - GUTTER)
-    head = list(heading(history, prompt, settings, model, left_out, width - 2 * MARGIN))
+    notes = [settings_text(settings, model), cost_text(history.cost)]
+    if left_out:
+        notes.append(f"{counted(left_out, 'more picture')} in the report")
+    head = list(heading(history, prompt, [*notes, note], width - 2 * MARGIN))
     top = MARGIN + sum(line.leading for line in head) + 28
     cells, bottom = _cells(laid, _origins(laid, history), prompt, box, top + 48)
     sheet = Image.new("RGB", (width, bottom + MARGIN - ROW_GAP), PAPER)
@@ -99,20 +106,10 @@ def _shown_size(size: tuple[int, int], edge: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def heading(
-    history: History,
-    prompt: str,
-    settings: SearchSettings | None,
-    model: str,
-    left_out: int,
-    width: int,
-) -> Iterator[Line]:
+def heading(history: History, prompt: str, notes: list[str], width: int) -> Iterator[Line]:
     texts, font = wrapped(prompt, 26, width, 4)
     for text in texts:
         yield Line(text, font, INK, leading=34)
-    notes = [settings_text(settings, model), cost_text(history.cost)]
-    if left_out:
-        notes.append(f"{counted(left_out, 'more picture')} in the report")
     yield Line("", font, MUTED, leading=6)
     coloured = [*((note, MUTED) for note in notes), (unjudged_text(history), RED)]
     for note, colour in filter(lambda each: each[0], coloured):

@@ -239,9 +239,10 @@ def test_a_long_line_of_settings_is_wrapped_and_not_cut_off():
         budget=Budget(1_000_000, 1_000_000, 100_000, 1_000_000),
     )
     for model in ("toy", "a/folder/" * 20):
-        head = heading(made(width=1, depth=0), PROMPT, settings, model, 0, 560)
+        notes = [settings_text(settings, model), "saved in output/run"]
+        head = heading(made(width=1, depth=0), PROMPT, notes, 560)
         text = "".join(line.text for line in head).replace(" ", "")
-        assert settings_text(settings, model).replace(" ", "") in text
+        assert all(note.replace(" ", "") in text for note in notes)
 
 
 def test_a_neighbouring_seed_is_told_in_full():

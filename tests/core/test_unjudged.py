@@ -294,7 +294,7 @@ def test_sheet_text_and_data_say_how_many_could_not_be_judged_and_why() -> None:
     for history, words in ((some, "1 of 2 pictures could not"), (none, "0 of 1 picture could")):
         sentence = f"{words} be judged: {WORDS}"
         assert history_text(history).endswith(sentence)
-        head = heading(history, "a cat", None, "", 0, 10_000)
+        head = heading(history, "a cat", [], 10_000)
         assert sentence in [line.text for line in head]
         assert contact_sheet(history, "a cat").size > (0, 0)
         assert sentence in html_page(history, "a cat")
