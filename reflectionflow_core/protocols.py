@@ -25,6 +25,10 @@ class Progress(Protocol):
         """Raises if the user cancelled."""
         ...
 
+    def say(self, text: str) -> None:
+        """Shows a line to the user, such as what a writer could not do and what is done instead."""
+        ...
+
 
 class Silent:
     """Progress without a watcher, which is never cancelled."""
@@ -33,6 +37,9 @@ class Silent:
         pass
 
     def check(self) -> None:
+        pass
+
+    def say(self, text: str) -> None:
         pass
 
 

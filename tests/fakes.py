@@ -271,6 +271,10 @@ class Watcher:
     cancel_at: int | None = None
     checks: int = 0
     reports: list[tuple[str, int, int]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
 
     def report(self, phase: str, done: int, total: int, preview: Image.Image | None = None) -> None:
         self.reports.append((phase, done, total))

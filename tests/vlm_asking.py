@@ -7,6 +7,7 @@ import time
 from PIL import Image
 from vlm_server import MODEL, Script, VlmServer
 
+from reflectionflow_core.protocols import Silent
 from reflectionflow_core.vlm.endpoint import Endpoint
 from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.vlm.profiles import Profile
@@ -34,7 +35,7 @@ def numbered(count: int) -> list[Question]:
     return [Question(f"number {i}") for i in range(count)]
 
 
-class Watcher:
+class Watcher(Silent):
     """Progress that writes down what it hears, and cancels `cancel_after` seconds."""
 
     def __init__(self, cancel_after: float = float("inf")) -> None:

@@ -127,7 +127,8 @@ class ComfyVlm:
             try:
                 answers.append(ask(question))
             except mm.OOM_EXCEPTION:
-                answers.append(Failure("Memory ran out on a question; choose a smaller model."))
+                reason = "Memory ran out on a question; choose a smaller model."
+                answers.append(Failure(reason, temporary=True))
             progress.report(phase, len(answers), len(questions))
         return answers
 

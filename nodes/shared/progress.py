@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 
@@ -51,6 +52,11 @@ class NodeProgress:
         if shown and (context := get_executing_context()):
             # Not as a step of a ProgressBar: nothing is painted any more.
             get_progress_state().update_progress(context.node_id, 1, 1, shown)
+
+    def say(self, text: str) -> None:
+        """On the node until the next phase begins, and in ComfyUI's log."""
+        logging.warning("%s", text)
+        say(self.node_id, text)
 
     def check(self) -> None:
         mm.throw_exception_if_processing_interrupted()

@@ -17,6 +17,7 @@ from ..search import check_search
 from ..search.budget import metered
 from ..search.strategies import strategy_named
 from ..settings import SearchSettings
+from .screen import Lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def thinking(choice: ActorChoice) -> Author:
     thinker = build(THINKERS, "thinker", name, choice)
 
     def write(prompt: str) -> tuple[str, str]:
-        text = thinker.expand(prompt)
+        text = thinker.expand(prompt, Lines())
         return text, f"Thought through: {text}"
 
     return Author("draft_prompt", thinker, write)

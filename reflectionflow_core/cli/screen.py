@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from contextlib import ExitStack
 from types import TracebackType
@@ -10,6 +11,7 @@ from types import TracebackType
 from PIL.Image import Image
 
 from ..phases import doing
+from ..protocols import Silent
 from ..record import Candidate, History
 
 
@@ -24,6 +26,13 @@ def quieten_libraries(downloads: bool = False) -> None:
 
 
 NOTHING_YET = History()
+
+
+class Lines(Silent):
+    """A Progress that shows only what is said."""
+
+    def say(self, text: str) -> None:
+        sys.stderr.write(f"{text}\n")
 
 
 class Screen:

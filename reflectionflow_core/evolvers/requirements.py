@@ -23,8 +23,8 @@ def keeps_requirements(
     rewritten: Sequence[str],
     progress: Progress = SILENT,
     phase: str = "evolve",
-) -> list[bool]:
-    """For each rewritten prompt whether P(it keeps every requirement) > 0.5; a failure is False."""
+) -> list[bool | Failure]:
+    """For each rewritten prompt whether P(it keeps every requirement) > 0.5."""
     questions = [
         Question(
             _COMPARE.format(original=quoted(original), rewritten=quoted(text)),
@@ -34,4 +34,4 @@ def keeps_requirements(
         for text in rewritten
     ]
     answers = yes(vlm, questions, progress, phase)
-    return [not isinstance(p, Failure) and p > 0.5 for p in answers]
+    return [p if isinstance(p, Failure) else p > 0.5 for p in answers]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, StringConstraints
 from ..protocols import SILENT, Progress
 from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
+from ..vlm.failures import check_lasting, say_failures
 from ..vlm.interface import Failure, Question
 from ..vlm.texts import DATA_RULE, quoted, tidy
 from .requirements import keeps_requirements
@@ -26,6 +27,10 @@ two sentences each, as {{"content": "...", "layout": "...", "style": "..."}}; le
 where the prompt has said it all."""
 
 
+NOT_EXPANDED = "The prompt could not be thought through."
+UNCHANGED = ("Thinking the prompt through", "it is painted as it is")
+
+
 class Thought(BaseModel):
     content: Sentences
     layout: Sentences
@@ -36,7 +41,8 @@ class PromptExpander(VlmActor):
     """Expands a prompt for the first drafts (paper §3.4: most useful for short prompts).
 
     The user's words stay at the front unchanged, so nothing is lost; a second question refuses an
-    expansion that contradicts them. After a refusal or a failure the prompt stays as it was. It is
+    expansion that contradicts them. After a refusal, or if the model
+    cannot answer, the prompt stays as it was. It is
     not a PromptEvolver, since there is no candidate yet: its result belongs into
     `SearchSettings.draft_prompt`, which is recorded with the run.
     """
@@ -44,9 +50,11 @@ class PromptExpander(VlmActor):
     calls = 2
 
     def expand(self, prompt: str, progress: Progress = SILENT) -> str:
-        """The prompt with its expansion, or as it was."""
+        """The prompt with its expansion, or as it was; raises InputError if the server failed."""
         question = Question(_EXPAND.format(prompt=quoted(prompt)), system=DATA_RULE)
         (answer,) = ask(self.vlm, [question], Thought, progress, "evolve")
+        check_lasting(answer, NOT_EXPANDED)
+        say_failures([answer], progress, *UNCHANGED)
         if isinstance(answer, Failure):
             return prompt
         parts = [tidy(part).rstrip(".") for part in (answer.content, answer.layout, answer.style)]
@@ -55,4 +63,6 @@ class PromptExpander(VlmActor):
             return prompt
         expanded = f"{prompt.rstrip(' .')}. {added}."
         (kept,) = keeps_requirements(self.vlm, prompt, [expanded], progress)
-        return expanded if kept else prompt
+        check_lasting(kept, NOT_EXPANDED)
+        say_failures([kept], progress, *UNCHANGED)
+        return expanded if kept is True else prompt

@@ -11,6 +11,7 @@ from ..protocols import SILENT, Progress
 from ..record import Candidate, Request
 from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
+from ..vlm.failures import say_failures
 from ..vlm.interface import Failure, Question
 from ..vlm.texts import DATA_RULE, quoted, tidy
 from ..writers.vlm import earlier_attempts, findings
@@ -53,10 +54,13 @@ class VlmEvolver(VlmActor):
     ) -> list[str]:
         questions = [_question(prompt, request) for request in requests]
         answers = ask(self.vlm, questions, Evolved, progress, "evolve")
+        say_failures(answers, progress, "The evolver", "the prompt is used as it was given")
         texts = [_text(answer) for answer in answers]
         written = [text for text in texts if text]
-        kept = iter(keeps_requirements(self.vlm, prompt, written, progress))
-        return [text if text and next(kept) else prompt for text in texts]
+        checked = keeps_requirements(self.vlm, prompt, written, progress)
+        say_failures(checked, progress, "The second look", "the prompt is used as it was given")
+        kept = iter(checked)
+        return [text if text and next(kept) is True else prompt for text in texts]
 
 
 def _question(prompt: str, request: Request) -> Question:

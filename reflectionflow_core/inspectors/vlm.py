@@ -12,6 +12,7 @@ from ..protocols import SILENT, Progress
 from ..record import Inspection, Stage
 from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
+from ..vlm.failures import say_failures
 from ..vlm.interface import Failure, Question
 from ..vlm.texts import DATA_RULE, quoted, shortened, tidy
 from ..writers.template import edit_for
@@ -65,7 +66,9 @@ class VlmInspector(VlmActor):
         questions = [
             _question(prompt, stage, image) for stage, image in zip(stages, images, strict=True)
         ]
-        return list(map(_inspection, ask(self.vlm, questions, Findings, progress, "inspect")))
+        answers = ask(self.vlm, questions, Findings, progress, "inspect")
+        say_failures(answers, progress, "The inspector", "these pictures are not accepted")
+        return list(map(_inspection, answers))
 
 
 def _question(prompt: str, stage: Stage, image: Image) -> Question:

@@ -14,6 +14,7 @@ from ..record import ScenePlan, Stage
 from ..settings import MAX_STAGES
 from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
+from ..vlm.failures import check_lasting
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.texts import DATA_RULE, quoted, tidy
 
@@ -29,6 +30,7 @@ scene: one sentence that describes the whole picture after this stage, and nothi
 Nothing that the prompt does not ask for, and after the last stage everything that it asks for.
 Answer as {{"stages": [{{"adds": ["..."], "instruction": "...", "scene": "..."}}, ...]}}."""
 
+NOT_PLANNED = "The plan could not be written."
 Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1_000)]
 
 
@@ -47,7 +49,8 @@ class VlmPlanner(VlmActor):
 
     A second question asks whether the last scene still meets every requirement of the prompt. A
     plan that is invalid, empty, too long or incomplete is replaced by one stage with the whole
-    prompt, and the plan's note says so. The last scene is the prompt itself. With `whole_first` the
+    prompt, and the plan's note says so. If the server failed, InputError is raised: a plan is
+    recorded with its run. The last scene is the prompt itself. With `whole_first` the
     first stage draws the whole prompt and later ones add what is missing: the plan of an untrained
     model may do more harm than good.
     """
@@ -62,10 +65,14 @@ class VlmPlanner(VlmActor):
         text = _PLAN.format(prompt=quoted(prompt), most=MAX_STAGES)
         question = Question(text, system=DATA_RULE, max_tokens=1_000)
         (answer,) = ask(self.vlm, [question], Steps, progress, "plan")
+        check_lasting(answer, NOT_PLANNED)
         if isinstance(answer, Failure):
             return at_once(prompt, answer.reason)
         stages = tuple(_stages(answer.stages))
         (whole,) = keeps_requirements(self.vlm, prompt, [stages[-1].scene], progress, "plan")
+        check_lasting(whole, NOT_PLANNED)
+        if isinstance(whole, Failure):
+            return at_once(prompt, whole.reason)
         if not whole:
             return at_once(prompt, "The plan lacks something that the prompt asks for.")
         stages = (*stages[:-1], replace(stages[-1], scene=prompt))

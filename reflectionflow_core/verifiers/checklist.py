@@ -13,6 +13,7 @@ from ..protocols import SILENT, Progress
 from ..record import Verdict
 from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
+from ..vlm.failures import say_failures
 from ..vlm.interface import Failure, PictureKeeping, Question, Vlm
 from ..vlm.odds import yes
 from ..vlm.texts import DATA_RULE, quoted, tidy
@@ -67,8 +68,9 @@ class ChecklistVerifier(VlmActor):
     statement.
 
     One more call splits a prompt into its requirements. The result is kept for the life of this
-    object, also if the call failed: then the whole prompt is one question, and scores stay
-    comparable. An unanswered requirement counts as not met, with P(yes) = 0.5, and `passed` is
+    object, also if the model could not do it: then the whole prompt is one question, and scores
+    stay comparable. If the server failed, the pictures are not judged, and it is asked again for
+    the next ones. An unanswered requirement counts as not met, with P(yes) = 0.5, and `passed` is
     None. A picture without any answer is not judged.
 
     What needs something that is not there is not asked: no "is the cup red" without a cup. It is
@@ -100,9 +102,9 @@ class ChecklistVerifier(VlmActor):
     ) -> list[Verdict]:
         if not images:
             return []
-        if prompt not in self._checklists:
-            self._checklists[prompt] = self._split(prompt, progress)
-        checklist = self._checklists[prompt]
+        checklist = self._checklist(prompt, progress)
+        if isinstance(checklist, Failure):
+            return [Verdict.unjudged(checklist.reason)] * len(images)
         self.calls = len(checklist) + self.ground
         with _in_turn(self.vlm, len(images)) as groups:
             judged = [
@@ -154,10 +156,22 @@ class ChecklistVerifier(VlmActor):
                 new.update((check.statement, next(said)) for check in checks)
                 new.update(ruled_out(checklist, {**old, **new}))
 
-    def _split(self, prompt: str, progress: Progress) -> list[Check]:
+    def _checklist(self, prompt: str, progress: Progress) -> list[Check] | Failure:
+        if prompt not in self._checklists:
+            split = self._split(prompt, progress)
+            if isinstance(split, Failure):
+                return split
+            self._checklists[prompt] = split
+        return self._checklists[prompt]
+
+    def _split(self, prompt: str, progress: Progress) -> list[Check] | Failure:
         text = _TAKE_APART.format(prompt=quoted(prompt), most=MAX_REQUIREMENTS)
         question = Question(text, system=DATA_RULE, max_tokens=2048)
         (answer,) = ask(self.vlm, [question], Checklist, progress, "verify")
+        if isinstance(answer, Failure):
+            if answer.temporary:
+                return answer
+            say_failures([answer], progress, "Taking the prompt apart", "it is asked as a whole")
         items = [] if isinstance(answer, Failure) else answer.requirements
         return checks_of(items, FORM) or [_whole(prompt)]
 

@@ -13,6 +13,7 @@ from ..evidence import Evidence
 from ..protocols import SILENT, Progress
 from ..record import Verdict
 from ..vlm.answers import ask
+from ..vlm.failures import say_failures
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.texts import DATA_RULE, quoted
 
@@ -51,7 +52,9 @@ def grounded(
     """
     pairs = [(i, v) for i, v in zip(images, verdicts, strict=True) if v.unmet]
     questions = [_where(image, verdict) for image, verdict in pairs]
-    answers = iter(ask(vlm, questions, FaultPlaces, progress, "verify"))
+    found = ask(vlm, questions, FaultPlaces, progress, "verify")
+    say_failures(found, progress, "Finding the places of faults", "these pictures have none")
+    answers = iter(found)
     return [_placed(each, next(answers)) if each.unmet else each for each in verdicts]
 
 

@@ -14,6 +14,7 @@ from ..record import Verdict
 from ..settings import check_choice
 from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
+from ..vlm.failures import say_failures
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.odds import probabilities
 from ..vlm.texts import DATA_RULE, quoted, tidy
@@ -97,9 +98,10 @@ class RubricVerifier(VlmActor):
     (10 overall + mean) / 11. Aspects below 5 are `unmet`, with the model's reasons. `passed` is
     always None: marks say how good a picture is, not that it is right.
 
-    Unless `kind` is given, one more call a prompt classifies its text; if that fails the kind is
-    "general". After a mark out of range the model is asked once more; a picture without marks
-    is not judged. Raises InputError for an unknown `kind`.
+    Unless `kind` is given, one more call a prompt classifies its text; if the model cannot do it
+    the kind is "general", and if the server failed the pictures are not judged. After a mark out of
+    range the model is asked once more; a picture without marks is not judged. Raises InputError for
+    an unknown `kind`.
     """
 
     def __init__(self, vlm: Vlm, kind: str | None = None) -> None:
@@ -115,6 +117,8 @@ class RubricVerifier(VlmActor):
         if not images:
             return []
         kind = self.kind or self._kind_of(prompt, progress)
+        if isinstance(kind, Failure):
+            return [Verdict.unjudged(kind.reason)] * len(images)
         aspects = KINDS[kind]
         text = _MARK.format(
             prompt=quoted(prompt),
@@ -125,12 +129,15 @@ class RubricVerifier(VlmActor):
         answers = ask(self.vlm, questions, FORMS[kind], progress, "verify")
         return [_verdict(answer, aspects) for answer in answers]
 
-    def _kind_of(self, prompt: str, progress: Progress) -> str:
+    def _kind_of(self, prompt: str, progress: Progress) -> str | Failure:
         if prompt not in self._kinds:
             kinds = "\n".join(f"{a}: {kind}" for a, kind in zip(LETTERS, KINDS, strict=True))
             text = _SORT.format(prompt=quoted(prompt), kinds=kinds)
             question = Question(text, system=DATA_RULE, max_tokens=1)
             (odds,) = probabilities(self.vlm, [question], LETTERS, progress, "verify")
+            if isinstance(odds, Failure) and odds.temporary:
+                return odds
+            say_failures([odds], progress, "Sorting the prompt", f"its kind is {GENERAL!r}")
             known = not isinstance(odds, Failure)
             # Kept also after a failure, so that all pictures of a prompt have the same aspects.
             self._kinds[prompt] = list(KINDS)[odds.index(max(odds))] if known else GENERAL

@@ -33,7 +33,7 @@ from .likelihoods import (
 from .parallel import ask_in_parallel
 from .profiles import FILE, Profile
 from .redaction import Redaction
-from .replies import TOO_SHORT, Reply, read
+from .replies import NO_COMPLETION, NO_JSON, TOO_SHORT, Reply, read
 from .sending import Pace, RequestLimits, SendError, open_client, send
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ FIRST_TOKENS = 4  # of an answer whose first word counts; some models begin with
 SAMPLE_TOKENS = 16  # of a sampled answer; choices are short
 THINKING_TOKENS = 4096  # for a thought before an answer, unless the profile says how many
 OUT_OF_TOKENS = re.compile(r"output limit was reached|higher max_", re.IGNORECASE)
+QUESTION_REFUSED = (400, 413, 422)  # statuses that are about what was asked
 SHOWN = 160  # characters of a server's error message in a Failure
 PIECE = 4  # characters of a key that a server quotes, at least, when it refuses the key
 
@@ -327,12 +328,15 @@ class Endpoint:
     def _unanswered(self, reply: Reply) -> Failure:
         said = self._in_its_words(reply.declined)
         more = '; give its profile more "max_tokens"' if reply.problem == TOO_SHORT else ""
-        return Failure(f"The endpoint {self.profile} {reply.problem}{said}{more}.")
+        reason = f"The endpoint {self.profile} {reply.problem}{said}{more}."
+        return Failure(reason, temporary=reply.problem in (NO_JSON, NO_COMPLETION))
 
     def _failure(self, error: SendError) -> Failure:
         times = f" {error.times} times" if error.times > 1 else ""
         said = self._in_its_words(error.error.message, strict=error.status in (401, 403))
-        return Failure(f"The endpoint {self.profile} {error.what}{times}{said}; {error.advice}.")
+        about_question = error.status in QUESTION_REFUSED or error.error.sees_nothing
+        reason = f"The endpoint {self.profile} {error.what}{times}{said}; {error.advice}."
+        return Failure(reason, temporary=not about_question)
 
     def _no_choice(self) -> Failure:
         return Failure(f"The endpoint {self.profile} answers with none of the choices.")

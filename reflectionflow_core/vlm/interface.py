@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from PIL.Image import Image
@@ -33,9 +33,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No answer; `reason` is one sentence without keys and addresses."""
+    """No answer; `reason` is one sentence without keys and addresses.
+
+    It is `temporary` if server, connection or memory failed and not the question: the same question
+    may be answered later, so nothing that was made for want of an answer should be kept.
+    """
 
     reason: str
+    temporary: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,14 +223,15 @@ class LocalVlm:
                 return answer_batch(asked, indices, progress)
         except torch.OutOfMemoryError:
             reason = "Memory ran out on a question; choose smaller pictures or a smaller model."
+            ran_out = True
         except _UnfitError as error:
-            reason = str(error)
+            reason, ran_out = str(error), False
         # Not inside `except`: its exception would keep the batch's memory alive.
         self._begun = None
         if self.placement.device.type == "cuda":
             torch.cuda.empty_cache()
         if len(asked) == 1:
-            return [Failure(reason)]
+            return [Failure(reason, temporary=ran_out)]
         alone = zip(asked, indices, strict=True)
         return [a for q, i in alone for a in self._tried([q], [i], answer_batch, progress)]
 

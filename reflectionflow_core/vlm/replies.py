@@ -14,6 +14,7 @@ from .thoughts import without_thoughts
 
 TOO_SHORT = "reached the limit of tokens before it began to answer"
 MAX_TOKENS = 10**9  # of one answer; a larger count in a response is ignored
+NO_JSON = "answered with something that is not JSON"
 NO_COMPLETION = "answered with JSON that is not a chat completion"
 THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")  # fields of messages
 
@@ -44,7 +45,7 @@ def read(raw: bytes) -> Reply:
     if found is None and raw.lstrip().startswith(b"data:"):
         found = _from_stream(raw)
     if found is None:
-        return Reply(problem="answered with something that is not JSON")
+        return Reply(problem=NO_JSON)
     if not isinstance(found, dict):
         return Reply(problem=NO_COMPLETION)
     usage = _table(found.get("usage"))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from ..protocols import Progress
 from ..record import Request
+from ..vlm.failures import say_failures
 from ..vlm.interface import Failure, Question
 from ..vlm.texts import shortened, tidy
-from .vlm import VlmWriter
+from .vlm import FALLBACK, VlmWriter
 
 # Exactly the text of its training; it was not trained on any other.
 REQUEST = (
@@ -29,5 +30,6 @@ class ReflectionGeneratorWriter(VlmWriter):
         text = REQUEST.format(prompt=tidy(prompt))
         questions = [Question(text, (request.required_parent.image,)) for request in asked]
         answers = self.vlm.chat(questions, progress, "reflect")
+        say_failures(answers, progress, *FALLBACK)
         said = ("" if isinstance(answer, Failure) else answer for answer in answers)
         return [shortened(tidy(words), self.max_words) for words in said]

@@ -10,9 +10,10 @@ from pydantic import BaseModel, Field, StringConstraints
 from ..protocols import SILENT, Progress
 from ..record import Candidate, Request
 from ..vlm.answers import ask
+from ..vlm.failures import say_failures
 from ..vlm.interface import Failure, Question
 from ..vlm.texts import DATA_RULE, quoted
-from .vlm import VlmWriter, findings, from_verdict, joined
+from .vlm import FALLBACK, VlmWriter, findings, from_verdict, joined
 
 KEEP = "Keep everything else as it is."
 
@@ -54,6 +55,7 @@ class TwoListsWriter(VlmWriter):
         candidates = [request.required_parent for request in requests]
         questions = [self._about(prompt, candidate) for candidate in candidates]
         answers = ask(self.vlm, questions, TwoLists, progress, "reflect")
+        say_failures(answers, progress, *FALLBACK)
         return [
             from_verdict(candidate, self.fallback)
             if isinstance(answer, Failure)

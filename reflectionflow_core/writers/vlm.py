@@ -12,12 +12,14 @@ from ..protocols import SILENT, Progress
 from ..record import Candidate, InputError, Request
 from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
+from ..vlm.failures import say_failures
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.texts import DATA_RULE, quoted, shortened, tidy
 from .template import TemplateWriter
 
 # The corrector's T5 reads 512 tokens, the prompt first; 100 words are about 140 of them.
 MAX_WORDS = 100
+FALLBACK = ("The writer", "the verdict's words are used")
 NOTHING_FOUND = "nothing in particular"
 MAX_TRIED = 5  # earlier reflections in a question
 
@@ -75,6 +77,7 @@ class VlmWriter(VlmActor):
         """The model's text about each parent; "" if it fails or finds nothing to change."""
         questions = [self._question(prompt, request) for request in asked]
         answers = ask(self.vlm, questions, Edits, progress, "reflect")
+        say_failures(answers, progress, *FALLBACK)
         edits = ([] if isinstance(answer, Failure) else answer.edits for answer in answers)
         return [joined(some, self.max_words) for some in edits]
 

@@ -12,6 +12,7 @@ import torch
 from core.tiny_judges import save_clip
 from core.tiny_vlm import picture
 
+from reflectionflow_core.protocols import Silent
 from reflectionflow_core.record import InputError
 from reflectionflow_core.verifiers.clip_score import load_clip_score
 
@@ -59,7 +60,7 @@ def test_a_long_prompt_is_cut_and_the_user_is_told(saved: Path) -> None:
 def test_scoring_reports_and_can_be_cancelled(saved: Path) -> None:
     reports = []
 
-    class Watch:
+    class Watch(Silent):
         def report(self, phase: str, done: int, total: int, preview: Any = None) -> None:
             reports.append((phase, done, total))
 

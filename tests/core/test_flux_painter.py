@@ -27,7 +27,7 @@ from reflectionflow_core.flux.painter import (
 from reflectionflow_core.flux.sampling import agreement, make_schedule
 from reflectionflow_core.flux.settings import SamplingSettings
 from reflectionflow_core.flux.text import Text
-from reflectionflow_core.protocols import Painter, Previewing, Restarting
+from reflectionflow_core.protocols import Painter, Previewing, Restarting, Silent
 from reflectionflow_core.record import InputError, Neighbour, Request, Restart
 
 SMALL = SamplingSettings(width=48, height=32, steps=3, max_sequence_length=24)
@@ -39,7 +39,7 @@ class CancelledError(Exception):
     pass
 
 
-class Watcher:
+class Watcher(Silent):
     """Records every report, and cancels after `patience` of them."""
 
     def __init__(self, patience: int | None = None) -> None:

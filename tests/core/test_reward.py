@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import AddedToken, Qwen2_5_VLForConditionalGeneration
 
 from reflectionflow_core.flux.lora_settings import adapter_settings
+from reflectionflow_core.protocols import Silent
 from reflectionflow_core.record import InputError
 from reflectionflow_core.verifiers.reward import TOKEN, RewardVerifier, load_reward
 from reflectionflow_core.verifiers.reward_folder import RewardSettings, load_checkpoint
@@ -188,7 +189,7 @@ def test_a_reward_token_in_a_prompt_is_no_second_score(published, base) -> None:
 
 
 def test_verifying_reports_and_can_be_cancelled(published, base) -> None:
-    class Watch:
+    class Watch(Silent):
         def __init__(self) -> None:
             self.reports: list[tuple[str, int, int]] = []
 

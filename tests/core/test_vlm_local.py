@@ -17,6 +17,7 @@ from PIL import Image
 from transformers.utils.import_utils import requires_backends
 
 from reflectionflow_core.flux.placement import Lending
+from reflectionflow_core.protocols import Silent
 from reflectionflow_core.record import InputError
 from reflectionflow_core.vlm import decoding
 from reflectionflow_core.vlm import folder as loading
@@ -156,7 +157,7 @@ def test_usage_counts_questions_and_tokens(vlm: LocalVlm) -> None:
     assert fresh.usage.calls == 4
 
 
-class Watch:
+class Watch(Silent):
     """Counts checks and reports; cancels at a check."""
 
     def __init__(self, cancel_at: int = 10**9) -> None:
