@@ -230,8 +230,10 @@ def _machine(device: str) -> str:
 def _gain(settings: WriterSettings, gained: Figures) -> str:
     shares = {name: number(gained[name]) for name in ("writer", "template", "empty")}
     leads = {f"over_{name}": number(lead) for name, lead in gained["leads"].items()}
-    count = gained["pictures"]
-    return _filled("writer_gain", gain=settings.gain, pictures=count, **shares, **leads)
+    count, failed = gained["pictures"], gained["not_judged"]
+    left_out = f" Left out, since not judged: {failed:,} pictures." if failed else ""
+    about = {"gain": settings.gain, "pictures": count, "left_out": left_out}
+    return _filled("writer_gain", **about, **shares, **leads)
 
 
 def _difficulty(counts: Mapping[str, int]) -> str:

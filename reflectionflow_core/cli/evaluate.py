@@ -100,6 +100,7 @@ def _published(evaluation: Evaluation, plan: StudyPlan, file: Path, command: str
         f"Shares of {len(evaluation.prompts)} prompts with 95 % intervals: Wilson's, and for "
         "differences and costs a bootstrap over prompts.",
         "These figures are about the miniature. They say nothing about FLUX.1-dev.",
+        *filter(None, [results.unjudged_text]),
     ]
     tables = {section.title: [table.data() for table in section.tables] for section in sections}
     record = {"summary": {"tables": tables}, "outcomes": results.records}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..record import InputError
+from ..search import UnjudgedError
 from .work import Build, Item, Traced, Value, traced
 
 LOCAL = "local"
@@ -27,13 +28,13 @@ class RayWorker:
     def __init__(self, build: Build[Any, Any]) -> None:
         self.build, self.work = build, None
 
-    def __call__(self, item: Any) -> Traced[Any] | str:
-        """The item's result, or the text of a user's error."""
+    def __call__(self, item: Any) -> Traced[Any] | InputError | UnjudgedError:
+        """The item's result, or a user's error; Ray would wrap one that is raised."""
         try:
             self.work = self.work or self.build()
             return traced(self.work, item)
-        except InputError as error:
-            return str(error)
+        except (InputError, UnjudgedError) as error:
+            return error
 
     answer = __call__  # Ray calls methods of actors by name
 
@@ -74,8 +75,8 @@ def _result(ray: Any, finished: Any) -> Traced[Any]:
             "A worker of the Ray cluster was lost too often. Look into the cluster's log; the same "
             "command continues with what is missing."
         ) from error
-    if isinstance(answer, str):
-        raise InputError(answer)
+    if isinstance(answer, InputError | UnjudgedError):
+        raise answer
     return answer
 
 

@@ -68,6 +68,15 @@ class Results:
         """The cost of all searches; see `trial.summed_cost`."""
         return summed_cost((line["total"], line["trace"]) for line in self.lines)
 
+    @property
+    def unjudged_text(self) -> str:
+        """How many pictures the verifiers could not judge; "" if they could judge all."""
+        scores = [score for line in self.lines for score in line["scores"]]
+        failed = scores.count(None)
+        if not failed:
+            return ""
+        return f"{failed:,} of {len(scores):,} pictures could not be judged; none was chosen."
+
     def of(self, arms: Iterable[str]) -> Results:
         """The results of some arms only, in their order."""
         chosen = copy(self)

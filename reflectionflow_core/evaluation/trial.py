@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 from ..miniature.verifier import ExactVerifier
 from ..protocols import Actors
 from ..record import Cost
-from ..search import search
+from ..search import UnjudgedError, search
 from ..search.portfolio import expected_gain
 from ..search.seeds import shuffled
 from .arms import Arm, actors_of, prepared
@@ -75,7 +76,10 @@ def run_trial(trial: Trial, actors: Actors) -> Outcome:
     key = shuffled(trial.arm.dice, key=trial.seed)
     settings = prepared(trial.arm, trial.prompt)
     settings = replace(settings, seed=shuffled(trial.index, key))
-    steps = list(search(trial.prompt, settings, actors_of(trial.arm, actors, trial.seed)))
+    steps = []
+    with suppress(UnjudgedError):  # what was painted counts, and none of it is chosen
+        for step in search(trial.prompt, settings, actors_of(trial.arm, actors, trial.seed)):
+            steps.append(step)
     kept = [step for step in steps if [*step][-1].finished]
     pictures = steps[-1].finished
     truth = ExactVerifier().verify(trial.prompt, [c.image for c in pictures])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..record import Candidate, History
 from ..settings import SearchSettings
@@ -21,6 +21,14 @@ class UnjudgedError(RuntimeError):
     def __init__(self, history: History, message: str) -> None:
         super().__init__(message)
         self.history = history
+
+    def __reduce__(self) -> tuple[Callable[[str], UnjudgedError], tuple[str]]:
+        """Another process gets the message alone, without pictures."""
+        return _without_pictures, (str(self),)
+
+
+def _without_pictures(message: str) -> UnjudgedError:
+    return UnjudgedError(History(), message)
 
 
 def check_judged(history: History, settings: SearchSettings) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import sys
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -18,8 +20,10 @@ from reflectionflow_core.cli.watching import watch
 from reflectionflow_core.evaluation import journal as module
 from reflectionflow_core.evaluation.allocation import equal_allocation, portfolio_allocation
 from reflectionflow_core.evaluation.arms import CONTROLS, Arm, actors_of
+from reflectionflow_core.evaluation.cluster import RayWorker
 from reflectionflow_core.evaluation.evaluation import (
     Evaluation,
+    Results,
     evaluate,
     results_so_far,
 )
@@ -32,8 +36,10 @@ from reflectionflow_core.evaluation.tables import markdown, tables_of
 from reflectionflow_core.evaluation.trial import Outcome, Spent, Trial, run_trial
 from reflectionflow_core.evaluation.work import Trace, Traced
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out
-from reflectionflow_core.record import InputError
+from reflectionflow_core.miniature.verifier import ExactVerifier
+from reflectionflow_core.record import History, InputError, Verdict
 from reflectionflow_core.registry import ActorChoice, build_actors
+from reflectionflow_core.search import UnjudgedError
 from reflectionflow_core.settings import SearchSettings
 
 SMALL = StudyPlan(budgets=(1, 2, 4), grid=((4, 1), (1, 4)), errors=(0.0, 0.3))
@@ -46,6 +52,55 @@ def pictures(*scores: tuple[float, bool]) -> Outcome:
 def test_success_is_the_truth_of_the_picture_that_the_verifier_ranks_first():
     with_errors = pictures((0.2, True), (0.9, False), (0.9, True), (1.0, True))
     assert [with_errors.success(n) for n in (1, 2, 3, 4, 99)] == [True, False, False, True, True]
+
+
+def test_a_picture_that_was_not_judged_is_never_the_one_that_is_chosen():
+    outcome = Outcome("arm", 0, (None, -3.0, None, -2.0), (True, False, True, True))
+    assert [outcome.success(n) for n in range(5)] == [False, False, False, False, True]
+    assert not Outcome("arm", 0, (None, None), (True, True)).success(2)
+
+
+class Blind:
+    """Judges the first pictures with the verifier of the miniature, and then nothing."""
+
+    calls = 0
+
+    def __init__(self, judged: int) -> None:
+        self.left = judged
+
+    def verify(self, prompt, images, progress=None):
+        del progress
+        known = ExactVerifier().verify(prompt, images)
+        self.left -= len(images)
+        return known if self.left >= 0 else [Verdict.unjudged("It is dark.")] * len(images)
+
+
+@pytest.mark.parametrize(("judged", "painted"), [(0, 1), (2, 5)])
+def test_a_trial_whose_pictures_cannot_be_judged_counts_them_and_ends(judged, painted):
+    actors = replace(build_actors(ActorChoice(), SearchSettings()), verifier=Blind(judged))
+    settings = SearchSettings(width=2, depth=9, strategy="noise", batch_size=1)
+    outcome = run_trial(Trial(Arm("a", settings), 0, "a red circle", 1), actors)
+    assert len(outcome.scores) == painted
+    assert outcome.scores.count(None) == painted - judged
+    assert outcome.success(99) == any(outcome.right[:judged])
+    evaluation = Evaluation("table1", [Arm("a", settings)], held_out(1, 0, FAMILIES), 0, {})
+    results = Results(evaluation, [json.loads(json.dumps({**asdict(outcome), "trace": {}}))])
+    assert results.unjudged_text == (
+        f"{painted - judged} of {painted} pictures could not be judged; none was chosen."
+    )
+
+
+def test_a_users_error_of_a_ray_worker_comes_back_as_it_was():
+    def fail(error):
+        def work(item):
+            raise error
+
+        return work
+
+    for error in (InputError("Do this."), UnjudgedError(History(), "0 of 1 picture ...")):
+        worker = RayWorker(lambda error=error: fail(error))
+        answer = pickle.loads(pickle.dumps(worker(1)))
+        assert (type(answer), str(answer)) == (type(error), str(error))
 
 
 def test_success_can_be_asked_of_steps_and_calls_as_well_as_of_pictures():

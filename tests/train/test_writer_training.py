@@ -13,12 +13,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from train_judges import RUN, At, cut, kill, killed_in, losses
 
+from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.record import Candidate, InputError, Verdict
 from reflectionflow_core.vlm.folder import load_processor
 from reflectionflow_core.vlm.interface import Question
 from reflectionflow_core.vlm.local import LocalSettings, load_vlm
 from reflectionflow_core.vlm.prompts import encode
 from reflectionflow_core.writers.reflection_generator import REQUEST, ReflectionGeneratorWriter
+from reflectionflow_core.writers.template import TemplateWriter
 from train.miniature.shards import write_shard
 from train.qwen import guarded
 from train.qwen.data import Usable
@@ -225,6 +227,27 @@ def test_the_gain_tells_a_writer_that_sees_from_one_that_says_nothing(tmp_path) 
     assert known["leads"]["empty"]["low"] > 0
     assert known["template"]["mean"] > known["empty"]["mean"]
     assert silent["writer"] == silent["empty"] == known["empty"]
+
+
+@pytest.mark.parametrize("judged", [range(2, 10**6), range(12), range(0)])
+def test_a_gain_leaves_out_and_counts_what_was_not_judged(tmp_path, monkeypatch, judged) -> None:
+    write_shard(tmp_path / "some.tar", 6, ["colors"], seed=0, held_out=True)
+    chats = Usable(TripletChats(Triplets([tmp_path / "some.tar"])), range(6))
+    seen = iter(range(10**6))
+    exact = ExactVerifier.verify
+
+    def verify(self: Any, prompt: str, images: Any, progress: Any = None) -> list[Verdict]:
+        known = exact(self, prompt, images)
+        return [v if next(seen) in judged else Verdict.unjudged("It is dark.") for v in known]
+
+    monkeypatch.setattr(ExactVerifier, "verify", verify)
+    asked = GainSettings(pictures=6, batch=6)
+    if len(judged) < 13:
+        with pytest.raises(InputError, match="0 of 6 pictures could be judged: "):
+            gain(TemplateWriter(), chats, asked)
+    else:
+        found = gain(TemplateWriter(), chats, asked)
+        assert (found["pictures"], found["not_judged"]) == (4, 2)
 
 
 def test_a_gain_without_prompts_is_refused(tmp_path) -> None:

@@ -57,6 +57,9 @@ def gain(
     """The share of flawed pictures whose score rises when the corrector follows the writer's
     reflection, those of TemplateWriter (which knows what the verifier found), and none at all;
     and by how much the writer leads each, over the same pictures and seeds.
+
+    Pictures of which the verifier could not judge each state are left out and counted
+    (`not_judged`). Raises InputError if there are no others.
     """
     choice = ActorChoice(
         model=settings.model,
@@ -67,8 +70,10 @@ def gain(
         reward_base=settings.reward_base,
     )
     actors = build_actors(choice, SearchSettings())
-    flawed = _flawed(chats, settings.pictures)
-    before = [actors.verifier.verify(c.prompt, [c.image])[0] for c in flawed]
+    asked = _flawed(chats, settings.pictures)
+    first = [actors.verifier.verify(c.prompt, [c.image])[0] for c in asked]
+    flawed = [chat for chat, verdict in zip(asked, first, strict=True) if verdict.judged]
+    before = [verdict for verdict in first if verdict.judged]
     # A writer without an answer would fall back on the verdict's findings, so it gets none.
     blind = [Verdict(verdict.score) for verdict in before]
     reflections_by = {
@@ -76,12 +81,18 @@ def gain(
         "template": _reflections(TemplateWriter(), flawed, before),
         "empty": [""] * len(flawed),
     }
-    rises = {
-        name: np.array(_rises(actors, flawed, reflections, before, settings.batch))
+    gains = {
+        name: _gains(actors, flawed, reflections, before, settings.batch)
         for name, reflections in reflections_by.items()
     }
+    known = np.isfinite(np.array(list(gains.values()))).all(0)  # (pictures,)
+    if not known.any():
+        words = next((v.failure for v in first if v.failure), "the corrections were not judged")
+        raise InputError(f"0 of {len(asked)} pictures could be judged: {words}")
+    rises = {name: np.array(gain)[known] > 0 for name, gain in gains.items()}
     return {
-        "pictures": len(flawed),
+        "pictures": int(known.sum()),
+        "not_judged": len(asked) - int(known.sum()),
         **{name: asdict(share(rise)) for name, rise in rises.items()},
         "leads": {
             name: asdict(difference(rises["writer"], rises[name])) for name in ("template", "empty")
@@ -111,21 +122,21 @@ def _reflections(
     ]
 
 
-def _rises(
+def _gains(
     actors: Any,
     flawed: Sequence[Chat],
     reflections: Sequence[str],
     before: Sequence[Verdict],
     batch: int,
-) -> list[bool]:
-    """Whether each picture's score is higher after one correction."""
+) -> list[float]:
+    """How much each picture's score rises by one correction; not finite if it was not judged."""
     images, prompts = [chat.image for chat in flawed], [chat.prompt for chat in flawed]
     requests = list(map(Request.correcting, images, prompts, reflections, range(len(flawed))))
     after: list[Image] = []
     for start in range(0, len(flawed), batch):
         after += actors.corrector.paint(requests[start : start + batch])
-    scores = [
-        actors.verifier.verify(prompt, [image])[0].score
+    ranks = [
+        actors.verifier.verify(prompt, [image])[0].rank
         for prompt, image in zip(prompts, after, strict=True)
     ]
-    return [score > verdict.score for score, verdict in zip(scores, before, strict=True)]
+    return [rank - verdict.rank for rank, verdict in zip(ranks, before, strict=True)]
