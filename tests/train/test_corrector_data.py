@@ -195,7 +195,7 @@ def test_a_dropped_picture_is_black(flux, tmp_path: Path) -> None:
 
 def reader(flux, folder: Path, views: CorrectorSettings) -> BatchReader:
     source = Shards(flux, triplets_in(folder), views)
-    return BatchReader(source, Sampler(source.labels, views.mixture), views.drop, 3, 3)
+    return BatchReader(source, Sampler(source.labels, views.mixture), views.drop, 3)
 
 
 def test_a_draw_is_the_same_rows_whoever_asks_and_whenever(flux, tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_shards_that_break_off_keep_their_whole_samples(tmp_path: Path) -> None:
 def test_data_that_is_all_broken_ends_the_training(flux, tmp_path: Path) -> None:
     write(tmp_path, [triplet(number) for number in range(3)])
     source = Shards(flux, triplets_in(tmp_path), settings(tmp_path, tmp_path))
-    read = BatchReader(source, Sampler(source.labels, Mixture()), Drops(), 2, 2)
+    read = BatchReader(source, Sampler(source.labels, Mixture()), Drops(), 2)
     (tmp_path / "some.tar").unlink()
     with pytest.raises(InputError, match=r"cannot be used: shard unreadable \(\d+\)"):
         read(Draw(0, 0))

@@ -21,17 +21,15 @@ TRIES = 100  # more broken samples in one batch mean that the data is broken
 class BatchReader:
     """Reads the rows of a draw, which follow from its numbers alone."""
 
-    def __init__(
-        self, source: BatchSource, sampler: Sampler, drops: Drops, size: int, a_step: int
-    ) -> None:
+    def __init__(self, source: BatchSource, sampler: Sampler, drops: Drops, size: int) -> None:
         self.source, self.sampler, self.drops = source, sampler, drops
-        self.size, self.a_step = size, a_step  # samples of a batch, and of a step of everybody
+        self.size = size  # samples of a batch
         self.skipped: Counter[str] = Counter()
 
     def __call__(self, draw: Draw) -> list[Any]:
         rng, _ = draw.generators()
         rows: list[Any] = []
-        picks = self.sampler.picks(draw.step * self.a_step, rng)
+        picks = self.sampler.picks(draw.step, rng)
         for index in islice(picks, self.size + TRIES):
             drop = dropped(self.drops, self.source.labels[index][0], rng)
             try:

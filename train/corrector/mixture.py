@@ -33,20 +33,20 @@ class Sampler:
         for (subset, _), members in self.members.items():
             self.counts[subset] += len(members)
 
-    def shares(self, drawn: int) -> dict[str, float]:
-        """Of each subset that there is, after so many samples; they add up to 1.
+    def shares(self, step: int) -> dict[str, float]:
+        """Of each subset that there is, after so many steps; they add up to 1.
 
         Where the mixture gives nothing to any that there is, all get the same.
         """
-        way = min(1.0, drawn / self.mixture.over)
+        way = min(1.0, step / self.mixture.over)
         ends = {subset: self.mixture.of(subset) for subset in SUBSETS if self.counts[subset]}
         given = {subset: (1 - way) * first + way * last for subset, (first, last) in ends.items()}
         total = sum(given.values())
         return {s: share / total if total else 1 / len(given) for s, share in given.items()}
 
-    def picks(self, drawn: int, rng: np.random.Generator) -> Iterator[int]:
-        """Samples without end for a batch that begins after `drawn` samples."""
-        shares, labels = self.shares(drawn), list(self.members)
+    def picks(self, step: int, rng: np.random.Generator) -> Iterator[int]:
+        """Samples without end for a batch of this step."""
+        shares, labels = self.shares(step), list(self.members)
         chances = np.array(
             [
                 shares[subset] * len(self.members[subset, bucket]) / self.counts[subset]

@@ -110,9 +110,7 @@ class Drops(Strict):
 class Mixture(Strict):
     """Shares of the subsets: editing first, then the others."""
 
-    over: PositiveInt = Field(
-        default=5000, description="samples drawn until the last shares are reached"
-    )
+    over: PositiveInt = Field(default=5000, description="steps until the last shares are reached")
     editing: Share = (0.7, 0.0)
     general: Share = (0.1, 0.3)
     length: Share = (0.1, 0.3)

@@ -89,8 +89,7 @@ def setup(settings: CorrectorSettings, overrides: Overrides) -> CorrectorTrainin
     tested = held_out(settings.validation.samples, len(source.labels), settings.seed)
     checks = Checks(flux, source, tested, settings.validation)
     sampler = Sampler(source.labels, settings.mixture, tested)
-    a_step = settings.batch * settings.accumulate * join().num_processes
-    reader = BatchReader(source, sampler, settings.drop, settings.batch, a_step)
+    reader = BatchReader(source, sampler, settings.drop, settings.batch)
     batches = Batches(
         source, reader, partial(_coming, settings), settings.workers, settings.accumulate
     )

@@ -114,7 +114,7 @@ def corrector_settings(settings: AblationSettings, name: str) -> CorrectorSettin
         "device": "cpu",
     }
     # Half of the training is the way from the first shares to the last.
-    values["mixture"] = {"over": max(1, settings.steps * settings.batch // 2)}
+    values["mixture"] = {"over": max(1, settings.steps // 2)}
     for part, changes in VARIANTS[name].items():
         values[part] = {**values.get(part, {}), **changes}
     return CorrectorSettings.model_validate(values)
