@@ -54,9 +54,10 @@ def _result(history: History) -> Iterator[str]:
 
 def summary(folder: Path, history: History) -> str:
     """The last lines of a run: the best score, what is still wrong, where the files are."""
+    picture = "Best picture: " if history.best.verdict.judged else "First picture:"
     lines = [
         *_result(history),
-        f"Best picture:  {folder / 'best.png'}",
+        f"{picture} {folder / 'best.png'}",
         f"Contact sheet: {folder / SHEET}",
         f"Report:        {folder / PAGE}",
     ]

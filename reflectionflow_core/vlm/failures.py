@@ -12,14 +12,15 @@ MOST_REASONS = 3  # that are quoted
 
 
 def say_failures(answers: Sequence[object], progress: Progress, who: str, then: str) -> None:
-    """One line if some answers are Failures: "The writer failed at 2 of 4, then ...: why".
+    """One line if some answers are Failures: "The writer failed at 2 of 4; ...: why".
 
     `who` begins the sentence, `then` says what takes the place of the answers.
     """
     failed = [answer.reason for answer in answers if isinstance(answer, Failure)]
     if failed:
         reasons = " ".join(list(dict.fromkeys(failed))[:MOST_REASONS])
-        progress.say(f"{who} failed at {len(failed)} of {len(answers)}; {then}: {reasons}")
+        share = f" at {len(failed)} of {len(answers)}" if len(answers) > 1 else ""
+        progress.say(f"{who} failed{share}; {then}: {reasons}")
 
 
 def check_lasting(answer: object, what: str) -> None:

@@ -201,5 +201,5 @@ def test_what_a_writer_could_not_do_stands_on_the_terminal(
     options = ["--width", "1", "--depth", "2", "--out", str(tmp_path / "run")]
     assert main(["run", "a cup", *options], build_actors=build) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "The writer" in line]
-    said = f"The writer failed at 1 of 1; the verdict's words are used: {LOADING.reason}"
+    said = f"The writer failed; the verdict's words are used: {LOADING.reason}"
     assert lines == [said] * 2

@@ -198,6 +198,25 @@ def test_a_server_that_fails_at_some_pictures_costs_their_verdicts_and_is_counte
     assert report["unjudged"].encode() in b" ".join(listener.binaries)
 
 
+def test_a_writer_and_an_evolver_that_fail_are_a_line_on_the_node_and_in_the_log(
+    comfy: ComfyServer, profile: Callable[[str, str], str]
+) -> None:
+    def mute(asked: Asked) -> Reply:
+        silent = "Write the edits" in asked.text or "write a better prompt" in asked.text
+        return refuses(404, "not today") if silent else answer(asked)
+
+    before = len(comfy.log)
+    with VlmServer(mute) as server, comfy.listening("mute-writer") as listener:
+        prompt_id = comfy.queue(watched(profile("mute", server.url), seed=31), "mute-writer")
+        listener.until_over(prompt_id)
+        run = comfy.wait(prompt_id)
+    assert run.status == "success", run.error
+    said = b" ".join(listener.binaries).decode("utf-8", "replace")
+    for who in ("The writer failed", "The evolver failed"):
+        assert who in said and who in comfy.log[before:]
+    assert "not today" in said and SECRET not in said + comfy.log[before:]
+
+
 def scored_by(profile_name: str) -> Graph:
     graph = drafts_graph(2)
     graph["vlm"] = ours("VlmEndpoint", profile=profile_name, refresh=0)
