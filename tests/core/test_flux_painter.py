@@ -156,7 +156,7 @@ def test_every_step_is_reported_with_a_preview(corrector: FluxCorrector) -> None
         corrections([noisy(0), noisy(1)], PROMPTS[:2], REFLECTIONS[:2], [1, 2]), watcher
     )
     assert [report[:3] for report in watcher.reports] == [("correct", i, 3) for i in (1, 2, 3)]
-    assert [report[3].size for report in watcher.reports if report[3]] == [(12, 4)] * 3
+    assert [report[3].size for report in watcher.reports if report[3]] == [(96, 32)] * 3
 
 
 @pytest.mark.parametrize("patience", [0, 1, 2])

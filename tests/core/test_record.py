@@ -81,7 +81,7 @@ def test_a_history_grows_in_its_last_round_or_a_new_one() -> None:
         (lambda: SearchSettings(width=0), "width is 0"),
         (lambda: SearchSettings(depth=-1), "depth is -1"),
         (lambda: SearchSettings(drafts=0), "drafts is 0"),
-        (lambda: SearchSettings(seed=2**32), "seed is 4294967296"),
+        (lambda: SearchSettings(seed=2**64), "seed is 18446744073709551616"),
         (lambda: SearchSettings(batch_size=0), "batch size is 0"),
         (lambda: SearchSettings(radius=float("nan")), "radius is nan"),
         (lambda: SearchSettings(parents="oldest"), "latest, best"),

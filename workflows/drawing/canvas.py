@@ -40,7 +40,7 @@ KINDS = {
     "FluxSampling": Kind(
         "flux:flux width height steps guidance condition_size condition_fit", "FLUX:flux", 180
     ),
-    "VerifierLoader": Kind("verifier error vlm:vlm?", "verifier:verifier", 82),
+    "VerifierLoader": Kind("verifier error vlm:vlm?", "verifier:verifier", 146),
     "WriterLoader": Kind("writer vlm:vlm?", "writer:writer", 58),
     "EvolverLoader": Kind("evolver vlm:vlm?", "evolver:evolver", 58),
     "VlmEndpoint": Kind("profile refresh send_pictures", "vlm:vlm", 106),
