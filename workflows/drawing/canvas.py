@@ -40,7 +40,7 @@ KINDS = {
     "FluxSampling": Kind(
         "flux:flux width height steps guidance condition_size condition_fit", "FLUX:flux", 180
     ),
-    "VerifierLoader": Kind("verifier error vlm:vlm?", "verifier:verifier", 146),
+    "VerifierLoader": Kind("verifier error vlm:vlm? detector", "verifier:verifier", 146),
     "WriterLoader": Kind("writer vlm:vlm?", "writer:writer", 58),
     "EvolverLoader": Kind("evolver vlm:vlm?", "evolver:evolver", 58),
     "VlmEndpoint": Kind("profile refresh send_pictures", "vlm:vlm", 106),
@@ -61,9 +61,9 @@ KINDS = {
     "RewardLoader": Kind("model base", "verifier:verifier", 82),
     "VerifierEnsemble": Kind(
         "verifier_1:verifier verifier_2:verifier? verifier_3:verifier? verifier_4:verifier? "
-        "gate:verifier? weight_1 weight_2 weight_3 weight_4",
+        "gate:verifier? screen:verifier? weight_1 weight_2 weight_3 weight_4 shortlist",
         "verifier:verifier",
-        226,
+        270,
     ),
     "DraftSampler": Kind("flux:flux prompt count seed batch_size", "images:IMAGE", 390),
     "VerifierScore": Kind(

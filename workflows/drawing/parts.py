@@ -51,7 +51,14 @@ def watchers() -> list[Node]:
     """Who asks the vision-language model of the node `vlm`, from top to bottom."""
     vlm_nodes = Wire("vlm", "vlm")
     return [
-        node("verifier", "VerifierLoader", verifier="checklist", error=0.0, vlm=vlm_nodes),
+        node(
+            "verifier",
+            "VerifierLoader",
+            verifier="checklist",
+            error=0.0,
+            detector="(none)",
+            vlm=vlm_nodes,
+        ),
         node("writer", "WriterLoader", writer="vlm", vlm=vlm_nodes),
         node("evolver", "EvolverLoader", evolver="vlm", vlm=vlm_nodes),
     ]
@@ -60,7 +67,7 @@ def watchers() -> list[Node]:
 def judges() -> list[Node]:
     """Who judges, writes and rewrites, from top to bottom."""
     return [
-        node("verifier", "VerifierLoader", verifier="exact", error=0.0),
+        node("verifier", "VerifierLoader", verifier="exact", error=0.0, detector="(none)"),
         node("writer", "WriterLoader", writer="template"),
         node("evolver", "EvolverLoader", evolver="rules"),
     ]

@@ -100,14 +100,21 @@ def verifier_ensemble() -> Graph:
     server = node("server", "VlmEndpoint", profile="mine", refresh=0, send_pictures=False)
     vlm = node("vlm", "JudgeCheck", vlm=Wire("server", "vlm"), insist=False, refresh=0)
     who = stack(LEFT, group_below(read), 320, server, vlm)
-    checklist = node("checklist", "VerifierLoader", verifier="checklist", error=0.0, vlm=VLM_WIRE)
+    checklist = node(
+        "checklist",
+        "VerifierLoader",
+        verifier="checklist",
+        error=0.0,
+        detector="(none)",
+        vlm=VLM_WIRE,
+    )
     clip = node("clip_score", "ClipScoreLoader", model=notes.PICKSCORE)
     reward = node("reward", "RewardLoader", model=notes.REWARD, base=notes.REWARD_BASE)
     jury = stack(420, 0, 320, checklist, clip, reward)
     judges = [Wire(name, "verifier") for name in ("checklist", "clip_score", "reward")]
     wired = {f"verifier_{i}": wire for i, wire in enumerate(judges, 1)}
     weights = {f"weight_{i}": 1.0 for i in range(1, 5)}
-    joined = node("verifier", "VerifierEnsemble", **wired, gate=judges[0], **weights)
+    joined = node("verifier", "VerifierEnsemble", **wired, gate=judges[0], **weights, shortlist=2)
     pictures = node("pictures", "LoadImageDataSetFromFolder", folder="my_pictures")
     beside = stack(840, 0, 300, joined, pictures)
     score = node(
