@@ -222,6 +222,21 @@ def test_a_workflow_opens_without_a_fault_and_asks_what_its_twin_asks(
     assert bare(asked, known) == bare(twin, known)
 
 
+def test_the_menu_ends_a_search_and_says_where_there_is_none(interface: Interface) -> None:
+    interface.load(ROOT / "workflows" / f"{FIRST_LOOK}.json")
+    run = "async id => app.extensionManager.command.execute(id)"
+    interface.page.evaluate(run, "ReflectionFlow.StopAndKeepBest")
+    interface.page.get_by_text("No search is running.").first.wait_for()
+    interface.page.evaluate(run, "ReflectionFlow.ForgetSearches")
+    assert interface.server.get("/reflectionflow/kept")["searches"] == []
+    items = interface.page.evaluate(
+        "type => app.collectNodeMenuItems(app.graph.nodes.find(n => n.type == type))"
+        ".map(item => item?.content)",
+        OURS + "ReflectionLoop",
+    )
+    assert "Stop search and keep best" in items
+
+
 def test_a_node_shows_its_help(interface: Interface) -> None:
     interface.load(ROOT / "workflows" / f"{FIRST_LOOK}.json")
     interface.page.evaluate(SELECT, OURS + "ReflectionLoop")
