@@ -29,6 +29,7 @@ from core.tiny_flux import loud_lora, random_inputs, tiny_pipeline, tiny_transfo
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.models.transformers import transformer_flux
 from PIL import Image
+from upstream_reward import reward_differences
 from webdataset.writer import TarWriter
 
 from reflectionflow_core.detection.rules import RELATIONS, Detection, examine
@@ -88,6 +89,7 @@ BRANCH = (
 # than beside others, and it rounds differently.
 FEW_TOKENS = ((3, (1, 1), (1, 3), 6, True, 16), (1, (1, 2), (2, 2), 6, False, 4))
 ROUNDING = 2e-6
+REWARD_ROUNDING = 1e-6  # of LoRA merged into the weights
 
 
 def branch_differences(checkout: Path, cases: Sequence[BranchCase]) -> list[float]:
@@ -352,6 +354,8 @@ def main() -> int:
     given = parser.parse_args()
     if not (given.checkout / "train_flux" / "flux" / "generate.py").is_file():
         parser.error(f"{given.checkout} has no train_flux/flux. Give a checkout of ReflectionFlow.")
+    if given.geneval is not None and not (given.geneval / "evaluate_images.py").is_file():
+        parser.error(f"{given.geneval} has no evaluate_images.py. Give GenEval's `evaluation`.")
     checks = [
         Check("corrector branch, one step", partial(branch_differences, given.checkout, BRANCH)),
         Check(
@@ -362,6 +366,11 @@ def main() -> int:
         Check("whole pipeline, pixels of 0 to 255", partial(picture_differences, given.checkout)),
         Check(
             "shard with the published keys, samples", partial(sample_differences, given.checkout)
+        ),
+        Check(
+            "reward model's class, scores",
+            partial(reward_differences, given.checkout, published_file),
+            REWARD_ROUNDING,
         ),
     ]
     if given.geneval is not None:
