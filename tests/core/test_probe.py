@@ -296,7 +296,8 @@ def in_body(body: object) -> Reply:
             '402 .*"Insufficient credits"; add credit',
             1,
         ),
-        (always(refuses(503, "Loading model")), '503 .* 3 times and said "Loading model"', 3),
+        # While it loads it is waited for by the clock, and no try is lost.
+        (always(refuses(503, "Loading model")), '503 .* 3 times and said "Loading model"', 20),
         (
             always(in_body({"error": {"message": "no credit", "code": 402}})),
             '"no credit"; add credit',
