@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from comfy_graphs import DRAFTS, Graph, link, loop_graph, node, ours, rounds_by_hand, shown
-from comfy_server import ComfyServer, Run, demand_comfyui
+from comfy_server import ROOT, ComfyServer, Run, demand_comfyui
 from PIL import Image
 
 STEPS = 4
@@ -178,9 +179,8 @@ def test_a_saved_picture_tells_nothing_about_the_machine(comfy: ComfyServer) -> 
     texts = [str(image.info) for image in run.images("saved")]
     stories = [json.dumps(comfy.get(f"/history/{run.prompt_id}")), run.text("report"), *texts]
     for text in stories:
-        assert str(comfy.base) not in text
+        assert not [p for p in (comfy.base, ROOT, Path.home()) if str(p) in text]
         assert "safetensors" not in text
-        assert "/work" not in text and "/home" not in text and "/root" not in text
 
 
 def test_saved_pictures_open_as_workflows_and_say_how_they_were_made(comfy: ComfyServer) -> None:
