@@ -40,9 +40,12 @@ def distance(large: Image.Image, picture: Image.Image) -> float:
 
 
 def rounds_painted(listener: Listener) -> set[int]:
-    """Rounds that ran; a round's id says through how many steps it was reached."""
-    rounds = (node for node in listener.executed_nodes() if node.endswith(".round"))
-    return {node.count(".step") for node in rounds}
+    """Rounds that took diffusion steps; a round's id says through how many steps it was reached.
+
+    One that the pack has kept runs too, where ComfyUI has forgotten it, and paints nothing.
+    """
+    nodes = {event["node"] for event in listener.of("progress")}
+    return {node.count(".step") for node in nodes if node.endswith(".round")}
 
 
 def test_a_loop_hands_out_its_best_picture_all_pictures_and_a_report_that_agree(
