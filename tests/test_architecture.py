@@ -24,6 +24,7 @@ ROOMS = (
     "pictures",
     "texts",
     "settings",
+    "judge_errors",
     "protocols",
     "search",
     "flux",

@@ -1,0 +1,226 @@
+"""How often a judge is wrong, by kind of statement, measured on statements whose truth is known.
+
+It asks nobody: `judge_exam` measures it, `vlm/kept_errors.py` keeps it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from .record import InputError
+
+THING, NUMBER, COLOUR, POSITION, OTHER = KINDS = ("thing", "number", "colour", "position", "other")
+LEVEL = 0.95  # of the intervals
+FORMAT = 1
+Interval = tuple[float, float]  # of a share, 0 to 1
+
+_NUMBERS = "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|[2-9]|[1-9][0-9]+"
+_NUMBER = re.compile(
+    rf"\b(?:{_NUMBERS}|exactly|only|single|no|both|dozen|pair|several|many|number|count)\b"
+)
+_COLOUR = re.compile(
+    r"\b(?:red|orange|yellow|green|blue|purple|violet|pink|brown|black|white|gr[ae]y|golden|gold"
+    r"|silver|beige|turquoise|cyan|magenta|teal|colou?r(?:ed|s)?)\b"
+)
+_POSITION = re.compile(
+    r"\b(?:(?:left|right)(?: side)?|above|below|under|underneath|beneath|over|on top|behind"
+    r"|in front|next to|beside|between|inside|near|at the (?:top|bottom)|in the (?:middle|centre"
+    r"|center|corner|background|foreground)|on (?:the|a|an))\b"
+)
+_THING = re.compile(
+    r"(?:(?:there (?:is|are)|missing|the (?:picture|image) (?:shows|has|contains)) )?"
+    r"(?:(?:an?|the|some) )?(?:[\w'-]+ ){0,2}[\w'-]+"
+    r"(?: (?:is|are) (?:there|present|visible|shown))?"
+)
+_SAYS_MORE = re.compile(r"\b(?:is|are|in|of|made|with|style|wearing|holding)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class KindErrors:
+    """How often a judge was wrong about statements of one kind (one of KINDS).
+
+    It was asked about `wrong_shown` statements that do not hold for their picture, and `missed`
+    that of so many; it was asked about `right_shown` statements that hold, and raised so many
+    `false_alarms`. Raises ValueError for counts that contradict each other.
+    """
+
+    kind: str
+    wrong_shown: int = 0
+    missed: int = 0
+    right_shown: int = 0
+    false_alarms: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"the kind {self.kind!r:.40} is none of {', '.join(KINDS)}")
+        if not (0 <= self.missed <= self.wrong_shown):
+            raise ValueError(f"{self.missed} of {self.wrong_shown} {self.kind} missed")
+        if not (0 <= self.false_alarms <= self.right_shown):
+            raise ValueError(f"{self.false_alarms} of {self.right_shown} {self.kind} false alarms")
+
+    @property
+    def miss_rate(self) -> float | None:
+        """The share of wrong statements that the judge took for right; None if none was shown."""
+        return self.missed / self.wrong_shown if self.wrong_shown else None
+
+    @property
+    def false_alarm_rate(self) -> float | None:
+        """The share of right statements that the judge took for wrong; None if none was shown."""
+        return self.false_alarms / self.right_shown if self.right_shown else None
+
+    @property
+    def miss_interval(self) -> Interval:
+        """Wilson's 95 % interval of the miss rate; (0, 1) where nothing was measured."""
+        return wilson(self.missed, self.wrong_shown)
+
+    @property
+    def false_alarm_interval(self) -> Interval:
+        """Wilson's 95 % interval of the false-alarm rate; (0, 1) where nothing was measured."""
+        return wilson(self.false_alarms, self.right_shown)
+
+    def __add__(self, other: KindErrors) -> KindErrors:
+        """Both together, under the name of the first."""
+        return KindErrors(
+            self.kind,
+            self.wrong_shown + other.wrong_shown,
+            self.missed + other.missed,
+            self.right_shown + other.right_shown,
+            self.false_alarms + other.false_alarms,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeErrors:
+    """The measured errors of one judge; `judge` is its name as the command line gives it.
+
+    `correlation` (-1 to 1) is that of its errors with its errors when the same statement is asked
+    again in other words, on another crop and in another order: 1 if asking again tells nothing
+    new, 0 if it is as good as another judge, None if that was not measured. `asked_again`
+    statements were. `questions` were answered in all, `unanswered` were not. `pictures` says in
+    words which pictures were shown. Raises ValueError for a kind that occurs twice and for a
+    correlation outside -1 to 1.
+    """
+
+    judge: str
+    kinds: tuple[KindErrors, ...] = ()
+    correlation: float | None = None
+    asked_again: int = 0
+    questions: int = 0
+    unanswered: int = 0
+    pictures: str = ""
+
+    def __post_init__(self) -> None:
+        names = [each.kind for each in self.kinds]
+        if len(set(names)) < len(names):
+            raise ValueError("a kind occurs twice")
+        if self.correlation is not None and not -1 <= self.correlation <= 1:
+            raise ValueError(f"the correlation {self.correlation} is not between -1 and 1")
+        if min(self.asked_again, self.questions, self.unanswered) < 0:
+            raise ValueError("a count is negative")
+
+    def of(self, kind: str) -> KindErrors:
+        """The errors of one kind; all counts are 0 for one that was not measured."""
+        return next((each for each in self.kinds if each.kind == kind), KindErrors(kind))
+
+    @property
+    def total(self) -> KindErrors:
+        """All kinds together, as of the kind "other"."""
+        return sum(self.kinds, KindErrors(OTHER))
+
+    def data(self) -> dict[str, Any]:
+        """As JSON values, with the number of the format."""
+        return {"format": FORMAT, **asdict(self), "kinds": [asdict(each) for each in self.kinds]}
+
+    @classmethod
+    def from_data(cls, data: object) -> JudgeErrors:
+        """What `data` made. Raises InputError for anything else."""
+        try:
+            return _parsed(data)
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                f"The kept errors of the judge cannot be read: {error}. "
+                "Measure them again with reflectionflow judge."
+            ) from error
+
+
+def _parsed(data: object) -> JudgeErrors:
+    record = _fields(data, JudgeErrors, {"format"})
+    if (found := record.pop("format", None)) != FORMAT:
+        raise ValueError(f"they have the format {found!r:.20}, and this version reads {FORMAT}")
+    kinds = record.get("kinds", [])
+    if not isinstance(kinds, (list, tuple)):
+        raise ValueError("kinds is no list")
+    return JudgeErrors(
+        **{**record, "kinds": tuple(KindErrors(**_fields(each, KindErrors)) for each in kinds)}
+    )
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "str": (str,),
+    "float | None": (int, float, type(None)),
+}
+
+
+def _fields(data: object, kind: type, more: set[str] | frozenset[str] = frozenset()) -> dict:
+    """The fields of a dataclass in JSON; raises ValueError for other names and types."""
+    if not isinstance(data, Mapping):
+        raise ValueError("a record is no object")
+    types = {f.name: _TYPES.get(str(f.type)) for f in fields(kind)}
+    if unknown := data.keys() - types.keys() - more:
+        raise ValueError(f"there is no field {min(map(str, unknown))!r:.40}")
+    for name, value in data.items():
+        allowed = types.get(name)
+        # By the type itself, since True is an int, too.
+        if allowed and type(value) not in allowed:
+            raise ValueError(f"{name} is {value!r:.40}")
+    return dict(data)
+
+
+def wilson(found: int, shown: int) -> Interval:
+    """Wilson's 95 % interval (1927) of a share `found` of `shown`; (0, 1) for none shown."""
+    if not shown:
+        return 0.0, 1.0
+    from scipy.stats import binomtest  # takes a second to import
+
+    interval = binomtest(found, shown).proportion_ci(LEVEL, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def self_correlation(
+    error_rate: float, again_after_wrong: float, again_after_right: float
+) -> float | None:
+    """The correlation (phi) of a judge's errors with those of asking again, -1 to 1.
+
+    `error_rate` is that of the first answers; the others are the error rates of the second answers
+    after a wrong and after a right first one, all 0 to 1. None where either answer is always right
+    or always wrong, so that nothing can be said.
+    """
+    second = error_rate * again_after_wrong + (1 - error_rate) * again_after_right
+    spread = second * (1 - second)
+    if spread <= 0 or not 0 < error_rate < 1:
+        return None
+    slope = again_after_wrong - again_after_right
+    return max(-1.0, min(1.0, slope * math.sqrt(error_rate * (1 - error_rate) / spread)))
+
+
+def kind_of(text: str) -> str:
+    """Which of KINDS a statement, question or fault is about, by its words.
+
+    A position comes before a number, a number before a colour: "two red cups left of a plate" is
+    about a position. What names one thing and says no more of it is a thing: "a cup", "there is a
+    dog", "missing a red cup" is about a colour. "extra cup" is a number. All else is "other".
+    """
+    said = " ".join(text.lower().split()).strip(" .?!")
+    if _POSITION.search(said):
+        return POSITION
+    if _NUMBER.search(said) or said.startswith("extra "):
+        return NUMBER
+    if _COLOUR.search(said):
+        return COLOUR
+    bare = re.sub(r"^(?:there (?:is|are) |is there |are there )|(?: (?:is|are) there)$", "", said)
+    return THING if _THING.fullmatch(bare) and not _SAYS_MORE.search(bare) else OTHER

@@ -1,0 +1,124 @@
+"""The record of a judge's errors: rates, intervals, JSON, and which kind a statement is of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reflectionflow_core.judge_errors import (
+    KINDS,
+    JudgeErrors,
+    KindErrors,
+    kind_of,
+    self_correlation,
+    wilson,
+)
+from reflectionflow_core.record import InputError
+from reflectionflow_core.vlm.kept_errors import keep_errors, kept_errors
+
+ERRORS = JudgeErrors(
+    "endpoint:mine",
+    (KindErrors("number", 10, 4, 12, 1), KindErrors("colour", 10, 0, 10, 0)),
+    correlation=0.5,
+    asked_again=10,
+    questions=52,
+    pictures="rendered scenes",
+)
+
+
+def test_rates_and_intervals_are_those_of_the_counts() -> None:
+    number = ERRORS.of("number")
+    assert number.miss_rate == 0.4 and number.false_alarm_rate == 1 / 12
+    assert number.miss_interval == pytest.approx((0.1682, 0.6873), abs=1e-4)
+    assert ERRORS.total == KindErrors("other", 20, 4, 22, 1)
+
+
+def test_a_kind_that_was_not_measured_has_no_rate() -> None:
+    other = ERRORS.of("position")
+    assert other.miss_rate is None and other.false_alarm_rate is None
+    assert other.miss_interval == (0.0, 1.0) == wilson(0, 0)
+
+
+def test_errors_are_read_back_from_json_as_they_were() -> None:
+    assert JudgeErrors.from_data(json.loads(json.dumps(ERRORS.data()))) == ERRORS
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": 2}, "format 2"),
+        ({"format": None}, "format None"),
+        ({"secret": 1}, "no field 'secret'"),
+        ({"correlation": 2.0}, "not between -1 and 1"),
+        ({"asked_again": True}, "asked_again is True"),
+        ({"asked_again": -1}, "negative"),
+        ({"kinds": 3}, "kinds is no list"),
+        ({"kinds": ["number"]}, "no object"),
+        ({"kinds": [{"kind": "taste"}]}, "none of thing"),
+        ({"kinds": [{"kind": "number"}, {"kind": "number"}]}, "twice"),
+        ({"kinds": [{"kind": "number", "wrong_shown": 1, "missed": 2}]}, "2 of 1 number missed"),
+        ({"kinds": [{"kind": "number", "false_alarms": 1}]}, "1 of 0 number false alarms"),
+    ],
+)
+def test_what_is_no_such_record_is_refused_in_a_sentence(
+    change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match="Measure them again") as caught:
+        JudgeErrors.from_data({**ERRORS.data(), **change})
+    assert words in str(caught.value)
+
+
+def test_errors_are_kept_by_judge_and_a_damaged_entry_is_told(tmp_path: Path) -> None:
+    assert kept_errors(tmp_path, "one") == (None, "")
+    assert keep_errors(tmp_path, "one", ERRORS) == ""
+    assert kept_errors(tmp_path, "one") == (ERRORS, "")
+    assert kept_errors(tmp_path, "other") == (None, "")
+    file = tmp_path / "judge_errors.json"
+    file.write_text(json.dumps({"one": {"format": 7}}))
+    found, notice = kept_errors(tmp_path, "one")
+    assert found is None and "format 7" in notice
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.8, 1.0])
+def test_the_self_correlation_is_that_of_the_errors_themselves(correlation: float) -> None:
+    rng = np.random.default_rng(3)
+    first = rng.random(200_000) < 0.1
+    second = np.where(rng.random(200_000) < correlation, first, rng.random(200_000) < 0.1)
+    found = self_correlation(first.mean(), second[first].mean(), second[~first].mean())
+    assert found == pytest.approx(np.corrcoef(first, second)[0, 1], abs=1e-9)
+    assert found == pytest.approx(correlation, abs=0.02)
+
+
+def test_nothing_is_said_of_the_correlation_of_a_judge_that_never_errs() -> None:
+    assert self_correlation(0.0, 0.0, 0.0) is None
+    assert self_correlation(0.5, 0.0, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("a cup", "thing"),
+        ("There is a wine glass.", "thing"),
+        ("Is there a dog?", "thing"),
+        ("missing a bench", "thing"),
+        ("two red cups", "number"),
+        ("missing two red cups", "number"),
+        ("Are there exactly 3 dogs?", "number"),
+        ("extra cup", "number"),
+        ("the cup is red", "colour"),
+        ("cup is not red", "colour"),
+        ("a purple triangle", "colour"),
+        ("a blue cup left of a plate", "position"),
+        ("cup is not left of the plate", "position"),
+        ("Is the cat on the table?", "position"),
+        ("the cup is made of wood", "other"),
+        ("watercolour style", "other"),
+        ("the dog is wearing a hat", "other"),
+    ],
+)
+def test_a_statement_has_the_kind_of_what_it_says(text: str, kind: str) -> None:
+    assert kind in KINDS and kind_of(text) == kind
