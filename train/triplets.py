@@ -93,10 +93,17 @@ class Triplets(Sequence[Triplet]):
 
     def prompt(self, index: int) -> str:
         """The prompt of a sample without its pictures; "" where that cannot be read."""
+        return self._one_text(index, PROMPT)
+
+    def reflection(self, index: int) -> str:
+        """The reflection of a sample without its pictures; "" where that cannot be read."""
+        return self._one_text(index, REFLECTION)
+
+    def _one_text(self, index: int, name: str) -> str:
         entry = self.entries[index]
         try:
             with entry.shard.open("rb") as stream:
-                return _text(_bytes(stream, *entry.files[PROMPT]))
+                return _text(_bytes(stream, *entry.files[name]))
         except (OSError, SampleError):
             return ""
 

@@ -187,6 +187,26 @@ def test_what_it_saves_is_the_published_kind_and_does_something(flux, data, tmp_
     assert Image.open(sheets[-1]).width == 3 * 64 + 2 * 4
 
 
+def notes(out: Path) -> list[dict[str, Any]]:
+    """What validations logged."""
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if "validation" in line]
+
+
+def test_every_validation_logs_the_error_by_words_and_says_it(
+    flux, data, tmp_path: Path, capsys
+) -> None:
+    train(settings(tmp_path / "out", data), Overrides(flux=flux))
+    first, last = notes(tmp_path / "out")
+    assert (first["step"], last["step"]) == (0, 10)
+    assert len({first[name] for name in ("validation", "untold", "shuffled")}) == 3
+    said = capsys.readouterr().err
+    assert f"Step 10: held-out error {last['validation']:.4f} with the true reflection" in said
+    assert (
+        f"none minus true {last['untold_minus_told']:+.4f} ± {last['standard_error']:.4f}" in said
+    )
+
+
 def test_encoded_samples_need_no_encoders(flux, data: Path, tmp_path: Path) -> None:
     chosen = settings(tmp_path / "out", data, latents=tmp_path / "latents")
     names = LatentsSettings.model_fields

@@ -29,6 +29,7 @@ from train.triplets import SampleError
 
 PART = 32
 COMMON = "common.safetensors"
+SHUFFLED = "shuffled"  # the text with another sample's reflection, where it was asked for
 # What must be the same where latents are made and where they are learned from.
 MUST_AGREE = ("target_size", "condition_size", "condition_fit", "max_aspect", "text_length")
 
@@ -114,8 +115,7 @@ class Encoded:
         entry, (_, bucket) = self.entries[index], self.labels[index]
         try:
             stored = _opened(entry.file)
-            kind = "prompt" if drop.reflection else "text"
-            text = self.empty if drop.text else stored.get_tensor(f"{entry.name}.{kind}")
+            text = self.empty if drop.text else stored.get_tensor(f"{entry.name}.{_text(drop)}")
             target = stored.get_tensor(f"{entry.name}.target")
             condition = stored.get_tensor(f"{entry.name}.condition")
             pooled = stored.get_tensor(f"{entry.name}.pooled")
@@ -148,6 +148,13 @@ class Encoded:
 @lru_cache(maxsize=128)  # a header takes longer to read than a small sample
 def _opened(file: Path) -> Any:
     return safe_open(file, framework="pt")
+
+
+def _text(drop: Dropped) -> str:
+    """The name of the text that is read."""
+    if drop.shuffled:
+        return SHUFFLED
+    return "prompt" if drop.reflection else "text"
 
 
 def _pair(numbers: list[int]) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,16 +20,18 @@ from train.corrector.settings import Views
 from train.triplets import SampleError, Triplets
 
 SHORTEST = 5  # characters of a reflection that says something
+TRIES = 50  # samples that are looked at for another reflection
 Label = tuple[str, Size]  # subset and bucket
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What is hidden from a sample (`text`: T5 reads nothing)."""
+    """What is hidden from a sample (`text`: T5 reads nothing), or exchanged."""
 
     text: bool = False
     reflection: bool = False
     image: bool = False
+    shuffled: bool = False  # another sample's reflection is read instead
 
 
 WHOLE = Dropped()
@@ -97,8 +99,13 @@ class Shards:
         target, condition = prepared(triplet.good, triplet.bad, bucket, settings, rng)
         if drop.image:
             condition = black(settings, bucket)
-        text = text_of(triplet.prompt, triplet.reflection, drop)
+        reflection = self.another(index) if drop.shuffled else triplet.reflection
+        text = text_of(triplet.prompt, reflection, drop)
         return SampleRow(triplet.key, target, condition, text, not drop.image)
+
+    def another(self, index: int) -> str:
+        """The reflection of the next sample that has other words; raises SampleError."""
+        return another_reflection(self.triplets.reflection, index, len(self.triplets))
 
     def batch(self, rows: Sequence[SampleRow]) -> TrainingBatch:
         return encoded_batch(self.flux, rows, self.views.text_length)
@@ -122,6 +129,19 @@ def encoded_batch(flux: Flux, rows: Sequence[SampleRow], text_length: int) -> Tr
         pooled=pooled,
         shown=torch.tensor([row.shown for row in rows], device=flux.device),
     )
+
+
+def another_reflection(reflection: Callable[[int], str], index: int, of: int) -> str:
+    """The first reflection after that of sample `index` which says something else.
+
+    Raises SampleError where none of the next TRIES does.
+    """
+    own = reflection(index)
+    for step in range(1, min(of, TRIES)):
+        found = reflection((index + step) % of)
+        if found != own and len(found.strip()) >= SHORTEST:
+            return found
+    raise SampleError("no other reflection")
 
 
 def text_of(prompt: str, reflection: str, drop: Dropped) -> Text:

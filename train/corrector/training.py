@@ -88,6 +88,11 @@ def setup(settings: CorrectorSettings, overrides: Overrides) -> CorrectorTrainin
     predict = partial(_network(settings, flux), lora=lora)
     tested = held_out(settings.validation.samples, len(source.labels), settings.seed)
     checks = Checks(flux, source, tested, settings.validation)
+    if checks.lacks_shuffled and join().is_main_process:
+        sys.stderr.write(
+            "Held-out samples have no text with another's reflection, so validation leaves that "
+            "error out. Latents have it if train.latents made them with shuffled=true.\n"
+        )
     sampler = Sampler(source.labels, settings.mixture, tested)
     reader = BatchReader(source, sampler, settings.drop, settings.batch)
     batches = Batches(
@@ -123,12 +128,15 @@ def fit(training: CorrectorTraining) -> None:
 
 
 def validate(training: CorrectorTraining, log: Log) -> None:
-    """The loss on held-out samples into the log, and a sheet of corrections beside it."""
+    """The errors on held-out samples into the log and onto the terminal, and a sheet of
+    corrections beside the log."""
     step = training.state.step
     with training.state.averaged():
-        loss, sheet = training.checks.loss(training.predict), training.checks.sheet(training.lora)
+        error, sheet = training.checks.error(training.predict), training.checks.sheet(training.lora)
     if join().is_main_process:
-        log.note(step, validation=loss)
+        if error:
+            log.note(step, **error.figures())
+            sys.stderr.write(f"Step {step}: {error.sentence()}.\n")
         if sheet:
             make_folder(training.settings.out / "sheets")
             replace_file(training.settings.out / "sheets" / f"{step:07d}.png", sheet)

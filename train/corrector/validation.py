@@ -1,12 +1,15 @@
-"""How far the training is: the loss on held-out samples, always at the same noises and times, and
+"""How far the training is: the error on held-out samples, always at the same noises and times, and
 some of them corrected, on a sheet.
+
+A low error alone does not say that reflections are read: prompt and picture tell most of what is to
+be changed. So the error is taken with the true reflection, with none and with another sample's.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,16 +23,53 @@ from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.painter import to_picture
 from reflectionflow_core.flux.sampling import denoise
 from train.corrector.loss import Predict, flow_error, mixed
-from train.corrector.samples import WHOLE, BatchSource, TrainingBatch
+from train.corrector.samples import WHOLE, BatchSource, Dropped, TrainingBatch
 from train.corrector.settings import Validation
 from train.triplets import SampleError
 
 GAP = 4  # pixels between pictures
+UNTOLD, SHUFFLED = Dropped(reflection=True), Dropped(shuffled=True)
 
 
 def held_out(count: int, of: int, seed: int) -> list[int]:
     """Samples that the training never draws; at most half of them all, in the order of looking."""
     return np.random.default_rng([seed, 0]).permutation(of)[: min(count, of // 2)].tolist()
+
+
+@dataclass(frozen=True)
+class HeldOutError:
+    """Flow-matching errors of the same held-out samples, (n,) each, by the reflection that is read.
+
+    `told` is the true one, `untold` none, `shuffled` another sample's; without the last where the
+    source has no such text.
+    """
+
+    told: np.ndarray
+    untold: np.ndarray
+    shuffled: np.ndarray | None = None
+
+    def figures(self) -> dict[str, float]:
+        """The means, `validation` that of `told`; and what no reflection adds to the error, with
+        its standard error in pairs."""
+        found = {"validation": float(self.told.mean()), "untold": float(self.untold.mean())}
+        if self.shuffled is not None:
+            found["shuffled"] = float(self.shuffled.mean())
+        gap = self.untold - self.told
+        found["untold_minus_told"] = float(gap.mean())
+        if len(gap) > 1:
+            found["standard_error"] = float(gap.std(ddof=1) / len(gap) ** 0.5)
+        return found
+
+    def sentence(self) -> str:
+        """The figures for the terminal."""
+        figures = self.figures()
+        another = f", {figures['shuffled']:.4f} with another's" if "shuffled" in figures else ""
+        error = f" ± {figures['standard_error']:.4f}" if "standard_error" in figures else ""
+        return (
+            f"held-out error {figures['validation']:.4f} with the true reflection, "
+            f"{figures['untold']:.4f} with none{another}; "
+            f"none minus true {figures['untold_minus_told']:+.4f}{error}"
+        )
 
 
 class Checks:
@@ -39,18 +79,28 @@ class Checks:
         self, flux: Flux, source: BatchSource, indices: Sequence[int], settings: Validation
     ) -> None:
         self.flux, self.settings = flux, settings
-        self.batches = list(_batches(source, indices))
+        found = [(index, _batch(source, index, WHOLE)) for index in indices]
+        # A sample that cannot be read is no training sample either.
+        read = [(index, batch) for index, batch in found if batch is not None]
+        self.batches = [batch for _, batch in read]
+        self.untold, self.shuffled = (
+            [batch for index, _ in read if (batch := _batch(source, index, words))]
+            for words in (UNTOLD, SHUFFLED)
+        )
 
     @torch.no_grad()
-    def loss(self, predict: Predict) -> float | None:
-        """The mean over the samples, whose times are spread evenly; None where there are none."""
-        errors = []
-        for index, batch in enumerate(self.batches):
-            time = torch.tensor([(index + 0.5) / len(self.batches)])
-            inputs, slope = mixed(batch, _noise(batch, index), time)
-            even = torch.ones(batch.target.shape[:2], device=slope.device)
-            errors.append(float(flow_error(predict(inputs), slope, even)))
-        return float(np.mean(errors)) if errors else None
+    def error(self, predict: Predict) -> HeldOutError | None:
+        """The errors of the samples, whose times are spread evenly; None where there are none."""
+        if not self.batches:
+            return None
+        told, untold = (_errors(predict, batches) for batches in (self.batches, self.untold))
+        shuffled = None if self.lacks_shuffled else _errors(predict, self.shuffled)
+        return HeldOutError(told, untold, shuffled)
+
+    @property
+    def lacks_shuffled(self) -> bool:
+        """Whether there are samples, and not each with another's reflection."""
+        return len(self.shuffled) < len(self.batches)
 
     @torch.no_grad()
     def sheet(self, lora: CorrectorLora) -> bytes | None:
@@ -81,13 +131,22 @@ class Checks:
         return to_picture(self.flux.decode(unpack(tokens, *grid))[0])
 
 
-def _batches(source: BatchSource, indices: Sequence[int]) -> Iterator[TrainingBatch]:
-    for index in indices:
-        try:
-            row = source.read(index, WHOLE, np.random.default_rng(index))
-        except SampleError:
-            continue  # it is no training sample either
-        yield source.batch([row])
+def _batch(source: BatchSource, index: int, words: Dropped) -> TrainingBatch | None:
+    """One sample, with the same crop whatever its words; None where it has no such words."""
+    try:
+        return source.batch([source.read(index, words, np.random.default_rng(index))])
+    except SampleError:
+        return None
+
+
+def _errors(predict: Predict, batches: Sequence[TrainingBatch]) -> np.ndarray:
+    errors = []
+    for index, batch in enumerate(batches):
+        time = torch.tensor([(index + 0.5) / len(batches)])
+        inputs, slope = mixed(batch, _noise(batch, index), time)
+        even = torch.ones(batch.target.shape[:2], device=slope.device)
+        errors.append(float(flow_error(predict(inputs), slope, even)))
+    return np.array(errors)
 
 
 def _noise(batch: TrainingBatch, index: int) -> Tensor:

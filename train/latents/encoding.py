@@ -17,10 +17,10 @@ from reflectionflow_core.archive.files import locked, make_folder, sweep
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.text import Text, encode_texts
 from train.corrector.batches import reasons
-from train.corrector.encoded import COMMON, PART, black_name, header, part_file, write
+from train.corrector.encoded import COMMON, PART, SHUFFLED, black_name, header, part_file, write
 from train.corrector.flux import load
 from train.corrector.pairs import black
-from train.corrector.samples import WHOLE, Shards, encoded
+from train.corrector.samples import WHOLE, Shards, encoded, text_of
 from train.latents.settings import LatentsSettings
 from train.processes import join, wait_for_all
 from train.run_folder import check_same_run
@@ -94,8 +94,16 @@ def _sample(
         "prompt": prompt,
         "pooled": batch.pooled[0],
     }
+    if settings.shuffled:
+        tensors[SHUFFLED] = _shuffled(settings, shards, index, row.text.clip)
     grids = {"grid": batch.grid, "condition_grid": batch.condition_grid}
     return tensors, {"key": row.key, "subset": subset, "bucket": bucket, **grids}
+
+
+def _shuffled(settings: LatentsSettings, shards: Shards, index: int, prompt: str) -> Tensor:
+    """T5's states (n, d) of a prompt with another sample's reflection."""
+    text = text_of(prompt, shards.another(index), WHOLE)
+    return _texts(shards.flux, text, settings.text_length)[0]
 
 
 def _texts(flux: Flux, text: Text, length: int) -> tuple[Tensor, Tensor]:

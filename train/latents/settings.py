@@ -11,3 +11,7 @@ from train.corrector.settings import Views
 
 class LatentsSettings(Views):
     out: Path = Field(default=Path("runs/latents"), description="folder of the encoded samples")
+    shuffled: bool = Field(
+        default=False,
+        description="also encode each prompt with another's reflection, which validation compares",
+    )

@@ -29,7 +29,13 @@ from reflectionflow_core.miniature.model import SAMPLING
 from reflectionflow_core.miniature.prompts import parse
 from reflectionflow_core.miniature.world import COLOURS, SHAPES, SIZE, Scene
 from train.corrector.flux import load
-from train.corrector.samples import Dropped, Label, TrainingBatch, text_of
+from train.corrector.samples import (
+    Dropped,
+    Label,
+    TrainingBatch,
+    another_reflection,
+    text_of,
+)
 from train.corrector.settings import CorrectorSettings, Drops, Lora, Optimiser, Validation
 from train.corrector.training import Overrides, train
 from train.data.run import run as make_data
@@ -152,6 +158,9 @@ class Pairs:
         if rng.random() < _KEPT:
             return PairRow(index, text_of(prompt, "", drop), kept=True)
         kind = rng.random()
+        if drop.shuffled:
+            reflection = another_reflection(self._reflection, index, len(self.texts))
+        reflection = "" if drop.reflection else reflection
         if kind < _FULL:
             text = text_of(prompt, reflection, drop)
         elif kind < _FULL + _SPELLED:
@@ -161,6 +170,9 @@ class Pairs:
         else:
             text = corrector_text("", reflection)
         return PairRow(index, text, kept=False)
+
+    def _reflection(self, index: int) -> str:
+        return self.texts[index][1]
 
     @torch.no_grad()
     def batch(self, rows: Sequence[PairRow]) -> TrainingBatch:
