@@ -1,4 +1,4 @@
-"""A user's own names, from a file or a package; README's verifier is run as it stands."""
+"""A user's own names, from a file or a package; the verifier of docs/extending.md as it stands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reflectionflow_core.identity import digest
 from reflectionflow_core.plugins import GROUP
 from reflectionflow_core.search import POLICIES, STRATEGIES
 
-README = Path(__file__).parents[2] / "README.md"
+EXTENDING = Path(__file__).parents[2] / "docs/extending.md"
 TABLES = (registry.VERIFIERS, registry.WRITERS, registry.MODELS, STRATEGIES, POLICIES)
 
 EVERYTHING = """
@@ -66,7 +66,7 @@ def record() -> dict[str, dict[str, object]]:
 
 
 def test_readmes_verifier_is_typed_and_run_as_it_stands() -> None:
-    section = README.read_text(encoding="utf-8").split("## How to add a verifier")[1]
+    section = EXTENDING.read_text(encoding="utf-8").split("## How to add a verifier")[1]
     source, command = re.findall(r"```(?:python)?\n(.*?)```", section.split("\n## ")[0], re.DOTALL)
     Path("brightness.py").write_text(source)
     assert main(shlex.split(command)[1:]) == 0
