@@ -7,7 +7,6 @@ from typing import Any
 from comfy_api.latest import io
 
 from .comfy.diffusers_flux import explained_imports
-from .loaders import CATEGORY
 from .native import sampling_inputs
 from .shared.schema import flux_input, flux_output, schema
 from .shared.sockets import FluxHandle
@@ -21,7 +20,6 @@ class EditCorrectorNode(io.ComfyNode):
         return schema(
             "EditCorrector",
             display_name="Edit Model as Corrector",
-            category=CATEGORY,
             description="Lets an editing model correct the pictures: FLUX.1 Kontext, FLUX.2, "
             "Qwen-Image-Edit. It gets the reflection in plain words.",
             search_aliases=["kontext", "qwen image edit", "flux2"],
@@ -49,7 +47,6 @@ class ImageToImageCorrectorNode(io.ComfyNode):
         return schema(
             "ImageToImageCorrector",
             display_name="Image to Image Corrector",
-            category=CATEGORY,
             description="Corrects a picture by painting over it with any model. Needs no special "
             "weights, but gets only the prompt and not what to change. Use a Prompt Evolver.",
             search_aliases=["img2img", "denoise"],

@@ -3,7 +3,10 @@
 from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
+from .critic import Critic
 from .editors import EDITORS
+from .fixing import FixPicture
+from .judge import Judge
 from .judges import JUDGES
 from .loaders import LOADERS
 from .native import NATIVE
@@ -14,11 +17,12 @@ from .shared.wires import checks_its_wires
 from .staging import STAGING
 from .steps import STEPS
 from .verifiers import VERIFIER_NODES
+from .vision import VisionModelNode
 from .vlm import VLM
 
 FAMILIES = (
     *(LOADERS, VLM, JUDGES, VERIFIER_NODES, NATIVE, EDITORS, STEPS, SEARCH, STAGING),
-    [SearchOptions],
+    [SearchOptions, Critic, Judge, VisionModelNode, FixPicture],
 )
 NODES = [checks_its_wires(node) for family in FAMILIES for node in family]
 

@@ -8,7 +8,6 @@ from comfy_api.latest import io, ui
 
 from ..reflectionflow_core.record import InputError
 from ..reflectionflow_core.vlm.judge_check import findings_text, objection, probe
-from .loaders import CATEGORY
 from .shared.judging import checker, key_of, warn
 from .shared.progress import NodeProgress
 from .shared.schema import output, schema
@@ -21,7 +20,6 @@ class JudgeCheck(io.ComfyNode):
         return schema(
             "JudgeCheck",
             display_name="Judge Check",
-            category=CATEGORY,
             description="Asks a vision-language model about plain pictures: whether it sees or is "
             "blind, thinks, gives probabilities, keeps to a schema, and how long it takes.",
             search_aliases=["doctor", "blind", "probe", "test vlm"],

@@ -27,7 +27,7 @@ from .shared.model_files import (
     missing,
     stamp,
 )
-from .shared.schema import ROOT, flux_input, flux_output, output, schema
+from .shared.schema import flux_input, flux_output, output, schema
 from .shared.sockets import (
     ActorHandle,
     EvolverSocket,
@@ -38,7 +38,6 @@ from .shared.sockets import (
     WriterSocket,
 )
 
-CATEGORY = f"{ROOT}/loaders"
 DTYPES = ("bf16", "fp32")
 FITS = ("squash", "fit")
 
@@ -49,7 +48,6 @@ class FluxLoader(io.ComfyNode):
         return schema(
             "FluxLoader",
             display_name="FLUX Loader (ReflectionFlow)",
-            category=CATEGORY,
             description="Loads FLUX from a diffusers folder, or the built-in miniature.",
             search_aliases=["load flux", "diffusers", "miniature"],
             inputs=[
@@ -101,7 +99,6 @@ class CorrectorLoader(io.ComfyNode):
         return schema(
             "CorrectorLoader",
             display_name="Corrector LoRA Loader",
-            category=CATEGORY,
             description="Gives FLUX its corrector: a LoRA that acts on the picture to be corrected "
             "and on nothing else. The miniature has one already.",
             search_aliases=["reflection lora", "corrector"],
@@ -144,7 +141,6 @@ class FluxSampling(io.ComfyNode):
         return schema(
             "FluxSampling",
             display_name="FLUX Sampling",
-            category=CATEGORY,
             description="How FLUX paints: size, steps, guidance. A 0 keeps the incoming value.",
             search_aliases=["steps", "guidance", "resolution"],
             inputs=[
@@ -205,7 +201,6 @@ class VerifierLoader(io.ComfyNode):
         return schema(
             "VerifierLoader",
             display_name="Verifier Loader",
-            category=CATEGORY,
             description="Loads a verifier, which judges the pictures.",
             search_aliases=["judge", "reward"],
             inputs=[
@@ -299,7 +294,6 @@ class WriterLoader(io.ComfyNode):
         return schema(
             "WriterLoader",
             display_name="Reflection Writer Loader",
-            category=CATEGORY,
             description="Loads a writer, which says what should change in a picture.",
             search_aliases=["critic"],
             inputs=[
@@ -327,7 +321,6 @@ class EvolverLoader(io.ComfyNode):
         return schema(
             "EvolverLoader",
             display_name="Prompt Evolver Loader",
-            category=CATEGORY,
             description="Loads an evolver, which rewrites the prompt after looking at a picture.",
             search_aliases=["prompt enhancer"],
             inputs=[

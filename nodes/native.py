@@ -18,9 +18,9 @@ from .comfy.branch import KEY, flux_of, latents_of, with_corrector
 from .comfy.diffusers_flux import explained_imports
 from .comfy.lora import NativeLora, native_shapes
 from .comfy.tensors import to_pictures
-from .loaders import CATEGORY, FITS
+from .loaders import FITS
 from .shared.model_files import check_lora, lora_input, lora_path, lora_stamp, stamp
-from .shared.schema import ROOT, flux_output, schema
+from .shared.schema import flux_output, schema
 
 
 class LoadCorrector(io.ComfyNode):
@@ -29,7 +29,6 @@ class LoadCorrector(io.ComfyNode):
         return schema(
             "LoadCorrector",
             display_name="Load Corrector",
-            category=CATEGORY,
             description="Teaches a FLUX.1 MODEL to correct pictures. Without a Corrector "
             "Conditioning it paints as before, and no weights are copied.",
             search_aliases=["reflection lora", "corrector"],
@@ -69,7 +68,6 @@ class CorrectorConditioning(io.ComfyNode):
         return schema(
             "CorrectorConditioning",
             display_name="Corrector Conditioning",
-            category=ROOT,
             description="Gives the corrector the picture to repaint. The words belong in the text: "
             "your prompt, then [Reflexion], then what to change.",
             search_aliases=["reference", "condition image"],
@@ -113,7 +111,6 @@ class FluxFromModel(io.ComfyNode):
         return schema(
             "FluxFromModel",
             display_name="FLUX from MODEL, CLIP, VAE",
-            category=CATEGORY,
             description="Lets the search paint with the FLUX.1 that ComfyUI has loaded: bf16, fp8 "
             "or GGUF, with style LoRAs or without, in the memory that other nodes share.",
             search_aliases=["native flux", "gguf", "fp8", "checkpoint"],
@@ -157,7 +154,6 @@ class MiniatureLoader(io.ComfyNode):
         return schema(
             "MiniatureLoader",
             display_name="Miniature as MODEL, CLIP, VAE",
-            category=CATEGORY,
             description="The built-in miniature (64 x 64 pixels, no download) as ComfyUI's own "
             'models, to try graphs for FLUX.1 with. Its corrector is "miniature" in Load '
             "Corrector.",

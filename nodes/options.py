@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..reflectionflow_core.registry import choices_of
 from ..reflectionflow_core.settings import AXES, Budget, SearchSettings
-from .shared.schema import ROOT, batch_size_input, check_texts, output, schema
+from .shared.schema import batch_size_input, check_texts, output, schema
 from .shared.sockets import OptionsSocket
 
 # Settings that are inputs of Reflection Loop and Reflection Start.
@@ -33,7 +33,6 @@ class SearchOptions(io.ComfyNode):
         return schema(
             "SearchOptions",
             display_name="Search Options",
-            category=f"{ROOT}/search",
             description="Less common settings of a search: axes, parents, budgets.",
             search_aliases=["ablation", "budget", "axes"],
             inputs=setting_inputs(),

@@ -35,7 +35,6 @@ from .shared.running import PLANNED, RoundProgress
 from .shared.schema import (
     NO_PROMPT,
     PREFIX,
-    ROOT,
     STOP_AT_SCORE,
     actor_inputs,
     check_texts,
@@ -48,7 +47,6 @@ from .shared.schema import (
 from .shared.sockets import HistorySocket, PicturesSocket, SearchActors, SearchState
 from .shared.stopping import STOPPING
 
-CATEGORY = f"{ROOT}/search"
 MAX_DEPTH = 100  # rounds; ComfyUI finds a round's cached result through all the rounds before it
 SAVED_GRAPH = (io.Hidden.prompt, io.Hidden.extra_pnginfo)
 ACTORS = ("flux", "verifier", "writer", "evolver", "inspector")
@@ -61,7 +59,6 @@ class ReflectionLoop(io.ComfyNode):
         return schema(
             "ReflectionLoop",
             display_name="Reflection Loop",
-            category=CATEGORY,
             description="The whole search: paints drafts, and in every round says what is wrong "
             "with each and corrects it. Shows every round as it happens and keeps the best.",
             search_aliases=["reflectionflow", "self correction", "refine", "test-time scaling"],
@@ -71,6 +68,7 @@ class ReflectionLoop(io.ComfyNode):
                 width,
                 io.Int.Input(
                     "depth",
+                    display_name="rounds",
                     default=3,
                     min=0,
                     max=MAX_DEPTH,
@@ -112,7 +110,6 @@ class ReflectionStart(io.ComfyNode):
         return schema(
             "ReflectionStart",
             display_name="Reflection Start",
-            category=CATEGORY,
             description="Prompt and settings of a search; paints nothing. Chain Reflection Rounds "
             "behind it.",
             search_aliases=["search settings"],
@@ -135,7 +132,6 @@ class ReflectionRound(io.ComfyNode):
         return schema(
             "ReflectionRound",
             display_name="Reflection Round",
-            category=CATEGORY,
             description="One round of a search: the drafts, or one correction of every chain. A "
             "finished search passes through.",
             search_aliases=["reflectionflow", "iterate"],
@@ -186,7 +182,6 @@ class ReflectionStep(io.ComfyNode):
         return schema(
             "ReflectionStep",
             display_name="Reflection Step (inside Reflection Loop)",
-            category=f"{ROOT}/internal",
             description="Reflection Loop makes it between two rounds: it continues the search or "
             "outputs the results. Do not place it yourself; chain Reflection Rounds instead.",
             is_dev_only=True,
@@ -222,7 +217,6 @@ class ReflectionTrail(io.ComfyNode):
         return schema(
             "ReflectionTrail",
             display_name="Reflection Trail",
-            category=CATEGORY,
             description="Shows how a search went: a contact sheet of its chains, and all its "
             "pictures.",
             search_aliases=["contact sheet", "report", "history"],

@@ -17,10 +17,10 @@ from ..reflectionflow_core.report import inspection_text
 from ..reflectionflow_core.search import complete
 from ..reflectionflow_core.settings import MAX_STAGES
 from .comfy.tensors import to_pictures
-from .loaders import CATEGORY, actor_handle, vlm_input
+from .loaders import actor_handle, vlm_input
 from .shared.batches import for_each
 from .shared.progress import NodeProgress, say
-from .shared.schema import NO_PROMPT, ROOT, check_texts, output, prompt_input, schema
+from .shared.schema import NO_PROMPT, check_texts, output, prompt_input, schema
 from .shared.sockets import ActorHandle, InspectorSocket, PlanSocket, VlmHandle
 
 
@@ -30,7 +30,6 @@ class InspectorLoader(io.ComfyNode):
         return schema(
             "InspectorLoader",
             display_name="Stage Inspector Loader",
-            category=CATEGORY,
             description="Loads an inspector, which compares unfinished pictures with their stage.",
             search_aliases=["staged", "inspect"],
             inputs=[
@@ -57,7 +56,6 @@ class ScenePlanner(io.ComfyNode):
         return schema(
             "ScenePlanner",
             display_name="Scene Planner",
-            category=f"{ROOT}/steps",
             description="Plans how to draw a prompt in stages: what to add in each, and what the "
             "picture shows after it.",
             search_aliases=["staged", "scene graph", "step by step"],
@@ -118,7 +116,6 @@ class StageInspector(io.ComfyNode):
         return schema(
             "StageInspector",
             display_name="Stage Inspector",
-            category=f"{ROOT}/steps",
             description="Compares unfinished pictures with a stage of the plan, and says what to "
             "draw or fix next. Things of later stages may be missing.",
             search_aliases=["staged", "inspect", "not drawn yet"],

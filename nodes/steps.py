@@ -17,17 +17,17 @@ from PIL import Image
 from torch import Tensor
 
 from ..reflectionflow_core.archive.lines import pixel_digest
-from ..reflectionflow_core.record import Candidate, History, InputError, Request, Verdict
+from ..reflectionflow_core.record import Candidate, History, Request, Verdict
 from ..reflectionflow_core.report import counted, verdict_text
 from ..reflectionflow_core.search import UnjudgedError, complete, fresh_seed, unjudged_text
 from ..reflectionflow_core.settings import chosen_seed
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch, to_batches, to_pictures
 from .shared.batches import as_requests, ask_by_prompt, for_each, parts
+from .shared.correcting import corrected, corrector_of
 from .shared.progress import NodeProgress, say
 from .shared.schema import (
     NO_PROMPT,
-    ROOT,
     batch_size_input,
     check_texts,
     flux_input,
@@ -47,7 +47,6 @@ from .shared.sockets import (
     WriterSocket,
 )
 
-CATEGORY = f"{ROOT}/steps"
 ORDERS = ("best first", "as given")
 
 
@@ -57,7 +56,6 @@ class DraftSampler(io.ComfyNode):
         return schema(
             "DraftSampler",
             display_name="Draft Sampler",
-            category=CATEGORY,
             description="Paints the first pictures of a prompt, each from its own noise.",
             search_aliases=["text to image", "best of n"],
             inputs=[
@@ -99,7 +97,6 @@ class VerifierScore(io.ComfyNode):
         return schema(
             "VerifierScore",
             display_name="Verifier Score",
-            category=CATEGORY,
             description="Judges pictures against a prompt and ranks them.",
             search_aliases=["judge", "rank", "best of n", "reward", "geneval"],
             is_input_list=True,
@@ -186,7 +183,6 @@ class ReflectionWriterNode(io.ComfyNode):
         return schema(
             "ReflectionWriter",
             display_name="Reflection Writer",
-            category=CATEGORY,
             description="Says what should change in each picture.",
             search_aliases=["critic", "feedback"],
             is_input_list=True,
@@ -234,7 +230,6 @@ class PromptEvolverNode(io.ComfyNode):
         return schema(
             "PromptEvolver",
             display_name="Prompt Evolver",
-            category=CATEGORY,
             description="Rewrites the prompt for each picture that was painted from it.",
             search_aliases=["prompt enhancer", "rewrite"],
             is_input_list=True,
@@ -284,7 +279,6 @@ class CorrectorSampler(io.ComfyNode):
         return schema(
             "CorrectorSampler",
             display_name="Corrector Sampler",
-            category=CATEGORY,
             description="Repaints each picture as its reflection asks.",
             search_aliases=["reflection", "edit", "image to image", "refine"],
             is_input_list=True,
@@ -337,22 +331,15 @@ class CorrectorSampler(io.ComfyNode):
         round: list[int],
         batch_size: list[int],
     ) -> io.NodeOutput:
-        progress, corrector = NodeProgress(cls.hidden.unique_id), flux[0].corrector
-        if corrector is None:
-            raise InputError(
-                "This FLUX has no corrector. Put a Corrector LoRA Loader between it and this node."
-            )
+        progress, corrector = NodeProgress(cls.hidden.unique_id), corrector_of(flux[0])
         pictures = to_pictures(images)
         count = len(pictures)
         prompts = for_each(prompt, count, "prompt")
         texts = for_each(reflections, count, "reflection")
         chosen = chosen_seed(seed[0])
-        seeds = [fresh_seed(chosen, round[0], position) for position in range(count)]
-        painted: list[Image.Image] = []
-        requests = list(map(Request.correcting, pictures, prompts, texts, seeds))
-        for part in parts(count, batch_size[0]):
-            answers = corrector.paint(requests[part], progress)
-            painted += complete(answers, len(requests[part]), "correct")
+        painted = corrected(
+            corrector, pictures, prompts, texts, chosen, round[0], batch_size[0], progress
+        )
         said = f"{counted(count, 'picture')} corrected{drawn_text(seed[0], chosen)}"
         say(cls.hidden.unique_id, said)
         batches = [to_intermediate_device(batch) for batch in to_batches(painted)]

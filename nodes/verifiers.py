@@ -16,7 +16,6 @@ from ..reflectionflow_core.registry import VERIFIERS
 from ..reflectionflow_core.verifiers.ensemble import EnsembleMember, EnsembleVerifier
 from ..reflectionflow_core.verifiers.screened import SHORTLIST, ScreenedVerifier, behind_screen
 from .comfy.diffusers_flux import explained_imports
-from .loaders import CATEGORY
 from .shared.model_files import missing, model_folders, stamp
 from .shared.schema import output, schema
 from .shared.sockets import ActorHandle, VerifierSocket
@@ -34,7 +33,6 @@ class ClipScoreLoader(io.ComfyNode):
         return schema(
             "ClipScoreLoader",
             display_name="Verifier: CLIP score",
-            category=CATEGORY,
             description="Scores how well a picture fits the prompt as a whole: CLIP, PickScore or "
             "HPS v2 from a folder. Fast, but cannot judge counts and positions.",
             search_aliases=["clip", "pickscore", "hps", "aesthetic"],
@@ -78,7 +76,6 @@ class RewardLoader(io.ComfyNode):
         return schema(
             "RewardLoader",
             display_name="Verifier: Image-Verifier (reward)",
-            category=CATEGORY,
             description="The paper's verifier, or one trained like it: a reward model on "
             "Qwen2.5-VL that ranks the pictures of one prompt.",
             search_aliases=["reward", "image verifier", "bradley terry"],
@@ -152,7 +149,6 @@ class VerifierEnsemble(io.ComfyNode):
         return schema(
             "VerifierEnsemble",
             display_name="Verifier Ensemble",
-            category=CATEGORY,
             description="Combines several verifiers, each on its own scale, so that a picture that "
             "fools one of them must fool the others too. An optional gate alone says what passes.",
             search_aliases=["combine verifiers", "gate", "rank"],

@@ -24,12 +24,12 @@ from ..reflectionflow_core.vlm.profiles import Profile
 from .comfy.diffusers_flux import explained_imports
 from .comfy.digests import weights_digest
 from .comfy.text import ComfyVlm
-from .loaders import CATEGORY, DTYPES, actor_handle
+from .loaders import DTYPES, actor_handle
 from .shared.judging import consent, warn
 from .shared.model_files import missing, model_folders, stamp
 from .shared.profiles import find_profile, looks_like_a_key, profiles_folder
 from .shared.progress import NodeProgress
-from .shared.schema import NO_PROMPT, ROOT, check_texts, output, prompt_input, schema
+from .shared.schema import NO_PROMPT, check_texts, output, prompt_input, schema
 from .shared.sockets import VlmHandle, VlmSocket
 
 # Subfolders of models: where other packs keep such folders, and ComfyUI's text encoders.
@@ -48,7 +48,6 @@ class VlmEndpoint(io.ComfyNode):
         return schema(
             "VlmEndpoint",
             display_name="Vision-Language Model: endpoint",
-            category=CATEGORY,
             description="A vision-language model behind any OpenAI-compatible server, by the name "
             "of its profile. Address and key stay on this machine.",
             search_aliases=["openai", "vllm", "ollama", "lm studio", "api", "vlm"],
@@ -118,7 +117,6 @@ class VlmLoader(io.ComfyNode):
         return schema(
             "VlmLoader",
             display_name="Vision-Language Model: local",
-            category=CATEGORY,
             description="A vision-language model from a folder on this machine, such as Qwen2.5-VL "
             "or Qwen3-VL, under ComfyUI's memory management.",
             search_aliases=["qwen", "vlm", "llava", "load vision language model"],
@@ -189,7 +187,6 @@ class VlmFromClip(io.ComfyNode):
         return schema(
             "VlmFromClip",
             display_name="Vision-Language Model: from CLIP",
-            category=CATEGORY,
             description="A vision-language model that ComfyUI itself has loaded as a text encoder, "
             "such as Qwen3-VL or Gemma 3. Needs a ComfyUI that can generate text.",
             search_aliases=["text generate", "qwen", "gemma", "native vlm"],
@@ -214,7 +211,6 @@ class ThinkFirst(io.ComfyNode):
         return schema(
             "ThinkFirst",
             display_name="Think First",
-            category=f"{ROOT}/steps",
             description="Expands a short prompt before anything is painted: content, layout, "
             "style. Wire it into Search Options; pictures are still judged by your own words.",
             search_aliases=["prompt expansion", "prompt enhancer", "draft prompt"],

@@ -26,13 +26,26 @@ ROOT = "ReflectionFlow"
 PREFIX = "ReflectionFlow_"
 STOP_AT_SCORE = "at a score"
 STOPS = ("never", "when passed", STOP_AT_SCORE)
+# The menu: what most graphs are made of, and the method's steps, to be wired by hand.
+MENU = (
+    *("ReflectionLoop", "ReflectionTrail", "FluxFromModel", "LoadCorrector", "SearchOptions"),
+    *("Critic", "Judge", "VisionModel", "FixPicture"),
+)
+STEPS_BY_HAND = ("VerifierScore", "ReflectionWriter", "PromptEvolver", "CorrectorSampler")
 KNOWN = {field.name for field in fields(io.Schema)}
 
 
 def schema(name: str, **given: Any) -> io.Schema:
     """A schema without the fields that this ComfyUI does not know yet, such as search_aliases."""
     known = {key: value for key, value in given.items() if key in KNOWN}
-    return io.Schema(node_id=PREFIX + name, **known)
+    return io.Schema(node_id=PREFIX + name, category=category_of(name), **known)
+
+
+def category_of(name: str) -> str:
+    """Where a node stands in ComfyUI's menu: few in the open, the others under "advanced"."""
+    if name in MENU:
+        return ROOT
+    return f"{ROOT}/steps" if name in STEPS_BY_HAND else f"{ROOT}/advanced"
 
 
 def output(kind: Any, name: str, tooltip: str) -> io.Output:
@@ -86,6 +99,7 @@ def request_inputs() -> list[io.Input]:
         prompt_input("What to paint."),
         io.Int.Input(
             "width",
+            display_name="chains",
             default=2,
             min=1,
             max=64,

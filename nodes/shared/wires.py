@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial, wraps
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,7 @@ def checks_its_wires(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
 def usable_inputs(node: type[io.ComfyNode], given: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs with their texts and numbers as fields would give them."""
     schema, usable = node.define_schema(), dict(given)
-    has_own = "validate_inputs" in node.__dict__
-    own = set(signature(node.validate_inputs).parameters) if has_own else set()
+    own = own_checks(node, usable)
     for known in schema.inputs:
         if known.id not in usable:
             continue
@@ -53,6 +52,15 @@ def usable_inputs(node: type[io.ComfyNode], given: Mapping[str, Any]) -> dict[st
         if fine is not True:
             raise InputError(str(fine))
     return usable
+
+
+def own_checks(node: type[io.ComfyNode], given: Mapping[str, Any]) -> set[str]:
+    """The inputs that the node checks itself; of one that takes any, those that are given."""
+    if "validate_inputs" not in node.__dict__:
+        return set()
+    parameters = signature(node.validate_inputs).parameters.values()
+    any_input = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
+    return {parameter.name for parameter in parameters} | (given.keys() if any_input else set())
 
 
 def usable_value(known: Any, checked_by_node: bool, value: Any) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ GOLDEN = Path(__file__).parent / "object_info.json"
 REWRITE = os.environ.get("REFLECTIONFLOW_REWRITE_GOLDEN") == "1"
 # Combos of what this ComfyUI has.
 HERE_ONLY = {"model", "base", "lora", "detector", "sampler", "scheduler"}
+CHOICE = "COMFY_DYNAMICCOMBO_V3"
 KEPT = (
     "default",
     "min",
@@ -43,14 +45,18 @@ def nodes(comfy: ComfyServer) -> dict[str, dict[str, Any]]:
     return {name: known[name] for name in sorted(known) if name.startswith(OURS)}
 
 
+def golden_inputs(known: dict[str, Any], order: dict[str, list[str]]) -> list[dict[str, Any]]:
+    return [
+        golden_input(name, known[group][name], group)
+        for group in ("required", "optional")
+        for name in order.get(group, ())
+    ]
+
+
 def golden_of(nodes: dict[str, dict[str, Any]]) -> Golden:
     return {
         name: {
-            "inputs": [
-                golden_input(name, info["input"][group][name], group)
-                for group in ("required", "optional")
-                for name in info["input_order"].get(group, ())
-            ],
+            "inputs": golden_inputs(info["input"], info["input_order"]),
             "outputs": [
                 {"name": output, "type": kind, "list": is_list}
                 for output, kind, is_list in zip(
@@ -71,7 +77,15 @@ def golden_input(name: str, given: list[Any], group: str) -> dict[str, Any]:
     entry |= {key: options[key] for key in KEPT if options.get(key) is not None}
     if kind == "COMBO" and name not in HERE_ONLY:
         entry["options"] = options["options"]
+    if kind == CHOICE:
+        entry["options"] = {option["key"]: nested(option) for option in options["options"]}
     return entry
+
+
+def nested(option: dict[str, Any]) -> list[dict[str, Any]]:
+    """The inputs that come with an option of a choice."""
+    known = option["inputs"]
+    return golden_inputs(known, {group: list(known[group]) for group in known})
 
 
 def one_a_line(golden: Golden) -> str:
@@ -98,8 +112,19 @@ def test_no_node_and_no_input_of_the_golden_file_is_gone_or_moved(
     for name, before in written().items():
         assert name in now
         for part in ("inputs", "outputs"):
-            known = [(entry["name"], entry["type"]) for entry in before[part]]
-            assert [(t["name"], t["type"]) for t in now[name][part]][: len(known)] == known, name
+            assert starts_with(now[name][part], before[part]), name
+
+
+def starts_with(now: list[dict[str, Any]], before: list[dict[str, Any]]) -> bool:
+    """Whether everything of a list is still there in its place, the inputs of choices too."""
+
+    def is_still(new: dict[str, Any], old: dict[str, Any]) -> bool:
+        if (new["name"], new["type"]) != (old["name"], old["type"]):
+            return False
+        choices = old["options"] if old["type"] == CHOICE else {}
+        return all(starts_with(new["options"].get(k, ()), v) for k, v in choices.items())
+
+    return len(now) >= len(before) and all(map(is_still, now, before))
 
 
 def test_nodes_are_as_the_golden_file_says(nodes: dict[str, dict[str, Any]]) -> None:
@@ -115,10 +140,19 @@ def test_every_node_input_and_output_is_explained(nodes: dict[str, dict[str, Any
         assert info["description"].endswith("."), name
         assert info["category"].split("/")[0] == "ReflectionFlow"
         assert info["display_name"] != name
-        inputs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
-        for given, (_, options) in inputs.items():
+        for given, (_, options) in all_inputs(info["input"]):
             assert options["tooltip"].endswith("."), f"{name}: {given}"
         assert all(tip and tip.endswith(".") for tip in info["output_tooltips"]), name
+
+
+def all_inputs(known: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every input by its name, those of choices too."""
+    for group in ("required", "optional"):
+        for name, given in known.get(group, {}).items():
+            yield name, given
+            if given[0] == CHOICE:
+                for option in given[1]["options"]:
+                    yield from all_inputs(option["inputs"])
 
 
 def test_every_node_has_a_help_page_that_comfyui_serves(
@@ -145,16 +179,38 @@ def test_a_help_page_names_every_input_of_its_node(
         page = ROOT / "nodes" / "web" / "docs" / f"{name}.md"
         if page.is_file():  # its absence is another test's business
             text = page.read_text(encoding="utf-8").lower()  # `flux` is shown as FLUX
-            order = info["input_order"]
-            inputs = [*order.get("required", ()), *order.get("optional", ())]
-            assert not [given for given in inputs if given not in text], name
+            assert not [given for given, _ in all_inputs(info["input"]) if given not in text], name
 
 
 def test_no_field_asks_for_a_key_or_an_address(nodes: dict[str, dict[str, Any]]) -> None:
-    for name, entry in golden_of(nodes).items():
-        for given in entry["inputs"]:
-            words = given["name"].lower().split("_")
+    for name, info in nodes.items():
+        for given, _ in all_inputs(info["input"]):
+            words = given.lower().split("_")
             assert not {"key", "token", "secret", "password", "url"} & set(words), name
+
+
+def test_the_menu_shows_nine_nodes_and_the_steps_and_keeps_the_rest_apart(
+    nodes: dict[str, dict[str, Any]],
+) -> None:
+    shown: dict[str, set[str]] = {}
+    for name, info in nodes.items():
+        shown.setdefault(info["category"], set()).add(name.removeprefix(OURS))
+    assert shown.keys() == {"ReflectionFlow", "ReflectionFlow/steps", "ReflectionFlow/advanced"}
+    assert shown["ReflectionFlow"] == {
+        *("ReflectionLoop", "ReflectionTrail", "FluxFromModel", "LoadCorrector", "SearchOptions"),
+        *("Critic", "Judge", "VisionModel", "FixPicture"),
+    }
+    steps = {"VerifierScore", "ReflectionWriter", "PromptEvolver", "CorrectorSampler"}
+    assert shown["ReflectionFlow/steps"] == steps
+
+
+def test_the_loop_speaks_of_chains_and_rounds_and_its_graphs_of_width_and_depth(
+    nodes: dict[str, dict[str, Any]],
+) -> None:
+    inputs = nodes[f"{OURS}ReflectionLoop"]["input"]["required"]
+    assert inputs["width"][1]["display_name"] == "chains"
+    assert inputs["depth"][1]["display_name"] == "rounds"
+    assert "display_name" not in nodes[f"{OURS}FluxSampling"]["input"]["required"]["width"][1]
 
 
 def test_newer_comfyuis_find_our_nodes_by_other_words_and_hide_the_inner_step(

@@ -1,0 +1,55 @@
+"""A picture changed only where a mask says so."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, max_pool2d
+
+from ...reflectionflow_core.record import InputError
+
+
+def within_mask(before: Tensor, after: Tensor, mask: Tensor, feather: int) -> Tensor:
+    """`after` inside a mask, blended over `feather` pixels at its edge; `before` outside of it.
+
+    `before` and the result are (1, height, width, channels), `after` is (1, height, width, 3), all
+    from 0 to 1; `mask` is (1, height, width), 1 where the picture may change. Where it is 0 the
+    result is bit for bit `before`. Raises InputError for a mask that is empty or of another shape.
+    """
+    share = feathered(mask_for(mask, before), feather)[..., None]
+    kept = before.expand(-1, -1, -1, 3) if before.shape[-1] == 1 else before
+    opaque = torch.ones_like(kept)
+    opaque[..., :3] = after.to(kept)
+    return torch.where(share > 0, kept + (opaque - kept) * share, kept)
+
+
+def mask_for(mask: Tensor, picture: Tensor) -> Tensor:
+    """A mask (1, height, width) from 0 to 1 at the size of the picture; raises InputError."""
+    if mask.ndim == 2:
+        mask = mask[None]
+    if mask.ndim != 3 or mask.shape[0] != 1:
+        raise InputError(
+            f"A mask has shape (1, height, width), and this one has {tuple(mask.shape)}. Give one "
+            "mask for the picture."
+        )
+    mask = mask.to(picture).clip(0, 1).nan_to_num(0)
+    size = picture.shape[1:3]
+    if mask.shape[1:] != size:
+        # Nearest, so that nothing outside of the mask gets a share of it.
+        mask = interpolate(mask[None], size=size, mode="nearest-exact")[0]
+    if not bool(mask.any()):
+        raise InputError(
+            "The mask is empty, so nothing may change. Paint over what to fix in the mask editor, "
+            "or remove the mask's wire."
+        )
+    return mask
+
+
+def feathered(mask: Tensor, pixels: int) -> Tensor:
+    """A mask (1, height, width) that rises to full strength over `pixels` from its edge inwards."""
+    total, inner = mask, mask
+    for _ in range(pixels):
+        inner = -max_pool2d(-inner[None], 3, stride=1, padding=1)[0]  # what lies a pixel deeper
+        total = total + inner
+    # A region thinner than the edge still changes in full at its middle.
+    return total * (mask.amax() / total.amax())

@@ -1,0 +1,181 @@
+"""Fix Picture: one picture of one's own, corrected by one's own words or by a critic's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+from PIL import Image
+from torch import Tensor
+
+from ..reflectionflow_core.record import Candidate, InputError, Request, Verdict
+from ..reflectionflow_core.search import complete
+from ..reflectionflow_core.settings import chosen_seed
+from .comfy.masks import mask_for, within_mask
+from .comfy.memory import to_intermediate_device
+from .comfy.tensors import to_batch, to_pictures
+from .shared.correcting import corrected, corrector_of
+from .shared.judging import check_judges
+from .shared.progress import NodeProgress, framed, say
+from .shared.schema import (
+    NO_PROMPT,
+    check_texts,
+    flux_input,
+    output,
+    prompt_input,
+    schema,
+    seed_input,
+)
+from .shared.sockets import ActorHandle, FluxHandle, SearchActors, VerifierSocket, WriterSocket
+
+NO_WORDS = (
+    "Nothing says what to change. Type it into words, or wire a Critic's writer, which finds out."
+)
+UNWIRED = object()
+
+
+class FixPicture(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "FixPicture",
+            display_name="Fix Picture",
+            description="Changes one picture as you say, or as a critic finds, and leaves the rest "
+            "alone. With a mask nothing outside of it changes.",
+            search_aliases=["fix image", "edit", "inpaint", "correct", "retouch", "repair"],
+            essentials_category="Image Tools",
+            inputs=[
+                flux_input("Who paints: a FLUX with a corrector."),
+                io.Image.Input("image", tooltip="The picture to fix."),
+                prompt_input("What the whole picture is to show."),
+                io.String.Input(
+                    "words",
+                    multiline=True,
+                    default="",
+                    tooltip="What to change, as a command: turn the mug green. Empty: the writer "
+                    "says it.",
+                ),
+                seed_input(),
+                WriterSocket.Input(
+                    "writer",
+                    optional=True,
+                    lazy=True,
+                    tooltip="From Critic: says what to change where words are empty.",
+                ),
+                VerifierSocket.Input(
+                    "verifier",
+                    optional=True,
+                    lazy=True,
+                    tooltip="From Judge: what it finds wrong helps the writer. A writer without a "
+                    "vision model needs it.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the picture may change; every pixel outside stays as it is.",
+                ),
+                io.Int.Input(
+                    "feather",
+                    default=4,
+                    min=0,
+                    max=64,
+                    optional=True,
+                    tooltip="Pixels over which the change fades in at the mask's edge, inside it.",
+                    extra_dict={"advanced": True},
+                ),
+            ],
+            outputs=[
+                output(io.Image, "image", "The fixed picture, at the size of yours."),
+                output(io.String, "words", "What was asked for; empty if nothing was wrong."),
+                output(io.Image, "before_after", "Your picture and the fixed one, as a batch."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls, prompt: str | None = None, words: str | None = None, writer: Any = UNWIRED
+    ) -> bool | str:
+        fine = check_texts([prompt], empty=NO_PROMPT)
+        return fine if fine is not True else check_texts([words], NO_WORDS * (writer is UNWIRED))
+
+    @classmethod
+    def check_lazy_status(cls, words: str, **given: Any) -> list[str]:
+        """Critic and judge only if they are asked, so that no model is loaded in vain."""
+        if words.strip():
+            return []
+        return [name for name in ("writer", "verifier") if given.get(name, UNWIRED) is None]
+
+    @classmethod
+    def execute(
+        cls,
+        flux: FluxHandle,
+        image: Tensor,
+        prompt: str,
+        words: str,
+        seed: int,
+        mask: Tensor | None = None,
+        feather: int = 4,
+        **critics: ActorHandle | None,
+    ) -> io.NodeOutput:
+        progress, corrector = NodeProgress(cls.hidden.unique_id), corrector_of(flux)
+        picture, chosen = one_picture(image), chosen_seed(seed)
+        if mask is not None:
+            mask_for(mask, image)
+        if not words.strip():
+            words = found_wrong(flux, picture, prompt, progress=progress, **critics)
+        fixed = image
+        if words:
+            (painted,) = corrected(corrector, [picture], [prompt], [words], chosen, 1, 1, progress)
+            fixed = to_batch([at_size(painted, picture)])
+            if mask is not None:
+                fixed = within_mask(image, fixed, mask, feather)
+        pair = [picture, *to_pictures([fixed])]
+        said = words or "Nothing is wrong, so nothing was changed."
+        text = said if seed == chosen else f"{said}\nThe seed is {chosen}."
+        say(cls.hidden.unique_id, text)
+        shown = ui.PreviewImage(to_batch(list(map(framed, pair)))).as_dict()
+        shown |= {**ui.PreviewText(text).as_dict(), "seed": [str(chosen)]}
+        fixed, both = map(to_intermediate_device, (fixed, to_batch(pair)))
+        return io.NodeOutput(fixed, words, both, ui=shown)
+
+
+def one_picture(image: Tensor) -> Image.Image:
+    """The picture of an IMAGE; raises InputError for several."""
+    pictures = to_pictures([image])
+    if len(pictures) > 1:
+        raise InputError(
+            f"Fix Picture fixes one picture, and {len(pictures)} came. Use Corrector Sampler for "
+            "several, or Get Image from Batch for one of them."
+        )
+    return pictures[0]
+
+
+def at_size(painted: Image.Image, like: Image.Image) -> Image.Image:
+    same = painted.size == like.size
+    return painted if same else painted.resize(like.size, Image.Resampling.LANCZOS)
+
+
+def found_wrong(
+    flux: FluxHandle,
+    picture: Image.Image,
+    prompt: str,
+    progress: NodeProgress,
+    writer: ActorHandle | None = None,
+    verifier: ActorHandle | None = None,
+) -> str:
+    """What the writer says of the picture; "" if it is right. Raises InputError for no writer, and
+    for one that can only repeat a judge's words and has no judge."""
+    if writer is None:
+        raise InputError(NO_WORDS)
+    if verifier is None and not writer.vlms:
+        raise InputError(
+            "This writer repeats what a judge finds wrong, and no judge is wired. Wire a Judge "
+            "into verifier, or give the Critic a vision model."
+        )
+    check_judges(SearchActors(flux, verifier or writer, writer), progress)
+    verdict = Verdict.unjudged("Nobody has looked at it.")
+    if verifier is not None:
+        (verdict,) = complete(verifier.actor.verify(prompt, [picture], progress), 1, "verify")
+    request = Request(0, parent=Candidate(picture, prompt, 0, verdict))
+    return complete(writer.actor.reflect(prompt, [request], progress), 1, "reflect")[0]

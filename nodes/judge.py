@@ -1,0 +1,167 @@
+"""Judge: every verifier by one choice. What each choice loads is a loader of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..reflectionflow_core.record import InputError
+from ..reflectionflow_core.registry import VERIFIERS
+from .loaders import VerifierLoader
+from .shared.choices import asked, choice_input, chosen, inputs_of
+from .shared.schema import output, schema
+from .shared.sockets import VerifierSocket, VlmHandle, VlmSocket
+from .shared.wires import usable_inputs
+from .verifiers import ClipScoreLoader, RewardLoader
+
+ASKING = [name for name, row in VERIFIERS.items() if row.asks_vlm]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeRow:
+    """A choice: the loader behind it, what the loader is always given, and the choice's inputs.
+
+    `renamed` are inputs that have another name at the loader.
+    """
+
+    loader: type[io.ComfyNode]
+    inputs: Callable[[], list[io.Input]] = list
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    needs_vlm: bool = False
+    may_ask_vlm: bool = False
+
+    def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The loader's inputs; those that are wired are missing before the graph runs."""
+        named = {self.renamed.get(name, name): value for name, value in values.items()}
+        return {**self.fixed, **{k: value for k, value in named.items() if value is not None}}
+
+
+def seeing_inputs() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "method",
+            options=ASKING,
+            default="checklist",
+            tooltip="checklist asks about each part of the prompt and says what is missing; yes-no "
+            "asks one question and is fastest; rubric gives marks; tournament compares two "
+            "pictures; yes-no-nvila is for NVILA-Lite-2B-Verifier.",
+        )
+    ]
+
+
+def miniature_inputs() -> list[io.Input]:
+    return [
+        io.Float.Input(
+            "error",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="The share of verdicts to flip, to see how a search bears a judge that errs.",
+            extra_dict={"advanced": True},
+        )
+    ]
+
+
+ROWS = {
+    "what a vision model sees": JudgeRow(
+        VerifierLoader, seeing_inputs, {"error": 0.0}, {"method": "verifier"}, needs_vlm=True
+    ),
+    "what is there": JudgeRow(
+        VerifierLoader,
+        lambda: inputs_of(VerifierLoader, "detector", "detection_model", "detection_clip"),
+        {"verifier": "objects", "error": 0.0},
+        may_ask_vlm=True,
+    ),
+    "what is written": JudgeRow(VerifierLoader, fixed={"verifier": "text", "error": 0.0}),
+    "CLIP score": JudgeRow(ClipScoreLoader, lambda: inputs_of(ClipScoreLoader, "model")),
+    "Image-Verifier": JudgeRow(RewardLoader, lambda: inputs_of(RewardLoader, "model", "base")),
+    "the miniature's shapes": JudgeRow(
+        VerifierLoader, miniature_inputs, {"verifier": "exact", "error": 0.0}
+    ),
+}
+NO_VLM = (
+    "This judge asks a vision model, and none is wired. Wire a Vision model into vlm, or choose "
+    "another judge."
+)
+
+
+class Judge(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "Judge",
+            display_name="Judge",
+            description="Says how well a picture shows what was asked. Every search needs one.",
+            search_aliases=["verifier", "reward", "prompt adherence", "score", "rate", "evaluate"],
+            inputs=[
+                VlmSocket.Input(
+                    "vlm",
+                    optional=True,
+                    lazy=True,
+                    tooltip="From Vision model. What a vision model sees needs it; what is there "
+                    "may have it for the rest of a prompt; other judges leave it alone.",
+                ),
+                choice_input(
+                    "judge",
+                    {name: row.inputs() for name, row in ROWS.items()},
+                    "What the pictures are judged by. What a vision model sees: any prompt. What "
+                    "is there: things, numbers, colours, places, by a detector. What is written: "
+                    "the words in quotation marks. CLIP score: a fast impression. Image-Verifier: "
+                    "the paper's. The miniature's shapes: exact, for the miniature only.",
+                ),
+            ],
+            outputs=[output(VerifierSocket, "verifier", "For Reflection Loop, Verifier Score.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, judge: Any = None, **wired: Any) -> bool | str:
+        try:
+            choice, values = chosen("judge", judge, ROWS)
+        except InputError as error:
+            return str(error)
+        row = ROWS[choice]
+        if row.needs_vlm and "vlm" not in wired:
+            return NO_VLM
+        return fine(row, row.given(values))
+
+    @classmethod
+    def fingerprint_inputs(cls, judge: Any = None, **_: Any) -> str:
+        choice, values = chosen("judge", judge, ROWS)
+        loader = ROWS[choice].loader
+        return loader.fingerprint_inputs(
+            **asked(loader.fingerprint_inputs, ROWS[choice].given(values))
+        )
+
+    @classmethod
+    def check_lazy_status(cls, judge: Any, vlm: VlmHandle | None = None) -> list[str]:
+        """The vision model only for a judge that asks it, so that no other loads it."""
+        name = judge["judge"][0]
+        asks = ROWS[name].needs_vlm or ROWS[name].may_ask_vlm if name in ROWS else False
+        return ["vlm"] if asks and vlm is None else []
+
+    @classmethod
+    def execute(cls, judge: Any = None, vlm: VlmHandle | None = None) -> io.NodeOutput:
+        choice, values = chosen("judge", judge, ROWS)
+        row = ROWS[choice]
+        given = row.given(values)
+        if row.needs_vlm and vlm is None:
+            raise InputError(NO_VLM)
+        if vlm is not None and (row.needs_vlm or row.may_ask_vlm):
+            given["vlm"] = vlm
+        if given.get("error"):
+            given["verifier"] = "noisy"
+        return row.loader.execute(**given)
+
+
+def fine(row: JudgeRow, given: Mapping[str, Any]) -> bool | str:
+    """True, or what the loader has against the values, before the graph runs."""
+    try:
+        usable_inputs(row.loader, given)
+    except InputError as error:
+        return str(error)
+    return True

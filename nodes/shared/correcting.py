@@ -1,0 +1,45 @@
+"""Corrections of pictures that belong to no search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image
+
+from ...reflectionflow_core.protocols import Painter, Progress
+from ...reflectionflow_core.record import InputError, Request
+from ...reflectionflow_core.search import complete, fresh_seed
+from .batches import parts
+from .sockets import FluxHandle
+
+
+def corrector_of(flux: FluxHandle) -> Painter:
+    """Who corrects; raises InputError if this FLUX has nobody."""
+    if (corrector := flux.corrector) is None:
+        raise InputError(
+            "This FLUX has no corrector. Put a Corrector LoRA Loader between it and this node."
+        )
+    return corrector
+
+
+def corrected(
+    corrector: Painter,
+    pictures: Sequence[Image.Image],
+    prompts: Sequence[str],
+    reflections: Sequence[str],
+    seed: int,
+    round: int,
+    batch_size: int,
+    progress: Progress,
+) -> list[Image.Image]:
+    """One corrected picture for each, at the size that FLUX paints.
+
+    The noise is that of the search's round `round`, from 1 on, with the same `seed`.
+    """
+    seeds = [fresh_seed(seed, round, position) for position in range(len(pictures))]
+    requests = list(map(Request.correcting, pictures, prompts, reflections, seeds))
+    painted: list[Image.Image] = []
+    for part in parts(len(requests), batch_size):
+        answers = corrector.paint(requests[part], progress)
+        painted += complete(answers, len(requests[part]), "correct")
+    return painted
