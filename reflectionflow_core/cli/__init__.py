@@ -17,20 +17,22 @@ from ..registry import build_actors
 from ..search import UnjudgedError
 from ..vlm.named import HUB_ID
 from .batch import is_batch, report_batch, run_batch
-from .interrupt import sigint_raises
+from .interrupt import PausedError, sigint_raises
 from .options import flag_of
 from .output import output_explained
 from .parser import make_parser
 from .run import INTERRUPTED, UNJUDGED, BuildActors, run
 
 BAD_INPUT = 2  # exit status, as argparse uses it
+PAUSED = 3
 FROM_HUB = ("model", "detector", "colour_judge", "vlm", "judge")  # options that may name a hub id
 
 
 def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_actors) -> int:
     """Runs one command and returns its exit status; a user's error is two sentences on stderr.
 
-    0 is success, 2 bad input, 4 a search whose pictures could not be judged, 130 Ctrl-C.
+    0 is success, 2 bad input, 3 an evaluation that --hours ended, 4 a search whose pictures could
+    not be judged, 130 Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
     try:
@@ -39,6 +41,9 @@ def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_ac
     except InputError as error:
         sys.stderr.write(f"reflectionflow: {error}\n")
         return BAD_INPUT
+    except PausedError as pause:
+        sys.stderr.write(f"reflectionflow: {pause}\n")
+        return PAUSED
     except UnjudgedError as error:
         sys.stderr.write(f"reflectionflow: {error}\n")
         return UNJUDGED

@@ -58,7 +58,8 @@ def run_shapes(given: Mapping[str, Any], command: str) -> int:
     searches = counted(len(evaluation.trials), "search", "searches")
     pictures = counted(pictures_of(evaluation.arms), "picture")
     sys.stderr.write(f"{searches}, at most {pictures} a prompt, {pool_text(pool)}.\n")
-    watch(evaluate(evaluation, file, build, pool), len(evaluation.trials), "searches")
+    total, counts = len(evaluation.trials), evaluate(evaluation, file, build, pool)
+    watch(counts, total, "searches", given.get("hours"))
     sys.stdout.write(_published(evaluation, plan, file, command))
     return 0
 

@@ -6,7 +6,16 @@ import argparse
 from collections.abc import Collection
 
 from ..miniature.prompts import FAMILIES
-from .options import Parser, add_search_options, cells, listed, numbers, positive, whole
+from .options import (
+    Parser,
+    add_search_options,
+    cells,
+    hours,
+    listed,
+    numbers,
+    positive,
+    whole,
+)
 
 STUDY_NAMES = (
     *("table1", "table2", "difficulty", "verifier", "controls"),
@@ -67,6 +76,12 @@ def _benchmark(benchmarks: Commands[Parser], name: str, text: str) -> Parser:
         "--ray",
         metavar="WHERE",
         help="use the Ray cluster at HOST:PORT, or local to start one here",
+    )
+    add(
+        "--hours",
+        metavar="H",
+        type=hours,
+        help="stop after so long, with exit status 3; the same command goes on",
     )
     return parser
 

@@ -36,7 +36,9 @@ def run_geneval(given: Mapping[str, Any], command: str) -> int:
     left_out = tell_unreadable(unreadable)
     geneval = _asked(given, samples)
     sys.stderr.write(f"{counted(len(geneval.samples), 'picture')} to judge, {pool_text(pool)}.\n")
-    watch(judge_all(geneval, file, pool), len(geneval.samples), "pictures judged")
+    watch(
+        judge_all(geneval, file, pool), len(geneval.samples), "pictures judged", given.get("hours")
+    )
     journal = geneval.journal(file)
     results = results_of(geneval.samples, journal.lines(dict), left_out)
     files.replace_file(file.with_suffix(".jsonl"), official_lines(results.lines).encode())

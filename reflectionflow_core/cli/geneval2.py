@@ -41,7 +41,9 @@ def run_geneval2(given: Mapping[str, Any], command: str) -> int:
     geneval2 = GenEval2Run(samples, _about(given, judge, samples))
     build = partial(_build, judge, given.get("device"), given.get("vlm_dtype"))
     sys.stderr.write(f"{counted(len(samples), 'picture')} to ask about, {pool_text(pool)}.\n")
-    watch(score_all(geneval2, file, build, pool), len(samples), "pictures judged")
+    watch(
+        score_all(geneval2, file, build, pool), len(samples), "pictures judged", given.get("hours")
+    )
     journal = geneval2.journal(file)
     results = results_of(journal.header["prompts"], journal.lines(dict), left_out)
     sys.stdout.write(publish_benchmark(results, journal, images, command))

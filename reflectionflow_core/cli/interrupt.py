@@ -1,4 +1,6 @@
-"""Ctrl-C as a KeyboardInterrupt, whatever a library does with it."""
+"""How a command ends early: Ctrl-C as a KeyboardInterrupt, whatever a library does with it, and a
+pause that was asked for.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,10 @@ from contextlib import contextmanager
 from threading import current_thread, main_thread
 from types import FrameType
 from typing import NoReturn
+
+
+class PausedError(Exception):
+    """An evaluation was stopped after the time that it was given, with something left to do."""
 
 
 @contextmanager

@@ -236,6 +236,13 @@ def share(text: str) -> float:
     return value
 
 
+def hours(text: str) -> float:
+    value = number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text} hours are no time")
+    return value
+
+
 def limit(kind: Callable[[str], float]) -> Callable[[str], float | None]:
     return lambda text: None if text == "none" else kind(text)
 

@@ -64,7 +64,12 @@ def paint_pictures(
     painting = PaintingRun(Path(given["images"]), prompts, samples, settings, about)
     total = len(painting.jobs)
     sys.stderr.write(f"{counted(total, 'picture')} to paint, a search each, {pool_text(pool)}.\n")
-    watch(paint(painting, partial(_build, choice, settings), pool), total, "pictures painted")
+    watch(
+        paint(painting, partial(_build, choice, settings), pool),
+        total,
+        "pictures painted",
+        given.get("hours"),
+    )
 
 
 def _check_judge(choice: ActorChoice, settings: SearchSettings, given: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ..evaluation.pool import WorkerPool
 from ..geneval.folder import unreadable_text
 from ..record import InputError
 from ..report.words import counted, duration
+from .interrupt import PausedError
 
 BESIDE = (".html", ".jsonl", ".png", ".part")  # suffixes of files beside the results
 
@@ -49,15 +50,24 @@ def tell_unreadable(unreadable: Mapping[str, str]) -> str:
     return left_out
 
 
-def watch(counts: Iterable[int], total: int, what: str) -> None:
-    """Shows how many are done and the time left, on one line of a terminal or in lines of a log."""
+def watch(
+    counts: Iterable[int],
+    total: int,
+    what: str,
+    hours: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Shows how many are done and the time left, on one line of a terminal or in lines of a log.
+
+    Raises PausedError once `hours` have passed, if something was done and something is left.
+    """
     live = sys.stderr.isatty()
     pause = 2 if live else 30  # seconds
-    began, last, first = time.monotonic(), 0.0, None
+    began, last, first = clock(), 0.0, None
     try:
         for done in counts:
             first = done if first is None else first
-            now = time.monotonic()
+            now = clock()
             if now - last > pause or done == total:
                 last = now
                 rate = (done - first) / max(now - began, 1e-9)
@@ -65,6 +75,12 @@ def watch(counts: Iterable[int], total: int, what: str) -> None:
                 text = f"{done} of {total} {what}{left}"
                 sys.stderr.write(f"\r{text}      " if live else f"{text}\n")
                 sys.stderr.flush()
+            # At least one is done each time, however short the time is.
+            if hours is not None and now - began >= hours * 3600 and first < done < total:
+                raise PausedError(
+                    f"Stopped after {duration(now - began)} with {done} of {total} {what} done and "
+                    "kept; give the same command again to go on."
+                )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("The same command continues with what is missing.") from None
     finally:

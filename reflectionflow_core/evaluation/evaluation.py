@@ -94,6 +94,14 @@ class Results:
         """
         return np.array([outcome.success(budget, unit) for outcome in self.in_order(arm)])
 
+    def atoms_met(self, arm: str, budget: float) -> np.ndarray | None:
+        """The share of its atoms (0 to 1) that each prompt's best picture within `budget` pictures
+        shows, (n,); None where the records do not say it."""
+        outcomes = self.in_order(arm)
+        if not all(outcome.met for outcome in outcomes):
+            return None
+        return np.array([outcome.atoms_met(budget) for outcome in outcomes])
+
     def spent(self, arm: str, unit: str) -> np.ndarray:
         """What the whole search of each prompt spent, (n,); `unit` is a field of trial.Spent."""
         return np.array([float(getattr(o.total, unit)) for o in self.in_order(arm)])

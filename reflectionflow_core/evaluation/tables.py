@@ -116,6 +116,26 @@ def by_strategy(results: Results, plan: StudyPlan) -> Table:
     return Table("right", tuple(families), tuple(rows))
 
 
+def by_atoms(results: Results, plan: StudyPlan) -> Table:
+    """GenEval 2's two means over the atoms of a prompt, of the first and of the best picture.
+
+    An atom is a thing, a relation or, never met, an extra thing. AM is the arithmetic mean over
+    prompts of the share that is met. GM is the mean of geometric means, which is the share of
+    prompts with all atoms met, since an exact judge says 0 or 1 of each.
+    """
+    budgets = sorted({1, max(plan.budgets)})
+    rows = []
+    for name in results.by_arm:
+        cells: list[Estimate | None] = []
+        for budget in budgets:
+            met = results.atoms_met(name, budget)
+            cells += [None, None] if met is None else [mean(met), share(met == 1)]
+        if name != SORTING:
+            rows.append((name, tuple(cells)))
+    columns = tuple(f"{kind}, N = {budget}" for budget in budgets for kind in ("AM", "GM"))
+    return Table("atoms of the best picture", columns, tuple(rows))
+
+
 def gain_over_noise(results: Results, plan: StudyPlan) -> Table:
     """How much better each arm is than noise with the same judge, prompt by prompt."""
     pairs = [(name, judged_like(name, "noise")) for name in results.by_arm]
@@ -248,14 +268,14 @@ def costs(results: Results, plan: StudyPlan) -> Table:
 
 
 TABLES: dict[str, Sequence[Callable[[Results, StudyPlan], Table]]] = {
-    "table1": (by_family, by_budget, gains, costs),
+    "table1": (by_family, by_budget, gains, by_atoms, costs),
     "table2": (by_shape, costs),
     "difficulty": (by_difficulty, costs),
     "verifier": (by_budget, costs),
     "controls": (by_budget, gains, costs),
     "strategies": (
         *(by_budget_exact_judges, by_budget_noisy_judges),
-        *(gain_over_noise, gain_over_first, by_strategy, costs),
+        *(gain_over_noise, gain_over_first, by_strategy, by_atoms, costs),
     ),
     "steps": (by_steps, steps_saved, costs),
     "adaptive": (by_total, gain_over_equal_shares, by_budget, costs),

@@ -42,7 +42,8 @@ class Outcome:
     For each picture: the verifier's score (None where it could not judge), whether it is right by
     the exact verifier, what had been spent, and the portfolio's chance that the next one passes
     (`gains`). `total` includes dropped pictures; `rounds` is the number of pictures of each round.
-    `spent` is empty in format 1.
+    `spent` is empty in format 1. `met` is the share of the prompt's atoms that each picture shows
+    by the exact verifier (0 to 1), empty in records from before it was kept.
     """
 
     arm: str
@@ -53,6 +54,7 @@ class Outcome:
     total: Spent | None = None
     gains: tuple[float, ...] = ()
     rounds: tuple[int, ...] = ()
+    met: tuple[float, ...] = ()
 
     def success(self, budget: float, unit: str = "images") -> bool:
         """Whether the best-scored picture within `budget` is right; False without any picture
@@ -61,10 +63,20 @@ class Outcome:
         `unit` is a field of Spent. Of equal scores the earliest picture counts. A search that
         stopped early had a picture that no later one could outrank.
         """
+        chosen = self._chosen(budget, unit)
+        return chosen is not None and self.right[chosen]
+
+    def atoms_met(self, budget: float) -> float:
+        """The share of atoms that the best-scored of `budget` pictures shows; 0 without any."""
+        chosen = self._chosen(budget, "images")
+        return 0.0 if chosen is None else self.met[chosen]
+
+    def _chosen(self, budget: float, unit: str) -> int | None:
+        """The position of the picture that a search with this budget ends with."""
         affordable = self._affordable_count(budget, unit)
         scores = ((score, i) for i, score in enumerate(self.scores[:affordable]))
         judged = [(score, -i) for score, i in scores if score is not None]
-        return bool(judged) and self.right[-max(judged)[1]]
+        return -max(judged)[1] if judged else None
 
     def _affordable_count(self, budget: float, unit: str) -> int:
         if unit == "images" and not self.spent:
@@ -92,6 +104,7 @@ def run_trial(trial: Trial, actors: Actors) -> Outcome:
         spent_of(steps[-1].cost),
         tuple(round(expected_gain(step), 4) for step in kept),
         tuple(sum(picture.finished for picture in drawn) for drawn in steps[-1].rounds),
+        tuple(verdict.score or 0.0 for verdict in truth),
     )
 
 
@@ -126,4 +139,5 @@ def read_outcome(line: dict[str, Any]) -> Outcome:
         Spent(*line["total"]) if line.get("total") else None,
         tuple(line.get("gains", ())),
         tuple(line.get("rounds", ())),
+        tuple(line.get("met", ())),
     )

@@ -15,6 +15,7 @@ from fakes import Toys
 
 from reflectionflow_core.cli import main
 from reflectionflow_core.cli.evaluate_options import STUDY_NAMES
+from reflectionflow_core.cli.interrupt import PausedError
 from reflectionflow_core.cli.options import cells, numbers
 from reflectionflow_core.cli.watching import watch
 from reflectionflow_core.evaluation import journal as module
@@ -32,7 +33,7 @@ from reflectionflow_core.evaluation.pool import WorkerPool
 from reflectionflow_core.evaluation.prompts import held_out
 from reflectionflow_core.evaluation.statistics import cost_ratio, difference, ratio, share
 from reflectionflow_core.evaluation.studies import STUDIES, StudyPlan, studies_in, study_named
-from reflectionflow_core.evaluation.tables import markdown, tables_of
+from reflectionflow_core.evaluation.tables import by_atoms, markdown, tables_of
 from reflectionflow_core.evaluation.trial import Outcome, Spent, Trial, run_trial
 from reflectionflow_core.evaluation.work import Trace, Traced
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out
@@ -207,6 +208,47 @@ def test_a_failure_begins_a_line_of_its_own(live, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert said.endswith("\n") and said.strip() == "0 of 2 searches"
     assert said.startswith("\r") == live
+
+
+def test_a_study_that_is_given_hours_stops_after_them_and_says_how_to_go_on(capsys):
+    with pytest.raises(PausedError, match=r"after 1 h 0 min with 3 of 9 searches done and kept; "):
+        watch(iter(range(9)), 9, "searches", 1.0, clock=iter(range(0, 9000, 900)).__next__)
+    watch(iter([8, 9]), 9, "searches", 1.0, clock=iter([0, 1, 9000]).__next__)  # all is done
+    capsys.readouterr()
+
+
+def test_a_study_in_parts_ends_as_one_that_ran_through(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "run_all", RandomTrials())
+    asked = ["evaluate", "shapes", "--quick", "--prompts", "6", "--budgets", "1,2", "--json"]
+    assert main([*asked, str(tmp_path / "whole.json")]) == 0
+    parts, pieces = [*asked, str(tmp_path / "parts.json"), "--hours", "1e-9"], []
+    while (status := main(parts)) == 3:
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert "searches done and kept; give the same command again to go on." in said
+        pieces.append(said)
+    assert status == 0 and len(pieces) == 17  # of 18 searches
+    records = [json.loads((tmp_path / f"{name}.json").read_bytes()) for name in ("whole", "parts")]
+    assert records[0]["outcomes"] == records[1]["outcomes"]
+    assert records[0]["summary"] == records[1]["summary"]
+    assert main([*asked, str(tmp_path / "none.json"), "--hours", "0"]) == 2
+    assert "0 hours are no time" in capsys.readouterr().err
+
+
+def test_atoms_of_the_best_picture_are_averaged_over_prompts_in_both_ways():
+    arm, prompts = Arm("a", SearchSettings(strategy="noise")), held_out(1, 0, FAMILIES)[:2]
+    evaluation = Evaluation("table1", [arm], prompts, 0, {})
+    kept = [
+        Outcome("a", 0, (0.2, 0.9), (False, True), met=(0.5, 1.0)),
+        Outcome("a", 1, (0.9, 0.2), (False, True), met=(0.75, 1.0)),  # the judge errs
+    ]
+    results = Results(evaluation, [{**asdict(outcome), "trace": {}} for outcome in kept])
+    table = by_atoms(results, StudyPlan(budgets=(1, 2)))
+    assert table.columns == ("AM, N = 1", "GM, N = 1", "AM, N = 2", "GM, N = 2")
+    [(name, cells)] = table.rows
+    assert name == "a"
+    assert [cell and cell.mean for cell in cells] == [0.625, 0.0, 0.875, 0.5]
+    older = Results(evaluation, [{**asdict(replace(each, met=())), "trace": {}} for each in kept])
+    assert by_atoms(older, StudyPlan(budgets=(1,))).rows == (("a", (None, None)),)
 
 
 def test_arms_of_one_question_begin_with_the_same_pictures_unless_their_dice_differ():
