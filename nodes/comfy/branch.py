@@ -144,7 +144,7 @@ class Branch:
         self.flux, self.lora, self.used = flux, lora, 0
         self.pooled = None if pooled is None else pooled.to(latent)
         tokens, rows, columns = packed(latent)
-        tokens = flux.img_in(tokens) + lora.at("img_in")(tokens)
+        tokens = _added(flux.img_in(tokens), lora.at("img_in"), tokens, tokens.shape[1])
         self.tokens = _repeated(tokens, count)
         self.rotary = flux.pe_embedder(condition_ids(rows, columns).to(latent.device)[None])
         self.time = silu(self._time())
@@ -190,7 +190,7 @@ class Branch:
 
         tokens = self._both(block.img_norm1, image, first, own[:3])
         fused = _added(block.img_attn.qkv(tokens), adapters["img_attn.qkv"], tokens, count)
-        prose = block.txt_norm1(text) * (1 + text_first.scale) + text_first.shift
+        prose = _moved(block.txt_norm1(text), text_first.scale, text_first.shift)
         heads = [
             torch.cat(pair, dim=2)
             for pair in zip(
@@ -203,15 +203,15 @@ class Branch:
         prose, tokens = attended.split([text.shape[1], tokens.shape[1]], dim=1)
         tokens = _added(block.img_attn.proj(tokens), adapters["img_attn.proj"], tokens, count)
         image, condition = self._gated(image, self.tokens, first.gate, own[2], tokens)
-        text = text + text_first.gate * block.txt_attn.proj(prose)
+        text = (text_first.gate * block.txt_attn.proj(prose)).add_(text)
 
         self.tokens = condition
         tokens = self._both(block.img_norm2, image, second, own[3:])
         hidden = block.img_mlp[1](block.img_mlp[0](tokens))
         tokens = _added(block.img_mlp[2](hidden), adapters["img_mlp.2"], hidden, count)
         image, self.tokens = self._gated(image, condition, second.gate, own[5], tokens)
-        prose = block.txt_norm2(text) * (1 + text_second.scale) + text_second.shift
-        text = text + text_second.gate * block.txt_mlp(prose)
+        prose = _moved(block.txt_norm2(text), text_second.scale, text_second.shift)
+        text = (text_second.gate * block.txt_mlp(prose)).add_(text)
         return {"img": _finite(image), "txt": _finite(text)}
 
     def _single(self, block: Block, path: str, given: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -230,19 +230,21 @@ class Branch:
 
     def _modulation(self, module: Block, adapter: FusedLora) -> tuple[Tensor, ...]:
         """Shift, scale and gate of the condition, (B, 1, D) each; in double blocks six of them."""
-        values = module.lin(self.time) + adapter(self.time)
+        values = module.lin(self.time)
+        adapter.add_to(values, self.time)
         return values[:, None].chunk(module.multiplier, dim=2)
 
     def _both(self, norm: Block, image: Tensor, main: Any, own: tuple[Tensor, ...]) -> Tensor:
         """Image and condition tokens as one, each normalised and moved by its own modulation."""
-        moved = norm(image) * (1 + main.scale) + main.shift
-        return torch.cat([moved, norm(self.tokens) * (1 + own[1]) + own[0]], dim=1)
+        moved = _moved(norm(image), main.scale, main.shift)
+        return torch.cat([moved, _moved(norm(self.tokens), own[1], own[0])], dim=1)
 
     def _gated(
         self, image: Tensor, condition: Tensor, gate: Tensor, own: Tensor, update: Tensor
     ) -> tuple[Tensor, Tensor]:
         mine, its = update.split([image.shape[1], condition.shape[1]], dim=1)
-        return image + gate * mine, condition + own * its
+        # Not onto `image`: a patch of another node may keep what it was given.
+        return (gate * mine).add_(image), (own * its).add_(condition)
 
     def _attend(self, heads: list[Tensor], given: Mapping[str, Any]) -> Tensor:
         rotary = given["pe"]
@@ -286,10 +288,14 @@ def _chained(before: Callable | None, ours: Callable) -> Callable:
 
 
 def _added(outputs: Tensor, adapter: FusedLora, inputs: Tensor, count: int) -> Tensor:
-    """`outputs` with the LoRA's share on the last `count` tokens."""
-    return torch.cat(
-        [outputs[:, :-count], outputs[:, -count:] + adapter(inputs[:, -count:])], dim=1
-    )
+    """`outputs` of a linear, given the LoRA's share on the last `count` tokens in place."""
+    adapter.add_to(outputs[:, -count:], inputs[:, -count:])
+    return outputs
+
+
+def _moved(normed: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """The output of a norm, scaled and shifted in place."""
+    return normed.mul_(1 + scale).add_(shift)
 
 
 def _heads(fused: Tensor, number: int, norm: Block) -> list[Tensor]:

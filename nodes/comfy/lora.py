@@ -34,20 +34,21 @@ class OutputPart:
 class FusedLora(nn.Module):
     """What is added to the outputs of one fused linear."""
 
-    def __init__(self, parts: Mapping[OutputPart, LoraLayer], outputs: int) -> None:
+    def __init__(self, parts: Mapping[OutputPart, LoraLayer]) -> None:
         super().__init__()
-        self.parts, self.outputs = tuple(parts), outputs
+        self.parts = tuple(parts)
         self.ranks = [layer.rank for layer in parts.values()]
         self.down = _linear(torch.cat([layer.down for layer in parts.values()]))
         self.ups = nn.ModuleList(_linear(_scaled(layer)) for layer in parts.values())
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """The whole delta, (..., outputs); nothing where the file has no LoRA."""
-        delta = tokens.new_zeros(*tokens.shape[:-1], self.outputs)
+    def add_to(self, outputs: Tensor, tokens: Tensor) -> None:
+        """Adds the delta of `tokens` (..., inputs) to `outputs` (..., outputs), in place.
+
+        What the file has no LoRA for stays untouched.
+        """
         narrow = self.down(tokens).split(self.ranks, dim=-1)
         for part, up, given in zip(self.parts, self.ups, narrow, strict=True):
-            delta[..., part.start : part.start + part.length] = up(given)
-        return delta
+            outputs[..., part.start : part.start + part.length].add_(up(given))
 
 
 class NativeLora(nn.Module):
@@ -62,10 +63,7 @@ class NativeLora(nn.Module):
             part = parts[name]
             grouped.setdefault(part.linear, {})[part] = layer
         self.linears = nn.ModuleDict(
-            {
-                _key(path): FusedLora(parts, flux.get_submodule(path).out_features)
-                for path, parts in grouped.items()
-            }
+            {_key(path): FusedLora(parts) for path, parts in grouped.items()}
         )
 
     def at(self, path: str) -> FusedLora:

@@ -77,7 +77,31 @@ def rank_stabilised(lora: CorrectorLora, file: Path) -> None:
     save_file(tensors, file, {"lora_adapter_metadata": json.dumps(settings)})
 
 
+@torch.inference_mode()
+def shares_in_place() -> Found:
+    """What is added to a linear's outputs, bit for bit a sum of whole activations."""
+    case = Case()
+    flux = native_branch.flux_of(comfy_model(case.transformer))
+    lora = native_lora.NativeLora(case.lora(), flux)
+    torch.manual_seed(7)
+    worst, largest = 0.0, 0.0
+    for path in ("single_blocks.0.linear1", "double_blocks.1.img_attn.qkv"):
+        adapter, linear = lora.at(path), flux.get_submodule(path)
+        tokens = torch.randn(2, 9, linear.in_features)
+        outputs = linear(tokens)
+        delta = torch.zeros_like(outputs[:, -4:])
+        narrow = adapter.down(tokens[:, -4:]).split(adapter.ranks, dim=-1)
+        for part, up, given in zip(adapter.parts, adapter.ups, narrow, strict=True):
+            delta[..., part.start : part.start + part.length] = up(given)
+        expected = torch.cat([outputs[:, :-4], outputs[:, -4:] + delta], dim=1)
+        found = native_branch._added(outputs, adapter, tokens, 4)
+        worst = max(worst, float((found - expected).abs().max()))
+        largest = max(largest, float(delta.abs().max()))
+    return worst, largest
+
+
 LORAS: Cases = {
     "a corrector in FLUX's own names": lambda: read_by_both(in_fluxes_own_names),
     "a corrector of PEFT, bf16, rsLoRA": lambda: read_by_both(rank_stabilised),
+    "shares added in place": shares_in_place,
 }

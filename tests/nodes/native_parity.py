@@ -353,7 +353,9 @@ CASES: Cases = {
     "warnings missed": warnings_missed,
     "not: a column off": mistaken(replaced(native_branch, "condition_ids", shifted)),
     "not: the LoRA at nine tenths": mistaken(
-        replaced(native_lora.FusedLora, "forward", lambda old: lambda self, x: 0.9 * old(self, x))
+        replaced(
+            native_lora.FusedLora, "add_to", lambda old: lambda self, y, x: old(self, y, 0.9 * x)
+        )
     ),
     "not: the time of the image": mistaken(
         replaced(

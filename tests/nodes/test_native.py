@@ -29,6 +29,7 @@ CASES = {
     "CFG, a negative with another picture": FLOAT32,
     "a corrector in FLUX's own names": FLOAT32,
     "a corrector of PEFT, bf16, rsLoRA": FLOAT32,
+    "shares added in place": 0,
     "weights in fp8": FLOAT32,
     "weights in scaled fp8": FLOAT32,
     "a style LoRA upon FLUX": FLOAT32,
