@@ -5,7 +5,6 @@ It asks nobody: `judge_exam` measures it, `vlm/kept_errors.py` keeps it.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -18,6 +17,14 @@ LEVEL = 0.95  # of the intervals
 FORMAT = 1
 Interval = tuple[float, float]  # of a share, 0 to 1
 
+# What is wrong with a wrong statement of each kind, in the plural.
+WRONG = {
+    THING: "wrong things",
+    NUMBER: "wrong counts",
+    COLOUR: "wrong colours",
+    POSITION: "wrong positions",
+    OTHER: "other faults",
+}
 _NUMBERS = "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|[2-9]|[1-9][0-9]+"
 _NUMBER = re.compile(
     rf"\b(?:{_NUMBERS}|exactly|only|single|no|both|dozen|pair|several|many|number|count)\b"
@@ -98,9 +105,10 @@ class JudgeErrors:
     """The measured errors of one judge; `judge` is its name as the command line gives it.
 
     `correlation` (-1 to 1) is that of its errors with its errors when the same statement is asked
-    again in other words, on another crop and in another order: 1 if asking again tells nothing
-    new, 0 if it is as good as another judge, None if that was not measured. `asked_again`
-    statements were. `questions` were answered in all, `unanswered` were not. `pictures` says in
+    again in other words, with the picture in a frame and in another order: 1 if asking again tells
+    nothing new, 0 if it is as good as another judge, None if that was not measured. `asked_again`
+    statements were; of the `wrong_before` that it had answered wrongly, it answered `wrong_again`
+    wrongly once more. `questions` were answered in all, `unanswered` were not. `pictures` says in
     words which pictures were shown. Raises ValueError for a kind that occurs twice and for a
     correlation outside -1 to 1.
     """
@@ -109,6 +117,8 @@ class JudgeErrors:
     kinds: tuple[KindErrors, ...] = ()
     correlation: float | None = None
     asked_again: int = 0
+    wrong_before: int = 0
+    wrong_again: int = 0
     questions: int = 0
     unanswered: int = 0
     pictures: str = ""
@@ -119,8 +129,10 @@ class JudgeErrors:
             raise ValueError("a kind occurs twice")
         if self.correlation is not None and not -1 <= self.correlation <= 1:
             raise ValueError(f"the correlation {self.correlation} is not between -1 and 1")
-        if min(self.asked_again, self.questions, self.unanswered) < 0:
+        if min(self.asked_again, self.wrong_again, self.questions, self.unanswered) < 0:
             raise ValueError("a count is negative")
+        if not self.wrong_again <= self.wrong_before <= self.asked_again:
+            raise ValueError("more answers were wrong again than were asked again")
 
     def of(self, kind: str) -> KindErrors:
         """The errors of one kind; all counts are 0 for one that was not measured."""
@@ -145,6 +157,18 @@ class JudgeErrors:
                 f"The kept errors of the judge cannot be read: {error}. "
                 "Measure them again with reflectionflow judge."
             ) from error
+
+
+def errors_line(errors: JudgeErrors) -> str:
+    """What was measured, in a sentence for reports: what the judge misses most comes first."""
+    shown = [each for each in errors.kinds if each.wrong_shown]
+    worst = sorted(shown, key=lambda each: -(each.miss_rate or 0.0))
+    parts = [f"{each.missed} of {each.wrong_shown} {WRONG[each.kind]}" for each in worst]
+    total = errors.total
+    alarms = f"{total.false_alarms} of {total.right_shown} right statements"
+    if not parts:
+        return f"This judge takes {alarms} for wrong."
+    return f"This judge misses {', '.join(parts)}, and takes {alarms} for wrong."
 
 
 def _parsed(data: object) -> JudgeErrors:
@@ -189,23 +213,6 @@ def wilson(found: int, shown: int) -> Interval:
 
     interval = binomtest(found, shown).proportion_ci(LEVEL, method="wilson")
     return float(interval.low), float(interval.high)
-
-
-def self_correlation(
-    error_rate: float, again_after_wrong: float, again_after_right: float
-) -> float | None:
-    """The correlation (phi) of a judge's errors with those of asking again, -1 to 1.
-
-    `error_rate` is that of the first answers; the others are the error rates of the second answers
-    after a wrong and after a right first one, all 0 to 1. None where either answer is always right
-    or always wrong, so that nothing can be said.
-    """
-    second = error_rate * again_after_wrong + (1 - error_rate) * again_after_right
-    spread = second * (1 - second)
-    if spread <= 0 or not 0 < error_rate < 1:
-        return None
-    slope = again_after_wrong - again_after_right
-    return max(-1.0, min(1.0, slope * math.sqrt(error_rate * (1 - error_rate) / spread)))
 
 
 def kind_of(text: str) -> str:

@@ -36,6 +36,7 @@ ROOMS = (
     "inspectors",
     "detection",
     "miniature",
+    "judge_exam",
     "plugins",
     "choice",
     "registry",

@@ -28,13 +28,16 @@ def check_judges(handles: SearchActors, progress: Progress) -> dict[str, Any]:
     """
     actors = (handles.verifier, handles.writer, handles.evolver, handles.inspector)
     vlms = dict.fromkeys(vlm for actor in actors if actor for vlm in actor.vlms)
+    verifier = str(handles.verifier.chosen.get("verifier", ""))
     findings = []
     for handle in vlms:
-        found, notices = checker(handle)(handle.vlm, key_of(handle), progress)
-        for notice in notices:
+        check, key = checker(handle), key_of(handle)
+        found, notices = check(handle.vlm, key, progress)
+        measured, more = check.measured(key, verifier)
+        for notice in (*notices, *more):
             warn(notice)
-        if found is not None:
-            findings.append(found.data())
+        if found is not None or measured:
+            findings.append({**(found.data() if found else {}), **measured})
     return findings[0] if findings else {}
 
 

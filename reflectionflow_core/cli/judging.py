@@ -23,6 +23,7 @@ from ..vlm.judge_check import (
     JudgeChecker,
     findings_line,
     findings_text,
+    judge_text,
     mode_of,
     objection,
     probe,
@@ -70,13 +71,16 @@ def checked(choice: ActorChoice, given: Mapping[str, Any]) -> dict[str, Any]:
     check = JudgeChecker(command_line_folder(), mode_of(given.get("judge_check")))
     vlm = build_vlm(choice.vlm, choice.device, choice.vlm_dtype)
     agree(vlm, bool(given.get("send_pictures")))
-    found, notices = check(vlm, key_of(choice.vlm, vlm))
-    for notice in notices:
+    key = key_of(choice.vlm, vlm)
+    found, notices = check(vlm, key)
+    measured, more = check.measured(key, choice.verifier)
+    for notice in (*notices, *more):
         _say(notice)
-    if found is None:
-        return {}
-    _say(f"Judge {choice.vlm}: {findings_line(found)}")
-    return found.data()
+    if found is not None:
+        _say(f"Judge {choice.vlm}: {findings_line(found)}")
+    if measured:
+        _say(judge_text(measured))
+    return {**(found.data() if found else {}), **measured}
 
 
 def looks(choice: ActorChoice, settings: SearchSettings) -> bool:

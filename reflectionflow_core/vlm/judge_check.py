@@ -11,17 +11,21 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ..judge_errors import JudgeErrors, errors_line
 from ..protocols import SILENT, Progress
 from ..record import InputError
 from .endpoint import Endpoint
 from .interface import Vlm
 from .kept import KeptTable
+from .kept_errors import measured_errors
 from .probe import JudgeFindings, findings_from, probe_by_questions
 from .profiles import Profile
 from .server_probe import probe_server
 
 FILE = "judges.json"
+ERRORS = "errors"  # of what a run records: JudgeErrors.data, beside the findings
 STRICT, WARN, OFF = MODES = ("strict", "warn", "off")
 VARIABLE = "REFLECTIONFLOW_JUDGE_CHECK"  # one of MODES
 INSIST = "To search all the same, give --judge-check warn"
@@ -68,6 +72,12 @@ class JudgeChecker:
     def keep(self, key: str, found: JudgeFindings) -> str:
         """Keeps findings for later searches; "" or a notice where that is not possible."""
         return self._table.put(key, found.data())
+
+    def measured(self, key: str, verifier: str) -> tuple[dict[str, Any], list[str]]:
+        """What a run records of the judge's measured errors, {} if they were not measured; and
+        notices for the user."""
+        errors, notices = measured_errors(self.folder, key, verifier)
+        return ({} if errors is None else {ERRORS: errors.data()}), notices
 
     @property
     def _table(self) -> KeptTable:
@@ -116,9 +126,25 @@ def findings_line(found: JudgeFindings) -> str:
 
 
 def judge_text(recorded: Mapping[str, object]) -> str:
-    """The findings that a run has recorded, on one line; "" if it has none."""
-    found = findings_from(recorded) if recorded else None
-    return findings_line(found) if found else ""
+    """The findings and measured errors that a run has recorded, on one line; "" if it has none."""
+    facts = {name: value for name, value in recorded.items() if name != ERRORS}
+    found = findings_from(facts) if facts else None
+    return ". ".join(filter(None, [findings_line(found) if found else "", _measured(recorded)]))
+
+
+def recorded_errors(recorded: Mapping[str, object]) -> JudgeErrors | None:
+    """The judge's measured errors that a run has recorded, None if it has none; raises InputError
+    for those of another version."""
+    data = recorded.get(ERRORS)
+    return None if data is None else JudgeErrors.from_data(data)
+
+
+def _measured(recorded: Mapping[str, object]) -> str:
+    try:
+        errors = recorded_errors(recorded)
+    except InputError as error:  # a report is made all the same
+        return str(error)
+    return errors_line(errors) if errors else ""
 
 
 def _facts(found: JudgeFindings) -> Iterator[tuple[str, str]]:

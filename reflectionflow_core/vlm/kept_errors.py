@@ -11,6 +11,28 @@ from .kept import KeptTable
 FILE = "judge_errors.json"
 
 
+OWN = "checklist"  # asks as a judge is asked where no verifier is named
+
+
+def error_key(vlm: str, verifier: str = "") -> str:
+    """What the errors of a verifier are kept under; `vlm` is its model's key (as
+    `judge_check.profile_key`), "" for a verifier without one."""
+    return vlm if verifier in ("", OWN) else f"{vlm} {verifier}".strip()
+
+
+def measured_errors(
+    folder: Path, vlm: str, verifier: str = ""
+) -> tuple[JudgeErrors | None, list[str]]:
+    """What was measured of a verifier, else of its model asked plainly; and notices."""
+    notices = []
+    for key in dict.fromkeys(filter(None, (error_key(vlm, verifier), vlm))):
+        errors, notice = kept_errors(folder, key)
+        notices += [notice] if notice else []
+        if errors is not None:
+            return errors, notices
+    return None, notices
+
+
 def keep_errors(folder: Path, key: str, errors: JudgeErrors) -> str:
     """Keeps what was measured; "" or a notice where that is not possible."""
     return KeptTable(folder / FILE).put(key, errors.data())

@@ -6,25 +6,27 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from reflectionflow_core.judge_errors import (
     KINDS,
     JudgeErrors,
     KindErrors,
+    errors_line,
     kind_of,
-    self_correlation,
     wilson,
 )
 from reflectionflow_core.record import InputError
-from reflectionflow_core.vlm.kept_errors import keep_errors, kept_errors
+from reflectionflow_core.vlm.judge_check import JudgeChecker, judge_text
+from reflectionflow_core.vlm.kept_errors import error_key, keep_errors, kept_errors
 
 ERRORS = JudgeErrors(
     "endpoint:mine",
     (KindErrors("number", 10, 4, 12, 1), KindErrors("colour", 10, 0, 10, 0)),
     correlation=0.5,
     asked_again=10,
+    wrong_before=5,
+    wrong_again=3,
     questions=52,
     pictures="rendered scenes",
 )
@@ -55,7 +57,8 @@ def test_errors_are_read_back_from_json_as_they_were() -> None:
         ({"secret": 1}, "no field 'secret'"),
         ({"correlation": 2.0}, "not between -1 and 1"),
         ({"asked_again": True}, "asked_again is True"),
-        ({"asked_again": -1}, "negative"),
+        ({"unanswered": -1}, "negative"),
+        ({"wrong_again": 6}, "more answers were wrong again"),
         ({"kinds": 3}, "kinds is no list"),
         ({"kinds": ["number"]}, "no object"),
         ({"kinds": [{"kind": "taste"}]}, "none of thing"),
@@ -83,19 +86,32 @@ def test_errors_are_kept_by_judge_and_a_damaged_entry_is_told(tmp_path: Path) ->
     assert found is None and "format 7" in notice
 
 
-@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.8, 1.0])
-def test_the_self_correlation_is_that_of_the_errors_themselves(correlation: float) -> None:
-    rng = np.random.default_rng(3)
-    first = rng.random(200_000) < 0.1
-    second = np.where(rng.random(200_000) < correlation, first, rng.random(200_000) < 0.1)
-    found = self_correlation(first.mean(), second[first].mean(), second[~first].mean())
-    assert found == pytest.approx(np.corrcoef(first, second)[0, 1], abs=1e-9)
-    assert found == pytest.approx(correlation, abs=0.02)
+def test_a_report_says_what_the_judge_misses_the_worst_first() -> None:
+    said = (
+        "This judge misses 4 of 10 wrong counts, 0 of 10 wrong colours, and takes 1 of 22 right "
+        "statements for wrong."
+    )
+    assert errors_line(ERRORS) == said
+    assert judge_text({"errors": ERRORS.data()}) == said
+    both = judge_text({"sees": True, "calls": 5, "errors": ERRORS.data()})
+    assert both.startswith("sees yes") and both.endswith(f". {said}")
+    assert "format 9" in judge_text({"errors": {"format": 9}})
+    alone = JudgeErrors("a", (KindErrors("number", 0, 0, 3, 1),))
+    assert errors_line(alone) == "This judge takes 1 of 3 right statements for wrong."
 
 
-def test_nothing_is_said_of_the_correlation_of_a_judge_that_never_errs() -> None:
-    assert self_correlation(0.0, 0.0, 0.0) is None
-    assert self_correlation(0.5, 0.0, 0.0) is None
+def test_a_search_finds_the_errors_of_its_verifier_or_of_its_model_asked_plainly(
+    tmp_path: Path,
+) -> None:
+    check = JudgeChecker(tmp_path)
+    assert check.measured("vlm", "checklist") == ({}, [])
+    keep_errors(tmp_path, error_key("vlm"), ERRORS)
+    assert check.measured("vlm", "checklist") == ({"errors": ERRORS.data()}, [])
+    assert check.measured("vlm", "yes-no") == ({"errors": ERRORS.data()}, [])
+    other = JudgeErrors("endpoint:mine, yes-no")
+    keep_errors(tmp_path, error_key("vlm", "yes-no"), other)
+    assert check.measured("vlm", "yes-no") == ({"errors": other.data()}, [])
+    assert check.measured("vlm", "checklist+objects") == ({"errors": ERRORS.data()}, [])
 
 
 @pytest.mark.parametrize(

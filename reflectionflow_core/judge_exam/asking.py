@@ -1,0 +1,99 @@
+"""How a judge answers statements: a vision-language model by questions, a verifier by verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL.Image import Image
+
+from ..protocols import SILENT, Progress, Verifier
+from ..record import InputError
+from ..verifiers.checklist import FORM
+from ..verifiers.checks import MET
+from ..vlm.interface import Failure, Question, Vlm
+from ..vlm.odds import yes
+from ..vlm.texts import DATA_RULE, quoted
+from .changes import reframed
+
+PHASE = "verify"
+_QUESTION = "Does the picture show this: {statement}"
+# The same in other words, and with "no" named first.
+_AGAIN = """\
+Here is a statement about the picture. If it is false, or if you cannot see that it is so, answer
+no; if it is true, answer yes. Answer with that word alone.
+The statement: {statement}"""
+_AGAIN_PROMPT = "a picture of {statement}"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A picture and a statement about it; `again` asks in other words."""
+
+    image: Image
+    statement: str
+    again: bool = False
+
+
+class Answering(Protocol):
+    """Says whether statements hold for their pictures, in order; a Failure where it cannot."""
+
+    def answer(
+        self, asked: Sequence[Asked], progress: Progress = SILENT
+    ) -> list[bool | Failure]: ...
+
+
+@dataclass(frozen=True)
+class ModelAnswers:
+    """A vision-language model that is asked one question a statement, as a checklist asks it."""
+
+    vlm: Vlm
+
+    def answer(self, asked: Sequence[Asked], progress: Progress = SILENT) -> list[bool | Failure]:
+        answers = yes(self.vlm, [_question(each) for each in asked], progress, PHASE)
+        return [p if isinstance(p, Failure) else p >= MET for p in answers]
+
+
+@dataclass(frozen=True)
+class VerifierAnswers:
+    """A verifier that takes a statement for a prompt: it holds if the picture has passed.
+
+    Where the verifier cannot judge a statement, or only ranks pictures, the answer is a Failure.
+    """
+
+    verifier: Verifier
+
+    def answer(self, asked: Sequence[Asked], progress: Progress = SILENT) -> list[bool | Failure]:
+        answers = []
+        for done, each in enumerate(asked, start=1):
+            progress.check()
+            answers.append(self._verdict(each, progress))
+            progress.report(PHASE, done, len(asked))
+        return answers
+
+    def _verdict(self, asked: Asked, progress: Progress) -> bool | Failure:
+        again = _AGAIN_PROMPT.format(statement=asked.statement)
+        prompt = again if asked.again else asked.statement
+        try:
+            (verdict,) = self.verifier.verify(prompt, [shown(asked)], progress)
+        except InputError as error:  # such as a word that a detector does not know
+            return Failure(str(error))
+        if verdict.failure is not None:
+            return Failure(verdict.failure)
+        if verdict.passed is None:
+            return Failure("The verifier does not say whether a picture has passed.")
+        return verdict.passed
+
+
+def shown(asked: Asked) -> Image:
+    """The picture as it is shown: in a frame if it is asked about again."""
+    return reframed(asked.image) if asked.again else asked.image
+
+
+def _question(asked: Asked) -> Question:
+    if asked.again:
+        text = _AGAIN.format(statement=quoted(asked.statement))
+    else:
+        text = FORM.format(question=quoted(_QUESTION.format(statement=asked.statement)))
+    return Question(text, (shown(asked),), DATA_RULE, max_tokens=1)

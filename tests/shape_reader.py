@@ -1,0 +1,41 @@
+"""The truth of a statement about a picture of coloured shapes, read from its pixels."""
+
+from __future__ import annotations
+
+import re
+
+from PIL.Image import Image
+
+from reflectionflow_core.detection.words import NUMBERS
+from reflectionflow_core.miniature.detector import detect
+from reflectionflow_core.miniature.judge import holds
+from reflectionflow_core.miniature.world import Scene, Thing
+
+THING = r"an? (?:(\w+) )?(circle|square|triangle)"
+RELATION = r"(?:to the )?(left of|right of|above|below)"
+
+
+def is_true(statement: str, picture: Image) -> bool:
+    """Raises ValueError for a statement that is not about shapes."""
+    scene = detect(picture)
+    said = statement.lower().strip(" .")
+    if match := re.fullmatch(r"exactly (\w+) (circle|square|triangle)s?", said):
+        return sum(thing.shape == match[2] for thing in scene) == NUMBERS.index(match[1])
+    if match := re.fullmatch(THING, said):
+        return bool(alike(scene, match[1], match[2]))
+    if match := re.fullmatch(rf"{THING} {RELATION} {THING}", said):
+        firsts, seconds = alike(scene, match[1], match[2]), alike(scene, match[4], match[5])
+        return any(holds(match[3], a, b) for a in firsts for b in seconds)
+    if match := re.fullmatch(r"the (\w+) is larger than the (\w+)", said):
+        (first,), (second,) = alike(scene, None, match[1]), alike(scene, None, match[2])
+        return first.radius > second.radius
+    if match := re.fullmatch(r"the (\w+) is (\w+)", said):
+        return all(thing.colour == match[2] for thing in alike(scene, None, match[1]))
+    if match := re.fullmatch(rf"the (\w+) is {RELATION} the (\w+)", said):
+        (first,), (second,) = alike(scene, None, match[1]), alike(scene, None, match[3])
+        return holds(match[2], first, second)
+    raise ValueError(f"No statement about shapes: {statement!r}")
+
+
+def alike(scene: Scene, colour: str | None, shape: str) -> list[Thing]:
+    return [thing for thing in scene if thing.shape == shape and colour in (None, thing.colour)]
