@@ -27,8 +27,16 @@ GOOD, BAD, REFLECTION, PROMPT, METADATA = (
     "prompt.txt",
     "told.json",
 )
+SIBLING = "~"  # before the number of a sample that shares its flawed picture with others
 FORMATS = ("jpg", "jpeg", "png", "webp")
 MAX_TEXT = 20_000  # characters of a prompt or reflection; more is a mistake
+
+
+def sibling_group(key: str) -> str:
+    """What the keys of siblings have in common, samples that show the same flawed picture; any
+    other sample's key is returned as it is."""
+    group, sign, number = key.rpartition(SIBLING)
+    return group if sign and number.isdecimal() else key
 
 
 class SampleError(Exception):

@@ -5,23 +5,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from corrector_toys import settings, toy_flux, triplet, write
+from safetensors.torch import load_file
 from torch import Tensor
 
 from reflectionflow_core.flux.branch import FluxInputs
+from reflectionflow_core.flux.lora import FILE_NAME
+from reflectionflow_core.flux.text import corrector_text
+from reflectionflow_core.record import InputError
 from train.corrector.encoded import Encoded
-from train.corrector.samples import Shards
-from train.corrector.settings import Validation, Views
+from train.corrector.loss import FlowLoss, logit_normal
+from train.corrector.mixture import Sampler, dropped
+from train.corrector.samples import Dropped, Shards, TrainingBatch, text_of
+from train.corrector.settings import Drops, Mixture, Validation, Views
+from train.corrector.training import Overrides, train
 from train.corrector.validation import Checks
+from train.fit import Draw
 from train.latents.encoding import encode
 from train.latents.settings import LatentsSettings
 from train.shard_lists import shards_in
-from train.triplets import SampleError, Triplets
+from train.triplets import SampleError, Triplets, sibling_group
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +109,121 @@ def test_latents_have_anothers_words_where_they_were_asked_for(flux, tmp_path: P
                 assert torch.allclose(mine.text, other.text, atol=1e-5)
         else:
             assert not found
+
+
+# Siblings
+
+
+def siblings(tmp_path: Path, groups: int = 6, of: int = 3) -> Path:
+    """`groups` flawed pictures, with `of` reflections and targets each."""
+    samples = [
+        triplet(
+            number,
+            key=f"editing-{group:08d}-0~{number}",
+            bad=triplet(100 + group).bad,
+            good=triplet(10 * group + number).good,
+            reflection=f"{WORDS[number]} of picture {group}",
+            subset="editing",
+        )
+        for group in range(groups)
+        for number in range(of)
+    ]
+    return write(tmp_path / "data", [*samples, *(triplet(number) for number in range(2))])
+
+
+def picked(source, siblings: int, without: Sequence[int] = (), seed: int = 0) -> list[int]:
+    sampler = Sampler(source.labels, Mixture(), without, source.groups, siblings)
+    return list(islice(sampler.picks(0, np.random.default_rng(seed)), 300))
+
+
+def test_keys_say_which_samples_show_one_flawed_picture() -> None:
+    assert sibling_group("editing-00000003-0~1") == sibling_group("editing-00000003-0~11")
+    assert sibling_group("editing-00000003-0") == "editing-00000003-0"
+    assert sibling_group("a~b") == "a~b"
+
+
+def test_siblings_follow_each_other_and_come_in_any_order(flux, tmp_path: Path) -> None:
+    data = siblings(tmp_path)
+    source = Shards(flux, triplets_in(data), settings(tmp_path, data))
+    found = picked(source, siblings=3)
+    assert found == picked(source, siblings=3) != picked(source, siblings=3, seed=1)
+    orders = set()
+    while found:
+        group, found = found[:3], found[3:]
+        if source.labels[group[0]][0] == "rule":  # it has no siblings
+            found = group[1:] + found
+        elif len(group) == 3:
+            assert len(set(group)) == 3 and len({source.groups[i] for i in group}) == 1
+            orders.add(tuple(i % 3 for i in group))
+    assert len(orders) == 6
+    plain = Sampler(source.labels, Mixture())
+    same = list(islice(plain.picks(0, np.random.default_rng(0)), 300))
+    assert picked(source, siblings=1) == same  # as before there were siblings
+
+
+def test_siblings_of_a_held_out_sample_are_held_out_too(flux, tmp_path: Path) -> None:
+    data = siblings(tmp_path)
+    source = Shards(flux, triplets_in(data), settings(tmp_path, data))
+    left = set(picked(source, siblings=3, without=[4]))
+    assert left == {*range(20)} - {3, 4, 5}
+
+
+def test_siblings_have_one_noise_and_time_and_others_their_own() -> None:
+    """A guess of nothing has the squared slope as its error: equal noise gives equal errors."""
+    kept = torch.ones(4, dtype=torch.bool)
+    target = torch.zeros(4, 16, 64)
+    texts = torch.zeros(4, 6, 8), torch.zeros(4, 8)
+    keys = ("a~0", "b", "a~1", "c")
+    batch = TrainingBatch(keys, target, (4, 4), target, (4, 4), *texts, kept)
+    seen: list[FluxInputs] = []
+
+    def guess(inputs: FluxInputs) -> Tensor:
+        seen.append(inputs)
+        return blind(inputs)
+
+    for shared in (True, False):
+        FlowLoss(guess, lambda _: batch, logit_normal(), shared=shared)(Draw(0, 0))
+    together, apart = seen
+    assert torch.equal(together.latents[0], together.latents[2])
+    assert together.timestep[0] == together.timestep[2]
+    assert len(set(together.timestep.tolist())) == 3 and len(set(apart.timestep.tolist())) == 4
+    for row in (0, 1, 3):
+        assert torch.equal(together.latents[row], apart.latents[row])
+
+
+def test_a_training_on_siblings_goes_on_exactly_and_may_not_become_another(
+    flux, tmp_path: Path
+) -> None:
+    data, changes = siblings(tmp_path), {"siblings": 3, "batch": 6, "drop": {"prompt": 0.5}}
+    for name, stops in (("whole", [4]), ("cut", [2, 4])):
+        for steps in stops:
+            chosen = settings(tmp_path / name, data, **changes, steps=steps, save_every=2)
+            train(chosen, Overrides(flux=flux))
+    one, other = (load_file(tmp_path / name / FILE_NAME) for name in ("whole", "cut"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    with pytest.raises(InputError, match="was started with siblings=3"):
+        train(settings(tmp_path / "cut", data, **{**changes, "siblings": 1}), Overrides(flux=flux))
+
+
+def test_without_its_prompt_a_reflection_is_all_that_is_read(flux, tmp_path: Path) -> None:
+    assert text_of("a dog", "make it bark", Dropped(prompt=True)) == corrector_text(
+        "", "make it bark"
+    )
+    drops = Drops(text=0, reflection=0, image=0, together=0, prompt=0.5)
+    rng = np.random.default_rng(0)
+    share = np.mean([dropped(drops, "editing", rng).prompt for _ in range(2000)])
+    assert share == pytest.approx(0.5, abs=0.05)
+    data, views = several(tmp_path), settings(tmp_path, tmp_path / "data")
+    plain, alone = Shards(flux, triplets_in(data), views), Dropped(prompt=True)
+    made = {name: getattr(views, name) for name in Views.model_fields}
+    encode(LatentsSettings(**made, out=tmp_path / "alone", alone=True), flux)
+    encoded = Encoded(tmp_path / "alone", views, flux)
+    for drop in (alone, Dropped(prompt=True, reflection=True)):
+        mine = plain.batch([plain.read(1, drop, rng)])
+        other = encoded.batch([encoded.read(1, drop, rng)])
+        assert torch.allclose(mine.text, other.text, atol=1e-5)
+        assert torch.allclose(mine.pooled, other.pooled, atol=1e-5)
+    encode(LatentsSettings(**made, out=tmp_path / "none"), flux)
+    chosen = settings(tmp_path / "out", data, latents=tmp_path / "none", drop={"prompt": 0.5})
+    with pytest.raises(InputError, match="no reflections without their prompts"):
+        train(chosen, Overrides(flux=flux))

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -43,7 +44,7 @@ from train.data.settings import (
     Ranked,
     Rule,
 )
-from train.data.shards import StoreStage, assemble
+from train.data.shards import StoreStage, assemble, sample_of, without_repeats
 from train.data.synthetic import SyntheticGenerator, SyntheticVerifier
 from train.triplets import SampleError, encoded
 
@@ -336,7 +337,7 @@ def test_an_edit_is_read_from_parquet_as_the_hub_has_it(tmp_path: Path) -> None:
     assert edits[6].edited.getpixel((0, 0)) == (0, 0, 255)
 
 
-def opened(sets: list[str], pairs: int = 9, **fields: str) -> Slice:
+def opened(sets: list[str], pairs: int = 9, **fields: Any) -> Slice:
     settings = DataSettings(editing=Editing(pairs=pairs, sets=sets, **fields), image_format="png")
     (open_stage, *_) = editing_source(settings, NOTHING).stages
     items = tuple(editing_source(settings, NOTHING).items)
@@ -404,6 +405,44 @@ def test_sets_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "wrong.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match="not a Parquet file"):
         open_set(f"parquet:{tmp_path}/wrong.parquet", Editing(), 0)
+
+
+def test_siblings_are_one_flawed_picture_with_words_and_targets_of_their_own() -> None:
+    verifier = ExactVerifier()
+    for spec in ("shapes:color_attr", "drafts:color_attr"):
+        edits = open_set(spec, Editing(siblings=3), 5, PainterSettings(steps=6))
+        for first in (0, 6):
+            several = [edits[first + number] for number in range(3)]
+            assert len({edit.source.tobytes() for edit in several}) == 1
+            for texts in ("instruction", "caption"):
+                assert len({getattr(edit, texts) for edit in several}) == 3
+            assert len({edit.edited.tobytes() for edit in several}) == 3
+            for edit in several:
+                before, after = verifier.verify(edit.caption, [edit.source, edit.edited])
+                assert after.rank > before.rank and not is_held_out(edit.caption)
+        assert edits[0].source.tobytes() != edits[6].source.tobytes()
+        again = open_set(spec, Editing(siblings=3), 5, PainterSettings(steps=6))
+        assert again[7].edited.tobytes() == edits[7].edited.tobytes()
+
+
+def test_rows_of_the_same_picture_are_named_as_siblings_and_none_is_near_another(
+    tmp_path: Path,
+) -> None:
+    save_pictures(tmp_path)
+    rows = [
+        {"source": "red.png", "edited": "blue.png", "instruction": "make it blue", "caption": "a"},
+        {"source": "blue.png", "edited": "red.png", "instruction": "make it red", "caption": "b"},
+        {"source": "red.png", "edited": "blue.png", "instruction": "to blue", "caption": "c"},
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    pairs = opened([f"jsonl:{tmp_path / 'rows.jsonl'}"]).pairs
+    keys = [pair.key for pair in pairs]
+    assert keys == ["editing-00000000-0~0", "editing-00000001-0", "editing-00000000-0~1"]
+    kept, repeated = without_repeats([sample_of(pair) for pair in pairs], near_bits=8)
+    assert [sample.key for sample in kept if "~" in sample.key] == [keys[0], keys[2]]
+    renamed = [replace(pair, key=f"{number}") for number, pair in enumerate(pairs)]
+    kept, repeated = without_repeats([sample_of(pair) for pair in renamed], near_bits=8)
+    assert repeated["nearly repeated"]
 
 
 def test_an_edit_whose_caption_is_kept_for_testing_falls_away(tmp_path: Path) -> None:

@@ -25,11 +25,12 @@ from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.record import InputError
 from train.corrector.samples import Dropped, Label, TrainingBatch
 from train.corrector.settings import Views
-from train.triplets import SampleError
+from train.triplets import SampleError, sibling_group
 
 PART = 32
 COMMON = "common.safetensors"
-SHUFFLED = "shuffled"  # the text with another sample's reflection, where it was asked for
+# Texts that are there where they were asked for: with another's reflection, without a prompt.
+SHUFFLED, ALONE, EMPTY_POOLED = "shuffled", "alone", "empty_pooled"
 # What must be the same where latents are made and where they are learned from.
 MUST_AGREE = ("target_size", "condition_size", "condition_fit", "max_aspect", "text_length")
 
@@ -102,6 +103,8 @@ class Encoded:
                 grids = _pair(sample["grid"]), _pair(sample["condition_grid"])
                 self.entries.append(EncodedEntry(file, name, sample["key"], *grids))
                 self.labels.append((sample["subset"], _pair(sample["bucket"])))
+        self.alone = bool(made["views"].get(ALONE))
+        self.groups = [sibling_group(entry.key) for entry in self.entries]
         self.empty = self._common("empty")
         wanted = flux.transformer.config["joint_attention_dim"]
         if self.empty.shape[1] != wanted:
@@ -115,10 +118,12 @@ class Encoded:
         entry, (_, bucket) = self.entries[index], self.labels[index]
         try:
             stored = _opened(entry.file)
-            text = self.empty if drop.text else stored.get_tensor(f"{entry.name}.{_text(drop)}")
+            nothing = drop.text or (drop.prompt and drop.reflection)
+            text = self.empty if nothing else stored.get_tensor(f"{entry.name}.{_text(drop)}")
             target = stored.get_tensor(f"{entry.name}.target")
             condition = stored.get_tensor(f"{entry.name}.condition")
-            pooled = stored.get_tensor(f"{entry.name}.pooled")
+            own = stored.get_tensor(f"{entry.name}.pooled")
+            pooled = self._common(EMPTY_POOLED) if drop.prompt else own
         except (OSError, SafetensorError) as error:
             raise SampleError("latents unreadable") from error
         if drop.image:
@@ -154,6 +159,8 @@ def _text(drop: Dropped) -> str:
     """The name of the text that is read."""
     if drop.shuffled:
         return SHUFFLED
+    if drop.prompt:
+        return ALONE
     return "prompt" if drop.reflection else "text"
 
 

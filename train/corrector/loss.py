@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from reflectionflow_core.flux.branch import FluxInputs
 from reflectionflow_core.flux.latents import pack, token_ids, unpack
 from train.corrector.samples import TrainingBatch
 from train.fit import Draw
+from train.triplets import sibling_group
 
 Predict = Callable[[FluxInputs], Tensor]
 Times = Callable[[int, torch.Generator], Tensor]
@@ -20,7 +21,11 @@ Extra = Callable[[TrainingBatch, FluxInputs], Tensor]
 
 
 class FlowLoss:
-    """The loss of a draw's batch; noise and times come from the draw too."""
+    """The loss of a draw's batch; noise and times come from the draw too.
+
+    With `shared` siblings have the same noise and time, so that nothing but words tells their
+    targets apart.
+    """
 
     def __init__(
         self,
@@ -29,9 +34,10 @@ class FlowLoss:
         times: Times,
         changed_weight: float = 0.0,
         extra: Extra | None = None,
+        shared: bool = False,
     ) -> None:
         self.predict, self.batches, self.times = predict, batches, times
-        self.changed_weight, self.extra = changed_weight, extra
+        self.changed_weight, self.extra, self.shared = changed_weight, extra, shared
 
     def __call__(self, draw: Draw) -> Tensor:
         batch = self.batches(draw)
@@ -39,10 +45,19 @@ class FlowLoss:
         # Drawn on the CPU, so that a seed is the same training everywhere.
         noise = torch.randn(batch.target.shape, generator=generator)
         times = self.times(len(noise), generator)
+        if self.shared:
+            rows = first_siblings(batch.keys)
+            noise, times = noise[rows], times[rows]
         inputs, slope = mixed(batch, noise, times)
         weights = change_weights(batch, self.changed_weight)
         loss = flow_error(self.predict(inputs), slope, weights).mean()
         return loss + self.extra(batch, inputs) if self.extra else loss
+
+
+def first_siblings(keys: Sequence[str]) -> list[int]:
+    """For each row the first one that shows the same flawed picture."""
+    groups = [sibling_group(key) for key in keys]
+    return [groups.index(group) for group in groups]
 
 
 def logit_normal(shift: float = 1.0, shifted: float = 1.0) -> Times:

@@ -17,17 +17,32 @@ class Sampler:
     """Draws samples by number; those of one batch are of one bucket.
 
     Over many batches every subset gets its share, and within it every sample the same chance.
+    Samples of one group of `groups` are siblings, which show one flawed picture: up to `siblings`
+    of them follow each other, and all are left out with one that is.
     """
 
     def __init__(
-        self, labels: Sequence[Label], mixture: Mixture, without: Collection[int] = ()
+        self,
+        labels: Sequence[Label],
+        mixture: Mixture,
+        without: Collection[int] = (),
+        groups: Sequence[str] = (),
+        siblings: int = 1,
     ) -> None:
+        groups = groups or [str(index) for index in range(len(labels))]
+        left_out = {groups[index] for index in without}
         cells: dict[Label, list[int]] = {}
-        for index in sorted(set(range(len(labels))) - set(without)):
-            cells.setdefault(labels[index], []).append(index)
+        together: dict[tuple[str, Label], list[int]] = {}
+        for index, (label, group) in enumerate(zip(labels, groups, strict=True)):
+            if group not in left_out:
+                cells.setdefault(label, []).append(index)
+                together.setdefault((group, label), []).append(index)
         if not cells:
             raise InputError("There is no sample to train on. Check data and validation.samples.")
-        self.mixture = mixture
+        self.mixture, self.siblings = mixture, siblings
+        self.shared = {
+            i: several for several in together.values() if len(several) > 1 for i in several
+        }
         self.members = {label: np.array(cells[label]) for label in sorted(cells)}
         self.counts: Counter[str] = Counter()
         for (subset, _), members in self.members.items():
@@ -57,16 +72,22 @@ class Sampler:
         chances *= [bucket == chosen for _, bucket in labels]
         while True:
             members = self.members[labels[_choice(chances, rng)]]
-            yield int(members[rng.integers(len(members))])
+            index = int(members[rng.integers(len(members))])
+            yield index
+            if self.siblings > 1 and index in self.shared:
+                others = [i for i in self.shared[index] if i != index]
+                yield from rng.permutation(others)[: self.siblings - 1].tolist()
 
 
 def dropped(drops: Drops, subset: str, rng: np.random.Generator) -> Dropped:
     """What is hidden from a sample."""
     chances = (drops.text, drops.reflection, drops.image, drops.together)
     text, reflection, image, together = (bool(falls) for falls in rng.random(4) < chances)
+    # Without such a chance nothing more is drawn, and a run is the same as without this drop.
+    prompt = bool(drops.prompt) and bool(rng.random() < drops.prompt)
     if subset == "editing":  # an edit without its picture means nothing
         image = together = False
-    return Dropped(text, reflection or together, image or together)
+    return Dropped(text, reflection or together, image or together, prompt)
 
 
 def _choice(chances: np.ndarray, rng: np.random.Generator) -> int:

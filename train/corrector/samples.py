@@ -17,7 +17,7 @@ from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.text import Text, corrector_text, encode_texts
 from train.corrector.pairs import Size, black, buckets, nearest, prepared
 from train.corrector.settings import Views
-from train.triplets import SampleError, Triplets
+from train.triplets import SampleError, Triplets, sibling_group
 
 SHORTEST = 5  # characters of a reflection that says something
 TRIES = 50  # samples that are looked at for another reflection
@@ -31,6 +31,7 @@ class Dropped:
     text: bool = False
     reflection: bool = False
     image: bool = False
+    prompt: bool = False  # T5 reads the reflection alone, CLIP nothing
     shuffled: bool = False  # another sample's reflection is read instead
 
 
@@ -52,10 +53,13 @@ class TrainingBatch:
 
 
 class BatchSource(Protocol):
-    """Where samples come from."""
+    """Where samples come from; `groups` are equal for siblings, which show one flawed picture."""
 
     @property
     def labels(self) -> Sequence[Label]: ...
+
+    @property
+    def groups(self) -> Sequence[str]: ...
 
     def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> Any:
         """One sample as it lies on the disk, by any thread; raises SampleError."""
@@ -84,6 +88,8 @@ class Shards:
         self.flux, self.triplets, self.views = flux, triplets, views
         self.sizes = buckets(views.target_size, views.max_aspect, flux.token_pixels)
         self.labels = [(entry.subset, self._bucket(i)) for i, entry in enumerate(triplets.entries)]
+        # By shard, since data of several runs may have the same keys.
+        self.groups = [f"{e.shard}/{sibling_group(e.key)}" for e in triplets.entries]
 
     def _bucket(self, index: int) -> Size:
         if len(self.sizes) == 1:
@@ -145,9 +151,9 @@ def another_reflection(reflection: Callable[[int], str], index: int, of: int) ->
 
 
 def text_of(prompt: str, reflection: str, drop: Dropped) -> Text:
-    """CLIP always reads the prompt; T5 the prompt and the reflection, where there is one."""
+    """CLIP reads the prompt; T5 the prompt and the reflection, where there is one."""
     says_nothing = drop.reflection or len(reflection.strip()) < SHORTEST
-    text = corrector_text(prompt, "" if says_nothing else reflection)
+    text = corrector_text("" if drop.prompt else prompt, "" if says_nothing else reflection)
     return text._replace(t5="") if drop.text else text
 
 

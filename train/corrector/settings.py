@@ -99,6 +99,9 @@ class Drops(Strict):
 
     text: float = Field(default=0.1, ge=0, le=1, description="T5 reads nothing")
     reflection: float = Field(default=0.1, ge=0, le=1, description="T5 reads the prompt alone")
+    prompt: float = Field(
+        default=0.0, ge=0, le=1, description="T5 reads the reflection alone and CLIP nothing"
+    )
     image: float = Field(
         default=0.1, ge=0, le=1, description="the condition is black; never in editing"
     )
@@ -148,6 +151,11 @@ class CorrectorSettings(Views):
     save_every: PositiveInt = 500
     checkpointing: bool = Field(
         default=True, description="compute activations again, to save memory"
+    )
+    siblings: PositiveInt = Field(
+        default=1,
+        description="samples of a batch that show one flawed picture at one noise and time, as far "
+        "as the data has them: only their words say which target is whose",
     )
     workers: PositiveInt = Field(default=4, description="batches read ahead, each in a thread")
     changed_weight: float = Field(

@@ -93,13 +93,14 @@ def setup(settings: CorrectorSettings, overrides: Overrides) -> CorrectorTrainin
             "Held-out samples have no text with another's reflection, so validation leaves that "
             "error out. Latents have it if train.latents made them with shuffled=true.\n"
         )
-    sampler = Sampler(source.labels, settings.mixture, tested)
+    sampler = Sampler(source.labels, settings.mixture, tested, source.groups, settings.siblings)
     reader = BatchReader(source, sampler, settings.drop, settings.batch)
     batches = Batches(
         source, reader, partial(_coming, settings), settings.workers, settings.accumulate
     )
     times = logit_normal(settings.time_shift, settings.time_shifted)
-    loss = FlowLoss(predict, batches, times, settings.changed_weight, overrides.extra)
+    shared = settings.siblings > 1
+    loss = FlowLoss(predict, batches, times, settings.changed_weight, overrides.extra, shared)
     kept = Checkpoints(settings.out / "checkpoints", "corrector")
     learner = nn.ModuleList([lora, *([overrides.learner] if overrides.learner else [])])
     state = State.begin(learner, settings.schedule, kept)
@@ -155,7 +156,13 @@ def _due(done: StepDone, settings: CorrectorSettings) -> bool:
 
 def _source(settings: CorrectorSettings, flux: Flux) -> BatchSource:
     if settings.latents is not None:
-        return Encoded(settings.latents, settings, flux)
+        encoded = Encoded(settings.latents, settings, flux)
+        if settings.drop.prompt and not encoded.alone:
+            raise InputError(
+                f"The latents in {settings.latents} have no reflections without their prompts, "
+                "which drop.prompt reads. Set drop.prompt=0, or encode with alone=true."
+            )
+        return encoded
     triplets = Triplets(shards_in(settings.data))
     if triplets.skipped and join().is_main_process:
         sys.stderr.write(f"Left out of the shards: {reasons(triplets.skipped)}.\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from reflectionflow_core.pictures import to_rgb
@@ -13,7 +15,7 @@ from train.data.prompts import Avoided
 from train.data.records import Item, PaintedPicture, Pair, Slice
 from train.data.settings import DataSettings
 from train.data.source import PipelineStage, Source
-from train.triplets import SampleError, encoded
+from train.triplets import SIBLING, SampleError, encoded
 
 NAME = SUBSET = "editing"
 
@@ -47,6 +49,20 @@ def build_opening(settings: DataSettings, avoided: Avoided) -> OpenStage:
     return OpenStage(open_sets(settings), avoided, settings.image_format)
 
 
+def with_siblings(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs, of which those with the same flawed picture are named as siblings."""
+    groups: dict[bytes, list[str]] = {}
+    for pair in pairs:
+        groups.setdefault(pair.bad.data, []).append(pair.key)
+    named = {
+        key: f"{keys[0]}{SIBLING}{number}"
+        for keys in groups.values()
+        if len(keys) > 1
+        for number, key in enumerate(keys)
+    }
+    return [replace(pair, key=named.get(pair.key, pair.key)) for pair in pairs]
+
+
 class OpenStage:
     """The stage: every row read, and written in the shards' picture format."""
 
@@ -61,7 +77,7 @@ class OpenStage:
                 pairs.append(self._pair(item))
             except SampleError as error:
                 rejects.append(str(error))
-        return work.paired(pairs, rejects)
+        return work.paired(with_siblings(pairs), rejects)
 
     def _pair(self, item: Item) -> Pair:
         edit = self.sets[item.metadata["set"]][item.metadata["row"]]

@@ -137,8 +137,10 @@ def open_set(
 
     kind, _, where = spec.partition(":")
     formats: dict[str, Callable[[], EditSet]] = {
-        "shapes": partial(ShapeEdits, seed, where),
-        DRAFTS: partial(DraftEdits, seed, partial(build_generator, painter), where),
+        "shapes": partial(ShapeEdits, seed, where, fields.siblings),
+        DRAFTS: partial(
+            DraftEdits, seed, partial(build_generator, painter), where, fields.siblings
+        ),
         "jsonl": partial(JsonLinesEdits, where, fields),
         "parquet": partial(ParquetEdits, where, fields),
         "shards": partial(ShardEdits, where),

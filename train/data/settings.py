@@ -100,6 +100,11 @@ class Editing(Strict):
         description="shapes or drafts (the painter's own), of all prompts of the shapes world or "
         "with :FAMILY; jsonl:FILE, parquet:FILES or shards:FOLDER",
     )
+    siblings: PositiveInt = Field(
+        default=1,
+        description="reflections of one flawed picture in shapes and drafts, each with its own "
+        "prompt and target; rows of other sets are siblings where they have the same picture",
+    )
     source: str = Field(default="source", description="names of the fields in a set")
     edited: str = "edited"
     instruction: str = "instruction"

@@ -24,7 +24,7 @@ from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
 from train.data.records import PaintedPicture, Pair, Slice
 from train.shard_index import SUBSET, keep, walk
-from train.triplets import BAD, GOOD, METADATA, PROMPT, REFLECTION
+from train.triplets import BAD, GOOD, METADATA, PROMPT, REFLECTION, sibling_group
 
 if TYPE_CHECKING:
     from webdataset.writer import TarWriter
@@ -179,10 +179,11 @@ def without_repeats(
     """The samples without those that came before, to the bit or nearly, and how many those are.
 
     Two pairs are nearly the same if both fingerprints differ by `near_bits` of 256 at most: good
-    from good and bad from bad. None looks for equal ones only.
+    from good and bad from bad. None looks for equal ones only. Siblings are never nearly the same:
+    the little that differs between their good pictures is what their words say.
     """
     kept: list[SampleReport] = []
-    prints: list[tuple[int, int]] = []
+    prints: list[tuple[str, int, int]] = []
     digests: set[str] = set()
     repeated: Counter[str] = Counter()
     for sample in samples:
@@ -191,12 +192,13 @@ def without_repeats(
             repeated["repeated"] += 1
         elif near_bits is not None and any(
             (good ^ g).bit_count() <= near_bits and (bad ^ b).bit_count() <= near_bits
-            for g, b in prints
+            for group, g, b in prints
+            if group != sibling_group(sample.key)
         ):
             repeated["nearly repeated"] += 1
         else:
             kept.append(sample)
-            prints.append((good, bad))
+            prints.append((sibling_group(sample.key), good, bad))
             digests.add(sample.digest)
     return kept, repeated
 

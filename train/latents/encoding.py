@@ -17,7 +17,17 @@ from reflectionflow_core.archive.files import locked, make_folder, sweep
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.text import Text, encode_texts
 from train.corrector.batches import reasons
-from train.corrector.encoded import COMMON, PART, SHUFFLED, black_name, header, part_file, write
+from train.corrector.encoded import (
+    ALONE,
+    COMMON,
+    EMPTY_POOLED,
+    PART,
+    SHUFFLED,
+    black_name,
+    header,
+    part_file,
+    write,
+)
 from train.corrector.flux import load
 from train.corrector.pairs import black
 from train.corrector.samples import WHOLE, Shards, encoded, text_of
@@ -57,8 +67,8 @@ def _start_or_resume(settings: LatentsSettings, shards: Shards, parts: int) -> N
     if file.is_file():
         check_same_run(settings.out, header(file), metadata)
         return
-    text, _ = _texts(shards.flux, Text("", ""), settings.text_length)
-    tensors = {"empty": text}
+    text, pooled = _texts(shards.flux, Text("", ""), settings.text_length)
+    tensors = {"empty": text, EMPTY_POOLED: pooled} if settings.alone else {"empty": text}
     for bucket in shards.sizes:
         tensors[black_name(*bucket)] = encoded(shards.flux, [black(settings.condition, bucket)])[0]
     write(file, tensors, metadata)
@@ -96,6 +106,9 @@ def _sample(
     }
     if settings.shuffled:
         tensors[SHUFFLED] = _shuffled(settings, shards, index, row.text.clip)
+    if settings.alone:
+        text = text_of("", shards.triplets.reflection(index), WHOLE)
+        tensors[ALONE], _ = _texts(shards.flux, text, settings.text_length)
     grids = {"grid": batch.grid, "condition_grid": batch.condition_grid}
     return tensors, {"key": row.key, "subset": subset, "bucket": bucket, **grids}
 

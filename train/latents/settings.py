@@ -15,3 +15,7 @@ class LatentsSettings(Views):
         default=False,
         description="also encode each prompt with another's reflection, which validation compares",
     )
+    alone: bool = Field(
+        default=False,
+        description="also encode each reflection without its prompt, which drop.prompt reads",
+    )

@@ -45,7 +45,7 @@ from train.miniature.settings import MiniatureSettings
 from train.miniature.text import LENGTH, Encoders
 from train.processes import join, wait_for_all
 from train.shard_lists import shards_in
-from train.triplets import Triplets
+from train.triplets import Triplets, sibling_group
 
 # Shares of the kinds of text; what is left is the reflection alone, which then must be read.
 _FULL, _SPELLED, _LAYOUT = 0.4, 0.25, 0.1
@@ -140,6 +140,7 @@ class Pairs:
         self.encoders.t5, self.encoders.clip = flux.t5, flux.clip
         self.labels: list[Label] = [(entry.subset, (SIZE, SIZE)) for entry in triplets.entries]
         self.keys = [entry.key for entry in triplets.entries]
+        self.groups = [sibling_group(key) for key in self.keys]
         self.texts: list[tuple[str, str, str]] = []  # prompt, reflection, layout of the target
         self.names: dict[str, Tensor] = {}  # by key, what stands in the target's cells, (16,)
         targets, flawed = [], []

@@ -25,6 +25,7 @@ from train.triplets import Edit
 WRITER = TemplateWriter()
 _BATCH = 32  # pictures painted at once
 _BLOCK = 10  # wrong pictures that are looked for together
+_TRIED = 24  # prompts among which siblings are looked for
 
 
 @dataclass(frozen=True)
@@ -67,42 +68,71 @@ def _as_written(
     return scene, reflection
 
 
+def siblings_of(
+    first: ScenePair, count: int, families: Sequence[str], rng: np.random.Generator
+) -> list[ScenePair] | None:
+    """`count` pairs of the first one's scene, itself among them, of different words and targets.
+
+    The others are of the prompts that lack least in that scene, among a few drawn at random. None
+    where there are too few.
+    """
+    asked = [any_prompt(rng, families) for _ in range(_TRIED if count > 1 else 0)]
+    asked.sort(key=lambda one: len(faults(first.scene, one[1])))
+    found = [first]
+    for prompt, spec in asked:
+        pair = pair_of(prompt, spec, first.scene, rng) if len(found) < count else None
+        seen = [first.scene, *(other.corrected for other in found)]
+        words = [other.reflection for other in found]
+        if pair and pair.corrected not in seen and pair.reflection not in words:
+            found.append(pair)
+    return found if len(found) == count else None
+
+
 class ShapeEdits:
     """Scenes with flaws put in, and with what the reflection says fixed; by number, without end.
 
-    Their prompts are of the named family, or of all.
+    Their prompts are of the named family, or of all. `siblings` of them, one after the other, show
+    the same flawed scene.
     """
 
-    def __init__(self, seed: int, family: str = "") -> None:
-        self.seed, self.skipped = seed, Counter[str]()
+    def __init__(self, seed: int, family: str = "", siblings: int = 1) -> None:
+        self.seed, self.skipped, self.siblings = seed, Counter[str](), siblings
         self.families = families_of(family)
 
     def __len__(self) -> int:
         return 2**31
 
     def __getitem__(self, index: int) -> Edit:
-        rng = np.random.default_rng([self.seed, index])
+        scene, number = divmod(index, self.siblings)
+        rng = np.random.default_rng([self.seed, scene])
         while True:
             prompt, spec = any_prompt(rng, self.families)
             pair = pair_of(prompt, spec, flawed(compose(spec, rng), rng), rng)
-            if pair is not None and pair.corrected != pair.scene:
-                before, after = (Image.fromarray(render(s)) for s in (pair.scene, pair.corrected))
-                return Edit(before, after, pair.reflection, prompt)
+            if pair is None or pair.corrected == pair.scene:
+                continue
+            if pairs := siblings_of(pair, self.siblings, self.families, rng):
+                chosen = pairs[number]
+                return _edit(Image.fromarray(render(chosen.scene)), chosen)
 
 
 class DraftEdits:
-    """Pictures that a model painted wrong, and the same with what the reflection says fixed."""
+    """Pictures that a model painted wrong, and the same with what the reflection says fixed.
 
-    def __init__(self, seed: int, build: Callable[[], Painter], family: str = "") -> None:
+    `siblings` of them, one after the other, show the same picture.
+    """
+
+    def __init__(
+        self, seed: int, build: Callable[[], Painter], family: str = "", siblings: int = 1
+    ) -> None:
         self.seed, self.build, self.skipped = seed, build, Counter[str]()
-        self.families = families_of(family)
+        self.families, self.siblings = families_of(family), siblings
         self._held: tuple[int, list[Edit]] = (-1, [])
 
     def __len__(self) -> int:
         return 2**31
 
     def __getitem__(self, index: int) -> Edit:
-        block, place = divmod(index, _BLOCK)
+        block, place = divmod(index, _BLOCK * self.siblings)
         if self._held[0] != block:
             self._held = (block, self._painted(np.random.default_rng([self.seed, block])))
         return self._held[1][place]
@@ -113,7 +143,7 @@ class DraftEdits:
 
     def _painted(self, rng: np.random.Generator) -> list[Edit]:
         edits: list[Edit] = []
-        while len(edits) < _BLOCK:
+        while len(edits) < _BLOCK * self.siblings:
             asked = [any_prompt(rng, self.families) for _ in range(_BATCH)]
             seeds = rng.integers(2**32, size=_BATCH).tolist()
             requests = [
@@ -121,10 +151,15 @@ class DraftEdits:
             ]
             pictures = self._generator.paint(requests)
             for (prompt, spec), picture in zip(asked, pictures, strict=True):
-                if pair := pair_of(prompt, spec, detect(picture), rng):
-                    after = Image.fromarray(render(pair.corrected))
-                    edits.append(Edit(picture, after, pair.reflection, prompt))
-        return edits[:_BLOCK]
+                pair = pair_of(prompt, spec, detect(picture), rng)
+                pairs = pair and siblings_of(pair, self.siblings, self.families, rng)
+                edits += [_edit(picture, each) for each in pairs or ()]
+        return edits[: _BLOCK * self.siblings]
+
+
+def _edit(picture: Image.Image, pair: ScenePair) -> Edit:
+    after = Image.fromarray(render(pair.corrected))
+    return Edit(picture, after, pair.reflection, pair.prompt)
 
 
 def families_of(family: str) -> tuple[str, ...]:
