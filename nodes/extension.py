@@ -11,6 +11,7 @@ from .judges import JUDGES
 from .loaders import LOADERS
 from .native import NATIVE
 from .options import SearchOptions
+from .replacing import register_replacements
 from .routes import add_routes
 from .search import SEARCH
 from .shared.wires import checks_its_wires
@@ -31,6 +32,9 @@ class ReflectionFlow(ComfyExtension):
     def __init__(self) -> None:
         if server := getattr(PromptServer, "instance", None):  # programs read schemas without one
             add_routes(server)
+
+    async def on_load(self) -> None:  # newer ComfyUIs call it
+        await register_replacements()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [*NODES]

@@ -14,7 +14,7 @@ from .loaders import VerifierLoader
 from .shared.choices import asked, choice_input, chosen, inputs_of
 from .shared.schema import output, schema
 from .shared.sockets import VerifierSocket, VlmHandle, VlmSocket
-from .shared.wires import usable_inputs
+from .shared.wires import usable_inputs, usable_value
 from .verifiers import ClipScoreLoader, RewardLoader
 
 ASKING = [name for name, row in VERIFIERS.items() if row.asks_vlm]
@@ -33,6 +33,10 @@ class JudgeRow:
     renamed: Mapping[str, str] = field(default_factory=dict)
     needs_vlm: bool = False
     may_ask_vlm: bool = False
+
+    @property
+    def asks_vlm(self) -> bool:
+        return self.needs_vlm or self.may_ask_vlm
 
     def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The loader's inputs; those that are wired are missing before the graph runs."""
@@ -97,7 +101,14 @@ class Judge(io.ComfyNode):
             "Judge",
             display_name="Judge",
             description="Says how well a picture shows what was asked. Every search needs one.",
-            search_aliases=["verifier", "reward", "prompt adherence", "score", "rate", "evaluate"],
+            search_aliases=[
+                "critic",
+                "verifier",
+                "prompt adherence",
+                "pick best",
+                "score",
+                "reward",
+            ],
             inputs=[
                 VlmSocket.Input(
                     "vlm",
@@ -127,7 +138,7 @@ class Judge(io.ComfyNode):
         row = ROWS[choice]
         if row.needs_vlm and "vlm" not in wired:
             return NO_VLM
-        return fine(row, row.given(values))
+        return fine(row, values)
 
     @classmethod
     def fingerprint_inputs(cls, judge: Any = None, **_: Any) -> str:
@@ -138,11 +149,10 @@ class Judge(io.ComfyNode):
         )
 
     @classmethod
-    def check_lazy_status(cls, judge: Any, vlm: VlmHandle | None = None) -> list[str]:
+    def check_lazy_status(cls, judge: Any = None, vlm: VlmHandle | None = None) -> list[str]:
         """The vision model only for a judge that asks it, so that no other loads it."""
-        name = judge["judge"][0]
-        asks = ROWS[name].needs_vlm or ROWS[name].may_ask_vlm if name in ROWS else False
-        return ["vlm"] if asks and vlm is None else []
+        row = ROWS[judge["judge"][0]] if judge else JudgeRow(VerifierLoader)
+        return ["vlm"] if vlm is None and row.asks_vlm else []
 
     @classmethod
     def execute(cls, judge: Any = None, vlm: VlmHandle | None = None) -> io.NodeOutput:
@@ -151,17 +161,20 @@ class Judge(io.ComfyNode):
         given = row.given(values)
         if row.needs_vlm and vlm is None:
             raise InputError(NO_VLM)
-        if vlm is not None and (row.needs_vlm or row.may_ask_vlm):
+        if vlm is not None and row.asks_vlm:
             given["vlm"] = vlm
         if given.get("error"):
             given["verifier"] = "noisy"
         return row.loader.execute(**given)
 
 
-def fine(row: JudgeRow, given: Mapping[str, Any]) -> bool | str:
-    """True, or what the loader has against the values, before the graph runs."""
+def fine(row: JudgeRow, values: Mapping[str, Any]) -> bool | str:
+    """True, or what is wrong with the values, as far as they are known before the graph runs."""
     try:
-        usable_inputs(row.loader, given)
+        for known in row.inputs():
+            if known.id in row.renamed and values[known.id] is not None:
+                usable_value(known, False, values[known.id])
+        usable_inputs(row.loader, row.given(values))
     except InputError as error:
         return str(error)
     return True

@@ -202,7 +202,7 @@ class VerifierLoader(io.ComfyNode):
             "VerifierLoader",
             display_name="Verifier Loader",
             description="Loads a verifier, which judges the pictures.",
-            search_aliases=["judge", "reward"],
+            search_aliases=["judge", "critic", "reward", "prompt adherence"],
             inputs=[
                 io.Combo.Input(
                     "verifier",
@@ -295,7 +295,7 @@ class WriterLoader(io.ComfyNode):
             "WriterLoader",
             display_name="Reflection Writer Loader",
             description="Loads a writer, which says what should change in a picture.",
-            search_aliases=["critic"],
+            search_aliases=["critic", "feedback"],
             inputs=[
                 io.Combo.Input(
                     "writer",
@@ -322,7 +322,7 @@ class EvolverLoader(io.ComfyNode):
             "EvolverLoader",
             display_name="Prompt Evolver Loader",
             description="Loads an evolver, which rewrites the prompt after looking at a picture.",
-            search_aliases=["prompt enhancer"],
+            search_aliases=["improve prompt", "prompt enhancer"],
             inputs=[
                 io.Combo.Input(
                     "evolver",

@@ -48,6 +48,10 @@ from .shared.sockets import HistorySocket, PicturesSocket, SearchActors, SearchS
 from .shared.stopping import STOPPING
 
 MAX_DEPTH = 100  # rounds; ComfyUI finds a round's cached result through all the rounds before it
+FOUND_BY = (
+    *("best of n", "pick best", "retry", "improve prompt", "prompt adherence", "critic"),
+    *("fix image", "self correction", "refine", "test-time scaling"),
+)
 SAVED_GRAPH = (io.Hidden.prompt, io.Hidden.extra_pnginfo)
 ACTORS = ("flux", "verifier", "writer", "evolver", "inspector")
 
@@ -61,7 +65,7 @@ class ReflectionLoop(io.ComfyNode):
             display_name="Reflection Loop",
             description="The whole search: paints drafts, and in every round says what is wrong "
             "with each and corrects it. Shows every round as it happens and keeps the best.",
-            search_aliases=["reflectionflow", "self correction", "refine", "test-time scaling"],
+            search_aliases=["reflectionflow", *FOUND_BY],
             inputs=[
                 prompt,
                 *actor_inputs(),

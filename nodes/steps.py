@@ -98,7 +98,7 @@ class VerifierScore(io.ComfyNode):
             "VerifierScore",
             display_name="Verifier Score",
             description="Judges pictures against a prompt and ranks them.",
-            search_aliases=["judge", "rank", "best of n", "reward", "geneval"],
+            search_aliases=["judge", "rank", "pick best", "best of n", "prompt adherence"],
             is_input_list=True,
             inputs=[
                 io.Image.Input("images", tooltip="Pictures to judge: a batch, or a list."),
@@ -184,7 +184,7 @@ class ReflectionWriterNode(io.ComfyNode):
             "ReflectionWriter",
             display_name="Reflection Writer",
             description="Says what should change in each picture.",
-            search_aliases=["critic", "feedback"],
+            search_aliases=["critic", "feedback", "what is wrong"],
             is_input_list=True,
             inputs=[
                 io.Image.Input("images", tooltip="Pictures to write about: a batch, or a list."),
@@ -231,7 +231,7 @@ class PromptEvolverNode(io.ComfyNode):
             "PromptEvolver",
             display_name="Prompt Evolver",
             description="Rewrites the prompt for each picture that was painted from it.",
-            search_aliases=["prompt enhancer", "rewrite"],
+            search_aliases=["improve prompt", "prompt enhancer", "rewrite"],
             is_input_list=True,
             inputs=[
                 prompt_input("What the pictures were to show: your own words."),
@@ -280,7 +280,7 @@ class CorrectorSampler(io.ComfyNode):
             "CorrectorSampler",
             display_name="Corrector Sampler",
             description="Repaints each picture as its reflection asks.",
-            search_aliases=["reflection", "edit", "image to image", "refine"],
+            search_aliases=["fix image", "reflection", "edit", "image to image", "retry"],
             is_input_list=True,
             inputs=[
                 io.Image.Input("images", tooltip="Pictures to correct: a batch, or a list."),

@@ -151,7 +151,7 @@ class VerifierEnsemble(io.ComfyNode):
             display_name="Verifier Ensemble",
             description="Combines several verifiers, each on its own scale, so that a picture that "
             "fools one of them must fool the others too. An optional gate alone says what passes.",
-            search_aliases=["combine verifiers", "gate", "rank"],
+            search_aliases=["combine judges", "combine verifiers", "gate", "rank"],
             inputs=[
                 *map(verifier, numbers),
                 VerifierSocket.Input(

@@ -213,7 +213,7 @@ class ThinkFirst(io.ComfyNode):
             display_name="Think First",
             description="Expands a short prompt before anything is painted: content, layout, "
             "style. Wire it into Search Options; pictures are still judged by your own words.",
-            search_aliases=["prompt expansion", "prompt enhancer", "draft prompt"],
+            search_aliases=["improve prompt", "prompt expansion", "prompt enhancer"],
             inputs=[
                 prompt_input("What to paint, in your own words."),
                 VlmSocket.Input(

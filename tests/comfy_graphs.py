@@ -50,6 +50,7 @@ REQUEST: dict[str, Any] = {
     "stop_score": 1.0,
     "save_run": False,
 }
+EXACT: dict[str, Any] = {"judge": "the miniature's shapes", "judge.error": 0.0}
 OPTIONS: dict[str, Any] = {
     "noise_axis": True,
     "prompt_axis": True,
@@ -91,6 +92,18 @@ def loop_graph(depth: int = 2, steps: int = 0, **changes: Any) -> Graph:
         wires["flux"] = link("sampling")
     graph["loop"] = ours("ReflectionLoop", **{**wires, **REQUEST, "depth": depth, **changes})
     return {**graph, **results_of("loop")}
+
+
+def menu_graph(judge: Node | None = None, depth: int = 2) -> Graph:
+    """`loop_graph` with Judge and Critic, nodes `judge` and `critic`, in place of the loaders."""
+    graph = loop_graph(depth=depth)
+    for name in ("verifier", "writer", "evolver"):
+        del graph[name]
+    graph["judge"] = ours("Judge", **(judge or EXACT))
+    graph["critic"] = ours("Critic")
+    wires = {"verifier": link("judge"), "writer": link("critic"), "evolver": link("critic", 1)}
+    graph["loop"]["inputs"] |= wires
+    return graph
 
 
 def watched(

@@ -20,7 +20,8 @@ def within_mask(before: Tensor, after: Tensor, mask: Tensor, feather: int) -> Te
     kept = before.expand(-1, -1, -1, 3) if before.shape[-1] == 1 else before
     opaque = torch.ones_like(kept)
     opaque[..., :3] = after.to(kept)
-    return torch.where(share > 0, kept + (opaque - kept) * share, kept)
+    blended = torch.where(share < 1, kept + (opaque - kept) * share, opaque)
+    return torch.where(share > 0, blended, kept)
 
 
 def mask_for(mask: Tensor, picture: Tensor) -> Tensor:

@@ -6,23 +6,24 @@ import json
 from typing import Any
 
 import numpy as np
-from comfy_graphs import Graph, actor_nodes, link, loop_graph, ours, shown, text_of
-from comfy_server import ComfyServer, Run
+import pytest
+from comfy_graphs import (
+    EXACT,
+    OURS,
+    Graph,
+    actor_nodes,
+    link,
+    loop_graph,
+    menu_graph,
+    node,
+    ours,
+    shown,
+    text_of,
+)
+from comfy_server import ComfyServer, Rejected, Run
 
-EXACT = {"judge": "the miniature's shapes", "judge.error": 0.0}
+SEES = {"judge": "what a vision model sees", "judge.method": "checklist"}
 RED, BLUE = "a photo of a red circle", "a photo of a blue circle"
-
-
-def menu(depth: int = 2, **judge: Any) -> Graph:
-    """`loop_graph` with Judge and Critic in place of the four loaders."""
-    graph = loop_graph(depth=depth)
-    for name in ("verifier", "writer", "evolver"):
-        del graph[name]
-    graph["judge"] = ours("Judge", **(judge or EXACT))
-    graph["critic"] = ours("Critic")
-    wires = {"verifier": link("judge"), "writer": link("critic"), "evolver": link("critic", 1)}
-    graph["loop"]["inputs"] |= wires
-    return graph
 
 
 def fixing(words: str, prompt: str = BLUE, **given: Any) -> Graph:
@@ -57,7 +58,7 @@ def array(run: Run, name: str) -> np.ndarray:
 
 
 def test_judge_and_critic_search_as_the_loaders_that_they_stand_for(comfy: ComfyServer) -> None:
-    new, old = comfy.succeed(menu()), comfy.succeed(loop_graph(depth=2))
+    new, old = comfy.succeed(menu_graph()), comfy.succeed(loop_graph(depth=2))
     assert new.pixels("images") == old.pixels("images")
     assert [c["reflection"] for c in report(new)] == [c["reflection"] for c in report(old)]
 
@@ -91,3 +92,220 @@ def test_with_words_neither_critic_nor_judge_is_loaded(comfy: ComfyServer) -> No
     graph = {**fixing("recolor the red circle blue, now", **CRITICS), **critics()}
     graph["judge"] = ours("Judge", judge="what is there", **{"judge.detector": "(none)"})
     assert comfy.succeed(graph).text("words").endswith("now")  # that judge would fail
+
+
+def masked(mask: Graph, **given: Any) -> Graph:
+    words = "recolor the red circle blue"
+    return {**fixing(words, mask=link("mask"), **given), **mask}
+
+
+def solid(value: float, width: int, height: int) -> dict[str, Any]:
+    return node("SolidMask", value=value, width=width, height=height)
+
+
+def left_half(width: int = 64, height: int = 64) -> Graph:
+    """A mask over the left half."""
+    return {
+        "all": solid(0.0, width, height),
+        "half": solid(1.0, width // 2, height),
+        "mask": node(
+            "MaskComposite",
+            destination=link("all"),
+            source=link("half"),
+            x=0,
+            y=0,
+            operation="add",
+        ),
+    }
+
+
+@pytest.mark.parametrize("feather", [0, 8])
+def test_outside_of_a_mask_every_pixel_stays_and_inside_the_picture_changes(
+    comfy: ComfyServer, feather: int
+) -> None:
+    run = comfy.succeed(masked(left_half(), feather=feather))
+    whole = comfy.succeed(fixing("recolor the red circle blue"))
+    before, after, repainted = array(run, "before"), array(run, "fixed"), array(whole, "fixed")
+    assert (after[:, 32:] == before[:, 32:]).all()
+    assert (before[:, 32:] != repainted[:, 32:]).any()  # which an unmasked picture does not
+    deep = slice(0, 32 - feather)
+    assert (after[:, deep] == repainted[:, deep]).all()
+    assert (before[:, deep] != repainted[:, deep]).any()
+
+
+def test_a_mask_of_another_size_is_brought_to_the_pictures(comfy: ComfyServer) -> None:
+    large, small = (
+        comfy.succeed(masked(left_half(*size), feather=0)) for size in ((64, 64), (128, 256))
+    )
+    assert large.pixels("fixed") == small.pixels("fixed")
+
+
+def test_a_picture_of_another_size_and_shape_keeps_both(comfy: ComfyServer) -> None:
+    graph = fixing("recolor the red circle blue")
+    size = {"width": 150, "height": 90}
+    how = {"upscale_method": "lanczos", "crop": "disabled"}
+    graph["large"] = node("ImageScale", image=link("draft"), **size, **how)
+    graph["fix"]["inputs"]["image"] = link("large")
+    assert comfy.succeed(graph).images("fixed")[0].size == (150, 90)
+
+
+def test_an_empty_mask_is_refused_before_anything_is_painted(comfy: ComfyServer) -> None:
+    run = comfy.run(masked({"mask": solid(0.0, 64, 64)}))
+    assert run.error.startswith("The mask is empty, so nothing may change. Paint over")
+
+
+def test_several_pictures_are_refused(comfy: ComfyServer) -> None:
+    graph = fixing("recolor the red circle blue")
+    graph["draft"]["inputs"]["count"] = 2
+    assert comfy.run(graph).error.startswith("Fix Picture fixes one picture, and 2 came.")
+
+
+def test_a_writer_that_sees_nothing_needs_a_judge(comfy: ComfyServer) -> None:
+    run = comfy.run({**fixing("", writer=link("critic")), "critic": ours("Critic")})
+    assert run.error.startswith("This writer repeats what a judge finds wrong, and no judge is")
+
+
+def refused(comfy: ComfyServer, graph: Graph) -> str:
+    """Why ComfyUI did not queue a graph: one reason, though it may say it for several inputs."""
+    graph = {name: node for name, node in graph.items() if name != "before"}  # could run alone
+    with pytest.raises(Rejected) as caught:
+        comfy.queue(graph)
+    (reason,) = {message.partition(" - ")[2] for message in caught.value.messages}
+    return reason
+
+
+def test_without_words_and_without_a_critic_nothing_is_queued(comfy: ComfyServer) -> None:
+    assert refused(comfy, fixing(" ")).startswith("Nothing says what to change. Type it into words")
+
+
+def test_a_judge_that_asks_a_model_is_refused_without_one(comfy: ComfyServer) -> None:
+    assert refused(comfy, menu_graph(SEES)).startswith(
+        "This judge asks a vision model, and none is"
+    )
+
+
+@pytest.mark.parametrize(
+    ("judge", "reason"),
+    [
+        (
+            {"judge": "CLIP score", "judge.model": "none-such"},
+            "There is no CLIP folder named none-such in models/clip_vision, ",
+        ),
+        (
+            {"judge": "what is there", "judge.detector": "none.onnx"},
+            "There is no detector named none.onnx in models/detection or models/onnx. Put it",
+        ),
+        (
+            {"judge": "Image-Verifier", "judge.model": "none-such", "judge.base": "none"},
+            "There is no reward model named none-such in models/LLM, ",
+        ),
+        (
+            {"judge": "the miniature's shapes", "judge.error": 1.5},
+            "The error is 1.5. Give a number",
+        ),
+        (
+            {"judge": "what a vision model sees", "judge.method": "guess", "vlm": link("vision")},
+            "The method is 'guess'. Choose one of: checklist, ",
+        ),
+    ],
+)
+def test_a_judge_that_cannot_judge_is_refused_before_anything_runs(
+    comfy: ComfyServer, judge: dict[str, Any], reason: str
+) -> None:
+    graph = menu_graph(judge)
+    if "vlm" in judge:
+        graph["mini"] = ours("MiniatureLoader")
+        clip = {"source": "from ComfyUI's CLIP", "source.clip": link("mini", 1)}
+        graph["vision"] = ours("VisionModel", **clip)
+    assert refused(comfy, graph).startswith(reason)
+
+
+SERVER: dict[str, Any] = {
+    "source": "on a server",
+    "source.profile": "planted",
+    "source.refresh": 0,
+    "source.send_pictures": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (
+            {
+                "source": "on this machine",
+                "source.model": "none-such",
+                "source.dtype": "bf16",
+                "source.max_pixels": 4096,
+            },
+            "There is no vision-language model named none-such in models/LLM, ",
+        ),
+        (
+            {**SERVER, "source.profile": "nobody"},
+            "The profile nobody has no API_KEY and BASE_URL. Set",
+        ),
+        ({**SERVER, "source.profile": "sk-" + "a" * 40}, "The profile looks like an API key"),
+    ],
+)
+def test_a_vision_model_that_is_not_there_is_refused(
+    comfy: ComfyServer, model: dict[str, Any], reason: str
+) -> None:
+    graph = menu_graph(SEES)
+    graph["vision"] = ours("VisionModel", **model)
+    graph["judge"]["inputs"]["vlm"] = link("vision")
+    assert refused(comfy, graph).startswith(reason)
+
+
+def test_a_choice_that_does_not_exist_is_named(comfy: ComfyServer) -> None:
+    run = comfy.run(menu_graph({"judge": "the weather"}))
+    assert run.error.startswith("The judge is None. Choose one of: what a vision model sees")
+
+
+REPLACED = {  # by what, and how its only output is then called
+    "WriterLoader": ("Critic", "writer"),
+    "EvolverLoader": ("Critic", "evolver"),
+    "InspectorLoader": ("Critic", "inspector"),
+    "ClipScoreLoader": ("Judge", "verifier"),
+    "RewardLoader": ("Judge", "verifier"),
+    "VlmLoader": ("VisionModel", "vlm"),
+    "VlmEndpoint": ("VisionModel", "vlm"),
+    "VlmFromClip": ("VisionModel", "vlm"),
+}
+
+
+@pytest.mark.parametrize("old", REPLACED)
+def test_a_newer_comfyui_knows_which_node_stands_for_an_old_one(
+    comfy: ComfyServer, old: str
+) -> None:
+    if "search_aliases" not in comfy.object_info("KSampler")["KSampler"]:
+        pytest.skip("this ComfyUI cannot replace nodes yet")
+    [known] = comfy.get("/node_replacements")[OURS + old]
+    new, output = REPLACED[old]
+    before, after = (comfy.object_info(OURS + name)[OURS + name] for name in (old, new))
+    assert known["new_node_id"] == OURS + new
+    values = {
+        one["new_id"]: one["set_value"] for one in known["input_mapping"] if "set_value" in one
+    }
+    moved = {one["old_id"]: one["new_id"] for one in known["input_mapping"] if "old_id" in one}
+    assert moved.keys() == {name for name, _ in all_inputs(before["input"])}
+    assert known["old_widget_ids"] == [
+        n for n, given in all_inputs(before["input"]) if is_widget(given)
+    ]
+    targets = dict(all_inputs(after["input"]))
+    for name, choice in values.items():
+        (option,) = (o for o in targets[name][1]["options"] if o["key"] == choice)
+        of_choice = {f"{name}.{inner}" for inner, _ in all_inputs(option["inputs"])}
+        assert set(moved.values()) == of_choice
+    if not values:
+        assert set(moved.values()) <= targets.keys()
+    [mapped] = known["output_mapping"]
+    assert after["output_name"][mapped["new_idx"]] == output
+    assert after["output"][mapped["new_idx"]] == before["output"][mapped["old_idx"]]
+
+
+def all_inputs(known: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [pair for part in ("required", "optional") for pair in known.get(part, {}).items()]
+
+
+def is_widget(given: list[Any]) -> bool:
+    return isinstance(given[0], list) or given[0] in ("COMBO", "STRING", "INT", "FLOAT", "BOOLEAN")

@@ -17,6 +17,7 @@ from comfy_graphs import (
     drafts_graph,
     link,
     loop_graph,
+    menu_graph,
     ours,
     scored,
     text_of,
@@ -97,6 +98,29 @@ def test_a_loop_over_an_endpoint_picks_the_picture_of_which_it_is_surest(
     assert {asked.key for asked in server.asked} == {f"Bearer {SECRET}"}
     assert {asked.body["model"] for asked in server.asked} == {MODEL}
     assert not server.errors
+
+
+def test_judge_critic_and_vision_model_ask_what_the_loaders_ask(
+    comfy: ComfyServer, profile: Callable[[str, str], str]
+) -> None:
+    steady = lambda asked: odds(0.6) if "Is there" in asked.text else answer(asked)  # noqa: E731
+    with VlmServer(steady) as server:
+        name = profile("menu", server.url)
+        old = comfy.succeed(watched(name))
+        asked_before = sorted(asked.text for asked in server.asked)
+        sees = {"judge": "what a vision model sees", "judge.method": "checklist"}
+        graph = menu_graph({**sees, "vlm": link("vision")}, depth=1)
+        graph["critic"] = ours("Critic", vlm=link("vision"))
+        given = {"source.profile": name, "source.refresh": 0, "source.send_pictures": False}
+        graph["vision"] = ours("VisionModel", source="on a server", **given)
+        new = comfy.succeed(graph)
+    assert new.pixels("images") == old.pixels("images")
+    for one, other in zip(report_of(new)["candidates"], report_of(old)["candidates"], strict=True):
+        assert [one[k] for k in ("score", "prompt", "reflection")] == [
+            other[k] for k in ("score", "prompt", "reflection")
+        ]
+    asked_now = sorted(asked.text for asked in server.asked)
+    assert asked_now == sorted([*asked_before, *asked_before])
 
 
 @pytest.mark.parametrize(
