@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from real_servers import MISSING, REQUIRE
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +20,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests begin: on two cores, the longest one would else keep one waiting."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last words of a run that left real servers out."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:
+        return
+    reasons = [str(report.longrepr) for report in reporter.getreports("skipped")]
+    for missing in MISSING:
+        if count := sum(missing in reason for reason in reasons):
+            reporter.section("NOT TESTED AGAINST A REAL SERVER", sep="!", red=True, bold=True)
+            text = f"{count} tests were skipped. {missing}, and run again"
+            reporter.line(f"{text} ({REQUIRE}=1 makes them fail instead).", yellow=True)

@@ -20,10 +20,11 @@ KEYS = re.compile(
     r"|AIza[\w-]{30,}|r8_\w{20,}|AKIA[A-Z0-9]{16}"
     r"|(?:Bearer|(?i:api[ _-]?key))[\s:='\"]+[\w.-]{16,})"
 )
-# One character, however it is written: JSON's and Python's escapes (also twice), URLs, HTML.
+# One character, however it is written: JSON's and Python's escapes (also twice), URLs, HTML. Runs
+# of backslashes have a limit, so that a long one costs no more than its length.
 _UNIT = re.compile(
-    r"\\+(?:u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]{1,6})\}|x([0-9a-fA-F]{2}))|%([0-9a-fA-F]{2})"
-    r"|&#x([0-9a-fA-F]{1,6});?|&#(?P<decimal>\d{1,7});?|\\+[nrtbf]|.",
+    r"\\{1,32}(?:u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]{1,6})\}|x([0-9a-fA-F]{2}))|%([0-9a-fA-F]{2})"
+    r"|&#x([0-9a-fA-F]{1,6});?|&#(?P<decimal>\d{1,7});?|\\{1,32}[nrtbf]|.",
     re.DOTALL,
 )
 

@@ -35,11 +35,12 @@ ADVICE = {
     401: "check the api_key of its profile",
     402: "add credit with its provider, or choose another profile",
     403: "check what its key is allowed to",
-    404: "check the base_url and the model of its profile",
+    404: "check the base_url (most end in /v1) and the model of its profile",
     413: "send smaller pictures",
     429: 'wait, or give its profile less "concurrency" or "requests_per_minute"',
 }
 LATER = "try again later"
+BROKEN = "check its model and the server's log, or try again later"
 SEES_NOTHING = "choose a model that sees pictures, or start its server with the part that does"
 # Said of pictures with every status, also as a server's own fault.
 BLIND = re.compile(
@@ -101,6 +102,8 @@ class ServerError:
             return SEES_NOTHING
         if self.status in (NO_STATUS, 400, 413, 422, 500) and CONTEXT.search(self.message):
             return "give the model a longer context, or send smaller pictures"
+        if self.status == 500:
+            return BROKEN
         later = self.status == NO_STATUS or self.status >= 500
         return LATER if later else ADVICE.get(self.status, "check its profile")
 

@@ -47,7 +47,8 @@ def test_tries_have_an_end_and_are_counted_and_named(name: str) -> None:
 def test_only_tries_that_ended_alike_are_counted_together() -> None:
     reason = one([refuses(500), too_many(), refuses(500)])
     assert reason == (
-        "The endpoint mine answered 500 (internal server error) 2 times; try again later."
+        "The endpoint mine answered 500 (internal server error) 2 times; check its model and "
+        "the server's log, or try again later."
     )
 
 
@@ -83,7 +84,7 @@ def test_advice_follows_the_trouble() -> None:
     )
     assert one([refuses(404, "model 'x' not found")]) == (
         "The endpoint mine answered 404 (not found) and said \"model 'x' not found\"; "
-        "check the base_url and the model of its profile."
+        "check the base_url (most end in /v1) and the model of its profile."
     )
 
 
