@@ -161,14 +161,13 @@ class JudgeErrors:
 
 def errors_line(errors: JudgeErrors) -> str:
     """What was measured, in a sentence for reports: what the judge misses most comes first."""
-    shown = [each for each in errors.kinds if each.wrong_shown]
-    worst = sorted(shown, key=lambda each: -(each.miss_rate or 0.0))
-    parts = [f"{each.missed} of {each.wrong_shown} {WRONG[each.kind]}" for each in worst]
+    missing = [each for each in errors.kinds if each.missed]
+    worst = sorted(missing, key=lambda each: -(each.miss_rate or 0.0))
     total = errors.total
+    parts = [f"{each.missed} of {each.wrong_shown} {WRONG[each.kind]}" for each in worst]
+    misses = ", ".join(parts) or f"none of {total.wrong_shown} wrong statements"
     alarms = f"{total.false_alarms} of {total.right_shown} right statements"
-    if not parts:
-        return f"This judge takes {alarms} for wrong."
-    return f"This judge misses {', '.join(parts)}, and takes {alarms} for wrong."
+    return f"This judge misses {misses}, and takes {alarms} for wrong."
 
 
 def _parsed(data: object) -> JudgeErrors:

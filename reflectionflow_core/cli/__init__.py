@@ -1,4 +1,4 @@
-"""The command line: `reflectionflow run | evaluate | compare | report | doctor`.
+"""The command line: `reflectionflow run | evaluate | compare | judge | report | doctor`.
 
 A command is a module of this folder and two rows here: its options and the function that runs it.
 Heavy libraries are imported by what uses them, so that help comes at once.
@@ -60,6 +60,8 @@ def _run_command(given: dict[str, Any], argv: Sequence[str], build_actors: Build
         return _evaluate(given, argv)
     if command == "compare":
         return _compare(given)
+    if command == "judge":
+        return _judge(given)
     return _report(given["folder"]) if command == "report" else _doctor(given)
 
 
@@ -95,6 +97,15 @@ def _compare(given: dict[str, Any]) -> int:
     from .comparing import run_comparison
 
     return run_comparison(given)
+
+
+def _judge(given: dict[str, Any]) -> int:
+    from .screen import quieten_libraries
+
+    quieten_libraries(downloads=any(HUB_ID.fullmatch(str(given.get(name))) for name in FROM_HUB))
+    from .judge import measure
+
+    return measure(given)
 
 
 def _doctor(given: dict[str, Any]) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..archive import Run
-from ..identity import vlm_identity
+from ..identity import verifier_identity, vlm_identity, weights_of
 from ..registry import EVOLVERS, INSPECTORS, VERIFIERS, WRITERS, ActorChoice
 from ..search.strategies import axes_in_force, strategy_named
 from ..settings import SearchSettings
@@ -59,7 +59,13 @@ def check_judge(choice: ActorChoice, asked: Run, given: Mapping[str, Any]) -> Ru
     Raises InputError for a judge that is blind or does not answer, unless --judge-check says
     otherwise, and where the user does not agree that pictures are sent to its host.
     """
-    if choice.vlm is None or not looks(choice, asked.settings):
+    if choice.vlm is None:
+        folder = command_line_folder()
+        measured, notices = JudgeChecker(folder).measured("", verifier_key(choice))
+        for said in filter(None, (*notices, judge_text(measured))):
+            _say(said)
+        return replace(asked, judge=measured or asked.judge)
+    if not looks(choice, asked.settings):
         return asked
     return replace(asked, judge=checked(choice, given) or asked.judge)
 
@@ -123,6 +129,13 @@ def agree_about(spec: str, agreed: bool) -> None:
 def key_of(spec: str, vlm: Vlm) -> str:
     """What the findings about a model are kept under."""
     return profile_key(vlm.profile) if isinstance(vlm, Endpoint) else vlm_identity(spec)
+
+
+def verifier_key(choice: ActorChoice) -> str:
+    """What the errors of a verifier without a vision-language model are kept under."""
+    names = "+".join(part.name for part in parse_verifiers(choice.verifier, VERIFIERS))
+    detector = weights_of(choice.detector) if choice.detector else ""
+    return " ".join(filter(None, [names, verifier_identity(choice.verifier), detector]))
 
 
 def examine(given: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ import argparse
 
 from .. import __version__
 from .evaluate_options import add_compare, add_evaluate
+from .judge_options import add_judge
 from .judging import add_consent_option
 from .options import Parser, add_search_options
 
@@ -27,6 +28,7 @@ def make_parser() -> Parser:
     _add_run(commands)
     add_evaluate(commands)
     add_compare(commands)
+    add_judge(commands)
     report = commands.add_parser("report", help="rebuild sheet.png and report.html of a run")
     report.add_argument("folder", metavar="DIR", help="the folder of a run, or of many prompts")
     _add_doctor(commands)

@@ -50,6 +50,13 @@ def load_objects(
     return ObjectsVerifier(Examiner(found, reads), vlm, reference, str(target))
 
 
+def load_any(detector: str, device: str | None = None) -> Detector:
+    """The detector of a folder, a hub id or "onnx:FILE"; raises as `load_objects`."""
+    if is_onnx(detector):
+        return load_onnx(detector.removeprefix(ONNX))
+    return load_detector(detector, device=device_named(device))
+
+
 def is_onnx(detector: str) -> bool:
     return detector.startswith(ONNX) or Path(detector).suffix == ".onnx"
 

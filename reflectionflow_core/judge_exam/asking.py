@@ -8,7 +8,7 @@ from typing import Protocol
 
 from PIL.Image import Image
 
-from ..protocols import SILENT, Progress, Verifier
+from ..protocols import SILENT, Progress, Silent, Verifier
 from ..record import InputError
 from ..verifiers.checklist import FORM
 from ..verifiers.checks import MET
@@ -68,7 +68,7 @@ class VerifierAnswers:
         answers = []
         for done, each in enumerate(asked, start=1):
             progress.check()
-            answers.append(self._verdict(each, progress))
+            answers.append(self._verdict(each, Unreported(progress)))
             progress.report(PHASE, done, len(asked))
         return answers
 
@@ -84,6 +84,19 @@ class VerifierAnswers:
         if verdict.passed is None:
             return Failure("The verifier does not say whether a picture has passed.")
         return verdict.passed
+
+
+@dataclass(frozen=True, slots=True)
+class Unreported(Silent):
+    """Progress that is still cancelled, and does not count the parts of a question."""
+
+    progress: Progress
+
+    def check(self) -> None:
+        self.progress.check()
+
+    def say(self, text: str) -> None:
+        self.progress.say(text)
 
 
 def shown(asked: Asked) -> Image:

@@ -30,9 +30,9 @@ from ..record import InputError
 from .changes import hue_turned, mirrored
 from .items import LABEL, PLANTED, TURNED, ExamItem, KnownPicture, KnownThing
 from .planting import TURNS
+from .settings import LABELS
 from .wording import contradictions, hue_in, side_in
 
-LABELS = "labels.jsonl"
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 LARGEST = 1536  # pixels of the longer side; larger pictures are reduced before anything is changed
 TOLD = 5  # bad lines that are told

@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL.Image import Image
 
 from ..judge_errors import KINDS, JudgeErrors, KindErrors
-from ..protocols import SILENT, Progress
+from ..protocols import SILENT, Progress, Silent
 from ..vlm.interface import Failure
-from .asking import Answering, Asked
+from .asking import PHASE, Answering, Asked
 from .items import SOURCES, ExamItem
 from .scenes import scene_items
+from .settings import AGAIN, LEAST, QUESTIONS
 
-QUESTIONS = 200  # by default: about a minute at a second a question, four at once
-LEAST = 4 * 2 * len(KINDS)  # questions of an exam: three and one again, of each kind and truth
-AGAIN = 4  # one question in so many is asked again
 BATCH = 24  # questions at once, whose pictures are in memory together
 HOPELESS = 12  # failures at the beginning that end an exam
 
@@ -52,6 +51,25 @@ class JudgeExam:
         if any(answer.said is not None for answer in self.answers):
             return ""
         return next((answer.reason for answer in self.answers), "Nothing was asked.")
+
+
+@dataclass(frozen=True, slots=True)
+class Shifted(Silent):
+    """The progress of one batch as a part of all questions."""
+
+    progress: Progress
+    before: int
+    total: int
+
+    def report(self, phase: str, done: int, total: int, preview: Image | None = None) -> None:
+        del phase, total, preview
+        self.progress.report(PHASE, min(self.before + done, self.total), self.total)
+
+    def check(self) -> None:
+        self.progress.check()
+
+    def say(self, text: str) -> None:
+        self.progress.say(text)
 
 
 def examine_judge(
@@ -138,14 +156,16 @@ def _answers(
     total: int,
     done: int = 0,
 ) -> list[GivenAnswer]:
-    """The answers in the order of the items; fewer where none of the first ones was answered."""
+    """The answers in the order of the items; fewer where none of the first ones was answered.
+
+    `done` of `total` questions were asked before.
+    """
     found: list[GivenAnswer] = []
     for start in range(0, len(items), BATCH):
         some = items[start : start + BATCH]
         asked = [Asked(item.picture(), item.statement, again) for item in some]
-        said = judge.answer(asked, progress)
+        said = judge.answer(asked, Shifted(progress, done + len(found), total))
         found += [_given(item, answer, again) for item, answer in zip(some, said, strict=True)]
-        progress.report("verify", done + len(found), total)
         if not again and len(found) >= HOPELESS and all(a.said is None for a in found):
             break
     return found

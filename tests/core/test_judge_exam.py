@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from core.exact_detector import ShapesDetector
 from PIL import Image
 from scripted_vlm import ScriptedVlm
 from shape_reader import is_true
@@ -18,6 +19,7 @@ from shape_reader import is_true
 from reflectionflow_core.judge_errors import KINDS
 from reflectionflow_core.judge_exam.asking import Asked, ModelAnswers, VerifierAnswers
 from reflectionflow_core.judge_exam.changes import doubled, erased, hue_turned, mirrored, reframed
+from reflectionflow_core.judge_exam.detecting import known_by_detector, known_shapes
 from reflectionflow_core.judge_exam.items import (
     CONTROL,
     LABEL,
@@ -42,7 +44,7 @@ from reflectionflow_core.miniature.detector import detect_boxes
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.miniature.world import Scene, Thing
 from reflectionflow_core.protocols import SILENT, Progress
-from reflectionflow_core.record import Verdict
+from reflectionflow_core.record import InputError, Verdict
 from reflectionflow_core.verifiers.yes_no import YesNoVerifier
 from reflectionflow_core.vlm.interface import Failure, Question
 
@@ -166,6 +168,50 @@ def test_turned_words_are_no_neighbours() -> None:
     assert numbers == {"exactly two cup"}
     assert hue_in("the cup is red") == "red" and not hue_in("the red cup is old")
     assert side_in("the cup stands to the left of it") == "left" and not side_in("it is above")
+
+
+# What a detector finds
+
+
+def pictures_of(*scenes: Scene) -> list[tuple[str, partial[Image.Image], None]]:
+    return [(str(i), partial(drawn, scene, 256), None) for i, scene in enumerate(scenes)]
+
+
+def test_what_a_detector_is_sure_of_is_known_and_asked_about_truly() -> None:
+    known = known_by_detector(ShapesDetector(), pictures_of(TWO_AND_ONE, THREE_KINDS))
+    assert [each.names for each in known] == [("circle", "square"), ("circle", "triangle")]
+    # Of the shapes that are not there, those of the other picture are the likelier mistake.
+    assert [each.absent for each in known] == [("triangle",), ("square",)]
+    rng = np.random.default_rng(1)
+    items = [item for each in known for item in known_items(each, rng)]
+    assert {item.kind for item in items} == {"thing", "number", "colour", "position"}
+    for item in items:
+        assert is_true(item.statement, item.picture()) is item.holds, (item.statement, item.note)
+
+
+def test_what_a_detector_is_not_sure_of_is_not_known() -> None:
+    pictures = pictures_of(TWO_AND_ONE)
+    assert known_by_detector(ShapesDetector(blur=0.1), pictures) == []  # below 0.9
+    assert known_by_detector(ShapesDetector(blind=True), pictures) == []
+    with pytest.raises(InputError, match="--things"):
+        detector = ShapesDetector()
+        detector.vocabulary = None  # type: ignore[assignment]
+        known_by_detector(detector, pictures)
+
+
+def test_pictures_of_the_miniature_are_known_unless_something_in_them_is_unclear() -> None:
+    known = known_shapes("one", drawn(TWO_AND_ONE, 64))
+    assert known is not None and known.picture().size == (448, 448)
+    assert [(t.name, t.colour) for t in known.things] == [
+        ("circle", "red"),
+        ("square", "blue"),
+        ("circle", "yellow"),
+    ]
+    assert known.absent == ("triangle",)
+    smeared = drawn(TWO_AND_ONE, 64)
+    smeared.paste((120, 120, 120), (20, 40, 60, 50))
+    assert known_shapes("two", smeared) is None
+    assert known_shapes("three", Image.new("RGB", (64, 64), (245, 243, 238))) is None
 
 
 # Counting

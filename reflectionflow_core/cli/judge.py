@@ -1,0 +1,228 @@
+"""`reflectionflow judge`: how often a judge is wrong, by kind of statement."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL.Image import Image
+
+from ..archive.files import writing
+from ..choice import ActorChoice
+from ..judge_exam.asking import Answering, ModelAnswers, VerifierAnswers
+from ..judge_exam.detecting import Picture, known_by_detector, known_shapes
+from ..judge_exam.items import ExamItem, KnownPicture
+from ..judge_exam.labels import picture_of, read_labelled
+from ..judge_exam.measuring import examine_judge
+from ..judge_exam.painted import paint_for_exam, prompts_of, shape_prompts
+from ..judge_exam.planting import known_items
+from ..judge_exam.reporting import ANSWERS, errors_table, save_exam
+from ..judge_exam.settings import LABELS, PAINTED, QUESTIONS
+from ..plugins import load_plugins
+from ..record import InputError
+from ..registry import VERIFIERS, build_verifier, choice_of, model_named
+from ..report.words import counted
+from ..verifiers.spec import parse_verifiers
+from ..vlm.judge_check import objection, probe
+from ..vlm.kept_errors import OWN, error_key, keep_errors
+from ..vlm.named import ENDPOINT, HUB_ID, build_vlm
+from ..vlm.profiles import command_line_folder
+from .judging import NOT_A_JUDGE, agree, key_of, verifier_key
+from .options import flag_of, make_record
+from .screen import Lines
+
+MOST_PICTURES = 60  # of a folder that a detector looks at
+PAINTING = ("model", "device", "dtype", "steps", "size", "plan")
+JUDGING = ("verifier", "vlm", "vlm_dtype", "detector", "colour_judge", "device", "plugins")
+
+
+@dataclass(frozen=True, slots=True)
+class ExaminedJudge:
+    """Who is asked, under which name, and what the errors are kept under."""
+
+    judge: Answering
+    name: str
+    key: str
+
+
+def measure(given: Mapping[str, Any]) -> int:
+    """Measures a judge, prints and keeps its errors; 1 if it is blind or does not answer."""
+    load_plugins(given.get("plugins", ()))
+    out = _new_folder(given.get("out"))
+    _check_sources(given)
+    examined = _judge(given)
+    if isinstance(examined, str):
+        _say(examined)
+        return NOT_A_JUDGE
+    items = _items(given, np.random.default_rng(given.get("seed", 0)))
+    questions = given.get("questions", QUESTIONS)
+    with Asking(questions) as progress:
+        exam = examine_judge(
+            examined.judge, examined.name, items, questions, given.get("seed", 0), progress
+        )
+    if out is not None:
+        with writing(out):
+            save_exam(exam, out)
+    if exam.problem:
+        _say(f"The judge answered none of {len(exam.answers)} questions: {exam.problem}")
+        return NOT_A_JUDGE
+    sys.stdout.write(errors_table(exam.errors))
+    if notice := keep_errors(command_line_folder(), examined.key, exam.errors):
+        _say(notice)
+    return 0
+
+
+def _judge(given: Mapping[str, Any]) -> ExaminedJudge | str:
+    """The judge, or a sentence why it cannot be one."""
+    verifier = given.get("verifier", OWN)
+    parts = parse_verifiers(verifier, VERIFIERS)
+    if "vlm" not in given:
+        if any(VERIFIERS[part.name].asks_vlm for part in parts):
+            raise InputError("There is no judge to measure. Give one with --vlm NAME.")
+        choice = _choice(given, verifier)
+        names = "+".join(part.name for part in parts)  # a source may be a private folder
+        return ExaminedJudge(VerifierAnswers(build_verifier(choice)), names, verifier_key(choice))
+    name = given["vlm"]
+    known = name.startswith(ENDPOINT) or Path(name).is_dir() or HUB_ID.fullmatch(name)
+    spec = name if known else f"{ENDPOINT}{name}"
+    vlm = build_vlm(spec, given.get("device"), given.get("vlm_dtype"))
+    agree(vlm, bool(given.get("send_pictures")))
+    if why := objection(probe(vlm)):
+        return why
+    key = error_key(key_of(spec, vlm), verifier)
+    if verifier == OWN:
+        return ExaminedJudge(ModelAnswers(vlm), spec, key)
+    built = build_verifier(_choice({**given, "vlm": spec}, verifier))
+    return ExaminedJudge(VerifierAnswers(built), f"{spec}, {verifier}", key)
+
+
+def _choice(given: Mapping[str, Any], verifier: str) -> ActorChoice:
+    record = {name: given[name] for name in JUDGING if name in given}
+    if not any(part.name == "objects" for part in parse_verifiers(verifier, VERIFIERS)):
+        record.pop("detector", None)  # then it finds what is in the pictures
+    return choice_of(make_record({**record, "verifier": verifier}))
+
+
+def _items(given: Mapping[str, Any], rng: np.random.Generator) -> list[ExamItem]:
+    """What is known of the user's pictures and of those that a model paints; scenes fill up."""
+    known = [*_from_folder(given, rng), *_painted(given, rng)]
+    pictures = [each for each in known if isinstance(each, KnownPicture)]
+    if "images" in given or "model" in given:
+        _say(f"What is in {counted(len(pictures), 'picture')} is known.")
+    return [
+        item
+        for each in known
+        for item in (known_items(each, rng) if isinstance(each, KnownPicture) else [each])
+    ]
+
+
+def _check_sources(given: Mapping[str, Any]) -> None:
+    if "model" not in given:
+        strange = [name for name in ("pictures", "steps", "size", "dtype", "plan") if name in given]
+        if strange:
+            raise InputError(
+                f"{flag_of(strange[0])} is of the model that paints. Give --model as well, or "
+                "leave it out."
+            )
+    elif given["model"] != "miniature" and not _finds(given):
+        raise InputError(
+            "A prompt is no truth about the picture painted from it. Give --detector, which finds "
+            "what is in the pictures."
+        )
+    if "things" in given and not _finds(given):
+        raise InputError("--things are what a detector looks for. Give one with --detector.")
+
+
+def _finds(given: Mapping[str, Any]) -> bool:
+    """Whether there is a detector that is not the judge itself."""
+    return "detector" in given and "objects" not in given.get("verifier", OWN)
+
+
+def _from_folder(
+    given: Mapping[str, Any], rng: np.random.Generator
+) -> list[ExamItem | KnownPicture]:
+    if "images" not in given:
+        return []
+    folder = Path(given["images"])
+    labelled = read_labelled(folder)
+    found = [*labelled.items(rng), *labelled.known()]
+    if _finds(given):
+        names = rng.permutation(labelled.unlabelled)[:MOST_PICTURES]
+        pictures = [(str(n), picture_of(folder, str(n)), folder / str(n)) for n in names]
+        return [*found, *_detected(given, pictures)]
+    if not found:
+        raise InputError(
+            f"Nothing is known about the pictures in {folder}. Write {LABELS} beside them, give a "
+            "detector that is not the judge with --detector, or leave --images out."
+        )
+    return found
+
+
+def _painted(given: Mapping[str, Any], rng: np.random.Generator) -> list[KnownPicture]:
+    if "model" not in given:
+        return []
+    count = given.get("pictures", PAINTED)
+    choice = choice_of(make_record({name: given[name] for name in PAINTING if name in given}))
+    painter, _ = model_named(choice.model).build(choice, False)
+    if choice.model == "miniature" and not _finds(given):
+        images = paint_for_exam(painter, shape_prompts(count, rng), rng, Lines())
+        shapes = [known_shapes(f"painted {i}", image) for i, image in enumerate(images)]
+        return [known for known in shapes if known is not None]
+    from ..detection.load import load_any
+
+    names = given.get("things") or load_any(given["detector"], given.get("device")).vocabulary
+    if not names:
+        raise InputError("This detector finds any thing. Say which, as in --things cup,dog,chair.")
+    images = paint_for_exam(painter, prompts_of(names, count, rng), rng, Lines())
+    return _detected(given, [(f"painted {i}", image.copy, None) for i, image in enumerate(images)])
+
+
+def _detected(given: Mapping[str, Any], pictures: Sequence[Picture]) -> list[KnownPicture]:
+    from ..detection.load import load_any
+
+    detector = load_any(given["detector"], given.get("device"))
+    return known_by_detector(detector, pictures, given.get("things", ()))
+
+
+def _new_folder(name: str | None) -> Path | None:
+    """The folder for pictures and answers; raises InputError for one that has answers."""
+    if name is None:
+        return None
+    if not name.strip():
+        raise InputError("The name of the folder is empty. Give one after --out.")
+    if (Path(name) / ANSWERS).exists():
+        raise InputError(f"{name} holds another exam. Choose another folder after --out.")
+    return Path(name)
+
+
+class Asking(Lines):
+    """A bar on a terminal that counts questions."""
+
+    def __init__(self, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (TextColumn("questions"), BarColumn(), MofNCompleteColumn())
+        console = Console(stderr=True, highlight=False)
+        self._bar = Progress(*columns, console=console, transient=True)
+        self._task = self._bar.add_task("questions", total=total)
+
+    def __enter__(self) -> Asking:
+        if self._bar.console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def report(self, phase: str, done: int, total: int, preview: Image | None = None) -> None:
+        del phase, total, preview
+        self._bar.update(self._task, completed=done)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

@@ -1,0 +1,315 @@
+"""`reflectionflow judge`: what it asks, prints and keeps, and what later searches show of it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import Toys
+from PIL import Image
+from plain_colours import MARK, is_of_the_check, seen
+from shape_reader import is_true
+from vlm_asking import KEY
+from vlm_server import MODEL, Asked, Reply, VlmServer, refuses, says
+
+from reflectionflow_core.archive import read_recording
+from reflectionflow_core.cli import main
+from reflectionflow_core.judge_errors import JudgeErrors, KindErrors, kind_of
+from reflectionflow_core.judge_exam.labels import read_labelled
+from reflectionflow_core.judge_exam.scenes import drawn
+from reflectionflow_core.miniature.world import Thing
+from reflectionflow_core.record import InputError
+from reflectionflow_core.registry import build_verifier
+from reflectionflow_core.vlm import named
+from reflectionflow_core.vlm.judge_check import profile_key, recorded_errors
+from reflectionflow_core.vlm.kept_errors import keep_errors
+from reflectionflow_core.vlm.profiles import Profile
+
+RED_LEFT = (Thing("circle", "red", 14, 30, 9), Thing("square", "blue", 46, 31, 9))
+
+
+def shown(asked: Asked) -> Image.Image:
+    data = base64.b64decode(asked.pictures[0].partition(",")[2])
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def statement(asked: Asked) -> str:
+    found = re.findall(r"<data>(?:Does the picture show this: )?([^<]+)</data>", asked.text)
+    return found[-1]
+
+
+def answers(asked: Asked, wrong: Callable[[str, bool], bool]) -> Reply:
+    """Sees plain colours and shapes, but for statements that are `wrong` with their truth."""
+    if is_of_the_check(asked.text):
+        return says(seen(asked.text, asked.pictures, "response_format" in asked.body))
+    said = statement(asked)
+    truth = is_true(said, shown(asked))
+    right = truth != wrong(said, truth)
+    tops = {"yes": -0.1, "no": -2.4} if right else {"yes": -2.4, "no": -0.1}
+    return says("yes" if right else "no", tops=tops)
+
+
+def miscounts(said: str, truth: bool) -> bool:
+    """Takes every wrong number for right."""
+    return "exactly" in said and not truth
+
+
+sees = partial(answers, wrong=lambda *_: False)
+bad_at_numbers = partial(answers, wrong=miscounts)
+
+
+@pytest.fixture(autouse=True)
+def fresh_models() -> Iterator[None]:
+    named._built_vlm.cache_clear()
+    yield
+    named._built_vlm.cache_clear()
+
+
+def known(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    for name, value in {"BASE_URL": url, "API_KEY": KEY, "MODEL": MODEL}.items():
+        monkeypatch.setenv(f"REFLECTIONFLOW_MINE_{name}", value)
+
+
+def search(out: Path) -> int:
+    begun = ["run", "two green bowls", "--out", str(out), "--width", "1", "--depth", "0"]
+    return main(
+        [*begun, "--verifier", "yes-no", "--vlm", "endpoint:mine", "--judge-check", "off"],
+        build_actors=lambda choice, _: replace(Toys().actors(), verifier=build_verifier(choice)),
+    )
+
+
+def kept(folder: Path) -> dict[str, JudgeErrors]:
+    table = json.loads((folder / "judge_errors.json").read_text())
+    return {key: JudgeErrors.from_data(data) for key, data in table.items()}
+
+
+def test_a_judge_that_cannot_count_is_measured_and_its_errors_are_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home_of_profiles: Path
+) -> None:
+    with VlmServer(bad_at_numbers) as server:
+        known(monkeypatch, server.url)
+        assert main(["judge", "--vlm", "mine", "--questions", "80"]) == 0
+        assert len(server.asked) == 5 + 80 and not server.errors
+    printed = capsys.readouterr().out
+    assert re.search(r"^number +6 of 6: 100% \[61%, 100%\] +0 of 6: 0%", printed, re.MULTILINE)
+    assert re.search(r"^colour +0 of 6", printed, re.MULTILINE)
+    assert "6 of 6 wrong answers came back." in printed
+    (errors,) = kept(home_of_profiles).values()
+    assert errors.judge == "endpoint:mine" and errors.of("number").missed == 6
+    assert KEY not in (home_of_profiles / "judge_errors.json").read_text()
+
+
+def test_later_searches_with_a_measured_judge_show_and_record_its_errors(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    home_of_profiles: Path,
+) -> None:
+    errors = JudgeErrors("endpoint:mine", (KindErrors("number", 10, 4, 10, 1),))
+    sentence = "This judge misses 4 of 10 wrong counts"
+    with VlmServer([says("yes", tops={"yes": -0.1, "no": -2.4})]) as server:
+        known(monkeypatch, server.url)
+        assert search(tmp_path / "before") == 0
+        assert "This judge misses" not in capsys.readouterr().err
+        key = profile_key(Profile("mine", server.url, KEY, MODEL))
+        keep_errors(home_of_profiles, key, errors)
+        assert search(tmp_path / "after") == 0
+    assert sentence in capsys.readouterr().err
+    recorded = read_recording(tmp_path / "after").run
+    assert recorded is not None and recorded_errors(recorded.judge) == errors
+    assert sentence in (tmp_path / "after" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (lambda a: says("red" if MARK in a.text else "yes"), "The judge is blind"),
+        (lambda _: refuses(402, "Insufficient credits"), 'said "Insufficient credits"'),
+        (
+            lambda a: sees(a) if MARK in a.text else refuses(400, "no such thing"),
+            "The judge answered none of 24 questions",
+        ),
+    ],
+)
+def test_a_blind_or_dead_judge_is_told_in_a_sentence_with_the_doctors_exit_status(
+    script: Callable[[Asked], Reply],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    home_of_profiles: Path,
+) -> None:
+    with VlmServer(script) as server:
+        known(monkeypatch, server.url)
+        assert main(["judge", "--vlm", "mine", "--questions", "40"]) == 1
+    output = capsys.readouterr()
+    assert words in output.err and not output.out
+    assert not (home_of_profiles / "judge_errors.json").exists()
+
+
+def labelled(folder: Path, *lines: dict[str, Any] | str) -> Path:
+    folder.mkdir(exist_ok=True)
+    drawn(RED_LEFT, 256).save(folder / "a.png")
+    text = "".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines)
+    (folder / "labels.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_labelled_pictures_come_first_and_unchanged_ones_are_copies_byte_for_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    things = [
+        {"name": "circle", "box": [0.05, 0.3, 0.4, 0.65], "colour": "red"},
+        {"name": "square", "box": [0.55, 0.3, 0.9, 0.65], "colour": "blue"},
+    ]
+    images = labelled(
+        tmp_path / "mine",
+        {"file": "a.png", "statement": "the circle is red", "true": True},
+        {"file": "a.png", "statement": "the circle is left of the square", "true": True},
+        {"file": "a.png", "statement": "a triangle", "true": False},
+        {"file": "a.png", "things": things},
+    )
+    out = tmp_path / "out"
+    with VlmServer(sees) as server:
+        known(monkeypatch, server.url)
+        options = ["--images", str(images), "--questions", "80", "--out", str(out)]
+        assert main(["judge", "--vlm", "mine", *options]) == 0
+        assert not server.errors
+        printed = capsys.readouterr()
+        assert "What is in 1 picture is known." in printed.err
+        assert re.search(r"^all +0 of 30: .* 0 of 30", printed.out, re.MULTILINE), printed.out
+        assert main(["judge", "--vlm", "mine", *options]) == 2
+    assert "holds another exam" in capsys.readouterr().err
+    lines = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
+    assert len(lines) == 80
+    original = (images / "a.png").read_bytes()
+    changes = set()
+    for line in lines:
+        picture = (out / line["file"]).read_bytes()
+        unchanged = line["source"] in ("labels", "unchanged pictures", "turned words")
+        assert (picture == original) is (unchanged and not line["again"])
+        with Image.open(io.BytesIO(picture)) as opened:
+            assert is_true(line["statement"], opened.convert("RGB")) is line["true"], line
+        changes.add(line["change"])
+    assert changes >= {"", "mirrored", "hues turned", "one circle erased"}
+    sources = {line["source"] for line in lines}
+    assert sources == {
+        "drawn scenes",
+        "labels",
+        "unchanged pictures",
+        "planted changes",
+        "turned words",
+    }
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["{"], "line 1: it is not JSON"),
+        (
+            ["", {"file": "b.png", "statement": "a", "true": True}],
+            "line 2: there is no picture 'b.png'",
+        ),
+        ([{"file": "../a.png", "statement": "a", "true": True}], "there is no picture '../a.png'"),
+        ([{"file": "a.png", "statement": "a cup"}], 'needs "true"'),
+        ([{"file": "a.png", "statement": "a cup", "true": "yes"}], "true: "),
+        ([{"file": "a.png"}], 'either "statement" or "things"'),
+        ([{"file": "a.png", "statement": "a", "true": True, "kind": "taste"}], "kind"),
+        ([{"file": "a.png", "statement": "a", "true": True, "tru": 1}], "tru: "),
+        (
+            [{"file": "a.png", "things": [{"name": "cup", "box": [0.4, 0, 0.2, 1]}]}],
+            "a box must be",
+        ),
+        (
+            [{"file": "a.png", "things": [{"name": "c", "box": [0, 0, 1, 1], "colour": "mauve"}]}],
+            "colour must be one of",
+        ),
+        (["[]"] * 7, "line 5: .*; and 2 more"),
+    ],
+)
+def test_bad_labels_are_told_by_the_number_of_their_line(
+    lines: list[Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="Correct them, or remove them") as caught:
+        read_labelled(labelled(tmp_path / "mine", *lines))
+    assert re.search(words, str(caught.value)), caught.value
+
+
+def test_a_label_without_a_kind_has_that_of_its_words(tmp_path: Path) -> None:
+    said = {"file": "a.png", "true": True}
+    folder = labelled(
+        tmp_path / "mine",
+        {**said, "statement": "two dogs"},
+        {**said, "statement": "two dogs", "kind": "other"},
+    )
+    lines = read_labelled(folder).statements
+    assert [line.kind or kind_of(line.statement or "") for line in lines] == ["number", "other"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "There is no judge to measure"),
+        (["--questions", "39"], "39 is less than 40"),
+        (["--vlm", "mine", "--images", "nowhere"], "There is no folder nowhere"),
+        (["--vlm", "mine", "--steps", "3"], "--steps is of the model that paints"),
+        (["--vlm", "mine", "--things", "cup"], "--things are what a detector looks for"),
+        (["--vlm", "mine", "--model", "some/flux"], "A prompt is no truth about the picture"),
+        (["--verifier", "taste"], "no verifier named 'taste'"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    options: list[str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with VlmServer(sees) as server:
+        known(monkeypatch, server.url)
+        assert main(["judge", *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_pictures_of_which_nothing_is_known_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    drawn(RED_LEFT, 64).save(folder / "a.png")
+    with VlmServer(sees) as server:
+        known(monkeypatch, server.url)
+        assert main(["judge", "--vlm", "mine", "--images", str(folder)]) == 2
+    assert "Nothing is known about the pictures" in capsys.readouterr().err
+
+
+def test_a_verifier_without_a_model_is_measured_and_its_searches_show_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], home_of_profiles: Path
+) -> None:
+    assert main(["judge", "--verifier", "exact", "--questions", "40"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("Judge exact: ") and "Not answered: " in printed  # sizes, exactly
+    assert list(kept(home_of_profiles)) == ["exact"]
+    command = ["run", "a photo of a red circle", "--out", str(tmp_path / "run"), "--width", "1"]
+    assert main([*command, "--depth", "0", "--steps", "1"]) == 0
+    assert "This judge misses" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_pictures_of_the_miniature_are_known_by_what_is_seen_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    with VlmServer(sees) as server:
+        known(monkeypatch, server.url)
+        options = ["--model", "miniature", "--pictures", "3", "--questions", "40"]
+        assert main(["judge", "--vlm", "mine", *options, "--out", str(out)]) == 0
+        assert not server.errors
+    assert re.search(r"What is in [123] pictures? is known", capsys.readouterr().err)
+    lines = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
+    assert "unchanged pictures" in {line["source"] for line in lines}
