@@ -161,7 +161,8 @@ class Request:
     `reflection` that the strategy gives is kept, and no actor is asked for one. `context` are
     earlier pictures of the chain for actors that can look at several, the latest last. A
     `speculative` picture is painted only if its preview promises more than its parent, or the best
-    so far.
+    so far. Of a `scout` only the preview is painted, where its painter can; that is judged, and the
+    strategy decides what comes of it.
     `action` is the strategy's word for the record, `stage` the number in a staged plan that the
     picture is inspected by.
     """
@@ -176,6 +177,7 @@ class Request:
     speculative: bool = False
     action: str = ""
     stage: int | None = None
+    scout: bool = False
 
     @classmethod
     def correcting(cls, image: Image, prompt: str, reflection: str, seed: Seed) -> Request:

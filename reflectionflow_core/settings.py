@@ -84,14 +84,14 @@ class SearchSettings:
     width: int = setting(2, "parallel chains", metavar="N", least=1, most=1024)
     depth: int = setting(
         3,
-        "rounds after the first; interleaved has 1 by default",
+        "rounds after the first; by default interleaved has 1, scouts 16",
         metavar="M",
         least=0,
         most=10_000,
     )
     drafts: int | None = setting(
         None,
-        "first pictures (default: one a chain, adaptive one in all)",
+        "first pictures (default: one a chain, adaptive and scouts one in all)",
         metavar="K",
         least=1,
         most=10_000,

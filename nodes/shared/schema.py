@@ -111,7 +111,7 @@ def request_inputs() -> list[io.Input]:
             min=0,
             max=1000,
             tooltip="First pictures; the best of them start the chains. 0 is one for each chain, "
-            "with strategy adaptive one in all.",
+            "with the strategies adaptive and scouts one in all.",
         ),
         seed_input(),
         io.Combo.Input(
@@ -121,7 +121,8 @@ def request_inputs() -> list[io.Input]:
             tooltip="reflection corrects pictures as in the paper; noise+prompt rewrites the "
             "prompt and paints from scratch; noise only paints from scratch. adaptive corrects, "
             "goes back or starts again, as the verdicts say; potential paints a quick preview "
-            "first and drops hopeless pictures; paths takes good pictures part of the way back to "
+            "first and drops hopeless pictures; scouts looks at many previews and paints on what "
+            "looks right; paths takes good pictures part of the way back to "
             "noise and repaints them. staged draws step by step by a plan; interleaved thinks "
             "first and repaints; in-context shows writer and evolver the earlier attempts.",
         ),

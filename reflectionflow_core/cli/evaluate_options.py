@@ -19,7 +19,7 @@ from .options import (
 
 STUDY_NAMES = (
     *("table1", "table2", "difficulty", "verifier", "controls"),
-    *("strategies", "steps", "adaptive", "all"),
+    *("strategies", "steps", "scouts", "adaptive", "all"),
 )
 PROMPTS, PROMPTS_OF_ALL = 600, 240  # by default; the latter for all studies at once
 RESUMING = "Give the same command again to continue an evaluation that was stopped or killed."

@@ -18,7 +18,10 @@ BUDGETS = (1, 2, 4, 8, 16, 32)
 STRATEGIES = ("baseline", "noise", "noise+prompt", "reflection")
 GRID = ((16, 1), (8, 2), (4, 4), (2, 8), (1, 16))
 ERRORS = (0.0, 0.05, 0.1, 0.2, 0.3)
-OTHER_STRATEGIES = ("adaptive", "potential", "paths", "staged", "interleaved", "in-context")
+OTHER_STRATEGIES = (
+    *("adaptive", "potential", "scouts", "paths"),
+    *("staged", "interleaved", "in-context"),
+)
 JUDGE_ERROR = 0.1
 LONG_STEPS = 30  # steps of a picture; a preview costs six of any number
 FIXED = "fixed"
@@ -150,6 +153,18 @@ def steps(plan: StudyPlan) -> list[Arm]:
     return _also_with_errors([Arm(name, each, steps=LONG_STEPS) for name, each in asked.items()])
 
 
+def scouts(plan: StudyPlan) -> list[Arm]:
+    """Scouts by the diffusion steps that they take, against searches that stop at a pass too."""
+    most = max(plan.budgets) * LONG_STEPS
+    budget = Budget(steps=most)
+    one = SearchSettings(width=WIDTH, depth=most, stop="passed", budget=budget)
+    names = ("noise", "reflection", "adaptive", "potential", "scouts")
+    arms = [
+        Arm(f"{n}, {LONG_STEPS} steps", replace(one, strategy=n), steps=LONG_STEPS) for n in names
+    ]
+    return _also_with_errors(arms)
+
+
 def adaptive(plan: StudyPlan) -> list[Arm]:
     """Adaptive budgets against the fixed schedule of two chains, one picture at a time."""
     most = max(plan.budgets)
@@ -196,6 +211,7 @@ STUDIES: dict[str, Callable[[StudyPlan], list[Arm]]] = {
     "controls": controls,
     "strategies": strategies,
     "steps": steps,
+    "scouts": scouts,
     "adaptive": adaptive,
 }
 

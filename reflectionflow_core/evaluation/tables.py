@@ -12,7 +12,16 @@ from ..miniature.prompts import FAMILIES
 from .allocation import equal_allocation, portfolio_allocation
 from .evaluation import Results
 from .statistics import Estimate, cost_ratio, difference, mean, ratio, share
-from .studies import FIXED, SORTING, STUDIES, StudyPlan, has_errors, judged_like, with_errors
+from .studies import (
+    FIXED,
+    LONG_STEPS,
+    SORTING,
+    STUDIES,
+    StudyPlan,
+    has_errors,
+    judged_like,
+    with_errors,
+)
 
 TOTALS = (1, 1.5, 2, 3, 4, 8)  # mean pictures per prompt, where all prompts share one budget
 EQUAL = "equal shares"
@@ -190,6 +199,45 @@ def steps_saved(results: Results, plan: StudyPlan) -> Table:
     return Table("share of the steps", columns, tuple(rows))
 
 
+def by_worth(results: Results, plan: StudyPlan) -> Table:
+    """Every arm after the diffusion steps of so many whole pictures."""
+    budgets = tuple(float(b * LONG_STEPS) for b in sorted(set(plan.budgets)))
+    rows = [
+        (name, tuple(share(results.success(name, budget, "steps")) for budget in budgets))
+        for name in results.by_arm
+    ]
+    columns = tuple(f"S = {budget:g}" for budget in budgets)
+    return Table("right after S steps", columns, tuple(rows), budgets, "diffusion steps")
+
+
+def steps_against(results: Results, plan: StudyPlan) -> Table:
+    """The steps of each search as a share of those of the fixed one, which paints all that the
+    largest budget pays for, and of reflection that stops at a pass; and how much better it is in
+    the end, prompt by prompt.
+    """
+    most = max(plan.budgets) * LONG_STEPS
+    rows = []
+    for name in results.by_arm:
+        stopping = judged_like(name, f"reflection, {LONG_STEPS} steps")
+        spent, other = results.spent(name, "steps"), results.spent(stopping, "steps")
+        ours, theirs = (results.success(arm, most, "steps") for arm in (name, stopping))
+        wrong = ~results.success(stopping, LONG_STEPS, "steps")
+        cells = (
+            mean(spent / most),
+            ratio(spent, other),
+            ratio(spent[wrong], other[wrong]) if wrong.any() else None,
+            difference(ours, theirs),
+        )
+        rows.append((name, cells))
+    columns = (
+        "of the fixed search",
+        "of the one that stops",
+        "first picture wrong",
+        "gain over it",
+    )
+    return Table("share of the steps", columns, tuple(rows))
+
+
 def by_total(results: Results, plan: StudyPlan) -> Table:
     """One budget for all prompts: in equal shares, or by the highest expected gain."""
     del plan
@@ -278,6 +326,7 @@ TABLES: dict[str, Sequence[Callable[[Results, StudyPlan], Table]]] = {
         *(gain_over_noise, gain_over_first, by_strategy, by_atoms, costs),
     ),
     "steps": (by_steps, steps_saved, costs),
+    "scouts": (by_worth, steps_against, costs),
     "adaptive": (by_total, gain_over_equal_shares, by_budget, costs),
 }
 

@@ -57,7 +57,7 @@ def _settings(settings: SearchSettings | None, model: str) -> Iterator[str]:
 def _size(settings: SearchSettings) -> Iterator[str]:
     """How many pictures the strategy paints."""
     adaptive = settings.strategy == "adaptive"
-    drafts = settings.drafts or (1 if adaptive else settings.width)
+    drafts = settings.drafts or (1 if adaptive or settings.strategy == "scouts" else settings.width)
     if settings.drafts or not settings.depth:
         yield counted(drafts, "draft")
     if settings.depth:
@@ -72,6 +72,8 @@ def _size(settings: SearchSettings) -> Iterator[str]:
 def _width(settings: SearchSettings) -> str:
     if settings.strategy in ("noise", "paths"):
         return f"{counted(settings.width, 'picture')} a round"
+    if settings.strategy == "scouts":
+        return f"{counted(settings.width, 'scout')} a round"
     if settings.strategy == "potential":
         return f"the steps of {counted(settings.width, 'picture')} a round"
     chains = counted(settings.width, "chain")

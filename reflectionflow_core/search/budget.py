@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Protocol, TypeVar
 
 from ..protocols import Actors, Counting, Previewing, Restarting
@@ -23,16 +23,25 @@ def affordable_end(
     """
     budget, end = settings.budget, len(requests)
     for limit, used, price in (
-        (budget.images, spent.images, lambda *_: 1),
+        (budget.images, spent.images, most_images),
         (budget.steps, spent.steps, most_steps),
         (budget.vlm_calls, spent.vlm_calls, most_calls),
     ):
         if limit is not None:
-            totals = accumulate(price(request, actors) for request in requests[done:])
-            end = min(end, done + sum(used + total <= limit for total in totals))
+            prices = [price(request, actors) for request in requests[done:]]
+            # A preview alone is no picture: where none can follow, it is of no use.
+            whole = price is most_images
+            rooms = [whole and only_previewed(request, actors) for request in requests[done:]]
+            end = min(end, done + paid_count(limit - used, prices, rooms))
     if end < len(requests) and any(request.speculative for request in requests[done:end]):
         return max(done, end - end % settings.batch_size)
     return end
+
+
+def paid_count(left: float, prices: Sequence[int], rooms: Sequence[int]) -> int:
+    """How many of the first requests `left` pays for, each with room for something to follow."""
+    fits = (total + room <= left for total, room in zip(accumulate(prices), rooms, strict=True))
+    return sum(takewhile(bool, fits))
 
 
 def out_of_time(history: History, settings: SearchSettings) -> bool:
@@ -45,9 +54,21 @@ def out_of_time(history: History, settings: SearchSettings) -> bool:
     return limit is not None and cost.total_seconds + cost.slowest > limit
 
 
+def most_images(request: Request, actors: Actors) -> int:
+    """The most pictures that one request paints to their end: none if it is only previewed."""
+    return 0 if only_previewed(request, actors) else 1
+
+
+def only_previewed(request: Request, actors: Actors) -> bool:
+    """Whether nothing but the preview of a request is painted."""
+    return request.scout and isinstance(actors.painter_of(request), Previewing)
+
+
 def most_steps(request: Request, actors: Actors) -> int:
     """The most diffusion steps that one request may take, its preview included."""
     painter, steps = actors.painter_of(request), painting_steps(request, actors)
+    if request.scout and isinstance(painter, Previewing):
+        return painter.preview_steps
     if request.speculative and isinstance(painter, Previewing):
         steps += painter.preview_steps
     return steps

@@ -43,7 +43,9 @@ def check_actors(settings: SearchSettings, actors: Actors) -> None:
     axes = axes_in_force(settings)
     strategy = strategy_named(settings.strategy)
     ability = strategy.ability
-    if ability is not None and not isinstance(actors.generator, ability.protocol):
+    if ability is not None and not all(
+        isinstance(actors.generator, protocol) for protocol in ability.protocols
+    ):
         raise InputError(
             f"The strategy {settings.strategy!r} {ability.needs}, which this painter cannot do. "
             "Choose another strategy, or load FLUX another way."

@@ -111,12 +111,15 @@ class Team:
     def paint(self, attempts: Sequence[Attempt]) -> list[Attempt]:
         """The attempts with their pictures; those of one phase go to their painter together.
 
-        Speculative ones are painted only if their previews promise something.
+        Speculative ones are painted only if their previews promise something, scouts never.
         """
-        groups = groupby(attempts, key=lambda a: (a.request.phase, a.request.speculative))
+        groups = groupby(
+            attempts, key=lambda a: (a.request.phase, a.request.speculative, a.request.scout)
+        )
         painted = []
         for group in (list(some) for _, some in groups):
             kept = self._previewed(group) if group[0].request.speculative else group
+            kept = self._scouted(kept) if group[0].request.scout else kept
             painted += in_place(kept, lambda a: a.finished, self._painted)
         return painted
 
@@ -202,6 +205,22 @@ class Team:
             else replace(attempt, preview=None, image=None, verdict=None)
             for attempt, rival in zip(judged, filter(None, rivals), strict=True)
         ]
+
+    def _scouted(self, attempts: list[Attempt]) -> list[Attempt]:
+        """Scouts with their previews and verdicts, unfinished; as they are if none can preview."""
+        first = attempts[0].request
+        painter = self.actors.painter_of(first)
+        if not isinstance(painter, Previewing):
+            return attempts
+        question = partial(painter.preview, requests_of(attempts), self.progress)
+        steps = Cost(steps=painter.preview_steps)
+        looks = [
+            attempt.charged(cost + steps, image=preview.image, finished=False)
+            for attempt, preview, cost in self._ask(first.phase, attempts, question)
+        ]
+        judged = self._verified(looks)
+        self._remember()  # no picture is compared with a preview
+        return judged
 
     def _verified(self, attempts: list[Attempt]) -> list[Attempt]:
         verifier, images = self.actors.verifier, [attempt.picture for attempt in attempts]

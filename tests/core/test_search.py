@@ -393,6 +393,7 @@ def test_every_strategy_is_known_by_name() -> None:
         "reflection",
         "adaptive",
         "potential",
+        "scouts",
         "paths",
         "staged",
         "interleaved",

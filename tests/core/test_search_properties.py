@@ -167,7 +167,7 @@ def test_a_round_of_potential_has_what_the_saved_steps_pay_for(settings: SearchS
 @given(searches)
 def test_a_search_without_stop_or_budget_paints_every_picture(settings: SearchSettings) -> None:
     # Those of these rest, or begin with less.
-    assume(settings.strategy not in ("adaptive", "potential", "staged"))
+    assume(settings.strategy not in ("adaptive", "potential", "scouts", "staged"))
     settings = replace(settings, stop="never", budget=Budget())
     history = steps(settings)[-1]
     assert len(history) == settings.scheduled_pictures
@@ -184,7 +184,7 @@ def chain_of(history: History, position: int) -> list[Candidate]:
 @given(searches)
 def test_chains_hold_together(settings: SearchSettings) -> None:
     # Each of these has parents of its own.
-    own = ("noise", "adaptive", "potential", "paths", "staged", "interleaved")
+    own = ("noise", "adaptive", "potential", "scouts", "paths", "staged", "interleaved")
     assume(settings.strategy not in own)
     history = steps(settings)[-1]
     assert all(draft.parent is None for draft in history.rounds[0])
@@ -219,7 +219,10 @@ def test_every_answer_stays_with_its_question(settings: SearchSettings) -> None:
             scene = STAGES[candidate.stage or 0].scene
             told = f"Bring {scene} to {candidate.score:.6f}."
             assert (candidate.prompt, candidate.inspection.refine) == (scene, told)
-        if candidate.prompt != PROMPT and candidate.stage is None:
+        if isinstance(candidate.seed, Restart):
+            assert candidate.parent is not None
+            assert candidate.prompt == candidate.parent.prompt
+        elif candidate.prompt != PROMPT and candidate.stage is None:
             assert candidate.parent is not None
             assert candidate.prompt == f"{PROMPT}, seen at {candidate.parent.score:.6f}"
         assert candidate.score == toys().verifier.verify(PROMPT, [candidate.image])[0].score

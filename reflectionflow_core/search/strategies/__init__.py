@@ -19,6 +19,7 @@ from .noise import noise
 from .paths import paths
 from .potential import potential
 from .reflection import Rounds, reflection
+from .scouts import scouts
 from .staged import staged
 
 
@@ -26,12 +27,13 @@ from .staged import staged
 class Ability:
     """What a generator must be able to do besides painting, and in words what for."""
 
-    protocol: type
+    protocols: tuple[type, ...]
     needs: str
 
 
-PREVIEWS = Ability(Previewing, "looks at previews of pictures")
-RESTARTS = Ability(Restarting, "takes pictures back to noise and paints on from there")
+PREVIEWS = Ability((Previewing,), "looks at previews of pictures")
+RESTARTS = Ability((Restarting,), "takes pictures back to noise and paints on from there")
+SCOUTS = Ability((Previewing, Restarting), "looks at previews of pictures and paints on from them")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ STRATEGIES: dict[str, Strategy] = {
     "reflection": Strategy(reflection, axes=AXES),
     "adaptive": Strategy(adaptive, axes=AXES),
     "potential": Strategy(potential, axes=AXES, ability=PREVIEWS),
+    "scouts": Strategy(scouts, axes=AXES, needs=("noise",), depth=16, ability=SCOUTS),
     "paths": Strategy(paths, axes=("noise",), ability=RESTARTS),
     "staged": Strategy(staged, axes=AXES, needs=("reflection",), in_stages=True),
     "interleaved": Strategy(

@@ -1,0 +1,106 @@
+"""Scouts: many looks of a few steps, and only what looks right is painted on to its end.
+
+Corrections, rewritten prompts and new beginnings are mixed, as in RAISE (arXiv 2603.00483). A
+preview can be corrected as a picture can, so a try in vain costs the few steps of a preview.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from ...record import Candidate, History, Request, Restart
+from ...settings import SearchSettings
+from ..policies import EVOLVE, FRESH
+from ..seeds import fresh_seed
+from .reflection import Rounds, correction, drafts, new_noise
+
+FINISH = "finish"  # a scout's picture, painted on
+FINISH_LEVEL = 0.5  # of noise, from which it is painted on: what it shows stays, and gets sharp
+PATIENCE = 8  # scouts; then the best is painted on if it only looks better than what is painted
+TURNS = 3  # every third scout begins anew, by turns from the prompt and from a rewritten one
+
+
+def scouts(settings: SearchSettings) -> Rounds:
+    """One draft is painted whole; then rounds of `width` scouts, and a round for each to finish.
+
+    A scout that passes is finished at once, the best of several. Where none passes, or the verifier
+    cannot tell, the best is finished after PATIENCE scouts, if it ranks above what is painted.
+    """
+    past = yield drafts(settings if settings.drafts else replace(settings, drafts=1))
+    for _ in range(settings.depth):
+        if (scout := to_finish(past)) is not None:
+            seed = Restart(fresh_seed(settings.seed, len(past.rounds), 0), FINISH_LEVEL)
+            past = yield [Request(seed, parent=scout, action=FINISH)]
+        else:
+            sent = sum(candidate.action != FINISH for candidate in past)
+            parents = worth_correcting(past, settings.width)
+            past = yield [
+                scout_of(settings, past, position, sent + position, parents)
+                for position in range(settings.width)
+            ]
+
+
+def to_finish(past: History) -> Candidate | None:
+    """The scout that is painted to its end next; None while more of them are sent."""
+    finished = {id(candidate.parent) for candidate in past if candidate.action == FINISH}
+    looks = [c for c in past if not c.finished and c.verdict.judged]
+    waiting = [look for look in looks if id(look) not in finished]
+    if passed := [scout for scout in waiting if scout.verdict.passed]:
+        return max(passed, key=rank)
+    best = max(waiting, key=rank, default=None)
+    if best is None or scouts_since_painting(past) < PATIENCE:
+        return None
+    return best if best.rank > past.best.rank else None
+
+
+def scouts_since_painting(past: History) -> int:
+    """How many scouts there are since the last picture that was painted to its end; the first one
+    always is."""
+    return len(past) - 1 - max(i for i, candidate in enumerate(past) if candidate.finished)
+
+
+def worth_correcting(past: Iterable[Candidate], width: int) -> list[Candidate]:
+    """The `width` pictures to correct next, painted or scouts; fewer where there are fewer.
+
+    Each place in the ranking counts as much as a correction that the picture had already, so the
+    best comes first, and the next best when it was tried in vain. A picture that passed has nothing
+    to correct.
+    """
+    known = [c for c in past if c.verdict.judged]
+    tried = [id(c.parent) for c in known if c.action not in (FINISH, EVOLVE)]
+    ranked = sorted((c for c in known if not c.verdict.passed), key=rank, reverse=True)
+    order = sorted(
+        range(len(ranked)), key=lambda place: (place + tried.count(id(ranked[place])), place)
+    )
+    return [ranked[place] for place in order[:width]]
+
+
+def scout_of(
+    settings: SearchSettings,
+    past: History,
+    position: int,
+    number: int,
+    parents: Sequence[Candidate],
+) -> Request:
+    """The request of one scout; `number` counts drafts and scouts of a search from 0 on."""
+    turn, rest = divmod(number, TURNS)
+    if not parents or (rest == TURNS - 1 and not (turn % 2 and "prompt" in settings.axes)):
+        seed = fresh_seed(settings.seed, len(past.rounds), position)
+        return Request(seed, action=FRESH, scout=True)
+    parent = parents[position % len(parents)]
+    if rest == TURNS - 1:
+        parent, settings = parents[0], replace(settings, axes=("noise", "prompt"))
+    asked = correction(settings, past, position, parent)
+    seed = new_noise(settings, past, position, origin(parent))
+    action = EVOLVE if rest == TURNS - 1 else asked.action
+    return replace(asked, seed=seed, action=action, scout=True)
+
+
+def origin(picture: Candidate) -> Candidate:
+    """The picture itself, or the scout that it was painted on from: that one's noise began it."""
+    return picture.parent if picture.action == FINISH and picture.parent else picture
+
+
+def rank(candidate: Candidate) -> float:
+    return candidate.rank
