@@ -94,8 +94,8 @@ def _flux() -> Iterator[str]:
     memory, free = host_memory(), _free_gpu_memory()
     if memory and memory < FLUX_WEIGHTS * GB:
         yield (
-            f"would not load: its weights take {FLUX_WEIGHTS} GB of memory, "
-            f"this machine has {memory / GB:.0f} GB"
+            f"would be read from the disk again and again: its weights take {FLUX_WEIGHTS} GB, "
+            f"this machine has {memory / GB:.0f} GB of memory"
         )
     if free is None:
         yield "no CUDA device: it would paint on the CPU, which takes many minutes a picture"

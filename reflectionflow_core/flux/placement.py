@@ -1,7 +1,9 @@
 """Where FLUX's weights are while they are used: three plans for three sizes of GPU.
 
 Only a placement moves modules, so a host with its own memory manager (ComfyUI) replaces it and
-nothing else. For inference only: the device gets copies of weights, which are discarded.
+nothing else. For inference only: the device gets copies of weights, which are discarded. Weights
+that are on the device already, as all are where the CPU computes, are used where they lie; those
+that wait in their file's type (stored.py) are restored on the device.
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ from torch import Tensor, nn
 
 from ..record import InputError
 from .folders import first_line
+from .stored import computing_bytes, restore, stored_as
 
 PLANS = ("auto", "resident", "phased", "streamed")
 LIGHT = 10**9  # bytes; smaller modules (VAE, LoRA, CLIP) stay on the device after their first use
 ACTIVATIONS = 5 * 10**9  # bytes: about 1 GB a sample, 3 GB to decode 1024 x 1024 pixels
+PINNED_SHARE = 2  # of a copy, the host memory that must be free: torch rounds such memory up
 
 
 class Placement(Protocol):
@@ -50,6 +54,7 @@ class Resident:
     @contextmanager
     def on_device(self, *modules: nn.Module) -> Iterator[None]:
         for module in modules:
+            restore(_tensors(module), self.device)
             # Checked first, because a quantised module refuses even a move to its own device.
             if any(tensor.device != self.device for tensor in _tensors(module)):
                 module.to(self.device)
@@ -75,9 +80,14 @@ class Loan:
 
     def add(self, tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
-            if tensor not in self.homes:
-                self.homes[tensor] = tensor.data
-                tensor.data = tensor.data.to(self.device, non_blocking=True, copy=True)
+            stored = stored_as(tensor)
+            if tensor in self.homes or not (stored or tensor.device != self.device):
+                continue
+            self.homes[tensor] = tensor.data
+            if stored:
+                tensor.data = stored.restored(tensor.data, self.device)
+            else:
+                tensor.data = tensor.data.to(self.device, non_blocking=True)
 
     def give_back(self) -> None:
         for tensor, home in self.homes.items():
@@ -133,8 +143,9 @@ class Streaming(Lending):
         held = list(chain.from_iterable(map(_tensors, blocks)))
         self._streamed = {id(tensor) for tensor in held}
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
-        for tensor in held if self._copies else ():
-            tensor.data = tensor.data.pin_memory()  # copies from pageable memory block
+        if self._copies and _may_pin(total_bytes(held)):
+            for tensor in held:
+                tensor.data = tensor.data.pin_memory()  # copies from pageable memory block
 
     def walk(self, blocks: Iterable[nn.Module]) -> Iterator[nn.Module]:
         ordered = list(blocks)
@@ -188,7 +199,7 @@ def make_placement(
 ) -> Placement:
     """The placement of a plan in PLANS; "auto" chooses by the GPU's free memory."""
     if plan == "auto":
-        sizes = {name: total_bytes(_tensors(module)) for name, module in modules.items()}
+        sizes = {name: computing_bytes(_tensors(module)) for name, module in modules.items()}
         on_gpu = device.type == "cuda"
         plan = choose_plan(torch.cuda.mem_get_info(device)[0], sizes) if on_gpu else "resident"
     if plan == "resident":
@@ -211,6 +222,16 @@ def device_named(name: str | torch.device | None) -> torch.device:
 def total_bytes(tensors: Iterable[Tensor]) -> int:
     """Bytes that the tensors take."""
     return sum(tensor.nbytes for tensor in tensors)
+
+
+def _may_pin(size: int) -> bool:
+    """Whether the host has memory to spare for a copy that its system cannot move.
+
+    Where it has not, the weights stay in the mapped files and are copied more slowly from there.
+    """
+    import psutil  # comes with accelerate
+
+    return psutil.virtual_memory().available >= PINNED_SHARE * size
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

@@ -1,5 +1,8 @@
 """FLUX's transformer from a single file, in the format of its authors and ComfyUI.
 
+The file stays mapped: its weights take memory of their own only while they compute, and only where
+they compute in another type.
+
 Reads bf16, fp16, fp32 and fp8 with or without scales; of an all-in-one checkpoint only the
 transformer. Does not read GGUF and 4-bit weights, text encoders and VAE.
 """
@@ -17,6 +20,7 @@ from torch import Tensor
 
 from ..record import InputError
 from .folders import SAFETENSORS, check_weights, listed
+from .stored import Stored, keep_as_stored
 
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
@@ -62,14 +66,20 @@ SINGLE = {
     "norm.query_norm": ("attn.norm_q",),
     "norm.key_norm": ("attn.norm_k",),
 }
+CPU = torch.device("cpu")
+BLOCKS = ("transformer_blocks", "single_transformer_blocks")
 SWAPPED = "final_layer.adaLN_modulation.1."  # shift before scale; in diffusers scale is first
+
+
+Weight = tuple[Tensor, Stored | None]  # None: it computes as it is
 
 
 def load_transformer(
     file: str | Path, config: dict[str, Any], dtype: torch.dtype
 ) -> FluxTransformer2DModel:
-    """The transformer of `config` with the file's weights in `dtype`, on the CPU.
+    """The transformer of `config` with the file's weights, on the CPU, to compute in `dtype`.
 
+    The matrices of its blocks wait as the file has them (stored.py) until a placement needs them.
     Raises InputError if the file is damaged or does not fit `config`.
     """
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
@@ -77,13 +87,19 @@ def load_transformer(
     with torch.device("meta"):
         transformer = cast(FluxTransformer2DModel, FluxTransformer2DModel.from_config(config))
     shapes = {name: tensor.shape for name, tensor in transformer.state_dict().items()}
-    transformer.load_state_dict(read_weights(file, shapes, dtype), assign=True)
+    weights = read_weights(file, shapes, dtype)
+    state = {name: tensor for name, (tensor, _) in weights.items()}
+    transformer.load_state_dict(state, assign=True)
+    for name, parameter in transformer.named_parameters():
+        stored = weights[name][1]
+        if stored:
+            keep_as_stored(parameter, stored)
     return transformer
 
 
 def read_weights(
     file: str | Path, shapes: Mapping[str, torch.Size], dtype: torch.dtype
-) -> dict[str, Tensor]:
+) -> dict[str, Weight]:
     """The file's weights by diffusers' names; `shapes` are those of diffusers' transformer."""
     file = Path(file).expanduser()
     if file.suffix.lower() not in SAFETENSORS:
@@ -112,14 +128,11 @@ class _Stored:
     def get(self, name: str) -> Tensor:
         return self._stored.get_tensor(self._prefix + name)
 
-    def scaled(self, name: str, dtype: torch.dtype) -> Tensor:
-        """A copy of the tensor in `dtype`, multiplied by its scale if it has one."""
+    def weight(self, name: str, dtype: torch.dtype) -> Weight:
+        """The mapped tensor, and how it becomes what computes in `dtype`."""
         tensor, scale = self.get(name), self._scale(name)
         self._check(name, tensor, scale)
-        if scale is None:
-            return tensor.to(dtype, copy=True)
-        by_row = scale.float().reshape(-1, *[1] * (tensor.dim() - 1))
-        return (tensor.float() * by_row).to(dtype)
+        return tensor, None if scale is None and tensor.dtype == dtype else Stored(dtype, scale)
 
     def _scale(self, name: str) -> Tensor | None:
         module, _, leaf = name.rpartition(".")
@@ -150,7 +163,7 @@ class _Stored:
 
 def _weights(
     stored: _Stored, expected: Mapping[str, torch.Size], dtype: torch.dtype
-) -> Iterator[tuple[str, Tensor]]:
+) -> Iterator[tuple[str, Weight]]:
     """Every tensor of diffusers' transformer; raises InputError for missing and extra ones."""
     sources = _sources(expected, stored.names)
     known = {
@@ -162,15 +175,29 @@ def _weights(
     _refuse(stored.file, "has the unknown", stored.names - known)
     for name, targets in sources.items():
         rows = [expected[target][0] for target in targets]
-        tensor = stored.scaled(name, dtype)
+        tensor, kept = stored.weight(name, dtype)
         if tensor.shape != torch.Size([sum(rows), *expected[targets[0]][1:]]):
             raise InputError(
                 f"{stored.file} is of another FLUX: {name} is {tuple(tensor.shape)}, and "
                 f"{' with '.join(targets)} should be {(sum(rows), *expected[targets[0]][1:])}. "
                 "Give a file of the same kind as the folder."
             )
-        for target, part in zip(targets, tensor.split(rows), strict=True):
-            yield target, torch.cat(part.chunk(2)[::-1]) if name.startswith(SWAPPED) else part
+        for target, part, its in zip(targets, tensor.split(rows), _split(kept, rows), strict=True):
+            yield target, _waiting(target, part, its, swapped=name.startswith(SWAPPED))
+
+
+def _waiting(target: str, tensor: Tensor, stored: Stored | None, swapped: bool) -> Weight:
+    """As stored for the matrices of blocks, which are nearly all; ready to compute for the rest."""
+    if stored and not (tensor.dim() > 1 and target.startswith(BLOCKS)):
+        tensor, stored = stored.restored(tensor, CPU), None
+    return torch.cat(tensor.chunk(2)[::-1]) if swapped else tensor, stored
+
+
+def _split(kept: Stored | None, rows: list[int]) -> list[Stored | None]:
+    """How each part of a tensor becomes what it computes with; parts have their own rows."""
+    if kept is None or kept.scale is None or kept.scale.numel() == 1:
+        return [kept] * len(rows)
+    return [Stored(kept.dtype, scale) for scale in kept.scale.flatten().split(rows)]
 
 
 def _sources(expected: Collection[str], names: Collection[str]) -> dict[str, tuple[str, ...]]:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TypeVar
 
 import pytest
 import torch
 from asking import drafts
 from core.tiny_flux import loud_lora, random_inputs, tiny_pipeline, tiny_transformer
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from reflectionflow_core.flux import placement
 from reflectionflow_core.flux.branch import step_constants, velocity
 from reflectionflow_core.flux.load import load_flux
+from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.painter import FluxGenerator
 from reflectionflow_core.flux.placement import Lending, Resident, Streaming, choose_plan
 from reflectionflow_core.flux.settings import SamplingSettings
+from reflectionflow_core.flux.stored import Stored, computing_bytes, keep_as_stored, stored_as
 from reflectionflow_core.record import InputError
 
+M = TypeVar("M", bound=nn.Module)
 CPU = torch.device("cpu")
 SMALL = SamplingSettings(width=32, height=32, steps=2, max_sequence_length=16)
 
@@ -133,8 +140,15 @@ def test_the_plan_follows_the_free_memory(gigabytes: int, plan: str) -> None:
     assert choose_plan(int(gigabytes * 0.98 * 1e9), sizes) == plan
 
 
-def linear(megabytes: int) -> nn.Linear:
-    return nn.Linear(megabytes * 1000, 250, bias=False)
+def lendable(module: M) -> M:
+    """Its weights are copied even to where they lie, as to a GPU."""
+    for parameter in module.parameters():
+        keep_as_stored(parameter, Stored(parameter.dtype))
+    return module
+
+
+def linear(megabytes: int) -> nn.Module:
+    return lendable(nn.Linear(megabytes * 1000, 250, bias=False))
 
 
 def home(module: nn.Module) -> list[int]:
@@ -170,7 +184,7 @@ def test_two_heavy_parts_that_are_needed_together_come_together(monkeypatch) -> 
 
 
 def test_streaming_holds_two_blocks_and_gives_all_back() -> None:
-    transformer = tiny_transformer()
+    transformer = lendable(tiny_transformer())
     blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
     homes = [home(block) for block in blocks]
     streaming = Streaming(CPU, blocks)
@@ -188,6 +202,44 @@ def test_a_stream_that_is_left_early_gives_all_back() -> None:
     for _ in Streaming(CPU, blocks).walk(blocks):
         break
     assert [home(block) for block in blocks] == homes
+
+
+@pytest.mark.parametrize("plan", ["resident", "phased", "streamed"])
+def test_fp8_paints_the_same_picture_in_every_plan(saved: Path, tmp_path: Path, plan: str) -> None:
+    """It waits in fp8, unless the plan keeps it as it computes."""
+    (file,) = (saved / "transformer").glob("*.safetensors")
+    fp8 = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in load_file(file).items()}
+    save_file(fp8, tmp_path / "fp8.safetensors")
+    save_file({n: t.float() for n, t in fp8.items()}, tmp_path / "fp32.safetensors")
+
+    def painted(name: str, plan: str = "resident") -> tuple[Flux, bytes]:
+        flux = load_flux(saved, dtype="fp32", device="cpu", transformer=tmp_path / name, plan=plan)
+        return flux, FluxGenerator(flux, SMALL).paint(drafts(["a red circle"], [1]))[0].tobytes()
+
+    flux, found = painted("fp8.safetensors", plan)
+    assert found == painted("fp32.safetensors")[1]
+    flux.placement.release()
+    query = flux.transformer.get_parameter("transformer_blocks.0.attn.to_q.weight")
+    assert query.dtype == (torch.float32 if plan == "resident" else torch.float8_e4m3fn)
+    assert (stored_as(query) is None) == (plan == "resident")
+    assert flux.dtype == torch.float32
+
+
+def test_the_plan_counts_weights_as_they_compute(saved: Path, tmp_path: Path) -> None:
+    (file,) = (saved / "transformer").glob("*.safetensors")
+    fp8 = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in load_file(file).items()}
+    save_file(fp8, tmp_path / "fp8.safetensors")
+    waiting = load_flux(saved, device="cpu", transformer=tmp_path / "fp8.safetensors")
+    whole = load_flux(saved, device="cpu")
+    sizes = [computing_bytes(flux.transformer.parameters()) for flux in (waiting, whole)]
+    assert sizes[0] == sizes[1] > placement.total_bytes(waiting.transformer.parameters())
+
+
+@pytest.mark.parametrize(("free", "pins"), [(1999, False), (2000, True)])
+def test_memory_is_pinned_only_where_there_is_room(monkeypatch, free: int, pins: bool) -> None:
+    memory = SimpleNamespace(virtual_memory=lambda: SimpleNamespace(available=free))
+    monkeypatch.setitem(sys.modules, "psutil", memory)
+    assert placement._may_pin(1000) is pins
 
 
 def test_a_streamed_step_equals_a_resident_one() -> None:
