@@ -360,8 +360,7 @@ def actor_handle(
     kind, name = next(iter(chosen.items()))
     if rows[name].asks_vlm and vlm is None:
         raise InputError(
-            f"The {kind} {name} needs a vision-language model. Wire one into vlm: Vision-Language "
-            "Model: endpoint, local or from CLIP."
+            f"The {kind} {name} needs a vision-language model. Wire one into vlm: Vision model."
         )
     if not rows[name].asks_vlm and vlm is not None:
         others = " or ".join(other for other, row in rows.items() if row.asks_vlm)

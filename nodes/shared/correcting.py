@@ -17,7 +17,8 @@ def corrector_of(flux: FluxHandle) -> Painter:
     """Who corrects; raises InputError if this FLUX has nobody."""
     if (corrector := flux.corrector) is None:
         raise InputError(
-            "This FLUX has no corrector. Put a Corrector LoRA Loader between it and this node."
+            "This FLUX has no corrector. Put Load Corrector before FLUX from MODEL, or a Corrector "
+            "LoRA Loader behind FLUX Loader."
         )
     return corrector
 

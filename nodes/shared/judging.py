@@ -16,7 +16,7 @@ INSIST = (
     "To search all the same, wire Judge Check between the model and its loaders, and switch its "
     "insist on"
 )
-ADVICE = "Switch send_pictures on in Vision-Language Model: endpoint"
+ADVICE = "Switch send_pictures on in Vision model, or in Vision-Language Model: endpoint"
 
 
 def check_judges(handles: SearchActors, progress: Progress) -> dict[str, Any]:

@@ -331,3 +331,80 @@ def photograph(interface: Interface, place: Path) -> None:
     small = taken.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
     small.save(place, optimize=True)
     assert place.stat().st_size < SCREENSHOT_BYTES
+
+
+def drawn(number: int, kind: str, *values: Any, **sockets: str) -> dict[str, Any]:
+    """A node of a saved workflow, with its wired sockets."""
+    inputs = [{"name": n.replace("__", "."), "type": kind} for n, kind in sockets.items()]
+    outputs = {"VisionModel": "REFLECTIONFLOW_VLM", "MiniatureLoader": "MODEL"}
+    return {
+        "id": number,
+        "type": OURS + kind,
+        "pos": [400 * (number % 2), 200 * number],
+        "size": [300, 120],
+        "flags": {},
+        "order": number,
+        "mode": 0,
+        "inputs": [{**given, "link": number * 10 + i} for i, given in enumerate(inputs)],
+        "outputs": [{"name": "out", "type": outputs.get(kind, "*"), "links": None}],
+        "properties": {},
+        "widgets_values": list(values),
+    }
+
+
+CHOICES = {
+    "last_node_id": 5,
+    "last_link_id": 40,
+    "nodes": [
+        drawn(1, "VisionModel", "on a server", "mine", 3, True),
+        drawn(2, "Judge", "what a vision model sees", "yes-no", vlm="REFLECTIONFLOW_VLM"),
+        drawn(3, "MiniatureLoader"),
+        drawn(4, "Judge", "what is there", "(none)", judge__detection_model="MODEL"),
+        drawn(5, "Judge", "the miniature's shapes", 0.25),
+    ],
+    "links": [[20, 1, 0, 2, 0, "REFLECTIONFLOW_VLM"], [40, 3, 0, 4, 0, "MODEL"]],
+    "groups": [],
+    "config": {},
+    "extra": {},
+    "version": 0.4,
+}
+
+
+def test_a_saved_choice_opens_with_its_own_inputs_and_their_wires(interface: Interface) -> None:
+    interface.page.evaluate(LOAD, [CHOICES, "choices"])
+    interface.settle()
+    asked = interface.page.evaluate("async () => (await app.graphToPrompt()).output")
+    inputs = {number: node["inputs"] for number, node in asked.items()}
+    assert inputs["1"] == {
+        "source": "on a server",
+        "source.profile": "mine",
+        "source.refresh": 3,
+        "source.send_pictures": True,
+    }
+    sees = {"judge": "what a vision model sees", "judge.method": "yes-no"}
+    assert inputs["2"] == {**sees, "vlm": ["1", 0]}
+    found = {"judge": "what is there", "judge.detector": "(none)"}
+    assert inputs["4"] == {**found, "judge.detection_model": ["3", 0]}
+    assert inputs["5"] == {"judge": "the miniature's shapes", "judge.error": 0.25}
+    assert faults(interface) == []
+
+
+COLOURS = """kind => [
+    app.canvas.default_connection_color_byType[kind], LGraphCanvas.link_type_colors[kind],
+    getComputedStyle(document.body).getPropertyValue('--color-datatype-' + kind).trim()]"""
+PALETTE = "async name => app.extensionManager.setting.set('Comfy.ColorPalette', name)"
+
+
+def test_each_kind_of_wire_has_a_colour_in_both_renderers_and_every_palette(
+    interface: Interface,
+) -> None:
+    info = interface.server.object_info()
+    ours = [known for name, known in info.items() if name.startswith(OURS)]
+    kinds = {kind for known in ours for kind in known["output"] if "REFLECTIONFLOW" in kind}
+    shown = kinds - {"REFLECTIONFLOW_PICTURES"}  # only inside Reflection Loop
+    for palette in ("light", "dark"):
+        interface.page.evaluate(PALETTE, palette)
+        interface.page.evaluate(TWO_FRAMES)
+        colours = {kind: interface.page.evaluate(COLOURS, kind) for kind in shown}
+        assert all(len(set(three)) == 1 and three[0] for three in colours.values()), colours
+        assert len({three[0] for three in colours.values()}) == len(shown)

@@ -24,6 +24,15 @@ GOLDEN = Path(__file__).parent / "object_info.json"
 REWRITE = os.environ.get("REFLECTIONFLOW_REWRITE_GOLDEN") == "1"
 # Combos of what this ComfyUI has.
 HERE_ONLY = {"model", "base", "lora", "detector", "sampler", "scheduler"}
+FOUND_BY = {  # what people type, and which nodes they then see
+    "fix image": ("FixPicture", "CorrectorSampler", "ReflectionLoop"),
+    "pick best": ("VerifierScore", "Judge", "ReflectionLoop"),
+    "best of n": ("ReflectionLoop", "VerifierScore", "DraftSampler"),
+    "improve prompt": ("Critic", "PromptEvolver", "ThinkFirst", "ReflectionLoop"),
+    "prompt adherence": ("Judge", "VerifierScore", "VerifierLoader", "ReflectionLoop"),
+    "critic": ("Critic", "Judge", "VerifierLoader", "ReflectionWriter", "ReflectionLoop"),
+    "retry": ("ReflectionLoop", "CorrectorSampler"),
+}
 CHOICE = "COMFY_DYNAMICCOMBO_V3"
 KEPT = (
     "default",
@@ -220,3 +229,7 @@ def test_newer_comfyuis_find_our_nodes_by_other_words_and_hide_the_inner_step(
         pytest.skip("this ComfyUI knows no search aliases yet")
     aliases = {name: info["search_aliases"] for name, info in nodes.items()}
     assert all(aliases[name] for name in aliases if name != f"{OURS}ReflectionStep")
+    for words, found in FOUND_BY.items():
+        for name in found:
+            shown = nodes[OURS + name]["display_name"].lower()
+            assert words in (shown, *aliases[OURS + name]), f"{name}: {words}"
