@@ -309,3 +309,38 @@ def all_inputs(known: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def is_widget(given: list[Any]) -> bool:
     return isinstance(given[0], list) or given[0] in ("COMBO", "STRING", "INT", "FLOAT", "BOOLEAN")
+
+
+def test_a_mask_thinner_than_its_edge_still_changes_the_picture(comfy: ComfyServer) -> None:
+    """The circle is about 16 pixels wide; the mask is a line of 2 pixels through it."""
+    graph = masked(left_half(), feather=8)
+    graph["half"] = solid(1.0, 2, 64)
+    graph["mask"]["inputs"]["x"] = 37
+    run = comfy.succeed(graph)
+    before, after = array(run, "before"), array(run, "fixed")
+    changed = (before != after).any(axis=(0, 2))
+    assert set(np.flatnonzero(changed)) == {37, 38}
+
+
+@pytest.mark.parametrize("role", ["writer", "evolver", "inspector"])
+def test_a_critic_that_must_ask_a_model_is_refused_without_one(
+    comfy: ComfyServer, role: str
+) -> None:
+    graph = menu_graph()
+    graph["critic"] = ours("Critic", **{role: "vlm"})
+    run = comfy.run(graph)
+    assert run.error.startswith(f"The {role} vlm needs a vision-language model. Wire one into vlm")
+    assert not run.outputs  # nothing was painted
+
+
+def test_without_a_model_the_critic_leaves_prompts_as_they_are_unless_rules_know_them(
+    comfy: ComfyServer,
+) -> None:
+    graph = fixing("recolor the red circle blue")
+    for name, prompt in (("known", "two red circles"), ("unknown", "a cat in a red hat")):
+        given = {"images": link("draft"), "prompt": prompt, "evolver": link("critic", 1)}
+        graph[name] = ours("PromptEvolver", **given)
+        graph[f"{name}_text"] = text_of(link(name))
+    run = comfy.succeed({**graph, "critic": ours("Critic")})
+    assert run.text("unknown_text") == "a cat in a red hat"
+    assert run.text("known_text") not in ("two red circles", "")
