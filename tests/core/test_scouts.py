@@ -29,6 +29,7 @@ from reflectionflow_core.search.strategies.scouts import (
     FINISH,
     FINISH_LEVEL,
     PATIENCE,
+    WHOLE,
     to_finish,
     worth_correcting,
 )
@@ -89,7 +90,7 @@ def test_the_first_draft_is_painted_whole_and_scouts_cost_a_preview() -> None:
     assert (draft.finished, draft.steps, draft.action) == (True, STEPS, "draft")
     assert len(history.rounds[0]) == 1 and len(history.rounds[1]) == SCOUTS.width
     assert {scout.steps for scout in scouts_in(history)} == {LOOK}
-    assert {c.action for c in others if c.finished} <= {FINISH}
+    assert {c.action for c in others if c.finished} <= {FINISH, WHOLE}
     assert history.cost.images == len(history.finished)
     assert history.cost.steps == sum(each.steps for each in history)
 
@@ -106,14 +107,18 @@ def test_a_scout_that_passes_is_painted_on_at_once_from_what_it_showed() -> None
     assert history.best is finished
 
 
-def test_a_pass_that_is_none_when_it_is_painted_on_is_neither_painted_nor_corrected_again() -> None:
-    history = last(toys(2))
-    scout = history.rounds[1][1]
-    assert scout.verdict.passed
-    painted = [c for c in history if c.parent is scout]
-    assert [c.action for c in painted] == [FINISH]
-    assert not painted[0].verdict.passed
-    assert any(c.parent is painted[0] for c in history)  # what it shows is corrected like others
+def test_a_pass_that_is_none_when_it_is_painted_on_is_painted_once_more_with_all_steps() -> None:
+    history = last(toys(2), replace(SCOUTS, depth=9))
+    scout, finished, whole = (history.rounds[number][-1] for number in (1, 2, 3))
+    assert scout.verdict.passed and not finished.verdict.passed and not whole.verdict.passed
+    assert (finished.action, finished.parent, whole.action) == (FINISH, scout, WHOLE)
+    made_of = ("seed", "prompt", "parent", "reflection")
+    assert [getattr(whole, name) for name in made_of] == [getattr(scout, name) for name in made_of]
+    assert whole.finished and whole.steps == STEPS
+    painted = [c for drawn in history.rounds[4:] for c in drawn if c.action in (FINISH, WHOLE)]
+    assert scout not in [c.parent for c in painted]
+    assert any(c.parent is finished for c in history)  # what it shows is corrected like others
+    assert not any(c.parent is scout for c in history if c is not finished)
 
 
 def test_the_best_of_several_that_pass_is_painted_on() -> None:

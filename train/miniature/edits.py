@@ -26,6 +26,7 @@ WRITER = TemplateWriter()
 _BATCH = 32  # pictures painted at once
 _BLOCK = 10  # wrong pictures that are looked for together
 _TRIED = 24  # prompts among which siblings are looked for
+_VARIANTS = 2  # pairs of one prompt among siblings
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,14 @@ class ScenePair:
     reflection: str
 
 
-def pair_of(prompt: str, spec: Spec, scene: Scene, rng: np.random.Generator) -> ScenePair | None:
-    """The pair of a flawed scene, or None where nothing is wrong with it."""
+def pair_of(
+    prompt: str, spec: Spec, scene: Scene, rng: np.random.Generator, first: int = 0
+) -> ScenePair | None:
+    """The pair of a flawed scene, or None where it has no fault `first`; that is named first."""
     right, found = repaired(scene, spec, rng)
-    if not found:
+    if len(found) <= first:
         return None
+    found = (*found[first:], *found[:first])
     corrected, reflection = _as_written(scene, found, rng)
     unclear = any(BLOB in (thing.shape, thing.colour) for thing in corrected)
     if unclear or len(faults(corrected, spec)) >= len(found):
@@ -69,23 +73,32 @@ def _as_written(
 
 
 def siblings_of(
-    first: ScenePair, count: int, families: Sequence[str], rng: np.random.Generator
+    first: ScenePair, spec: Spec, count: int, families: Sequence[str], rng: np.random.Generator
 ) -> list[ScenePair] | None:
     """`count` pairs of the first one's scene, itself among them, of different words and targets.
 
-    The others are of the prompts that lack least in that scene, among a few drawn at random. None
-    where there are too few.
+    Where a prompt has several faults, two of the pairs are its own, and fix one fault or the other:
+    neither picture nor prompt tells them apart. `spec` is the first one's. The other prompts are
+    drawn at random, those with two faults first. None where there are too few.
     """
     asked = [any_prompt(rng, families) for _ in range(_TRIED if count > 1 else 0)]
-    asked.sort(key=lambda one: len(faults(first.scene, one[1])))
+    asked.sort(key=lambda one: abs(len(faults(first.scene, one[1])) - _VARIANTS))
     found = [first]
-    for prompt, spec in asked:
-        pair = pair_of(prompt, spec, first.scene, rng) if len(found) < count else None
-        seen = [first.scene, *(other.corrected for other in found)]
-        words = [other.reflection for other in found]
-        if pair and pair.corrected not in seen and pair.reflection not in words:
-            found.append(pair)
+    for prompt, meaning in [(first.prompt, spec), *asked]:
+        for number in range(_VARIANTS):
+            if len(found) == count:
+                return found
+            pair = pair_of(prompt, meaning, first.scene, rng, number)
+            if pair and _is_new(pair, found):
+                found.append(pair)
     return found if len(found) == count else None
+
+
+def _is_new(pair: ScenePair, found: Sequence[ScenePair]) -> bool:
+    """Whether words and target are of none of `found`, and the target is another picture."""
+    said = [set(other.reflection.split(" and ")) for other in found]
+    seen = [pair.scene, *(other.corrected for other in found)]
+    return set(pair.reflection.split(" and ")) not in said and pair.corrected not in seen
 
 
 class ShapeEdits:
@@ -110,7 +123,7 @@ class ShapeEdits:
             pair = pair_of(prompt, spec, flawed(compose(spec, rng), rng), rng)
             if pair is None or pair.corrected == pair.scene:
                 continue
-            if pairs := siblings_of(pair, self.siblings, self.families, rng):
+            if pairs := siblings_of(pair, spec, self.siblings, self.families, rng):
                 chosen = pairs[number]
                 return _edit(Image.fromarray(render(chosen.scene)), chosen)
 
@@ -152,7 +165,7 @@ class DraftEdits:
             pictures = self._generator.paint(requests)
             for (prompt, spec), picture in zip(asked, pictures, strict=True):
                 pair = pair_of(prompt, spec, detect(picture), rng)
-                pairs = pair and siblings_of(pair, self.siblings, self.families, rng)
+                pairs = pair and siblings_of(pair, spec, self.siblings, self.families, rng)
                 edits += [_edit(picture, each) for each in pairs or ()]
         return edits[: _BLOCK * self.siblings]
 

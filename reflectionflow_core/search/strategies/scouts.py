@@ -16,6 +16,8 @@ from ..seeds import fresh_seed
 from .reflection import Rounds, correction, drafts, new_noise
 
 FINISH = "finish"  # a scout's picture, painted on
+WHOLE = "whole"  # a scout's picture, painted again with all steps
+PAINTED = (FINISH, WHOLE)
 FINISH_LEVEL = 0.5  # of noise, from which it is painted on: what it shows stays, and gets sharp
 PATIENCE = 8  # scouts; then the best is painted on if it only looks better than what is painted
 TURNS = 3  # every third scout begins anew, by turns from the prompt and from a rewritten one
@@ -24,16 +26,17 @@ TURNS = 3  # every third scout begins anew, by turns from the prompt and from a 
 def scouts(settings: SearchSettings) -> Rounds:
     """One draft is painted whole; then rounds of `width` scouts, and a round for each to finish.
 
-    A scout that passes is finished at once, the best of several. Where none passes, or the verifier
-    cannot tell, the best is finished after PATIENCE scouts, if it ranks above what is painted.
+    A scout that passes is painted on at once, the best of several; if the picture does not pass,
+    it is painted again from the scout's own noise with all steps. Where no scout passes, or the
+    verifier cannot tell, the best is painted on after PATIENCE scouts, if it ranks above what is
+    painted.
     """
     past = yield drafts(settings if settings.drafts else replace(settings, drafts=1))
     for _ in range(settings.depth):
         if (scout := to_finish(past)) is not None:
-            seed = Restart(fresh_seed(settings.seed, len(past.rounds), 0), FINISH_LEVEL)
-            past = yield [Request(seed, parent=scout, action=FINISH)]
+            past = yield [finish(settings, past, scout)]
         else:
-            sent = sum(candidate.action != FINISH for candidate in past)
+            sent = sum(candidate.action not in PAINTED for candidate in past)
             parents = worth_correcting(past, settings.width)
             past = yield [
                 scout_of(settings, past, position, sent + position, parents)
@@ -41,8 +44,28 @@ def scouts(settings: SearchSettings) -> Rounds:
             ]
 
 
+def finish(settings: SearchSettings, past: History, scout: Candidate) -> Request:
+    """The request that makes a scout a picture: painted on from what it shows, or, where that was
+    done in vain, from its own noise and words with all steps.
+    """
+    if any(c.action == FINISH and c.parent is scout for c in past):
+        return Request(
+            scout.seed,
+            scout.prompt,
+            scout.parent,
+            scout.reflection,
+            corrects=bool(scout.reflection),
+            action=WHOLE,
+        )
+    seed = Restart(fresh_seed(settings.seed, len(past.rounds), 0), FINISH_LEVEL)
+    return Request(seed, parent=scout, action=FINISH)
+
+
 def to_finish(past: History) -> Candidate | None:
     """The scout that is painted to its end next; None while more of them are sent."""
+    last = past.rounds[-1][0]
+    if last.action == FINISH and last.parent and last.parent.verdict.passed:
+        return None if last.verdict.passed else last.parent
     finished = {id(candidate.parent) for candidate in past if candidate.action == FINISH}
     looks = [c for c in past if not c.finished and c.verdict.judged]
     waiting = [look for look in looks if id(look) not in finished]
