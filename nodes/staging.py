@@ -19,6 +19,7 @@ from ..reflectionflow_core.settings import MAX_STAGES
 from .comfy.tensors import to_pictures
 from .loaders import actor_handle, vlm_input
 from .shared.batches import for_each
+from .shared.judging import check_writers
 from .shared.progress import NodeProgress, say
 from .shared.schema import NO_PROMPT, check_texts, output, prompt_input, schema
 from .shared.sockets import ActorHandle, InspectorSocket, PlanSocket, VlmHandle
@@ -99,8 +100,10 @@ class ScenePlanner(io.ComfyNode):
     ) -> io.NodeOutput:
         plan = ScenePlan(from_text(own_plan))
         if not plan.stages:
-            actor = actor_handle(PLANNERS, vlm, {"planner": planner}).actor
-            plan = actor.plan(prompt, NodeProgress(cls.hidden.unique_id))
+            progress = NodeProgress(cls.hidden.unique_id)
+            handle = actor_handle(PLANNERS, vlm, {"planner": planner})
+            check_writers(handle, progress)
+            plan = handle.actor.plan(prompt, progress)
         text = as_text(plan.stages)
         shown = "\n".join(filter(None, [plan.note, text]))
         say(cls.hidden.unique_id, shown)

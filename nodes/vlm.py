@@ -25,7 +25,7 @@ from .comfy.diffusers_flux import explained_imports
 from .comfy.digests import weights_digest
 from .comfy.text import ComfyVlm
 from .loaders import DTYPES, actor_handle
-from .shared.judging import consent, warn
+from .shared.judging import check_writers, consent, warn
 from .shared.model_files import missing, model_folders, stamp
 from .shared.profiles import find_profile, looks_like_a_key, profiles_folder
 from .shared.progress import NodeProgress
@@ -249,8 +249,10 @@ class ThinkFirst(io.ComfyNode):
     def execute(
         cls, prompt: str, vlm: VlmHandle | None = None, thinker: str = "vlm"
     ) -> io.NodeOutput:
-        actor = actor_handle(THINKERS, vlm, {"thinker": thinker}).actor
-        return io.NodeOutput(actor.expand(prompt, NodeProgress(cls.hidden.unique_id)))
+        progress = NodeProgress(cls.hidden.unique_id)
+        handle = actor_handle(THINKERS, vlm, {"thinker": thinker})
+        check_writers(handle, progress)
+        return io.NodeOutput(handle.actor.expand(prompt, progress))
 
 
 def vlm_output() -> io.Output:

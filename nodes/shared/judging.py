@@ -10,7 +10,7 @@ from ...reflectionflow_core.vlm.consent import PictureConsent
 from ...reflectionflow_core.vlm.endpoint import Endpoint
 from ...reflectionflow_core.vlm.judge_check import WARN, JudgeChecker, mode_of, profile_key
 from .profiles import profiles_folder
-from .sockets import SearchActors, VlmHandle
+from .sockets import ActorHandle, SearchActors, VlmHandle
 
 INSIST = (
     "To search all the same, wire Judge Check between the model and its loaders, and switch its "
@@ -39,6 +39,15 @@ def check_judges(handles: SearchActors, progress: Progress) -> dict[str, Any]:
         if found is not None or measured:
             findings.append({**(found.data() if found else {}), **measured})
     return findings[0] if findings else {}
+
+
+def check_writers(actor: ActorHandle[Any], progress: Progress) -> None:
+    """Raises InputError if an actor's vision-language models, which are asked for texts alone, do
+    not answer, unless the user insists."""
+    for handle in actor.vlms:
+        _, notices = checker(handle)(handle.vlm, key_of(handle), progress, shown=False)
+        for notice in notices:
+            warn(notice)
 
 
 def checker(handle: VlmHandle) -> JudgeChecker:

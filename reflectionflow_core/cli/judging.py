@@ -11,7 +11,16 @@ from typing import Any
 
 from ..archive import Run
 from ..identity import verifier_identity, vlm_identity, weights_of
-from ..registry import EVOLVERS, INSPECTORS, VERIFIERS, WRITERS, ActorChoice
+from ..registry import (
+    EVOLVERS,
+    INSPECTORS,
+    PLANNERS,
+    THINKERS,
+    VERIFIERS,
+    WRITERS,
+    ActorChoice,
+    Row,
+)
 from ..search.strategies import axes_in_force, strategy_named
 from ..settings import SearchSettings
 from ..verifiers.spec import parse_verifiers
@@ -20,6 +29,7 @@ from ..vlm.endpoint import Endpoint
 from ..vlm.interface import Vlm
 from ..vlm.judge_check import (
     MODES,
+    OFF,
     JudgeChecker,
     findings_line,
     findings_text,
@@ -31,6 +41,7 @@ from ..vlm.judge_check import (
 )
 from ..vlm.named import ENDPOINT, HUB_ID, build_vlm
 from ..vlm.profiles import command_line_folder
+from .preparing import text_to_write
 
 NOT_A_JUDGE = 1  # exit status of a doctor who finds a judge blind or silent
 
@@ -65,21 +76,30 @@ def check_judge(choice: ActorChoice, asked: Run, given: Mapping[str, Any]) -> Ru
         for said in filter(None, (*notices, judge_text(measured))):
             _say(said)
         return replace(asked, judge=measured or asked.judge)
-    if not looks(choice, asked.settings):
+    shown = looks(choice, asked.settings)
+    if not shown and not _asks_texts(choice, asked):
         return asked
-    return replace(asked, judge=checked(choice, given) or asked.judge)
+    return replace(asked, judge=checked(choice, given, shown) or asked.judge)
 
 
-def checked(choice: ActorChoice, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What was found out of the model of `choice.vlm`, {} if it is not checked; raises as
-    `check_judge`."""
+def checked(choice: ActorChoice, given: Mapping[str, Any], shown: bool = True) -> dict[str, Any]:
+    """What was found out of the model of `choice.vlm`, which is `shown` pictures or not.
+
+    {} if it is not checked. A model on this machine is loaded only to be asked. Raises as
+    `check_judge`.
+    """
     assert choice.vlm is not None
     check = JudgeChecker(command_line_folder(), mode_of(given.get("judge_check")))
-    vlm = build_vlm(choice.vlm, choice.device, choice.vlm_dtype)
-    agree(vlm, bool(given.get("send_pictures")))
-    key = key_of(choice.vlm, vlm)
-    found, notices = check(vlm, key)
-    measured, more = check.measured(key, choice.verifier)
+    is_local = not choice.vlm.startswith(ENDPOINT)
+    key = vlm_identity(choice.vlm) if is_local else ""
+    found, notices = check.kept(key, shown) if is_local and check.mode != OFF else None, []
+    if found is None and not (is_local and check.mode == OFF):
+        vlm = build_vlm(choice.vlm, choice.device, choice.vlm_dtype)
+        if shown:
+            agree(vlm, bool(given.get("send_pictures")))
+        key = key_of(choice.vlm, vlm)
+        found, notices = check(vlm, key, shown=shown)
+    measured, more = check.measured(key, choice.verifier) if shown else ({}, [])
     for notice in (*notices, *more):
         _say(notice)
     if found is not None:
@@ -92,17 +112,31 @@ def checked(choice: ActorChoice, given: Mapping[str, Any]) -> dict[str, Any]:
 def looks(choice: ActorChoice, settings: SearchSettings) -> bool:
     """Whether an actor that the search asks shows pictures to the vision-language model."""
     axes = axes_in_force(settings) if settings.depth else ()
-    judges = (choice.verifier, choice.gate, choice.screen)
-    specs = [spec for spec in judges if spec is not None]
-    verifiers = [part.name for spec in specs for part in parse_verifiers(spec, VERIFIERS)]
     staged = strategy_named(settings.strategy).in_stages
     rows = [
-        *(VERIFIERS.get(name) for name in verifiers),
+        *_verifiers(choice),
         WRITERS.get(choice.writer) if "reflection" in axes else None,
         EVOLVERS.get(choice.evolver) if "prompt" in axes else None,
         INSPECTORS.get(choice.inspector or "exact") if staged else None,
     ]
     return any(row is not None and row.asks_vlm for row in rows)
+
+
+def _asks_texts(choice: ActorChoice, asked: Run) -> bool:
+    """Whether the vision-language model is asked for texts about the prompt, without pictures."""
+    rows: list[Row[Any] | None] = [row for row in _verifiers(choice) if row and row.may_ask_vlm]
+    setting = text_to_write(asked)
+    if setting == "stages" and not asked.settings.stages:
+        rows.append(PLANNERS.get(choice.planner or "rules"))
+    if setting == "draft_prompt" and asked.settings.draft_prompt is None:
+        rows.append(THINKERS.get(choice.thinker or "vlm"))
+    return any(row is not None and (row.asks_vlm or row.may_ask_vlm) for row in rows)
+
+
+def _verifiers(choice: ActorChoice) -> list[Row[Any] | None]:
+    judges = (choice.verifier, choice.gate, choice.screen)
+    parts = [part for spec in judges if spec for part in parse_verifiers(spec, VERIFIERS)]
+    return [VERIFIERS.get(part.name) for part in parts]
 
 
 def agree(vlm: Vlm, agreed: bool) -> None:

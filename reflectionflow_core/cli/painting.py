@@ -23,7 +23,7 @@ from ..registry import build_actors, choice_of
 from ..report.words import counted
 from ..search.strategies import axes_in_force
 from ..settings import Budget, SearchSettings
-from ..vlm.named import ENDPOINT
+from ..vlm.named import ENDPOINT, forget_vlm
 from .judging import checked, looks
 from .options import flag_of, make_record, make_settings, name_of, with_drawn_seed
 from .preparing import text_to_write
@@ -54,7 +54,7 @@ def paint_pictures(
             "prompt, which a benchmark does not write. Choose another strategy, or use "
             "reflectionflow run --prompts."
         )
-    _check_judge(choice, settings, given)
+    _check_judge(choice, settings, given, pool)
     about = {
         "settings": asdict(settings),
         "actors": actors,
@@ -72,10 +72,15 @@ def paint_pictures(
     )
 
 
-def _check_judge(choice: ActorChoice, settings: SearchSettings, given: Mapping[str, Any]) -> None:
-    """Raises InputError as `check_judge`; a local model is loaded by the workers only."""
-    if choice.vlm and choice.vlm.startswith(ENDPOINT) and looks(choice, settings):
-        checked(choice, given)
+def _check_judge(
+    choice: ActorChoice, settings: SearchSettings, given: Mapping[str, Any], pool: WorkerPool
+) -> None:
+    """Raises InputError as `check_judge`; workers in other processes find the memory free."""
+    if choice.vlm is None or not looks(choice, settings):
+        return
+    checked(choice, given)
+    if not choice.vlm.startswith(ENDPOINT) and (pool.count != 1 or pool.ray):
+        forget_vlm()
 
 
 def check_options(given: Mapping[str, Any], of_judge: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from .endpoint import Endpoint
 from .interface import Vlm
 from .kept import KeptTable
 from .kept_errors import measured_errors
-from .probe import JudgeFindings, findings_from, probe_by_questions
+from .probe import JudgeFindings, findings_from, probe_by_questions, probe_texts
 from .profiles import Profile
 from .server_probe import probe_server
 
@@ -29,6 +29,7 @@ ERRORS = "errors"  # of what a run records: JudgeErrors.data, beside the finding
 STRICT, WARN, OFF = MODES = ("strict", "warn", "off")
 VARIABLE = "REFLECTIONFLOW_JUDGE_CHECK"  # one of MODES
 INSIST = "To search all the same, give --judge-check warn"
+OF_TEXTS = " (texts)"  # after the key of a model that was shown no pictures
 COLUMN = 20  # characters before what was found
 
 
@@ -50,24 +51,33 @@ class JudgeChecker:
             )
 
     def __call__(
-        self, vlm: Vlm, key: str, progress: Progress = SILENT
+        self, vlm: Vlm, key: str, progress: Progress = SILENT, shown: bool = True
     ) -> tuple[JudgeFindings | None, list[str]]:
         """What is known of a judge, and notices for the user; nothing is asked if that is kept.
 
-        `key` identifies profile and model, or the weights. Raises InputError for an objection if
-        the check is strict, and where pictures may not be sent.
+        `key` identifies profile and model, or the weights. A model that is not `shown` pictures is
+        asked for one text alone. Raises InputError for an objection if the check is strict, and
+        where pictures may not be sent.
         """
         if self.mode == OFF:
             return None, []
-        kept = findings_from(self._table.read().get(key))
-        if kept is not None and not objection(kept):
+        if kept := self.kept(key, shown):
             return kept, []
-        found = probe(vlm, progress)
-        if why := objection(found):
+        found = probe(vlm, progress) if shown else probe_texts(vlm, progress)
+        if why := objection(found, shown):
             if self.mode == STRICT:
                 raise InputError(f"{why} {self.insist}.")
             return found, [why]
-        return found, list(filter(None, [self.keep(key, found)]))
+        return found, list(filter(None, [self.keep(key if shown else key + OF_TEXTS, found)]))
+
+    def kept(self, key: str, shown: bool = True) -> JudgeFindings | None:
+        """What an earlier check kept of a model without an objection; None if there is nothing."""
+        table = self._table.read()
+        for name in (key,) if shown else (key, key + OF_TEXTS):
+            found = findings_from(table.get(name))
+            if found is not None and not objection(found, shown):
+                return found
+        return None
 
     def keep(self, key: str, found: JudgeFindings) -> str:
         """Keeps findings for later searches; "" or a notice where that is not possible."""
@@ -103,11 +113,12 @@ def probe(vlm: Vlm, progress: Progress = SILENT) -> JudgeFindings:
     return probe_by_questions(vlm, progress)
 
 
-def objection(found: JudgeFindings) -> str:
-    """Why no picture should be judged by this model; "" if it sees."""
+def objection(found: JudgeFindings, shown: bool = True) -> str:
+    """Why no picture should be judged by this model, or, if it is `shown` none, no text be asked
+    of it; "" if nothing is wrong."""
     if found.problem:
         return found.problem
-    if not found.sees:
+    if shown and not found.sees:
         return (
             "The judge is blind: it does not tell a red picture from a blue one. Choose a model "
             "that sees pictures, or give its server the part that reads them."
@@ -150,6 +161,10 @@ def _measured(recorded: Mapping[str, object]) -> str:
 def _facts(found: JudgeFindings) -> Iterator[tuple[str, str]]:
     if found.problem:
         yield "problem", found.problem
+        yield "thinks", _said(found.thinks)
+        return
+    if found.sees is None:  # it was shown no pictures
+        yield "answers texts", "yes"
         yield "thinks", _said(found.thinks)
         return
     sees = "yes" if found.sees else "no, it is blind"

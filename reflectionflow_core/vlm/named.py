@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,6 +39,15 @@ def build_vlm(spec: str, device: str | None = None, dtype: str | None = None) ->
     if spec.startswith(ENDPOINT) and dtype is not None:
         raise InputError("A server chooses the number format of its model. Leave out --vlm-dtype.")
     return _built_vlm(spec, device, dtype)
+
+
+def forget_vlm() -> None:
+    """Gives back the memory of the model that `build_vlm` built last, if nobody holds it."""
+    _built_vlm.cache_clear()
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 @lru_cache(maxsize=1)

@@ -34,6 +34,8 @@ SEVERAL = (
     "Each picture is filled with one plain colour: red, blue, green or yellow. Name the colours of "
     "the pictures in their order, with commas between them, and nothing else."
 )
+LOCAL_TOKENS = 256  # of an answer; enough to see whether a model on this machine thinks
+TEXT_ONLY = Question("Answer with the word yes alone.", max_tokens=LOCAL_TOKENS)
 # Says nothing of JSON: only a server that reads the schema answers with such an object.
 SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -42,7 +44,6 @@ SCHEMA: Mapping[str, Any] = {
     "additionalProperties": False,
 }
 WORDS = re.compile(r"\b(" + "|".join(COLOURS) + r")\b", re.IGNORECASE)
-LOCAL_TOKENS = 256  # of an answer; enough to see whether a model on this machine thinks
 MOST = 4  # pictures of one question that are tried
 ADVANTAGE = 0.2  # by which the right colour must be likelier than with the other picture
 SILENT_TOKENS = 32  # spent beyond four a written word: what was not written was thought
@@ -156,6 +157,22 @@ def probe_by_questions(vlm: Vlm, progress: Progress = SILENT) -> JudgeFindings:
         pictures=max(1, pictures_told(pair, list(COLOURS)[:2])),
         seconds=seconds,
         calls=vlm.usage.calls - before.calls,
+    )
+
+
+def probe_texts(vlm: Vlm, progress: Progress = SILENT) -> JudgeFindings:
+    """The findings about a model that is asked for texts alone and shown no pictures: whether it
+    answers. Raises what `progress.check` raises."""
+    before, began = vlm.usage, time.monotonic()
+    (said,) = vlm.chat([TEXT_ONLY], progress, "probe")
+    calls = vlm.usage.calls - before.calls
+    if isinstance(said, Failure):
+        return JudgeFindings(problem=said.reason, calls=calls)
+    tokens = vlm.usage.completion_tokens - before.completion_tokens
+    return JudgeFindings(
+        thinks=holds_thoughts(said) or thought(said, tokens),
+        seconds=time.monotonic() - began,
+        calls=calls,
     )
 
 

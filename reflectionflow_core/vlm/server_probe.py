@@ -23,6 +23,7 @@ from .probe import (
     COLOURS,
     MOST,
     SCHEMA,
+    TEXT_ONLY,
     JudgeFindings,
     fits_schema,
     names_only,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 TOKENS = 2_048  # of an answer; a model that thinks needs them, another one stops after a word
 MANY_TOKENS = 8_192  # for one that was cut off while it was thinking
-TEXT_ONLY = Question("Answer with the word yes alone.", max_tokens=TOKENS)
 TWO_ANSWERS: Mapping[str, Any] = {"temperature": 1, "n": 2}
 PRICES = ("cost", "total_cost", "estimated_cost")  # fields of a usage
 MAY_BE_TEXT_ONLY = (400, 404, 415, 422, 500, 501)  # statuses with which pictures are refused

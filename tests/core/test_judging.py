@@ -11,17 +11,20 @@ from typing import Any
 import pytest
 from fakes import Toys
 from plain_colours import MARK, colours_of
+from scripted_vlm import ScriptedVlm
 from vlm_asking import KEY
 from vlm_server import MODEL, Asked, Reply, VlmServer, refuses, says
 
 from reflectionflow_core.archive import read_recording
-from reflectionflow_core.cli import main
+from reflectionflow_core.cli import judging, main, painting
 from reflectionflow_core.cli.judging import agree, agree_about, looks
+from reflectionflow_core.evaluation.pool import WorkerPool
 from reflectionflow_core.record import InputError
 from reflectionflow_core.registry import ActorChoice, build_verifier
 from reflectionflow_core.settings import SearchSettings
 from reflectionflow_core.vlm import named
 from reflectionflow_core.vlm.named import build_vlm
+from reflectionflow_core.vlm.probe import TEXT_ONLY
 
 HOST = "pictures.example.org"
 
@@ -228,6 +231,7 @@ def test_the_doctor_fails_for_a_blind_judge_and_without_one(
         ({"thinker": "vlm", "planner": "vlm"}, {"strategy": "interleaved"}, False),
         ({"screen": "yes-no"}, {}, True),
         ({"screen": "noisy"}, {}, False),
+        ({"verifier": "objects"}, {}, False),
     ],
 )
 def test_only_models_that_are_shown_pictures_are_checked(
@@ -240,3 +244,92 @@ def test_only_models_that_are_shown_pictures_are_checked(
         "vlm": "endpoint:mine",
     }
     assert looks(ActorChoice(**base | choice), SearchSettings(**settings)) is expected
+
+
+def think(out: Path, toys: Toys, *options: str) -> int:
+    begun = ["run", "two green bowls", "--out", str(out), "--strategy", "noise", "--width", "2"]
+    how = ["--verifier", "exact", "--think-first", "--vlm", "endpoint:mine"]
+    return main([*begun, *how, *options], build_actors=lambda *_: toys.actors())
+
+
+def dreamer(asked: Asked) -> Reply:
+    """Answers texts as they ask to be; it would refuse pictures."""
+    if asked.pictures:
+        return refuses(400, "this model reads texts only")
+    if asked.text == TEXT_ONLY.text:
+        return says("yes")
+    return says(json.dumps({"prompt": "two green bowls on a table", "layout": "", "style": ""}))
+
+
+def test_a_model_that_only_thinks_first_is_asked_for_a_text_once_and_shown_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with VlmServer(dreamer) as server:
+        known(monkeypatch, server.url)
+        assert think(tmp_path / "a", Toys()) == 0
+        first = [asked for asked in server.asked if asked.text == TEXT_ONLY.text]
+        assert server.asked[0] is first[0] and len(first) == 1
+        assert think(tmp_path / "b", Toys()) == 0
+        assert len([asked for asked in server.asked if asked.text == TEXT_ONLY.text]) == 1
+        assert not any(asked.pictures for asked in server.asked)
+    assert "Judge endpoint:mine: answers texts yes, thinks no" in capsys.readouterr().err
+    recorded = read_recording(tmp_path / "b").run
+    assert recorded is not None and "sees" not in recorded.judge and "seconds" in recorded.judge
+
+
+@pytest.mark.parametrize(
+    "options", [["--think-first"], ["--strategy", "staged", "--planner", "vlm"]]
+)
+def test_a_dead_model_of_texts_ends_a_search_before_its_first_picture(
+    options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    toys, begun = Toys(), ["run", "two green bowls", "--out", str(tmp_path / "out")]
+    with VlmServer([refuses(401, "who are you")]) as server:
+        known(monkeypatch, server.url)
+        how = ["--verifier", "exact", "--vlm", "endpoint:mine", *options]
+        assert main([*begun, *how], build_actors=lambda *_: toys.actors()) == 2
+        assert len(server.asked) == 1
+    said = capsys.readouterr().err
+    assert "who are you" in said and "--judge-check warn" in said and not toys.generator.log
+
+
+def test_a_judge_that_is_kept_as_seeing_is_not_asked_for_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def both(asked: Asked) -> Reply:
+        return judge(asked) if MARK in asked.text else dreamer(asked)
+
+    with VlmServer(both) as server:
+        known(monkeypatch, server.url)
+        assert main(["doctor", "--vlm", "mine"]) == 0
+        before = len(server.asked)
+        assert think(tmp_path / "a", Toys()) == 0
+        assert not [a for a in server.asked[before:] if a.text == TEXT_ONLY.text]
+
+
+def test_a_local_judge_of_a_benchmark_is_asked_once_and_its_memory_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    built: list[str] = []
+    forgotten: list[bool] = []
+    colours = iter([[1, 0, 0, 0], [0, 1, 0, 0]])
+
+    def build(spec: str, *_: Any) -> ScriptedVlm:
+        built.append(spec)
+        return ScriptedVlm(lambda _: "red, blue", lambda _: next(colours))
+
+    monkeypatch.setattr(judging, "build_vlm", build)
+    monkeypatch.setattr(painting, "forget_vlm", lambda: forgotten.append(True))
+    choice = ActorChoice(verifier="yes-no", writer="template", evolver="rules", vlm=str(folder))
+    for pool in (WorkerPool(2), WorkerPool(1)):
+        painting._check_judge(choice, SearchSettings(), {}, pool)
+    assert built == [str(folder)] and forgotten == [True]
+    assert capsys.readouterr().err.count("sees yes") == 2
+    painting._check_judge(choice, SearchSettings(), {"judge_check": "off"}, WorkerPool(2))
+    assert len(built) == 1
