@@ -133,3 +133,20 @@ def test_no_picture_leaves_for_a_new_host_before_the_user_agrees(strict: ComfySe
         graph["vlm"]["inputs"] |= {"send_pictures": False, "refresh": 7}
         strict.succeed(graph)
     assert list(json.loads(store(strict, "consent.json").read_text())) == ["0x7f000001"]
+
+
+def test_a_model_that_thinks_first_is_asked_for_a_word_before_its_text(strict: ComfyServer) -> None:
+    def graph(profile: str) -> Graph:
+        vlm = node(
+            "ReflectionFlow_VlmEndpoint", profile=known(strict, profile, server.url), refresh=0
+        )
+        think = node("ReflectionFlow_ThinkFirst", prompt="two green bowls", vlm=link("vlm"))
+        return {"vlm": vlm, "think": think, "shown": node("PreviewAny", source=link("think"))}
+
+    with VlmServer([says("yes"), says('{"prompt": "two green bowls on a table"}')]) as server:
+        strict.succeed(graph("dreaming"))
+        assert "the word yes alone" in server.asked[0].text and not server.asked[0].pictures
+    with VlmServer([refuses(401, "who are you")]) as server:
+        run = strict.run(graph("unpaid"))
+        assert run.status == "error" and "who are you" in run.error
+        assert len(server.asked) == 1
