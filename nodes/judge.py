@@ -149,10 +149,10 @@ class Judge(io.ComfyNode):
         )
 
     @classmethod
-    def check_lazy_status(cls, judge: Any = None, vlm: VlmHandle | None = None) -> list[str]:
+    def check_lazy_status(cls, judge: Any = None, **wired: VlmHandle | None) -> list[str]:
         """The vision model only for a judge that asks it, so that no other loads it."""
         row = ROWS[judge["judge"][0]] if judge else JudgeRow(VerifierLoader)
-        return ["vlm"] if vlm is None and row.asks_vlm else []
+        return [name for name, handle in wired.items() if handle is None and row.asks_vlm]
 
     @classmethod
     def execute(cls, judge: Any = None, vlm: VlmHandle | None = None) -> io.NodeOutput:

@@ -66,6 +66,7 @@ class ReflectionLoop(io.ComfyNode):
             description="The whole search: paints drafts, and in every round says what is wrong "
             "with each and corrects it. Shows every round as it happens and keeps the best.",
             search_aliases=["reflectionflow", *FOUND_BY],
+            essentials_category="Image Tools",
             inputs=[
                 prompt,
                 *actor_inputs(),

@@ -344,3 +344,15 @@ def test_without_a_model_the_critic_leaves_prompts_as_they_are_unless_rules_know
     run = comfy.succeed({**graph, "critic": ours("Critic")})
     assert run.text("unknown_text") == "a cat in a red hat"
     assert run.text("known_text") not in ("two red circles", "")
+
+
+def test_a_judge_of_texts_says_before_anything_is_painted_what_it_needs(
+    comfy: ComfyServer,
+) -> None:
+    written = menu_graph({"judge": "what is written"})
+    written["loop"]["inputs"]["prompt"] = "a circle"
+    run = comfy.run(written)
+    assert (
+        "The prompt has no words in quotation marks" in run.error or "needs rapidocr" in run.error
+    )
+    assert not run.outputs

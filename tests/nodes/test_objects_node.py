@@ -56,6 +56,22 @@ def test_what_cannot_be_judged_is_a_sentence(
     assert "--" not in run.error
 
 
+def as_judge(graph: Graph) -> Graph:
+    """The same judged by the node Judge."""
+    inputs = dict(graph["verifier"]["inputs"])
+    del inputs["error"], inputs["verifier"]
+    given = {f"judge.{name}": value for name, value in inputs.items()}
+    return {**graph, "verifier": ours("Judge", judge="what is there", **given)}
+
+
+def test_judge_finds_what_the_verifier_loader_finds(comfy: ComfyServer, detector: str) -> None:
+    graph = judged("a bench", detector=detector)
+    reports = [comfy.succeed(one).text("report") for one in (graph, as_judge(graph))]
+    assert reports[0] == reports[1]
+    run = comfy.run(as_judge(judged("a bench")))
+    assert "needs one detector. Choose one in detector" in run.error
+
+
 def test_a_detector_that_is_not_there_is_refused_before_anything_runs(comfy: ComfyServer) -> None:
     graph = judged("a bench", detector="missing.onnx")
     del graph["images"]  # which would be painted all the same
