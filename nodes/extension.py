@@ -7,6 +7,7 @@ from .critic import Critic
 from .editors import EDITORS
 from .fixing import FixPicture
 from .judge import Judge
+from .judge_error import JudgeError
 from .judges import JUDGES
 from .loaders import LOADERS
 from .native import NATIVE
@@ -23,7 +24,7 @@ from .vlm import VLM
 
 FAMILIES = (
     *(LOADERS, VLM, JUDGES, VERIFIER_NODES, NATIVE, EDITORS, STEPS, SEARCH, STAGING),
-    [SearchOptions, Critic, Judge, VisionModelNode, FixPicture],
+    [SearchOptions, Critic, Judge, JudgeError, VisionModelNode, FixPicture],
 )
 NODES = [checks_its_wires(node) for family in FAMILIES for node in family]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from ...reflectionflow_core.protocols import Progress
 from ...reflectionflow_core.vlm.consent import PictureConsent
 from ...reflectionflow_core.vlm.endpoint import Endpoint
 from ...reflectionflow_core.vlm.judge_check import WARN, JudgeChecker, mode_of, profile_key
+from ...reflectionflow_core.vlm.kept_errors import error_key
 from .profiles import profiles_folder
 from .sockets import ActorHandle, SearchActors, VlmHandle
 
@@ -28,17 +30,36 @@ def check_judges(handles: SearchActors, progress: Progress) -> dict[str, Any]:
     """
     actors = (handles.verifier, handles.writer, handles.evolver, handles.inspector)
     vlms = dict.fromkeys(vlm for actor in actors if actor for vlm in actor.vlms)
-    verifier = str(handles.verifier.chosen.get("verifier", ""))
-    findings = []
+    verifier = verifier_name(handles.verifier)
+    findings = [] if handles.verifier.vlms else [_errors("", verifier_key(handles.verifier))]
     for handle in vlms:
-        check, key = checker(handle), key_of(handle)
-        found, notices = check(handle.vlm, key, progress)
-        measured, more = check.measured(key, verifier)
-        for notice in (*notices, *more):
+        key = key_of(handle)
+        found, notices = checker(handle)(handle.vlm, key, progress)
+        for notice in notices:
             warn(notice)
-        if found is not None or measured:
-            findings.append({**(found.data() if found else {}), **measured})
-    return findings[0] if findings else {}
+        findings.append({**(found.data() if found else {}), **_errors(key, verifier)})
+    return next(filter(None, findings), {})
+
+
+def _errors(key: str, verifier: str) -> dict[str, Any]:
+    """What was measured of a judge, as a run records it."""
+    measured, notices = JudgeChecker(profiles_folder()).measured(key, verifier)
+    for notice in notices:
+        warn(notice)
+    return measured
+
+
+def verifier_name(handle: ActorHandle) -> str:
+    """How a verifier was chosen, without the folders of its weights, which are private."""
+    return re.sub(r":[^+]*", "", str(handle.chosen.get("verifier", "")))
+
+
+def verifier_key(handle: ActorHandle) -> str:
+    """What the errors of a verifier are kept under."""
+    name = verifier_name(handle)
+    if handle.vlms:
+        return error_key(key_of(handle.vlms[0]), name)
+    return error_key("", " ".join([name, *handle.identity.values()]))
 
 
 def check_writers(actor: ActorHandle[Any], progress: Progress) -> None:

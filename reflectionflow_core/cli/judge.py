@@ -14,9 +14,9 @@ from PIL.Image import Image
 from ..archive.files import writing
 from ..choice import ActorChoice
 from ..judge_exam.asking import Answering, ModelAnswers, VerifierAnswers
-from ..judge_exam.detecting import Picture, known_by_detector, known_shapes
+from ..judge_exam.detecting import known_by_detector, known_shapes
 from ..judge_exam.items import ExamItem, KnownPicture
-from ..judge_exam.labels import picture_of, read_labelled
+from ..judge_exam.labels import numbered, read_labelled
 from ..judge_exam.measuring import examine_judge
 from ..judge_exam.painted import paint_for_exam, prompts_of, shape_prompts
 from ..judge_exam.planting import known_items
@@ -151,9 +151,8 @@ def _from_folder(
     labelled = read_labelled(folder)
     found = [*labelled.items(rng), *labelled.known()]
     if _finds(given):
-        names = rng.permutation(labelled.unlabelled)[:MOST_PICTURES]
-        pictures = [(str(n), picture_of(folder, str(n)), folder / str(n)) for n in names]
-        return [*found, *_detected(given, pictures)]
+        some = rng.permutation(len(labelled.unlabelled))[:MOST_PICTURES]
+        return [*found, *_detected(given, [labelled.unlabelled[index] for index in some])]
     if not found:
         raise InputError(
             f"Nothing is known about the pictures in {folder}. Write {LABELS} beside them, give a "
@@ -178,10 +177,10 @@ def _painted(given: Mapping[str, Any], rng: np.random.Generator) -> list[KnownPi
     if not names:
         raise InputError("This detector finds any thing. Say which, as in --things cup,dog,chair.")
     images = paint_for_exam(painter, prompts_of(names, count, rng), rng, Lines())
-    return _detected(given, [(f"painted {i}", image.copy, None) for i, image in enumerate(images)])
+    return _detected(given, [*numbered(images).values()])
 
 
-def _detected(given: Mapping[str, Any], pictures: Sequence[Picture]) -> list[KnownPicture]:
+def _detected(given: Mapping[str, Any], pictures: Sequence[KnownPicture]) -> list[KnownPicture]:
     from ..detection.load import load_any
 
     detector = load_any(given["detector"], given.get("device"))

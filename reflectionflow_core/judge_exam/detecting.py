@@ -5,9 +5,8 @@ Where the detector is sure and wrong, its error counts as the judge's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL.Image import Image, Resampling
@@ -32,12 +31,10 @@ SAME = 0.5  # intersection over union from which two boxes may be one thing
 SMALLEST, LARGEST = 0.01, 0.6  # of the picture, that a thing takes
 SCALE = 7  # the miniature's pictures are enlarged, since models see little in 64 pixels
 
-Picture = tuple[str, Callable[[], Image], Path | None]  # a name, what reads it, its file
-
 
 def known_by_detector(
     detector: Detector,
-    pictures: Sequence[Picture],
+    pictures: Sequence[KnownPicture],
     names: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> list[KnownPicture]:
@@ -52,11 +49,11 @@ def known_by_detector(
             "--things cup,dog,chair."
         )
     found = []
-    for group, picture, file in pictures:
+    for known in pictures:
         progress.check()
-        image = picture()
+        image = known.picture()
         (seen,) = detector.detect([image], asked, progress)
-        found.append((KnownPicture(picture, (), (), group, file), *_clear(seen, image, detector)))
+        found.append((known, *_clear(seen, image, detector)))
     there = {thing.name for _, things, _ in found for thing in things}
     return [
         replace(known, things=things, absent=_plausible(asked, seen, there))

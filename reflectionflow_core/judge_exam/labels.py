@@ -12,9 +12,8 @@ picture's `things` every thing must be listed.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -27,9 +26,10 @@ from ..detection.words import COLOURS
 from ..judge_errors import COLOUR, KINDS, POSITION, kind_of
 from ..pictures import PictureError, read_picture
 from ..record import InputError
+from ..texts import parse_json
 from .changes import hue_turned, mirrored
 from .items import LABEL, PLANTED, TURNED, ExamItem, KnownPicture, KnownThing
-from .planting import TURNS
+from .planting import TURNS, changed
 from .settings import LABELS
 from .wording import contradictions, hue_in, side_in
 
@@ -80,29 +80,31 @@ class LabelLine(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class LabelledPictures:
-    """What the lines of a folder say, and its pictures about which they say nothing."""
+    """What lines say of pictures, by name, and the pictures about which they say nothing."""
 
-    folder: Path
-    statements: tuple[LabelLine, ...] = ()
-    things: tuple[LabelLine, ...] = ()
-    unlabelled: tuple[str, ...] = ()
+    pictures: Mapping[str, KnownPicture]  # without things
+    lines: tuple[LabelLine, ...] = ()
+
+    @property
+    def unlabelled(self) -> tuple[KnownPicture, ...]:
+        labelled = {line.file for line in self.lines}
+        return tuple(each for name, each in self.pictures.items() if name not in labelled)
 
     def items(self, rng: np.random.Generator) -> Iterator[ExamItem]:
         """The labelled statements, their contradictions, and changes that make them false."""
-        for line in self.statements:
-            yield from _items(self.folder, line, rng)
+        for line in self.lines:
+            if line.statement is not None:
+                yield from _items(self.pictures[line.file], line, line.statement, rng)
 
     def known(self) -> list[KnownPicture]:
         """The pictures whose things are listed; lines about one picture are taken together."""
         listed: dict[str, list[KnownThing]] = {}
-        for line in self.things:
-            found = [_known_thing(thing) for thing in line.things or ()]
-            listed.setdefault(line.file, []).extend(found)
+        for line in self.lines:
+            if line.things is not None:
+                found = [_known_thing(thing) for thing in line.things]
+                listed.setdefault(line.file, []).extend(found)
         return [
-            KnownPicture(
-                picture_of(self.folder, file), tuple(things), group=file, file=self.folder / file
-            )
-            for file, things in listed.items()
+            replace(self.pictures[name], things=tuple(things)) for name, things in listed.items()
         ]
 
 
@@ -113,69 +115,62 @@ def read_labelled(folder: Path) -> LabelledPictures:
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}. Give one with pictures after --images.")
-    files = sorted(f.name for f in folder.iterdir() if f.suffix.lower() in ENDINGS and f.is_file())
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in ENDINGS and f.is_file())
     if not files:
         raise InputError(f"{folder} holds no pictures. Give a folder with PNG or JPEG files.")
-    lines = _lines(folder / LABELS)
-    labelled = {line.file for line in lines}
-    return LabelledPictures(
-        folder,
-        tuple(line for line in lines if line.statement is not None),
-        tuple(line for line in lines if line.things is not None),
-        tuple(name for name in files if name not in labelled),
-    )
-
-
-def picture_of(folder: Path, name: str) -> partial[Image]:
-    """What reads a picture, reduced if it is large."""
-    return partial(_read, folder / name)
-
-
-def _read(path: Path) -> Image:
+    pictures = {
+        file.name: KnownPicture(partial(_read, file), (), group=file.name, file=file)
+        for file in files
+    }
+    labels = folder / LABELS
+    if not labels.exists():
+        return LabelledPictures(pictures)
     try:
-        picture = read_picture(path.read_bytes())
-    except (OSError, PictureError) as error:
-        why = error.reason if isinstance(error, PictureError) else error.strerror
-        raise InputError(f"{path} cannot be used: {why}. Remove it, or save it again.") from error
-    picture.thumbnail((LARGEST, LARGEST), Resampling.LANCZOS)
-    return picture
-
-
-def _lines(file: Path) -> list[LabelLine]:
-    if not file.exists():
-        return []
-    try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = labels.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read ({error}). Save it as UTF-8.") from error
+        raise InputError(f"{labels} cannot be read ({error}). Save it as UTF-8.") from error
+    return parse_labels(text, pictures, str(labels))
+
+
+def numbered(images: Sequence[Image]) -> dict[str, KnownPicture]:
+    """Pictures without files, by their numbers from 1 on."""
+    return {
+        str(number): KnownPicture(partial(_reduced, image), (), group=f"picture {number}")
+        for number, image in enumerate(images, start=1)
+    }
+
+
+def parse_labels(text: str, pictures: Mapping[str, KnownPicture], where: str) -> LabelledPictures:
+    """The labels in a text, a line each; raises InputError for bad lines, by their numbers."""
     good, bad = [], []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            good.append(_line(file.parent, line))
+            good.append(_line(line, pictures))
         except ValueError as error:
             bad.append(f"line {number}: {error}")
     if bad:
         more = f"; and {len(bad) - TOLD} more" if len(bad) > TOLD else ""
         raise InputError(
-            f"{file} has lines that cannot be used: {'; '.join(bad[:TOLD])}{more}. Correct them, "
+            f"{where} has lines that cannot be used: {'; '.join(bad[:TOLD])}{more}. Correct them, "
             "or remove them."
         )
-    return good
+    return LabelledPictures(pictures, tuple(good))
 
 
-def _line(folder: Path, text: str) -> LabelLine:
+def _line(text: str, pictures: Mapping[str, KnownPicture]) -> LabelLine:
     """Raises ValueError with a clause for a line that cannot be used."""
     try:
-        line = LabelLine.model_validate(json.loads(text))
-    except json.JSONDecodeError as error:
+        record = parse_json(text)
+    except ValueError as error:
         raise ValueError("it is not JSON") from error
+    try:
+        line = LabelLine.model_validate(record)
     except ValidationError as error:
         raise ValueError(_first(error)) from error
-    # Only a name: a label must not lead out of the folder.
-    if Path(line.file).name != line.file or not (folder / line.file).is_file():
-        raise ValueError(f"there is no picture {line.file!r:.60} beside it")
+    if line.file not in pictures:  # so that a label never leads out of the folder
+        raise ValueError(f"there is no picture {line.file!r:.60}")
     return line
 
 
@@ -186,31 +181,39 @@ def _first(error: ValidationError) -> str:
     return f"{where}: {what}" if where else what
 
 
+def _read(path: Path) -> Image:
+    try:
+        picture = read_picture(path.read_bytes())
+    except (OSError, PictureError) as error:
+        why = error.reason if isinstance(error, PictureError) else error.strerror
+        raise InputError(f"{path} cannot be used: {why}. Remove it, or save it again.") from error
+    return _reduced(picture)
+
+
+def _reduced(picture: Image) -> Image:
+    smaller = picture.copy()
+    smaller.thumbnail((LARGEST, LARGEST), Resampling.LANCZOS)
+    return smaller
+
+
 def _known_thing(thing: LabelledThing) -> KnownThing:
     left, top, right, bottom = thing.box
     return KnownThing(thing.name, (left, top, right, bottom), thing.colour)
 
 
-def _items(folder: Path, line: LabelLine, rng: np.random.Generator) -> Iterator[ExamItem]:
-    said, picture = line.statement or "", picture_of(folder, line.file)
-    kind, holds = line.kind or kind_of(said), line.true is True
-    file = folder / line.file
-    yield ExamItem(picture, said, holds, kind, LABEL, group=line.file, file=file)
+def _items(
+    known: KnownPicture, line: LabelLine, said: str, rng: np.random.Generator
+) -> Iterator[ExamItem]:
+    kind, holds, group = line.kind or kind_of(said), line.true is True, known.group
+    yield ExamItem(known.picture, said, holds, kind, LABEL, group=group, file=known.file)
     if not holds:  # the contrary of what does not hold need not hold either
         return
     for false, its_kind in contradictions(said, rng):
-        yield ExamItem(picture, false, False, its_kind, TURNED, group=line.file, file=file)
+        yield ExamItem(known.picture, false, False, its_kind, TURNED, "", group, known.file)
     if side_in(said):
-        change = partial(_mirrored, picture)
-        yield ExamItem(change, said, False, POSITION, PLANTED, "mirrored", line.file)
+        picture = partial(changed, known.picture, mirrored)
+        yield ExamItem(picture, said, False, POSITION, PLANTED, "mirrored", group)
     if hue_in(said):
-        change = partial(_turned, picture, float(rng.choice(TURNS)))
-        yield ExamItem(change, said, False, COLOUR, PLANTED, "hues turned", line.file)
-
-
-def _mirrored(picture: partial[Image]) -> Image:
-    return mirrored(picture())
-
-
-def _turned(picture: partial[Image], turn: float) -> Image:
-    return hue_turned(picture(), turn)
+        turn = partial(hue_turned, turn=float(rng.choice(TURNS)))
+        picture = partial(changed, known.picture, turn)
+        yield ExamItem(picture, said, False, COLOUR, PLANTED, "hues turned", group)

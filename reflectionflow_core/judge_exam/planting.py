@@ -47,12 +47,13 @@ def _item(
     change: Callable[[Image], Image] | None = None,
     note: str = "",
 ) -> ExamItem:
-    picture = known.picture if change is None else partial(_changed, known.picture, change)
+    picture = known.picture if change is None else partial(changed, known.picture, change)
     file = known.file if change is None else None
     return ExamItem(picture, statement, holds, kind, source, note, known.group, file)
 
 
-def _changed(picture: Callable[[], Image], change: Callable[[Image], Image]) -> Image:
+def changed(picture: Callable[[], Image], change: Callable[[Image], Image]) -> Image:
+    """The picture after a change."""
     return change(picture())
 
 

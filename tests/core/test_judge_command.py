@@ -249,7 +249,7 @@ def test_a_label_without_a_kind_has_that_of_its_words(tmp_path: Path) -> None:
         {**said, "statement": "two dogs"},
         {**said, "statement": "two dogs", "kind": "other"},
     )
-    lines = read_labelled(folder).statements
+    lines = read_labelled(folder).lines
     assert [line.kind or kind_of(line.statement or "") for line in lines] == ["number", "other"]
 
 

@@ -173,8 +173,8 @@ def test_turned_words_are_no_neighbours() -> None:
 # What a detector finds
 
 
-def pictures_of(*scenes: Scene) -> list[tuple[str, partial[Image.Image], None]]:
-    return [(str(i), partial(drawn, scene, 256), None) for i, scene in enumerate(scenes)]
+def pictures_of(*scenes: Scene) -> list[KnownPicture]:
+    return [KnownPicture(partial(drawn, scene, 256), ()) for scene in scenes]
 
 
 def test_what_a_detector_is_sure_of_is_known_and_asked_about_truly() -> None:

@@ -1,0 +1,95 @@
+"""Judge Error in a real ComfyUI: measures, shows and keeps, and a later search reports it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfy_graphs import Graph, actor_nodes, link, loop_graph, ours
+from comfy_server import ComfyServer
+from core.test_judge_command import bad_at_numbers
+from plain_colours import is_of_the_check
+from vlm_server import MODEL, VlmServer, says
+
+LABEL = '{"file": "1", "statement": "a red circle", "true": true}'
+
+
+def known(server: ComfyServer, name: str, url: str) -> str:
+    file = server.base / "user" / "__reflectionflow" / "profiles.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    before = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps(before | {name: {"base_url": url, "api_key": "", "model": MODEL}}))
+    return name
+
+
+def kept(server: ComfyServer) -> dict[str, Any]:
+    file: Path = server.base / "user" / "__reflectionflow" / "judge_errors.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def measured(**given: Any) -> Graph:
+    return {
+        "error": ours("JudgeError", **{"questions": 40, "labels": "", "seed": 0, **given}),
+        "picture": ours(
+            "DraftSampler", flux=link("flux"), prompt="a red circle", count=1, seed=2, batch_size=1
+        ),
+        "flux": actor_nodes()["flux"],
+    }
+
+
+def of_profile(name: str, **given: Any) -> Graph:
+    graph = measured(vlm=link("vlm"), **given)
+    return {**graph, "vlm": ours("VlmEndpoint", profile=name, refresh=0)}
+
+
+def test_a_vision_model_that_cannot_count_is_measured_shown_and_kept(comfy: ComfyServer) -> None:
+    with VlmServer(bad_at_numbers) as server:
+        run = comfy.succeed(of_profile(known(comfy, "counting", server.url)))
+        assert not server.errors
+    text = run.text("error")
+    assert "number    3 of 3: 100%" in text and "This judge misses 3 of 3 wrong counts" in text
+    (key,) = [key for key in kept(comfy) if key.startswith("endpoint:counting")]
+    assert kept(comfy)[key]["kinds"][1]["missed"] == 3
+
+
+def test_labelled_images_are_asked_about(comfy: ComfyServer) -> None:
+    with VlmServer(bad_at_numbers) as server:
+        name = known(comfy, "labelled", server.url)
+        run = comfy.succeed(of_profile(name, labels=LABEL, images=link("picture")))
+    assert "labels (1)" in run.text("error")
+
+
+def test_a_judge_by_rules_is_measured_and_a_later_search_reports_its_errors(
+    comfy: ComfyServer,
+) -> None:
+    graph = measured(verifier=link("verifier")) | {"verifier": actor_nodes()["verifier"]}
+    assert comfy.succeed(graph).text("error").startswith("Judge exact: ")
+    assert "exact" in kept(comfy)
+    run = comfy.succeed(loop_graph(depth=0))
+    report = json.loads(run.text("report"))
+    assert report["judge"]["errors"]["judge"] == "exact"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "There is no judge to measure"),
+        ({"vlm": link("vlm"), "verifier": link("verifier")}, "There are two judges"),
+        ({"vlm": link("vlm"), "labels": LABEL}, "Labels and images belong together"),
+        (
+            {"vlm": link("vlm"), "labels": "{", "images": link("picture")},
+            "labels has lines that cannot be used: line 1: it is not JSON",
+        ),
+        ({"vlm": link("vlm")}, "The judge is blind"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(
+    comfy: ComfyServer, given: dict[str, Any], words: str
+) -> None:
+    with VlmServer(lambda a: says("red" if is_of_the_check(a.text) else "yes")) as server:
+        name = known(comfy, "blindly", server.url)
+        graph = measured(**given) | {"vlm": ours("VlmEndpoint", profile=name, refresh=0)}
+        run = comfy.run(graph | {"verifier": actor_nodes()["verifier"]})
+    assert run.status == "error" and words in run.error
