@@ -32,7 +32,7 @@ from .record import InputError
 from .search.policies import POLICIES
 from .search.strategies import STRATEGIES, axes_in_force, strategy_named
 from .settings import SearchSettings
-from .verifiers.spec import VerifierSpec, parse_verifiers
+from .verifiers.spec import VerifierSpec, parse_verifiers, shares_needs
 from .vlm.named import HUB_ID, build_vlm
 
 if TYPE_CHECKING:
@@ -296,20 +296,25 @@ def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
 
 
 def build_verifier(choice: ActorChoice) -> Verifier:
-    """The verifier of a choice; several that are joined, and one with a gate, as an ensemble; all
-    behind the screen, if there is one."""
+    """The verifier of a choice, behind the screen if there is one.
+
+    Several that are joined are an ensemble, or share a prompt's needs; one with a gate is an
+    ensemble, too.
+    """
     parts, gates = parse_verifiers(choice.verifier, VERIFIERS), _one_of(choice, "gate")
     screens = _one_of(choice, "screen")
     check_judges(choice, {part.name for part in (*parts, *gates, *screens)})
     built = {part.text: _build_part(choice, part) for part in parts}
-    alone = len(parts) == 1 and not gates
-    if alone:
+    judges = {part.text: built.get(part.text) or _build_part(choice, part) for part in gates}
+    gate = by_need(judges) if len(judges) > 1 else next(iter(judges.values()), None)
+    if gate is None and len(parts) == 1:
         verifier, lowest = built[parts[0].text], VERIFIERS[parts[0].name].lowest
+    elif gate is None and shares_needs(parts):
+        verifier, lowest = by_need(built), 0.0
     else:
         from .verifiers.ensemble import EnsembleVerifier
 
         members = [_member(part, built[part.text]) for part in parts]
-        gate = built.get(gates[0].text) or _build_part(choice, gates[0]) if gates else None
         verifier, lowest = EnsembleVerifier(members, gate), 0.0
     if not screens:
         return verifier
@@ -319,6 +324,13 @@ def build_verifier(choice: ActorChoice) -> Verifier:
     return behind_screen(screen, verifier, lowest, choice.shortlist, choice.verifier)
 
 
+def by_need(built: Mapping[str, Any]) -> Verifier:
+    """The verifier that shares needs among those of BY_NEED, given by their specs."""
+    from .detection.routed import RoutedVerifier
+
+    return RoutedVerifier(**{text.partition(":")[0]: judge for text, judge in built.items()})
+
+
 def _member(part: VerifierSpec, verifier: Verifier) -> EnsembleMember:
     from .verifiers.ensemble import EnsembleMember
 
@@ -326,10 +338,13 @@ def _member(part: VerifierSpec, verifier: Verifier) -> EnsembleMember:
 
 
 def _one_of(choice: ActorChoice, role: str) -> list[VerifierSpec]:
-    """The verifier of a role, "gate" or "screen", or nothing; raises InputError for several."""
+    """The verifier of a role, "gate" or "screen", or nothing; raises InputError for several.
+
+    A gate may be several that share a prompt's needs.
+    """
     spec = getattr(choice, role)
     parts = parse_verifiers(spec, VERIFIERS) if spec is not None else []
-    if len(parts) > 1:
+    if len(parts) > 1 and not (role == "gate" and shares_needs(parts)):
         raise InputError(f"The {role} {spec} is several verifiers. Give one.")
     return parts
 

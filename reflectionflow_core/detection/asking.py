@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
+from typing_extensions import Self
 
 from ..protocols import SILENT, Progress
 from ..record import InputError
@@ -18,7 +19,7 @@ from .words import COLOURS, singular
 
 SHOWN_NAMES = 200  # of a detector's vocabulary in the question
 
-_TAKE_APART = """\
+_THINGS = """\
 A picture was painted from this prompt: {prompt}
 A detector will look for things in it. Say what it must find, as
 {{"things": [{{"name": ..., "number": ..., "how": "exactly" | "at least" | "at most", \
@@ -28,8 +29,12 @@ number and how: "two cats" is exactly 2, "a cat" is at least 1, "no cats" is at 
 colour: one of {colours}, if the prompt gives the whole thing that colour.
 relation: one of {relations}, if the prompt says so; "of" is the place in the list, counted from 0,
 of the thing that it is relative to. Leave out every other position.
-rest: each other thing that the prompt asks for and that this list does not say, in a few words:
-materials, actions, style, light, other positions. Add nothing that the prompt does not ask for."""
+"""
+
+_TAKE_APART = """\
+{things}rest: each other thing that the prompt asks for and that this list does not say, in a few
+words: materials, actions, style, light, other positions. Add nothing that the prompt does not ask
+for."""
 
 _NAMES = (
     " The detector knows only these names; use one where it means the same and is no wider: "
@@ -51,14 +56,13 @@ class AskedThing(BaseModel):
     of: int | None = None
 
 
-class AskedScene(BaseModel):
-    """All that a model read out of a prompt."""
+class AskedThings(BaseModel):
+    """The things that a model read out of a prompt; a position is relative to another of them."""
 
-    things: Annotated[list[AskedThing], Field(min_length=1, max_length=MOST_NEEDS)]
-    rest: Annotated[list[Words], Field(max_length=20)] = []
+    things: Annotated[list[AskedThing], Field(max_length=MOST_NEEDS)]
 
     @model_validator(mode="after")
-    def _positions(self) -> AskedScene:
+    def _positions(self) -> Self:
         for index, thing in enumerate(self.things):
             if thing.relation is None:
                 continue
@@ -69,6 +73,13 @@ class AskedScene(BaseModel):
         return self
 
 
+class AskedScene(AskedThings):
+    """All that a model read out of a prompt, with what no detector sees."""
+
+    things: Annotated[list[AskedThing], Field(min_length=1, max_length=MOST_NEEDS)]
+    rest: Annotated[list[Words], Field(max_length=20)] = []
+
+
 def asked_by_model(
     vlm: Vlm, prompt: str, vocabulary: Sequence[str] | None, progress: Progress = SILENT
 ) -> tuple[list[Wanted], list[str]]:
@@ -76,13 +87,7 @@ def asked_by_model(
 
     Raises InputError where the model fails or its answer cannot be used.
     """
-    names = _NAMES.format(names=", ".join(vocabulary[:SHOWN_NAMES])) if vocabulary else ""
-    text = _TAKE_APART.format(
-        prompt=quoted(prompt),
-        names=names,
-        colours=", ".join(COLOURS),
-        relations=", ".join(RELATIONS),
-    )
+    text = _TAKE_APART.format(things=question_of_things(prompt, vocabulary))
     question = Question(text, system=DATA_RULE, max_tokens=2048)
     (scene,) = ask(vlm, [question], AskedScene, progress, "verify")
     if isinstance(scene, Failure):
@@ -93,18 +98,36 @@ def asked_by_model(
     return _wanted(scene, prompt)
 
 
+def question_of_things(prompt: str, vocabulary: Sequence[str] | None) -> str:
+    """The beginning of a question for AskedThings."""
+    names = _NAMES.format(names=", ".join(vocabulary[:SHOWN_NAMES])) if vocabulary else ""
+    return _THINGS.format(
+        prompt=quoted(prompt),
+        names=names,
+        colours=", ".join(COLOURS),
+        relations=", ".join(RELATIONS),
+    )
+
+
 def _wanted(scene: AskedScene, prompt: str) -> tuple[list[Wanted], list[str]]:
     rest = [words for words in map(tidy, scene.rest) if words]
-    found = []
-    for thing in scene.things:
-        name, colour = singular(tidy(thing.name).lower()), (thing.colour or "").lower() or None
-        if colour is not None and colour not in COLOURS:
-            rest.append(f"{colour} {name}")
-            colour = None
-        least = 0 if thing.how == "at most" else thing.number
-        most = None if thing.how == "at least" else thing.number
-        found.append(Wanted(name, least, most, colour))
+    found, colours = things_of(scene)
+    rest += [f"{colour} {name}" for name, colour in colours]
     for index, thing in enumerate(scene.things):
         if thing.relation is not None and thing.of is not None:
             place(found, index, thing.relation, thing.of, prompt)
     return found, rest
+
+
+def things_of(scene: AskedThings) -> tuple[list[Wanted], list[tuple[str, str]]]:
+    """The things without their positions, and (name, colour) of colours that no rule knows."""
+    found, colours = [], []
+    for thing in scene.things:
+        name, colour = singular(tidy(thing.name).lower()), (thing.colour or "").lower() or None
+        if colour is not None and colour not in COLOURS:
+            colours.append((name, tidy(colour)))
+            colour = None
+        least = 0 if thing.how == "at most" else thing.number
+        most = None if thing.how == "at least" else thing.number
+        found.append(Wanted(name, least, most, colour))
+    return found, colours

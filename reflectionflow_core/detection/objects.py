@@ -30,6 +30,7 @@ from .rules import (
     Need,
     Task,
     counted_detections,
+    demands,
     findings,
     seen,
     share_met,
@@ -56,6 +57,11 @@ class AskedFor:
     renamed: Task  # of classes that are told apart
     by_colour: frozenset[str] = frozenset()
     unjudged: tuple[str, ...] = ()
+
+    @property
+    def demands(self) -> int:
+        """How many needs the score is a share of."""
+        return demands(self.renamed)
 
 
 class ObjectsVerifier:
@@ -99,7 +105,13 @@ class ObjectsVerifier:
         if not images:
             return []
         self.spent, self._unpaid = self.spent + self._unpaid, 0
-        asked, shown = self._asked[prompt], [presentable(image) for image in images]
+        return self.judge(self._asked[prompt], images, progress)
+
+    def judge(
+        self, asked: AskedFor, images: Sequence[Image.Image], progress: Progress = SILENT
+    ) -> list[Verdict]:
+        """As `verify`, of what a prompt asks for, which is known already."""
+        shown = [presentable(image) for image in images]
         found = self.examiner.detect(asked.task, shown, progress)
         self._guard(asked, shown, found)
         return [self._verdict(asked, *pair) for pair in zip(shown, found, strict=True)]

@@ -161,9 +161,14 @@ class Finding:
 
 def share_met(task: Task, faults: Sequence[Finding]) -> float:
     """The share of a task's demands that are met, 0 to 1."""
-    demanded = sum(map(_demands, task.include)) + len(task.exclude)
+    demanded = demands(task)
     lost = sum(fault.lost for fault in faults)
     return (demanded - lost) / demanded if demanded else 1.0
+
+
+def demands(task: Task) -> int:
+    """How many demands a task makes: see `examine`."""
+    return sum(map(_demands, task.include)) + len(task.exclude)
 
 
 def _demands(need: Need) -> int:

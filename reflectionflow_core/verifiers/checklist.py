@@ -105,6 +105,16 @@ class ChecklistVerifier(VlmActor):
         checklist = self._checklist(prompt, progress)
         if isinstance(checklist, Failure):
             return [Verdict.unjudged(checklist.reason)] * len(images)
+        return self.judge(checklist, images, before, progress)
+
+    def judge(
+        self,
+        checklist: Sequence[Check],
+        images: Sequence[Image],
+        before: Sequence[Verdict | None],
+        progress: Progress = SILENT,
+    ) -> list[Verdict]:
+        """As `recheck`, of requirements that are known already: one or more."""
         self.calls = len(checklist) + self.ground
         with _in_turn(self.vlm, len(images)) as groups:
             judged = [
@@ -158,14 +168,21 @@ class ChecklistVerifier(VlmActor):
 
     def _checklist(self, prompt: str, progress: Progress) -> list[Check] | Failure:
         if prompt not in self._checklists:
-            split = self._split(prompt, progress)
+            split = self.split(prompt, progress)
             if isinstance(split, Failure):
                 return split
             self._checklists[prompt] = split
         return self._checklists[prompt]
 
-    def _split(self, prompt: str, progress: Progress) -> list[Check] | Failure:
-        text = _TAKE_APART.format(prompt=quoted(prompt), most=MAX_REQUIREMENTS)
+    def split(
+        self, prompt: str, progress: Progress = SILENT, besides: str = ""
+    ) -> list[Check] | Failure:
+        """The requirements of a prompt, by one question to which `besides` is added.
+
+        The whole prompt is one requirement where the model cannot do it; a server that failed is a
+        Failure.
+        """
+        text = _TAKE_APART.format(prompt=quoted(prompt), most=MAX_REQUIREMENTS) + besides
         question = Question(text, system=DATA_RULE, max_tokens=2048)
         (answer,) = ask(self.vlm, [question], Checklist, progress, "verify")
         if isinstance(answer, Failure):
@@ -173,7 +190,7 @@ class ChecklistVerifier(VlmActor):
                 return answer
             say_failures([answer], progress, "Taking the prompt apart", "it is asked as a whole")
         items = [] if isinstance(answer, Failure) else answer.requirements
-        return checks_of(items, FORM) or [_whole(prompt)]
+        return checks_of(items, FORM) or [whole(prompt)]
 
 
 @contextmanager
@@ -190,7 +207,8 @@ def question_about(check: Check, image: Image) -> Question:
     return Question(check.question, (image,), DATA_RULE, max_tokens=1)
 
 
-def _whole(prompt: str) -> Check:
+def whole(prompt: str) -> Check:
+    """The prompt as one requirement."""
     question = _WHOLE.format(prompt=quoted(prompt))
     return Check(tidy(prompt), question, f"not as asked: {tidy(prompt)}")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..record import InputError
 
 _PART = re.compile(r"(?:(\d+(?:\.\d+)?)\*)?([^:]+)(?::(.*))?")
+
+
+BY_NEED = ("objects", "text", "checklist")  # joined, they share a prompt's needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,13 @@ def parse_verifiers(spec: str, names: Collection[str]) -> list[VerifierSpec]:
     """
     known = "|".join(map(re.escape, names))
     return [_parse(t, names) for t in re.split(rf"\+(?=(?:[\d.]+\*)?(?:{known})(?:[:+]|$))", spec)]
+
+
+def shares_needs(parts: Sequence[VerifierSpec]) -> bool:
+    """Whether joined verifiers share a prompt's needs: those of BY_NEED, each once, unweighted."""
+    names = [part.name for part in parts]
+    plain = all(part.weight == 1 for part in parts) and len({*names}) == len(names)
+    return plain and len(parts) > 1 and {*names} <= {*BY_NEED}
 
 
 def _parse(text: str, names: Collection[str]) -> VerifierSpec:

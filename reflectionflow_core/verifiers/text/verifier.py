@@ -48,7 +48,12 @@ class TextVerifier:
     def verify(
         self, prompt: str, images: Sequence[Image], progress: Progress = SILENT
     ) -> list[Verdict]:
-        wishes = self._wishes(prompt)
+        return self.judge(self._wishes(prompt), images, progress)
+
+    def judge(
+        self, wishes: TextWishes, images: Sequence[Image], progress: Progress = SILENT
+    ) -> list[Verdict]:
+        """As `verify`, of wishes that are known already; their letters are not checked."""
         verdicts: list[Verdict] = []
         for image in images:
             progress.check()
@@ -64,10 +69,11 @@ class TextVerifier:
                 'read for. Write them as in: a sign that says "OPEN"; or choose another verifier.'
             )
         for wanted in wishes.texts:
-            self._check_letters(wanted)
+            self.check_letters(wanted)
         return wishes
 
-    def _check_letters(self, wanted: WantedText) -> None:
+    def check_letters(self, wanted: WantedText) -> None:
+        """Raises InputError for a text that the reader cannot know."""
         letters = letters_of(wanted.text)
         if not letters:
             raise InputError(

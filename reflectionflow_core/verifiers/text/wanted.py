@@ -74,6 +74,25 @@ _NO_TEXT = re.compile(
     re.IGNORECASE,
 )
 
+_MARK = "\ue000"  # in place of a quoted text
+_SAYS = (
+    "that which says? saying reads? reading spells? spelling shows? showing displays? displaying "
+    "labell?ed titled named called with without no not never does do bearing and is are written "
+    "painted printed in the a any words? texts? letters lettering title name inscription caption "
+    "label headline slogan"
+)
+_SERIES = re.compile(rf"{_MARK}(?:(?:\s*,)?\s*(?:and\s+|or\s+|,\s*)?{_MARK})+")
+_ON = re.compile(
+    rf"(?:\b(?:the|a)\s+)?(?:\b(?:words?|texts?|letters|title|name)\s+)?{_MARK}\s+(?:(?:is|are)\s+)?"
+    r"(?:(?:written|painted|printed)\s+)?(?:on|across|above|over)\s+(?=(?:an?|the)\s)"
+)
+_INTRODUCED = re.compile(
+    rf"(?:[,:\s]*\b(?:{'|'.join(_SAYS.split())})\b)*[,:\s]*{_MARK}"
+    r"(?:(?:\s+(?:printed|written|painted))?\s+on\s+it\b)?",
+    re.IGNORECASE,
+)
+_EDGES = re.compile(r"^[\s,;.:]+|(?:[\s,;:]|\s+(?:and|with|but))+$")
+
 
 @dataclass(frozen=True, slots=True)
 class WantedText:
@@ -121,6 +140,25 @@ def text_wishes(prompt: str) -> TextWishes:
             "is never closed. Close it after the text that the picture should show."
         )
     return wishes
+
+
+def without_texts(prompt: str) -> str:
+    """What a prompt asks for besides its texts: "a cat and a sign" of one that says something.
+
+    Left out are the words in quotation marks with those that introduce them, and "without any
+    text". The result is "" where nothing else is asked for.
+    """
+    prompt = _DOUBLED.sub(r'"\1"', prompt.replace("\\", ""))
+    text = _MARK.join(_outside(prompt, _quoted_spans(prompt)[0]))
+    for pattern, instead in ((_SERIES, _MARK), (_ON, ""), (_NO_TEXT, ""), (_INTRODUCED, "")):
+        text = pattern.sub(instead, text)
+    text = re.sub(r"(?:\b(?:with|and)\s*|,\s*)(?=[,;.]|$)", "", text)
+    return " ".join(_EDGES.sub("", _EDGES.sub("", text)).split())
+
+
+def is_surface(name: str) -> bool:
+    """Whether a thing is there to be written on, such as a sign: its text shows it, too."""
+    return _SURFACE.fullmatch(name) is not None
 
 
 def _quoted_spans(prompt: str) -> tuple[list[tuple[int, int]], int]:
