@@ -53,7 +53,8 @@ def seeing_inputs() -> list[io.Input]:
             tooltip="checklist asks about each part of the prompt and says what is missing; yes-no "
             "asks one question and is fastest; rubric gives marks; tournament compares two "
             "pictures; yes-no-nvila is for NVILA-Lite-2B-Verifier.",
-        )
+        ),
+        *inputs_of(VerifierLoader, "ground"),
     ]
 
 
@@ -71,17 +72,24 @@ def miniature_inputs() -> list[io.Input]:
     ]
 
 
+DETECTING = ("detector", "detection_model", "detection_clip")
 ROWS = {
     "what a vision model sees": JudgeRow(
         VerifierLoader, seeing_inputs, {"error": 0.0}, {"method": "verifier"}, needs_vlm=True
     ),
     "what is there": JudgeRow(
         VerifierLoader,
-        lambda: inputs_of(VerifierLoader, "detector", "detection_model", "detection_clip"),
+        lambda: inputs_of(VerifierLoader, *DETECTING),
         {"verifier": "objects", "error": 0.0},
         may_ask_vlm=True,
     ),
     "what is written": JudgeRow(VerifierLoader, fixed={"verifier": "text", "error": 0.0}),
+    "what is there and written": JudgeRow(
+        VerifierLoader,
+        lambda: inputs_of(VerifierLoader, *DETECTING),
+        {"verifier": "objects+text", "error": 0.0},
+        may_ask_vlm=True,
+    ),
     "CLIP score": JudgeRow(ClipScoreLoader, lambda: inputs_of(ClipScoreLoader, "model")),
     "Image-Verifier": JudgeRow(RewardLoader, lambda: inputs_of(RewardLoader, "model", "base")),
     "the miniature's shapes": JudgeRow(
@@ -122,8 +130,10 @@ class Judge(io.ComfyNode):
                     {name: row.inputs() for name, row in ROWS.items()},
                     "What the pictures are judged by. What a vision model sees: any prompt. What "
                     "is there: things, numbers, colours, places, by a detector. What is written: "
-                    "the words in quotation marks. CLIP score: a fast impression. Image-Verifier: "
-                    "the paper's. The miniature's shapes: exact, for the miniature only.",
+                    "the words in quotation marks. What is there and written: each need by the "
+                    "one that sees it, the rest by the vision model if one is wired. CLIP score: a "
+                    "fast impression. Image-Verifier: the paper's. The miniature's shapes: exact, "
+                    "for the miniature only.",
                 ),
             ],
             outputs=[output(VerifierSocket, "verifier", "For Reflection Loop, Verifier Score.")],
@@ -163,6 +173,8 @@ class Judge(io.ComfyNode):
             raise InputError(NO_VLM)
         if vlm is not None and row.asks_vlm:
             given["vlm"] = vlm
+        if "vlm" in given and given["verifier"] == "objects+text":
+            given["verifier"] += "+checklist"  # which asks it about the rest of a prompt
         if given.get("error"):
             given["verifier"] = "noisy"
         return row.loader.execute(**given)

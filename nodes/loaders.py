@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
@@ -13,11 +12,11 @@ from ..reflectionflow_core.registry import (
     MINIATURE_WEIGHTS,
     VERIFIERS,
     WRITERS,
-    ActorChoice,
-    Row,
 )
 from .comfy.diffusers_flux import MINIATURE, explained_imports, load_diffusers_flux
+from .shared.acting import actor_handle
 from .shared.detectors import NO_DETECTOR, PLACES, detectors, objects_handle
+from .shared.joined import JOINED, joined_handle
 from .shared.model_files import (
     check_lora,
     flux_folders,
@@ -29,7 +28,6 @@ from .shared.model_files import (
 )
 from .shared.schema import flux_input, flux_output, output, schema
 from .shared.sockets import (
-    ActorHandle,
     EvolverSocket,
     FluxHandle,
     VerifierSocket,
@@ -206,14 +204,15 @@ class VerifierLoader(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "verifier",
-                    options=[name for name, row in VERIFIERS.items() if not row.source],
+                    options=[*(n for n, row in VERIFIERS.items() if not row.source), *JOINED],
                     default="exact",
                     tooltip="exact reads the miniature's shapes by rules; noisy flips some of its "
                     "verdicts. Both work only for prompts and pictures of such shapes. checklist, "
                     "rubric, yes-no and tournament ask a vision-language model, about any prompt. "
                     "text reads what is written and compares it with the words that the prompt has "
                     "in quotation marks. yes-no-nvila asks NVILA-Lite-2B-Verifier in its words. "
-                    "objects counts and places things by a detector, and asks none.",
+                    "objects counts and places things by a detector, and asks none. Joined, each "
+                    "need of the prompt goes to the one that sees it best.",
                 ),
                 io.Float.Input(
                     "error",
@@ -245,6 +244,14 @@ class VerifierLoader(io.ComfyNode):
                     optional=True,
                     tooltip="The CLIP of SAM3, which finds things of any name.",
                 ),
+                io.Boolean.Input(
+                    "ground",
+                    default=False,
+                    optional=True,
+                    tooltip="For checklist: asks where the faults of a picture are, in one more "
+                    "question. Contact sheet and report draw the boxes, writers name the places.",
+                    extra_dict={"advanced": True},
+                ),
             ],
             outputs=[output(VerifierSocket, "verifier", "Judges.")],
         )
@@ -269,22 +276,34 @@ class VerifierLoader(io.ComfyNode):
         detector: str = NO_DETECTOR,
         detection_model: Any = None,
         detection_clip: Any = None,
+        ground: bool = False,
     ) -> io.NodeOutput:
+        finds = (detector, detection_model, detection_clip)
         if verifier == "exact" and error:
             raise InputError(
                 "The exact verifier makes no errors. Choose the noisy one, or set error to 0."
             )
         if verifier != "noisy" and error:
             raise InputError(f"error has no effect on the verifier {verifier}. Set it to 0.")
+        if ground and "checklist" not in verifier.split("+"):
+            raise InputError(
+                f"ground has no effect on the verifier {verifier}. Switch it off, or choose "
+                "checklist."
+            )
         if verifier == "objects":
             with explained_imports():
-                return io.NodeOutput(objects_handle(detector, detection_model, detection_clip, vlm))
-        if detector != NO_DETECTOR or detection_model is not None or detection_clip is not None:
+                return io.NodeOutput(objects_handle(*finds, vlm))
+        if "objects" in verifier.split("+"):
+            with explained_imports():
+                return io.NodeOutput(joined_handle(verifier, vlm, *finds, ground))
+        if finds != (NO_DETECTOR, None, None):
             raise InputError(
                 f"The verifier {verifier} uses no detector, but one is given. Set detector to "
                 f"{NO_DETECTOR} and remove its wires, or choose objects."
             )
-        chosen = {"verifier": verifier, "verifier_error": error or None}
+        if verifier in JOINED:
+            return io.NodeOutput(joined_handle(verifier, vlm, ground=ground))
+        chosen = {"verifier": verifier, "verifier_error": error or None, "ground": ground or None}
         return io.NodeOutput(actor_handle(VERIFIERS, vlm, chosen))
 
 
@@ -348,28 +367,6 @@ def vlm_input(names: str) -> io.Input:
         optional=True,
         tooltip=f"A vision-language model, for {names} only.",
     )
-
-
-def actor_handle(
-    rows: Mapping[str, Row[Any]], vlm: VlmHandle | None, chosen: Mapping[str, Any]
-) -> ActorHandle:
-    """An actor of the core's registry; the first of the chosen values is its name.
-
-    Raises InputError if it needs a vision-language model and has none, or the other way round.
-    """
-    kind, name = next(iter(chosen.items()))
-    if rows[name].asks_vlm and vlm is None:
-        raise InputError(
-            f"The {kind} {name} needs a vision-language model. Wire one into vlm: Vision model."
-        )
-    if not rows[name].asks_vlm and vlm is not None:
-        others = " or ".join(other for other, row in rows.items() if row.asks_vlm)
-        raise InputError(
-            f"The {kind} {name} uses no vision-language model, but one is wired. Remove that wire, "
-            f"or choose {others}."
-        )
-    actor = rows[name].build(ActorChoice(**chosen), vlm and vlm.vlm)
-    return ActorHandle(actor, chosen, (vlm,) if vlm else ())
 
 
 LOADERS = [

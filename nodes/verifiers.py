@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from comfy_api.latest import io
 from ..reflectionflow_core.flux.folders import read_json
 from ..reflectionflow_core.identity import digest, verifier_identity
 from ..reflectionflow_core.record import InputError
-from ..reflectionflow_core.registry import VERIFIERS
+from ..reflectionflow_core.registry import VERIFIERS, Row
 from ..reflectionflow_core.verifiers.ensemble import EnsembleMember, EnsembleVerifier
 from ..reflectionflow_core.verifiers.screened import SHORTLIST, ScreenedVerifier, behind_screen
 from .comfy.diffusers_flux import explained_imports
+from .shared.joined import JOINED, sharing
 from .shared.model_files import missing, model_folders, stamp
 from .shared.schema import output, schema
 from .shared.sockets import ActorHandle, VerifierSocket
@@ -176,6 +178,14 @@ class VerifierEnsemble(io.ComfyNode):
                     tooltip="With a screen: how many pictures of a batch the verifiers look at.",
                     extra_dict={"advanced": True},
                 ),
+                io.Boolean.Input(
+                    "by_need",
+                    default=False,
+                    optional=True,
+                    tooltip="Each need of the prompt is judged once, by the one of objects, text "
+                    "and checklist that sees it best. Weights must be 1 then.",
+                    extra_dict={"advanced": True},
+                ),
             ],
             outputs=[verifier_output()],
         )
@@ -186,6 +196,7 @@ class VerifierEnsemble(io.ComfyNode):
         gate: ActorHandle | None = None,
         screen: ActorHandle | None = None,
         shortlist: int = SHORTLIST,
+        by_need: bool = False,
         **given: Any,
     ) -> io.NodeOutput:
         weighted = [
@@ -195,10 +206,14 @@ class VerifierEnsemble(io.ComfyNode):
         ]
         if not weighted:
             raise InputError("The ensemble has no verifier. Wire verifier_1.")
-        if screen is None:
-            return io.NodeOutput(ensemble_of(weighted, gate))
-        alone = len(weighted) == 1 and gate is None
+        if by_need:
+            if any(weight != 1 for _, weight in weighted):
+                raise InputError("Weights have no effect by_need. Set them to 1, or switch it off.")
+            weighted = [(sharing([handle for handle, _ in weighted]), 1.0)]
+        alone = len(weighted) == 1 and gate is None and (by_need or screen is not None)
         verifier = weighted[0][0] if alone else ensemble_of(weighted, gate)
+        if screen is None:
+            return io.NodeOutput(verifier)
         return io.NodeOutput(screened(verifier, screen, shortlist))
 
 
@@ -238,13 +253,18 @@ def screened(verifier: ActorHandle, screen: ActorHandle, shortlist: int) -> Acto
     return ActorHandle(actor, chosen, tuple(vlms), identity)
 
 
+def row_of(handle: ActorHandle) -> Row[Any] | None:
+    """The row of a verifier; of those that share needs the first one's, which are alike."""
+    return VERIFIERS.get(re.split("[:+]", handle.chosen["verifier"])[0])
+
+
 def lowest_of(handle: ActorHandle) -> float | None:
     """What its scores are never below; None if there is no such number."""
     if isinstance(handle.actor, ScreenedVerifier):
         return handle.actor.lowest - 1
     if isinstance(handle.actor, EnsembleVerifier):
         return 0.0
-    row = VERIFIERS.get(handle.chosen["verifier"].partition(":")[0])
+    row = row_of(handle)
     return row.lowest if row else None
 
 
@@ -267,7 +287,7 @@ def spec_of(handle: ActorHandle) -> str:
     if isinstance(handle.actor, ScreenedVerifier):
         return f"({spec} behind {handle.actor.screen.name})"
     if not isinstance(handle.actor, EnsembleVerifier):
-        return spec
+        return f"({spec})" if spec in JOINED else spec
     gate = handle.chosen.get("gate")
     return f"({spec} if {gate})" if gate else f"({spec})"
 
@@ -276,7 +296,7 @@ def spread_of(handle: ActorHandle) -> float:
     """The typical difference between its scores of clearly different pictures."""
     if isinstance(handle.actor, EnsembleVerifier | ScreenedVerifier):
         return 0.25
-    row = VERIFIERS.get(handle.chosen["verifier"].partition(":")[0])
+    row = row_of(handle)
     return row.spread if row else 1.0
 
 

@@ -37,6 +37,9 @@ def identity(choice: ActorChoice) -> dict[str, str]:
         spec = getattr(choice, name)
         if spec is not None and (weights := verifier_identity(spec)):
             known[name] = weights
+    specs = [spec for spec in (choice.verifier, choice.gate, choice.screen) if spec is not None]
+    if any(part.name == "text" for spec in specs for part in parse_verifiers(spec, VERIFIERS)):
+        known["ocr"] = ocr_identity()
     if choice.plugins:
         known["plugins"] = " ".join(digest(Path(plugin)) for plugin in choice.plugins)
     for name in ("transformer", "reward_base", "reward_template", "detector", "colour_judge"):
@@ -55,8 +58,22 @@ def verifier_identity(spec: str) -> str:
 
 def weights_of(source: str) -> str:
     """The digest of a folder or file, or the hub id as it is."""
-    source = source.removeprefix("onnx:")
-    return digest(Path(source)) if source and Path(source).exists() else source
+    path = Path(source.removeprefix("onnx:"))
+    if not source or not path.exists():
+        return str(path) if source else ""
+    if path.suffix != ".onnx":
+        return digest(path)
+    from .detection.onnx import files_beside
+
+    return " ".join(map(digest, (path, *files_beside(path))))
+
+
+def ocr_identity() -> str:
+    """The version and the weights of the verifier text's reader; "" where it is not installed."""
+    from .verifiers.text.reading import installed
+
+    version, files = installed()
+    return " ".join([version, *map(digest, files)]) if version else ""
 
 
 def vlm_identity(spec: str) -> str:

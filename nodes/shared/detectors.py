@@ -8,7 +8,7 @@ from typing import Any
 import folder_paths
 
 from ...reflectionflow_core.flux.folders import read_json
-from ...reflectionflow_core.identity import digest
+from ...reflectionflow_core.identity import digest, weights_of
 from ...reflectionflow_core.record import InputError
 from .model_files import model_folders
 from .sockets import ActorHandle, VlmHandle
@@ -67,7 +67,7 @@ def _from_file(detector: str) -> tuple[Any, str, str]:
     if path.suffix == ".onnx":
         from ...reflectionflow_core.detection.onnx import load_onnx
 
-        return load_onnx(path), f"onnx:{path}", digest(path)
+        return load_onnx(path), f"onnx:{path}", weights_of(str(path))
     from ...reflectionflow_core.detection.detectors import load_detector
     from ..comfy.memory import ComfyPlacement
 

@@ -32,6 +32,11 @@ TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+# What comes with a choice and is none itself: the reader of the verifier text. Runs that were
+# recorded before it was known lack it.
+UNCHOSEN = ("ocr",)
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A prompt, its settings and its actors.
@@ -124,6 +129,11 @@ def _differing_actors(recorded: Run, asked: Run) -> list[str]:
         if name not in (*asked.identity, *CHANGEABLE) and before.get(name) != now.get(name)
     ]
     for name in asked.identity:
+        if name in UNCHOSEN:
+            if recorded.identity.get(name) not in (None, asked.identity[name]):
+                was, is_now = (str(run.identity[name]) for run in (recorded, asked))
+                found.append(f"another {name} ({was[:40]}, now {is_now[:40]})")
+            continue
         if recorded.identity.get(name) != asked.identity[name]:
             moved = before.get(name) != now.get(name)
             changed = f"{name} {before.get(name)}, now {now.get(name)}"

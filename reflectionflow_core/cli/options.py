@@ -183,7 +183,8 @@ def _add_verifiers(group: argparse._ArgumentGroup, add: Callable[..., None]) -> 
     add(
         "--verifier",
         "NAME",
-        f"{_names(VERIFIERS)}; {_names(sources)} as NAME:FOLDER; A+B: both",
+        f"{_names(VERIFIERS)}; {_names(sources)} as NAME:FOLDER; A+B: both "
+        "(of objects, text, checklist each need by the best of them)",
     )
     add("--detector", "WHERE", "of the verifier objects: a folder, a hub id or onnx:FILE")
     add("--colour-judge", "WHERE", "a CLIP that reads its colours (default: pixels vote)")

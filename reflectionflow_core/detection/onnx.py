@@ -228,6 +228,17 @@ def read_settings(file: Path) -> OnnxSettings:
     return settings
 
 
+def files_beside(path: Path) -> list[Path]:
+    """What says, beside an ONNX file, how it is read: its settings and the names of its classes."""
+    settings, names = path.with_suffix(".json"), _names_file(path)
+    return [file for file in (settings, names) if file is not None and file.is_file()]
+
+
+def _names_file(path: Path) -> Path | None:
+    own, others = path.with_suffix(".names"), sorted(path.parent.glob("*.names"))
+    return own if own.is_file() else others[0] if len(others) == 1 else None
+
+
 def _labels(path: Path, metadata: Mapping[str, str]) -> list[str]:
     """The classes of a file: its own (as Ultralytics writes them), or those beside it."""
     if "names" in metadata:
@@ -239,14 +250,15 @@ def _labels(path: Path, metadata: Mapping[str, str]) -> list[str]:
                 f"The names in {path.name} cannot be read. Write them to "
                 f"{path.with_suffix('.names').name}, a line each."
             ) from error
-    own, others = path.with_suffix(".names"), sorted(path.parent.glob("*.names"))
-    if not own.is_file() and len(others) != 1:
+    file = _names_file(path)
+    if file is None:
         raise InputError(
-            f"The classes of {path.name} have no names. Write them to {own.name} beside it, a line "
-            "each, in the order of its training."
+            f"The classes of {path.name} have no names. Write them to "
+            f"{path.with_suffix('.names').name} beside it, a line each, in the order of its "
+            "training."
         )
     try:
-        text = (own if own.is_file() else others[0]).read_text("utf-8-sig")
+        text = file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The names of {path.name} cannot be read ({error}).") from error
     return [line.strip() for line in text.splitlines() if line.strip()]

@@ -17,6 +17,7 @@ from core.tiny_onnx import NAMES, SIDE, save_constant, save_red_finder
 from reflectionflow_core.detection import onnx
 from reflectionflow_core.detection.onnx import fitted, load_onnx
 from reflectionflow_core.detection.rules import Detection
+from reflectionflow_core.identity import weights_of
 from reflectionflow_core.record import InputError
 
 
@@ -174,3 +175,15 @@ def test_without_onnxruntime_the_sentence_says_what_to_install(tmp_path, monkeyp
     monkeypatch.setattr(onnx, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"reflectionflow\[detect\]"):
         load_onnx(tmp_path / "any.onnx")
+
+
+def test_a_run_knows_a_detector_by_its_file_its_settings_and_its_names(tmp_path: Path) -> None:
+    file = tmp_path / "one.onnx"
+    file.write_bytes(b"weights")
+    (tmp_path / "one.names").write_text("cat\n")
+    first = weights_of(f"onnx:{file}")
+    assert first == weights_of(str(file)) != ""
+    (tmp_path / "one.names").write_text("dog\n")
+    renamed = weights_of(f"onnx:{file}")
+    (tmp_path / "one.json").write_text('{"confidence": 0.3}')
+    assert len({first, renamed, weights_of(f"onnx:{file}")}) == 3

@@ -4,6 +4,7 @@ for."""
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,25 @@ def test_a_run_of_before_is_written_the_same_and_resumes(tmp_path: Path) -> None
     assert choices[0].condition == ConditionSettings(fit="fit")
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 3
     assert run("--out", tmp_path, "--resume", "--steps", 9) == 2
+
+
+def test_another_ocr_is_told_and_a_run_that_knew_none_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reads(version: str) -> None:
+        module = sys.modules["reflectionflow_core.cli.run"]
+        monkeypatch.setattr(module, "identity", lambda _: {"model": "m", "ocr": version})
+
+    reads("rapidocr 3.10.0 ab")
+    assert run("a cube", "--out", tmp_path, "--depth", 0) == 0
+    reads("rapidocr 4.0.0 ab")
+    assert run("--out", tmp_path, "--resume") == 2
+    told = "another ocr (rapidocr 3.10.0 ab, now rapidocr 4.0.0 ab)"
+    assert told in capsys.readouterr().err
+    record = recorded(tmp_path)
+    del record["identity"]["ocr"]
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert run("--out", tmp_path, "--resume") == 0
 
 
 def test_where_weights_wait_has_a_new_name_and_keeps_the_old_one(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 from signs import font_files, texture, with_writing
 
+from reflectionflow_core.identity import digest, identity, ocr_identity
 from reflectionflow_core.record import Verdict
 from reflectionflow_core.registry import ActorChoice, build_verifier
 from reflectionflow_core.verifiers.text import reading
@@ -118,6 +119,14 @@ def test_it_reads_on_a_photograph(verdict_on) -> None:
     assert verdict_on('a cup with the word "COFEE"', written).passed is False
 
 
+def test_a_run_knows_the_reader_and_its_weights() -> None:
+    version, files = reading.installed()
+    assert re.fullmatch(r"rapidocr \d+\.\d+.*", version) and len(files) == 3
+    known = identity(ActorChoice(verifier="exact", gate="text"))["ocr"]
+    assert known == ocr_identity() == " ".join([version, *map(digest, files)])
+    assert "ocr" not in identity(ActorChoice(verifier="exact"))
+
+
 def test_every_part_of_the_reader_that_is_checked_for_can_be_imported() -> None:
     for name in reading.NEEDED:
         importlib.import_module(name)
@@ -141,6 +150,6 @@ def name_of(requirement: str) -> str:
 def test_weights_that_are_missing_are_named_and_none_is_downloaded(monkeypatch, tmp_path) -> None:
     import rapidocr
 
-    monkeypatch.setattr(rapidocr, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(rapidocr.__spec__, "origin", str(tmp_path / "__init__.py"))
     with pytest.raises(ValueError, match=r"has no weights \*_det_\*\.onnx .*Install it again"):
         reading.load_reader()

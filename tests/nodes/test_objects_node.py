@@ -77,3 +77,67 @@ def test_a_detector_that_is_not_there_is_refused_before_anything_runs(comfy: Com
     del graph["images"]  # which would be painted all the same
     with pytest.raises(Rejected, match=r"no detector named missing\.onnx in models/detection"):
         comfy.queue(graph)
+
+
+def read_report(comfy: ComfyServer, graph: Graph) -> str:
+    """The report of a graph that reads; skips where ComfyUI's Python has no OCR."""
+    run = comfy.run(graph)
+    if run.status == "error" and "The verifier text needs" in run.error:
+        pytest.skip("NOT TESTED WITH THE OCR: ComfyUI's Python does not have the extra text")
+    assert run.status == "success", run.error
+    return run.text("report")
+
+
+def loader(verifier: str, **given: object) -> Graph:
+    graph = judged("a bench")
+    graph["verifier"] = ours("VerifierLoader", error=0.0, verifier=verifier, **given)
+    return graph
+
+
+def test_joined_with_text_each_need_goes_to_its_judge(comfy: ComfyServer, detector: str) -> None:
+    graph = judged('a bench and a sign that says "OPEN"', detector=detector)
+    graph["verifier"]["inputs"]["verifier"] = "objects+text"
+    lines = json.loads(read_report(comfy, graph))
+    for line in lines:
+        assert set(line["unmet"]) <= {"missing a bench", 'add the text "OPEN" on the sign'}
+        assert 'add the text "OPEN" on the sign' in line["unmet"] and 0 <= line["score"] <= 0.5
+
+
+def test_an_ensemble_by_need_and_the_judge_node_are_the_same(
+    comfy: ComfyServer, detector: str
+) -> None:
+    prompt = 'a bench and a sign that says "OPEN"'
+    joined = judged(prompt, detector=detector)
+    joined["verifier"]["inputs"]["verifier"] = "objects+text"
+    by_need = judged(prompt, detector=detector) | {
+        "text": ours("VerifierLoader", error=0.0, verifier="text"),
+        "both": ours(
+            "VerifierEnsemble",
+            verifier_1=link("verifier"),
+            verifier_2=link("text"),
+            by_need=True,
+            **{f"weight_{n}": 1.0 for n in range(1, 5)},
+        ),
+    }
+    by_need["scored"]["inputs"]["verifier"] = link("both")
+    menu = judged(prompt)
+    choice = {"judge": "what is there and written", "judge.detector": detector}
+    menu["verifier"] = ours("Judge", **choice)
+    reports = [read_report(comfy, graph) for graph in (joined, by_need, menu)]
+    assert reports[0] == reports[1] == reports[2]
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"verifier": "objects+text+checklist", "detector": "tiny"}, "Wire one into vlm"),
+        ({"verifier": "text+checklist"}, "Wire one into vlm"),
+        ({"verifier": "objects+text"}, "needs one detector"),
+        ({"verifier": "text", "ground": True}, "ground has no effect on the verifier text"),
+    ],
+)
+def test_what_joined_judges_lack_is_a_sentence(
+    comfy: ComfyServer, detector: str, given: dict, match: str
+) -> None:
+    run = comfy.run(loader(**given))
+    assert run.status == "error" and match in run.error

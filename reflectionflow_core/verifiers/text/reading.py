@@ -22,7 +22,11 @@ LONGEST = 1600  # pixels of the longer side; larger pictures are shrunk to it
 SLIMMEST = 3  # a longer side of more than this many shorter ones is padded: memory grows with it
 SMALLEST = 64  # pixels of a side, after padding
 SURE_WRITING = 0.7  # least score of a place that looks like writing but could not be read
-NEEDED = ("rapidocr", "onnxruntime", "cv2", "pyclipper", "shapely", "omegaconf")
+PARTS = ("det", "cls", "rec")  # finds lines, turns them, reads them
+NEEDED = (
+    *("rapidocr", "onnxruntime", "cv2", "pyclipper", "shapely", "omegaconf"),
+    *("yaml", "requests", "six", "tqdm", "colorlog"),
+)
 INSTALL = (
     "With this Python, in the folder of this pack: pip install -e '.[text]', then pip install "
     "--no-deps rapidocr, and pip install opencv-python-headless if 'import cv2' fails"
@@ -72,13 +76,20 @@ def load_reader() -> TextReader:
     return RapidReader()
 
 
+def installed() -> tuple[str, list[Path]]:
+    """The reader's name with its version, and its weights; ("", []) where it is not installed."""
+    if find_spec("rapidocr") is None:
+        return "", []
+    return f"rapidocr {version('rapidocr')}", [_model_file(part) for part in PARTS]
+
+
 class RapidReader:
     """rapidocr with the weights that its package brings."""
 
     def __init__(self) -> None:
         from rapidocr import RapidOCR
 
-        models = {part: _model_file(part) for part in ("det", "cls", "rec")}
+        models = {part: _model_file(part) for part in PARTS}
         self._engine: Any = RapidOCR(
             params={
                 "Global.log_level": "critical",
@@ -153,9 +164,9 @@ def _flat(image: Image.Image) -> Image.Image:
 
 def _model_file(part: str) -> Path:
     """The weights of a part inside rapidocr's package; by path, so that it downloads nothing."""
-    import rapidocr
-
-    folder = Path(rapidocr.__file__).parent / "models"
+    found = find_spec("rapidocr")
+    assert found is not None and found.origin is not None  # NEEDED has it
+    folder = Path(found.origin).parent / "models"
     files = sorted(folder.glob(f"*_{part}_*.onnx"))
     if not files:
         raise InputError(
