@@ -1,4 +1,4 @@
-"""The command line: `reflectionflow run | evaluate | compare | judge | report | doctor`.
+"""The command line: `reflectionflow run | rank | evaluate | compare | judge | report | doctor`.
 
 A command is a module of this folder and two rows here: its options and the function that runs it.
 Heavy libraries are imported by what uses them, so that help comes at once.
@@ -56,6 +56,8 @@ def _run_command(given: dict[str, Any], argv: Sequence[str], build_actors: Build
     command = given.pop("command")
     if command == "run":
         return (run_batch if is_batch(given) else run)(given, build_actors)
+    if command == "rank":
+        return _rank(given)
     if command == "evaluate":
         return _evaluate(given, argv)
     if command == "compare":
@@ -63,6 +65,12 @@ def _run_command(given: dict[str, Any], argv: Sequence[str], build_actors: Build
     if command == "judge":
         return _judge(given)
     return _report(given["folder"]) if command == "report" else _doctor(given)
+
+
+def _rank(given: dict[str, Any]) -> int:
+    from .ranking import rank
+
+    return rank(given)
 
 
 def _report(folder: str) -> int:

@@ -97,6 +97,19 @@ def add_search_options(parser: Parser, without: Collection[str] = ()) -> None:
     _add_models(parser.add_argument_group("who paints and judges"), without)
 
 
+def add_verifier_options(parser: Parser) -> None:
+    """The options of who judges, for a command that paints nothing."""
+    group = parser.add_argument_group("who judges")
+    add = _adder(group, ())
+    _add_plugin(group)
+    add("--device", "NAME", "cuda, mps or cpu (default: cuda if there is one, else cpu)")
+    _add_verifiers(group, add)
+    asking = [name for name, row in VERIFIERS.items() if row.asks_vlm]
+    add("--vlm", "WHERE", f"model of {_names(asking)}: endpoint:PROFILE, a folder or a hub id")
+    add("--vlm-dtype", "TYPE", "number format of that model: bf16, fp32 or nf4 (default: bf16)")
+    add_judge_options(group)
+
+
 def name_of(setting: Field[Any]) -> str:
     """What the command line calls a field of SearchSettings or Budget, as a Python name."""
     prefix = "max_" if setting in fields(Budget) else ""
@@ -128,15 +141,19 @@ def _add_setting(
     )
 
 
-def _add_models(group: argparse._ArgumentGroup, without: Collection[str]) -> None:
+def _adder(group: argparse._ArgumentGroup, without: Collection[str]) -> Callable[..., None]:
+    """Adds an option with its default, but for flags that the command has."""
+
     def add(flag: str, metavar: str, text: str, kind: Reader = str) -> None:
         if flag in without:
             return
         default = {**RECORDED, **LATER}.get(flag.removeprefix("--").replace("-", "_"))
         group.add_argument(flag, metavar=metavar, type=kind, help=_with_default(text, default))
 
-    everyone = (VERIFIERS, WRITERS, EVOLVERS, PLANNERS, INSPECTORS, THINKERS)
-    asking = dict.fromkeys(name for rows in everyone for name, row in rows.items() if row.asks_vlm)
+    return add
+
+
+def _add_plugin(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--plugin",
         dest="plugins",
@@ -144,6 +161,13 @@ def _add_models(group: argparse._ArgumentGroup, without: Collection[str]) -> Non
         action="append",
         help="Python file with names of your own for any of these; may be repeated",
     )
+
+
+def _add_models(group: argparse._ArgumentGroup, without: Collection[str]) -> None:
+    add = _adder(group, without)
+    everyone = (VERIFIERS, WRITERS, EVOLVERS, PLANNERS, INSPECTORS, THINKERS)
+    asking = dict.fromkeys(name for rows in everyone for name, row in rows.items() if row.asks_vlm)
+    _add_plugin(group)
     add("--model", "NAME", f"{_names(MODELS)}, or a FLUX folder or hub id")
     add("--transformer", "FILE", "a fine-tuned .safetensors, in place of the FLUX folder's")
     add("--lora", "FILE", "the corrector's LoRA")

@@ -8,7 +8,7 @@ from .. import __version__
 from .evaluate_options import add_compare, add_evaluate
 from .judge_options import add_judge
 from .judging import add_consent_option
-from .options import Parser, add_search_options
+from .options import Parser, add_search_options, add_verifier_options
 
 RESUMING = """\
 Continue a run that was stopped, killed or has finished with: reflectionflow run --out DIR --resume
@@ -26,6 +26,7 @@ def make_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"reflectionflow {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_run(commands)
+    _add_rank(commands)
     add_evaluate(commands)
     add_compare(commands)
     add_judge(commands)
@@ -51,6 +52,19 @@ def _add_doctor(commands: argparse._SubParsersAction[Parser]) -> None:
     doctor.add_argument("--device", metavar="NAME", help="of a model on this machine")
     doctor.add_argument("--vlm-dtype", metavar="TYPE", help="of a model on this machine")
     add_consent_option(doctor)
+
+
+def _add_rank(commands: argparse._SubParsersAction[Parser]) -> None:
+    rank = commands.add_parser(
+        "rank",
+        help="judge the pictures of a folder and rank them; nothing is painted",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    rank.add_argument("folder", metavar="FOLDER", help="of PNG, JPEG, WebP and other pictures")
+    rank.add_argument("prompt", metavar="PROMPT", help="what the pictures were to show, in words")
+    rank.add_argument("--out", metavar="DIR", help="folder for sheet.png, ranking.html and data")
+    add_verifier_options(rank)
 
 
 def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -93,8 +93,8 @@ def _overview(history: History, names: dict[int, str], edge: int) -> str:
     title = "Best picture" if best.verdict.judged else "First picture, none was judged"
     return (
         f'<section class="overview"><a class="hero" {link}>{_picture(best, edge)}</a>'
-        f"<div><h2>{title}: <a {link}>{name}</a></h2>{_score(best)}"
-        f"{_captions(best, names)}{_costs(history.cost)}</div>"
+        f"<div><h2>{title}: <a {link}>{name}</a></h2>{score_line(best)}"
+        f"{captions(best, names)}{_costs(history.cost)}</div>"
         f"{_chart(history)}</section>"
     )
 
@@ -151,8 +151,8 @@ def _card(candidate: Candidate, names: dict[int, str], prompt: str, edge: int, b
     kind = " class=best" if best else "" if candidate.finished else " class=faded"
     return (
         f'<article id="{_anchor(name)}"{kind}>{_picture(candidate, edge)}'
-        f'<div class="line">{_score(candidate)}{badge}<span class="name">{name}</span></div>'
-        f"{_captions(candidate, names)}{_details(candidate, prompt)}</article>"
+        f'<div class="line">{score_line(candidate)}{badge}<span class="name">{name}</span></div>'
+        f"{captions(candidate, names)}{_details(candidate, prompt)}</article>"
     )
 
 
@@ -160,7 +160,7 @@ def _anchor(name: str) -> str:
     return name.replace(" no. ", "-").replace(" ", "-")
 
 
-def _score(candidate: Candidate) -> str:
+def score_line(candidate: Candidate) -> str:
     passed = candidate.verdict.passed
     mark = ""
     if passed is not None and candidate.finished:
@@ -168,7 +168,7 @@ def _score(candidate: Candidate) -> str:
     return f'<p class="score"><strong>{score_text(candidate.score)}</strong> {mark}</p>'
 
 
-def _captions(candidate: Candidate, names: dict[int, str]) -> str:
+def captions(candidate: Candidate, names: dict[int, str]) -> str:
     """What was asked for, and what is wrong."""
     parts = []
     if candidate.parent is not None:
@@ -189,10 +189,12 @@ def _captions(candidate: Candidate, names: dict[int, str]) -> str:
 
 
 def _details(candidate: Candidate, prompt: str) -> str:
-    return (
-        "<details><summary>Details</summary><table>"
-        f"{_rows(_facts(candidate, prompt))}</table></details>"
-    )
+    return details(_facts(candidate, prompt))
+
+
+def details(facts: Iterable[tuple[str, str]]) -> str:
+    """A table to be opened, of names and texts."""
+    return f"<details><summary>Details</summary><table>{_rows(facts)}</table></details>"
 
 
 def _facts(candidate: Candidate, prompt: str) -> Iterator[tuple[str, str]]:
@@ -202,6 +204,13 @@ def _facts(candidate: Candidate, prompt: str) -> Iterator[tuple[str, str]]:
         yield "Diffusion steps", str(candidate.steps)
     yield "Seed", seed_text(candidate.seed)
     yield "Prompt", "as given" if candidate.prompt == prompt else candidate.prompt
+    yield from judged_facts(candidate)
+    if candidate.inspection and candidate.inspection.explanation:
+        yield "Inspection", candidate.inspection.explanation
+
+
+def judged_facts(candidate: Candidate) -> Iterator[tuple[str, str]]:
+    """What the verifier has seen in a picture."""
     for mark in marked(candidate.verdict):
         yield "Fault at" if mark.fault else "Seen at", mark.words
     yield "Size", f"{candidate.image.width} x {candidate.image.height}"
@@ -209,8 +218,6 @@ def _facts(candidate: Candidate, prompt: str) -> Iterator[tuple[str, str]]:
         yield aspect, score_text(value)
     if candidate.verdict.judged and candidate.verdict.explanation:
         yield "Explanation", candidate.verdict.explanation
-    if candidate.inspection and candidate.inspection.explanation:
-        yield "Inspection", candidate.inspection.explanation
 
 
 def _rows(facts: Iterable[tuple[str, str]]) -> str:
@@ -221,11 +228,19 @@ def _rows(facts: Iterable[tuple[str, str]]) -> str:
 
 
 def _picture(candidate: Candidate, edge: int) -> str:
-    judged = candidate.verdict.judged
-    score = f"with score {score_text(candidate.score)}" if judged else "that was not judged"
-    alt = f"Picture {score}, painted from: {candidate.prompt}"
+    alt = f"Picture {_scored(candidate)}, painted from: {candidate.prompt}"
     if candidate.reflection:
         alt += f"; corrected as asked: {candidate.reflection}"
+    return boxed_picture(candidate, edge, alt)
+
+
+def _scored(candidate: Candidate) -> str:
+    judged = candidate.verdict.judged
+    return f"with score {score_text(candidate.score)}" if judged else "that was not judged"
+
+
+def boxed_picture(candidate: Candidate, edge: int, alt: str) -> str:
+    """The picture, at most `edge` pixels wide and high, with its verdict's boxes on it."""
     pixels = ' class="pixels"' if max(candidate.image.size) <= PIXELATED else ""
     width, height = candidate.image.size
     boxes = "".join(map(_box, marked(candidate.verdict)))

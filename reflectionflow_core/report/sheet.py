@@ -70,7 +70,7 @@ def contact_sheet(
     if not len(history):
         raise ValueError("An empty history has no contact sheet.")
     laid, left_out = columns(history)
-    box = _box(history, len(laid))
+    box = box_size(history, len(laid))
     width = max(LEAST_WIDTH, 2 * MARGIN + len(laid) * (box[0] + GUTTER) - GUTTER)
     notes = [settings_text(settings, model), cost_text(history.cost)]
     if left_out:
@@ -80,17 +80,17 @@ def contact_sheet(
     cells, bottom = _cells(laid, _origins(laid, history), prompt, box, top + 48)
     sheet = Image.new("RGB", (width, bottom + MARGIN - ROW_GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
-    _write(draw, head, MARGIN, MARGIN)
-    _rule(draw, top - 18, width)
+    write_lines(draw, head, MARGIN, MARGIN)
+    draw_rule(draw, top - 18, width)
     _titles(draw, laid, box[0], top)
     _arrows(sheet, cells, box)
     best = history.best if history.best.verdict.judged else None
     for cell in cells:
-        _paint(sheet, cell, box, best=cell.candidate is best)
+        paint_cell(sheet, cell, box, best=cell.candidate is best)
     return sheet
 
 
-def _box(history: History, count: int) -> tuple[int, int]:
+def box_size(history: History, count: int) -> tuple[int, int]:
     """The size of the box for each picture."""
     edge = 320 if count <= 3 else 256 if count <= 8 else 192
     sizes = {_shown_size(size, edge) for size in {c.image.size for c in history}}
@@ -143,7 +143,7 @@ def _cells(
             candidate = column.cells[row]
             if candidate is not None:
                 origin = origins.get(candidate, [])
-                caption = tuple(_caption(candidate, origin, prompt, box[0]))
+                caption = tuple(caption_of(candidate, origin, prompt, box[0]))
                 x = MARGIN + index * (box[0] + GUTTER)
                 cells.append(Cell(candidate, caption, row, x, top))
                 height = box[1] + 12 + 26 + sum(line.leading for line in caption)
@@ -152,9 +152,14 @@ def _cells(
     return cells, top
 
 
-def _caption(
-    candidate: Candidate, origin: Sequence[tuple[str, str]], prompt: str, width: int
+def caption_of(
+    candidate: Candidate,
+    origin: Sequence[tuple[str, str]],
+    prompt: str,
+    width: int,
+    most: int = 3,
 ) -> Iterator[Line]:
+    """The lines below a picture; of its faults `most` lines at most."""
     for label, name in origin:
         yield from _labelled(label, MUTED, name, INK, width, 1)
     if action := notable_action(candidate):
@@ -166,7 +171,7 @@ def _caption(
     if candidate.verdict.failure is not None:
         yield from _labelled("Failed", RED, candidate.verdict.failure, INK, width, 3)
     if candidate.verdict.unmet:
-        yield from _labelled("Wrong", RED, wrong_text(candidate), INK, width, 3)
+        yield from _labelled("Wrong", RED, wrong_text(candidate), INK, width, most)
     if candidate.prompt != prompt:
         yield from _labelled("Prompt", MUTED, candidate.prompt, MUTED, width, 3)
 
@@ -186,7 +191,7 @@ def _indent() -> int:
     return round(lettered("Prompt", 14)[1].getlength("Prompt")) + 10
 
 
-def _write(draw: ImageDraw.ImageDraw, lines: Sequence[Line], x: int, y: int) -> None:
+def write_lines(draw: ImageDraw.ImageDraw, lines: Sequence[Line], x: int, y: int) -> None:
     for line in lines:
         if line.label:
             draw.text((x, y), line.label, line.label_colour, lettered(line.label, 14)[1])
@@ -194,7 +199,7 @@ def _write(draw: ImageDraw.ImageDraw, lines: Sequence[Line], x: int, y: int) -> 
         y += line.leading
 
 
-def _rule(draw: ImageDraw.ImageDraw, y: int, width: int) -> None:
+def draw_rule(draw: ImageDraw.ImageDraw, y: int, width: int) -> None:
     draw.line((MARGIN, y, width - MARGIN, y), LINE)
 
 
@@ -207,7 +212,7 @@ def _titles(draw: ImageDraw.ImageDraw, laid: list[Column], width: int, y: int) -
         draw.text((x + width, y + 20), note, MUTED, small, anchor="rs")
 
 
-def _paint(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool) -> None:
+def paint_cell(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool) -> None:
     draw = ImageDraw.Draw(sheet)
     image = to_rgb(cell.candidate.image)
     size = _fitted(image.size, box)
@@ -225,7 +230,7 @@ def _paint(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool) -> 
         outer = (frame[0] - 5, frame[1] - 5, frame[2] + 5, frame[3] + 5)
         draw.rounded_rectangle(outer, 4, outline=GOLD, width=3)
     _score(sheet, cell, box, best)
-    _write(draw, cell.caption, cell.x, cell.y + box[1] + 12 + 28)
+    write_lines(draw, cell.caption, cell.x, cell.y + box[1] + 12 + 28)
 
 
 def _outline(

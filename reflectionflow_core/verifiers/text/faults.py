@@ -84,7 +84,7 @@ def judged(wishes: TextWishes, page: Page, size: tuple[int, int]) -> TextFinding
     shares = [line for match in found if match for line in match.lines]
     finding = TextFinding(notes=(_in_words(page.lines, size),))
     for wanted, match in zip(asked, found, strict=True):
-        if match is None:
+        if match is None or _guessed(match, wanted, page):
             finding = replace(finding, lost=(*finding.lost, wanted))
             finding = _with_likeness(finding, wanted, 0.0)
             continue
@@ -93,6 +93,12 @@ def judged(wishes: TextWishes, page: Page, size: tuple[int, int]) -> TextFinding
         used.update(beside)
     shared = {line for line in shares if shares.count(line) > 1}
     return _with_extras(finding, wishes, page, used, shared, size)
+
+
+def _guessed(match: TextMatch, wanted: WantedText, page: Page) -> bool:
+    """Whether hardly legible letters are unlike the text: a pattern that was taken for writing."""
+    sure = min(page.lines[number].sureness for number in match.lines)
+    return sure < READABLE and match.cost > NEAR * len(letters_of(wanted.text))
 
 
 def looked_closer(

@@ -5,6 +5,7 @@ rapidocr carries its weights in its package; nothing is downloaded, and everythi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,6 +21,7 @@ Corners = tuple[tuple[float, float], ...]  # x, y in pixels: 4, clockwise from t
 
 LONGEST = 1600  # pixels of the longer side; larger pictures are shrunk to it
 SLIMMEST = 3  # a longer side of more than this many shorter ones is padded: memory grows with it
+LONG = 1.4  # least length of a line of writing in its heights
 SMALLEST = 64  # pixels of a side, after padding
 SURE_WRITING = 0.7  # least score of a place that looks like writing but could not be read
 PARTS = ("det", "cls", "rec")  # finds lines, turns them, reads them
@@ -49,6 +51,12 @@ class ReadLine:
         """Left, top, right, bottom in pixels."""
         xs, ys = zip(*self.corners, strict=True)
         return min(xs), min(ys), max(xs), max(ys)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is longer than high, in whatever direction: a disc is no writing."""
+        sides = [math.dist(*self.corners[i : i + 2]) for i in (0, 1)]
+        return max(sides) >= LONG * min(sides)
 
 
 class TextReader(Protocol):

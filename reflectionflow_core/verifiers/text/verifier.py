@@ -106,7 +106,8 @@ class TextVerifier:
         """The places that look like writing and were not read as any text."""
         read = [line.box for line in lines if line.sureness >= READABLE and glyphs(line.text)]
         most = image.width * image.height * LARGEST
-        places = [place for place in self.reader.find_writing(image) if area(place.box) < most]
+        found = self.reader.find_writing(image)
+        places = [place for place in found if area(place.box) < most and place.is_long]
         return [place for place in places if not any(overlap(place.box, box) for box in read)]
 
 

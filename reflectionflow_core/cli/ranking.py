@@ -1,0 +1,110 @@
+"""`reflectionflow rank`: the pictures of a folder, judged against a prompt; nothing is painted."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Image
+
+from ..archive.files import replace_file
+from ..choice import RECORDED
+from ..pictures import PictureError, read_picture
+from ..plugins import load_plugins
+from ..record import InputError, Verdict
+from ..registry import build_verifier, choice_of
+from ..report import counted
+from ..report.ranking import Ranking, ranking_page, ranking_sheet, ranking_text
+from ..settings import SearchSettings
+from .judging import checked, looks
+from .options import make_record
+from .run import UNJUDGED
+from .screen import Lines, quieten_libraries
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+FILES = {"sheet": "sheet.png", "page": "ranking.html", "data": "ranking.json"}
+BATCH = 16  # pictures that are judged together
+
+
+def rank(given: Mapping[str, Any]) -> int:
+    """Judges and ranks; UNJUDGED if no picture could be judged."""
+    prompt, files = given["prompt"], picture_files(Path(given["folder"]))
+    if not prompt.strip():
+        raise InputError("The prompt is empty. Say in words what the pictures were to show.")
+    record = make_record(given, RECORDED)
+    load_plugins(record.get("plugins", ()))
+    choice = choice_of(record)
+    quieten_libraries()
+    if choice.vlm is not None and looks(choice, SearchSettings(depth=0)):
+        checked(choice, given)
+    verifier = build_verifier(choice)
+    verifier.verify(prompt, [])  # whether it can judge this prompt, before files are read
+    names, images = _read(files)
+    verdicts: list[Verdict] = []
+    for start in range(0, len(images), BATCH):
+        verdicts += verifier.verify(prompt, images[start : start + BATCH], Lines())
+    ranking = Ranking.of(prompt, names, images, verdicts)
+    sys.stdout.write(f"{ranking_text(ranking)}\n")
+    if out := given.get("out"):
+        _write(Path(out), ranking, f"verifier {choice.verifier}")
+    return 0 if ranking.best is not None else UNJUDGED
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures in a folder by name, not those of its subfolders."""
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}. Give the folder of your pictures.")
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in ENDINGS and f.is_file())
+    if not files:
+        raise InputError(f"{folder} has no pictures ({', '.join(ENDINGS)}). Give another folder.")
+    return files
+
+
+def _read(files: Sequence[Path]) -> tuple[list[str], list[Image]]:
+    """The pictures that can be read, with their names; says which cannot."""
+    names, images = [], []
+    for file in files:
+        try:
+            images.append(read_picture(file.read_bytes()))
+            names.append(file.name)
+        except (PictureError, OSError) as error:
+            reason = getattr(error, "reason", None) or f"it cannot be read ({error})"
+            sys.stderr.write(f"{file.name} is left out: {reason}.\n")
+    if not images:
+        raise InputError("None of the pictures can be read. Save them again, as PNG or JPEG.")
+    return names, images
+
+
+def _write(folder: Path, ranking: Ranking, note: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    sheet = io.BytesIO()
+    ranking_sheet(ranking, note).save(sheet, "PNG")
+    replace_file(folder / FILES["sheet"], sheet.getvalue())
+    replace_file(folder / FILES["page"], ranking_page(ranking, note).encode("utf-8", "replace"))
+    replace_file(folder / FILES["data"], json.dumps(_data(ranking), indent=2).encode())
+    sys.stdout.write(
+        f"{counted(len(ranking.names), 'picture')} ranked.\n"
+        f"Sheet: {folder / FILES['sheet']}\nPage:  {folder / FILES['page']}\n"
+    )
+
+
+def _data(ranking: Ranking) -> list[dict[str, Any]]:
+    """A record for each picture, the best first."""
+    pairs = zip(ranking.names, (candidate.verdict for candidate in ranking.candidates), strict=True)
+    return [
+        {
+            "file": name,
+            "score": verdict.score,
+            "passed": verdict.passed,
+            "unmet": list(verdict.unmet),
+            "aspects": dict(verdict.aspects),
+            "explanation": verdict.explanation,
+            "evidence": [asdict(seen) for seen in verdict.evidence],
+        }
+        for name, verdict in pairs
+    ]

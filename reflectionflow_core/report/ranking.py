@@ -1,0 +1,129 @@
+"""Pictures of any origin, ranked by a verifier: a sheet, a page and text, with the boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from PIL import Image, ImageDraw
+
+from ..record import Candidate, History, Verdict
+from ..search import unjudged_text
+from .page import FEW, boxed_picture, captions, details, document, judged_facts, score_line
+from .sheet import (
+    GUTTER,
+    LEAST_WIDTH,
+    MARGIN,
+    PAPER,
+    ROW_GAP,
+    Cell,
+    box_size,
+    caption_of,
+    draw_rule,
+    heading,
+    paint_cell,
+    write_lines,
+)
+from .words import counted, verdict_text
+
+COLUMNS = 4
+FAULT_LINES = 8  # most lines of a picture's faults
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Judged pictures with their names, the best first; `prompt` is what they were to show."""
+
+    prompt: str
+    names: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+
+    @classmethod
+    def of(
+        cls,
+        prompt: str,
+        names: Sequence[str],
+        images: Sequence[Image.Image],
+        verdicts: Sequence[Verdict],
+    ) -> Ranking:
+        """Ranked by score; equal ones stay in their order."""
+        order = sorted(range(len(images)), key=lambda i: verdicts[i].rank, reverse=True)
+        painted = (Candidate(images[i], prompt, 0, verdicts[i]) for i in order)
+        return cls(prompt, tuple(names[i] for i in order), tuple(painted))
+
+    @property
+    def history(self) -> History:
+        return History((self.candidates,))
+
+    @property
+    def best(self) -> Candidate | None:
+        """The first, where it was judged."""
+        first = self.candidates[0]
+        return first if first.verdict.judged else None
+
+
+def ranking_text(ranking: Ranking) -> str:
+    """A line for each picture, the best first, and how many could not be judged."""
+    pairs = zip(ranking.names, ranking.candidates, strict=True)
+    lines = [f"{name}: {verdict_text(candidate.verdict)}" for name, candidate in pairs]
+    return "\n".join([*lines, *filter(None, [unjudged_text(ranking.history)])])
+
+
+def ranking_sheet(ranking: Ranking, note: str = "") -> Image.Image:
+    """All pictures in rows, with boxes, scores and faults; `note` stands below the prompt."""
+    box, shown = box_size(ranking.history, len(ranking.names)), len(ranking.names)
+    across = min(COLUMNS, shown)
+    width = max(LEAST_WIDTH, 2 * MARGIN + across * (box[0] + GUTTER) - GUTTER)
+    notes = [" · ".join(filter(None, [counted(shown, "picture"), note]))]
+    head = list(heading(ranking.history, ranking.prompt, notes, width - 2 * MARGIN))
+    top = MARGIN + sum(line.leading for line in head) + 28
+    cells, bottom = _cells(ranking, across, box, top + 12)
+    sheet = Image.new("RGB", (width, bottom + MARGIN - ROW_GAP), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    write_lines(draw, head, MARGIN, MARGIN)
+    draw_rule(draw, top - 18, width)
+    for cell in cells:
+        paint_cell(sheet, cell, box, best=cell.candidate is ranking.best)
+    return sheet
+
+
+def _cells(ranking: Ranking, across: int, box: tuple[int, int], top: int) -> tuple[list[Cell], int]:
+    """The cells, and the bottom of the last row; a row is as high as its longest caption."""
+    cells: list[Cell] = []
+    for start in range(0, len(ranking.names), across):
+        lowest = top
+        for index in range(start, min(start + across, len(ranking.names))):
+            candidate, x = ranking.candidates[index], MARGIN + (index - start) * (box[0] + GUTTER)
+            origin = [("File", ranking.names[index])]
+            caption = tuple(caption_of(candidate, origin, ranking.prompt, box[0], FAULT_LINES))
+            cells.append(Cell(candidate, caption, start, x, top))
+            lowest = max(lowest, top + box[1] + 38 + sum(line.leading for line in caption))
+        top = lowest + ROW_GAP
+    return cells, top
+
+
+def ranking_page(ranking: Ranking, note: str = "") -> str:
+    """One HTML file with all pictures embedded, their boxes and what was seen."""
+    edge = 640 if len(ranking.names) <= FEW else 256
+    failed = unjudged_text(ranking.history)
+    alert = f'<p class="failed" role="alert">{escape(failed)}</p>' if failed else ""
+    pairs = zip(ranking.names, ranking.candidates, strict=True)
+    cards = "\n".join(_card(name, each, edge, each is ranking.best) for name, each in pairs)
+    about = " · ".join(filter(None, [counted(len(ranking.names), "picture"), note]))
+    return document(
+        ranking.prompt,
+        f"<header><h1>{escape(ranking.prompt)}</h1><p>{escape(about)}</p>{alert}</header>\n"
+        f'<section><h2>Best first</h2><div class="cards">{cards}</div></section>',
+    )
+
+
+def _card(name: str, candidate: Candidate, edge: int, best: bool) -> str:
+    badge = '<span class="badge">best</span>' if best else ""
+    picture = boxed_picture(candidate, edge, f"{name}: {verdict_text(candidate.verdict)}")
+    return (
+        f"<article{' class=best' if best else ''}>{picture}"
+        f'<div class="line">{score_line(candidate)}{badge}'
+        f'<span class="name">{escape(name)}</span></div>'
+        f"{captions(candidate, {})}{details(judged_facts(candidate))}</article>"
+    )
