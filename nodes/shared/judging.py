@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from ...reflectionflow_core.protocols import Progress
+from ...reflectionflow_core.registry import VERIFIERS
 from ...reflectionflow_core.vlm.consent import PictureConsent
 from ...reflectionflow_core.vlm.endpoint import Endpoint
 from ...reflectionflow_core.vlm.judge_check import WARN, JudgeChecker, mode_of, profile_key
@@ -30,23 +31,33 @@ def check_judges(handles: SearchActors, progress: Progress) -> dict[str, Any]:
     """
     actors = (handles.verifier, handles.writer, handles.evolver, handles.inspector)
     vlms = dict.fromkeys(vlm for actor in actors if actor for vlm in actor.vlms)
-    verifier = verifier_name(handles.verifier)
-    findings = [] if handles.verifier.vlms else [_errors("", verifier_key(handles.verifier))]
+    findings = []
     for handle in vlms:
-        key = key_of(handle)
-        found, notices = checker(handle)(handle.vlm, key, progress)
+        found, notices = checker(handle)(handle.vlm, key_of(handle), progress)
         for notice in notices:
             warn(notice)
-        findings.append({**(found.data() if found else {}), **_errors(key, verifier)})
-    return next(filter(None, findings), {})
+        if found is not None:
+            findings.append(found.data())
+    return {**(findings[0] if findings else {}), **_measured(handles.verifier)}
 
 
-def _errors(key: str, verifier: str) -> dict[str, Any]:
-    """What was measured of a judge, as a run records it."""
-    measured, notices = JudgeChecker(profiles_folder()).measured(key, verifier)
+def _measured(handle: ActorHandle) -> dict[str, Any]:
+    """What was measured of a verifier, as a run records it."""
+    vlm, name = _judge_of(handle)
+    measured, notices = JudgeChecker(profiles_folder()).measured(vlm, name)
     for notice in notices:
         warn(notice)
     return measured
+
+
+def _judge_of(handle: ActorHandle) -> tuple[str, str]:
+    """The key of the model that judges, "" if none does, and the name of the verifier, with the
+    digests of its weights if no model judges."""
+    name = verifier_name(handle)
+    asking = {each for each, row in VERIFIERS.items() if row.asks_vlm}
+    if handle.vlms and asking & {re.sub(r"^[\d.]+\*", "", part) for part in name.split("+")}:
+        return key_of(handle.vlms[0]), name
+    return "", " ".join([name, *handle.identity.values()])
 
 
 def verifier_name(handle: ActorHandle) -> str:
@@ -56,10 +67,7 @@ def verifier_name(handle: ActorHandle) -> str:
 
 def verifier_key(handle: ActorHandle) -> str:
     """What the errors of a verifier are kept under."""
-    name = verifier_name(handle)
-    if handle.vlms:
-        return error_key(key_of(handle.vlms[0]), name)
-    return error_key("", " ".join([name, *handle.identity.values()]))
+    return error_key(*_judge_of(handle))
 
 
 def check_writers(actor: ActorHandle[Any], progress: Progress) -> None:

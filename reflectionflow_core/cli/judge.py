@@ -80,11 +80,11 @@ def _judge(given: Mapping[str, Any]) -> ExaminedJudge | str:
     """The judge, or a sentence why it cannot be one."""
     verifier = given.get("verifier", OWN)
     parts = parse_verifiers(verifier, VERIFIERS)
+    names = "+".join(part.name for part in parts)  # a source may be a private folder
     if "vlm" not in given:
         if any(VERIFIERS[part.name].asks_vlm for part in parts):
             raise InputError("There is no judge to measure. Give one with --vlm NAME.")
         choice = _choice(given, verifier)
-        names = "+".join(part.name for part in parts)  # a source may be a private folder
         return ExaminedJudge(VerifierAnswers(build_verifier(choice)), names, verifier_key(choice))
     name = given["vlm"]
     known = name.startswith(ENDPOINT) or Path(name).is_dir() or HUB_ID.fullmatch(name)
@@ -93,11 +93,12 @@ def _judge(given: Mapping[str, Any]) -> ExaminedJudge | str:
     agree(vlm, bool(given.get("send_pictures")))
     if why := objection(probe(vlm)):
         return why
-    key = error_key(key_of(spec, vlm), verifier)
     if verifier == OWN:
-        return ExaminedJudge(ModelAnswers(vlm), spec, key)
-    built = build_verifier(_choice({**given, "vlm": spec}, verifier))
-    return ExaminedJudge(VerifierAnswers(built), f"{spec}, {verifier}", key)
+        return ExaminedJudge(ModelAnswers(vlm), spec, error_key(key_of(spec, vlm)))
+    choice = _choice({**given, "vlm": spec}, verifier)
+    asks = any(VERIFIERS[part.name].asks_vlm for part in parts)
+    key = error_key(key_of(spec, vlm), names) if asks else verifier_key(choice)
+    return ExaminedJudge(VerifierAnswers(build_verifier(choice)), f"{spec}, {names}", key)
 
 
 def _choice(given: Mapping[str, Any], verifier: str) -> ActorChoice:

@@ -71,11 +71,7 @@ def check_judge(choice: ActorChoice, asked: Run, given: Mapping[str, Any]) -> Ru
     otherwise, and where the user does not agree that pictures are sent to its host.
     """
     if choice.vlm is None:
-        folder = command_line_folder()
-        measured, notices = JudgeChecker(folder).measured("", verifier_key(choice))
-        for said in filter(None, (*notices, judge_text(measured))):
-            _say(said)
-        return replace(asked, judge=measured or asked.judge)
+        return replace(asked, judge=_measured(choice, "") or asked.judge)
     shown = looks(choice, asked.settings)
     if not shown and not _asks_texts(choice, asked):
         return asked
@@ -99,14 +95,24 @@ def checked(choice: ActorChoice, given: Mapping[str, Any], shown: bool = True) -
             agree(vlm, bool(given.get("send_pictures")))
         key = key_of(choice.vlm, vlm)
         found, notices = check(vlm, key, shown=shown)
-    measured, more = check.measured(key, choice.verifier) if shown else ({}, [])
-    for notice in (*notices, *more):
+    for notice in notices:
         _say(notice)
     if found is not None:
         _say(f"Judge {choice.vlm}: {findings_line(found)}")
-    if measured:
-        _say(judge_text(measured))
-    return {**(found.data() if found else {}), **measured}
+    return {**(found.data() if found else {}), **_measured(choice, key)}
+
+
+def _measured(choice: ActorChoice, key: str) -> dict[str, Any]:
+    """What was measured of the verifier, as a run records it, and said; `key` is that of the
+    model, which counts only where it judges."""
+    parts = parse_verifiers(choice.verifier, VERIFIERS)
+    judges = any(VERIFIERS[part.name].asks_vlm for part in parts)
+    names = "+".join(part.name for part in parts)
+    which = (key, names) if judges and key else ("", verifier_key(choice))
+    measured, notices = JudgeChecker(command_line_folder()).measured(*which)
+    for said in filter(None, (*notices, judge_text(measured))):
+        _say(said)
+    return measured
 
 
 def looks(choice: ActorChoice, settings: SearchSettings) -> bool:

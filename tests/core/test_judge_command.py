@@ -128,6 +128,27 @@ def test_later_searches_with_a_measured_judge_show_and_record_its_errors(
     assert sentence in (tmp_path / "after" / "report.html").read_text(encoding="utf-8")
 
 
+def test_errors_of_a_model_that_only_writes_are_not_said_of_the_judge(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    home_of_profiles: Path,
+) -> None:
+    errors = JudgeErrors("endpoint:mine", (KindErrors("number", 10, 4, 10, 1),))
+    with VlmServer([says("yes")]) as server:
+        known(monkeypatch, server.url)
+        key = profile_key(Profile("mine", server.url, KEY, MODEL))
+        keep_errors(home_of_profiles, key, errors)
+        command = ["run", "two green bowls", "--out", str(tmp_path / "a"), "--depth", "1"]
+        command += ["--verifier", "exact", "--writer", "vlm", "--vlm", "endpoint:mine"]
+        toys = Toys().actors()
+        options = ["--judge-check", "off", "--width", "1"]
+        assert main([*command, *options], build_actors=lambda *_: toys) == 0
+    assert "This judge misses" not in capsys.readouterr().err
+    recorded = read_recording(tmp_path / "a").run
+    assert recorded is not None and not recorded.judge
+
+
 @pytest.mark.parametrize(
     ("script", "words"),
     [
