@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_the_links_of_a_page_lead_somewhere(page):
         target, _, anchor = "".join(groups).partition("#")
         if ":" in target:
             continue
-        file = (page.parent / target) if target else page
+        file = (page.parent / unquote(target)) if target else page
         assert file.exists(), f"{page.name} links to {target}, which is not there"
         if anchor and file.suffix == ".md":
             assert anchor in anchors(file), (

@@ -1,6 +1,7 @@
-"""Writes every graph of drawing/graphs.py for ComfyUI's canvas, and under api/ for its API.
+"""Writes every template for ComfyUI's canvas, and under api/ for its API.
 
-`python workflows/make.py` rewrites the files here; with a folder it writes there instead.
+`python workflows/make.py` rewrites the files here, and the graphs of the tests; with a folder it
+writes there instead: the templates into templates/, the graphs of the tests into graphs/.
 """
 
 from __future__ import annotations
@@ -10,14 +11,20 @@ import sys
 from pathlib import Path
 
 from drawing.canvas import as_api, as_canvas
-from drawing.graphs import GRAPHS
+from drawing.graphs import TEMPLATES
+from drawing.miniatures import MINIATURES
+
+HERE = Path(__file__).parent
 
 
-def main(folder: Path) -> None:
-    (folder / "api").mkdir(parents=True, exist_ok=True)
-    for graph in GRAPHS:
-        write(folder / f"{graph.name}.json", as_canvas(graph))
-        write(folder / "api" / f"{graph.name}.json", as_api(graph))
+def main(templates: Path, graphs: Path) -> None:
+    for folder in (templates / "api", graphs):
+        folder.mkdir(parents=True, exist_ok=True)
+    for graph in TEMPLATES:
+        write(templates / f"{graph.title}.json", as_canvas(graph))
+        write(templates / "api" / f"{graph.name}.json", as_api(graph))
+    for graph in MINIATURES:
+        write(graphs / f"{graph.name}.json", as_api(graph))
 
 
 def write(file: Path, data: object) -> None:
@@ -25,4 +32,7 @@ def write(file: Path, data: object) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if sys.argv[1:] else Path(__file__).parent)
+    if sys.argv[1:]:
+        main(Path(sys.argv[1]) / "templates", Path(sys.argv[1]) / "graphs")
+    else:
+        main(HERE, HERE.parent / "tests" / "nodes" / "graphs")

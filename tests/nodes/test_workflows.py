@@ -7,12 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from itertools import combinations, pairwise
+from itertools import combinations
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 from comfy_server import ROOT, ComfyServer, Rejected, Run, do_without, find_comfyui
@@ -23,22 +24,24 @@ from plain_colours import is_of_the_check, seen
 from vlm_server import Asked, Reply, VlmServer, says
 
 FOLDER = ROOT / "workflows"
-NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
-UNTWINNED = "edit_search"  # the miniature knows nothing of Kontext
-ASKING = "vlm_search"  # nor is there a vision-language model without a download
-LOCAL, CLIP, THINKING, ENSEMBLE = (
-    "vlm_local_search",
-    "vlm_clip_search",
-    "think_first",
-    "verifier_ensemble",
-)
-ALONE = (UNTWINNED, ASKING, LOCAL, CLIP, THINKING)
-FLUX_1_DEV = [name for name in NAMES if f"{name}_miniature" in NAMES or name in ALONE]
-RUNNABLE = [name for name in NAMES if name not in (*FLUX_1_DEV, ENSEMBLE)]
+GRAPHS = Path(__file__).parent / "graphs"  # of the miniature, which no template shows
+GOLDEN = GRAPHS.parent / "golden"  # graphs of the first templates
+NAMES = sorted(file.stem for file in (FOLDER / "api").glob("*.json"))
+FREE = ("first_look", "fix_by_words_miniature", "by_hand")  # of files
+FLUX_1_DEV = [name for name in NAMES if name not in (*FREE, "rank_folder")]
+RUNNABLE = [
+    *FREE,
+    *(
+        file.stem
+        for file in sorted(GRAPHS.glob("*.json"))
+        if file.stem not in ("think_first", "verifier_ensemble")
+    ),
+]
+TRIED_IN_TESTS = ("JudgeError",)  # in files of their own
 TITLE = 30  # pixels of a node's title bar
 SHOWING = ("SaveImage", "PreviewImage")
 SEARCHES = {  # how many pictures each paints
-    "first_look": 8,
+    "first_look": 3,
     "full_search_miniature": 13,
     "rounds_by_hand_miniature": 6,
     "noise_only_miniature": 8,
@@ -50,9 +53,7 @@ SEARCHES = {  # how many pictures each paints
     "in_context_miniature": 8,
     "paths_miniature": 10,
 }
-TRIED_IN_TESTS = ("Critic", "Judge", "VisionModel", "FixPicture")  # tests/nodes/test_menu.py
 FOLDERS = {  # below models, of the files that a loader names
-    "ReflectionFlow_CorrectorLoader": "loras",
     "ReflectionFlow_LoadCorrector": "loras",
     "UNETLoader": "diffusion_models",
     "CLIPLoader": "text_encoders",
@@ -67,14 +68,21 @@ json.dump([convert_ui_to_api(w, given["object_info"]) for w in given["workflows"
 """
 
 
+def titles() -> dict[str, str]:
+    """The file of each template, by the name of its graph for the API."""
+    ids = {json.loads(file.read_text("utf-8"))["id"]: file.stem for file in FOLDER.glob("*.json")}
+    return {name: ids[str(uuid5(NAMESPACE_URL, f"reflectionflow/{name}"))] for name in NAMES}
+
+
 @cache
 def canvas(name: str) -> dict[str, Any]:
-    return json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+    return json.loads((FOLDER / f"{titles()[name]}.json").read_text("utf-8"))
 
 
 @cache
 def api(name: str) -> dict[str, Any]:
-    return json.loads((FOLDER / "api" / f"{name}.json").read_text("utf-8"))
+    folder = FOLDER / "api" if name in NAMES else GRAPHS
+    return json.loads((folder / f"{name}.json").read_text("utf-8"))
 
 
 def of_kind(name: str, *kinds: str) -> list[str]:
@@ -87,11 +95,56 @@ def of_kind(name: str, *kinds: str) -> list[str]:
 def test_the_files_are_what_make_writes(tmp_path: Path) -> None:
     make = [sys.executable, str(FOLDER / "make.py"), str(tmp_path)]
     subprocess.run(make, check=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": ""})
-    for made in (tmp_path, tmp_path / "api"):
-        shipped = FOLDER / made.relative_to(tmp_path)
-        assert {f.name for f in shipped.glob("*.json")} == {f.name for f in made.glob("*.json")}
-        for file in made.glob("*.json"):
-            assert file.read_bytes() == (shipped / file.name).read_bytes(), file.name
+    made = {"templates": FOLDER, "templates/api": FOLDER / "api", "graphs": GRAPHS}
+    for name, shipped in made.items():
+        files = {f.name: f.read_bytes() for f in (tmp_path / name).glob("*.json")}
+        assert {f.name: f.read_bytes() for f in shipped.glob("*.json")} == files
+
+
+def test_there_are_few_templates_in_three_numbered_groups() -> None:
+    found = sorted(titles().values())
+    assert len(found) == len(NAMES) <= 18
+    groups = [title.split(".")[0] for title in found]
+    assert sorted(set(groups)) == ["1", "2", "3"]
+    numbers = [int(title.split(" ")[0].split(".")[1]) for title in found]
+    for group in set(groups):
+        mine = [n for g, n in zip(groups, numbers, strict=True) if g == group]
+        assert mine == list(range(1, len(mine) + 1))
+
+
+@pytest.mark.parametrize("word", ["reflection", "fix", "best", "without a download", "judge"])
+def test_the_template_browser_finds_them_by_what_people_type(word: str) -> None:
+    """It searches nothing but the names of files."""
+    assert any(word in title.lower() for title in titles().values())
+    assert word != "reflection" or all(word in title.lower() for title in titles().values())
+
+
+MINIATURES_ONLY = {
+    "judge": ("the miniature's shapes",),
+    "verifier": ("exact", "noisy"),
+    "inspector": ("exact",),
+    "evolver": ("rules", "layout"),
+    "planner": ("rules", "rules-strict"),
+    "thinker": ("layout",),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_that_knows_shapes_only_judges_pictures_of_flux(name: str) -> None:
+    if name in FREE:
+        assert not of_kind(name, *FOLDERS)
+        return
+    assert of_kind(name, *FOLDERS) or name == "rank_folder"
+    for node in api(name).values():
+        for word, known in MINIATURES_ONLY.items():
+            assert node["inputs"].get(word) not in known, node
+        assert node["inputs"].get("model") != "miniature"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_search_ends_when_a_picture_has_passed(name: str) -> None:
+    for node in of_kind(name, "ReflectionFlow_ReflectionLoop"):
+        assert api(name)[node]["inputs"]["stop"] == "when passed"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -123,51 +176,40 @@ def test_nothing_lies_on_anything_else(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_wire_runs_behind_a_node(name: str) -> None:
-    nodes = {node["id"]: node for node in canvas(name)["nodes"]}
-    for link in canvas(name)["links"]:
-        for x, y in along(path(canvas(name), link)):
-            for number, node in nodes.items():
-                if number not in (link[1], link[3]):
-                    left, top, right, bottom = box(node)
-                    crossed = left < x < right and top < y < bottom
-                    assert not crossed, f"wire {link} behind {node['type']} {number}"
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_it_opens_large_enough_to_be_read(name: str) -> None:
-    if "ds" in canvas(name)["extra"]:
-        return  # it says itself how it opens
     boxes = [box(node) for node in canvas(name)["nodes"]]
     boxes += [edges(group["bounding"]) for group in canvas(name)["groups"]]
     lefts, tops, rights, bottoms = zip(*boxes, strict=True)
     assert max(rights) - min(lefts) <= 2100
-    assert max(bottoms) - min(tops) <= 1250
+    assert max(bottoms) - min(tops) <= (1500 if name == "kontext" else 1340)
+
+
+def notes_of(name: str) -> dict[str, str]:
+    notes = [node for node in canvas(name)["nodes"] if node["type"] == "MarkdownNote"]
+    return {note["title"]: note["widgets_values"][0] for note in notes}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_note_explains_it_and_a_small_picture_shows_it(name: str) -> None:
-    notes = [node for node in canvas(name)["nodes"] if node["type"] == "MarkdownNote"]
-    assert notes[0]["title"] == "Read me"
-    assert any("What to change first" in n["title"] + n["widgets_values"][0] for n in notes)
-    picture = FOLDER / f"{name}.jpg"
+def test_three_notes_explain_it_and_a_small_picture_shows_it(name: str) -> None:
+    assert list(notes_of(name)) == ["What it does", "Model links", "What to change first"]
+    assert all(note.strip() for note in notes_of(name).values())
+    picture = FOLDER / f"{titles()[name]}.jpg"
     assert picture.stat().st_size <= 40_000
     assert Image.open(picture).size == (512, 512)
 
 
-@pytest.mark.parametrize("name", FLUX_1_DEV)
+@pytest.mark.parametrize("name", [*FLUX_1_DEV, "rank_folder"])
 def test_what_must_be_downloaded_is_named_with_its_place(name: str) -> None:
-    nodes = canvas(name)["nodes"]
-    note = next(n for n in nodes if n["type"] == "MarkdownNote")["widgets_values"][0]
-    assert "https://huggingface.co/black-forest-labs/FLUX.1-dev" in note
-    for node in nodes:
+    note = notes_of(name)["Model links"]
+    assert ("https://huggingface.co/black-forest-labs/FLUX.1-dev" in note) == (name in FLUX_1_DEV)
+    for node in canvas(name)["nodes"]:
         if folder := FOLDERS.get(node["type"]):
             files = node["properties"]["models"]
             chosen = [v for v in node["widgets_values"] if v.endswith(".safetensors")]
             assert [file["name"] for file in files] == chosen != []
             for file in files:
                 assert file["directory"] == folder and f"`models/{folder}`" in note
-                assert file["url"].endswith(f"/{file['name']}") and file["name"] in note
+                assert file["url"].endswith(f"/{file['name']}") and file["url"] in note
 
 
 def edges(given: list[int]) -> tuple[int, int, int, int]:
@@ -186,36 +228,6 @@ def overlap(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
 
 def inside(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
     return b[0] <= a[0] and b[1] <= a[1] and a[2] <= b[2] and a[3] <= b[3]
-
-
-def path(workflow: dict[str, Any], link: list[Any]) -> list[tuple[float, float]]:
-    """Where a wire begins, the points that it is led along, where it ends: about, in pixels.
-
-    A widget's socket stands beside the widget, so it may be anywhere down its node.
-    """
-    nodes = {node["id"]: node for node in workflow["nodes"]}
-    start, end = nodes[link[1]], nodes[link[3]]
-    points = {bend["id"]: bend for bend in workflow["extra"].get("reroutes", ())}
-    last = {e["id"]: e["parentId"] for e in workflow["extra"].get("linkExtensions", ())}
-    bends, at = [], last.get(link[0])
-    while at:
-        bends.insert(0, tuple(points[at]["pos"]))
-        at = points[at].get("parentId")
-    widget = "widget" in end["inputs"][link[4]]
-    down = end["size"][1] / 2 if widget else 15 + 20 * link[4]
-    return [
-        (start["pos"][0] + start["size"][0], start["pos"][1] + 15 + 20 * link[2]),
-        *bends,
-        (end["pos"][0], end["pos"][1] + down),
-    ]
-
-
-def along(points: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
-    """Many points on the curve that ComfyUI draws: it leaves and arrives level."""
-    for (x0, y0), (x1, y1) in pairwise(points):
-        for i in range(101):
-            t = i / 100
-            yield x0 + (x1 - x0) * t, y0 + (y1 - y0) * (3 - 2 * t) * t * t
 
 
 # ---------------------------------------------------------------- in ComfyUI
@@ -279,27 +291,36 @@ def test_every_socket_is_one_that_comfyui_knows(name: str, object_info: dict[str
         if node["type"] == "MarkdownNote":
             continue
         known = object_info[node["type"]]
-        inputs = {k: v for part in ("required", "optional") for k, v in inputs_of(known, part)}
+        optional = dict(inputs_of(known, "optional"))
+        inputs = dict(inputs_of(known, "required")) | optional
         outputs = list(zip(known["output_name"], known["output"], strict=True))
         ours = node["type"].startswith("ReflectionFlow_")  # others may grow in a newer ComfyUI
         drawn = [(o["name"], o["type"]) for o in node["outputs"]]
         assert drawn == (outputs if ours else outputs[: len(drawn)])
         for socket in node["inputs"]:
             assert inputs[socket["name"]][0] == socket["type"]
-            assert (socket.get("shape") == 7) == (
-                socket["name"] in dict(inputs_of(known, "optional"))
-            )
+            assert (socket.get("shape") == 7) == (socket["name"] in optional)
 
 
 def inputs_of(known: dict[str, Any], part: str) -> list[tuple[str, Any]]:
-    return list(known["input"].get(part, {}).items())
+    """Inputs with what ComfyUI knows of them; those that a choice brings are `choice.input`."""
+    found = list(known["input"].get(part, {}).items())
+    for of in ("required", "optional"):
+        for name, (kind, *options) in known["input"].get(of, {}).items():
+            for option in options[0]["options"] if kind == "COMFY_DYNAMICCOMBO_V3" else ():
+                brought = option["inputs"].get(part, {})
+                found += [(f"{name}.{inner}", given) for inner, given in brought.items()]
+    return found
 
 
 def test_every_node_of_the_pack_is_in_a_workflow(object_info: dict[str, Any]) -> None:
     ours = {kind for kind in object_info if kind.startswith("ReflectionFlow_")}
-    used = {node["class_type"] for name in NAMES for node in api(name).values()}
-    tried = {f"ReflectionFlow_{name}" for name in TRIED_IN_TESTS}
-    assert ours - used - tried == {"ReflectionFlow_ReflectionStep"}  # Reflection Loop makes them
+    tried = [api(file.stem) for file in GRAPHS.glob("*.json")]
+    tried += [json.loads(file.read_text("utf-8")) for file in GOLDEN.glob("*.json")]
+    graphs = [*map(api, NAMES), *tried]
+    used = {node["class_type"] for graph in graphs for node in graph.values()}
+    used |= {f"ReflectionFlow_{name}" for name in TRIED_IN_TESTS}
+    assert ours - used == {"ReflectionFlow_ReflectionStep"}  # Reflection Loop makes them
 
 
 Ran = Callable[[str], tuple[Run, Run]]
@@ -333,27 +354,39 @@ def report(run: Run, name: str) -> Any:
     return json.loads(run.outputs[trail]["report"][0])
 
 
-def test_the_search_by_hand_paints_what_the_loop_paints(server: ComfyServer) -> None:
-    by_hand, first_look = api("by_hand_miniature"), api("first_look")
-    scores = of_kind("by_hand_miniature", "ReflectionFlow_VerifierScore")
+def to_the_end(name: str) -> dict[str, Any]:
+    """A search that goes on when a picture has passed."""
+    graph = json.loads(json.dumps(api(name)))
+    for node in of_kind(name, "ReflectionFlow_ReflectionLoop"):
+        graph[node]["inputs"]["stop"] = "never"
+    return graph
+
+
+@pytest.mark.parametrize("name", ["by_hand_miniature", "by_hand"])
+def test_the_search_by_hand_paints_what_the_loop_paints(name: str, server: ComfyServer) -> None:
+    by_hand, first_look = api(name), to_the_end("first_look")
+    scores = of_kind(name, "ReflectionFlow_VerifierScore")
     (trail,) = of_kind("first_look", "ReflectionFlow_ReflectionTrail")
     judged = server.succeed(by_hand | {f"seen{i}": look(node) for i, node in enumerate(scores)})
     loop = server.succeed(first_look | {"seen": look(trail, 3)}).pixels("seen")
     assert sorted(judged.pixels("seen0")) == sorted(loop[:2])  # by hand they stand best first
-    assert judged.pixels("seen1") + judged.pixels("seen2") == loop[2:6]
+    for index in range(1, len(scores)):
+        assert judged.pixels(f"seen{index}") == loop[2 * index : 2 * index + 2]
 
 
 def test_the_search_on_comfyuis_model_paints_what_the_first_look_paints(
-    ran: Ran, server: ComfyServer
+    server: ComfyServer,
 ) -> None:
     names = ("native_search_miniature", "first_look")
-    native, own = (report(ran(name)[0], name)["candidates"] for name in names)
+    runs = (server.succeed(to_the_end(name)) for name in names)
+    native, own = (report(*pair)["candidates"] for pair in zip(runs, names, strict=True))
     for word in ("prompt", "reflection", "seed", "score", "parent"):
         assert [c[word] for c in native] == [c[word] for c in own], word
     painted = []
     for name in names:
         (trail,) = of_kind(name, "ReflectionFlow_ReflectionTrail")
-        painted.append(server.succeed(api(name) | {"seen": look(trail, 3)}).images("seen"))
+        graph = to_the_end(name) | {"seen": look(trail, 3)}
+        painted.append(server.succeed(graph).images("seen"))
     for one, other in zip(*painted, strict=True):
         assert worst(one, other) <= 2
 
@@ -394,25 +427,52 @@ def shape(picture: Image.Image) -> set[int]:
     return {i for i, light in enumerate(picture.convert("L").tobytes()) if light < 180}
 
 
-def test_an_editing_model_corrects_every_draft_of_a_search(server: ComfyServer) -> None:
-    """The miniature in both places was never taught to edit: it runs, counts, and shows."""
-    run = server.succeed(in_miniature(UNTWINNED))
-    (trail,) = of_kind(UNTWINNED, "ReflectionFlow_ReflectionTrail")
-    candidates = json.loads(run.outputs[trail]["report"][0])["candidates"]
-    assert [c["round"] for c in candidates] == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert all(c["reflection"] for c in candidates if c["round"] == 1)
-    for node in (trail, *of_kind(UNTWINNED, *SHOWING)):
+@pytest.mark.parametrize("name", ["search", "server_search", "kontext"])
+def test_a_vision_model_judges_every_picture_of_a_search(name: str, server: ComfyServer) -> None:
+    """The miniature paints and edits, which it was never taught; a scripted server doubts."""
+    with asking(server, doubtful) as vlm:
+        run = server.succeed(in_miniature(name))
+    data = report_of(run, name)
+    assert [c["round"] for c in data["candidates"]] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert all(c["aspects"] and c["passed"] is False for c in data["candidates"])
+    assert all(c["reflection"] for c in data["candidates"] if c["round"] == 1)
+    assert data["cost"]["vlm_calls"] == len(vlm.asked) > 8
+    for node in of_kind(name, *SHOWING, "ReflectionFlow_ReflectionTrail"):
         assert run.images(node)
 
 
-def test_a_vision_language_model_judges_every_picture_of_a_search(server: ComfyServer) -> None:
-    """The miniature paints, and a scripted server knows nothing but how sure it is."""
-    with asking(server, doubtful) as vlm:
-        run = server.succeed(in_miniature(ASKING))
-    data = report_of(run, ASKING)
-    assert [c["round"] for c in data["candidates"]] == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert all(c["aspects"] and c["passed"] is False for c in data["candidates"])
-    assert data["cost"]["vlm_calls"] == len(vlm.asked) > 8
+def test_the_best_of_many_is_kept_and_nothing_is_corrected(server: ComfyServer) -> None:
+    with asking(server, doubtful):
+        run = server.succeed(in_miniature("best_of_many"))
+    candidates = report_of(run, "best_of_many")["candidates"]
+    assert len(candidates) == 8 and not any(c["reflection"] for c in candidates)
+
+
+def test_a_critic_says_what_to_fix_in_a_picture_and_words_need_none(server: ComfyServer) -> None:
+    name = "fix_what_the_critic_finds"
+    with asking(server, lambda _: says(json.dumps(EDITS))) as vlm:
+        asked = server.succeed(in_miniature(name) | {"said": preview_of(name, 1)})
+        assert "Turn the circle blue" in asked.text("said") and vlm.asked
+        vlm.asked.clear()
+        typed = in_miniature("fix_by_words") | {"said": preview_of("fix_by_words", 1)}
+        assert server.succeed(typed).text("said") == "turn the mug green" and not vlm.asked
+
+
+EDITS = {"edits": ["turn the circle blue"]}
+
+
+def preview_of(name: str, output: int) -> dict[str, Any]:
+    (fix,) = of_kind(name, "ReflectionFlow_FixPicture")
+    return {"class_type": "PreviewAny", "inputs": {"source": [fix, output]}}
+
+
+def test_a_model_ranks_a_folder(server: ComfyServer) -> None:
+    name = "rank_folder"
+    with asking(server, doubtful):
+        run = server.succeed(in_miniature(name))
+    found = json.loads(run.text(*of_kind(name, "PreviewAny")))
+    assert sorted(picture["index"] for picture in found) == list(range(4))
+    assert all(picture["aspects"] for picture in found)
 
 
 def report_of(run: Run, name: str) -> dict[str, Any]:
@@ -421,7 +481,7 @@ def report_of(run: Run, name: str) -> dict[str, Any]:
 
 
 def test_a_model_plans_and_inspects_what_is_drawn_in_stages(server: ComfyServer) -> None:
-    name = "staged_search"
+    name = "staged"
     cups = {"adds": ["two red cups"], "instruction": "add two cups", "scene": "cups by a plate"}
     plate = {"adds": ["a white plate"], "instruction": "add a plate", "scene": "a plate"}
     found = {"wrong": [], "missing": [], "later": ["cups"], "refine": ""}
@@ -434,23 +494,12 @@ def test_a_model_plans_and_inspects_what_is_drawn_in_stages(server: ComfyServer)
         return says("no", tops={"no": -0.5, "yes": -0.3 if "rewritten" in asked.text else -0.93})
 
     with asking(server, answer):
-        run = server.succeed(small_loaders(name, depth=2))
+        run = server.succeed(in_miniature(name, depth=2))
     data = report_of(run, name)
     assert [c.get("stage") for c in data["candidates"]] == [0, 0, 1, 1, None, None]
     assert [c["reflection"] for c in data["candidates"][2:4]] == ["add two cups"] * 2
     assert all(c["inspection"]["later"] == ["cups"] for c in data["candidates"][:4])
     assert data["settings"]["stages"][0]["objects"] == ["a white plate"]
-
-
-def small_loaders(name: str, **changes: Any) -> dict[str, Any]:
-    """A graph on FLUX.1-dev's folder with the miniature in its place."""
-    graph = json.loads(json.dumps(api(name)))
-    (flux,) = of_kind(name, "ReflectionFlow_FluxLoader")
-    (corrector,) = of_kind(name, "ReflectionFlow_CorrectorLoader")
-    (loop,) = of_kind(name, "ReflectionFlow_ReflectionLoop")
-    graph[flux]["inputs"]["model"] = graph[corrector]["inputs"]["lora"] = "miniature"
-    graph[loop]["inputs"] |= changes
-    return graph
 
 
 def test_stages_by_hand_end_with_what_was_asked(server: ComfyServer) -> None:
@@ -464,50 +513,45 @@ def test_stages_by_hand_end_with_what_was_asked(server: ComfyServer) -> None:
 
 def test_one_local_model_does_all_three_jobs(server: ComfyServer) -> None:
     save_vlm(server.base / "models" / "LLM" / "small-qwen", favours="no")
-    graph = in_miniature(LOCAL)
-    (vlm,) = of_kind(LOCAL, "ReflectionFlow_VlmLoader")
-    graph[vlm]["inputs"] |= {"model": "small-qwen", "max_pixels": 4096}
-    (loop,) = of_kind(LOCAL, "ReflectionFlow_ReflectionLoop")
-    graph[loop]["inputs"] |= {"depth": 1, "prompt": "a red circle"}
-    data = report_of(server.succeed(graph), LOCAL)
+    source = {"source": "on this machine", "source.model": "small-qwen"}
+    source |= {"source.dtype": "bf16", "source.max_pixels": 4096}
+    graph = in_miniature("search", source, depth=1, prompt="a red circle")
+    data = report_of(server.succeed(graph), "search")
     assert [c["round"] for c in data["candidates"]] == [0, 0, 1, 1]
     assert all(c["aspects"] and c["reflection"] for c in data["candidates"][2:])
     assert data["cost"]["vlm_calls"] >= 4  # it was asked about every picture
 
 
+def of_comfyui(says: str) -> dict[str, Any]:
+    """The search, watched by a text model of ComfyUI's that always says the same."""
+    given = {"source": "from ComfyUI's CLIP", "source.clip": ["probe", 0]}
+    probe = {"class_type": "ProbeClip", "inputs": {"says": says}}
+    return in_miniature("search", given, stop="never") | {"probe": probe}
+
+
 def test_comfyuis_own_text_model_does_all_three_jobs(server: ComfyServer) -> None:
-    graph = in_miniature(CLIP)
-    (loaded,) = of_kind(CLIP, "CLIPLoader")
-    graph[loaded] = {"class_type": "ProbeClip", "inputs": {"says": "yes"}}
-    data = report_of(server.succeed(graph), CLIP)
+    data = report_of(server.succeed(of_comfyui("yes")), "search")
     assert len(data["candidates"]) == 8
     assert all(c["passed"] and list(c["aspects"].values()) == [0.8] for c in data["candidates"])
 
 
 def test_a_text_model_that_cannot_write_is_refused_in_a_sentence(server: ComfyServer) -> None:
-    graph = in_miniature(CLIP)
-    (loaded,) = of_kind(CLIP, "CLIPLoader")
-    graph[loaded] = {"class_type": "ProbeClip", "inputs": {"says": ""}}
-    assert "This ComfyUI cannot generate text with a CLIP. Update it" in server.run(graph).error
+    refused = server.run(of_comfyui("")).error
+    assert "This ComfyUI cannot generate text with a CLIP. Update it" in refused
 
 
 def test_thinking_first_changes_what_drafts_are_painted_from(server: ComfyServer) -> None:
     parts = {"content": "It is large.", "layout": "in the middle", "style": "flat"}
-    graph = json.loads(json.dumps(api(THINKING)))
-    (flux,) = of_kind(THINKING, "ReflectionFlow_FluxLoader")
-    graph[flux]["inputs"]["model"] = "miniature"
-    (prompt,) = of_kind(THINKING, "PrimitiveStringMultiline")
-    graph[prompt]["inputs"]["value"] = "a photo of a red circle"
 
     def answer(asked: Any) -> Any:
         thinks = "Think the picture through" in asked.text
         return says(json.dumps(parts)) if thinks else says("yes", tops={"yes": -0.1, "no": -3})
 
     with asking(server, answer) as vlm:
-        run = server.succeed(graph)
-    (preview,) = of_kind(THINKING, "PreviewAny")
+        run = server.succeed(api("think_first"))
+    (preview,) = of_kind("think_first", "PreviewAny")
     assert run.text(preview) == "a photo of a red circle. It is large. in the middle. flat."
-    before, after = (run.images(node) for node in of_kind(THINKING, "PreviewImage"))
+    before, after = (run.images(node) for node in of_kind("think_first", "PreviewImage"))
     assert len(before) == len(after) == 2
     assert len(vlm.asked) == 2
 
@@ -516,15 +560,11 @@ def test_an_ensemble_ranks_by_all_and_passes_by_its_gate(server: ComfyServer) ->
     save_clip(server.base / "models" / "clip_vision" / "small-clip")
     base = save_vlm(server.base / "models" / "LLM" / "small-base")
     save_reward(base, server.base / "models" / "LLM" / "small-reward")
-    graph = json.loads(json.dumps(api(ENSEMBLE)))
-    (clip,) = of_kind(ENSEMBLE, "ReflectionFlow_ClipScoreLoader")
-    graph[clip]["inputs"]["model"] = "small-clip"
-    (reward,) = of_kind(ENSEMBLE, "ReflectionFlow_RewardLoader")
-    graph[reward]["inputs"] |= {"model": "small-reward", "base": "small-base"}
+    name = "verifier_ensemble"
     with asking(server, doubtful):
-        run = server.succeed(graph)
-    assert "sees                yes" in run.text(*of_kind(ENSEMBLE, "ReflectionFlow_JudgeCheck"))
-    pictures = json.loads(run.text(*of_kind(ENSEMBLE, "PreviewAny")))
+        run = server.succeed(api(name))
+    assert "sees                yes" in run.text(*of_kind(name, "ReflectionFlow_JudgeCheck"))
+    pictures = json.loads(run.text(*of_kind(name, "PreviewAny")))
     scores = [picture["score"] for picture in pictures]
     assert scores == sorted(scores, reverse=True) and len(scores) == 4
     names = {name.split(":")[0] for name in pictures[0]["aspects"]}
@@ -553,8 +593,13 @@ def asking(server: ComfyServer, script: Callable[[Any], Any]) -> Iterator[VlmSer
             file.write_text(before, "utf-8")
 
 
-def in_miniature(name: str) -> dict[str, Any]:
-    """A graph on FLUX.1-dev with the miniature's MODEL, CLIP and VAE in place of the files."""
+SERVER = {"source": "on a server", "source.profile": "mine"}
+SERVER |= {"source.send_pictures": False, "source.refresh": 0}
+
+
+def in_miniature(name: str, source: Mapping[str, Any] = SERVER, **changes: Any) -> dict[str, Any]:
+    """A graph on FLUX.1-dev with the miniature's MODEL, CLIP and VAE in place of the files, a
+    vision model from `source`, and other inputs of its loop."""
     graph = json.loads(json.dumps(api(name)))
     kinds = ("UNETLoader", "DualCLIPLoader", "VAELoader")
     slots = {node: slot for slot, kind in enumerate(kinds) for node in of_kind(name, kind)}
@@ -568,7 +613,12 @@ def in_miniature(name: str) -> dict[str, Any]:
                 inputs[word] = ["miniature", slots[given[0]]]
         if inputs.get("lora"):
             inputs["lora"] = "miniature"
-    made = {number: node for number, node in graph.items() if number not in slots}
+    for node in of_kind(name, "ReflectionFlow_VisionModel"):
+        graph[node]["inputs"] = dict(source)
+    for node in of_kind(name, "ReflectionFlow_ReflectionLoop"):
+        graph[node]["inputs"] |= changes
+    gone = {*slots, *of_kind(name, "CLIPLoader")}
+    made = {number: node for number, node in graph.items() if number not in gone}
     return made | {"miniature": {"class_type": "ReflectionFlow_MiniatureLoader", "inputs": {}}}
 
 
@@ -585,23 +635,20 @@ def test_a_folder_of_pictures_comes_back_ranked(ran: Ran) -> None:
     assert len(run.images(*of_kind("score_folder", "PreviewImage"))) == 4
 
 
-@pytest.mark.parametrize("name", FLUX_1_DEV)
+@pytest.mark.parametrize("name", [*FLUX_1_DEV, "rank_folder"])
 def test_without_its_files_a_workflow_says_what_to_download(name: str, server: ComfyServer) -> None:
     with pytest.raises(Rejected) as refused:
         server.queue(api(name))
-    said = refused.value.messages
-    folder = "There is no FLUX folder named FLUX.1-dev in models/diffusers. Download"
+    # A choice repeats its sentence for every input that it brings.
+    said = {message.split(" - ")[-1] for message in refused.value.messages}
     lora = "There is no LoRA named pytorch_lora_weights.safetensors in models/loras. Download"
-    correctors = of_kind(name, *(kind for kind in FOLDERS if kind.startswith("ReflectionFlow_")))
-    wanted = [folder] * bool(of_kind(name, "ReflectionFlow_FluxLoader")) + [lora] * bool(correctors)
+    wanted = [lora] * len(of_kind(name, "ReflectionFlow_LoadCorrector"))
     for kind in ("UNETLoader", "DualCLIPLoader", "CLIPLoader", "VAELoader"):  # ComfyUI's own words
         for node in of_kind(name, kind):
             files = [f for f in api(name)[node]["inputs"].values() if f.endswith(".safetensors")]
             wanted += [f"'{file}' not in" for file in files]
-    for node in of_kind(name, "ReflectionFlow_VlmEndpoint"):
-        wanted.append(f"The profile {api(name)[node]['inputs']['profile']} has no API_KEY")
-    for node in of_kind(name, "ReflectionFlow_VlmLoader"):
-        wanted.append(f"no vision-language model named {api(name)[node]['inputs']['model']} in")
+    if name == "server_search":
+        wanted.append("The profile mine has no API_KEY")
     assert len(said) == len(wanted)
     assert all(any(want in message for message in said) for want in wanted)
     assert "Traceback" not in json.dumps(refused.value.body)
@@ -623,7 +670,7 @@ def test_the_client_saves_every_rounds_pictures_and_prints_the_report(
     done = client(server, tmp_path, str(FOLDER / "api" / "first_look.json"), "--prompt", prompt)
     assert done.returncode == 0, done.stderr
     (loop,) = of_kind("first_look", "ReflectionFlow_ReflectionLoop")
-    assert len(list(tmp_path.glob(f"{loop}_*.png"))) == 8
+    assert len(list(tmp_path.glob(f"{loop}_*.png"))) >= 2
     assert f'"prompt": "{prompt}"' in done.stdout
     (best,) = of_kind("first_look", "SaveImage")
     (saved,) = tmp_path.glob(f"{best}_*.png")
@@ -633,11 +680,11 @@ def test_the_client_saves_every_rounds_pictures_and_prints_the_report(
 def test_the_client_says_in_a_sentence_why_a_graph_cannot_run(
     server: ComfyServer, tmp_path: Path
 ) -> None:
-    refused = client(server, tmp_path, str(FOLDER / "api" / "full_search.json"))
+    refused = client(server, tmp_path, str(FOLDER / "api" / "search.json"))
     failed = client(
         server, tmp_path, str(FOLDER / "api" / "first_look.json"), "--prompt", "a photo of a cat"
     )
-    assert "There is no FLUX folder named FLUX.1-dev" in refused.stderr
+    assert "There is no LoRA named pytorch_lora_weights.safetensors" in refused.stderr
     assert "does not understand" in failed.stderr
     for done in (refused, failed):
         assert done.returncode == 1 and "Traceback" not in done.stderr

@@ -1,7 +1,6 @@
 """A workflow as ComfyUI's canvas saves it, and as its API takes it: two writings of one Graph.
 
-It knows the sockets of every node type that we draw, and no graph. That this table agrees with a
-running ComfyUI is tested (tests/nodes/test_workflows.py).
+It knows how nodes and wires are written, and no graph; the sockets of node types are in kinds.py.
 """
 
 from __future__ import annotations
@@ -11,158 +10,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+from .kinds import KINDS, NOTE, class_type_of, pairs
+
 Point = tuple[int, int]
-OURS = "ReflectionFlow_"
-OUR_TYPE = "REFLECTIONFLOW_"
 VERSION = "0.1.0"  # of the pack, the oldest that opens these graphs
 CORE_VERSION = "0.8.0"  # of ComfyUI, likewise
 CONTROLLED = ("seed",)  # widgets followed by what happens to them after a run
 OPTIONAL = ("draft_prompt",)  # widgets that take a wire, and that a node does without
-NOTE = "MarkdownNote"
 TITLE, HEADER, MARGIN = 30, 50, 20  # pixels: a node's title bar; a group's title; a group's border
-GAP = 20  # between a node and the next one's title bar
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A node type. Of its inputs a bare name is a widget, `name:TYPE` a socket, `name:TYPE?` one
-    that may stay empty; a type in small letters is our own."""
-
-    inputs: str
-    outputs: str
-    tall: int
-    ours: bool = True
-
-
-KINDS = {
-    "FluxLoader": Kind("model dtype", "FLUX:flux", 82),
-    "CorrectorLoader": Kind("flux:flux lora", "FLUX:flux", 58),
-    "FluxSampling": Kind(
-        "flux:flux width height steps guidance condition_size condition_fit", "FLUX:flux", 180
-    ),
-    "VerifierLoader": Kind("verifier error vlm:vlm? detector", "verifier:verifier", 146),
-    "WriterLoader": Kind("writer vlm:vlm?", "writer:writer", 58),
-    "EvolverLoader": Kind("evolver vlm:vlm?", "evolver:evolver", 58),
-    "VlmEndpoint": Kind("profile refresh send_pictures", "vlm:vlm", 106),
-    "JudgeCheck": Kind("vlm:vlm insist refresh", "vlm:vlm findings:STRING", 220),
-    "VlmLoader": Kind("model dtype max_pixels", "vlm:vlm", 106),
-    "VlmFromClip": Kind("clip:CLIP", "vlm:vlm", 26),
-    "InspectorLoader": Kind("inspector vlm:vlm?", "inspector:inspector", 58),
-    "ScenePlanner": Kind(
-        "prompt planner vlm:vlm? own_plan", "plan:plan text:STRING scene:STRING", 300
-    ),
-    "StageInspector": Kind(
-        "images:IMAGE prompt plan:plan inspector:inspector stage",
-        "accepted:BOOLEAN instruction:STRING scene:STRING next_stage:INT report:STRING",
-        256,
-    ),
-    "ThinkFirst": Kind("prompt vlm:vlm? thinker", "draft_prompt:STRING", 150),
-    "ClipScoreLoader": Kind("model", "verifier:verifier", 58),
-    "RewardLoader": Kind("model base", "verifier:verifier", 82),
-    "VerifierEnsemble": Kind(
-        "verifier_1:verifier verifier_2:verifier? verifier_3:verifier? verifier_4:verifier? "
-        "gate:verifier? screen:verifier? weight_1 weight_2 weight_3 weight_4 shortlist",
-        "verifier:verifier",
-        270,
-    ),
-    "DraftSampler": Kind("flux:flux prompt count seed batch_size", "images:IMAGE", 390),
-    "VerifierScore": Kind(
-        "images:IMAGE prompt verifier:verifier order keep",
-        "images:IMAGE best:IMAGE verdicts:verdicts scores:FLOAT report:STRING",
-        390,
-    ),
-    "ReflectionWriter": Kind(
-        "images:IMAGE prompt writer:writer verdicts:verdicts", "reflections:STRING", 200
-    ),
-    "PromptEvolver": Kind(
-        "prompt images:IMAGE evolver:evolver verdicts:verdicts? reflections:STRING?",
-        "prompts:STRING",
-        220,
-    ),
-    "CorrectorSampler": Kind(
-        "images:IMAGE prompt reflections flux:flux seed round batch_size", "images:IMAGE", 470
-    ),
-    "ReflectionLoop": Kind(
-        "prompt flux:flux verifier:verifier writer:writer? evolver:evolver? "
-        "width depth drafts seed strategy stop stop_score save_run options:options? plan:plan? "
-        "inspector:inspector?",
-        "best:IMAGE images:IMAGE report:STRING history:history",
-        1040,
-    ),
-    "ReflectionStart": Kind(
-        "prompt width drafts seed strategy stop stop_score save_run options:options? plan:plan?",
-        "history:history",
-        320,
-    ),
-    "ReflectionRound": Kind(
-        "history:history flux:flux verifier:verifier writer:writer? evolver:evolver? "
-        "inspector:inspector?",
-        "history:history",
-        440,
-    ),
-    "ReflectionTrail": Kind(
-        "history:history save_run",
-        "sheet:IMAGE report:STRING best:IMAGE images:IMAGE",
-        690,
-    ),
-    "SearchOptions": Kind(
-        "noise_axis prompt_axis reflection_axis parents noise_search radius batch_size max_images "
-        "max_vlm_calls max_seconds draft_prompt max_steps policy recheck context",
-        "options:options",
-        408,
-    ),
-    "LoadCorrector": Kind("model:MODEL lora", "MODEL:MODEL", 58),
-    "CorrectorConditioning": Kind(
-        "conditioning:CONDITIONING vae:VAE images:IMAGE condition_size condition_fit",
-        "CONDITIONING:CONDITIONING",
-        130,
-    ),
-    "FluxFromModel": Kind(
-        "model:MODEL clip:CLIP vae:VAE width height steps guidance sampler scheduler "
-        "condition_size condition_fit",
-        "FLUX:flux",
-        270,
-    ),
-    "EditCorrector": Kind(
-        "flux:flux model:MODEL clip:CLIP vae:VAE steps guidance sampler scheduler cfg",
-        "FLUX:flux",
-        220,
-    ),
-    "ImageToImageCorrector": Kind(
-        "flux:flux model:MODEL clip:CLIP vae:VAE denoise steps guidance sampler scheduler cfg",
-        "FLUX:flux",
-        240,
-    ),
-    "MiniatureLoader": Kind("", "MODEL:MODEL CLIP:CLIP VAE:VAE", 66),
-    "UNETLoader": Kind("unet_name weight_dtype", "MODEL:MODEL", 82, ours=False),
-    "DualCLIPLoader": Kind("clip_name1 clip_name2 type device", "CLIP:CLIP", 130, ours=False),
-    "CLIPLoader": Kind("clip_name type device", "CLIP:CLIP", 106, ours=False),
-    "VAELoader": Kind("vae_name", "VAE:VAE", 58, ours=False),
-    "CLIPTextEncodeFlux": Kind(
-        "clip:CLIP clip_l t5xxl guidance", "CONDITIONING:CONDITIONING", 200, ours=False
-    ),
-    "ConditioningZeroOut": Kind(
-        "conditioning:CONDITIONING", "CONDITIONING:CONDITIONING", 30, ours=False
-    ),
-    "EmptySD3LatentImage": Kind("width height batch_size", "LATENT:LATENT", 106, ours=False),
-    "KSampler": Kind(
-        "model:MODEL positive:CONDITIONING negative:CONDITIONING latent_image:LATENT "
-        "seed steps cfg sampler_name scheduler denoise",
-        "LATENT:LATENT",
-        262,
-        ours=False,
-    ),
-    "VAEDecode": Kind("samples:LATENT vae:VAE", "IMAGE:IMAGE", 46, ours=False),
-    "PrimitiveStringMultiline": Kind("value", "STRING:STRING", 180, ours=False),
-    "PrimitiveInt": Kind("value", "INT:INT", 82, ours=False),
-    "LoadImage": Kind("image", "IMAGE:IMAGE MASK:MASK", 440, ours=False),
-    "LoadImageDataSetFromFolder": Kind("folder", "images:IMAGE", 60, ours=False),
-    "PreviewImage": Kind("images:IMAGE", "", 300, ours=False),
-    "PreviewAny": Kind("source:*", "", 280, ours=False),
-    "ImageScaleBy": Kind("image:IMAGE upscale_method scale_by", "IMAGE:IMAGE", 82, ours=False),
-    "SaveImage": Kind("images:IMAGE filename_prefix", "", 300, ours=False),
-    NOTE: Kind("text", "", 300, ours=False),  # the API does without
-}
+# Between a node and the next one's title bar: Nodes 2.0 hangs "Error" and "Show advanced" there.
+GAP = 45
 
 
 @dataclass(frozen=True)
@@ -201,13 +58,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes stand after those that they have wires from. Without a `corner`, the place that is to
-    stand at the window's left top, ComfyUI shows all of the graph."""
+    """Nodes stand after those that they have wires from. A template has a title, which is its
+    file's name; its graph for the API has its name."""
 
     name: str
     nodes: Sequence[Node]
     groups: Sequence[Group] = ()
-    corner: Point | None = None
+    title: str = ""
     ids: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -245,16 +102,6 @@ def stack(x: int, y: int, width: int, *nodes: Node, gap: int = GAP) -> list[Node
     return placed
 
 
-def pairs(text: str) -> list[tuple[str, str]]:
-    """The names and types of sockets; a widget has the type ''."""
-    found = (word.partition(":") for word in text.split())
-    return [(name, OUR_TYPE + kind.upper() if kind.islower() else kind) for name, _, kind in found]
-
-
-def class_type(node: Node) -> str:
-    return (OURS if KINDS[node.kind].ours else "") + node.kind
-
-
 def slot_of(graph: Graph, wire: Wire) -> tuple[int, str]:
     """Which output of its node a wire begins at, and the type of what it carries."""
     outputs = pairs(KINDS[graph.named(wire.source).kind].outputs)
@@ -274,7 +121,7 @@ def as_api(graph: Graph) -> dict[str, Any]:
     return {
         str(graph.ids[node.name]): {
             "inputs": {name: value(given) for name, given in node.inputs.items()},
-            "class_type": class_type(node),
+            "class_type": class_type_of(node.kind),
             "_meta": {"title": node.title or node.kind},
         }
         for node in graph.nodes
@@ -304,7 +151,7 @@ def as_canvas(graph: Graph) -> dict[str, Any]:
         "links": [line(graph, link) for link in links],
         "groups": [framed(group, i) for i, group in enumerate(graph.groups, 1)],
         "config": {},
-        "extra": view(graph) | bends(links),
+        "extra": bends(links),
         "version": 0.4,
     }
 
@@ -330,10 +177,10 @@ def line(graph: Graph, link: Link) -> list[Any]:
 def drawn(graph: Graph, node: Node, links: list[Link]) -> dict[str, Any]:
     kind = KINDS[node.kind]
     pack = ("reflectionflow", VERSION) if kind.ours else ("comfy-core", CORE_VERSION)
-    properties = {"Node name for S&R": class_type(node), "cnr_id": pack[0], "ver": pack[1]}
+    properties = {"Node name for S&R": class_type_of(node.kind), "cnr_id": pack[0], "ver": pack[1]}
     return {
         "id": graph.ids[node.name],
-        "type": class_type(node),
+        "type": class_type_of(node.kind),
         "pos": list(node.at),
         "size": [node.width, node.tall],
         "flags": {},
@@ -401,14 +248,6 @@ def framed(group: Group, number: int) -> dict[str, Any]:
         "font_size": 24,
         "flags": {},
     }
-
-
-def view(graph: Graph) -> dict[str, Any]:
-    if graph.corner is None:
-        return {}
-    scale, (left, top) = 0.65, (75, 115)  # ComfyUI's own bars cover so much of the window
-    x, y = graph.corner
-    return {"ds": {"scale": scale, "offset": [round(left / scale) - x, round(top / scale) - y]}}
 
 
 def bends(links: list[Link]) -> dict[str, Any]:

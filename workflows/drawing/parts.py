@@ -1,76 +1,72 @@
-"""What several graphs are made of."""
+"""What several graphs are made of.
+
+The columns of a graph stand side by side with their first nodes at y 0; wires lead to the right.
+The three notes stand in a row above them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
-from . import notes
-from .canvas import GAP, HEADER, NOTE, TITLE, Group, Node, Point, Wire, node, stack
+from .canvas import GAP, HEADER, TITLE, Graph, Group, Node, Point, Wire, node, stack
+from .files import LICENCE, links
+from .kinds import KINDS, NOTE, pairs
+from .notes import Notes
 
 BLUE, GREEN, GOLD = "#3f789e", "#8A8", "#b58b2a"
-LEFT = 20  # x of what stands below the note, in a group's frame
-NOTE_TOP = -50  # its title is level with the titles of groups
-TALL = 1020  # a search, and what came of it
+BETWEEN = 60  # pixels from column to column
+SLOT, STEP = 14, 20  # pixels from the top of a node to its first socket, and to the next
+LANE = 14  # pixels between wires that run side by side
+TALL = 850  # a search, and what came of it
 THREE = "a photo of three red circles"  # seed 11: both drafts are wrong, and are fixed
-REPO = "https://huggingface.co/diffusion-cot/FLUX-Corrector/resolve/main/"
-CORRECTOR_FILE = {
-    "name": notes.CORRECTOR,
-    "url": REPO + notes.CORRECTOR,
-    "directory": "loras",
-}
+SELDOM = "a photo of a green square and a purple triangle"  # the miniature never saw such
+BESIDE = "a photo of a blue square left of a yellow triangle"
+NO_FILES = "Nothing to download. The pack has all that this template needs."
+UNTESTED = (
+    "We have not run this template with these weights yet. Our tests run it with small models in "
+    "their place."
+)
 
 
-def named(name: str, dev: bool) -> str:
-    return name if dev else f"{name}_miniature"
+# ---------------------------------------------------------------- columns and notes
 
 
-def note(text: str, height: int, name: str = "note", title: str = "Read me") -> Node:
-    return node(name, NOTE, height, title, text=text)
+def columns(*widths: int, wider: Mapping[int, int] | None = None) -> list[int]:
+    """The x of each column; before those of `wider` there are so many pixels more."""
+    more = wider or {}
+    steps = (width + BETWEEN + more.get(index, 0) for index, width in enumerate(widths, 1))
+    return list(accumulate(steps, initial=0))[:-1]
 
 
-def read_me(text: str, height: int, width: int = 360) -> list[Node]:
-    return stack(0, NOTE_TOP, width, note(text, height))
+def bus(
+    wires: Mapping[str, Any],
+    placed: Sequence[Node],
+    kind: str,
+    left: int,
+    y: int = 0,
+    lane: int = 0,
+) -> dict[str, Any]:
+    """Wires to the sockets of a node of that kind at y, side by side on their way up: each leaves
+    its source level, and rises at an x of its own, from `left` and that number of lanes on."""
+    at = {node.name: node for node in placed}
+    sockets = [name for name, type_ in pairs(KINDS[kind].inputs) if type_]
+    mine = [name for name in sockets if getattr(wires.get(name), "source", None) in at]
+    led = {}
+    for number, name in enumerate(mine, lane):
+        wire, x = wires[name], left + LANE * number
+        ends = source_y(at[wire.source], wire.output), y + SLOT + STEP * sockets.index(name)
+        led[name] = replace(wire, via=tuple((x, end) for end in ends))
+    return dict(wires) | led
 
 
-def full_note(dev: bool, text: str, files: str = notes.CORRECTOR_FILES) -> str:
-    return notes.text(text, *((files, notes.SHAPES_ONLY) if dev else (notes.MINIATURE,)))
-
-
-def flux(dev: bool, corrector: bool = True) -> list[Node]:
-    """FLUX is the last of these; FLUX.1-dev with its corrector is two nodes."""
-    model = "FLUX.1-dev" if dev else "miniature"
-    loaded = node("flux", "FluxLoader", model=model, dtype="bf16")
-    if not (dev and corrector):
-        return [loaded]
-    given = {"flux": Wire("flux", "FLUX"), "lora": notes.CORRECTOR}
-    return [loaded, node("corrector", "CorrectorLoader", models=[CORRECTOR_FILE], **given)]
-
-
-def watchers() -> list[Node]:
-    """Who asks the vision-language model of the node `vlm`, from top to bottom."""
-    vlm_nodes = Wire("vlm", "vlm")
-    return [
-        node(
-            "verifier",
-            "VerifierLoader",
-            verifier="checklist",
-            error=0.0,
-            detector="(none)",
-            vlm=vlm_nodes,
-        ),
-        node("writer", "WriterLoader", writer="vlm", vlm=vlm_nodes),
-        node("evolver", "EvolverLoader", evolver="vlm", vlm=vlm_nodes),
-    ]
-
-
-def judges() -> list[Node]:
-    """Who judges, writes and rewrites, from top to bottom."""
-    return [
-        node("verifier", "VerifierLoader", verifier="exact", error=0.0, detector="(none)"),
-        node("writer", "WriterLoader", writer="template"),
-        node("evolver", "EvolverLoader", evolver="rules"),
-    ]
+def source_y(node: Node, output: str) -> int:
+    """The y of a placed node's output socket."""
+    names = [name for name, _ in pairs(KINDS[node.kind].outputs)]
+    return node.at[1] + SLOT + STEP * names.index(output)
 
 
 def below(above: Sequence[Node]) -> int:
@@ -78,30 +74,92 @@ def below(above: Sequence[Node]) -> int:
     return above[-1].end[1] + GAP + TITLE
 
 
-def group_below(above: Sequence[Node], free: int = GAP) -> int:
-    """The y of the first node of a group whose frame starts `free` pixels below these nodes."""
-    return above[-1].end[1] + free + HEADER + TITLE
+def explained(
+    name: str, title: str, notes: Notes, nodes: Sequence[Node], groups: Sequence[Group]
+) -> Graph:
+    """A template: the graph with its three notes in a row above it."""
+    right = max(node.end[0] for node in nodes)
+    width = (right - 2 * BETWEEN) // 3
+    texts = (
+        ("does", "What it does", notes.does),
+        ("links", "Model links", model_links(nodes, notes.links)),
+        ("change", "What to change first", notes.change),
+    )
+    y = -notes.tall - HEADER - TITLE - GAP
+    row = [
+        replace(
+            node(name, NOTE, notes.tall, title, text=text(words)),
+            at=(index * (width + BETWEEN), y),
+            width=width,
+        )
+        for index, (name, title, words) in enumerate(texts)
+    ]
+    return Graph(name, [*row, *nodes], groups, title=title)
+
+
+def model_links(nodes: Iterable[Node], more: str) -> str:
+    """What must be downloaded for these nodes, and where it belongs."""
+    needed = {file["name"]: file for node in nodes for file in node.models}
+    if not needed:
+        return more or NO_FILES
+    licence = f"Accept the licence of [FLUX.1-dev]({LICENCE}) first." * ("ae.safetensors" in needed)
+    return "\n\n".join(filter(None, [licence, links(needed.values()), more, UNTESTED]))
+
+
+def text(words: str) -> str:
+    """Markdown with its lines unwrapped."""
+    return re.sub(r"(?<!\n)\n(?!\n|- )", " ", words.strip()) + "\n"
+
+
+# ---------------------------------------------------------------- nodes
+
+
+def miniature() -> Node:
+    return node("flux", "FluxLoader", model="miniature", dtype="bf16")
+
+
+def shapes_judge() -> Node:
+    given = {"judge": "the miniature's shapes", "judge.error": 0.0}
+    return node("verifier", "Judge:shapes", **given)
+
+
+def seeing_judge() -> Node:
+    given = {"judge": "what a vision model sees", "judge.method": "checklist"}
+    return node("verifier", "Judge:seen", vlm=Wire("vlm", "vlm"), **given)
+
+
+def critic(vlm: bool = True) -> Node:
+    wired = {"vlm": Wire("vlm", "vlm")} if vlm else {}
+    alone = dict.fromkeys(("writer", "evolver", "inspector"), "automatic")
+    return node("critic", "Critic", **wired, **alone)
 
 
 def actor_wires(painter: str, **via: Iterable[Point]) -> dict[str, Wire]:
-    """The wires from all actors of a search."""
+    """The wires from all actors of a search, each from a node of its own."""
     sources = {"flux": (painter, "FLUX")}
     sources |= {name: (name, name) for name in ("verifier", "writer", "evolver")}
     return {name: Wire(*sources[name], tuple(via.get(name, ()))) for name in sources}
 
 
-def request(prompt: str, seed: int, **changes: Any) -> dict[str, Any]:
+def critics_wires(painter: str) -> dict[str, Wire]:
+    """The wires from all actors of a search, writer and evolver being a Critic's."""
+    wires = actor_wires(painter)
+    return wires | {name: Wire("critic", name) for name in ("writer", "evolver")}
+
+
+def request(prompt: Any, seed: int, **changes: Any) -> dict[str, Any]:
     """The inputs of a search without the loop's depth."""
     given = {"prompt": prompt, "width": 2, "drafts": 0, "seed": seed, "strategy": "reflection"}
     return given | {"stop": "never", "stop_score": 1.0, "save_run": False} | changes
 
 
-def sampling(dev: bool, wire: Wire, **miniatures: int) -> Node:
-    """FLUX Sampling; for the miniature 0 everywhere except in `miniatures`."""
-    numbers = {"width": 1024, "height": 1024, "steps": 30, "guidance": 3.5, "condition_size": 512}
-    if not dev:
-        numbers = dict.fromkeys(numbers, 0) | {"guidance": 0.0} | miniatures
-    return node("sampling", "FluxSampling", flux=wire, **numbers, condition_fit="squash")
+def sampling(wire: Wire, **numbers: int) -> Node:
+    """FLUX Sampling; 0 leaves a number to the model."""
+    names = ("width", "height", "steps", "guidance", "condition_size")
+    unchanged = dict.fromkeys(names, 0) | {"guidance": 0.0}
+    return node(
+        "sampling", "FluxSampling", flux=wire, **unchanged | numbers, condition_fit="squash"
+    )
 
 
 def options(**changes: Any) -> Node:
@@ -113,42 +171,32 @@ def options(**changes: Any) -> Node:
     return node("options", "SearchOptions", **given | changes)
 
 
-def enlarged(dev: bool, images: Wire, name: str = "large") -> tuple[list[Node], Wire]:
-    """The miniature's pictures, large enough to look at; FLUX.1-dev's are."""
-    if dev:
-        return [], images
+def enlarged(images: Wire, name: str = "large") -> Node:
+    """The miniature's pictures, large enough to look at."""
     how = {"upscale_method": "lanczos", "scale_by": 6.0}
-    large = node(name, "ImageScaleBy", title="Enlarge, to look at", image=images, **how)
-    return [large], Wire(name, "IMAGE")
+    return node(name, "ImageScaleBy", title="Enlarge, to look at", image=images, **how)
 
 
-def search(x: int, change: str, tall: int, **asked: Any) -> list[Node]:
-    """The loop, and below its widgets which of them to change first."""
-    text = note(notes.text(change), tall, "change", "What to change first")
-    rest = TALL - tall - GAP - TITLE
-    return stack(x, 0, 420, node("loop", "ReflectionLoop", rest, **asked), text)
+# ---------------------------------------------------------------- a search and its results
 
 
-def results(
-    dev: bool, x: int, name: str, source: str = "loop", how: str = notes.READ_SHEET
-) -> list[Node]:
-    """The contact sheet of a search, and below it the best picture beside a note."""
-    sheet = stack(
-        x,
-        0,
-        760,
-        node(
-            "trail", "ReflectionTrail", TALL - 350, history=Wire(source, "history"), save_run=False
-        ),
-    )
-    large, picture = enlarged(dev, Wire("loop" if source == "loop" else "trail", "best"))
-    title, prefix = "The best of all pictures", f"reflectionflow/{name}"
-    best = node("best", "SaveImage", 0, title, images=picture, filename_prefix=prefix)
-    y, text = below(sheet), note(notes.text(how), 90, "how", "How to read the sheet")
-    if dev:
-        return [*sheet, *stack(x, y, 380, best), *stack(x + 400, y, 360, text)]
-    return [*sheet, *stack(x, y, 360, *large, text), *stack(x + 400, y, 360, best)]
+def loop(x: int, wide: int, **asked: Any) -> list[Node]:
+    return stack(x, 0, wide, node("loop", "ReflectionLoop", TALL, **asked))
 
 
-def results_group(members: Sequence[Node]) -> Group:
-    return Group("3 · What came of it", GOLD, members)
+def results(name: str, x: int, width: int, small: bool = False, best: int = 330) -> list[Node]:
+    """The best picture of a search, and below it the contact sheet."""
+    picture, beside, left = Wire("loop", "best"), [], x
+    if small:
+        beside = stack(x, 0, 240, enlarged(picture))
+        picture, left = Wire("large", "IMAGE"), x + 240 + BETWEEN
+    given = {"images": picture, "filename_prefix": f"reflectionflow/{name}"}
+    saved = stack(left, 0, x + width - left, node("best", "SaveImage", best, "The best", **given))
+    y = below(saved)
+    history = Wire("loop", "history")
+    trail = node("trail", "ReflectionTrail", TALL - y, history=history, save_run=False)
+    return [*beside, *saved, *stack(x, y, width, trail)]
+
+
+def results_group(members: Sequence[Node], number: int = 3) -> Group:
+    return Group(f"{number} · What came of it", GOLD, members)

@@ -1,8 +1,9 @@
-"""Draws the templates' thumbnails from what the miniature's workflows paint on a running ComfyUI.
+"""Draws the templates' thumbnails: their names, and pictures that the miniature paints.
 
     cd workflows; python -m drawing.thumbnails 127.0.0.1:8188 [first_look ...]
 
-Its folder input/my_pictures must hold pictures for score_folder. Needs Pillow and websocket-client.
+The server's folder input/my_pictures must hold pictures for rank_folder. Needs Pillow, matplotlib
+(for its font) and websocket-client.
 """
 
 from __future__ import annotations
@@ -10,37 +11,42 @@ from __future__ import annotations
 import io
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+import matplotlib
 from api.client import run
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-from .canvas import KINDS, Graph, as_api, pairs
-from .graphs import GRAPHS, score_folder
-from .native import native_search
+from . import miniatures
+from .canvas import Graph, as_api
+from .graphs import TEMPLATES
+from .kinds import KINDS, pairs
+from .searches import first_look
 
 HERE = Path(__file__).parent.parent
-SIDE, GAP, BAND = 512, 14, 40  # pixels; the template browser shows squares
-PAPER, GOLD, INK = "#e9e6df", "#c8860d", "#333333"
+FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+SIDE, GAP, HEAD, FOOT = 512, 14, 128, 40  # pixels; the template browser shows squares
+PAPER, GOLD, INK, WHITE = "#e9e6df", "#c8860d", "#333333", "#ffffff"
+COLOURS = {"1": "#3b6e4c", "2": "#2f5d86", "3": "#7a5a1e"}  # of the three groups
 Picture = Image.Image
 Rows = Sequence[Sequence[Picture | None]]
 Shown = tuple[Rows, Picture | None]  # and which of them is to have a frame
 
 
 def main(server: str, *names: str) -> None:
-    by_name = {graph.name: graph for graph in GRAPHS}
-    for name in names or SHOWN:
-        shown = SHOWN[name]
-        rows, best = shown(server, by_name.get(f"{name}_miniature", by_name[name]))
-        for graph in (name, f"{name}_miniature"):
-            if graph in by_name:
-                band = "for FLUX.1-dev · pictures by the miniature"
-                free = name in FREE or graph.endswith("_miniature")
-                drawn = drawing(rows, best, "" if free else band)
-                drawn.save(HERE / f"{graph}.jpg", quality=88, optimize=True)
+    for graph in TEMPLATES:
+        if names and graph.name not in names:
+            continue
+        needs_files = not graph.title.startswith("1")
+        foot = (
+            "for FLUX.1-dev · pictures by the miniature" if needs_files else "nothing to download"
+        )
+        drawn = drawing(graph.title, *SHOWN[graph.name](server), foot)
+        drawn.save(HERE / f"{graph.title}.jpg", quality=86, optimize=True)
 
 
 def shown_by(server: str, graph: Graph, kind: str, source: str, output: str) -> dict:
@@ -63,100 +69,115 @@ def searched(server: str, graph: Graph) -> tuple[list[Picture], dict]:
     return painted(server, graph, "trail"), json.loads(text)
 
 
-def chains(server: str, graph: Graph) -> Shown:
+def chains(graph: Graph, count: int = 2) -> Callable[[str], Shown]:
     """Of every chain its draft, and its best picture beside it where that is another."""
-    pictures, report = searched(server, graph)
-    candidates = report["candidates"]
-    found: dict[int, list[int]] = {}  # draft: those that descend from it
-    for candidate in candidates:
-        first = candidate["index"]
-        while candidates[first]["parent"] is not None:
-            first = candidates[first]["parent"]
-        found.setdefault(first, []).append(candidate["index"])
-    rows = []
-    for draft, line in found.items():
-        best = max(line, key=lambda index: candidates[index]["score"])
-        rows.append([pictures[draft], pictures[best] if best != draft else None])
-    return sorted(rows, key=lambda row: row[1] is None)[:3], pictures[report["best"]]
 
-
-def every(server: str, graph: Graph) -> Shown:
-    pictures, report = searched(server, graph)
-    return [pictures[start : start + 3] for start in range(0, 9, 3)], pictures[report["best"]]
-
-
-def rounds(server: str, graph: Graph) -> Shown:
-    columns = [painted(server, graph, f"score{index}") for index in range(3)]
-    return list(zip(*columns, strict=True)), None
-
-
-def ranked(server: str, graph: Graph) -> Shown:
-    pictures = painted(server, graph, "score")[:4]
-    return [pictures[:2], pictures[2:]], pictures[0]
-
-
-def before_and_after(*names: str, output: str = "images") -> Callable[[str, Graph], Shown]:
-    def shown(server: str, graph: Graph) -> Shown:
-        columns = (painted(server, graph, name, output)[:2] for name in names)
-        return list(zip(*columns, strict=True)), None
+    def shown(server: str) -> Shown:
+        pictures, report = searched(server, graph)
+        candidates = report["candidates"]
+        found: dict[int, list[int]] = {}  # draft: those that descend from it
+        for candidate in candidates:
+            first = candidate["index"]
+            while candidates[first]["parent"] is not None:
+                first = candidates[first]["parent"]
+            found.setdefault(first, []).append(candidate["index"])
+        rows = []
+        for draft, line in found.items():
+            best = max(line, key=lambda index: candidates[index]["score"])
+            rows.append([pictures[draft], pictures[best] if best != draft else None])
+        rows.sort(key=lambda row: row[1] is None)
+        return rows[:count], pictures[report["best"]]
 
     return shown
 
 
-def drafts_only(server: str, _: Graph) -> Shown:
-    """The miniature cannot edit: beside each of its drafts an empty card for who can."""
-    drafts = searched(server, native_search(False))[0][:2]
-    card = Image.new("RGB", (256, 256), "#ffffff")
-    ImageDraw.Draw(card).text(
-        (128, 128), "Kontext\nedits", INK, ImageFont.load_default(36), anchor="mm", align="center"
-    )
-    return [(draft, card) for draft in drafts], None
+def every(server: str) -> Shown:
+    pictures, report = searched(server, miniatures.noise_only())
+    return [pictures[:4], pictures[4:8]], pictures[report["best"]]
 
 
-SHOWN: dict[str, Callable[[str, Graph], Shown]] = {
-    "first_look": chains,
-    "full_search": chains,
-    "by_hand": rounds,
-    "rounds_by_hand": chains,
-    "noise_only": every,
-    **dict.fromkeys(
-        ("adaptive", "potential", "paths", "staged_search", "interleaved", "in_context"), chains
-    ),
-    "staged_by_hand_miniature": before_and_after("draft", "correct2"),
-    "score_folder": ranked,
-    "correct_my_picture": before_and_after("picture", "correct"),
-    "native_search": chains,
-    **dict.fromkeys(
-        ("vlm_search", "vlm_local_search", "vlm_clip_search", "think_first"),
-        lambda server, _: chains(server, native_search(False)),
-    ),
-    "verifier_ensemble": lambda server, _: ranked(server, score_folder()),
-    "native_ksampler": before_and_after("before", "after", output="IMAGE"),
-    "edit_search": drafts_only,
-    "image_to_image_search": chains,
+def ranked(server: str) -> Shown:
+    pictures = painted(server, miniatures.score_folder(), "score")[:4]
+    return [pictures], pictures[0]
+
+
+def pair(graph: Graph, *names: str, output: str = "images") -> Callable[[str], Shown]:
+    """A picture before and after."""
+
+    def shown(server: str) -> Shown:
+        before, after = (painted(server, graph, name, output)[0] for name in names)
+        return [[before, after]], after
+
+    return shown
+
+
+def card(words: str) -> Callable[[str], Shown]:
+    """A draft, and beside it a card for what the miniature cannot paint."""
+
+    def shown(server: str) -> Shown:
+        draft = searched(server, miniatures.native_search())[0][0]
+        blank = Image.new("RGB", (256, 256), WHITE)
+        pen, font = ImageDraw.Draw(blank), ImageFont.truetype(FONTS / "DejaVuSans-Bold.ttf", 40)
+        pen.text((128, 128), words, INK, font, anchor="mm", align="center")
+        return [[draft, blank]], blank
+
+    return shown
+
+
+def boxes(server: str) -> Shown:
+    """A picture with a box around every thing."""
+    (picture,) = painted(server, miniatures.full_search(), "trail", "best")
+    large = picture.resize((256, 256), Image.Resampling.LANCZOS)
+    red, green, _ = large.split()
+    pen = ImageDraw.Draw(large)
+    for thing in (ImageChops.subtract(red, green), ImageChops.subtract(green, red)):
+        if box := thing.point(lambda light: 255 * (light > 60)).getbbox():
+            pen.rectangle((box[0] - 5, box[1] - 5, box[2] + 5, box[3] + 5), None, GOLD, 5)
+    return [[large]], None
+
+
+SEARCH = chains(miniatures.native_search())
+FIX = pair(miniatures.correct_my_picture(), "picture", "correct")
+SHOWN: dict[str, Callable[[str], Shown]] = {
+    "first_look": chains(first_look()),
+    "fix_by_words_miniature": FIX,
+    "by_hand": chains(miniatures.rounds_by_hand()),
+    "search": SEARCH,
+    "server_search": chains(miniatures.full_search()),
+    "fix_by_words": FIX,
+    "fix_what_the_critic_finds": chains(miniatures.full_search(), 1),
+    "rank_folder": ranked,
+    "best_of_many": every,
+    "ksampler": pair(miniatures.native_ksampler(), "before", "after", output="IMAGE"),
+    "kontext": card("Kontext\nedits"),
+    "staged": pair(miniatures.staged_by_hand(), "draft", "correct2"),
+    "exact_words": card("FRESH\nBREAD"),
+    "what_is_there": boxes,
 }
-FREE = ("first_look", "score_folder")  # these need no files
 
 
-def drawing(rows: Rows, best: Picture | None, band: str) -> Picture:
-    """The rows in a square, one picture framed, with a line of text below if there is one."""
-    height = SIDE - (BAND if band else 0)
-    cell = min(SIDE // max(map(len, rows)), height // len(rows)) - GAP
+def drawing(title: str, rows: Rows, best: Picture | None, foot: str) -> Picture:
+    """The name in large letters, the rows below it, one picture framed, and a line at the foot."""
+    number, words = title.replace("Reflection, ", "").split(" ", 1)
     sheet = Image.new("RGB", (SIDE, SIDE), PAPER)
     pen = ImageDraw.Draw(sheet)
+    pen.rectangle((0, 0, SIDE, HEAD), COLOURS[number[0]])
+    large = ImageFont.truetype(FONTS / "DejaVuSans-Bold.ttf", 36)
+    lines = textwrap.fill(words[0].upper() + words[1:], 22)
+    pen.multiline_text((SIDE // 2, HEAD // 2), lines, WHITE, large, anchor="mm", align="center")
+    height = SIDE - HEAD - FOOT
+    cell = min(SIDE // max(map(len, rows)), height // len(rows)) - GAP
     for y, row in enumerate(rows):
         for x, picture in enumerate(row):
             if picture is None:
                 continue
             left = (SIDE - len(row) * (cell + GAP)) // 2 + x * (cell + GAP) + GAP // 2
-            top = (height - len(rows) * (cell + GAP)) // 2 + y * (cell + GAP) + GAP // 2
+            top = HEAD + (height - len(rows) * (cell + GAP)) // 2 + y * (cell + GAP) + GAP // 2
             sheet.paste(picture.resize((cell, cell), Image.Resampling.LANCZOS), (left, top))
             if picture is best:
                 pen.rectangle((left - 4, top - 4, left + cell + 3, top + cell + 3), None, GOLD, 5)
-    if band:
-        pen.text(
-            (SIDE // 2, SIDE - BAND // 2 - 4), band, INK, ImageFont.load_default(19), anchor="mm"
-        )
+    small = ImageFont.truetype(FONTS / "DejaVuSans.ttf", 19)
+    pen.text((SIDE // 2, SIDE - FOOT // 2), foot, INK, small, anchor="mm")
     return sheet
 
 

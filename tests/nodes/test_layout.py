@@ -1,0 +1,86 @@
+"""The templates in ComfyUI's two renderers: nothing overlaps and no wire runs behind a node, before
+a run and after it; and the template browser finds them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from canvas_geometry import places
+from comfy_browser import TWO_FRAMES, WORKFLOWS, Interface, browsing
+from comfy_server import ComfyServer
+
+RENDERER = "on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)"
+# Here several nodes share a socket's wire in an order in which some must cross.
+CROSSING = ("1.3 ", "3.1 ", "3.2 ", "3.3 ")
+
+
+@pytest.fixture(scope="module")
+def opened(comfy: ComfyServer) -> Iterator[Interface]:
+    with browsing(comfy) as interface:
+        yield interface
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes-2"])
+def rendered(request: pytest.FixtureRequest, opened: Interface) -> Iterator[Interface]:
+    opened.page.evaluate(RENDERER, request.param)
+    yield opened
+    opened.page.evaluate(RENDERER, False)
+
+
+def shown(interface: Interface, workflow: Path) -> None:
+    interface.load(workflow)
+    interface.page.wait_for_timeout(700)  # Nodes 2.0 measures nodes and grows them
+    interface.settle()
+
+
+def faults(interface: Interface, workflow: Path) -> list[str]:
+    found = places(interface.page)
+    assert len(found.nodes) == len(json.loads(workflow.read_text("utf-8"))["nodes"])
+    assert found.wires
+    crossings = found.crossings() if not workflow.stem.startswith(CROSSING) else []
+    return found.faults() + crossings
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.stem)
+def test_nothing_overlaps_and_wires_cross_nothing(rendered: Interface, workflow: Path) -> None:
+    shown(rendered, workflow)
+    assert faults(rendered, workflow) == []
+
+
+@pytest.mark.parametrize("group", ["1.1 ", "1.2 ", "1.3 "])
+def test_nothing_overlaps_after_a_run(rendered: Interface, group: str) -> None:
+    (workflow,) = (file for file in WORKFLOWS if file.stem.startswith(group))
+    shown(rendered, workflow)
+    assert rendered.run(watching=watched(workflow))["over"] == "execution_success"
+    rendered.page.wait_for_timeout(2000)  # pictures come one by one, and nodes grow with them
+    rendered.settle()
+    assert faults(rendered, workflow) == []
+
+
+def watched(workflow: Path) -> str:
+    kinds = {node["type"] for node in json.loads(workflow.read_text("utf-8"))["nodes"]}
+    names = ("ReflectionLoop", "FixPicture", "CorrectorSampler")
+    return next(name for name in names if f"ReflectionFlow_{name}" in kinds)
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [("reflection", "1.1 "), ("fix", "2.3 "), ("best", "2.6 "), ("poster", "3.4 ")],
+)
+def test_the_template_browser_finds_a_template(
+    opened: Interface, comfy: ComfyServer, typed: str, expected: str
+) -> None:
+    interface = opened
+    interface.page.locator(".side-bar-button", has_text="Templates").click()
+    interface.dialogs.get_by_text(comfy.pack, exact=True).click()
+    interface.dialogs.get_by_role("textbox").first.fill(typed)
+    (name,) = (file.stem for file in WORKFLOWS if file.stem.startswith(expected))
+    card = interface.dialogs.get_by_test_id(f"template-workflow-{name}")
+    card.wait_for()
+    assert card.locator("img").first.evaluate("image => image.decode().then(() => true)")
+    interface.page.keyboard.press("Escape")
+    interface.dialogs.wait_for(state="detached")
+    interface.page.evaluate(TWO_FRAMES)

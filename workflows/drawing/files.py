@@ -1,0 +1,59 @@
+"""The files that templates need: their names, addresses, and folders below ComfyUI's models.
+
+A node's `models` come from here, so that the Missing Models dialog offers to download them, and so
+does the note "Model links".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+HUB = "https://huggingface.co"
+LICENCE = f"{HUB}/black-forest-labs/FLUX.1-dev"
+
+File = dict[str, str]
+
+
+def file(repo: str, path: str, directory: str) -> File:
+    name = path.rpartition("/")[2]
+    return {"name": name, "url": f"{HUB}/{repo}/resolve/main/{path}", "directory": directory}
+
+
+FLUX = file("Comfy-Org/flux1-dev", "flux1-dev.safetensors", "diffusion_models")
+KONTEXT = file(
+    "Comfy-Org/flux1-kontext-dev_ComfyUI",
+    "split_files/diffusion_models/flux1-dev-kontext_fp8_scaled.safetensors",
+    "diffusion_models",
+)
+CLIP_L, T5 = (
+    file("comfyanonymous/flux_text_encoders", name, "text_encoders")
+    for name in ("clip_l.safetensors", "t5xxl_fp8_e4m3fn.safetensors")
+)
+VAE = file("Comfy-Org/Lumina_Image_2.0_Repackaged", "split_files/vae/ae.safetensors", "vae")
+CORRECTOR = file("diffusion-cot/FLUX-Corrector", "pytorch_lora_weights.safetensors", "loras")
+QWEN = file(
+    "Comfy-Org/Qwen3-VL", "text_encoders/qwen3vl_4b_fp8_scaled.safetensors", "text_encoders"
+)
+RT_DETR = file(
+    "Comfy-Org/SDPose", "diffusion_models/rt_detr_v4-x-hgnet_fp16.safetensors", "diffusion_models"
+)
+PURPOSES = {
+    FLUX["name"]: "FLUX.1-dev",
+    KONTEXT["name"]: "FLUX.1 Kontext",
+    CLIP_L["name"]: "text encoder",
+    T5["name"]: "text encoder",
+    VAE["name"]: "VAE",
+    CORRECTOR["name"]: "the corrector",
+    QWEN["name"]: "the judge and critic, Qwen3-VL",
+    RT_DETR["name"]: "the detector, RT-DETR",
+}
+
+
+def links(files: Iterable[File]) -> str:
+    """The files as a Markdown list: what each is for, its link, its folder."""
+    lines = [
+        f"- {PURPOSES[file['name']]}: [{file['name']}]({file['url']}), into "
+        f"`models/{file['directory']}`"
+        for file in files
+    ]
+    return "\n".join(lines)

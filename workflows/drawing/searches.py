@@ -1,0 +1,210 @@
+"""The templates that search: the first look without a download, and searches on FLUX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from . import files, notes
+from .canvas import Graph, Group, Node, Wire, node, stack
+from .loaders import (
+    corrector,
+    edit_corrector,
+    flux,
+    flux_clip,
+    flux_model,
+    flux_vae,
+    qwen,
+    vision_behind_a_server,
+    vision_of_comfyui,
+)
+from .notes import Notes
+from .parts import (
+    BLUE,
+    GREEN,
+    LANE,
+    SLOT,
+    STEP,
+    THREE,
+    bus,
+    columns,
+    critic,
+    critics_wires,
+    explained,
+    loop,
+    miniature,
+    request,
+    results,
+    results_group,
+    seeing_judge,
+    shapes_judge,
+    source_y,
+)
+
+CUPS = "two red cups to the left of a white plate, on a wooden table"
+POSTER = 'a poster for a bakery that says "FRESH BREAD" above a loaf, in flat colours'
+COUNTED = "two red cups left of a dog"
+
+
+def first_look() -> Graph:
+    name, title = "first_look", "1.1 Reflection, a first look without a download"
+    left, middle, right = columns(300, 420, 720, wider={1: 40})
+    who = stack(left, 0, 300, miniature(), shapes_judge(), critic(vlm=False))
+    asked = request(THREE, 11, stop="when passed") | critics_wires("flux")
+    searched = loop(middle, 420, depth=3, **bus(asked, who, "ReflectionLoop", 312))
+    shown = results(name, right, 720, small=True)
+    groups = [
+        Group("1 · Who paints, judges, criticises", BLUE, who),
+        Group("2 · The search", GREEN, searched),
+        results_group(shown),
+    ]
+    return explained(name, title, notes.FIRST_LOOK, [*who, *searched, *shown], groups)
+
+
+# ---------------------------------------------------------------- on FLUX
+
+WIDTHS = (290, 300, 280, 380, 480)
+WIDER = {1: 30, 3: 50}
+SECOND = 365  # y of what stands below FLUX from MODEL, CLIP, VAE
+EDITOR = 410  # y of an editing model below FLUX
+JURY = 110  # y of the judge: the wire of FLUX passes above
+
+
+def flux_search(
+    name: str,
+    title: str,
+    words: Notes,
+    jury: Sequence[Node],
+    asked: dict[str, Any],
+    seeing: Sequence[Node],
+    loaders: Sequence[Node] = (),
+) -> Graph:
+    """A search on FLUX: `loaders` stand below FLUX's own, `seeing` below FLUX, the jury beside."""
+    a, b, c, d, e = columns(*WIDTHS, wider=WIDER)
+    own = [flux_model(), corrector(), flux_clip(), flux_vae()]
+    loaded = stack(a, 0, WIDTHS[0], *own, *loaders)
+    painting = painted(b, loaded, flux(), *seeing)
+    judging = stack(c, JURY, WIDTHS[2], *jury)
+    painters = [*painting, *judging]
+    searched = loop(d, WIDTHS[3], **bus(asked, painters, "ReflectionLoop", c + WIDTHS[2] + 15))
+    shown = results(name, e, WIDTHS[4])
+    groups = [
+        Group("1 · Models", BLUE, loaded),
+        Group("2 · Who paints, judges, criticises", BLUE, [*painting, *judging]),
+        Group("3 · The search", GREEN, searched),
+        results_group(shown, 4),
+    ]
+    nodes = [*loaded, *painting, *judging, *searched, *shown]
+    return explained(name, title, words, nodes, groups)
+
+
+def painted(x: int, loaded: Sequence[Node], painter: Node, *seeing: Node) -> list[Node]:
+    """FLUX, and below it who looks on."""
+    left = WIDTHS[0] + 15
+    wired = bus(painter.inputs, loaded, "FluxFromModel", left)
+    placed = stack(x, 0, WIDTHS[1], replace(painter, inputs=wired))
+    for below in stack(x, SECOND, WIDTHS[1], *seeing):
+        wired = bus(below.inputs, loaded, below.kind, left, below.at[1], lane=3)
+        placed.append(replace(below, inputs=wired))
+    return placed
+
+
+def asked_of(prompt: Any, seed: int = 11, depth: int = 3, **changes: Any) -> dict[str, Any]:
+    """The inputs of a search by all actors, which ends when a picture has passed."""
+    given = request(prompt, seed, stop="when passed", **changes)
+    return given | {"depth": depth} | critics_wires("flux")
+
+
+def search() -> Graph:
+    title = "2.1 Reflection, search until it is right"
+    return watched("search", title, notes.SEARCH, seeing_judge(), asked_of(CUPS))
+
+
+def watched(
+    name: str, title: str, words: Notes, judge: Node, asked: dict[str, Any], *more: Node
+) -> Graph:
+    """A search with a vision model of ComfyUI's own."""
+    jury = [judge, critic(), *more]
+    return flux_search(name, title, words, jury, asked, [vision_of_comfyui()], [qwen()])
+
+
+def server_search() -> Graph:
+    title = "2.2 Reflection, search until it is right, judged by a server"
+    jury, seeing = [seeing_judge(), critic()], [vision_behind_a_server()]
+    return flux_search("server_search", title, notes.SERVER_SEARCH, jury, asked_of(CUPS), seeing)
+
+
+def exact_words() -> Graph:
+    title = "3.4 Reflection, a poster with exact words"
+    judge = node("verifier", "Judge:written", judge="what is written")
+    return watched("exact_words", title, notes.EXACT_WORDS, judge, asked_of(POSTER))
+
+
+def what_is_there() -> Graph:
+    title = "3.5 Reflection, count and place what is there"
+    detector = flux_model("detector", files.RT_DETR, "Load Diffusion Model: the detector")
+    given = {
+        "judge": "what is there",
+        "judge.detector": "(none)",
+        "judge.detection_model": Wire("detector", "MODEL"),
+    }
+    jury = [node("verifier", "Judge:there", **given), critic(vlm=False)]
+    words, asked = notes.WHAT_IS_THERE, asked_of(COUNTED)
+    return flux_search("what_is_there", title, words, jury, asked, [detector])
+
+
+def staged() -> Graph:
+    """The prompt's second wire, to the loop, runs below all else."""
+    title = "3.3 Reflection, draw in stages"
+    prompt = node("prompt", "PrimitiveStringMultiline", 110, "Prompt", value=CUPS)
+    typed = Wire("prompt", "STRING")
+    wired = {"vlm": Wire("vlm", "vlm"), "prompt": typed}
+    planner = node("planner", "ScenePlanner", **wired, planner="vlm", own_plan="")
+    b, c = columns(*WIDTHS, wider=WIDER)[1:3]
+    lane, right = 850, c + WIDTHS[2] + 15 + 6 * LANE
+    far = Wire("prompt", "STRING", ((b + WIDTHS[1] + 20, lane), (right, lane), (right, 190)))
+    asked = asked_of(far, 7, 6, strategy="staged") | {"plan": Wire("planner", "plan")}
+    asked |= {"inspector": Wire("critic", "inspector")}
+    jury, seeing = [seeing_judge(), critic(), planner], [vision_of_comfyui(), prompt]
+    return flux_search("staged", title, notes.STAGED, jury, asked, seeing, [qwen()])
+
+
+def kontext() -> Graph:
+    """The editor stands below FLUX, since it takes the same CLIP and VAE: wires to both cross."""
+    name, title = "kontext", "3.2 Reflection, Kontext corrects"
+    a, b, c, d, e = columns(290, 280, 300, 380, 430, wider={1: 30, 2: 20, 3: 50})
+    own = [flux_model(), flux_model("kontext", files.KONTEXT, "Load Diffusion Model: the editor")]
+    loaded = stack(a, 0, 290, *own, flux_clip(), flux_vae(), qwen())
+    painting = painted(b, loaded, flux("model"))
+    seeing = stack(b, loaded[-1].at[1], 280, vision_of_comfyui())
+    aside = b + 280 + 20  # before the editor
+    passing = {"kontext": 330, "clip": 350, "vae": 370}  # y below FLUX
+    edits = edit_corrector(
+        {
+            "model": past("kontext", "MODEL", loaded, passing["kontext"], aside + 2 * LANE),
+            "clip": past("clip", "CLIP", loaded, passing["clip"], aside + LANE),
+            "vae": past("vae", "VAE", loaded, passing["vae"], aside),
+        }
+    )
+    who = stack(c, EDITOR, 300, edits, seeing_judge(), critic())
+    asked = asked_of(CUPS) | {"flux": Wire("edits", "FLUX")}
+    searched = loop(d, 380, **bus(asked, who, "ReflectionLoop", c + 315))
+    shown = results(name, e, 430)
+    groups = [
+        Group("1 · Models", BLUE, loaded),
+        Group("2 · Who paints, corrects, judges, criticises", BLUE, [*painting, *seeing, *who]),
+        Group("3 · The search", GREEN, searched),
+        results_group(shown, 4),
+    ]
+    nodes = [*loaded, *painting, *seeing, *who, *searched, *shown]
+    return explained(name, title, notes.KONTEXT, nodes, groups)
+
+
+def past(name: str, output: str, loaded: Sequence[Node], lane: int, aside: int) -> Wire:
+    """From a loader below FLUX to the editor: down or up to its lane, and on to the editor."""
+    (source,) = (node for node in loaded if node.name == name)
+    start, left = source_y(source, output), WIDTHS[0] + 15 + LANE * (name == "clip")
+    slot = EDITOR + SLOT + STEP * (1 + ("kontext", "clip", "vae").index(name))
+    left += 2 * LANE * (name == "vae")
+    return Wire(name, output, ((left, start), (left, lane), (aside, lane), (aside, slot)))
