@@ -80,7 +80,7 @@ def policy_named(name: str) -> Policy:
 
 
 def solved(past: History) -> bool:
-    return any(candidate.verdict.passed for candidate in past)
+    return any(candidate.finished and candidate.verdict.passed for candidate in past)
 
 
 def restarts(chain: Chain) -> int:

@@ -48,6 +48,21 @@ def test_what_is_not_begun_comes_first_and_what_passed_gains_nothing() -> None:
     assert expected_gain(lacking(2, 0)) == 0.0
 
 
+def test_a_scout_that_passed_is_no_picture_yet_and_promises_most() -> None:
+    draft, scout = lacking(2, 0).rounds
+    waiting = History((draft, (replace(scout[0], finished=False),)))
+    assert 0 < expected_gain(lacking(2)) < expected_gain(waiting) < 1
+
+
+def test_many_prompts_are_searched_by_scouts_until_all_have_passed() -> None:
+    settings = replace(SETTINGS, strategy="scouts", depth=40)
+    several = begun(settings, pass_at=0.86)
+    for _ in portfolio(several, Budget(steps=400)):
+        pass
+    assert all(search.history.best.verdict.passed for search in several)
+    assert all(search.history.best.finished for search in several)
+
+
 @pytest.mark.parametrize(
     ("more", "less"),
     [

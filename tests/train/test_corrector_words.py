@@ -62,8 +62,11 @@ def test_who_reads_no_words_has_the_same_error_whatever_they_say(flux, tmp_path:
     source = Shards(flux, triplets_in(several(tmp_path)), settings(tmp_path, tmp_path))
     error = checks(flux, source).error(blind)
     assert error is not None and error.shuffled is not None
-    assert (error.told == error.untold).all() and (error.told == error.shuffled).all()
-    assert error.figures()["untold_minus_told"] == error.figures()["standard_error"] == 0
+    for other in (error.untold, error.shuffled, error.alone, error.nothing):
+        assert (error.told == other).all()
+    figures = error.figures()
+    assert figures["untold_minus_told"] == figures["standard_error"] == 0
+    assert figures["nothing_minus_alone"] == figures["standard_error_alone"] == 0
 
 
 def test_who_reads_has_a_larger_error_with_no_words_and_with_anothers(flux, tmp_path: Path) -> None:
@@ -82,6 +85,15 @@ def test_who_reads_has_a_larger_error_with_no_words_and_with_anothers(flux, tmp_
     assert figures["untold_minus_told"] == pytest.approx(gap.mean())
     assert figures["standard_error"] == pytest.approx(gap.std(ddof=1) / 2)
     assert "none minus true +" in error.sentence()
+    alone = cycle([batch.text for batch in seen.others["alone"]])
+
+    def reader_of_words(inputs: FluxInputs) -> Tensor:
+        return inputs.latents * (1 if torch.equal(inputs.text, next(alone)) else 9)
+
+    without = seen.error(reader_of_words)
+    assert without is not None and without.nothing is not None and without.alone is not None
+    assert (without.nothing > without.alone).all()
+    assert ", without a prompt +" in without.sentence()
 
 
 def test_anothers_words_are_the_next_that_say_something_else(flux, tmp_path: Path) -> None:
@@ -103,12 +115,12 @@ def test_latents_have_anothers_words_where_they_were_asked_for(flux, tmp_path: P
         out = tmp_path / str(asked)
         made = {name: getattr(views, name) for name in Views.model_fields}
         encode(LatentsSettings(**made, out=out, shuffled=asked), flux)
-        found = checks(flux, Encoded(out, views, flux)).shuffled
+        found = checks(flux, Encoded(out, views, flux))
+        assert found.has("untold") and found.has("shuffled") == asked and not found.has("alone")
         if asked:
-            for mine, other in zip(found, checks(flux, plain).shuffled, strict=True):
+            same = checks(flux, plain).others["shuffled"]
+            for mine, other in zip(found.others["shuffled"], same, strict=True):
                 assert torch.allclose(mine.text, other.text, atol=1e-5)
-        else:
-            assert not found
 
 
 # Siblings

@@ -88,7 +88,7 @@ def setup(settings: CorrectorSettings, overrides: Overrides) -> CorrectorTrainin
     predict = partial(_network(settings, flux), lora=lora)
     tested = held_out(settings.validation.samples, len(source.labels), settings.seed)
     checks = Checks(flux, source, tested, settings.validation)
-    if checks.lacks_shuffled and join().is_main_process:
+    if not checks.has("shuffled") and join().is_main_process:
         sys.stderr.write(
             "Held-out samples have no text with another's reflection, so validation leaves that "
             "error out. Latents have it if train.latents made them with shuffled=true.\n"

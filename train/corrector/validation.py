@@ -28,7 +28,12 @@ from train.corrector.settings import Validation
 from train.triplets import SampleError
 
 GAP = 4  # pixels between pictures
-UNTOLD, SHUFFLED = Dropped(reflection=True), Dropped(shuffled=True)
+WORDS = {  # that are compared with those of a whole sample
+    "untold": Dropped(reflection=True),
+    "shuffled": Dropped(shuffled=True),
+    "alone": Dropped(prompt=True),
+    "nothing": Dropped(prompt=True, reflection=True),
+}
 
 
 def held_out(count: int, of: int, seed: int) -> list[int]:
@@ -38,42 +43,61 @@ def held_out(count: int, of: int, seed: int) -> list[int]:
 
 @dataclass(frozen=True)
 class HeldOutError:
-    """Flow-matching errors of the same held-out samples, (n,) each, by the reflection that is read.
+    """Flow-matching errors of the same held-out samples, (n,) each, by the words that are read.
 
-    `told` is the true one, `untold` none, `shuffled` another sample's; without the last where the
-    source has no such text.
+    `told` is with the true reflection, `untold` with none, `shuffled` with another sample's, all
+    after the prompt. `alone` is with the true reflection and no prompt, `nothing` with neither.
+    None where the source has no such text.
     """
 
     told: np.ndarray
     untold: np.ndarray
     shuffled: np.ndarray | None = None
+    alone: np.ndarray | None = None
+    nothing: np.ndarray | None = None
 
     def figures(self) -> dict[str, float]:
-        """The means, `validation` that of `told`; and what no reflection adds to the error, with
-        its standard error in pairs."""
-        found = {"validation": float(self.told.mean()), "untold": float(self.untold.mean())}
-        if self.shuffled is not None:
-            found["shuffled"] = float(self.shuffled.mean())
-        gap = self.untold - self.told
-        found["untold_minus_told"] = float(gap.mean())
-        if len(gap) > 1:
-            found["standard_error"] = float(gap.std(ddof=1) / len(gap) ** 0.5)
+        """The means, `validation` that of `told`; and what the lack of the reflection adds to the
+        error, with and without the prompt, with its standard errors in pairs."""
+        kinds = (self.told, self.untold, self.shuffled, self.alone, self.nothing)
+        names = ("validation", "untold", "shuffled", "alone", "nothing")
+        found = {
+            name: float(errors.mean())
+            for name, errors in zip(names, kinds, strict=True)
+            if errors is not None
+        }
+        found |= _gap("untold_minus_told", "standard_error", self.untold - self.told)
+        if self.alone is not None and self.nothing is not None:
+            gap = self.nothing - self.alone
+            found |= _gap("nothing_minus_alone", "standard_error_alone", gap)
         return found
 
     def sentence(self) -> str:
         """The figures for the terminal."""
-        figures = self.figures()
-        another = f", {figures['shuffled']:.4f} with another's" if "shuffled" in figures else ""
-        error = f" ± {figures['standard_error']:.4f}" if "standard_error" in figures else ""
+        found = self.figures()
+        another = f", {found['shuffled']:.4f} with another's" if "shuffled" in found else ""
+        alone = ""
+        if "nothing_minus_alone" in found:
+            gap = _with_error(found, "nothing_minus_alone", "standard_error_alone")
+            alone = f", without a prompt {gap}"
         return (
-            f"held-out error {figures['validation']:.4f} with the true reflection, "
-            f"{figures['untold']:.4f} with none{another}; "
-            f"none minus true {figures['untold_minus_told']:+.4f}{error}"
+            f"held-out error {found['validation']:.4f} with the true reflection, "
+            f"{found['untold']:.4f} with none{another}; none minus true "
+            f"{_with_error(found, 'untold_minus_told', 'standard_error')}{alone}"
         )
 
 
+def _gap(name: str, error: str, gap: np.ndarray) -> dict[str, float]:
+    found = {name: float(gap.mean())}
+    return found | ({error: float(gap.std(ddof=1) / len(gap) ** 0.5)} if len(gap) > 1 else {})
+
+
+def _with_error(figures: dict[str, float], name: str, error: str) -> str:
+    return f"{figures[name]:+.4f}" + (f" ± {figures[error]:.4f}" if error in figures else "")
+
+
 class Checks:
-    """Held-out samples, encoded once."""
+    """Held-out samples, encoded once with each of the words that are compared."""
 
     def __init__(
         self, flux: Flux, source: BatchSource, indices: Sequence[int], settings: Validation
@@ -81,26 +105,24 @@ class Checks:
         self.flux, self.settings = flux, settings
         found = [(index, _batch(source, index, WHOLE)) for index in indices]
         # A sample that cannot be read is no training sample either.
-        read = [(index, batch) for index, batch in found if batch is not None]
-        self.batches = [batch for _, batch in read]
-        self.untold, self.shuffled = (
-            [batch for index, _ in read if (batch := _batch(source, index, words))]
-            for words in (UNTOLD, SHUFFLED)
-        )
+        read = [index for index, batch in found if batch is not None]
+        self.batches = [batch for _, batch in found if batch is not None]
+        self.others = {
+            name: [batch for index in read if (batch := _batch(source, index, words))]
+            for name, words in WORDS.items()
+        }
 
     @torch.no_grad()
     def error(self, predict: Predict) -> HeldOutError | None:
         """The errors of the samples, whose times are spread evenly; None where there are none."""
         if not self.batches:
             return None
-        told, untold = (_errors(predict, batches) for batches in (self.batches, self.untold))
-        shuffled = None if self.lacks_shuffled else _errors(predict, self.shuffled)
-        return HeldOutError(told, untold, shuffled)
+        others = {name: _errors(predict, self.others[name]) for name in WORDS if self.has(name)}
+        return HeldOutError(told=_errors(predict, self.batches), **others)
 
-    @property
-    def lacks_shuffled(self) -> bool:
-        """Whether there are samples, and not each with another's reflection."""
-        return len(self.shuffled) < len(self.batches)
+    def has(self, name: str) -> bool:
+        """Whether there is one of WORDS of every sample."""
+        return len(self.others[name]) == len(self.batches)
 
     @torch.no_grad()
     def sheet(self, lora: CorrectorLora) -> bytes | None:
