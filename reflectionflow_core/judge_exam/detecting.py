@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from PIL.Image import Image, Resampling
 
 from ..detection.pixel_colours import UNSURE, PixelColours
-from ..detection.rules import Detection, overlap
+from ..detection.rules import Detection, DetectionLimits, overlap
 from ..evidence import Evidence
 from ..miniature.detector import BLOB, detect_boxes
 from ..miniature.settings import SIZE
@@ -68,7 +68,7 @@ def _clear(
     """All things of the names that are clear, and the names of which anything was seen."""
     limits = detector.limits
     sure = min(MOST_SURE, SURE * limits.counting)
-    counting = [thing for thing in seen if thing.score >= UNCLEAR * limits.confidence]
+    counting = _once([t for t in seen if t.score >= UNCLEAR * limits.confidence], limits)
     unclear = {
         thing.name
         for thing in counting
@@ -80,6 +80,18 @@ def _clear(
     colours = PixelColours().colours(image, clear)
     known = (_known(thing, image, c) for thing, c in zip(clear, colours, strict=True))
     return tuple(known), {thing.name for thing in counting}
+
+
+def _once(seen: Sequence[Detection], limits: DetectionLimits) -> list[Detection]:
+    """Each thing by its surest box, as GenEval's rules count: some detectors give many boxes."""
+    kept: list[Detection] = []
+    for thing in sorted(seen, key=lambda thing: -thing.score):
+        alike = [other for other in kept if other.name == thing.name]
+        if limits.max_overlap == 1 or not any(
+            overlap(thing.box, other.box) >= limits.max_overlap for other in alike
+        ):
+            kept.append(thing)
+    return kept
 
 
 def _known(thing: Detection, image: Image, colour: str) -> KnownThing:

@@ -16,6 +16,7 @@ from PIL import Image
 from scripted_vlm import ScriptedVlm
 from shape_reader import is_true
 
+from reflectionflow_core.detection.rules import Detection, DetectionLimits
 from reflectionflow_core.judge_errors import KINDS
 from reflectionflow_core.judge_exam.asking import Asked, ModelAnswers, VerifierAnswers
 from reflectionflow_core.judge_exam.changes import doubled, erased, hue_turned, mirrored, reframed
@@ -187,6 +188,23 @@ def test_what_a_detector_is_sure_of_is_known_and_asked_about_truly() -> None:
     assert {item.kind for item in items} == {"thing", "number", "colour", "position"}
     for item in items:
         assert is_true(item.statement, item.picture()) is item.holds, (item.statement, item.note)
+
+
+class ManyBoxes(ShapesDetector):
+    """Gives every thing three times, as detectors without suppression do."""
+
+    limits = DetectionLimits(0.5, 0.5, 0.5)
+
+    def detect(
+        self, images: Sequence[Image.Image], names: Sequence[str], progress: Progress = SILENT
+    ) -> list[list[Detection]]:
+        seen = super().detect(images, names, progress)
+        return [[replace(t, score=t.score - d) for t in s for d in (0, 0.1, 0.5)] for s in seen]
+
+
+def test_many_boxes_of_one_thing_are_one_thing() -> None:
+    (known,) = known_by_detector(ManyBoxes(), pictures_of(TWO_AND_ONE))
+    assert Counter(thing.name for thing in known.things) == {"circle": 2, "square": 1}
 
 
 def test_what_a_detector_is_not_sure_of_is_not_known() -> None:
