@@ -23,7 +23,7 @@ from .thoughts import without_thoughts
 
 Answer = TypeVar("Answer", bound=BaseModel)
 MAX_LENGTH = 200_000  # characters; anything longer is refused unread
-MAX_READ = 500_000  # characters of what turned out to be no object
+MAX_READ = 200_000  # characters of what turned out to be no object
 LEAST_READ = 100  # what every try to read one counts for
 _BRACE = re.compile(r"\{(?=\s*[}/#\w\"'“”„‘「«])")  # that may begin an object
 SHOWN = 2_000  # characters of a wrong answer that the model is shown again
@@ -66,7 +66,10 @@ def parse(text: str | Failure, kind: type[Answer]) -> Answer | Failure:
             f"The model answered with {len(text)} characters; at most {MAX_LENGTH} are read."
         )
     reason = ""
-    for found in reversed(_objects(_unwrapped(without_thoughts(text)))):
+    objects, is_cut = _objects(_unwrapped(without_thoughts(text)))
+    if is_cut:  # what stands before it was a draft
+        return Failure("The model's answer ends in the middle of its object.")
+    for found in reversed(objects):
         for value in (found, *_inside(found)):
             answer = fitted(value, kind)
             if not isinstance(answer, Failure):
@@ -75,20 +78,23 @@ def parse(text: str | Failure, kind: type[Answer]) -> Answer | Failure:
     return Failure(reason or "The model's answer holds no JSON object.")
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
-    """The objects of a text from left to right, without those inside another."""
+def _objects(text: str) -> tuple[list[dict[str, Any]], bool]:
+    """The objects of a text from left to right, without those inside another; and whether the text
+    ends within one behind them."""
     found: list[dict[str, Any]] = []
-    unread = MAX_READ
+    unread, is_cut = MAX_READ, False
     start = _BRACE.search(text)
     while start and unread > 0:
         after = start.end()
         try:
             value, after = _object_at(text, start.start())
             found.append(value)
+            is_cut = False
         except UnreadableError as error:  # prose with a brace in it; the next may begin the object
             unread -= max(error.read, LEAST_READ)
+            is_cut |= error.is_cut and bool(found)
         start = _BRACE.search(text, after)
-    return found
+    return found, is_cut
 
 
 def _object_at(text: str, start: int) -> tuple[dict[str, Any], int]:

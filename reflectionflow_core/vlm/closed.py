@@ -38,6 +38,7 @@ _MARKS = re.compile(
     r"|(?:答案|回答|答え|정답|답)\s*(?:是|は)?\s*[:：]?)" + _DECORATION,
     re.IGNORECASE,
 )
+_LETTERS = re.compile(r"\w{1,40}")
 _LAST_SIGNS = re.compile(r"[\s.,!。！*_`'\"”’」】\])}>$]+$|</answer>\s*$")
 _AGAIN = re.compile(r"^[\s*'\"]*(?:/|\||\b(?:or|and|und|oder|ou|et|y|o|или|и)\b|或|和)[\s*'\"]*")
 
@@ -80,6 +81,18 @@ def choice_index(text: str, choices: Sequence[str]) -> int | None:
         return index
     starts = [i for i, c in enumerate(map(folded, choices)) if said and c.startswith(said)]
     return starts[0] if len(starts) == 1 else None
+
+
+def begins_otherwise(text: str, choices: Sequence[str]) -> bool:
+    """Whether a text begins with two choices at once, as "yes or no" does, or with a word that only
+    begins like one, as "nothing" does: its first token then says nothing of them."""
+    words, said = _words(choices), text.casefold()
+    if _longest(said, words) is not None:
+        return _at(text, 0, words) is None
+    first = _LETTERS.match(said)
+    if first is None or any(word.startswith(first[0]) for word, _ in words):
+        return False  # the beginning of a choice that was cut
+    return any(first[0].startswith(word) for word, _ in words)
 
 
 def folded(text: str) -> str:

@@ -53,6 +53,8 @@ def _named(value: Any, part: Mapping[str, Any], schema: Mapping[str, Any]) -> An
     part = _resolved(part, schema)
     if isinstance(value, list):
         return [_named(item, part.get("items", {}), schema) for item in value]
+    if isinstance(value, bool) and part.get("type") in ("number", "integer"):
+        return str(value)  # pydantic would read 1 or 0
     if not isinstance(value, dict):
         return value
     fields: Mapping[str, Any] = part.get("properties", {})

@@ -23,11 +23,12 @@ _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
 class UnreadableError(ValueError):
-    """No object; `read` is how many characters were looked at to find out."""
+    """No object; `read` is how many characters were looked at to find out, `is_cut` whether the
+    text ends within what may be one."""
 
-    def __init__(self, reason: str, read: int) -> None:
+    def __init__(self, reason: str, read: int, is_cut: bool) -> None:
         super().__init__(reason)
-        self.read = read
+        self.read, self.is_cut = read, is_cut
 
 
 def read_object(text: str, start: int) -> tuple[dict[str, Any], int]:
@@ -39,7 +40,8 @@ def read_object(text: str, start: int) -> tuple[dict[str, Any], int]:
     try:
         return reader.members(0), reader.at
     except ValueError as error:
-        raise UnreadableError(str(error), max(reader.at - start, 1)) from None
+        is_cut = reader.at >= len(text)
+        raise UnreadableError(str(error), max(reader.at - start, 1), is_cut) from None
 
 
 class _Reader:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..record import InputError
-from .closed import BEFORE_ANSWERS, choice_index, find_choice, folded, said_choice
+from .closed import BEFORE_ANSWERS, begins_otherwise, choice_index, find_choice, folded, said_choice
 from .thoughts import without_thoughts
 
 # Least probability of all choices together where they are weighed against each other. Measured:
@@ -134,7 +134,8 @@ def deciding_places(texts: Sequence[str], choices: Sequence[str]) -> list[int]:
     found = find_choice(said, choices)
     bare = said.lstrip(BEFORE_ANSWERS)
     letters = [start + found.start] if found else []
-    letters += [start + len(said) - len(bare)] if bare else []
+    if bare and not begins_otherwise(bare, choices):
+        letters.append(start + len(said) - len(bare))
     places = (_covering(texts, letter) for letter in letters)
     return list(dict.fromkeys(place for place in places if place is not None))
 

@@ -10,7 +10,7 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ..record import InputError
+from .bodies import UnreadableBodyError, read_body
 from .profiles import CONCURRENCY, SECONDS, Profile, is_loopback
 from .server_errors import ServerError, error_in, error_of_status, parsed
 
@@ -161,9 +162,9 @@ async def _send_once(
     sent = True  # also if cancelled: the server may be working on it
     try:
         # The client's timeouts are between two bytes; a slow response never exceeds them.
-        return await asyncio.wait_for(_post(client, body), limits.seconds)
+        return await asyncio.wait_for(_post(client, body, limits), limits.seconds)
     except asyncio.TimeoutError:
-        raise _too_slow() from None
+        raise _too_slow(limits) from None
     except SendError as error:
         sent = error.sent
         raise
@@ -172,7 +173,7 @@ async def _send_once(
             count()
 
 
-async def _post(client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes:
+async def _post(client: AsyncOpenAI, body: Mapping[str, Any], limits: RequestLimits) -> bytes:
     import openai
 
     create: Any = client.chat.completions.with_streaming_response.create
@@ -180,7 +181,7 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes:
         # An extra body is sent as it is; converting typed messages takes the client as long as all
         # the rest and changes nothing.
         async with create(model=body["model"], messages=[], extra_body=body) as response:
-            raw = await _whole(response.iter_bytes())
+            raw = await _whole(response.http_response)
     except openai.APIConnectionError as error:
         cause = error.__cause__
         if isinstance(cause, SendError):  # from our hook; older clients wrap it
@@ -195,7 +196,7 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes:
                 sent=False,
             ) from None
         if isinstance(error, openai.APITimeoutError):
-            raise _too_slow() from None
+            raise _too_slow(limits) from None
         raise _broken() from None
     text = raw.decode("utf-8", "replace")
     if error := error_in(parsed(raw), text):
@@ -233,7 +234,7 @@ def _only_ours(profile: Profile) -> Callable[[Any], Awaitable[None]]:
 
 
 def _untrusted(error: BaseException | None) -> SendError | None:
-    """What to say of a certificate that cannot be verified; None for any other error."""
+    """What to say of a certificate that cannot be verified, or of none; None for other errors."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return SendError(
@@ -241,24 +242,24 @@ def _untrusted(error: BaseException | None) -> SendError | None:
                 'check its base_url, or give its profile the "ca_file" of its authority',
                 sent=False,
             )
+        if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+            return SendError(
+                "does not speak TLS", "begin its base_url with http:// instead", sent=False
+            )
         error = error.__cause__ or error.__context__
     return None
 
 
-async def _whole(chunks: AsyncIterable[bytes]) -> bytes:
-    body = bytearray()
+async def _whole(response: Any) -> bytes:
     try:
-        async for chunk in chunks:
-            body += chunk
-            if len(body) > MAX_BYTES:
-                break
+        body = await read_body(response, MAX_BYTES)
     except Exception:
         # Errors of the transport, whose library depends on the client's version; this block only
         # reads.
         raise _broken() from None
     if len(body) > MAX_BYTES:
         raise SendError(f"answered with more than {MAX_BYTES} bytes", "ask another model")
-    return bytes(body)
+    return body
 
 
 async def _raise_for_status(response: Any) -> None:
@@ -266,19 +267,18 @@ async def _raise_for_status(response: Any) -> None:
     status = response.status_code
     if status < 300:
         return
-    said = bytearray()
-    async for chunk in response.aiter_bytes():
-        said += chunk
-        if len(said) > MAX_ERROR_BYTES:
-            break
-    body = bytes(said[:MAX_ERROR_BYTES]).decode("utf-8", "replace")
+    try:
+        said = await read_body(response, MAX_ERROR_BYTES)
+    except UnreadableBodyError:
+        said = b""
+    body = said[:MAX_ERROR_BYTES].decode("utf-8", "replace")
     retry_after = response.headers.get("retry-after", "")
     raise _reported(error_of_status(status, body, retry_after), body)
 
 
-def _too_slow() -> SendError:
+def _too_slow(limits: RequestLimits) -> SendError:
     advice = 'give its profile more "seconds", or less "concurrency"'
-    return SendError("took too long", advice, retry=True)
+    return SendError(f"took longer than {limits.seconds:g} seconds", advice, retry=True)
 
 
 def _broken() -> SendError:

@@ -157,9 +157,9 @@ def test_what_is_unclear_or_cut_is_no_answer(text: str) -> None:
     "part", ["{", '{"a":', '{"a":"', "{'", "{/*", "{//", '{"a":[', "<think>{", "{a:{", '{"a" : 1 ']
 )
 def test_no_text_takes_long_to_read(part: str) -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     assert isinstance(parse(part * (MAX_LENGTH // len(part)), Note), Failure)
-    assert time.monotonic() - began < 10
+    assert time.thread_time() - began < 10
 
 
 @pytest.mark.parametrize(

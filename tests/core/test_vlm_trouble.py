@@ -22,8 +22,8 @@ TROUBLE = {
     "529": (refuses(529), "answered 529"),
     "cut": (cut("yes"), "closed the connection"),
     "reset": (Reply(reset=True), "closed the connection"),
-    "silent": (says("yes", wait=1), "took too long"),
-    "drip": (says("yes", drip=0.05), "took too long"),
+    "silent": (says("yes", wait=1), "took longer than 0.3 seconds"),
+    "drip": (says("yes", drip=0.05), "took longer than 0.3 seconds"),
 }
 
 

@@ -1,0 +1,46 @@
+"""Reads the body of a response up to a limit, also of one that is packed to be endless.
+
+HTTP clients unpack every chunk as a whole: a few kilobytes can become a hundred megabytes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+PACKED = ("gzip", "x-gzip", "deflate")
+ANY_HEADER = zlib.MAX_WBITS | 32  # that of gzip or of zlib
+NO_HEADER = -zlib.MAX_WBITS
+
+
+class UnreadableBodyError(Exception):
+    """A body that is packed in a way that is not asked for, or broken."""
+
+
+async def read_body(response: Any, most: int) -> bytes:
+    """Up to `most` + 1 bytes of an httpx response's body, unpacked; more than `most` mean that
+    there are more. Raises UnreadableBodyError, and errors of the transport."""
+    raw = bytearray()
+    async for chunk in response.aiter_raw():
+        raw += chunk
+        if len(raw) > most:
+            break
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding in ("", "identity"):
+        return bytes(raw[: most + 1])
+    if encoding not in PACKED:
+        raise UnreadableBodyError(encoding)
+    return _unpacked(bytes(raw), most, is_cut=len(raw) > most)
+
+
+def _unpacked(raw: bytes, most: int, is_cut: bool) -> bytes:
+    for header in (ANY_HEADER, NO_HEADER):
+        unpacking = zlib.decompressobj(header)
+        try:
+            body = unpacking.decompress(raw, most + 1)
+        except zlib.error:
+            continue
+        if not unpacking.eof and len(body) <= most and not is_cut:
+            break
+        return body
+    raise UnreadableBodyError("broken")
