@@ -6,13 +6,14 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from core.exact_detector import ShapesDetector
 from fakes import Toys
 from PIL import Image
 from plain_colours import MARK, is_of_the_check, seen
@@ -20,14 +21,17 @@ from shape_reader import is_true
 from vlm_asking import KEY
 from vlm_server import MODEL, Asked, Reply, VlmServer, refuses, says
 
+from reflectionflow_core import registry
 from reflectionflow_core.archive import read_recording
 from reflectionflow_core.cli import main
+from reflectionflow_core.detection import load
 from reflectionflow_core.judge_errors import JudgeErrors, KindErrors, kind_of
 from reflectionflow_core.judge_exam.labels import read_labelled
 from reflectionflow_core.judge_exam.scenes import drawn
 from reflectionflow_core.miniature.world import Thing
-from reflectionflow_core.record import InputError
-from reflectionflow_core.registry import build_verifier
+from reflectionflow_core.protocols import SILENT, Progress
+from reflectionflow_core.record import InputError, Request
+from reflectionflow_core.registry import ModelRow, build_verifier
 from reflectionflow_core.vlm import named
 from reflectionflow_core.vlm.judge_check import profile_key, recorded_errors
 from reflectionflow_core.vlm.kept_errors import keep_errors
@@ -334,3 +338,36 @@ def test_pictures_of_the_miniature_are_known_by_what_is_seen_in_them(
     assert re.search(r"What is in [123] pictures? is known", capsys.readouterr().err)
     lines = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
     assert "unchanged pictures" in {line["source"] for line in lines}
+
+
+class Scenes:
+    """Paints one scene for every request, whatever its prompt."""
+
+    steps = 1
+
+    def __init__(self) -> None:
+        self.prompts: list[str] = []
+
+    def paint(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Image.Image]:
+        self.prompts += [request.prompt for request in requests]
+        return [drawn(RED_LEFT, 128) for _ in requests]
+
+
+def test_of_painted_pictures_only_what_the_detector_sees_is_true(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    painter, out = Scenes(), tmp_path / "out"
+    monkeypatch.setitem(registry.MODELS, "scenes", ModelRow(lambda *_: (painter, None)))
+    monkeypatch.setattr(load, "load_any", lambda *_: ShapesDetector())
+    with VlmServer(sees) as server:
+        known(monkeypatch, server.url)
+        options = ["--model", "scenes", "--detector", "any", "--pictures", "5"]
+        command = ["judge", "--vlm", "mine", *options, "--things", "circle,square,triangle"]
+        assert main([*command, "--questions", "40", "--out", str(out)]) == 0
+        assert not server.errors
+    assert len(painter.prompts) == 5 and all("a photo of " in each for each in painter.prompts)
+    assert "What is in 5 pictures is known." in capsys.readouterr().err
+    lines = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
+    own = [line for line in lines if line["source"] in ("unchanged pictures", "turned words")]
+    assert own and not any(line["wrong"] for line in lines)
+    assert not {line["statement"] for line in lines} & {*painter.prompts}
