@@ -161,6 +161,20 @@ def test_strategy_potential_drops_pictures_and_says_so(comfy: ComfyServer) -> No
     assert len(run.images("images")) == len(report["candidates"])
 
 
+def test_strategy_scouts_looks_and_paints_on_what_passes(comfy: ComfyServer) -> None:
+    graph = loop_graph(strategy="scouts", depth=6, drafts=0)
+    report = report_of(comfy.succeed(graph))
+    draft, *others = report["candidates"]
+    assert draft["finished"] and draft["action"] == "draft"
+    scouts = [c for c in others if not c["finished"]]
+    assert scouts and {c["steps"] for c in scouts} == {6}
+    painted = [c for c in others if c["finished"]]
+    assert {c["action"] for c in painted} <= {"finish", "whole"}
+    assert all(c["seed"]["level"] == 0.5 for c in painted if c["action"] == "finish")
+    assert report["candidates"][report["best"]]["finished"]
+    assert report["cost"]["images"] == 1 + len(painted)
+
+
 def test_strategy_paths_goes_back_less_far_each_round_and_needs_nobody(
     comfy: ComfyServer,
 ) -> None:

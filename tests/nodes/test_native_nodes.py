@@ -37,7 +37,7 @@ def other(kind: str, **changes: Any) -> Graph:
     return graph
 
 
-@pytest.mark.parametrize("strategy", ["potential", "paths"])
+@pytest.mark.parametrize("strategy", ["potential", "scouts", "paths"])
 def test_comfyuis_own_flux_paints_as_the_core_does_with_previews_and_restarts(
     comfy: ComfyServer, strategy: str
 ) -> None:
