@@ -26,6 +26,7 @@ from .comfy.tensors import to_batch, to_batches, to_pictures
 from .shared.batches import as_requests, ask_by_prompt, for_each, parts
 from .shared.correcting import corrected, corrector_of
 from .shared.progress import NodeProgress, say
+from .shared.ranking import score_sheet
 from .shared.schema import (
     NO_PROMPT,
     batch_size_input,
@@ -138,6 +139,12 @@ class VerifierScore(io.ComfyNode):
                     "JSON: every picture by rank, with its position in the input from 0 on, "
                     "its score and what is wrong.",
                 ),
+                output(
+                    io.Image,
+                    "sheet",
+                    "All pictures by rank with scores, faults and boxes: green around what is "
+                    "right, red around what is wrong.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -173,6 +180,7 @@ class VerifierScore(io.ComfyNode):
             tuple(ScoredPicture(pixel_digest(pictures[i]), verdicts[i]) for i in chosen),
             [number_of(verdicts[i]) for i in chosen],
             json.dumps([as_line(i, verdicts[i]) for i in ranked], indent=2),
+            to_intermediate_device(to_batch([score_sheet(pictures, prompts, verdicts)])),
             ui=ui.PreviewText(text),
         )
 

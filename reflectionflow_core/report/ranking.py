@@ -33,11 +33,15 @@ FAULT_LINES = 8  # most lines of a picture's faults
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Judged pictures with their names, the best first; `prompt` is what they were to show."""
+    """Judged pictures with their names, the best first; `prompt` is what they were to show.
+
+    `label` is what the names are, in a word.
+    """
 
     prompt: str
     names: tuple[str, ...]
     candidates: tuple[Candidate, ...]
+    label: str = "File"
 
     @classmethod
     def of(
@@ -46,11 +50,14 @@ class Ranking:
         names: Sequence[str],
         images: Sequence[Image.Image],
         verdicts: Sequence[Verdict],
+        label: str = "File",
+        prompts: Sequence[str] | None = None,
     ) -> Ranking:
-        """Ranked by score; equal ones stay in their order."""
+        """Ranked by score; equal ones stay in their order. `prompts` are the pictures' own."""
         order = sorted(range(len(images)), key=lambda i: verdicts[i].rank, reverse=True)
-        painted = (Candidate(images[i], prompt, 0, verdicts[i]) for i in order)
-        return cls(prompt, tuple(names[i] for i in order), tuple(painted))
+        asked = prompts or [prompt] * len(images)
+        painted = (Candidate(images[i], asked[i], 0, verdicts[i]) for i in order)
+        return cls(prompt, tuple(names[i] for i in order), tuple(painted), label)
 
     @property
     def history(self) -> History:
@@ -95,7 +102,7 @@ def _cells(ranking: Ranking, across: int, box: tuple[int, int], top: int) -> tup
         lowest = top
         for index in range(start, min(start + across, len(ranking.names))):
             candidate, x = ranking.candidates[index], MARGIN + (index - start) * (box[0] + GUTTER)
-            origin = [("File", ranking.names[index])]
+            origin = [(ranking.label, ranking.names[index])]
             caption = tuple(caption_of(candidate, origin, ranking.prompt, box[0], FAULT_LINES))
             cells.append(Cell(candidate, caption, start, x, top))
             lowest = max(lowest, top + box[1] + 38 + sum(line.leading for line in caption))

@@ -2,14 +2,15 @@
 
     PYTHONPATH=.:tests:tests/benchmarks python tests/benchmarks/judges_together.py [--prompts 120]
 
-ReflectionFlow on the miniature's held-out prompts, two chains of up to four rounds after the
-drafts, until a picture passes. The detector reads shapes exactly but misses one thing in twenty,
-and does not know triangles. The vision-language model is a stand-in that reads pictures with the
-miniature's detector, and errs: it calls wrong numbers and positions right in half of the cases,
-wrong things and colours in a tenth, and what is right wrong in a twentieth. Those are assumptions
-from "more than half missed of some kinds" (arXiv 2604.21523), not measured rates. The same question
-about the same picture always gets the same answer. Right is what GenEval's rules say with an exact
-detector of all shapes. Intervals are 95 %: Wilson's for shares, bootstraps over prompts for means.
+ReflectionFlow on the meanings of the miniature's held-out prompts, two chains of up to four rounds
+after the drafts, until a picture passes. The detector reads shapes exactly but misses one thing in
+twenty, and does not know triangles. The vision-language model is a stand-in that reads pictures
+with the miniature's detector, and errs: it calls wrong numbers and positions right in half of the
+cases, wrong things and colours in a tenth, and what is right wrong in a twentieth. Those are
+assumptions from "more than half missed of some kinds" (arXiv 2604.21523), not measured rates. The
+same question about the same picture always gets the same answer. Right is what GenEval's rules say
+with an exact detector of all shapes. Intervals are 95 %: Wilson's for shares, bootstraps over
+prompts for means.
 """
 
 from __future__ import annotations
@@ -171,7 +172,8 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=120)
     parser.add_argument("--processes", type=int, default=None)
     chosen = parser.parse_args()
-    prompts = [q.prompt for q in held_out(chosen.prompts // len(FAMILIES), 0)]
+    asked = held_out(chosen.prompts // len(FAMILIES), 0)
+    prompts = [f"a photo of {parse(question.prompt)}" for question in asked]
     sys.stdout.write(
         "| judge | prompts it can judge | chosen picture right | passed wrongly | pictures | calls "
         "|\n|---|---|---|---|---|---|\n"

@@ -1,0 +1,62 @@
+"""ComfyUI's own RT-DETR and SAM3 behind our detectors, on random weights and without a server.
+
+They are in newer versions of ComfyUI only: in the one that COMFYUI_PATH names, else in the folder
+ComfyUI-0.33 beside it with the Python of venv-0.33.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfy_server import ROOT, demand_comfyui, do_without, find_comfyui
+
+NODES = "comfy_extras/nodes_sam3.py"
+
+
+def newer_comfyui() -> tuple[Path, Path]:
+    """Folder and Python of a ComfyUI with detection nodes of its own."""
+    demand_comfyui()
+    comfyui, python = find_comfyui() or (Path(), Path())
+    beside = comfyui.with_name("ComfyUI-0.33")
+    its_python = comfyui.with_name("venv-0.33") / python.relative_to(python.parents[1])
+    for folder, runs in ((comfyui, python), (beside, its_python)):
+        if (folder / NODES).is_file() and runs.is_file():
+            return folder, runs
+    do_without("This ComfyUI has no detection nodes; 0.33 has them")
+
+
+@cache
+def cases() -> dict[str, Any]:
+    comfyui, python = newer_comfyui()
+    script = Path(__file__).parent / "core_detectors.py"
+    command = [str(python), str(script), str(comfyui), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_rt_detr_gives_what_its_node_gives_under_the_names_that_were_asked() -> None:
+    case = cases()["rt-detr"]
+    asked = [box for box in case["own"] if box[0] in ("cat", "dog", "chair")]
+    assert case["found"] and len(case["vocabulary"]) == 80
+    assert sorted(map(str, case["found"])) == sorted(map(str, asked))
+
+
+def test_sam3_gives_boxes_and_masks_of_the_pictures_size_for_each_word() -> None:
+    case = cases()["sam3"]
+    cats = [box for box in case["found"] if box[0] == "cat"]
+    assert cats == case["own"] and case["same masks"]
+    assert 0 < len(cats) <= 16  # as many as rules count, not one
+    assert set(map(tuple, case["masks"])) == {(200, 320)}
+
+
+@pytest.mark.parametrize("kind", ["rt-detr", "sam3"])
+def test_boxes_are_pixels_and_scores_are_shares(kind: str) -> None:
+    for _, score, left, top, right, bottom in cases()[kind]["found"]:
+        assert 0.05 < score <= 1 and left < right and top < bottom
+        assert -64 < left and right < 320 + 64 and -64 < top and bottom < 200 + 64
