@@ -7,7 +7,7 @@ cut down: its vision network is a stand-in, and the words are random numbers; al
 ComfyUI's. Biases are set so that something is found.
 """
 
-# ruff: noqa: E402
+# ruff: noqa: I001
 # pyright: reportMissingImports=false, reportInvalidTypeForm=false, reportAttributeAccessIssue=false
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from native_setup import COMFYUI, Patcher, mm  # noqa: F401  (sets ComfyUI up)
-
+import native_setup  # sets ComfyUI up, and must come first
 import comfy.ops
 import comfy.sd
 from comfy.ldm.rt_detr.rtdetr_v4 import COCO_CLASSES, RTv4
@@ -97,7 +96,7 @@ class Vision(torch.nn.Module):
 
 
 class Words:
-    """A CLIP whose words are random numbers; it reads how many things are wanted, as SAM3's does."""
+    """A CLIP whose words are random numbers, with how many things are wanted."""
 
     def tokenize(self, text: str) -> tuple[str, int]:
         word, _, most = text.partition(":")
@@ -137,9 +136,7 @@ def sam3() -> Any:
 
 
 def sam3_case() -> dict[str, Any]:
-    import comfy.model_management
-
-    comfy.model_management.load_model_gpu = lambda model: None  # the stand-in is loaded
+    native_setup.mm.load_model_gpu = lambda *_: None  # the stand-in is loaded
     model = sam3()
     detector = CoreSam3(model, Words())
     (found,) = detector.detect([PICTURE], ["cat", "zeppelin"])

@@ -59,4 +59,4 @@ def test_sam3_gives_boxes_and_masks_of_the_pictures_size_for_each_word() -> None
 def test_boxes_are_pixels_and_scores_are_shares(kind: str) -> None:
     for _, score, left, top, right, bottom in cases()[kind]["found"]:
         assert 0.05 < score <= 1 and left < right and top < bottom
-        assert -64 < left and right < 320 + 64 and -64 < top and bottom < 200 + 64
+        assert left > -64 and right < 320 + 64 and top > -64 and bottom < 200 + 64

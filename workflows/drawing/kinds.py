@@ -84,7 +84,7 @@ KINDS = {
     "DraftSampler": Kind("flux:flux prompt count seed batch_size", "images:IMAGE", 390),
     "VerifierScore": Kind(
         "images:IMAGE prompt verifier:verifier order keep",
-        "images:IMAGE best:IMAGE verdicts:verdicts scores:FLOAT report:STRING",
+        "images:IMAGE best:IMAGE verdicts:verdicts scores:FLOAT report:STRING sheet:IMAGE",
         390,
     ),
     "ReflectionWriter": Kind(

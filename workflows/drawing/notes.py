@@ -164,8 +164,9 @@ RANK_FOLDER = Notes(
     """
 Put pictures into a folder below ComfyUI's `input`, for instance `input/my_pictures`, reload the
 page, choose the folder, and say what the pictures were to show. You see them ranked, the best
-first, and a report: each picture's score and what is wrong with it. *index* is its place in the
-folder, from 0 on.
+first, each with its score, what is wrong, and boxes where the judge gives them: green around what
+is right, red around what is wrong. The report has the same as data; *index* is a picture's place in
+the folder, from 0 on.
 """,
     """
 - the **prompt**, and the folder

@@ -155,9 +155,8 @@ def rank_folder() -> Graph:
         keep=0,
     )
     judged = stack(d, 0, 380, score)
-    ranked = node(
-        "ranked", "PreviewImage", 400, "Ranked, best first", images=Wire("score", "images")
-    )
+    boxed = "Ranked, best first, with what is right and what is wrong"
+    ranked = node("ranked", "PreviewImage", 400, boxed, images=Wire("score", "sheet"))
     title_ = "Report: scores, and what is wrong"
     report = node("report", "PreviewAny", 185, title_, source=Wire("score", "report"))
     shown = stack(e, 0, 560, ranked, report)
