@@ -44,7 +44,7 @@ KINDS = {
         "source source.profile source.send_pictures source.refresh", "vlm:vlm", 146
     ),
     "VisionModel:clip": Kind("source source.clip:CLIP", "vlm:vlm", 86),
-    "Judge:seen": Kind("vlm:vlm? judge judge.method", "verifier:verifier", 110),
+    "Judge:seen": Kind("vlm:vlm? judge judge.method judge.ground", "verifier:verifier", 118),
     "Judge:there": Kind(
         "vlm:vlm? judge judge.detector judge.detection_model:MODEL? judge.detection_clip:CLIP?",
         "verifier:verifier",

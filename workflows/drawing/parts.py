@@ -124,7 +124,11 @@ def shapes_judge() -> Node:
 
 
 def seeing_judge() -> Node:
-    given = {"judge": "what a vision model sees", "judge.method": "checklist"}
+    given = {
+        "judge": "what a vision model sees",
+        "judge.method": "checklist",
+        "judge.ground": False,
+    }
     return node("verifier", "Judge:seen", vlm=Wire("vlm", "vlm"), **given)
 
 
@@ -191,7 +195,9 @@ def results(name: str, x: int, width: int, small: bool = False, best: int = 330)
         beside = stack(x, 0, 240, enlarged(picture))
         picture, left = Wire("large", "IMAGE"), x + 240 + BETWEEN
     given = {"images": picture, "filename_prefix": f"reflectionflow/{name}"}
-    saved = stack(left, 0, x + width - left, node("best", "SaveImage", best, "The best", **given))
+    # The first Nodes 2.0 make a node as tall as its picture is at the node's width.
+    wide, tall = (270, 400) if small else (width, best)
+    saved = stack(left, 0, wide, node("best", "SaveImage", tall, "The best", **given))
     y = below(saved)
     history = Wire("loop", "history")
     trail = node("trail", "ReflectionTrail", TALL - y, history=history, save_run=False)

@@ -113,7 +113,7 @@ def fixing(name: str, title: str, words: Notes, said: str) -> Graph:
     loaded = stack(a, 0, 290, *own, *[qwen()] * watched)
     painting = painted(b, loaded, flux(), *[vision_of_comfyui()] * watched)
     picture = stack(
-        c, 110, 300, node("picture", "LoadImage", 330, "My picture", image="example.png")
+        c, 110, 300, node("picture", "LoadImage", 440, "My picture", image="example.png")
     )
     jury: list[Node] = []
     if watched:
@@ -172,7 +172,7 @@ def rank_folder() -> Graph:
 
 def best_of_many() -> Graph:
     """Nothing is corrected, so neither corrector nor critic is needed."""
-    name, title = "best_of_many", "2.6 Reflection, paint many and keep the best"
+    name, title = "best_of_many", "2.6 Reflection, best of many"
     a, b, c, d, e = columns(*WIDTHS, wider=WIDER)
     loaded = stack(a, 0, WIDTHS[0], flux_model(), flux_clip(), flux_vae(), qwen())
     painting = painted(b, loaded, flux("model"), vision_of_comfyui())

@@ -67,7 +67,7 @@ def first_look() -> Graph:
 WIDTHS = (290, 300, 280, 380, 480)
 WIDER = {1: 30, 3: 50}
 SECOND = 365  # y of what stands below FLUX from MODEL, CLIP, VAE
-EDITOR = 410  # y of an editing model below FLUX
+EDITOR = 400  # y of an editing model below FLUX
 JURY = 110  # y of the judge: the wire of FLUX passes above
 
 
