@@ -1,7 +1,7 @@
 """Writes every template for ComfyUI's canvas, and under api/ for its API.
 
-`python workflows/make.py` rewrites the files here, and the graphs of the tests; with a folder it
-writes there instead: the templates into templates/, the graphs of the tests into graphs/.
+`python workflows/make.py` rewrites the files here, the blueprints in subgraphs/ and the graphs of
+the tests; with a folder it writes there instead, into templates/, subgraphs/ and graphs/.
 """
 
 from __future__ import annotations
@@ -10,19 +10,23 @@ import json
 import sys
 from pathlib import Path
 
+from drawing.blueprints import BLUEPRINTS
 from drawing.canvas import as_api, as_canvas
 from drawing.graphs import TEMPLATES
 from drawing.miniatures import MINIATURES
+from drawing.subgraphs import as_blueprint
 
 HERE = Path(__file__).parent
 
 
-def main(templates: Path, graphs: Path) -> None:
-    for folder in (templates / "api", graphs):
+def main(templates: Path, subgraphs: Path, graphs: Path) -> None:
+    for folder in (templates / "api", subgraphs, graphs):
         folder.mkdir(parents=True, exist_ok=True)
     for graph in TEMPLATES:
         write(templates / f"{graph.title}.json", as_canvas(graph))
         write(templates / "api" / f"{graph.name}.json", as_api(graph))
+    for blueprint in BLUEPRINTS:
+        write(subgraphs / f"{blueprint.title}.json", as_blueprint(blueprint))
     for graph in MINIATURES:
         write(graphs / f"{graph.name}.json", as_api(graph))
 
@@ -33,6 +37,7 @@ def write(file: Path, data: object) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        main(Path(sys.argv[1]) / "templates", Path(sys.argv[1]) / "graphs")
+        main(*(Path(sys.argv[1]) / name for name in ("templates", "subgraphs", "graphs")))
     else:
-        main(HERE, HERE.parent / "tests" / "nodes" / "graphs")
+        root = HERE.parent
+        main(HERE, root / "subgraphs", root / "tests" / "nodes" / "graphs")

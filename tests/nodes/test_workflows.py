@@ -96,6 +96,7 @@ def test_the_files_are_what_make_writes(tmp_path: Path) -> None:
     make = [sys.executable, str(FOLDER / "make.py"), str(tmp_path)]
     subprocess.run(make, check=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": ""})
     made = {"templates": FOLDER, "templates/api": FOLDER / "api", "graphs": GRAPHS}
+    made["subgraphs"] = FOLDER.parent / "subgraphs"
     for name, shipped in made.items():
         files = {f.name: f.read_bytes() for f in (tmp_path / name).glob("*.json")}
         assert {f.name: f.read_bytes() for f in shipped.glob("*.json")} == files
