@@ -10,7 +10,7 @@ QUICK := $(addprefix tests/core/test_,golden_histories.py record.py search.py se
 # Two threads on two busy cores wait for each other more than they work.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test quick test-comfyui check benchmark gpu clean
+.PHONY: demo test quick test-comfyui check benchmark gpu rehearsal clean
 
 demo: $(VENV)/.installed
 	rm -rf demo
@@ -43,6 +43,13 @@ benchmark: $(VENV)/.installed
 gpu: $(VENV)/.installed
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/gpu.py
 	$(BIN)/python -m train.miniature device=cuda
+
+# The whole path on random files of FLUX.1-dev's true size (22 GB in OUT, by default a temporary
+# folder); SIZE=tiny takes a minute.
+SIZE ?= true
+OUT ?=
+rehearsal: $(VENV)/.installed
+	PYTHONPATH=.:tests $(BIN)/python -m rehearsal --size $(SIZE) $(if $(OUT),--out "$(OUT)")
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

@@ -1,0 +1,54 @@
+"""What the nodes make of published checkpoints of true size, in ComfyUI's own loaders."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfy_server import ROOT, demand_comfyui, find_comfyui
+
+
+@cache
+def found() -> dict[str, Any]:
+    """By name of a list of tests/checkpoints; see native_checkpoints.py."""
+    demand_comfyui()
+    comfyui, python = find_comfyui() or (Path(), Path())
+    script = Path(__file__).parent / "native_checkpoints.py"
+    command = [str(python), str(script), str(comfyui), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", ["flux1_dev", "flux1_dev_diffusers"])
+def test_the_corrector_takes_flux_1_in_both_layouts(name: str) -> None:
+    assert found()[name] == {"kind": "Flux", "corrector": "taken", "editor": "taken"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "edits"),
+    [
+        ("flux2_dev", "Flux2", True),
+        ("qwen_image", "QwenImage", True),
+        ("z_image", "Lumina2", False),
+        ("krea2", "Krea2", False),
+    ],
+)
+def test_others_are_refused_as_flux_1_and_only_editing_models_edit(
+    name: str, kind: str, edits: bool
+) -> None:
+    model = found()[name]
+    if model is None:
+        pytest.skip(f"this ComfyUI does not know {kind}")
+    assert model["kind"] == kind
+    assert model["corrector"].startswith(f"This MODEL is not FLUX.1 ({kind})")
+    refused = f"This MODEL ({kind}) takes no picture"
+    assert model["editor"] == "taken" if edits else model["editor"].startswith(refused)
+
+
+def test_the_published_correctors_shapes_fit_comfyuis_flux() -> None:
+    assert found()["corrector"] == {"linears": 343, "fitting": 343, "published": 343}
