@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from PIL.Image import Image
 
+from .judge_errors import JudgeErrors
 from .record import Candidate, Inspection, Request, ScenePlan, Stage, Verdict
 
 
@@ -213,6 +214,22 @@ class Rechecking(Protocol):
 
 
 @runtime_checkable
+class LookingAgain(Protocol):
+    """A verifier that can be asked about the same picture in other words, or about a crop of it.
+
+    It has `further_looks` of them; `look` is 1 for the first. `aspects` of all its verdicts are the
+    probabilities (0 to 1) that it gives each single requirement, by statement, the same ones at
+    every look.
+    """
+
+    further_looks: int
+
+    def look_again(
+        self, prompt: str, images: Sequence[Image], look: int, progress: Progress = SILENT
+    ) -> list[Verdict]: ...
+
+
+@runtime_checkable
 class Screening(Protocol):
     """A verifier that looks at the best `shortlist` pictures of a call, and only ranks the rest."""
 
@@ -221,7 +238,10 @@ class Screening(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Actors:
-    """Who does what in a search; those that its axes never ask may be None."""
+    """Who does what in a search; those that its axes never ask may be None.
+
+    `errors` are the verifier's, where they were measured.
+    """
 
     generator: Painter
     verifier: Verifier
@@ -229,6 +249,7 @@ class Actors:
     writer: ReflectionWriter | None = None
     evolver: PromptEvolver | None = None
     inspector: Inspector | None = None
+    errors: JudgeErrors | None = None
 
     def painter_of(self, request: Request) -> Painter:
         """Who paints a request: the corrector if it corrects, otherwise the generator."""

@@ -23,6 +23,7 @@ RANDOM_SEED = -1  # asks for a seed that is drawn once
 MAX_PICTURES = 100_000  # one search; more is a slip of the keyboard, not a plan
 MAX_STAGES = 5  # of a staged picture; more repaint it until nothing is left of it
 MAX_CONTEXT = 8  # earlier pictures that go into one question
+MAX_LOOKS = 8  # more of the same picture tell nothing new
 MAX_STEPS_AWAY = 300  # nested neighbours of a noise; Python's recursion ends at about 1000
 
 
@@ -160,6 +161,23 @@ class SearchSettings:
         metavar="K",
         least=0,
         most=MAX_CONTEXT,
+    )
+    trust: float = setting(
+        0.95,
+        "where the judge's errors are known: how probable it must be that a picture that passed is "
+        "right, before it counts as passed",
+        metavar="P",
+        least=0.0,
+        most=0.999,
+    )
+    looks: int = setting(
+        2,
+        "where the judge's errors are known: how often it is asked again about a picture that "
+        "passed, in other words or on another crop, at most",
+        metavar="N",
+        least=0,
+        most=MAX_LOOKS,
+        label="number of looks",
     )
 
     def __post_init__(self) -> None:

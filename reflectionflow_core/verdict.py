@@ -16,6 +16,32 @@ DISAGREEMENT = "disagreement"  # the aspect of a verdict that joins those of sev
 NOTHING_MEASURED: Mapping[str, float] = MappingProxyType({})
 
 
+# The share of a score in a rank by trust: it only orders pictures that are trusted equally.
+TIE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How far the verdict of a judge with known errors is to be believed.
+
+    `posterior` (0 to 1) is the probability that the picture meets all requirements, `beliefs` that
+    of each, by its statement. `looks` has, for each time that the judge was asked, the first one
+    included, the statements that it found unmet. Raises ValueError for a probability outside 0 to
+    1, and without a look.
+    """
+
+    posterior: float
+    beliefs: Mapping[str, float] = field(default_factory=lambda: NOTHING_MEASURED)
+    looks: tuple[tuple[str, ...], ...] = ((),)
+
+    def __post_init__(self) -> None:
+        if not self.looks:
+            raise ValueError("A judge is asked at least once.")
+        for value in (self.posterior, *self.beliefs.values()):
+            if not 0 <= value <= 1:
+                raise ValueError(f"A probability must be between 0 and 1, got {value}.")
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a verifier says of one picture.
@@ -23,9 +49,9 @@ class Verdict:
     Only `score` orders candidates (higher is better); it is finite, or None where the picture could
     not be judged, and then `explanation` says why. Compare pictures by `rank`, which every verdict
     has. `passed` is None where the verifier cannot tell. `unmet` lists the requirements that
-    failed, in words; `evidence` says where they and other things are seen, and how surely. Raises
-    ValueError for a score that is not finite, and for one that is missing without a reason or
-    beside a result.
+    failed, in words; `evidence` says where they and other things are seen, and how surely. `trust`
+    is there where the verifier's errors are known, and then it orders candidates. Raises ValueError
+    for a score that is not finite, and for one that is missing without a reason or beside a result.
     """
 
     score: float | None
@@ -34,6 +60,7 @@ class Verdict:
     unmet: tuple[str, ...] = ()
     explanation: str = ""
     evidence: tuple[Evidence, ...] = ()
+    trust: Trust | None = None
 
     def __post_init__(self) -> None:
         if self.score is None:
@@ -56,8 +83,20 @@ class Verdict:
 
     @property
     def rank(self) -> float:
-        """The score, or minus infinity: below every judged picture. For comparisons only."""
-        return -math.inf if self.score is None else self.score
+        """For comparisons only: the score, or minus infinity, below every judged picture. Where the
+        verifier's errors are known it is the posterior, and the score separates equals."""
+        if self.score is None:
+            return -math.inf
+        if self.trust is None:
+            return self.score
+        return self.trust.posterior + TIE * self.score / (1 + abs(self.score))
+
+    @property
+    def doubted(self) -> bool:
+        """True for a pass that is not trusted enough to end a search."""
+        if self.passed is not None or self.trust is None:
+            return False
+        return any(not unmet for unmet in self.trust.looks)
 
     @property
     def failure(self) -> str | None:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any
 
+from ...reflectionflow_core.judge_errors import JudgeErrors
 from ...reflectionflow_core.protocols import Progress
 from ...reflectionflow_core.registry import VERIFIERS
 from ...reflectionflow_core.vlm.consent import PictureConsent
 from ...reflectionflow_core.vlm.endpoint import Endpoint
-from ...reflectionflow_core.vlm.judge_check import WARN, JudgeChecker, mode_of, profile_key
+from ...reflectionflow_core.vlm.judge_check import (
+    WARN,
+    JudgeChecker,
+    mode_of,
+    profile_key,
+    recorded_errors,
+)
 from ...reflectionflow_core.vlm.kept_errors import error_key
 from .profiles import profiles_folder
 from .sockets import ActorHandle, SearchActors, VlmHandle
@@ -77,6 +85,14 @@ def check_writers(actor: ActorHandle[Any], progress: Progress) -> None:
         _, notices = checker(handle)(handle.vlm, key_of(handle), progress, shown=False)
         for notice in notices:
             warn(notice)
+
+
+def errors_of_verifier(handles: SearchActors, found: Mapping[str, Any]) -> JudgeErrors | None:
+    """The measured errors among what was found out of the judge, if one verifier alone says what
+    passes."""
+    chosen = handles.verifier.chosen
+    joined = "+" in str(chosen.get("verifier", "")) or chosen.get("gate")
+    return None if joined else recorded_errors(found)
 
 
 def checker(handle: VlmHandle) -> JudgeChecker:

@@ -30,9 +30,10 @@ from ...reflectionflow_core.protocols import Progress
 from ...reflectionflow_core.record import History, InputError
 from ...reflectionflow_core.report import contact_sheet, html_page
 from ...reflectionflow_core.search import UnjudgedError, is_over, search, trailing_unjudged
+from ...reflectionflow_core.search.checks import check_trust
 from ...reflectionflow_core.settings import RANDOM_SEED, SearchSettings
 from ...reflectionflow_core.vlm.judge_check import judge_text
-from .judging import check_judges
+from .judging import check_judges, errors_of_verifier
 from .sockets import SearchActors, SearchState
 from .stopping import STOPPING
 
@@ -55,6 +56,9 @@ def next_round(
     if not len(state.history):
         state = replace(state, judge=check_judges(handles, progress))
         actors.verifier.verify(state.prompt, [])  # raises if it cannot judge this prompt
+    errors = errors_of_verifier(handles, state.judge)
+    check_trust(state.settings_until(index), errors)
+    actors = replace(actors, errors=errors)
     state = replace(state, chosen=handles.chosen, identity=handles.identity)
     run: Run | None = None
     if state.save:

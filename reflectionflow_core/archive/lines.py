@@ -17,6 +17,7 @@ from PIL.Image import Image
 from ..evidence import Evidence
 from ..record import Candidate, Cost, Inspection, Neighbour, Restart, Seed, Verdict
 from ..texts import parse_json
+from ..verdict import Trust
 
 # Older files gave a picture that could not be judged a low score, and its reason after this.
 OLD_FAILURE = "The picture could not be judged: "
@@ -78,6 +79,8 @@ class Entry:
         }
         if self.verdict.evidence:
             record["evidence"] = [asdict(seen) for seen in self.verdict.evidence]
+        if self.verdict.trust is not None:
+            record["trust"] = _plain_trust(self.verdict.trust)
         if self.inspection is not None:
             record |= {"stage": self.stage, "inspection": asdict(self.inspection)}
         return record
@@ -170,7 +173,26 @@ def _verdict(record: dict[str, Any]) -> Verdict:
     score = _real(record, "score")
     if explanation.startswith(OLD_FAILURE) and passed is None:
         return Verdict.unjudged(explanation.removeprefix(OLD_FAILURE), measured)
-    return Verdict(score, passed, measured, unmet, explanation, evidence)
+    return Verdict(score, passed, measured, unmet, explanation, evidence, _trust(record))
+
+
+def _plain_trust(trust: Trust) -> dict[str, Any]:
+    looks = [list(unmet) for unmet in trust.looks]
+    return {"posterior": trust.posterior, "beliefs": dict(trust.beliefs), "looks": looks}
+
+
+def _trust(record: dict[str, Any]) -> Trust | None:
+    """Only verdicts of judges whose errors were known have it."""
+    if "trust" not in record:
+        return None
+    written = _value(record, "trust", dict, "a JSON object")
+    beliefs = _value(written, "beliefs", dict, "a JSON object")
+    looks = _value(written, "looks", list, "a list")
+    return Trust(
+        _real(written, "posterior"),
+        MappingProxyType({name: _real(beliefs, name) for name in beliefs}),
+        tuple(_texts({"looks": unmet}, "looks") for unmet in looks),
+    )
 
 
 def _evidence(record: Any) -> Evidence:

@@ -28,7 +28,7 @@ from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from ..settings import Budget
 from ..texts import TextError, decode_text
 from ..vlm.named import HUB_ID
-from .judging import check_judge
+from .judging import check_judge, knowing_errors, with_errors_of
 from .preparing import (
     Author,
     author_of,
@@ -127,7 +127,8 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> int:
             _check_same_texts(folder, recorded, asked)
         quieten_libraries(downloads=HUB_ID.fullmatch(choice.model) is not None)
         asked = check_judge(choice, asked, given)
-        actors = build_actors(choice, asked.settings)
+        asked = with_errors_of(asked, recorded)
+        actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
         author = author_of(asked, choice)
         for run in runs_of(asked):
             _check_prompt(run, asked.settings.budget, author, actors)

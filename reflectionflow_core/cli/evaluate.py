@@ -24,6 +24,7 @@ from ..evaluation.publishing import Origin, publish
 from ..evaluation.studies import (
     ALL,
     StudyPlan,
+    judged_by,
     pictures_of,
     studies_in,
     study_named,
@@ -86,6 +87,7 @@ def _asked(given: Mapping[str, Any]) -> tuple[StudyPlan, Evaluation]:
     }
     study, seed = given["study"], chosen_seed(given.get("seed", 0))
     arms = study_named(study)(plan)
+    arms = judged_by(arms, given.get("judge", "exact"), given.get("known_errors", False))
     return plan, Evaluation(study, arms, held_out(per_family, seed, families), seed, about)
 
 

@@ -97,6 +97,13 @@ def _add_shapes(parser: Parser) -> None:
     )
     add("--families", metavar="LIST", type=listed, help=f"of {','.join(FAMILIES)} (all six)")
     add("--lora", metavar="FILE", help="a corrector instead of the miniature's own")
+    add(
+        "--judge",
+        metavar="NAME",
+        help="who judges the search: exact, or noisy:RATE,CORRELATION such as noisy:0.1,0.8, whose "
+        "errors belong to a picture and come back when it is asked again (exact)",
+    )
+    add("--known-errors", action="store_true", help="the search knows the errors of --judge noisy")
     add("--budgets", metavar="LIST", type=numbers, help="in pictures (1,2,4,8,16,32)")
     add(
         "--strategies",

@@ -9,8 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..archive import Run
+from ..archive import Run, files
 from ..identity import verifier_identity, vlm_identity, weights_of
+from ..judge_errors import JudgeErrors
+from ..protocols import Actors
+from ..record import InputError
 from ..registry import (
     EVOLVERS,
     INSPECTORS,
@@ -21,13 +24,16 @@ from ..registry import (
     ActorChoice,
     Row,
 )
+from ..search.checks import check_trust
 from ..search.strategies import axes_in_force, strategy_named
 from ..settings import SearchSettings
+from ..texts import parse_json
 from ..verifiers.spec import parse_verifiers
 from ..vlm.consent import PictureConsent
 from ..vlm.endpoint import Endpoint
 from ..vlm.interface import Vlm
 from ..vlm.judge_check import (
+    ERRORS,
     MODES,
     OFF,
     JudgeChecker,
@@ -38,6 +44,7 @@ from ..vlm.judge_check import (
     objection,
     probe,
     profile_key,
+    recorded_errors,
 )
 from ..vlm.named import ENDPOINT, HUB_ID, build_vlm
 from ..vlm.profiles import command_line_folder
@@ -52,6 +59,12 @@ def add_judge_options(group: argparse._ArgumentGroup) -> None:
         metavar="|".join(MODES),
         help="before a search, whether the vlm sees: strict ends the search if not, warn only says "
         "so, off does not ask (default: strict)",
+    )
+    group.add_argument(
+        "--judge-errors",
+        metavar="FILE",
+        help="the verifier's known errors as JSON, such as judge.errors of a run.json (default: "
+        "what reflectionflow judge has kept for it)",
     )
     add_consent_option(group)
 
@@ -70,12 +83,65 @@ def check_judge(choice: ActorChoice, asked: Run, given: Mapping[str, Any]) -> Ru
     Raises InputError for a judge that is blind or does not answer, unless --judge-check says
     otherwise, and where the user does not agree that pictures are sent to its host.
     """
+    found = _found(choice, asked, given) or asked.judge
+    return replace(asked, judge={**found, **read_errors(given)})
+
+
+def _found(choice: ActorChoice, asked: Run, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is found out of the judge now, {} if nobody asks."""
     if choice.vlm is None:
-        return replace(asked, judge=_measured(choice, "") or asked.judge)
+        return measured(choice, "")
     shown = looks(choice, asked.settings)
     if not shown and not _asks_texts(choice, asked):
+        return {}
+    return checked(choice, given, shown)
+
+
+def read_errors(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The errors of the file after --judge-errors, as a run records them; {} if there is none."""
+    if "judge_errors" not in given:
+        return {}
+    path = Path(given["judge_errors"])
+    with files.reading(path):
+        data = path.read_bytes()
+    try:
+        errors = JudgeErrors.from_data(parse_json(data))
+    except ValueError as error:
+        raise InputError(
+            f"{path} holds no errors of a judge ({error}). Give a JSON object like judge.errors of "
+            "a run.json."
+        ) from error
+    return {ERRORS: errors.data()}
+
+
+def with_errors_of(asked: Run, begun: Run | None) -> Run:
+    """The run with the errors of its judge that were known when it began, or those known now."""
+    if begun is None:
         return asked
-    return replace(asked, judge=checked(choice, given, shown) or asked.judge)
+    now = asked.judge.get(ERRORS)
+    if now != begun.judge.get(ERRORS) and now is not None:
+        _say("This run goes on with what was known of the judge's errors when it began.")
+    others = {name: value for name, value in asked.judge.items() if name != ERRORS}
+    before = {ERRORS: begun.judge[ERRORS]} if ERRORS in begun.judge else {}
+    return replace(asked, judge={**others, **before})
+
+
+def knowing_errors(actors: Actors, choice: ActorChoice, asked: Run) -> Actors:
+    """The actors with the verifier's errors, where they are known.
+
+    Raises InputError for settings that have no effect then.
+    """
+    errors = errors_of_verifier(asked.judge, choice)
+    if errors is None and ERRORS in asked.judge:
+        _say("Several verifiers judge, so the known errors of one are not used.")
+    check_trust(asked.settings, errors)
+    return replace(actors, errors=errors)
+
+
+def errors_of_verifier(recorded: Mapping[str, Any], choice: ActorChoice) -> JudgeErrors | None:
+    """The recorded errors, if there is one verifier that says what passed, without a gate."""
+    parts = parse_verifiers(choice.verifier, VERIFIERS)
+    return None if choice.gate is not None or len(parts) > 1 else recorded_errors(recorded)
 
 
 def checked(choice: ActorChoice, given: Mapping[str, Any], shown: bool = True) -> dict[str, Any]:
@@ -99,20 +165,20 @@ def checked(choice: ActorChoice, given: Mapping[str, Any], shown: bool = True) -
         _say(notice)
     if found is not None:
         _say(f"Judge {choice.vlm}: {findings_line(found)}")
-    return {**(found.data() if found else {}), **_measured(choice, key)}
+    return {**(found.data() if found else {}), **measured(choice, key)}
 
 
-def _measured(choice: ActorChoice, key: str) -> dict[str, Any]:
+def measured(choice: ActorChoice, key: str) -> dict[str, Any]:
     """What was measured of the verifier, as a run records it, and said; `key` is that of the
     model, which counts only where it judges."""
     parts = parse_verifiers(choice.verifier, VERIFIERS)
     judges = any(VERIFIERS[part.name].asks_vlm for part in parts)
     names = "+".join(part.name for part in parts)
     which = (key, names) if judges and key else ("", verifier_key(choice))
-    measured, notices = JudgeChecker(command_line_folder()).measured(*which)
-    for said in filter(None, (*notices, judge_text(measured))):
+    found, notices = JudgeChecker(command_line_folder()).measured(*which)
+    for said in filter(None, (*notices, judge_text(found))):
         _say(said)
-    return measured
+    return found
 
 
 def looks(choice: ActorChoice, settings: SearchSettings) -> bool:

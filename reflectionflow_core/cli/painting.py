@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,17 @@ from ..evaluation.journal import recorded_seed
 from ..evaluation.pool import WorkerPool
 from ..geneval.painting import RECORD, PaintingRun, paint
 from ..identity import identity
+from ..judge_errors import JudgeErrors
 from ..plugins import load_plugins
 from ..protocols import Actors
 from ..record import InputError
 from ..registry import build_actors, choice_of
 from ..report.words import counted
+from ..search.checks import check_trust
 from ..search.strategies import axes_in_force
 from ..settings import Budget, SearchSettings
 from ..vlm.named import ENDPOINT, forget_vlm
-from .judging import checked, looks
+from .judging import checked, errors_of_verifier, looks, measured, read_errors
 from .options import flag_of, make_record, make_settings, name_of, with_drawn_seed
 from .preparing import text_to_write
 from .screen import quieten_libraries
@@ -54,33 +56,39 @@ def paint_pictures(
             "prompt, which a benchmark does not write. Choose another strategy, or use "
             "reflectionflow run --prompts."
         )
-    _check_judge(choice, settings, given, pool)
+    errors = errors_of_verifier(_judge_of(choice, settings, given, pool), choice)
+    check_trust(settings, errors)
     about = {
         "settings": asdict(settings),
         "actors": actors,
         "weights": identity(choice),
         "versions": versions(),
+        **({"errors": errors.data()} if errors else {}),
     }
     painting = PaintingRun(Path(given["images"]), prompts, samples, settings, about)
     total = len(painting.jobs)
     sys.stderr.write(f"{counted(total, 'picture')} to paint, a search each, {pool_text(pool)}.\n")
     watch(
-        paint(painting, partial(_build, choice, settings), pool),
+        paint(painting, partial(_build, choice, settings, errors), pool),
         total,
         "pictures painted",
         given.get("hours"),
     )
 
 
-def _check_judge(
+def _judge_of(
     choice: ActorChoice, settings: SearchSettings, given: Mapping[str, Any], pool: WorkerPool
-) -> None:
-    """Raises InputError as `check_judge`; workers in other processes find the memory free."""
-    if choice.vlm is None or not looks(choice, settings):
-        return
-    checked(choice, given)
-    if not choice.vlm.startswith(ENDPOINT) and (pool.count != 1 or pool.ray):
-        forget_vlm()
+) -> Mapping[str, Any]:
+    """What is known of the judge; raises InputError as `check_judge`. Workers in other processes
+    find the memory free."""
+    found: Mapping[str, Any] = {}
+    if choice.vlm is None:
+        found = measured(choice, "")
+    elif looks(choice, settings):
+        found = checked(choice, given)
+        if not choice.vlm.startswith(ENDPOINT) and (pool.count != 1 or pool.ray):
+            forget_vlm()
+    return {**found, **read_errors(given)}
 
 
 def check_options(given: Mapping[str, Any], of_judge: Sequence[str]) -> None:
@@ -91,7 +99,7 @@ def check_options(given: Mapping[str, Any], of_judge: Sequence[str]) -> None:
         return
     limits = map(name_of, fields(Budget))
     settings = {*_names(SearchSettings), *limits, "think_first"}
-    painters = {*RECORDED, *LATER, "prompts", "samples"} - {*of_judge}
+    painters = {*RECORDED, *LATER, "prompts", "samples", "judge_errors"} - {*of_judge}
     if strange := [name for name in given if name in settings | painters]:
         raise InputError(
             f"{flag_of(strange[0])} belongs to the search that paints pictures. Give "
@@ -103,6 +111,6 @@ def _names(record: type) -> list[str]:
     return [field.name for field in fields(record)]
 
 
-def _build(choice: ActorChoice, settings: SearchSettings) -> Actors:
+def _build(choice: ActorChoice, settings: SearchSettings, errors: JudgeErrors | None) -> Actors:
     quieten_libraries()
-    return build_actors(choice, settings)
+    return replace(build_actors(choice, settings), errors=errors)

@@ -11,6 +11,7 @@ from ..archive import PAGE, SHEET, Run, read_recording
 from ..archive.files import replace_file
 from ..record import History, InputError
 from ..report import contact_sheet, cost_text, html_page
+from ..report.words import passed_text
 from ..search import unjudged_text
 from ..vlm.judge_check import judge_text
 
@@ -45,8 +46,8 @@ def _result(history: History) -> Iterator[str]:
         yield failed
         yield f"So none is known to be the best, after {spent}."
         return
-    passed = {True: ", passed", False: ", not passed", None: ""}[verdict.passed]
-    yield f"Best score {verdict.score:.3g}{passed}, after {spent}."
+    passed = passed_text(verdict)
+    yield f"Best score {verdict.score:.3g}{f', {passed}' if passed else ''}, after {spent}."
     yield f"Still wrong: {'; '.join(verdict.unmet) or 'nothing that the verifier sees'}"
     if failed:
         yield failed

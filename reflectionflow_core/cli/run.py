@@ -24,7 +24,7 @@ from ..search.strategies import axes_in_force
 from ..settings import SearchSettings
 from ..texts import TextError, checked_text
 from ..vlm.named import HUB_ID
-from .judging import check_judge
+from .judging import check_judge, knowing_errors, with_errors_of
 from .options import make_record, make_settings, settings_of, with_drawn_seed
 from .preparing import prepared
 from .reporting import summary, write_reports
@@ -44,7 +44,8 @@ def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
             check_resumable(archive.folder, archive.run, asked)
         quieten_libraries(downloads=HUB_ID.fullmatch(choice.model) is not None)
         asked = check_judge(choice, asked, given)
-        actors = build_actors(choice, asked.settings)
+        asked = with_errors_of(asked, archive.run if len(archive.history) else None)
+        actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
         # No picture, only the question whether it can judge this prompt, before hours are painted.
         actors.verifier.verify(asked.prompt, [])
         asked, spent, words = prepared(asked, choice, archive, actors)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..inspectors.noisy import NoisyInspector
+from ..miniature.erring import ErringVerifier, erring_rates
 from ..miniature.inspector import ExactInspector
 from ..miniature.planner import LayoutThinker
 from ..protocols import SILENT, Actors, Progress
@@ -20,7 +21,8 @@ from ..verifiers.noisy import NoisyVerifier
 class Arm:
     """One configuration of a study.
 
-    `error` is the share of verdicts that the search's verifier and inspector invert; results are
+    `error` is the share of verdicts that the search's verifier and inspector invert; `judge` is the
+    verifier by name (`erring_rates`), and with `known` the search knows its errors. Results are
     always measured by the exact verifier. Arms with equal `dice` start from equal noise. `planner`
     is that of a search in stages; `steps` overrides the diffusion steps of a picture.
     """
@@ -32,6 +34,8 @@ class Arm:
     dice: int = 0
     planner: str = "rules"
     steps: int | None = None
+    judge: str = "exact"
+    known: bool = False
 
 
 class MuteWriter:
@@ -117,4 +121,8 @@ def actors_of(arm: Arm, actors: Actors, seed: int) -> Actors:
             verifier=NoisyVerifier(actors.verifier, arm.error, seed),
             inspector=NoisyInspector(ExactInspector(), arm.error, seed),
         )
+    if arm.judge != "exact":
+        rates = erring_rates(arm.judge)
+        actors = replace(actors, verifier=ErringVerifier(rates, seed))
+        actors = replace(actors, errors=rates.known() if arm.known else None)
     return CONTROLS[arm.control](actors)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from ..miniature.erring import erring_rates
 from ..record import InputError
 from ..settings import Budget, SearchSettings
 from .arms import Arm
@@ -226,6 +227,26 @@ def study_named(name: str) -> Callable[[StudyPlan], list[Arm]]:
 def studies_in(name: str) -> tuple[str, ...]:
     """The single studies of a name, which may be ALL."""
     return tuple(STUDIES) if name == ALL else (name,)
+
+
+def judged_by(arms: Sequence[Arm], judge: str, known: bool) -> list[Arm]:
+    """The arms with a judge by name whose errors the search knows, or does not.
+
+    Raises InputError for a judge that does not exist, where arms have judges of their own, and
+    where there are no errors to know.
+    """
+    erring_rates(judge)
+    if known and judge == "exact":
+        raise InputError(
+            "The exact judge has no errors to know. Choose --judge noisy:RATE,CORRELATION, or "
+            "leave --known-errors out."
+        )
+    if judge != "exact" and any(arm.error for arm in arms):
+        raise InputError(
+            "This study has judges of its own. Leave --judge out, or choose one of the studies "
+            "table1, table2, difficulty, controls."
+        )
+    return [replace(arm, judge=judge, known=known) for arm in arms]
 
 
 def study_question(study: str) -> str:

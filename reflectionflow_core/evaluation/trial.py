@@ -98,7 +98,7 @@ def run_trial(trial: Trial, actors: Actors) -> Outcome:
     return Outcome(
         trial.arm.name,
         trial.index,
-        tuple(candidate.score for candidate in pictures),
+        tuple(c.rank if c.verdict.judged else None for c in pictures),
         tuple(bool(verdict.passed) for verdict in truth),
         tuple(spent_of(step.cost) for step in kept),
         spent_of(steps[-1].cost),

@@ -23,6 +23,7 @@ from .words import (
     cost_text,
     duration,
     notable_action,
+    passed_text,
     round_name,
     score_text,
     seed_text,
@@ -163,8 +164,9 @@ def _anchor(name: str) -> str:
 def score_line(candidate: Candidate) -> str:
     passed = candidate.verdict.passed
     mark = ""
-    if passed is not None and candidate.finished:
-        mark = '<span class="yes">✓ passed</span>' if passed else "<span>not passed</span>"
+    said = escape(passed_text(candidate.verdict))
+    if said and candidate.finished:
+        mark = f'<span class="yes">✓ {said}</span>' if passed else f"<span>{said}</span>"
     return f'<p class="score"><strong>{score_text(candidate.score)}</strong> {mark}</p>'
 
 

@@ -158,9 +158,24 @@ def verdict_text(verdict: Verdict) -> str:
     """The score and its reasons: "0.667, not passed: missing blue circle"; or why there is none."""
     if verdict.failure is not None:
         return f"{score_text(None)}: {' '.join(verdict.failure.split())}"
-    passed = {True: ", passed", False: ", not passed", None: ""}[verdict.passed]
-    wrong = "; ".join(verdict.unmet)
-    return f"{score_text(verdict.score)}{passed}{f': {wrong}' if wrong else ''}"
+    passed, wrong = passed_text(verdict), "; ".join(verdict.unmet)
+    fate = f", {passed}" if passed else ""
+    return f"{score_text(verdict.score)}{fate}{f': {wrong}' if wrong else ''}"
+
+
+def passed_text(verdict: Verdict) -> str:
+    """Whether a picture passed: "passed after 2 more looks (posterior 0.97)"; "" if unknown.
+
+    The posterior is the probability that it is right, where the judge's errors are known.
+    """
+    trust = verdict.trust
+    said = {True: "passed", False: "not passed", None: "passed, in doubt" if trust else ""}
+    passed = said[verdict.passed]
+    if trust is None:
+        return passed
+    more = len(trust.looks) - 1
+    after = f" after {counted(more, 'more look')}" if more else ""
+    return f"{passed}{after} (posterior {trust.posterior:.2f})"
 
 
 def notable_action(candidate: Candidate) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate, takewhile
 from typing import Protocol, TypeVar
 
 from ..protocols import Actors, Counting, Previewing, Restarting
 from ..record import Cost, History, Request, Restart
 from ..settings import SearchSettings
+from .looking import most_looks
 
 Answer = TypeVar("Answer")
 
@@ -25,7 +27,7 @@ def affordable_end(
     for limit, used, price in (
         (budget.images, spent.images, most_images),
         (budget.steps, spent.steps, most_steps),
-        (budget.vlm_calls, spent.vlm_calls, most_calls),
+        (budget.vlm_calls, spent.vlm_calls, partial(most_calls, settings=settings)),
     ):
         if limit is not None:
             prices = [price(request, actors) for request in requests[done:]]
@@ -81,9 +83,10 @@ def painting_steps(request: Request, actors: Actors) -> int:
     return painter.steps
 
 
-def most_calls(request: Request, actors: Actors) -> int:
+def most_calls(request: Request, actors: Actors, settings: SearchSettings) -> int:
     """The most VLM calls of one request, from its texts to its verdict, as the actors estimate."""
-    calls = actors.verifier.calls * (2 if request.speculative else 1)
+    looks = 1 + request.speculative + most_looks(settings, actors)
+    calls = actors.verifier.calls * looks
     if request.asks_writer and actors.writer is not None:
         calls += actors.writer.calls
     if request.evolves and actors.evolver is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
+from ..judge_errors import JudgeErrors
 from ..protocols import Actors, Screening
 from ..record import History, InputError
 from ..settings import SearchSettings
@@ -26,7 +29,7 @@ def check_search(prompt: str, settings: SearchSettings, actors: Actors, history:
         check_price("paint", most_steps(requests[0], actors), "diffusion steps", budget.steps)
     if budget.vlm_calls is not None:
         what = "prepare and judge" if calls_before else "judge"
-        price = calls_before + most_calls(requests[0], actors)
+        price = calls_before + most_calls(requests[0], actors, settings)
         check_price(what, price, "VLM calls", budget.vlm_calls)
 
 
@@ -66,6 +69,28 @@ def check_actors(settings: SearchSettings, actors: Actors) -> None:
                 f"The {axis} axis needs a {role}, and there is none. "
                 f"Give one, or take {axis} out of the axes."
             )
+
+
+def check_trust(settings: SearchSettings, errors: JudgeErrors | None) -> None:
+    """Raises InputError for settings that have no effect, with the known errors of the judge or
+    without; for callers who know where these come from."""
+    for f in fields(SearchSettings):
+        chosen = f.name in ("trust", "looks") and getattr(settings, f.name) != f.default
+        if chosen and errors is None:
+            raise InputError(
+                f"The setting {f.name} has no effect, since the errors of this judge are not "
+                "known. Measure them with reflectionflow judge, or leave it out."
+            )
+    if errors is not None and settings.recheck:
+        raise InputError(
+            "The setting recheck takes over earlier answers, and this judge's known errors ask for "
+            "new ones. Switch recheck off."
+        )
+    if errors is not None and not (errors.total.wrong_shown and errors.total.right_shown):
+        raise InputError(
+            "The errors of this judge were measured on too little: no right or no wrong statement. "
+            "Measure them again with reflectionflow judge."
+        )
 
 
 def check_shortlist(settings: SearchSettings, shortlist: int) -> None:

@@ -122,4 +122,5 @@ def stopped(history: History, settings: SearchSettings) -> bool:
         return False
     if stop == "passed":
         return any(candidate.verdict.passed for candidate in history.finished)
-    return any(candidate.rank >= float(stop) for candidate in history.finished)
+    judged = [candidate for candidate in history.finished if not candidate.verdict.doubted]
+    return any(c.score is not None and c.score >= float(stop) for c in judged)

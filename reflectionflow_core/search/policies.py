@@ -13,8 +13,11 @@ from ..record import DISAGREEMENT, Candidate, History, InputError
 from ..settings import SearchSettings
 
 # What a chain may do: correct its latest picture, correct its best one, start again from the prompt
-# or from a rewritten prompt, or nothing.
+# or from a rewritten prompt, or nothing; CONFIRM corrects a pass that is in doubt.
 CONTINUE, BACKTRACK, FRESH, EVOLVE, STOP = "continue", "backtrack", "fresh", "evolve", "stop"
+CONFIRM = "confirm"
+CONFIRMATIONS = 4  # of one picture
+LIKELY = 0.5
 STARTS = (FRESH, EVOLVE)
 
 # The chain's own pictures in the order of painting, the draft that it began with first.
@@ -81,6 +84,24 @@ def policy_named(name: str) -> Policy:
 
 def solved(past: History) -> bool:
     return any(candidate.finished and candidate.verdict.passed for candidate in past)
+
+
+def doubted(
+    settings: SearchSettings, past: History, chains: Sequence[list[Candidate]]
+) -> list[Candidate] | None:
+    """The chain of the best picture, if that passed, is not trusted, and is to be painted again.
+
+    That is so until CONFIRMATIONS repaints, or one that is likelier wrong than right; only where
+    pictures can be corrected, and the judge's errors are known.
+    """
+    best = past.best
+    if "reflection" not in settings.axes or not best.verdict.doubted:
+        return None
+    repaints = [c.verdict.trust for c in past if c.parent is best and c.action == CONFIRM]
+    given_up = any(trust is None or trust.posterior < LIKELY for trust in repaints)
+    if given_up or len(repaints) >= CONFIRMATIONS:
+        return None
+    return next((chain for chain in chains if best in chain), None)
 
 
 def restarts(chain: Chain) -> int:

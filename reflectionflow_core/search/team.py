@@ -16,10 +16,12 @@ from typing import Any, TypeVar
 from PIL.Image import Image
 
 from ..phases import PHASES
-from ..protocols import Actors, Preview, Previewing, Progress, Rechecking, Remembering
+from ..protocols import Actors, LookingAgain, Preview, Previewing, Progress, Rechecking, Remembering
 from ..record import Candidate, Cost, History, Inspection, Request, Restart, Verdict
 from ..settings import SearchSettings
 from .budget import Estimating, calls_so_far, metered, painting_steps
+from .looking import look_again, most_looks
+from .trust import believed, is_open
 
 Answer = TypeVar("Answer")
 FREE = Cost()
@@ -59,6 +61,9 @@ class Attempt:
     finished: bool = True
     inspection: Inspection | None = None
     preview: Preview | None = None
+    looks: tuple[
+        Verdict, ...
+    ] = ()  # all that the judge said of the picture, where it is asked again
 
     @property
     def picture(self) -> Image:
@@ -202,7 +207,7 @@ class Team:
         return [
             replace(attempt, finished=False)
             if promises_nothing(attempt.verdict, rival)
-            else replace(attempt, preview=None, image=None, verdict=None)
+            else replace(attempt, preview=None, image=None, verdict=None, looks=())
             for attempt, rival in zip(judged, filter(None, rivals), strict=True)
         ]
 
@@ -229,10 +234,41 @@ class Team:
         if rechecks and isinstance(verifier, Rechecking):
             before = [corrected(attempt.request) for attempt in attempts]
             question = partial(verifier.recheck, self.prompt, images, before, self.progress)
-        return [
+        judged = [
             attempt.charged(cost, verdict=verdict)
             for attempt, verdict, cost in self._ask("verify", attempts, question, verifier)
         ]
+        return judged if self.actors.errors is None else self._trusted(judged)
+
+    def _trusted(self, attempts: list[Attempt]) -> list[Attempt]:
+        """The attempts with how far the verdicts of a judge with known errors are believed.
+
+        It is asked again about those that may be right, until they are believed enough.
+        """
+        trusted = [self._believed(attempt, attempt.verdict) for attempt in attempts]
+        for look in range(1, most_looks(self.settings, self.actors) + 1):
+            again = partial(self._looked_again, look)
+            trusted = in_place(trusted, wants_another_look, again)
+        return trusted
+
+    def _looked_again(self, look: int, attempts: list[Attempt]) -> list[Attempt]:
+        verifier, images = self.actors.verifier, [attempt.picture for attempt in attempts]
+        question = partial(look_again, verifier, self.prompt, images, look, self.progress)
+        return [
+            self._believed(attempt.charged(cost), verdict)
+            for attempt, verdict, cost in self._ask("verify", attempts, question, verifier)
+        ]
+
+    def _believed(self, attempt: Attempt, verdict: Verdict | None) -> Attempt:
+        """The attempt with one more look at its picture, and what all of them are worth."""
+        errors, past = self.actors.errors, self._before
+        assert errors is not None and verdict is not None  # it was judged
+        looks = (*attempt.looks, verdict)
+        by_requirement = isinstance(self.actors.verifier, LookingAgain)
+        verdict = believed(
+            looks, attempt.request, past, errors, self.settings.trust, by_requirement
+        )
+        return replace(attempt, verdict=verdict, looks=looks)
 
     def _inspected(self, attempts: list[Attempt]) -> list[Attempt]:
         inspector, images = self.actors.inspector, [attempt.picture for attempt in attempts]
@@ -289,6 +325,12 @@ def complete(answers: list[Answer], items: int, phase: str) -> list[Answer]:
 
 def requests_of(attempts: Sequence[Attempt]) -> list[Request]:
     return [attempt.request for attempt in attempts]
+
+
+def wants_another_look(attempt: Attempt) -> bool:
+    if attempt.verdict is None or attempt.preview is not None or not attempt.finished:
+        return False  # a preview is not what will be handed out
+    return is_open(attempt.verdict)
 
 
 def stage_numbers(attempts: Sequence[Attempt]) -> list[int]:

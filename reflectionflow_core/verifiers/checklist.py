@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import MappingProxyType
 
 from PIL.Image import Image
 
 from ..protocols import SILENT, Progress
 from ..record import Verdict
+from ..search.looking import cropped
 from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
 from ..vlm.failures import say_failures
@@ -53,10 +55,31 @@ Look at the picture closely and answer the question below about it with yes or n
 you cannot see that it is so, answer no.
 The question: {question}"""
 
+# The same in other words, with "no" named first, and then from the other side.
+_AGAIN = (
+    """\
+Here is a question about the picture. If the answer is no, or if you cannot see it, say no; if it is
+yes, say yes. Say that word alone.
+The question: {question}""",
+    """\
+Somebody claims that the right answer to the question below about the picture is yes. Check it in
+the picture, part by part. Is the claim right? Answer yes or no, nothing else.
+The question: {question}""",
+)
+_MARGINS = (0.0, 0.03)  # of each side, cut off when it is asked again
+
 _WHOLE = """\
 Look at the picture closely. Does it show exactly what this prompt asks for? Answer yes or no,
 nothing else.
 The prompt: {prompt}"""
+
+
+_WHOLE_AGAIN = (
+    "Here is a prompt. Answer no if the picture lacks anything that it asks for, or shows it "
+    "otherwise; yes if it shows all of it. Say that word alone.\nThe prompt: {prompt}",
+    "Somebody claims that the picture shows all that this prompt asks for. Check it, part by part. "
+    "Is the claim right? Answer yes or no, nothing else.\nThe prompt: {prompt}",
+)
 
 
 class ChecklistVerifier(VlmActor):
@@ -80,7 +103,11 @@ class ChecklistVerifier(VlmActor):
 
     `recheck` asks about the requirements that a correction's parent failed, and about the others
     only once all of those are met. Until then the others keep the parent's answers.
+
+    `look_again` asks everything in other words, the second time about a crop.
     """
+
+    further_looks = len(_AGAIN)
 
     def __init__(self, vlm: Vlm, ground: bool = False) -> None:
         super().__init__(vlm)
@@ -119,6 +146,21 @@ class ChecklistVerifier(VlmActor):
         with _in_turn(self.vlm, len(images)) as groups:
             judged = [
                 self._judged(checklist, images[group], before[group], progress) for group in groups
+            ]
+        return [verdict for verdicts in judged for verdict in verdicts]
+
+    def look_again(
+        self, prompt: str, images: Sequence[Image], look: int, progress: Progress = SILENT
+    ) -> list[Verdict]:
+        checklist = self._checklist(prompt, progress)
+        if isinstance(checklist, Failure):
+            return [Verdict.unjudged(checklist.reason)] * len(images)
+        asked = [replace(check, question=check.again[look - 1]) for check in checklist]
+        shown = [cropped(image, _MARGINS[look - 1]) for image in images]
+        with _in_turn(self.vlm, len(images)) as groups:
+            judged = [
+                self._judged(asked, shown[group], [None] * len(shown[group]), progress)
+                for group in groups
             ]
         return [verdict for verdicts in judged for verdict in verdicts]
 
@@ -190,7 +232,7 @@ class ChecklistVerifier(VlmActor):
                 return answer
             say_failures([answer], progress, "Taking the prompt apart", "it is asked as a whole")
         items = [] if isinstance(answer, Failure) else answer.requirements
-        return checks_of(items, FORM) or [whole(prompt)]
+        return checks_of(items, FORM, _AGAIN) or [whole(prompt)]
 
 
 @contextmanager
@@ -210,7 +252,8 @@ def question_about(check: Check, image: Image) -> Question:
 def whole(prompt: str) -> Check:
     """The prompt as one requirement."""
     question = _WHOLE.format(prompt=quoted(prompt))
-    return Check(tidy(prompt), question, f"not as asked: {tidy(prompt)}")
+    again = tuple(other.format(prompt=quoted(prompt)) for other in _WHOLE_AGAIN)
+    return Check(tidy(prompt), question, f"not as asked: {tidy(prompt)}", again=again)
 
 
 def _met(checklist: Sequence[Check], verdict: Verdict | None) -> dict[str, Answer]:

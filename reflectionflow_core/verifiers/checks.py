@@ -42,20 +42,27 @@ class Checklist(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A requirement as it is asked; `needs` are the statements of others."""
+    """A requirement as it is asked; `needs` are the statements of others.
+
+    `again` asks the same in other words, one after another.
+    """
 
     statement: str
     question: str
     fault: str = ""
     needs: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
 
     @property
     def unmet(self) -> str:
         return tidy(self.fault) or f"not as asked: {self.statement}"
 
 
-def checks_of(requirements: Sequence[Requirement], form: str) -> list[Check]:
-    """The requirements with their questions in `form`, each once: models repeat them."""
+def checks_of(
+    requirements: Sequence[Requirement], form: str, again: Sequence[str] = ()
+) -> list[Check]:
+    """The requirements with their questions in `form`, and in the forms of `again`, each once:
+    models repeat them."""
     named = [tidy(item.statement) if tidy(item.question) else "" for item in requirements]
     first: dict[str, Requirement] = {}
     for name, item in zip(named, requirements, strict=True):
@@ -66,6 +73,7 @@ def checks_of(requirements: Sequence[Requirement], form: str) -> list[Check]:
             form.format(question=quoted(first[name].question)),
             first[name].fault,
             _needs(name, first[name].needs, named),
+            tuple(other.format(question=quoted(first[name].question)) for other in again),
         )
         for name in first
         if name

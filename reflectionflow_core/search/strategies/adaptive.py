@@ -9,12 +9,14 @@ from ...record import Candidate, History, Request
 from ...settings import Axis, SearchSettings
 from ..policies import (
     BACKTRACK,
+    CONFIRM,
     CONTINUE,
     EVOLVE,
     FRESH,
     STARTS,
     STOP,
     best_of,
+    doubted,
     policy_named,
     since_start,
 )
@@ -30,6 +32,8 @@ def adaptive(settings: SearchSettings) -> Rounds:
     Round 0 paints `drafts` pictures, or one where that is left open, and the best of them begin a
     chain each. In every later round each chain does what the policy says, and while there are fewer
     than `width` chains another one begins with a draft. When all chains stop, so does the search.
+    A pass that the judge's known errors leave in doubt is painted again first, with nothing to
+    change: if that passes too, both judgements count.
     """
     decide = policy_named(settings.policy)
     first = settings if settings.drafts else replace(settings, drafts=1)
@@ -37,6 +41,10 @@ def adaptive(settings: SearchSettings) -> Rounds:
     begun = min(settings.width, first.draft_count)
     chains = [[draft] for draft in best_candidates(settings, past)[:begun]]
     for _ in range(settings.depth):
+        if doubt := doubted(settings, past, chains):
+            past = yield [step(settings, past, 0, doubt, CONFIRM)]
+            doubt.append(past.rounds[-1][0])
+            continue
         decided = [(chain, decide(settings, past, chain)) for chain in chains]
         moves = [(chain, action) for chain, action in decided if action != STOP]
         if not moves:
@@ -61,7 +69,10 @@ def step(
     if action == EVOLVE:
         axes = tuple(axis for axis in settings.axes if axis != "reflection")
         settings = replace(settings, axes=axes)
-    parent = chain[-1] if action == CONTINUE else best_of(since_start(chain))
+    if action == CONFIRM:
+        parent = past.best
+    else:
+        parent = chain[-1] if action == CONTINUE else best_of(since_start(chain))
     return replace(correction(settings, past, position, parent), action=action)
 
 

@@ -1,0 +1,223 @@
+"""How far to believe a judge whose errors are known: the probability that a picture is right.
+
+Pure functions. A picture is right if it meets every requirement; each has a prior, and each answer
+of the judge moves it by how often the judge misses faults, or raises false alarms, of that kind.
+A further look at the same picture is no new witness: with the correlation of the judge's errors it
+only repeats the first answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from ..judge_errors import NUMBER, OTHER, JudgeErrors, KindErrors, kind_of
+from ..record import History, Request, Verdict
+from ..verdict import Trust
+from .policies import CONFIRM
+
+MET = 0.5  # least P(yes) of a requirement that the judge finds met
+WHOLE = "all that the prompt asks for"  # the requirement of a judge that answers no single ones
+# Stated, since a search cannot know them: shares of requirements (0 to 1).
+BASE = 0.8  # that a picture painted from text meets
+NUMBERS = 0.6  # the same of numbers, which painters find hardest
+WEIGHT = 6  # requirements that these weigh as much as, against what a search has seen
+OPEN = 0.3  # least posterior of a picture that the judge is asked about again
+SURE = 0.999  # correlation from which a further look tells nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a correction does to requirements: shares (0 to 1) of those met before that stay so, and
+    of those not met before that are met now."""
+
+    kept: float
+    gained: float
+
+    def after(self, met: float) -> float:
+        """The probability that a requirement is met after it, from that before it."""
+        return self.kept * met + self.gained * (1 - met)
+
+
+CORRECTED = Change(0.97, 0.65)  # stated, too
+REPAINTED = Change(0.99, 0.3)  # with nothing to change
+
+Look = Mapping[str, bool]  # whether each requirement is met, by its statement
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How likely a judge finds a requirement met: if it is (`right`), if it is not (`wrong`)."""
+
+    right: float
+    wrong: float
+
+    def likelihoods(self, answers: Sequence[bool], correlation: float) -> tuple[float, float]:
+        """The probabilities of all answers about one requirement, if it is met and if it is not."""
+        return (
+            _likelihood(answers, self.right, correlation),
+            _likelihood(answers, self.wrong, correlation),
+        )
+
+
+def _likelihood(answers: Sequence[bool], yes: float, correlation: float) -> float:
+    """With probability `correlation` all answers repeat the first, else each is drawn anew."""
+    each = [yes if answer else 1 - yes for answer in answers]
+    repeated = each[0] if len({*answers}) == 1 else 0.0
+    return correlation * repeated + (1 - correlation) * math.prod(each)
+
+
+def updated(prior: float, answers: Sequence[bool], rates: Rates, correlation: float) -> float:
+    """The probability that a requirement is met after all answers about it (Bayes' rule).
+
+    Answers that should not differ, and do, count as the first one alone.
+    """
+    met, unmet = rates.likelihoods(answers, correlation)
+    if prior * met + (1 - prior) * unmet == 0:
+        met, unmet = rates.likelihoods(answers[:1], correlation)
+    total = prior * met + (1 - prior) * unmet
+    return prior * met / total if total else prior
+
+
+def rates_of(errors: JudgeErrors, statement: str) -> Rates:
+    """The judge's rates for a requirement of that kind; those of all kinds where it was not shown.
+
+    Half an error is added to each count (Jeffreys), so that no rate is 0 or 1.
+    """
+    kind = errors.of(OTHER if statement == WHOLE else kind_of(statement))
+    total = errors.total
+    missed = kind if kind.wrong_shown else total
+    alarmed = kind if kind.right_shown else total
+    return Rates(1 - _smoothed_alarms(alarmed), _smoothed_misses(missed))
+
+
+def _smoothed_misses(found: KindErrors) -> float:
+    return (found.missed + 0.5) / (found.wrong_shown + 1)
+
+
+def _smoothed_alarms(found: KindErrors) -> float:
+    return (found.false_alarms + 0.5) / (found.right_shown + 1)
+
+
+def correlation_of(errors: JudgeErrors) -> float:
+    """How much a further look repeats the first, 0 to 1; 1 where nobody measured it."""
+    return 1.0 if errors.correlation is None else min(1.0, max(0.0, errors.correlation))
+
+
+def priors(
+    statements: Sequence[str], request: Request, past: History, errors: JudgeErrors
+) -> dict[str, float]:
+    """How likely a picture meets each requirement before the judge has looked at it.
+
+    A correction mostly keeps what its parent met, and may gain what it did not. Every other picture
+    has the share that pictures painted from text had in this search so far, which begins as BASE.
+    """
+    known = request.parent.verdict.trust if request.parent and request.corrects else None
+    if known is None or request.parent is None:
+        return {name: base_rate(past, kind_of(name)) for name in statements}
+    if request.action != CONFIRM:
+        return {name: CORRECTED.after(known.beliefs.get(name, BASE)) for name in statements}
+    again = [c.verdict.trust for c in past if c.parent is request.parent and c.action == CONFIRM]
+    repaints = [trust for trust in again if trust is not None]
+    return {
+        name: REPAINTED.after(reconsidered(name, known, repaints, errors)) for name in statements
+    }
+
+
+def reconsidered(name: str, known: Trust, repaints: Sequence[Trust], errors: JudgeErrors) -> float:
+    """The belief in a requirement of a picture, in view of what was said of repaints of it.
+
+    Their pixels are others, so that the judge's errors about them are new ones.
+    """
+    belief, rates = known.beliefs.get(name, BASE), rates_of(errors, name)
+    for trust in repaints:
+        answers = [name not in unmet for unmet in trust.looks]
+        met, unmet = rates.likelihoods(answers, correlation_of(errors))
+        if_met = REPAINTED.kept * met + (1 - REPAINTED.kept) * unmet
+        if_not = REPAINTED.gained * met + (1 - REPAINTED.gained) * unmet
+        total = belief * if_met + (1 - belief) * if_not
+        belief = belief * if_met / total if total else belief
+    return belief
+
+
+def base_rate(past: History, kind: str) -> float:
+    """The share of requirements of a kind that pictures painted from text meet, as is believed."""
+    beliefs = [
+        belief
+        for candidate in past.finished
+        if candidate.verdict.trust is not None and candidate.parent is None
+        for name, belief in candidate.verdict.trust.beliefs.items()
+        if kind_of(name) == kind
+    ]
+    stated = NUMBERS if kind == NUMBER else BASE
+    return (WEIGHT * stated + sum(beliefs)) / (WEIGHT + len(beliefs))
+
+
+def answers_of(verdict: Verdict, by_requirement: bool) -> dict[str, bool]:
+    """What a verdict says of each requirement; of the whole picture where it knows no single ones.
+
+    Empty where it says neither that the picture passed nor that it did not.
+    """
+    if verdict.passed is None:
+        return {}
+    if by_requirement:
+        return {statement: p >= MET for statement, p in verdict.aspects.items()}
+    return {WHOLE: verdict.passed}
+
+
+def trust_in(looks: Sequence[Look], prior: Mapping[str, float], errors: JudgeErrors) -> Trust:
+    """The trust in a picture after some looks at it; all looks answer the same requirements."""
+    correlation = correlation_of(errors)
+    beliefs = {
+        name: updated(p, [look[name] for look in looks], rates_of(errors, name), correlation)
+        for name, p in prior.items()
+    }
+    unmet = tuple(tuple(name for name, met in look.items() if not met) for look in looks)
+    return Trust(math.prod(beliefs.values()), MappingProxyType(beliefs), unmet)
+
+
+def believed(
+    verdicts: Sequence[Verdict],
+    request: Request,
+    past: History,
+    errors: JudgeErrors,
+    bound: float,
+    by_requirement: bool,
+) -> Verdict:
+    """The verdict on a picture after all looks at it, with the trust that it deserves.
+
+    Looks that could not be judged, or that answer other requirements, say nothing; a first one that
+    does so stays as it is.
+    """
+    first = answers_of(verdicts[0], by_requirement)
+    if not first:
+        return verdicts[0]
+    looks = [answers_of(verdict, by_requirement) for verdict in verdicts]
+    useful = [look for look in looks if look.keys() == first.keys()]
+    trust = trust_in(useful, priors([*first], request, past, errors), errors)
+    return settled(verdicts, trust, bound)
+
+
+def settled(verdicts: Sequence[Verdict], trust: Trust, bound: float) -> Verdict:
+    """The verdict after all looks: the first one's, but for what passed.
+
+    A picture passes if its posterior reaches `bound`: also one that the judge finds fault with,
+    where what it said of other pictures of that scene weighs more. Below that nobody can tell what
+    a pass is worth; one that a later look made likelier wrong than right failed by what that found.
+    """
+    if trust.posterior >= bound:
+        best = max(verdicts, key=lambda verdict: bool(verdict.passed))
+        return replace(best, passed=True, unmet=(), evidence=(), trust=trust)
+    passes = [verdict for verdict in verdicts if verdict.passed]
+    failed = next((verdict for verdict in verdicts if verdict.passed is False), None)
+    if failed is None or (passes and trust.posterior >= MET):
+        return replace(passes[0] if passes else verdicts[0], passed=None, trust=trust)
+    return replace(failed, trust=trust)
+
+
+def is_open(verdict: Verdict) -> bool:
+    """True if asking again may change what a verdict is worth: no longer trusted to be right, and
+    not believed to be wrong."""
+    return verdict.trust is not None and not verdict.passed and verdict.trust.posterior >= OPEN

@@ -1,0 +1,205 @@
+"""What a search makes of a judge whose errors it knows, and that repeats them.
+
+    PYTHONPATH=.:tests python tests/benchmarks/known_errors.py --json FILE [--prompts 48]
+        [--rates 0.05,0.1,0.2,0.3] [--correlations 0,0.8,1] [--trust 0.95] [--looks 2] [--seed 0]
+
+The miniature's `adaptive` search of held-out prompts: with the exact judge, with one that errs in a
+share of its answers about single requirements, and with the same one where the search knows its
+rates and its correlation. An error belongs to a picture, a requirement and its kind
+(`miniature/erring.py`). Pictures that several searches paint alike are painted once. *Recovered* is
+the share of the gap between exact and erring judge that knowing closes. Intervals are 95 %:
+Wilson's of shares, a bootstrap over prompts of the rest. FILE.part keeps finished prompts; the same
+command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL.Image import Image
+
+from reflectionflow_core.evaluation.prompts import held_out
+from reflectionflow_core.judge_errors import wilson
+from reflectionflow_core.miniature.erring import ErringVerifier, ErrorRates
+from reflectionflow_core.miniature.prompts import FAMILIES
+from reflectionflow_core.miniature.verifier import ExactVerifier
+from reflectionflow_core.protocols import SILENT, Actors, Painter, Progress
+from reflectionflow_core.record import Request
+from reflectionflow_core.registry import ActorChoice, build_actors
+from reflectionflow_core.search import search
+from reflectionflow_core.search.seeds import shuffled
+from reflectionflow_core.settings import Budget, SearchSettings
+
+MOST = 32  # pictures of a search
+EXACT = "exact"
+Numbers = dict[str, float]
+
+
+@dataclass
+class Remembered:
+    """A painter that paints what it was asked before only once."""
+
+    painter: Painter
+    steps: int
+    known: dict[tuple, Image]
+
+    def paint(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Image]:
+        return [self._one(request, progress) for request in requests]
+
+    def _one(self, request: Request, progress: Progress) -> Image:
+        parent = request.parent.image.tobytes() if request.corrects and request.parent else b""
+        key = (repr(request.seed), request.prompt, parent, request.reflection, request.phase)
+        if key not in self.known:
+            (self.known[key],) = self.painter.paint([request], progress)
+        return self.known[key]
+
+
+@dataclass(frozen=True)
+class KnownArm:
+    """One way to search; a `correlation` of None is a search that knows nothing of its judge."""
+
+    name: str
+    rate: float = 0.0
+    correlation: float | None = None
+
+
+def arms_of(rates: Sequence[float], correlations: Sequence[float]) -> list[KnownArm]:
+    arms = [KnownArm(EXACT)]
+    for rate in rates:
+        arms.append(KnownArm(f"{rate:.0%}", rate))
+        arms += [KnownArm(f"{rate:.0%}, known, {c:g}", rate, c) for c in correlations]
+    return arms
+
+
+def searched(arm: KnownArm, prompt: str, index: int, actors: Actors, given: Any) -> Numbers:
+    settings = SearchSettings(
+        width=2,
+        depth=MOST,
+        strategy="adaptive",
+        stop="passed",
+        seed=shuffled(index, given.seed),
+        budget=Budget(images=MOST),
+    )
+    exact, rate = ExactVerifier(), arm.rate
+    if rate:
+        rates = ErrorRates(rate, rate, arm.correlation or 0.0)
+        actors = replace(actors, verifier=ErringVerifier(rates, given.seed))
+        actors = replace(actors, errors=rates.known() if arm.correlation is not None else None)
+    if arm.correlation is not None:
+        settings = replace(settings, trust=given.trust, looks=given.looks)
+    *_, history = search(prompt, settings, actors)
+    (truth,) = exact.verify(prompt, [history.best.image])
+    return {
+        "right": float(bool(truth.passed)),
+        "pictures": float(history.cost.images),
+        "calls": float(history.cost.vlm_calls),
+    }
+
+
+def run(given: Any) -> Iterator[dict[str, Numbers]]:
+    """Each prompt's numbers by arm; those of finished prompts are read from FILE.part."""
+    prompts = held_out(max(1, given.prompts // len(FAMILIES)), given.seed)
+    arms, part = arms_of(given.rates, given.correlations), Path(f"{given.json}.part")
+    done = [json.loads(line) for line in part.read_text().splitlines()] if part.exists() else []
+    yield from done
+    actors = build_actors(ActorChoice(), SearchSettings())
+    # Of every family some, wherever it is stopped.
+    order = np.argsort(np.arange(len(prompts)) % (len(prompts) // len(FAMILIES)), kind="stable")
+    for index in map(int, order[len(done) :]):
+        known: dict[tuple, Image] = {}
+        assert actors.corrector is not None
+        painters = replace(
+            actors,
+            generator=Remembered(actors.generator, actors.generator.steps, known),
+            corrector=Remembered(actors.corrector, actors.corrector.steps, known),
+        )
+        row = {
+            arm.name: searched(arm, prompts[index].prompt, index, painters, given) for arm in arms
+        }
+        with part.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        sys.stderr.write(f"\r{index} of {len(prompts)}  ")
+        yield row
+
+
+def column(rows: Sequence[dict[str, Numbers]], arm: str, what: str) -> np.ndarray:
+    return np.array([row[arm][what] for row in rows])
+
+
+def bootstrapped(
+    rows: Sequence[dict[str, Numbers]], arm: KnownArm, times: int = 4000
+) -> dict[str, str]:
+    """Recovered share and ratio of pictures, to the search that knows nothing of its judge."""
+    rng = np.random.default_rng(0)
+    plain = f"{arm.rate:.0%}"
+    exact, erring, ours = (column(rows, name, "right") for name in (EXACT, plain, arm.name))
+    painted, paid = (column(rows, name, "pictures") for name in (plain, arm.name))
+    drawn = rng.integers(0, len(rows), (times, len(rows)))
+    gap = (exact[drawn] - erring[drawn]).mean(1)
+    gain = (ours[drawn] - erring[drawn]).mean(1)
+    shares = np.where(gap > 0, gain / np.where(gap > 0, gap, 1), np.nan)
+    ratios = paid[drawn].mean(1) / painted[drawn].mean(1)
+    whole = (exact - erring).mean()
+    recovered = (ours - erring).mean() / whole if whole > 0 else float("nan")
+    return {
+        "recovered": _with_interval(recovered, shares),
+        "pictures, times": _with_interval(paid.mean() / painted.mean(), ratios),
+    }
+
+
+def _with_interval(value: float, drawn: np.ndarray) -> str:
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def table(rows: Sequence[dict[str, Numbers]], arms: Sequence[KnownArm]) -> str:
+    lines = [
+        "| errors | known, correlation | right | recovered | pictures | to those that know nothing "
+        "| calls |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for arm in arms:
+        right = column(rows, arm.name, "right")
+        low, high = wilson(int(right.sum()), len(right))
+        compared = bootstrapped(rows, arm) if arm.correlation is not None else {}
+        cells = (
+            f"{arm.rate:.0%}",
+            "no" if arm.correlation is None else f"{arm.correlation:g}",
+            f"{right.mean():.3f} [{low:.3f}, {high:.3f}]",
+            compared.get("recovered", ""),
+            f"{column(rows, arm.name, 'pictures').mean():.2f}",
+            compared.get("pictures, times", ""),
+            f"{column(rows, arm.name, 'calls').mean():.2f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    def numbers(text: str) -> list[float]:
+        return [float(each) for each in text.split(",")]
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--json", required=True)
+    parser.add_argument("--prompts", type=int, default=48)
+    parser.add_argument("--rates", type=numbers, default=[0.05, 0.1, 0.2, 0.3])
+    parser.add_argument("--correlations", type=numbers, default=[0.0, 0.8, 1.0])
+    parser.add_argument("--trust", type=float, default=0.95)
+    parser.add_argument("--looks", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    rows = list(run(given))
+    arms = arms_of(given.rates, given.correlations)
+    Path(given.json).write_text(json.dumps({"options": vars(given), "prompts": rows}))
+    sys.stdout.write(f"{len(rows)} prompts\n\n{table(rows, arms)}\n")
+
+
+if __name__ == "__main__":
+    main()
