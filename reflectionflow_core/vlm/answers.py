@@ -94,7 +94,7 @@ def _objects(text: str) -> tuple[list[dict[str, Any]], bool]:
             unread -= max(error.read, LEAST_READ)
             is_cut |= error.is_cut and bool(found)
         start = _BRACE.search(text, after)
-    return found, is_cut
+    return found, is_cut or (bool(found) and text.endswith("{"))
 
 
 def _object_at(text: str, start: int) -> tuple[dict[str, Any], int]:

@@ -130,8 +130,12 @@ def _at(text: str, start: int, words: Sequence[tuple[str, int]]) -> int | None:
         return None
     longest = max((w for w, i in words if i == index and _begins_with(said, w)), key=len)
     joined = _AGAIN.match(said[len(longest) :])
-    second = _longest(said[len(longest) + joined.end() :], words) if joined else None
-    return None if second is not None and second != index else index
+    if joined is None:
+        return index
+    behind = said[len(longest) + joined.end() :]
+    second = _longest(behind, words)
+    is_cut = not behind  # "yes or", and who knows what would follow
+    return None if is_cut or (second is not None and second != index) else index
 
 
 def _longest(said: str, words: Sequence[tuple[str, int]]) -> int | None:

@@ -31,10 +31,10 @@ def without_thoughts(text: str) -> str:
 
     A thought may lack its opening mark, which some chat templates write into the question.
     """
-    text = _final_channel(text)
+    text = WRAPPERS.sub("", _final_channel(text))
     for opening, closing in PAIRS:
         text = _outside(text, opening, closing)
-    return WRAPPERS.sub("", text).strip()
+    return text.strip()
 
 
 def closing_mark(prompt: str) -> str:

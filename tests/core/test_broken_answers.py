@@ -10,7 +10,7 @@ from answer_trial import DOORS, trial
 from broken_answers import AROUND, CLOSED, NO_CHOICES, NO_OBJECTS, SLIPS, THOUGHTS, Marked, drawn
 
 from reflectionflow_core.vlm.answers import parse
-from reflectionflow_core.vlm.closed import begins_otherwise
+from reflectionflow_core.vlm.closed import begins_otherwise, said_choice
 from reflectionflow_core.vlm.interface import Failure
 from reflectionflow_core.vlm.likelihoods import AnswerToken, from_answer
 
@@ -30,7 +30,9 @@ def test_an_answer_is_drawn_from_its_seed_and_place() -> None:
     assert drawn(3, 5) == drawn(3, 5) != drawn(3, 6) != drawn(4, 5)
 
 
-@pytest.mark.parametrize("cut", ['{"mark": 3, "why": "c', '{"mark": 3', '{"', '{"lacks": ["a"'])
+@pytest.mark.parametrize(
+    "cut", ["{", '{"mark": 3, "why": "c', '{"mark": 3', '{"', '{"lacks": ["a"']
+)
 def test_a_draft_before_an_answer_that_was_cut_is_no_answer(cut: str) -> None:
     assert isinstance(parse(f"First: {GOOD}\nBetter: {cut}", Marked), Failure)
 
@@ -51,6 +53,7 @@ def test_a_truth_value_is_no_number(value: str) -> None:
     [
         ("yes or no", True),
         ("No / yes", True),
+        ("yes or", True),
         ("nothing", True),
         ("不确定", True),
         ("yes", False),
@@ -68,3 +71,9 @@ def test_tokens_of_an_answer_that_says_neither_give_no_odds(words: list[str]) ->
     rivals = (("yes", -0.7), ("no", -0.7))
     assert from_answer([AnswerToken(word, rivals) for word in words], YES_NO) is None
     assert from_answer([AnswerToken("maybe", rivals)], YES_NO) == pytest.approx((0.5, 0.5))
+
+
+@pytest.mark.parametrize("opening", ["<think>", "[THINK]", "<reasoning>"])
+def test_a_thought_that_was_cut_within_a_box_is_no_answer(opening: str) -> None:
+    text = f"<|begin_of_box|>{opening}\nPerhaps Answer: yes, but let me look again<|end_of_box|>"
+    assert said_choice(text, YES_NO) is None
