@@ -37,7 +37,7 @@ from .packed import first_logits, is_picture, packed, writer_of
 from .tensors import to_batch
 
 SAMPLES = 8  # answers to a closed question of a model that shows no probabilities
-FIRST = 4  # tokens in which an answer to a closed question begins, after white space
+FIRST = 8  # tokens in which an answer to a closed question begins, after white space
 CHOICE_TOKENS = 256  # of an answer that does not begin with a choice, and may explain itself first
 THINKING_TOKENS = 2048  # for a thought that could not be switched off
 TOP = 50  # likeliest tokens at its beginning

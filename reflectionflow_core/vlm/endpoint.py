@@ -262,7 +262,7 @@ class Endpoint:
         tries = min(2, self.limits.tries)
         while True:
             thinks = self._thinks
-            sent = await self._sent(client, self._with_room(question), parameters)
+            sent = await self._sent(client, question, parameters, thinks)
             if isinstance(sent, Failure):
                 return sent
             reply = read(sent)
@@ -279,21 +279,25 @@ class Endpoint:
                 return self._unanswered(reply)
 
     async def _sent(
-        self, client: AsyncOpenAI, question: Question, parameters: Mapping[str, Any]
+        self, client: AsyncOpenAI, question: Question, parameters: Mapping[str, Any], thinks: bool
     ) -> bytes | Failure:
-        """The response to a question, without the parameters that the server refuses."""
+        """The response to a question, without the parameters that the server refuses.
+
+        `thinks` gives it room for a thought. Others that are asked meanwhile may find out that it
+        is needed, so it is known by request.
+        """
         refused: frozenset[str] = frozenset()
         extra = self.profile.extra
         while True:
             asked = {**parameters, **self._without_thought()}
             left_out = refused | self._refused
-            body = wire.body(question, self.profile.model, asked, left_out, extra)
+            roomy = self._with_room(question) if thinks else question
+            body = wire.body(roomy, self.profile.model, asked, left_out, extra)
             try:
                 raw = await send(client, body, self.limits, self._count, self._pace)
             except SendError as error:
-                if _wants_more_tokens(error) and not self._thinks:
-                    self._thinks = True
-                    question = self._with_room(question)
+                if _wants_more_tokens(error) and not thinks:
+                    self._thinks = thinks = True
                     continue
                 parameter = _refused(body, error)
                 if parameter is None or parameter in left_out or parameter in extra:
@@ -308,11 +312,9 @@ class Endpoint:
         return wire.WITHOUT_THOUGHT if ours else {}
 
     def _with_room(self, question: Question) -> Question:
-        """The question with enough tokens for a thought before its answer, if there are any."""
+        """The question with enough tokens for a thought before its answer."""
         room = self.profile.max_tokens or THINKING_TOKENS
-        return (
-            replace(question, max_tokens=question.max_tokens + room) if self._thinks else question
-        )
+        return replace(question, max_tokens=question.max_tokens + room)
 
     def _count(self) -> None:
         self._add(Usage(calls=1))

@@ -178,6 +178,9 @@ class _ServerProbe:
         self, question: Question, parameters: Mapping[str, Any], refused: frozenset[str]
     ) -> dict[str, Any]:
         asked, profile = replace(question, max_tokens=self.tokens), self.endpoint.profile
+        # As a search asks a model that was cut off while it was thinking.
+        if self.tokens == MANY_TOKENS and not wire.THOUGHT_FIELDS & profile.extra.keys():
+            parameters = {**parameters, **wire.WITHOUT_THOUGHT}
         return wire.body(asked, profile.model, parameters, self.refused | refused, profile.extra)
 
 

@@ -1,13 +1,8 @@
-"""Servers as hosts run them: what each refuses, where each puts its answer, how each fails.
-
-Every script here has an oracle: a cup is there and it is red.
-"""
+"""Servers as hosts run them (vlm_hosts.py), and their errors, whatever body they come in."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +10,8 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 from vlm_asking import FAST, KEY, endpoint_of
-from vlm_server import MODEL, Asked, Reply, Script, VlmServer, refuses, says
+from vlm_hosts import HOSTS, Host, completion, five_logprobs, room, vllm_without_parser
+from vlm_server import MODEL, Reply, VlmServer, refuses, says
 
 from reflectionflow_core.vlm.answers import ask
 from reflectionflow_core.vlm.endpoint import Endpoint
@@ -23,7 +19,6 @@ from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.vlm.profiles import Profile
 
 CUP = Question("Is the cup red?", (Image.new("RGB", (8, 8), "red"),), system="Be brief.")
-DRAFT, ANSWER = '{"colour": "blue", "mark": 1}', '{"colour": "red", "mark": 9}'
 
 
 class Seen(BaseModel):
@@ -34,171 +29,9 @@ class Seen(BaseModel):
 RED = Seen(colour="red", mark=9)
 
 
-def completion(message: dict[str, Any], finish: str = "stop", **more: Any) -> Reply:
-    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
-    return Reply(json.dumps({"choices": [{**choice, **more}]}).encode())
-
-
-def wanted(asked: Asked) -> str:
-    """The right answer: an object where one is asked for, else yes."""
-    is_json = "response_format" in asked.body or "JSON" in asked.text
-    return ANSWER if is_json else "Yes"
-
-
-def thinking(asked: Asked) -> bool:
-    template = asked.body.get("chat_template_kwargs", {})
-    return template.get("enable_thinking", True) and asked.body.get("reasoning_effort") != "none"
-
-
-def room(asked: Asked) -> int:
-    return asked.body.get("max_tokens") or asked.body["max_completion_tokens"]
-
-
-def openai_reasoning(asked: Asked) -> Reply:
-    body = asked.body
-    if "max_tokens" in body:
-        return refuses(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens'.")
-    if body.get("temperature", 1) != 1:
-        return refuses(400, "Unsupported value: 'temperature' does not support 0 with this model.")
-    if "logprobs" in body:
-        return refuses(403, "You are not allowed to request logprobs from this model.")
-    for name in ("reasoning_effort", "chat_template_kwargs"):
-        if name in body:
-            return refuses(400, f"Unsupported value: '{name}'.")
-    if room(asked) < 600:
-        return says("", finish="length")
-    return says(wanted(asked))
-
-
-def openai_out_of_tokens(asked: Asked) -> Reply:
-    if room(asked) < 600:
-        words = "Could not finish the message because max_tokens or model output limit was reached."
-        return refuses(400, words)
-    return says(wanted(asked))
-
-
-def gemini(asked: Asked) -> Reply:
-    for name in ("seed", "logprobs", "chat_template_kwargs"):
-        if name in asked.body:
-            error = {"code": 400, "message": f'Unknown name "{name}": Cannot find field.'}
-            return Reply(json.dumps([{"error": error}]).encode(), 400)
-    if room(asked) < 600:
-        return completion({}, "length")
-    return says(wanted(asked))
-
-
-def anthropic(asked: Asked) -> Reply:
-    if asked.body.get("n", 1) > 1:
-        return refuses(400, "`n` must be 1")
-    if "response_format" in asked.body or "JSON" in asked.text:
-        return says(f"Here it is:\n```json\n{ANSWER}\n```\nAnything else?")
-    return says("**Yes**")
-
-
-def ollama(asked: Asked) -> Reply:
-    if asked.body.get("reasoning_effort") == "none":
-        return says(wanted(asked))
-    thought = {"content": "", "reasoning": "The user wants to know. No? " + DRAFT}
-    return completion(thought, "length")
-
-
-def lm_studio(asked: Asked) -> Reply:
-    kind = asked.body.get("response_format", {}).get("type")
-    if kind == "json_object":
-        return refuses(400, "'response_format.type' must be 'json_schema' or 'text'")
-    return says(wanted(asked))
-
-
-def vllm_without_parser(asked: Asked) -> Reply:
-    """Thoughts stand in the content and among the log-probabilities."""
-    words = ["Yes"] if wanted(asked) == "Yes" else [ANSWER]
-    if thinking(asked):
-        words = ["<think>", "No", ", ", DRAFT, " wait", "</think>", "\n\n", *words]
-    words = words[: room(asked)]
-    odds = {"Yes": ("Yes", "No"), "No": ("No", "Yes")}
-    tops = [
-        [(first, 0.9), (second, 0.1)] if word in odds else [(word, 1.0)]
-        for word in words
-        for first, second in [odds.get(word, (word, word))]
-    ]
-    tokens = [
-        {"token": w, "top_logprobs": [{"token": t, "logprob": math.log(p)} for t, p in top]}
-        for w, top in zip(words, tops, strict=True)
-    ]
-    finish = "length" if words[-1] not in ("Yes", ANSWER) else "stop"
-    logprobs = {"content": tokens} if "logprobs" in asked.body else None
-    return completion({"content": "".join(words)}, finish, logprobs=logprobs)
-
-
-def vllm_that_always_thinks(asked: Asked) -> Reply:
-    """Its template opens the thought, and no switch closes it."""
-    if room(asked) < 600:
-        return completion({"content": "Okay, the user wants"}, "length")
-    return says(f"Okay, the user wants. No? {DRAFT}</think>\n\n{wanted(asked)}")
-
-
-def five_logprobs(asked: Asked) -> Reply:
-    if asked.body.get("top_logprobs", 0) > 5:
-        return refuses(400, "top_logprobs must be less than or equal to 5")
-    tops = {"Yes": math.log(0.9), "No": math.log(0.1)} if "logprobs" in asked.body else None
-    return says(wanted(asked), tops=tops)
-
-
-def magistral(asked: Asked) -> Reply:
-    thought = {"type": "thinking", "thinking": [{"type": "text", "text": f"No? {DRAFT}"}]}
-    return completion({"content": [thought, {"type": "text", "text": wanted(asked)}]})
-
-
-def without_system(asked: Asked) -> Reply:
-    if asked.body["messages"][0]["role"] == "system":
-        return refuses(400, "System role not supported")
-    return says(wanted(asked))
-
-
-def llama_cpp_grammar(asked: Asked) -> Reply:
-    if asked.body.get("response_format", {}).get("type") == "json_schema":
-        return refuses(400, "failed to parse grammar: maxLength 2000 too large")
-    return says(wanted(asked))
-
-
-def transformers_serve(asked: Asked) -> Reply:
-    """It ignores samples, log-probabilities and forms, and thinks as its model does."""
-    return says(f"<think>\nfirst {DRAFT}\n</think>\n{wanted(asked)}")
-
-
-def as_a_tool(asked: Asked) -> Reply:
-    function = {"name": "answer", "arguments": wanted(asked)}
-    return completion({"content": None, "tool_calls": [{"type": "function", "function": function}]})
-
-
-def as_a_stream(asked: Asked) -> Reply:
-    parts = [{"choices": [{"delta": {"content": part}}]} for part in (wanted(asked), "")]
-    lines = [f"data: {json.dumps(part)}\n\n" for part in parts]
-    return Reply("".join([*lines, "data: [DONE]\n\n"]).encode())
-
-
-HOSTS: list[Callable[[Asked], Reply]] = [
-    openai_reasoning,
-    openai_out_of_tokens,
-    gemini,
-    anthropic,
-    ollama,
-    lm_studio,
-    vllm_without_parser,
-    vllm_that_always_thinks,
-    five_logprobs,
-    magistral,
-    without_system,
-    llama_cpp_grammar,
-    transformers_serve,
-    as_a_tool,
-    as_a_stream,
-]
-
-
-@pytest.mark.parametrize("host", HOSTS)
-def test_every_host_answers_closed_questions(host: Script) -> None:
-    with VlmServer(host) as server:
+@pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
+def test_every_host_answers_closed_questions(host: Host) -> None:
+    with VlmServer(host.script) as server:
         endpoint = endpoint_of(server)
         first, second = endpoint.choose([CUP], ("yes", "no")), endpoint.choose([CUP], ("yes", "no"))
         learnt = len(server.asked)
@@ -209,9 +42,9 @@ def test_every_host_answers_closed_questions(host: Script) -> None:
     assert len(server.asked) - learnt <= 3  # nothing that was refused is tried again
 
 
-@pytest.mark.parametrize("host", HOSTS)
-def test_every_host_answers_with_objects_and_no_draft_is_taken(host: Script) -> None:
-    with VlmServer(host) as server:
+@pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
+def test_every_host_answers_with_objects_and_no_draft_is_taken(host: Host) -> None:
+    with VlmServer(host.script) as server:
         endpoint = endpoint_of(server)
         assert ask(endpoint, [CUP], Seen) == ask(endpoint, [CUP], Seen) == [RED]
     assert not server.errors
