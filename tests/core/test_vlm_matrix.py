@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fakes import Watcher
+from host_table import table, written
 from PIL import Image
 from vlm_asking import FAST, KEY, endpoint_of
 from vlm_hosts import HOSTS, Host, as_if
@@ -104,3 +105,8 @@ def test_the_check_knows_who_is_blind_on_every_host(host: Host, kind: str) -> No
         found = probe(Endpoint(Profile("mine", server.url, KEY, MODEL), FAST))
     assert not server.errors
     assert bool(objection(found)) is (kind == "blind"), found
+
+
+@pytest.mark.slow
+def test_the_table_of_hosts_is_current() -> None:
+    assert written() == list(table())
