@@ -12,6 +12,7 @@ from fakes import ToyCorrector, ToyGenerator, Toys, ToyVerifier, facts, read_bac
 from PIL import Image
 
 from reflectionflow_core.archive import Run, open_archive, read_recording
+from reflectionflow_core.judge_errors import KINDS, JudgeErrors, KindErrors
 from reflectionflow_core.protocols import SILENT, Progress
 from reflectionflow_core.record import (
     Candidate,
@@ -34,6 +35,7 @@ from reflectionflow_core.search.strategies.scouts import (
     worth_correcting,
 )
 from reflectionflow_core.settings import Budget, SearchSettings
+from reflectionflow_core.verdict import Trust
 
 PROMPT = "a red cube left of a blue ball"
 SCOUTS = SearchSettings(width=2, depth=12, seed=7, strategy="scouts")
@@ -125,6 +127,32 @@ def test_the_best_of_several_that_pass_is_painted_on() -> None:
     passing = [candidate(score, verdict=Verdict(score, passed=True)) for score in (0.5, 0.9, 0.9)]
     past = History(((candidate(0.1, finished=True),), tuple(passing)))
     assert to_finish(past) is passing[1]
+
+
+def test_a_scout_that_is_likelier_right_than_wrong_is_painted_on() -> None:
+    """Where a judge's errors are known, one look at a preview is often too little for a pass."""
+    draft = candidate(0.4, finished=True)
+    for posterior, chosen in ((0.6, True), (0.4, False)):
+        doubted = Verdict(0.9, passed=False, trust=Trust(posterior))
+        scout = candidate(0.9, verdict=doubted)
+        assert (to_finish(History(((draft,), (scout,)))) is scout) == chosen
+
+
+def test_a_judge_whose_errors_are_known_confirms_what_scouts_found() -> None:
+    counts = (1000, 100, 1000, 100)
+    errors = JudgeErrors("toy", tuple(KindErrors(kind, *counts) for kind in KINDS), 0.0)
+    looks = Toys(
+        ToyGenerator(steps=STEPS, preview_steps=LOOK),
+        ToyVerifier(pass_at=0.86),
+        ToyCorrector(steps=STEPS, preview_steps=LOOK),
+    )
+    settings = replace(SCOUTS, depth=40, stop="passed", budget=Budget(steps=300))
+    actors = replace(looks.actors(), errors=errors)
+    *steps, history = search(PROMPT, settings, actors)
+    assert history.cost.steps <= 300
+    assert history.best.finished and history.best.verdict.trust is not None
+    resumed = list(search(PROMPT, settings, actors, read_back(steps[len(steps) // 2])))
+    assert facts(resumed[-1])[1] == facts(history)[1]
 
 
 def test_without_a_pass_the_best_is_painted_on_after_many_scouts_if_it_looks_better() -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ...record import Candidate, History, Request, Restart
 from ...settings import SearchSettings
-from ..policies import EVOLVE, FRESH
+from ..policies import EVOLVE, FRESH, LIKELY
 from ..seeds import fresh_seed
 from .reflection import Rounds, correction, drafts, new_noise
 
@@ -64,17 +64,25 @@ def finish(settings: SearchSettings, past: History, scout: Candidate) -> Request
 def to_finish(past: History) -> Candidate | None:
     """The scout that is painted to its end next; None while more of them are sent."""
     last = past.rounds[-1][0]
-    if last.action == FINISH and last.parent and last.parent.verdict.passed:
+    if last.action == FINISH and last.parent and looks_right(last.parent):
         return None if last.verdict.passed else last.parent
     finished = {id(candidate.parent) for candidate in past if candidate.action == FINISH}
     looks = [c for c in past if not c.finished and c.verdict.judged]
     waiting = [look for look in looks if id(look) not in finished]
-    if passed := [scout for scout in waiting if scout.verdict.passed]:
+    if passed := [scout for scout in waiting if looks_right(scout)]:
         return max(passed, key=rank)
     best = max(waiting, key=rank, default=None)
     if best is None or scouts_since_painting(past) < PATIENCE:
         return None
     return best if best.rank > past.best.rank else None
+
+
+def looks_right(scout: Candidate) -> bool:
+    """Whether a scout passed, or is likelier right than wrong by the judge's known errors: only the
+    picture is looked at until that is sure.
+    """
+    trust = scout.verdict.trust
+    return bool(scout.verdict.passed) or (trust is not None and trust.posterior >= LIKELY)
 
 
 def scouts_since_painting(past: History) -> int:
