@@ -159,7 +159,7 @@ def rank_folder() -> Graph:
     ranked = node("ranked", "PreviewImage", 400, boxed, images=Wire("score", "sheet"))
     title_ = "Report: scores, and what is wrong"
     report = node("report", "PreviewAny", 185, title_, source=Wire("score", "report"))
-    shown = stack(e, 0, 560, ranked, report)
+    shown = stack(e, 0, 560, report, ranked)
     groups = [
         Group("1 · Model", BLUE, loaded),
         Group("2 · The pictures, and who judges", BLUE, [*seeing, *given]),
