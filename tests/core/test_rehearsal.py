@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -78,7 +79,21 @@ def test_graphs_that_do_not_fit_are_not_begun(tmp_path: Path, monkeypatch) -> No
     weights = write_random(tmp_path / "few.safetensors", as_type(tiny_size().transformer, "BF16"))
     options = argparse.Namespace(device="cpu")
     rows = list(graphs.graphs(tmp_path, weights, weights, 64, options))
-    assert rows == [("graphs", "ComfyUI's", "not run: needs 8 GB, 7 GB are free")]
+    assert rows == [("graphs", graphs.PLAN, "not run: needs 8 GB, 7 GB are free")]
+
+
+@pytest.mark.parametrize("name", graphs.GRAPHS)
+def test_the_graphs_load_the_files_that_are_written(name: str, tmp_path: Path) -> None:
+    graph = json.loads((ROOT / "workflows/api" / f"{name}.json").read_text(encoding="utf-8"))
+    asked = {value for node in graph.values() for value in node["inputs"].values() if named(value)}
+    assert asked <= graphs.NAMES
+    graphs.give_pictures(tmp_path, graph)
+    loaded = [n["inputs"]["image"] for n in graph.values() if n["class_type"] == "LoadImage"]
+    assert all((tmp_path / "input" / image).is_file() for image in loaded)
+
+
+def named(value: object) -> bool:
+    return isinstance(value, str) and value.endswith(".safetensors")
 
 
 def test_a_graph_is_made_smaller_and_otherwise_kept() -> None:
