@@ -1,7 +1,7 @@
 """What a search makes of a judge whose errors it knows, and that repeats them.
 
     PYTHONPATH=.:tests python tests/benchmarks/known_errors.py --json FILE [--prompts 48]
-        [--rates 0.05,0.1,0.2,0.3] [--correlations 0,0.8,1] [--trust 0.95] [--looks 2] [--seed 0]
+        [--first K] [--rates 0.05,0.1,0.2,0.3] [--correlations 0,0.8,1] [--trust 0.95] [--looks 2]
 
 The miniature's `adaptive` search of held-out prompts: with the exact judge, with one that errs in a
 share of its answers about single requirements, and with the same one where the search knows its
@@ -108,11 +108,11 @@ def run(given: Any) -> Iterator[dict[str, Numbers]]:
     prompts = held_out(max(1, given.prompts // len(FAMILIES)), given.seed)
     arms, part = arms_of(given.rates, given.correlations), Path(f"{given.json}.part")
     done = [json.loads(line) for line in part.read_text().splitlines()] if part.exists() else []
-    yield from done
+    yield from done[: given.first]
     actors = build_actors(ActorChoice(), SearchSettings())
     # Of every family some, wherever it is stopped.
     order = np.argsort(np.arange(len(prompts)) % (len(prompts) // len(FAMILIES)), kind="stable")
-    for index in map(int, order[len(done) :]):
+    for index in map(int, order[len(done) : given.first]):
         known: dict[tuple, Image] = {}
         assert actors.corrector is not None
         painters = replace(
@@ -155,6 +155,8 @@ def bootstrapped(
 
 
 def _with_interval(value: float, drawn: np.ndarray) -> str:
+    if np.isnan(value):
+        return "no gap"
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
@@ -189,6 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", required=True)
     parser.add_argument("--prompts", type=int, default=48)
+    parser.add_argument("--first", type=int, help="only so many of them, of every family")
     parser.add_argument("--rates", type=numbers, default=[0.05, 0.1, 0.2, 0.3])
     parser.add_argument("--correlations", type=numbers, default=[0.0, 0.8, 1.0])
     parser.add_argument("--trust", type=float, default=0.95)
