@@ -328,8 +328,8 @@ def test_a_local_judge_of_a_benchmark_is_asked_once_and_its_memory_given_back(
     monkeypatch.setattr(painting, "forget_vlm", lambda: forgotten.append(True))
     choice = ActorChoice(verifier="yes-no", writer="template", evolver="rules", vlm=str(folder))
     for pool in (WorkerPool(2), WorkerPool(1)):
-        painting._check_judge(choice, SearchSettings(), {}, pool)
+        painting._judge_of(choice, SearchSettings(), {}, pool)
     assert built == [str(folder)] and forgotten == [True]
     assert capsys.readouterr().err.count("sees yes") == 2
-    painting._check_judge(choice, SearchSettings(), {"judge_check": "off"}, WorkerPool(2))
+    painting._judge_of(choice, SearchSettings(), {"judge_check": "off"}, WorkerPool(2))
     assert len(built) == 1
