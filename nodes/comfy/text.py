@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ...reflectionflow_core.protocols import SILENT, Progress
 from ...reflectionflow_core.record import InputError
-from ...reflectionflow_core.vlm.closed import said_choice
+from ...reflectionflow_core.vlm.closed import begun_choice, said_choice
 from ...reflectionflow_core.vlm.interface import Failure, Question, Usage
 from ...reflectionflow_core.vlm.likelihoods import (
     MASS,
@@ -108,7 +108,9 @@ class ComfyVlm:
                 if odds := from_top_tokens(tops, choices, self.least_mass):
                     return odds
             text = self._said(ids)
-            if said_choice(text, choices) is not None or len(ids) < longest:
+            # What was cut may be a thought without its opening mark, which says many things.
+            says = said_choice if longest > FIRST else begun_choice
+            if says(text, choices) is not None or len(ids) < longest:
                 break
         texts = [text] if seen else self._samples(question, choices, longest)
         odds = from_samples(texts, choices)

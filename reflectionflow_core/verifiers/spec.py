@@ -10,7 +10,7 @@ from ..record import InputError
 
 _PART = re.compile(r"(?:(\d+(?:\.\d+)?)\*)?([^:]+)(?::(.*))?")
 
-
+MOST_WEIGHT = 1e6
 BY_NEED = ("objects", "text", "checklist")  # joined, they share a prompt's needs
 
 
@@ -58,4 +58,10 @@ def _parse(text: str, names: Collection[str]) -> VerifierSpec:
             f"There is no verifier named {name!r}. Choose one of: {', '.join(names)}; several are "
             "joined with +."
         )
-    return VerifierSpec(found[2], found[3] or "", float(found[1] or 1))
+    weight = float(found[1] or 1)
+    if not 0 < weight <= MOST_WEIGHT:
+        raise InputError(
+            f"The weight of the verifier {found[2]} must be above 0 and at most {MOST_WEIGHT:g}. "
+            "Change it, or leave the verifier out."
+        )
+    return VerifierSpec(found[2], found[3] or "", weight)

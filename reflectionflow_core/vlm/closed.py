@@ -61,6 +61,13 @@ def said_choice(text: str, choices: Sequence[str]) -> int | None:
     return None if found is None else found.index
 
 
+def begun_choice(text: str, choices: Sequence[str]) -> int | None:
+    """The index of the choice with which a text without thoughts begins; None if it begins with
+    none, or with several."""
+    start = len(text) - len(text.lstrip(BEFORE_ANSWERS))
+    return _at(text, start, _words(choices))
+
+
 def find_choice(text: str, choices: Sequence[str]) -> FoundChoice | None:
     """As `said_choice`, of a text without thoughts, with the place of the word."""
     words = _words(choices)

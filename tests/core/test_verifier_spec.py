@@ -24,3 +24,9 @@ def test_what_was_joined_is_found_again(joined: list[VerifierSpec]) -> None:
 def test_what_names_no_verifier_is_refused_with_those_there_are(spec: str) -> None:
     with pytest.raises(InputError, match="Choose one of: exact, yes-no, clip-score"):
         parse_verifiers(spec, NAMES)
+
+
+@pytest.mark.parametrize("weight", ["0", "0.0", "9999999", "9" * 400])
+def test_a_weight_that_leaves_out_or_drowns_a_verifier_is_refused(weight: str) -> None:
+    with pytest.raises(InputError, match="The weight of the verifier exact must be above 0"):
+        parse_verifiers(f"{weight}*exact+yes-no", NAMES)
