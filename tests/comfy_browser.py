@@ -25,6 +25,7 @@ RUN_MS = 60_000
 # What a newcomer is greeted with, and what only clutters a picture.
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
+    "Comfy.OnboardingCoachmarks.Seen": ["appMode", "firstRun"],
     "Comfy.Notification.ShowVersionUpdates": False,
     "Comfy.VersionCompatibility.DisableWarnings": True,
     "Comfy.NodeBadge.NodeSourceBadgeMode": "None",

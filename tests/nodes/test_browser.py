@@ -15,7 +15,16 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import pytest
-from comfy_browser import LOAD, OURS, TWO_FRAMES, VIEW, WORKFLOWS, Interface, browsing
+from comfy_browser import (
+    LOAD,
+    OURS,
+    RUN_MS,
+    TWO_FRAMES,
+    VIEW,
+    WORKFLOWS,
+    Interface,
+    browsing,
+)
 from comfy_server import ROOT, ComfyServer, Graph
 from PIL import Image
 
@@ -30,6 +39,10 @@ READABLE = "() => !app.canvas.low_quality"  # further away ComfyUI draws no text
 SHOWN = """types => app.graph.nodes.every(
     node => !types.includes(node.type) || node.imgs?.every(image => image.complete))"""
 SELECT = "type => app.canvas.selectItems([app.graph.nodes.find(node => node.type == type)])"
+APP = "() => app.extensionManager.command.execute('Comfy.ToggleLinear')"
+# In an app: the best picture, enlarged, and the contact sheet.
+SHEET = """() => new Set([...document.querySelectorAll('[data-testid=linear-outputs] img')]
+    .filter(image => image.naturalWidth).map(image => image.src)).size >= 2"""
 Box = tuple[float, float, float, float]
 
 
@@ -90,6 +103,25 @@ def twin_of(workflow: Path) -> Graph:
         if str(uuid5(NAMESPACE_URL, f"reflectionflow/{file.stem}")) == wanted
     )
     return json.loads(file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("group", ["1.1", "2.1"])
+def test_a_template_is_an_app_where_comfyui_has_apps(interface: Interface, group: str) -> None:
+    """The first look runs there, and shows the best picture and the contact sheet."""
+    if "search_aliases" not in interface.server.object_info("KSampler")["KSampler"]:
+        pytest.skip("this ComfyUI has no finished apps yet")
+    (workflow,) = (file for file in WORKFLOWS if file.stem.startswith(f"{group} "))
+    interface.load(workflow)
+    page = interface.page
+    page.evaluate(APP)
+    page.get_by_test_id("linear-widgets").wait_for()
+    shown = page.get_by_test_id("builder-widget-label").all_inner_texts()
+    assert shown == ["prompt", "chains", "rounds", "seed"]
+    if group == "1.1":
+        page.get_by_test_id("linear-run-button").get_by_role("button", name="Run").click()
+        page.wait_for_function(SHEET, timeout=RUN_MS)
+    page.evaluate(APP)
+    page.get_by_test_id("linear-widgets").wait_for(state="detached")
 
 
 def test_the_menu_ends_a_search_and_says_where_there_is_none(interface: Interface) -> None:

@@ -57,6 +57,15 @@ class Group:
 
 
 @dataclass(frozen=True)
+class App:
+    """What a ComfyUI with an app mode shows in place of the graph: widgets, as node and name, and
+    the nodes whose pictures came out."""
+
+    inputs: Sequence[tuple[str, str]]
+    outputs: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Graph:
     """Nodes stand after those that they have wires from. A template has a title, which is its
     file's name; its graph for the API has its name."""
@@ -65,6 +74,7 @@ class Graph:
     nodes: Sequence[Node]
     groups: Sequence[Group] = ()
     title: str = ""
+    app: App | None = None
     ids: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -151,7 +161,7 @@ def as_canvas(graph: Graph) -> dict[str, Any]:
         "links": [line(graph, link) for link in links],
         "groups": [framed(group, i) for i, group in enumerate(graph.groups, 1)],
         "config": {},
-        "extra": bends(links),
+        "extra": bends(links) | as_app(graph),
         "version": 0.4,
     }
 
@@ -269,3 +279,14 @@ def bends(links: list[Link]) -> dict[str, Any]:
         if link.wire.via:
             ends.append({"id": link.id, "parentId": points[(*start, *link.wire.via)]["id"]})
     return {"reroutes": list(points.values()), "linkExtensions": ends} if points else {}
+
+
+def as_app(graph: Graph) -> dict[str, Any]:
+    """What App shows of the graph, where ComfyUI has that; other versions pass it over.
+
+    `linearMode`, which opens the app at once, is left out: ComfyUI 0.8.0 has an unfinished one."""
+    if graph.app is None:
+        return {}
+    inputs = [[graph.ids[name], widget] for name, widget in graph.app.inputs]
+    outputs = [graph.ids[name] for name in graph.app.outputs]
+    return {"linearData": {"inputs": inputs, "outputs": outputs}}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import files, notes
-from .canvas import Graph, Group, Node, Wire, node, stack
+from .canvas import App, Graph, Group, Node, Wire, node, stack
 from .loaders import (
     corrector,
     edit_corrector,
@@ -46,6 +46,10 @@ CUPS = "two red cups to the left of a white plate, on a wooden table"
 POSTER = 'a poster for a bakery that says "FRESH BREAD" above a loaf, in flat colours'
 COUNTED = "two red cups left of a dog"
 
+SEARCH_APP = App(
+    [("loop", name) for name in ("prompt", "width", "depth", "seed")], ["best", "trail"]
+)
+
 
 def first_look() -> Graph:
     name, title = "first_look", "1.1 Reflection, a first look without a download"
@@ -59,7 +63,8 @@ def first_look() -> Graph:
         Group("2 · The search", GREEN, searched),
         results_group(shown),
     ]
-    return explained(name, title, notes.FIRST_LOOK, [*who, *searched, *shown], groups)
+    graph = explained(name, title, notes.FIRST_LOOK, [*who, *searched, *shown], groups)
+    return replace(graph, app=SEARCH_APP)
 
 
 # ---------------------------------------------------------------- on FLUX
@@ -118,7 +123,8 @@ def asked_of(prompt: Any, seed: int = 11, depth: int = 3, **changes: Any) -> dic
 
 def search() -> Graph:
     title = "2.1 Reflection, search until it is right"
-    return watched("search", title, notes.SEARCH, seeing_judge(), asked_of(CUPS))
+    graph = watched("search", title, notes.SEARCH, seeing_judge(), asked_of(CUPS))
+    return replace(graph, app=SEARCH_APP)
 
 
 def watched(
