@@ -29,7 +29,7 @@ from .searches import first_look
 
 HERE = Path(__file__).parent.parent
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-SIDE, GAP, HEAD, FOOT = 512, 14, 128, 40  # pixels; the template browser shows squares
+SIDE, GAP, NAME, FOOT = 512, 14, 128, 40  # pixels; the template browser shows squares
 PAPER, GOLD, INK, WHITE = "#e9e6df", "#c8860d", "#333333", "#ffffff"
 COLOURS = {"1": "#3b6e4c", "2": "#2f5d86", "3": "#7a5a1e"}  # of the three groups
 Picture = Image.Image
@@ -157,27 +157,31 @@ SHOWN: dict[str, Callable[[str], Shown]] = {
 
 
 def drawing(title: str, rows: Rows, best: Picture | None, foot: str) -> Picture:
-    """The name in large letters, the rows below it, one picture framed, and a line at the foot."""
+    """The rows, one picture framed, a line below them, and the name in large letters at the foot,
+    since ComfyUI puts a badge over the top.
+    """
     number, words = title.replace("Reflection, ", "").split(" ", 1)
     sheet = Image.new("RGB", (SIDE, SIDE), PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.rectangle((0, 0, SIDE, HEAD), COLOURS[number[0]])
+    pen.rectangle((0, SIDE - NAME, SIDE, SIDE), COLOURS[number[0]])
     large = ImageFont.truetype(FONTS / "DejaVuSans-Bold.ttf", 36)
     lines = textwrap.fill(words[0].upper() + words[1:], 22)
-    pen.multiline_text((SIDE // 2, HEAD // 2), lines, WHITE, large, anchor="mm", align="center")
-    height = SIDE - HEAD - FOOT
+    pen.multiline_text(
+        (SIDE // 2, SIDE - NAME // 2), lines, WHITE, large, anchor="mm", align="center"
+    )
+    height = SIDE - NAME - FOOT
     cell = min(SIDE // max(map(len, rows)), height // len(rows)) - GAP
     for y, row in enumerate(rows):
         for x, picture in enumerate(row):
             if picture is None:
                 continue
             left = (SIDE - len(row) * (cell + GAP)) // 2 + x * (cell + GAP) + GAP // 2
-            top = HEAD + (height - len(rows) * (cell + GAP)) // 2 + y * (cell + GAP) + GAP // 2
+            top = (height - len(rows) * (cell + GAP)) // 2 + y * (cell + GAP) + GAP // 2
             sheet.paste(picture.resize((cell, cell), Image.Resampling.LANCZOS), (left, top))
             if picture is best:
                 pen.rectangle((left - 4, top - 4, left + cell + 3, top + cell + 3), None, GOLD, 5)
     small = ImageFont.truetype(FONTS / "DejaVuSans.ttf", 19)
-    pen.text((SIDE // 2, SIDE - FOOT // 2), foot, INK, small, anchor="mm")
+    pen.text((SIDE // 2, height + FOOT // 2), foot, INK, small, anchor="mm")
     return sheet
 
 
