@@ -93,7 +93,7 @@ def first_logits(clip: Any, writer: Any, pack: Pack) -> list[Tensor] | None:
         inputs |= {"attention_mask": at.mask.to(device), "position_ids": at.positions.to(device)}
         hidden = forward(*args, **inputs, past_key_values=None)[0]
         for end in at.ends:
-            found.append(writer.logits(hidden[:, : end + 1])[0, -1].detach().double().cpu())
+            found.append(writer.logits(hidden[:, : end + 1])[0, -1].detach().cpu().double())
         return hidden, None, cache
 
     model.forward = once

@@ -217,7 +217,7 @@ def logits_of(clip: Any) -> Iterator[list[Tensor]]:
 
     def watched(draw: Callable[..., Any]) -> Callable[..., Any]:
         def drawn(logits: Tensor, *args: Any, **kwargs: Any) -> Any:
-            seen.append(logits[0].detach().double().cpu())
+            seen.append(logits[0].detach().cpu().double())
             return draw(logits, *args, **kwargs)
 
         return drawn

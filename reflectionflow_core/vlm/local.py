@@ -282,7 +282,7 @@ class LocalVlm:
         texts = [decode([token], skip_special_tokens=False) for token in row]
         for place in deciding_places(texts, choices):
             read = self._reader([asked], place + 1)
-            likely = read(tuple(row[:place]))[0].double().log_softmax(-1).topk(LIKELIEST)
+            likely = read(tuple(row[:place]))[0].cpu().double().log_softmax(-1).topk(LIKELIEST)
             words = [decode([int(token)]) for token in likely.indices]
             odds = from_top_tokens(zip(words, likely.values.tolist(), strict=True), choices)
             if odds is not None:
@@ -324,7 +324,7 @@ class LocalVlm:
         found = [dict.fromkeys(sequences, 0.0) for _ in asked]
         for prefix in prefixes(sequences):
             progress.check()
-            table = read(prefix).double().log_softmax(-1).cpu()
+            table = read(prefix).cpu().double().log_softmax(-1)
             for sequence in sequences:
                 if len(sequence) > len(prefix) and sequence[: len(prefix)] == prefix:
                     for row, sums in zip(table, found, strict=True):
