@@ -10,7 +10,7 @@ QUICK := $(addprefix tests/core/test_,golden_histories.py record.py search.py se
 # Two threads on two busy cores wait for each other more than they work.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test quick test-comfyui check benchmark gpu rehearsal clean
+.PHONY: demo test quick test-comfyui check check-pack benchmark gpu rehearsal clean
 
 demo: $(VENV)/.installed
 	rm -rf demo
@@ -32,6 +32,25 @@ check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# Others' tools for node packs, in an environment of their own; their findings are to be read, since
+# some are heuristics (CONTRIBUTING.md). comfy-lint asks the ComfyUI at COMFY_URL.
+PACK_TOOLS := build/pack-tools
+COMFY_URL ?= http://127.0.0.1:8188
+
+check-pack: $(PACK_TOOLS)/.installed
+	$(PACK_TOOLS)/bin/comfy --skip-prompt --no-enable-telemetry node validate
+	-$(PACK_TOOLS)/bin/comfy-test lint
+	rm -rf build/pack && mkdir -p build/pack
+	git archive HEAD nodes reflectionflow_core __init__.py | tar -x -C build/pack
+	$(PACK_TOOLS)/bin/nodesafe scan --fail-on none build/pack > build/nodesafe.md
+	-$(PACK_TOOLS)/bin/comfy-lint --server $(COMFY_URL) workflows/api/*.json
+
+$(PACK_TOOLS)/.installed:
+	$(PYTHON) -m venv $(PACK_TOOLS)
+	$(PACK_TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		comfy-cli comfy-lint comfy-test nodesafe
+	touch $@
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_corrector_step.py

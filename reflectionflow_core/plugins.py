@@ -9,9 +9,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from hashlib import sha256
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.metadata import entry_points
+from importlib.util import module_from_spec
 from pathlib import Path
-from types import ModuleType
+from types import CodeType
 
 from .record import InputError
 
@@ -42,18 +44,24 @@ def _load_file(file: Path) -> None:
     name = f"reflectionflow_plugin_{sha256(source).hexdigest()}"
     if name in sys.modules:
         return
-    module = ModuleType(name)
+    loader = _Uncached(name, str(file))
+    module = module_from_spec(ModuleSpec(name, loader, origin=str(file)))
     module.__file__ = str(file)
-
-    def execute() -> None:  # without a cache beside the file, which is the user's
-        exec(compile(source, file, "exec"), vars(module))
-
     sys.modules[name] = module  # where dataclasses and pickle look it up
     try:
-        _run(f"plugin {file}", "Correct it, or leave out --plugin.", execute)
+        advice = "Correct it, or leave out --plugin."
+        _run(f"plugin {file}", advice, lambda: loader.exec_module(module))
     except InputError:
         del sys.modules[name]
         raise
+
+
+class _Uncached(SourceFileLoader):
+    """Leaves no cache beside the file, which is the user's, and reads none."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        del fullname
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _run(what: str, advice: str, load: Callable[[], object]) -> None:
