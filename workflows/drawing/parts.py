@@ -188,20 +188,29 @@ def loop(x: int, wide: int, **asked: Any) -> list[Node]:
     return stack(x, 0, wide, node("loop", "ReflectionLoop", TALL, **asked))
 
 
-def results(name: str, x: int, width: int, small: bool = False, best: int = 330) -> list[Node]:
+def results(name: str, x: int, width: int, best: int = 330) -> list[Node]:
     """The best picture of a search, and below it the contact sheet."""
-    picture, beside, left = Wire("loop", "best"), [], x
-    if small:
-        beside = stack(x, 0, 240, enlarged(picture))
-        picture, left = Wire("large", "IMAGE"), x + 240 + BETWEEN
-    given = {"images": picture, "filename_prefix": f"reflectionflow/{name}"}
-    # The first Nodes 2.0 make a node as tall as its picture is at the node's width.
-    wide, tall = (270, 400) if small else (width, best)
-    saved = stack(left, 0, wide, node("best", "SaveImage", tall, "The best", **given))
+    saved = stack(x, 0, width, the_best(name, Wire("loop", "best"), best))
     y = below(saved)
+    return [*saved, *stack(x, y, width, trail(TALL - y))]
+
+
+def small_results(name: str, x: int, width: int) -> list[Node]:
+    """The contact sheet of a search of the miniature, and beside it the best picture, enlarged."""
+    beside = x + width + BETWEEN
+    # The first Nodes 2.0 make a node as tall as its picture is at the node's width.
+    best = [enlarged(Wire("trail", "best")), the_best(name, Wire("large", "IMAGE"), 400)]
+    return [*stack(x, 0, width, trail(TALL)), *stack(beside, 0, 270, *best)]
+
+
+def the_best(name: str, picture: Wire, tall: int) -> Node:
+    given = {"images": picture, "filename_prefix": f"reflectionflow/{name}"}
+    return node("best", "SaveImage", tall, "The best", **given)
+
+
+def trail(tall: int) -> Node:
     history = Wire("loop", "history")
-    trail = node("trail", "ReflectionTrail", TALL - y, history=history, save_run=False)
-    return [*beside, *saved, *stack(x, y, width, trail)]
+    return node("trail", "ReflectionTrail", tall, history=history, save_run=False)
 
 
 def results_group(members: Sequence[Node], number: int = 3) -> Group:

@@ -39,6 +39,7 @@ from .parts import (
     results_group,
     seeing_judge,
     shapes_judge,
+    small_results,
     source_y,
 )
 
@@ -53,11 +54,11 @@ SEARCH_APP = App(
 
 def first_look() -> Graph:
     name, title = "first_look", "1.1 Reflection, a first look without a download"
-    left, middle, right = columns(300, 420, 720, wider={1: 40})
+    left, middle, right = columns(300, 420, 560, wider={1: 40})
     who = stack(left, 0, 300, miniature(), shapes_judge(), critic(vlm=False))
     asked = request(THREE, 11, stop="when passed") | critics_wires("flux")
     searched = loop(middle, 420, depth=3, **bus(asked, who, "ReflectionLoop", 312))
-    shown = results(name, right, 720, small=True)
+    shown = small_results(name, right, 560)
     groups = [
         Group("1 · Who paints, judges, criticises", BLUE, who),
         Group("2 · The search", GREEN, searched),
