@@ -14,7 +14,9 @@ from comfy_execution.graph import nodes as comfyui
 from .schema import PREFIX
 
 # They are to run again after a search that was ended early; what they paint is the same.
-OWN_ROUNDS = {PREFIX + name for name in ("ReflectionLoop", "ReflectionRound", "ReflectionStep")}
+OWN_ROUNDS = {
+    PREFIX + name for name in ("ReflectionLoop", "ReflectionRound", "ReflectionStep", "PromptBatch")
+}
 
 
 class AlwaysNewError(Exception):

@@ -10,12 +10,13 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...reflectionflow_core.record import History
-from .graph import ancestry
+from ...reflectionflow_core.settings import Budget
+from .graph import ancestry, is_link
 from .sockets import SearchActors, SearchState
 
 MOST_BYTES = 2**30  # of pictures; the searches unused for longest are forgotten first
@@ -23,14 +24,22 @@ MOST_BYTES = 2**30  # of pictures; the searches unused for longest are forgotten
 
 @dataclass(frozen=True)
 class KeptRound:
-    """What a round came to: all of `state`, or, if it was stopped, the pictures so far."""
+    """What a round came to: all of `state`, or, if it was stopped, the pictures so far.
+
+    Of a batch of prompts it is the whole search of one prompt; `steps` are its histories, each one
+    picture longer.
+    """
 
     state: SearchState
     finished: bool
+    steps: tuple[History, ...] = ()
 
     @property
     def size(self) -> int:
-        """Bytes of the newest round's pictures; those before it are kept with their own rounds."""
+        """Bytes of all pictures where there are `steps`, else of the newest round's: those before
+        it are kept with their own rounds."""
+        if self.steps:
+            return sum(c.image.width * c.image.height * 3 for c in self.state.history)
         return self.state.get_ram_usage()
 
 
@@ -49,11 +58,17 @@ class KeptRounds:
             self._rounds.move_to_end(key)
             return self._rounds[key]
 
-    def keep(self, key: str | None, state: SearchState, finished: bool = True) -> None:
+    def keep(
+        self,
+        key: str | None,
+        state: SearchState,
+        finished: bool = True,
+        steps: Sequence[History] = (),
+    ) -> None:
         if key is None:
             return
         with self._lock:
-            self._rounds[key] = KeptRound(state, finished)
+            self._rounds[key] = KeptRound(state, finished, tuple(steps))
             self._rounds.move_to_end(key)
             size = sum(kept.size for kept in self._rounds.values())
             while size > self.most_bytes and len(self._rounds) > 1:
@@ -103,6 +118,25 @@ def round_key(
     chosen = {name: str(value) for name, value in handles.chosen.items()}
     known = [graph, chosen, dict(handles.identity), _so_far(state.history), state.save]
     known.append(str(state.settings))  # its seed may have been drawn
+    return _key_of(known)
+
+
+def search_key(state: SearchState, wires: Mapping[str, Any], dynprompt: Any) -> str | None:
+    """What the pictures of a prompt of a batch depend on, as a digest; None as for a round.
+
+    `wires` are the inputs for the actors as in the graph. Depth and budget only say how far a
+    search goes.
+    """
+    before = {name: wire for name, wire in wires.items() if is_link(wire)}
+    graph = {name: [ancestry(dynprompt, wire[0]), wire[1]] for name, wire in before.items()}
+    if any(digest is None for digest, _ in graph.values()):
+        return None
+    settings = replace(state.settings, depth=0, budget=Budget())
+    chosen = {name: str(value) for name, value in state.chosen.items()}
+    return _key_of(["batch", state.prompt, str(settings), graph, chosen, dict(state.identity)])
+
+
+def _key_of(known: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
 
 

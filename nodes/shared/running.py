@@ -35,7 +35,7 @@ class RoundProgress(NodeProgress):
         painted = len(history) - self._before
         if painted > 0 and planned > len(history):
             seconds = (monotonic() - self._began) / painted * (planned - len(history))
-            parts.append(f"about {_rough(seconds)} left")
+            parts.append(f"about {rough(seconds)} left")
         self.status = " " + " · ".join(parts)
         self.say_again()
 
@@ -62,7 +62,38 @@ class RoundProgress(NodeProgress):
         return state.settings.draft_count + self.depth * state.settings.width
 
 
-def _rough(seconds: float) -> str:
+class BatchProgress(NodeProgress):
+    """The line "Prompt 3 of 8: painting … 12 of 40 pictures · about 4 min left"."""
+
+    def __init__(self, node_id: str, prompts: int, planned: int) -> None:
+        super().__init__(node_id)
+        self.prompts, self.planned = prompts, planned
+        self._began = monotonic()
+
+    def turn(self, index: int) -> None:
+        """The next pictures are of the prompt with that index."""
+        self.title = f"prompt {index + 1} of {self.prompts}:"
+        self.say_again()
+
+    def reached(self, spent: int, painted: int) -> None:
+        """`spent` pictures so far, of which `painted` were not there before."""
+        self.status = f" {spent} of {counted(self.planned, 'picture')}"
+        if painted > 0 and self.planned > spent:
+            seconds = (monotonic() - self._began) / painted * (self.planned - spent)
+            self.status += f" · about {rough(seconds)} left"
+        self.say_again()
+
+    def cancelled(self, spent: int) -> None:
+        """Says what Cancel has left, and what to press."""
+        if spent:
+            pictures = counted(spent, "picture")
+            say(self.node_id, f"Cancelled. {pictures} kept. Press Run to go on from there.")
+        else:
+            say(self.node_id, "Cancelled before the first picture was finished.")
+
+
+def rough(seconds: float) -> str:
+    """A duration for people who wait."""
     if seconds < 90:
         return f"{max(1, round(seconds / 5)) * 5} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -5,7 +5,7 @@ import { api } from "../../scripts/api.js";
 
 const STOP = "ReflectionFlow.StopAndKeepBest";
 const FORGET = "ReflectionFlow.ForgetSearches";
-const SEARCHES = ["ReflectionFlow_ReflectionLoop", "ReflectionFlow_ReflectionRound"];
+const SEARCHES = ["ReflectionLoop", "ReflectionRound", "PromptBatch"];
 
 function tell(severity, detail) {
   app.extensionManager?.toast?.add({ severity, summary: "ReflectionFlow", detail, life: 6000 });
@@ -31,7 +31,8 @@ app.registerExtension({
   ],
   menuCommands: [{ path: ["Edit", "ReflectionFlow"], commands: [STOP, FORGET] }],
   getNodeMenuItems(node) {
-    if (!SEARCHES.includes(node.comfyClass)) return [];
+    const name = node.comfyClass?.replace("ReflectionFlow_", "");
+    if (!SEARCHES.includes(name)) return [];
     return [{ content: "Stop search and keep best", callback: stop }];
   },
 });

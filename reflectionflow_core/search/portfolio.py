@@ -159,3 +159,46 @@ class InMemory:
         for history in play_round(self.prompt, settings, self.actors, self.history, self.progress):
             self.history = history
             yield history
+
+
+class Replaying(InMemory):
+    """A Search that takes over what was painted before, and paints only what is missing.
+
+    `steps` are the histories that an earlier `play` yielded for the same prompt, actors and
+    settings, whose depth and budget may have been others; new ones are appended. What `play` yields
+    is the same as without them, but for the last bit where a budget had cut a batch.
+    """
+
+    def __init__(
+        self,
+        prompt: str,
+        settings: SearchSettings,
+        actors: Actors,
+        progress: Progress = SILENT,
+        steps: Sequence[History] = (),
+    ) -> None:
+        super().__init__(prompt, settings, actors, progress=progress)
+        self.steps = list(steps)
+        self.painted = 0  # pictures, besides those taken over
+
+    def play(self, budget: Budget) -> Generator[History]:
+        settings, first = replace(self.settings, budget=budget), None
+        while batch := next_batch(self.history, settings, self.actors):
+            if first not in (None, batch.round_index):
+                return
+            first = batch.round_index
+            done, missing = len(self.history), len(batch.requests) - batch.recorded
+            known = self.steps[done : done + missing]
+            if not known:
+                break
+            for self.history in known:
+                yield self.history
+        if batch:
+            yield from self._painted(settings)
+
+    def _painted(self, settings: SearchSettings) -> Iterator[History]:
+        who = (self.prompt, settings, self.actors, self.history, self.progress)
+        for self.history in search(*who, one_round=True):
+            self.steps.append(self.history)
+            self.painted += 1
+            yield self.history

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reflectionflow_core.protocols import Actors
 from reflectionflow_core.record import Candidate, Cost, History, Verdict
 from reflectionflow_core.search import InMemory, portfolio
-from reflectionflow_core.search.portfolio import expected_gain, left_over
+from reflectionflow_core.search.portfolio import Replaying, expected_gain, left_over
 from reflectionflow_core.settings import Budget, SearchSettings
 
 PROMPTS = ("two green bowls", "a blue door", "a red cube", "the sea at night")
@@ -149,3 +149,52 @@ def test_stopped_after_any_picture_it_ends_as_if_it_never_was(
     resumed = searches(settings, [read_back(history) for history in cut])
     list(portfolio(resumed, total))
     assert [facts(job.history) for job in resumed] == [facts(job.history) for job in whole]
+
+
+def replaying(
+    settings: SearchSettings, steps: Sequence[Sequence[History]] = ((),) * len(PROMPTS)
+) -> list[Replaying]:
+    who = actors(pass_at=1.5)
+    return [
+        Replaying(p, settings, who, steps=known) for p, known in zip(PROMPTS, steps, strict=True)
+    ]
+
+
+@effort(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from(["adaptive", "reflection", "noise", "potential", "scouts"]),
+    st.integers(1, 3),
+    st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    st.tuples(st.integers(4, 40), st.integers(4, 40)),
+)
+def test_what_was_painted_before_changes_nothing_whatever_the_budget_and_depth(
+    strategy: str, width: int, depths: tuple[int, int], images: tuple[int, int]
+) -> None:
+    first, second = (
+        SearchSettings(strategy=strategy, width=width, stop="passed", depth=depth, seed=5)
+        for depth in depths
+    )
+    before = replaying(first)
+    list(portfolio(before, Budget(images=images[0])))
+    after = replaying(second, [job.steps for job in before])
+    list(portfolio(after, Budget(images=images[1])))
+    anew = replaying(second)
+    list(portfolio(anew, Budget(images=images[1])))
+    assert [facts(job.history) for job in after] == [facts(job.history) for job in anew]
+    taken_over = sum(len(job.history) - job.painted for job in after)
+    assert taken_over == sum(
+        min(len(a.history), len(b.history)) for a, b in zip(after, before, strict=True)
+    )
+
+
+def test_a_batch_that_a_budget_had_cut_is_completed() -> None:
+    settings = SearchSettings(strategy="noise", width=4, depth=0, batch_size=4, seed=5)
+    (cut,) = replaying(settings)[:1]
+    list(portfolio([cut], Budget(images=3)))
+    assert len(cut.history) == cut.painted == 3
+    whole = Replaying(PROMPTS[0], settings, cut.actors, steps=cut.steps)
+    list(portfolio([whole], Budget()))
+    assert (len(whole.history), whole.painted) == (4, 1)
+    (anew,) = replaying(settings)[:1]
+    list(portfolio([anew], Budget()))
+    assert facts(whole.history) == facts(anew.history)

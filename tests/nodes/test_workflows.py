@@ -144,7 +144,7 @@ def test_nothing_that_knows_shapes_only_judges_pictures_of_flux(name: str) -> No
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_search_ends_when_a_picture_has_passed(name: str) -> None:
-    for node in of_kind(name, "ReflectionFlow_ReflectionLoop"):
+    for node in of_kind(name, "ReflectionFlow_ReflectionLoop", "ReflectionFlow_PromptBatch"):
         assert api(name)[node]["inputs"]["stop"] == "when passed"
 
 
@@ -447,6 +447,18 @@ def test_the_best_of_many_is_kept_and_nothing_is_corrected(server: ComfyServer) 
         run = server.succeed(in_miniature("best_of_many"))
     candidates = report_of(run, "best_of_many")["candidates"]
     assert len(candidates) == 8 and not any(c["reflection"] for c in candidates)
+
+
+def test_many_prompts_share_their_pictures(server: ComfyServer) -> None:
+    name = "many_prompts"
+    with asking(server, doubtful):
+        run = server.succeed(in_miniature(name))
+    (batch,) = of_kind(name, "ReflectionFlow_PromptBatch")
+    prompts = api(name)[batch]["inputs"]["prompts"].splitlines()
+    report = run.text(*of_kind(name, "PreviewAny"))
+    assert all(f"{n}: {prompt}\n    " in report for n, prompt in enumerate(prompts, 1))
+    assert f"0 of {len(prompts)} prompts passed, after 16 pictures" in report
+    assert len(run.images(*of_kind(name, "SaveImage"))) == len(prompts)
 
 
 def test_a_critic_says_what_to_fix_in_a_picture_and_words_need_none(server: ComfyServer) -> None:

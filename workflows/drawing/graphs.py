@@ -21,6 +21,7 @@ from .searches import (
     exact_words,
     first_look,
     kontext,
+    many_prompts,
     search,
     server_search,
     staged,
@@ -42,4 +43,5 @@ TEMPLATES = (
     staged(),
     exact_words(),
     what_is_there(),
+    many_prompts(),
 )

@@ -105,6 +105,12 @@ KINDS = {
         "best:IMAGE images:IMAGE report:STRING history:history",
         1040,
     ),
+    "PromptBatch": Kind(
+        "prompts flux:flux verifier:verifier writer:writer? evolver:evolver? budget width depth "
+        "drafts seed strategy stop options:options?",
+        "best:IMAGE prompts:STRING scores:FLOAT sheet:IMAGE report:STRING histories:history",
+        850,
+    ),
     "ReflectionStart": Kind(
         "prompt width drafts seed strategy stop stop_score save_run options:options? plan:plan?",
         "history:history",

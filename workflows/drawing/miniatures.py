@@ -176,6 +176,16 @@ def typed(prompt: str) -> Node:
     return node("prompt", "PrimitiveStringMultiline", 0, "Prompt", value=prompt)
 
 
+def prompt_batch() -> Graph:
+    sizes = {"budget": 16, "width": 2, "depth": 5, "drafts": 0, "seed": 11}
+    ways = {"strategy": "reflection", "stop": "when passed"}
+    asked = {"prompts": "\n".join((THREE, PAIR, BESIDE, RED)), **sizes, **ways}
+    batch = node("batch", "PromptBatch", **asked, **actor_wires("flux"))
+    seen = [node(name, "PreviewImage", images=Wire("batch", name)) for name in ("best", "sheet")]
+    said = node("said", "PreviewAny", source=Wire("batch", "report"))
+    return named("prompt_batch", loader(), *by_shapes(), batch, *seen, said)
+
+
 # ---------------------------------------------------------------- wired by hand
 
 
@@ -429,6 +439,7 @@ MINIATURES = (
     staged_search(),
     interleaved(),
     in_context(),
+    prompt_batch(),
     staged_by_hand(),
     think_first(),
     verifier_ensemble(),

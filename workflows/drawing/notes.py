@@ -195,6 +195,26 @@ On the contact sheet a column is a round of pictures. The golden frame is the be
     230,
 )
 
+MANY_PROMPTS = Notes(
+    """
+A list of prompts, and a number of pictures for all of them together. FLUX paints drafts of each, a
+vision model judges them, and every further round goes to the prompt that gains most by it: those
+that nearly pass come before the hopeless ones, and what has passed rests.
+
+**Cancel** keeps every finished picture. On the sheet a row is a prompt, and the golden frame is its
+best picture.
+""",
+    f"""
+- the **prompts**, one a line, and the **seed**
+- *pictures in all*: two a prompt are enough to begin with. A larger number later paints only the
+new ones, and so does one more prompt
+- *histories* wired to **Reflection Trail**: each prompt's own contact sheet, and its files
+- {OWN_FLUX.strip()}
+""",
+    JUDGE,
+    250,
+)
+
 KSAMPLER = Notes(
     """
 No search, no judge, and ComfyUI's own nodes all the way. Above a draft as always. Below the same

@@ -26,6 +26,7 @@ from .parts import (
     LANE,
     SLOT,
     STEP,
+    TALL,
     THREE,
     bus,
     columns,
@@ -46,6 +47,12 @@ from .parts import (
 CUPS = "two red cups to the left of a white plate, on a wooden table"
 POSTER = 'a poster for a bakery that says "FRESH BREAD" above a loaf, in flat colours'
 COUNTED = "two red cups left of a dog"
+MANY = (
+    CUPS,
+    "a cat asleep on a stack of three books, by a window",
+    "a blue bicycle to the right of a yellow door",
+    "four candles on a round cake, in the dark",
+)
 
 SEARCH_APP = App(
     [("loop", name) for name in ("prompt", "width", "depth", "seed")], ["best", "trail"]
@@ -87,11 +94,8 @@ def flux_search(
     loaders: Sequence[Node] = (),
 ) -> Graph:
     """A search on FLUX: `loaders` stand below FLUX's own, `seeing` below FLUX, the jury beside."""
-    a, b, c, d, e = columns(*WIDTHS, wider=WIDER)
-    own = [flux_model(), corrector(), flux_clip(), flux_vae()]
-    loaded = stack(a, 0, WIDTHS[0], *own, *loaders)
-    painting = painted(b, loaded, flux(), *seeing)
-    judging = stack(c, JURY, WIDTHS[2], *jury)
+    c, d, e = columns(*WIDTHS, wider=WIDER)[2:]
+    loaded, painting, judging = who_searches(jury, seeing, loaders)
     painters = [*painting, *judging]
     searched = loop(d, WIDTHS[3], **bus(asked, painters, "ReflectionLoop", c + WIDTHS[2] + 15))
     shown = results(name, e, WIDTHS[4])
@@ -103,6 +107,16 @@ def flux_search(
     ]
     nodes = [*loaded, *painting, *judging, *searched, *shown]
     return explained(name, title, words, nodes, groups)
+
+
+def who_searches(
+    jury: Sequence[Node], seeing: Sequence[Node], loaders: Sequence[Node]
+) -> tuple[list[Node], list[Node], list[Node]]:
+    """The first three columns of a search on FLUX."""
+    a, b, c = columns(*WIDTHS, wider=WIDER)[:3]
+    own = [flux_model(), corrector(), flux_clip(), flux_vae()]
+    loaded = stack(a, 0, WIDTHS[0], *own, *loaders)
+    return loaded, painted(b, loaded, flux(), *seeing), stack(c, JURY, WIDTHS[2], *jury)
 
 
 def painted(x: int, loaded: Sequence[Node], painter: Node, *seeing: Node) -> list[Node]:
@@ -215,3 +229,28 @@ def past(name: str, output: str, loaded: Sequence[Node], lane: int, aside: int) 
     slot = EDITOR + SLOT + STEP * (1 + ("kontext", "clip", "vae").index(name))
     left += 2 * LANE * (name == "vae")
     return Wire(name, output, ((left, start), (left, lane), (aside, lane), (aside, slot)))
+
+
+def many_prompts() -> Graph:
+    name, title = "many_prompts", "3.6 Reflection, many prompts with one budget"
+    c, d, e = columns(*WIDTHS, wider=WIDER)[2:]
+    jury = [seeing_judge(), critic()]
+    loaded, painting, judging = who_searches(jury, [vision_of_comfyui()], [qwen()])
+    wires = critics_wires("flux")
+    sizes = {"budget": 16, "width": 1, "depth": 5, "drafts": 2, "seed": 11}
+    ways = {"strategy": "reflection", "stop": "when passed"}
+    asked = {"prompts": "\n".join(MANY), **wires, **sizes, **ways}
+    given = bus(asked, [*painting, *judging], "PromptBatch", c + WIDTHS[2] + 15)
+    searched = stack(d, 0, WIDTHS[3], node("batch", "PromptBatch", TALL, **given))
+    kept = {"images": Wire("batch", "best"), "filename_prefix": f"reflectionflow/{name}"}
+    saved = node("best", "SaveImage", 330, "The best of each prompt", **kept)
+    report = node("report", "PreviewAny", 410, "Which passed", source=Wire("batch", "report"))
+    shown = stack(e, 0, WIDTHS[4], saved, report)
+    groups = [
+        Group("1 · Models", BLUE, loaded),
+        Group("2 · Who paints, judges, criticises", BLUE, [*painting, *judging]),
+        Group("3 · The prompts", GREEN, searched),
+        results_group(shown, 4),
+    ]
+    nodes = [*loaded, *painting, *judging, *searched, *shown]
+    return explained(name, title, notes.MANY_PROMPTS, nodes, groups)

@@ -101,6 +101,11 @@ def ranked(server: str) -> Shown:
     return [pictures], pictures[0]
 
 
+def bests(server: str) -> Shown:
+    pictures = painted(server, miniatures.prompt_batch(), "batch", "best")
+    return [pictures[:2], pictures[2:4]], None
+
+
 def pair(graph: Graph, *names: str, output: str = "images") -> Callable[[str], Shown]:
     """A picture before and after."""
 
@@ -153,6 +158,7 @@ SHOWN: dict[str, Callable[[str], Shown]] = {
     "staged": pair(miniatures.staged_by_hand(), "draft", "correct2"),
     "exact_words": card("FRESH\nBREAD"),
     "what_is_there": boxes,
+    "many_prompts": bests,
 }
 
 

@@ -1,0 +1,159 @@
+"""Many prompts with one budget: their searches, played in ComfyUI and kept between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from comfy.model_management import InterruptProcessingException
+
+from ...reflectionflow_core.record import History, InputError
+from ...reflectionflow_core.search import (
+    UnjudgedError,
+    check_search,
+    portfolio,
+    trailing_unjudged,
+)
+from ...reflectionflow_core.search.checks import check_trust
+from ...reflectionflow_core.search.portfolio import Replaying
+from ...reflectionflow_core.settings import Budget
+from .judging import check_judges, errors_of_verifier
+from .kept import ROUNDS, search_key
+from .rounds import kept
+from .running import BatchProgress
+from .sockets import SearchActors, SearchState
+from .stopping import STOPPING
+
+MOST_PROMPTS = 200
+NO_PROMPTS = "There are no prompts. Write one on each line."
+TOO_MANY = f"There are more than {MOST_PROMPTS} prompts. Share them among several Prompt Batches."
+
+
+class PromptSearch(Replaying):
+    """The search of one prompt; what it has painted is kept after every picture."""
+
+    def __init__(
+        self, state: SearchState, handles: SearchActors, key: str | None, progress: BatchProgress
+    ) -> None:
+        found = ROUNDS.find(key)
+        self.state, self.key, self.handles = state, key, handles
+        self.judge: Mapping[str, Any] | None = found.state.judge if found else None
+        steps = found.steps if found else ()
+        super().__init__(state.prompt, state.settings, handles.actors, progress, steps)
+
+    @property
+    def reached(self) -> SearchState:
+        return replace(self.state, history=self.history, done=True)
+
+    def play(self, budget: Budget) -> Generator[History]:
+        before, known = self.reached, len(self.steps)
+        try:
+            for history in super().play(budget):
+                if len(self.steps) > known and not trailing_unjudged(history):
+                    ROUNDS.keep(self.key, self.reached, steps=self.steps)
+                yield history
+        except UnjudgedError as error:
+            where = kept(before, error.history)
+            raise UnjudgedError(error.history, f"{self.prompt}: {error} {where}") from error
+
+
+@dataclass(frozen=True)
+class PromptBatchSearch:
+    """The searches of a batch, in the order of its prompts, and what they may spend together."""
+
+    searches: Sequence[PromptSearch]
+    total: Budget
+    progress: BatchProgress
+
+    @property
+    def spent(self) -> int:
+        """Pictures so far, those included that were kept from an earlier run."""
+        return sum(search.history.cost.images for search in self.searches)
+
+    def play(self) -> bool:
+        """Paints until the budget is spent or all have ended; False if it was asked to end before.
+
+        Raises UnjudgedError as `portfolio` does.
+        """
+        try:
+            with STOPPING.during():
+                self._say()
+                for _ in portfolio([Turn(self, i) for i in range(len(self.searches))], self.total):
+                    self._say()
+                    if STOPPING.requested:
+                        return False
+        except InterruptProcessingException:
+            self.progress.cancelled(self.spent)
+            if best := [one.history.best.image for one in self.searches if len(one.history)]:
+                self.progress.show_pictures(best)
+            raise
+        return True
+
+    def _say(self) -> None:
+        self.progress.reached(self.spent, sum(search.painted for search in self.searches))
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A search of a batch, which says whose turn it is."""
+
+    batch: PromptBatchSearch
+    index: int
+
+    @property
+    def standing(self) -> Any:
+        return self.batch.searches[self.index].standing
+
+    def play(self, budget: Budget) -> Generator[History]:
+        self.batch.progress.turn(self.index)
+        return self.batch.searches[self.index].play(budget)
+
+
+def prompts_in(text: str) -> list[str]:
+    """The prompts of a text, one a line, without empty lines and repetitions.
+
+    Raises InputError for none and for too many.
+    """
+    prompts = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+    if not prompts:
+        raise InputError(NO_PROMPTS)
+    if len(prompts) > MOST_PROMPTS:
+        raise InputError(TOO_MANY)
+    return prompts
+
+
+def check_prompts(states: Sequence[SearchState], handles: SearchActors, total: Budget) -> None:
+    """Raises InputError for the first prompt that cannot be painted or judged; asks no model."""
+    actors = handles.actors
+    for number, state in enumerate(states, 1):
+        try:
+            check_search(state.prompt, replace(state.settings, budget=total), actors, History())
+            actors.verifier.verify(state.prompt, [])
+        except InputError as error:
+            raise InputError(f"Prompt {number}, {state.prompt!r}: {error}") from error
+
+
+def prompt_batch(
+    states: Sequence[SearchState],
+    handles: SearchActors,
+    total: Budget,
+    progress: BatchProgress,
+    graph: tuple[Mapping[str, Any], Any],
+) -> PromptBatchSearch:
+    """A batch, ready to be played, with all that is kept of it.
+
+    `graph` has the wires of the actors and ComfyUI's graph. Raises InputError for what cannot be
+    searched, and for a judge that is blind or does not answer.
+    """
+    check_prompts(states, handles, total)
+    states = [replace(one, chosen=handles.chosen, identity=handles.identity) for one in states]
+    searches = [PromptSearch(one, handles, search_key(one, *graph), progress) for one in states]
+    known = [search.judge for search in searches if search.judge is not None]
+    judge = known[0] if known else check_judges(handles, progress)
+    errors = errors_of_verifier(handles, judge)
+    for search in searches:
+        check_trust(search.settings, errors)
+        search.actors = replace(search.actors, errors=errors)
+        search.state = replace(search.state, judge=judge)
+    return PromptBatchSearch(searches, total, progress)
