@@ -73,3 +73,9 @@ def parse_json(data: bytes | str) -> Any:
         raise ValueError(error.reason) from error
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def no_folder(path: str | Path, give: str) -> InputError:
+    """The error for a path that is no folder: a file, or nothing. `give` says what to do."""
+    what = f"{path} is a file, no folder" if Path(path).is_file() else f"There is no folder {path}"
+    return InputError(f"{what}. {give}")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ...reflectionflow_core.protocols import SILENT, Progress
 from ...reflectionflow_core.record import InputError
-from ...reflectionflow_core.vlm.closed import begun_choice, said_choice
+from ...reflectionflow_core.vlm.closed import certain_text, said_choice
 from ...reflectionflow_core.vlm.interface import Failure, Question, Usage
 from ...reflectionflow_core.vlm.likelihoods import (
     MASS,
@@ -103,14 +103,13 @@ class ComfyVlm:
             with logits_of(self.clip) as seen:
                 ids = self._generated(question, longest, **GREEDY)
             texts = [self.clip.decode([token]) for token in ids]
-            for place in deciding_places(texts, choices) if len(seen) >= len(ids) else ():
+            cut = len(ids) >= longest
+            for place in deciding_places(texts, choices, cut) if len(seen) >= len(ids) else ():
                 tops = self._likeliest(seen[place])
                 if odds := from_top_tokens(tops, choices, self.least_mass):
                     return odds
-            text = self._said(ids)
-            # What was cut may be a thought without its opening mark, which says many things.
-            says = said_choice if longest > FIRST else begun_choice
-            if says(text, choices) is not None or len(ids) < longest:
+            text = certain_text(self.clip.decode(ids), choices, cut)
+            if said_choice(text, choices) is not None or not cut:
                 break
         texts = [text] if seen else self._samples(question, choices, longest)
         odds = from_samples(texts, choices)
@@ -146,7 +145,8 @@ class ComfyVlm:
         texts: list[str] = []
         while not enough_samples(texts, choices, SAMPLES):
             ids = self._generated(question, longest, seed=len(texts), **FAIR)
-            texts.append(self._said(ids))
+            cut = len(ids) >= longest
+            texts.append(certain_text(self.clip.decode(ids), choices, cut))
         return texts
 
     def _begun(self, questions: Sequence[Question]) -> Iterator[list[tuple[str, float]] | None]:

@@ -295,7 +295,10 @@ def plan(text: str) -> tuple[Stage, ...]:
     except InputError as error:  # a ValueError, whose text argparse would drop
         raise argparse.ArgumentTypeError(str(error)) from None
     except OSError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be read ({error})") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no file that can be read ({error.strerror}); give the name of a file "
+            "with a stage a line"
+        ) from None
     if not stages:
         raise argparse.ArgumentTypeError(f"{text!r} has no stages")
     return stages

@@ -21,6 +21,7 @@ from ..registry import build_verifier, choice_of
 from ..report import counted
 from ..report.ranking import Ranking, ranking_page, ranking_sheet, ranking_text
 from ..settings import SearchSettings
+from ..texts import no_folder
 from .judging import checked, looks
 from .options import make_record
 from .run import UNJUDGED
@@ -58,7 +59,7 @@ def rank(given: Mapping[str, Any]) -> int:
 def picture_files(folder: Path) -> list[Path]:
     """The pictures in a folder by name, not those of its subfolders."""
     if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}. Give the folder of your pictures.")
+        raise no_folder(folder, "Give the folder of your pictures.")
     files = sorted(f for f in folder.iterdir() if f.suffix.lower() in ENDINGS and f.is_file())
     if not files:
         raise InputError(f"{folder} has no pictures ({', '.join(ENDINGS)}). Give another folder.")
@@ -73,7 +74,8 @@ def _read(files: Sequence[Path]) -> tuple[list[str], list[Image]]:
             images.append(read_picture(file.read_bytes()))
             names.append(file.name)
         except (PictureError, OSError) as error:
-            reason = getattr(error, "reason", None) or f"it cannot be read ({error})"
+            unread = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+            reason = getattr(error, "reason", None) or unread
             sys.stderr.write(f"{file.name} is left out: {reason}.\n")
     if not images:
         raise InputError("None of the pictures can be read. Save them again, as PNG or JPEG.")

@@ -13,6 +13,7 @@ from ..record import History, InputError
 from ..report import contact_sheet, cost_text, html_page
 from ..report.words import passed_text
 from ..search import unjudged_text
+from ..texts import no_folder
 from ..vlm.judge_check import judge_text
 
 
@@ -20,7 +21,7 @@ def report(folder: str) -> int:
     """Rebuilds the sheet and the page of a run, also while it is under way."""
     path = Path(folder)
     if not path.is_dir():
-        raise InputError(f"There is no folder {folder}. Give the --out folder of a run.")
+        raise no_folder(folder, "Give the --out folder of a run.")
     recording = read_recording(path)
     if recording.run is None or not len(recording.history):
         raise InputError(f"{folder} holds no finished picture. Give the --out folder of a run.")

@@ -13,6 +13,7 @@ import torch
 
 from ..record import InputError
 from ..settings import check_choice
+from ..texts import no_folder
 from .folders import check_weights, first_line, local_folder, read_json, weight_files
 from .model import Flux
 from .placement import PLANS, device_named, make_placement
@@ -103,9 +104,7 @@ def _transformer(
 def _check_folder(folder: Path, texts: bool, with_transformer: bool) -> None:
     index = folder / "model_index.json"
     if not folder.is_dir():
-        raise InputError(
-            f"There is no folder {folder}. Give a folder in the diffusers layout, or a hub id."
-        )
+        raise no_folder(folder, "Give a folder in the diffusers layout, or a hub id.")
     if not index.is_file():
         raise InputError(
             f"{folder} has no model_index.json. Give a folder in the diffusers layout, "

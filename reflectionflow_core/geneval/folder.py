@@ -21,7 +21,7 @@ from ..identity import digest
 from ..pictures import PictureError, read_picture
 from ..record import InputError
 from ..report.words import counted
-from ..texts import TextError, checked_text, decode_text, parse_json
+from ..texts import TextError, checked_text, decode_text, no_folder, parse_json
 
 METADATA = "metadata.jsonl"
 SAMPLES = "samples"
@@ -81,7 +81,7 @@ def begin_prompt(folder: Path, index: int, metadata: Mapping[str, Any]) -> None:
 def samples_in(folder: Path) -> list[Sample]:
     """Every picture of the folder, by prompt; raises InputError without any picture."""
     if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}. Give one with pictures after --images.")
+        raise no_folder(folder, "Give one with pictures after --images.")
     found = [
         sample
         for own in sorted(folder.iterdir(), key=lambda own: own.name)

@@ -26,7 +26,7 @@ from ..detection.words import COLOURS
 from ..judge_errors import COLOUR, KINDS, POSITION, kind_of
 from ..pictures import PictureError, read_picture
 from ..record import InputError
-from ..texts import parse_json
+from ..texts import no_folder, parse_json
 from .changes import hue_turned, mirrored
 from .items import LABEL, PLANTED, TURNED, ExamItem, KnownPicture, KnownThing
 from .planting import TURNS, changed
@@ -114,7 +114,7 @@ def read_labelled(folder: Path) -> LabelledPictures:
     Raises InputError for a folder without pictures, and for bad lines, by their numbers.
     """
     if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}. Give one with pictures after --images.")
+        raise no_folder(folder, "Give one with pictures after --images.")
     files = sorted(f for f in folder.iterdir() if f.suffix.lower() in ENDINGS and f.is_file())
     if not files:
         raise InputError(f"{folder} holds no pictures. Give a folder with PNG or JPEG files.")

@@ -21,6 +21,7 @@ from torch import Tensor
 from ..flux.folders import PEFT_SETTINGS, check_weights, first_line, listed, read_json
 from ..flux.lora_settings import AdapterSettings, adapter_settings, number
 from ..record import InputError
+from ..texts import no_folder
 
 HEAD = "rm_head.weight"
 EMBEDDING = "language_model.embed_tokens.weight"
@@ -67,7 +68,7 @@ def find_checkpoint(source: str | Path) -> Path:
     """The folder with the weights: `source` or the latest checkpoint-N in it; else InputError."""
     folder = Path(source).expanduser()
     if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}. Give the folder of the Image-Verifier.")
+        raise no_folder(folder, "Give the folder of the Image-Verifier.")
     latest = sorted(folder.glob("checkpoint-*"), key=_step, reverse=True)
     for candidate in (folder, *latest):
         if (candidate / WHOLE).is_file() or (candidate / ADAPTER).is_file():

@@ -38,6 +38,8 @@ _MARKS = re.compile(
     r"|(?:答案|回答|答え|정답|답)\s*(?:是|は)?\s*[:：]?)" + _DECORATION,
     re.IGNORECASE,
 )
+# What may stand before such a mark where an answer begins with it: "The final answer is".
+_LEAD = re.compile(r"(?:\W|\b(?:the|my|final|correct|short)\b)*", re.IGNORECASE)
 _LETTERS = re.compile(r"\w{1,40}")
 _LAST_SIGNS = re.compile(r"[\s.,!。！*_`'\"”’」】\])}>$]+$|</answer>\s*$")
 _AGAIN = re.compile(r"^[\s*'\"]*(?:/|\||\b(?:or|and|und|oder|ou|et|y|o|или|и)\b|或|和)[\s*'\"]*")
@@ -61,17 +63,25 @@ def said_choice(text: str, choices: Sequence[str]) -> int | None:
     return None if found is None else found.index
 
 
-def begun_choice(text: str, choices: Sequence[str]) -> int | None:
-    """The index of the choice with which a text without thoughts begins; None if it begins with
-    none, or with several."""
-    start = len(text) - len(text.lstrip(BEFORE_ANSWERS))
-    return _at(text, start, _words(choices))
+def certain_text(text: str, choices: Sequence[str], cut: bool) -> str:
+    """The text without thoughts, as far as it answers.
+
+    One that was `cut` may be a thought without its opening mark, which weighs answers and gives
+    none: of it only the choice with which it begins is left, "" if there is none. Behind a thought
+    that was closed the text is the answer, cut or not.
+    """
+    said = without_thoughts(text)
+    if not cut or said != text.strip():
+        return said
+    found = find_choice(said, choices, cut=True)
+    return "" if found is None else choices[found.index]
 
 
-def find_choice(text: str, choices: Sequence[str]) -> FoundChoice | None:
-    """As `said_choice`, of a text without thoughts, with the place of the word."""
+def find_choice(text: str, choices: Sequence[str], cut: bool = False) -> FoundChoice | None:
+    """As `said_choice`, of a text without thoughts, with the place of the word. If `cut`, only
+    where the text begins."""
     words = _words(choices)
-    for start in _places(text):
+    for start in _beginnings(text) if cut else _places(text):
         index = _at(text, start, words)
         if index is not None:
             return FoundChoice(index, start)
@@ -128,6 +138,14 @@ def _places(text: str) -> Iterator[int]:
     if len(lines) > 1:
         last = lines[-1]
         yield text.rindex(last) + len(last) - len(last.lstrip(BEFORE_ANSWERS))
+
+
+def _beginnings(text: str) -> Iterator[int]:
+    """Where a choice may stand that a text begins with: behind a first mark, at the start."""
+    mark = _MARKS.search(text)
+    if mark and _LEAD.fullmatch(text, 0, mark.start()):
+        yield mark.end()
+    yield len(text) - len(text.lstrip(BEFORE_ANSWERS))
 
 
 def _at(text: str, start: int, words: Sequence[tuple[str, int]]) -> int | None:

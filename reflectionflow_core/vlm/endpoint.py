@@ -210,16 +210,21 @@ class Endpoint:
         self, client: AsyncOpenAI, question: Question, choices: Sequence[str]
     ) -> tuple[float, ...] | Failure:
         def readable(reply: Reply) -> bool:
-            texts = any(said_choice(text, choices) is not None for text in reply.texts)
-            return texts or from_answer(reply.tokens, choices) is not None
+            said = (said_choice(text, choices) for text in reply.certain(choices))
+            return any(index is not None for index in said) or odds_of(reply) is not None
+
+        def odds_of(reply: Reply) -> tuple[float, ...] | None:
+            return from_answer(reply.tokens, choices, cut=any(reply.doubtful[:1]))
 
         question = replace(question, schema=None, max_tokens=FIRST_TOKENS)
         if "logprobs" not in self._refused:
             reply = await self._reply(client, question, wire.WITH_LOGPROBS, readable)
             if isinstance(reply, Failure):
                 return reply
-            if odds := from_answer(reply.tokens, choices):
+            if odds := odds_of(reply):
                 return odds
+            if reply.was_cut and not readable(reply):
+                return self._unanswered(replace(reply, problem=TOO_SHORT))
             if not reply.tokens:
                 self._learn(("logprobs",))
         question = replace(question, max_tokens=SAMPLE_TOKENS)
@@ -244,7 +249,9 @@ class Endpoint:
             reply = await self._reply(client, question, parameters, readable)
             if isinstance(reply, Failure):
                 return reply
-            texts += reply.texts[:missing]
+            if not texts and reply.was_cut and not readable(reply):
+                return self._unanswered(replace(reply, problem=TOO_SHORT))
+            texts += reply.certain(choices)[:missing]
         return texts
 
     async def _reply(

@@ -16,6 +16,7 @@ from transformers.processing_utils import ProcessorMixin
 from ..flux.folders import check_weights, first_line, listed, local_folder, read_json, weight_files
 from ..record import InputError
 from ..settings import check_choice
+from ..texts import no_folder
 
 DTYPES = ("bf16", "fp32", "nf4")
 PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32, "nf4": torch.bfloat16}
@@ -74,7 +75,7 @@ def resolved(source: str | Path, give: str = GIVE) -> tuple[str, bool]:
     if folder is None:
         return str(source), False
     if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}. {give}, or its id on the hub.")
+        raise no_folder(folder, f"{give}, or its id on the hub.")
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} has no config.json. {give}, the one that holds config.json.")
     if "model_type" not in read_json(folder / "config.json"):

@@ -36,13 +36,16 @@ def check_choices(choices: Sequence[str]) -> None:
         )
 
 
-def from_answer(tokens: Sequence[AnswerToken], choices: Sequence[str]) -> tuple[float, ...] | None:
-    """P(choice) from the token at which an answer says its choice, behind thoughts and wrapping.
+def from_answer(
+    tokens: Sequence[AnswerToken], choices: Sequence[str], cut: bool = False
+) -> tuple[float, ...] | None:
+    """P(choice) from the token at which an answer says its choice, behind thoughts and wrapping; of
+    one that was `cut` only where it begins, see `certain_text`.
 
     None if the choices have less than MASS there: the model says something else, and the rest of
     its probability would be noise.
     """
-    for place in deciding_places([token.text for token in tokens], choices):
+    for place in deciding_places([token.text for token in tokens], choices, cut):
         odds = from_top_tokens(tokens[place].rivals, choices)
         if odds is not None:
             return odds
@@ -125,13 +128,13 @@ def enough_samples(texts: Sequence[str], choices: Sequence[str], most: int) -> b
     return agree or len(texts) >= most
 
 
-def deciding_places(texts: Sequence[str], choices: Sequence[str]) -> list[int]:
+def deciding_places(texts: Sequence[str], choices: Sequence[str], cut: bool = False) -> list[int]:
     """The indices of the tokens, given as texts, that may decide between the choices: where one is
-    said, and the first word of the answer."""
+    said, which counts in a `cut` text as in `certain_text`, and the first word of the answer."""
     raw = "".join(texts)
     said = without_thoughts(raw)
     start = raw.rfind(said)
-    found = find_choice(said, choices)
+    found = find_choice(said, choices, cut and said == raw.strip())
     bare = said.lstrip(BEFORE_ANSWERS)
     letters = [start + found.start] if found else []
     if bare and not begins_otherwise(bare, choices):

@@ -26,6 +26,7 @@ from ..flux.placement import Placement, Resident, device_named
 from ..protocols import SILENT, Progress
 from ..record import InputError
 from .choices import Tokens, masses, prefixes, relative_masses, spellings
+from .closed import certain_text
 from .decoding import Grammars, GumbelNoise, TokenLimits
 from .folder import load_model, load_processor
 from .interface import Failure, Question, Usage
@@ -280,14 +281,16 @@ class LocalVlm:
         (row,) = self._generated([asked], [index], progress)
         decode = self.processor.tokenizer.decode
         texts = [decode([token], skip_special_tokens=False) for token in row]
-        for place in deciding_places(texts, choices):
+        cut = not self._ended(row)
+        for place in deciding_places(texts, choices, cut):
             read = self._reader([asked], place + 1)
             likely = read(tuple(row[:place]))[0].cpu().double().log_softmax(-1).topk(LIKELIEST)
             words = [decode([int(token)]) for token in likely.indices]
             odds = from_top_tokens(zip(words, likely.values.tolist(), strict=True), choices)
             if odds is not None:
                 return odds
-        return from_samples([self._text(row)], choices) or Failure(NO_CHOICE)
+        text = certain_text("".join(texts), choices, cut) if cut else self._text(row)
+        return from_samples([text], choices) or Failure(NO_CHOICE)
 
     def _text(self, tokens: Sequence[int]) -> str:
         """The answer without control tokens and thoughts, which some models mark with them."""

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..record import InputError
+from ..texts import no_folder
 from .interface import Vlm
 from .redaction import looks_like_a_key
 
@@ -32,9 +33,9 @@ def build_vlm(spec: str, device: str | None = None, dtype: str | None = None) ->
             "into a profile, and give its name, as in --vlm endpoint:mine."
         )
     if not known:
-        raise InputError(
-            f"There is no folder {spec!r} with a vision-language model. "
-            "Give one, a hub id, or endpoint:PROFILE for a server."
+        raise no_folder(
+            spec,
+            "Give one with a vision-language model, a hub id, or endpoint:PROFILE for a server.",
         )
     if spec.startswith(ENDPOINT) and dtype is not None:
         raise InputError("A server chooses the number format of its model. Leave out --vlm-dtype.")

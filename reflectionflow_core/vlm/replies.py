@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .closed import certain_text
 from .likelihoods import AnswerToken
 from .server_errors import clean, parsed
 from .thoughts import without_thoughts
@@ -23,10 +24,11 @@ THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")  
 class Reply:
     """A parsed response; without texts, `problem` says why.
 
-    `texts` are without thoughts. `tokens` are those of the first text, thoughts included, with
-    their likeliest rivals; () if the response has none. `thought` says whether the model was seen
-    thinking, `was_cut` whether the first text ends at the limit of tokens. `declined` are the words
-    in which a model refused.
+    `texts` are without thoughts; `doubtful` says of each whether it was cut and no thought was seen
+    before it, so that it may be one itself. `tokens` are those of the first text, thoughts
+    included, with their likeliest rivals; () if the response has none. `thought` says whether the
+    model was seen thinking, `was_cut` whether the first text ends at the limit of tokens.
+    `declined` are the words in which a model refused.
     """
 
     texts: tuple[str, ...] = ()
@@ -37,6 +39,12 @@ class Reply:
     thought: bool = False
     was_cut: bool = False
     declined: str = ""
+    doubtful: tuple[bool, ...] = ()
+
+    def certain(self, choices: Sequence[str]) -> list[str]:
+        """The texts, each as far as it answers a closed question."""
+        pairs = zip(self.texts, self.doubtful, strict=True)
+        return [certain_text(text, choices, cut) for text, cut in pairs]
 
 
 def read(raw: bytes) -> Reply:
@@ -55,7 +63,10 @@ def read(raw: bytes) -> Reply:
     if not choices:
         return Reply((), (), *counts, problem=NO_COMPLETION)
     written = list(map(_written, choices))
-    texts = tuple(filter(None, map(without_thoughts, written)))
+    said = [
+        (text, c, w) for c, w in zip(choices, written, strict=True) if (text := without_thoughts(w))
+    ]
+    texts = tuple(text for text, _, _ in said)
     declined = _declined(choices[0])
     return Reply(
         texts,
@@ -63,8 +74,9 @@ def read(raw: bytes) -> Reply:
         *counts,
         problem="" if texts else _why_empty(choices[0], declined),
         thought=any(map(_thinks, choices)) or any(map(_holds_thought, written)),
-        was_cut=choices[0].get("finish_reason") == "length",
+        was_cut=_is_cut(choices[0]),
         declined=declined,
+        doubtful=tuple(_is_cut(c) and not _thinks(c) and not _holds_thought(w) for _, c, w in said),
     )
 
 
@@ -103,6 +115,10 @@ def _thinks(choice: Mapping[str, Any]) -> bool:
     parts = message.get("content")
     kinds = [_table(part).get("type") for part in parts] if isinstance(parts, list) else []
     return any(message.get(name) for name in THOUGHTS) or "thinking" in kinds
+
+
+def _is_cut(choice: Mapping[str, Any]) -> bool:
+    return choice.get("finish_reason") == "length"
 
 
 def _holds_thought(text: str) -> bool:

@@ -260,12 +260,14 @@ def test_bad_input_is_told_and_nothing_is_touched(
         ([], "COMMAND"),
         (["paint"], "choose from"),
         (["report", "gone"], "There is no folder gone"),
+        (["report", "file"], "file is a file, no folder. Give the --out folder of a run."),
         (["report", ""], "The name of the folder is empty"),
         (["report", "."], "holds no finished picture"),
     ],
 )
 def test_bad_commands_are_told(tmp_path, capsys, monkeypatch, arguments, expected):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
     assert main(arguments) == 2
     assert expected in capsys.readouterr().err
 

@@ -63,6 +63,7 @@ def test_a_damaged_file_is_left_out_and_said(folder: Path, capsys) -> None:
     ("given", "match"),
     [
         (["{}/none", "a red circle"], "There is no folder"),
+        (["{}/pictures/blue.png", "a red circle"], "is a file, no folder"),
         (["{}", "a red circle"], "has no pictures"),
         (["{}/pictures", " "], "The prompt is empty"),
         (["{}/pictures", "a dog"], "The miniature does not understand"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -166,3 +167,47 @@ def _tops(yes: float, no: float) -> list[dict[str, object]]:
 def _completion(text: str, tokens: list[dict[str, object]]) -> Reply:
     choice = {"message": {"content": text}, "logprobs": {"content": tokens}}
     return Reply(json.dumps({"choices": [choice]}).encode())
+
+
+def thinking_aloud(text: str, cut: bool, logprobs: bool) -> Reply:
+    """A completion whose tokens are its words, each sure of itself."""
+    words = [word for word in re.split(r"(?=\s)", text) if word]
+    steps = [
+        {"token": word, "logprob": -0.01, "top_logprobs": [{"token": word, "logprob": -0.01}]}
+        for word in words
+    ]
+    choice = {
+        "message": {"role": "assistant", "content": text},
+        "finish_reason": "length" if cut else "stop",
+        "logprobs": {"content": steps} if logprobs else None,
+    }
+    return Reply(json.dumps({"choices": [choice]}).encode())
+
+
+@pytest.mark.parametrize("logprobs", [True, False])
+def test_a_cut_thought_without_its_opening_mark_is_asked_for_its_end(logprobs: bool) -> None:
+    thought = "Hm. Answer: yes"
+
+    def script(asked: Asked) -> Reply:
+        cut = asked.body["max_tokens"] < 100
+        text = thought if cut else f"{thought}? It is blue.</think> no"
+        return thinking_aloud(text, cut, logprobs)
+
+    yes, no = chosen(script, ("yes", "no"))
+    assert isinstance(no, float) and isinstance(yes, float) and no > yes
+
+
+@pytest.mark.parametrize("logprobs", [True, False])
+def test_a_thought_without_its_opening_mark_that_never_ends_is_no_answer(logprobs: bool) -> None:
+    with VlmServer(lambda _: thinking_aloud("Hm. Answer: yes", True, logprobs)) as server:
+        (found,) = endpoint_of(server).choose([WHAT], ("yes", "no"))
+    assert isinstance(found, Failure) and "limit of tokens before it began" in found.reason
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("logprobs", [True, False])
+def test_a_cut_answer_that_begins_with_its_choice_is_read_at_once(logprobs: bool) -> None:
+    with VlmServer(lambda _: thinking_aloud("Answer: no, since", True, logprobs)) as server:
+        (found,) = endpoint_of(server).choose([WHAT], ("yes", "no"))
+    assert isinstance(found, tuple) and found[1] > found[0]
+    assert all(asked.body["max_tokens"] < 100 for asked in server.asked)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from reflectionflow_core.vlm.closed import NO, YES, said_choice
+from reflectionflow_core.vlm.closed import NO, YES, certain_text, said_choice
 from reflectionflow_core.vlm.thoughts import closing_mark, without_thoughts
 
 YES_NO = ("yes", "no")
@@ -54,6 +54,27 @@ def test_yes_and_no_are_known_in_other_languages(words: list[str], index: int) -
 )
 def test_wrapped_answers_are_read_and_none_is_guessed(text: str, index: int | None) -> None:
     assert said_choice(text, YES_NO) == index
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Hm. Answer: yes", ""),
+        ("Let me see. The answer is no, or", ""),
+        ("I count.\nYes", ""),
+        (r"So it follows: \boxed{no}", ""),
+        ("<think>Answer: yes", ""),
+        ("Yes, I would say. But wait: answer: no", "yes"),
+        ("**Answer:** **No**, since the cup", "no"),
+        ("The final answer is: yes, since", "yes"),
+        ("<answer>no", "no"),
+        (r"$\boxed{\text{Yes", "yes"),
+        ("<think>Hm.</think>I see it. Answer: yes", "I see it. Answer: yes"),
+    ],
+)
+def test_of_a_cut_text_only_the_choice_with_which_it_begins_counts(text: str, said: str) -> None:
+    assert certain_text(text, YES_NO, cut=True) == said
+    assert certain_text(text, YES_NO, cut=False) == without_thoughts(text)
 
 
 def test_the_first_and_the_second_picture_have_names() -> None:

@@ -382,8 +382,9 @@ def test_choices_that_the_model_hardly_thinks_of_are_asked_for_in_writing(
     sure = again(vlm, least_mass=1)
     tokens = vlm.processor.tokenizer.encode
 
-    def chosen(said: str) -> tuple[float, ...] | Failure:
-        written = [tokens(said, add_special_tokens=False)]
+    def chosen(said: str, cut: bool = False) -> tuple[float, ...] | Failure:
+        end = [] if cut else [min(sure.ends)]
+        written = [tokens(said, add_special_tokens=False) + end]
         monkeypatch.setattr(sure, "_generated", lambda *_: written)
         (odds,) = sure.choose(MIXED[:1], ("yes", "no"))
         return odds
@@ -391,6 +392,9 @@ def test_choices_that_the_model_hardly_thinks_of_are_asked_for_in_writing(
     assert chosen("a red circle") == Failure("The model answers with none of the choices.")
     assert chosen("Is it a red circle? Answer: no") == pytest.approx((1 / 3, 2 / 3))
     assert chosen("<think>no</think> Yes") == pytest.approx((2 / 3, 1 / 3))
+    # It may be a thought without its opening mark.
+    assert isinstance(chosen("Hm. Answer: no", cut=True), Failure)
+    assert chosen("No. It is blue", cut=True) == pytest.approx((1 / 3, 2 / 3))
 
 
 def test_a_template_without_system_messages_gets_them_above_the_question(vlm: LocalVlm) -> None:
