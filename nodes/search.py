@@ -28,6 +28,7 @@ from ..reflectionflow_core.search import check_search, unjudged_text
 from ..reflectionflow_core.settings import SearchSettings
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
+from .shared.judging import notice_of_errors
 from .shared.kept import ROUNDS, round_key
 from .shared.progress import framed, say
 from .shared.rounds import next_round, write_run
@@ -168,8 +169,9 @@ class ReflectionRound(io.ComfyNode):
         state = painted_round(history, actors, key, RoundProgress(node_id, history))
         if state.next_round == index:  # stop rule or budget ended the search
             return io.NodeOutput(state)
-        text = history_text(state.history)
-        say(node_id, newest(state.history))
+        notice = notice_of_errors(state)
+        text = _joined(history_text(state.history), notice)
+        say(node_id, _joined(newest(state.history), notice))
         painted = to_batch([framed(candidate.image) for candidate in state.history.rounds[index]])
         shown = ui.PreviewImage(painted).as_dict() | ui.PreviewText(text).as_dict()
         return io.NodeOutput(state, ui=shown)
@@ -345,11 +347,16 @@ def results(state: SearchState) -> tuple[Any, list[Any], str]:
     """Best picture, all pictures, and the report."""
     history = state.history
     data = as_data(history, state.prompt, state.settings_until(state.next_round - 1), state.model)
+    judged = {"judge": dict(state.judge), "judge_notice": notice_of_errors(state)}
     return (
         to_intermediate_device(to_batch([history.best.image])),
         [to_intermediate_device(to_batch([candidate.image])) for candidate in history],
-        json.dumps(data | {"folder": state.folder, "judge": dict(state.judge)}, indent=2),
+        json.dumps(data | {"folder": state.folder} | judged, indent=2),
     )
+
+
+def _joined(*texts: str) -> str:
+    return "\n".join(filter(None, texts))
 
 
 def newest(history: History) -> str:
@@ -367,6 +374,8 @@ def summary(state: SearchState) -> str:
     lines = [f"Best {best}, after {cost_text(history.cost)}."]
     if failed := unjudged_text(history):
         lines.append(failed)
+    if notice := notice_of_errors(state):
+        lines.append(notice)
     if state.drawn_seed:
         lines.append(f"The seed is {state.settings.seed}, drawn at random.")
     if state.folder:

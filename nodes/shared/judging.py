@@ -18,10 +18,11 @@ from ...reflectionflow_core.vlm.judge_check import (
     mode_of,
     profile_key,
     recorded_errors,
+    unused_errors,
 )
 from ...reflectionflow_core.vlm.kept_errors import error_key
 from .profiles import profiles_folder
-from .sockets import ActorHandle, SearchActors, VlmHandle
+from .sockets import ActorHandle, SearchActors, SearchState, VlmHandle
 
 INSIST = (
     "To search all the same, wire Judge Check between the model and its loaders, and switch its "
@@ -90,9 +91,16 @@ def check_writers(actor: ActorHandle[Any], progress: Progress) -> None:
 def errors_of_verifier(handles: SearchActors, found: Mapping[str, Any]) -> JudgeErrors | None:
     """The measured errors among what was found out of the judge, if one verifier alone says what
     passes."""
-    chosen = handles.verifier.chosen
-    joined = "+" in str(chosen.get("verifier", "")) or chosen.get("gate")
-    return None if joined else recorded_errors(found)
+    return None if _are_several(handles.verifier.chosen) else recorded_errors(found)
+
+
+def notice_of_errors(state: SearchState) -> str:
+    """That known errors of one verifier are not used, where that is so; else ""."""
+    return unused_errors(state.judge, _are_several(state.chosen))
+
+
+def _are_several(chosen: Mapping[str, Any]) -> bool:
+    return "+" in str(chosen.get("verifier", "")) or bool(chosen.get("gate"))
 
 
 def checker(handle: VlmHandle) -> JudgeChecker:

@@ -33,7 +33,7 @@ from ...reflectionflow_core.search import UnjudgedError, is_over, search, traili
 from ...reflectionflow_core.search.checks import check_trust
 from ...reflectionflow_core.settings import RANDOM_SEED, SearchSettings
 from ...reflectionflow_core.vlm.judge_check import judge_text
-from .judging import check_judges, errors_of_verifier
+from .judging import check_judges, errors_of_verifier, notice_of_errors, warn
 from .sockets import SearchActors, SearchState
 from .stopping import STOPPING
 
@@ -59,7 +59,10 @@ def next_round(
     errors = errors_of_verifier(handles, state.judge)
     check_trust(state.settings_until(index), errors)
     actors = replace(actors, errors=errors)
+    begins = not len(state.history)
     state = replace(state, chosen=handles.chosen, identity=handles.identity)
+    if begins:
+        warn(notice_of_errors(state))
     run: Run | None = None
     if state.save:
         state = with_recorded_seed(state, state.settings_until(index))

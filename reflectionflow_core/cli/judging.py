@@ -45,6 +45,7 @@ from ..vlm.judge_check import (
     probe,
     profile_key,
     recorded_errors,
+    unused_errors,
 )
 from ..vlm.named import ENDPOINT, HUB_ID, build_vlm
 from ..vlm.profiles import command_line_folder
@@ -132,8 +133,8 @@ def knowing_errors(actors: Actors, choice: ActorChoice, asked: Run) -> Actors:
     Raises InputError for settings that have no effect then.
     """
     errors = errors_of_verifier(asked.judge, choice)
-    if errors is None and ERRORS in asked.judge:
-        _say("Several verifiers judge, so the known errors of one are not used.")
+    if unused := unused_errors(asked.judge, several=errors is None):
+        _say(unused)
     check_trust(asked.settings, errors)
     return replace(actors, errors=errors)
 

@@ -33,7 +33,7 @@ from .likelihoods import (
 from .parallel import ask_in_parallel
 from .profiles import FILE, Profile
 from .redaction import Redaction
-from .replies import NO_COMPLETION, NO_JSON, TOO_SHORT, Reply, read
+from .replies import NO_COMPLETION, NO_JSON, THOUGHT_ONLY, TOO_SHORT, Reply, read
 from .sending import Pace, RequestLimits, SendError, open_client, send
 
 if TYPE_CHECKING:
@@ -44,6 +44,13 @@ FIRST_TOKENS = 4  # of an answer whose first word counts; some models begin with
 SAMPLE_TOKENS = 16  # of a sampled answer; choices are short
 THINKING_TOKENS = 4096  # for a thought before an answer, unless the profile says how many
 OUT_OF_TOKENS = re.compile(r"output limit was reached|higher max_", re.IGNORECASE)
+NOT_THE_SERVER = "check the base_url of its profile, which may lead elsewhere"
+REMEDIES = {
+    TOO_SHORT: 'give its profile more "max_tokens"',
+    THOUGHT_ONLY: 'switch its thinking off in the "extra" of its profile, or at the server',
+    NO_JSON: NOT_THE_SERVER,
+    NO_COMPLETION: NOT_THE_SERVER,
+}
 QUESTION_REFUSED = (400, 413, 422)  # statuses that are about what was asked
 SHOWN = 160  # characters of a server's error message in a Failure
 PIECE = 4  # characters of a key that a server quotes, at least, when it refuses the key
@@ -224,7 +231,7 @@ class Endpoint:
             if odds := odds_of(reply):
                 return odds
             if reply.was_cut and not readable(reply):
-                return self._unanswered(replace(reply, problem=TOO_SHORT))
+                return self.unanswered(replace(reply, problem=TOO_SHORT))
             if not reply.tokens:
                 self._learn(("logprobs",))
         question = replace(question, max_tokens=SAMPLE_TOKENS)
@@ -250,7 +257,7 @@ class Endpoint:
             if isinstance(reply, Failure):
                 return reply
             if not texts and reply.was_cut and not readable(reply):
-                return self._unanswered(replace(reply, problem=TOO_SHORT))
+                return self.unanswered(replace(reply, problem=TOO_SHORT))
             texts += reply.certain(choices)[:missing]
         return texts
 
@@ -283,7 +290,7 @@ class Endpoint:
                 continue  # once, with room to think, and where it can be without thinking
             tries -= 1
             if not tries or reply.problem == TOO_SHORT or reply.declined:
-                return self._unanswered(reply)
+                return self.unanswered(reply)
 
     async def _sent(
         self, client: AsyncOpenAI, question: Question, parameters: Mapping[str, Any], thinks: bool
@@ -334,10 +341,11 @@ class Endpoint:
         with self._lock:
             self._refused = self._refused.union(refused)
 
-    def _unanswered(self, reply: Reply) -> Failure:
+    def unanswered(self, reply: Reply) -> Failure:
+        """Why a reply without an answer has none, and what to do."""
         said = self._in_its_words(reply.declined)
-        more = '; give its profile more "max_tokens"' if reply.problem == TOO_SHORT else ""
-        reason = f"The endpoint {self.profile} {reply.problem}{said}{more}."
+        remedy = f"; {REMEDIES[reply.problem]}" if reply.problem in REMEDIES else ""
+        reason = f"The endpoint {self.profile} {reply.problem}{said}{remedy}."
         return Failure(reason, temporary=reply.problem in (NO_JSON, NO_COMPLETION))
 
     def _failure(self, error: SendError) -> Failure:

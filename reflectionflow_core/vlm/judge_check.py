@@ -28,6 +28,7 @@ FILE = "judges.json"
 ERRORS = "errors"  # of what a run records: JudgeErrors.data, beside the findings
 STRICT, WARN, OFF = MODES = ("strict", "warn", "off")
 VARIABLE = "REFLECTIONFLOW_JUDGE_CHECK"  # one of MODES
+UNUSED = "Several verifiers judge, so the known errors of one are not used."
 INSIST = "To search all the same, give --judge-check warn"
 OF_TEXTS = " (texts)"  # after the key of a model that was shown no pictures
 COLUMN = 20  # characters before what was found
@@ -141,6 +142,12 @@ def judge_text(recorded: Mapping[str, object]) -> str:
     facts = {name: value for name, value in recorded.items() if name != ERRORS}
     found = findings_from(facts) if facts else None
     return ". ".join(filter(None, [findings_line(found) if found else "", _measured(recorded)]))
+
+
+def unused_errors(recorded: Mapping[str, object], several: bool) -> str:
+    """What to say where errors are recorded and `several` verifiers judge, or one behind a gate;
+    else ""."""
+    return UNUSED if several and ERRORS in recorded else ""
 
 
 def recorded_errors(recorded: Mapping[str, object]) -> JudgeErrors | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ..judge_errors import JudgeErrors
@@ -11,6 +12,7 @@ from .kept import KeptTable
 FILE = "judge_errors.json"
 
 
+WEIGHT = re.compile(r"^[\d.e+-]+\*")
 OWN = "checklist"  # asks as a judge is asked where no verifier is named
 
 
@@ -23,9 +25,14 @@ def error_key(vlm: str, verifier: str = "") -> str:
 def measured_errors(
     folder: Path, vlm: str, verifier: str = ""
 ) -> tuple[JudgeErrors | None, list[str]]:
-    """What was measured of a verifier, else of its model asked plainly; and notices."""
-    notices = []
-    for key in dict.fromkeys(filter(None, (error_key(vlm, verifier), vlm))):
+    """What was measured of a verifier, else of the first of several that has been measured, else
+    of its model asked plainly; and notices.
+
+    Several are written "yes-no+2*rubric".
+    """
+    notices, parts = [], [WEIGHT.sub("", part) for part in verifier.split("+")]
+    keys = (error_key(vlm, verifier), *(error_key(vlm, part) for part in parts), vlm)
+    for key in dict.fromkeys(filter(None, keys)):
         errors, notice = kept_errors(folder, key)
         notices += [notice] if notice else []
         if errors is not None:

@@ -15,6 +15,7 @@ from .thoughts import without_thoughts
 
 TOO_SHORT = "reached the limit of tokens before it began to answer"
 MAX_TOKENS = 10**9  # of one answer; a larger count in a response is ignored
+THOUGHT_ONLY = "thought, and gave no answer"
 NO_JSON = "answered with something that is not JSON"
 NO_COMPLETION = "answered with JSON that is not a chat completion"
 THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")  # fields of messages
@@ -138,7 +139,7 @@ def _why_empty(choice: Mapping[str, Any], declined: str) -> str:
         return TOO_SHORT
     if reason == "content_filter":
         return "was stopped by its filter of contents"
-    return "thought, and gave no answer" if _thinks(choice) else "gave an empty answer"
+    return THOUGHT_ONLY if _thinks(choice) else "gave an empty answer"
 
 
 def _tokens(choice: Mapping[str, Any]) -> tuple[AnswerToken, ...]:

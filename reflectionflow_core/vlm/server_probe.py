@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 TOKENS = 2_048  # of an answer; a model that thinks needs them, another one stops after a word
-MANY_TOKENS = 8_192  # for one that was cut off while it was thinking
+MANY_TOKENS = 8_192  # for one that was cut off while it was thinking, at least
 TWO_ANSWERS: Mapping[str, Any] = {"temperature": 1, "n": 2}
 PRICES = ("cost", "total_cost", "estimated_cost")  # fields of a usage
 MAY_BE_TEXT_ONLY = (400, 404, 415, 422, 500, 501)  # statuses with which pictures are refused
@@ -91,6 +91,11 @@ class _ServerProbe:
     refused: frozenset[str] = frozenset()
     tokens: int = TOKENS
 
+    @property
+    def many(self) -> int:
+        """Tokens for an answer of a model that was cut off while it was thinking."""
+        return max(MANY_TOKENS, self.endpoint.profile.max_tokens or 0)
+
     def findings(self) -> JudgeFindings:
         (red,) = self._ask((plain_question("red"), wire.WITH_LOGPROBS))
         if red.refusal:
@@ -107,8 +112,8 @@ class _ServerProbe:
         everyone = [red, blue, formed, many, two]
         thinks = any(heard.thinks for heard in everyone)
         if not red.text and not blue.text:
-            why = f"The endpoint {self.endpoint.profile} {red.reply.problem}"
-            return JudgeFindings(problem=f"{why}, asked about a picture.", thinks=thinks)
+            why = self.endpoint.unanswered(red.reply).reason
+            return JudgeFindings(problem=why, thinks=thinks)
         prices = [heard.price for heard in everyone if heard.price is not None]
         return JudgeFindings(
             sees=names_only(red.text, "red") and names_only(blue.text, "blue"),
@@ -170,16 +175,16 @@ class _ServerProbe:
             details = _table(usage.get("completion_tokens_details"))
             heard.thought_tokens = _number(details.get("reasoning_tokens")) or 0.0
             heard.seconds = time.monotonic() - began
-            if heard.text or not heard.reply.was_cut or self.tokens == MANY_TOKENS:
+            if heard.text or not heard.reply.was_cut or self.tokens == self.many:
                 return heard
-            self.tokens = MANY_TOKENS
+            self.tokens = self.many
 
     def _body(
         self, question: Question, parameters: Mapping[str, Any], refused: frozenset[str]
     ) -> dict[str, Any]:
         asked, profile = replace(question, max_tokens=self.tokens), self.endpoint.profile
         # As a search asks a model that was cut off while it was thinking.
-        if self.tokens == MANY_TOKENS and not wire.THOUGHT_FIELDS & profile.extra.keys():
+        if self.tokens == self.many and not wire.THOUGHT_FIELDS & profile.extra.keys():
             parameters = {**parameters, **wire.WITHOUT_THOUGHT}
         return wire.body(asked, profile.model, parameters, self.refused | refused, profile.extra)
 

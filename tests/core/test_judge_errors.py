@@ -18,7 +18,7 @@ from reflectionflow_core.judge_errors import (
 )
 from reflectionflow_core.record import InputError
 from reflectionflow_core.vlm.judge_check import JudgeChecker, judge_text
-from reflectionflow_core.vlm.kept_errors import error_key, keep_errors, kept_errors
+from reflectionflow_core.vlm.kept_errors import error_key, keep_errors, kept_errors, measured_errors
 
 ERRORS = JudgeErrors(
     "endpoint:mine",
@@ -141,3 +141,10 @@ def test_a_search_finds_the_errors_of_its_verifier_or_of_its_model_asked_plainly
 )
 def test_a_statement_has_the_kind_of_what_it_says(text: str, kind: str) -> None:
     assert kind in KINDS and kind_of(text) == kind
+
+
+def test_of_several_verifiers_the_errors_of_a_measured_one_are_found(tmp_path: Path) -> None:
+    keep_errors(tmp_path, error_key("model", "yes-no"), ERRORS)
+    for verifier in ("yes-no", "1*yes-no", "rubric+2*yes-no"):
+        assert measured_errors(tmp_path, "model", verifier) == (ERRORS, [])
+    assert measured_errors(tmp_path, "model", "rubric") == (None, [])

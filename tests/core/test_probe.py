@@ -272,6 +272,11 @@ def always(reply: Reply) -> Script:
     return lambda _: reply
 
 
+def declines(_: Asked) -> Reply:
+    message = {"content": None, "refusal": "I judge nobody."}
+    return in_body({"choices": [{"message": message, "finish_reason": "stop"}]})
+
+
 def inside(error: dict[str, Any]) -> Reply:
     return Reply(json.dumps({"choices": [{"error": error, "message": {"content": ""}}]}).encode())
 
@@ -306,8 +311,10 @@ def in_body(body: object) -> Reply:
         (always(in_body([{"error": {"message": "slow down"}}])), 'said "slow down"', 3),
         (always(inside({"message": "overloaded", "code": 502})), 'said "overloaded"', 3),
         (always(Reply(b"<html>")), "answered with something that is not JSON", 5),
+        (always(Reply(b"<html>")), "not JSON; check the base_url of its profile", 5),
+        (declines, 'declined to answer and said "I judge nobody."', 6),
         (always(says(None)), "gave an empty answer", 6),
-        (always(says("", finish="length")), "limit of tokens", 8),
+        (always(says("", finish="length")), 'limit of tokens .* more "max_tokens"', 8),
     ],
 )
 def test_a_judge_that_gives_no_verdict_is_named_with_its_servers_words(

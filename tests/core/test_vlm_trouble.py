@@ -11,7 +11,7 @@ from vlm_asking import FAST, KEY, WHAT, endpoint_of, one
 from vlm_server import MODEL, Reply, VlmServer, cut, refuses, says, too_many
 from vlm_trial import FAULTS, trial
 
-from reflectionflow_core.vlm.endpoint import Endpoint
+from reflectionflow_core.vlm.endpoint import NOT_THE_SERVER, Endpoint
 from reflectionflow_core.vlm.interface import Failure, Question, Usage
 from reflectionflow_core.vlm.profiles import Profile
 from reflectionflow_core.vlm.sending import MAX_BYTES
@@ -121,9 +121,9 @@ def test_what_is_no_answer_is_named_at_once(reply: Reply, words: str) -> None:
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        (Reply(b"<html>"), "answered with something that is not JSON"),
-        (Reply(b'{"a":' * 100_000), "answered with something that is not JSON"),
-        (Reply(b"[]"), "answered with JSON that is not a chat completion"),
+        (Reply(b"<html>"), f"answered with something that is not JSON; {NOT_THE_SERVER}"),
+        (Reply(b'{"a":' * 100_000), f"answered with something that is not JSON; {NOT_THE_SERVER}"),
+        (Reply(b"[]"), f"answered with JSON that is not a chat completion; {NOT_THE_SERVER}"),
         (Reply(b'{"choices": [7]}'), "gave an empty answer"),
         (says(None), "gave an empty answer"),
         (says(" \n"), "gave an empty answer"),
