@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 from comfy_api.latest import io, ui
 
-from ..reflectionflow_core.judge_exam.asking import Answering, ModelAnswers, VerifierAnswers
+from ..reflectionflow_core.judge_exam.asking import (
+    Answering,
+    ModelAnswers,
+    VerifierAnswers,
+    check_examinable,
+)
 from ..reflectionflow_core.judge_exam.items import ExamItem
 from ..reflectionflow_core.judge_exam.labels import numbered, parse_labels
 from ..reflectionflow_core.judge_exam.measuring import examine_judge
@@ -119,7 +124,8 @@ def judge_of(
 ) -> tuple[Answering, str, str]:
     """Who is asked, under which name, and what the errors are kept under.
 
-    Raises InputError for none, for two, and for a model that is blind or does not answer.
+    Raises InputError for none, for two, for rules of the miniature, and for a model that is blind
+    or does not answer.
     """
     if vlm is not None and verifier is not None:
         raise InputError(TWO_JUDGES)
@@ -130,9 +136,10 @@ def judge_of(
         return ModelAnswers(vlm.vlm), vlm.name, error_key(key_of(vlm))
     if verifier is None:
         raise InputError(NO_JUDGE)
+    name = verifier_name(verifier)
+    check_examinable(part.rpartition("*")[2] for part in name.split("+"))
     for each in verifier.vlms:
         check(each, progress)
-    name = verifier_name(verifier)
     shown = f"{verifier.vlm_texts('name')}, {name}" if verifier.vlms else name
     return VerifierAnswers(verifier.actor), shown, verifier_key(verifier)
 

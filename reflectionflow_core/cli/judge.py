@@ -13,7 +13,7 @@ from PIL.Image import Image
 
 from ..archive.files import writing
 from ..choice import ActorChoice
-from ..judge_exam.asking import Answering, ModelAnswers, VerifierAnswers
+from ..judge_exam.asking import Answering, ModelAnswers, VerifierAnswers, check_examinable
 from ..judge_exam.detecting import known_by_detector, known_shapes
 from ..judge_exam.items import ExamItem, KnownPicture
 from ..judge_exam.labels import numbered, read_labelled
@@ -80,6 +80,7 @@ def _judge(given: Mapping[str, Any]) -> ExaminedJudge | str:
     """The judge, or a sentence why it cannot be one."""
     verifier = given.get("verifier", OWN)
     parts = parse_verifiers(verifier, VERIFIERS)
+    check_examinable(part.name for part in parts)
     names = "+".join(part.name for part in parts)  # a source may be a private folder
     if "vlm" not in given:
         if any(VERIFIERS[part.name].asks_vlm for part in parts):

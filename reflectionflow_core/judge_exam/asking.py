@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from ..vlm.texts import DATA_RULE, quoted
 from .changes import reframed
 
 PHASE = "verify"
+OF_THE_MINIATURE = frozenset({"exact", "noisy"})
 _QUESTION = "Does the picture show this: {statement}"
 # The same in other words, and with "no" named first.
 _AGAIN = """\
@@ -53,6 +54,18 @@ class ModelAnswers:
     def answer(self, asked: Sequence[Asked], progress: Progress = SILENT) -> list[bool | Failure]:
         answers = yes(self.vlm, [_question(each) for each in asked], progress, PHASE)
         return [p if isinstance(p, Failure) else p >= MET for p in answers]
+
+
+def check_examinable(names: Iterable[str]) -> None:
+    """Raises InputError for verifiers by rules for the miniature's own pictures: they misread the
+    scenes of an exam, and a search would then believe them in nothing.
+    """
+    if found := sorted(OF_THE_MINIATURE.intersection(names)):
+        raise InputError(
+            f"The verifier {found[0]!r} reads the miniature's own pictures only, so drawn scenes "
+            "and other pictures say nothing about it. Measure one that judges any picture, such as "
+            "a vision-language model."
+        )
 
 
 @dataclass(frozen=True)

@@ -314,16 +314,13 @@ def test_pictures_of_which_nothing_is_known_are_refused(
     assert "Nothing is known about the pictures" in capsys.readouterr().err
 
 
-def test_a_verifier_without_a_model_is_measured_and_its_searches_show_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], home_of_profiles: Path
+@pytest.mark.parametrize("verifier", ["exact", "2*exact+text"])
+def test_the_rules_for_the_miniatures_pictures_are_not_measured_on_others(
+    verifier: str, capsys: pytest.CaptureFixture[str], home_of_profiles: Path
 ) -> None:
-    assert main(["judge", "--verifier", "exact", "--questions", "40"]) == 0
-    printed = capsys.readouterr().out
-    assert printed.startswith("Judge exact: ") and "Not answered: " in printed  # sizes, exactly
-    assert list(kept(home_of_profiles)) == ["exact"]
-    command = ["run", "a photo of a red circle", "--out", str(tmp_path / "run"), "--width", "1"]
-    assert main([*command, "--depth", "0", "--steps", "1"]) == 0
-    assert "This judge misses" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert main(["judge", "--verifier", verifier, "--questions", "40"]) == 2
+    assert "'exact' reads the miniature's own pictures only" in capsys.readouterr().err
+    assert not (home_of_profiles / "judge_errors.json").exists()
 
 
 def test_pictures_of_the_miniature_are_known_by_what_is_seen_in_them(

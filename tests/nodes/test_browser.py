@@ -283,7 +283,7 @@ def test_a_saved_choice_opens_with_its_own_inputs_and_their_wires(interface: Int
         "source.refresh": 3,
         "source.send_pictures": True,
     }
-    sees = {"judge": "what a vision model sees", "judge.method": "yes-no"}
+    sees = {"judge": "what a vision model sees", "judge.method": "yes-no", "judge.ground": False}
     assert inputs["2"] == {**sees, "vlm": ["1", 0]}
     found = {"judge": "what is there", "judge.detector": "(none)"}
     assert inputs["4"] == {**found, "judge.detection_model": ["3", 0]}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfy_graphs import Graph, actor_nodes, link, loop_graph, ours, watched
+from comfy_graphs import Graph, actor_nodes, link, ours, watched
 from comfy_server import ComfyServer
 from core.test_judge_command import bad_at_numbers
 from plain_colours import is_of_the_check
@@ -67,15 +67,14 @@ def test_labelled_images_are_asked_about(comfy: ComfyServer) -> None:
     assert "labels (1)" in run.text("error")
 
 
-def test_a_judge_by_rules_is_measured_and_a_later_search_reports_its_errors(
+def test_the_rules_for_the_miniatures_pictures_are_not_measured_on_others(
     comfy: ComfyServer,
 ) -> None:
     graph = measured(verifier=link("verifier")) | {"verifier": actor_nodes()["verifier"]}
-    assert comfy.succeed(graph).text("error").startswith("Judge exact: ")
-    assert "exact" in kept(comfy)
-    run = comfy.succeed(loop_graph(depth=0))
-    report = json.loads(run.text("report"))
-    assert report["judge"]["errors"]["judge"] == "exact"
+    run = comfy.run(graph)
+    assert run.status == "error"
+    assert "'exact' reads the miniature's own pictures only" in run.error
+    assert "exact" not in kept(comfy)
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def test_a_damaged_part_is_named(folder: Path) -> None:
 
 def sample(good: int, bad: int, digest: str = "") -> SampleReport:
     prints = (f"{good:064x}", f"{bad:064x}")
-    return SampleReport("k", "p", "r", digest or f"{good} {bad}", prints)
+    return SampleReport(f"k {good} {bad}", "p", "r", digest or f"{good} {bad}", prints)
 
 
 def test_equal_and_nearly_equal_pairs_are_there_once() -> None:
