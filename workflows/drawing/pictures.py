@@ -27,14 +27,12 @@ from .parts import (
     critic,
     enlarged,
     explained,
-    loop,
     miniature,
     request,
-    results,
     results_group,
     seeing_judge,
 )
-from .searches import CUPS, JURY, WIDER, WIDTHS, painted
+from .searches import CUPS, JURY, WIDER, WIDTHS, in_columns, painted
 
 SCORED = 660  # a Verifier Score's height
 TABLE = "a red apple and a green mug on a wooden table"
@@ -173,21 +171,12 @@ def rank_folder() -> Graph:
 def best_of_many() -> Graph:
     """Nothing is corrected, so neither corrector nor critic is needed."""
     name, title = "best_of_many", "2.6 Reflection, best of many"
-    a, b, c, d, e = columns(*WIDTHS, wider=WIDER)
+    a, b, c = columns(*WIDTHS, wider=WIDER)[:3]
     loaded = stack(a, 0, WIDTHS[0], flux_model(), flux_clip(), flux_vae(), qwen())
     painting = painted(b, loaded, flux("model"), vision_of_comfyui())
     judging = stack(c, JURY, WIDTHS[2], seeing_judge())
     asked = request(CUPS, 2, strategy="noise", stop="when passed")
     wires = {"flux": Wire("flux", "FLUX"), "verifier": Wire("verifier", "verifier")}
     given = {**asked, "depth": 3, **wires}
-    painters, left = [*painting, *judging], c + WIDTHS[2] + 15
-    searched = loop(d, WIDTHS[3], **bus(given, painters, "ReflectionLoop", left))
-    shown = results(name, e, WIDTHS[4])
-    groups = [
-        Group("1 · Models", BLUE, loaded),
-        Group("2 · Who paints, and who judges", BLUE, [*painting, *judging]),
-        Group("3 · The search", GREEN, searched),
-        results_group(shown, 4),
-    ]
-    nodes = [*loaded, *painting, *judging, *searched, *shown]
-    return explained(name, title, notes.BEST_OF_MANY, nodes, groups)
+    actors = "Who paints, and who judges"
+    return in_columns(name, title, notes.BEST_OF_MANY, loaded, painting, judging, given, actors)

@@ -94,19 +94,32 @@ def flux_search(
     loaders: Sequence[Node] = (),
 ) -> Graph:
     """A search on FLUX: `loaders` stand below FLUX's own, `seeing` below FLUX, the jury beside."""
+    placed = who_searches(jury, seeing, loaders)
+    return in_columns(name, title, words, *placed, asked, "Who paints, judges, criticises")
+
+
+def in_columns(
+    name: str,
+    title: str,
+    words: Notes,
+    loaded: Sequence[Node],
+    painting: Sequence[Node],
+    judging: Sequence[Node],
+    asked: dict[str, Any],
+    actors: str,
+) -> Graph:
+    """A search on FLUX from its first three columns; `actors` names those who paint and judge."""
     c, d, e = columns(*WIDTHS, wider=WIDER)[2:]
-    loaded, painting, judging = who_searches(jury, seeing, loaders)
     painters = [*painting, *judging]
     searched = loop(d, WIDTHS[3], **bus(asked, painters, "ReflectionLoop", c + WIDTHS[2] + 15))
     shown = results(name, e, WIDTHS[4])
     groups = [
         Group("1 · Models", BLUE, loaded),
-        Group("2 · Who paints, judges, criticises", BLUE, [*painting, *judging]),
+        Group(f"2 · {actors}", BLUE, painters),
         Group("3 · The search", GREEN, searched),
         results_group(shown, 4),
     ]
-    nodes = [*loaded, *painting, *judging, *searched, *shown]
-    return explained(name, title, words, nodes, groups)
+    return explained(name, title, words, [*loaded, *painters, *searched, *shown], groups)
 
 
 def who_searches(
