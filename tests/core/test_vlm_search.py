@@ -228,7 +228,7 @@ def test_a_folder_is_loaded_once(monkeypatch: pytest.MonkeyPatch, tmp_path) -> N
         (ActorChoice(verifier="reward"), "needs the Image-Verifier"),
         (ActorChoice(verifier="reward:/r"), "needs the model that it was trained from"),
         (ActorChoice(verifier="yes-no", vlm="endpoint:"), "has no name"),
-        (ActorChoice(verifier="yes-no", vlm="/gone/too/far"), "no folder '/gone/too/far'"),
+        (ActorChoice(verifier="yes-no", vlm="/gone/too/far"), "no folder /gone/too/far"),
     ],
 )
 def test_an_actor_without_its_model_is_told_how_to_get_one(choice: ActorChoice, told: str) -> None:
