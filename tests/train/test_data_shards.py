@@ -38,6 +38,7 @@ from train.data.shards import (
 from train.data.source import Source
 from train.shard_lists import shards_in
 from train.triplets import Triplets, encoded
+from train.verifier.pairs import pairs_in
 
 
 def scene(seed: int, size: int = 32) -> Image.Image:
@@ -267,6 +268,9 @@ def test_exports_name_pictures_that_unpacking_makes(folder: Path) -> None:
     )
     assert len(writer) == len(verifier) == 13
     assert {row["label"] for row in verifier} == {1, 2}
+    pairs = pairs_in(str(folder / "verifier.jsonl"), seed=0, ties=0)
+    assert [pairs.read(i).label for i in range(13)] == [row["label"] - 1 for row in verifier]
+    assert pairs.read(0).subset == verifier[0]["subset"]
     for number, (chat, row) in enumerate(zip(writer[:12], verifier, strict=False)):
         good, bad = scene(2 * number).tobytes(), scene(2 * number + 1).tobytes()
         better = Image.open(folder / row[f"image{row['label']}"])

@@ -14,6 +14,7 @@ from train.miniature.shards import write_shard
 from train.qwen.data import Usable, coin, readable, rows_of, split
 from train.triplets import SampleError, Triplets
 from train.verifier.pairs import FIRST, SECOND, TIE, FilePairs, TripletPairs, pairs_in
+from train.writer.chats import chats_in
 
 
 class Some:
@@ -90,10 +91,11 @@ def test_rows_of_the_data_engine_are_read_with_their_labels(tmp_path: Path) -> N
     triplet = Triplets([tmp_path / "some.tar"])[0]
     triplet.good.save(tmp_path / "a.png")
     file = tmp_path / "verifier.jsonl"
-    row = '{"image1": "a.png", "image2": "a.png", "prompt": "p", "label": "%s"}\n'
-    file.write_text("".join(row % label for label in ("first", "second", "tie")))
+    row = '{"image1": "a.png", "image2": "a.png", "prompt": "p", "label": %s}\n'
+    file.write_text("".join(row % label for label in ('"first"', '"second"', '"tie"', 1, 2)))
     pairs = FilePairs(file)
-    assert [pairs.read(index).label for index in range(3)] == [FIRST, SECOND, TIE]
+    labels = [pairs.read(index).label for index in range(5)]
+    assert labels == [FIRST, SECOND, TIE, FIRST, SECOND]
     assert pairs.read(0).first.size == (64, 64)
     assert pairs.ties == 1
 
@@ -104,6 +106,8 @@ def test_rows_of_the_data_engine_are_read_with_their_labels(tmp_path: Path) -> N
         ("{", "Line 1 of .* is not JSON"),
         ('{"label": "first"}\n[]', "Line 2 of .* is not an object"),
         ('{"label": "better"}', "Line 1 of .* has the label 'better'. Write one of: first"),
+        ('{"label": true}', "Line 1 of .* has the label True"),
+        ('{"label": [1]}', r"Line 1 of .* has the label \[1\]"),
     ],
 )
 def test_broken_rows_are_refused_by_their_line(text, message, tmp_path: Path) -> None:
@@ -111,6 +115,20 @@ def test_broken_rows_are_refused_by_their_line(text, message, tmp_path: Path) ->
     file.write_text(text)
     with pytest.raises(InputError, match=message):
         pairs_in(str(file), 0, 1.0)
-    if "better" not in text:
+    if "label" not in text or "[]" in text:
         with pytest.raises(InputError, match=message):
             rows_of(file)
+
+
+@pytest.mark.parametrize(
+    ("read", "row"),
+    [
+        (FilePairs, '{"image1": "images/a.png", "prompt": "p", "label": 1}'),
+        (chats_in, '{"messages": [], "images": ["images/a.png"]}'),
+    ],
+)
+def test_pictures_that_were_not_unpacked_are_said_at_once(read, row, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(row)
+    with pytest.raises(InputError, match=f"Give data={tmp_path} to read the shards beside it"):
+        read(file if read is FilePairs else str(file))

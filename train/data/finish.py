@@ -40,7 +40,7 @@ def finish(
     manifest = manifest_of(_reports(folder, shards), sources, settings)
     for name, row in ((WRITER, writer_row), (VERIFIER, verifier_row)):
         reports = _reports(folder, shards)
-        rows = (row(sample, settings) for _, report in reports for sample in report.samples)
+        rows = (row(sample, report, settings) for _, report in reports for sample in report.samples)
         _write_lines(folder / name, rows)
     files.replace_file(folder / CARD, triplets_card(manifest).encode())
     if settings.images:
@@ -120,7 +120,7 @@ def _reports(folder: Path, shards: Sequence[int]) -> Iterator[tuple[int, Report]
         yield shard, report
 
 
-def writer_row(sample: SampleReport, settings: DataSettings) -> dict[str, Any]:
+def writer_row(sample: SampleReport, _: Report, settings: DataSettings) -> dict[str, Any]:
     """A conversation for supervised fine-tuning of a reflection writer, in trl's form.
 
     The request is the one that the published Reflection-Generator knows.
@@ -138,7 +138,7 @@ def writer_row(sample: SampleReport, settings: DataSettings) -> dict[str, Any]:
     }
 
 
-def verifier_row(sample: SampleReport, settings: DataSettings) -> dict[str, Any]:
+def verifier_row(sample: SampleReport, report: Report, settings: DataSettings) -> dict[str, Any]:
     """Two pictures of a prompt, in an order drawn by lot; `label` is 1 or 2, the better one."""
     good, bad = (_image(sample, name, settings) for name in (GOOD, BAD))
     first = seed_of(settings.seed, "label", sample.key) % 2 == 0
@@ -148,6 +148,7 @@ def verifier_row(sample: SampleReport, settings: DataSettings) -> dict[str, Any]
         "image2": bad if first else good,
         "prompt": sample.prompt,
         "label": 1 if first else 2,
+        "subset": report.subset,
     }
 
 

@@ -115,6 +115,18 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def require_pictures(file: Path, names: Iterable[Any]) -> None:
+    """Raises InputError where none of the folders of the named pictures, which are relative to the
+    file, is there, as after train.data with images=false.
+    """
+    folders = {(file.parent / name).parent for name in names if isinstance(name, str)}
+    if folders and not any(folder.is_dir() for folder in folders):
+        raise InputError(
+            f"The pictures that {file} names are not there, in {min(folders)}. Give "
+            f"data={file.parent} to read the shards beside it, or make the data with images=true."
+        )
+
+
 def _fraction(text: str) -> float:
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

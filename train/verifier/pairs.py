@@ -10,12 +10,13 @@ from typing import Any
 from PIL.Image import Image
 
 from reflectionflow_core.record import InputError
-from train.qwen.data import coin, rows_of
+from train.qwen.data import coin, require_pictures, rows_of
 from train.shard_lists import shards_in
 from train.triplets import SUBSETS, SampleError, Triplets, open_picture, usable_text
 
-LABELS = ("first", "second", "tie")
 FIRST, SECOND, TIE = range(3)
+# The data engine writes the number of the better picture.
+LABELS = {"first": FIRST, "second": SECOND, "tie": TIE, 1: FIRST, 2: SECOND}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,13 +62,9 @@ class FilePairs:
     def __init__(self, file: Path) -> None:
         self.folder, self.name, self.rows = file.parent, file.name, rows_of(file)
         self.skipped: Counter[str] = Counter()
-        for number, row in enumerate(self.rows, start=1):
-            if row.get("label") not in LABELS:
-                raise InputError(
-                    f"Line {number} of {file} has the label {row.get('label')!r}. "
-                    f"Write one of: {', '.join(LABELS)}."
-                )
-        self.ties = sum(row["label"] == "tie" for row in self.rows)
+        self.labels = [_label(row, f"Line {i} of {file}") for i, row in enumerate(self.rows, 1)]
+        self.ties = self.labels.count(TIE)
+        require_pictures(file, [row.get("image1") for row in self.rows])
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -80,10 +77,8 @@ class FilePairs:
         subset = row.get("subset", "general")
         if subset not in SUBSETS:
             raise SampleError("unknown subset")
-        label = LABELS.index(row["label"])
-        return PreferencePair(
-            f"{self.name}:{index + 1}", first, second, _text(row, "prompt"), label, subset
-        )
+        key, prompt = f"{self.name}:{index + 1}", _text(row, "prompt")
+        return PreferencePair(key, first, second, prompt, self.labels[index], subset)
 
     def prompt(self, index: int) -> str:
         return str(self.rows[index].get("prompt", ""))
@@ -103,6 +98,15 @@ def pairs_in(where: str, seed: int, ties: float) -> FilePairs | TripletPairs:
             "Give ties=1, at which a third of all equal pairs tie."
         )
     return pairs
+
+
+def _label(row: dict[str, Any], line: str) -> int:
+    label = row.get("label")
+    if isinstance(label, (str, int)) and not isinstance(label, bool) and label in LABELS:
+        return LABELS[label]
+    raise InputError(
+        f"{line} has the label {label!r}. Write one of: {', '.join(map(str, LABELS))}."
+    )
 
 
 def _text(row: dict[str, Any], name: str) -> str:

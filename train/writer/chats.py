@@ -12,7 +12,7 @@ from PIL.Image import Image
 
 from reflectionflow_core.vlm.texts import tidy
 from reflectionflow_core.writers.reflection_generator import REQUEST
-from train.qwen.data import rows_of
+from train.qwen.data import require_pictures, rows_of
 from train.shard_lists import shards_in
 from train.triplets import SampleError, Triplets, open_picture
 
@@ -59,6 +59,8 @@ class FileChats:
     def __init__(self, file: Path) -> None:
         self.folder, self.name, self.rows = file.parent, file.name, rows_of(file)
         self.skipped: Counter[str] = Counter()
+        named = (row.get("images") for row in self.rows)
+        require_pictures(file, (n for names in named if isinstance(names, list) for n in names))
 
     def __len__(self) -> int:
         return len(self.rows)
