@@ -329,17 +329,30 @@ def test_every_configuration_has_an_estimate_and_a_dry_run(
     chosen = CorrectorSettings(**{**read_config(CONFIGS / f"{config}.yaml"), "device": "cpu"})
     chosen = chosen.model_copy(update={"latents": latents})
     text = estimate(chosen)
-    assert "trainable weights" in text and "Time, if a GPU computes" in text
-    assert "1 process)" in text and "e-" not in text
+    assert "trainable weights" in text and "TFLOP/s" in text and "e-" not in text
     if config == "corrector-flux":
         assert "11,901,408,320 weights" in text and "115,902,464 trainable" in text
+        assert "8 processes)" in text and "8 x H100" in text
+        assert ("VAE and T5" in text) == (latents is None)
     assert "one step" in dry_run(chosen)
+
+
+def test_an_estimate_refuses_what_does_not_fit_and_says_what_would() -> None:
+    flux = {**read_config(CONFIGS / "corrector-flux.yaml"), "batch": 32, "gpu": {"count": 8}}
+    with pytest.raises(InputError, match=r"needs 137 GB a GPU, and H100 has 75 GB") as refused:
+        estimate(CorrectorSettings(**flux))
+    assert "would with batch=8 accumulate=4 (62 GB)" in str(refused.value)
+    way = {"batch": 8, "accumulate": 4, "gpu": {"count": 8, "tflops": 100}}
+    text = estimate(CorrectorSettings(**{**flux, **way}))
+    assert "Memory a GPU, estimated: 61.7 GB" in text and "8 x H100 at 100 TFLOP/s" in text
+    with pytest.raises(InputError, match="GB a GPU, and H100 has 38 GB"):
+        estimate(CorrectorSettings(**{**flux, **way, "gpu": {"memory_gb": 40}}))
 
 
 def test_the_configuration_of_the_latents_fits_that_of_the_training() -> None:
     latents = LatentsSettings(**read_config(CONFIGS / "latents-flux.yaml"))
     training = CorrectorSettings(**read_config(CONFIGS / "corrector-flux.yaml"))
-    names = LatentsSettings.model_fields.keys() - {"out", "shuffled", "alone"}
+    names = LatentsSettings.model_fields.keys() - {"out", "shuffled", "alone", "gpu"}
     assert {n: getattr(latents, n) for n in names} == {n: getattr(training, n) for n in names}
     assert "MB a sample" in estimate_latents(latents)
 

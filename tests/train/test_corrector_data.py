@@ -24,13 +24,17 @@ from train.corrector.batches import Batches, BatchReader
 from train.corrector.encoded import Encoded, part_file
 from train.corrector.mixture import Sampler, dropped
 from train.corrector.pairs import black, buckets, nearest, prepared
+from train.corrector.recipe import drop_shares, subset_shares
 from train.corrector.samples import WHOLE, Dropped, Shards, text_of
 from train.corrector.settings import CorrectorSettings, Drops, Mixture, Views
 from train.fit import Draw
 from train.latents.encoding import encode
 from train.latents.settings import LatentsSettings
+from train.settings import read_config
 from train.shard_lists import shards_in
 from train.triplets import SUBSETS, SampleError, Triplets
+
+CONFIGS = Path(__file__).parents[2] / "train" / "configs"
 
 
 @pytest.fixture(scope="module")
@@ -351,3 +355,50 @@ def test_latents_that_do_not_fit_are_refused(flux, tmp_path: Path) -> None:
     part_file(out, 0).write_bytes(part_file(out, 0).read_bytes()[:1000])
     with pytest.raises(InputError, match=r"cannot be read\. Delete the file"):
         Encoded(out, settings(tmp_path, data), flux)
+
+
+# The published program's recipe (train_flux/config.yaml and train/data.py at 333d65a)
+PUBLISHED = {
+    "general": (0.1, 0.3), "length": (0.1, 0.3), "rule": (0.1, 0.4), "editing": (0.7, 0.0)
+}  # fmt: skip
+STAGE, WORKERS, BATCH, STEPS = 5000, 8, 8, 6000  # the steps are the paper's
+
+
+def published_shares() -> dict[str, float]:
+    """Of a run: each worker makes every eighth batch and counts its own samples."""
+    total: Counter[str] = Counter()
+    for step in range(STEPS):
+        for sample in range(BATCH):
+            counted = step // WORKERS * BATCH + sample
+            way = min(1.0, counted / STAGE)
+            total.update(
+                {s: first + way * (last - first) for s, (first, last) in PUBLISHED.items()}
+            )
+    return {subset: share / (STEPS * BATCH) for subset, share in total.items()}
+
+
+def test_the_full_configuration_has_the_published_shares_and_drops() -> None:
+    settings = CorrectorSettings(**read_config(CONFIGS / "corrector-flux.yaml"))
+    found, theirs = subset_shares(settings), published_shares()
+    assert found == pytest.approx(theirs, abs=1e-3)
+    assert theirs["editing"] == pytest.approx(0.29, abs=0.005)
+    drops, others = drop_shares(settings.drop, found["editing"]), 1 - theirs["editing"]
+    assert drops == pytest.approx(
+        {
+            "text": 0.1,
+            "reflection": theirs["editing"] * 0.1 + others * (1 - 0.9 * 0.9),
+            "prompt": 0.0,
+            "image": others * 0.1,
+            "black_with_reflection": 0.0,
+        },
+        abs=1e-3,
+    )
+
+
+@pytest.mark.parametrize("subset", ["editing", "rule"])
+def test_computed_drops_are_those_that_are_drawn(subset: str) -> None:
+    drops, dice = Drops(text=0.2, reflection=0.3, prompt=0.4, image=0.25, together=0.1), rng()
+    drawn = [dropped(drops, subset, dice) for _ in range(4000)]
+    computed = drop_shares(drops, float(subset == "editing"))
+    for name in ("text", "reflection", "prompt", "image"):
+        assert np.mean([getattr(d, name) for d in drawn]) == pytest.approx(computed[name], abs=0.03)

@@ -278,6 +278,17 @@ def test_the_full_sized_configuration_runs_dry_with_sets_of_its_form(
     assert "4 x prompt empty" in summary  # the edits, which nobody described
 
 
+def test_painting_takes_what_fluxs_operations_take_on_the_gpu_that_is_named() -> None:
+    rule = {"rule": {"prompts": 3600, "candidates": 10}}
+    hours = {
+        name: loads_of(DataSettings.model_validate({**rule, "gpu": {"name": name}}))["rule"]
+        for name in ("A100", "H100")
+    }
+    # 30 steps of 74.4e12 operations at 40 % of the peak
+    assert hours["A100"].painting == pytest.approx(10 * 30 * 74.4 / (0.4 * 312), rel=1e-3)
+    assert hours["H100"].painting == pytest.approx(10 * 30 * 74.4 / (0.4 * 989), rel=1e-3)
+
+
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "train.data", *arguments]
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)

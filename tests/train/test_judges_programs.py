@@ -71,6 +71,16 @@ def test_estimates_count_the_weights_of_the_published_models(capsys) -> None:
     assert f"{3_754_622_976 + own:,} weights\ntrained      {own:,}" in capsys.readouterr().out
 
 
+def test_a_writer_that_does_not_fit_is_refused_with_what_would(capsys) -> None:
+    run("writer-qwen", "--estimate")
+    assert "sharded over 8 GPUs" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        run("writer-qwen", "--estimate", "gpu.count=1", "gpu.sharded=false", "batch=8")
+    said = capsys.readouterr().err
+    assert "it needs 136 GB a GPU, and H100 has 75 GB" in said
+    assert "gpu.sharded=true gpu.count=8 (26 GB), or tuning=lora (22 GB)" in said
+
+
 def test_an_estimate_counts_the_samples_that_are_there(capsys, tmp_path) -> None:
     write_shard(tmp_path / "some.tar", 30, ["colors"], seed=0)
     run("verifier-qwen", "--estimate", f"data={tmp_path}", "held_out_share=0.5", "held_out_most=3")

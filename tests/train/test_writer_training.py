@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +116,39 @@ def test_a_killed_run_resumes_from_a_whole_checkpoint(tmp_path) -> None:
     assert latest(settings.out) == settings.out / "checkpoint-3"
     train(settings)
     assert latest(settings.out) == settings.out / "checkpoint-6"
+
+
+@pytest.mark.slow
+def test_sharded_weights_are_saved_whole_and_resumed(tmp_path) -> None:
+    out = tmp_path / "run"
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+    }
+    two = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    program = str(Path(__file__).with_name("sharded_writer.py"))
+    paths = f"{Path(__file__).parents[2]}:{Path(__file__).parents[1]}"
+    for steps in ("3", "4"):
+        done = subprocess.run(
+            [*two, program, str(out), steps],
+            env={**environment, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert [found["step"] for found in measured(out)] == [0, 3, 4]
+    losses = [found["loss"] for found in measured(out)]
+    assert losses[0] > losses[1] > losses[2]
+    saved, kept = load_file(out / "model" / "model.safetensors"), latest(out)
+    assert kept and all(
+        torch.equal(tensor, saved[name])
+        for name, tensor in load_file(kept / "model.safetensors").items()
+    )
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_samples(tmp_path) -> None:

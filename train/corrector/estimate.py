@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
@@ -12,45 +16,68 @@ from reflectionflow_core.record import InputError
 from reflectionflow_core.report.words import counted, duration
 from train.corrector.encoded import COMMON, header
 from train.corrector.flux import FLUX_1_DEV, structure
+from train.corrector.recipe import sentence
 from train.corrector.settings import CorrectorSettings
-from train.processes import join, shares_weights
+from train.corrector.validation import WORDS
+from train.gpus import check_fit, forward_operations, smaller_batches
 from train.shard_lists import shards_in
 from train.triplets import Triplets
 
-TFLOPS = 400  # a GPU of the H100 class in bf16, as large matrix products reach it; assumed
 TOKEN = 16  # pixels a side, in every FLUX so far
 ENCODERS = 4_970_000_000  # weights of FLUX.1's T5-XXL, CLIP-L and VAE
 T5_WIDTH = 4096
 # A block's activations when they are computed again, in numbers a token of its width; counted from
 # its linears' inputs and outputs (q, k, v, attention, feed-forward, modulated copies).
 A_BLOCK = 34
+# Operations of FLUX.1's VAE a pixel and of T5-XXL a token, counted on the meta device.
+VAE_ENCODE, VAE_DECODE, T5_TOKEN = 4.65e6, 1.0e7, 9.45e9
+COMPARED = ("true", *WORDS)  # whose errors a validation takes
 
 
 def estimate(settings: CorrectorSettings) -> str:
-    """The figures as lines of text."""
+    """The figures as lines of text; InputError where they do not fit into the GPU."""
     config = structure(settings.model)
     with torch.device("meta"):
         transformer = FluxTransformer2DModel(**config)
     shapes = target_shapes(transformer)
     trained = sum(settings.lora.rank * (out + wide) for out, wide in shapes.values())
     frozen = sum(p.numel() for p in transformer.parameters())
-    processes = join().num_processes  # of whatever device: this may not be the machine
+    processes = settings.gpu.count
     a_step = settings.batch * settings.accumulate * processes
-    operations = 3.1 if settings.checkpointing else 2.1
-    operations *= _forward(settings, transformer) * a_step * settings.steps
+    memory = partial(_memory, transformer=transformer, frozen=frozen)
     lines = [
         f"FLUX: {frozen:,} weights, frozen{_assumed(config)}",
         f"LoRA: {trained:,} trainable weights in {len(shapes)} modules, rank {settings.lora.rank}, "
         f"on {settings.lora.tokens} tokens, {settings.lora.attention} attention",
         f"Samples: {_samples(settings)}",
+        sentence(settings),
         f"Steps: {settings.steps:,} of {a_step} samples ({settings.batch} a batch, "
         f"{settings.accumulate} a step, {counted(processes, 'process', 'processes')}), "
         f"{settings.steps * a_step:,} in all",
-        f"Memory a GPU, estimated: {_memory(settings, transformer, frozen, trained) / 1e9:.1f} GB",
-        f"Time, if a GPU computes {TFLOPS} TFLOP/s (assumed): "
-        f"{duration(operations / processes / TFLOPS / 1e12)}",
+        f"Memory a GPU, estimated: {memory(settings, trained=trained) / 1e9:.1f} GB",
+        f"Time: {_time(settings, transformer)}, on {settings.gpu.assumed}",
     ]
-    return "".join(f"{line}.\n" for line in lines)
+    text = "".join(f"{line}.\n" for line in lines)
+    need = memory(settings, trained=trained)
+    ways = ((way, memory(changed, trained=trained)) for way, changed in _ways(settings))
+    return check_fit(need, settings.gpu, text, ways)
+
+
+def _ways(settings: CorrectorSettings) -> Iterator[tuple[str, CorrectorSettings]]:
+    """What saves memory: one way after the other, then all together."""
+    shared = max(8, settings.gpu.count)
+    sharded = settings.gpu.model_copy(update={"count": shared, "sharded": True})
+    changes: dict[str, dict[str, Any]] = {
+        "checkpointing=true": {"checkpointing": True},
+        "latents=FOLDER": {"latents": Path("latents")},
+        f"gpu.sharded=true gpu.count={shared}": {"gpu": sharded},
+    }
+    batches = dict(smaller_batches(settings.batch, settings.accumulate))
+    for way, change in (changes | batches).items():
+        yield way, settings.model_copy(update=change)
+    last = dict(list(batches.items())[-1:])
+    together = {name: v for change in (changes | last).values() for name, v in change.items()}
+    yield " ".join([*changes, *last]), settings.model_copy(update=together)
 
 
 def _assumed(config: dict) -> str:
@@ -87,13 +114,48 @@ def _blocks(transformer: FluxTransformer2DModel) -> int:
 
 
 def _forward(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> float:
-    """Operations of one sample's forward: 24 D^2 a token and 4 S^2 D for attention, a block.
+    """Operations of one sample's forward."""
+    return forward_operations(_blocks(transformer), _width(transformer), sum(_tokens(settings)))
 
-    Frozen weights have no gradients of their own, so backward costs about as much again, and a
-    tenth more for attention; with checkpoints one more forward.
+
+def _encoding(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> float:
+    """Operations that a sample's encoding takes: its two pictures and its text."""
+    if _encoded(settings, transformer):
+        return 0.0
+    pixels = settings.target_size**2 + settings.condition_size**2
+    return pixels * VAE_ENCODE + settings.text_length * T5_TOKEN
+
+
+def _time(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> str:
+    """Of the whole run and of its parts.
+
+    Frozen weights have no gradients of their own, so backward costs about as much as forward, and
+    a tenth more for attention; with checkpoints one more forward. Every process validates alike.
     """
-    length, width = sum(_tokens(settings)), _width(transformer)
-    return _blocks(transformer) * (24 * width**2 * length + 4 * length**2 * width)
+    forward, encoding = (f(settings, transformer) for f in (_forward, _encoding))
+    drawn = settings.batch * settings.accumulate * settings.steps  # by each process
+    v = settings.validation
+    times = 1 + -(-settings.steps // v.every)
+    decoding = 3 * settings.target_size**2 * VAE_DECODE
+    corrected = min(v.pictures, v.samples) * (v.steps * forward + decoding)
+    checked = v.samples * len(COMPARED) * (times * forward + encoding)
+    parts = {
+        "learning": drawn * forward * (3.1 if settings.checkpointing else 2.1),
+        "encoding by VAE and T5": drawn * encoding,
+        "validation": times * corrected + checked,
+    }
+    named = ", ".join(
+        f"{what} {duration(operations / settings.gpu.speed)}"
+        for what, operations in parts.items()
+        if operations
+    )
+    return f"{duration(sum(parts.values()) / settings.gpu.speed)} ({named})"
+
+
+def _encoded(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> bool:
+    """Whether VAE and T5 have no work, or are those of a small model."""
+    small = transformer.config["joint_attention_dim"] != T5_WIDTH
+    return settings.latents is not None or small
 
 
 def _memory(
@@ -104,9 +166,8 @@ def _memory(
     states = {"prodigy": 4, "adamw": 2}[settings.optimiser.name] + (
         settings.optimiser.ema is not None
     )
-    encoded = settings.latents or transformer.config["joint_attention_dim"] != T5_WIDTH
-    here = frozen / (join().num_processes if shares_weights() else 1)
-    weights = (here + (0 if encoded else ENCODERS)) * size
+    here = frozen / (settings.gpu.count if settings.gpu.sharded else 1)
+    weights = (here + (0 if _encoded(settings, transformer) else ENCODERS)) * size
     learned = trained * 4 * (2 + states)
     kept = 1 if settings.checkpointing else A_BLOCK
     numbers = sum(_tokens(settings)) * _width(transformer)

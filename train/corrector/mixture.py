@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,15 +50,8 @@ class Sampler:
             self.counts[subset] += len(members)
 
     def shares(self, step: int) -> dict[str, float]:
-        """Of each subset that there is, after so many steps; they add up to 1.
-
-        Where the mixture gives nothing to any that there is, all get the same.
-        """
-        way = min(1.0, step / self.mixture.over)
-        ends = {subset: self.mixture.of(subset) for subset in SUBSETS if self.counts[subset]}
-        given = {subset: (1 - way) * first + way * last for subset, (first, last) in ends.items()}
-        total = sum(given.values())
-        return {s: share / total if total else 1 / len(given) for s, share in given.items()}
+        """Of each subset that there is, after so many steps."""
+        return shares(self.mixture, step, self.counts)
 
     def picks(self, step: int, rng: np.random.Generator) -> Iterator[int]:
         """Samples without end for a batch of this step."""
@@ -79,15 +73,43 @@ class Sampler:
                 yield from rng.permutation(others)[: self.siblings - 1].tolist()
 
 
+def shares(mixture: Mixture, step: int, subsets: Collection[str]) -> dict[str, float]:
+    """Of each of the subsets, after so many steps; they add up to 1.
+
+    Where the mixture gives nothing to any of them, all get the same.
+    """
+    way = min(1.0, step / mixture.over)
+    ends = {subset: mixture.of(subset) for subset in SUBSETS if subset in subsets}
+    given = {subset: (1 - way) * first + way * last for subset, (first, last) in ends.items()}
+    total = sum(given.values())
+    return {s: share / total if total else 1 / len(given) for s, share in given.items()}
+
+
+class Fallen(NamedTuple):
+    """Which of the chances of Drops came true for a sample."""
+
+    text: bool
+    reflection: bool
+    image: bool
+    together: bool
+    prompt: bool
+
+
 def dropped(drops: Drops, subset: str, rng: np.random.Generator) -> Dropped:
     """What is hidden from a sample."""
     chances = (drops.text, drops.reflection, drops.image, drops.together)
-    text, reflection, image, together = (bool(falls) for falls in rng.random(4) < chances)
+    fallen = [bool(falls) for falls in rng.random(4) < chances]
     # Without such a chance nothing more is drawn, and a run is the same as without this drop.
     prompt = bool(drops.prompt) and bool(rng.random() < drops.prompt)
-    if subset == "editing":  # an edit without its picture means nothing
-        image = together = False
-    return Dropped(text, reflection or together, image or together, prompt)
+    return hidden(Fallen(*fallen, prompt), subset)
+
+
+def hidden(fallen: Fallen, subset: str) -> Dropped:
+    """What is hidden where these chances came true."""
+    pictured = subset == "editing"  # an edit without its picture means nothing
+    together = fallen.together and not pictured
+    image = fallen.image and not pictured
+    return Dropped(fallen.text, fallen.reflection or together, image or together, fallen.prompt)
 
 
 def _choice(chances: np.ndarray, rng: np.random.Generator) -> int:

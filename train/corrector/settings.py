@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from reflectionflow_core.flux.condition import ConditionSettings
 from reflectionflow_core.flux.lora import Mode
 from train.fit import Schedule
+from train.gpus import GpuSettings
 from train.settings import Seed, Strict
 from train.triplets import SUBSETS
 
@@ -170,6 +171,7 @@ class CorrectorSettings(Views):
     drop: Drops = Drops()
     mixture: Mixture = Mixture()
     validation: Validation = Validation()
+    gpu: GpuSettings = GpuSettings()
 
     @model_validator(mode="after")
     def _something_to_learn_from(self) -> CorrectorSettings:
@@ -200,6 +202,7 @@ MAY_CHANGE = (
     "checkpointing",
     "data",
     "device",
+    "gpu",
     "latents",
     "model",
     "out",

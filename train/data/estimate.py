@@ -9,8 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from train.data.settings import DataSettings
+from train.gpus import forward_operations
 
 _HOURS = 3600.0  # seconds
+FLUX_1 = (57, 3072)  # blocks and their width
+TEXT_TOKENS = 512
 _ROWS = {
     "items": "work items",
     "pictures": "pictures painted",
@@ -93,11 +96,21 @@ def _load(
         judged,
         calls,
         triplets,
-        pictures / assumed.pictures_per_gpu_second / _HOURS,
+        pictures / pictures_per_second(settings) / _HOURS,
         judged / assumed.judged_per_gpu_second / _HOURS,
         calls * assumed.seconds_per_call / _HOURS,
         2 * triplets * assumed.megabytes_per_picture / 1000 * (2 if settings.images else 1),
     )
+
+
+def pictures_per_second(settings: DataSettings) -> float:
+    """What one GPU paints, as assumed or as FLUX.1's operations say."""
+    if settings.assumptions.pictures_per_gpu_second:
+        return settings.assumptions.pictures_per_gpu_second
+    width, height = settings.painter.size or (1024, 1024)
+    tokens = TEXT_TOKENS + width // 16 * (height // 16)
+    steps = settings.painter.steps or 30
+    return settings.gpu.speed / (steps * forward_operations(*FLUX_1, tokens))
 
 
 def estimate(settings: DataSettings) -> str:
@@ -125,7 +138,9 @@ def assumptions_of(settings: DataSettings) -> Iterator[str]:
     """What the table assumes."""
     assumed = settings.assumptions
     yield f"Assumed ({assumed.source}):"
-    yield f"  {assumed.pictures_per_gpu_second:g} pictures painted a second on a GPU"
+    counted = not assumed.pictures_per_gpu_second
+    gpu = f"{settings.gpu.assumed}, by FLUX.1's operations" if counted else "a GPU"
+    yield f"  {pictures_per_second(settings):.3g} pictures painted a second on {gpu}"
     yield f"  {assumed.judged_per_gpu_second:g} pictures judged a second on a GPU"
     yield f"  {assumed.seconds_per_call:g} seconds for a call of a vision-language model (VLM)"
     yield f"  {assumed.megabytes_per_picture:g} MB for a picture in a shard"

@@ -70,7 +70,7 @@ def manifest_of(
         "rejects": dict(rejects.most_common()),
         "shards": shards,
         "licences": settings.licences,
-        "settings": settings.model_dump(mode="json", exclude={"out", "licences"}),
+        "settings": settings.model_dump(mode="json", exclude={"out", "licences", "gpu"}),
         "versions": {
             "reflectionflow": reflectionflow_core.__version__,
             **{name: version(name) for name in LIBRARIES},

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from train.gpus import GpuSettings
 from train.settings import Seed, Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -156,7 +157,9 @@ class Assumptions(Strict):
     """Figures that only --estimate uses."""
 
     source: str = Field(default="nobody measured these", description="where the figures are from")
-    pictures_per_gpu_second: PositiveFloat = 0.07
+    pictures_per_gpu_second: PositiveFloat | None = Field(
+        default=None, description="None: what FLUX.1 takes on the GPU of the setting gpu"
+    )
     judged_per_gpu_second: PositiveFloat = 5.0
     seconds_per_call: PositiveFloat = 2.0
     megabytes_per_picture: PositiveFloat = 0.5
@@ -186,3 +189,4 @@ class DataSettings(Strict):
     filter: Filter = Filter()
     engine: Engine = Engine()
     assumptions: Assumptions = Assumptions()
+    gpu: GpuSettings = GpuSettings()

@@ -30,7 +30,7 @@ from train.data.synthetic import SYNTHETIC
 
 FORMAT = 1
 # Settings that may change when a run is resumed: the shards do not depend on them.
-MAY_CHANGE = {"out", "images", "licences", "assumptions"}
+MAY_CHANGE = {"out", "images", "licences", "assumptions", "gpu"}
 OF_ENGINE = ("shard_items", "slice_items")  # of the engine's only these may not change
 
 

@@ -61,7 +61,7 @@ def encode(settings: LatentsSettings, flux: Flux | None = None) -> str:
 
 def _start_or_resume(settings: LatentsSettings, shards: Shards, parts: int) -> None:
     """Writes what all parts share; a folder with latents of other settings is refused."""
-    views = settings.model_dump(mode="json", exclude={"out", "device"})
+    views = settings.model_dump(mode="json", exclude={"out", "device", "gpu"})
     metadata = {"views": views, "parts": parts, "samples": len(shards.labels)}
     file = settings.out / COMMON
     if file.is_file():

@@ -1,24 +1,39 @@
-"""What the encoded samples will take on the disk."""
+"""What the encoded samples will take: room on the disk, and hours."""
 
 from __future__ import annotations
 
 from reflectionflow_core.record import InputError
+from reflectionflow_core.report.words import duration
 from train.corrector.encoded import PART
+from train.corrector.estimate import ENCODERS, T5_TOKEN, T5_WIDTH, VAE_ENCODE
+from train.gpus import check_fit
 from train.latents.settings import LatentsSettings
 from train.shard_lists import shards_in
 from train.triplets import Triplets
 
 
 def estimate(settings: LatentsSettings) -> str:
+    """As text; InputError where VAE and text encoders do not fit into the GPU."""
     try:
         count = len(Triplets(shards_in(settings.data, fetch=False)))
     except InputError:
         count = 0
-    side = settings.target_size // 16, settings.condition_size // 16
-    width, bytes_ = (4096, 2) if settings.dtype == "bf16" else (4096, 4)
-    sample = (side[0] ** 2 + side[1] ** 2) * 64 * bytes_ + 2 * settings.text_length * width * bytes_
-    a_sample = f"About {sample / 1e6:.2f} MB a sample (FLUX.1: 16 pixels a token, T5 4096 wide)"
-    if not count:
-        return f"{a_sample}; {settings.data} is not on this machine, so they are not counted.\n"
-    parts = -(-count // PART)
-    return f"{a_sample}: {count * sample / 1e9:.1f} GB for {count:,} samples in {parts:,} parts.\n"
+    gpu, texts = settings.gpu, 2 + settings.shuffled + settings.alone
+    sides = settings.target_size, settings.condition_size
+    bytes_ = 2 if settings.dtype == "bf16" else 4
+    states = texts * settings.text_length
+    tokens = sum((side // 16) ** 2 for side in sides)
+    sample = (tokens * 64 + states * T5_WIDTH) * bytes_
+    seconds = (sum(s * s for s in sides) * VAE_ENCODE + states * T5_TOKEN) / gpu.speed / gpu.count
+    text = (
+        f"About {sample / 1e6:.2f} MB a sample (FLUX.1: 16 pixels a token, T5 4096 wide, {texts} "
+        f"texts) and {duration(seconds * 1e6)} a million samples, on {gpu.assumed}"
+    )
+    if count:
+        text += (
+            f": {count * sample / 1e9:.1f} GB and {duration(seconds * count)} for {count:,} "
+            f"samples in {-(-count // PART):,} parts.\n"
+        )
+    else:
+        text += f"; {settings.data} is not on this machine, so they are not counted.\n"
+    return check_fit(ENCODERS * bytes_, gpu, text, ())

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from train.corrector.settings import Views
+from train.gpus import GpuSettings
 
 
 class LatentsSettings(Views):
@@ -19,3 +20,4 @@ class LatentsSettings(Views):
         default=False,
         description="also encode each reflection without its prompt, which drop.prompt reads",
     )
+    gpu: GpuSettings = GpuSettings()

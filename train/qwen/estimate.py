@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,12 @@ from torch import nn
 
 from reflectionflow_core.record import InputError
 from reflectionflow_core.report.words import duration
+from train.gpus import check_fit, smaller_batches
 from train.qwen.data import split
 from train.qwen.settings import MINIATURE, QwenSettings
 
-SUSTAINED = 125e12  # operations a second: 40 % of what an A100 can do in bf16
 WORDS = 160  # tokens of text in a sample: template or request, prompt, reflection
+SECONDS_WRITING = 1.5  # for an answer that is written out, one by one; an assumption
 MERGED = 28  # pixels a side of one picture token: 2 x 2 patches of 14
 
 
@@ -68,37 +69,103 @@ def stacks_of(
     )
 
 
-def estimate_of(
-    settings: QwenSettings,
-    stacks: tuple[LayerStack, ...],
-    other: tuple[int, int],
-    samples: str,
-) -> str:
-    """The estimate as text; `other` are the weights outside the stacks, and how many of them are
-    trained.
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a training keeps in memory: its stacks, and the weights outside them, of which
+    `other_trained` are trained.
     """
-    weights = sum(stack.weights for stack in stacks) + other[0]
-    trained = sum(stack.trained for stack in stacks) + other[1]
-    width = 2 if settings.weights == "bf16" else 4
-    optimiser = {"adamw_torch": 8, "adafactor": 0}[settings.optimiser]  # bytes a trained weight
-    held = (weights - trained) * width + trained * (8 + optimiser)
-    recomputed = settings.checkpointing
-    alive = settings.batch * sum(stack.activations(recomputed, width) for stack in stacks)
-    drawn = settings.steps * settings.batch * settings.accumulate
-    seconds = drawn * sum(stack.operations(recomputed) for stack in stacks) / SUSTAINED
+
+    stacks: tuple[LayerStack, ...]
+    other: int
+    other_trained: int
+
+    @property
+    def weights(self) -> int:
+        return sum(stack.weights for stack in self.stacks) + self.other
+
+    @property
+    def trained(self) -> int:
+        return sum(stack.trained for stack in self.stacks) + self.other_trained
+
+    def held(self, settings: QwenSettings) -> float:
+        """Bytes of weights, gradients and optimiser on one GPU. Where they are sharded, the layer
+        that computes and the next are whole, as is what is outside the stacks.
+        """
+        width = 2 if settings.weights == "bf16" else 4
+        optimiser = {"adamw_torch": 8, "adafactor": 0}[settings.optimiser]  # a trained weight
+        held = (self.weights - self.trained) * width + self.trained * (8 + optimiser)
+        if not settings.gpu.sharded:
+            return held
+        layer = max(stack.weights / stack.layers for stack in self.stacks)
+        return held / settings.gpu.count + 4 * (2 * layer + 2 * self.other)
+
+    def alive(self, settings: QwenSettings) -> float:
+        """Bytes of a batch's activations."""
+        width = 2 if settings.weights == "bf16" else 4
+        recomputed = settings.checkpointing
+        return settings.batch * sum(stack.activations(recomputed, width) for stack in self.stacks)
+
+    def memory(self, settings: QwenSettings) -> float:
+        return self.held(settings) + self.alive(settings)
+
+    def operations(self, settings: QwenSettings) -> float:
+        """Of one sample that is learned from."""
+        return sum(stack.operations(settings.checkpointing) for stack in self.stacks)
+
+    def forward(self) -> float:
+        """Operations of one sample that is only looked at."""
+        return sum(2 * stack.positions * stack.weights for stack in self.stacks)
+
+
+def estimate_of(
+    settings: QwenSettings, load_of: Callable[[Any], Load], samples: str, written: int = 0
+) -> str:
+    """The estimate as text; InputError where it does not fit into the GPU.
+
+    `load_of` gives the load of changed settings, `written` answers are written out at each
+    measurement.
+    """
+    load, gpu = load_of(settings), settings.gpu
+    held, alive = load.held(settings), load.alive(settings)
+    a_step = settings.batch * settings.accumulate * gpu.count
+    learning = settings.steps * a_step / gpu.count * load.operations(settings)
+    times = 1 + -(-settings.steps // settings.eval_every)
+    measuring = times * settings.held_out_most / gpu.count * load.forward()
+    writing = times * written * SECONDS_WRITING
+    seconds = (learning / gpu.speed, measuring / gpu.speed + writing)
+    shared = f", sharded over {gpu.count} GPUs" if gpu.sharded else ""
     lines = (
-        f"base         {settings.base}: {weights:,} weights",
-        f"trained      {trained:,} weights, {trained / weights:.1%}",
-        f"memory       about {(held + alive) / 1e9:.1f} GB: {held / 1e9:.1f} for weights, "
-        f"gradients and optimiser, {alive / 1e9:.1f} for a batch of {settings.batch}",
+        f"base         {settings.base}: {load.weights:,} weights",
+        f"trained      {load.trained:,} weights, {load.trained / load.weights:.1%}",
+        f"memory       about {(held + alive) / 1e9:.1f} GB a GPU: {held / 1e9:.1f} for weights, "
+        f"gradients and optimiser{shared}, {alive / 1e9:.1f} for a batch of {settings.batch}",
         f"samples      {samples}",
-        f"steps        {settings.steps:,} of {settings.batch * settings.accumulate} samples: "
-        f"{drawn:,} samples on one device",
-        f"time         about {duration(seconds)} on one GPU that sustains "
-        f"{SUSTAINED / 1e12:.0f} TFLOP/s (40 % of an A100's peak in bf16), with pictures of "
-        f"{settings.max_pixels:,} pixels and {WORDS} tokens of text",
+        f"steps        {settings.steps:,} of {a_step} samples: {settings.steps * a_step:,} in all",
+        f"time         about {duration(sum(seconds))}: learning {duration(seconds[0])}, measuring "
+        f"{duration(seconds[1])}, on {gpu.assumed}, with pictures of {settings.max_pixels:,} "
+        f"pixels and {WORDS} tokens of text",
     )
-    return "\n".join(lines) + "\n"
+    ways = ((way, load_of(changed).memory(changed)) for way, changed in _ways(settings))
+    return check_fit(held + alive, gpu, "\n".join(lines) + "\n", ways)
+
+
+def _ways(settings: QwenSettings) -> Iterator[tuple[str, Any]]:
+    """What saves memory."""
+    changes: dict[str, dict[str, Any]] = {
+        "checkpointing=true": {"checkpointing": True},
+        "optimiser=adafactor": {"optimiser": "adafactor"},
+        **dict(smaller_batches(settings.batch, settings.accumulate)),
+    }
+    if "tuning" in type(settings).model_fields:
+        shared = max(8, settings.gpu.count)
+        sharded = settings.gpu.model_copy(update={"count": shared, "sharded": True})
+        changes = {
+            f"gpu.sharded=true gpu.count={shared}": {"gpu": sharded},
+            "tuning=lora": {"tuning": "lora"},
+            **changes,
+        }
+    for way, change in changes.items():
+        yield way, settings.model_copy(update=change)
 
 
 def samples_of(settings: QwenSettings, read: Callable[[str], Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from train.gpus import GpuSettings
 from train.settings import Seed, Strict
 
 TINY = "tiny"  # a base made by the program itself
@@ -18,6 +19,7 @@ MAY_CHANGE = frozenset(
     (
         "out",
         "device",
+        "gpu",
         "workers",
         "log_every",
         "save_every",
@@ -70,3 +72,4 @@ class QwenSettings(Strict):
     save_every: PositiveInt = Field(default=500, description="steps between two checkpoints")
     eval_every: PositiveInt = Field(default=500, description="steps between two measurements")
     keep: PositiveInt = Field(default=2, description="checkpoints that are kept")
+    gpu: GpuSettings = GpuSettings()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import AutoModel
 
-from train.qwen.estimate import estimate_of, samples_of, stacks_of
+from train.qwen.estimate import Load, estimate_of, samples_of, stacks_of
 from train.qwen.sizes import architecture
 from train.verifier.model import RewardModel
 from train.verifier.pairs import pairs_in
@@ -13,10 +13,13 @@ from train.verifier.settings import VerifierSettings
 
 
 def estimate(settings: VerifierSettings) -> str:
+    found = samples_of(settings, lambda where: pairs_in(where, settings.seed, settings.ties))
+    return estimate_of(settings, load_of, found)
+
+
+def load_of(settings: VerifierSettings) -> Load:
     config = architecture(settings.base)
     with torch.device("meta"):
         model = RewardModel(AutoModel.from_config(config), 0, settings)
-    stacks = stacks_of(model.backbone, config, settings, pictures=2)
     own = model.rm_head.weight.numel() + model.token.numel()
-    found = samples_of(settings, lambda where: pairs_in(where, settings.seed, settings.ties))
-    return estimate_of(settings, stacks, (own, own), found)
+    return Load(stacks_of(model.backbone, config, settings, pictures=2), own, own)

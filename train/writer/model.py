@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from torch import Tensor
 
 from train.writer.settings import WriterSettings
 
@@ -26,9 +27,18 @@ def prepare(model: Any, settings: WriterSettings) -> Any:
     return model
 
 
-def save_writer(model: Any, to: Path, settings: WriterSettings) -> None:
-    """The model in the form that `load_vlm` reads, its LoRA merged; it is not to be trained on."""
+def save_writer(
+    model: Any, to: Path, settings: WriterSettings, weights: dict[str, Tensor] | None = None
+) -> None:
+    """The model in the form that `load_vlm` reads, its LoRA merged; it is not to be trained on.
+
+    `weights` are its own, put together where they are sharded.
+    """
     merged: Any = model.merge_and_unload() if isinstance(model, PeftModel) else model
-    if settings.weights == "bf16":
-        merged.to(torch.bfloat16)
-    merged.save_pretrained(to)
+    dtype = torch.bfloat16 if settings.weights == "bf16" else torch.float32
+    if weights is not None:
+        weights = {name: tensor.to(dtype) for name, tensor in weights.items()}
+        merged.config.dtype = dtype
+    else:
+        merged.to(dtype)
+    merged.save_pretrained(to, state_dict=weights)

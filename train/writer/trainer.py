@@ -105,6 +105,12 @@ class WriterTrainer(Guarded, SFTTrainer):
         learner: Any = model or self.model
         learner.load_state_dict(saved.state_dict())
 
+    def gathered(self) -> dict[str, Tensor] | None:
+        """The sharded weights, whole, on the first process; None where they are not sharded. Every
+        process is to call it.
+        """
+        return self.accelerator.get_state_dict(self.model) if self.is_fsdp_enabled else None
+
     def _written_out(self) -> dict[str, Any]:
         if not self.settings.answers:
             return {}

@@ -15,10 +15,12 @@ from transformers import AutoModelForImageTextToText
 from trl.trainer.sft_config import SFTConfig
 
 from reflectionflow_core.archive.files import replace_file
+from reflectionflow_core.record import InputError
 from reflectionflow_core.vlm.folder import load_model, load_processor
 from reflectionflow_core.vlm.local import LocalSettings, load_vlm
 from reflectionflow_core.writers.reflection_generator import ReflectionGeneratorWriter
 from train.cards import writer_card
+from train.processes import shares_weights
 from train.qwen.data import Usable
 from train.qwen.guarded import arguments_of, measured, train_on
 from train.qwen.loras import lora_of
@@ -34,6 +36,8 @@ from train.writer.trainer import ChatCollator, WriterTrainer, numbers
 def setup(settings: WriterSettings, like: str = "") -> WriterTrainer:
     """Everything loaded and checked; nothing trained yet."""
     learnt, held, skipped = sides_of(settings, chats_in)
+    if shares_weights() and settings.tuning == "lora":
+        raise InputError("A LoRA's base is not sharded. Start with torchrun, or give tuning=full.")
     sides = {"learnt": learnt, "held_out": held}
     base, device = base_of(settings, like), torch.device(settings.device)
     processor = load_processor(base)
@@ -60,9 +64,11 @@ def train(settings: WriterSettings, like: str = "") -> Path:
         train_on(trainer)
         folder, base = settings.out / "model", base_of(settings, like)
         is_first = trainer.is_world_process_zero()
+        weights = trainer.gathered()
         if is_first:
             with whole(folder) as part:
-                save_writer(trainer.accelerator.unwrap_model(trainer.model), part, settings)
+                model = trainer.accelerator.unwrap_model(trainer.model)
+                save_writer(model, part, settings, weights)
                 trainer.processor.save_pretrained(part)
         skipped, held = trainer.skipped, trainer.sides["held_out"]
         del trainer  # the painter and the judge need its memory

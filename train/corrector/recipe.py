@@ -1,0 +1,56 @@
+"""What a training will have seen when it is over, computed from its settings alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from itertools import product
+
+from train.corrector.mixture import Fallen, hidden, shares
+from train.corrector.settings import CorrectorSettings, Drops
+from train.triplets import SUBSETS
+
+
+def subset_shares(
+    settings: CorrectorSettings, subsets: Collection[str] = SUBSETS
+) -> dict[str, float]:
+    """The mean share of each subset over all steps, where the data has these subsets."""
+    total: Counter[str] = Counter()
+    for step in range(settings.steps):
+        total.update(shares(settings.mixture, step, subsets))
+    return {subset: share / settings.steps for subset, share in total.items()}
+
+
+def drop_shares(drops: Drops, editing: float) -> dict[str, float]:
+    """How many samples are without a text, a reflection, a prompt or a picture, and how many have a
+    reflection with a black picture; `editing` is the share of editing samples.
+    """
+    total: Counter[str] = Counter()
+    chances = (drops.text, drops.reflection, drops.image, drops.together, drops.prompt)
+    for subset, weight in (("editing", editing), ("general", 1 - editing)):
+        for fallen in product((False, True), repeat=len(chances)):
+            chance = weight
+            for falls, p in zip(fallen, chances, strict=True):
+                chance *= p if falls else 1 - p
+            dropped = hidden(Fallen(*fallen), subset)
+            seen = {
+                "text": dropped.text,
+                "reflection": dropped.reflection,
+                "prompt": dropped.prompt,
+                "image": dropped.image,
+                "black_with_reflection": dropped.image and not dropped.reflection,
+            }
+            total.update({name: chance * is_so for name, is_so in seen.items()})
+    return dict(total)
+
+
+def sentence(settings: CorrectorSettings, subsets: Collection[str] = SUBSETS) -> str:
+    """Both as one line."""
+    found = subset_shares(settings, subsets)
+    drops = drop_shares(settings.drop, found.get("editing", 0.0))
+    named = ", ".join(f"{share:.1%} {subset}" for subset, share in found.items())
+    return (
+        f"Seen over the run: {named}; T5 reads nothing in {drops['text']:.1%}, no reflection in "
+        f"{drops['reflection']:.1%}, no prompt in {drops['prompt']:.1%}; {drops['image']:.1%} with "
+        f"a black picture, {drops['black_with_reflection']:.1%} with that and a reflection"
+    )

@@ -1,0 +1,106 @@
+"""The GPU that every --estimate reckons with: one table, named and overridden by the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from reflectionflow_core.record import InputError
+from train.settings import Strict
+
+SUSTAINED = 0.4  # of the peak, by large matrix products in bf16; an assumption
+USABLE = 0.94  # of the memory; the rest is CUDA's own and lost between allocations
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """What the maker states: gigabytes of memory, and dense bf16 operations a second / 1e12."""
+
+    memory_gb: float
+    peak_tflops: float
+
+
+GPUS = {
+    "RTX-4090": Gpu(24, 165),
+    "RTX-5090": Gpu(32, 210),
+    "L40S": Gpu(48, 362),
+    "A100-40GB": Gpu(40, 312),
+    "A100": Gpu(80, 312),
+    "H100": Gpu(80, 989),
+    "H200": Gpu(141, 989),
+    "B200": Gpu(180, 2250),
+}
+
+
+class GpuSettings(Strict):
+    """What --estimate assumes; a run takes the GPUs that are there."""
+
+    name: Literal["RTX-4090", "RTX-5090", "L40S", "A100-40GB", "A100", "H100", "H200", "B200"] = (
+        Field(default="H100", description="for --estimate, as are the next four")
+    )
+    count: PositiveInt = Field(default=1, description="GPUs, a process each")
+    sharded: bool = Field(
+        default=False, description="whether the launcher's FSDP shards the weights over them"
+    )
+    memory_gb: PositiveFloat | None = Field(
+        default=None, description="of one; None: the maker's figure"
+    )
+    tflops: PositiveFloat | None = Field(
+        default=None, description="sustained in bf16; None: 40 % of the maker's peak"
+    )
+
+    @property
+    def memory(self) -> float:
+        """Bytes that one GPU has for a training."""
+        return (self.memory_gb or GPUS[self.name].memory_gb) * USABLE * 1e9
+
+    @property
+    def speed(self) -> float:
+        """Operations a second."""
+        return (self.tflops or GPUS[self.name].peak_tflops * SUSTAINED) * 1e12
+
+    @property
+    def assumed(self) -> str:
+        """The assumption in words."""
+        basis = "as given" if self.tflops else f"{SUSTAINED:.0%} of its peak, an assumption"
+        many = f"{self.count} x " if self.count > 1 else ""
+        return f"{many}{self.name} at {self.speed / 1e12:.0f} TFLOP/s in bf16 ({basis})"
+
+
+def forward_operations(blocks: int, width: int, tokens: int) -> float:
+    """Of one sample's forward through a transformer of FLUX's kind: 24 D^2 a token and 4 S^2 D for
+    attention, a block.
+    """
+    return blocks * (24 * width**2 * tokens + 4 * tokens**2 * width)
+
+
+def check_fit(need: float, gpu: GpuSettings, text: str, ways: Iterable[tuple[str, float]]) -> str:
+    """`text`, an estimate, where `need` bytes fit into the GPU.
+
+    Else InputError with the text, the lack, and which of the `ways` (settings, and the bytes with
+    them) and GPUs would fit.
+    """
+    if need <= gpu.memory:
+        return text
+    fitting = [f"{way} ({bytes_ / 1e9:.0f} GB)" for way, bytes_ in ways if bytes_ <= gpu.memory]
+    by_size = sorted(GPUS.items(), key=lambda item: item[1].memory_gb)
+    larger = [f"gpu.name={name}" for name, g in by_size if need <= g.memory_gb * USABLE * 1e9]
+    found = ", or ".join((*fitting[:4], *larger[:1]))
+    raise InputError(
+        f"{text}This does not fit: it needs {need / 1e9:.0f} GB a GPU, and {gpu.name} has "
+        f"{gpu.memory / 1e9:.0f} GB for it. "
+        + (f"It would with {found}." if found else "Take more GPUs and gpu.sharded=true.")
+    )
+
+
+def smaller_batches(batch: int, accumulate: int) -> Iterator[tuple[str, dict[str, int]]]:
+    """Settings that hold fewer samples at once, with as many a step."""
+    while batch > 1 and batch % 2 == 0:
+        batch, accumulate = batch // 2, accumulate * 2
+        yield (
+            f"batch={batch} accumulate={accumulate}",
+            {"batch": batch, "accumulate": accumulate},
+        )
