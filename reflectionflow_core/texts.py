@@ -79,3 +79,12 @@ def no_folder(path: str | Path, give: str) -> InputError:
     """The error for a path that is no folder: a file, or nothing. `give` says what to do."""
     what = f"{path} is a file, no folder" if Path(path).is_file() else f"There is no folder {path}"
     return InputError(f"{what}. {give}")
+
+
+def edit_text(prompt: str, reflection: str) -> str:
+    """An instruction for editing models, which do not know `[Reflexion]`."""
+    goal = f"The picture shall show: {prompt}"
+    order = reflection.strip()
+    if not order:
+        return f"Change whatever does not fit. {goal}"
+    return f"{order if order[-1] in '.!?' else order + '.'} Leave all else as it is. {goal}"

@@ -11,6 +11,7 @@ from PIL import Image
 from webdataset.writer import TarWriter
 
 from reflectionflow_core.flux.model import Flux
+from reflectionflow_core.miniature.world import COLOURS
 from train.corrector.dry_run import small_flux, write_triplets
 from train.corrector.settings import CorrectorSettings
 from train.triplets import Triplet, files_of
@@ -63,7 +64,7 @@ def triplet(number: int = 0, size: tuple[int, int] = (64, 64), **changes: Any) -
         "key": f"noise-{number}",
         "good": good,
         "bad": bad,
-        "prompt": "a photo of a red circle",
+        "prompt": f"a photo of a {list(COLOURS)[number % len(COLOURS)]} circle",
         "reflection": "make the circle red",
         "subset": "rule",
     }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from train.writer.settings import WriterSettings
 
 TEMPLATES = Path(__file__).parent / "templates"
-NOT_SHOWN = ("out", "device", "workers", "keep")  # say nothing about the model
+NOT_SHOWN = ("out", "device", "workers", "keep", "gpu", "report")  # say nothing about the model
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 SOURCES = {
     "rule": "Rule: prompts composed of objects, colours, numbers and positions; pictures judged by "

@@ -164,7 +164,7 @@ def steps(
 ) -> Iterator[StepDone]:
     """Trains from `state.step` and yields after every step.
 
-    Raises DivergenceError before a step that would spoil the weights: the last checkpoint is good.
+    Raises DivergenceError before a step that would spoil the weights, so checkpoints are good.
     """
     world = join()
     weights = list(state.trained.values())
@@ -176,7 +176,7 @@ def steps(
         value = _descend(loss, draws(seed, state.step, schedule))
         _share(weights, world.num_processes)
         length = float(nn.utils.clip_grad_norm_(weights, schedule.clip))
-        _check(state.step + 1, value, length)
+        _check(state.step + 1, value, length, kept)
         state.optimiser.step()
         _follow(state, schedule)
         state.step += 1
@@ -227,12 +227,13 @@ def _share(weights: Weights, processes: int) -> None:
     nn.utils.vector_to_parameters(flat / processes, gradients)
 
 
-def _check(step: int, loss: float, gradient: float) -> None:
+def _check(step: int, loss: float, gradient: float, kept: Checkpoints) -> None:
     if not (math.isfinite(loss) and math.isfinite(gradient)):
+        files = kept.files()
+        good = f"{files[-1]} is good" if files else "there is no checkpoint yet"
         raise DivergenceError(
             f"At step {step} the loss is {loss} and its gradient {gradient}, so the training stops "
-            "before it spoils the weights; the last checkpoint is good. Look at the step's "
-            "samples, or resume with a lower rate."
+            f"before it spoils the weights; {good}."
         )
 
 

@@ -1,7 +1,8 @@
 """Where the files of each sample lie in a shard, kept beside it: genref_000000.tar.index.
 
 To walk a tar's headers is a seek for each file, which takes minutes over a network for shards of
-many gigabytes. The index is JSON and is made by whoever walks a shard first, or writes it.
+many gigabytes. The index is a safetensors file of arrays, since a million samples as objects would
+fill the memory of every process; it is made by whoever walks a shard first, or writes it.
 """
 
 from __future__ import annotations
@@ -11,30 +12,69 @@ import json
 import tarfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
+from train.prompt_words import digest
 
-SUBSET = "subset.txt"
-VERSION = 1
+SUBSET, PROMPT = "subset.txt", "prompt.txt"
+VERSION, INDEX = 2, "index"
 HEADERS = 16  # so many are compared to tell whether an index is that of a shard
 POINTER = b"version https://git-lfs"
+LONGEST = 20_000  # bytes of a text that is read
+ARRAYS = {  # their numbers' types and dimensions
+    "keys": (np.uint8, 1),
+    "ends": (np.int64, 1),
+    "offsets": (np.int64, 2),
+    "sizes": (np.uint32, 2),
+    "subsets": (np.uint8, 1),
+    "prompts": (np.uint64, 1),
+}
 Places = dict[str, tuple[int, int]]  # offset and size by a file's name within its sample
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ShardIndex:
-    """The places of all samples of a shard by their keys, and their subsets.
+    """The n samples of a shard, and m names of files, which not every sample has.
 
+    `keys` are those of all samples in UTF-8, each up to its place in `ends` (n,). `offsets` and
+    `sizes` (n, m) are in bytes, an offset is -1 where a sample lacks that file. `subsets` (n,)
+    number `subset_names`; `prompts` (n,) are equal for prompts of the same words, 0 is none.
     `fault` is why some samples of the shard are missing, "" where none is.
     """
 
-    places: Mapping[str, Places]
-    subsets: Mapping[str, str] = field(default_factory=dict)
+    keys: np.ndarray
+    ends: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+    subsets: np.ndarray
+    prompts: np.ndarray
+    names: tuple[str, ...] = ()
+    subset_names: tuple[str, ...] = ()
     fault: str = ""
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def key(self, row: int) -> str:
+        begin = int(self.ends[row - 1]) if row else 0
+        return self.keys[begin : int(self.ends[row])].tobytes().decode("utf-8", "surrogateescape")
+
+    def places(self, row: int) -> Places:
+        spans = zip(self.names, self.offsets[row].tolist(), self.sizes[row].tolist(), strict=True)
+        return {name: (offset, size) for name, offset, size in spans if offset >= 0}
+
+    def has(self, *names: str) -> np.ndarray:
+        """Which samples (n,) have one of these files."""
+        columns = [column for column, name in enumerate(self.names) if name in names]
+        return (self.offsets[:, columns] >= 0).any(1)
 
 
 def index_of(shard: Path) -> ShardIndex:
@@ -53,14 +93,21 @@ def index_of(shard: Path) -> ShardIndex:
 
 def keep(shard: Path, index: ShardIndex) -> None:
     """Writes the index beside its shard."""
-    said = {"version": VERSION, "shard": _look(shard, index), **asdict(index)}
-    files.replace_file(_beside(shard), json.dumps(said, sort_keys=True).encode() + b"\n")
+    said = {
+        "version": VERSION,
+        "shard": _look(shard, index),
+        "names": index.names,
+        "subsets": index.subset_names,
+    }
+    arrays = {name: getattr(index, name) for name in ARRAYS}
+    # One text, since safetensors writes several in any order.
+    files.replace_file(_beside(shard), save(arrays, {INDEX: json.dumps(said)}))
 
 
 def walk(shard: Path) -> ShardIndex:
     """The index as the headers of the tar say it."""
     places: dict[str, Places] = {}
-    subsets: dict[str, str] = {}
+    texts: dict[str, dict[str, str]] = {SUBSET: {}, PROMPT: {}}
     fault = ""
     try:
         with tarfile.open(shard) as tar:
@@ -69,17 +116,48 @@ def walk(shard: Path) -> ShardIndex:
                     continue
                 folder, _, file = member.name.rpartition("/")
                 stem, _, name = file.partition(".")
-                key = f"{folder}/{stem}" if folder else stem
-                places.setdefault(key, {})[name.lower()] = (member.offset_data, member.size)
-                if name.lower() == SUBSET and (stream := tar.extractfile(member)):
-                    subsets[key] = stream.read(100).decode("utf-8", "replace").strip()
+                key, name = f"{folder}/{stem}" if folder else stem, name.lower()
+                places.setdefault(key, {})[name] = (member.offset_data, member.size)
+                if name in texts and (stream := tar.extractfile(member)):
+                    texts[name][key] = stream.read(LONGEST).decode("utf-8", "replace").strip()
     except FileNotFoundError as error:
         raise InputError(f"There is no shard {shard}. Check the path.") from error
     except (tarfile.TarError, OSError, EOFError):
         fault = "shard is a Git LFS pointer" if _is_pointer(shard) else "shard broken off"
         if places:
             places.popitem()  # its last sample may be incomplete
-    return ShardIndex(places, subsets, fault)
+    return _packed(places, texts[SUBSET], texts[PROMPT], fault)
+
+
+def _packed(
+    places: Mapping[str, Places],
+    subsets: Mapping[str, str],
+    prompts: Mapping[str, str],
+    fault: str,
+) -> ShardIndex:
+    names = tuple(sorted({name for found in places.values() for name in found}))
+    known = tuple(sorted({subsets.get(key, "") for key in places}))[:256]
+    spans = np.full((len(places), len(names), 2), (-1, 0), np.int64)
+    for row, found in enumerate(places.values()):
+        for name, span in found.items():
+            spans[row, names.index(name)] = span
+    keys = [key.encode("utf-8", "surrogateescape") for key in places]
+    return ShardIndex(
+        np.frombuffer(b"".join(keys), np.uint8),
+        np.cumsum([len(key) for key in keys], dtype=np.int64),
+        np.ascontiguousarray(spans[..., 0]),
+        spans[..., 1].astype(np.uint32),
+        np.array([_number(known, subsets.get(key, "")) for key in places], np.uint8),
+        np.array([digest(prompts[k]) if prompts.get(k) else 0 for k in places], np.uint64),
+        names,
+        known,
+        fault,
+    )
+
+
+def _number(known: tuple[str, ...], subset: str) -> int:
+    """Of a shard with more than 256 subsets the last are all one, which nothing knows."""
+    return known.index(subset) if subset in known else len(known) - 1
 
 
 def _beside(shard: Path) -> Path:
@@ -88,33 +166,43 @@ def _beside(shard: Path) -> Path:
 
 def _kept(shard: Path) -> ShardIndex | None:
     try:
-        said = json.loads(_beside(shard).read_bytes())
-        if said["version"] != VERSION:
-            return None
-        places = {
-            key: {name: _place(where) for name, where in found.items()}
-            for key, found in said["places"].items()
-        }
-        subsets = {key: str(subset) for key, subset in said["subsets"].items()}
-        index = ShardIndex(places, subsets)
+        with safe_open(_beside(shard), framework="np") as stored:
+            said = json.loads((stored.metadata() or {})[INDEX])
+            if said["version"] != VERSION:
+                return None
+            arrays = {name: stored.get_tensor(name) for name in ARRAYS}
+        index = ShardIndex(**arrays, names=(*said["names"],), subset_names=(*said["subsets"],))
+        _check(index)
         return index if said["shard"] == _look(shard, index) else None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, RecursionError):
         return None  # then the shard itself is asked
 
 
-def _place(where: Any) -> tuple[int, int]:
-    offset, size = where
-    if not isinstance(offset, int) or not isinstance(size, int) or min(offset, size) < 0:
-        raise ValueError("a place is two numbers of bytes")
-    return offset, size
+def _check(index: ShardIndex) -> None:
+    """Raises ValueError where the arrays do not belong together."""
+    count, files_ = len(index), len(index.names)
+    for name, (kind, dimensions) in ARRAYS.items():
+        array = getattr(index, name)
+        if array.dtype != kind or array.ndim != dimensions:
+            raise ValueError(f"{name} is no array of its kind")
+        if name != "keys" and array.shape != (count, files_)[:dimensions]:
+            raise ValueError(f"{name} has another number of samples")
+    within = not count or (
+        index.offsets.min(initial=0) >= -1
+        and (np.diff(index.ends, prepend=0) >= 0).all()
+        and index.ends[-1] == len(index.keys)
+        and index.subsets.max() < len(index.subset_names)
+    )
+    if not within:
+        raise ValueError("a number is out of its range")
 
 
 def _look(shard: Path, index: ShardIndex) -> dict[str, Any]:
     """By what a shard is known again: its size and some of the headers that the index names."""
-    starts = sorted(place for found in index.places.values() for place, _ in found.values())
+    starts = np.sort(index.offsets[index.offsets >= 0])
     whole = hashlib.sha256()
     with shard.open("rb") as stream:
-        for start in starts[:: max(1, len(starts) // HEADERS)]:
+        for start in starts[:: max(1, len(starts) // HEADERS)].tolist():
             stream.seek(max(0, start - tarfile.BLOCKSIZE))
             whole.update(stream.read(tarfile.BLOCKSIZE))
     return {"bytes": shard.stat().st_size, "headers": whole.hexdigest()}

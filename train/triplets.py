@@ -13,20 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL.Image import Image as Picture
 
 from reflectionflow_core.pictures import PictureError, picture_size, read_picture
 from reflectionflow_core.texts import TextError, checked_text, decode_text, parse_json
-from train.shard_index import SUBSET, index_of
+from train.shard_index import PROMPT, SUBSET, ShardIndex, index_of
 
 SUBSETS = ("general", "length", "rule", "editing")
-GOOD, BAD, REFLECTION, PROMPT, METADATA = (
-    "good_image",
-    "bad_image",
-    "reflection.txt",
-    "prompt.txt",
-    "told.json",
-)
+GOOD, BAD, REFLECTION, METADATA = "good_image", "bad_image", "reflection.txt", "told.json"
 SIBLING = "~"  # before the number of a sample that shares its flawed picture with others
 FORMATS = ("jpg", "jpeg", "png", "webp")
 MAX_TEXT = 20_000  # characters of a prompt or reflection; more is a mistake
@@ -79,6 +74,73 @@ class TripletEntry:
     files: Mapping[str, tuple[int, int]]
 
 
+class TripletEntries(Sequence[TripletEntry]):
+    """The whole samples of some shards; what is left out is counted in `skipped`, by reason.
+
+    An entry is made when it is asked for: a million of them as objects would take a gigabyte.
+    `subsets` (n,) number SUBSETS, `prompts` (n,) are equal for prompts of the same words.
+    """
+
+    def __init__(self, shards: Iterable[Path], skipped: Counter[str]) -> None:
+        self.parts = [(shard, index_of(shard)) for shard in shards]
+        self.rows = [_whole_rows(index, skipped) for _, index in self.parts]
+        self.ends = np.cumsum([len(rows) for rows in self.rows], dtype=np.int64)
+        nothing = [np.empty(0, np.uint64)]
+        chosen = [(index, rows) for (_, index), rows in zip(self.parts, self.rows, strict=True)]
+        self.subsets = np.concatenate(
+            [np.empty(0, np.uint8), *(_subset_numbers(i)[rows] for i, rows in chosen)]
+        )
+        self.prompts = np.concatenate(nothing + [i.prompts[rows] for i, rows in chosen])
+
+    def __len__(self) -> int:
+        return len(self.subsets)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        index = range(len(self))[index]
+        part = int(np.searchsorted(self.ends, index, "right"))
+        before = int(self.ends[part - 1]) if part else 0
+        (shard, found), row = self.parts[part], int(self.rows[part][index - before])
+        subset = SUBSETS[self.subsets[index]]
+        return TripletEntry(shard, found.key(row), subset, found.places(row))
+
+    def groups(self) -> np.ndarray:
+        """Numbers (n,), equal for siblings, which are within one shard."""
+        groups = np.arange(len(self))
+        known: dict[tuple[int, str], int] = {}
+        for part, (_, index) in enumerate(self.parts):
+            if SIBLING.encode() not in index.keys.tobytes():
+                continue
+            before = int(self.ends[part - 1]) if part else 0
+            for place, row in enumerate(self.rows[part].tolist(), before):
+                group = sibling_group(index.key(row))
+                groups[place] = known.setdefault((part, group), place)
+        return groups
+
+
+def _whole_rows(index: ShardIndex, skipped: Counter[str]) -> np.ndarray:
+    """The rows of the samples that can be used."""
+    if index.fault:
+        skipped[index.fault] += 1
+    whole = index.has(REFLECTION) & index.has(PROMPT) & index.has(SUBSET)
+    for name in (GOOD, BAD):
+        whole &= index.has(*(f"{name}.{form}" for form in FORMATS))
+    known = _subset_numbers(index) < len(SUBSETS)
+    for reason, count in (
+        ("file of a sample missing", (~whole).sum()),
+        ("unknown subset", (whole & ~known).sum()),
+    ):
+        skipped.update({reason: int(count)} if count else {})
+    return np.flatnonzero(whole & known)
+
+
+def _subset_numbers(index: ShardIndex) -> np.ndarray:
+    """Of all samples (n,) in SUBSETS; one more than its last for others."""
+    numbers = [SUBSETS.index(s) if s in SUBSETS else len(SUBSETS) for s in index.subset_names]
+    return np.array(numbers, np.uint8)[index.subsets]
+
+
 class Triplets(Sequence[Triplet]):
     """All samples of some shards by number; a sample is read when it is asked for.
 
@@ -89,7 +151,7 @@ class Triplets(Sequence[Triplet]):
 
     def __init__(self, shards: Iterable[Path]) -> None:
         self.skipped: Counter[str] = Counter()
-        self.entries = [entry for shard in shards for entry in self._index(shard)]
+        self.entries = TripletEntries(shards, self.skipped)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -124,26 +186,6 @@ class Triplets(Sequence[Triplet]):
                 return picture_size(io.BufferedReader(_Part(stream, offset, size)))
         except (OSError, PictureError) as error:
             raise SampleError("picture unreadable") from error
-
-    def _index(self, shard: Path) -> list[TripletEntry]:
-        index = index_of(shard)
-        if index.fault:
-            self.skipped[index.fault] += 1
-        return [
-            TripletEntry(shard, key, index.subsets[key], files)
-            for key, files in index.places.items()
-            if self._is_whole(files, index.subsets.get(key, ""))
-        ]
-
-    def _is_whole(self, files: Mapping[str, tuple[int, int]], subset: str) -> bool:
-        texts = all(name in files for name in (REFLECTION, PROMPT, SUBSET))
-        if not texts or not _picture(files, GOOD) or not _picture(files, BAD):
-            self.skipped["file of a sample missing"] += 1
-            return False
-        if subset not in SUBSETS:
-            self.skipped["unknown subset"] += 1
-            return False
-        return True
 
 
 class _Part(io.RawIOBase):

@@ -20,6 +20,7 @@ from ...reflectionflow_core.flux.painter import ProgressSlice
 from ...reflectionflow_core.pictures import to_rgb
 from ...reflectionflow_core.protocols import SILENT, Painter, Progress
 from ...reflectionflow_core.record import Candidate, InputError, Request, Seed
+from ...reflectionflow_core.texts import edit_text
 from ..shared.sockets import FluxHandle
 from .digests import weights_digest
 from .sampling import Conditioning, SamplerSchedule, decoded, noise_for, sampled
@@ -157,15 +158,6 @@ class ImageToImageCorrector:
         conditioning = self.sampler.conditioning(request.prompt), self.sampler.conditioning("")
         shape, schedule = start.shape[1:], self.sampler.schedule(self.denoise)
         return self.sampler.paint(schedule, shape, conditioning, part, request.seed, start)
-
-
-def edit_text(prompt: str, reflection: str) -> str:
-    """An instruction for editing models, which do not know `[Reflexion]`."""
-    goal = f"The picture shall show: {prompt}"
-    order = reflection.strip()
-    if not order:
-        return f"Change whatever does not fit. {goal}"
-    return f"{order if order[-1] in '.!?' else order + '.'} Leave all else as it is. {goal}"
 
 
 def attempts_text(earlier: Sequence[Candidate]) -> str:

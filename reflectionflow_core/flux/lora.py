@@ -6,6 +6,7 @@ ordinary loader would apply it to every token, and the pictures would be wrong.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -134,7 +135,7 @@ class CorrectorLora(nn.Module):
             tensors[f"{PREFIX}{name}.lora_B.weight"] = layer.up.detach().cpu().contiguous()
             if layer.alpha != layer.rank:
                 tensors[f"{PREFIX}{name}.alpha"] = torch.tensor(float(layer.alpha))
-        return serialise(tensors, metadata={"format": "pt", **_header(self.mode)})
+        return _ordered(serialise(tensors, metadata={"format": "pt", **_header(self.mode)}))
 
     def save(self, path: str | Path) -> Path:
         """Writes that file, or FILE_NAME inside a folder."""
@@ -197,6 +198,18 @@ def _key(path: str) -> str:
 def _shape(layer: nn.Module) -> tuple[int, int]:
     # Not the weight's shape: a quantised weight is packed, and a peft layer wraps it.
     return cast(int, layer.out_features), cast(int, layer.in_features)
+
+
+def _ordered(file: bytes) -> bytes:
+    """The same safetensors file with its metadata in order, which safetensors writes in any: the
+    same tensors are then the same bytes.
+    """
+    length = int.from_bytes(file[:8], "little")
+    header = json.loads(file[8 : 8 + length])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + file[8 + length :]
 
 
 def _header(mode: Mode) -> dict[str, str]:

@@ -5,6 +5,8 @@ that the processes are on some; gloo and the CPU compute.
 
 import sys
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import accelerate.state
 import torch.distributed.tensor
@@ -16,9 +18,11 @@ from train.writer.settings import WriterSettings
 begin = accelerate.state.PartialState.__init__
 
 
-def on_gpus(self: accelerate.state.PartialState, *args: object, **kwargs: object) -> None:
+def on_gpus(self: accelerate.state.PartialState, *args: Any, **kwargs: Any) -> None:
     begin(self, *args, **kwargs)
-    self._shared_state["distributed_type"] = accelerate.state.DistributedType.MULTI_GPU
+    kinds = accelerate.state.DistributedType
+    if self._shared_state["distributed_type"] == kinds.MULTI_CPU:
+        self._shared_state["distributed_type"] = kinds.MULTI_GPU
 
 
 accelerate.state.PartialState.__init__ = on_gpus
@@ -29,10 +33,10 @@ if __name__ == "__main__":
     changes = {"out": out, "steps": steps, "batch": 1, "answers": 0, "gain": {"pictures": 0}}
     gathered = training.WriterTrainer.gathered
 
-    def checked(trainer: training.WriterTrainer) -> dict:
+    def checked(trainer: Any) -> dict[str, torch.Tensor] | None:
         kinds = {type(p.data) for p in trainer.model.parameters()}
         assert kinds == {torch.distributed.tensor.DTensor}  # it is sharded
-        return gathered(trainer) or {}
+        return gathered(trainer)
 
-    training.WriterTrainer.gathered = checked
-    training.train(WriterSettings(**{**RUN, **changes}))
+    with patch.object(training.WriterTrainer, "gathered", checked):
+        training.train(WriterSettings(**{**RUN, **changes}))

@@ -184,7 +184,7 @@ def test_what_it_saves_is_the_published_kind_and_does_something(flux, data, tmp_
     assert any(layer.up.any() for _, layer in loaded.items())
     sheets = sorted((out / "sheets").iterdir())
     assert [sheet.name for sheet in sheets] == ["0000000.png", "0000010.png"]
-    assert Image.open(sheets[-1]).width == 3 * 64 + 2 * 4
+    assert Image.open(sheets[-1]).width == 3 * 256 + 2 * 8 + 2 * 16  # enlarged, to be read
 
 
 def notes(out: Path) -> list[dict[str, Any]]:
@@ -259,9 +259,25 @@ def test_a_loss_that_is_not_finite_names_step_and_samples(flux, data, tmp_path: 
     late_by: list[tuple[str, ...]] = []
     with pytest.raises(InputError, match="At step 8 the loss is nan") as message:
         train(settings(tmp_path / "out", data), Overrides(flux=flux, extra=late))
-    assert all(key in str(message.value) for key in late_by[-1])
-    train(settings(tmp_path / "out", data), Overrides(flux=flux))  # from step 5, that was saved
+    said = str(message.value)
+    assert "corrector-0000005.pt is good" in said
+    assert f"'leave_out=[{','.join(late_by[-1])}]'" in said
+    drawn: list[str] = []
+
+    def seen(batch: TrainingBatch, _inputs: FluxInputs) -> Tensor:
+        drawn.extend(batch.keys)
+        return torch.zeros(())
+
+    advised = {"leave_out": list(late_by[-1]), "optimiser": {"rate": 0.5}}
+    chosen = settings(tmp_path / "out", data, **advised)
+    train(chosen, Overrides(flux=flux, extra=seen))  # from step 5, that was saved
     assert len(curve(tmp_path / "out")) == 10
+    assert len(drawn) == 10 and not {*drawn} & {*late_by[-1]}
+
+
+def test_a_sample_that_is_left_out_must_be_there(flux, data, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="leave_out names nobody, which is no sample"):
+        train(settings(tmp_path / "out", data, leave_out=["nobody"]), Overrides(flux=flux))
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(

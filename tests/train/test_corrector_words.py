@@ -25,7 +25,7 @@ from train.corrector.mixture import Sampler, dropped
 from train.corrector.samples import Dropped, Shards, TrainingBatch, text_of
 from train.corrector.settings import Drops, Mixture, Validation, Views
 from train.corrector.training import Overrides, train
-from train.corrector.validation import Checks
+from train.corrector.validation import Checks, held_out
 from train.fit import Draw
 from train.latents.encoding import encode
 from train.latents.settings import LatentsSettings
@@ -178,6 +178,26 @@ def test_siblings_of_a_held_out_sample_are_held_out_too(flux, tmp_path: Path) ->
     source = Shards(flux, triplets_in(data), settings(tmp_path, data))
     left = set(picked(source, siblings=3, without=[4]))
     assert left == {*range(20)} - {3, 4, 5}
+
+
+def test_a_held_out_prompt_is_never_trained_on(flux, tmp_path: Path) -> None:
+    """Also where other samples ask for it in other words."""
+    asked = [f"{'an image' if i % 2 else 'a photo'} of {i // 2} circles" for i in range(12)]
+    data = write(tmp_path / "data", [triplet(i, prompt=p) for i, p in enumerate(asked)])
+    latents = tmp_path / "latents"
+    views = settings(tmp_path, data)
+    made = {name: getattr(views, name) for name in Views.model_fields}
+    encode(LatentsSettings(**made, out=latents), flux)
+    for source in (
+        Shards(flux, triplets_in(data), settings(tmp_path, data)),
+        Encoded(latents, settings(tmp_path, data), flux),
+    ):
+        tested = held_out(3, source.prompts, seed=1)
+        assert len({i // 2 for i in tested}) == 3
+        sampler = Sampler(source.labels, Mixture(), tested, source.groups, 1, source.prompts)
+        drawn = set(islice(sampler.picks(0, np.random.default_rng(0)), 300))
+        assert {i // 2 for i in drawn} == {*range(6)} - {i // 2 for i in tested}
+        assert len(held_out(9, source.prompts, seed=1)) == 3  # at most half of the prompts
 
 
 def test_siblings_have_one_noise_and_time_and_others_their_own() -> None:

@@ -484,7 +484,9 @@ def test_corrections_that_gained_become_pairs(tmp_path: Path) -> None:
     (tmp_path / "runs" / "torn" / "run.json").write_text("{")
     saved_run(tmp_path / "runs" / "no picture", "a cup")
     (tmp_path / "runs" / "no picture" / "images" / "round-000-000.png").unlink()
-    settings = DataSettings(histories=Histories(runs=f"{tmp_path}/runs/*"), image_format="png")
+    settings = DataSettings(
+        histories=Histories(runs=f"{tmp_path}/runs/*", consent=True), image_format="png"
+    )
     avoided = Avoided([benchmark(tmp_path, GENEVAL)], held_out=False)
     source = histories_source(settings, avoided)
     assert source.rejects == {"run unreadable": 1, "prompt kept for testing": 1}
@@ -498,6 +500,9 @@ def test_corrections_that_gained_become_pairs(tmp_path: Path) -> None:
 
 def test_runs_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no runs"):
+        found = Histories(runs=f"{tmp_path}/*", consent=True)
+        histories_source(DataSettings(histories=found), NOTHING)
+    with pytest.raises(InputError, match=r"histories.consent=true if they agree"):
         histories_source(DataSettings(histories=Histories(runs=f"{tmp_path}/*")), NOTHING)
 
 

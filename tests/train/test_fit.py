@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -17,6 +20,8 @@ from torch import Tensor, nn
 from reflectionflow_core.record import InputError
 from train.checkpoints import Checkpoints
 from train.fit import DivergenceError, Draw, Schedule, State, fit, steps
+from train.journal import Log, progress
+from train.reports import ReportSettings, reports_of
 
 
 class Line:
@@ -135,7 +140,8 @@ def test_a_loss_that_is_not_finite_stops_before_it_spoils_the_weights(
             return super().__call__(draw) * (value if draw.step == 24 else 1.0)
 
     model = line()
-    with pytest.raises(DivergenceError, match=r"At step 25 the loss is (nan|inf)"):
+    good = r"At step 25 the loss is (nan|inf).*line-0000020.pt is good"
+    with pytest.raises(DivergenceError, match=good):
         fit("line", model, Spoilt(model), SCHEDULE, tmp_path)
     assert all(torch.isfinite(p).all() for p in model.parameters())
     state = State.begin(line(), SCHEDULE, Checkpoints(tmp_path, "line"))
@@ -149,7 +155,8 @@ def test_a_gradient_that_is_not_finite_stops_too(tmp_path: Path) -> None:
             return (self.model.weight - self.model.weight.detach()).abs().sqrt().sum()
 
     model = line()
-    with pytest.raises(DivergenceError, match=r"loss is 0.0 and its gradient (nan|inf)"):
+    wrong = r"loss is 0.0 and its gradient (nan|inf).*no checkpoint yet"
+    with pytest.raises(DivergenceError, match=wrong):
         fit("line", model, Steep(model), SCHEDULE, tmp_path)
 
 
@@ -186,3 +193,59 @@ def test_the_log_has_every_saved_step_once(tmp_path: Path) -> None:
             log.write('{"step": 1')  # as a kill leaves it
     lines = (tmp_path / "line.jsonl").read_text().splitlines()[:-1]
     assert [json.loads(text)["step"] for text in lines] == [10, 20, 30, 40, 50, 60]
+
+
+def test_a_log_file_gets_plain_lines_with_the_time_that_is_left(capsys, monkeypatch) -> None:
+    clock = iter([0.0, *(40.0 * n for n in range(1, 5))])
+    monkeypatch.setattr("train.journal.time.monotonic", lambda: next(clock))
+    with progress("corrector", 10, 14) as show:
+        for step in range(11, 15):
+            show(step, 0.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == ("corrector: step 11 of 14, loss 0.5000, 40.00 s a step, 2 min 0 s left")
+    assert lines[-1] == "corrector: step 14 of 14, loss 0.5000, 40.00 s a step"
+
+
+class Scalars:
+    """What a log was told, as TensorBoard and wandb are."""
+
+    told: ClassVar[list[tuple[str, float, int]]] = []
+
+    def __init__(self, folder: str, purge_step: int) -> None:
+        assert folder.endswith("tensorboard") and purge_step == 6
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self.told.append((name, value, step))
+
+    def flush(self) -> None:
+        """As the writer's."""
+
+
+def test_tensorboard_and_wandb_get_what_the_log_gets(tmp_path: Path, monkeypatch) -> None:
+    begun: list[dict[str, Any]] = []
+    logged: list[tuple[dict[str, float], int]] = []
+    run = SimpleNamespace(log=lambda figures, step: logged.append((figures, step)))
+    wandb = SimpleNamespace(
+        init=lambda **about: begun.append(about) or run, errors=SimpleNamespace(Error=OSError)
+    )
+    writer = ModuleType("torch.utils.tensorboard.writer")
+    monkeypatch.setattr(writer, "SummaryWriter", Scalars, raising=False)
+    for name, module in (("torch.utils.tensorboard.writer", writer), ("wandb", wandb)):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", ModuleType("tensorboard"))
+    settings = ReportSettings(to=["tensorboard", "wandb"])
+    for _ in range(2):  # a run that is resumed is the same run there
+        log = Log(tmp_path / "log.jsonl", 5, reports_of(settings, tmp_path, 5, {"rank": 4}))
+    log.note(6, loss=0.5, held_out={"accuracy": {"mean": 0.75}}, table=[1])
+    expected = {"loss": 0.5, "held_out/accuracy/mean": 0.75}
+    assert [(name, value) for name, value, step in Scalars.told] == list(expected.items())
+    assert logged == [(expected, 6)]
+    assert begun[0] == begun[1] and begun[0]["config"] == {"rank": 4}
+
+
+def test_a_report_that_is_not_installed_is_said_before_training(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(InputError, match="wandb is not installed"):
+        reports_of(ReportSettings(to=["wandb"]), tmp_path, 0, {})

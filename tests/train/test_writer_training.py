@@ -126,6 +126,7 @@ def test_sharded_weights_are_saved_whole_and_resumed(tmp_path) -> None:
         "OMP_NUM_THREADS": "1",
         "ACCELERATE_USE_FSDP": "true",
         "FSDP_VERSION": "2",
+        "FSDP_RESHARD_AFTER_FORWARD": "true",
         "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
         "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
     }

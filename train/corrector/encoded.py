@@ -98,13 +98,17 @@ class Encoded:
             )
         self.entries: list[EncodedEntry] = []
         self.labels: list[Label] = []
+        prompts: list[int] = []
         for file in files:
             for name, sample in header(file)["samples"].items():
                 grids = _pair(sample["grid"]), _pair(sample["condition_grid"])
                 self.entries.append(EncodedEntry(file, name, sample["key"], *grids))
                 self.labels.append((sample["subset"], _pair(sample["bucket"])))
+                prompts.append(sample.get("prompt", 0))  # earlier ones did not say it
         self.alone = bool(made["views"].get(ALONE))
-        self.groups = [sibling_group(entry.key) for entry in self.entries]
+        keys = [sibling_group(entry.key) for entry in self.entries]
+        self.groups = np.unique(keys, return_inverse=True)[1]
+        self.prompts = np.array(prompts, np.uint64)
         self.empty = self._common("empty")
         wanted = flux.transformer.config["joint_attention_dim"]
         if self.empty.shape[1] != wanted:
@@ -112,6 +116,14 @@ class Encoded:
                 f"The texts in {folder} are {self.empty.shape[1]} numbers wide and this FLUX takes "
                 f"{wanted}. Encode them again with the same model."
             )
+
+    def key(self, index: int) -> str:
+        return self.entries[index].key
+
+    def words(self, index: int) -> tuple[str, str]:
+        entry = self.entries[index]
+        prompt, reflection = header(entry.file)["samples"][entry.name].get("words", ("", ""))
+        return prompt, reflection
 
     def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> EncodedRow:
         del rng  # the crop was chosen when the latents were made

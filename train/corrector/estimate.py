@@ -21,7 +21,7 @@ from train.corrector.settings import CorrectorSettings
 from train.corrector.validation import WORDS
 from train.gpus import check_fit, forward_operations, smaller_batches
 from train.shard_lists import shards_in
-from train.triplets import Triplets
+from train.triplets import SUBSETS, Triplets
 
 TOKEN = 16  # pixels a side, in every FLUX so far
 ENCODERS = 4_970_000_000  # weights of FLUX.1's T5-XXL, CLIP-L and VAE
@@ -92,7 +92,7 @@ def _samples(settings: CorrectorSettings) -> str:
         triplets = Triplets(shards_in(settings.data, fetch=False))
     except InputError:
         return f"not counted, because {settings.data} is not on this machine"
-    subsets = Counter(entry.subset for entry in triplets.entries)
+    subsets = Counter(SUBSETS[number] for number in triplets.entries.subsets)
     named = ", ".join(f"{count:,} {subset}" for subset, count in sorted(subsets.items()))
     broken = sum(triplets.skipped.values())
     return f"{len(triplets):,} ({named}); {broken:,} left out as broken"

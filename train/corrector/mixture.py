@@ -18,8 +18,10 @@ class Sampler:
     """Draws samples by number; those of one batch are of one bucket.
 
     Over many batches every subset gets its share, and within it every sample the same chance.
-    Samples of one group of `groups` are siblings, which show one flawed picture: up to `siblings`
-    of them follow each other, and all are left out with one that is.
+    Samples of one group of `groups` (n,) are siblings, which show one flawed picture: up to
+    `siblings` of them follow each other. With a sample of `without`, all of its group and of its
+    number in `prompts` (n,) are left out; 0 is a prompt that is not known. Of `leave_out` only the
+    samples themselves are.
     """
 
     def __init__(
@@ -27,24 +29,27 @@ class Sampler:
         labels: Sequence[Label],
         mixture: Mixture,
         without: Collection[int] = (),
-        groups: Sequence[str] = (),
+        groups: np.ndarray | None = None,
         siblings: int = 1,
+        prompts: np.ndarray | None = None,
+        leave_out: Collection[int] = (),
     ) -> None:
-        groups = groups or [str(index) for index in range(len(labels))]
-        left_out = {groups[index] for index in without}
-        cells: dict[Label, list[int]] = {}
-        together: dict[tuple[str, Label], list[int]] = {}
-        for index, (label, group) in enumerate(zip(labels, groups, strict=True)):
-            if group not in left_out:
-                cells.setdefault(label, []).append(index)
-                together.setdefault((group, label), []).append(index)
-        if not cells:
+        names = sorted(set(labels))
+        numbers = {label: number for number, label in enumerate(names)}
+        cells = np.fromiter((numbers[label] for label in labels), np.int64, len(labels))
+        groups = np.arange(len(labels)) if groups is None else groups
+        tested = sorted(without)
+        out = np.isin(groups, groups[tested])
+        if prompts is not None:
+            out |= np.isin(prompts, prompts[tested]) & (prompts != 0)
+        out[sorted(leave_out)] = True
+        kept = np.flatnonzero(~out)
+        if not len(kept):
             raise InputError("There is no sample to train on. Check data and validation.samples.")
         self.mixture, self.siblings = mixture, siblings
-        self.shared = {
-            i: several for several in together.values() if len(several) > 1 for i in several
-        }
-        self.members = {label: np.array(cells[label]) for label in sorted(cells)}
+        self.shared = _shared(kept, groups, cells) if siblings > 1 else {}
+        found = {label: kept[cells[kept] == number] for label, number in numbers.items()}
+        self.members = {label: members for label, members in found.items() if len(members)}
         self.counts: Counter[str] = Counter()
         for (subset, _), members in self.members.items():
             self.counts[subset] += len(members)
@@ -73,6 +78,17 @@ class Sampler:
                 yield from rng.permutation(others)[: self.siblings - 1].tolist()
 
 
+def _shared(kept: np.ndarray, groups: np.ndarray, cells: np.ndarray) -> dict[int, list[int]]:
+    """For each of the samples that has siblings with the same label, all of them."""
+    _, groups = np.unique(groups, return_inverse=True)
+    both = groups[kept] * (cells.max() + 1) + cells[kept]
+    _, place, counts = np.unique(both, return_inverse=True, return_counts=True)
+    together: dict[int, list[int]] = {}
+    for number in np.flatnonzero(counts[place] > 1).tolist():
+        together.setdefault(int(both[number]), []).append(int(kept[number]))
+    return {index: several for several in together.values() for index in several}
+
+
 def shares(mixture: Mixture, step: int, subsets: Collection[str]) -> dict[str, float]:
     """Of each of the subsets, after so many steps; they add up to 1.
 
@@ -98,10 +114,10 @@ class Fallen(NamedTuple):
 def dropped(drops: Drops, subset: str, rng: np.random.Generator) -> Dropped:
     """What is hidden from a sample."""
     chances = (drops.text, drops.reflection, drops.image, drops.together)
-    fallen = [bool(falls) for falls in rng.random(4) < chances]
+    text, reflection, image, together = (bool(falls) for falls in rng.random(4) < chances)
     # Without such a chance nothing more is drawn, and a run is the same as without this drop.
     prompt = bool(drops.prompt) and bool(rng.random() < drops.prompt)
-    return hidden(Fallen(*fallen, prompt), subset)
+    return hidden(Fallen(text, reflection, image, together, prompt), subset)
 
 
 def hidden(fallen: Fallen, subset: str) -> Dropped:

@@ -7,12 +7,12 @@ from collections.abc import Collection
 from itertools import product
 
 from train.corrector.mixture import Fallen, hidden, shares
-from train.corrector.settings import CorrectorSettings, Drops
+from train.corrector.settings import Drops, LearningSettings
 from train.triplets import SUBSETS
 
 
 def subset_shares(
-    settings: CorrectorSettings, subsets: Collection[str] = SUBSETS
+    settings: LearningSettings, subsets: Collection[str] = SUBSETS
 ) -> dict[str, float]:
     """The mean share of each subset over all steps, where the data has these subsets."""
     total: Counter[str] = Counter()
@@ -44,7 +44,7 @@ def drop_shares(drops: Drops, editing: float) -> dict[str, float]:
     return dict(total)
 
 
-def sentence(settings: CorrectorSettings, subsets: Collection[str] = SUBSETS) -> str:
+def sentence(settings: LearningSettings, subsets: Collection[str] = SUBSETS) -> str:
     """Both as one line."""
     found = subset_shares(settings, subsets)
     drops = drop_shares(settings.drop, found.get("editing", 0.0))

@@ -17,9 +17,10 @@ from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.text import Text, corrector_text, encode_texts
 from train.corrector.pairs import Size, black, buckets, nearest, prepared
 from train.corrector.settings import Views
-from train.triplets import SampleError, Triplets, sibling_group
+from train.triplets import SUBSETS, SampleError, Triplets
 
 SHORTEST = 5  # characters of a reflection that says something
+AT_ONCE = 1024 * 1024  # pixels that a VAE encodes at a time
 TRIES = 50  # samples that are looked at for another reflection
 Label = tuple[str, Size]  # subset and bucket
 
@@ -53,13 +54,24 @@ class TrainingBatch:
 
 
 class BatchSource(Protocol):
-    """Where samples come from; `groups` are equal for siblings, which show one flawed picture."""
+    """Where samples come from; `groups` (n,) are equal for siblings, which show one flawed picture,
+    `prompts` (n,) for those of one prompt, 0 where that is not known.
+    """
 
     @property
     def labels(self) -> Sequence[Label]: ...
 
     @property
-    def groups(self) -> Sequence[str]: ...
+    def groups(self) -> np.ndarray: ...
+
+    @property
+    def prompts(self) -> np.ndarray: ...
+
+    def key(self, index: int) -> str: ...
+
+    def words(self, index: int) -> tuple[str, str]:
+        """A sample's prompt and reflection; "" for what is not known."""
+        ...
 
     def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> Any:
         """One sample as it lies on the disk, by any thread; raises SampleError."""
@@ -87,9 +99,10 @@ class Shards:
     def __init__(self, flux: Flux, triplets: Triplets, views: Views) -> None:
         self.flux, self.triplets, self.views = flux, triplets, views
         self.sizes = buckets(views.target_size, views.max_aspect, flux.token_pixels)
-        self.labels = [(entry.subset, self._bucket(i)) for i, entry in enumerate(triplets.entries)]
-        # By shard, since data of several runs may have the same keys.
-        self.groups = [f"{e.shard}/{sibling_group(e.key)}" for e in triplets.entries]
+        known: dict[Label, Label] = {}  # so that a million samples share a few labels
+        labels = ((SUBSETS[n], self._bucket(i)) for i, n in enumerate(triplets.entries.subsets))
+        self.labels = [known.setdefault(label, label) for label in labels]
+        self.groups, self.prompts = triplets.entries.groups(), triplets.entries.prompts
 
     def _bucket(self, index: int) -> Size:
         if len(self.sizes) == 1:
@@ -106,8 +119,18 @@ class Shards:
         if drop.image:
             condition = black(settings, bucket)
         reflection = self.another(index) if drop.shuffled else triplet.reflection
-        text = text_of(triplet.prompt, reflection, drop)
+        text = self.text(triplet.prompt, reflection, drop)
         return SampleRow(triplet.key, target, condition, text, not drop.image)
+
+    def text(self, prompt: str, reflection: str, drop: Dropped) -> Text:
+        """What a sample's text encoders read."""
+        return text_of(prompt, reflection, drop)
+
+    def key(self, index: int) -> str:
+        return self.triplets.entries[index].key
+
+    def words(self, index: int) -> tuple[str, str]:
+        return self.triplets.prompt(index), self.triplets.reflection(index)
 
     def another(self, index: int) -> str:
         """The reflection of the next sample that has other words; raises SampleError."""
@@ -159,5 +182,7 @@ def text_of(prompt: str, reflection: str, drop: Dropped) -> Text:
 
 @torch.no_grad()
 def encoded(flux: Flux, pictures: Sequence[Picture]) -> Tensor:
-    """Packed latents, (B, n, 64). One by one: a VAE at 1024 x 1024 is busy with one picture."""
-    return torch.cat([pack(flux.encode(to_pixels([picture]))) for picture in pictures])
+    """Packed latents, (B, n, 64), of pictures of one size; as many at once as keep a VAE busy."""
+    at_once = max(1, AT_ONCE // (pictures[0].width * pictures[0].height))
+    parts = [pictures[i : i + at_once] for i in range(0, len(pictures), at_once)]
+    return torch.cat([pack(flux.encode(to_pixels(part))) for part in parts])

@@ -15,6 +15,7 @@ from reflectionflow_core.flux.condition import ConditionSettings
 from reflectionflow_core.flux.lora import Mode
 from train.fit import Schedule
 from train.gpus import GpuSettings
+from train.reports import ReportSettings
 from train.settings import Seed, Strict
 from train.triplets import SUBSETS
 
@@ -130,22 +131,27 @@ class Mixture(Strict):
         return getattr(self, subset)
 
 
-class Validation(Strict):
-    samples: NonNegativeInt = Field(default=16, description="held out of the training")
+class Checking(Strict):
+    """When and on what a training is validated."""
+
+    samples: NonNegativeInt = Field(
+        default=16, description="held out of the training, one of as many prompts"
+    )
     every: PositiveInt = Field(default=500, description="steps")
     pictures: NonNegativeInt = Field(
         default=4, description="of the samples, corrected on a contact sheet"
     )
     steps: PositiveInt = 28
+
+
+class Validation(Checking):
     guidance: float = Field(default=3.5, ge=0)
 
 
-class CorrectorSettings(Views):
+class LearningSettings(Views):
+    """What a corrector's training and an editor's have in common."""
+
     out: Path = Path("runs/corrector")
-    latents: Path | None = Field(
-        default=None,
-        description="a folder that train.latents wrote; VAE and T5 are then not needed",
-    )
     steps: PositiveInt = 6000
     batch: PositiveInt = Field(default=8, description="samples of one process at a time")
     accumulate: PositiveInt = Field(default=1, description="batches of one process a step")
@@ -166,18 +172,18 @@ class CorrectorSettings(Views):
     time_shifted: float = Field(
         default=1.0, ge=0, le=1, description="share of samples with that shift"
     )
-    lora: Lora = Lora()
     optimiser: Optimiser = Optimiser()
     drop: Drops = Drops()
     mixture: Mixture = Mixture()
-    validation: Validation = Validation()
+    leave_out: list[str] = Field(
+        default=[], description="keys of samples that are never drawn, as after a step that failed"
+    )
     gpu: GpuSettings = GpuSettings()
+    report: ReportSettings = ReportSettings()
 
-    @model_validator(mode="after")
-    def _something_to_learn_from(self) -> CorrectorSettings:
-        if not (self.data or self.latents):
-            raise ValueError("give data (shards) or latents (what train.latents made of them)")
-        return self
+    @property
+    def checking(self) -> Checking:
+        raise NotImplementedError
 
     @property
     def schedule(self) -> Schedule:
@@ -196,6 +202,25 @@ class CorrectorSettings(Views):
         )
 
 
+class CorrectorSettings(LearningSettings):
+    latents: Path | None = Field(
+        default=None,
+        description="a folder that train.latents wrote; VAE and T5 are then not needed",
+    )
+    lora: Lora = Lora()
+    validation: Validation = Validation()
+
+    @property
+    def checking(self) -> Checking:
+        return self.validation
+
+    @model_validator(mode="after")
+    def _something_to_learn_from(self) -> CorrectorSettings:
+        if not (self.data or self.latents):
+            raise ValueError("give data (shards) or latents (what train.latents made of them)")
+        return self
+
+
 # What may change when a run is resumed; the samples held out of the training may not.
 MAY_CHANGE = (
     "accumulate",
@@ -204,8 +229,12 @@ MAY_CHANGE = (
     "device",
     "gpu",
     "latents",
+    "leave_out",
     "model",
+    "optimiser.clip",
+    "optimiser.rate",
     "out",
+    "report",
     "save_every",
     "steps",
     "validation.every",

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol, cast
 
 import torch
 from torch import nn
@@ -26,11 +27,12 @@ from train.corrector.flux import Network, load
 from train.corrector.loss import Extra, FlowLoss, Predict, logit_normal
 from train.corrector.mixture import Sampler
 from train.corrector.samples import BatchSource, Shards
-from train.corrector.settings import MAY_CHANGE, CorrectorSettings
+from train.corrector.settings import MAY_CHANGE, CorrectorSettings, LearningSettings
 from train.corrector.validation import Checks, held_out
 from train.fit import DivergenceError, Draw, State, draws, steps
 from train.journal import Log, StepDone, watched
 from train.processes import join, shares_weights
+from train.reports import reports_of
 from train.run_folder import run_folder
 from train.shard_lists import shards_in
 from train.triplets import Triplets
@@ -46,10 +48,20 @@ class Overrides:
     learner: nn.Module | None = None
 
 
+class Saved(Protocol):
+    """The LoRA that is trained."""
+
+    def serialised(self) -> bytes:
+        """Its file."""
+        ...
+
+
 @dataclass(frozen=True)
 class CorrectorTraining:
-    settings: CorrectorSettings
-    lora: CorrectorLora
+    """All parts of a run; `fit` and what follows it know no model."""
+
+    settings: LearningSettings
+    lora: Saved
     predict: Predict
     reader: BatchReader
     batches: Batches
@@ -65,13 +77,18 @@ def train(settings: CorrectorSettings, overrides: Overrides = Overrides()) -> Co
     record = {**settings.model_dump(mode="json"), "batches_a_step": batches}
     with run_folder(settings.out, record, MAY_CHANGE):
         training = setup(settings, overrides)
-        try:
-            fit(training)
-        finally:
-            training.batches.close()
-        training.state.put(training.state.average)
-        publish(training)
-        return training.lora
+        finish(training)
+        return cast(CorrectorLora, training.lora)
+
+
+def finish(training: CorrectorTraining) -> None:
+    """The steps that are left, and the LoRA's file with its moving average."""
+    try:
+        fit(training)
+    finally:
+        training.batches.close()
+    training.state.put(training.state.average)
+    publish(training)
 
 
 def run(settings: CorrectorSettings) -> str:
@@ -86,23 +103,44 @@ def setup(settings: CorrectorSettings, overrides: Overrides) -> CorrectorTrainin
     source = overrides.source or _source(settings, flux)
     lora = _lora(settings, flux).to(flux.device)
     predict = partial(_network(settings, flux), lora=lora)
-    tested = held_out(settings.validation.samples, len(source.labels), settings.seed)
-    checks = Checks(flux, source, tested, settings.validation)
+    tested = held_out(settings.validation.samples, source.prompts, settings.seed)
+    checks = Checks(flux, source, tested, settings.validation, lora)
     if not checks.has("shuffled") and join().is_main_process:
         sys.stderr.write(
             "Held-out samples have no text with another's reflection, so validation leaves that "
             "error out. Latents have it if train.latents made them with shuffled=true.\n"
         )
-    sampler = Sampler(source.labels, settings.mixture, tested, source.groups, settings.siblings)
+    learner = nn.ModuleList([lora, *([overrides.learner] if overrides.learner else [])])
+    return assembled(settings, source, tested, checks, lora, predict, learner, overrides.extra)
+
+
+def assembled(
+    settings: LearningSettings,
+    source: BatchSource,
+    tested: list[int],
+    checks: Checks,
+    lora: Saved,
+    predict: Predict,
+    learner: nn.Module,
+    extra: Extra | None = None,
+) -> CorrectorTraining:
+    """A run of these parts, at its newest checkpoint; `tested` are held out."""
+    sampler = Sampler(
+        source.labels,
+        settings.mixture,
+        tested,
+        source.groups,
+        settings.siblings,
+        source.prompts,
+        _left_out(source, settings.leave_out),
+    )
     reader = BatchReader(source, sampler, settings.drop, settings.batch)
     batches = Batches(
         source, reader, partial(_coming, settings), settings.workers, settings.accumulate
     )
     times = logit_normal(settings.time_shift, settings.time_shifted)
-    shared = settings.siblings > 1
-    loss = FlowLoss(predict, batches, times, settings.changed_weight, overrides.extra, shared)
+    loss = FlowLoss(predict, batches, times, settings.changed_weight, extra, settings.siblings > 1)
     kept = Checkpoints(settings.out / "checkpoints", "corrector")
-    learner = nn.ModuleList([lora, *([overrides.learner] if overrides.learner else [])])
     state = State.begin(learner, settings.schedule, kept)
     return CorrectorTraining(settings, lora, predict, reader, batches, loss, checks, kept, state)
 
@@ -110,7 +148,9 @@ def setup(settings: CorrectorSettings, overrides: Overrides) -> CorrectorTrainin
 def fit(training: CorrectorTraining) -> None:
     """Validates before the first step, so that what cannot work fails before the long part."""
     settings, state = training.settings, training.state
-    log = Log(settings.out / "log.jsonl", state.step)
+    about = settings.model_dump(mode="json")
+    reports = reports_of(settings.report, settings.out, state.step, about)
+    log = Log(settings.out / "log.jsonl", state.step, reports)
     if state.step == 0:
         validate(training, log)
     made = steps(state, training.loss, settings.schedule, training.kept, settings.seed)
@@ -122,8 +162,11 @@ def fit(training: CorrectorTraining) -> None:
             if _due(done, settings):
                 validate(training, log)
     except DivergenceError as error:
-        keys = ", ".join(key for keys in training.batches.keys for key in keys)
-        raise InputError(f"{error} They are: {keys}.") from error
+        keys = ",".join(key for keys in training.batches.keys for key in keys)
+        raise InputError(
+            f"{error} Its samples are {keys}. Start again with a lower optimiser.rate, or leave "
+            f"out those that are wrong: 'leave_out=[{keys}]'."
+        ) from error
     if training.reader.skipped:
         sys.stderr.write(f"Samples that could not be used: {reasons(training.reader.skipped)}.\n")
 
@@ -133,7 +176,8 @@ def validate(training: CorrectorTraining, log: Log) -> None:
     corrections beside the log."""
     step = training.state.step
     with training.state.averaged():
-        error, sheet = training.checks.error(training.predict), training.checks.sheet(training.lora)
+        error = training.checks.error(training.predict)
+        sheet = training.checks.sheet(f"Step {step:,}")
     if join().is_main_process:
         if error:
             log.note(step, **error.figures())
@@ -150,8 +194,8 @@ def publish(training: CorrectorTraining) -> None:
             replace_file(training.settings.out / FILE_NAME, training.lora.serialised())
 
 
-def _due(done: StepDone, settings: CorrectorSettings) -> bool:
-    return done.step % settings.validation.every == 0 or done.step == settings.steps
+def _due(done: StepDone, settings: LearningSettings) -> bool:
+    return done.step % settings.checking.every == 0 or done.step == settings.steps
 
 
 def _source(settings: CorrectorSettings, flux: Flux) -> BatchSource:
@@ -167,6 +211,16 @@ def _source(settings: CorrectorSettings, flux: Flux) -> BatchSource:
     if triplets.skipped and join().is_main_process:
         sys.stderr.write(f"Left out of the shards: {reasons(triplets.skipped)}.\n")
     return Shards(flux, triplets, settings)
+
+
+def _left_out(source: BatchSource, keys: Collection[str]) -> list[int]:
+    """The numbers of the samples of these keys; InputError where there are none of a key."""
+    if not keys:
+        return []
+    found = [i for i in range(len(source.labels)) if source.key(i) in set(keys)]
+    if unknown := sorted({*keys} - {source.key(i) for i in found}):
+        raise InputError(f"leave_out names {unknown[0]}, which is no sample. Check the keys.")
+    return found
 
 
 def _lora(settings: CorrectorSettings, flux: Flux) -> CorrectorLora:
@@ -191,7 +245,7 @@ def _network(settings: CorrectorSettings, flux: Flux) -> Network:
     return Network(flux.transformer)
 
 
-def _coming(settings: CorrectorSettings, draw: Draw) -> Iterable[Draw]:
+def _coming(settings: LearningSettings, draw: Draw) -> Iterable[Draw]:
     """What this process draws after `draw`."""
     schedule = settings.schedule
     for step in range(draw.step, schedule.steps):

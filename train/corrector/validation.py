@@ -7,13 +7,11 @@ be changed. So the error is taken with the true reflection, with none and with a
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from PIL import Image
 from PIL.Image import Image as Picture
 from torch import Tensor, nn
 
@@ -25,9 +23,9 @@ from reflectionflow_core.flux.sampling import denoise
 from train.corrector.loss import Predict, flow_error, mixed
 from train.corrector.samples import WHOLE, BatchSource, Dropped, TrainingBatch
 from train.corrector.settings import Validation
+from train.corrector.sheet import SheetRow, sheet
 from train.triplets import SampleError
 
-GAP = 4  # pixels between pictures
 WORDS = {  # that are compared with those of a whole sample
     "untold": Dropped(reflection=True),
     "shuffled": Dropped(shuffled=True),
@@ -36,9 +34,18 @@ WORDS = {  # that are compared with those of a whole sample
 }
 
 
-def held_out(count: int, of: int, seed: int) -> list[int]:
-    """Samples that the training never draws; at most half of them all, in the order of looking."""
-    return np.random.default_rng([seed, 0]).permutation(of)[: min(count, of // 2)].tolist()
+def held_out(count: int, prompts: np.ndarray, seed: int) -> list[int]:
+    """Samples of so many prompts, at most half of them all, one of each, in the order of looking.
+
+    `prompts` (n,) are equal for samples of one prompt; 0 is unknown and counts as one of its own.
+    """
+    order = np.random.default_rng([seed, 0]).permutation(len(prompts))
+    shown = prompts[order]
+    first = shown == 0
+    known = np.flatnonzero(~first)
+    first[known[np.unique(shown[known], return_index=True)[1]]] = True
+    found = order[first]
+    return found[: min(count, len(found) // 2)].tolist()
 
 
 @dataclass(frozen=True)
@@ -100,12 +107,18 @@ class Checks:
     """Held-out samples, encoded once with each of the words that are compared."""
 
     def __init__(
-        self, flux: Flux, source: BatchSource, indices: Sequence[int], settings: Validation
+        self,
+        flux: Flux,
+        source: BatchSource,
+        indices: Sequence[int],
+        settings: Validation,
+        lora: CorrectorLora | None = None,
     ) -> None:
-        self.flux, self.settings = flux, settings
+        self.flux, self.settings, self.lora = flux, settings, lora
         found = [(index, _batch(source, index, WHOLE)) for index in indices]
         # A sample that cannot be read is no training sample either.
         read = [index for index, batch in found if batch is not None]
+        self.words = [source.words(index) for index in read[: settings.pictures]]
         self.batches = [batch for _, batch in found if batch is not None]
         self.others = {
             name: [batch for index in read if (batch := _batch(source, index, words))]
@@ -125,27 +138,29 @@ class Checks:
         return len(self.others[name]) == len(self.batches)
 
     @torch.no_grad()
-    def sheet(self, lora: CorrectorLora) -> bytes | None:
-        """A PNG with a row for each sample: flawed, corrected, good."""
+    def sheet(self, title: str) -> bytes | None:
+        """A PNG with a row for each of the first samples: flawed, corrected, good."""
         rows = []
-        for index, batch in enumerate(self.batches[: self.settings.pictures]):
-            corrected = self._corrected(batch, lora, _noise(batch, index))
-            views = [
-                (batch.condition, batch.condition_grid),
-                (corrected, batch.grid),
-                (batch.target, batch.grid),
-            ]
-            rows.append([self._picture(*view) for view in views])
-        nn.Module.to(self.flux.vae, "cpu")  # the training may not need it
-        return _png(rows) if rows else None
+        for index, (batch, words) in enumerate(zip(self.batches, self.words, strict=False)):
+            corrected = self._corrected(batch, _noise(batch, index))
+            pictures = (
+                self._picture(batch.condition, batch.condition_grid),
+                self._picture(corrected, batch.grid),
+                self._picture(batch.target, batch.grid),
+            )
+            rows.append(SheetRow(pictures, *words))
+        self._put_away()
+        return sheet(rows, title) if rows else None
 
-    def _corrected(self, batch: TrainingBatch, lora: CorrectorLora, noise: Tensor) -> Tensor:
+    def _put_away(self) -> None:
+        nn.Module.to(self.flux.vae, "cpu")  # the training may not need it
+
+    def _corrected(self, batch: TrainingBatch, noise: Tensor) -> Tensor:
         inputs, _ = mixed(batch, noise, torch.ones(1))
         guidance = torch.full_like(inputs.guidance, self.settings.guidance)
         latents = inputs.latents
-        for step in denoise(
-            self.flux, replace(inputs, guidance=guidance), lora, self.settings.steps
-        ):
+        asked = replace(inputs, guidance=guidance)
+        for step in denoise(self.flux, asked, self.lora, self.settings.steps):
             latents = step.latents
         return latents
 
@@ -173,15 +188,3 @@ def _errors(predict: Predict, batches: Sequence[TrainingBatch]) -> np.ndarray:
 
 def _noise(batch: TrainingBatch, index: int) -> Tensor:
     return torch.randn(batch.target.shape, generator=torch.Generator().manual_seed(index))
-
-
-def _png(rows: Sequence[Sequence[Picture]]) -> bytes:
-    width = max(picture.width for row in rows for picture in row)
-    height = max(picture.height for row in rows for picture in row)
-    sheet = Image.new("RGB", (3 * (width + GAP) - GAP, len(rows) * (height + GAP) - GAP), "white")
-    for y, row in enumerate(rows):
-        for x, picture in enumerate(row):
-            sheet.paste(picture.resize(row[-1].size), (x * (width + GAP), y * (height + GAP)))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
-    return buffer.getvalue()

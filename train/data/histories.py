@@ -21,6 +21,11 @@ NAME = "histories"
 
 
 def histories_source(settings: DataSettings, avoided: Avoided) -> Source:
+    if not settings.histories.consent:
+        raise InputError(
+            "Runs hold the prompts, words and pictures of people. Give histories.consent=true if "
+            "they agree to their use for training, or leave histories.runs out."
+        )
     where = Path(settings.histories.runs).expanduser()
     found = sorted(path.parent for path in where.parent.glob(f"{where.name}/{RUN}"))
     if not found:

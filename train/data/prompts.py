@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,11 +16,11 @@ from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, prompts
 from reflectionflow_core.record import InputError
 from reflectionflow_core.texts import TextError, checked_text, parse_json, read_text
 from train.data.records import seed_of
+from train.prompt_words import words
 from train.triplets import MAX_TEXT
 
 SHAPES = "shapes"
 PROMPT, DETAILED = "prompt", "detailed"
-_OPENING = re.compile(r"^(?:photo|picture|image|drawing) of ")
 _TURNED = {"right of": "left of", "below": "above"}
 
 Meaning = tuple[Any, ...]
@@ -108,13 +107,6 @@ def _is_usable(text: str) -> bool:
     except TextError:  # JSON can hold what no text can
         return False
     return True
-
-
-def words(text: str) -> str:
-    """A prompt without what makes no difference: case, signs, articles, "a photo of"."""
-    plain = re.sub(r"[^\w\s]", " ", text.casefold())
-    plain = " ".join(word for word in plain.split() if word not in ("a", "an", "the"))
-    return _OPENING.sub("", plain)
 
 
 def meaning(task: Task) -> Meaning:

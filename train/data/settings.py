@@ -114,6 +114,11 @@ class Editing(Strict):
 
 class Histories(Strict):
     runs: str = Field(default="", description="folders of `reflectionflow run`, as a pattern")
+    consent: bool = Field(
+        default=False,
+        description="true says that the people whose prompts, words and pictures these runs hold "
+        "agree to their use for training",
+    )
     subset: Literal["general", "length", "rule", "editing"] = "rule"
     margin: NonNegativeFloat = Field(default=0.0, description="least gain in the run's own score")
 

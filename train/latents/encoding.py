@@ -110,7 +110,13 @@ def _sample(
         text = text_of("", shards.triplets.reflection(index), WHOLE)
         tensors[ALONE], _ = _texts(shards.flux, text, settings.text_length)
     grids = {"grid": batch.grid, "condition_grid": batch.condition_grid}
-    return tensors, {"key": row.key, "subset": subset, "bucket": bucket, **grids}
+    named = {
+        "key": row.key,
+        "subset": subset,
+        "bucket": bucket,
+        "prompt": int(shards.prompts[index]),
+    }
+    return tensors, {**named, **grids, "words": shards.words(index)}
 
 
 def _shuffled(settings: LatentsSettings, shards: Shards, index: int, prompt: str) -> Tensor:

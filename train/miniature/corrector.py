@@ -140,7 +140,9 @@ class Pairs:
         self.encoders.t5, self.encoders.clip = flux.t5, flux.clip
         self.labels: list[Label] = [(entry.subset, (SIZE, SIZE)) for entry in triplets.entries]
         self.keys = [entry.key for entry in triplets.entries]
-        self.groups = [sibling_group(key) for key in self.keys]
+        siblings = [sibling_group(key) for key in self.keys]
+        self.groups = np.unique(siblings, return_inverse=True)[1]
+        self.prompts = np.zeros(len(self.keys), np.uint64)  # its held-out prompts are not made
         self.texts: list[tuple[str, str, str]] = []  # prompt, reflection, layout of the target
         self.names: dict[str, Tensor] = {}  # by key, what stands in the target's cells, (16,)
         targets, flawed = [], []
@@ -153,6 +155,12 @@ class Pairs:
                 self.texts.append((triplet.prompt, triplet.reflection, layout(scene)))
                 self.names[triplet.key] = cells(_clear(scene))
         self.targets, self.flawed = torch.cat(targets), torch.cat(flawed)
+
+    def key(self, index: int) -> str:
+        return self.keys[index]
+
+    def words(self, index: int) -> tuple[str, str]:
+        return self.texts[index][:2]
 
     def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> PairRow:
         prompt, reflection, scene = self.texts[index]

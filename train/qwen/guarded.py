@@ -8,21 +8,25 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
-from transformers import Trainer, TrainerCallback
+from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from reflectionflow_core.archive.files import replace_file
 from reflectionflow_core.flux.folders import listed
 from reflectionflow_core.record import InputError
+from train.journal import Log, numbers, progress
 from train.qwen.settings import QwenSettings
 from train.qwen.whole import PART, explained, publish, remove
+from train.reports import reports_of
 
-MEASURED = "measured.json"
+MEASURED, LOG = "measured.json", "log.jsonl"
 
 
 class Guarded(Trainer):
@@ -33,12 +37,18 @@ class Guarded(Trainer):
     written in `args.output_dir` and moved to `folder` when they are whole.
     """
 
-    def guard(self, folder: Path, keep: int, skipped: Counter[str]) -> None:
+    def guard(self, settings: QwenSettings, skipped: Counter[str]) -> None:
         """To be called once, before training; `skipped` is counted further."""
-        self.folder, self.kept = folder, keep
+        self.folder, self.kept = settings.out, settings.keep
         self.keys: list[str] = []  # of the step that is being made
         self.skipped = skipped
+        last = latest(self.folder)
+        step = step_of(last) if last else 0
+        reports = reports_of(settings.report, self.folder, step, settings.model_dump(mode="json"))
+        self.log_file = Log(self.folder / LOG, step, reports)
+        self.remove_callback(PrinterCallback)
         self.add_callback(_Gradients(self))
+        self.add_callback(_Journal(self.log_file))
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
@@ -97,6 +107,34 @@ class Guarded(Trainer):
             before = [found for found in measured(self.folder) if found["step"] < step]
             data = json.dumps([*before, {"step": step, **figures}], indent=2)
             replace_file(self.folder / MEASURED, f"{data}\n".encode())
+            found = dict(numbers(figures))
+            self.log_file.note(step, **{f"held_out/{name}": value for name, value in found.items()})
+            shown = [f"{name} {value:.4f}" for name, value in found.items() if "/" not in name]
+            sys.stderr.write(f"Step {step}, held out: {', '.join(shown)}.\n")
+
+
+class _Journal(TrainerCallback):
+    """Logs what transformers tells, and shows the progress."""
+
+    def __init__(self, log: Log) -> None:
+        self.log, self.stack, self.loss = log, ExitStack(), float("nan")
+
+    def on_train_begin(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
+        name = Path(args.output_dir).parent.name
+        shown = progress(name, state.global_step, state.max_steps)
+        self.show = self.stack.enter_context(shown)
+
+    def on_log(self, _: Any, state: Any, *__: Any, logs: dict[str, Any], **___: Any) -> None:
+        if "loss" in logs:  # the figures of held-out samples are noted by the trainer
+            found = dict(numbers(logs))
+            self.loss = found["loss"]
+            self.log.note(state.global_step, **found)
+
+    def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
+        self.show(state.global_step, self.loss)
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        self.stack.close()
 
 
 class _Gradients(TrainerCallback):
@@ -142,7 +180,8 @@ def arguments_of(settings: QwenSettings) -> dict[str, Any]:
         "save_steps": settings.save_every,
         "logging_steps": settings.log_every,
         "logging_nan_inf_filter": False,
-        "report_to": "none",
+        "report_to": "none",  # ours logs what it measures
+        "disable_tqdm": True,
     }
 
 

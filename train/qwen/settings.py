@@ -9,6 +9,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from train.gpus import GpuSettings
+from train.reports import ReportSettings
 from train.settings import Seed, Strict
 
 TINY = "tiny"  # a base made by the program itself
@@ -20,12 +21,14 @@ MAY_CHANGE = frozenset(
         "out",
         "device",
         "gpu",
+        "report",
         "workers",
         "log_every",
         "save_every",
         "eval_every",
         "keep",
         "rate",
+        "clip",
         "steps",
         "weights",
     )
@@ -73,3 +76,4 @@ class QwenSettings(Strict):
     eval_every: PositiveInt = Field(default=500, description="steps between two measurements")
     keep: PositiveInt = Field(default=2, description="checkpoints that are kept")
     gpu: GpuSettings = GpuSettings()
+    report: ReportSettings = ReportSettings()

@@ -41,7 +41,7 @@ def setup(settings: VerifierSettings, like: str = "") -> VerifierTrainer:
         train_dataset=learnt,
         eval_dataset=held,
     )
-    trainer.guard(settings.out, settings.keep, skipped)
+    trainer.guard(settings, skipped)
     trainer.learn(processor, settings)
     return trainer
 

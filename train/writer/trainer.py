@@ -109,7 +109,8 @@ class WriterTrainer(Guarded, SFTTrainer):
         """The sharded weights, whole, on the first process; None where they are not sharded. Every
         process is to call it.
         """
-        return self.accelerator.get_state_dict(self.model) if self.is_fsdp_enabled else None
+        found: Any = self.accelerator.get_state_dict(self.model) if self.is_fsdp_enabled else None
+        return found
 
     def _written_out(self) -> dict[str, Any]:
         if not self.settings.answers:

@@ -52,7 +52,7 @@ def setup(settings: WriterSettings, like: str = "") -> WriterTrainer:
         processing_class=processor,
         peft_config=lora_of(settings) if settings.tuning == "lora" else None,
     )
-    trainer.guard(settings.out, settings.keep, skipped)
+    trainer.guard(settings, skipped)
     trainer.learn(processor, settings, sides)
     return trainer
 

@@ -1,0 +1,1 @@
+"""A LoRA that teaches an editing model to correct, from the same triplets as the corrector."""

@@ -1,0 +1,23 @@
+"""`python -m train.editor --config FILE key=value ...`: teaches FLUX.2 [klein] to correct pictures.
+
+`--estimate` says what a training will take; `--dry-run` makes one step on a small random model. On
+several GPUs: `accelerate launch -m train.editor ...`.
+"""
+
+from __future__ import annotations
+
+from train.editor.dry_run import dry_run
+from train.editor.estimate import estimate
+from train.editor.settings import EditorSettings
+from train.editor.training import run
+from train.program import run_program
+
+if __name__ == "__main__":
+    run_program(
+        "train.editor",
+        __doc__,
+        EditorSettings,
+        estimate=estimate,
+        dry_run=dry_run,
+        run=run,
+    )

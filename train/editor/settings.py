@@ -1,0 +1,35 @@
+"""Settings of the training of an editing model; most are the corrector's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, PositiveInt, model_validator
+
+from train.corrector.settings import MAY_CHANGE, Checking, LearningSettings
+
+__all__ = ["MAY_CHANGE", "EditorSettings"]
+
+
+class EditorSettings(LearningSettings):
+    model: str = Field(
+        default="black-forest-labs/FLUX.2-klein-base-4B",
+        description="a FLUX.2 [klein] in diffusers' layout: a folder or a hub id",
+    )
+    out: Path = Path("runs/editor")
+    condition_size: PositiveInt = Field(
+        default=1024, description="longer side of the flawed picture", multiple_of=16
+    )
+    text_length: PositiveInt = Field(default=512, le=512, description="tokens of an instruction")
+    rank: PositiveInt = Field(default=32, description="of the LoRA; its alpha is the same")
+    validation: Checking = Checking()
+
+    @property
+    def checking(self) -> Checking:
+        return self.validation
+
+    @model_validator(mode="after")
+    def _data_are_named(self) -> EditorSettings:
+        if not self.data:
+            raise ValueError("give data, a folder or pattern of shards")
+        return self

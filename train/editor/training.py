@@ -1,0 +1,88 @@
+"""The training of an editing model: its parts, and the corrector's loop around them.
+
+Files in `out` are the corrector's; the LoRA is one of diffusers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
+
+import torch
+from PIL.Image import Image as Picture
+from torch import Tensor
+
+from reflectionflow_core.flux.lora import FILE_NAME
+from reflectionflow_core.flux.painter import to_picture
+from train.corrector.loss import mixed
+from train.corrector.samples import BatchSource, TrainingBatch
+from train.corrector.training import CorrectorTraining, assembled, finish
+from train.corrector.validation import Checks, held_out
+from train.editor.klein import PATCH, EditorLora, EditorShards, load, velocity
+from train.editor.settings import MAY_CHANGE, EditorSettings
+from train.processes import join
+from train.run_folder import run_folder
+from train.shard_lists import shards_in
+from train.triplets import Triplets
+
+
+class EditorChecks(Checks):
+    """The corrector's checks; pictures are corrected by Euler steps of equal length."""
+
+    def __init__(
+        self, pipeline: Any, source: BatchSource, indices: list[int], settings: Any
+    ) -> None:
+        super().__init__(pipeline, source, indices, settings)
+        self.pipeline = pipeline
+
+    def _corrected(self, batch: TrainingBatch, noise: Tensor) -> Tensor:
+        steps = self.settings.steps
+        latents = noise.to(batch.target)
+        for number in range(steps, 0, -1):
+            inputs, _ = mixed(batch, noise, torch.full((1,), number / steps))
+            slope = velocity(self.pipeline.transformer, replace(inputs, latents=latents))
+            latents = latents - slope / steps
+        return latents
+
+    def _picture(self, tokens: Tensor, grid: tuple[int, int]) -> Picture:
+        vae = self.pipeline.vae
+        latents = tokens.transpose(1, 2).unflatten(2, grid).to(vae.dtype)
+        scale = (vae.bn.running_var + vae.config.batch_norm_eps).sqrt()
+        latents = latents * scale.view(1, -1, 1, 1) + vae.bn.running_mean.view(1, -1, 1, 1)
+        pixels = vae.decode(self.pipeline._unpatchify_latents(latents), return_dict=False)[0]
+        return to_picture(pixels[0])
+
+    def _put_away(self) -> None:
+        """The VAE stays: every batch needs it."""
+
+
+def train(settings: EditorSettings, pipeline: Any = None) -> EditorLora:
+    """The trained LoRA, which is also in `settings.out`; a run that was stopped is resumed."""
+    batches = settings.accumulate * join(settings.torch_device).num_processes
+    record = {**settings.model_dump(mode="json"), "batches_a_step": batches}
+    with run_folder(settings.out, record, MAY_CHANGE):
+        training = setup(settings, pipeline)
+        finish(training)
+        return cast(EditorLora, training.lora)
+
+
+def setup(settings: EditorSettings, pipeline: Any = None) -> CorrectorTraining:
+    pipeline = pipeline or load(settings.model, settings.dtype, settings.torch_device)
+    transformer = pipeline.transformer
+    lora = EditorLora(transformer, settings.rank, settings.seed)
+    if settings.checkpointing:
+        transformer.enable_gradient_checkpointing()
+        transformer.train()  # without dropout; diffusers checkpoints only what trains
+    flux: Any = SimpleNamespace(token_pixels=PATCH, pipeline=pipeline)
+    source = EditorShards(flux, Triplets(shards_in(settings.data)), settings)
+    tested = held_out(settings.validation.samples, source.prompts, settings.seed)
+    checks = EditorChecks(pipeline, source, tested, settings.validation)
+    predict = partial(velocity, transformer)
+    return assembled(settings, source, tested, checks, lora, predict, transformer)
+
+
+def run(settings: EditorSettings) -> str:
+    train(settings)
+    return f"The editor's LoRA is in {settings.out / FILE_NAME}.\n"
