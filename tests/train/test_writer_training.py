@@ -144,7 +144,7 @@ def test_sharded_weights_are_saved_whole_and_resumed(tmp_path) -> None:
         assert done.returncode == 0, done.stderr[-3000:]
     assert [found["step"] for found in measured(out)] == [0, 3, 4]
     losses = [found["loss"] for found in measured(out)]
-    assert losses[0] > losses[1] > losses[2]
+    assert losses[0] > losses[1] >= losses[2]  # the rate had fallen to 0
     saved, kept = load_file(out / "model" / "model.safetensors"), latest(out)
     assert kept and all(
         torch.equal(tensor, saved[name])
