@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -59,7 +60,7 @@ def _tensorboard(folder: Path, step: int) -> Report:
 
 def _wandb(settings: ReportSettings, folder: Path, step: int, about: Mapping[str, Any]) -> Report:
     try:
-        import wandb
+        wandb: Any = import_module("wandb")
     except ImportError as error:
         raise _missing("wandb") from error
     file = folder / RUN_ID

@@ -74,7 +74,7 @@ class ShardIndex:
     def has(self, *names: str) -> np.ndarray:
         """Which samples (n,) have one of these files."""
         columns = [column for column, name in enumerate(self.names) if name in names]
-        return (self.offsets[:, columns] >= 0).any(1)
+        return np.asarray((self.offsets[:, columns] >= 0).any(axis=1))
 
 
 def index_of(shard: Path) -> ShardIndex:

@@ -234,8 +234,9 @@ def test_tensorboard_and_wandb_get_what_the_log_gets(tmp_path: Path, monkeypatch
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", ModuleType("tensorboard"))
     settings = ReportSettings(to=["tensorboard", "wandb"])
-    for _ in range(2):  # a run that is resumed is the same run there
-        log = Log(tmp_path / "log.jsonl", 5, reports_of(settings, tmp_path, 5, {"rank": 4}))
+    reports_of(settings, tmp_path, 5, {"rank": 4})
+    # A run that is resumed is the same run there.
+    log = Log(tmp_path / "log.jsonl", 5, reports_of(settings, tmp_path, 5, {"rank": 4}))
     log.note(6, loss=0.5, held_out={"accuracy": {"mean": 0.75}}, table=[1])
     expected = {"loss": 0.5, "held_out/accuracy/mean": 0.75}
     assert [(name, value) for name, value, step in Scalars.told] == list(expected.items())

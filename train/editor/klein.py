@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
@@ -18,7 +19,9 @@ from reflectionflow_core.flux.text import Text
 from reflectionflow_core.record import InputError
 from reflectionflow_core.texts import edit_text
 from train.corrector.samples import SHORTEST, Dropped, SampleRow, Shards, TrainingBatch
+from train.corrector.settings import Views
 from train.processes import join
+from train.triplets import Triplets
 
 PATCH = 16  # pixels a side of a token
 REFERENCE = 10  # the time coordinate of the picture that is edited
@@ -78,11 +81,16 @@ def targets(transformer: nn.Module) -> list[str]:
 class EditorShards(Shards):
     """The corrector's samples with an instruction as an editing model is asked in a search."""
 
+    def __init__(self, pipeline: Any, triplets: Triplets, views: Views) -> None:
+        parts: Any = SimpleNamespace(token_pixels=PATCH)
+        super().__init__(parts, triplets, views)
+        self.pipeline = pipeline
+
     def text(self, prompt: str, reflection: str, drop: Dropped) -> Text:
         return Text("", "" if drop.text else instruction(prompt, reflection, drop))
 
     def batch(self, rows: Sequence[SampleRow]) -> TrainingBatch:
-        pipeline: Any = self.flux.pipeline
+        pipeline = self.pipeline
         target, condition = (
             encoded(pipeline, to_pixels([getattr(row, name) for row in rows]))
             for name in ("target", "condition")
@@ -118,6 +126,7 @@ def encoded(pipeline: Any, pixels: Tensor) -> Tensor:
 
 def velocity(transformer: nn.Module, inputs: FluxInputs) -> Tensor:
     """Of the picture's tokens, (B, n, 128)."""
+    assert inputs.condition is not None and inputs.condition_ids is not None
     rows, count = len(inputs.latents), inputs.latents.shape[1]
     places = torch.cat([positions(inputs.image_ids, 0), positions(inputs.condition_ids, REFERENCE)])
     words = torch.zeros(inputs.text.shape[1], 4)

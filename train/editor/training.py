@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
@@ -20,7 +19,7 @@ from train.corrector.loss import mixed
 from train.corrector.samples import BatchSource, TrainingBatch
 from train.corrector.training import CorrectorTraining, assembled, finish
 from train.corrector.validation import Checks, held_out
-from train.editor.klein import PATCH, EditorLora, EditorShards, load, velocity
+from train.editor.klein import EditorLora, EditorShards, load, velocity
 from train.editor.settings import MAY_CHANGE, EditorSettings
 from train.processes import join
 from train.run_folder import run_folder
@@ -75,8 +74,7 @@ def setup(settings: EditorSettings, pipeline: Any = None) -> CorrectorTraining:
     if settings.checkpointing:
         transformer.enable_gradient_checkpointing()
         transformer.train()  # without dropout; diffusers checkpoints only what trains
-    flux: Any = SimpleNamespace(token_pixels=PATCH, pipeline=pipeline)
-    source = EditorShards(flux, Triplets(shards_in(settings.data)), settings)
+    source = EditorShards(pipeline, Triplets(shards_in(settings.data)), settings)
     tested = held_out(settings.validation.samples, source.prompts, settings.seed)
     checks = EditorChecks(pipeline, source, tested, settings.validation)
     predict = partial(velocity, transformer)

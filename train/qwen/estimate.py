@@ -70,7 +70,7 @@ def stacks_of(
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class QwenLoad:
     """What a training keeps in memory: its stacks, and the weights outside them, of which
     `other_trained` are trained.
     """
@@ -118,7 +118,7 @@ class Load:
 
 
 def estimate_of(
-    settings: QwenSettings, load_of: Callable[[Any], Load], samples: str, written: int = 0
+    settings: QwenSettings, load_of: Callable[[Any], QwenLoad], samples: str, written: int = 0
 ) -> str:
     """The estimate as text; InputError where it does not fit into the GPU.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import AutoModel
 
-from train.qwen.estimate import Load, estimate_of, samples_of, stacks_of
+from train.qwen.estimate import QwenLoad, estimate_of, samples_of, stacks_of
 from train.qwen.sizes import architecture
 from train.verifier.model import RewardModel
 from train.verifier.pairs import pairs_in
@@ -17,9 +17,9 @@ def estimate(settings: VerifierSettings) -> str:
     return estimate_of(settings, load_of, found)
 
 
-def load_of(settings: VerifierSettings) -> Load:
+def load_of(settings: VerifierSettings) -> QwenLoad:
     config = architecture(settings.base)
     with torch.device("meta"):
         model = RewardModel(AutoModel.from_config(config), 0, settings)
     own = model.rm_head.weight.numel() + model.token.numel()
-    return Load(stacks_of(model.backbone, config, settings, pictures=2), own, own)
+    return QwenLoad(stacks_of(model.backbone, config, settings, pictures=2), own, own)

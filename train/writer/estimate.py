@@ -8,7 +8,7 @@ import torch
 from peft import inject_adapter_in_model
 from transformers import AutoModelForImageTextToText
 
-from train.qwen.estimate import Load, estimate_of, samples_of, stacks_of
+from train.qwen.estimate import QwenLoad, estimate_of, samples_of, stacks_of
 from train.qwen.loras import lora_of
 from train.qwen.sizes import architecture
 from train.writer.chats import chats_in
@@ -21,7 +21,7 @@ def estimate(settings: WriterSettings) -> str:
     return estimate_of(settings, load_of, found, written=2 * settings.answers)
 
 
-def load_of(settings: WriterSettings) -> Load:
+def load_of(settings: WriterSettings) -> QwenLoad:
     config = architecture(settings.base)
     with torch.device("meta"):
         model: Any = AutoModelForImageTextToText.from_config(config)
@@ -30,4 +30,4 @@ def load_of(settings: WriterSettings) -> Load:
             inject_adapter_in_model(lora_of(settings), model)
     head = 0 if config.tie_word_embeddings else model.lm_head.weight.numel()
     trained = head if settings.tuning == "full" else 0
-    return Load(stacks_of(model.model, config, settings, pictures=1), head, trained)
+    return QwenLoad(stacks_of(model.model, config, settings, pictures=1), head, trained)
