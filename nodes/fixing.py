@@ -8,13 +8,13 @@ from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
 
-from ..reflectionflow_core.record import Candidate, InputError, Request, Verdict
+from ..reflectionflow_core.record import Candidate, InputError, Region, Request, Verdict
 from ..reflectionflow_core.search import complete
 from ..reflectionflow_core.settings import chosen_seed
-from .comfy.masks import mask_for, within_mask
+from .comfy.masks import as_mask_text, mask_for, within_mask
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch, to_pictures
-from .shared.correcting import corrected, corrector_of
+from .shared.correcting import corrected, corrections, corrector_of
 from .shared.judging import check_judges
 from .shared.progress import NodeProgress, framed, say
 from .shared.schema import (
@@ -120,13 +120,16 @@ class FixPicture(io.ComfyNode):
     ) -> io.NodeOutput:
         progress, corrector = NodeProgress(cls.hidden.unique_id), corrector_of(flux)
         picture, chosen = one_picture(image), chosen_seed(seed)
+        region = None
         if mask is not None:
             mask_for(mask, image)
+            region = Region(mask=as_mask_text(mask))
         if not words.strip():
             words = found_wrong(flux, picture, prompt, progress=progress, **critics)
         fixed = image
         if words:
-            (painted,) = corrected(corrector, [picture], [prompt], [words], chosen, 1, 1, progress)
+            asked = [picture], [prompt], [words]
+            (painted,) = corrected(corrector, corrections(*asked, chosen, 1, region), 1, progress)
             fixed = to_batch([at_size(painted, picture)])
             if mask is not None:
                 fixed = within_mask(image, fixed, mask, feather)

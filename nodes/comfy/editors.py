@@ -16,13 +16,13 @@ from comfy.model_patcher import ModelPatcher
 from PIL import Image
 from torch import Tensor
 
-from ...reflectionflow_core.flux.painter import ProgressSlice
+from ...reflectionflow_core.flux.painter import ProgressSlice, sampled_cells
 from ...reflectionflow_core.pictures import to_rgb
 from ...reflectionflow_core.protocols import SILENT, Painter, Progress
 from ...reflectionflow_core.record import Candidate, InputError, Request, Seed
 from ..shared.sockets import FluxHandle
 from .digests import weights_digest
-from .sampling import Conditioning, SamplerSchedule, decoded, noise_for, sampled
+from .sampling import Conditioning, SamplerSchedule, Start, decoded, noise_for, sampled
 from .tensors import to_batch
 
 EDITING_MODELS = ("Flux", "Flux2", "QwenImage", "Omnigen2")  # take reference pictures in ComfyUI
@@ -60,7 +60,7 @@ class ModelSampler:
         conditioning: tuple[Conditioning, Conditioning],
         part: ProgressSlice,
         seed: Seed,
-        start: Tensor | None = None,
+        start: Start | None = None,
     ) -> Image.Image:
         """A picture of a latent's shape (channels, height, width); see `sampled`."""
         noise = noise_for(self.model, [seed], shape)
@@ -126,10 +126,13 @@ class EditCorrector:
         shown = [fitted(each.image) for each in (request.required_parent, *request.context)]
         pictures = [to_batch([picture]) for picture in shown]
         latents = [self.sampler.vae.encode(picture) for picture in pictures]
-        asked = edit_text(request.prompt, request.reflection) + attempts_text(request.context)
+        asked = edit_text(request.prompt, request.reflection, request.broken)
+        asked += attempts_text(request.context)
         both = self._read(asked, pictures, latents), self._read("", pictures, latents)
         shape, schedule = latents[0].shape[1:], self.sampler.schedule()
-        return self.sampler.paint(schedule, shape, both, part, request.seed)
+        mask = mask_of(request, shape)
+        start = None if mask is None else Start(latents[0], mask)
+        return self.sampler.paint(schedule, shape, both, part, request.seed, start)
 
     def _read(self, text: str, pictures: list[Tensor], latents: list[Tensor]) -> Conditioning:
         encoder_sees = isinstance(self.sampler.model.model, comfy.model_base.QwenImage)
@@ -156,12 +159,23 @@ class ImageToImageCorrector:
         start = self.sampler.vae.encode(to_batch([fitted(request.required_parent.image)]))
         conditioning = self.sampler.conditioning(request.prompt), self.sampler.conditioning("")
         shape, schedule = start.shape[1:], self.sampler.schedule(self.denoise)
-        return self.sampler.paint(schedule, shape, conditioning, part, request.seed, start)
+        begun = Start(start, mask_of(request, shape))
+        return self.sampler.paint(schedule, shape, conditioning, part, request.seed, begun)
 
 
-def edit_text(prompt: str, reflection: str) -> str:
-    """An instruction for editing models, which do not know `[Reflexion]`."""
+def mask_of(request: Request, shape: Sequence[int]) -> Tensor | None:
+    """Which latents of `shape` (..., h, w) are sampled, (1, h, w) of bool; None where all are."""
+    if request.region is None:
+        return None
+    return sampled_cells(request.region, request.required_parent.image.size, shape[-2:])[None]
+
+
+def edit_text(prompt: str, reflection: str, broken: Sequence[str] = ()) -> str:
+    """An instruction for editing models, which do not know `[Reflexion]`; it also asks to keep what
+    an earlier edit has `broken`."""
     goal = f"The picture shall show: {prompt}"
+    if broken:
+        goal += f". An earlier edit broke this, so keep it as it is: {'; '.join(broken)}"
     order = reflection.strip()
     if not order:
         return f"Change whatever does not fit. {goal}"

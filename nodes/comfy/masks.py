@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
 from ...reflectionflow_core.record import InputError
+from ...reflectionflow_core.regions import mask_text
 
 
 def within_mask(before: Tensor, after: Tensor, mask: Tensor, feather: int) -> Tensor:
@@ -24,8 +26,14 @@ def within_mask(before: Tensor, after: Tensor, mask: Tensor, feather: int) -> Te
     return torch.where(share > 0, blended, kept)
 
 
-def mask_for(mask: Tensor, picture: Tensor) -> Tensor:
-    """A mask (1, height, width) from 0 to 1 at the size of the picture; raises InputError."""
+def as_mask_text(mask: Tensor) -> str:
+    """A MASK (1, height, width) as the settings of a search hold it; raises InputError."""
+    values = single_mask(mask)[0].float().cpu().numpy()
+    return mask_text(Image.fromarray((values * 255).round().astype("uint8")))
+
+
+def single_mask(mask: Tensor) -> Tensor:
+    """A mask (1, height, width) from 0 to 1; raises InputError for several."""
     if mask.ndim == 2:
         mask = mask[None]
     if mask.ndim != 3 or mask.shape[0] != 1:
@@ -33,7 +41,12 @@ def mask_for(mask: Tensor, picture: Tensor) -> Tensor:
             f"A mask has shape (1, height, width), and this one has {tuple(mask.shape)}. Give one "
             "mask for the picture."
         )
-    mask = mask.to(picture).clip(0, 1).nan_to_num(0)
+    return mask.clip(0, 1).nan_to_num(0)
+
+
+def mask_for(mask: Tensor, picture: Tensor) -> Tensor:
+    """A mask (1, height, width) from 0 to 1 at the size of the picture; raises InputError."""
+    mask = single_mask(mask).to(picture)
     size = picture.shape[1:3]
     if mask.shape[1:] != size:
         # Nearest, so that nothing outside of the mask gets a share of it.

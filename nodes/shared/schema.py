@@ -185,6 +185,16 @@ def inspector_input(lazy: bool | None = None) -> io.Input:
     )
 
 
+def mask_input() -> io.Input:
+    """Where a search may correct; added later."""
+    return io.Mask.Input(
+        "mask",
+        optional=True,
+        tooltip="Where corrections may change anything; every pixel outside stays as it is. "
+        "Without it Search Options says whether faults are corrected in their places.",
+    )
+
+
 def result_outputs() -> list[io.Output]:
     return [
         output(io.Image, "best", "The best of all pictures."),
