@@ -25,7 +25,8 @@ from pack.nodes.comfy.editors import (
     edit_text,
 )
 from pack.nodes.comfy.tensors import to_batch, to_pictures
-from pack.reflectionflow_core.record import Candidate, Request, Verdict
+from pack.reflectionflow_core.record import Candidate, Region, Request, Verdict
+from pack.reflectionflow_core.regions import alpha_of, cells_of
 from PIL import Image
 from torch.nn.functional import interpolate
 
@@ -170,6 +171,23 @@ def painted_over() -> Found:
     return far(ours, expected), far(picture, expected)
 
 
+def kept(kind: str, image_to_image: bool = False) -> Found:
+    """What a correction in two places leaves of the picture, and what it does to the rest."""
+    model = small(kind)
+    vae, picture = Vae(model), noisy_picture(1)
+    painter = ModelSampler(model, Clip(), vae, 3, 1.0, 2.5, "euler", "simple")
+    corrector = ImageToImageCorrector(painter, 0.6) if image_to_image else EditCorrector(painter)
+    region = Region(((0.0, 0.0, 0.2, 0.4), (0.7, 0.7, 1.0, 1.0)))
+    request = replace(Request.correcting(picture, PROMPT, REFLECTION, SEED), region=region)
+    (painted,) = corrector.paint([request])
+    (encoded,) = to_pictures([vae.decode(vae.encode(to_batch([picture]))).reshape(1, 64, 96, 3)])
+    cells = cells_of(alpha_of(region, picture.size), 64 // vae.side, 96 // vae.side)
+    sampled = cells.repeat(vae.side, 0).repeat(vae.side, 1)
+    change = np.abs(np.asarray(painted, int) - np.asarray(encoded, int)).max(-1)
+    assert cells.any() and not cells.all()
+    return float(change[~sampled].max()), float(change[sampled].mean())
+
+
 def sampled(
     model: Patcher,
     latent: Any,
@@ -198,4 +216,8 @@ EDITORS: Cases = {
     },
     "an edit with CFG, of 255": lambda: edited("Qwen-Image-Edit", 3.0),
     "image to image, of 255": painted_over,
+    **{
+        f"outside a place that {kind} edits, of 255": lambda kind=kind: kept(kind) for kind in KINDS
+    },
+    "outside a place of image to image, of 255": lambda: kept("FLUX.1 Kontext", True),
 }
