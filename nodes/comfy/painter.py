@@ -178,7 +178,7 @@ class ComfyCorrector(ComfyPainter):
         if request.region is None:
             return None
         parent, sampling = request.required_parent, self.flux.sampling
-        shape = (sampling.height // 8, sampling.width // 8)
+        shape = (CHANNELS, sampling.height // 8, sampling.width // 8)
         latents = read_latents(parent.latents, shape)
         if latents is None:
             (latents,) = _start(self.flux, parent.image)

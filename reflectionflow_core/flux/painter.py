@@ -231,15 +231,14 @@ class FluxCorrector(FluxPainter):
     def _kept(self, request: Request) -> Keeping | None:
         if request.region is None:
             return None
-        parent, settings = request.required_parent, self.sampling
-        shape = tuple(
-            side // self.flux.token_pixels * 2 for side in (settings.height, settings.width)
-        )
-        latents = read_latents(parent.latents, shape)
+        parent, unit = request.required_parent, self.flux.token_pixels
+        rows, columns = self.sampling.height // unit, self.sampling.width // unit
+        channels = self.flux.transformer.config["in_channels"] // 4
+        latents = read_latents(parent.latents, (channels, rows * 2, columns * 2))
         if latents is None:
-            packed = _start(self.flux, parent.image, settings)[None]
-            latents = unpack(packed, shape[0] // 2, shape[1] // 2)[0]
-        return Keeping(latents, sampled_cells(request.region, parent.image.size, shape))
+            packed = _start(self.flux, parent.image, self.sampling)
+            latents = unpack(packed[None], rows, columns)[0]
+        return Keeping(latents, sampled_cells(request.region, parent.image.size, latents.shape))
 
 
 def _sample(
@@ -304,8 +303,9 @@ def _kept_of(rows: Sequence[FluxRow], noise: Tensor) -> Kept | None:
 
 
 def sampled_cells(region: Region, size: tuple[int, int], shape: Sequence[int]) -> Tensor:
-    """Which latents (h, w) are sampled for a region of a picture of `size` (width, height)."""
-    return torch.from_numpy(cells_of(alpha_of(region, size), shape[0], shape[1]))
+    """Which latents of `shape` (..., h, w) are sampled for a region of a picture of `size` (width,
+    height)."""
+    return torch.from_numpy(cells_of(alpha_of(region, size), shape[-2], shape[-1]))
 
 
 def written(latents: Tensor) -> bytes:
@@ -314,9 +314,10 @@ def written(latents: Tensor) -> bytes:
 
 
 def read_latents(data: bytes | None, shape: Sequence[int]) -> Tensor | None:
-    """The latents (c, h, w) of `written`; None where there are none of that height and width."""
+    """The latents of `written`; None where there are none of that `shape` (c, h, w), as from
+    another model."""
     latents = load(data)["latents"] if data is not None else None
-    return latents if latents is not None and latents.shape[-2:] == tuple(shape) else None
+    return latents if latents is not None and latents.shape == tuple(shape) else None
 
 
 def _start(flux: Flux, image: Image.Image, sampling: SamplingSettings) -> Tensor:

@@ -282,12 +282,12 @@ def test_flux_keeps_the_parents_own_latents_outside_and_paints_the_same_without_
     two = replace(request, region=Region((LEFT, RIGHT)))
     plain, placed, both = corrector.paint_with_latents([request, places, two])
     assert np.allclose(plain.image, corrector.paint([request])[0], atol=1)
-    before = read_latents(draft.latents, (8, 8))
+    before = read_latents(draft.latents, (16, 8, 8))
     assert before is not None
     for painted, region in ((placed, places.region), (both, two.region)):
         assert region
         sampled = torch.from_numpy(cells_of(alpha_of(region, (64, 64)), 8, 8))
-        after = read_latents(painted.latents, (8, 8))
+        after = read_latents(painted.latents, (16, 8, 8))
         assert after is not None and torch.equal(after[:, ~sampled], before[:, ~sampled])
         assert not torch.allclose(after[:, sampled], before[:, sampled])
     strange = replace(parent, latents=written(torch.zeros(16, 4, 4)))  # of another size
