@@ -81,7 +81,8 @@ class PainterFromModel(io.ComfyNode):
         **asked: Any,
     ) -> io.NodeOutput:
         with explained_imports():
-            from .comfy.painter_model import Overrides, model_painter
+            from .comfy.painter_model import model_painter
+            from .comfy.painter_settings import Overrides
         files = files_before(cls.hidden.prompt or {}, str(cls.hidden.unique_id), "model")
         family = family_of(model, " ".join(files), variant)
         painter = model_painter((model, clip, vae), (width, height), Overrides(**asked), family)

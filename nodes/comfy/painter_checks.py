@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...reflectionflow_core.record import InputError
 from .branch import corrector_of
 from .families import AS_TEMPLATE, Family
-
-if TYPE_CHECKING:
-    from .painter_model import Overrides
+from .painter_settings import Overrides
 
 
 def check_models(model: Any, clip: Any, vae: Any, family: Family) -> None:

@@ -33,28 +33,9 @@ from ..shared.sockets import FluxHandle
 from .digests import weights_digest
 from .families import AS_TEMPLATE, FLUX2_SCHEDULE, Family, text_width
 from .painter_checks import check_models, check_settings
+from .painter_settings import Overrides, PainterSettings
 from .sampling import Conditioning, SamplerSchedule, decoded, sampled
 from .tensors import to_batch
-
-
-@dataclass(frozen=True)
-class PainterSettings:
-    """How a MODEL paints; `guidance` is None for one without a guidance embedding.
-
-    A `custom_sampler` (SAMPLER) replaces `sampler`, and `sigmas`, whose last is 0, `scheduler` and
-    `steps`.
-    """
-
-    width: int
-    height: int
-    steps: int
-    cfg: float
-    sampler: str
-    scheduler: str
-    guidance: float | None = None
-    negative: str = ""
-    custom_sampler: Any = None
-    sigmas: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,21 +253,6 @@ class ModelGenerator(BatchPainter[ModelRow]):
         size = (self.painter.settings.width, self.painter.settings.height)
         pixels = to_batch([to_rgb(image).resize(size, Image.Resampling.BICUBIC)])
         return self.painter.vae.encode(pixels)
-
-
-@dataclass(frozen=True)
-class Overrides:
-    """What is asked for in place of the family's own; 0, "" and AS_TEMPLATE leave it."""
-
-    steps: int = 0
-    cfg: float = 0.0
-    guidance: float = 0.0
-    shift: float = 0.0
-    sampler: str = AS_TEMPLATE
-    scheduler: str = AS_TEMPLATE
-    negative: str = ""
-    custom_sampler: Any = None
-    sigmas: Tensor | None = None
 
 
 def model_painter(

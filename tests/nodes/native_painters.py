@@ -29,7 +29,8 @@ from comfy_extras import (
     nodes_sd3,
 )
 from pack.nodes.comfy.families import family_of
-from pack.nodes.comfy.painter_model import ModelPainter, Overrides, model_painter
+from pack.nodes.comfy.painter_model import ModelPainter, model_painter
+from pack.nodes.comfy.painter_settings import Overrides
 from pack.nodes.comfy.tensors import to_batch, to_pictures
 from pack.reflectionflow_core.record import Candidate, InputError, Request, Restart, Verdict
 from painter_models import Clip, Vae, known, small

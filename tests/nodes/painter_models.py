@@ -75,6 +75,9 @@ LUMINA = {
     "ffn_dim_multiplier": 4.0,
 }
 Z_IMAGE = LUMINA | {
+    "dim": 256,  # its modulation takes 256 numbers at least
+    "n_heads": 16,
+    "n_kv_heads": 16,
     "rope_theta": 256.0,
     "ffn_dim_multiplier": 8.0 / 3.0,
     "z_image_modulation": True,
