@@ -82,10 +82,12 @@ class PainterFromModel(io.ComfyNode):
     ) -> io.NodeOutput:
         with explained_imports():
             from .comfy.painter_model import model_painter
-            from .comfy.painter_settings import Overrides
+            from .comfy.painter_settings import TemplateOverrides
         files = files_before(cls.hidden.prompt or {}, str(cls.hidden.unique_id), "model")
         family = family_of(model, " ".join(files), variant)
-        painter = model_painter((model, clip, vae), (width, height), Overrides(**asked), family)
+        painter = model_painter(
+            (model, clip, vae), (width, height), TemplateOverrides(**asked), family
+        )
         text = painter.described
         say(str(cls.hidden.unique_id), text)
         return io.NodeOutput(painter, text)

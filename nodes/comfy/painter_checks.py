@@ -7,7 +7,7 @@ from typing import Any
 from ...reflectionflow_core.record import InputError
 from .branch import corrector_of
 from .families import AS_TEMPLATE, Family
-from .painter_settings import Overrides
+from .painter_settings import TemplateOverrides
 
 
 def check_models(model: Any, clip: Any, vae: Any, family: Family) -> None:
@@ -37,7 +37,9 @@ def _latents(channels: int, dimensions: int) -> str:
     return f"{channels} channels {'with frames' if dimensions == 3 else 'without frames'}"
 
 
-def check_settings(model: Any, size: tuple[int, int], asked: Overrides, family: Family) -> None:
+def check_settings(
+    model: Any, size: tuple[int, int], asked: TemplateOverrides, family: Family
+) -> None:
     """Raises InputError for settings that cannot be, and for those without effect."""
     unit = max(16, family.pixels)
     for name, side in zip(("width", "height"), size, strict=True):
@@ -62,7 +64,7 @@ def check_settings(model: Any, size: tuple[int, int], asked: Overrides, family: 
     _check_custom(asked)
 
 
-def _check_known(asked: Overrides, family: Family) -> None:
+def _check_known(asked: TemplateOverrides, family: Family) -> None:
     steps = asked.steps or family.steps or asked.sigmas is not None
     if not steps or (not family.steps and not asked.cfg):
         raise InputError(
@@ -71,7 +73,7 @@ def _check_known(asked: Overrides, family: Family) -> None:
         )
 
 
-def _check_custom(asked: Overrides) -> None:
+def _check_custom(asked: TemplateOverrides) -> None:
     if asked.custom_sampler is not None and asked.sampler != AS_TEMPLATE:
         raise InputError(
             f"Both a SAMPLER and the sampler {asked.sampler} are given. Set the sampler to "

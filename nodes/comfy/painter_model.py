@@ -33,7 +33,7 @@ from ..shared.sockets import FluxHandle
 from .digests import weights_digest
 from .families import AS_TEMPLATE, FLUX2_SCHEDULE, Family, text_width
 from .painter_checks import check_models, check_settings
-from .painter_settings import Overrides, PainterSettings
+from .painter_settings import PainterSettings, TemplateOverrides
 from .sampling import Conditioning, SamplerSchedule, decoded, sampled
 from .tensors import to_batch
 
@@ -256,7 +256,10 @@ class ModelGenerator(BatchPainter[ModelRow]):
 
 
 def model_painter(
-    models: tuple[ModelPatcher, Any, Any], size: tuple[int, int], asked: Overrides, family: Family
+    models: tuple[ModelPatcher, Any, Any],
+    size: tuple[int, int],
+    asked: TemplateOverrides,
+    family: Family,
 ) -> ModelPainter:
     """A painter from MODEL, CLIP and VAE; raises InputError for what cannot paint together, and
     for settings without effect."""

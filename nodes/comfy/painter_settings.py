@@ -31,7 +31,7 @@ class PainterSettings:
 
 
 @dataclass(frozen=True)
-class Overrides:
+class TemplateOverrides:
     """What is asked for in place of the family's own; 0, "" and AS_TEMPLATE leave it."""
 
     steps: int = 0

@@ -30,7 +30,7 @@ from comfy_extras import (
 )
 from pack.nodes.comfy.families import family_of
 from pack.nodes.comfy.painter_model import ModelPainter, model_painter
-from pack.nodes.comfy.painter_settings import Overrides
+from pack.nodes.comfy.painter_settings import TemplateOverrides
 from pack.nodes.comfy.tensors import to_batch, to_pictures
 from pack.reflectionflow_core.record import Candidate, InputError, Request, Restart, Verdict
 from painter_models import Clip, Vae, known, small
@@ -117,7 +117,7 @@ def clip_of(kind: str) -> Clip:
 def painter(kind: str, model: Patcher | None = None, file: str = "", **asked: Any) -> ModelPainter:
     model = model or small(kind)
     models = (model, clip_of(kind), Vae(model))
-    return model_painter(models, SIZE, Overrides(**asked), family_of(model, file))
+    return model_painter(models, SIZE, TemplateOverrides(**asked), family_of(model, file))
 
 
 def drafts(*seeds: int) -> list[Request]:
@@ -325,7 +325,10 @@ def identities_that_agree_wrongly() -> Found:
         painter("Z-Image", model, steps=5),
         painter("Z-Image", model, shift=2.0, steps=4),
         painter("Z-Image", model, steps=4, negative=NEGATIVE),
-        *(model_painter(three, SIZE, Overrides(steps=4), family_of(model)) for three in models),
+        *(
+            model_painter(three, SIZE, TemplateOverrides(steps=4), family_of(model))
+            for three in models
+        ),
     ]
     found = {other.identity["model"] for other in others}
     assert same[0] == same[1]
@@ -358,7 +361,9 @@ def not_refused() -> Found:
         lambda: painter("Qwen-Image", qwen, custom_sampler=object(), sampler="heun"),
         lambda: painter("Qwen-Image", qwen).with_sampling(guidance=2.0),
         lambda: painter("Qwen-Image", qwen).with_corrector("corrector.safetensors"),
-        lambda: model_painter((qwen, Clip(), Vae(qwen)), (100, 64), Overrides(), family_of(qwen)),
+        lambda: model_painter(
+            (qwen, Clip(), Vae(qwen)), (100, 64), TemplateOverrides(), family_of(qwen)
+        ),
     ]
     taken = [index for index, attempt in enumerate(tries) if not refuses(attempt)]
     assert not taken, taken
@@ -377,7 +382,7 @@ def named(kind: str) -> Any:
 
 
 def of(model: Patcher, clip: Any, vae: Any) -> ModelPainter:
-    return model_painter((model, clip, vae), SIZE, Overrides(steps=1), family_of(model))
+    return model_painter((model, clip, vae), SIZE, TemplateOverrides(steps=1), family_of(model))
 
 
 def refuses(attempt: Callable[[], Any]) -> bool:
