@@ -33,7 +33,7 @@ from ..shared.sockets import FluxHandle
 from .digests import weights_digest
 from .families import AS_TEMPLATE, FLUX2_SCHEDULE, Family, text_width
 from .painter_checks import check_models, check_settings
-from .painter_settings import PainterSettings, TemplateOverrides
+from .painter_settings import ModelPainterSettings, TemplateOverrides
 from .sampling import Conditioning, SamplerSchedule, decoded, sampled
 from .tensors import to_batch
 
@@ -49,7 +49,7 @@ class ModelPainter:
     clip: Any = field(repr=False)
     vae: Any = field(repr=False)
     family: Family
-    settings: PainterSettings
+    settings: ModelPainterSettings
     texts: Cache[Conditioning] = field(default_factory=lambda: Cache(16), repr=False)
 
     @property
@@ -193,7 +193,7 @@ class ModelPainter:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelRow:
+class PromptRow:
     """One picture to paint; `start` is the latent (1, c, [1,] h, w) of a picture to repaint from
     the noise level of step `first`."""
 
@@ -208,22 +208,22 @@ class ModelRow:
         return (self.first, zlib.crc32(self.text.encode()))
 
 
-class ModelGenerator(BatchPainter[ModelRow]):
+class ModelGenerator(BatchPainter[PromptRow]):
     """Paints drafts, and pictures that restart from a level of noise."""
 
     def __init__(self, painter: ModelPainter) -> None:
         super().__init__(painter.settings.steps)
         self.painter = painter
 
-    def row(self, request: Request) -> ModelRow:
+    def row(self, request: Request) -> PromptRow:
         start = None
         if isinstance(request.seed, Restart):
             start = self._start(request.required_parent.image)
         self.painter.conditionings(request.prompt)  # refuses another model's CLIP by now
-        return ModelRow(request.prompt, request.seed, start, self.first_of(request))
+        return PromptRow(request.prompt, request.seed, start, self.first_of(request))
 
     def sample(
-        self, rows: Sequence[ModelRow], steps: int, progress: ProgressSlice
+        self, rows: Sequence[PromptRow], steps: int, progress: ProgressSlice
     ) -> tuple[Tensor, Tensor]:
         painter, first = self.painter, rows[0].first
         seeds = [row.seed for row in rows]
@@ -267,7 +267,7 @@ def model_painter(
     check_models(model, clip, vae, family)
     check_settings(model, size, asked, family)
     sigmas = asked.sigmas
-    settings = PainterSettings(
+    settings = ModelPainterSettings(
         *size,
         steps=(asked.steps or family.steps) if sigmas is None else len(sigmas) - 1,
         cfg=asked.cfg or family.cfg,
@@ -291,10 +291,10 @@ def shifted(model: ModelPatcher, family: Family, asked: float) -> ModelPatcher:
     kind = comfy.model_sampling
     base = kind.ModelSamplingFlux if family.shift_node == "Flux" else kind.ModelSamplingDiscreteFlow
 
-    class Shifted(base, kind.CONST):
+    class ShiftedSampling(base, kind.CONST):
         pass
 
-    sampling = Shifted(model.model.model_config)
+    sampling = ShiftedSampling(model.model.model_config)
     multiplier = {"AuraFlow": {"multiplier": 1.0}, "SD3": {"multiplier": 1000}}
     sampling.set_parameters(shift=shift, **multiplier.get(family.shift_node, {}))
     clone = model.clone()

@@ -11,7 +11,7 @@ from .families import AS_TEMPLATE
 
 
 @dataclass(frozen=True)
-class PainterSettings:
+class ModelPainterSettings:
     """How a MODEL paints; `guidance` is None for one without a guidance embedding.
 
     A `custom_sampler` (SAMPLER) replaces `sampler`, and `sigmas`, whose last is 0, `scheduler` and
