@@ -171,6 +171,38 @@ ANIMA = Family("Anima", 30, 4.0, shift_node="AuraFlow", vae=QWEN_VAE)
 HIDREAM = Family("HiDream-I1", 50, 5.0, sampler="uni_pc", shift=3.0, shift_node="SD3", vae=FLUX_VAE)
 OMNIGEN2 = Family("OmniGen 2", 20, 5.0, shift_node="AuraFlow", vae=FLUX_VAE)
 ERNIE = Family("ERNIE-Image", 20, 4.0, pixels=16, shift_node="AuraFlow", vae=FLUX2_VAE)
+QWEN_VL = "qwen_2.5_vl_7b with CLIPLoader, type longcat_image"
+LONGCAT = Family(
+    *("LongCat-Image", 20, 4.0),
+    shift_node="Flux",
+    clip=QWEN_VL,
+    vae=FLUX_VAE,
+    width_keys=("context_in_dim",),
+)
+# Templates say how these two edit, and none how they paint: see edit_models.py.
+BOOGU = Family(
+    *("Boogu-Image", 0),
+    shift=3.16,
+    shift_node="AuraFlow",
+    clip="qwen3vl_8b with CLIPLoader, type boogu",
+    vae=FLUX_VAE,
+    width_keys=("instruction_feat_dim",),
+)
+JOY = Family(
+    *("JoyAI-Image", 0),
+    shift_node="SD3",
+    clip="qwen3vl_8b_joyimage_edit with CLIPLoader, type joyimage",
+    vae="wan_2.1_vae.safetensors",
+    width_keys=("text_dim",),
+)
+MAGE = Family(
+    *("Mage-Flow", 30, 5.0),
+    shift_node="AuraFlow",
+    pixels=16,
+    clip="qwen3vl_4b with CLIPLoader, type mage",
+    vae="mage_flow_vae_bf16.safetensors",
+    width_keys=("joint_attention_dim",),
+)
 FAMILIES: Mapping[str, Family] = {
     "Flux": FLUX_DEV,
     "FluxSchnell": FLUX_SCHNELL,
@@ -186,6 +218,10 @@ FAMILIES: Mapping[str, Family] = {
     "Anima": ANIMA,
     "HiDream": HIDREAM,
     "Omnigen2": OMNIGEN2,
+    "LongCatImage": LONGCAT,
+    "Boogu": BOOGU,
+    "JoyImage": JOY,
+    "MageFlow": MAGE,
     "ErnieImage": ERNIE,
 }
 # The few-step siblings of a family, where a template has one.
