@@ -36,9 +36,9 @@ def noise_for(model: ModelPatcher, seeds: Sequence[Seed], shape: Sequence[int]) 
 
 @dataclass(frozen=True)
 class SamplerSchedule:
-    """A sampler and its noise levels, the last of which is 0."""
+    """A sampler, by name or as a SAMPLER, and its noise levels, the last of which is 0."""
 
-    sampler: str
+    sampler: Any
     sigmas: Tensor
     cfg: float = 1.0
 
@@ -85,12 +85,15 @@ def sampled(
 
     part.progress.check()
     positive, negative = conditioning
+    sampler = schedule.sampler
+    if isinstance(sampler, str):
+        sampler = comfy.samplers.sampler_object(sampler)
     start = start or Start(torch.zeros_like(noise))
     latents = comfy.sample.sample_custom(
         model,
         noise,
         schedule.cfg,
-        comfy.samplers.sampler_object(schedule.sampler),
+        sampler,
         schedule.sigmas,
         positive,
         negative,

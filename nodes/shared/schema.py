@@ -28,8 +28,8 @@ STOP_AT_SCORE = "at a score"
 STOPS = ("never", "when passed", STOP_AT_SCORE)
 # The menu: what most graphs are made of, and the method's steps, to be wired by hand.
 MENU = (
-    *("ReflectionLoop", "ReflectionTrail", "FluxFromModel", "LoadCorrector", "SearchOptions"),
-    *("Critic", "Judge", "VisionModel", "FixPicture"),
+    *("ReflectionLoop", "ReflectionTrail", "PainterFromModel", "FluxFromModel", "LoadCorrector"),
+    *("SearchOptions", "Critic", "Judge", "VisionModel", "FixPicture"),
 )
 STEPS_BY_HAND = ("VerifierScore", "ReflectionWriter", "PromptEvolver", "CorrectorSampler")
 KNOWN = {field.name for field in fields(io.Schema)}
