@@ -8,13 +8,13 @@ from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
 
-from ..reflectionflow_core.record import Candidate, InputError, Request, Verdict
+from ..reflectionflow_core.record import Candidate, InputError, Region, Request, Verdict
 from ..reflectionflow_core.search import complete
 from ..reflectionflow_core.settings import chosen_seed
-from .comfy.masks import mask_for, within_mask
+from .comfy.masks import as_mask_text, mask_for, mask_of_boxes, within_mask
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch, to_pictures
-from .shared.correcting import corrected, corrector_of
+from .shared.correcting import corrected, corrections, corrector_of
 from .shared.judging import check_judges
 from .shared.progress import NodeProgress, framed, say
 from .shared.schema import (
@@ -26,7 +26,14 @@ from .shared.schema import (
     schema,
     seed_input,
 )
-from .shared.sockets import ActorHandle, FluxHandle, SearchActors, VerifierSocket, WriterSocket
+from .shared.sockets import (
+    ActorHandle,
+    BoxesSocket,
+    FluxHandle,
+    SearchActors,
+    VerifierSocket,
+    WriterSocket,
+)
 
 NO_WORDS = (
     "Nothing says what to change. Type it into words, or wire a Critic's writer, which finds out."
@@ -83,6 +90,12 @@ class FixPicture(io.ComfyNode):
                     tooltip="Pixels over which the change fades in at the mask's edge, inside it.",
                     extra_dict={"advanced": True},
                 ),
+                BoxesSocket.Input(
+                    "boxes",
+                    optional=True,
+                    tooltip="Instead of a mask: the boxes that a detector of ComfyUI found in the "
+                    "picture.",
+                ),
             ],
             outputs=[
                 output(io.Image, "image", "The fixed picture, at the size of yours."),
@@ -116,17 +129,21 @@ class FixPicture(io.ComfyNode):
         seed: int,
         mask: Tensor | None = None,
         feather: int = 4,
+        boxes: Any = None,
         **critics: ActorHandle | None,
     ) -> io.NodeOutput:
         progress, corrector = NodeProgress(cls.hidden.unique_id), corrector_of(flux)
         picture, chosen = one_picture(image), chosen_seed(seed)
+        region, mask = None, place_of(mask, boxes, image)
         if mask is not None:
             mask_for(mask, image)
+            region = Region(mask=as_mask_text(mask))
         if not words.strip():
             words = found_wrong(flux, picture, prompt, progress=progress, **critics)
         fixed = image
         if words:
-            (painted,) = corrected(corrector, [picture], [prompt], [words], chosen, 1, 1, progress)
+            asked = [picture], [prompt], [words]
+            (painted,) = corrected(corrector, corrections(*asked, chosen, 1, region), 1, progress)
             fixed = to_batch([at_size(painted, picture)])
             if mask is not None:
                 fixed = within_mask(image, fixed, mask, feather)
@@ -138,6 +155,15 @@ class FixPicture(io.ComfyNode):
         shown |= {**ui.PreviewText(text).as_dict(), "seed": [str(chosen)]}
         fixed, both = map(to_intermediate_device, (fixed, to_batch(pair)))
         return io.NodeOutput(fixed, words, both, ui=shown)
+
+
+def place_of(mask: Tensor | None, boxes: Any, image: Tensor) -> Tensor | None:
+    """Where the picture may change; raises InputError for both a mask and boxes."""
+    if boxes is None:
+        return mask
+    if mask is not None:
+        raise InputError("Both a mask and boxes say where to fix. Remove one of the wires.")
+    return mask_of_boxes(boxes, image)
 
 
 def one_picture(image: Tensor) -> Image.Image:

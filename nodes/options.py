@@ -13,7 +13,7 @@ from .shared.schema import batch_size_input, check_texts, output, schema
 from .shared.sockets import OptionsSocket
 
 # Settings that are inputs of Reflection Loop and Reflection Start.
-REQUEST_SETTINGS = ("width", "depth", "drafts", "seed", "strategy", "stop", "stages")
+REQUEST_SETTINGS = ("width", "depth", "drafts", "seed", "strategy", "stop", "stages", "mask")
 # The first inputs of this node; later ones are appended, optional and advanced.
 REQUIRED = (
     *(f"{axis}_axis" for axis in AXES),

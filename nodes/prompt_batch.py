@@ -15,6 +15,7 @@ from ..reflectionflow_core.settings import MAX_SEED, Budget, SearchSettings
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
 from .search import ACTORS, MAX_DEPTH, SAVED_GRAPH, graph_of, links_of
+from .shared.batches import number_of
 from .shared.prompt_batch import MOST_PROMPTS, PromptBatchSearch, prompt_batch, prompts_in
 from .shared.running import BatchProgress
 from .shared.schema import (
@@ -27,7 +28,6 @@ from .shared.schema import (
 )
 from .shared.sockets import HistorySocket, SearchActors, SearchState
 from .shared.stopping import STOPPING
-from .steps import number_of
 
 STOPS = {"when passed": "passed", "never": "never"}
 PROMPTS = (

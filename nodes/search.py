@@ -14,6 +14,7 @@ from typing import Any
 from comfy.model_management import InterruptProcessingException
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import GraphBuilder
+from torch import Tensor
 
 from ..reflectionflow_core.protocols import Actors
 from ..reflectionflow_core.record import History, InputError, ScenePlan
@@ -26,6 +27,7 @@ from ..reflectionflow_core.report import (
 )
 from ..reflectionflow_core.search import check_search, unjudged_text
 from ..reflectionflow_core.settings import SearchSettings
+from .comfy.masks import as_mask_text
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
 from .shared.judging import notice_of_errors
@@ -40,6 +42,7 @@ from .shared.schema import (
     actor_inputs,
     check_texts,
     inspector_input,
+    mask_input,
     output,
     request_inputs,
     result_outputs,
@@ -83,6 +86,7 @@ class ReflectionLoop(io.ComfyNode):
                 ),
                 *others,
                 inspector_input(),
+                mask_input(),
             ],
             outputs=[*result_outputs()],
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
@@ -105,7 +109,7 @@ class ReflectionLoop(io.ComfyNode):
         graph, links = GraphBuilder(), links_of(cls.hidden)
         if given["stop"] != STOP_AT_SCORE:
             given["stop_score"] = 1.0  # has no effect then, and must not start a new search
-        given |= {name: links[name] for name in ("options", "plan") if name in given}
+        given |= {name: links[name] for name in ("options", "plan", "mask") if name in given}
         start = graph.node(f"{PREFIX}ReflectionStart", id="start", **given)
         return next_step(graph, start.out(0), depth, links)
 
@@ -119,7 +123,7 @@ class ReflectionStart(io.ComfyNode):
             description="Prompt and settings of a search; paints nothing. Chain Reflection Rounds "
             "behind it.",
             search_aliases=["search settings"],
-            inputs=[*request_inputs()],
+            inputs=[*request_inputs(), mask_input()],
             outputs=[output(HistorySocket, "history", "A history without pictures.")],
         )
 
@@ -272,6 +276,7 @@ def new_search(
     save_run: bool,
     options: dict[str, Any] | None = None,
     plan: ScenePlan | None = None,
+    mask: Tensor | None = None,
     **given: Any,
 ) -> SearchState:
     """A search before its drafts; raises InputError for invalid settings."""
@@ -283,6 +288,7 @@ def new_search(
         stop=rule,
         depth=0,
         stages=plan.stages if plan else (),
+        mask=None if mask is None else as_mask_text(mask),
     )
     drawn = settings.seed != given["seed"]
     return SearchState(prompt, settings, save=save_run, drawn_seed=drawn)

@@ -7,24 +7,28 @@ for all pictures or once for each; lists come from these nodes, or from any node
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
 
 from ..reflectionflow_core.archive.lines import pixel_digest
-from ..reflectionflow_core.record import Candidate, History, Request, Verdict
+from ..reflectionflow_core.record import Candidate, History, Region, Request, Verdict
 from ..reflectionflow_core.report import counted, verdict_text
-from ..reflectionflow_core.search import UnjudgedError, complete, fresh_seed, unjudged_text
+from ..reflectionflow_core.search import (
+    UnjudgedError,
+    complete,
+    fresh_seed,
+    in_its_region,
+    unjudged_text,
+)
 from ..reflectionflow_core.settings import chosen_seed
+from .comfy.masks import as_mask_text
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch, to_batches, to_pictures
-from .shared.batches import as_requests, ask_by_prompt, for_each, parts
-from .shared.correcting import corrected, corrector_of
+from .shared.batches import as_line, as_requests, ask_by_prompt, for_each, number_of, parts
+from .shared.correcting import corrected, corrections, corrector_of
 from .shared.progress import NodeProgress, say
 from .shared.ranking import score_sheet
 from .shared.schema import (
@@ -310,12 +314,19 @@ class CorrectorSampler(io.ComfyNode):
                     "its own noise, the same as in Reflection Loop.",
                 ),
                 batch_size_input(),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the pictures may change, one for all; every pixel outside stays "
+                    "as it is.",
+                ),
             ],
             outputs=[
                 list_output(
                     io.Image,
                     "images",
-                    "The corrected pictures in their order, at the size that FLUX paints.",
+                    "The corrected pictures in their order, at the size that FLUX paints; with a "
+                    "mask at their own.",
                 )
             ],
             hidden=[io.Hidden.unique_id],
@@ -338,6 +349,7 @@ class CorrectorSampler(io.ComfyNode):
         seed: list[int],
         round: list[int],
         batch_size: list[int],
+        mask: list[Tensor] | None = None,
     ) -> io.NodeOutput:
         progress, corrector = NodeProgress(cls.hidden.unique_id), corrector_of(flux[0])
         pictures = to_pictures(images)
@@ -345,9 +357,10 @@ class CorrectorSampler(io.ComfyNode):
         prompts = for_each(prompt, count, "prompt")
         texts = for_each(reflections, count, "reflection")
         chosen = chosen_seed(seed[0])
-        painted = corrected(
-            corrector, pictures, prompts, texts, chosen, round[0], batch_size[0], progress
-        )
+        region = Region(mask=as_mask_text(mask[0])) if mask else None
+        asked = corrections(pictures, prompts, texts, chosen, round[0], region)
+        painted = corrected(corrector, asked, batch_size[0], progress)
+        painted = list(map(in_its_region, asked, painted))
         said = f"{counted(count, 'picture')} corrected{drawn_text(seed[0], chosen)}"
         say(cls.hidden.unique_id, said)
         batches = [to_intermediate_device(batch) for batch in to_batches(painted)]
@@ -366,23 +379,6 @@ def judged_text(pictures: list[Image.Image], verdicts: list[Verdict]) -> str:
     if not history.best.verdict.judged:
         raise UnjudgedError(history, unjudged_text(history))
     return unjudged_text(history)
-
-
-def number_of(verdict: Verdict) -> float:
-    """The score for a FLOAT output: not a number where the picture could not be judged."""
-    return math.nan if verdict.score is None else verdict.score
-
-
-def as_line(index: int, verdict: Verdict) -> dict[str, Any]:
-    return {
-        "index": index,
-        "score": verdict.score,
-        "passed": verdict.passed,
-        "unmet": list(verdict.unmet),
-        "aspects": dict(verdict.aspects),
-        "explanation": verdict.explanation,
-        **({"evidence": list(map(asdict, verdict.evidence))} if verdict.evidence else {}),
-    }
 
 
 def shown_texts(node_id: str, texts: list[str]) -> io.NodeOutput:

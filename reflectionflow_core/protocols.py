@@ -60,6 +60,27 @@ class Painter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Painted:
+    """A picture, and the latents that it was decoded from, as its painter writes them."""
+
+    image: Image
+    latents: bytes | None = None
+
+
+@runtime_checkable
+class LatentKeeping(Protocol):
+    """A painter that gives the latents of what it paints, and reads those of a request's parent.
+
+    Corrections in a region are blended into the parent's `latents` then, so that many of them do
+    not encode and decode what they leave alone again and again.
+    """
+
+    def paint_with_latents(
+        self, requests: Sequence[Request], progress: Progress = SILENT
+    ) -> list[Painted]: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Preview:
     """How a picture will look, painted in a fraction of its steps.
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from PIL.Image import Image
 
+from .regions import Region
 from .verdict import DISAGREEMENT, Verdict
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "InputError",
     "Inspection",
     "Neighbour",
+    "Region",
     "Request",
     "Restart",
     "ScenePlan",
@@ -115,7 +117,10 @@ class Candidate:
     the strategy's word for how it was made, such as "correct"; "" if unknown. `steps` are
     the diffusion steps that it took, 0 if unknown. With `finished` False it was
     dropped before it was painted: image and verdict are those of its preview. A picture of a
-    staged search has the number of its `stage` in the plan, from 0 on, and an `inspection` by it.
+    staged search has the number of its `stage` in the plan, from 0 on, and an `inspection` by it. A
+    correction has the `region` in which its parent was changed, None for all of it, and says what
+    it has `broken`: requirements that its parent met, where the search looks for them. `latents`
+    are what it was decoded from, as its painter wrote them, where that is asked for.
     """
 
     image: Image
@@ -129,6 +134,9 @@ class Candidate:
     finished: bool = True
     stage: int | None = None
     inspection: Inspection | None = None
+    region: Region | None = None
+    broken: tuple[str, ...] = ()
+    latents: bytes | None = field(default=None, repr=False)
 
     @property
     def score(self) -> float | None:
@@ -164,7 +172,8 @@ class Request:
     so far. Of a `scout` only the preview is painted, where its painter can; that is judged, and the
     strategy decides what comes of it.
     `action` is the strategy's word for the record, `stage` the number in a staged plan that the
-    picture is inspected by.
+    picture is inspected by. A correction changes its parent only in `region`, None is all of it;
+    `broken` names what earlier corrections of the same parent have broken, for its writer.
     """
 
     seed: Seed
@@ -178,6 +187,8 @@ class Request:
     action: str = ""
     stage: int | None = None
     scout: bool = False
+    region: Region | None = None
+    broken: tuple[str, ...] = ()
 
     @classmethod
     def correcting(cls, image: Image, prompt: str, reflection: str, seed: Seed) -> Request:

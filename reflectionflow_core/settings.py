@@ -11,6 +11,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from .record import InputError, Stage
+from .regions import WAYS, mask_picture
 from .texts import usable_text
 
 Axis = str  # "noise", "prompt" or "reflection"
@@ -18,6 +19,7 @@ AXES: tuple[Axis, ...] = ("noise", "prompt", "reflection")
 PARENTS = ("latest", "best")
 NOISE_SEARCHES = ("random", "zero_order")
 STOPS = ("never", "passed")
+ACCEPTS = ("any", "unbroken")
 MAX_SEED = 2**64 - 1  # ComfyUI's and torch's range
 RANDOM_SEED = -1  # asks for a seed that is drawn once
 MAX_PICTURES = 100_000  # one search; more is a slip of the keyboard, not a plan
@@ -179,6 +181,27 @@ class SearchSettings:
         most=MAX_LOOKS,
         label="number of looks",
     )
+    correct: str = setting(
+        "whole",
+        "where a correction may change its parent: whole as in the paper, regions in the places of "
+        "its faults where any has one, auto where all have one; elsewhere nothing changes",
+        choices=WAYS,
+        label="way to correct",
+    )
+    accept: str = setting(
+        "any",
+        "which corrections a chain goes on from: any as in the paper, or unbroken, which drops "
+        "those that break what their parent had right",
+        choices=ACCEPTS,
+        label="rule of acceptance",
+    )
+    mask: str | None = setting(
+        None,
+        "a picture that is white where corrections may change anything, and black elsewhere; "
+        "outranks every place that the verifier gives",
+        metavar="PNG",
+        reads="mask",
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", chosen_seed(self.seed))  # frozen, for everyone else
@@ -195,6 +218,8 @@ class SearchSettings:
             check_choice("axis", axis, AXES)
         if not self.axes:
             raise InputError(f"A round must change something. Choose axes among {', '.join(AXES)}.")
+        if self.mask is not None:
+            check_mask(self.mask)
         if isinstance(self.stop, str) and self.stop not in STOPS:
             raise InputError(
                 f"There is no stop rule named {self.stop!r}. "
@@ -210,6 +235,10 @@ class SearchSettings:
                 f"{self.scheduled_pictures:,} pictures are more than one search may paint "
                 f"({MAX_PICTURES:,}). Choose a smaller width, depth or number of drafts."
             )
+
+    @property
+    def corrects_in_places(self) -> bool:
+        return self.mask is not None or self.correct != "whole"
 
     @property
     def draft_count(self) -> int:
@@ -244,6 +273,19 @@ def chosen_seed(seed: int) -> int:
             f"{RANDOM_SEED} to draw one."
         )
     return secrets.randbits(32) if seed == RANDOM_SEED else seed
+
+
+def check_mask(mask: str) -> None:
+    """Raises InputError for a mask that is no picture, or black all over."""
+    try:
+        blank = mask_picture(mask).getbbox() is None
+    except ValueError as error:
+        raise InputError(f"The mask cannot be used: {error}. Give a PNG.") from error
+    if blank:
+        raise InputError(
+            "The mask is black all over, so nothing may change. Paint white what to fix, or leave "
+            "the mask out."
+        )
 
 
 def _label(f: Field[Any]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,12 @@ def no_folder(path: str | Path, give: str) -> InputError:
     return InputError(f"{what}. {give}")
 
 
-def edit_text(prompt: str, reflection: str) -> str:
-    """An instruction for editing models, which do not know `[Reflexion]`."""
+def edit_text(prompt: str, reflection: str, broken: Sequence[str] = ()) -> str:
+    """An instruction for editing models, which do not know `[Reflexion]`; it also asks to keep what
+    an earlier edit has `broken`."""
     goal = f"The picture shall show: {prompt}"
+    if broken:
+        goal += f". An earlier edit broke this, so keep it as it is: {'; '.join(broken)}"
     order = reflection.strip()
     if not order:
         return f"Change whatever does not fit. {goal}"

@@ -20,6 +20,7 @@ ROOMS = (
     "phases",
     "evidence",
     "verdict",
+    "regions",
     "record",
     "pictures",
     "texts",

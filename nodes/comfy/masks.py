@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
 from ...reflectionflow_core.record import InputError
+from ...reflectionflow_core.regions import mask_text
 
 
 def within_mask(before: Tensor, after: Tensor, mask: Tensor, feather: int) -> Tensor:
@@ -24,8 +29,42 @@ def within_mask(before: Tensor, after: Tensor, mask: Tensor, feather: int) -> Te
     return torch.where(share > 0, blended, kept)
 
 
-def mask_for(mask: Tensor, picture: Tensor) -> Tensor:
-    """A mask (1, height, width) from 0 to 1 at the size of the picture; raises InputError."""
+def as_mask_text(mask: Tensor) -> str:
+    """A MASK (1, height, width) as the settings of a search hold it; raises InputError."""
+    values = single_mask(mask)[0].float().cpu().numpy()
+    return mask_text(Image.fromarray((values * 255).round().astype("uint8")))
+
+
+def mask_of_boxes(boxes: Any, picture: Tensor) -> Tensor:
+    """A mask (1, height, width) of a picture (1, height, width, channels) from ComfyUI's bounding
+    boxes in its pixels: one, a list, or a list for each picture; raises InputError for others."""
+    mask = torch.zeros(1, *picture.shape[1:3])
+    for box in _flat(boxes):
+        try:
+            left, top, width, height = (float(box[name]) for name in ("x", "y", "width", "height"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"A bounding box has x, y, width and height, and this one is {box!r:.60}. Wire the "
+                "boxes of a detector, or draw a mask."
+            ) from error
+        rows = slice(max(0, math.floor(top)), max(0, math.ceil(top + height)))
+        mask[0, rows, max(0, math.floor(left)) : max(0, math.ceil(left + width))] = 1
+    if not bool(mask.any()):
+        raise InputError(
+            "There is no bounding box inside the picture, so nothing may change. Ask the detector "
+            "for something else, or remove the wire."
+        )
+    return mask
+
+
+def _flat(boxes: Any) -> list[Any]:
+    if not isinstance(boxes, list | tuple):
+        return [boxes]
+    return [box for some in boxes for box in _flat(some)]
+
+
+def single_mask(mask: Tensor) -> Tensor:
+    """A mask (1, height, width) from 0 to 1; raises InputError for several."""
     if mask.ndim == 2:
         mask = mask[None]
     if mask.ndim != 3 or mask.shape[0] != 1:
@@ -33,7 +72,12 @@ def mask_for(mask: Tensor, picture: Tensor) -> Tensor:
             f"A mask has shape (1, height, width), and this one has {tuple(mask.shape)}. Give one "
             "mask for the picture."
         )
-    mask = mask.to(picture).clip(0, 1).nan_to_num(0)
+    return mask.clip(0, 1).nan_to_num(0)
+
+
+def mask_for(mask: Tensor, picture: Tensor) -> Tensor:
+    """A mask (1, height, width) from 0 to 1 at the size of the picture; raises InputError."""
+    mask = single_mask(mask).to(picture)
     size = picture.shape[1:3]
     if mask.shape[1:] != size:
         # Nearest, so that nothing outside of the mask gets a share of it.

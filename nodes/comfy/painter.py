@@ -24,7 +24,13 @@ from torch import Tensor
 from ...reflectionflow_core.flux.cache import Cache
 from ...reflectionflow_core.flux.condition import ConditionSettings
 from ...reflectionflow_core.flux.lora import read_corrector_lora
-from ...reflectionflow_core.flux.painter import BatchPainter, ProgressSlice
+from ...reflectionflow_core.flux.painter import (
+    BatchPainter,
+    Keeping,
+    ProgressSlice,
+    read_latents,
+    sampled_cells,
+)
 from ...reflectionflow_core.flux.sampling import agreement, resolution_shift
 from ...reflectionflow_core.flux.settings import SamplingSettings, changed_sampling
 from ...reflectionflow_core.flux.text import Text, corrector_text
@@ -43,7 +49,7 @@ from .branch import (
 )
 from .digests import weights_digest
 from .lora import NativeLora, native_shapes
-from .sampling import SamplerSchedule, decoded, noise_for, sampled
+from .sampling import SamplerSchedule, Start, decoded, noise_for, sampled
 from .tensors import to_batch
 
 TOKENS = 512  # of T5, with which the corrector was trained; ComfyUI's own choice is 256
@@ -110,13 +116,15 @@ class ComfyFlux:
 @dataclass(frozen=True, slots=True)
 class ComfyRow:
     """One picture to paint; `seen` is the latent (1, 16, h, w) of the picture to correct, `start`
-    that of a picture to repaint from the noise level of step `first`."""
+    that of a picture to repaint from the noise level of step `first`, `kept` what is left of the
+    parent."""
 
     text: Text
     seed: Seed
     seen: Tensor | None = None
     start: Tensor | None = None
     first: int = 0
+    kept: Keeping | None = None
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -163,9 +171,18 @@ class ComfyCorrector(ComfyPainter):
     def row(self, request: Request) -> ComfyRow:
         settings = self.flux.condition
         text = corrector_text(request.prompt, request.reflection, settings.prompt_style)
-        return ComfyRow(
-            text, request.seed, latents_of([request.required_parent.image], self.flux.vae, settings)
-        )
+        seen = latents_of([request.required_parent.image], self.flux.vae, settings)
+        return ComfyRow(text, request.seed, seen, kept=self._kept(request))
+
+    def _kept(self, request: Request) -> Keeping | None:
+        if request.region is None:
+            return None
+        parent, sampling = request.required_parent, self.flux.sampling
+        shape = (CHANNELS, sampling.height // 8, sampling.width // 8)
+        latents = read_latents(parent.latents, shape)
+        if latents is None:
+            (latents,) = _start(self.flux, parent.image)
+        return Keeping(latents, sampled_cells(request.region, parent.image.size, shape))
 
 
 def _sample(
@@ -188,9 +205,22 @@ def _sample(
         values |= {"reference_latents": [torch.cat(seen)], "reference_latents_method": KEY}
     asked = [[torch.cat([states for states, _ in words]), values]]
     starts = [row.start for row in group if row.start is not None]
-    start = torch.cat(starts) if starts else None
+    start = Start(torch.cat(starts)) if starts else None
+    if any(row.kept for row in group):
+        start = _kept_of(group, noise)
     # Without CFG the negative is not used.
-    return sampled(flux.model, schedule, noise, (asked, asked), part, seeds[0], start, watch)
+    both = asked, asked
+    return sampled(flux.model, schedule, noise, both, part, seeds[0], start, watch)
+
+
+def _kept_of(group: Sequence[ComfyRow], noise: Tensor) -> Start:
+    """What all rows keep, beside rows that keep nothing; shaped as `noise`."""
+    latents = torch.zeros_like(noise)
+    mask = torch.ones_like(noise[:, 0], dtype=torch.bool)
+    for index, kept in enumerate(row.kept for row in group):
+        if kept is not None:
+            latents[index], mask[index] = kept.latents.to(noise), kept.mask
+    return Start(latents, mask)
 
 
 def _start(flux: ComfyFlux, image: Image.Image) -> Tensor:

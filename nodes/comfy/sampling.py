@@ -36,11 +36,28 @@ def noise_for(model: ModelPatcher, seeds: Sequence[Seed], shape: Sequence[int]) 
 
 @dataclass(frozen=True)
 class SamplerSchedule:
-    """A sampler and its noise levels, the last of which is 0."""
+    """A sampler, by name or as a SAMPLER, and its noise levels, the last of which is 0."""
 
-    sampler: str
+    sampler: Any
     sigmas: Tensor
     cfg: float = 1.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """Clean latents that the noise is added to, (B, ..., h, w), and where they may change: `mask`
+    (B, h, w) of bool, None is everywhere."""
+
+    latents: Tensor
+    mask: Tensor | None = None
+
+    def kept(self, sampled: Tensor) -> Tensor:
+        """What was sampled, with these latents outside the mask."""
+        if self.mask is None:
+            return sampled
+        ones = (1,) * (sampled.ndim - 3)
+        where = self.mask.reshape(len(self.mask), *ones, *self.mask.shape[-2:])
+        return torch.where(where.to(sampled.device), sampled, self.latents.to(sampled))
 
 
 def sampled(
@@ -50,13 +67,14 @@ def sampled(
     conditioning: tuple[Conditioning, Conditioning],
     part: ProgressSlice,
     seed: Seed,
-    start: Tensor | None = None,
+    start: Start | None = None,
     watch: Callable[[Tensor], None] = lambda _: None,
 ) -> Tensor:
     """Finished latents, shaped as `noise`, for positive and negative conditioning.
 
-    The noise is added to `start` at the first level. Samplers that add more noise draw it from
-    `seed`. `watch` gets each step's prediction of the clean latents.
+    The noise is added to `start` at the first level; outside its mask it is blended in at every
+    step, and is the result. Samplers that add more noise draw it from `seed`. `watch` gets each
+    step's prediction of the clean latents.
     """
     look = None if part.progress is SILENT else previewer_of(model)
 
@@ -67,19 +85,26 @@ def sampled(
 
     part.progress.check()
     positive, negative = conditioning
-    return comfy.sample.sample_custom(
+    sampler = schedule.sampler
+    if isinstance(sampler, str):
+        sampler = comfy.samplers.sampler_object(sampler)
+    start = start or Start(torch.zeros_like(noise))
+    latents = comfy.sample.sample_custom(
         model,
         noise,
         schedule.cfg,
-        comfy.samplers.sampler_object(schedule.sampler),
+        sampler,
         schedule.sigmas,
         positive,
         negative,
-        torch.zeros_like(noise) if start is None else start,
+        start.latents,
+        noise_mask=None if start.mask is None else start.mask.float(),
         callback=report,
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed if isinstance(seed, int) else seed.seed,
     )
+    # A sampler comes back to what is kept, but for rounding.
+    return start.kept(latents)
 
 
 def decoded(vae: Any, latents: Tensor) -> list[Image.Image]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import asdict
+from typing import Any, TypeVar
 
 from PIL import Image
 from torch import Tensor
@@ -82,3 +84,20 @@ def verdicts_of(
             "from the same Verifier Score."
         )
     return [one.verdict for one in flat]
+
+
+def number_of(verdict: Verdict) -> float:
+    """The score for a FLOAT output: not a number where the picture could not be judged."""
+    return math.nan if verdict.score is None else verdict.score
+
+
+def as_line(index: int, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "index": index,
+        "score": verdict.score,
+        "passed": verdict.passed,
+        "unmet": list(verdict.unmet),
+        "aspects": dict(verdict.aspects),
+        "explanation": verdict.explanation,
+        **({"evidence": list(map(asdict, verdict.evidence))} if verdict.evidence else {}),
+    }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from PIL import Image
 
 from ...reflectionflow_core.protocols import Painter, Progress
-from ...reflectionflow_core.record import InputError, Request
+from ...reflectionflow_core.record import InputError, Region, Request
 from ...reflectionflow_core.search import complete, fresh_seed
 from .batches import parts
 from .sockets import FluxHandle
@@ -23,22 +24,27 @@ def corrector_of(flux: FluxHandle) -> Painter:
     return corrector
 
 
-def corrected(
-    corrector: Painter,
+def corrections(
     pictures: Sequence[Image.Image],
     prompts: Sequence[str],
     reflections: Sequence[str],
     seed: int,
     round: int,
-    batch_size: int,
-    progress: Progress,
-) -> list[Image.Image]:
-    """One corrected picture for each, at the size that FLUX paints.
+    region: Region | None = None,
+) -> list[Request]:
+    """The requests to correct pictures, in `region` only.
 
     The noise is that of the search's round `round`, from 1 on, with the same `seed`.
     """
     seeds = [fresh_seed(seed, round, position) for position in range(len(pictures))]
-    requests = list(map(Request.correcting, pictures, prompts, reflections, seeds))
+    requests = map(Request.correcting, pictures, prompts, reflections, seeds)
+    return [replace(request, region=region) for request in requests]
+
+
+def corrected(
+    corrector: Painter, requests: Sequence[Request], batch_size: int, progress: Progress
+) -> list[Image.Image]:
+    """One corrected picture for each, whole, at the size that FLUX paints."""
     painted: list[Image.Image] = []
     for part in parts(len(requests), batch_size):
         answers = corrector.paint(requests[part], progress)

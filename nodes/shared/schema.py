@@ -28,8 +28,8 @@ STOP_AT_SCORE = "at a score"
 STOPS = ("never", "when passed", STOP_AT_SCORE)
 # The menu: what most graphs are made of, and the method's steps, to be wired by hand.
 MENU = (
-    *("ReflectionLoop", "ReflectionTrail", "FluxFromModel", "LoadCorrector", "SearchOptions"),
-    *("Critic", "Judge", "VisionModel", "FixPicture"),
+    *("ReflectionLoop", "ReflectionTrail", "PainterFromModel", "FluxFromModel", "LoadCorrector"),
+    *("SearchOptions", "Critic", "Judge", "VisionModel", "FixPicture"),
 )
 STEPS_BY_HAND = ("VerifierScore", "ReflectionWriter", "PromptEvolver", "CorrectorSampler")
 KNOWN = {field.name for field in fields(io.Schema)}
@@ -182,6 +182,16 @@ def inspector_input(lazy: bool | None = None) -> io.Input:
         optional=True,
         lazy=lazy,
         tooltip="Who compares unfinished pictures with the plan. Needed for strategy staged only.",
+    )
+
+
+def mask_input() -> io.Input:
+    """Where a search may correct; added later."""
+    return io.Mask.Input(
+        "mask",
+        optional=True,
+        tooltip="Where corrections may change anything; every pixel outside stays as it is. "
+        "Without it Search Options says whether faults are corrected in their places.",
     )
 
 

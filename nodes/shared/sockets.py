@@ -28,6 +28,7 @@ VlmSocket = io.Custom("REFLECTIONFLOW_VLM")  # VlmHandle
 VerdictsSocket = io.Custom("REFLECTIONFLOW_VERDICTS")  # tuple[ScoredPicture, ...]
 OptionsSocket = io.Custom("REFLECTIONFLOW_OPTIONS")  # dict of SearchSettings' fields
 HistorySocket = io.Custom("REFLECTIONFLOW_HISTORY")  # SearchState
+BoxesSocket = io.Custom("BOUNDING_BOX")  # of ComfyUI's own detectors
 PicturesSocket = io.Custom("REFLECTIONFLOW_PICTURES")  # list of IMAGE; only inside ReflectionLoop
 
 ACTORS_WITH_VLM = ("verifier", "writer", "evolver", "inspector")
@@ -182,6 +183,7 @@ class SearchState:
         return Path(self.chosen.get("model", "")).name
 
     def get_ram_usage(self) -> int:
-        """Bytes of the newest round's pictures, for ComfyUI's cache; the rest are shared."""
+        """Bytes of the newest round's pictures and latents, for ComfyUI's cache; the rest are
+        shared."""
         newest = self.history.rounds[-1] if self.history.rounds else ()
-        return sum(c.image.width * c.image.height * 3 for c in newest)
+        return sum(c.image.width * c.image.height * 3 + len(c.latents or b"") for c in newest)

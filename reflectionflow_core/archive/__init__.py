@@ -1,12 +1,14 @@
 """A History on disk: appended as it grows, read back to resume.
 
 A folder holds run.json (the request), history.jsonl (one line per candidate), images/, best.png and
-timing.json. A picture is on disk before its line, and a line before the next batch is painted, so a
-kill at any moment loses one batch at most.
+timing.json; and latents/, where corrections are blended into those of their parents. A picture is
+on disk before its line, and a line before the next batch is painted, so a kill at any moment loses
+one batch at most.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -22,15 +24,16 @@ from ..pictures import PictureError, stored_picture
 from ..record import Candidate, Cost, History, InputError
 from ..texts import parse_json
 from . import files
-from .lines import SHARED, Entry, entry_of, image_name, parse, pixel_digest
+from .lines import SHARED, Entry, entry_of, image_name, latents_name, parse, pixel_digest
 from .metadata import encoded, png
 from .run_file import Run, differences, load_run
 
 __all__ = ["Archive", "Recording", "Run", "differences", "open_archive", "read_recording"]
 
 RUN, HISTORY, TIMING = "run.json", "history.jsonl", "timing.json"
-IMAGES, BEST, SHEET, PAGE = "images", "best.png", "sheet.png", "report.html"
-MADE_HERE = (RUN, HISTORY, TIMING, IMAGES, BEST, SHEET, PAGE)
+IMAGES, LATENTS = "images", "latents"
+BEST, SHEET, PAGE = "best.png", "sheet.png", "report.html"
+MADE_HERE = (RUN, HISTORY, TIMING, IMAGES, LATENTS, BEST, SHEET, PAGE)
 WRITTEN_LATER = (TIMING, BEST, SHEET, PAGE)  # only after a picture is in the history
 NOTHING_YET = History()
 NO_TEXTS: Mapping[str, str] = MappingProxyType({})
@@ -112,6 +115,7 @@ class Archive:
             del lines[-1], self._costs[-1], self._index[id(candidate)]
             files.truncate(self.folder / HISTORY, sum(map(len, lines)))
             files.remove(self.folder / image_name(*slot))
+            files.remove(self.folder / latents_name(*slot))
         self._best = None
         if len(kept):
             self._write_best(self.history)
@@ -128,6 +132,9 @@ class Archive:
         parent = None if candidate.parent is None else self._index[id(candidate.parent)]
         entry = entry_of(candidate, index, slot, parent, cost)
         files.replace_file(self.folder / entry.image, self._png(candidate))
+        if candidate.latents is not None:
+            files.make_folder(self.folder / LATENTS)
+            files.replace_file(self.folder / latents_name(*slot), candidate.latents)
         files.append(self.folder / HISTORY, entry.line())
         self._index[id(candidate)] = entry.index
         self._costs.append(entry.cost)
@@ -187,10 +194,11 @@ def _read(folder: Path, known: History) -> Recording:
         if any((folder / name).exists() for name in MADE_HERE):
             raise InputError(f"{folder} holds pictures but no {RUN}. {RESTORE}")
         return Recording()
-    entries, size, notices = _read_entries(folder / HISTORY)
+    run = load_run(path)
+    entries, size, notices = _read_entries(folder / HISTORY, run.settings.mask)
     _check_complete(folder, len(entries))
     timing, untimed = _read_timing(folder / TIMING)
-    run, history = load_run(path), _history(folder, entries, known)
+    history = _history(folder, entries, known)
     spent = entries[-1].cost if entries else Cost(vlm_calls=run.calls)
     history = replace(history, cost=spent).charged(timing)
     costs = tuple(entry.cost for entry in entries)
@@ -231,16 +239,17 @@ def _recovered(folder: Path, known: History) -> Recording:
     for name in MADE_HERE:
         files.sweep(folder, name)
     files.sweep(folder / IMAGES, "round-*.png")
+    files.sweep(folder / LATENTS, "round-*.safetensors")
     return recording
 
 
-def _read_entries(path: Path) -> tuple[list[Entry], int, tuple[str, ...]]:
+def _read_entries(path: Path, mask: str | None) -> tuple[list[Entry], int, tuple[str, ...]]:
     """The entries, their size in bytes, and notices about a line that was cut off."""
     *lines, torn = path.read_bytes().split(b"\n") if path.exists() else [b""]
     entries: list[Entry] = []
     for line in lines:
         try:
-            entries.append(_checked_successor(parse(line), entries))
+            entries.append(_checked_successor(parse(line, mask), entries))
         except ValueError as error:
             number = len(entries) + 1
             raise InputError(f"Line {number} of {path} is damaged: {error}. {RESTORE}") from error
@@ -288,7 +297,8 @@ def _history(folder: Path, entries: list[Entry], known: History) -> History:
         else:
             image = _read_image(folder / entry.image, entry)
             shared = {name: getattr(entry, name) for name in SHARED}
-            candidates.append(Candidate(image=image, parent=parent, **shared))
+            latents = _read_latents(folder, entry)
+            candidates.append(Candidate(image=image, parent=parent, latents=latents, **shared))
         history = history.extended(entry.round, (candidates[-1],))
     return history
 
@@ -299,6 +309,19 @@ def _matches(entry: Entry, candidate: Candidate, parent: Candidate | None) -> bo
     digest = pixel_digest(candidate.image)
     known = (candidate.prompt, candidate.reflection, candidate.seed, candidate.score, digest)
     return written == known and candidate.parent is parent
+
+
+def _read_latents(folder: Path, entry: Entry) -> bytes | None:
+    if not entry.latents:
+        return None
+    path = folder / latents_name(entry.round, entry.position)
+    if not path.is_file():
+        raise InputError(f"{path} is missing. {RESTORE}")
+    with files.reading(path):
+        data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != entry.latents:
+        raise InputError(f"{path} does not match its checksum in {HISTORY}. {RESTORE}")
+    return data
 
 
 def _read_image(path: Path, entry: Entry) -> Image.Image:

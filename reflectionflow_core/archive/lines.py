@@ -14,8 +14,8 @@ from typing import Any
 
 from PIL.Image import Image
 
-from ..evidence import Evidence
-from ..record import Candidate, Cost, Inspection, Neighbour, Restart, Seed, Verdict
+from ..evidence import Box, Evidence
+from ..record import Candidate, Cost, Inspection, Neighbour, Region, Restart, Seed, Verdict
 from ..texts import parse_json
 from ..verdict import Trust
 
@@ -25,7 +25,7 @@ COUNTED = ("images", "steps", "vlm_calls")  # what a Cost counts, without its se
 # Fields that an Entry shares with its Candidate.
 SHARED = (
     *("prompt", "reflection", "seed", "verdict", "action"),
-    *("steps", "finished", "stage", "inspection"),
+    *("steps", "finished", "stage", "inspection", "region", "broken"),
 )
 
 
@@ -33,7 +33,8 @@ SHARED = (
 class Entry:
     """A candidate without its picture.
 
-    `parent` is the index of another entry; `cost` is what the search had spent up to it.
+    `parent` is the index of another entry; `cost` is what the search had spent up to it; `latents`
+    is the SHA-256 of the file of its latents, "" where none are kept.
     """
 
     index: int
@@ -51,6 +52,9 @@ class Entry:
     finished: bool = True
     stage: int | None = None
     inspection: Inspection | None = None
+    region: Region | None = None
+    broken: tuple[str, ...] = ()
+    latents: str = ""
 
     @property
     def image(self) -> str:
@@ -83,6 +87,14 @@ class Entry:
             record["trust"] = _plain_trust(self.verdict.trust)
         if self.inspection is not None:
             record |= {"stage": self.stage, "inspection": asdict(self.inspection)}
+        if self.region is not None:
+            # The mask is that of the settings.
+            drawn = self.region.mask is not None
+            record["region"] = "mask" if drawn else [list(box) for box in self.region.boxes]
+        if self.broken:
+            record["broken"] = list(self.broken)
+        if self.latents:
+            record["latents"] = self.latents
         return record
 
     def line(self) -> bytes:
@@ -93,6 +105,11 @@ class Entry:
 def image_name(round_index: int, position: int) -> str:
     """The file of a picture, below its run's folder."""
     return f"images/round-{round_index:03d}-{position:03d}.png"
+
+
+def latents_name(round_index: int, position: int) -> str:
+    """The file of a picture's latents, below its run's folder."""
+    return f"latents/round-{round_index:03d}-{position:03d}.safetensors"
 
 
 def entry_of(
@@ -106,12 +123,14 @@ def entry_of(
         sha256=pixel_digest(candidate.image),
         parent=parent,
         cost=cost,
+        latents=hashlib.sha256(candidate.latents).hexdigest() if candidate.latents else "",
         **{name: getattr(candidate, name) for name in SHARED},
     )
 
 
-def parse(line: bytes) -> Entry:
-    """The entry of a line; raises ValueError with the reason where it is damaged."""
+def parse(line: bytes, mask: str | None = None) -> Entry:
+    """The entry of a line, of a search with the user's `mask`; raises ValueError with the reason
+    where it is damaged."""
     record = parse_json(line)
     if not isinstance(record, dict):
         raise ValueError("it is not a JSON object")
@@ -132,6 +151,9 @@ def parse(line: bytes) -> Entry:
         finished=_flag({"finished": True, **record}, "finished"),
         stage=_whole(record, "stage") if "stage" in record else None,
         inspection=_inspection(record["inspection"]) if "inspection" in record else None,
+        region=_region(record["region"], mask) if "region" in record else None,
+        broken=_texts({"broken": [], **record}, "broken"),
+        latents=_text({"latents": "", **record}, "latents"),
     )
     if record.get("image") != entry.image:
         raise ValueError(f"its image is not {entry.image}")
@@ -199,14 +221,25 @@ def _evidence(record: Any) -> Evidence:
     """Files of verifiers that know no places, and older files, have no evidence."""
     if not isinstance(record, dict):
         raise ValueError("its evidence is not a list of JSON objects")
-    box, sureness = record.get("box"), record.get("sureness")
-    if box is not None:
-        if not isinstance(box, list) or len(box) != 4:
-            raise ValueError("the box of its evidence is not a list of four numbers")
-        left, top, right, bottom = (_real({"box": edge}, "box") for edge in box)
-        box = (left, top, right, bottom)
+    written, sureness = record.get("box"), record.get("sureness")
+    box = None if written is None else _box(written, "evidence")
     sure = None if sureness is None else _real(record, "sureness")
     return Evidence(_text(record, "text"), box, sure)
+
+
+def _box(value: Any, of: str) -> Box:
+    if not isinstance(value, list) or len(value) != 4:
+        raise ValueError(f"the box of its {of} is not a list of four numbers")
+    left, top, right, bottom = (_real({"box": edge}, "box") for edge in value)
+    return left, top, right, bottom
+
+
+def _region(value: Any, mask: str | None) -> Region:
+    if value == "mask":
+        return Region(mask=mask)
+    if not isinstance(value, list):
+        raise ValueError("its region is not a list of boxes")
+    return Region(tuple(_box(box, "region") for box in value))
 
 
 def _inspection(record: Any) -> Inspection:

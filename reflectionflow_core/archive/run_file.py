@@ -142,6 +142,8 @@ def _differing_actors(recorded: Run, asked: Run) -> list[str]:
 
 
 def _difference(name: str, before: Any, now: Any) -> str:
+    if name == "mask":  # a picture as text tells nobody anything
+        return "another mask" if before and now else f"{'a' if before else 'no'} mask"
     return f"{name.replace('_', ' ')} {_plain(before)!r}, now {_plain(now)!r}"
 
 

@@ -16,8 +16,10 @@ from typing import Any, NoReturn
 
 from ..choice import LATER, RECORDED
 from ..flux.settings import PROMPT_STYLES
+from ..pictures import read_picture
 from ..planners.text import from_text
 from ..record import InputError, Stage
+from ..regions import mask_text
 from ..registry import (
     EVOLVERS,
     INSPECTORS,
@@ -135,7 +137,7 @@ def _add_setting(
     metavar = setting.metadata.get("metavar") or "|".join(names)
     if names and "metavar" in setting.metadata:
         text = f"{text}: {_names(names)}"
-    reader = wrap(READERS[str(setting.type)])
+    reader = wrap(READERS[setting.metadata.get("reads", str(setting.type))])
     group.add_argument(
         flag, metavar=metavar, type=reader, help=_with_default(text, setting.default)
     )
@@ -312,7 +314,20 @@ def cells(text: str) -> tuple[tuple[int, int], ...]:
     return tuple(map(size, listed(text)))
 
 
-# How an option's text becomes a setting, by the setting's type.
+def mask(text: str) -> str:
+    """The mask in a picture file, as settings hold it."""
+    try:
+        return mask_text(read_picture(Path(text).read_bytes()))
+    except OSError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no file that can be read ({error.strerror}); give a picture that is "
+            "white where corrections may change anything"
+        ) from None
+    except InputError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no mask. {error}") from None
+
+
+# How an option's text becomes a setting, by the setting's type or by what it `reads`.
 READERS: dict[str, Reader] = {
     "int": whole,
     "int | None": whole,
@@ -323,4 +338,5 @@ READERS: dict[str, Reader] = {
     "str | float": stop_rule,
     "tuple[Axis, ...]": listed,
     "tuple[Stage, ...]": plan,
+    "mask": mask,
 }

@@ -9,11 +9,13 @@ from typing import Generic, Protocol, TypeVar
 
 import torch
 from PIL import Image
+from safetensors.torch import load, save
 from torch import Tensor
 
 from ..pictures import to_rgb
-from ..protocols import SILENT, Preview, Progress
-from ..record import InputError, Request, Restart, Seed
+from ..protocols import SILENT, Painted, Preview, Progress
+from ..record import InputError, Region, Request, Restart, Seed
+from ..regions import alpha_of, cells_of
 from .branch import FluxInputs
 from .condition import Condition, ConditionSettings, encode_condition, encode_picture
 from .latents import pack, token_ids, unpack
@@ -23,6 +25,7 @@ from .noise import starting_noise
 from .preview import previewer
 from .sampling import (
     CONVERGED,
+    Kept,
     agreement,
     denoise,
     first_step,
@@ -41,7 +44,7 @@ class GroupedRow(Protocol):
 
 
 AnyRow = TypeVar("AnyRow", bound=GroupedRow)
-Painted = TypeVar("Painted")
+Made = TypeVar("Made")
 
 
 class BatchPainter(Generic[AnyRow]):
@@ -77,6 +80,17 @@ class BatchPainter(Generic[AnyRow]):
 
         return self._in_groups(requests, self.steps, paint, progress)
 
+    def paint_with_latents(
+        self, requests: Sequence[Request], progress: Progress = SILENT
+    ) -> list[Painted]:
+        """As `paint`, each picture with its latents (c, h, w) in the form of `written`."""
+
+        def paint(rows: Sequence[AnyRow], part: ProgressSlice) -> list[Painted]:
+            latents = self.sample(rows, self.steps, part)[0]
+            return list(map(Painted, self.decode(latents), map(written, latents)))
+
+        return self._in_groups(requests, self.steps, paint, progress)
+
     def preview(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Preview]:
         """The pictures that few long steps lead to, from the same noise."""
 
@@ -98,15 +112,15 @@ class BatchPainter(Generic[AnyRow]):
         self,
         requests: Sequence[Request],
         steps: int,
-        paint: Callable[[Sequence[AnyRow], ProgressSlice], list[Painted]],
+        paint: Callable[[Sequence[AnyRow], ProgressSlice], list[Made]],
         progress: Progress,
-    ) -> list[Painted]:
+    ) -> list[Made]:
         """The pictures in the order of the requests; rows of one grid go through together."""
         progress.check()
         groups: dict[tuple[int, ...], list[tuple[int, AnyRow]]] = {}
         for index, row in enumerate(map(self.row, requests)):
             groups.setdefault(row.grid, []).append((index, row))
-        pictures: dict[int, Painted] = {}
+        pictures: dict[int, Made] = {}
         for before, group in enumerate(groups.values()):
             indices, rows = zip(*group, strict=True)
             phase, total = requests[0].phase, len(groups) * steps
@@ -129,6 +143,15 @@ class ProgressSlice:
 
 
 @dataclass(frozen=True, slots=True)
+class Keeping:
+    """What a correction leaves of its parent: the clean latents (c, h, w), where `mask` (h, w) is
+    False."""
+
+    latents: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class FluxRow:
     """One picture to paint: from noise, or from the clean latents `start` (n, 64) taken back to the
     noise that step `first` begins with."""
@@ -138,6 +161,7 @@ class FluxRow:
     condition: Condition | None = None
     start: Tensor | None = None
     first: int = 0
+    kept: Keeping | None = None
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -202,7 +226,19 @@ class FluxCorrector(FluxPainter):
     def row(self, request: Request) -> FluxRow:
         text = corrector_text(request.prompt, request.reflection, self.condition.prompt_style)
         condition = encode_condition(self.flux, request.required_parent.image, self.condition)
-        return FluxRow(text, request.seed, condition)
+        return FluxRow(text, request.seed, condition, kept=self._kept(request))
+
+    def _kept(self, request: Request) -> Keeping | None:
+        if request.region is None:
+            return None
+        parent, unit = request.required_parent, self.flux.token_pixels
+        rows, columns = self.sampling.height // unit, self.sampling.width // unit
+        channels = self.flux.transformer.config["in_channels"] // 4
+        latents = read_latents(parent.latents, (channels, rows * 2, columns * 2))
+        if latents is None:
+            packed = _start(self.flux, parent.image, self.sampling)
+            latents = unpack(packed[None], rows, columns)[0]
+        return Keeping(latents, sampled_cells(request.region, parent.image.size, latents.shape))
 
 
 def _sample(
@@ -221,7 +257,8 @@ def _sample(
     latents, first = inputs.latents, rows[0].first
     clean: Tensor | None = None
     apart = agreement(None, latents)
-    with closing(denoise(flux, inputs, lora, sampling.steps, first)) as steps:
+    kept = _kept_of(rows, latents)
+    with closing(denoise(flux, inputs, lora, sampling.steps, first, kept)) as steps:
         for done in range(first + 1, sampling.steps + 1):
             part.progress.check()
             step = next(steps)
@@ -249,6 +286,38 @@ def _inputs(
         condition=None if packed is None else packed.to(flux.device, flux.dtype),
         condition_ids=conditions[0].ids.to(flux.device) if conditions else None,
     )
+
+
+def _kept_of(rows: Sequence[FluxRow], noise: Tensor) -> Kept | None:
+    """What all rows keep, beside those that keep nothing; None where none does. `noise` (B, n, 64)
+    is what they begin with."""
+    if not any(row.kept for row in rows):
+        return None
+    clean, where = torch.zeros_like(noise), torch.zeros_like(noise, dtype=torch.bool)
+    for index, keeping in enumerate(row.kept for row in rows):
+        if keeping is not None:
+            mask = keeping.mask.expand_as(keeping.latents)
+            clean[index] = pack(keeping.latents[None])[0].to(noise)
+            where[index] = ~pack(mask[None])[0].to(noise.device)
+    return Kept(clean, noise, where)
+
+
+def sampled_cells(region: Region, size: tuple[int, int], shape: Sequence[int]) -> Tensor:
+    """Which latents of `shape` (..., h, w) are sampled for a region of a picture of `size` (width,
+    height)."""
+    return torch.from_numpy(cells_of(alpha_of(region, size), shape[-2], shape[-1]))
+
+
+def written(latents: Tensor) -> bytes:
+    """Latents as a History keeps them: safetensors, in their own precision."""
+    return save({"latents": latents.detach().cpu().contiguous()})
+
+
+def read_latents(data: bytes | None, shape: Sequence[int]) -> Tensor | None:
+    """The latents of `written`; None where there are none of that `shape` (c, h, w), as from
+    another model."""
+    latents = load(data)["latents"] if data is not None else None
+    return latents if latents is not None and latents.shape == tuple(shape) else None
 
 
 def _start(flux: Flux, image: Image.Image, sampling: SamplingSettings) -> Tensor:

@@ -27,13 +27,34 @@ class SamplerStep:
     clean: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is left alone while the rest is sampled: clean latents and their noise, each (B, n, 64),
+    and where they are kept, (B, n, 64) of bool."""
+
+    clean: Tensor
+    noise: Tensor
+    where: Tensor
+
+    def blended(self, latents: Tensor, level: float) -> Tensor:
+        """`latents` at a noise `level` (0 to 1), with what is kept at the same level."""
+        kept = (1 - level) * self.clean.float() + level * self.noise.float()
+        return torch.where(self.where, kept.to(latents), latents)
+
+
 @torch.no_grad()
 def denoise(
-    flux: Flux, inputs: FluxInputs, lora: CorrectorLora | None, steps: int, first: int = 0
+    flux: Flux,
+    inputs: FluxInputs,
+    lora: CorrectorLora | None,
+    steps: int,
+    first: int = 0,
+    kept: Kept | None = None,
 ) -> Generator[SamplerStep, None, None]:
     """Yields after every step; a consumer may stop at any of them, and FLUX stays usable.
 
-    The `first` of the `steps` are skipped: the latents have the noise level of that step.
+    The `first` of the `steps` are skipped: the latents have the noise level of that step. What is
+    `kept` is blended in after every step.
     """
     modules = [flux.transformer, *([lora] if lora else [])]
     walk = flux.placement.walk
@@ -48,6 +69,9 @@ def denoise(
             slope = velocity(flux.transformer, state, lora, constants, walk)
             clean = latents - schedule.sigmas[index] * slope
             latents = schedule.step(slope, time, latents, return_dict=False)[0]
+            if kept is not None:
+                latents = kept.blended(latents, float(schedule.sigmas[index + 1]))
+                clean = kept.blended(clean, 0.0)
             yield SamplerStep(latents, clean)
 
 

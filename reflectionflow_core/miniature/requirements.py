@@ -38,6 +38,14 @@ def unmet_demands(scene: Scene, spec: Spec) -> dict[str, list[str]]:
     return found
 
 
+def met_demands(scene: Scene, spec: Spec) -> dict[str, bool]:
+    """Every statement, and whether a scene meets it; what is missing has no colour and no place."""
+    unmet = unmet_demands(scene, spec)
+    absent = [group for group in spec.groups if _there(group) in unmet]
+    denied = {*unmet, *map(_coloured, absent), *([_side(spec)] if spec.relation and absent else [])}
+    return {demand.statement: demand.statement not in denied for demand in demands(spec)}
+
+
 def _of_groups(spec: Spec) -> Iterator[Demand]:
     for group in spec.groups:
         item = ShapeGroup(1, group.shape, group.colour)

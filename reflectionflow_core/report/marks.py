@@ -6,26 +6,32 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..evidence import Box, place_in_words, sure_in_words
-from ..record import Verdict
+from ..record import Candidate
 
 
 @dataclass(frozen=True, slots=True)
 class BoxMark:
-    """One box on a picture, fractions of its width and height; `fault` is False for what is right.
+    """One box on a picture, fractions of its width and height.
 
-    `words` is what is seen there, such as "extra dog, at the left, 93 % sure".
+    `kind` is "fault", "seen" for what is right, or "changed" for where a correction could change
+    its parent. `words` is what is there, such as "extra dog, at the left, 93 % sure".
     """
 
     box: Box
-    fault: bool
+    kind: str
     words: str
 
 
-def marked(verdict: Verdict) -> Iterator[BoxMark]:
-    """The boxes of a verdict: first what is right, then the faults, which are drawn on top."""
+def marked(candidate: Candidate) -> Iterator[BoxMark]:
+    """The boxes on a picture: where it was changed, what is right, and on top the faults."""
+    verdict = candidate.verdict
+    for box in candidate.region.boxes if candidate.region else ():
+        words = filter(None, ("changed", place_in_words(box)))
+        yield BoxMark(box, "changed", ", ".join(words))
     placed = [seen for seen in verdict.evidence if seen.box is not None]
     for seen in sorted(placed, key=lambda seen: seen.text in verdict.unmet):
         if seen.box is not None:
             sure = "" if seen.sureness is None else sure_in_words(seen.sureness)
             words = filter(None, (seen.text, place_in_words(seen.box), sure))
-            yield BoxMark(seen.box, seen.text in verdict.unmet, ", ".join(words))
+            kind = "fault" if seen.text in verdict.unmet else "seen"
+            yield BoxMark(seen.box, kind, ", ".join(words))

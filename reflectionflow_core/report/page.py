@@ -19,11 +19,13 @@ from .chart import score_chart
 from .layout import PIXELATED
 from .marks import BoxMark, marked
 from .words import (
+    NOT_ACCEPTED,
     candidate_name,
     cost_text,
     duration,
     notable_action,
     passed_text,
+    region_text,
     round_name,
     score_text,
     seed_text,
@@ -33,6 +35,7 @@ from .words import (
 )
 
 FEW = 64  # up to so many pictures are embedded in a large size
+MARKED = {"fault": "Fault at", "seen": "Seen at", "changed": "Changed"}  # kinds of marks
 
 
 def html_page(
@@ -180,6 +183,10 @@ def captions(candidate: Candidate, names: dict[int, str]) -> str:
         parts.append(("Action", escape(action)))
     if candidate.reflection:
         parts.append(("Asked", escape(candidate.reflection)))
+    if place := region_text(candidate):
+        parts.append(("Place", escape(place)))
+    if candidate.broken:
+        parts.append(("Broke", escape(f"{'; '.join(candidate.broken)}. {NOT_ACCEPTED}")))
     if candidate.inspection:
         parts.append(("Stage", escape(stage_text(candidate))))
     if candidate.verdict.failure is not None:
@@ -213,8 +220,8 @@ def _facts(candidate: Candidate, prompt: str) -> Iterator[tuple[str, str]]:
 
 def judged_facts(candidate: Candidate) -> Iterator[tuple[str, str]]:
     """What the verifier has seen in a picture."""
-    for mark in marked(candidate.verdict):
-        yield "Fault at" if mark.fault else "Seen at", mark.words
+    for mark in marked(candidate):
+        yield MARKED[mark.kind], mark.words
     yield "Size", f"{candidate.image.width} x {candidate.image.height}"
     for aspect, value in candidate.verdict.aspects.items():
         yield aspect, score_text(value)
@@ -245,7 +252,7 @@ def boxed_picture(candidate: Candidate, edge: int, alt: str) -> str:
     """The picture, at most `edge` pixels wide and high, with its verdict's boxes on it."""
     pixels = ' class="pixels"' if max(candidate.image.size) <= PIXELATED else ""
     width, height = candidate.image.size
-    boxes = "".join(map(_box, marked(candidate.verdict)))
+    boxes = "".join(map(_box, marked(candidate)))
     picture = (
         f'<img{pixels} width="{width}" height="{height}" alt="{escape(alt)}" '
         f'src="{_data_uri(candidate.image, edge)}">'
@@ -256,8 +263,7 @@ def boxed_picture(candidate: Candidate, edge: int, alt: str) -> str:
 def _box(mark: BoxMark) -> str:
     left, top, right, bottom = (100 * edge for edge in mark.box)
     style = f"left:{left:g}%;top:{top:g}%;width:{right - left:.4g}%;height:{bottom - top:.4g}%"
-    kind = "fault" if mark.fault else "seen"
-    return f'<i class="{kind}" style="{style}" title="{escape(mark.words)}"></i>'
+    return f'<i class="{mark.kind}" style="{style}" title="{escape(mark.words)}"></i>'
 
 
 def _data_uri(image: Image.Image, edge: int) -> str:

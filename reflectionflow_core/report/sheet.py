@@ -20,6 +20,7 @@ from .words import (
     cost_text,
     counted,
     notable_action,
+    region_text,
     score_text,
     settings_text,
     stage_text,
@@ -28,6 +29,7 @@ from .words import (
 
 PAPER, INK, MUTED, LINE = "#fbfaf8", "#22262b", "#777d86", "#dcd8d0"
 ARROW, GOLD, GREEN, RED, BLUE = "#a9a59c", "#c58a1b", "#2f7d4f", "#b0452c", "#3a5f95"
+MARKS = {"fault": RED, "seen": GREEN, "changed": BLUE}
 FADED = 0.6  # share of the background in a picture that was dropped
 MARGIN, GUTTER, ROW_GAP = 40, 48, 36
 LEAST_WIDTH = 640
@@ -166,6 +168,10 @@ def caption_of(
         yield from _labelled("Action", MUTED, action, INK, width, 1)
     if candidate.reflection:
         yield from _labelled("Asked", BLUE, candidate.reflection, INK, width, 4)
+    if place := region_text(candidate):
+        yield from _labelled("Place", BLUE, place, INK, width, 2)
+    if candidate.broken:
+        yield from _labelled("Broke", RED, "; ".join(candidate.broken), INK, width, 2)
     if candidate.inspection:
         yield from _labelled("Stage", BLUE, stage_text(candidate), INK, width, 3)
     if candidate.verdict.failure is not None:
@@ -222,7 +228,7 @@ def paint_cell(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool)
     if not cell.candidate.finished:
         shown = Image.blend(shown, Image.new("RGB", size, PAPER), FADED)
     sheet.paste(shown, (x, y))
-    for mark in marked(cell.candidate.verdict):
+    for mark in marked(cell.candidate):
         _outline(draw, mark, (x, y), size)
     frame = (x - 1, y - 1, x + size[0], y + size[1])
     draw.rectangle(frame, outline=LINE)
@@ -240,7 +246,7 @@ def _outline(
     edges = [corner[i % 2] + round(edge * (size[i % 2] - 1)) for i, edge in enumerate(mark.box)]
     left, top, right, bottom = edges
     draw.rectangle((left, top, right, bottom), outline=PAPER, width=3)
-    draw.rectangle((left, top, right, bottom), outline=RED if mark.fault else GREEN, width=2)
+    draw.rectangle((left, top, right, bottom), outline=MARKS[mark.kind], width=2)
 
 
 def _fitted(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..evidence import place_in_words
 from ..record import Candidate, Cost, History, Inspection, Neighbour, Restart, Seed, Verdict
 from ..search import unjudged_text
 from ..search.strategies import STRATEGIES
 from ..settings import Budget, SearchSettings
 
 DEFAULTS = SearchSettings()
+NOT_ACCEPTED = "No chain goes on from it."
 OBVIOUS_ACTIONS = ("draft", "correct", "noise")  # clear from rounds, reflections and seeds
 
 
@@ -97,6 +99,12 @@ def _ways(settings: SearchSettings) -> Iterator[str]:
         yield f"{settings.noise_search.replace('_', '-')} noise, radius {settings.radius:g}"
     if settings.recheck:
         yield "recheck"
+    if settings.mask is not None:
+        yield "corrects inside a mask"
+    elif settings.correct != DEFAULTS.correct:
+        yield f"corrects {settings.correct}"
+    if settings.accept != DEFAULTS.accept:
+        yield f"accepts {settings.accept}"
     if settings.draft_prompt and settings.strategy != "interleaved":
         yield "thought first"
 
@@ -139,6 +147,16 @@ def seed_text(seed: Seed) -> str:
 
 def wrong_text(candidate: Candidate) -> str:
     return "; ".join(candidate.verdict.unmet)
+
+
+def region_text(candidate: Candidate) -> str:
+    """Where a correction could change its parent: "at the left; in the middle"; "" everywhere."""
+    if candidate.region is None:
+        return ""
+    if candidate.region.mask is not None:
+        return "inside the mask"
+    places = (place_in_words(box) or "nearly all of it" for box in candidate.region.boxes)
+    return "; ".join(dict.fromkeys(places))
 
 
 def stage_text(candidate: Candidate) -> str:
@@ -197,5 +215,9 @@ def history_text(history: History) -> str:
         done = f", {action}" if action else ""
         fate = "" if candidate.finished else "dropped after a preview, "
         stage = f" (stage {stage_text(candidate)})" if candidate.inspection else ""
-        lines.append(f"{best}{name}{done}: {asked}{fate}{verdict_text(candidate.verdict)}{stage}")
+        broke = (
+            f"; not accepted, it broke: {', '.join(candidate.broken)}" if candidate.broken else ""
+        )
+        said = f"{verdict_text(candidate.verdict)}{broke}{stage}"
+        lines.append(f"{best}{name}{done}: {asked}{fate}{said}")
     return "\n".join([*lines, *filter(None, [unjudged_text(history)])])

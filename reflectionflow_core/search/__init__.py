@@ -6,6 +6,7 @@ Read `loop.py` first: `search` is the loop, `next_batch` says what it paints nex
 one budget among many prompts.
 """
 
+from .attempt import in_its_region
 from .checks import check_search
 from .loop import is_over, next_batch, run_round, search
 from .policies import POLICIES
@@ -24,6 +25,7 @@ __all__ = [
     "check_search",
     "complete",
     "fresh_seed",
+    "in_its_region",
     "is_over",
     "next_batch",
     "portfolio",

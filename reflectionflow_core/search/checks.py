@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields
 
 from ..judge_errors import JudgeErrors
@@ -11,6 +12,8 @@ from ..settings import SearchSettings
 from ..texts import usable_text
 from .budget import most_calls, most_steps
 from .strategies import axes_in_force, rounds_of, strategy_named
+
+DEFAULTS = SearchSettings()
 
 
 def check_search(prompt: str, settings: SearchSettings, actors: Actors, history: History) -> None:
@@ -53,6 +56,7 @@ def check_actors(settings: SearchSettings, actors: Actors) -> None:
             f"The strategy {settings.strategy!r} {ability.needs}, which this painter cannot do. "
             "Choose another strategy, or load FLUX another way."
         )
+    check_correcting(settings, axes)
     if strategy.in_stages:
         check_stages(settings, actors)
     if isinstance(actors.verifier, Screening):
@@ -69,6 +73,28 @@ def check_actors(settings: SearchSettings, actors: Actors) -> None:
                 f"The {axis} axis needs a {role}, and there is none. "
                 f"Give one, or take {axis} out of the axes."
             )
+
+
+def check_correcting(settings: SearchSettings, axes: Collection[str]) -> None:
+    """Raises InputError for settings about corrections that have no effect, or contradict."""
+    for name in ("correct", "accept", "mask"):
+        chosen = getattr(settings, name) != getattr(DEFAULTS, name)
+        if chosen and "reflection" not in axes:
+            raise InputError(
+                f"The setting {name} is about corrections, and the strategy "
+                f"{settings.strategy!r} makes none with these axes. Leave it out, or choose a "
+                "strategy that corrects."
+            )
+    if settings.mask is not None and settings.correct != DEFAULTS.correct:
+        raise InputError(
+            "A mask outranks all places, so the setting correct has no effect with it. Leave one "
+            "of them out."
+        )
+    if settings.accept == "unbroken" and settings.recheck:
+        raise InputError(
+            "The setting recheck takes what was met before as still met, and accept unbroken is "
+            "there to look again. Leave one of them out."
+        )
 
 
 def check_trust(settings: SearchSettings, errors: JudgeErrors | None) -> None:

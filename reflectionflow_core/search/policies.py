@@ -116,8 +116,10 @@ def since_start(chain: Chain) -> list[Candidate]:
 
 
 def best_of(run: Sequence[Candidate]) -> Candidate:
-    """The best picture that verifiers agree about, the earliest of equals; or else the first."""
-    agreed = [c for c in run if c.verdict.aspects.get(DISAGREEMENT, 0.0) <= DISPUTED]
+    """The best picture that verifiers agree about and that has broken nothing, the earliest of
+    equals; or else the first."""
+    unbroken = [c for c in run if not c.broken]
+    agreed = [c for c in unbroken if c.verdict.aspects.get(DISAGREEMENT, 0.0) <= DISPUTED]
     return max(agreed or run[:1], key=lambda candidate: candidate.rank)
 
 

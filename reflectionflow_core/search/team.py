@@ -11,20 +11,40 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from types import MappingProxyType
-from typing import Any, TypeVar
-
-from PIL.Image import Image
+from typing import TypeVar
 
 from ..phases import PHASES
-from ..protocols import Actors, LookingAgain, Preview, Previewing, Progress, Rechecking, Remembering
-from ..record import Candidate, Cost, History, Inspection, Request, Restart, Verdict
+from ..protocols import (
+    Actors,
+    LatentKeeping,
+    LookingAgain,
+    Painted,
+    Painter,
+    Previewing,
+    Progress,
+    Rechecking,
+    Remembering,
+)
+from ..record import Candidate, Cost, History, Request, Restart, Verdict
+from ..regions import region_of
 from ..settings import SearchSettings
+from .acceptance import told_broken
+from .attempt import (
+    FREE,
+    Attempt,
+    as_candidate,
+    corrected,
+    in_its_region,
+    promises_nothing,
+    requests_of,
+    stage_numbers,
+    wants_another_look,
+)
 from .budget import Estimating, calls_so_far, metered, painting_steps
 from .looking import look_again, most_looks
-from .trust import believed, is_open
+from .trust import believed
 
 Answer = TypeVar("Answer")
-FREE = Cost()
 
 
 class ActorError(RuntimeError):
@@ -46,38 +66,6 @@ class Batch:
     whole_round: list[Request]
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """A request on its way to a candidate, with what it has cost so far.
-
-    While it has a `preview`, image and verdict are those of the preview. One that is dropped after
-    that is not `finished`.
-    """
-
-    request: Request
-    cost: Cost = FREE
-    image: Image | None = None
-    verdict: Verdict | None = None
-    finished: bool = True
-    inspection: Inspection | None = None
-    preview: Preview | None = None
-    looks: tuple[
-        Verdict, ...
-    ] = ()  # all that the judge said of the picture, where it is asked again
-
-    @property
-    def picture(self) -> Image:
-        assert self.image is not None  # it was painted or dropped
-        return self.image
-
-    @property
-    def shows_converged(self) -> bool:
-        return self.preview is not None and self.preview.converged
-
-    def charged(self, cost: Cost, **changes: Any) -> Attempt:
-        return replace(self, cost=self.cost + cost, **changes)
-
-
 class Team:
     """The actors at work on one search, batch by batch."""
 
@@ -91,7 +79,7 @@ class Team:
     ) -> None:
         self.prompt, self.settings, self.actors = prompt, settings, actors
         self.progress, self.clock = progress, clock
-        self._before, self._began = History(), 0.0
+        self._before, self._rounds_before, self._began = History(), History(), 0.0
         self._written: tuple[int, list[Attempt]] = -1, []  # the texts of one whole round
         self._repeated = FREE
 
@@ -103,6 +91,7 @@ class Team:
         whole round.
         """
         self._before, self._began, self._repeated = before, self.clock(), FREE
+        self._rounds_before = History(before.rounds[: batch.round_index])
         self._remember()
         if not batch.whole_round:
             return self._with_texts(batch.requests)
@@ -132,7 +121,8 @@ class Team:
         """A candidate for every attempt, in order, with all that it cost."""
         judged = in_place(attempts, lambda a: a.finished, self._verified)
         judged = in_place(judged, lambda a: a.request.stage is not None, self._inspected)
-        return [(as_candidate(attempt), attempt.cost) for attempt in judged]
+        checks = self.settings.accept == "unbroken"
+        return [(as_candidate(attempt, checks), attempt.cost) for attempt in judged]
 
     def batch_cost(self, repeated: Sequence[tuple[Candidate, Cost]]) -> Cost:
         """What a batch adds to the costs of its new candidates: how long it took, for the slowest
@@ -146,9 +136,21 @@ class Team:
         return Cost(vlm_calls=calls if counted else 0, slowest=self.clock() - self._began)
 
     def _with_texts(self, requests: Sequence[Request]) -> list[Attempt]:
-        begun = [Attempt(replace(r, prompt=r.prompt or self._own_prompt(r))) for r in requests]
+        begun = [Attempt(self._begun(request)) for request in requests]
         reflected = in_place(begun, lambda a: a.request.asks_writer, self._reflected)
         return in_place(reflected, lambda a: a.request.evolves, self._evolved)
+
+    def _begun(self, request: Request) -> Request:
+        """The request with its own prompt; a correction with its place, and what others broke."""
+        request = replace(request, prompt=request.prompt or self._own_prompt(request))
+        if not request.corrects:
+            return request
+        settings, parent = self.settings, request.required_parent
+        # What a plan of stages draws next is nowhere yet.
+        way = settings.correct if request.asks_writer else "whole"
+        region = request.region or region_of(parent.verdict, way, settings.mask)
+        told = told_broken(parent, self._rounds_before) if settings.accept == "unbroken" else ()
+        return replace(request, region=region, broken=told)
 
     def _own_prompt(self, request: Request) -> str:
         """What a request is painted from if its prompt is not rewritten."""
@@ -177,12 +179,19 @@ class Team:
     def _painted(self, attempts: list[Attempt]) -> list[Attempt]:
         first = attempts[0].request
         painter = self.actors.painter_of(first)
-        question = partial(painter.paint, requests_of(attempts), self.progress)
+        question = partial(self._pictures, painter, requests_of(attempts))
         painted = []
-        for attempt, image, cost in self._ask(first.phase, attempts, question):
+        for attempt, picture, cost in self._ask(first.phase, attempts, question):
             own = Cost(images=1, steps=painting_steps(attempt.request, self.actors))
-            painted.append(attempt.charged(cost + own, image=image))
+            image = in_its_region(attempt.request, picture.image)
+            painted.append(attempt.charged(cost + own, image=image, latents=picture.latents))
         return painted
+
+    def _pictures(self, painter: Painter, requests: Sequence[Request]) -> list[Painted]:
+        """What a painter paints; with its latents where later corrections are blended into them."""
+        if self.settings.corrects_in_places and isinstance(painter, LatentKeeping):
+            return painter.paint_with_latents(requests, self.progress)
+        return [Painted(image) for image in painter.paint(requests, self.progress)]
 
     def _previewed(self, attempts: list[Attempt]) -> list[Attempt]:
         """The attempts after a look at their previews: unfinished where the verifier finds that
@@ -199,7 +208,9 @@ class Team:
         previews = self._ask(first.phase, attempts, question)
         steps = Cost(steps=painter.preview_steps)
         looks = [
-            attempt.charged(cost + steps, preview=preview, image=preview.image)
+            attempt.charged(
+                cost + steps, preview=preview, image=in_its_region(attempt.request, preview.image)
+            )
             for attempt, preview, cost in previews
         ]
         judged = in_place(looks, lambda a: a.shows_converged, self._verified)
@@ -220,7 +231,9 @@ class Team:
         question = partial(painter.preview, requests_of(attempts), self.progress)
         steps = Cost(steps=painter.preview_steps)
         looks = [
-            attempt.charged(cost + steps, image=preview.image, finished=False)
+            attempt.charged(
+                cost + steps, image=in_its_region(attempt.request, preview.image), finished=False
+            )
             for attempt, preview, cost in self._ask(first.phase, attempts, question)
         ]
         judged = self._verified(looks)
@@ -321,48 +334,3 @@ def complete(answers: list[Answer], items: int, phase: str) -> list[Answer]:
             "An actor answers every item, in order, or raises."
         )
     return answers
-
-
-def requests_of(attempts: Sequence[Attempt]) -> list[Request]:
-    return [attempt.request for attempt in attempts]
-
-
-def wants_another_look(attempt: Attempt) -> bool:
-    if attempt.verdict is None or attempt.preview is not None or not attempt.finished:
-        return False  # a preview is not what will be handed out
-    return is_open(attempt.verdict)
-
-
-def stage_numbers(attempts: Sequence[Attempt]) -> list[int]:
-    return [a.request.stage for a in attempts if a.request.stage is not None]
-
-
-def promises_nothing(preview: Verdict | None, rival: Candidate) -> bool:
-    """True for a preview that was judged, and ranks no higher than its rival."""
-    if preview is None or not preview.judged or preview.passed:
-        return False
-    return preview.rank <= rival.rank
-
-
-def corrected(request: Request) -> Verdict | None:
-    """The verdict whose unmet requirements a request corrects."""
-    verdict = request.parent.verdict if request.parent and request.corrects else None
-    return verdict if verdict and verdict.unmet else None
-
-
-def as_candidate(attempt: Attempt) -> Candidate:
-    request, verdict = attempt.request, attempt.verdict
-    assert verdict is not None  # it was judged
-    return Candidate(
-        attempt.picture,
-        request.prompt,
-        request.seed,
-        verdict,
-        request.reflection,
-        request.parent,
-        request.action,
-        attempt.cost.steps,
-        attempt.finished,
-        request.stage,
-        attempt.inspection,
-    )

@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
 from PIL.Image import Image
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from ..evidence import Evidence
+from ..pictures import to_rgb
 from ..protocols import SILENT, Progress
 from ..record import Verdict
 from ..vlm.answers import ask
 from ..vlm.failures import say_failures
-from ..vlm.interface import Failure, Question, Vlm
+from ..vlm.interface import Failure, NamedVlm, Question, Vlm
 from ..vlm.texts import DATA_RULE, quoted
 
-SCALE = 1000  # models are trained on coordinates from 0 to 1000, whatever the picture's size
+SCALE = 1000  # most models are trained on coordinates from 0 to 1000, whatever the picture's size
+IN_PIXELS = re.compile(r"qwen-?2[._]5-?_?vl", re.IGNORECASE)  # these on pixels, as they see them
+PATCH, MOST_PIXELS = 28, 756 * 756  # of a picture that such a model sees as it is sent
 
 _WHERE = """\
 A judge found these faults in the picture:
 {faults}
 Say where in the picture each fault is, as
 {{"places": [{{"fault": its number, "box": [left, top, right, bottom]}}]}}
-with whole numbers from 0 to 1000 across the width and the height of the picture, 0 at the left and
-at the top. For something that is missing, give the place where it should be. Leave out a fault that
-is nowhere in particular."""
+{numbers}, 0 at the left and at the top. For something that is missing, give the place where it
+should be. Leave out a fault that is nowhere in particular."""
+_RELATIVE = "with whole numbers from 0 to 1000 across the width and the height of the picture"
+_PIXELS = "in whole pixels of the picture, which is {width} wide and {height} high"
 
-Edge = Annotated[float, Field(ge=0, le=SCALE)]
+Edge = Annotated[float, Field(ge=0, le=100_000)]
 
 
 class FaultPlace(BaseModel):
-    """Where a model sees a fault: its number from 1 on, and a box from 0 to 1000."""
+    """Where a model sees a fault: its number from 1 on, and a box from 0 to 1000, or in pixels."""
 
     fault: Annotated[int, Field(ge=1)]
-    box: tuple[Edge, Edge, Edge, Edge]
+    box: tuple[Edge, Edge, Edge, Edge] = Field(validation_alias=AliasChoices("box", "bbox_2d"))
 
 
 class FaultPlaces(BaseModel):
@@ -50,28 +56,57 @@ def grounded(
     Only pictures with faults are asked about. A model that fails leaves the verdict as it is: the
     places are no part of the judgement.
     """
-    pairs = [(i, v) for i, v in zip(images, verdicts, strict=True) if v.unmet]
-    questions = [_where(image, verdict) for image, verdict in pairs]
+    in_pixels = isinstance(vlm, NamedVlm) and IN_PIXELS.search(vlm.model_name) is not None
+    wrong = [(i, v) for i, v in zip(images, verdicts, strict=True) if v.unmet]
+    shown = [as_seen(image) if in_pixels else image for image, _ in wrong]
+    questions = [
+        _where(image, verdict, in_pixels) for image, (_, verdict) in zip(shown, wrong, strict=True)
+    ]
     found = ask(vlm, questions, FaultPlaces, progress, "verify")
     say_failures(found, progress, "Finding the places of faults", "these pictures have none")
-    answers = iter(found)
-    return [_placed(each, next(answers)) if each.unmet else each for each in verdicts]
+    answers = iter(zip(found, shown, strict=True))
+    return [_placed(each, *next(answers), in_pixels) if each.unmet else each for each in verdicts]
 
 
-def _where(image: Image, verdict: Verdict) -> Question:
+def as_seen(image: Image) -> Image:
+    """The picture at a size that a model with pixel coordinates sees unchanged: sides of whole
+    patches, few enough of them."""
+    shrink = min(1.0, math.sqrt(MOST_PIXELS / (image.width * image.height)))
+    sides = (max(1, int(side * shrink / PATCH)) * PATCH for side in image.size)
+    return to_rgb(image).resize((next(sides), next(sides)))
+
+
+def _where(image: Image, verdict: Verdict, in_pixels: bool) -> Question:
     faults = "\n".join(f"{n}. {quoted(fault)}" for n, fault in enumerate(verdict.unmet, start=1))
-    return Question(_WHERE.format(faults=faults), (image,), DATA_RULE, max_tokens=1024)
+    pixels = _PIXELS.format(width=image.width, height=image.height)
+    text = _WHERE.format(faults=faults, numbers=pixels if in_pixels else _RELATIVE)
+    return Question(text, (image,), DATA_RULE, max_tokens=1024)
 
 
-def _placed(verdict: Verdict, answer: FaultPlaces | Failure) -> Verdict:
+def _placed(
+    verdict: Verdict, answer: FaultPlaces | Failure, image: Image, in_pixels: bool
+) -> Verdict:
     if isinstance(answer, Failure):
         return verdict
+    scale = scale_of(answer, image.size, in_pixels)
     places = tuple(
-        Evidence.in_pixels(verdict.unmet[place.fault - 1], place.box, (SCALE, SCALE))
+        Evidence.in_pixels(verdict.unmet[place.fault - 1], place.box, scale)
         for place in answer.places
-        if place.fault <= len(verdict.unmet) and _has_area(place)
+        if scale and place.fault <= len(verdict.unmet) and _has_area(place)
     )
     return replace(verdict, evidence=(*verdict.evidence, *dict.fromkeys(places)))
+
+
+def scale_of(answer: FaultPlaces, size: tuple[int, int], in_pixels: bool) -> tuple[int, int] | None:
+    """What the boxes of an answer are measured in: pixels of `size`, or thousandths.
+
+    A model keeps to one of them, whichever it was asked for, so numbers that do not fit it are of
+    the other; None if they fit neither.
+    """
+    ways = [size, (SCALE, SCALE)] if in_pixels else [(SCALE, SCALE), size]
+    right = max((place.box[2] for place in answer.places), default=0)
+    bottom = max((place.box[3] for place in answer.places), default=0)
+    return next((way for way in ways if right <= way[0] and bottom <= way[1]), None)
 
 
 def _has_area(place: FaultPlace) -> bool:

@@ -104,6 +104,7 @@ class Endpoint:
         self._refused: frozenset[str] = frozenset()  # parameters, see wire.py
         self._thinks = False  # before it answers, as far as known
         self.samples, self.redaction = profile.samples, Redaction(profile.secrets)
+        self.model_name = profile.model
 
     def __repr__(self) -> str:
         return f"Endpoint({self.profile.name}, model={self.profile.model!r})"

@@ -120,6 +120,13 @@ class LogitVlm(Vlm, Protocol):
 
 
 @runtime_checkable
+class NamedVlm(Vlm, Protocol):
+    """A Vlm that knows which model answers, by the name of its weights or its family."""
+
+    model_name: str
+
+
+@runtime_checkable
 class PictureKeeping(Vlm, Protocol):
     """A Vlm to which a further question about the latest pictures costs less than the first.
 

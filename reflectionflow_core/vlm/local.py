@@ -101,7 +101,8 @@ class LocalVlm:
         words = model.config.get_text_config()
         self.context: int = words.max_position_embeddings
         self.grammars = Grammars(tokenizer, words.vocab_size) if Grammars.available() else None
-        self.shares = model.config.model_type in FAMILIES
+        self.model_name: str = model.config.model_type
+        self.shares = self.model_name in FAMILIES
         self._begun: Beginning | None = None
         self._keeps = False
 

@@ -8,19 +8,19 @@ from typing import Annotated
 from pydantic import BaseModel, Field, StringConstraints
 
 from ..protocols import SILENT, Progress
-from ..record import Candidate, Request
+from ..record import Request
 from ..vlm.answers import ask
 from ..vlm.failures import say_failures
 from ..vlm.interface import Failure, Question
 from ..vlm.texts import DATA_RULE, quoted
-from .vlm import FALLBACK, VlmWriter, findings, from_verdict, joined
+from .vlm import FALLBACK, VlmWriter, broken_before, findings, from_verdict, joined
 
 KEEP = "Keep everything else as it is."
 
 _WRITE = """\
 This picture was painted from a prompt: {prompt}
 A judge found: {findings}
-Look at the picture and write down, in two lists, what an artist must change:
+{broken}Look at the picture and write down, in two lists, what an artist must change:
 wrong: what contradicts the prompt or is missing from it;
 crude: what the prompt leaves open and is poorly made: texture, light and shadow, hands and faces,
 edges, fine detail.
@@ -53,7 +53,7 @@ class TwoListsWriter(VlmWriter):
         self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
         candidates = [request.required_parent for request in requests]
-        questions = [self._about(prompt, candidate) for candidate in candidates]
+        questions = [self._about(prompt, request) for request in requests]
         answers = ask(self.vlm, questions, TwoLists, progress, "reflect")
         say_failures(answers, progress, *FALLBACK)
         return [
@@ -63,9 +63,13 @@ class TwoListsWriter(VlmWriter):
             for candidate, answer in zip(candidates, answers, strict=True)
         ]
 
-    def _about(self, prompt: str, candidate: Candidate) -> Question:
+    def _about(self, prompt: str, request: Request) -> Question:
+        candidate = request.required_parent
         text = _WRITE.format(
-            prompt=quoted(prompt), findings=quoted(findings(candidate)), max_words=self.max_words
+            prompt=quoted(prompt),
+            findings=quoted(findings(candidate)),
+            broken=broken_before(request),
+            max_words=self.max_words,
         )
         return Question(text, (candidate.image,), DATA_RULE, max_tokens=512)
 

@@ -26,7 +26,7 @@ MAX_TRIED = 5  # earlier reflections in a question
 _WRITE = """\
 This picture was painted from a prompt: {prompt}
 A judge found: {findings}
-{earlier}{tried}\
+{earlier}{tried}{broken}\
 Write the edits that an artist must make so that the picture shows what the prompt asks for.
 Each edit is one short command that begins with a verb such as add, remove, replace, move, recolor
 or resize, and says where in the picture: "add a second red cup to the left of the plate". Only what
@@ -88,6 +88,7 @@ class VlmWriter(VlmActor):
             findings=quoted(findings(candidate)),
             earlier=earlier_attempts(earlier),
             tried=_tried(candidate),
+            broken=broken_before(request),
             max_words=self.max_words,
         )
         images = (candidate.image, *(picture.image for picture in earlier))
@@ -138,6 +139,17 @@ def earlier_attempts(earlier: Sequence[Candidate]) -> str:
         lines.append(f"Picture {number} is an earlier attempt{asked}. The judge found: {found}\n")
     rule = "Learn from them what helps and what does not. Only the first picture is changed now.\n"
     return "".join([*lines, rule])
+
+
+def broken_before(request: Request) -> str:
+    """What earlier corrections of this picture have broken, "" for none."""
+    if not request.broken:
+        return ""
+    return (
+        "Earlier corrections of this picture were not accepted, since they broke what is right "
+        f"here: {quoted('; '.join(request.broken), 600)}\n"
+        "Ask in a way that leaves this as it is, and say so where that helps.\n"
+    )
 
 
 def _tried(candidate: Candidate) -> str:

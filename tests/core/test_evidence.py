@@ -103,15 +103,17 @@ def test_damaged_evidence_is_refused_with_the_reason(damaged: object) -> None:
         parse(json.dumps(record).encode())
 
 
-def test_the_exact_verifier_gives_the_box_of_each_thing_that_is_wrong() -> None:
+def test_the_exact_verifier_gives_the_box_of_each_thing_right_or_wrong() -> None:
     scene = (Thing("circle", "red", 16, 20, 8), Thing("square", "blue", 45, 45, 10))
     (verdict,) = ExactVerifier().verify("a red circle", [Image.fromarray(render(scene))])
-    (seen,) = verdict.evidence
+    seen, right = verdict.evidence
     assert seen.text == "extra blue square" and verdict.unmet == (seen.text,)
-    assert seen.pixels((64, 64)) == pytest.approx((36, 36, 54, 54), abs=1)
-    assert ExactVerifier().verify("a red circle", [Image.fromarray(render(scene[:1]))])[0] == (
-        Verdict(1.0, True, explanation="The picture shows: red circle.")
+    assert right.text == "red circle" and right.pixels((64, 64)) == pytest.approx(
+        (8, 12, 24, 28), abs=1
     )
+    assert seen.pixels((64, 64)) == pytest.approx((36, 36, 54, 54), abs=1)
+    (passed,) = ExactVerifier().verify("a red circle", [Image.fromarray(render(scene[:1]))])
+    assert passed.passed and passed.unmet == () and set(passed.aspects.values()) == {1.0}
 
 
 def test_joined_verifiers_keep_the_evidence_of_those_whose_faults_count() -> None:

@@ -72,6 +72,33 @@ def test_a_model_that_knows_no_places_leaves_the_verdict_as_it_is(places: str | 
     assert not verdict.evidence
 
 
+@pytest.mark.parametrize(
+    ("name", "box", "seen"),
+    [
+        ("Qwen2.5-VL-7B-Instruct", [0, 0, 42, 28], (0.0, 0.0, 0.75, 1.0)),  # pixels of 56 x 28
+        ("qwen2_5_vl", [0, 0, 500, 1000], (0.0, 0.0, 0.5, 1.0)),  # thousandths all the same
+        ("Qwen3-VL-8B", [0, 0, 42, 28], (0.0, 0.0, 0.042, 0.028)),
+        ("another", [0, 0, 40, 20], (0.0, 0.0, 0.04, 0.02)),
+    ],
+)
+def test_boxes_are_read_in_pixels_and_in_thousandths(name: str, box: list, seen: tuple) -> None:
+    vlm, checklist = judge(json.dumps({"places": [{"fault": 1, "bbox_2d": box}]}), RIGHT, DOG)
+    vlm.model_name = name
+    (verdict,) = checklist.verify("a cat, no dog", [PICTURE])
+    assert [each.box for each in verdict.evidence] == [pytest.approx(seen, abs=1e-3)]
+    in_pixels = "56 wide and 28 high" in vlm.asked[-1].text
+    assert in_pixels == name.lower().startswith("qwen2")
+    assert vlm.asked[-1].images[0].size == ((56, 28) if in_pixels else PICTURE.size)
+
+
+def test_numbers_beyond_a_thousand_are_pixels_of_a_large_picture() -> None:
+    _, checklist = judge(
+        json.dumps({"places": [{"fault": 1, "box": [0, 0, 1500, 500]}]}), RIGHT, DOG
+    )
+    (verdict,) = checklist.verify("a cat, no dog", [Image.new("RGB", (2000, 1000))])
+    assert verdict.evidence[0].box == (0.0, 0.0, 0.75, 0.5)
+
+
 def test_without_the_checklist_the_option_is_refused(tmp_path: Path, capsys) -> None:
     assert main(["run", "a red circle", "--out", str(tmp_path / "run"), "--ground"]) == 2
     assert "--ground has no effect without the verifier checklist" in capsys.readouterr().err

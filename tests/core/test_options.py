@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from reflectionflow_core.cli.options import make_settings, name_of
 from reflectionflow_core.cli.parser import make_parser
 from reflectionflow_core.record import Stage
+from reflectionflow_core.regions import mask_picture, mask_text
 from reflectionflow_core.registry import choices_of
 from reflectionflow_core.settings import Budget, SearchSettings
 
+MASK = mask_text(Image.linear_gradient("L"))
 PLAN = (Stage("add a cup", "a cup", ("a cup",)),)
 BY_TYPE: dict[str, tuple[list[str], Any]] = {
     "int": (["5"], 5),
@@ -32,6 +35,8 @@ def asked(setting: Field[Any]) -> tuple[list[str], Any]:
     """Words for a setting that differ from its default, and what they mean."""
     if names := choices_of(setting):
         return [names[-1]], names[-1]
+    if setting.name == "mask":
+        return ["mask.png"], MASK
     return BY_TYPE[str(setting.type)]
 
 
@@ -45,6 +50,7 @@ def test_every_setting_has_an_option(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("plan.txt").write_text("add a cup -> a cup -> a cup", "utf-8")
+    mask_picture(MASK).save("mask.png")
     words, value = asked(setting)
     options = ["run", "a cup", "--out", "x", f"--{name_of(setting).replace('_', '-')}", *words]
     given = vars(make_parser().parse_args(options))

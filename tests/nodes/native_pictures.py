@@ -30,12 +30,13 @@ from pack.reflectionflow_core.flux.settings import SamplingSettings
 from pack.reflectionflow_core.flux.text import Text
 from pack.reflectionflow_core.miniature.model import CONDITION, FOLDER, SAMPLING, load_miniature
 from pack.reflectionflow_core.protocols import Previewing, Restarting
-from pack.reflectionflow_core.record import Request, Restart
+from pack.reflectionflow_core.record import Region, Request, Restart
 from PIL import Image
 from tiny_flux import loud_lora, tiny_transformer
 from transformers import AutoTokenizer
 
 PROMPTS = ["a photo of a red circle and a blue square", "a photo of two green triangles"]
+PLACES = ((0.0, 0.0, 0.4, 0.5), (0.6, 0.6, 1.0, 1.0))
 SAID = ["remove the red circle", "add a green triangle"]
 LORA = str(FOLDER / "corrector" / "pytorch_lora_weights.safetensors")
 
@@ -83,11 +84,14 @@ def compared(ours: ComfyFlux, generator: FluxGenerator, corrector: FluxCorrector
         Request(Restart(seed, 0.8), request.prompt, request.parent)
         for seed, request in enumerate(corrections, start=5)
     ]
-    taken = generator.paint(restarts)
+    placed = [replace(each, region=Region(PLACES)) for each in corrections]
+    mixed = [placed[0], corrections[1]]  # one in its place beside a whole one
+    taken = generator.paint(restarts) + corrector.paint(placed) + corrector.paint(mixed)
     taken += [preview.image for preview in corrector.preview(corrections)]
     assert isinstance(ours.generator, Restarting)
     assert isinstance(ours.corrector, Previewing)
-    own = ours.generator.paint(restarts)
+    own = ours.generator.paint(restarts) + ours.corrector.paint(placed)
+    own += ours.corrector.paint(mixed)
     own += [preview.image for preview in ours.corrector.preview(corrections)]
     assert ours.generator.steps_from(0.8) == generator.steps_from(0.8)
     pairs = zip(chain(mine, pictures, own), chain(drafts, theirs, taken), strict=True)

@@ -6,7 +6,17 @@ import json
 from typing import Any
 
 import pytest
-from comfy_graphs import DRAFTS, Graph, link, loop_graph, ours, search_options, shown, text_of
+from comfy_graphs import (
+    DRAFTS,
+    Graph,
+    link,
+    loop_graph,
+    node,
+    ours,
+    search_options,
+    shown,
+    text_of,
+)
 from comfy_server import ComfyServer, Listener, Run
 from PIL import Image, ImageChops, ImageStat
 
@@ -74,6 +84,42 @@ def test_every_round_shows_its_pictures_and_its_story_on_the_loops_own_node(
     stories = ["".join(r["text"]) for r in rounds]
     assert [story.count("\n") + 1 for story in stories] == [DRAFTS, DRAFTS + 2, DRAFTS + 4]
     assert "Round 2 no. 2" in stories[-1] and "Round 2" not in stories[1]
+
+
+@pytest.mark.parametrize("given", ["mask", "options"])
+def test_corrections_stay_inside_the_mask_or_the_places_of_faults(
+    comfy: ComfyServer, given: str
+) -> None:
+    graph = loop_graph(depth=2, seed=102)
+    if given == "mask":  # the left half
+        graph |= {
+            "black": node("SolidMask", value=0.0, width=64, height=64),
+            "white": node("SolidMask", value=1.0, width=32, height=64),
+            "half": node(
+                "MaskComposite",
+                destination=link("black"),
+                source=link("white"),
+                x=0,
+                y=0,
+                operation="add",
+            ),
+        }
+        graph["loop"]["inputs"]["mask"] = link("half")
+    else:
+        graph["options"] = search_options(correct="regions", accept="unbroken")
+        graph["loop"]["inputs"]["options"] = link("options")
+    run = comfy.succeed(graph)
+    pictures, candidates = run.images("images"), lines_of(run)
+    placed = [(i, c) for i, c in enumerate(candidates) if "region" in c]
+    assert placed if given == "options" else len(placed) == len(candidates) - DRAFTS
+    for index, candidate in placed:
+        region = candidate["region"]
+        boxes = [(0, 0, 0.4375, 1)] if region == "mask" else region
+        changed = ImageChops.difference(pictures[index], pictures[candidate["parent"]])
+        for left, top, right, bottom in boxes:  # grown by four pixels
+            edges = (64 * left - 5, 64 * top - 5, 64 * right + 5, 64 * bottom + 5)
+            changed.paste((0, 0, 0), tuple(round(max(0, edge)) for edge in edges))
+        assert changed.getbbox() is None
 
 
 def test_a_deeper_search_paints_only_its_new_rounds(comfy: ComfyServer) -> None:

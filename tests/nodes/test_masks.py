@@ -6,6 +6,8 @@ import pytest
 import torch
 from pack import error, module
 
+from reflectionflow_core.regions import mask_picture
+
 masks = module("comfy.masks")
 within_mask, feathered = masks.within_mask, masks.feathered
 
@@ -78,3 +80,26 @@ def test_a_mask_without_a_batch_is_taken() -> None:
     before, after = pictures(3)
     flat, batch = (within_mask(before, after, mask, 2) for mask in (disc()[0], disc()))
     assert torch.equal(flat, batch)
+
+
+def test_boxes_of_a_detector_become_a_mask_whatever_they_are_packed_in() -> None:
+    before, _ = pictures(3)
+    box = {"x": 3.5, "y": -2, "width": 10, "height": 6.2, "label": "dog", "score": 0.9}
+    wanted = torch.zeros(1, 40, 56)
+    wanted[:, :5, 3:14] = 1
+    for packed in (box, [box], [[box], []]):
+        assert torch.equal(masks.mask_of_boxes(packed, before), wanted)
+
+
+@pytest.mark.parametrize(
+    "boxes", [[], [[]], {"x": 99, "y": 0, "width": 5, "height": 5}, "dog", [3]]
+)
+def test_boxes_that_say_nothing_are_refused(boxes: object) -> None:
+    with pytest.raises(error("InputError"), match="bounding box"):
+        masks.mask_of_boxes(boxes, pictures(3)[0])
+
+
+def test_a_mask_becomes_the_text_of_settings_and_back() -> None:
+    text = masks.as_mask_text(disc())
+    back = mask_picture(text)
+    assert back.size == (56, 40) and set(back.tobytes()) == {0, 255}

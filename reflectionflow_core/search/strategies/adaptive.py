@@ -72,7 +72,8 @@ def step(
     if action == CONFIRM:
         parent = past.best
     else:
-        parent = chain[-1] if action == CONTINUE else best_of(since_start(chain))
+        latest = action == CONTINUE and not chain[-1].broken
+        parent = chain[-1] if latest else best_of(since_start(chain))
     return replace(correction(settings, past, position, parent), action=action)
 
 

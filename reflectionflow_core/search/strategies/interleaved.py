@@ -30,7 +30,6 @@ def interleaved(settings: SearchSettings) -> Rounds:
 
 
 def accepted(before: Sequence[Candidate], repainted: Sequence[Candidate]) -> list[Candidate]:
-    """Each repaint whose score does not drop, else what it was made from."""
-    return [
-        new if new.rank >= old.rank else old for old, new in zip(before, repainted, strict=True)
-    ]
+    """Each repaint that breaks nothing and scores no less, else what it was made from."""
+    pairs = zip(before, repainted, strict=True)
+    return [new if new.rank >= old.rank and not new.broken else old for old, new in pairs]

@@ -56,6 +56,6 @@ def _with_latest(chains: Sequence[Candidate], latest: Sequence[Candidate]) -> li
     best = list(chains)
     for position, candidate in enumerate(latest):
         chain = position % len(best)
-        if candidate.finished and candidate.rank > best[chain].rank:
+        if candidate.finished and not candidate.broken and candidate.rank > best[chain].rank:
             best[chain] = candidate
     return best

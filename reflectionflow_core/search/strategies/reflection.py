@@ -58,9 +58,11 @@ def choose_parents(
     """What each chain continues from: its latest picture (the paper) or its best so far.
 
     `before` is what it continued from before the latest; the earlier of equals stays. It also
-    stays if only the latest could not be judged: nobody knows what to correct in that.
+    stays if only the latest could not be judged: nobody knows what to correct in that. A latest
+    picture that has `broken` something is not continued either.
     """
-    pairs = zip(before, latest, strict=True)
+    accepted = [old if new.broken else new for old, new in zip(before, latest, strict=True)]
+    pairs = zip(before, accepted, strict=True)
     if settings.parents == "latest":
         return [new if new.verdict.judged or not old.verdict.judged else old for old, new in pairs]
     return [max(pair, key=lambda candidate: candidate.rank) for pair in pairs]

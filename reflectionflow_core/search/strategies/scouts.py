@@ -96,9 +96,9 @@ def worth_correcting(past: Iterable[Candidate], width: int) -> list[Candidate]:
 
     Each place in the ranking counts as much as a correction that the picture had already, so the
     best comes first, and the next best when it was tried in vain. A picture that passed has nothing
-    to correct.
+    to correct, and one that has broken something is left alone.
     """
-    known = [c for c in past if c.verdict.judged]
+    known = [c for c in past if c.verdict.judged and not c.broken]
     tried = [id(c.parent) for c in known if c.action not in (FINISH, EVOLVE)]
     ranked = sorted((c for c in known if not c.verdict.passed), key=rank, reverse=True)
     order = sorted(

@@ -1,0 +1,45 @@
+"""What a correction has broken: requirements that its parent met and it does not.
+
+Pure functions of verdicts. One that breaks something stays in the history, but no chain goes on
+from it, and the next correction of its parent is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..record import DISAGREEMENT, Candidate, History
+from ..verdict import Verdict
+
+MET = 0.5  # least probability of a requirement that is met
+
+
+def broken_by(before: Verdict, after: Verdict) -> tuple[str, ...]:
+    """What `before` met and `after` does not, in words; () where one of them has no judgement.
+
+    Verdicts that answer each requirement (`Verdict.aspects`) are compared by them. Of others only
+    the faults are known: new ones count, unless there are fewer than before.
+    """
+    if not (before.judged and after.judged) or after.passed:
+        return ()
+    was, now = requirements_of(before), requirements_of(after)
+    if was and now:
+        return tuple(name for name, met in was.items() if met and now.get(name) is False)
+    if len(after.unmet) < len(before.unmet):
+        return ()
+    return tuple(fault for fault in dict.fromkeys(after.unmet) if fault not in before.unmet)
+
+
+def requirements_of(verdict: Verdict) -> Mapping[str, bool]:
+    """Whether each requirement is met, by statement; {} for a verdict that does not say it."""
+    values = verdict.aspects.values()
+    if DISAGREEMENT in verdict.aspects or not all(0 <= value <= 1 for value in values):
+        return {}  # scores of several verifiers, or marks
+    met = {name: value >= MET for name, value in verdict.aspects.items()}
+    return met if all(met.values()) != bool(verdict.unmet) else {}
+
+
+def told_broken(parent: Candidate, past: History) -> tuple[str, ...]:
+    """What the corrections of a parent so far have broken, each once."""
+    tried = (each.broken for each in past if each.parent is parent)
+    return tuple(dict.fromkeys(text for broken in tried for text in broken))

@@ -1,0 +1,430 @@
+"""Run by ComfyUI's own Python: our painter of any MODEL against ComfyUI's own nodes.
+
+    python native_painters.py COMFYUI PACK [--json]
+
+prints for every case the largest difference in a picture of 255, and how far the picture of another
+seed lies. The reference is made as the family's official template makes it: its empty latent, CLIP
+Text Encode, KSampler or SamplerCustomAdvanced, VAE Decode.
+"""
+
+# ruff: noqa: T201
+# pyright: reportMissingImports=false, reportInvalidTypeForm=false, reportAttributeAccessIssue=false
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+from native_setup import AS_JSON, Cases, Found, Patcher  # isort: skip
+import comfy.sample
+import numpy as np
+import torch
+from comfy_extras import (
+    nodes_custom_sampler,
+    nodes_flux,
+    nodes_lumina2,
+    nodes_model_advanced,
+    nodes_sd3,
+)
+from pack.nodes.comfy.families import family_of
+from pack.nodes.comfy.painter_model import ModelPainter, model_painter
+from pack.nodes.comfy.painter_settings import TemplateOverrides
+from pack.nodes.comfy.tensors import to_batch, to_pictures
+from pack.reflectionflow_core.record import Candidate, InputError, Request, Restart, Verdict
+from painter_models import Clip, Vae, known, small
+from PIL import Image
+
+import nodes
+
+PROMPT, NEGATIVE, SEED, SIZE = "a red circle", "a blue square", 7, (96, 64)
+
+
+@dataclass(frozen=True)
+class Template:
+    """What a family's official template sets, and the file of its model."""
+
+    kind: str
+    steps: int
+    cfg: float = 1.0
+    sampler: str = "euler"
+    scheduler: str = "simple"
+    empty: Any = nodes_sd3.EmptySD3LatentImage
+    shift: tuple[str, float] | None = None
+    guidance: float | None = None
+    zeroed: bool = False
+    file: str = "model.safetensors"
+
+
+LATENT, FLUX2 = (
+    nodes.EmptyLatentImage,
+    {"scheduler": "flux2", "empty": nodes_flux.EmptyFlux2LatentImage},
+)
+TEMPLATES = {
+    "FLUX.1-dev": Template("FLUX.1-dev", 20, zeroed=True),
+    "FLUX.1-schnell": Template("FLUX.1-schnell", 4, zeroed=True),
+    "FLUX.2-dev": Template("FLUX.2-dev", 20, guidance=4.0, **FLUX2),
+    "FLUX.2 klein": Template("FLUX.2 klein", 4, zeroed=True, file="flux-2-klein-4b.sft", **FLUX2),
+    "FLUX.2 klein base": Template("FLUX.2 klein", 20, 5.0, file="klein-base-4b.sft", **FLUX2),
+    "Qwen-Image": Template("Qwen-Image", 20, 4.0, shift=("AuraFlow", 3.1)),
+    "Qwen-Image Lightning": Template(
+        "Qwen-Image", 4, shift=("AuraFlow", 3.1), file="Qwen-Image-2512-Lightning-4steps-V1.0"
+    ),
+    "Lumina-Image 2": Template("Lumina-Image 2", 30, 4.0, "res_multistep", shift=("AuraFlow", 4.0)),
+    "Z-Image": Template("Z-Image", 25, 4.0, "res_multistep", shift=("AuraFlow", 3.0)),
+    "Z-Image-Turbo": Template(
+        "Z-Image",
+        *(8, 1.0, "res_multistep"),
+        shift=("AuraFlow", 3.0),
+        zeroed=True,
+        file="z_image_turbo_bf16.safetensors",
+    ),
+    "Krea 2": Template("Krea 2", 8, empty=LATENT, zeroed=True),
+    "Stable Diffusion 3": Template("Stable Diffusion 3", 20, 4.0, scheduler="sgm_uniform"),
+    "Stable Diffusion XL": Template(
+        "Stable Diffusion XL", 25, 7.0, "dpmpp_2m", "karras", empty=LATENT
+    ),
+    "Stable Diffusion 1.5": Template(
+        "Stable Diffusion 1.5", 20, 7.0, "dpmpp_2m", "karras", empty=LATENT
+    ),
+    "Chroma": Template("Chroma", 26, 3.5, scheduler="beta", shift=("AuraFlow", 1.0)),
+}
+
+
+class Stacked:
+    """A NOISE whose pictures have seeds of their own."""
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.seeds, self.seed = seeds, seeds[0]
+
+    def generate_noise(self, latent: dict) -> torch.Tensor:
+        one = latent["samples"][:1]
+        return torch.cat([comfy.sample.prepare_noise(one, seed) for seed in self.seeds])
+
+
+def run(node: Any, *given: Any, **named: Any) -> Any:
+    """The first output of one of ComfyUI's nodes, of the old form or of the new."""
+    if hasattr(node, "define_schema"):
+        return node.execute(*given, **named)[0]
+    return getattr(node(), node.FUNCTION)(*given, **named)[0]
+
+
+def clip_of(kind: str) -> Clip:
+    return Clip(pooled=1280 if kind == "Stable Diffusion XL" else 20)
+
+
+def painter(kind: str, model: Patcher | None = None, file: str = "", **asked: Any) -> ModelPainter:
+    model = model or small(kind)
+    models = (model, clip_of(kind), Vae(model))
+    return model_painter(models, SIZE, TemplateOverrides(**asked), family_of(model, file))
+
+
+def drafts(*seeds: int) -> list[Request]:
+    return [Request(seed, PROMPT) for seed in seeds]
+
+
+def conditionings(how: Template, clip: Clip, negative: str = "") -> tuple[Any, Any]:
+    def read(text: str) -> Any:
+        if how.kind == "Lumina-Image 2":
+            words = {"system_prompt": "superior", "user_prompt": text}
+            return run(nodes_lumina2.CLIPTextEncodeLumina2, clip=clip, **words)
+        return run(nodes.CLIPTextEncode, clip, text)
+
+    positive = read(PROMPT)
+    zeroed = how.zeroed and not negative
+    against = run(nodes.ConditioningZeroOut, positive) if zeroed else read(negative)
+    if how.guidance is not None:
+        positive = run(nodes_flux.FluxGuidance, positive, how.guidance)
+    return positive, against
+
+
+def shifted(model: Patcher, shift: tuple[str, float] | None) -> Patcher:
+    if shift is None:
+        return model
+    return run(getattr(nodes_model_advanced, f"ModelSampling{shift[0]}"), model, shift[1])
+
+
+def reference(
+    how: Template, model: Patcher, seeds: Sequence[int] = (SEED,), negative: str = ""
+) -> list[Image.Image]:
+    """What the official template makes of a model and a prompt."""
+    vae, asked = Vae(model), conditionings(how, clip_of(how.kind), negative)
+    model = shifted(model, how.shift)
+    latent = run(how.empty, *SIZE, len(seeds))
+    if how.scheduler == "flux2" or len(seeds) > 1:
+        made = run(
+            nodes_custom_sampler.SamplerCustomAdvanced, *_parts(how, model, asked, seeds), latent
+        )
+    else:
+        names = (how.sampler, how.scheduler)
+        made = run(nodes.KSampler, model, seeds[0], how.steps, how.cfg, *names, *asked, latent)
+    return to_pictures([run(nodes.VAEDecode, vae, made)])
+
+
+def _parts(how: Template, model: Patcher, asked: tuple[Any, Any], seeds: Sequence[int]) -> Any:
+    guider = run(nodes_custom_sampler.CFGGuider, model, *asked, how.cfg)
+    sampler = run(nodes_custom_sampler.KSamplerSelect, how.sampler)
+    if how.scheduler == "flux2":
+        sigmas = run(nodes_flux.Flux2Scheduler, how.steps, *SIZE)
+    else:
+        sigmas = run(nodes_custom_sampler.BasicScheduler, model, how.scheduler, how.steps, 1.0)
+    return Stacked(seeds), guider, sampler, sigmas
+
+
+def far(one: Image.Image, other: Image.Image) -> float:
+    return float(np.abs(np.asarray(one, int) - np.asarray(other, int)).max())
+
+
+def farthest(ours: Sequence[Image.Image], theirs: Sequence[Image.Image]) -> float:
+    return max(far(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def as_its_template(name: str) -> Found:
+    how = TEMPLATES[name]
+    model = small(how.kind)
+    ours = painter(how.kind, model, how.file).generator.paint(drafts(SEED, SEED + 1)[:1])
+    theirs = reference(how, model)
+    return farthest(ours, theirs), farthest(reference(how, model, [SEED + 1]), theirs)
+
+
+def painted(how: Template, model: Patcher, theirs: Sequence[Image.Image], **asked: Any) -> Found:
+    """Our picture with few steps and what is asked for, against one by ComfyUI's nodes."""
+    ours = painter(how.kind, model, how.file, steps=how.steps, **asked).generator
+    plain = painter(how.kind, model, how.file, steps=how.steps).generator
+    requests = drafts(*range(SEED, SEED + len(theirs)))
+    return farthest(ours.paint(requests), theirs), farthest(plain.paint(requests), theirs)
+
+
+def few(kind: str, steps: int = 3, **changes: Any) -> Template:
+    return replace(TEMPLATES[kind], steps=steps, **changes)
+
+
+def a_batch() -> Found:
+    """Two pictures of one batch, each with its own seed; KSampler alone has one seed for both."""
+    how, model = few("Z-Image"), small("Z-Image")
+    ours = painter("Z-Image", model, steps=3).generator.paint(drafts(SEED, SEED + 1))
+    theirs = reference(how, model, [SEED, SEED + 1])
+    return farthest(ours, theirs), far(*theirs)
+
+
+def against_a_negative() -> Found:
+    how, model = few("Qwen-Image"), small("Qwen-Image")
+    return painted(how, model, reference(how, model, negative=NEGATIVE), negative=NEGATIVE)
+
+
+def by_another_sampler(kind: str, sampler: str) -> Found:
+    how, model = few(kind, sampler=sampler, scheduler="beta"), small(kind)
+    return painted(how, model, reference(how, model), sampler=sampler, scheduler="beta")
+
+
+def by_custom_nodes() -> Found:
+    """A SAMPLER and SIGMAS by wire."""
+    how, model = few("Stable Diffusion 3", 5, sampler="heun"), small("Stable Diffusion 3")
+    parts = _parts(how, model, conditionings(how, clip_of(how.kind)), [SEED])
+    latent = run(how.empty, *SIZE, 1)
+    made = run(nodes_custom_sampler.SamplerCustomAdvanced, *parts, latent)
+    theirs = to_pictures([run(nodes.VAEDecode, Vae(model), made)])
+    ours = painter(how.kind, model, custom_sampler=parts[2], sigmas=parts[3]).generator
+    plain = painter(how.kind, model, steps=5).generator
+    return farthest(ours.paint(drafts(SEED)), theirs), farthest(plain.paint(drafts(SEED)), theirs)
+
+
+def shift_of_a_node_before() -> Found:
+    how, model = few("Qwen-Image", shift=("AuraFlow", 1.3)), small("Qwen-Image")
+    ours = painter(how.kind, shifted(model, how.shift), steps=3).generator.paint(drafts(SEED))
+    theirs = reference(how, model)
+    return farthest(ours, theirs), farthest(reference(few("Qwen-Image"), model), theirs)
+
+
+def shift_that_is_asked_for() -> Found:
+    how, model = few("Stable Diffusion 3", shift=("SD3", 7.0)), small("Stable Diffusion 3")
+    return painted(how, model, reference(how, model), shift=7.0)
+
+
+def lora_before() -> Found:
+    plain, how = small("Z-Image"), few("Z-Image")
+    styled = plain.clone()
+    name = "diffusion_model.layers.0.attention.qkv.weight"
+    styled.add_patches({name: ("diff", (torch.randn(*plain.model.state_dict()[name].shape),))}, 0.7)
+    theirs = reference(how, styled)
+    ours = painter("Z-Image", styled, steps=3).generator.paint(drafts(SEED))
+    return farthest(ours, theirs), farthest(reference(how, plain), theirs)
+
+
+def repainted(kind: str) -> Found:
+    """A picture taken back to a level of noise, against KSamplerAdvanced from the same step on."""
+    how, model = few(kind, 6), small(kind)
+    made = painter(kind, model, how.file, steps=6).generator
+    (parent,) = made.paint(drafts(SEED + 5))
+    again = Request(Restart(SEED, 0.6), PROMPT, Candidate(parent, PROMPT, 0, Verdict(0.0)))
+    first = made.first_of(again)
+    assert 0 < first < 6, first
+    vae, asked = Vae(model), conditionings(how, clip_of(kind))
+    latent = {"samples": vae.encode(to_batch([parent]))}
+    names = (how.sampler, how.scheduler, *asked, latent, first, 10_000, "disable")
+    sampler = (shifted(model, how.shift), "enable", SEED, 6, how.cfg)
+    theirs = run(nodes.KSamplerAdvanced, *sampler, *names)
+    (expected,) = to_pictures([run(nodes.VAEDecode, vae, theirs)])
+    return far(made.paint([again])[0], expected), far(parent, expected)
+
+
+def a_preview() -> Found:
+    """A preview is the picture of fewer steps."""
+    how, model = few("Qwen-Image", 4), small("Qwen-Image")
+    made = painter("Qwen-Image", model, steps=8).generator
+    assert made.preview_steps == 4
+    (ours,) = made.preview(drafts(SEED))
+    (theirs,) = reference(how, model)
+    return far(ours.image, theirs), far(made.paint(drafts(SEED))[0], theirs)
+
+
+class CancelledError(Exception):
+    pass
+
+
+class Watching:
+    """Progress that cancels before step `last`, and keeps what it was told."""
+
+    def __init__(self, last: int) -> None:
+        self.last, self.steps = last, []
+
+    def report(self, _phase: str, done: int, _total: int, _preview: Any = None) -> None:
+        self.steps.append(done)
+
+    def check(self) -> None:
+        if len(self.steps) == self.last:
+            raise CancelledError
+
+    def say(self, text: str) -> None:
+        raise AssertionError(text)
+
+
+def steps_after_cancel() -> Found:
+    made, watch = painter("Krea 2" if known("Krea 2") else "Z-Image", steps=8), Watching(2)
+    try:
+        made.generator.paint(drafts(SEED), watch)
+    except CancelledError:
+        return float(len(watch.steps) - 2), 8.0
+    raise AssertionError("it was not cancelled")
+
+
+def texts_read_again() -> Found:
+    made = painter("Qwen-Image", steps=2, negative=NEGATIVE)
+    made.generator.paint(drafts(SEED, SEED + 1))
+    made.with_sampling(steps=3).generator.paint(drafts(SEED))
+    return float(made.clip.reads - 2), 2.0  # prompt and negative, once each
+
+
+def identities_that_agree_wrongly() -> Found:
+    """The same models and settings are the same; another of any of them is not."""
+    model = small("Z-Image")
+    same = [painter("Z-Image", model, steps=4).identity["model"] for _ in range(2)]
+    models = (model, Clip(seed=1), Vae(model)), (model, Clip(), Vae(model, seed=1))
+    others = [
+        painter("Z-Image", model, steps=5),
+        painter("Z-Image", model, shift=2.0, steps=4),
+        painter("Z-Image", model, steps=4, negative=NEGATIVE),
+        *(
+            model_painter(three, SIZE, TemplateOverrides(steps=4), family_of(model))
+            for three in models
+        ),
+    ]
+    found = {other.identity["model"] for other in others}
+    assert same[0] == same[1]
+    return float(len(others) - len(found - set(same))), float(len(others))
+
+
+def not_refused() -> Found:
+    """How many of the models and settings that cannot paint are taken, of how many."""
+    qwen, sdxl, flux = small("Qwen-Image"), small("Stable Diffusion XL"), small("FLUX.1-dev")
+    painting = small("Stable Diffusion XL")
+    painting.model.set_inpaint()
+    of_four = Vae(sdxl)
+    sigmas = torch.tensor([1.0, 0.5])
+    tries: list[Callable[[], Any]] = [
+        *(lambda kind=kind: family_of(named(kind)) for kind in NOT_PAINTERS),
+        lambda: family_of(painting),
+        lambda: family_of(small("FLUX.1-dev", in_channels=96)),
+        lambda: of(qwen, Clip(), of_four),
+        lambda: of(qwen, Clip(), Vae(flux)),  # as many channels, without frames
+        lambda: of(qwen, None, Vae(qwen)),
+        lambda: of(qwen, Clip(width=32), Vae(qwen)).generator.paint(drafts(SEED)),
+        lambda: of(flux, Clip(pooled=None), Vae(flux)).generator.paint(drafts(SEED)),
+        lambda: painter("FLUX.1-dev", flux, cfg=7.0),
+        lambda: painter("Z-Image", file="z_image_turbo.safetensors", cfg=7.0),
+        lambda: painter("FLUX.1-dev", flux, negative=NEGATIVE),
+        lambda: painter("Qwen-Image", qwen, guidance=3.0),
+        lambda: painter("Stable Diffusion XL", sdxl, shift=3.0),
+        lambda: painter("Qwen-Image", qwen, sigmas=sigmas),
+        lambda: painter("Qwen-Image", qwen, sigmas=torch.tensor([1.0, 0.0]), steps=4),
+        lambda: painter("Qwen-Image", qwen, custom_sampler=object(), sampler="heun"),
+        lambda: painter("Qwen-Image", qwen).with_sampling(guidance=2.0),
+        lambda: painter("Qwen-Image", qwen).with_corrector("corrector.safetensors"),
+        lambda: model_painter(
+            (qwen, Clip(), Vae(qwen)), (100, 64), TemplateOverrides(), family_of(qwen)
+        ),
+    ]
+    taken = [index for index, attempt in enumerate(tries) if not refuses(attempt)]
+    assert not taken, taken
+    return float(len(taken)), float(len(tries))
+
+
+NOT_PAINTERS = ("WAN21_T2V", "LTXV", "HunyuanVideo", "StableAudio", "ACEStep", "Hunyuan3Dv2")
+
+
+def named(kind: str) -> Any:
+    """A MODEL of which only the class of its configuration is known."""
+    config = type(kind, (), {"unet_config": {}})()
+    model = SimpleNamespace(model_config=config, concat_keys=())
+    space = SimpleNamespace(latent_dimensions=2)
+    return SimpleNamespace(model=model, get_model_object=lambda _name: space)
+
+
+def of(model: Patcher, clip: Any, vae: Any) -> ModelPainter:
+    return model_painter((model, clip, vae), SIZE, TemplateOverrides(steps=1), family_of(model))
+
+
+def refuses(attempt: Callable[[], Any]) -> bool:
+    try:
+        attempt()
+    except InputError as error:
+        return str(error).count(". ") >= 1 and str(error).endswith(".")
+    return False
+
+
+CASES: Cases = {
+    **{
+        f"{name}, as its template": lambda name=name: as_its_template(name)
+        for name, how in TEMPLATES.items()
+        if known(how.kind)
+    },
+    "two pictures of a batch": a_batch,
+    "against a negative": against_a_negative,
+    "a sampler that draws noise": lambda: by_another_sampler("Z-Image", "euler_ancestral"),
+    "a sampler with a step more": lambda: by_another_sampler("Stable Diffusion XL", "uni_pc"),
+    "a SAMPLER and SIGMAS": by_custom_nodes,
+    "the shift of a node before": shift_of_a_node_before,
+    "a shift that is asked for": shift_that_is_asked_for,
+    "a LoRA before the node": lora_before,
+    "repainted, a flow model": lambda: repainted("Qwen-Image"),
+    "repainted, a model with unbounded noise": lambda: repainted("Stable Diffusion XL"),
+    "a preview": a_preview,
+    "steps after a cancel": steps_after_cancel,
+    "texts read again": texts_read_again,
+    "identities that agree wrongly": identities_that_agree_wrongly,
+    "not refused": not_refused,
+}
+
+
+def main() -> None:
+    found = {name: case() for name, case in CASES.items()}
+    if AS_JSON:
+        print(json.dumps(found))
+        return
+    for name, (off, scale) in found.items():
+        print(f"| {name} | {off:.0f} | {scale:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
