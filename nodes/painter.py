@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import comfy.samplers
 from comfy_api.latest import io
 
 from .comfy.diffusers_flux import explained_imports
-from .comfy.families import AS_TEMPLATE, FLUX2_SCHEDULE, VARIANTS, family_of
+from .comfy.families import (
+    AS_TEMPLATE,
+    FLUX2_SCHEDULE,
+    VARIANTS,
+    family_of,
+    files_before,
+)
 from .native import size_input
 from .shared.progress import say
 from .shared.schema import check_texts, flux_output, output, schema
-
-WEIGHT_FILES = (".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth", ".bin")
 
 
 class PainterFromModel(io.ComfyNode):
@@ -136,21 +139,6 @@ def _number(name: str, most: float, tooltip: str) -> io.Input:
         tooltip=f"{tooltip}; 0: as its template.",
         extra_dict={"advanced": name == "shift"},
     )
-
-
-def files_before(graph: Mapping[str, Any], node: str, name: str) -> list[str]:
-    """The weight files named by the nodes that an input of `node` comes from."""
-    found: list[str] = []
-    waiting, seen = [graph.get(node, {}).get("inputs", {}).get(name)], set()
-    while waiting:
-        link = waiting.pop()
-        if isinstance(link, str) and link.lower().endswith(WEIGHT_FILES):
-            found.append(link)
-        if not isinstance(link, list) or not link or str(link[0]) in seen:
-            continue
-        seen.add(str(link[0]))
-        waiting += graph.get(str(link[0]), {}).get("inputs", {}).values()
-    return found
 
 
 PAINTERS = [PainterFromModel]

@@ -265,6 +265,7 @@ def model_painter(
     for settings without effect."""
     model, clip, vae = models
     check_models(model, clip, vae, family)
+    family = replace(family, pixels=family.pixels or vae.spacial_compression_decode())
     check_settings(model, size, asked, family)
     sigmas = asked.sigmas
     settings = ModelPainterSettings(

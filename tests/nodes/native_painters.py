@@ -28,7 +28,7 @@ from comfy_extras import (
     nodes_model_advanced,
     nodes_sd3,
 )
-from pack.nodes.comfy.families import family_of
+from pack.nodes.comfy.families import Family, family_of, files_before
 from pack.nodes.comfy.painter_model import ModelPainter, model_painter
 from pack.nodes.comfy.painter_settings import TemplateOverrides
 from pack.nodes.comfy.tensors import to_batch, to_pictures
@@ -335,6 +335,52 @@ def identities_that_agree_wrongly() -> Found:
     return float(len(others) - len(found - set(same))), float(len(others))
 
 
+def of_a_family_unknown_here() -> Found:
+    """With steps and cfg given, any model paints; without them it is refused."""
+    how, model = few("Stable Diffusion 3", cfg=1.0, scheduler="simple"), small("Stable Diffusion 3")
+    family = Family("Novelty", 0, pixels=0)
+    models = (model, clip_of(how.kind), Vae(model))
+    assert refuses(lambda: model_painter(models, SIZE, TemplateOverrides(steps=3), family))
+    made = model_painter(models, SIZE, TemplateOverrides(steps=3, cfg=1.0), family)
+    ours, theirs = made.generator.paint(drafts(SEED)), reference(how, model)
+    return farthest(ours, theirs), farthest(reference(how, model, [SEED + 1]), theirs)
+
+
+NAMES = {
+    ("Flux", "flux1-krea-dev_fp8.safetensors", "recognise"): ("FLUX.1-dev", 20, 1.0),
+    ("Flux", "flux1-dev-de-distill.gguf", "recognise"): ("FLUX.1, not distilled", 20, 1.0),
+    ("Flux", "a.sft", "distilled"): ("FLUX.1-dev", 20, 1.0),
+    ("Flux", "a.sft FLUX.1-Turbo-Alpha.safetensors", "recognise"): ("FLUX.1-dev", 8, 1.0),
+    ("QwenImage", "qwen_image_2512_fp8.safetensors", "recognise"): ("Qwen-Image", 50, 4.0),
+    ("QwenImage", "qwen.sft hyperrealism.safetensors", "recognise"): ("Qwen-Image", 20, 4.0),
+    ("QwenImage", "a-Lightning-8steps-V1.0.sft", "recognise"): ("Qwen-Image Lightning", 8, 1.0),
+    ("ZImage", "z.gguf", "distilled"): ("Z-Image-Turbo", 8, 1.0),
+    ("ZImage", "z_image_turbo_bf16.safetensors", "base"): ("Z-Image", 25, 4.0),
+    ("Krea2", "krea2_turbo.safetensors drawing.safetensors", "recognise"): ("Krea 2", 8, 1.0),
+    ("Krea2", "krea2_raw.safetensors", "recognise"): ("Krea 2 Raw", 0, 1.0),
+    ("Flux2", "flux-2-klein-base-9b.safetensors", "recognise"): ("FLUX.2 klein base", 20, 5.0),
+    ("Flux2", "flux-2-klein-9b.safetensors", "recognise"): ("FLUX.2 klein", 4, 1.0),
+    ("SDXL", "sdxl_lightning_4step.safetensors", "recognise"): ("Stable Diffusion XL", 4, 1.0),
+}
+
+
+def families_named_wrongly() -> Found:
+    graph = {
+        "1": {"inputs": {"unet_name": "sub/base/krea2_turbo.safetensors", "dtype": "default"}},
+        "2": {"inputs": {"model": ["1", 0], "lora_name": "drawing.safetensors", "strength": 1}},
+        "3": {"inputs": {"model": ["2", 0], "clip": ["4", 0]}},
+        "4": {"inputs": {"clip_name": "raw.safetensors"}},
+    }
+    assert sorted(files_before(graph, "3", "model")) == [
+        "drawing.safetensors",
+        "krea2_turbo.safetensors",
+    ]
+    found = {key: family_of(named(key[0]), *key[1:]) for key in NAMES}
+    wrong = {k: f for k, f in found.items() if (f.name, f.steps, f.cfg) != NAMES[k]}
+    assert not wrong, wrong
+    return float(len(wrong)), float(len(NAMES))
+
+
 def not_refused() -> Found:
     """How many of the models and settings that cannot paint are taken, of how many."""
     qwen, sdxl, flux = small("Qwen-Image"), small("Stable Diffusion XL"), small("FLUX.1-dev")
@@ -345,6 +391,7 @@ def not_refused() -> Found:
     tries: list[Callable[[], Any]] = [
         *(lambda kind=kind: family_of(named(kind)) for kind in NOT_PAINTERS),
         lambda: family_of(painting),
+        lambda: painter("FLUX.1-schnell", small("FLUX.1-schnell", yak_mlp=True)),
         lambda: family_of(small("FLUX.1-dev", in_channels=96)),
         lambda: of(qwen, Clip(), of_four),
         lambda: of(qwen, Clip(), Vae(flux)),  # as many channels, without frames
@@ -413,6 +460,8 @@ CASES: Cases = {
     "steps after a cancel": steps_after_cancel,
     "texts read again": texts_read_again,
     "identities that agree wrongly": identities_that_agree_wrongly,
+    "of a family unknown here": of_a_family_unknown_here,
+    "families named wrongly": families_named_wrongly,
     "not refused": not_refused,
 }
 
