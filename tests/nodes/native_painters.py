@@ -103,6 +103,7 @@ class Stacked:
         return torch.cat([comfy.sample.prepare_noise(one, seed) for seed in self.seeds])
 
 
+@torch.no_grad()  # as ComfyUI runs its nodes
 def run(node: Any, *given: Any, **named: Any) -> Any:
     """The first output of one of ComfyUI's nodes, of the old form or of the new."""
     if hasattr(node, "define_schema"):
@@ -181,11 +182,12 @@ def farthest(ours: Sequence[Image.Image], theirs: Sequence[Image.Image]) -> floa
 
 
 def as_its_template(name: str) -> Found:
+    """The scale is how far another seed lies, in one step."""
     how = TEMPLATES[name]
     model = small(how.kind)
-    ours = painter(how.kind, model, how.file).generator.paint(drafts(SEED, SEED + 1)[:1])
-    theirs = reference(how, model)
-    return farthest(ours, theirs), farthest(reference(how, model, [SEED + 1]), theirs)
+    ours, theirs = painter(how.kind, model, how.file).generator, reference(how, model)
+    other = reference(replace(how, steps=1), model, [SEED + 1])
+    return farthest(ours.paint(drafts(SEED)), theirs), farthest(other, theirs)
 
 
 def painted(how: Template, model: Patcher, theirs: Sequence[Image.Image], **asked: Any) -> Found:
