@@ -32,7 +32,7 @@ from ...reflectionflow_core.record import InputError, Request, Restart, Seed
 from ..shared.sockets import FluxHandle
 from .digests import weights_digest
 from .families import AS_TEMPLATE, FLUX2_SCHEDULE, Family, text_width
-from .painter_checks import check_models, check_settings
+from .painter_checks import check_models, check_settings, check_size
 from .painter_settings import ModelPainterSettings, TemplateOverrides
 from .sampling import Conditioning, SamplerSchedule, decoded, sampled
 from .tensors import to_batch
@@ -83,8 +83,7 @@ class ModelPainter:
         models = [
             weights_digest(each) for each in (self.model, self.clip.patcher, self.vae.patcher)
         ]
-        custom = self.settings.custom_sampler
-        sampler = "" if custom is None else f"{custom.sampler_function} {custom.extra_options}"
+        sampler = _sampler_name(self.settings.custom_sampler)
         levels = self.schedule(self.settings.steps).sigmas.tolist()
         plain = replace(self.settings, custom_sampler=None, sigmas=None)
         text = f"{models} {plain} {sampler} {levels}"
@@ -114,7 +113,9 @@ class ModelPainter:
             )
         if "steps" in known and self.settings.sigmas is not None:
             raise InputError("The steps come from the SIGMAS. Leave them at 0 in FLUX Sampling.")
-        return replace(self, settings=replace(self.settings, **known))
+        settings = replace(self.settings, **known)
+        check_size((settings.width, settings.height), self.family)
+        return replace(self, settings=settings)
 
     def conditioning(self, text: str) -> Conditioning:
         """As CLIP Text Encode makes it; raises InputError if the CLIP is another family's."""
@@ -266,7 +267,8 @@ def model_painter(
     model, clip, vae = models
     check_models(model, clip, vae, family)
     family = replace(family, pixels=family.pixels or vae.spacial_compression_decode())
-    check_settings(model, size, asked, family)
+    check_size(size, family)
+    check_settings(model, asked, family)
     sigmas = asked.sigmas
     settings = ModelPainterSettings(
         *size,
@@ -308,6 +310,13 @@ def flux2_sigmas(steps: int, width: int, height: int) -> Tensor:
     from comfy_extras.nodes_flux import get_schedule
 
     return get_schedule(steps, round(width * height / 256))
+
+
+def _sampler_name(sampler: Any) -> str:
+    """What tells a SAMPLER from another, the same in every run."""
+    function = getattr(sampler, "sampler_function", sampler)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{name} {getattr(sampler, 'extra_options', {})}"
 
 
 def zeroed(conditioning: Conditioning) -> Conditioning:

@@ -29,7 +29,7 @@ from comfy_extras import (
     nodes_sd3,
 )
 from pack.nodes.comfy.families import Family, family_of, files_before
-from pack.nodes.comfy.painter_model import ModelPainter, model_painter
+from pack.nodes.comfy.painter_model import ModelPainter, _sampler_name, model_painter
 from pack.nodes.comfy.painter_settings import TemplateOverrides
 from pack.nodes.comfy.tensors import to_batch, to_pictures
 from pack.reflectionflow_core.record import Candidate, InputError, Request, Restart, Verdict
@@ -38,6 +38,7 @@ from PIL import Image
 
 import nodes
 
+torch.set_grad_enabled(False)  # as ComfyUI runs its nodes
 PROMPT, NEGATIVE, SEED, SIZE = "a red circle", "a blue square", 7, (96, 64)
 
 
@@ -103,7 +104,6 @@ class Stacked:
         return torch.cat([comfy.sample.prepare_noise(one, seed) for seed in self.seeds])
 
 
-@torch.no_grad()  # as ComfyUI runs its nodes
 def run(node: Any, *given: Any, **named: Any) -> Any:
     """The first output of one of ComfyUI's nodes, of the old form or of the new."""
     if hasattr(node, "define_schema"):
@@ -322,9 +322,11 @@ def identities_that_agree_wrongly() -> Found:
     """The same models and settings are the same; another of any of them is not."""
     model = small("Z-Image")
     same = [painter("Z-Image", model, steps=4).identity["model"] for _ in range(2)]
+    heun = run(nodes_custom_sampler.KSamplerSelect, "heun")
     models = (model, Clip(seed=1), Vae(model)), (model, Clip(), Vae(model, seed=1))
     others = [
         painter("Z-Image", model, steps=5),
+        painter("Z-Image", model, steps=4, custom_sampler=heun),
         painter("Z-Image", model, shift=2.0, steps=4),
         painter("Z-Image", model, steps=4, negative=NEGATIVE),
         *(
@@ -334,6 +336,7 @@ def identities_that_agree_wrongly() -> Found:
     ]
     found = {other.identity["model"] for other in others}
     assert same[0] == same[1]
+    assert " at 0x" not in _sampler_name(heun)
     return float(len(others) - len(found - set(same))), float(len(others))
 
 
@@ -411,6 +414,7 @@ def not_refused() -> Found:
         lambda: painter("Qwen-Image", qwen, sigmas=torch.tensor([1.0, 0.0]), steps=4),
         lambda: painter("Qwen-Image", qwen, custom_sampler=object(), sampler="heun"),
         lambda: painter("Qwen-Image", qwen).with_sampling(guidance=2.0),
+        lambda: painter("Qwen-Image", qwen).with_sampling(width=100),
         lambda: painter("Qwen-Image", qwen).with_corrector("corrector.safetensors"),
         lambda: model_painter(
             (qwen, Clip(), Vae(qwen)), (100, 64), TemplateOverrides(), family_of(qwen)
