@@ -7,11 +7,15 @@ from typing import Any
 from comfy_api.latest import io
 
 from .comfy.diffusers_flux import explained_imports
-from .native import sampling_inputs
+from .comfy.families import Family, family_of, files_before
+from .painter import denoise_input, template_inputs, variant_input
 from .shared.schema import flux_input, flux_output, schema
 from .shared.sockets import FluxHandle
 
-CORRECTED_FLUX = flux_output("The same FLUX, whose pictures this model corrects.")
+CORRECTED_FLUX = flux_output("The same painter, whose pictures this model corrects.")
+HIDDEN = [io.Hidden.unique_id, io.Hidden.prompt]
+# Which these nodes once gave every model by default, those without a guidance too.
+ONCE_DEFAULT = (2.5, 3.5)
 
 
 class EditCorrectorNode(io.ComfyNode):
@@ -21,24 +25,29 @@ class EditCorrectorNode(io.ComfyNode):
             "EditCorrector",
             display_name="Edit Model as Corrector",
             description="Lets an editing model correct the pictures: FLUX.1 Kontext, FLUX.2, "
-            "Qwen-Image-Edit. It gets the reflection in plain words.",
-            search_aliases=["kontext", "qwen image edit", "flux2"],
+            "Qwen-Image-Edit and others. It gets the reflection in plain words.",
+            search_aliases=["kontext", "qwen image edit", "flux2", "klein", "omnigen"],
             inputs=[
                 flux_input("Who paints the drafts."),
-                *painter_inputs("The editing model"),
-                *sampling_inputs(steps=20, guidance=2.5, scheduler="simple"),
-                cfg_input(),
+                *model_inputs("The editing model"),
+                *sampling_inputs(),
             ],
             outputs=[CORRECTED_FLUX],
+            hidden=HIDDEN,
         )
 
     @classmethod
-    def execute(cls, flux: FluxHandle, **given: Any) -> io.NodeOutput:
+    def execute(
+        cls, flux: FluxHandle, model: Any, variant: str = "recognise", **given: Any
+    ) -> io.NodeOutput:
         with explained_imports():
-            from .comfy.editors import EditCorrector, ModelSampler, WithCorrector
-        sampler = ModelSampler(**given)
-        digest = f"edit {sampler.digest()}"
-        return io.NodeOutput(WithCorrector(flux, EditCorrector(sampler), digest))
+            from .comfy.edit_models import edit_model_of, edits_as
+            from .comfy.editors import EditCorrector, WithCorrector
+        files = " ".join(files_before(cls.hidden.prompt or {}, str(cls.hidden.unique_id), "model"))
+        editor = edit_model_of(model, files)
+        family = edits_as(editor, family_of(model, files, variant))
+        corrector = EditCorrector(corrections_by(model, family, **given), editor)
+        return io.NodeOutput(WithCorrector(flux, corrector, corrector.digest))
 
 
 class ImageToImageCorrectorNode(io.ComfyNode):
@@ -52,31 +61,43 @@ class ImageToImageCorrectorNode(io.ComfyNode):
             search_aliases=["img2img", "denoise"],
             inputs=[
                 flux_input("Who paints the drafts."),
-                *painter_inputs("Any model that paints from text"),
-                io.Float.Input(
-                    "denoise",
-                    default=0.75,
-                    min=0.01,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="How much of the picture is repainted; 1 keeps nothing of it.",
-                ),
-                *sampling_inputs(steps=20, guidance=3.5, scheduler="simple"),
-                cfg_input(),
+                *model_inputs("Any model that paints from text"),
+                denoise_input(),
+                *sampling_inputs(),
             ],
             outputs=[CORRECTED_FLUX],
+            hidden=HIDDEN,
         )
 
     @classmethod
-    def execute(cls, flux: FluxHandle, denoise: float, **given: Any) -> io.NodeOutput:
+    def execute(
+        cls, flux: FluxHandle, model: Any, denoise: float, variant: str = "recognise", **given: Any
+    ) -> io.NodeOutput:
         with explained_imports():
-            from .comfy.editors import ImageToImageCorrector, ModelSampler, WithCorrector
-        sampler = ModelSampler(**given)
-        digest = f"image to image {denoise} {sampler.digest()}"
-        return io.NodeOutput(WithCorrector(flux, ImageToImageCorrector(sampler, denoise), digest))
+            from .comfy.editors import ImageToImageCorrector, WithCorrector
+        files = " ".join(files_before(cls.hidden.prompt or {}, str(cls.hidden.unique_id), "model"))
+        painter = corrections_by(model, family_of(model, files, variant), **given)
+        corrector = ImageToImageCorrector(painter, denoise)
+        return io.NodeOutput(WithCorrector(flux, corrector, corrector.digest))
 
 
-def painter_inputs(what: str) -> list[io.Input]:
+def corrections_by(
+    model: Any, family: Family, clip: Any, vae: Any, guidance: float, **asked: Any
+) -> Any:
+    """A ModelPainter for corrections, which have the size of the picture to correct."""
+    from .comfy.painter_model import model_painter
+    from .comfy.painter_settings import TemplateOverrides
+
+    if family.guidance is None and guidance in ONCE_DEFAULT:
+        guidance = 0.0
+    painter = model_painter(
+        (model, clip, vae), (1024, 1024), TemplateOverrides(guidance=guidance, **asked), family
+    )
+    painter.conditioning("")  # refuses another model's CLIP before anything is painted
+    return painter
+
+
+def model_inputs(what: str) -> list[io.Input]:
     return [
         io.Model.Input("model", tooltip=f"{what}."),
         io.Clip.Input("clip", tooltip="Its text encoder."),
@@ -84,17 +105,13 @@ def painter_inputs(what: str) -> list[io.Input]:
     ]
 
 
-def cfg_input() -> io.Input:
-    return io.Float.Input(
-        "cfg",
-        default=1.0,
-        min=0.0,
-        max=100.0,
-        step=0.1,
-        tooltip="Classifier-free guidance; 1 switches it off and halves the time. FLUX wants 1, "
-        "Qwen-Image-Edit 2.5 to 4.",
-        extra_dict={"advanced": True},
-    )
+def sampling_inputs() -> list[io.Input]:
+    """Those of Painter from MODEL, in the order in which these nodes once had their own."""
+    known = {each.id: each for each in (*template_inputs(), variant_input())}
+    for name in ("shift", "variant"):  # graphs from before do without
+        known[name].optional = True
+    order = ("steps", "guidance", "sampler", "scheduler", "cfg", "shift", "variant")
+    return [known[name] for name in order]
 
 
 EDITORS = [EditCorrectorNode, ImageToImageCorrectorNode]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import comfy.samplers
 from comfy_api.latest import io
 
+from ..reflectionflow_core.record import InputError
 from .comfy.diffusers_flux import explained_imports
 from .comfy.families import (
     AS_TEMPLATE,
@@ -16,8 +18,13 @@ from .comfy.families import (
     files_before,
 )
 from .native import size_input
+from .shared.choices import choice_input, chosen
 from .shared.progress import say
 from .shared.schema import check_texts, flux_output, output, schema
+from .shared.wires import usable_value
+
+AS_IT_CAN, EDIT, PAINT_OVER = "as it can", "edit", "image to image"
+CORRECTIONS = (AS_IT_CAN, EDIT, PAINT_OVER)
 
 
 class PainterFromModel(io.ComfyNode):
@@ -43,15 +50,7 @@ class PainterFromModel(io.ComfyNode):
                     default="",
                     tooltip="What the pictures should not show. It needs a cfg above 1.",
                 ),
-                io.Combo.Input(
-                    "variant",
-                    options=list(VARIANTS),
-                    default="recognise",
-                    tooltip="Whether the MODEL is distilled, that is made for few steps or without "
-                    "cfg. recognise looks at the model and at the names of its files, such as "
-                    "turbo, lightning or base.",
-                    extra_dict={"advanced": True},
-                ),
+                variant_input(),
                 io.Sampler.Input(
                     "custom_sampler", optional=True, tooltip="Used in place of the sampler above."
                 ),
@@ -60,16 +59,27 @@ class PainterFromModel(io.ComfyNode):
                     optional=True,
                     tooltip="Noise levels, used in place of steps and scheduler.",
                 ),
+                choice_input(
+                    "corrections",
+                    {AS_IT_CAN: [], EDIT: [], PAINT_OVER: [denoise_input()]},
+                    "How the same model corrects. As it can: an editing model edits, any other "
+                    "repaints three quarters of a picture. Edit: for an editing model whose file "
+                    "is named otherwise. Image to image: repaints as much as you say.",
+                ),
             ],
             outputs=[
-                flux_output("Paints. For corrections add Edit Model as Corrector behind it."),
+                flux_output("Paints, and corrects as far as the model can."),
                 output(io.String, "settings", "The family, and what it paints with."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
-    def validate_inputs(cls, negative: str | None = None) -> bool | str:
+    def validate_inputs(cls, negative: str | None = None, corrections: Any = None) -> bool | str:
+        try:
+            correcting(corrections)
+        except InputError as error:
+            return str(error)
         return check_texts([negative])
 
     @classmethod
@@ -81,19 +91,56 @@ class PainterFromModel(io.ComfyNode):
         width: int,
         height: int,
         variant: str,
+        corrections: Any = None,
         **asked: Any,
     ) -> io.NodeOutput:
         with explained_imports():
+            from .comfy.edit_models import edit_model_of, edits_as, surely_edits
             from .comfy.painter_model import model_painter
             from .comfy.painter_settings import TemplateOverrides
+        how, given = correcting(corrections)
         files = files_before(cls.hidden.prompt or {}, str(cls.hidden.unique_id), "model")
-        family = family_of(model, " ".join(files), variant)
+        names = " ".join(files)
+        ask = edit_model_of if how == EDIT else surely_edits
+        editor = None if how == PAINT_OVER else ask(model, names)
+        family = family_of(model, names, variant)
+        family = edits_as(editor, family) if editor else family
         painter = model_painter(
             (model, clip, vae), (width, height), TemplateOverrides(**asked), family
         )
+        painter = replace(painter, editor=editor, **given)
         text = painter.described
         say(str(cls.hidden.unique_id), text)
         return io.NodeOutput(painter, text)
+
+
+def correcting(value: Any) -> tuple[str, dict[str, Any]]:
+    """The choice and its inputs; raises InputError for what cannot be."""
+    how, given = chosen("corrections", value or AS_IT_CAN, CORRECTIONS)
+    return how, {k: usable_value(denoise_input(), False, v) for k, v in given.items()}
+
+
+def denoise_input() -> io.Input:
+    return io.Float.Input(
+        "denoise",
+        default=0.75,
+        min=0.01,
+        max=1.0,
+        step=0.01,
+        tooltip="How much of the picture is repainted; 1 keeps nothing of it.",
+    )
+
+
+def variant_input() -> io.Input:
+    return io.Combo.Input(
+        "variant",
+        options=list(VARIANTS),
+        default="recognise",
+        tooltip="Whether the MODEL is distilled, that is made for few steps or without cfg. "
+        "recognise looks at the model and at the names of its files, such as turbo, lightning or "
+        "base.",
+        extra_dict={"advanced": True},
+    )
 
 
 def template_inputs() -> list[io.Input]:

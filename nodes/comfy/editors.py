@@ -1,81 +1,36 @@
-"""Other models as correctors: editing models, and image to image."""
+"""Painters as correctors: editing models, and image to image."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
-import comfy.model_base
-import comfy.samplers
-import node_helpers
 import torch
 from comfy.model_patcher import ModelPatcher
 from PIL import Image
 from torch import Tensor
 
-from ...reflectionflow_core.flux.painter import ProgressSlice
+from ...reflectionflow_core.flux.noise import starting_noise
+from ...reflectionflow_core.flux.painter import BatchPainter, ProgressSlice
+from ...reflectionflow_core.flux.sampling import agreement
 from ...reflectionflow_core.pictures import to_rgb
-from ...reflectionflow_core.protocols import SILENT, Painter, Progress
-from ...reflectionflow_core.record import Candidate, InputError, Request, Seed
+from ...reflectionflow_core.protocols import Painter
+from ...reflectionflow_core.record import Request, Seed
 from ..shared.sockets import FluxHandle
-from .digests import weights_digest
-from .sampling import Conditioning, SamplerSchedule, decoded, noise_for, sampled
+from .edit_models import EditModel, Pair, TextPainter, attempts_text, check_looks, edit_text
+from .painter_settings import ModelPainterSettings
+from .sampling import SamplerSchedule, decoded, sampled
 from .tensors import to_batch
 
-EDITING_MODELS = ("Flux", "Flux2", "QwenImage", "Omnigen2")  # take reference pictures in ComfyUI
-ENCODER_PIXELS = 384 * 384  # of the picture that Qwen's text encoder sees
-
-
-@dataclass(frozen=True, eq=False)
-class ModelSampler:
-    """A model of any family that ComfyUI has loaded, and its sampling settings."""
-
-    model: ModelPatcher = field(repr=False)
-    clip: Any = field(repr=False)
-    vae: Any = field(repr=False)
-    steps: int
-    cfg: float
-    guidance: float
-    sampler: str
-    scheduler: str
-
-    def conditioning(self, text: str, **extra: Any) -> Conditioning:
-        conditioning = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text, **extra))
-        return node_helpers.conditioning_set_values(conditioning, {"guidance": self.guidance})
-
-    def schedule(self, denoise: float = 1.0) -> SamplerSchedule:
-        """`steps` levels of noise and 0, the first as far from a clean picture as `denoise`."""
-        sampling = self.model.get_model_object("model_sampling")
-        count = int(self.steps / denoise)
-        whole = comfy.samplers.calculate_sigmas(sampling, self.scheduler, count)
-        return SamplerSchedule(self.sampler, whole[-(self.steps + 1) :], self.cfg)
-
-    def paint(
-        self,
-        schedule: SamplerSchedule,
-        shape: Sequence[int],
-        conditioning: tuple[Conditioning, Conditioning],
-        part: ProgressSlice,
-        seed: Seed,
-        start: Tensor | None = None,
-    ) -> Image.Image:
-        """A picture of a latent's shape (channels, height, width); see `sampled`."""
-        noise = noise_for(self.model, [seed], shape)
-        latents = sampled(self.model, schedule, noise, conditioning, part, seed, start)
-        (picture,) = decoded(self.vae, latents)
-        return picture
-
-    def digest(self) -> str:
-        settings = (self.steps, self.cfg, self.guidance, self.sampler, self.scheduler)
-        return f"{weights_digest(self.model)} {settings}"
+DENOISE = 0.75  # of image to image where nothing else is asked for
 
 
 @dataclass(frozen=True, eq=False)
 class WithCorrector:
-    """A FLUX whose pictures another model corrects."""
+    """A painter whose pictures another model corrects."""
 
     flux: FluxHandle
     corrector: Painter
@@ -101,107 +56,143 @@ class WithCorrector:
         return replace(self, flux=self.flux.with_sampling(**changes))
 
 
-class EditCorrector:
-    """An editing model (FLUX.1 Kontext, FLUX.2, Qwen-Image-Edit) that gets the reflection as text.
+class SizedPainter(TextPainter, Protocol):
+    """What a corrector needs of the painter of one model."""
 
-    It sees the picture to edit first, then earlier attempts.
+    @property
+    def model(self) -> ModelPatcher: ...
+
+    @property
+    def settings(self) -> ModelPainterSettings: ...
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]: ...
+
+    def schedule(self, steps: int) -> SamplerSchedule: ...
+
+    def levels(self) -> list[float]: ...
+
+    def digest(self) -> str:
+        """The same for the same weights, patches and settings."""
+        ...
+
+    def sized(self, size: tuple[int, int]) -> SizedPainter:
+        """The same painter for pictures of a width and height."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class CorrectionRow:
+    """One picture to correct: a painter of its size, what it is asked, the shape of its latent
+    (c, [1,] h, w), and the latent to begin with, if that is not noise."""
+
+    painter: SizedPainter
+    asked: Pair
+    shape: tuple[int, ...]
+    seed: Seed
+    start: Tensor | None = None
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        return (id(self),)  # texts of unequal length cannot share a batch
+
+
+class ModelCorrector(BatchPainter[CorrectionRow]):
+    """Corrects pictures one by one, each at its own size."""
+
+    def __init__(self, painter: SizedPainter) -> None:
+        super().__init__(painter.settings.steps)
+        self.painter = painter
+
+    def schedule(self, painter: SizedPainter, steps: int) -> SamplerSchedule:
+        return painter.schedule(steps)
+
+    def sample(
+        self, rows: Sequence[CorrectionRow], steps: int, progress: ProgressSlice
+    ) -> tuple[Tensor, Tensor]:
+        (row,) = rows
+        model, schedule = row.painter.model, self.schedule(row.painter, steps)
+        noise = starting_noise([row.seed], row.shape, torch.float32)
+        seen: deque[Tensor] = deque(maxlen=2)
+        how = (model, schedule, noise, row.asked, progress, row.seed, row.start, seen.append)
+        latents = sampled(*how)
+        return latents, agreement(seen[0] if len(seen) == 2 else None, seen[-1])
+
+    def decode(self, latents: Tensor) -> list[Image.Image]:
+        return decoded(self.painter.vae, latents)
+
+    def levels(self) -> list[float]:
+        return self.painter.levels()
+
+    @property
+    def described(self) -> str:
+        """How it corrects, in a few words."""
+        raise NotImplementedError
+
+    @property
+    def digest(self) -> str:
+        """The same for the same weights and settings."""
+        return f"{self.described} {self.painter.digest()}"
+
+
+class EditCorrector(ModelCorrector):
+    """An editing model that gets the reflection as text.
+
+    It sees the picture to edit first, then as many earlier attempts as it can take, the latest.
     """
 
-    def __init__(self, sampler: ModelSampler) -> None:
-        known = (getattr(comfy.model_base, name, None) for name in EDITING_MODELS)
-        kinds = tuple(filter(None, known))
-        if not isinstance(sampler.model.model, kinds):
-            raise InputError(
-                f"This MODEL ({type(sampler.model.model).__name__}) takes no picture, so it cannot "
-                "edit one. Load FLUX.1 Kontext, FLUX.2 or Qwen-Image-Edit, or use Image to Image "
-                "Corrector."
-            )
-        self.sampler = sampler
-        self.steps = sampler.steps
+    def __init__(self, painter: SizedPainter, editor: EditModel) -> None:
+        super().__init__(painter)
+        check_looks(editor, painter.clip)
+        self.editor = editor
 
-    def paint(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Image.Image]:
-        return _one_by_one(requests, self.steps, self._edit, progress)
+    @property
+    def described(self) -> str:
+        return f"edits as {self.editor.name}"
 
-    def _edit(self, request: Request, part: ProgressSlice) -> Image.Image:
-        shown = [fitted(each.image) for each in (request.required_parent, *request.context)]
+    def row(self, request: Request) -> CorrectionRow:
+        editor, room = self.editor, self.editor.most - 1
+        earlier = request.context[-room:] if room else ()
+        shown = [fitted(each.image) for each in (request.required_parent, *earlier)]
         pictures = [to_batch([picture]) for picture in shown]
-        latents = [self.sampler.vae.encode(picture) for picture in pictures]
-        asked = edit_text(request.prompt, request.reflection) + attempts_text(request.context)
-        both = self._read(asked, pictures, latents), self._read("", pictures, latents)
-        shape, schedule = latents[0].shape[1:], self.sampler.schedule()
-        return self.sampler.paint(schedule, shape, both, part, request.seed)
-
-    def _read(self, text: str, pictures: list[Tensor], latents: list[Tensor]) -> Conditioning:
-        encoder_sees = isinstance(self.sampler.model.model, comfy.model_base.QwenImage)
-        extra = {"images": list(map(for_text_encoder, pictures))} if encoder_sees else {}
-        conditioning = self.sampler.conditioning(text, **extra)
-        return node_helpers.conditioning_set_values(conditioning, {"reference_latents": latents})
+        text = edit_text(request.prompt, request.reflection) + attempts_text(earlier, editor.called)
+        painter = self.painter.sized(shown[0].size)
+        asked = editor.read(painter, text, pictures)
+        return CorrectionRow(painter, asked, painter.latent_shape, request.seed)
 
 
-class ImageToImageCorrector:
+class ImageToImageCorrector(ModelCorrector):
     """Adds noise to the picture and paints over it; needs no special weights.
 
     It gets only the prompt: a model that paints from descriptions would paint a dog for "remove the
     dog".
     """
 
-    def __init__(self, sampler: ModelSampler, denoise: float) -> None:
-        self.sampler, self.denoise = sampler, denoise
-        self.steps = sampler.steps
+    def __init__(self, painter: SizedPainter, denoise: float) -> None:
+        super().__init__(painter)
+        self.denoise = denoise
 
-    def paint(self, requests: Sequence[Request], progress: Progress = SILENT) -> list[Image.Image]:
-        return _one_by_one(requests, self.steps, self._repaint, progress)
+    @property
+    def described(self) -> str:
+        return f"image to image, denoise {self.denoise:g}"
 
-    def _repaint(self, request: Request, part: ProgressSlice) -> Image.Image:
-        start = self.sampler.vae.encode(to_batch([fitted(request.required_parent.image)]))
-        conditioning = self.sampler.conditioning(request.prompt), self.sampler.conditioning("")
-        shape, schedule = start.shape[1:], self.sampler.schedule(self.denoise)
-        return self.sampler.paint(schedule, shape, conditioning, part, request.seed, start)
+    def schedule(self, painter: SizedPainter, steps: int) -> SamplerSchedule:
+        """`steps` levels of noise and 0, the first as far from a clean picture as `denoise`."""
+        if painter.settings.sigmas is None:
+            whole, kept = painter.schedule(int(steps / self.denoise)), steps
+        else:  # given levels are used as they are, from a later one on
+            whole, kept = painter.schedule(steps), max(1, round(steps * self.denoise))
+        return replace(whole, sigmas=whole.sigmas[-(kept + 1) :])
 
-
-def edit_text(prompt: str, reflection: str) -> str:
-    """An instruction for editing models, which do not know `[Reflexion]`."""
-    goal = f"The picture shall show: {prompt}"
-    order = reflection.strip()
-    if not order:
-        return f"Change whatever does not fit. {goal}"
-    return f"{order if order[-1] in '.!?' else order + '.'} Leave all else as it is. {goal}"
-
-
-def attempts_text(earlier: Sequence[Candidate]) -> str:
-    """What the pictures after the first one are, so that they are not copied; "" without any."""
-    texts = [
-        f" Picture {number} is an earlier attempt that failed: "
-        f"{'; '.join(picture.verdict.unmet) or 'it was not good enough'}."
-        for number, picture in enumerate(earlier, start=2)
-    ]
-    return f"{''.join(texts)} Edit the first picture only." if texts else ""
+    def row(self, request: Request) -> CorrectionRow:
+        picture = fitted(request.required_parent.image)
+        painter = self.painter.sized(picture.size)
+        start = painter.vae.encode(to_batch([picture]))
+        asked = painter.conditionings(request.prompt)
+        return CorrectionRow(painter, asked, start.shape[1:], request.seed, start)
 
 
 def fitted(picture: Image.Image, unit: int = 16) -> Image.Image:
     """The picture in RGB, each side the nearest multiple of `unit` pixels."""
     sides = [max(unit, round(side / unit) * unit) for side in picture.size]
     return to_rgb(picture).resize((sides[0], sides[1]), Image.Resampling.BICUBIC)
-
-
-def for_text_encoder(picture: Tensor) -> Tensor:
-    """An IMAGE for Qwen's text encoder, about 384 x 384 pixels."""
-    height, width = picture.shape[1:3]
-    scale = math.sqrt(ENCODER_PIXELS / (height * width))
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    channels = picture.movedim(-1, 1)
-    return torch.nn.functional.interpolate(channels, size, mode="area").movedim(1, -1)
-
-
-def _one_by_one(
-    requests: Sequence[Request],
-    steps: int,
-    paint: Callable[[Request, ProgressSlice], Image.Image],
-    progress: Progress,
-) -> list[Image.Image]:
-    # Texts of unequal length cannot share a batch, and one picture fills a GPU.
-    total = len(requests) * steps
-    return [
-        paint(request, ProgressSlice(progress, "correct", index * steps, total))
-        for index, request in enumerate(requests)
-    ]

@@ -31,6 +31,8 @@ from ...reflectionflow_core.protocols import Painter
 from ...reflectionflow_core.record import InputError, Request, Restart, Seed
 from ..shared.sockets import FluxHandle
 from .digests import weights_digest
+from .edit_models import EditModel
+from .editors import DENOISE, EditCorrector, ImageToImageCorrector, ModelCorrector
 from .families import AS_TEMPLATE, FLUX2_SCHEDULE, Family, text_width
 from .painter_checks import check_models, check_settings, check_size
 from .painter_settings import ModelPainterSettings, TemplateOverrides
@@ -51,6 +53,8 @@ class ModelPainter:
     family: Family
     settings: ModelPainterSettings
     texts: Cache[Conditioning] = field(default_factory=lambda: Cache(16), repr=False)
+    editor: EditModel | None = None  # how it corrects; None: image to image with `denoise`
+    denoise: float = DENOISE
 
     @property
     def chosen(self) -> Mapping[str, Any]:
@@ -75,7 +79,8 @@ class ModelPainter:
             "own sigmas" if settings.sigmas is not None else settings.scheduler,
             f"{settings.width} x {settings.height}",
         ]
-        return f"{self.family.name}: {', '.join(values)}"
+        corrects = self.corrector.described
+        return f"{self.family.name}: {', '.join(values)}. Corrections: {corrects}."
 
     @cached_property
     def identity(self) -> Mapping[str, str]:
@@ -87,15 +92,23 @@ class ModelPainter:
         levels = self.schedule(self.settings.steps).sigmas.tolist()
         plain = replace(self.settings, custom_sampler=None, sigmas=None)
         text = f"{models} {plain} {sampler} {levels}"
-        return {"model": hashlib.sha256(text.encode()).hexdigest(), "lora": ""}
+        corrects = self.editor.name if self.editor else self.denoise
+        texts = {"model": text, "lora": f"corrects: {corrects}"}
+        return {key: hashlib.sha256(text.encode()).hexdigest() for key, text in texts.items()}
+
+    def digest(self) -> str:
+        return self.identity["model"]
 
     @property
     def generator(self) -> Painter:
         return ModelGenerator(self)
 
     @property
-    def corrector(self) -> Painter | None:
-        return None
+    def corrector(self) -> ModelCorrector:
+        """Itself, as it can: by editing, or else by painting over a picture."""
+        if self.editor is not None:
+            return EditCorrector(self, self.editor)
+        return ImageToImageCorrector(self, self.denoise)
 
     def with_corrector(self, path: str) -> FluxHandle:
         raise InputError(
@@ -125,20 +138,31 @@ class ModelPainter:
 
     def conditionings(self, text: str) -> tuple[Conditioning, Conditioning]:
         """Positive, with its guidance, and negative; without CFG they are the same."""
-        settings = self.settings
         positive = self.texts.get(text, lambda: self.conditioning(text))
-        if not self.uses_negative:
+        blank = self.negative_text
+        if blank is None:
             negative = positive
-        elif self.family.zeroed and not settings.negative:
+        elif self.family.zeroed and not blank:
             negative = zeroed(positive)
         else:
-            negative = self.texts.get(
-                f"\0{settings.negative}", lambda: self.conditioning(settings.negative)
-            )
-        if settings.guidance is not None:
-            values = {"guidance": settings.guidance}
-            positive = node_helpers.conditioning_set_values(positive, values)
-        return positive, negative
+            negative = self.texts.get(f"\0{blank}", lambda: self.conditioning(blank))
+        return self.guided(positive), negative
+
+    def guided(self, positive: Conditioning) -> Conditioning:
+        """With the guidance of the settings; raises InputError if the CLIP is another family's."""
+        self._check_fits(positive)
+        if self.settings.guidance is None:
+            return positive
+        values = {"guidance": self.settings.guidance}
+        return node_helpers.conditioning_set_values(positive, values)
+
+    @property
+    def negative_text(self) -> str | None:
+        return self.settings.negative if self.uses_negative else None
+
+    def sized(self, size: tuple[int, int]) -> ModelPainter:
+        width, height = size
+        return replace(self, settings=replace(self.settings, width=width, height=height))
 
     @property
     def uses_negative(self) -> bool:
@@ -150,6 +174,13 @@ class ModelPainter:
         settings = self.settings
         sampler = settings.custom_sampler or settings.sampler
         return SamplerSchedule(sampler, self._sigmas(steps), settings.cfg)
+
+    def levels(self) -> list[float]:
+        """From 1 to 0 for flow models; the share of noise, s / (1 + s), where s has no bound."""
+        sigmas = self.schedule(self.settings.steps).sigmas.float().cpu()
+        sampling = self.model.get_model_object("model_sampling")
+        flow = isinstance(sampling, comfy.model_sampling.CONST)
+        return (sigmas if flow else sigmas / (1 + sigmas)).tolist()
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -244,11 +275,7 @@ class ModelGenerator(BatchPainter[PromptRow]):
         return decoded(self.painter.vae, latents)
 
     def levels(self) -> list[float]:
-        """From 1 to 0 for flow models; the share of noise, s / (1 + s), where s has no bound."""
-        sigmas = self.painter.schedule(self.steps).sigmas.float().cpu()
-        sampling = self.painter.model.get_model_object("model_sampling")
-        flow = isinstance(sampling, comfy.model_sampling.CONST)
-        return (sigmas if flow else sigmas / (1 + sigmas)).tolist()
+        return self.painter.levels()
 
     def _start(self, image: Image.Image) -> Tensor:
         size = (self.painter.settings.width, self.painter.settings.height)

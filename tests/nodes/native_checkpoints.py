@@ -20,7 +20,7 @@ from typing import Any
 from native_setup import Patcher, native_branch, native_lora, package  # isort: skip
 import comfy.model_detection
 import torch
-from pack.nodes.comfy.editors import EditCorrector, ModelSampler
+from pack.nodes.comfy.edit_models import edit_model_of
 from pack.reflectionflow_core.record import InputError
 
 lists = package("checkpoints", Path(__file__).parents[1] / "checkpoints")
@@ -57,10 +57,6 @@ def outcome(ask: Callable[[], Any], good: str) -> str:
     return good
 
 
-def sampler_of(model: Patcher) -> ModelSampler:
-    return ModelSampler(model, None, None, 2, 1.0, 3.5, "euler", "simple")
-
-
 def main() -> None:
     found: dict[str, Any] = {}
     for name in MODELS:
@@ -71,7 +67,7 @@ def main() -> None:
         found[name] = {
             "kind": type(model.model).__name__,
             "corrector": outcome(lambda m=model: native_branch.flux_of(m), "taken"),
-            "editor": outcome(lambda m=model: EditCorrector(sampler_of(m)), "taken"),
+            "editor": outcome(lambda m=model: edit_model_of(m), "taken"),
         }
     flux = model_of("flux1_dev")
     assert flux is not None

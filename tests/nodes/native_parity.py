@@ -265,7 +265,7 @@ def warnings_missed() -> Found:
 
 def not_refused() -> Found:
     """How many models and texts are taken that should not be, of how many."""
-    from pack.nodes.comfy.editors import EditCorrector, ModelSampler
+    from pack.nodes.comfy.edit_models import edit_model_of
     from pack.nodes.comfy.painter import encode
     from pack.reflectionflow_core.flux.lora import Mode
     from pack.reflectionflow_core.flux.text import Text
@@ -282,12 +282,11 @@ def not_refused() -> Found:
     blind = comfy_model(Case().transformer)
     blind.model = torch.nn.Module()
     blind.model.diffusion_model = torch.nn.Module()
-    sampler = ModelSampler(blind, None, None, 4, 1.0, 3.5, "euler", "simple")
     tries: list[Callable[[], Any]] = [
         lambda: native_branch.flux_of(later),
         lambda: native_branch.flux_of(blind),
         lambda: encode(WordReader(), Text("a circle", "a circle")),
-        lambda: EditCorrector(sampler),
+        lambda: edit_model_of(blind),
         lambda: native_branch.check_vae(SimpleNamespace(latent_channels=4)),
         lambda: corrected(flux, independent),
     ]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from native_setup import Patcher, mm  # isort: skip
+import comfy.model_management as mm
 import comfy.supported_models
 import torch
+from comfy.model_patcher import ModelPatcher as Patcher
 from torch.nn.functional import interpolate
 
 FLUX = {
@@ -210,6 +211,14 @@ class Vae:
         flat = latent.reshape(len(latent), self.latent_channels, *latent.shape[-2:])
         pixels = interpolate(flat[:, :3].sigmoid(), scale_factor=self.side).movedim(1, -1)
         return pixels[:, None] if self.latent_dim == 3 else pixels
+
+
+class CoarseVae(Vae):
+    """Some nodes enlarge a picture to a million pixels; its latent is no larger than of these."""
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        large = pixels.shape[1] > 512
+        return super().encode(pixels[:, ::16, ::16] if large else pixels)
 
 
 class Clip:

@@ -11,6 +11,24 @@ import pytest
 from comfy_server import ROOT, demand_comfyui, find_comfyui
 
 FLOAT32 = 1e-5  # of outputs of about 4
+EDITORS = (
+    "FLUX.1 Kontext",
+    "FLUX.1 Kontext that sees what was tried",
+    "FLUX.2-dev",
+    "FLUX.2 klein",
+    "FLUX.2 klein base",
+    "Qwen-Image-Edit",
+    "Qwen-Image-Edit Plus",
+    "Qwen-Image-Edit Plus that sees what was tried",
+    "Qwen-Image-Edit 2511",
+    "OmniGen 2",
+    "LongCat-Image-Edit",
+    "Boogu-Image Edit",
+    "JoyAI-Image-Edit",
+    "Mage-Flow Edit",
+)
+PAINTED_OVER = ("Qwen-Image", "Z-Image", "Krea 2", "Stable Diffusion XL")
+NEWER = ("LongCat", "Boogu", "JoyAI", "Mage", "Krea 2")  # than the oldest ComfyUI
 CASES = {
     "no picture": FLOAT32,
     "one picture": FLOAT32,
@@ -36,14 +54,9 @@ CASES = {
     "a style LoRA, a tenth of FLUX loaded": FLOAT32,
     "pictures of the miniature, of 255": 2,
     "pictures of random weights, of 255": 2,
-    "an edit by FLUX.1 Kontext, of 255": 0,
-    "an edit by FLUX.2, of 255": 0,
-    "an edit by Qwen-Image-Edit, of 255": 0,
-    "an edit by FLUX.1 Kontext that sees what was tried, of 255": 0,
-    "an edit by FLUX.2 that sees what was tried, of 255": 0,
-    "an edit by Qwen-Image-Edit that sees what was tried, of 255": 0,
-    "an edit with CFG, of 255": 0,
-    "image to image, of 255": 0,
+    **{f"an edit by {name}, of 255": 0 for name in EDITORS},
+    **{f"image to image by {name}, of 255": 0 for name in PAINTED_OVER},
+    "editing models taken wrongly": 0,
     "schedules": 1e-6,
     "tokens": 0,
     "weights patched again": 0,
@@ -68,6 +81,8 @@ def parity() -> dict[str, tuple[float, float]]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_what_the_core_makes(case: str) -> None:
+    if case not in parity() and any(name in case for name in NEWER):
+        pytest.skip("this ComfyUI does not know the model")
     off, scale = parity()[case]
     assert off <= CASES[case] < scale
 
@@ -87,4 +102,5 @@ def test_the_comparison_would_notice_a_mistake(mistake: str) -> None:
 
 
 def test_every_case_is_looked_at() -> None:
-    assert set(parity()) - set(GGUF) == {*CASES, *MISTAKES}
+    newer = {case for case in CASES if any(name in case for name in NEWER)}
+    assert set(parity()) - set(GGUF) - newer == {*CASES, *MISTAKES} - newer

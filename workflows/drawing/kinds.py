@@ -145,15 +145,23 @@ KINDS = {
         "FLUX:flux",
         290,
     ),
+    "PainterFromModel": Kind(
+        "model:MODEL clip:CLIP vae:VAE width height steps cfg guidance shift sampler scheduler "
+        "negative variant custom_sampler:SAMPLER? sigmas:SIGMAS? corrections",
+        "FLUX:flux settings:STRING",
+        500,
+    ),
     "EditCorrector": Kind(
-        "flux:flux model:MODEL clip:CLIP vae:VAE steps guidance sampler scheduler cfg",
+        "flux:flux model:MODEL clip:CLIP vae:VAE steps guidance sampler scheduler cfg shift "
+        "variant",
         "FLUX:flux",
-        230,
+        290,
     ),
     "ImageToImageCorrector": Kind(
-        "flux:flux model:MODEL clip:CLIP vae:VAE denoise steps guidance sampler scheduler cfg",
+        "flux:flux model:MODEL clip:CLIP vae:VAE denoise steps guidance sampler scheduler cfg "
+        "shift variant",
         "FLUX:flux",
-        240,
+        300,
     ),
     "MiniatureLoader": Kind("", "MODEL:MODEL CLIP:CLIP VAE:VAE", 66),
     "UNETLoader": Kind("unet_name weight_dtype", "MODEL:MODEL", 86, ours=False),

@@ -47,7 +47,8 @@ def flux(model: str = "corrector", **changes: Any) -> Node:
 
 def edit_corrector(model: Mapping[str, Wire]) -> Node:
     numbers = {"steps": 20, "guidance": 2.5, "sampler": "euler", "scheduler": "simple", "cfg": 1.0}
-    return node("edits", "EditCorrector", flux=Wire("flux", "FLUX"), **model, **numbers)
+    rest = {"shift": 0.0, "variant": "recognise"}
+    return node("edits", "EditCorrector", flux=Wire("flux", "FLUX"), **model, **numbers, **rest)
 
 
 def qwen() -> Node:
@@ -56,8 +57,8 @@ def qwen() -> Node:
     return node("qwen", "CLIPLoader", 0, "Load CLIP: who looks on", [files.QWEN], **given)
 
 
-def vision_of_comfyui() -> Node:
-    given = {"source": "from ComfyUI's CLIP", "source.clip": Wire("qwen", "CLIP")}
+def vision_of_comfyui(loader: str = "qwen") -> Node:
+    given = {"source": "from ComfyUI's CLIP", "source.clip": Wire(loader, "CLIP")}
     return node("vlm", "VisionModel:clip", **given)
 
 
