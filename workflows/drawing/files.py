@@ -37,6 +37,41 @@ QWEN = file(
 RT_DETR = file(
     "Comfy-Org/SDPose", "diffusion_models/rt_detr_v4-x-hgnet_fp16.safetensors", "diffusion_models"
 )
+KREA2, KREA2_CLIP, KREA2_VAE = (
+    file("Comfy-Org/Krea-2", f"{folder}/{name}.safetensors", folder)
+    for folder, name in (
+        ("diffusion_models", "krea2_turbo_fp8_scaled"),
+        ("text_encoders", "qwen3vl_4b_fp8_scaled"),
+        ("vae", "qwen_image_vae"),
+    )
+)
+KLEIN = file(
+    "Comfy-Org/flux2-klein",
+    "split_files/diffusion_models/flux-2-klein-4b.safetensors",
+    "diffusion_models",
+)
+FLUX2_VAE = file("Comfy-Org/flux2-dev", "split_files/vae/flux2-vae.safetensors", "vae")
+QWEN_IMAGE, QWEN_CLIP, QWEN_VAE = (
+    file("Comfy-Org/Qwen-Image_ComfyUI", f"split_files/{folder}/{name}.safetensors", folder)
+    for folder, name in (
+        ("diffusion_models", "qwen_image_2512_fp8_e4m3fn"),
+        ("text_encoders", "qwen_2.5_vl_7b_fp8_scaled"),
+        ("vae", "qwen_image_vae"),
+    )
+)
+QWEN_EDIT = file(
+    "Comfy-Org/Qwen-Image-Edit_ComfyUI",
+    "split_files/diffusion_models/qwen_image_edit_2509_fp8_e4m3fn.safetensors",
+    "diffusion_models",
+)
+Z_IMAGE, Z_IMAGE_CLIP, Z_IMAGE_VAE = (
+    file("Comfy-Org/z_image_turbo", f"split_files/{folder}/{name}.safetensors", folder)
+    for folder, name in (
+        ("diffusion_models", "z_image_turbo_bf16"),
+        ("text_encoders", "qwen_3_4b"),
+        ("vae", "ae"),
+    )
+)
 PURPOSES = {
     FLUX["name"]: "FLUX.1-dev",
     KONTEXT["name"]: "FLUX.1 Kontext",
@@ -46,6 +81,15 @@ PURPOSES = {
     CORRECTOR["name"]: "the corrector",
     QWEN["name"]: "the judge and critic, Qwen3-VL",
     RT_DETR["name"]: "the detector, RT-DETR",
+    KREA2["name"]: "Krea 2 Turbo",
+    KLEIN["name"]: "FLUX.2 klein 4B",
+    FLUX2_VAE["name"]: "VAE",
+    QWEN_IMAGE["name"]: "Qwen-Image 2512",
+    QWEN_EDIT["name"]: "Qwen-Image-Edit 2509",
+    QWEN_CLIP["name"]: "text encoder, Qwen2.5-VL",
+    QWEN_VAE["name"]: "VAE",
+    Z_IMAGE["name"]: "Z-Image-Turbo",
+    Z_IMAGE_CLIP["name"]: "text encoder",
 }
 
 

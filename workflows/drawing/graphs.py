@@ -27,6 +27,7 @@ from .searches import (
     staged,
     what_is_there,
 )
+from .todays import klein, krea2, qwen_image, z_image
 
 TEMPLATES = (
     first_look(),
@@ -44,4 +45,8 @@ TEMPLATES = (
     exact_words(),
     what_is_there(),
     many_prompts(),
+    krea2(),
+    klein(),
+    qwen_image(),
+    z_image(),
 )

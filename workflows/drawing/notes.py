@@ -305,3 +305,76 @@ The detector needs a ComfyUI that knows RT-DETR (0.33 is tested).
 """,
     230,
 )
+
+ONE_MODEL = """
+- the **prompt** and the **seed**
+- *chains* and *rounds*: more pictures side by side, more corrections
+- another file of the same model in **Load Diffusion Model**; LoRAs go behind it
+"""
+SINCE = "Needs a ComfyUI that has these nodes and encoders (0.33 is tested); 0.8 does not know"
+
+KREA2 = Notes(
+    """
+**Krea 2** paints two drafts in eight steps. Its own text encoder, Qwen3-VL, is a vision model: the
+same one in memory looks at each picture, asks about every part of your prompt, and says what is
+wrong. Nothing beyond the files of Krea 2's own template is loaded.
+
+Krea 2 cannot edit, so a correction repaints three quarters of the picture by a sharper prompt.
+""",
+    ONE_MODEL.rstrip()
+    + """
+- *corrections* in **Painter from MODEL**: *image to image* sets how much is repainted
+""",
+    f"{SINCE} Krea 2.",
+    230,
+)
+
+KLEIN = Notes(
+    """
+**FLUX.2 klein** paints and corrects: four steps a picture, and for a correction it is shown the
+picture and told in plain words what to change. One file of Qwen3-VL reads the prompts and looks at
+the pictures.
+
+The file is loaded twice, because ComfyUI leaves out its eyes where it reads for klein.
+""",
+    ONE_MODEL.rstrip()
+    + """
+- *klein base* in **Load Diffusion Model**: twenty steps with cfg 5, recognised by its name
+""",
+    f"""klein's own template names `qwen_3_4b.safetensors`, which reads and cannot look. You may
+load it in the first **Load CLIP**.
+
+{SINCE} Qwen3-VL.""",
+    250,
+)
+
+QWEN_IMAGE = Notes(
+    """
+**Qwen-Image** paints, **Qwen-Image-Edit** corrects: it is shown the picture and told in plain words
+what to change. Both read with one text encoder, Qwen2.5-VL, which looks at the picture to edit as
+well. Qwen3-VL judges.
+""",
+    """
+- the **prompt** and the **seed**
+- *steps*, *cfg* and the others stay at 0: as in the models' own templates. A Lightning LoRA behind
+**Load Diffusion Model** is recognised by its name, and paints in its few steps
+- Qwen-Image-Edit 2511 in the second loader is recognised as well
+""",
+    JUDGE,
+    250,
+)
+
+Z_IMAGE = Notes(
+    """
+**Z-Image-Turbo** paints two drafts in eight steps, a vision model says what is wrong with each, and
+Z-Image repaints three quarters of a picture by a sharper prompt, since it cannot edit.
+
+Its own text encoder reads and cannot look, so the judge is one more file.
+""",
+    ONE_MODEL.rstrip()
+    + """
+- *corrections* in **Painter from MODEL**: *image to image* sets how much is repainted
+""",
+    JUDGE,
+    230,
+)

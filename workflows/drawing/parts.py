@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import Any
 
 from .canvas import GAP, HEADER, TITLE, Graph, Group, Node, Point, Wire, node, stack
-from .files import LICENCE, links
+from .files import LICENCE, VAE, links
 from .kinds import KINDS, NOTE, pairs
 from .notes import Notes
 
@@ -102,7 +102,8 @@ def model_links(nodes: Iterable[Node], more: str) -> str:
     needed = {file["name"]: file for node in nodes for file in node.models}
     if not needed:
         return more or NO_FILES
-    licence = f"Accept the licence of [FLUX.1-dev]({LICENCE}) first." * ("ae.safetensors" in needed)
+    flux = VAE in needed.values()  # no other model has it from there
+    licence = f"Accept the licence of [FLUX.1-dev]({LICENCE}) first." * flux
     return "\n\n".join(filter(None, [licence, links(needed.values()), more, UNTESTED]))
 
 

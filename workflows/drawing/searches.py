@@ -132,12 +132,14 @@ def who_searches(
     return loaded, painted(b, loaded, flux(), *seeing), stack(c, JURY, WIDTHS[2], *jury)
 
 
-def painted(x: int, loaded: Sequence[Node], painter: Node, *seeing: Node) -> list[Node]:
-    """FLUX, and below it who looks on."""
+def painted(
+    x: int, loaded: Sequence[Node], painter: Node, *seeing: Node, second: int = SECOND
+) -> list[Node]:
+    """The painter, and below it who looks on."""
     left = WIDTHS[0] + 15
-    wired = bus(painter.inputs, loaded, "FluxFromModel", left)
+    wired = bus(painter.inputs, loaded, painter.kind, left)
     placed = stack(x, 0, WIDTHS[1], replace(painter, inputs=wired))
-    for below in stack(x, SECOND, WIDTHS[1], *seeing):
+    for below in stack(x, second, WIDTHS[1], *seeing):
         wired = bus(below.inputs, loaded, below.kind, left, below.at[1], lane=3)
         placed.append(replace(below, inputs=wired))
     return placed

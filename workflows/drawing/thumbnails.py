@@ -31,7 +31,8 @@ HERE = Path(__file__).parent.parent
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 SIDE, GAP, NAME, FOOT = 512, 14, 128, 40  # pixels; the template browser shows squares
 PAPER, GOLD, INK, WHITE = "#e9e6df", "#c8860d", "#333333", "#ffffff"
-COLOURS = {"1": "#3b6e4c", "2": "#2f5d86", "3": "#7a5a1e"}  # of the three groups
+COLOURS = {"1": "#3b6e4c", "2": "#2f5d86", "3": "#7a5a1e", "4": "#6b3a6e"}  # of the groups
+FEET = {"1": "nothing to download", "4": "for models of today · pictures by the miniature"}
 Picture = Image.Image
 Rows = Sequence[Sequence[Picture | None]]
 Shown = tuple[Rows, Picture | None]  # and which of them is to have a frame
@@ -41,10 +42,7 @@ def main(server: str, *names: str) -> None:
     for graph in TEMPLATES:
         if names and graph.name not in names:
             continue
-        needs_files = not graph.title.startswith("1")
-        foot = (
-            "for FLUX.1-dev · pictures by the miniature" if needs_files else "nothing to download"
-        )
+        foot = FEET.get(graph.title[0], "for FLUX.1-dev · pictures by the miniature")
         drawn = drawing(graph.title, *SHOWN[graph.name](server), foot)
         drawn.save(HERE / f"{graph.title}.jpg", quality=86, optimize=True)
 
@@ -159,6 +157,10 @@ SHOWN: dict[str, Callable[[str], Shown]] = {
     "exact_words": card("FRESH\nBREAD"),
     "what_is_there": boxes,
     "many_prompts": bests,
+    "krea2": card("Krea 2\npaints"),
+    "klein": card("klein\nedits"),
+    "qwen_image": card("Qwen\nedits"),
+    "z_image": card("Z-Image\npaints"),
 }
 
 

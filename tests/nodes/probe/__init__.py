@@ -6,6 +6,8 @@ from __future__ import annotations
 import gc
 import json
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import comfy.model_management as mm
 import psutil
@@ -190,5 +192,45 @@ class Writer:
         return bytes(ids).decode()
 
 
-NODES = (ProbePicture, ProbeTexts, ProbeValue, ProbeList, ProbeProfile, ProbeFailure, ProbeClip)
+class ProbeModel:
+    """A small random model in place of a file of today's models, with a VAE: see todays_models."""
+
+    CATEGORY = "probe"
+    FUNCTION = "make"
+    RETURN_TYPES = ("MODEL", "VAE")
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"file": ("STRING",)}}
+
+    def make(self, file):
+        return todays_models().model_and_vae(file)
+
+
+class ProbeEncoder:
+    """A small random text encoder in place of a file; what it writes is fixed."""
+
+    CATEGORY = "probe"
+    FUNCTION = "make"
+    RETURN_TYPES = ("CLIP",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"file": ("STRING",), "type": ("STRING",), "says": ("STRING",)}}
+
+    def make(self, file, type, says):
+        return (todays_models().clip_for(file, type, says),)
+
+
+def todays_models():
+    folder = str(Path(__file__).resolve().parents[1])
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return import_module("todays_models")
+
+
+NODES = (
+    *(ProbePicture, ProbeTexts, ProbeValue, ProbeList, ProbeProfile, ProbeFailure, ProbeClip),
+    *(ProbeModel, ProbeEncoder),
+)
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}
