@@ -115,9 +115,13 @@ class PainterFromModel(io.ComfyNode):
 
 
 def correcting(value: Any) -> tuple[str, dict[str, Any]]:
-    """The choice and its inputs; raises InputError for what cannot be."""
+    """The choice and its inputs; raises InputError for what cannot be.
+
+    An input of the choice is None before the graph runs.
+    """
     how, given = chosen("corrections", value or AS_IT_CAN, CORRECTIONS)
-    return how, {k: usable_value(denoise_input(), False, v) for k, v in given.items()}
+    known = {name: number for name, number in given.items() if number is not None}
+    return how, {name: usable_value(denoise_input(), False, n) for name, n in known.items()}
 
 
 def denoise_input() -> io.Input:
