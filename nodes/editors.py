@@ -7,8 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from .comfy.diffusers_flux import explained_imports
-from .comfy.families import Family, family_of
-from .painter import denoise_input, files_before, template_inputs, variant_input
+from .comfy.families import Family, family_of, files_before
+from .painter import denoise_input, template_inputs, variant_input
 from .shared.schema import flux_input, flux_output, schema
 from .shared.sockets import FluxHandle
 

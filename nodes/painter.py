@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,13 @@ from comfy_api.latest import io
 
 from ..reflectionflow_core.record import InputError
 from .comfy.diffusers_flux import explained_imports
-from .comfy.families import AS_TEMPLATE, FLUX2_SCHEDULE, VARIANTS, family_of
+from .comfy.families import (
+    AS_TEMPLATE,
+    FLUX2_SCHEDULE,
+    VARIANTS,
+    family_of,
+    files_before,
+)
 from .native import size_input
 from .shared.choices import choice_input, chosen
 from .shared.progress import say
@@ -20,7 +25,6 @@ from .shared.wires import usable_value
 
 AS_IT_CAN, EDIT, PAINT_OVER = "as it can", "edit", "image to image"
 CORRECTIONS = (AS_IT_CAN, EDIT, PAINT_OVER)
-WEIGHT_FILES = (".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth", ".bin")
 
 
 class PainterFromModel(io.ComfyNode):
@@ -111,9 +115,13 @@ class PainterFromModel(io.ComfyNode):
 
 
 def correcting(value: Any) -> tuple[str, dict[str, Any]]:
-    """The choice and its inputs; raises InputError for what cannot be."""
+    """The choice and its inputs; raises InputError for what cannot be.
+
+    An input of the choice is None before the graph runs.
+    """
     how, given = chosen("corrections", value or AS_IT_CAN, CORRECTIONS)
-    return how, {k: usable_value(denoise_input(), False, v) for k, v in given.items()}
+    known = {name: number for name, number in given.items() if number is not None}
+    return how, {name: usable_value(denoise_input(), False, n) for name, n in known.items()}
 
 
 def denoise_input() -> io.Input:
@@ -182,21 +190,6 @@ def _number(name: str, most: float, tooltip: str) -> io.Input:
         tooltip=f"{tooltip}; 0: as its template.",
         extra_dict={"advanced": name == "shift"},
     )
-
-
-def files_before(graph: Mapping[str, Any], node: str, name: str) -> list[str]:
-    """The weight files named by the nodes that an input of `node` comes from."""
-    found: list[str] = []
-    waiting, seen = [graph.get(node, {}).get("inputs", {}).get(name)], set()
-    while waiting:
-        link = waiting.pop()
-        if isinstance(link, str) and link.lower().endswith(WEIGHT_FILES):
-            found.append(link)
-        if not isinstance(link, list) or not link or str(link[0]) in seen:
-            continue
-        seen.add(str(link[0]))
-        waiting += graph.get(str(link[0]), {}).get("inputs", {}).values()
-    return found
 
 
 PAINTERS = [PainterFromModel]

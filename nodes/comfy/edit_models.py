@@ -159,7 +159,7 @@ EDIT_MODELS: Mapping[str, Sequence[EditModel]] = {
     "Flux": (KONTEXT,),
     "Flux2": (EditModel("FLUX.2", _with_latents, 10),),
     "QwenImage": (QWEN_PLUS, QWEN_2511, QWEN_EDIT),
-    "Omnigen2": (EditModel("OmniGen 2", _with_latents, 4),),
+    "Omnigen2": (EditModel("OmniGen 2", _with_latents, 4, as_template={"steps": 20, "cfg": 5.0}),),
     "LongCatImage": (
         EditModel(
             *("LongCat-Image-Edit", replace(ONE, method="index"), 1),
@@ -182,6 +182,7 @@ EDIT_MODELS: Mapping[str, Sequence[EditModel]] = {
             _ByNode("nodes_mage", "TextEncodeMageFlowEdit", "image_", negative_too=True),
             16,
             named="edit",
+            as_template={"steps": 30, "cfg": 5.0},
         ),
     ),
     "JoyImage": (

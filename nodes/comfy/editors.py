@@ -67,14 +67,15 @@ class SizedPainter(TextPainter, Protocol):
     def settings(self) -> ModelPainterSettings: ...
 
     @property
-    def identity(self) -> Mapping[str, str]: ...
-
-    @property
     def latent_shape(self) -> tuple[int, ...]: ...
 
     def schedule(self, steps: int) -> SamplerSchedule: ...
 
     def levels(self) -> list[float]: ...
+
+    def digest(self) -> str:
+        """The same for the same weights, patches and settings."""
+        ...
 
     def sized(self, size: tuple[int, int]) -> SizedPainter:
         """The same painter for pictures of a width and height."""
@@ -132,7 +133,7 @@ class ModelCorrector(BatchPainter[CorrectionRow]):
     @property
     def digest(self) -> str:
         """The same for the same weights and settings."""
-        return f"{self.described} {self.painter.identity['model']}"
+        return f"{self.described} {self.painter.digest()}"
 
 
 class EditCorrector(ModelCorrector):
@@ -182,8 +183,11 @@ class ImageToImageCorrector(ModelCorrector):
 
     def schedule(self, painter: SizedPainter, steps: int) -> SamplerSchedule:
         """`steps` levels of noise and 0, the first as far from a clean picture as `denoise`."""
-        whole = painter.schedule(int(steps / self.denoise))
-        return replace(whole, sigmas=whole.sigmas[-(steps + 1) :])
+        if painter.settings.sigmas is None:
+            whole, kept = painter.schedule(int(steps / self.denoise)), steps
+        else:  # given levels are used as they are, from a later one on
+            whole, kept = painter.schedule(steps), max(1, round(steps * self.denoise))
+        return replace(whole, sigmas=whole.sigmas[-(kept + 1) :])
 
     def row(self, request: Request) -> CorrectionRow:
         picture = fitted(request.required_parent.image)

@@ -19,9 +19,14 @@ from ...reflectionflow_core.record import InputError
 AS_TEMPLATE = "as its template"  # among samplers and schedulers: what the family's row says
 FLUX2_SCHEDULE = "flux2"  # among schedulers: ComfyUI's Flux2Scheduler, which knows the size
 VARIANTS = ("recognise", "base", "distilled")
-FEW_STEPS = re.compile(r"turbo|lightning|schnell|distill|hyper|lcm|dmd|(?<!\d)\d{1,2}[-_ ]?steps?")
+FEW_STEPS = re.compile(
+    r"turbo|lightning|schnell|distill|hyper[-_ ]?(sd|flux)|(?<![a-z])(lcm|dmd2?)(?![a-z])"
+    r"|(?<!\d)\d{1,2}[-_ ]?steps?"
+)
 NOT_DISTILLED = re.compile(r"de-?distill|undistill|libreflux")
 STEPS = re.compile(r"(?<!\d)(\d{1,2})[-_ ]?steps?")
+BASE = re.compile(r"(?<![a-z])(raw|base)(?![a-z])")
+WEIGHT_FILES = (".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth", ".bin")
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,8 @@ class Family:
     `shift` is set by the node of ComfyUI whose name ends in `shift_node`; None keeps the model's
     own. `guidance` is None for models without a guidance embedding. `distilled` models take no
     classifier-free guidance. `zeroed`: the negative is the positive, zeroed, and not an empty text.
-    `pixels` is the side of a latent's pixel. The product of `width_keys` in the model's
-    configuration is the width of a text state, `pooled_key` that of the pooled text.
+    `pixels` is the side of a latent's pixel, 0 where the VAE tells it. The product of `width_keys`
+    in the model's configuration is the width of a text state, `pooled_key` that of the pooled text.
     """
 
     name: str
@@ -168,41 +173,7 @@ CHROMA = Family(
     width_keys=("context_in_dim",),
 )
 ANIMA = Family("Anima", 30, 4.0, shift_node="AuraFlow", vae=QWEN_VAE)
-HIDREAM = Family("HiDream-I1", 50, 5.0, sampler="uni_pc", shift=3.0, shift_node="SD3", vae=FLUX_VAE)
-OMNIGEN2 = Family("OmniGen 2", 20, 5.0, shift_node="AuraFlow", vae=FLUX_VAE)
 ERNIE = Family("ERNIE-Image", 20, 4.0, pixels=16, shift_node="AuraFlow", vae=FLUX2_VAE)
-QWEN_VL = "qwen_2.5_vl_7b with CLIPLoader, type longcat_image"
-LONGCAT = Family(
-    *("LongCat-Image", 20, 4.0),
-    shift_node="Flux",
-    clip=QWEN_VL,
-    vae=FLUX_VAE,
-    width_keys=("context_in_dim",),
-)
-# Templates say how these two edit, and none how they paint: see edit_models.py.
-BOOGU = Family(
-    *("Boogu-Image", 0),
-    shift=3.16,
-    shift_node="AuraFlow",
-    clip="qwen3vl_8b with CLIPLoader, type boogu",
-    vae=FLUX_VAE,
-    width_keys=("instruction_feat_dim",),
-)
-JOY = Family(
-    *("JoyAI-Image", 0),
-    shift_node="SD3",
-    clip="qwen3vl_8b_joyimage_edit with CLIPLoader, type joyimage",
-    vae="wan_2.1_vae.safetensors",
-    width_keys=("text_dim",),
-)
-MAGE = Family(
-    *("Mage-Flow", 30, 5.0),
-    shift_node="AuraFlow",
-    pixels=16,
-    clip="qwen3vl_4b with CLIPLoader, type mage",
-    vae="mage_flow_vae_bf16.safetensors",
-    width_keys=("joint_attention_dim",),
-)
 FAMILIES: Mapping[str, Family] = {
     "Flux": FLUX_DEV,
     "FluxSchnell": FLUX_SCHNELL,
@@ -216,14 +187,10 @@ FAMILIES: Mapping[str, Family] = {
     "SD15": SD15,
     "Chroma": CHROMA,
     "Anima": ANIMA,
-    "HiDream": HIDREAM,
-    "Omnigen2": OMNIGEN2,
-    "LongCatImage": LONGCAT,
-    "Boogu": BOOGU,
-    "JoyImage": JOY,
-    "MageFlow": MAGE,
     "ErnieImage": ERNIE,
 }
+# What other families of the same class have in their configurations; no row says how they paint.
+OWN_FAMILY = {"yak_mlp": "Ovis-Image", "clip_text_dim": "NewBie-Image"}
 # The few-step siblings of a family, where a template has one.
 DISTILLED: Mapping[str, Family] = {
     FLUX_DEV.name: replace(FLUX_DEV, steps=8),
@@ -233,9 +200,8 @@ DISTILLED: Mapping[str, Family] = {
     Z_IMAGE.name: replace(Z_IMAGE, name="Z-Image-Turbo", steps=8, zeroed=True),
     ERNIE.name: replace(ERNIE, name="ERNIE-Image-Turbo", steps=8, zeroed=True),
     ANIMA.name: replace(ANIMA, name="Anima Turbo", steps=8),
-    HIDREAM.name: replace(
-        HIDREAM, name="HiDream-I1-Dev", steps=28, shift=6.0, sampler="lcm", scheduler="normal"
-    ),
+    # As the card of SDXL-Lightning says; its template is made of other nodes.
+    SDXL.name: replace(SDXL, steps=8, sampler="euler", scheduler="sgm_uniform"),
 }
 # Siblings of a distilled model that are not; steps 0: no template says how they paint.
 BASES: Mapping[str, Family] = {
@@ -272,23 +238,40 @@ def family_of(model: Any, files: str = "", variant: str = "recognise") -> Family
     files = files.lower()
     if variant == "base" or (variant == "recognise" and _says_base(family, files)):
         return _base(family)
-    few = FEW_STEPS.search(files) and not NOT_DISTILLED.search(files)
-    if variant == "distilled" or few or family in (KLEIN_BASE,):
+    few = FEW_STEPS.search(files) or (variant == "distilled" and not family.distilled)
+    if few or family is KLEIN_BASE:
         return _few_steps(family, files)
     return replace(family, steps=50) if family is QWEN_IMAGE and "2512" in files else family
+
+
+def files_before(graph: Mapping[str, Any], node: str, name: str) -> list[str]:
+    """The weight files, without folders, named by the nodes that an input of `node` comes from;
+    `graph` is a prompt as ComfyUI's API has it."""
+    found: list[str] = []
+    waiting, seen = [graph.get(node, {}).get("inputs", {}).get(name)], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str) and value.lower().endswith(WEIGHT_FILES):
+            found.append(re.split(r"[/\\]", value)[-1])
+        if isinstance(value, list) and value and str(value[0]) not in seen:
+            seen.add(str(value[0]))
+            waiting += graph.get(str(value[0]), {}).get("inputs", {}).values()
+    return found
 
 
 def _by_class(config: Any) -> Family:
     kind, given = type(config).__name__, config.unet_config
     if kind == "Flux2" and not given.get("guidance_embed"):
         return KLEIN_BASE
-    return FAMILIES.get(kind) or Family(kind, 0)
+    for mark, name in OWN_FAMILY.items():
+        if given.get(mark):
+            return Family(name, 0)
+    return FAMILIES.get(kind) or Family(kind, 0, pixels=0)
 
 
 def _says_base(family: Family, files: str) -> bool:
-    words = {KLEIN_BASE.name: "base", KREA2.name: "raw|base"}.get(family.name)
-    undistilled = NOT_DISTILLED.search(files)
-    return bool(undistilled or (words and re.search(words, files)))
+    told_by_name = family in (KLEIN_BASE, KREA2)
+    return bool(NOT_DISTILLED.search(files) or (told_by_name and BASE.search(files)))
 
 
 def _base(family: Family) -> Family:

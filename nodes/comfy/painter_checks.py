@@ -37,14 +37,15 @@ def _latents(channels: int, dimensions: int) -> str:
     return f"{channels} channels {'with frames' if dimensions == 3 else 'without frames'}"
 
 
-def check_settings(
-    model: Any, size: tuple[int, int], asked: TemplateOverrides, family: Family
-) -> None:
-    """Raises InputError for settings that cannot be, and for those without effect."""
+def check_size(size: tuple[int, int], family: Family) -> None:
     unit = max(16, family.pixels)
     for name, side in zip(("width", "height"), size, strict=True):
         if side < unit or side % unit:
             raise InputError(f"The {name} is {side}. Give a multiple of {unit} for {family.name}.")
+
+
+def check_settings(model: Any, asked: TemplateOverrides, family: Family) -> None:
+    """Raises InputError for settings that cannot be, and for those without effect."""
     _check_known(asked, family)
     if family.distilled and asked.cfg > 1:
         raise InputError(

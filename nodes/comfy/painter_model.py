@@ -32,9 +32,9 @@ from ...reflectionflow_core.record import InputError, Request, Restart, Seed
 from ..shared.sockets import FluxHandle
 from .digests import weights_digest
 from .edit_models import EditModel
-from .editors import DENOISE, EditCorrector, ImageToImageCorrector
+from .editors import DENOISE, EditCorrector, ImageToImageCorrector, ModelCorrector
 from .families import AS_TEMPLATE, FLUX2_SCHEDULE, Family, text_width
-from .painter_checks import check_models, check_settings
+from .painter_checks import check_models, check_settings, check_size
 from .painter_settings import ModelPainterSettings, TemplateOverrides
 from .sampling import Conditioning, SamplerSchedule, Start, decoded, sampled
 from .tensors import to_batch
@@ -88,8 +88,7 @@ class ModelPainter:
         models = [
             weights_digest(each) for each in (self.model, self.clip.patcher, self.vae.patcher)
         ]
-        custom = self.settings.custom_sampler
-        sampler = "" if custom is None else f"{custom.sampler_function} {custom.extra_options}"
+        sampler = _sampler_name(self.settings.custom_sampler)
         levels = self.schedule(self.settings.steps).sigmas.tolist()
         plain = replace(self.settings, custom_sampler=None, sigmas=None)
         text = f"{models} {plain} {sampler} {levels}"
@@ -97,12 +96,15 @@ class ModelPainter:
         texts = {"model": text, "lora": f"corrects: {corrects}"}
         return {key: hashlib.sha256(text.encode()).hexdigest() for key, text in texts.items()}
 
+    def digest(self) -> str:
+        return self.identity["model"]
+
     @property
     def generator(self) -> Painter:
         return ModelGenerator(self)
 
     @property
-    def corrector(self) -> Painter:
+    def corrector(self) -> ModelCorrector:
         """Itself, as it can: by editing, or else by painting over a picture."""
         if self.editor is not None:
             return EditCorrector(self, self.editor)
@@ -124,7 +126,9 @@ class ModelPainter:
             )
         if "steps" in known and self.settings.sigmas is not None:
             raise InputError("The steps come from the SIGMAS. Leave them at 0 in FLUX Sampling.")
-        return replace(self, settings=replace(self.settings, **known))
+        settings = replace(self.settings, **known)
+        check_size((settings.width, settings.height), self.family)
+        return replace(self, settings=settings)
 
     def conditioning(self, text: str) -> Conditioning:
         """As CLIP Text Encode makes it; raises InputError if the CLIP is another family's."""
@@ -134,7 +138,7 @@ class ModelPainter:
 
     def conditionings(self, text: str) -> tuple[Conditioning, Conditioning]:
         """Positive, with its guidance, and negative; without CFG they are the same."""
-        positive, negative = self.texts.get(text, lambda: self.conditioning(text)), None
+        positive = self.texts.get(text, lambda: self.conditioning(text))
         blank = self.negative_text
         if blank is None:
             negative = positive
@@ -289,7 +293,9 @@ def model_painter(
     for settings without effect."""
     model, clip, vae = models
     check_models(model, clip, vae, family)
-    check_settings(model, size, asked, family)
+    family = replace(family, pixels=family.pixels or vae.spacial_compression_decode())
+    check_size(size, family)
+    check_settings(model, asked, family)
     sigmas = asked.sigmas
     settings = ModelPainterSettings(
         *size,
@@ -331,6 +337,13 @@ def flux2_sigmas(steps: int, width: int, height: int) -> Tensor:
     from comfy_extras.nodes_flux import get_schedule
 
     return get_schedule(steps, round(width * height / 256))
+
+
+def _sampler_name(sampler: Any) -> str:
+    """What tells a SAMPLER from another, the same in every run."""
+    function = getattr(sampler, "sampler_function", sampler)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{name} {getattr(sampler, 'extra_options', {})}"
 
 
 def zeroed(conditioning: Conditioning) -> Conditioning:

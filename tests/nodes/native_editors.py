@@ -299,7 +299,7 @@ def reference(
 
 def painted_over(name: str, denoise: float = 0.6) -> Found:
     """Image to image, against a KSampler with the same denoise."""
-    model, clip = small(name), SeeingClip()
+    model, clip = small(name), SeeingClip(pooled=1280 if name == "Stable Diffusion XL" else 20)
     vae, picture = Vae(model), noisy_picture(1)
     models = (model, clip, vae)
     painter = model_painter(models, (64, 64), TemplateOverrides(steps=3), family_of(model))

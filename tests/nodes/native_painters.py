@@ -13,179 +13,49 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 from native_setup import AS_JSON, Cases, Found, Patcher  # isort: skip
-import comfy.sample
-import numpy as np
 import torch
-from comfy_extras import (
-    nodes_custom_sampler,
-    nodes_flux,
-    nodes_lumina2,
-    nodes_model_advanced,
-    nodes_sd3,
-)
-from pack.nodes.comfy.families import family_of
-from pack.nodes.comfy.painter_model import ModelPainter, model_painter
+from comfy_extras import nodes_custom_sampler
+from pack.nodes.comfy.families import Family, family_of, files_before
+from pack.nodes.comfy.painter_model import ModelPainter, _sampler_name, model_painter
 from pack.nodes.comfy.painter_settings import TemplateOverrides
 from pack.nodes.comfy.tensors import to_batch, to_pictures
 from pack.reflectionflow_core.record import Candidate, InputError, Request, Restart, Verdict
 from painter_models import Clip, Vae, known, small
+from painter_reference import (
+    NEGATIVE,
+    PROMPT,
+    SEED,
+    SIZE,
+    TEMPLATES,
+    Template,
+    clip_of,
+    conditionings,
+    drafts,
+    far,
+    farthest,
+    painter,
+    reference,
+    run,
+    sampler_parts,
+    shifted,
+)
 from PIL import Image
 
 import nodes
 
-PROMPT, NEGATIVE, SEED, SIZE = "a red circle", "a blue square", 7, (96, 64)
-
-
-@dataclass(frozen=True)
-class Template:
-    """What a family's official template sets, and the file of its model."""
-
-    kind: str
-    steps: int
-    cfg: float = 1.0
-    sampler: str = "euler"
-    scheduler: str = "simple"
-    empty: Any = nodes_sd3.EmptySD3LatentImage
-    shift: tuple[str, float] | None = None
-    guidance: float | None = None
-    zeroed: bool = False
-    file: str = "model.safetensors"
-
-
-LATENT, FLUX2 = (
-    nodes.EmptyLatentImage,
-    {"scheduler": "flux2", "empty": nodes_flux.EmptyFlux2LatentImage},
-)
-TEMPLATES = {
-    "FLUX.1-dev": Template("FLUX.1-dev", 20, zeroed=True),
-    "FLUX.1-schnell": Template("FLUX.1-schnell", 4, zeroed=True),
-    "FLUX.2-dev": Template("FLUX.2-dev", 20, guidance=4.0, **FLUX2),
-    "FLUX.2 klein": Template("FLUX.2 klein", 4, zeroed=True, file="flux-2-klein-4b.sft", **FLUX2),
-    "FLUX.2 klein base": Template("FLUX.2 klein", 20, 5.0, file="klein-base-4b.sft", **FLUX2),
-    "Qwen-Image": Template("Qwen-Image", 20, 4.0, shift=("AuraFlow", 3.1)),
-    "Qwen-Image Lightning": Template(
-        "Qwen-Image", 4, shift=("AuraFlow", 3.1), file="Qwen-Image-2512-Lightning-4steps-V1.0"
-    ),
-    "Lumina-Image 2": Template("Lumina-Image 2", 30, 4.0, "res_multistep", shift=("AuraFlow", 4.0)),
-    "Z-Image": Template("Z-Image", 25, 4.0, "res_multistep", shift=("AuraFlow", 3.0)),
-    "Z-Image-Turbo": Template(
-        "Z-Image",
-        *(8, 1.0, "res_multistep"),
-        shift=("AuraFlow", 3.0),
-        zeroed=True,
-        file="z_image_turbo_bf16.safetensors",
-    ),
-    "Krea 2": Template("Krea 2", 8, empty=LATENT, zeroed=True),
-    "Stable Diffusion 3": Template("Stable Diffusion 3", 20, 4.0, scheduler="sgm_uniform"),
-    "Stable Diffusion XL": Template(
-        "Stable Diffusion XL", 25, 7.0, "dpmpp_2m", "karras", empty=LATENT
-    ),
-    "Stable Diffusion 1.5": Template(
-        "Stable Diffusion 1.5", 20, 7.0, "dpmpp_2m", "karras", empty=LATENT
-    ),
-    "Chroma": Template("Chroma", 26, 3.5, scheduler="beta", shift=("AuraFlow", 1.0)),
-}
-
-
-class Stacked:
-    """A NOISE whose pictures have seeds of their own."""
-
-    def __init__(self, seeds: Sequence[int]) -> None:
-        self.seeds, self.seed = seeds, seeds[0]
-
-    def generate_noise(self, latent: dict) -> torch.Tensor:
-        one = latent["samples"][:1]
-        return torch.cat([comfy.sample.prepare_noise(one, seed) for seed in self.seeds])
-
-
-def run(node: Any, *given: Any, **named: Any) -> Any:
-    """The first output of one of ComfyUI's nodes, of the old form or of the new."""
-    if hasattr(node, "define_schema"):
-        return node.execute(*given, **named)[0]
-    return getattr(node(), node.FUNCTION)(*given, **named)[0]
-
-
-def clip_of(kind: str) -> Clip:
-    return Clip(pooled=1280 if kind == "Stable Diffusion XL" else 20)
-
-
-def painter(kind: str, model: Patcher | None = None, file: str = "", **asked: Any) -> ModelPainter:
-    model = model or small(kind)
-    models = (model, clip_of(kind), Vae(model))
-    return model_painter(models, SIZE, TemplateOverrides(**asked), family_of(model, file))
-
-
-def drafts(*seeds: int) -> list[Request]:
-    return [Request(seed, PROMPT) for seed in seeds]
-
-
-def conditionings(how: Template, clip: Clip, negative: str = "") -> tuple[Any, Any]:
-    def read(text: str) -> Any:
-        if how.kind == "Lumina-Image 2":
-            words = {"system_prompt": "superior", "user_prompt": text}
-            return run(nodes_lumina2.CLIPTextEncodeLumina2, clip=clip, **words)
-        return run(nodes.CLIPTextEncode, clip, text)
-
-    positive = read(PROMPT)
-    zeroed = how.zeroed and not negative
-    against = run(nodes.ConditioningZeroOut, positive) if zeroed else read(negative)
-    if how.guidance is not None:
-        positive = run(nodes_flux.FluxGuidance, positive, how.guidance)
-    return positive, against
-
-
-def shifted(model: Patcher, shift: tuple[str, float] | None) -> Patcher:
-    if shift is None:
-        return model
-    return run(getattr(nodes_model_advanced, f"ModelSampling{shift[0]}"), model, shift[1])
-
-
-def reference(
-    how: Template, model: Patcher, seeds: Sequence[int] = (SEED,), negative: str = ""
-) -> list[Image.Image]:
-    """What the official template makes of a model and a prompt."""
-    vae, asked = Vae(model), conditionings(how, clip_of(how.kind), negative)
-    model = shifted(model, how.shift)
-    latent = run(how.empty, *SIZE, len(seeds))
-    if how.scheduler == "flux2" or len(seeds) > 1:
-        made = run(
-            nodes_custom_sampler.SamplerCustomAdvanced, *_parts(how, model, asked, seeds), latent
-        )
-    else:
-        names = (how.sampler, how.scheduler)
-        made = run(nodes.KSampler, model, seeds[0], how.steps, how.cfg, *names, *asked, latent)
-    return to_pictures([run(nodes.VAEDecode, vae, made)])
-
-
-def _parts(how: Template, model: Patcher, asked: tuple[Any, Any], seeds: Sequence[int]) -> Any:
-    guider = run(nodes_custom_sampler.CFGGuider, model, *asked, how.cfg)
-    sampler = run(nodes_custom_sampler.KSamplerSelect, how.sampler)
-    if how.scheduler == "flux2":
-        sigmas = run(nodes_flux.Flux2Scheduler, how.steps, *SIZE)
-    else:
-        sigmas = run(nodes_custom_sampler.BasicScheduler, model, how.scheduler, how.steps, 1.0)
-    return Stacked(seeds), guider, sampler, sigmas
-
-
-def far(one: Image.Image, other: Image.Image) -> float:
-    return float(np.abs(np.asarray(one, int) - np.asarray(other, int)).max())
-
-
-def farthest(ours: Sequence[Image.Image], theirs: Sequence[Image.Image]) -> float:
-    return max(far(a, b) for a, b in zip(ours, theirs, strict=True))
-
 
 def as_its_template(name: str) -> Found:
+    """The scale is how far another seed lies, in one step."""
     how = TEMPLATES[name]
     model = small(how.kind)
-    ours = painter(how.kind, model, how.file).generator.paint(drafts(SEED, SEED + 1)[:1])
-    theirs = reference(how, model)
-    return farthest(ours, theirs), farthest(reference(how, model, [SEED + 1]), theirs)
+    ours, theirs = painter(how.kind, model, how.file).generator, reference(how, model)
+    other = reference(replace(how, steps=1), model, [SEED + 1])
+    return farthest(ours.paint(drafts(SEED)), theirs), farthest(other, theirs)
 
 
 def painted(how: Template, model: Patcher, theirs: Sequence[Image.Image], **asked: Any) -> Found:
@@ -221,7 +91,7 @@ def by_another_sampler(kind: str, sampler: str) -> Found:
 def by_custom_nodes() -> Found:
     """A SAMPLER and SIGMAS by wire."""
     how, model = few("Stable Diffusion 3", 5, sampler="heun"), small("Stable Diffusion 3")
-    parts = _parts(how, model, conditionings(how, clip_of(how.kind)), [SEED])
+    parts = sampler_parts(how, model, conditionings(how, clip_of(how.kind)), [SEED])
     latent = run(how.empty, *SIZE, 1)
     made = run(nodes_custom_sampler.SamplerCustomAdvanced, *parts, latent)
     theirs = to_pictures([run(nodes.VAEDecode, Vae(model), made)])
@@ -320,9 +190,11 @@ def identities_that_agree_wrongly() -> Found:
     """The same models and settings are the same; another of any of them is not."""
     model = small("Z-Image")
     same = [painter("Z-Image", model, steps=4).identity["model"] for _ in range(2)]
+    heun = run(nodes_custom_sampler.KSamplerSelect, "heun")
     models = (model, Clip(seed=1), Vae(model)), (model, Clip(), Vae(model, seed=1))
     others = [
         painter("Z-Image", model, steps=5),
+        painter("Z-Image", model, steps=4, custom_sampler=heun),
         painter("Z-Image", model, shift=2.0, steps=4),
         painter("Z-Image", model, steps=4, negative=NEGATIVE),
         *(
@@ -332,7 +204,57 @@ def identities_that_agree_wrongly() -> Found:
     ]
     found = {other.identity["model"] for other in others}
     assert same[0] == same[1]
+    assert " at 0x" not in _sampler_name(heun)
     return float(len(others) - len(found - set(same))), float(len(others))
+
+
+def of_a_family_unknown_here() -> Found:
+    """With steps and cfg given, any model paints; without them it is refused."""
+    how, model = few("Stable Diffusion 3", cfg=1.0, scheduler="simple"), small("Stable Diffusion 3")
+    family = Family("Novelty", 0, pixels=0)
+    models = (model, clip_of(how.kind), Vae(model))
+    assert refuses(lambda: model_painter(models, SIZE, TemplateOverrides(steps=3), family))
+    made = model_painter(models, SIZE, TemplateOverrides(steps=3, cfg=1.0), family)
+    ours, theirs = made.generator.paint(drafts(SEED)), reference(how, model)
+    return farthest(ours, theirs), farthest(reference(how, model, [SEED + 1]), theirs)
+
+
+NAMES = {
+    ("Flux", "flux1-krea-dev_fp8.safetensors", "recognise"): ("FLUX.1-dev", 20, 1.0),
+    ("Flux", "flux1-dev-de-distill.gguf", "recognise"): ("FLUX.1, not distilled", 20, 1.0),
+    ("Flux", "a.sft", "distilled"): ("FLUX.1-dev", 20, 1.0),
+    ("Flux", "a.sft FLUX.1-Turbo-Alpha.safetensors", "recognise"): ("FLUX.1-dev", 8, 1.0),
+    ("QwenImage", "qwen_image_2512_fp8.safetensors", "recognise"): ("Qwen-Image", 50, 4.0),
+    ("QwenImage", "qwen.sft hyperrealism.safetensors", "recognise"): ("Qwen-Image", 20, 4.0),
+    ("QwenImage", "a-Lightning-8steps-V1.0.sft", "recognise"): ("Qwen-Image Lightning", 8, 1.0),
+    ("ZImage", "z.gguf", "distilled"): ("Z-Image-Turbo", 8, 1.0),
+    ("ZImage", "z_image_turbo_bf16.safetensors", "base"): ("Z-Image", 25, 4.0),
+    ("Krea2", "krea2_turbo.safetensors drawing.safetensors", "recognise"): ("Krea 2", 8, 1.0),
+    ("Krea2", "krea2_raw.safetensors", "recognise"): ("Krea 2 Raw", 0, 1.0),
+    ("Flux2", "flux-2-klein-base-9b.safetensors", "recognise"): ("FLUX.2 klein base", 20, 5.0),
+    ("Flux2", "flux-2-klein-9b.safetensors", "recognise"): ("FLUX.2 klein", 4, 1.0),
+    ("SDXL", "sdxl_lightning_4step.safetensors", "recognise"): ("Stable Diffusion XL", 4, 1.0),
+}
+
+
+def families_named_wrongly() -> Found:
+    graph = {
+        "1": {"inputs": {"unet_name": "sub/base/krea2_turbo.safetensors", "dtype": "default"}},
+        "2": {"inputs": {"model": ["1", 0], "lora_name": "drawing.safetensors", "strength": 1}},
+        "3": {"inputs": {"model": ["2", 0], "clip": ["4", 0]}},
+        "4": {"inputs": {"clip_name": "raw.safetensors"}},
+    }
+    assert sorted(files_before(graph, "3", "model")) == [
+        "drawing.safetensors",
+        "krea2_turbo.safetensors",
+    ]
+    ovis = named("FluxSchnell")
+    ovis.model.model_config.unet_config["yak_mlp"] = True
+    assert family_of(ovis).name == "Ovis-Image"
+    found = {key: family_of(named(key[0]), *key[1:]) for key in NAMES}
+    wrong = {k: f for k, f in found.items() if (f.name, f.steps, f.cfg) != NAMES[k]}
+    assert not wrong, wrong
+    return float(len(wrong)), float(len(NAMES))
 
 
 def not_refused() -> Found:
@@ -360,6 +282,7 @@ def not_refused() -> Found:
         lambda: painter("Qwen-Image", qwen, sigmas=torch.tensor([1.0, 0.0]), steps=4),
         lambda: painter("Qwen-Image", qwen, custom_sampler=object(), sampler="heun"),
         lambda: painter("Qwen-Image", qwen).with_sampling(guidance=2.0),
+        lambda: painter("Qwen-Image", qwen).with_sampling(width=100),
         lambda: painter("Qwen-Image", qwen).with_corrector("corrector.safetensors"),
         lambda: model_painter(
             (qwen, Clip(), Vae(qwen)), (100, 64), TemplateOverrides(), family_of(qwen)
@@ -413,6 +336,8 @@ CASES: Cases = {
     "steps after a cancel": steps_after_cancel,
     "texts read again": texts_read_again,
     "identities that agree wrongly": identities_that_agree_wrongly,
+    "of a family unknown here": of_a_family_unknown_here,
+    "families named wrongly": families_named_wrongly,
     "not refused": not_refused,
 }
 

@@ -198,6 +198,9 @@ class Vae:
         self.side = 16 if self.latent_channels == 128 else 8
         self.patcher = patcher(seed)
 
+    def spacial_compression_decode(self) -> int:
+        return self.side
+
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         small = interpolate(pixels.movedim(-1, 1), scale_factor=1 / self.side, mode="area")
         latent = small.repeat(1, -(-self.latent_channels // 3), 1, 1)[:, : self.latent_channels]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comfy_graphs import PROMPT, Graph, link, loop_graph, node, ours, shown, text_of
+from comfy_graphs import PROMPT, Graph, link, loop_graph, node, ours, search_options, shown, text_of
 from comfy_server import ROOT, ComfyServer, Run, demand_comfyui, find_comfyui
 
 FAMILIES = (
@@ -25,7 +25,8 @@ CASES = (
     *("a sampler with a step more", "a SAMPLER and SIGMAS", "the shift of a node before"),
     *("a shift that is asked for", "a LoRA before the node", "repainted, a flow model"),
     *("repainted, a model with unbounded noise", "a preview", "steps after a cancel"),
-    *("texts read again", "identities that agree wrongly", "not refused"),
+    *("texts read again", "identities that agree wrongly", "of a family unknown here"),
+    *("families named wrongly", "not refused"),
 )
 
 
@@ -57,13 +58,14 @@ MODELS = {"model": link("mini", 0), "clip": link("mini", 1), "vae": link("mini",
 AUTO = "as its template"
 LEFT = {"cfg": 0.0, "guidance": 0.0, "shift": 0.0, "negative": "", "variant": "recognise"}
 BY_TEMPLATE = {**LEFT, "sampler": AUTO, "scheduler": AUTO}
-PAINTING = ("noise", "noise+prompt", "potential", "scouts", "paths")
+NEAR_BY = "noise, zero-order"
+PAINTING = ("noise", NEAR_BY, "noise+prompt", "potential", "scouts", "paths")
 CORRECTING = ("adaptive", "interleaved", "staged")
 
 
 def painter_graph(strategy: str, **painting: Any) -> Graph:
     """A short search with the miniature as any MODEL; where it corrects, by image to image."""
-    graph = loop_graph(depth=1, drafts=2, strategy=strategy)
+    graph = loop_graph(depth=1, drafts=2, strategy=strategy.partition(",")[0])
     graph["mini"] = ours("MiniatureLoader")
     size = {"width": 64, "height": 64, "steps": 4}
     graph["flux"] = ours("PainterFromModel", **{**MODELS, **size, **BY_TEMPLATE, **painting})
@@ -75,6 +77,10 @@ def painter_graph(strategy: str, **painting: Any) -> Graph:
             "ImageToImageCorrector", flux=link("flux"), **MODELS, **how, **named
         )
         graph["loop"]["inputs"]["flux"] = link("corrector")
+    if strategy in PAINTING:
+        search = "zero_order" if strategy == NEAR_BY else "random"
+        graph["options"] = search_options(reflection_axis=False, noise_search=search)
+        graph["loop"]["inputs"]["options"] = link("options")
     if strategy == "staged":
         graph["plan"] = ours("ScenePlanner", prompt=PROMPT, planner="rules", own_plan="")
         graph["inspector"] = ours("InspectorLoader", inspector="exact")

@@ -198,7 +198,7 @@ def test_no_field_asks_for_a_key_or_an_address(nodes: dict[str, dict[str, Any]])
             assert not {"key", "token", "secret", "password", "url"} & set(words), name
 
 
-def test_the_menu_shows_nine_nodes_and_the_steps_and_keeps_the_rest_apart(
+def test_the_menu_shows_ten_nodes_and_the_steps_and_keeps_the_rest_apart(
     nodes: dict[str, dict[str, Any]],
 ) -> None:
     shown: dict[str, set[str]] = {}
@@ -206,8 +206,8 @@ def test_the_menu_shows_nine_nodes_and_the_steps_and_keeps_the_rest_apart(
         shown.setdefault(info["category"], set()).add(name.removeprefix(OURS))
     assert shown.keys() == {"ReflectionFlow", "ReflectionFlow/steps", "ReflectionFlow/advanced"}
     assert shown["ReflectionFlow"] == {
-        *("ReflectionLoop", "ReflectionTrail", "FluxFromModel", "LoadCorrector", "SearchOptions"),
-        *("Critic", "Judge", "VisionModel", "FixPicture"),
+        *("ReflectionLoop", "ReflectionTrail", "PainterFromModel", "FluxFromModel"),
+        *("LoadCorrector", "SearchOptions", "Critic", "Judge", "VisionModel", "FixPicture"),
     }
     steps = {"VerifierScore", "ReflectionWriter", "PromptEvolver", "CorrectorSampler"}
     assert shown["ReflectionFlow/steps"] == steps

@@ -29,7 +29,7 @@ def vae(file: File) -> Node:
 def painter() -> Node:
     """As the model's own template paints."""
     numbers = {"width": 1024, "height": 1024, "steps": 0, "cfg": 0.0, "guidance": 0.0, "shift": 0.0}
-    names = dict.fromkeys(("sampler", "scheduler"), "as its template")
+    names: dict[str, Any] = dict.fromkeys(("sampler", "scheduler"), "as its template")
     ways = {"negative": "", "variant": "recognise", "corrections": "as it can"}
     return node("flux", "PainterFromModel", **parts(), **numbers, **names, **ways)
 
@@ -37,7 +37,7 @@ def painter() -> Node:
 def editor(model: str) -> Node:
     wires = parts() | {"model": Wire(model, "MODEL")}
     numbers = {"steps": 0, "guidance": 0.0}
-    names = dict.fromkeys(("sampler", "scheduler"), "as its template")
+    names: dict[str, Any] = dict.fromkeys(("sampler", "scheduler"), "as its template")
     rest = {"cfg": 0.0, "shift": 0.0, "variant": "recognise"}
     return node(
         "edits", "EditCorrector", flux=Wire("flux", "FLUX"), **wires, **numbers, **names, **rest
