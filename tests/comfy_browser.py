@@ -33,7 +33,15 @@ SETTINGS = {
     "Comfy.Minimap.Visible": False,
 }
 # What the interface looks for first and then does without, and the network, which tests have not.
-INNOCENT = ("/api/userdata", "/user.css", "/favicon.ico", "/en.md", "api.comfy.org")
+INNOCENT = (
+    "/api/userdata",
+    "/user.css",
+    "/favicon.ico",
+    "/en.md",
+    "api.comfy.org",
+    "/templates/index_logo.json",
+    "/missingModelMetadata-",
+)
 
 OPENED = (
     "() => window.app?.extensionManager && window.app.graph && !document.querySelector('#splash')"
@@ -44,6 +52,7 @@ LOAD = """([workflow, name]) => app.loadGraphData(workflow, true, true, name, {
 NODES = """() => app.graph.nodes.map(node => ({
     id: node.id, type: node.type, title: node.title,
     known: node.type in LiteGraph.registered_node_types, red: Boolean(node.has_errors),
+    files: node.properties.models?.length ?? 0,
     box: [...node.pos, ...node.size], needs: [...node.computeSize()],
     pictures: (node.imgs ?? []).map(image => [image.src, image.naturalWidth]),
     text: node.widgets?.find(widget => widget.name == '$$node-text-preview')?.value ?? ''}))"""
