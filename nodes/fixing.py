@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
@@ -32,6 +33,8 @@ NO_WORDS = (
     "Nothing says what to change. Type it into words, or wire a Critic's writer, which finds out."
 )
 UNWIRED = object()
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
+SQUARE = (1, 1)  # the shape that a FLUX paints in unless it was set to another
 
 
 class FixPicture(io.ComfyNode):
@@ -126,8 +129,9 @@ class FixPicture(io.ComfyNode):
             words = found_wrong(flux, picture, prompt, progress=progress, **critics)
         fixed = image
         if words:
-            (painted,) = corrected(corrector, [picture], [prompt], [words], chosen, 1, 1, progress)
-            fixed = to_batch([at_size(painted, picture)])
+            canvas, place = with_margin(picture, flux.chosen.get("size", SQUARE))
+            (painted,) = corrected(corrector, [canvas], [prompt], [words], chosen, 1, 1, progress)
+            fixed = to_batch([at_size(painted, canvas).crop(place)])
             if mask is not None:
                 fixed = within_mask(image, fixed, mask, feather)
         pair = [picture, *to_pictures([fixed])]
@@ -149,6 +153,21 @@ def one_picture(image: Tensor) -> Image.Image:
             "several, or Get Image from Batch for one of them."
         )
     return pictures[0]
+
+
+def with_margin(picture: Image.Image, shape: tuple[int, int]) -> tuple[Image.Image, Box]:
+    """The picture in the middle of a canvas with the proportions of `shape` (width, height), and
+    its place there. The margin repeats the picture's edge. Without it FLUX would see the picture
+    stretched, and what it paints would be stretched back.
+    """
+    width, height = shape
+    across = max(picture.width, round(picture.height * width / height))
+    down = max(picture.height, round(picture.width * height / width))
+    left, top = (across - picture.width) // 2, (down - picture.height) // 2
+    right, bottom = left + picture.width, top + picture.height
+    margins = ((top, down - bottom), (left, across - right), (0, 0))
+    canvas = Image.fromarray(np.pad(np.asarray(picture), margins, mode="edge"))
+    return canvas, (left, top, right, bottom)
 
 
 def at_size(painted: Image.Image, like: Image.Image) -> Image.Image:
