@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
 
+from ..reflectionflow_core.protocols import OfOneSize
 from ..reflectionflow_core.record import Candidate, InputError, Request, Verdict
 from ..reflectionflow_core.search import complete
 from ..reflectionflow_core.settings import chosen_seed
@@ -34,7 +35,6 @@ NO_WORDS = (
 )
 UNWIRED = object()
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
-SQUARE = (1, 1)  # the shape that a FLUX paints in unless it was set to another
 
 
 class FixPicture(io.ComfyNode):
@@ -129,7 +129,8 @@ class FixPicture(io.ComfyNode):
             words = found_wrong(flux, picture, prompt, progress=progress, **critics)
         fixed = image
         if words:
-            canvas, place = with_margin(picture, flux.chosen.get("size", SQUARE))
+            shape = corrector.size if isinstance(corrector, OfOneSize) else picture.size
+            canvas, place = with_margin(picture, shape)
             (painted,) = corrected(corrector, [canvas], [prompt], [words], chosen, 1, 1, progress)
             fixed = to_batch([at_size(painted, canvas).crop(place)])
             if mask is not None:
@@ -157,8 +158,8 @@ def one_picture(image: Tensor) -> Image.Image:
 
 def with_margin(picture: Image.Image, shape: tuple[int, int]) -> tuple[Image.Image, Box]:
     """The picture in the middle of a canvas with the proportions of `shape` (width, height), and
-    its place there. The margin repeats the picture's edge. Without it FLUX would see the picture
-    stretched, and what it paints would be stretched back.
+    its place there. The margin repeats the picture's edge. Without it a painter of one size would
+    see the picture stretched, and what it paints would be stretched back.
     """
     width, height = shape
     across = max(picture.width, round(picture.height * width / height))

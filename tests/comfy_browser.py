@@ -125,6 +125,16 @@ class Interface:
         self.page.evaluate(LOAD, [graph, workflow.stem])
         self.settle()
 
+    def reopen(self) -> None:
+        """The page anew and nothing open over it: ComfyUI opens the last graph again, and a dialog
+        with it where files are missing."""
+        self.load(WORKFLOWS[0])  # which needs none
+        self.page.reload()
+        self.page.wait_for_function(OPENED)
+        while self.dialogs.count():
+            self.page.keyboard.press("Escape")
+            self.page.evaluate(TWO_FRAMES)
+
     def choose_template(self, name: str) -> None:
         self.page.locator(".side-bar-button", has_text="Templates").click()
         self.dialogs.get_by_text(self.server.pack, exact=True).click()
