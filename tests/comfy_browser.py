@@ -21,7 +21,7 @@ WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = ("--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
 VIEW: ViewportSize = {"width": 1600, "height": 950}
-RUN_MS = 60_000
+RUN_MS = 180_000  # on a machine with other work
 # What a newcomer is greeted with, and what only clutters a picture.
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
@@ -165,6 +165,7 @@ def browsing(comfy: ComfyServer) -> Iterator[Interface]:
         browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         try:
             interface = Interface(comfy, browser.new_page(viewport=VIEW))
+            interface.page.set_default_timeout(RUN_MS)
             interface.listen()
             interface.page.goto(comfy.url)
             interface.page.wait_for_function(OPENED)
