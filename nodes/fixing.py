@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import pad
 
+from ..reflectionflow_core.protocols import OfOneSize
 from ..reflectionflow_core.record import Candidate, InputError, Region, Request, Verdict
 from ..reflectionflow_core.search import complete
 from ..reflectionflow_core.settings import chosen_seed
@@ -39,6 +42,7 @@ NO_WORDS = (
     "Nothing says what to change. Type it into words, or wire a Critic's writer, which finds out."
 )
 UNWIRED = object()
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 
 class FixPicture(io.ComfyNode):
@@ -134,17 +138,19 @@ class FixPicture(io.ComfyNode):
     ) -> io.NodeOutput:
         progress, corrector = NodeProgress(cls.hidden.unique_id), corrector_of(flux)
         picture, chosen = one_picture(image), chosen_seed(seed)
-        region, mask = None, place_of(mask, boxes, image)
+        mask = place_of(mask, boxes, image)
         if mask is not None:
-            mask_for(mask, image)
-            region = Region(mask=as_mask_text(mask))
+            mask = mask_for(mask, image)
         if not words.strip():
             words = found_wrong(flux, picture, prompt, progress=progress, **critics)
         fixed = image
         if words:
-            asked = [picture], [prompt], [words]
-            (painted,) = corrected(corrector, corrections(*asked, chosen, 1, region), 1, progress)
-            fixed = to_batch([at_size(painted, picture)])
+            shape = corrector.size if isinstance(corrector, OfOneSize) else picture.size
+            canvas, place = with_margin(picture, shape)
+            region = None if mask is None else region_on(canvas, place, mask)
+            asked = corrections([canvas], [prompt], [words], chosen, 1, region)
+            (painted,) = corrected(corrector, asked, 1, progress)
+            fixed = to_batch([at_size(painted, canvas).crop(place)])
             if mask is not None:
                 fixed = within_mask(image, fixed, mask, feather)
         pair = [picture, *to_pictures([fixed])]
@@ -175,6 +181,28 @@ def one_picture(image: Tensor) -> Image.Image:
             "several, or Get Image from Batch for one of them."
         )
     return pictures[0]
+
+
+def with_margin(picture: Image.Image, shape: tuple[int, int]) -> tuple[Image.Image, Box]:
+    """The picture in the middle of a canvas with the proportions of `shape` (width, height), and
+    its place there. The margin repeats the picture's edge. Without it a painter of one size would
+    see the picture stretched, and what it paints would be stretched back.
+    """
+    width, height = shape
+    across = max(picture.width, round(picture.height * width / height))
+    down = max(picture.height, round(picture.width * height / width))
+    left, top = (across - picture.width) // 2, (down - picture.height) // 2
+    right, bottom = left + picture.width, top + picture.height
+    margins = ((top, down - bottom), (left, across - right), (0, 0))
+    canvas = Image.fromarray(np.pad(np.asarray(picture), margins, mode="edge"))
+    return canvas, (left, top, right, bottom)
+
+
+def region_on(canvas: Image.Image, place: Box, mask: Tensor) -> Region:
+    """Where a canvas may change, which has a picture at `place`: `mask` is (1, height, width)."""
+    left, top, right, bottom = place
+    margins = (left, canvas.width - right, top, canvas.height - bottom)
+    return Region(mask=as_mask_text(pad(mask, margins)))
 
 
 def at_size(painted: Image.Image, like: Image.Image) -> Image.Image:

@@ -312,7 +312,8 @@ def painted_round(
             after = next_round(state, handles, progress, keep, begun)
             stopped = STOPPING.requested
     except InterruptProcessingException:
-        progress.cancelled(ROUNDS.find(key))
+        reached = kept.state.history if (kept := ROUNDS.find(key)) else begun
+        progress.cancelled(reached if key else History())  # without a key nothing is kept
         raise
     ROUNDS.keep(key, after, finished=not stopped)
     progress.show(after.history)

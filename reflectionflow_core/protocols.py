@@ -106,6 +106,14 @@ class Previewing(Protocol):
 
 
 @runtime_checkable
+class OfOneSize(Protocol):
+    """A painter whose pictures have `size` (width, height) in pixels, whatever it is shown."""
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+
+@runtime_checkable
 class Restarting(Protocol):
     """A generator that also paints requests whose seed is a Restart.
 

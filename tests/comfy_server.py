@@ -37,7 +37,7 @@ PROBE = Path(__file__).parent / "nodes" / "probe"
 PACK = "rf-pack"  # not our own name: users rename folders
 FOLDERS = ("custom_nodes", "models/diffusers", "models/loras", "input", "output", "temp", "user")
 UNNEEDED = ("*.git", ".venv", "tests", "train", "runs", "docs", "__pycache__")
-START_SECONDS = 120
+START_SECONDS = 400  # on a machine with other work
 NO_COMFYUI = "ComfyUI is not here; set COMFYUI_PATH to its folder and COMFYUI_PYTHON to its Python"
 NO_BROWSER = "A browser is not here; put Chromium or Chrome on the PATH, and install playwright"
 

@@ -79,7 +79,7 @@ class ComfyFlux:
         return {
             "model": "ComfyUI's MODEL",
             "lora": self.lora,
-            "size": (self.sampling.width, self.sampling.height),
+            "size": self.sampling.size,
             "steps": self.sampling.steps,
             "guidance": self.sampling.guidance,
             "condition_size": self.condition.size,
@@ -136,7 +136,7 @@ class ComfyPainter(BatchPainter[ComfyRow]):
 
     def __init__(self, flux: ComfyFlux) -> None:
         super().__init__(flux.sampling.steps)
-        self.flux = flux
+        self.flux, self.size = flux, flux.sampling.size
 
     def sample(
         self, rows: Sequence[ComfyRow], steps: int, progress: ProgressSlice

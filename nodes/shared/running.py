@@ -6,7 +6,6 @@ from time import monotonic
 
 from ...reflectionflow_core.record import History
 from ...reflectionflow_core.report import counted, verdict_text
-from .kept import KeptRound
 from .progress import NodeProgress, say
 from .sockets import SearchState
 
@@ -43,18 +42,17 @@ class RoundProgress(NodeProgress):
         """The newest round's pictures, in place of a preview of one that was unfinished."""
         self.show_pictures([candidate.image for candidate in history.rounds[-1]])
 
-    def cancelled(self, kept: KeptRound | None) -> None:
+    def cancelled(self, kept: History) -> None:
         """Says what Cancel has left, and what to press."""
-        if kept is None or not len(kept.state.history):
-            say(self.node_id, "Cancelled before the first picture of this round was finished.")
+        if not len(kept):
+            say(self.node_id, "Cancelled. No picture was finished. Press Run to begin again.")
             return
-        history = kept.state.history
         say(
             self.node_id,
-            f"Cancelled. {counted(len(history), 'picture')} of this search kept, the best "
-            f"{verdict_text(history.best.verdict)}. Press Run to go on from there.",
+            f"Cancelled. {counted(len(kept), 'picture')} of this search kept, the best "
+            f"{verdict_text(kept.best.verdict)}. Press Run to go on from there.",
         )
-        self.show(history)
+        self.show(kept)
 
     def _planned(self, state: SearchState) -> int:
         if self.depth is None:

@@ -177,7 +177,7 @@ class FluxPainter(BatchPainter[FluxRow]):
     ) -> None:
         super().__init__(sampling.steps)
         self.flux = flux
-        self.sampling = sampling
+        self.sampling, self.size = sampling, sampling.size
         self.lora = lora
 
     def sample(

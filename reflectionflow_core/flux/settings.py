@@ -37,6 +37,10 @@ class SamplingSettings:
                 f"The text length is {self.max_sequence_length}. Give 1 to 512 tokens."
             )
 
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.width, self.height
+
 
 @dataclass(frozen=True, slots=True)
 class ConditionSettings:

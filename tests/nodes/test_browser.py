@@ -167,7 +167,8 @@ def faults(interface: Interface) -> list[str]:
     """What a person would frown at."""
     nodes = interface.nodes
     found = [f"unknown: {node['type']}" for node in nodes if not node["known"]]
-    found += [f"red: {node['title']}" for node in nodes if node["red"]]
+    # A newer ComfyUI paints a node red whose files it offers to download, as in its own templates.
+    found += [f"red: {node['title']}" for node in nodes if node["red"] and not node["files"]]
     found += [f"dialog: {text}" for text in interface.dialogs.all_inner_texts()]
     found += [f"console: {complaint}" for complaint in interface.complaints]
     found += [f"cut: {n['title']}" for n in nodes if n["box"][3] + 1 < n["needs"][1]]

@@ -130,17 +130,19 @@ def ended(comfy: ComfyServer, graph: Graph, how: str, pictures: int) -> tuple[Ru
     return comfy.wait(prompt_id), texts
 
 
-def test_run_goes_on_after_cancel_even_within_a_round(uncached: ComfyServer) -> None:
+@pytest.mark.parametrize("pictures", [DRAFTS, DRAFTS + 1], ids=["between rounds", "in a round"])
+def test_run_goes_on_after_cancel(uncached: ComfyServer, pictures: int) -> None:
     graph = search(depth=1, seed=51, steps=SLOW)
-    run, texts = ended(uncached, graph, "/interrupt", pictures=DRAFTS + 1)
+    run, texts = ended(uncached, graph, "/interrupt", pictures)
     assert run.status == "interrupted"
     said = next(text for text in reversed(texts) if "Cancelled" in text)
-    assert f"{DRAFTS + 1} pictures of this search kept" in said
+    assert f"{pictures} pictures of this search kept" in said
     assert "Press Run" in said
     after, steps = steps_of(uncached, graph)
-    assert steps == SLOW
+    assert steps == (DRAFTS + 2 - pictures) * SLOW
     uncached.forget()
     assert after.pixels("images") == uncached.succeed(graph).pixels("images")
+    uncached.forget()
 
 
 def test_stop_and_keep_best_hands_out_what_there_is_and_run_goes_on(comfy: ComfyServer) -> None:

@@ -21,6 +21,7 @@ from comfy_graphs import (
     text_of,
 )
 from comfy_server import ComfyServer, Rejected, Run
+from PIL import Image, ImageDraw
 
 SEES = {"judge": "what a vision model sees", "judge.method": "checklist"}
 RED, BLUE = "a photo of a red circle", "a photo of a blue circle"
@@ -73,6 +74,22 @@ def test_fix_picture_does_what_the_words_say_and_keeps_the_size(comfy: ComfyServ
     assert run.text("words") == "recolor the red circle blue"
     assert run.pixels("pair") == [*run.pixels("before"), *run.pixels("fixed")]
     assert len(run.images("fix")) == 2
+
+
+@pytest.mark.parametrize("size", [(160, 100), (60, 150)])
+def test_a_picture_of_another_shape_is_not_stretched(
+    comfy: ComfyServer, size: tuple[int, int]
+) -> None:
+    own, middle = Image.new("RGB", size, "#f2f0eb"), (size[0] // 2, size[1] // 2)
+    ImageDraw.Draw(own).circle(middle, 24, fill="#d63031")
+    own.save(comfy.base / "input" / f"own_{size[0]}.png")
+    graph = fixing("recolor the red circle blue")
+    graph["draft"] = node("LoadImage", image=f"own_{size[0]}.png")
+    after = array(comfy.succeed(graph), "fixed")
+    assert after.shape == (size[1], size[0], 3)
+    rows, columns = np.nonzero(after[..., 2] > after[..., 0] + 60)
+    assert np.ptp(columns) == pytest.approx(np.ptp(rows), rel=0.15)
+    assert np.ptp(rows) == pytest.approx(48, rel=0.25)
 
 
 def test_without_words_the_critic_finds_them_and_they_do_the_same(comfy: ComfyServer) -> None:

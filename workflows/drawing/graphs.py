@@ -8,7 +8,7 @@ ComfyUI opens a graph at three quarters of the window, and draws text from a zoo
 
 from __future__ import annotations
 
-from .by_hand import by_hand
+from .by_hand import by_hand, by_hand_on_flux
 from .ksampler import ksampler
 from .pictures import (
     best_of_many,
@@ -45,6 +45,7 @@ TEMPLATES = (
     exact_words(),
     what_is_there(),
     many_prompts(),
+    by_hand_on_flux(),
     krea2(),
     klein(),
     qwen_image(),

@@ -89,6 +89,25 @@ Verifier Score, and set *round* to 2
 """,
 )
 
+BY_HAND_FLUX = Notes(
+    """
+What Reflection Loop does, as five nodes on FLUX: **paint** drafts, **judge** them, say **what to
+change**, sharpen the **prompt**, **correct**, and judge again. A vision model judges and
+criticises.
+
+Take it apart where you like: your own picture in place of the drafts, words of your own, another
+judge.
+""",
+    """
+- the **prompt**, from which every node takes it, and the **seed** of Draft Sampler and Corrector
+Sampler
+- another round: copy Reflection Writer, Prompt Evolver, Corrector Sampler and Verifier Score, wire
+them to *images* and *verdicts* of the last Verifier Score, and set *round* to 2
+""",
+    JUDGE,
+    230,
+)
+
 SEARCH = Notes(
     """
 FLUX paints two drafts of any prompt. A vision model looks at each, asks about every part of your
@@ -102,6 +121,7 @@ and the golden frame is the best of all.
 - the **prompt** and the **seed**
 - *chains* and *rounds*: more pictures side by side, more corrections. More rounds later paint only
 the new ones
+- *strategy* `scouts`, with more rounds: quick previews first, and only what passes is painted on
 - {OWN_FLUX.strip()}
 """,
     JUDGE,

@@ -95,8 +95,13 @@ def every(server: str) -> Shown:
 
 
 def ranked(server: str) -> Shown:
+    """Four pictures with their places."""
     pictures = painted(server, miniatures.score_folder(), "score")[:4]
-    return [pictures], pictures[0]
+    font = ImageFont.truetype(FONTS / "DejaVuSans-Bold.ttf", 60)
+    placed = [picture.resize((256, 256), Image.Resampling.LANCZOS) for picture in pictures]
+    for place, picture in enumerate(placed, 1):
+        ImageDraw.Draw(picture).text((18, 4), str(place), INK, font)
+    return [placed[:2], placed[2:]], placed[0]
 
 
 def bests(server: str) -> Shown:
@@ -119,12 +124,25 @@ def card(words: str) -> Callable[[str], Shown]:
 
     def shown(server: str) -> Shown:
         draft = searched(server, miniatures.native_search())[0][0]
-        blank = Image.new("RGB", (256, 256), WHITE)
-        pen, font = ImageDraw.Draw(blank), ImageFont.truetype(FONTS / "DejaVuSans-Bold.ttf", 40)
-        pen.text((128, 128), words, INK, font, anchor="mm", align="center")
+        blank = worded(words)
         return [[draft, blank]], blank
 
     return shown
+
+
+def worded(words: str) -> Picture:
+    blank = Image.new("RGB", (256, 256), WHITE)
+    pen, font = ImageDraw.Draw(blank), ImageFont.truetype(FONTS / "DejaVuSans-Bold.ttf", 40)
+    pen.text((128, 128), words, INK, font, anchor="mm", align="center")
+    return blank
+
+
+def by_steps(server: str) -> Shown:
+    """A draft and its correction, and between them what the five nodes do."""
+    pictures, _ = searched(server, first_look())
+    texts = map(worded, ("judge", "say what\nto change", "sharpen\nprompt", "judge\nagain"))
+    judge, change, sharpen, again = texts
+    return [[pictures[0], judge, change], [sharpen, pictures[2], again]], pictures[2]
 
 
 def boxes(server: str) -> Shown:
@@ -161,6 +179,7 @@ SHOWN: dict[str, Callable[[str], Shown]] = {
     "klein": card("klein\nedits"),
     "qwen_image": card("Qwen\nedits"),
     "z_image": card("Z-Image\npaints"),
+    "by_hand_flux": by_steps,
 }
 
 
