@@ -217,7 +217,7 @@ def judged(clip: Any) -> dict[str, Any]:
     say_yes_or_no(vlm, questions[0])
     before = encoded(clip)
     mm.unload_all_models()
-    odds = vlm.choose([*questions, Question("Is it red?", (RED,), SYSTEM)], ("yes", "no"))
+    odds = vlm.choose(questions, ("yes", "no"))
     loaded = [type(m.model.model).__name__ for m in mm.current_loaded_models]
     said = vlm.chat([Question("What is wrong?", (WIDE, RED), SYSTEM, max_tokens=3)])
     with logits_of(clip) as seen:
@@ -228,6 +228,7 @@ def judged(clip: Any) -> dict[str, Any]:
         "equal": torch.equal(before, encoded(clip)),
         "odds": odds,
         "said": said,
+        "seen": apart(clip, WIDE, RED),
         "loaded": loaded,
         "apart": float((seen[0].softmax(-1) - exact.softmax(-1)).abs().max()),
         "chat": shown(clip, questions[0]),
@@ -235,12 +236,18 @@ def judged(clip: Any) -> dict[str, Any]:
     }
 
 
-def margins(clip: Any) -> list[Any]:
-    """What is said of two wide pictures that differ at their left edge alone."""
-    other = RED.resize((96, 32))
+def apart(clip: Any, *pictures: Image.Image) -> float:
+    """How far two pictures move what the model makes of a question."""
+    one, other = (hidden_state(clip, Question("Is it red?", (each,))) for each in pictures)
+    return float((one - other).abs().max())
+
+
+def at_the_margin(clip: Any) -> float:
+    """The same for two wide pictures that differ at their left edge alone."""
+    red = RED.resize((96, 32))
+    other = red.copy()
     other.paste("blue", (0, 0, 16, 32))
-    asked = [Question("Is it red?", (each,)) for each in (RED.resize((96, 32)), other)]
-    return ComfyVlm(clip).choose(asked, ("yes", "no"))
+    return apart(clip, red, other)
 
 
 def shown(clip: Any, question: Question) -> str:
@@ -294,7 +301,7 @@ def findings() -> dict[str, Any]:
             continue
         found["families"][name] = judged(clip)
         if name == "gemma3":
-            found["margin"] = margins(clip)
+            found["margin"] = at_the_margin(clip)
     return {**found, "refused": refusals(), "version": comfyui_version.__version__}
 
 

@@ -55,9 +55,8 @@ def test_a_clip_encodes_the_same_bits_after_it_judged_and_is_loaded_once(name: s
 @pytest.mark.parametrize("name", FAMILIES)
 def test_chances_come_from_the_logits_and_from_the_picture(name: str) -> None:
     known = family(name)
-    gradient, _, red = known["odds"]
-    assert [sum(row) for row in known["odds"]] == pytest.approx([1, 1, 1])
-    assert gradient != pytest.approx(red, abs=1e-6)
+    assert [sum(row) for row in known["odds"]] == pytest.approx([1, 1])
+    assert known["seen"] > 1e-3
     assert isinstance(known["said"][0], str)
 
 
@@ -78,8 +77,7 @@ def test_a_question_is_a_chat_whatever_the_encoder_was_trained_on(name: str) -> 
 @pytest.mark.slow
 def test_gemma_3_sees_a_wide_picture_whole() -> None:
     family("gemma3")
-    red, with_an_edge = found()["margin"]
-    assert red != pytest.approx(with_an_edge, abs=1e-6)
+    assert found()["margin"] > 1e-3
 
 
 @pytest.mark.slow
