@@ -206,8 +206,7 @@ def say_yes_or_no(vlm: ComfyVlm, question: Question) -> None:
     tokenizer = vlm.clip.tokenizer
     vocabulary = getattr(tokenizer, tokenizer.clip).tokenizer.get_vocab()
     for word, logit in (("yes", 120.0), ("no", 119.5)):
-        token = vocabulary.get(word, vocabulary.get("\u2581" + word))
-        head_of(vlm)[token] = hidden * (logit / hidden.square().sum())
+        head_of(vlm)[vocabulary[word]] = hidden * (logit / hidden.square().sum())
 
 
 def judged(clip: Any) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def gemma3_pieces() -> torch.Tensor:
         eos_id=1,
         bos_id=2,
         unk_id=3,
+        user_defined_symbols=["yes", "no"],
         minloglevel=2,
     )
     return torch.frombuffer(bytearray(made.getvalue()), dtype=torch.uint8)
