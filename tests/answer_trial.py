@@ -204,13 +204,15 @@ class _Clip:
 
 
 def comfy_text() -> ModuleType:
-    """nodes/comfy/text.py; of ComfyUI it needs the name of an exception."""
+    """nodes/comfy/text.py; of ComfyUI it needs the names of an exception and a class."""
     if "comfy" not in sys.modules:
         management = ModuleType("comfy.model_management")
         management.OOM_EXCEPTION = torch.OutOfMemoryError  # type: ignore[attr-defined]
+        patcher = ModuleType("comfy.model_patcher")
+        patcher.ModelPatcher = object  # type: ignore[attr-defined]
         comfy = ModuleType("comfy")
         comfy.model_management = management  # type: ignore[attr-defined]
-        sys.modules |= {"comfy": comfy, "comfy.model_management": management}
+        sys.modules |= {module.__name__: module for module in (comfy, management, patcher)}
     return module("comfy.text")
 
 

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .chat import is_picture, same, writers
+
 NEEDED = {"embeds", "attention_mask", "position_ids", "past_key_values"}
 
 
@@ -37,10 +39,9 @@ def writer_of(clip: Any) -> Any:
     Packs are for ComfyUI's usual transformer. Qwen3.5's layers with a running state read whatever
     stands before, and Gemma 4's have masks of their own.
     """
-    stage = getattr(clip, "cond_stage_model", None)
-    writers = [m for m in stage.modules() if hasattr(m, "sample_token")] if stage else []
-    usual = [w for w in writers if type(w.model).__name__ == "Llama2_" and hasattr(w, "logits")]
-    if len(writers) != 1 or not usual:
+    found = writers(clip)
+    usual = [w for w in found if type(w.model).__name__ == "Llama2_" and hasattr(w, "logits")]
+    if len(found) != 1 or not usual:
         return None
     known = inspect.signature(usual[0].model.forward).parameters.keys()
     return usual[0] if known >= NEEDED else None
@@ -64,18 +65,6 @@ def packed(texts: Sequence[Any]) -> Pack | None:
     if not any(map(is_picture, rows[0][:shared])) or any(map(is_picture, chain(*rests))):
         return None
     return Pack({name: [[*rows[0][:shared], *chain(*rests)]]}, [len(rest) for rest in rests])
-
-
-def is_picture(entry: Any) -> bool:
-    """True where a table stands among the tokens: a picture's embeddings will be there."""
-    return isinstance(entry[0], dict)
-
-
-def same(one: Any, other: Any) -> bool:
-    """True for equal tokens, and for pictures with equal pixels."""
-    if is_picture(one) and is_picture(other):
-        return torch.equal(one[0]["data"], other[0]["data"])
-    return not is_picture(one) and not is_picture(other) and one[0] == other[0]
 
 
 def first_logits(clip: Any, writer: Any, pack: Pack) -> list[Tensor] | None:

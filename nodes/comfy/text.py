@@ -8,18 +8,15 @@ ComfyUI looks for it whenever its progress moves.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import comfy.model_management as mm
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ...reflectionflow_core.protocols import SILENT, Progress
-from ...reflectionflow_core.record import InputError
 from ...reflectionflow_core.vlm.closed import certain_text, said_choice
 from ...reflectionflow_core.vlm.interface import Failure, Question, Usage
 from ...reflectionflow_core.vlm.likelihoods import (
@@ -30,18 +27,17 @@ from ...reflectionflow_core.vlm.likelihoods import (
     from_samples,
     from_top_tokens,
 )
-from ...reflectionflow_core.vlm.prompts import full_text
 from ...reflectionflow_core.vlm.shared import runs_of
 from ...reflectionflow_core.vlm.thoughts import without_thoughts
-from .packed import first_logits, is_picture, packed, writer_of
-from .tensors import to_batch
+from .chat import check_sees, check_writes, tokens_of, writers
+from .packed import first_logits, packed, writer_of
+from .qwen import complete, lost_layer
 
 SAMPLES = 8  # answers to a closed question of a model that shows no probabilities
 FIRST = 8  # tokens in which an answer to a closed question begins, after white space
 CHOICE_TOKENS = 256  # of an answer that does not begin with a choice, and may explain itself first
 THINKING_TOKENS = 2048  # for a thought that could not be switched off
 TOP = 50  # likeliest tokens at its beginning
-GAP = 16  # pixels between pictures that are shown side by side
 GREEDY = {"do_sample": False}
 FAIR = {
     "do_sample": True,
@@ -51,21 +47,20 @@ FAIR = {
     "min_p": 0.0,
     "repetition_penalty": 1.0,
 }
-CONTROL = re.compile(r"<(?!/?data>)(?=[|/\w])")  # how control tokens begin; <data> is ours
 
 
 class ComfyVlm:
-    """A Vlm on a CLIP. Several pictures of one question are shown side by side in one."""
+    """A Vlm on a CLIP that ComfyUI uses as a text encoder at the same time."""
 
     def __init__(self, clip: Any) -> None:
         """Raises InputError for a CLIP that writes no text."""
-        if not all(callable(getattr(clip, verb, None)) for verb in ("generate", "decode")):
-            raise InputError(
-                "This ComfyUI cannot generate text with a CLIP. Update it to one that has the node "
-                "Generate Text, or use Vision-Language Model: local or endpoint."
-            )
+        check_writes(clip)
         self.clip, self.usage, self.least_mass = clip, Usage(), MASS
-        self.writer = writer_of(clip)
+        self.writer, self.layer = writer_of(clip), lost_layer(clip)
+
+    def check_sees(self) -> None:
+        """Raises InputError for a CLIP that has no part which reads pictures."""
+        check_sees(self.clip)
 
     def chat(
         self, questions: Sequence[Question], progress: Progress = SILENT, phase: str = "ask"
@@ -156,9 +151,10 @@ class ComfyVlm:
             yield from self._together(run) if len(run) > 1 and self.writer else [None] * len(run)
 
     def _together(self, run: Sequence[Question]) -> list[list[tuple[str, float]] | None]:
-        pack = packed([self._tokens(question) for question in run])
+        pack = packed([tokens_of(self.clip, question) for question in run])
         try:
-            logits = first_logits(self.clip, self.writer, pack) if pack else None
+            with complete(self.clip, self.layer):
+                logits = first_logits(self.clip, self.writer, pack) if pack else None
         except mm.OOM_EXCEPTION:
             logits = None  # each by itself needs less
         if logits is None:
@@ -176,31 +172,12 @@ class ComfyVlm:
         return list(zip(words, likely.values.tolist(), strict=True))
 
     def _generated(self, question: Question, longest: int, **how: Any) -> list[int]:
-        tokens = self._tokens(question)
-        made = self.clip.generate(tokens, max_length=longest, **how)
+        tokens = tokens_of(self.clip, question)
+        with complete(self.clip, self.layer):
+            made = self.clip.generate(tokens, max_length=longest, **how)
         ids = torch.as_tensor(made).flatten().tolist()  # some versions give a batch of one
         self.usage += Usage(calls=1, completion_tokens=len(ids))
         return ids
-
-    def _tokens(self, question: Question) -> Any:
-        text = CONTROL.sub("< ", full_text(question))
-        if question.system:
-            text = f"{question.system}\n\n{text}"
-        if not question.images:
-            return self.clip.tokenize(text, skip_template=False, min_length=1, thinking=False)
-        count = len(question.images)
-        if count > 1:
-            text = f"The {count} pictures stand side by side, the first on the left.\n\n{text}"
-        image = to_batch([side_by_side(question.images)])
-        tokens = self.clip.tokenize(
-            text, image=image, skip_template=False, min_length=1, thinking=False
-        )
-        if not holds_a_picture(tokens):
-            raise InputError(
-                "This CLIP reads texts and sees no pictures. Load a vision-language model as text "
-                "encoder, such as Qwen3-VL, Qwen3.5 or Gemma 3 with vision."
-            )
-        return tokens
 
     def _said(self, ids: Sequence[int]) -> str:
         return without_thoughts(self.clip.decode(list(ids)))
@@ -211,9 +188,6 @@ def logits_of(clip: Any) -> Iterator[list[Tensor]]:
     """A list that takes the logits (vocabulary,) of every token that the CLIP generates meanwhile;
     it stays empty where its model draws tokens in another way than ComfyUI's usual one."""
     seen: list[Tensor] = []
-    stage = getattr(clip, "cond_stage_model", None)
-    modules = stage.modules() if stage is not None else ()
-    writers = [module for module in modules if callable(getattr(module, "sample_token", None))]
 
     def watched(draw: Callable[..., Any]) -> Callable[..., Any]:
         def drawn(logits: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -223,28 +197,9 @@ def logits_of(clip: Any) -> Iterator[list[Tensor]]:
         return drawn
 
     try:
-        for module in writers:
+        for module in writers(clip):
             module.sample_token = watched(module.sample_token)
         yield seen
     finally:
-        for module in writers:
+        for module in writers(clip):
             module.__dict__.pop("sample_token", None)
-
-
-def holds_a_picture(tokens: Any) -> bool:
-    """Whether an image stands among the tokens."""
-    batches = tokens.values() if isinstance(tokens, dict) else [tokens]
-    return any(is_picture(entry) for rows in batches for row in rows for entry in row)
-
-
-def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
-    """The pictures from left to right in one."""
-    if len(images) == 1:
-        return images[0]
-    width = sum(image.width for image in images) + GAP * (len(images) - 1)
-    sheet = Image.new("RGB", (width, max(image.height for image in images)), "white")
-    left = 0
-    for image in images:
-        sheet.paste(image, (left, 0))
-        left += image.width + GAP
-    return sheet

@@ -8,7 +8,10 @@ from typing import Any
 from ...reflectionflow_core.identity import ocr_identity
 from ...reflectionflow_core.record import InputError
 from ...reflectionflow_core.registry import ActorChoice, Row
+from ..comfy.text import ComfyVlm
 from .sockets import ActorHandle, VlmHandle
+
+SHOWN = ("verifier", "writer", "inspector")  # who shows pictures to its model
 
 
 def actor_handle(
@@ -16,7 +19,8 @@ def actor_handle(
 ) -> ActorHandle:
     """An actor of the core's registry; the first of the chosen values is its name.
 
-    Raises InputError if it needs a vision-language model and has none, or the other way round.
+    Raises InputError if it needs a vision-language model and has none, or the other way round, and
+    for a CLIP that sees nothing where pictures are shown.
     """
     kind, name = next(iter(chosen.items()))
     if rows[name].asks_vlm and vlm is None:
@@ -29,6 +33,8 @@ def actor_handle(
             f"The {kind} {name} uses no vision-language model, but one is wired. Remove that wire, "
             f"or choose {others}."
         )
+    if kind in SHOWN and vlm is not None and isinstance(vlm.vlm, ComfyVlm):
+        vlm.vlm.check_sees()
     actor = rows[name].build(ActorChoice(**chosen), vlm and vlm.vlm)
     identity = {"ocr": ocr_identity()} if (kind, name) == ("verifier", "text") else {}
     return ActorHandle(actor, chosen, (vlm,) if vlm else (), identity)

@@ -33,6 +33,7 @@ import torch
 from native_editors import EDITORS
 from native_loras import LORAS
 from native_pictures import PICTURES
+from native_speed import SPEED
 from native_storage import STORAGE, style
 from pack.nodes.comfy import branch as native_branch
 from pack.nodes.comfy import lora as native_lora
@@ -347,6 +348,7 @@ CASES: Cases = {
     **STORAGE,
     **PICTURES,
     **EDITORS,
+    **SPEED,
     "weights patched again": weights_patched_again,
     "models not refused": not_refused,
     "warnings missed": warnings_missed,

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import native_setup  # isort: skip  # noqa: F401
 import comfy.sd
 import torch
+from pack.nodes.comfy.chat import tokens_of
 from pack.nodes.comfy.packed import first_logits, packed, writer_of
 from pack.nodes.comfy.text import ComfyVlm, logits_of
 from pack.reflectionflow_core.vlm.interface import Question
@@ -49,11 +50,14 @@ def smaller(config: Any, **sizes: Any) -> Callable[..., Any]:
     return build
 
 
-def clip_of(stage: Any, tokenizer: Any, words: float = 1.0) -> Any:
-    """A CLIP with noise for weights; `words` is how clearly it tells one token from another."""
+def clip_of(
+    stage: Any, tokenizer: Any, words: float = 1.0, data: Mapping[str, Any] | None = None
+) -> Any:
+    """A CLIP with noise for weights; `words` is how clearly it tells one token from another, `data`
+    what its tokenizer is made of."""
     target = SimpleNamespace(clip=stage, tokenizer=tokenizer, params={})
     torch.manual_seed(0)
-    clip = comfy.sd.CLIP(target, parameters=1)
+    clip = comfy.sd.CLIP(target, parameters=1, tokenizer_data=dict(data or {}))
     with torch.no_grad():
         for name, weight in clip.cond_stage_model.named_parameters():
             scale = words if "embed_tokens" in name else 0.2
@@ -127,8 +131,7 @@ def compared(clip: Any, texts: list[Any]) -> dict[str, float]:
 
 
 def asked(clip: Any, *pictures: Image.Image) -> list[Any]:
-    vlm = ComfyVlm(clip)
-    return [vlm._tokens(Question(text, (p,), "A system.")) for p in pictures for text in TEXTS]
+    return [tokens_of(clip, Question(t, (p,), "A system.")) for p in pictures for t in TEXTS]
 
 
 def likely_words(vlm: ComfyVlm, question: Question) -> list[str]:

@@ -47,4 +47,4 @@ def test_the_weights_are_comfyuis() -> None:
 
 
 def test_a_text_encoder_that_sees_nothing_is_refused_in_a_sentence() -> None:
-    assert found()["blind"].startswith("This CLIP reads texts and sees no pictures. Load")
+    assert found()["blind"].startswith("The tokenizer of this CLIP takes no pictures. Load")

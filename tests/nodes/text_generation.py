@@ -17,10 +17,12 @@ from typing import Any
 from native_setup import mm  # isort: skip
 import comfy.sd
 import torch
+from pack.nodes.comfy.chat import tokens_of
 from pack.nodes.comfy.text import ComfyVlm, logits_of
 from pack.reflectionflow_core.record import InputError
 from pack.reflectionflow_core.vlm.interface import Question
 from PIL import Image
+from small_tokenizers import whole_qwen35
 
 SMALL = {
     "hidden_size": 64,
@@ -43,6 +45,7 @@ def small_qwen() -> Any:
     """A CLIP of ComfyUI's own classes, with noise for weights."""
     from comfy.text_encoders import qwen35
 
+    whole_qwen35(qwen35)
     qwen35.QWEN35_MODELS["small"] = {**SMALL, "vision": EYES}
     target = SimpleNamespace(
         clip=qwen35.te(model_type="small"),
@@ -82,7 +85,7 @@ def findings() -> dict[str, Any]:
     choices = choices_of(vlm, asked[0])
     odds = vlm.choose(asked, choices)
     with logits_of(clip) as seen:
-        clip.generate(vlm._tokens(asked[0]), max_length=1, do_sample=False)
+        clip.generate(tokens_of(clip, asked[0]), max_length=1, do_sample=False)
     with_pair = vlm.chat([Question("Which?", (RED, BLUE), max_tokens=4)])
     for name in ("sample_token",):
         assert not any(name in vars(m) for m in clip.cond_stage_model.modules())
@@ -101,7 +104,7 @@ def findings() -> dict[str, Any]:
 
 
 def blind(clip: Any) -> str:
-    """What is said of a model that sees nothing."""
+    """What is said of a tokenizer that takes no pictures."""
     tokenize = clip.tokenize
     clip.tokenize = lambda text, **_: tokenize(text)
     try:
