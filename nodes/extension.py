@@ -12,6 +12,7 @@ from .judges import JUDGES
 from .loaders import LOADERS
 from .native import NATIVE
 from .options import SearchOptions
+from .pausing import PAUSING
 from .prompt_batch import PromptBatch
 from .replacing import register_replacements
 from .routes import add_routes
@@ -24,7 +25,7 @@ from .vision import VisionModelNode
 from .vlm import VLM
 
 FAMILIES = (
-    *(LOADERS, VLM, JUDGES, VERIFIER_NODES, NATIVE, EDITORS, STEPS, SEARCH, STAGING),
+    *(LOADERS, VLM, JUDGES, VERIFIER_NODES, NATIVE, EDITORS, STEPS, SEARCH, PAUSING, STAGING),
     [SearchOptions, Critic, Judge, JudgeError, VisionModelNode, FixPicture, PromptBatch],
 )
 NODES = [checks_its_wires(node) for family in FAMILIES for node in family]
