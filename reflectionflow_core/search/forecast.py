@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil
 
 from PIL import Image
 
@@ -76,15 +77,12 @@ def _most(request: Request, later: bool, settings: SearchSettings, actors: Actor
 
 def _within(budget: Budget, most: Cost, spent: Cost) -> Cost:
     """The cost as far as a budget pays for it."""
-    limits = (budget.images, budget.steps, budget.vlm_calls)
-    paid = (spent.images, spent.steps, spent.vlm_calls)
-    costs = (most.images, most.steps, most.vlm_calls)
-    return Cost(
-        *(
-            cost if limit is None else min(cost, max(0, limit - before))
-            for cost, limit, before in zip(costs, limits, paid, strict=True)
-        )
-    )
+
+    def paid(name: str) -> int:
+        limit, cost = getattr(budget, name), getattr(most, name)
+        return cost if limit is None else min(cost, max(0, limit - getattr(spent, name)))
+
+    return Cost(paid("images"), paid("steps"), paid("vlm_calls"))
 
 
 def _usual(prices: list[Cost], pass_rate: float) -> Cost:
@@ -95,7 +93,7 @@ def _usual(prices: list[Cost], pass_rate: float) -> Cost:
         steps += reached * price.steps
         calls += reached * price.vlm_calls
         reached *= 1 - pass_rate
-    return Cost(*(-int(-mean // 1) for mean in (images, steps, calls)))
+    return Cost(ceil(images), ceil(steps), ceil(calls))
 
 
 def _failed(request: Request, price: Cost, previewed: bool) -> Candidate:
