@@ -62,7 +62,9 @@ def test_three_clicks_steer_a_search_through_a_reload_and_two_tabs(interface: In
     page, server = interface.page, interface.server
     begin(interface, seed=901)
     wait_for_panel(page)
-    second = page.context.new_page()
+    browser = page.context.browser
+    assert browser is not None
+    second = browser.new_page()
     second.goto(server.url)
     second.wait_for_function(OPENED)
     wait_for_panel(second)
