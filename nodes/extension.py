@@ -13,6 +13,7 @@ from .loaders import LOADERS
 from .native import NATIVE
 from .options import SearchOptions
 from .painter import PAINTERS
+from .pausing import PAUSING
 from .prompt_batch import PromptBatch
 from .replacing import register_replacements
 from .routes import add_routes
@@ -25,7 +26,8 @@ from .vision import VisionModelNode
 from .vlm import VLM
 
 FAMILIES = (
-    *(LOADERS, VLM, JUDGES, VERIFIER_NODES, NATIVE, PAINTERS, EDITORS, STEPS, SEARCH, STAGING),
+    *(LOADERS, VLM, JUDGES, VERIFIER_NODES, NATIVE, PAINTERS, EDITORS),
+    *(STEPS, SEARCH, PAUSING, STAGING),
     [SearchOptions, Critic, Judge, JudgeError, VisionModelNode, FixPicture, PromptBatch],
 )
 NODES = [checks_its_wires(node) for family in FAMILIES for node in family]

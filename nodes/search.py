@@ -30,6 +30,8 @@ from ..reflectionflow_core.settings import SearchSettings
 from .comfy.masks import as_mask_text
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
+from .shared.expanding import ACTORS, PauseChoice, next_step
+from .shared.forecasting import ahead_text
 from .shared.judging import notice_of_errors
 from .shared.kept import ROUNDS, round_key
 from .shared.progress import framed, say
@@ -44,6 +46,7 @@ from .shared.schema import (
     inspector_input,
     mask_input,
     output,
+    pause_inputs,
     request_inputs,
     result_outputs,
     schema,
@@ -57,7 +60,6 @@ FOUND_BY = (
     *("fix image", "self correction", "refine", "test-time scaling"),
 )
 SAVED_GRAPH = (io.Hidden.prompt, io.Hidden.extra_pnginfo)
-ACTORS = ("flux", "verifier", "writer", "evolver", "inspector")
 
 
 class ReflectionLoop(io.ComfyNode):
@@ -87,6 +89,7 @@ class ReflectionLoop(io.ComfyNode):
                 *others,
                 inspector_input(),
                 mask_input(),
+                *pause_inputs(),
             ],
             outputs=[*result_outputs()],
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
@@ -102,16 +105,21 @@ class ReflectionLoop(io.ComfyNode):
         return str(STOPPING.times)
 
     @classmethod
-    def execute(cls, depth: int, **given: Any) -> io.NodeOutput:
+    def execute(
+        cls, depth: int, ask_me: bool = False, ask_seconds: int = 600, **given: Any
+    ) -> io.NodeOutput:
         PLANNED[shown_at(cls.hidden)] = depth
         handles = {name: given.pop(name) for name in ACTORS if name in given}
-        check(new_search(**given), SearchActors(**handles).actors, depth)
+        state, actors = new_search(**given), SearchActors(**handles)
+        check(state, actors.actors, depth)
+        say(shown_at(cls.hidden), ahead_text(state, actors, depth))
         graph, links = GraphBuilder(), links_of(cls.hidden)
         if given["stop"] != STOP_AT_SCORE:
             given["stop_score"] = 1.0  # has no effect then, and must not start a new search
         given |= {name: links[name] for name in ("options", "plan", "mask") if name in given}
         start = graph.node(f"{PREFIX}ReflectionStart", id="start", **given)
-        return next_step(graph, start.out(0), depth, links)
+        asked = PauseChoice(ask_me, ask_seconds)
+        return next_step(graph, start.out(0), 0, depth, links, asked)
 
 
 class ReflectionStart(io.ComfyNode):
@@ -203,6 +211,7 @@ class ReflectionStep(io.ComfyNode):
                     "depth", default=3, min=0, max=MAX_DEPTH, tooltip="Rounds after the drafts."
                 ),
                 inspector_input(),
+                *pause_inputs(),
             ],
             outputs=[best, pictures, *others],
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt, *SAVED_GRAPH],
@@ -210,11 +219,19 @@ class ReflectionStep(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, history: SearchState, depth: int, **handles: Any) -> io.NodeOutput:
+    def execute(
+        cls,
+        history: SearchState,
+        depth: int,
+        ask_me: bool = False,
+        ask_seconds: int = 600,
+        **handles: Any,
+    ) -> io.NodeOutput:
         del handles  # only their wires are needed
         if not history.done and history.next_round <= depth:
-            links = links_of(cls.hidden)
-            return next_step(GraphBuilder(), links["history"], depth, links)
+            links, asked = links_of(cls.hidden), PauseChoice(ask_me, ask_seconds)
+            before = links["history"], history.next_round
+            return next_step(GraphBuilder(), *before, depth, links, asked)
         if history.save:
             history = write_run(replace(history, graph=graph_of(cls.hidden)))
         best, images, report = results(history)
@@ -342,14 +359,6 @@ def shown_at(hidden: Any) -> str:
     return hidden.dynprompt.get_display_node_id(hidden.unique_id)
 
 
-def next_step(graph: GraphBuilder, history: Any, depth: int, links: dict) -> io.NodeOutput:
-    """One more round, and a ReflectionStep that decides whether to continue."""
-    wires = {name: links[name] for name in ACTORS if name in links}
-    after = graph.node(f"{PREFIX}ReflectionRound", id="round", history=history, **wires).out(0)
-    step = graph.node(f"{PREFIX}ReflectionStep", id="step", history=after, depth=depth, **wires)
-    return io.NodeOutput(*(step.out(i) for i in range(4)), expand=graph.finalize())
-
-
 def results(state: SearchState) -> tuple[Any, list[Any], str]:
     """Best picture, all pictures, and the report."""
     history = state.history
@@ -390,10 +399,4 @@ def summary(state: SearchState) -> str:
     return "\n".join(lines)
 
 
-SEARCH = [
-    ReflectionLoop,
-    ReflectionStart,
-    ReflectionRound,
-    ReflectionStep,
-    ReflectionTrail,
-]
+SEARCH = [ReflectionLoop, ReflectionStart, ReflectionRound, ReflectionStep, ReflectionTrail]

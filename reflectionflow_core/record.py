@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from PIL.Image import Image
 
+from .feedback import Feedback, excluded
 from .regions import Region
 from .verdict import DISAGREEMENT, Verdict
 
@@ -248,10 +249,12 @@ class History:
 
     The strategy says how many pictures a round has and which parents they have; a chain is a
     candidate's `lineage`. The last round may be incomplete while the search is under way.
+    `feedback` is what a person said between rounds, in order.
     """
 
     rounds: tuple[tuple[Candidate, ...], ...] = ()
     cost: Cost = Cost()
+    feedback: tuple[Feedback, ...] = ()
 
     def __iter__(self) -> Iterator[Candidate]:
         return chain.from_iterable(self.rounds)
@@ -271,11 +274,17 @@ class History:
         """The best of every candidate ever made; the earliest of equals.
 
         A dropped candidate is the best only if none was finished, and one that could not be judged
-        only if none was.
+        only if none was, and one that a person has excluded only if nothing else is left.
         """
         if not len(self):
             raise ValueError("An empty history has no best candidate.")
-        return max(self, key=lambda candidate: (candidate.finished, candidate.rank))
+        return max(self.eligible or self, key=lambda c: (c.finished, c.rank))
+
+    @property
+    def eligible(self) -> tuple[Candidate, ...]:
+        """Every candidate that no person has excluded, in the order of painting."""
+        out = excluded(self.feedback)
+        return tuple(candidate for i, candidate in enumerate(self) if i not in out)
 
     @property
     def unjudged(self) -> list[Candidate]:
@@ -290,7 +299,12 @@ class History:
     def before(self, round_index: int, position: int) -> History:
         """The candidates before a position; without their cost, which is not known."""
         begun = self.rounds[round_index][:position] if round_index < len(self.rounds) else ()
-        return History((*self.rounds[:round_index], *((begun,) if begun else ())))
+        return self._with((*self.rounds[:round_index], *((begun,) if begun else ())), Cost())
+
+    def _with(self, rounds: tuple[tuple[Candidate, ...], ...], cost: Cost) -> History:
+        """The history of these of its rounds, and of what was said until then."""
+        count = sum(map(len, rounds))
+        return History(rounds, cost, tuple(said for said in self.feedback if said.after <= count))
 
     def without_last(self, count: int) -> History:
         """This history without its last `count` candidates; the cost stays that of all."""
@@ -299,7 +313,7 @@ class History:
             if left > 0:
                 rounds.append(candidates[:left])
             left -= len(candidates)
-        return replace(self, rounds=tuple(rounds))
+        return self._with(tuple(rounds), self.cost)
 
     def extended(self, round_index: int, candidates: tuple[Candidate, ...]) -> History:
         """This history with candidates added to round `round_index`, the last or a new one."""
@@ -307,6 +321,12 @@ class History:
             raise ValueError(f"Round {round_index} is neither the last round nor the next one.")
         begun = self.rounds[round_index] if round_index < len(self.rounds) else ()
         return replace(self, rounds=(*self.rounds[:round_index], begun + candidates))
+
+    def answered(self, said: Feedback) -> History:
+        """This history with what a person said of it as it is now."""
+        if said.after != len(self):
+            raise ValueError(f"It was said of {said.after} pictures, and there are {len(self)}.")
+        return replace(self, feedback=(*self.feedback, said))
 
     def charged(self, cost: Cost) -> History:
         return replace(self, cost=self.cost + cost)

@@ -19,6 +19,7 @@ TOP = ("nodes", CORE, "workflows", "train", "tests")
 ROOMS = (
     "phases",
     "evidence",
+    "feedback",
     "verdict",
     "regions",
     "record",

@@ -15,8 +15,16 @@ from .schema import PREFIX
 
 # They are to run again after a search that was ended early; what they paint is the same.
 OWN_ROUNDS = {
-    PREFIX + name for name in ("ReflectionLoop", "ReflectionRound", "ReflectionStep", "PromptBatch")
+    PREFIX + name
+    for name in (
+        *("ReflectionLoop", "ReflectionRound", "ReflectionStep", "ReflectionPause"),
+        "PromptBatch",
+    )
 }
+
+
+# How a person is asked changes nothing that is painted; the answer is part of the history.
+WITHOUT_EFFECT = {(PREFIX + "ReflectionPause", name) for name in ("seconds", "last")}
 
 
 class AlwaysNewError(Exception):
@@ -41,6 +49,7 @@ def _digest(dynprompt: Any, node_id: str, known: dict[str, str]) -> str:
         values = {
             name: [_digest(dynprompt, value[0], known), value[1]] if is_link(value) else value
             for name, value in inputs.items()
+            if (kind, name) not in WITHOUT_EFFECT
         }
         described = [kind, values, _changed(kind, node)]
         text = json.dumps(described, sort_keys=True, default=repr)

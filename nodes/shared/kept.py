@@ -116,7 +116,8 @@ def round_key(
     if graph is None:
         return None
     chosen = {name: str(value) for name, value in handles.chosen.items()}
-    known = [graph, chosen, dict(handles.identity), _so_far(state.history), state.save]
+    said = [one.data() for one in state.history.feedback]
+    known = [graph, chosen, dict(handles.identity), _so_far(state.history), said, state.save]
     known.append(str(state.settings))  # its seed may have been drawn
     return _key_of(known)
 

@@ -84,7 +84,7 @@ def next_round(
             if not trailing_unjudged(history):
                 keep(replace(state, history=history))
             if STOPPING.requested:
-                return replace(state, history=history, done=True)
+                return replace(state, history=history, done=True, stopped=True)
     except UnjudgedError as error:
         raise UnjudgedError(error.history, f"{error} {kept(state, error.history)}") from error
     after = state.settings_until(index + 1)
@@ -145,6 +145,19 @@ def write_run(state: SearchState) -> SearchState:
     return state
 
 
+def read_feedback(state: SearchState) -> SearchState:
+    """The state with what a person said of it before, if it is saved as it is painted."""
+    if not state.save or not state.folder:
+        return state
+    with opened(state, run_of(state, state.settings_until(state.next_round - 1))) as archive:
+        return replace(state, history=archive.until(state.next_round - 1))
+
+
+def write_feedback(state: SearchState) -> SearchState:
+    """Saves what a person said of a search that is saved as it is painted."""
+    return read_feedback(state)  # whatever opens the folder writes what it lacks
+
+
 def with_recorded_seed(state: SearchState, settings: SearchSettings) -> SearchState:
     """The state of a saved search; a drawn seed gives way to that of the run which it continues."""
     if not state.drawn_seed or len(state.history):
@@ -175,7 +188,8 @@ def opened(state: SearchState, run: Run) -> Iterator[Archive]:
     metadata = None if args.disable_metadata else state.graph
     with open_archive(folder, resume=True, known=state.history, metadata=metadata) as archive:
         begin(archive, run)
-        if len(archive.history) < len(state.history):
+        known = archive.history
+        if (len(known), len(known.feedback)) < (len(state.history), len(state.history.feedback)):
             archive.append(state.history)
         yield archive
 

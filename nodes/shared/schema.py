@@ -195,6 +195,35 @@ def mask_input() -> io.Input:
     )
 
 
+def pause_seconds_input(name: str = "seconds", optional: bool = False) -> io.Input:
+    return io.Int.Input(
+        name,
+        display_name="seconds to wait",
+        optional=optional,
+        default=600,
+        min=1,
+        max=86_400,
+        tooltip="Seconds to wait for your answer after a round; then the search goes on as "
+        "planned, as it does at once where no browser shows the question.",
+        extra_dict={"advanced": True},
+    )
+
+
+def pause_inputs() -> list[io.Input]:
+    """Of a loop that asks; appended, since inputs are only appended."""
+    return [
+        io.Boolean.Input(
+            "ask_me",
+            display_name="ask me",
+            default=False,
+            optional=True,
+            tooltip="After every round, show its pictures and ask how the search goes on: pick the "
+            "winner, veto, edit what will be changed and where, or go on as planned.",
+        ),
+        pause_seconds_input("ask_seconds", optional=True),
+    ]
+
+
 def result_outputs() -> list[io.Output]:
     return [
         output(io.Image, "best", "The best of all pictures."),

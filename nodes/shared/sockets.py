@@ -158,6 +158,7 @@ class SearchState:
     settings: SearchSettings
     history: History = field(default_factory=History, repr=False)
     done: bool = False
+    stopped: bool = False  # and that by the user, who may go on
     save: bool = False
     folder: str = ""  # below ComfyUI's output directory
     drawn_seed: bool = False  # the seed in `settings` was drawn at random

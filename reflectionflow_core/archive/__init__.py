@@ -1,9 +1,9 @@
 """A History on disk: appended as it grows, read back to resume.
 
-A folder holds run.json (the request), history.jsonl (one line per candidate), images/, best.png and
-timing.json; and latents/, where corrections are blended into those of their parents. A picture is
-on disk before its line, and a line before the next batch is painted, so a kill at any moment loses
-one batch at most.
+A folder holds run.json (the request), history.jsonl (one line per candidate), feedback.jsonl (one
+line per answer of a person, if any was asked), images/, best.png and timing.json; and latents/,
+where corrections are blended into those of their parents. A picture is on disk before its line, and
+a line before the next batch is painted, so a kill at any moment loses one batch at most.
 """
 
 from __future__ import annotations
@@ -20,21 +20,32 @@ from types import MappingProxyType
 
 from PIL import Image
 
+from ..feedback import Feedback
 from ..pictures import PictureError, stored_picture
 from ..record import Candidate, Cost, History, InputError
 from ..texts import parse_json
 from . import files
-from .lines import SHARED, Entry, entry_of, image_name, latents_name, parse, pixel_digest
+from .lines import (
+    SHARED,
+    Entry,
+    entry_of,
+    feedback_line,
+    image_name,
+    latents_name,
+    parse,
+    pixel_digest,
+)
 from .metadata import encoded, png
 from .run_file import Run, differences, load_run
 
 __all__ = ["Archive", "Recording", "Run", "differences", "open_archive", "read_recording"]
 
 RUN, HISTORY, TIMING = "run.json", "history.jsonl", "timing.json"
+FEEDBACK = "feedback.jsonl"
 IMAGES, LATENTS = "images", "latents"
 BEST, SHEET, PAGE = "best.png", "sheet.png", "report.html"
-MADE_HERE = (RUN, HISTORY, TIMING, IMAGES, LATENTS, BEST, SHEET, PAGE)
-WRITTEN_LATER = (TIMING, BEST, SHEET, PAGE)  # only after a picture is in the history
+MADE_HERE = (RUN, HISTORY, FEEDBACK, TIMING, IMAGES, LATENTS, BEST, SHEET, PAGE)
+WRITTEN_LATER = (FEEDBACK, TIMING, BEST, SHEET, PAGE)  # only after a picture is in the history
 NOTHING_YET = History()
 NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 RESTORE = "Restore it from a backup, or start in another folder; nothing was changed."
@@ -81,19 +92,27 @@ class Archive:
         self._write_best(self.history)  # a killed process may not have written it
 
     def append(self, history: History) -> None:
-        """Writes the candidates that are new in `history`; call it for each History of a search."""
+        """Writes what is new in `history`; call it for each History of a search.
+
+        What a person said is written before the pictures that follow from it.
+        """
+        answers = list(history.feedback[len(self.history.feedback) :])
         for slot, candidate in list(history.placed)[len(self.history) :]:
+            while answers and answers[0].after <= len(self._index):
+                self._write_feedback(answers.pop(0))
             self._write(candidate, slot, history.cost)
+        for said in answers:
+            self._write_feedback(said)
         self.history = history
         self._write_timing(history.cost)
         self._write_best(history)
 
     def until(self, round_index: int) -> History:
         """The history up to the end of a round, or all of it if the round is not complete."""
-        rounds = self.history.rounds[: round_index + 1]
-        if rounds == self.history.rounds:
+        if len(self.history.rounds) <= round_index + 1:
             return self.history
-        return History(rounds, self._costs[sum(map(len, rounds)) - 1])
+        begun = self.history.before(round_index + 1, 0)
+        return replace(begun, cost=self._costs[len(begun) - 1] + _asking_cost(begun))
 
     def drop_last(self, count: int) -> None:
         """Takes the last pictures out of the folder; the time that they took stays counted.
@@ -105,11 +124,15 @@ class Archive:
         history = self.history
         self.history = kept = history.without_last(count)
         spent = self._costs[len(kept) - 1] if len(kept) else Cost(vlm_calls=self._calls)
+        spent += _asking_cost(kept)
         seconds, slowest = history.cost.seconds, history.cost.slowest
         self.history = replace(kept, cost=replace(spent, seconds=seconds, slowest=slowest))
         if not len(kept):  # without a picture they would be remains of lost ones
             for name in WRITTEN_LATER:
                 files.remove(self.folder / name)
+        if kept.feedback != history.feedback:
+            lines = b"".join(map(feedback_line, kept.feedback))
+            files.replace_file(self.folder / FEEDBACK, lines)
         lines = (self.folder / HISTORY).read_bytes().splitlines(keepends=True)
         for slot, candidate in reversed(list(history.placed)[len(kept) :]):
             del lines[-1], self._costs[-1], self._index[id(candidate)]
@@ -138,6 +161,9 @@ class Archive:
         files.append(self.folder / HISTORY, entry.line())
         self._index[id(candidate)] = entry.index
         self._costs.append(entry.cost)
+
+    def _write_feedback(self, said: Feedback) -> None:
+        files.append(self.folder / FEEDBACK, feedback_line(said))
 
     def _write_timing(self, cost: Cost) -> None:
         record = {"seconds": dict(cost.seconds), "slowest": cost.slowest}
@@ -199,10 +225,12 @@ def _read(folder: Path, known: History) -> Recording:
     _check_complete(folder, len(entries))
     timing, untimed = _read_timing(folder / TIMING)
     history = _history(folder, entries, known)
+    answers, lost = _read_feedback(folder / FEEDBACK, len(history))
     spent = entries[-1].cost if entries else Cost(vlm_calls=run.calls)
-    history = replace(history, cost=spent).charged(timing)
+    history = replace(history, feedback=answers)
+    history = replace(history, cost=spent + _asking_cost(history)).charged(timing)
     costs = tuple(entry.cost for entry in entries)
-    return Recording(run, history, costs, size, (*notices, *untimed))
+    return Recording(run, history, costs, size, (*notices, *lost, *untimed))
 
 
 def _check_complete(folder: Path, count: int) -> None:
@@ -236,6 +264,9 @@ def _recovered(folder: Path, known: History) -> Recording:
     history = folder / HISTORY
     if history.exists() and history.stat().st_size != recording.size:
         files.truncate(history, recording.size)
+    said = recording.history.feedback
+    if (path := folder / FEEDBACK).exists() and not path.read_bytes().endswith(b"\n"):
+        files.replace_file(path, b"".join(map(feedback_line, said)))
     for name in MADE_HERE:
         files.sweep(folder, name)
     files.sweep(folder / IMAGES, "round-*.png")
@@ -256,6 +287,29 @@ def _read_entries(path: Path, mask: str | None) -> tuple[list[Entry], int, tuple
     size = sum(len(line) + 1 for line in lines)
     dropped = f"The last line of {path.name} was cut off while it was written; it is ignored."
     return entries, size, (dropped,) if torn else ()
+
+
+def _asking_cost(history: History) -> Cost:
+    """What was written before a person was asked about the newest picture: no line has it."""
+    calls = sum(said.calls for said in history.feedback if said.after == len(history))
+    return Cost(vlm_calls=calls)
+
+
+def _read_feedback(path: Path, pictures: int) -> tuple[tuple[Feedback, ...], tuple[str, ...]]:
+    """What a person said, and a notice about a line that was cut off."""
+    *lines, torn = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    answers: list[Feedback] = []
+    for line in lines:
+        try:
+            said = Feedback.from_data(parse_json(line))
+            if not (answers[-1].after if answers else 0) < said.after <= pictures:
+                raise ValueError(f"it speaks of {said.after} pictures")
+        except ValueError as error:
+            number = len(answers) + 1
+            raise InputError(f"Line {number} of {path} is damaged: {error}. {RESTORE}") from error
+        answers.append(said)
+    dropped = f"The last line of {path.name} was cut off; it is ignored."
+    return tuple(answers), (dropped,) if torn else ()
 
 
 def _checked_successor(entry: Entry, before: list[Entry]) -> Entry:

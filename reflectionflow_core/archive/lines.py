@@ -15,6 +15,7 @@ from typing import Any
 from PIL.Image import Image
 
 from ..evidence import Box, Evidence
+from ..feedback import Feedback
 from ..record import Candidate, Cost, Inspection, Neighbour, Region, Restart, Seed, Verdict
 from ..texts import parse_json
 from ..verdict import Trust
@@ -100,6 +101,10 @@ class Entry:
     def line(self) -> bytes:
         # ASCII, so that no text of any model can break a line or be invalid UTF-8.
         return json.dumps(self.record(), ensure_ascii=True).encode() + b"\n"
+
+
+def feedback_line(said: Feedback) -> bytes:
+    return json.dumps(said.data(), ensure_ascii=True).encode() + b"\n"
 
 
 def image_name(round_index: int, position: int) -> str:

@@ -44,7 +44,8 @@ class Run:
     `actors` are the options that chose the actors; `identity` holds digests of the weights, which
     identify a model that was moved or changed; `versions` are those of the libraries. `think_first`
     requests a thought before the first picture; `calls` counts the calls of vision-language models
-    before it. `judge` is what was found out of the vision-language model.
+    before it. `judge` is what was found out of the vision-language model. With `ask` a person is
+    asked after every round.
     """
 
     prompt: str
@@ -55,6 +56,7 @@ class Run:
     think_first: bool = False
     calls: int = 0
     judge: Mapping[str, Any] = field(default_factory=dict)
+    ask: bool = False
 
     def dump(self) -> bytes:
         record = {"format": FORMAT, **{f.name: _plain(getattr(self, f.name)) for f in fields(self)}}

@@ -52,7 +52,7 @@ from .run import (
 from .screen import Screen, best_so_far, quieten_libraries, short_score
 
 BATCH, OVERVIEW = "batch.json", "overview.html"
-ONE_PROMPT_ONLY = ("prompt", "draft_prompt", "stages")
+ONE_PROMPT_ONLY = ("prompt", "draft_prompt", "stages", "ask")
 
 
 @dataclass

@@ -84,4 +84,10 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     run.add_argument("--out", metavar="DIR", required=True, help="output folder")
     run.add_argument("--resume", action="store_true", help="continue the run in DIR, if any")
+    run.add_argument(
+        "--ask",
+        action=argparse.BooleanOptionalAction,
+        help="after every round ask in the terminal: pick the winner, veto, say what to change and "
+        "where, or go on as planned",
+    )
     add_search_options(run)

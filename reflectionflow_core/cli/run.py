@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..archive import Archive, Run, differences, open_archive
+from ..archive.experience import experience
 from ..choice import RECORDED, ActorChoice
 from ..doctor import versions
 from ..identity import identity
 from ..plugins import load_plugins
 from ..protocols import Actors
-from ..record import Cost, InputError
+from ..record import Cost, History, InputError
 from ..registry import choice_of
-from ..report.words import counted
-from ..search import UnjudgedError, search, trailing_unjudged
+from ..report.words import counted, forecast_text
+from ..search import UnjudgedError, forecast, search, steered_search, trailing_unjudged
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
 from ..settings import SearchSettings
 from ..texts import TextError, checked_text
 from ..vlm.named import HUB_ID
+from .asking import StoppedByPersonError, Terminal
 from .judging import check_judge, knowing_errors, with_errors_of
 from .options import make_record, make_settings, settings_of, with_drawn_seed
 from .preparing import prepared
@@ -64,15 +66,23 @@ def folder_of(given: Mapping[str, Any]) -> Path:
 def _search(archive: Archive, asked: Run, actors: Actors, spent: Cost) -> int:
     archive.drop_last(trailing_unjudged(archive.history))  # they are painted and judged again
     past = archive.history.charged(spent)
+    known = experience(archive.folder.parent, asked)
+    ahead = forecast(asked.settings, actors, past, known.pass_rate)
+    if ahead is None or ahead.most.steps:
+        say(forecast_text(ahead, known.seconds_each, price_of(asked)))
     most = min(
         asked.settings.scheduled_pictures,
         asked.settings.budget.images or asked.settings.scheduled_pictures,
     )
     try:
         with Screen(most, archive.history) as screen:
-            for history in search(asked.prompt, asked.settings, actors, past, screen):
+            for history in _steps(archive, asked, actors, past, screen):
+                painted = len(history) - len(archive.history)
                 archive.append(history)
-                screen.painted(history)
+                if painted:
+                    screen.painted(history)
+    except StoppedByPersonError:
+        _say_how_to_resume(archive)
     except KeyboardInterrupt:
         say("Stopped.")
         if len(archive.history):
@@ -91,6 +101,22 @@ def _search(archive: Archive, asked: Run, actors: Actors, spent: Cost) -> int:
     write_reports(archive.folder, asked, archive.history)
     sys.stdout.write(summary(archive.folder, archive.history))
     return 0
+
+
+def _steps(
+    archive: Archive, asked: Run, actors: Actors, past: History, screen: Screen
+) -> Iterator[History]:
+    """The search, which asks a person after every round if it is to."""
+    if not asked.ask:
+        return search(asked.prompt, asked.settings, actors, past, screen)
+    person = Terminal(archive.folder, screen)
+    return steered_search(asked.prompt, asked.settings, actors, person, past, screen)
+
+
+def price_of(asked: Run) -> float | None:
+    """What a call of the judge costs, as its server said when it was checked."""
+    price = asked.judge.get("price")
+    return price if isinstance(price, int | float) else None
 
 
 def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoice, Run]:
@@ -113,7 +139,8 @@ def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoi
     thinks = given.get("think_first", recorded.think_first if recorded else False)
     calls, judge = (recorded.calls, recorded.judge) if recorded else (0, {})
     who = (actors, identity(choice), versions())
-    return choice, Run(prompt, settings, *who, think_first=thinks, calls=calls, judge=judge)
+    run = Run(prompt, settings, *who, think_first=thinks, calls=calls, judge=judge)
+    return choice, replace(run, ask=given.get("ask", recorded.ask if recorded else False))
 
 
 def _recorded(given: Mapping[str, Any], archive: Archive) -> Run | None:

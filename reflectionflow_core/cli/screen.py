@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
 from PIL.Image import Image
@@ -84,6 +85,15 @@ class Screen:
     def say(self, text: str) -> None:
         """Prints lines that stay, above the bars."""
         self.console.print(text, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Without bars, which would be drawn over what somebody types."""
+        if self.console.is_terminal:
+            self.bars.stop()
+        yield
+        if self.console.is_terminal:
+            self.bars.start()
 
     def painted(self, history: History) -> None:
         latest = [*history][-1]

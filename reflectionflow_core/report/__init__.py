@@ -3,13 +3,22 @@
 from .data import as_data
 from .page import html_page
 from .sheet import contact_sheet
-from .words import cost_text, counted, history_text, inspection_text, settings_text, verdict_text
+from .words import (
+    cost_text,
+    counted,
+    forecast_text,
+    history_text,
+    inspection_text,
+    settings_text,
+    verdict_text,
+)
 
 __all__ = [
     "as_data",
     "contact_sheet",
     "cost_text",
     "counted",
+    "forecast_text",
     "history_text",
     "html_page",
     "inspection_text",

@@ -37,5 +37,6 @@ def as_data(
         "cost": {name: getattr(cost, name) for name in COUNTED} | {"seconds": dict(cost.seconds)},
         "best": index[id(history.best)] if index and history.best.verdict.judged else None,
         "unjudged": unjudged_text(history),
+        "feedback": [said.data() for said in history.feedback],
         "candidates": candidates,
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..evidence import place_in_words
 from ..record import Candidate, Cost, History, Inspection, Neighbour, Restart, Seed, Verdict
-from ..search import unjudged_text
+from ..search import Forecast, unjudged_text
 from ..search.strategies import STRATEGIES
 from ..settings import Budget, SearchSettings
 
@@ -35,6 +35,35 @@ def cost_text(cost: Cost) -> str:
     if cost.vlm_calls:
         parts.append(counted(cost.vlm_calls, "VLM call"))
     return ", ".join([*parts, duration(cost.total_seconds)])
+
+
+def forecast_text(
+    found: Forecast | None, seconds_each: float | None = None, price_each: float | None = None
+) -> str:
+    """What a search will cost: "At most 8 pictures, 240 steps, 24 VLM calls, 4 min; ...".
+
+    `seconds_each` are those that a picture took here before, `price_each` is what the judge's
+    server says that a call costs, in its own currency; None is not known.
+    """
+    if found is None:
+        return "This search is too large to say what it costs."
+    most = _price_text(found.most, seconds_each, price_each)
+    text = f"{'At most' if found.sure else 'About'} {most}"
+    if found.usual is not None and found.pass_rate is not None:
+        usual = _price_text(found.usual, seconds_each, price_each)
+        text += f"; on average {usual}, as {found.pass_rate:.0%} of such pictures passed so far"
+    return f"{text}."
+
+
+def _price_text(cost: Cost, seconds_each: float | None, price_each: float | None) -> str:
+    parts = [counted(cost.images, "picture"), counted(cost.steps, "step")]
+    if cost.vlm_calls:
+        parts.append(counted(cost.vlm_calls, "VLM call"))
+    known = seconds_each is not None
+    parts.append(duration(cost.images * seconds_each) if known else "an unknown time")
+    if cost.vlm_calls and price_each is not None:
+        parts.append(f"{cost.vlm_calls * price_each:.2g} as the judge's server counts money")
+    return ", ".join(parts)
 
 
 def settings_text(settings: SearchSettings | None, model: str = "") -> str:

@@ -14,6 +14,7 @@ from ..record import History, InputError, Request
 from ..settings import SearchSettings
 from .budget import affordable_end, out_of_time
 from .checks import check_search
+from .steering import steered
 from .strategies import rounds_of
 from .team import Batch, Team
 from .unjudged import check_judged
@@ -95,15 +96,15 @@ def run_round(
 def replayed(history: History, settings: SearchSettings) -> tuple[int, list[Request]]:
     """Index and requests of the round that is next or under way: the strategy, replayed.
 
-    There are no requests if no round is left. Raises InputError for a History whose rounds are not
-    those of the strategy.
+    There are no requests if no round is left. What a person said steers them (`steered`). Raises
+    InputError for a History whose rounds are not those of the strategy.
     """
     rounds, planned = rounds_of(settings), []
     requests = next(rounds)
     for index, candidates in enumerate(history.rounds):
         planned.append(len(requests))
         if len(candidates) < len(requests) and index == len(history.rounds) - 1:
-            return index, requests
+            return index, steered(requests, history.before(index, 0), settings)
         if len(candidates) != len(requests):
             sizes = [len(each) for each in history.rounds]
             raise InputError(
@@ -111,16 +112,18 @@ def replayed(history: History, settings: SearchSettings) -> tuple[int, list[Requ
                 "Resume with the width, drafts, depth and strategy that it started with."
             )
         # Without its cost: that of an earlier moment is not known any more.
-        requests = rounds.send(History(history.rounds[: index + 1]))
-    return len(history.rounds), requests
+        requests = rounds.send(history.before(index + 1, 0))
+    return len(history.rounds), steered(requests, history, settings)
 
 
 def stopped(history: History, settings: SearchSettings) -> bool:
-    """True if a finished picture meets the stop rule; the preview of one does not."""
-    stop = settings.stop
+    """True if a finished picture meets the stop rule, and no person has excluded it; the preview of
+    one does not.
+    """
+    stop, finished = settings.stop, [c for c in history.eligible if c.finished]
     if stop == "never":
         return False
     if stop == "passed":
-        return any(candidate.verdict.passed for candidate in history.finished)
-    judged = [candidate for candidate in history.finished if not candidate.verdict.doubted]
+        return any(candidate.verdict.passed for candidate in finished)
+    judged = [candidate for candidate in finished if not candidate.verdict.doubted]
     return any(c.score is not None and c.score >= float(stop) for c in judged)

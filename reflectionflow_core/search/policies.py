@@ -83,7 +83,7 @@ def policy_named(name: str) -> Policy:
 
 
 def solved(past: History) -> bool:
-    return any(candidate.finished and candidate.verdict.passed for candidate in past)
+    return any(candidate.finished and candidate.verdict.passed for candidate in past.eligible)
 
 
 def doubted(

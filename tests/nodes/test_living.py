@@ -118,7 +118,8 @@ def test_a_loop_says_on_its_own_node_which_round_it_is_in(comfy: ComfyServer) ->
     with comfy.listening("reader") as listener:
         listener.until_over(comfy.queue(loop_graph(depth=1, seed=52), "reader"))
     said = [text for node, text in progress_texts(listener) if node == "loop"]
-    assert said[0] == "Drafts: painting …"
+    assert said[0].startswith("At most 5 pictures, 60 steps, ")
+    assert said[1] == "Drafts: painting …"
     assert f"Round 1 of 1: correcting … {DRAFTS} of 5 pictures · best " in "".join(said)
     assert any("left" in text for text in said)
     assert "Round 1 no. 1" in said[-1] and "Round 1 no. 2" in said[-1]

@@ -101,7 +101,7 @@ KINDS = {
     "ReflectionLoop": Kind(
         "prompt flux:flux verifier:verifier writer:writer? evolver:evolver? "
         "width depth drafts seed strategy stop stop_score save_run options:options? plan:plan? "
-        "inspector:inspector?",
+        "inspector:inspector? ask_me ask_seconds",
         "best:IMAGE images:IMAGE report:STRING history:history",
         1040,
     ),

@@ -9,6 +9,7 @@ from typing import Any
 
 from .canvas import Graph, Node, Wire, node
 from .parts import (
+    ASKS_NOBODY,
     BESIDE,
     SELDOM,
     THREE,
@@ -234,7 +235,8 @@ def judged(source: str, index: int, order: str) -> list[Node]:
 
 
 def rounds_by_hand() -> Graph:
-    rounds = [node("start", "ReflectionStart", **request(THREE, 11))]
+    asked = {name: value for name, value in request(THREE, 11).items() if name not in ASKS_NOBODY}
+    rounds = [node("start", "ReflectionStart", **asked)]
     for index in range(3):
         history = Wire(rounds[-1].name, "history")
         wires = actor_wires("flux")

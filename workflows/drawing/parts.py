@@ -152,10 +152,13 @@ def critics_wires(painter: str) -> dict[str, Wire]:
     return wires | {name: Wire("critic", name) for name in ("writer", "evolver")}
 
 
+ASKS_NOBODY = {"ask_me": False, "ask_seconds": 600}
+
+
 def request(prompt: Any, seed: int, **changes: Any) -> dict[str, Any]:
-    """The inputs of a search without the loop's depth."""
+    """The inputs of a loop without its depth."""
     given = {"prompt": prompt, "width": 2, "drafts": 0, "seed": seed, "strategy": "reflection"}
-    return given | {"stop": "never", "stop_score": 1.0, "save_run": False} | changes
+    return given | {"stop": "never", "stop_score": 1.0, "save_run": False} | ASKS_NOBODY | changes
 
 
 def sampling(wire: Wire, **numbers: int) -> Node:

@@ -39,7 +39,7 @@ def adaptive(settings: SearchSettings) -> Rounds:
     first = settings if settings.drafts else replace(settings, drafts=1)
     past = yield drafts(first)
     begun = min(settings.width, first.draft_count)
-    chains = [[draft] for draft in best_candidates(settings, past)[:begun]]
+    chains = [[draft] for draft in best_candidates(settings, past.eligible or past)[:begun]]
     for _ in range(settings.depth):
         if doubt := doubted(settings, past, chains):
             past = yield [step(settings, past, 0, doubt, CONFIRM)]

@@ -13,7 +13,7 @@ from .reflection import Rounds, best_candidates, choose_parents, correction, dra
 def in_context(settings: SearchSettings) -> Rounds:
     """The chains of reflection; with each correction go earlier pictures of its chain."""
     past = yield drafts(settings)
-    parents = best_candidates(settings, past)
+    parents = best_candidates(settings, past.eligible or past)
     chains = [[parent] for parent in parents]
     for _ in range(settings.depth):
         past = yield [

@@ -16,7 +16,7 @@ from .reflection import Rounds, best_candidates, correction, drafts
 def interleaved(settings: SearchSettings) -> Rounds:
     """Repaints each draft by the same thought as before; a repaint that scores lower is dropped."""
     past = yield drafts(settings)
-    kept = best_candidates(settings, past)
+    kept = best_candidates(settings, past.eligible or past)
     for _ in range(settings.depth):
         past = yield [
             replace(

@@ -22,5 +22,5 @@ def paths(settings: SearchSettings) -> Rounds:
             Request(
                 Restart(fresh_seed(settings.seed, index, i), level), parent=parent, action="repaint"
             )
-            for i, parent in enumerate(best_candidates(settings, past))
+            for i, parent in enumerate(best_candidates(settings, past.eligible or past))
         ]

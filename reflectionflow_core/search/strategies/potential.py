@@ -24,7 +24,7 @@ def potential(settings: SearchSettings) -> Rounds:
         *begun[:size],
         *_speculative(begun[size:]),
     ]  # the first have nothing to compare with
-    chains = best_candidates(settings, past.finished)
+    chains = best_candidates(settings, [c for c in past.eligible if c.finished] or past.finished)
     for index in range(1, settings.depth + 1):
         paid = range(_paid_count(settings, past, index))
         past = yield _speculative([_request(settings, past, i, chains) for i in paid])

@@ -23,7 +23,7 @@ Rounds = Generator[list[Request], History, None]
 def reflection(settings: SearchSettings) -> Rounds:
     """One picture a chain and a round, made from its parent along the axes of the settings."""
     past = yield drafts(settings)
-    parents = best_candidates(settings, past)
+    parents = best_candidates(settings, past.eligible or past)
     for _ in range(settings.depth):
         past = yield [correction(settings, past, i, parent) for i, parent in enumerate(parents)]
         parents = choose_parents(settings, parents, latest=past.rounds[-1])

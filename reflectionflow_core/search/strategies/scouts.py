@@ -37,7 +37,7 @@ def scouts(settings: SearchSettings) -> Rounds:
             past = yield [finish(settings, past, scout)]
         else:
             sent = sum(candidate.action not in PAINTED for candidate in past)
-            parents = worth_correcting(past, settings.width)
+            parents = worth_correcting(past.eligible, settings.width)
             past = yield [
                 scout_of(settings, past, position, sent + position, parents)
                 for position in range(settings.width)
@@ -67,7 +67,7 @@ def to_finish(past: History) -> Candidate | None:
     if last.action == FINISH and last.parent and looks_right(last.parent):
         return None if last.verdict.passed else last.parent
     finished = {id(candidate.parent) for candidate in past if candidate.action == FINISH}
-    looks = [c for c in past if not c.finished and c.verdict.judged]
+    looks = [c for c in past.eligible if not c.finished and c.verdict.judged]
     waiting = [look for look in looks if id(look) not in finished]
     if passed := [scout for scout in waiting if looks_right(scout)]:
         return max(passed, key=rank)

@@ -1,0 +1,24 @@
+"""What a search will cost, for its node."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import folder_paths
+
+from ...reflectionflow_core.archive.experience import experience
+from ...reflectionflow_core.report import forecast_text
+from ...reflectionflow_core.search import forecast
+from .rounds import RUNS, run_of
+from .sockets import SearchActors, SearchState
+
+
+def ahead_text(state: SearchState, handles: SearchActors, depth: int) -> str:
+    """What a search of `depth` rounds costs, as far as the saved runs of its models tell."""
+    settings = state.settings_until(depth)
+    known = replace(state, chosen=handles.chosen, identity=handles.identity)
+    output = Path(folder_paths.get_output_directory()) / RUNS
+    past = experience(output, run_of(known, settings))
+    ahead = forecast(settings, handles.actors, pass_rate=past.pass_rate)
+    return forecast_text(ahead, past.seconds_each)

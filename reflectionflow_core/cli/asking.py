@@ -1,0 +1,123 @@
+"""`reflectionflow run --ask`: a person in the terminal, between two rounds."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ..archive.lines import image_name
+from ..feedback import Feedback, Place
+from ..pictures import PictureError, stored_picture
+from ..protocols import SILENT, Progress
+from ..record import InputError
+from ..report.words import candidate_name, verdict_text
+from ..search import Pause
+from ..texts import usable_text
+from .screen import Screen
+
+HELP = """\
+Enter alone goes on as planned. Or say, a line each, and end with an empty line:
+  2                    picture 2 is the winner; the search goes on from it
+  -3                   veto picture 3
+  2: turn the mug red  what to change in picture 2
+  2 box 0.1 0.2 0.5 0.6    where: left, top, right, bottom as fractions
+  2 mask FILE.png      where this picture is white; places are kept in the record
+  prompt: a red mug    paint from these words from now on; "prompt:" takes them back
+  stop                 end here and keep the best; --resume asks again
+"""
+ONCE_MORE = "Say all of it again, or press Enter to go on as planned."
+LINE = re.compile(
+    r"(?P<veto>-)?(?P<number>[0-9]{1,6})\s*"
+    r"(?::(?P<words>.*)|\s+box\s+(?P<box>.+)|\s+mask\s+(?P<mask>.+))?"
+)
+
+
+class StoppedByPersonError(Exception):
+    """The person ends the search and keeps what there is."""
+
+
+class Terminal:
+    """Asks on a screen and reads lines; where they end, the search goes on as planned."""
+
+    def __init__(
+        self, folder: Path, screen: Screen, read_line: Callable[[], str] | None = None
+    ) -> None:
+        self.folder, self.screen = folder, screen
+        self.read_line = read_line or sys.stdin.readline
+
+    def answer(self, pause: Pause, progress: Progress = SILENT) -> Feedback:
+        del progress  # Ctrl-C raises by itself
+        with self.screen.still():
+            self.screen.say(f"{pause_text(pause, self.folder)}\n{HELP}")
+            return self._read(pause)
+
+    def _read(self, pause: Pause) -> Feedback:
+        said = pause.unchanged
+        while line := self.read_line():
+            told = line.strip()
+            try:
+                if not told:
+                    pause.check(said)
+                    return said
+                said = with_line(said, told)
+            except ValueError as error:  # an InputError, too
+                self.screen.say(f"{error} {'This line is ignored.' if told else ONCE_MORE}")
+                said = said if told else pause.unchanged
+        self.screen.say("Nobody answers here, so the search goes on as planned.")
+        return pause.unchanged
+
+
+def pause_text(pause: Pause, folder: Path) -> str:
+    """The pictures to choose from, and what will be changed in each."""
+    history, planned, lines = pause.history, pause.planned, []
+    pictures = list(history.placed)
+    for number in pause.shown:
+        slot, candidate = pictures[number]
+        star = "★" if candidate is history.best else " "
+        name, verdict = candidate_name(*slot), verdict_text(candidate.verdict)
+        lines.append(f"{star}{number + 1:>4}  {name}: {verdict}  {folder / image_name(*slot)}")
+        lines += [f"       next: {text or 'paint it anew'}" for text in planned.get(number, ())]
+    ends = [] if pause.requests else ["The search would end here."]
+    return "\n".join([f"Round {len(history.rounds) - 1} is over.", *lines, *ends])
+
+
+def with_line(said: Feedback, line: str) -> Feedback:
+    """What was said, and one more line; raises InputError or ValueError for what is no answer."""
+    if line == "stop":
+        raise StoppedByPersonError
+    usable_text(line, "line")
+    if line.startswith("prompt:"):
+        return replace(said, prompt=line.removeprefix("prompt:").strip())
+    found = LINE.fullmatch(line)
+    if found is None:
+        raise InputError("Say a number, a number and words, prompt: or stop.")
+    number = int(found["number"]) - 1
+    if found["veto"]:
+        return replace(said, vetoed=(*said.vetoed, number))
+    if found["words"]:
+        words = {**said.reflections, number: found["words"].strip()}
+        return replace(said, reflections=words)
+    if place := place_of(found["box"], found["mask"]):
+        return replace(said, places={**said.places, number: place})
+    return replace(said, picked=number)
+
+
+def place_of(box: str | None, mask: str | None) -> Place | None:
+    if box:
+        left, top, right, bottom = map(float, box.split())
+        return Place(((left, top, right, bottom),))
+    return Place(mask=read_mask(Path(mask.strip()))) if mask else None
+
+
+def read_mask(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+        stored_picture(data)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+    except PictureError as error:
+        raise InputError(f"{path} is no picture ({error.reason}).") from error
+    return data

@@ -1,0 +1,114 @@
+"""What a search will cost, said before its first picture is painted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil
+
+from PIL import Image
+
+from ..protocols import Actors
+from ..record import Candidate, Cost, History, Inspection, Request, Verdict
+from ..settings import Budget, SearchSettings
+from .budget import most_calls, most_images, most_steps, only_previewed
+from .loop import EMPTY, next_batch
+from .strategies import axes_in_force
+
+PREVIEWING = ("potential", "scouts")  # strategies whose previews decide what else is painted
+MOST = 500  # pictures that are looked ahead; each asks the strategy for its whole plan again
+BLANK = Image.new("RGB", (1, 1))
+UNFINISHED = Inspection(False, missing=("all of it",), refine="paint it")
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is left of a search to pay: `most` if no picture passes, `usual` if each picture passes
+    with `pass_rate` (0 to 1) and the search stops at the first that does.
+
+    `usual` is None where nothing stops the search, or nobody knows how often a picture passes.
+    Costs of VLM calls are the actors' own estimates. `most` is not `sure` where
+    previews decide what is painted.
+    """
+
+    most: Cost
+    sure: bool = True
+    usual: Cost | None = None
+    pass_rate: float | None = None
+
+
+def forecast(
+    settings: SearchSettings,
+    actors: Actors,
+    history: History = EMPTY,
+    pass_rate: float | None = None,
+) -> Forecast | None:
+    """What the rest of a search costs, or None for one with more than MOST pictures.
+
+    The search is played with pictures that nobody paints, all of them judged as failed.
+    """
+    begun, prices, spent = history, [], history.cost
+    while batch := next_batch(history, settings, actors):
+        for request in batch.requests[batch.recorded :]:
+            price = _most(request, bool(batch.round_index), settings, actors)
+            prices.append(price)
+            failed = _failed(request, price, only_previewed(request, actors))
+            history = history.extended(batch.round_index, (failed,)).charged(price)
+        if len(prices) > MOST:
+            return None
+    most = _within(settings.budget, sum(prices, Cost()), spent)
+    sure = settings.strategy not in PREVIEWING
+    if pass_rate is None or settings.stop != "passed" or history is begun:
+        return Forecast(most, sure)
+    return Forecast(most, sure, _usual(prices, pass_rate), pass_rate)
+
+
+def _most(request: Request, later: bool, settings: SearchSettings, actors: Actors) -> Cost:
+    """The most that a request costs, or another one in its place: verdicts decide which it is."""
+    asked, axes = [request], axes_in_force(settings)
+    if later and request.stage is None:
+        corrects, evolves = "reflection" in axes, "prompt" in axes
+        asked.append(replace(request, corrects=corrects, evolves=evolves))
+    return Cost(
+        most_images(request, actors),
+        max(most_steps(one, actors) for one in asked),
+        max(most_calls(one, actors, settings) for one in asked),
+    )
+
+
+def _within(budget: Budget, most: Cost, spent: Cost) -> Cost:
+    """The cost as far as a budget pays for it."""
+
+    def paid(name: str) -> int:
+        limit, cost = getattr(budget, name), getattr(most, name)
+        return cost if limit is None else min(cost, max(0, limit - getattr(spent, name)))
+
+    return Cost(paid("images"), paid("steps"), paid("vlm_calls"))
+
+
+def _usual(prices: list[Cost], pass_rate: float) -> Cost:
+    """The mean of what is paid if each picture may be the last, rounded up to whole ones."""
+    reached, images, steps, calls = 1.0, 0.0, 0.0, 0.0
+    for price in prices:
+        images += reached * price.images
+        steps += reached * price.steps
+        calls += reached * price.vlm_calls
+        reached *= 1 - pass_rate
+    return Cost(ceil(images), ceil(steps), ceil(calls))
+
+
+def _failed(request: Request, price: Cost, previewed: bool) -> Candidate:
+    verdict = Verdict(0.0, False, unmet=("all of it",))
+    inspection = UNFINISHED if request.stage is not None else None
+    return Candidate(
+        BLANK,
+        request.prompt,
+        request.seed,
+        verdict,
+        request.reflection,
+        request.parent,
+        request.action,
+        price.steps,
+        not previewed,
+        request.stage,
+        inspection,
+    )

@@ -1,0 +1,73 @@
+"""What a search will cost, said before it begins, and never exceeded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from fakes import Toys, ToyVerifier
+
+from reflectionflow_core.archive import Run, files, open_archive
+from reflectionflow_core.archive.experience import experience
+from reflectionflow_core.record import Cost
+from reflectionflow_core.report import forecast_text
+from reflectionflow_core.search import STRATEGIES, forecast, search
+from reflectionflow_core.settings import Budget, SearchSettings
+
+PROMPT = "a red cube"
+SETTINGS = SearchSettings(width=2, depth=3, drafts=3)
+
+
+@pytest.fixture(autouse=True)
+def without_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(files.os, "fsync", lambda _: None)  # slow, and guards a power cut only
+
+
+@pytest.mark.parametrize("budget", [Budget(), Budget(images=5), Budget(steps=22, vlm_calls=9)])
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "staged"])
+def test_no_search_costs_more_than_was_said(strategy, budget):
+    settings = replace(SETTINGS, strategy=strategy, budget=budget)
+    actors = Toys(verifier=ToyVerifier(pass_at=2.0)).actors()
+    said = forecast(settings, actors)
+    assert said is not None
+    *_, history = search(PROMPT, settings, actors)
+    spent, most = history.cost, said.most
+    assert said.sure == (strategy not in ("potential", "scouts"))
+    if said.sure:
+        assert (spent.images, spent.steps) <= (most.images, most.steps)
+        assert spent.vlm_calls <= most.vlm_calls
+    if strategy == "reflection" and budget == Budget():
+        assert (most.images, most.steps, most.vlm_calls) == (9, 36, 21)
+        *_, begun = (h for h in search(PROMPT, settings, actors) if len(h) <= 4)
+        left = forecast(settings, actors, begun)
+        assert left is not None and left.most.images == 5
+
+
+def test_the_average_follows_from_how_often_a_picture_passes():
+    settings = replace(SETTINGS, stop="passed", width=1, drafts=1, depth=2)
+    found = forecast(settings, Toys().actors(), pass_rate=0.5)
+    assert found is not None and found.usual is not None
+    assert found.usual.images == 2  # 1 + 1/2 + 1/4, rounded up
+    endless = forecast(replace(settings, stop="never"), Toys().actors(), pass_rate=0.5)
+    assert endless is not None and endless.usual is None
+    text = forecast_text(found, seconds_each=2.0)
+    assert text.startswith("At most 3 pictures, 12 steps, 7 VLM calls, 6.0 s; on average 2 pict")
+    assert "unknown time" in forecast_text(found)
+    assert "0.7 as the judge's server" in forecast_text(found, price_each=0.1)
+    assert "too large" in forecast_text(forecast(replace(SETTINGS, depth=2000), Toys().actors()))
+
+
+def test_earlier_runs_of_the_same_models_tell_how_often_a_picture_passes(tmp_path):
+    run = Run(PROMPT, SETTINGS, {"model": "toy"}, {"model": "1234"})
+    actors = Toys(verifier=ToyVerifier(pass_at=0.0)).actors()
+    for name, each in (("a", run), ("b", run), ("c", replace(run, identity={"model": "5"}))):
+        with open_archive(tmp_path / name) as archive:
+            archive.begin(each)
+            for history in search(PROMPT, SETTINGS, actors):
+                archive.append(history.charged(Cost(seconds={"draft": 1.0})))
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "run.json").write_text("{")
+    found = experience(tmp_path, run)
+    assert (found.pictures, found.passed, found.pass_rate) == (18, 18, 1.0)
+    assert found.seconds_each is not None
+    assert experience(tmp_path / "none", run).pass_rate is None

@@ -1,0 +1,112 @@
+"""The panel of a pause in a real browser: picked, edited and drawn on, reloaded, in two tabs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from comfy_browser import LOAD, OPENED, OURS, RUN_MS, Interface, browsing
+from comfy_server import ROOT, ComfyServer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+TEMPLATE = ROOT / "workflows" / "1.1 Reflection, a first look without a download.json"
+HTML = "turn it <img src=x onerror='window.broken = 1'> green"
+SET = """([kind, values]) => {
+    const loop = app.graph.nodes.find(node => node.type == kind)
+    for (const [name, value] of Object.entries(values))
+        loop.widgets.find(widget => widget.name == name).value = value
+}"""
+OVER = "() => window.over"
+WATCH = """() => {
+    window.over = ''
+    for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
+        app.api.addEventListener(kind, () => (window.over = kind), {once: true})
+}"""
+
+
+@pytest.fixture(scope="module")
+def interface(comfy: ComfyServer) -> Iterator[Interface]:
+    with browsing(comfy) as opened:
+        yield opened
+
+
+def begin(interface: Interface, **values: Any) -> None:
+    graph = json.loads(Path(TEMPLATE).read_text(encoding="utf-8"))
+    interface.page.evaluate(LOAD, [graph, "pause"])
+    asked = {"ask_me": True, "stop": "never", "drafts": 2, "width": 1, "depth": 1, **values}
+    interface.page.evaluate(SET, [OURS + "ReflectionLoop", asked])
+    interface.page.evaluate(WATCH)
+    interface.page.get_by_test_id("queue-button").click()
+
+
+def wait_for_panel(page: Page) -> None:
+    page.locator(".rf-pause .rf-go").wait_for(timeout=RUN_MS)
+
+
+def draw_a_box(page: Page, card: Locator) -> None:
+    """From a quarter of the picture to its middle, three quarters down."""
+    box = card.locator(".rf-view").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 4)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * 3 / 4, steps=3)
+    page.mouse.up()
+
+
+def test_three_clicks_steer_a_search_through_a_reload_and_two_tabs(interface: Interface) -> None:
+    page, server = interface.page, interface.server
+    begin(interface, seed=901)
+    wait_for_panel(page)
+    browser = page.context.browser
+    assert browser is not None
+    second = browser.new_page()
+    second.goto(server.url)
+    second.wait_for_function(OPENED)
+    wait_for_panel(second)
+    assert page.locator(".rf-go").inner_text() == "Go on as planned"
+    card = page.locator(".rf-card").nth(1)
+    card.get_by_role("button", name="Winner").click()
+    card.locator("textarea").fill(HTML)
+    card.get_by_role("button", name="Box").click()
+    draw_a_box(page, card)
+    page.reload()
+    page.wait_for_function(OPENED)
+    wait_for_panel(page)
+    page.evaluate(WATCH)
+    assert page.locator(".rf-card").nth(1).locator("textarea").input_value() == HTML
+    assert page.locator(".rf-go").inner_text() == "Go on with my choices"
+    page.locator(".rf-go").click()
+    second.locator(".rf-pause").wait_for(state="detached")
+    wait_for_panel(second)
+    said = second.locator(".rf-card .rf-note", has_text="Made by").first.inner_text()
+    assert said == f"Made by: {HTML}"
+    assert second.locator(".rf-pause img[src=x]").count() == 0
+    assert second.evaluate("() => window.broken") is None
+    second.locator(".rf-go").click()
+    page.wait_for_function(OVER, timeout=RUN_MS)
+    second.close()
+    history = server.get("/history?max_items=1").popitem()[1]
+    outputs = history["outputs"].values()
+    (report,) = (json.loads(found["report"][0]) for found in outputs if "report" in found)
+    first = report["feedback"][0]
+    assert (first["picked"], first["reflections"]) == (1, {"1": HTML})
+    assert first["places"]["1"]["boxes"][0] == pytest.approx([0.25, 0.25, 0.5, 0.75], abs=0.02)
+    assert [c["parent"] for c in report["candidates"]] == [None, None, 1]
+
+
+def test_cancel_and_time_close_the_panel(interface: Interface) -> None:
+    begin(interface, seed=902)
+    wait_for_panel(interface.page)
+    interface.server.interrupt()
+    interface.page.locator(".rf-pause").wait_for(state="detached")
+    interface.page.wait_for_function(OVER)
+    begin(interface, seed=902, ask_seconds=4, depth=0)
+    wait_for_panel(interface.page)
+    interface.page.locator(".rf-pause").wait_for(state="detached")
+    interface.page.wait_for_function(OVER, timeout=RUN_MS)
+    assert interface.page.evaluate(OVER) == "execution_success"
