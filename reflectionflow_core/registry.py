@@ -8,12 +8,12 @@ are built, so that help is shown without loading a model.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, replace
+from dataclasses import Field, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from .choice import PAINTING, RECORDED, ActorChoice, check_judges
+from .choice import LATER, PAINTING, RECORDED, ActorChoice, check_editing, check_judges
 from .flux.settings import ConditionSettings, SamplingSettings, changed_sampling
 from .miniature.settings import CONDITION, SAMPLING
 from .plugins import load_plugins
@@ -66,8 +66,16 @@ def choice_of(record: Mapping[str, Any]) -> ActorChoice:
 
 
 def painting_settings(record: Mapping[str, Any]) -> tuple[SamplingSettings, ConditionSettings]:
-    """How a recorded model paints: as it does by itself, but for what the record says."""
-    row = model_named(record.get("model", RECORDED["model"]))
+    """How a recorded model paints: as it does by itself, but for what the record says.
+
+    Raises InputError for an option that has no effect on the model.
+    """
+    name = record.get("model", RECORDED["model"])
+    row = model_named(name)
+    for option, why in row.refused.items():
+        if record.get(option) not in (None, LATER.get(option)):
+            flag = f"--{option.replace('_', '-')}"
+            raise InputError(f"{flag} has no effect with {name}: {why}. Leave it out.")
     return changed_sampling(row.sampling, row.condition, record)
 
 
@@ -75,12 +83,14 @@ def painting_settings(record: Mapping[str, Any]) -> tuple[SamplingSettings, Cond
 class ModelRow:
     """What builds the painters of a model, and how it paints where nothing else is chosen.
 
-    `build` is given the choice and whether pictures will be corrected.
+    `build` is given the choice and whether pictures will be corrected. Options that are `refused`
+    have no effect, and why.
     """
 
     build: Callable[[ActorChoice, bool], Painters]
     sampling: SamplingSettings = FLUX_SAMPLING
     condition: ConditionSettings = FLUX_CONDITION
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +138,7 @@ def miniature(choice: ActorChoice, corrects: bool) -> Painters:
         "--offload": choice.plan,
         "--condition-size": condition.size != CONDITION.size,
         "--condition-fit": condition.fit != CONDITION.fit,
+        "--edit-model": choice.edit_model,
     }
     for option in (option for option, asked in unusable.items() if asked):
         raise InputError(
@@ -141,10 +152,11 @@ def miniature(choice: ActorChoice, corrects: bool) -> Painters:
 
 def flux(choice: ActorChoice, corrects: bool) -> Painters:
     """FLUX of any size on diffusers, with the corrector LoRA where pictures are corrected."""
-    if corrects and not choice.lora:
+    if corrects and not choice.lora and not choice.edit_model:
         raise InputError(
             f"The reflection strategy corrects pictures, and {choice.model} comes without a "
-            "corrector. Give its LoRA with --lora FILE, or choose --strategy noise."
+            "corrector. Give its LoRA with --lora FILE or an editing model with --edit-model "
+            "FOLDER, or choose --strategy noise."
         )
     from .flux.load import load_flux
     from .flux.lora import load_corrector_lora
@@ -153,10 +165,30 @@ def flux(choice: ActorChoice, corrects: bool) -> Painters:
     loaded = load_flux(choice.model, **choice.given("transformer", "dtype", "device", "plan"))
     sampling = choice.sampling or FLUX_SAMPLING
     generator = FluxGenerator(loaded, sampling)
+    if corrects and choice.edit_model is not None:
+        return generator, editor(choice)
     if not corrects or choice.lora is None:
         return generator, None
     lora = load_corrector_lora(choice.lora, loaded.transformer)
     return generator, FluxCorrector(loaded, lora, sampling, choice.condition)
+
+
+def editor(choice: ActorChoice) -> Painter:
+    """The editing pipeline that corrects what FLUX.1 paints."""
+    from .pipelines.load import editor_alone
+
+    how = choice.given("dtype", "device", "plan")
+    return editor_alone(choice.edit_model or "", choice.edit_steps, choice.edit_guidance, **how)
+
+
+def pipeline(choice: ActorChoice, corrects: bool) -> Painters:
+    """Any other text-to-image pipeline of diffusers, with an editing one as the corrector."""
+    from .pipelines.kinds import kind_of
+    from .pipelines.load import painters
+
+    edit = kind_of(choice.edit_model) if corrects and choice.edit_model else None
+    how = choice.given("dtype", "device", "plan", "edit_steps", "edit_guidance")
+    return painters(kind_of(choice.model), choice.sampling, corrects, edit, **how)
 
 
 def noisy(choice: ActorChoice, vlm: None) -> Verifier:
@@ -207,7 +239,15 @@ def _source(choice: ActorChoice) -> str:
 
 
 MODELS: dict[str, ModelRow] = {"miniature": ModelRow(miniature, SAMPLING, CONDITION)}
-FLUX = ModelRow(flux)  # of every folder and hub id
+NO_GUIDANCE = "it was distilled to paint without guidance"
+FOR_FLUX = "it is for FLUX.1 and its corrector"
+NOT_FLUX = {
+    "transformer": FOR_FLUX,
+    "lora": f"{FOR_FLUX}; other models correct with --edit-model FOLDER",
+    "condition_size": FOR_FLUX,
+    "condition_fit": FOR_FLUX,
+    "prompt_style": FOR_FLUX,
+}
 # Spreads: a requirement of four, two marks of ten, odds of seven to one; a rung of a tournament and
 # odds of e to one are the 1.0 of the others.
 VERIFIERS: dict[str, Row[Verifier]] = {
@@ -284,6 +324,7 @@ def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
     in_stages = strategy_named(settings.strategy).in_stages
     model = model_named(choice.model)
     check_lora(choice)
+    check_editing(choice)
     generator, corrector = model.build(choice, corrects)
     return Actors(
         generator=generator,
@@ -367,15 +408,24 @@ def build(rows: Mapping[str, Row[Built]], kind: str, name: str, choice: ActorCho
 
 
 def model_named(name: str) -> ModelRow:
-    """The row of a name, a FLUX folder or a hub id."""
+    """The row of a name, a folder of diffusers or a hub id."""
     if name in MODELS:
         return MODELS[name]
     if not Path(name).exists() and not HUB_ID.fullmatch(name):
         raise InputError(
             f"There is no model named {name!r}, nor a folder of that name. "
-            f"Choose one of: {', '.join(MODELS)}; or give a FLUX folder or a hub id."
+            f"Choose one of: {', '.join(MODELS)}; or give a diffusers folder or a hub id."
         )
-    return FLUX
+    from .pipelines import kinds
+    from .pipelines.defaults import defaults_of, flux_sampling, schnell
+
+    index = kinds.index_of(name)
+    if index is None or kinds.class_name(name, index) == kinds.FLUX:
+        refused = {"guidance": NO_GUIDANCE} if schnell(name) else {}
+        return ModelRow(flux, flux_sampling(name), refused=refused)
+    defaults = defaults_of(kinds.kind_of(name))
+    refused = {**NOT_FLUX, **({} if defaults.knob else {"guidance": NO_GUIDANCE})}
+    return ModelRow(pipeline, defaults.sampling, refused=refused)
 
 
 def check_lora(choice: ActorChoice) -> None:

@@ -29,6 +29,7 @@ ROOMS = (
     "search",
     "flux",
     "vlm",
+    "pipelines",
     "verifiers",
     "writers",
     "evolvers",

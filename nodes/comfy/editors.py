@@ -17,9 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from ...reflectionflow_core.flux.painter import ProgressSlice
-from ...reflectionflow_core.pictures import to_rgb
+from ...reflectionflow_core.pictures import fitted
+from ...reflectionflow_core.pipelines.wording import attempts_text, edit_text
 from ...reflectionflow_core.protocols import SILENT, Painter, Progress
-from ...reflectionflow_core.record import Candidate, InputError, Request, Seed
+from ...reflectionflow_core.record import InputError, Request, Seed
 from ..shared.sockets import FluxHandle
 from .digests import weights_digest
 from .sampling import Conditioning, SamplerSchedule, decoded, noise_for, sampled
@@ -157,31 +158,6 @@ class ImageToImageCorrector:
         conditioning = self.sampler.conditioning(request.prompt), self.sampler.conditioning("")
         shape, schedule = start.shape[1:], self.sampler.schedule(self.denoise)
         return self.sampler.paint(schedule, shape, conditioning, part, request.seed, start)
-
-
-def edit_text(prompt: str, reflection: str) -> str:
-    """An instruction for editing models, which do not know `[Reflexion]`."""
-    goal = f"The picture shall show: {prompt}"
-    order = reflection.strip()
-    if not order:
-        return f"Change whatever does not fit. {goal}"
-    return f"{order if order[-1] in '.!?' else order + '.'} Leave all else as it is. {goal}"
-
-
-def attempts_text(earlier: Sequence[Candidate]) -> str:
-    """What the pictures after the first one are, so that they are not copied; "" without any."""
-    texts = [
-        f" Picture {number} is an earlier attempt that failed: "
-        f"{'; '.join(picture.verdict.unmet) or 'it was not good enough'}."
-        for number, picture in enumerate(earlier, start=2)
-    ]
-    return f"{''.join(texts)} Edit the first picture only." if texts else ""
-
-
-def fitted(picture: Image.Image, unit: int = 16) -> Image.Image:
-    """The picture in RGB, each side the nearest multiple of `unit` pixels."""
-    sides = [max(unit, round(side / unit) * unit) for side in picture.size]
-    return to_rgb(picture).resize((sides[0], sides[1]), Image.Resampling.BICUBIC)
 
 
 def for_text_encoder(picture: Tensor) -> Tensor:

@@ -1,0 +1,26 @@
+"""What editing models are asked; they do not know the corrector's `[Reflexion]`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..record import Candidate
+
+
+def edit_text(prompt: str, reflection: str) -> str:
+    """An instruction for editing models."""
+    goal = f"The picture shall show: {prompt}"
+    order = reflection.strip()
+    if not order:
+        return f"Change whatever does not fit. {goal}"
+    return f"{order if order[-1] in '.!?' else order + '.'} Leave all else as it is. {goal}"
+
+
+def attempts_text(earlier: Sequence[Candidate]) -> str:
+    """What the pictures after the first one are, so that they are not copied; "" without any."""
+    texts = [
+        f" Picture {number} is an earlier attempt that failed: "
+        f"{'; '.join(picture.verdict.unmet) or 'it was not good enough'}."
+        for number, picture in enumerate(earlier, start=2)
+    ]
+    return f"{''.join(texts)} Edit the first picture only." if texts else ""
