@@ -8,7 +8,7 @@ are built, so that help is shown without loading a model.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, replace
+from dataclasses import Field, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from .choice import LATER, PAINTING, RECORDED, ActorChoice, check_editing, check_judges
 from .flux.settings import ConditionSettings, SamplingSettings, changed_sampling
 from .miniature.settings import CONDITION, SAMPLING
+from .painters import NO_GUIDANCE, NOT_FLUX, ModelRow, flux, miniature, pipeline
 from .plugins import load_plugins
 from .protocols import (
     SILENT,
     Actors,
     Inspector,
-    Painter,
     Planner,
     Progress,
     PromptEvolver,
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 
 MINIATURE_WEIGHTS = Path(__file__).parent / "miniature" / "weights"
 
-FLUX_SAMPLING, FLUX_CONDITION = SamplingSettings(), ConditionSettings()
-
-Painters = tuple[Painter, Painter | None]
 Built = TypeVar("Built")
 
 
@@ -80,20 +77,6 @@ def painting_settings(record: Mapping[str, Any]) -> tuple[SamplingSettings, Cond
 
 
 @dataclass(frozen=True, slots=True)
-class ModelRow:
-    """What builds the painters of a model, and how it paints where nothing else is chosen.
-
-    `build` is given the choice and whether pictures will be corrected. Options that are `refused`
-    have no effect, and why.
-    """
-
-    build: Callable[[ActorChoice, bool], Painters]
-    sampling: SamplingSettings = FLUX_SAMPLING
-    condition: ConditionSettings = FLUX_CONDITION
-    refused: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Row(Generic[Built]):
     """What builds an actor, and what it needs.
 
@@ -125,70 +108,6 @@ def lazily(path: str, *takes: str, **fixed: Any) -> Callable[[ActorChoice, Vlm |
         return actor(*([] if vlm is None else [vlm]), **choice.given(*takes), **fixed)
 
     return build
-
-
-def miniature(choice: ActorChoice, corrects: bool) -> Painters:
-    from .miniature.model import load_miniature
-
-    sampling, condition = choice.sampling or SAMPLING, choice.condition or CONDITION
-    unusable = {
-        "--transformer": choice.transformer,
-        "--size": (sampling.width, sampling.height) != (SAMPLING.width, SAMPLING.height),
-        "--dtype": choice.dtype,
-        "--offload": choice.plan,
-        "--condition-size": condition.size != CONDITION.size,
-        "--condition-fit": condition.fit != CONDITION.fit,
-        "--edit-model": choice.edit_model,
-    }
-    for option in (option for option, asked in unusable.items() if asked):
-        raise InputError(
-            f"The miniature does not take {option}. Leave it out, or choose a FLUX folder."
-        )
-    generator, corrector = load_miniature(
-        choice.lora, sampling, condition, **choice.given("device")
-    )
-    return generator, corrector if corrects else None
-
-
-def flux(choice: ActorChoice, corrects: bool) -> Painters:
-    """FLUX of any size on diffusers, with the corrector LoRA where pictures are corrected."""
-    if corrects and not choice.lora and not choice.edit_model:
-        raise InputError(
-            f"The reflection strategy corrects pictures, and {choice.model} comes without a "
-            "corrector. Give its LoRA with --lora FILE or an editing model with --edit-model "
-            "FOLDER, or choose --strategy noise."
-        )
-    from .flux.load import load_flux
-    from .flux.lora import load_corrector_lora
-    from .flux.painter import FluxCorrector, FluxGenerator
-
-    loaded = load_flux(choice.model, **choice.given("transformer", "dtype", "device", "plan"))
-    sampling = choice.sampling or FLUX_SAMPLING
-    generator = FluxGenerator(loaded, sampling)
-    if corrects and choice.edit_model is not None:
-        return generator, editor(choice)
-    if not corrects or choice.lora is None:
-        return generator, None
-    lora = load_corrector_lora(choice.lora, loaded.transformer)
-    return generator, FluxCorrector(loaded, lora, sampling, choice.condition)
-
-
-def editor(choice: ActorChoice) -> Painter:
-    """The editing pipeline that corrects what FLUX.1 paints."""
-    from .pipelines.load import editor_alone
-
-    how = choice.given("dtype", "device", "plan")
-    return editor_alone(choice.edit_model or "", choice.edit_steps, choice.edit_guidance, **how)
-
-
-def pipeline(choice: ActorChoice, corrects: bool) -> Painters:
-    """Any other text-to-image pipeline of diffusers, with an editing one as the corrector."""
-    from .pipelines.kinds import kind_of
-    from .pipelines.load import painters
-
-    edit = kind_of(choice.edit_model) if corrects and choice.edit_model else None
-    how = choice.given("dtype", "device", "plan", "edit_steps", "edit_guidance")
-    return painters(kind_of(choice.model), choice.sampling, corrects, edit, **how)
 
 
 def noisy(choice: ActorChoice, vlm: None) -> Verifier:
@@ -239,15 +158,6 @@ def _source(choice: ActorChoice) -> str:
 
 
 MODELS: dict[str, ModelRow] = {"miniature": ModelRow(miniature, SAMPLING, CONDITION)}
-NO_GUIDANCE = "it was distilled to paint without guidance"
-FOR_FLUX = "it is for FLUX.1 and its corrector"
-NOT_FLUX = {
-    "transformer": FOR_FLUX,
-    "lora": f"{FOR_FLUX}; other models correct with --edit-model FOLDER",
-    "condition_size": FOR_FLUX,
-    "condition_fit": FOR_FLUX,
-    "prompt_style": FOR_FLUX,
-}
 # Spreads: a requirement of four, two marks of ten, odds of seven to one; a rung of a tournament and
 # odds of e to one are the 1.0 of the others.
 VERIFIERS: dict[str, Row[Verifier]] = {

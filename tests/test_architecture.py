@@ -40,6 +40,7 @@ ROOMS = (
     "judge_exam",
     "plugins",
     "choice",
+    "painters",
     "registry",
     "identity",
     "doctor",
