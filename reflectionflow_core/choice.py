@@ -43,6 +43,9 @@ class ActorChoice:
     detector: str | None = None  # of the verifier objects: a folder, a hub id or onnx:FILE
     colour_judge: str | None = None  # the CLIP that reads its colours; None lets pixels vote
     ground: bool | None = None  # the checklist asks where faults are
+    edit_model: str | None = None  # an editing pipeline of diffusers, as the corrector
+    edit_steps: int | None = None
+    edit_guidance: float | None = None
     plugins: Sequence[str] = ()  # files that add rows to the tables below
 
     def given(self, *names: str) -> dict[str, Any]:
@@ -61,6 +64,9 @@ LATER: dict[str, Any] = {
     "ground": None,
     "screen": None,
     "shortlist": None,
+    "edit_model": None,
+    "edit_steps": None,
+    "edit_guidance": None,
     "plugins": (),
 }
 RECORDED: dict[str, Any] = {
@@ -94,3 +100,15 @@ def check_judges(choice: ActorChoice, verifiers: Collection[str]) -> None:
         raise InputError(
             "--shortlist has no effect without --screen. Give a screen, or leave it out."
         )
+
+
+def check_editing(choice: ActorChoice) -> None:
+    """Raises InputError for options of an editing model that have no effect."""
+    for option in ("edit_steps", "edit_guidance"):
+        if getattr(choice, option) is not None and choice.edit_model is None:
+            raise InputError(
+                f"--{option.replace('_', '-')} has no effect without --edit-model. Give an "
+                "editing model, or leave it out."
+            )
+    if choice.edit_model is not None and choice.lora is not None:
+        raise InputError("--edit-model and --lora are two correctors. Leave one of them out.")

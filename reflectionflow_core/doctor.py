@@ -43,6 +43,13 @@ def findings() -> str:
     )
 
 
+def model_findings(source: str) -> str:
+    """What a diffusers folder or hub id would do in a search, one fact a line."""
+    from .pipelines.describing import described
+
+    return f"{source}\n" + "".join(f"  {line}\n" for line in _table(described(source)))
+
+
 def _table(facts: dict[str, str]) -> list[str]:
     return [f"{name:<{COLUMN}}{fact}" for name, fact in facts.items()]
 

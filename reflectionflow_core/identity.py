@@ -42,7 +42,14 @@ def identity(choice: ActorChoice) -> dict[str, str]:
         known["ocr"] = ocr_identity()
     if choice.plugins:
         known["plugins"] = " ".join(digest(Path(plugin)) for plugin in choice.plugins)
-    for name in ("transformer", "reward_base", "reward_template", "detector", "colour_judge"):
+    for name in (
+        "transformer",
+        "edit_model",
+        "reward_base",
+        "reward_template",
+        "detector",
+        "colour_judge",
+    ):
         if getattr(choice, name) is not None:
             known[name] = weights_of(getattr(choice, name))
     return known

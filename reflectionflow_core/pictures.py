@@ -171,3 +171,9 @@ def _explained() -> Iterator[None]:
         raise PictureError(f"it is none of {', '.join(_formats())}, or is damaged") from error
     except Exception as error:
         raise PictureError(f"it is damaged: {error or type(error).__name__}") from error
+
+
+def fitted(picture: Image.Image, unit: int = 16) -> Image.Image:
+    """The picture in RGB, each side the nearest multiple of `unit` pixels."""
+    sides = [max(unit, round(side / unit) * unit) for side in picture.size]
+    return to_rgb(picture).resize((sides[0], sides[1]), Image.Resampling.BICUBIC)

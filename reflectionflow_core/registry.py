@@ -13,15 +13,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from .choice import PAINTING, RECORDED, ActorChoice, check_judges
+from .choice import LATER, PAINTING, RECORDED, ActorChoice, check_editing, check_judges
 from .flux.settings import ConditionSettings, SamplingSettings, changed_sampling
 from .miniature.settings import CONDITION, SAMPLING
+from .painters import NO_GUIDANCE, NOT_FLUX, ModelRow, flux, miniature, pipeline
 from .plugins import load_plugins
 from .protocols import (
     SILENT,
     Actors,
     Inspector,
-    Painter,
     Planner,
     Progress,
     PromptEvolver,
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 
 MINIATURE_WEIGHTS = Path(__file__).parent / "miniature" / "weights"
 
-FLUX_SAMPLING, FLUX_CONDITION = SamplingSettings(), ConditionSettings()
-
-Painters = tuple[Painter, Painter | None]
 Built = TypeVar("Built")
 
 
@@ -66,21 +63,17 @@ def choice_of(record: Mapping[str, Any]) -> ActorChoice:
 
 
 def painting_settings(record: Mapping[str, Any]) -> tuple[SamplingSettings, ConditionSettings]:
-    """How a recorded model paints: as it does by itself, but for what the record says."""
-    row = model_named(record.get("model", RECORDED["model"]))
-    return changed_sampling(row.sampling, row.condition, record)
+    """How a recorded model paints: as it does by itself, but for what the record says.
 
-
-@dataclass(frozen=True, slots=True)
-class ModelRow:
-    """What builds the painters of a model, and how it paints where nothing else is chosen.
-
-    `build` is given the choice and whether pictures will be corrected.
+    Raises InputError for an option that has no effect on the model.
     """
-
-    build: Callable[[ActorChoice, bool], Painters]
-    sampling: SamplingSettings = FLUX_SAMPLING
-    condition: ConditionSettings = FLUX_CONDITION
+    name = record.get("model", RECORDED["model"])
+    row = model_named(name)
+    for option, why in row.refused.items():
+        if record.get(option) not in (None, LATER.get(option)):
+            flag = f"--{option.replace('_', '-')}"
+            raise InputError(f"{flag} has no effect with {name}: {why}. Leave it out.")
+    return changed_sampling(row.sampling, row.condition, record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,48 +108,6 @@ def lazily(path: str, *takes: str, **fixed: Any) -> Callable[[ActorChoice, Vlm |
         return actor(*([] if vlm is None else [vlm]), **choice.given(*takes), **fixed)
 
     return build
-
-
-def miniature(choice: ActorChoice, corrects: bool) -> Painters:
-    from .miniature.model import load_miniature
-
-    sampling, condition = choice.sampling or SAMPLING, choice.condition or CONDITION
-    unusable = {
-        "--transformer": choice.transformer,
-        "--size": (sampling.width, sampling.height) != (SAMPLING.width, SAMPLING.height),
-        "--dtype": choice.dtype,
-        "--offload": choice.plan,
-        "--condition-size": condition.size != CONDITION.size,
-        "--condition-fit": condition.fit != CONDITION.fit,
-    }
-    for option in (option for option, asked in unusable.items() if asked):
-        raise InputError(
-            f"The miniature does not take {option}. Leave it out, or choose a FLUX folder."
-        )
-    generator, corrector = load_miniature(
-        choice.lora, sampling, condition, **choice.given("device")
-    )
-    return generator, corrector if corrects else None
-
-
-def flux(choice: ActorChoice, corrects: bool) -> Painters:
-    """FLUX of any size on diffusers, with the corrector LoRA where pictures are corrected."""
-    if corrects and not choice.lora:
-        raise InputError(
-            f"The reflection strategy corrects pictures, and {choice.model} comes without a "
-            "corrector. Give its LoRA with --lora FILE, or choose --strategy noise."
-        )
-    from .flux.load import load_flux
-    from .flux.lora import load_corrector_lora
-    from .flux.painter import FluxCorrector, FluxGenerator
-
-    loaded = load_flux(choice.model, **choice.given("transformer", "dtype", "device", "plan"))
-    sampling = choice.sampling or FLUX_SAMPLING
-    generator = FluxGenerator(loaded, sampling)
-    if not corrects or choice.lora is None:
-        return generator, None
-    lora = load_corrector_lora(choice.lora, loaded.transformer)
-    return generator, FluxCorrector(loaded, lora, sampling, choice.condition)
 
 
 def noisy(choice: ActorChoice, vlm: None) -> Verifier:
@@ -207,7 +158,6 @@ def _source(choice: ActorChoice) -> str:
 
 
 MODELS: dict[str, ModelRow] = {"miniature": ModelRow(miniature, SAMPLING, CONDITION)}
-FLUX = ModelRow(flux)  # of every folder and hub id
 # Spreads: a requirement of four, two marks of ten, odds of seven to one; a rung of a tournament and
 # odds of e to one are the 1.0 of the others.
 VERIFIERS: dict[str, Row[Verifier]] = {
@@ -284,6 +234,7 @@ def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
     in_stages = strategy_named(settings.strategy).in_stages
     model = model_named(choice.model)
     check_lora(choice)
+    check_editing(choice)
     generator, corrector = model.build(choice, corrects)
     return Actors(
         generator=generator,
@@ -367,15 +318,24 @@ def build(rows: Mapping[str, Row[Built]], kind: str, name: str, choice: ActorCho
 
 
 def model_named(name: str) -> ModelRow:
-    """The row of a name, a FLUX folder or a hub id."""
+    """The row of a name, a folder of diffusers or a hub id."""
     if name in MODELS:
         return MODELS[name]
     if not Path(name).exists() and not HUB_ID.fullmatch(name):
         raise InputError(
             f"There is no model named {name!r}, nor a folder of that name. "
-            f"Choose one of: {', '.join(MODELS)}; or give a FLUX folder or a hub id."
+            f"Choose one of: {', '.join(MODELS)}; or give a diffusers folder or a hub id."
         )
-    return FLUX
+    from .pipelines import kinds
+    from .pipelines.defaults import defaults_of, flux_sampling, schnell
+
+    index = kinds.index_of(name)
+    if index is None or kinds.class_name(name, index) == kinds.FLUX:
+        refused = {"guidance": NO_GUIDANCE} if schnell(name) else {}
+        return ModelRow(flux, flux_sampling(name), refused=refused)
+    defaults = defaults_of(kinds.kind_of(name))
+    refused = {**NOT_FLUX, **({} if defaults.knob else {"guidance": NO_GUIDANCE})}
+    return ModelRow(pipeline, defaults.sampling, refused=refused)
 
 
 def check_lora(choice: ActorChoice) -> None:

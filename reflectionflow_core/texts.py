@@ -11,7 +11,6 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,15 +79,3 @@ def no_folder(path: str | Path, give: str) -> InputError:
     """The error for a path that is no folder: a file, or nothing. `give` says what to do."""
     what = f"{path} is a file, no folder" if Path(path).is_file() else f"There is no folder {path}"
     return InputError(f"{what}. {give}")
-
-
-def edit_text(prompt: str, reflection: str, broken: Sequence[str] = ()) -> str:
-    """An instruction for editing models, which do not know `[Reflexion]`; it also asks to keep what
-    an earlier edit has `broken`."""
-    goal = f"The picture shall show: {prompt}"
-    if broken:
-        goal += f". An earlier edit broke this, so keep it as it is: {'; '.join(broken)}"
-    order = reflection.strip()
-    if not order:
-        return f"Change whatever does not fit. {goal}"
-    return f"{order if order[-1] in '.!?' else order + '.'} Leave all else as it is. {goal}"

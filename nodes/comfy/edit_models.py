@@ -16,7 +16,7 @@ import node_helpers
 import torch
 from torch import Tensor
 
-from ...reflectionflow_core.record import Candidate, InputError
+from ...reflectionflow_core.record import InputError
 from .families import Family
 from .sampling import Conditioning
 from .text import holds_a_picture
@@ -270,16 +270,3 @@ def _method(model: Any) -> str:
 
 def _named(known: Sequence[EditModel], files: str) -> EditModel | None:
     return next((e for e in known if e.named and re.search(e.named, files)), None)
-
-
-# ---------------------------------------------------------------- the words
-
-
-def attempts_text(earlier: Sequence[Candidate], called: str) -> str:
-    """What the pictures after the first one are, so that they are not copied; "" without any."""
-    texts = [
-        f" {called} {number} is an earlier attempt that failed: "
-        f"{'; '.join(picture.verdict.unmet) or 'it was not good enough'}."
-        for number, picture in enumerate(earlier, start=2)
-    ]
-    return f"{''.join(texts)} Edit {called.lower()} 1 only." if texts else ""

@@ -16,12 +16,12 @@ from torch import Tensor
 from ...reflectionflow_core.flux.noise import starting_noise
 from ...reflectionflow_core.flux.painter import BatchPainter, ProgressSlice, sampled_cells
 from ...reflectionflow_core.flux.sampling import agreement
-from ...reflectionflow_core.pictures import to_rgb
+from ...reflectionflow_core.pictures import fitted
+from ...reflectionflow_core.pipelines.wording import attempts_text, edit_text
 from ...reflectionflow_core.protocols import Painter
 from ...reflectionflow_core.record import Request, Seed
-from ...reflectionflow_core.texts import edit_text
 from ..shared.sockets import FluxHandle
-from .edit_models import EditModel, Pair, TextPainter, attempts_text, check_looks
+from .edit_models import EditModel, Pair, TextPainter, check_looks
 from .painter_settings import ModelPainterSettings
 from .sampling import SamplerSchedule, Start, decoded, sampled
 from .tensors import to_batch
@@ -204,9 +204,3 @@ def mask_of(request: Request, shape: Sequence[int]) -> Tensor | None:
     if request.region is None:
         return None
     return sampled_cells(request.region, request.required_parent.image.size, shape)[None]
-
-
-def fitted(picture: Image.Image, unit: int = 16) -> Image.Image:
-    """The picture in RGB, each side the nearest multiple of `unit` pixels."""
-    sides = [max(unit, round(side / unit) * unit) for side in picture.size]
-    return to_rgb(picture).resize((sides[0], sides[1]), Image.Resampling.BICUBIC)

@@ -25,7 +25,7 @@ from .run import INTERRUPTED, UNJUDGED, BuildActors, run
 
 BAD_INPUT = 2  # exit status, as argparse uses it
 PAUSED = 3
-FROM_HUB = ("model", "detector", "colour_judge", "vlm", "judge")  # options that may name a hub id
+FROM_HUB = ("model", "edit_model", "detector", "colour_judge", "vlm", "judge")  # may be hub ids
 
 
 def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_actors) -> int:
@@ -121,12 +121,15 @@ def _doctor(given: dict[str, Any]) -> int:
 
     quieten_libraries()
     if "vlm" in given:
+        if {"model", "edit_model"} & {*given}:
+            raise InputError("--vlm and --model are two questions. Ask one at a time.")
         from .judging import examine
 
         return examine(given)
+    models = [given.pop(name) for name in ("model", "edit_model") if name in given]
     if given:
         raise InputError(f"{flag_of(next(iter(given)))} belongs to --vlm. Give --vlm NAME as well.")
-    from ..doctor import findings
+    from ..doctor import findings, model_findings
 
-    sys.stdout.write(findings())
+    sys.stdout.write("".join(map(model_findings, models)) or findings())
     return 0

@@ -49,6 +49,12 @@ def _add_doctor(commands: argparse._SubParsersAction[Parser]) -> None:
         help="ask this vision-language model a few questions instead: does it see, does it think "
         "...; a profile, endpoint:PROFILE, a folder or a hub id",
     )
+    doctor.add_argument(
+        "--model",
+        metavar="FOLDER",
+        help="say what this diffusers folder would do in a search instead; loads no weights",
+    )
+    doctor.add_argument("--edit-model", metavar="FOLDER", help="the same for an editing folder")
     doctor.add_argument("--device", metavar="NAME", help="of a model on this machine")
     doctor.add_argument("--vlm-dtype", metavar="TYPE", help="of a model on this machine")
     add_consent_option(doctor)

@@ -41,10 +41,12 @@ def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
     with open_archive(folder_of(given), resume=given.get("resume", False)) as archive:
         for notice in archive.notices:
             say(notice)
-        choice, asked = asked_for(given, _recorded(given, archive))
+        recorded = _recorded(given, archive)
+        model = str(given.get("model", recorded.actors.get("model", "") if recorded else ""))
+        quieten_libraries(downloads=HUB_ID.fullmatch(model) is not None)
+        choice, asked = asked_for(given, recorded)
         if archive.run and len(archive.history):  # otherwise there are no pictures to protect
             check_resumable(archive.folder, archive.run, asked)
-        quieten_libraries(downloads=HUB_ID.fullmatch(choice.model) is not None)
         asked = check_judge(choice, asked, given)
         asked = with_errors_of(asked, archive.run if len(archive.history) else None)
         actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
@@ -134,7 +136,12 @@ def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoi
         raise InputError(
             "--think-first writes the draft prompt, and --draft-prompt is one. Leave one out."
         )
-    axes_in_force(settings)  # raises for a strategy that does not exist,
+    axes = axes_in_force(settings)  # raises for a strategy that does not exist,
+    if choice.edit_model is not None and not (settings.depth and "reflection" in axes):
+        raise InputError(
+            "--edit-model corrects pictures, and this search corrects none. Leave it out, or "
+            "choose --strategy reflection."
+        )
     policy_named(settings.policy)  # and this for a policy
     thinks = given.get("think_first", recorded.think_first if recorded else False)
     calls, judge = (recorded.calls, recorded.judge) if recorded else (0, {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -62,7 +62,8 @@ def _batch(flux: Flux, rows: Sequence[Tensor]) -> Tensor:
 
 def _t5(flux: Flux, text: str, length: int) -> Tensor:
     def encode() -> Tensor:
-        _warn_if_cut(flux, text, length)
+        # For T5 only: CLIP always reads just 77 tokens, and T5 carries the whole text.
+        warn_if_cut(flux.t5_tokenizer, text, length, "T5")
         tokens = flux.t5_tokenizer(
             text, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         )
@@ -87,12 +88,12 @@ def _clip(flux: Flux, text: str) -> Tensor:
     return flux.texts.get(("clip", text), encode)
 
 
-def _warn_if_cut(flux: Flux, text: str, length: int) -> None:
-    """For T5 only: CLIP always reads just 77 tokens, and T5 carries the whole text."""
-    count = len(flux.t5_tokenizer(text, verbose=False).input_ids)
+def warn_if_cut(tokenizer: Any, text: str, length: int, reader: str) -> None:
+    """Warns of a text of more than `length` tokens, which is all that the `reader` takes."""
+    count = len(tokenizer(text, verbose=False).input_ids)
     if count > length:
         warnings.warn(
-            f"The text is {count} tokens long and T5 takes {length}: the last {count - length} "
-            "are cut off. Shorten the prompt or the reflection.",
+            f"The text is {count} tokens long and {reader} takes {length}: the last "
+            f"{count - length} are cut off. Shorten the prompt or the reflection.",
             stacklevel=2,
         )

@@ -54,7 +54,7 @@ def check_actors(settings: SearchSettings, actors: Actors) -> None:
     ):
         raise InputError(
             f"The strategy {settings.strategy!r} {ability.needs}, which this painter cannot do. "
-            "Choose another strategy, or load FLUX another way."
+            "Choose another strategy, or another model or loader."
         )
     check_correcting(settings, axes)
     if strategy.in_stages:

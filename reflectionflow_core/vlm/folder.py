@@ -141,10 +141,7 @@ def _nf4(device: torch.device) -> dict[str, Any]:
 
 
 def _qwen_processor(name: str, options: dict[str, Any]) -> Any:
-    """Qwen's processor for pictures and texts, or None if the model is not Qwen's.
-
-    The original has a part for videos that needs torchvision.
-    """
+    """Qwen's processor for pictures and texts, or None if the model is not Qwen's."""
     from transformers import AutoConfig
     from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
     from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
@@ -156,8 +153,11 @@ def _qwen_processor(name: str, options: dict[str, Any]) -> Any:
         "qwen3_vl_moe": Qwen3VLProcessor,
     }
     original = kinds.get(AutoConfig.from_pretrained(name, **options).model_type)
-    if original is None:
-        return None
+    return None if original is None else without_videos(original)
+
+
+def without_videos(original: Any) -> Any:
+    """A processor's class without its part for videos, which needs torchvision."""
 
     class WithoutVideos(original):
         def __init__(
@@ -169,5 +169,5 @@ def _qwen_processor(name: str, options: dict[str, Any]) -> Any:
             ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
     # Saved folders name this class, and may be loaded where torchvision is installed.
-    WithoutVideos.__name__ = original.__name__
+    WithoutVideos.__name__, WithoutVideos.__module__ = original.__name__, original.__module__
     return WithoutVideos

@@ -61,7 +61,15 @@ def test_a_name_that_is_not_there_is_told_with_those_that_are(toy_choice, change
         build_actors(replace(toy_choice, **change), SearchSettings())
 
 
+def flux_folder(folder):
+    """A folder that says that it holds a FLUX.1."""
+    folder.mkdir(exist_ok=True)
+    (folder / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    return folder
+
+
 def test_a_folder_without_a_corrector_cannot_correct(toy_choice, tmp_path):
+    flux_folder(tmp_path)
     choice = replace(toy_choice, model=str(tmp_path))
     with pytest.raises(InputError, match="Give its LoRA with --lora FILE"):
         build_actors(choice, SearchSettings())
@@ -69,7 +77,7 @@ def test_a_folder_without_a_corrector_cannot_correct(toy_choice, tmp_path):
 
 def test_a_model_is_known_by_its_weights_wherever_it_lies(tmp_path):
     for name in ("here", "there"):
-        (tmp_path / name / "transformer").mkdir(parents=True)
+        (flux_folder(tmp_path / name) / "transformer").mkdir()
         (tmp_path / name / "transformer" / "weights.safetensors").write_bytes(b"1234")
     here, there = (identity(ActorChoice(str(tmp_path / name))) for name in ("here", "there"))
     assert here == there

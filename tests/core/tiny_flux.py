@@ -96,19 +96,19 @@ def tiny_pipeline(guidance: bool = True) -> FluxPipeline:
     """Stock FluxPipeline with VAE, CLIP, T5 and tokenizers of the same miniature size."""
     transformer = tiny_transformer(guidance)
     torch.manual_seed(3)
-    clip_words, t5_words = _clip_tokenizer(), _t5_tokenizer()
+    clip_words, t5_words = clip_tokenizer(), t5_tokenizer()
     return FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
-        vae=_vae().eval(),
-        text_encoder=_clip(clip_words).eval(),
+        vae=small_vae().eval(),
+        text_encoder=small_clip(clip_words).eval(),
         tokenizer=clip_words,
-        text_encoder_2=_t5(t5_words).eval(),
+        text_encoder_2=small_t5(t5_words).eval(),
         tokenizer_2=t5_words,
         transformer=transformer,
     )
 
 
-def _vae() -> AutoencoderKL:
+def small_vae() -> AutoencoderKL:
     config: dict[str, Any] = {
         "down_block_types": ["DownEncoderBlock2D"] * 4,
         "up_block_types": ["UpDecoderBlock2D"] * 4,
@@ -124,7 +124,7 @@ def _vae() -> AutoencoderKL:
     return AutoencoderKL(**config)
 
 
-def _clip(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+def small_clip(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=20,
@@ -138,13 +138,13 @@ def _clip(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     return CLIPTextModel(config)
 
 
-def _t5(tokenizer: T5Tokenizer) -> T5EncoderModel:
+def small_t5(tokenizer: T5Tokenizer) -> T5EncoderModel:
     return T5EncoderModel(
         T5Config(vocab_size=len(tokenizer), d_model=24, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
     )
 
 
-def _clip_tokenizer() -> CLIPTokenizer:
+def clip_tokenizer() -> CLIPTokenizer:
     """Every letter alone and at a word's end; no merges, so a word is as many tokens as letters."""
     pieces = [
         "<|startoftext|>",
@@ -156,7 +156,7 @@ def _clip_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=77)
 
 
-def _t5_tokenizer() -> T5Tokenizer:
+def t5_tokenizer() -> T5Tokenizer:
     special = [(piece, 0.0) for piece in ("<pad>", "</s>", "<unk>")]
     whole = [(f"▁{word}", -2.0) for word in ("", "[Reflexion]", *WORDS)]
     return T5Tokenizer(vocab=[*special, *whole, *((c, -10.0) for c in LETTERS)], extra_ids=0)

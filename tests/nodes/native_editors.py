@@ -23,7 +23,6 @@ from comfy_extras import (
     nodes_model_advanced,
 )
 from pack.nodes.comfy.edit_models import (
-    attempts_text,
     edit_model_of,
     edits_as,
     surely_edits,
@@ -33,9 +32,9 @@ from pack.nodes.comfy.families import family_of
 from pack.nodes.comfy.painter_model import ModelPainter, model_painter
 from pack.nodes.comfy.painter_settings import TemplateOverrides
 from pack.nodes.comfy.tensors import to_batch, to_pictures
+from pack.reflectionflow_core.pipelines.wording import attempts_text, edit_text
 from pack.reflectionflow_core.record import Candidate, InputError, Region, Request, Verdict
 from pack.reflectionflow_core.regions import alpha_of, cells_of
-from pack.reflectionflow_core.texts import edit_text
 from painter_models import FLUX, KINDS, QWEN, Clip, CoarseVae, Vae, known, small
 from PIL import Image
 

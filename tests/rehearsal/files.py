@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from checkpoints import BYTES, Keys, as_type, header, keys
 from checkpoints.make import CLIP_L, FLUX, FLUX_VAE, T5_XXL
-from core.tiny_flux import _clip_tokenizer, _t5_tokenizer, loud_lora, tiny_pipeline
+from core.tiny_flux import clip_tokenizer, loud_lora, t5_tokenizer, tiny_pipeline
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
@@ -116,8 +116,8 @@ def write_folder(folder: Path, architecture: Architecture, write: Writer | None 
     for name, configuration in architecture.configurations.items():
         save = getattr(configuration, "save_config", None) or configuration.save_pretrained
         save(folder / name)
-    _clip_tokenizer().save_pretrained(folder / "tokenizer")
-    _t5_tokenizer().save_pretrained(folder / "tokenizer_2")
+    clip_tokenizer().save_pretrained(folder / "tokenizer")
+    t5_tokenizer().save_pretrained(folder / "tokenizer_2")
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
     scheduler.save_pretrained(folder / "scheduler")
     index = {"_class_name": "FluxPipeline", "_diffusers_version": "0.36.0", **CLASSES}

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from reflectionflow_core.flux.branch import FluxInputs
 from reflectionflow_core.flux.condition import to_pixels
 from reflectionflow_core.flux.text import Text
+from reflectionflow_core.pipelines.wording import edit_text
 from reflectionflow_core.record import InputError
-from reflectionflow_core.texts import edit_text
 from train.corrector.samples import SHORTEST, Dropped, SampleRow, Shards, TrainingBatch
 from train.corrector.settings import Views
 from train.processes import join
