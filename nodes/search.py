@@ -21,11 +21,9 @@ from ..reflectionflow_core.record import History, InputError, ScenePlan
 from ..reflectionflow_core.report import (
     as_data,
     contact_sheet,
-    cost_text,
     history_text,
-    verdict_text,
 )
-from ..reflectionflow_core.search import check_search, unjudged_text
+from ..reflectionflow_core.search import check_search
 from ..reflectionflow_core.settings import SearchSettings
 from .comfy.masks import as_mask_text
 from .comfy.memory import to_intermediate_device
@@ -53,6 +51,7 @@ from .shared.schema import (
 )
 from .shared.sockets import HistorySocket, PicturesSocket, SearchActors, SearchState
 from .shared.stopping import STOPPING
+from .shared.telling import newest, summary
 
 MAX_DEPTH = 100  # rounds; ComfyUI finds a round's cached result through all the rounds before it
 FOUND_BY = (
@@ -373,30 +372,6 @@ def results(state: SearchState) -> tuple[Any, list[Any], str]:
 
 def _joined(*texts: str) -> str:
     return "\n".join(filter(None, texts))
-
-
-def newest(history: History) -> str:
-    """The lines of the newest round and of the best picture: a node has room for few."""
-    lines, round_size = history_text(history).splitlines(), len(history.rounds[-1])
-    pictures, notes = lines[: len(history)], lines[len(history) :]
-    best = pictures[list(history).index(history.best)]
-    shown = pictures[-round_size:]
-    return "\n".join([*shown, *([] if best in shown else [best]), *notes])
-
-
-def summary(state: SearchState) -> str:
-    history = state.history
-    best = verdict_text(history.best.verdict) if history.best.verdict.judged else "not known"
-    lines = [f"Best {best}, after {cost_text(history.cost)}."]
-    if failed := unjudged_text(history):
-        lines.append(failed)
-    if notice := notice_of_errors(state):
-        lines.append(notice)
-    if state.drawn_seed:
-        lines.append(f"The seed is {state.settings.seed}, drawn at random.")
-    if state.folder:
-        lines.append(f"Saved in {state.folder}")
-    return "\n".join(lines)
 
 
 SEARCH = [ReflectionLoop, ReflectionStart, ReflectionRound, ReflectionStep, ReflectionTrail]
