@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from ...reflectionflow_core.record import InputError
+from .chat import holds_a_picture
 from .families import Family
 from .sampling import Conditioning
-from .text import holds_a_picture
 
 Pair = tuple[Conditioning, Conditioning]  # positive and negative
 REFERENCES, METHOD = "reference_latents", "reference_latents_method"

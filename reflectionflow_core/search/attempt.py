@@ -27,18 +27,17 @@ class Attempt:
 
     request: Request
     cost: Cost = FREE
-    image: Image | None = None
+    image: Image.Image | None = None
     verdict: Verdict | None = None
     finished: bool = True
     inspection: Inspection | None = None
     preview: Preview | None = None
-    looks: tuple[
-        Verdict, ...
-    ] = ()  # all that the judge said of the picture, where it is asked again
+    # All that the judge said of the picture, where it is asked again.
+    looks: tuple[Verdict, ...] = ()
     latents: bytes | None = None
 
     @property
-    def picture(self) -> Image:
+    def picture(self) -> Image.Image:
         assert self.image is not None  # it was painted or dropped
         return self.image
 

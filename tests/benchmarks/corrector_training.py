@@ -24,6 +24,7 @@ import torch
 from bench_corrector_step import versions, write_result
 
 from reflectionflow_core.flux.branch import velocity
+from reflectionflow_core.flux.lora import CorrectorLora
 from train.corrector.dry_run import write_triplets
 from train.corrector.flux import load
 from train.corrector.loss import mixed
@@ -70,10 +71,12 @@ def floor(work: CorrectorTraining, batch: TrainingBatch) -> Callable[[], None]:
     noise = torch.randn(batch.target.shape)
     inputs, slope = mixed(batch, noise, torch.full((len(noise),), 0.5))
     transformer = work.predict.func.transformer  # type: ignore[attr-defined]
+    assert isinstance(work.lora, CorrectorLora)
+    lora = work.lora
 
     def once() -> None:
-        work.lora.zero_grad(set_to_none=True)
-        (velocity(transformer, inputs, work.lora).float() - slope).square().mean().backward()
+        lora.zero_grad(set_to_none=True)
+        (velocity(transformer, inputs, lora).float() - slope).square().mean().backward()
 
     return once
 

@@ -26,7 +26,7 @@ from reflectionflow_core.evidence import Evidence
 from reflectionflow_core.miniature.detector import detect_boxes
 from reflectionflow_core.miniature.judge import in_words
 from reflectionflow_core.miniature.world import COLOURS, Thing
-from reflectionflow_core.protocols import SILENT, Actors, Painted
+from reflectionflow_core.protocols import SILENT, Actors, LatentKeeping, Painted
 from reflectionflow_core.record import Candidate, History, Region, Request
 from reflectionflow_core.regions import alpha_of
 from reflectionflow_core.registry import build_actors
@@ -165,6 +165,7 @@ def report(results: dict[str, list[History]]) -> None:
 def drift(prompts: Sequence[str], actors: Actors, seed: int) -> None:
     """One thing of each picture is recoloured ten times; how far all others are from the draft."""
     requests = [Request(shuffled(index, key=seed), prompt) for index, prompt in enumerate(prompts)]
+    assert isinstance(actors.generator, LatentKeeping)
     drafts = [painted.image for painted in actors.generator.paint_with_latents(requests)]
     chosen = [image for image in drafts if len(detect_boxes(image)) > 1]
     say(
@@ -187,10 +188,11 @@ def chains(
     left after the last, (chains,)."""
     boxes = [detect_boxes(draft) for draft in drafts]
     first = [next(iter(found)) for found in boxes]
-    places = [
-        Region((Evidence.in_pixels("", found[thing], draft.size).box,))
+    seen = [
+        Evidence.in_pixels("", found[thing], draft.size).box
         for found, thing, draft in zip(boxes, first, drafts, strict=True)
     ]
+    places = [Region((box,)) for box in seen if box is not None]
     regions = [place if way == "regions" else None for place in places]
     pictures = [Painted(draft) for draft in drafts]
     changes = []
@@ -199,6 +201,7 @@ def chains(
             asked(*each, turn, shuffled(i, key=DRIFT * seed + turn))
             for i, each in enumerate(zip(pictures, boxes, regions, strict=True))
         ]
+        assert isinstance(actors.corrector, LatentKeeping)
         painted = actors.corrector.paint_with_latents(requests)
         pictures = [
             replace(new, image=in_its_region(request, new.image))

@@ -83,7 +83,7 @@ def test_a_model_that_knows_no_places_leaves_the_verdict_as_it_is(places: str | 
 )
 def test_boxes_are_read_in_pixels_and_in_thousandths(name: str, box: list, seen: tuple) -> None:
     vlm, checklist = judge(json.dumps({"places": [{"fault": 1, "bbox_2d": box}]}), RIGHT, DOG)
-    vlm.model_name = name
+    vlm.model_name = name  # type: ignore[attr-defined]
     (verdict,) = checklist.verify("a cat, no dog", [PICTURE])
     assert [each.box for each in verdict.evidence] == [pytest.approx(seen, abs=1e-3)]
     in_pixels = "56 wide and 28 high" in vlm.asked[-1].text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from reflectionflow_core.evidence import Box, Evidence
 from reflectionflow_core.flux.painter import FluxCorrector, read_latents, written
 from reflectionflow_core.miniature.model import load_miniature
 from reflectionflow_core.miniature.verifier import ExactVerifier
-from reflectionflow_core.protocols import Actors, LatentKeeping, Painted
+from reflectionflow_core.protocols import SILENT, Actors, LatentKeeping, Painted
 from reflectionflow_core.record import Candidate, History, InputError, Region, Request, Verdict
 from reflectionflow_core.regions import alpha_of, cells_of, composited, mask_text, region_of
 from reflectionflow_core.regions.free import free_place
@@ -140,7 +141,7 @@ def test_what_was_met_and_is_not_is_broken() -> None:
 class PlacedVerifier(ToyVerifier):
     """Sees each fault on the left; even pictures meet a requirement that odd ones do not."""
 
-    def verify(self, prompt: str, images: object, progress: object = None) -> list[Verdict]:
+    def verify(self, prompt: str, images: Any, progress: Any = SILENT) -> list[Verdict]:
         found = super().verify(prompt, images)
         met = [float(sum(image.tobytes()) % 2 == 0) for image in images]
         return [
@@ -158,13 +159,13 @@ class PlacedVerifier(ToyVerifier):
 class KeepingCorrector:
     """A toy painter with latents that say how many times they were handed on."""
 
-    def __init__(self, toy: object) -> None:
+    def __init__(self, toy: Any) -> None:
         self.toy, self.steps = toy, toy.steps
 
-    def paint(self, requests: object, progress: object = None) -> list[Image.Image]:
+    def paint(self, requests: Any, progress: Any = SILENT) -> list[Image.Image]:
         return self.toy.paint(requests)
 
-    def paint_with_latents(self, requests: object, progress: object = None) -> list[Painted]:
+    def paint_with_latents(self, requests: Any, progress: Any = SILENT) -> list[Painted]:
         turns = [(r.parent.latents if r.parent else None) or b"" for r in requests]
         return [Painted(i, t + b"+") for i, t in zip(self.paint(requests), turns, strict=True)]
 
@@ -238,7 +239,7 @@ def test_the_next_writer_is_told_what_was_broken() -> None:
     asked = []
 
     class Listening(TemplateWriter):
-        def reflect(self, prompt: str, requests: object, progress: object = None) -> list[str]:
+        def reflect(self, prompt: str, requests: Any, progress: Any = SILENT) -> list[str]:
             asked.extend(requests)
             return super().reflect(prompt, requests)
 
@@ -281,7 +282,7 @@ def test_flux_keeps_the_parents_own_latents_outside_and_paints_the_same_without_
     places = replace(request, region=Region((LEFT,)))
     two = replace(request, region=Region((LEFT, RIGHT)))
     plain, placed, both = corrector.paint_with_latents([request, places, two])
-    assert np.allclose(plain.image, corrector.paint([request])[0], atol=1)
+    assert np.allclose(np.asarray(plain.image), np.asarray(corrector.paint([request])[0]), atol=1)
     before = read_latents(draft.latents, (16, 8, 8))
     assert before is not None
     for painted, region in ((placed, places.region), (both, two.region)):

@@ -5,6 +5,7 @@ picture and words, KSampler or SamplerCustomAdvanced, VAE Decode.
 """
 
 # pyright: reportMissingImports=false, reportInvalidTypeForm=false
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -32,7 +32,7 @@ GEMMA4_SPECIAL = {
 
 def gemma3_pieces() -> torch.Tensor:
     """A sentencepiece model of a few hundred pieces, as bytes."""
-    import sentencepiece
+    import sentencepiece  # pyright: ignore[reportMissingImports]
 
     made = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -52,7 +52,7 @@ def gemma3_pieces() -> torch.Tensor:
 
 
 def piece_count(pieces: torch.Tensor) -> int:
-    import sentencepiece
+    import sentencepiece  # pyright: ignore[reportMissingImports]
 
     return sentencepiece.SentencePieceProcessor(model_proto=pieces.numpy().tobytes()).piece_size()
 

@@ -116,9 +116,10 @@ def test_corrections_stay_inside_the_mask_or_the_places_of_faults(
         region = candidate["region"]
         boxes = [(0, 0, 0.4375, 1)] if region == "mask" else region
         changed = ImageChops.difference(pictures[index], pictures[candidate["parent"]])
-        for left, top, right, bottom in boxes:  # grown by four pixels
-            edges = (64 * left - 5, 64 * top - 5, 64 * right + 5, 64 * bottom + 5)
-            changed.paste((0, 0, 0), tuple(round(max(0, edge)) for edge in edges))
+        for box in boxes:  # grown by four pixels
+            edges = (64 * box[0] - 5, 64 * box[1] - 5, 64 * box[2] + 5, 64 * box[3] + 5)
+            left, top, right, bottom = (round(max(0, edge)) for edge in edges)
+            changed.paste((0, 0, 0), (left, top, right, bottom))
         assert changed.getbbox() is None
 
 
