@@ -17,6 +17,7 @@ from PIL.Image import Image
 from ..evidence import Box, Evidence
 from ..feedback import Feedback
 from ..record import Candidate, Cost, Inspection, Neighbour, Region, Restart, Seed, Verdict
+from ..regions import mask_picture
 from ..texts import parse_json
 from ..verdict import Trust
 
@@ -89,9 +90,7 @@ class Entry:
         if self.inspection is not None:
             record |= {"stage": self.stage, "inspection": asdict(self.inspection)}
         if self.region is not None:
-            # The mask is that of the settings.
-            drawn = self.region.mask is not None
-            record["region"] = "mask" if drawn else [list(box) for box in self.region.boxes]
+            record["region"] = _plain_region(self.region)
         if self.broken:
             record["broken"] = list(self.broken)
         if self.latents:
@@ -239,12 +238,24 @@ def _box(value: Any, of: str) -> Box:
     return left, top, right, bottom
 
 
+def _plain_region(region: Region) -> Any:
+    boxes = [list(box) for box in region.boxes]
+    if region.said:
+        return {"boxes": boxes, "mask": region.mask}
+    return boxes if region.mask is None else "mask"  # of the settings
+
+
 def _region(value: Any, mask: str | None) -> Region:
     if value == "mask":
         return Region(mask=mask)
+    said, drawn = isinstance(value, dict), None
+    if said:
+        value, drawn = value.get("boxes"), value.get("mask")
+        if drawn is not None:
+            mask_picture(drawn if isinstance(drawn, str) else "")  # raises ValueError
     if not isinstance(value, list):
         raise ValueError("its region is not a list of boxes")
-    return Region(tuple(_box(box, "region") for box in value))
+    return Region(tuple(_box(box, "region") for box in value), drawn, said)
 
 
 def _inspection(record: Any) -> Inspection:

@@ -24,7 +24,7 @@ Enter alone goes on as planned. Or say, a line each, and end with an empty line:
   -3                   veto picture 3
   2: turn the mug red  what to change in picture 2
   2 box 0.1 0.2 0.5 0.6    where: left, top, right, bottom as fractions
-  2 mask FILE.png      where this picture is white; places are kept in the record
+  2 mask FILE.png      where this picture is white; only there it is corrected
   prompt: a red mug    paint from these words from now on; "prompt:" takes them back
   stop                 end here and keep the best; --resume asks again
 """

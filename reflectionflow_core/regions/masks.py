@@ -20,10 +20,11 @@ def alpha_of(region: Region, size: tuple[int, int]) -> np.ndarray:
 
     It is 1 inside a box and falls to 0 around it. A user's mask falls off inside its edge.
     """
-    if region.mask is not None:
-        return _drawn(region.mask, size)
     margin = max(1, round(max(size) * GROWN))
-    alpha = np.zeros((size[1], size[0]), np.float32)
+    if region.mask is not None:
+        alpha = _drawn(region.mask, size)
+    else:
+        alpha = np.zeros((size[1], size[0]), np.float32)
     for left, top, right, bottom in region.boxes:
         columns = _rise(left * size[0], right * size[0], size[0], margin)
         rows = _rise(top * size[1], bottom * size[1], size[1], margin)

@@ -17,14 +17,16 @@ MISSING = "missing "
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Where a correction may change its parent: inside `boxes`, or where `mask` is not black.
+    """Where a correction may change its parent: inside `boxes`, and where `mask` is not black.
 
-    `mask` is a picture drawn by the user (`masks.mask_text`), as large as it likes; it outranks
-    boxes. Raises ValueError for a region without any place.
+    `mask` is a picture drawn by the user (`masks.mask_text`), as large as it likes: that of the
+    search's settings, or one that was `said` between two rounds. Raises ValueError for a region
+    without any place.
     """
 
     boxes: tuple[Box, ...] = ()
     mask: str | None = None
+    said: bool = False
 
     def __post_init__(self) -> None:
         if not self.boxes and self.mask is None:

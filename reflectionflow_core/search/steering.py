@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..feedback import Feedback
+from ..feedback import Feedback, Place
+from ..pictures import stored_picture
 from ..record import Candidate, History, Neighbour, Request, Seed
+from ..regions import Region, mask_text
 from ..settings import SearchSettings
 from .seeds import fresh_seed
 
@@ -29,10 +31,12 @@ def steered(requests: Sequence[Request], past: History, settings: SearchSettings
         moved = redirected(request, past, position, settings)
         if moved is request and moved.asks_writer and position < len(planned):
             moved = replace(moved, reflection=planned[position])
-        for one in said:
-            words = one.reflections.get(numbers.get(id(moved.parent), -1))
-            if words and moved.corrects:
+        for one in said if moved.corrects else ():
+            number = numbers.get(id(moved.parent), -1)
+            if words := one.reflections.get(number):
                 moved = replace(moved, reflection=words)
+            if place := one.places.get(number):
+                moved = replace(moved, region=region_said(place))
         steered_ones.append(reworded(moved, past.feedback[-1].prompt))
     return steered_ones
 
@@ -72,6 +76,12 @@ def moved_seed(seed: Seed, before: Candidate, now: Candidate) -> Seed:
     if isinstance(seed, Neighbour) and seed.pivot == before.seed:
         return replace(seed, pivot=now.seed)
     return seed
+
+
+def region_said(place: Place) -> Region:
+    """Where a correction may change its parent, as a person drew it."""
+    mask = mask_text(stored_picture(place.mask)) if place.mask else None
+    return Region(place.boxes, mask, said=True)
 
 
 def reworded(request: Request, prompt: str) -> Request:

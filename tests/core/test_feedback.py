@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pytest
 from fakes import Cancelled, ToyClock, Toys, ToyVerifier, facts, toy_actors
 from PIL import Image
@@ -15,11 +16,21 @@ from reflectionflow_core.archive import Run, files, open_archive, read_recording
 from reflectionflow_core.cli import main
 from reflectionflow_core.feedback import Feedback, Place, excluded
 from reflectionflow_core.protocols import SILENT
-from reflectionflow_core.record import History, InputError
+from reflectionflow_core.record import History, InputError, Region
 from reflectionflow_core.search import STRATEGIES, Pause, is_over, search, steered_search
 from reflectionflow_core.settings import Budget, SearchSettings
 
 PROMPT = "a red cube"
+
+
+def half_white() -> bytes:
+    mask, data = Image.new("L", (8, 8)), io.BytesIO()
+    mask.paste(255, (0, 0, 4, 8))
+    mask.save(data, "PNG")
+    return data.getvalue()
+
+
+DRAWN = half_white()
 SETTINGS = SearchSettings(width=2, depth=2, drafts=3)
 
 
@@ -111,9 +122,19 @@ def test_words_and_prompt_of_a_person_go_to_the_painter_and_no_actor_is_asked_fo
     )
     corrected = history.rounds[1][0]
     assert (corrected.reflection, corrected.prompt) == ("Make it blue.", "a cube, blue")
+    assert corrected.region == Region(place[0].boxes, said=True)
     assert toys.writer.items == 1  # what it proposed
     assert not toys.evolver.log
     assert all(asked[0] == PROMPT for asked in toys.verifier.log)  # judged by what was wanted
+
+
+def test_a_picture_stays_as_it_is_outside_of_the_place_that_was_drawn():
+    settings = replace(SETTINGS, depth=1, width=1, drafts=1)
+    history, _ = steer({"places": {0: Place(mask=DRAWN)}}, settings=settings)
+    draft, corrected = (np.asarray(c.image) for c in (history.rounds[0][0], history.rounds[1][0]))
+    half = draft.shape[1] // 2
+    assert (corrected[:, half:] == draft[:, half:]).all()
+    assert (corrected[:, : half // 2] != draft[:, : half // 2]).any()
 
 
 def test_a_prompt_stays_until_the_person_takes_it_back():
@@ -159,7 +180,7 @@ def written(folder, changes, depth=2):
 def test_the_same_answers_give_the_same_bytes_and_a_pause_that_was_cut_comes_back(tmp_path):
     changes = [
         {"picked": 1, "reflections": {1: "Make it <b>blue</b>.\n"}},
-        {"vetoed": (3,), "places": {4: Place(((0.0, 0.25, 1.0, 0.5),), b"\x89PNG")}},
+        {"vetoed": (3,), "places": {4: Place(((0.0, 0.25, 1.0, 0.5),), DRAWN)}},
         {"picked": 5},
     ]
     written(tmp_path / "whole", changes)
