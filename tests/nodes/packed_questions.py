@@ -62,6 +62,9 @@ def clip_of(
         for name, weight in clip.cond_stage_model.named_parameters():
             scale = words if "embed_tokens" in name else 0.2
             weight.copy_(torch.randn(weight.shape) * scale)
+        for name, value in clip.cond_stage_model.named_buffers():
+            if name.endswith("layer_scalar"):  # Gemma 4's, which a file would fill
+                value.fill_(1.0)
     return clip
 
 
