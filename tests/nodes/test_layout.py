@@ -16,8 +16,9 @@ from comfy_server import ComfyServer
 RENDERER = "on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)"
 # Here some wires must cross, wherever nodes stand, since sockets have a fixed order: two nodes that
 # are joined take the same two wires (1.3 and 3.7: writer and evolver; 3.1: both samplers; 3.2: FLUX
-# and the editor), or the loop takes a plan between two wires of the critic (3.3).
-CROSSING = ("1.3 ", "3.1 ", "3.2 ", "3.3 ", "3.7 ")
+# and the editor), or the loop takes a plan between two wires of the critic (3.3); in 4.1 and 4.3 a
+# CLIP or a VAE goes to the painter and to what stands below it.
+CROSSING = ("1.3 ", "3.1 ", "3.2 ", "3.3 ", "3.7 ", "4.1 ", "4.3 ")
 
 
 @pytest.fixture(scope="module")

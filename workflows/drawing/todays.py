@@ -15,6 +15,7 @@ from .parts import critic, seeing_judge
 from .searches import CUPS, JURY, SEARCH_APP, WIDER, WIDTHS, asked_of, columns, in_columns, painted
 
 BELOW = 590  # y of what stands below Painter from MODEL, CLIP, VAE
+BESIDE_EDITOR = 700  # y of the judge where an editor stands above the vision model
 
 
 def clip(file: File, kind: str, name: str = "clip", title: str = "") -> Node:
@@ -58,7 +59,7 @@ def todays_search(
     loaded = stack(a, 0, WIDTHS[0], *loaders)
     seeing = vision_of_comfyui(eyes)
     painting = painted(b, loaded, painter(), *correcting, seeing, second=BELOW)
-    judging = stack(c, JURY, WIDTHS[2], seeing_judge(), critic())
+    judging = stack(c, BESIDE_EDITOR if correcting else JURY, WIDTHS[2], seeing_judge(), critic())
     asked = asked_of(CUPS) | changes
     actors = "Who paints, corrects, judges, criticises"
     graph = in_columns(name, title, words, loaded, painting, judging, asked, actors)
