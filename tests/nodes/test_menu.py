@@ -166,6 +166,19 @@ def test_a_picture_of_another_size_and_shape_keeps_both(comfy: ComfyServer) -> N
     assert comfy.succeed(graph).images("fixed")[0].size == (150, 90)
 
 
+def test_a_mask_stays_in_its_place_on_a_picture_of_another_shape(comfy: ComfyServer) -> None:
+    graph = masked(left_half(150, 90), feather=0)
+    scale = {"width": 150, "height": 90, "upscale_method": "lanczos", "crop": "disabled"}
+    graph["large"] = node("ImageScale", image=link("draft"), **scale)
+    graph["fix"]["inputs"]["image"] = link("large")
+    graph["before"] = shown(link("large"))
+    run = comfy.succeed(graph)
+    before, after = array(run, "before"), array(run, "fixed")
+    assert (after[:, 75:] == before[:, 75:]).all()
+    changed = (after != before).any(axis=2)
+    assert changed[:, 15:60].mean() > 0.2  # all over the half, not where the margin was
+
+
 def test_an_empty_mask_is_refused_before_anything_is_painted(comfy: ComfyServer) -> None:
     run = comfy.run(masked({"mask": solid(0.0, 64, 64)}))
     assert run.error.startswith("The mask is empty, so nothing may change. Paint over")
