@@ -99,6 +99,8 @@ class FixPicture(io.ComfyNode):
                     optional=True,
                     tooltip="Instead of a mask: the boxes that a detector of ComfyUI found in the "
                     "picture.",
+                    # Newer frontends would give it a widget, and so a box that nobody drew.
+                    extra_dict={"forceInput": True},
                 ),
             ],
             outputs=[

@@ -46,7 +46,8 @@ def test_a_folder_is_ranked_and_every_file_is_named(folder: Path, tmp_path: Path
     assert data[1]["evidence"][0]["text"] in data[1]["unmet"]
     page = (out / "ranking.html").read_text()
     assert "both &lt;b&gt;.png" in page and "<b>.png" not in page and prompt in page
-    assert page.count('class="fault"') == sum(len(d["evidence"]) for d in data)
+    faults = [seen for d in data for seen in d["evidence"] if seen["text"] in d["unmet"]]
+    assert page.count('class="fault"') == len(faults) > 0
     with Image.open(out / "sheet.png") as sheet:
         assert sheet.width > 3 * 200
 
