@@ -36,6 +36,7 @@ from train.data.shards import (
     without_repeats,
 )
 from train.data.source import Source
+from train.shard_index import index_of
 from train.shard_lists import shards_in
 from train.triplets import Triplets, encoded
 from train.verifier.pairs import pairs_in
@@ -114,11 +115,13 @@ def test_by_default_the_papers_loader_reads_a_shard(folder: Path) -> None:
 def test_an_index_lies_beside_a_shard_and_names_its_bytes(folder: Path) -> None:
     store(folder, 0, pair(0), pair(1))
     assemble(folder, 0, 1, 8)
-    index = json.loads((folder / "genref_000000.tar.index").read_bytes())
-    offset, size = index["places"][pair(1).key]["prompt.txt"]
+    assert (folder / "genref_000000.tar.index").is_file()
+    index = index_of(folder / "genref_000000.tar")
+    row = [index.key(number) for number in range(len(index))].index(pair(1).key)
+    offset, size = index.places(row)["prompt.txt"]
     shard = (folder / "genref_000000.tar").read_bytes()
     assert shard[offset : offset + size] == b"prompt 1"
-    assert index["subsets"] == {pair(0).key: "rule", pair(1).key: "rule"}
+    assert len(index) == 2 and {index.subset_names[n] for n in index.subsets} == {"rule"}
 
 
 def test_the_order_in_which_parts_are_written_does_not_matter(folder: Path) -> None:
