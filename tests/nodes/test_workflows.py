@@ -39,7 +39,7 @@ RUNNABLE = [
         if file.stem not in ("think_first", "verifier_ensemble")
     ),
 ]
-TRIED_IN_TESTS = ("JudgeError",)  # in files of their own
+TRIED_IN_TESTS = ("JudgeError", "ReflectionPause")  # in files of their own
 TITLE = 30  # pixels of a node's title bar
 SHOWING = ("SaveImage", "PreviewImage")
 SEARCHES = {  # how many pictures each paints
