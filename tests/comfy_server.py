@@ -83,6 +83,21 @@ def demand_comfyui() -> None:
         do_without(NO_COMFYUI)
 
 
+def found_by(
+    script: str, *options: str, comfy: tuple[Path, Path] | None = None, seconds: int = 900
+) -> Any:
+    """What a script of tests/nodes prints last, as JSON, in ComfyUI's own Python and without a
+    server: that of `comfy`, its folder and Python, or the one that is found."""
+    if comfy is None:
+        demand_comfyui()
+    comfyui, python = comfy or find_comfyui() or (Path(), Path())
+    path = ROOT / "tests" / "nodes" / script
+    command = [str(python), str(path), str(comfyui), str(ROOT), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def do_without(missing: str) -> NoReturn:
     """Skips a test for want of something, or fails it where nothing may be wanting."""
     if os.environ.get(REQUIRE) == "1":

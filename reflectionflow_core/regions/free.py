@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 from ..evidence import DIGITS, Box
 
@@ -41,22 +41,14 @@ def _bounds(fault: str, anchors: Sequence[Box]) -> Box:
 
 def _rectangles(taken: Sequence[Box], bounds: Box) -> Iterator[Box]:
     """Every rectangle between edges of boxes, within bounds, that no box reaches into."""
-    xs, ys = (
-        sorted(
-            {
-                bounds[a],
-                bounds[a + 2],
-                *(
-                    min(max(edge, bounds[a]), bounds[a + 2])
-                    for box in taken
-                    for edge in (box[a], box[a + 2])
-                ),
-            }
-        )
-        for a in (0, 1)
-    )
-    for (left, right), (top, bottom) in (
-        (x, y) for x in combinations(xs, 2) for y in combinations(ys, 2)
-    ):
+    xs, ys = (_edges(taken, bounds, axis) for axis in (0, 1))
+    for (left, right), (top, bottom) in product(combinations(xs, 2), combinations(ys, 2)):
         if not any(b[0] < right and left < b[2] and b[1] < bottom and top < b[3] for b in taken):
             yield left, top, right, bottom
+
+
+def _edges(taken: Sequence[Box], bounds: Box, axis: int) -> list[float]:
+    """Where a rectangle may begin or end along an axis, in order."""
+    low, high = bounds[axis], bounds[axis + 2]
+    edges = (edge for box in taken for edge in (box[axis], box[axis + 2]))
+    return sorted({low, high, *(min(max(edge, low), high) for edge in edges)})

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-from comfy_server import ROOT, demand_comfyui, find_comfyui
+from comfy_server import found_by
 
 
 @cache
 def found() -> dict[str, Any]:
     """By name of a list of tests/checkpoints; see native_checkpoints.py."""
-    demand_comfyui()
-    comfyui, python = find_comfyui() or (Path(), Path())
-    script = Path(__file__).parent / "native_checkpoints.py"
-    command = [str(python), str(script), str(comfyui), str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return found_by("native_checkpoints.py", seconds=600)
 
 
 @pytest.mark.parametrize("name", ["flux1_dev", "flux1_dev_diffusers"])

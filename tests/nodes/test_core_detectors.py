@@ -6,14 +6,12 @@ ComfyUI-0.33 beside it with the Python of venv-0.33.
 
 from __future__ import annotations
 
-import json
-import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from comfy_server import ROOT, demand_comfyui, do_without, find_comfyui
+from comfy_server import demand_comfyui, do_without, find_comfyui, found_by
 
 NODES = "comfy_extras/nodes_sam3.py"
 
@@ -32,12 +30,7 @@ def newer_comfyui() -> tuple[Path, Path]:
 
 @cache
 def cases() -> dict[str, Any]:
-    comfyui, python = newer_comfyui()
-    script = Path(__file__).parent / "core_detectors.py"
-    command = [str(python), str(script), str(comfyui), str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return found_by("core_detectors.py", comfy=newer_comfyui())
 
 
 def test_rt_detr_gives_what_its_node_gives_under_the_names_that_were_asked() -> None:

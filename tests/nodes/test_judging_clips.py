@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-from comfy_server import ROOT, demand_comfyui, find_comfyui
+from comfy_server import found_by
 
 QWENS = ("qwen3vl 4b", "qwen3vl 8b", "krea2", "ideogram4", "boogu", "mage", "joyimage", "qwen3.5")
 FAMILIES = (*QWENS, "qwen2.5vl", "gemma3", "gemma4")
@@ -23,13 +20,7 @@ ASKED = (
 @cache
 def found() -> dict[str, Any]:
     """What judging_clips.py finds, in ComfyUI's own Python and without a server."""
-    demand_comfyui()
-    comfyui, python = find_comfyui() or (Path(), Path())
-    script = Path(__file__).parent / "judging_clips.py"
-    command = [str(python), str(script), str(comfyui), str(ROOT), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = found_by("judging_clips.py", "--json")
     if not found:
         pytest.skip("this ComfyUI generates no text")
     return found

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from functools import cache
-from pathlib import Path
 
 import pytest
-from comfy_server import ROOT, demand_comfyui, find_comfyui
+from comfy_server import found_by
 
 FLOAT32 = 1e-5  # of outputs of about 4
 EDITORS = (
@@ -79,13 +76,7 @@ MISTAKES = ("not: a column off", "not: the LoRA at nine tenths", "not: the time 
 @cache
 def parity() -> dict[str, tuple[float, float]]:
     """Difference and scale of every case; in ComfyUI's own Python, without a server."""
-    demand_comfyui()
-    comfyui, python = find_comfyui() or (Path(), Path())
-    script = Path(__file__).parent / "native_parity.py"
-    command = [str(python), str(script), str(comfyui), str(ROOT), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return found_by("native_parity.py", "--json", seconds=300)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-from comfy_server import ROOT, demand_comfyui, find_comfyui
+from comfy_server import found_by
 
 LEAST = 100  # how much more the questions differ than the two ways to ask one
 
@@ -17,13 +14,7 @@ LEAST = 100  # how much more the questions differ than the two ways to ask one
 @cache
 def found() -> dict[str, Any]:
     """What packed_questions.py finds, in ComfyUI's own Python and without a server."""
-    demand_comfyui()
-    comfyui, python = find_comfyui() or (Path(), Path())
-    script = Path(__file__).parent / "packed_questions.py"
-    command = [str(python), str(script), str(comfyui), str(ROOT), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = found_by("packed_questions.py", "--json", seconds=600)
     if not found:
         pytest.skip("this ComfyUI generates no text")
     return found

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from comfy_graphs import PROMPT, Graph, link, loop_graph, node, ours, search_options, shown, text_of
-from comfy_server import ROOT, ComfyServer, Run, demand_comfyui, find_comfyui
+from comfy_server import ComfyServer, Run, found_by
 
 FAMILIES = (
     *("FLUX.1-dev", "FLUX.1-schnell", "FLUX.2-dev", "FLUX.2 klein", "FLUX.2 klein base"),
@@ -33,13 +31,7 @@ CASES = (
 @cache
 def found() -> dict[str, tuple[float, float]]:
     """Difference and scale of every case; in ComfyUI's own Python, without a server."""
-    demand_comfyui()
-    comfyui, python = find_comfyui() or (Path(), Path())
-    script = Path(__file__).parent / "native_painters.py"
-    command = [str(python), str(script), str(comfyui), str(ROOT), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return found_by("native_painters.py", "--json")
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-from comfy_server import ROOT, demand_comfyui, find_comfyui
+from comfy_server import found_by
 
 
 @cache
 def found() -> dict[str, Any]:
     """What text_generation.py finds, in ComfyUI's own Python and without a server."""
-    demand_comfyui()
-    comfyui, python = find_comfyui() or (Path(), Path())
-    script = Path(__file__).parent / "text_generation.py"
-    command = [str(python), str(script), str(comfyui), str(ROOT), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = found_by("text_generation.py", "--json", seconds=300)
     if not found:
         pytest.skip("this ComfyUI generates no text")
     return found
