@@ -86,7 +86,7 @@ def by_hand_on_flux() -> Graph:
     begun = [*loaded, *who, *drafts]
     groups = [
         Group("1 · Models", BLUE, loaded),
-        Group("2 · Who paints, looks and judges; what to paint", BLUE, who),
+        Group("2 · Who paints and judges", BLUE, who),
         Group("3 · Drafts: paint, judge", GREEN, drafts),
         Group(
             "4 · A round: say what to change, sharpen the prompt, correct, judge", GREEN, a_round
