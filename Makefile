@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test quick test-comfyui check check-pack benchmark gpu rehearsal clean
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.demo
 	rm -rf demo
 	$(BIN)/reflectionflow run "$(PROMPT)" --out demo --width 3 --depth 3 --seed 2
 
@@ -73,7 +73,14 @@ rehearsal: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# What a search needs; the trainings, the tests and their tools come with the rest.
+$(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" -c constraints.txt
+	$(INSTALL) -e ".[all]"
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.demo
+	$(INSTALL) -e ".[dev]"
 	touch $@

@@ -1,6 +1,18 @@
 """Training programs: `python -m train.<program>`. They import the core, never the nodes."""
 
 import os
+import sys
+from importlib.util import find_spec
+
+# What the extra `train` installs; each program needs some of it.
+_NEEDED = ("torch", "accelerate", "datasets", "ray", "tokenizers", "trl", "webdataset", "yaml")
+
+if _absent := ", ".join(name for name in _NEEDED if find_spec(name) is None):
+    sys.stderr.write(
+        f"The trainings need packages that are not installed here: {_absent}. "
+        'Install them with: pip install -e ".[train]"\n'
+    )
+    sys.exit(2)
 
 # Before any program imports these libraries: they remark on what they lack as they are imported.
 for _library in ("TRANSFORMERS", "DIFFUSERS"):
