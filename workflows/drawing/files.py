@@ -34,9 +34,6 @@ CORRECTOR = file("diffusion-cot/FLUX-Corrector", "pytorch_lora_weights.safetenso
 QWEN = file(
     "Comfy-Org/Qwen3-VL", "text_encoders/qwen3vl_4b_fp8_scaled.safetensors", "text_encoders"
 )
-RT_DETR = file(
-    "Comfy-Org/SDPose", "diffusion_models/rt_detr_v4-x-hgnet_fp16.safetensors", "diffusion_models"
-)
 KREA2, KREA2_CLIP, KREA2_VAE = (
     file("Comfy-Org/Krea-2", f"{folder}/{name}.safetensors", folder)
     for folder, name in (
@@ -80,7 +77,6 @@ PURPOSES = {
     VAE["name"]: "VAE",
     CORRECTOR["name"]: "the corrector",
     QWEN["name"]: "the judge and critic, Qwen3-VL",
-    RT_DETR["name"]: "the detector, RT-DETR",
     KREA2["name"]: "Krea 2 Turbo",
     KLEIN["name"]: "FLUX.2 klein 4B",
     FLUX2_VAE["name"]: "VAE",

@@ -8,7 +8,7 @@ ComfyUI opens a graph at three quarters of the window, and draws text from a zoo
 
 from __future__ import annotations
 
-from .by_hand import by_hand, by_hand_on_flux
+from .by_hand import by_hand
 from .ksampler import ksampler
 from .pictures import (
     best_of_many,
@@ -25,7 +25,6 @@ from .searches import (
     search,
     server_search,
     staged,
-    what_is_there,
 )
 from .todays import klein, krea2, qwen_image, z_image
 
@@ -43,9 +42,7 @@ TEMPLATES = (
     kontext(),
     staged(),
     exact_words(),
-    what_is_there(),
     many_prompts(),
-    by_hand_on_flux(),
     krea2(),
     klein(),
     qwen_image(),

@@ -45,11 +45,6 @@ KINDS = {
     ),
     "VisionModel:clip": Kind("source source.clip:CLIP", "vlm:vlm", 86),
     "Judge:seen": Kind("vlm:vlm? judge judge.method judge.ground", "verifier:verifier", 118),
-    "Judge:there": Kind(
-        "vlm:vlm? judge judge.detector judge.detection_model:MODEL? judge.detection_clip:CLIP?",
-        "verifier:verifier",
-        146,
-    ),
     "Judge:written": Kind("vlm:vlm? judge", "verifier:verifier", 86),
     "Judge:shapes": Kind("vlm:vlm? judge judge.error", "verifier:verifier", 110),
     "Critic": Kind(

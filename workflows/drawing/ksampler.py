@@ -1,6 +1,6 @@
 """The corrector in ComfyUI's own nodes: on the left the draft, on the right its correction.
 
-MODELs run in lanes above the columns, CLIP and VAE in lanes below; there they cross.
+MODELs and CLIP run in lanes above the columns, VAE in one below; there they cross.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from . import notes
 from .canvas import Graph, Group, Node, Point, Wire, node, stack
 from .loaders import corrector, flux_clip, flux_model, flux_vae
-from .parts import BLUE, GREEN, LANE, SLOT, STEP, columns, explained, source_y
+from .parts import BLUE, GREEN, LANE, SLOT, STEP, bus, columns, explained, source_y
 
 WIDTHS = (290, 330, 320, 330, 320)
 X = columns(*WIDTHS, wider={1: 30, 2: 20, 3: 30, 4: 20})
-ABOVE, UNDER = -110, 905  # y of the outermost lanes
+ABOVE, UNDER = -112, 905  # y of the outermost lanes
 DECODE = 262 + 75  # y of a VAE Decode
 MUG = "a photo of a red apple and a {} mug on a wooden table"
 
@@ -23,10 +23,10 @@ def ksampler() -> Graph:
     prompt = encoded("prompt", "What to paint", MUG.format("red"))
     base = led(loaded, "model", "MODEL", ABOVE, 0, X[2] - 30, SLOT)
     before = node("before", "PreviewImage", 390, "Before", images=Wire("draft", "IMAGE"))
-    drawn = sampled("draft", base, "prompt", 1, "", vae(loaded, X[2] - 20, DECODE))
     draft = stack(X[1], 0, WIDTHS[1], prompt, *plain("prompt", ""))
+    drawn = sampled("draft", base, draft, 1, "", vae(loaded, X[2] - 20, DECODE))
     draft += stack(X[2], 0, WIDTHS[2], *drawn, before)
-    clip = led(loaded, "clip", "CLIP", UNDER - LANE, 2, X[3] - 40, SLOT)
+    clip = led(loaded, "clip", "CLIP", ABOVE + 2 * LANE, 2, X[3] - 40, SLOT)
     change = " [Reflexion] turn the mug green"
     said = encoded("words", "My words", MUG.format("green"), change, clip)
     seen = node(
@@ -41,8 +41,8 @@ def ksampler() -> Graph:
     model = led(loaded, "corrector", "MODEL", ABOVE + LANE, 1, X[4] - 30, SLOT)
     saved = {"images": Wire("corrected", "IMAGE"), "filename_prefix": f"reflectionflow/{name}"}
     after = node("after", "SaveImage", 390, "After", **saved)
-    mended = sampled("corrected", model, "seen", 2, "2", vae(loaded, X[4] - 20, DECODE))
     correction = stack(X[3], 0, WIDTHS[3], said, seen, *plain("seen", "2"))
+    mended = sampled("corrected", model, correction, 2, "2", vae(loaded, X[4] - 20, DECODE))
     correction += stack(X[4], 0, WIDTHS[4], *mended, after)
     groups = [
         Group("1 · FLUX and its corrector", BLUE, loaded),
@@ -66,17 +66,23 @@ def encoded(name: str, title: str, prompt: str, change: str = "", clip: Wire | N
     return node(name, "CLIPTextEncodeFlux", 0, title, **given, guidance=3.5)
 
 
-def sampled(name: str, model: Wire, positive: str, seed: int, number: str, vae: Wire) -> list[Node]:
-    """A KSampler, and its pictures."""
+def sampled(
+    name: str, model: Wire, given: list[Node], seed: int, number: str, vae: Wire
+) -> list[Node]:
+    """A KSampler, and its pictures; `given` is the column before it: its positive stands above its
+    negative and its empty latent."""
+    wires = {
+        "model": model,
+        "positive": Wire(given[-3].name, "CONDITIONING"),
+        "negative": Wire(f"negative{number}", "CONDITIONING"),
+        "latent_image": Wire(f"empty{number}", "LATENT"),
+    }
     latents = node(
         f"{name}_latents",
         "KSampler",
         0,
         name.title(),
-        model=model,
-        positive=Wire(positive, "CONDITIONING"),
-        negative=Wire(f"negative{number}", "CONDITIONING"),
-        latent_image=Wire(f"empty{number}", "LATENT"),
+        **bus(wires, given, "KSampler", given[0].end[0] + 10),
         seed=seed,
         steps=30,
         cfg=1.0,

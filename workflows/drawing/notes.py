@@ -83,29 +83,14 @@ Take it apart where you like: your own picture in place of the drafts, words of 
 judge.
 """,
     """
-- the **prompt** and the **seed** on the left; every node takes them from there
+- the **prompt** on the left; every node takes it from there
+- the **seed** of Draft Sampler: other drafts; that of Corrector Sampler: other corrections
 - another round: copy the last four nodes, wire them to *images* and *verdicts* of the last
 Verifier Score, and set *round* to 2
+- on FLUX: **FLUX from MODEL, CLIP, VAE** and **Load Corrector** of *2.1* in place of FLUX Loader, a
+**Vision model** wired to Judge and Critic, and *what a vision model sees* in Judge
 """,
-)
-
-BY_HAND_FLUX = Notes(
-    """
-What Reflection Loop does, as five nodes on FLUX: **paint** drafts, **judge** them, say **what to
-change**, sharpen the **prompt**, **correct**, and judge again. A vision model judges and
-criticises.
-
-Take it apart where you like: your own picture in place of the drafts, words of your own, another
-judge.
-""",
-    """
-- the **prompt**, from which every node takes it, and the **seed** of Draft Sampler and Corrector
-Sampler
-- another round: copy Reflection Writer, Prompt Evolver, Corrector Sampler and Verifier Score, wire
-them to *images* and *verdicts* of the last Verifier Score, and set *round* to 2
-""",
-    JUDGE,
-    230,
+    tall=230,
 )
 
 SEARCH = Notes(
@@ -237,7 +222,7 @@ new ones, and so does one more prompt
 
 KSAMPLER = Notes(
     """
-No search, no judge, and ComfyUI's own nodes all the way. Above a draft as always. Below the same
+No search, no judge, and ComfyUI's own nodes all the way. *2* is a draft as always. *3* is the same
 again from an empty latent, with a MODEL from **Load Corrector** and a positive from **Corrector
 Conditioning**, which shows it the draft.
 
@@ -300,30 +285,13 @@ It judges nothing but the writing.
 - the **prompt**: what is in quotation marks must be there, once, and exactly
 - *chains*: writing often succeeds by chance, so more drafts help
 - without the vision model the critic repeats the judge's words, which are commands already
+- to count and place things instead: *what is there* in **Judge**, with a detector
 """,
     """
 **The OCR.** In the pack's folder, with ComfyUI's Python: `python -m pip install -e ".[text]"`,
 then `python -m pip install --no-deps rapidocr`. Its weights are in the package.
 """,
     260,
-)
-
-WHAT_IS_THERE = Notes(
-    """
-Counts and places: *two red cups left of a dog, no cats*. A detector finds things in each picture,
-rules say whether that is what you asked for, and the contact sheet draws a box around every fault.
-The corrector mends what is wrong. No language model is needed.
-""",
-    """
-- the **prompt**: things of the detector's 80 kinds with numbers, colours, *left of*, *right of*,
-*above*, *below*
-- *detector* in **Judge**: an ONNX file or a folder in `models/detection`, in place of the wire
-- a **Vision model** wired to the judge reads prompts that the rules cannot
-""",
-    """
-The detector needs a ComfyUI that knows RT-DETR (0.33 is tested).
-""",
-    230,
 )
 
 ONE_MODEL = """

@@ -50,17 +50,25 @@ def bus(
     y: int = 0,
     lane: int = 0,
 ) -> dict[str, Any]:
-    """Wires to the sockets of a node of that kind at y, side by side on their way up: each leaves
-    its source level, and rises at an x of its own, from `left` and that number of lanes on."""
+    """Wires to the sockets of a node of that kind at y, side by side on their way up or down: each
+    leaves its source level, and turns at its own x, from `left` and that number of lanes on."""
     at = {node.name: node for node in placed}
     sockets = [name for name, type_ in pairs(KINDS[kind].inputs) if type_]
     mine = [name for name in sockets if getattr(wires.get(name), "source", None) in at]
     led = {}
-    for number, name in enumerate(mine, lane):
+    down = all(at[wires[name].source].at[1] < y for name in mine)
+    for number, name in enumerate(reversed(mine) if down else mine, lane):
         wire, x = wires[name], left + LANE * number
         ends = source_y(at[wire.source], wire.output), y + SLOT + STEP * sockets.index(name)
         led[name] = replace(wire, via=tuple((x, end) for end in ends))
     return dict(wires) | led
+
+
+def around(source: Node, output: str, lane: int, y: int, margin: int = 10) -> Wire:
+    """From a node to one in the same column: back on a lane above or below it, and there to y."""
+    right, left = source.end[0] + 10, source.at[0] - margin
+    start = (right, source_y(source, output)), (right, lane)
+    return Wire(source.name, output, (*start, (left, lane), (left, y)))
 
 
 def source_y(node: Node, output: str) -> int:

@@ -46,7 +46,6 @@ from .parts import (
 
 CUPS = "two red cups to the left of a white plate, on a wooden table"
 POSTER = 'a poster for a bakery that says "FRESH BREAD" above a loaf, in flat colours'
-COUNTED = "two red cups left of a dog"
 MANY = (
     CUPS,
     "a cat asleep on a stack of three books, by a window",
@@ -133,14 +132,19 @@ def who_searches(
 
 
 def painted(
-    x: int, loaded: Sequence[Node], painter: Node, *seeing: Node, second: int = SECOND
+    x: int,
+    loaded: Sequence[Node],
+    painter: Node,
+    *seeing: Node,
+    second: int = SECOND,
+    lane: int = 3,
 ) -> list[Node]:
-    """The painter, and below it who looks on."""
+    """The painter, and below it who looks on, whose wires turn in that lane."""
     left = WIDTHS[0] + 15
     wired = bus(painter.inputs, loaded, painter.kind, left)
     placed = stack(x, 0, WIDTHS[1], replace(painter, inputs=wired))
     for below in stack(x, second, WIDTHS[1], *seeing):
-        wired = bus(below.inputs, loaded, below.kind, left, below.at[1], lane=3)
+        wired = bus(below.inputs, loaded, below.kind, left, below.at[1], lane)
         placed.append(replace(below, inputs=wired))
     return placed
 
@@ -175,19 +179,6 @@ def exact_words() -> Graph:
     title = "3.4 Reflection, a poster with exact words"
     judge = node("verifier", "Judge:written", judge="what is written")
     return watched("exact_words", title, notes.EXACT_WORDS, judge, asked_of(POSTER))
-
-
-def what_is_there() -> Graph:
-    title = "3.5 Reflection, count and place what is there"
-    detector = flux_model("detector", files.RT_DETR, "Load Diffusion Model: the detector")
-    given = {
-        "judge": "what is there",
-        "judge.detector": "(none)",
-        "judge.detection_model": Wire("detector", "MODEL"),
-    }
-    jury = [node("verifier", "Judge:there", **given), critic(vlm=False)]
-    words, asked = notes.WHAT_IS_THERE, asked_of(COUNTED)
-    return flux_search("what_is_there", title, words, jury, asked, [detector])
 
 
 def staged() -> Graph:
@@ -247,7 +238,7 @@ def past(name: str, output: str, loaded: Sequence[Node], lane: int, aside: int) 
 
 
 def many_prompts() -> Graph:
-    name, title = "many_prompts", "3.6 Reflection, many prompts with one budget"
+    name, title = "many_prompts", "3.5 Reflection, many prompts with one budget"
     c, d, e = columns(*WIDTHS, wider=WIDER)[2:]
     jury = [seeing_judge(), critic()]
     loaded, painting, judging = who_searches(jury, [vision_of_comfyui()], [qwen()])

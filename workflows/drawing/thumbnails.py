@@ -19,7 +19,7 @@ from urllib.request import urlopen
 
 import matplotlib
 from api.client import run
-from PIL import Image, ImageChops, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from . import miniatures
 from .canvas import Graph, as_api
@@ -33,6 +33,8 @@ SIDE, GAP, NAME, FOOT = 512, 14, 128, 40  # pixels; the template browser shows s
 PAPER, GOLD, INK, WHITE = "#e9e6df", "#c8860d", "#333333", "#ffffff"
 COLOURS = {"1": "#3b6e4c", "2": "#2f5d86", "3": "#7a5a1e", "4": "#6b3a6e"}  # of the groups
 FEET = {"1": "nothing to download", "4": "for models of today · pictures by the miniature"}
+FEET |= {"2.5": "judged by Qwen3-VL · pictures by the miniature"}
+FOR_FLUX = "for FLUX.1-dev · pictures by the miniature"
 Picture = Image.Image
 Rows = Sequence[Sequence[Picture | None]]
 Shown = tuple[Rows, Picture | None]  # and which of them is to have a frame
@@ -42,7 +44,7 @@ def main(server: str, *names: str) -> None:
     for graph in TEMPLATES:
         if names and graph.name not in names:
             continue
-        foot = FEET.get(graph.title[0], "for FLUX.1-dev · pictures by the miniature")
+        foot = FEET.get(graph.title[:3]) or FEET.get(graph.title[0], FOR_FLUX)
         drawn = drawing(graph.title, *SHOWN[graph.name](server), foot)
         drawn.save(HERE / f"{graph.title}.jpg", quality=86, optimize=True)
 
@@ -137,26 +139,6 @@ def worded(words: str) -> Picture:
     return blank
 
 
-def by_steps(server: str) -> Shown:
-    """A draft and its correction, and between them what the five nodes do."""
-    pictures, _ = searched(server, first_look())
-    texts = map(worded, ("judge", "say what\nto change", "sharpen\nprompt", "judge\nagain"))
-    judge, change, sharpen, again = texts
-    return [[pictures[0], judge, change], [sharpen, pictures[2], again]], pictures[2]
-
-
-def boxes(server: str) -> Shown:
-    """A picture with a box around every thing."""
-    (picture,) = painted(server, miniatures.full_search(), "trail", "best")
-    large = picture.resize((256, 256), Image.Resampling.LANCZOS)
-    red, green, _ = large.split()
-    pen = ImageDraw.Draw(large)
-    for thing in (ImageChops.subtract(red, green), ImageChops.subtract(green, red)):
-        if box := thing.point(lambda light: 255 * (light > 60)).getbbox():
-            pen.rectangle((box[0] - 5, box[1] - 5, box[2] + 5, box[3] + 5), None, GOLD, 5)
-    return [[large]], None
-
-
 SEARCH = chains(miniatures.native_search())
 FIX = pair(miniatures.correct_my_picture(), "picture", "correct")
 SHOWN: dict[str, Callable[[str], Shown]] = {
@@ -173,13 +155,11 @@ SHOWN: dict[str, Callable[[str], Shown]] = {
     "kontext": card("Kontext\nedits"),
     "staged": pair(miniatures.staged_by_hand(), "draft", "correct2"),
     "exact_words": card("FRESH\nBREAD"),
-    "what_is_there": boxes,
     "many_prompts": bests,
     "krea2": card("Krea 2\npaints"),
     "klein": card("klein\nedits"),
     "qwen_image": card("Qwen\nedits"),
     "z_image": card("Z-Image\npaints"),
-    "by_hand_flux": by_steps,
 }
 
 

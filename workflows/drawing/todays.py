@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from . import files, notes
-from .canvas import Graph, Node, Wire, node, stack
+from .canvas import GAP, TITLE, Graph, Node, Wire, node, stack
 from .files import File
 from .loaders import flux_model, parts, qwen, vision_of_comfyui
 from .notes import Notes
-from .parts import critic, seeing_judge
+from .parts import SLOT, STEP, around, below, critic, seeing_judge
 from .searches import CUPS, JURY, SEARCH_APP, WIDER, WIDTHS, asked_of, columns, in_columns, painted
 
+A, B, C = columns(*WIDTHS, wider=WIDER)[:3]
 BELOW = 590  # y of what stands below Painter from MODEL, CLIP, VAE
 BESIDE_EDITOR = 700  # y of the judge where an editor stands above the vision model
 
@@ -49,65 +50,67 @@ def todays_search(
     name: str,
     title: str,
     words: Notes,
-    loaders: Sequence[Node],
-    eyes: str,
-    *correcting: Node,
+    loaded: Sequence[Node],
+    painting: Sequence[Node],
+    jury: int = JURY,
     **changes: Any,
 ) -> Graph:
-    """A search by the model of `loaders`; `eyes` is the one that loads who looks on."""
-    a, b, c = columns(*WIDTHS, wider=WIDER)[:3]
-    loaded = stack(a, 0, WIDTHS[0], *loaders)
-    seeing = vision_of_comfyui(eyes)
-    painting = painted(b, loaded, painter(), *correcting, seeing, second=BELOW)
-    judging = stack(c, BESIDE_EDITOR if correcting else JURY, WIDTHS[2], seeing_judge(), critic())
+    """A search by the model of `loaded`; the judge stands at y `jury`."""
+    judging = stack(C, jury, WIDTHS[2], seeing_judge(), critic())
     asked = asked_of(CUPS) | changes
     actors = "Who paints, corrects, judges, criticises"
     graph = in_columns(name, title, words, loaded, painting, judging, asked, actors)
     return replace(graph, app=SEARCH_APP)
 
 
+def loaded_by(*loaders: Node) -> list[Node]:
+    return stack(A, 0, WIDTHS[0], *loaders)
+
+
+def painting_by(loaded: Sequence[Node], eyes: str) -> list[Node]:
+    """The painter, and who looks on with the CLIP of the node `eyes`."""
+    return painted(B, loaded, painter(), vision_of_comfyui(eyes), second=BELOW)
+
+
 def krea2() -> Graph:
     title = "4.1 Reflection, Krea 2 judged by its own encoder"
-    loaders = [
-        flux_model("model", files.KREA2),
-        clip(files.KREA2_CLIP, "krea2"),
-        vae(files.KREA2_VAE),
-    ]
-    return todays_search("krea2", title, notes.KREA2, loaders, "clip")
+    loaded = loaded_by(flux_model("model", files.KREA2), clip(files.KREA2_CLIP, "krea2"))
+    beneath = stack(B, BELOW, WIDTHS[1], vae(files.KREA2_VAE))
+    paints, sees = painted(B, loaded, painter(), vision_of_comfyui("clip"), second=below(beneath))
+    lane = BELOW - TITLE - GAP // 2
+    led = around(beneath[0], "VAE", lane, SLOT + 2 * STEP)
+    paints = replace(paints, inputs=paints.inputs | {"vae": led})
+    return todays_search("krea2", title, notes.KREA2, loaded, [*beneath, paints, sees])
 
 
 def klein() -> Graph:
     title = "4.2 Reflection, FLUX.2 klein paints and corrects"
-    loaders = [
-        flux_model("model", files.KLEIN),
-        clip(files.QWEN, "flux2"),
-        vae(files.FLUX2_VAE),
-        qwen(),
-    ]
-    return todays_search("klein", title, notes.KLEIN, loaders, "qwen")
+    reads = clip(files.QWEN, "flux2")
+    loaded = loaded_by(flux_model("model", files.KLEIN), reads, vae(files.FLUX2_VAE), qwen())
+    return todays_search("klein", title, notes.KLEIN, loaded, painting_by(loaded, "qwen"))
 
 
 def qwen_image() -> Graph:
     title = "4.3 Reflection, Qwen-Image with Qwen-Image-Edit"
-    loaders = [
+    loaded = loaded_by(
         flux_model("model", files.QWEN_IMAGE),
         flux_model("editing", files.QWEN_EDIT, "Load Diffusion Model: the editor"),
         clip(files.QWEN_CLIP, "qwen_image"),
         vae(files.QWEN_VAE),
         qwen(),
-    ]
-    flux = Wire("edits", "FLUX")
+    )
+    paints, edits = painted(B, loaded, painter(), editor("editing"), second=BELOW, lane=2)
+    led = around(paints, "FLUX", BELOW - TITLE - GAP // 2, BELOW + SLOT, 8)
+    edits = replace(edits, inputs=edits.inputs | {"flux": led})
+    seeing = painted(B, loaded, paints, vision_of_comfyui(), second=below([edits]), lane=1)[1:]
+    flux, painting = Wire("edits", "FLUX"), [paints, edits, *seeing]
     return todays_search(
-        "qwen_image", title, notes.QWEN_IMAGE, loaders, "qwen", editor("editing"), flux=flux
+        "qwen_image", title, notes.QWEN_IMAGE, loaded, painting, BESIDE_EDITOR, flux=flux
     )
 
 
 def z_image() -> Graph:
     title = "4.4 Reflection, Z-Image"
-    loaders = [
-        flux_model("model", files.Z_IMAGE),
-        clip(files.Z_IMAGE_CLIP, "lumina2"),
-        vae(files.Z_IMAGE_VAE),
-        qwen(),
-    ]
-    return todays_search("z_image", title, notes.Z_IMAGE, loaders, "qwen")
+    reads = clip(files.Z_IMAGE_CLIP, "lumina2")
+    loaded = loaded_by(flux_model("model", files.Z_IMAGE), reads, vae(files.Z_IMAGE_VAE), qwen())
+    return todays_search("z_image", title, notes.Z_IMAGE, loaded, painting_by(loaded, "qwen"))
