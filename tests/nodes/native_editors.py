@@ -15,6 +15,9 @@ from importlib import import_module
 from typing import Any
 
 from native_setup import Cases, Found, Patcher  # isort: skip
+import comfy.model_management as mm
+import comfy.supported_models
+import comfy.utils
 import numpy as np
 import torch
 from comfy_extras import (
@@ -23,6 +26,7 @@ from comfy_extras import (
     nodes_flux,
     nodes_model_advanced,
 )
+from native_storage import FP8, in_int8, int8_is_known
 from pack.nodes.comfy.edit_models import (
     edit_model_of,
     edits_as,
@@ -37,6 +41,9 @@ from pack.reflectionflow_core.pipelines.wording import attempts_text, edit_text
 from pack.reflectionflow_core.record import Candidate, InputError, Region, Request, Verdict
 from pack.reflectionflow_core.regions import alpha_of, cells_of
 from painter_models import FLUX, KINDS, QWEN, Clip, CoarseVae, Vae, known, small
+from painter_reference import PROMPT as PAINTED
+from painter_reference import TEMPLATES as PAINTERS
+from painter_reference import clip_of, conditionings
 from PIL import Image
 
 import nodes
@@ -253,9 +260,36 @@ def corrections_by(how: Template, model: Patcher, clip: Clip) -> tuple[ModelPain
     return model_painter(models, (64, 64), asked, family), editor
 
 
-def edited(name: str) -> Found:
+COMPILED, STORED = "under TorchCompileModel", ("in fp8", "in int8")
+
+
+def packed(kind: str, how: str) -> Patcher:
+    """A small model compiled by ComfyUI's own node, or with weights as files in fp8 or int8."""
+    model = small(kind)
+    if how == COMPILED:
+        from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+        set_torch_compile_wrapper(model=model, backend="eager")
+        return model
+    name, words = KINDS[kind]
+    config, state = getattr(comfy.supported_models, name)({**words}), model.model.diffusion_model
+    if how == STORED[0]:
+        kept = {key: value.to(FP8) for key, value in state.state_dict().items()}
+        config.set_inference_dtype(FP8, torch.float32)
+    else:
+        kept, _ = in_int8(state.state_dict())
+        config.set_inference_dtype(torch.float32, torch.float32)
+        config.quant_config = comfy.utils.detect_layer_quantization(kept, "")
+    base = config.get_model(kept, device="cpu")
+    base.load_model_weights(dict(kept), "")
+    stored = [value.dtype for value in base.diffusion_model.state_dict().values()]
+    assert (FP8 if how == STORED[0] else torch.int8) in stored
+    return Patcher(base, mm.get_torch_device(), mm.unet_offload_device())
+
+
+def edited(name: str, how_packed: str = "") -> Found:
     how = TEMPLATES[name]
-    model, clip = small(how.kind), SeeingClip()
+    model, clip = packed(how.kind, how_packed) if how_packed else small(how.kind), SeeingClip()
     painter, editor = corrections_by(how, model, clip)
     assert editor.name in name, f"{name} is taken for {editor.name}"
     picture, *others = map(noisy_picture, range(1, how.attempts + 2))
@@ -299,14 +333,14 @@ def reference(
 
 def painted_over(name: str, denoise: float = 0.6) -> Found:
     """Image to image, against a KSampler with the same denoise."""
-    model, clip = small(name), SeeingClip(pooled=1280 if name == "Stable Diffusion XL" else 20)
+    model, clip = small(name), clip_of(name, SeeingClip)
     vae, picture = Vae(model), noisy_picture(1)
     models = (model, clip, vae)
     painter = model_painter(models, (64, 64), TemplateOverrides(steps=3), family_of(model))
     corrector = ImageToImageCorrector(painter, denoise)
-    (ours,) = corrector.paint([Request.correcting(picture, PROMPT, REFLECTION, SEED)])
+    (ours,) = corrector.paint([Request.correcting(picture, PAINTED, REFLECTION, SEED)])
     (latent,) = run(nodes.VAEEncode, vae, to_batch([picture]))
-    asked = [run(nodes.CLIPTextEncode, clip, words)[0] for words in (PROMPT, "")]
+    asked = conditionings(PAINTERS[name], clip)
     names = (painter.settings.cfg, painter.settings.sampler, painter.settings.scheduler)
     how = (painter.model, SEED, 3, *names, *asked, latent, denoise)
     (made,) = run(nodes.KSampler, *how)
@@ -389,13 +423,23 @@ def outcome(ask: Callable[[], str]) -> str:
         return ""
 
 
-PAINTED_OVER = ("Qwen-Image", "Z-Image", "Krea 2", "Stable Diffusion XL")
+PAINTED_OVER = (
+    *("Qwen-Image", "Z-Image", "Krea 2", "Stable Diffusion XL", "FLUX.1-dev", "Lumina-Image 2"),
+    *("Stable Diffusion 3", "Stable Diffusion 1.5", "Chroma", "Anima", "ERNIE-Image"),
+)
+PACKED = [("FLUX.1 Kontext", COMPILED)]
+PACKED += [(name, how) for name in ("FLUX.2 klein", "Qwen-Image-Edit Plus") for how in STORED]
 PLACED = ("FLUX.1-dev", "FLUX.2 klein", "Qwen-Image")
 EDITORS: Cases = {
     **{
         f"an edit by {name}, of 255": partial(edited, name)
         for name, how in TEMPLATES.items()
         if known(how.kind)
+    },
+    **{
+        f"an edit by {name} {how}, of 255": partial(edited, name, how)
+        for name, how in PACKED
+        if how != STORED[1] or int8_is_known()
     },
     **{
         f"outside a place that {kind} edits, of 255": partial(kept, kind)

@@ -12,7 +12,6 @@ prints how far each moves the latents of a plain picture and of a correction.
 # pyright: reportMissingImports=false, reportInvalidTypeForm=false
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
@@ -30,7 +29,7 @@ import comfy.samplers
 import comfy.utils
 import torch
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
-from native_storage import hold
+from native_storage import hold, in_int8, int8_is_known
 from pack.nodes.comfy import branch as native_branch
 from pack.nodes.comfy.miniature import comfy_state
 from pack.nodes.comfy.sampling import SamplerSchedule, sampled
@@ -123,16 +122,7 @@ def a_correction_stays(name: str) -> Found:
 def int8_loses() -> tuple[float, float, float]:
     """What int8 moves: a prediction without a picture, with one; and the largest value."""
     case = Case(batch=2)
-    plain = comfy_state(case.transformer)
-    state, unpacked = dict(plain), dict(plain)
-    mark = torch.tensor([*json.dumps({"format": "int8_tensorwise"}).encode()], dtype=torch.uint8)
-    for name, value in plain.items():
-        if "_blocks." in name and value.ndim == 2:
-            scale = value.abs().max() / 127
-            state[name] = (value / scale).round().to(torch.int8)
-            state[name.removesuffix("weight") + "weight_scale"] = scale
-            state[name.removesuffix("weight") + "comfy_quant"] = mark
-            unpacked[name] = state[name].float() * scale
+    state, unpacked = in_int8(comfy_state(case.transformer))
     config = comfy_config(case.transformer)
     config.set_inference_dtype(torch.float32, torch.float32)
     config.quant_config = comfy.utils.detect_layer_quantization(state, "")
@@ -159,12 +149,6 @@ SPEED: Cases = {
     },
     **{f"a correction under {name}": lambda n=name: a_correction_stays(n) for name in CACHES},
 }
-
-
-def int8_is_known() -> bool:
-    from comfy import quant_ops
-
-    return "int8_tensorwise" in getattr(quant_ops, "QUANT_ALGOS", {})
 
 
 if int8_is_known():

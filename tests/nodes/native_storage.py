@@ -7,6 +7,7 @@ loses is no difference.
 # pyright: reportMissingImports=false, reportInvalidTypeForm=false
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,6 +76,26 @@ def stored_as_scaled_fp8() -> Found:
     config.quant_config = comfy.utils.detect_layer_quantization(state, "")
     assert config.quant_config, metadata
     return both(case, comfy_model(case.transformer, config, state), unpacked)
+
+
+def in_int8(plain: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The matrices of a model's blocks in int8, and what they are once unpacked."""
+    state, unpacked = dict(plain), dict(plain)
+    mark = torch.tensor([*json.dumps({"format": "int8_tensorwise"}).encode()], dtype=torch.uint8)
+    for name, value in plain.items():
+        if "_blocks." in name and value.ndim == 2:
+            scale = value.abs().max() / 127
+            state[name] = (value / scale).round().to(torch.int8)
+            state[name.removesuffix("weight") + "weight_scale"] = scale
+            state[name.removesuffix("weight") + "comfy_quant"] = mark
+            unpacked[name] = state[name].float() * scale
+    return state, unpacked
+
+
+def int8_is_known() -> bool:
+    from comfy import quant_ops
+
+    return "int8_tensorwise" in getattr(quant_ops, "QUANT_ALGOS", {})
 
 
 def stored_as_gguf(kind: str) -> Found:

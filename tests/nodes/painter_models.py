@@ -8,6 +8,7 @@ its channels, with frames where it has any.
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import Any
 
 import comfy.model_management as mm
@@ -144,6 +145,38 @@ CHROMA = {key: value for key, value in FLUX.items() if key != "guidance_embed"} 
     "hidden_dim": 32,
     "n_layers": 1,
 }
+ANIMA = {
+    "image_model": "anima",
+    "max_img_h": 240,
+    "max_img_w": 240,
+    "max_frames": 128,
+    "in_channels": 16,
+    "out_channels": 16,
+    "patch_spatial": 2,
+    "patch_temporal": 1,
+    "model_channels": 32,
+    "num_blocks": 1,
+    "num_heads": 2,
+    "crossattn_emb_channels": 24,
+    "pos_emb_cls": "rope3d",
+    "pos_emb_learnable": True,
+    "use_adaln_lora": True,
+    "adaln_lora_dim": 8,
+}
+ERNIE = {
+    "image_model": "ernie",
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+    "num_layers": 1,
+    "ffn_hidden_size": 64,
+    "text_in_dim": 24,
+    "rope_axes_dim": (4, 6, 6),
+}
+if hasattr(comfy.supported_models, "Anima"):  # its adapter has one size, of 130 million numbers
+    from comfy.ldm.anima import model as anima
+
+    widths = {"source_dim": 24, "target_dim": 24, "model_dim": 16}
+    anima.LLMAdapter = partial(anima.LLMAdapter, **widths, num_layers=1, num_heads=2)
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "FLUX.1-dev": ("Flux", FLUX),
     "FLUX.1-schnell": ("FluxSchnell", FLUX | {"guidance_embed": False}),
@@ -157,6 +190,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "Stable Diffusion XL": ("SDXL", SDXL),
     "Stable Diffusion 1.5": ("SD15", SD15),
     "Chroma": ("Chroma", CHROMA),
+    "Anima": ("Anima", ANIMA),
+    "ERNIE-Image": ("ErnieImage", ERNIE),
 }
 
 
@@ -222,10 +257,12 @@ class CoarseVae(Vae):
 
 
 class Clip:
-    """States whose length and numbers depend on the text."""
+    """States whose length and numbers depend on the text; for Anima, T5's tokens with them."""
 
-    def __init__(self, width: int = 24, pooled: int | None = 20, seed: int = 0) -> None:
-        self.width, self.pooled, self.patcher = width, pooled, patcher(seed)
+    def __init__(
+        self, width: int = 24, pooled: int | None = 20, seed: int = 0, t5: bool = False
+    ) -> None:
+        self.width, self.pooled, self.patcher, self.t5 = width, pooled, patcher(seed), t5
         self.reads = 0
 
     def tokenize(self, text: str, **given: Any) -> Any:
@@ -236,6 +273,10 @@ class Clip:
         digest = hashlib.sha256(repr(tokens).encode()).digest()
         dice = torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
         states = torch.randn(1, 4 + len(tokens[0]) % 5, self.width, generator=dice)
-        if self.pooled is None:
-            return [[states, {}]]
-        return [[states, {"pooled_output": torch.randn(1, self.pooled, generator=dice)}]]
+        values = {}
+        if self.pooled is not None:
+            values["pooled_output"] = torch.randn(1, self.pooled, generator=dice)
+        if self.t5:
+            ids = torch.randint(0, 32_128, (states.shape[1],), generator=dice, dtype=torch.int)
+            values |= {"t5xxl_ids": ids, "t5xxl_weights": torch.ones(states.shape[1])}
+        return [[states, values]]

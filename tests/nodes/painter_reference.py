@@ -80,6 +80,11 @@ TEMPLATES = {
         "Stable Diffusion 1.5", 20, 7.0, "dpmpp_2m", "karras", empty=LATENT
     ),
     "Chroma": Template("Chroma", 26, 3.5, scheduler="beta", shift=("AuraFlow", 1.0)),
+    "Anima": Template("Anima", 30, 4.0, empty=LATENT),
+    "ERNIE-Image": Template("ERNIE-Image", 20, 4.0, empty=FLUX2["empty"]),
+    "ERNIE-Image-Turbo": Template(
+        "ERNIE-Image", 8, zeroed=True, file="ernie-image-turbo.safetensors", empty=FLUX2["empty"]
+    ),
 }
 
 
@@ -101,8 +106,8 @@ def run(node: Any, *given: Any, **named: Any) -> Any:
     return getattr(node(), node.FUNCTION)(*given, **named)[0]
 
 
-def clip_of(kind: str) -> Clip:
-    return Clip(pooled=1280 if kind == "Stable Diffusion XL" else 20)
+def clip_of(kind: str, maker: type[Clip] = Clip) -> Clip:
+    return maker(pooled=1280 if kind == "Stable Diffusion XL" else 20, t5=kind == "Anima")
 
 
 def painter(kind: str, model: Patcher | None = None, file: str = "", **asked: Any) -> ModelPainter:

@@ -24,9 +24,15 @@ EDITORS = (
     "JoyAI-Image-Edit",
     "Mage-Flow Edit",
 )
+PACKED = ["FLUX.1 Kontext under TorchCompileModel"]
+PACKED += [f"{n} in {w}" for n in ("FLUX.2 klein", "Qwen-Image-Edit Plus") for w in ("fp8", "int8")]
 PLACED = ("FLUX.1-dev", "FLUX.2 klein", "Qwen-Image")
-PAINTED_OVER = ("Qwen-Image", "Z-Image", "Krea 2", "Stable Diffusion XL")
-NEWER = ("LongCat", "Boogu", "JoyAI", "Mage", "Krea 2")  # than the oldest ComfyUI
+PAINTED_OVER = (
+    *("Qwen-Image", "Z-Image", "Krea 2", "Stable Diffusion XL", "FLUX.1-dev", "Lumina-Image 2"),
+    *("Stable Diffusion 3", "Stable Diffusion 1.5", "Chroma", "Anima", "ERNIE-Image"),
+)
+# Than the oldest ComfyUI.
+NEWER = ("LongCat", "Boogu", "JoyAI", "Mage", "Krea 2", "Anima", "ERNIE", "int8,")
 CASES = {
     "no picture": FLOAT32,
     "one picture": FLOAT32,
@@ -52,7 +58,7 @@ CASES = {
     "a style LoRA, a tenth of FLUX loaded": FLOAT32,
     "pictures of the miniature, of 255": 2,
     "pictures of random weights, of 255": 2,
-    **{f"an edit by {name}, of 255": 0 for name in EDITORS},
+    **{f"an edit by {name}, of 255": 0 for name in (*EDITORS, *PACKED)},
     **{f"image to image by {name}, of 255": 0 for name in PAINTED_OVER},
     **{f"outside a place that {name} edits, of 255": 0 for name in PLACED},
     "outside a place of image to image, of 255": 0,

@@ -15,8 +15,9 @@ FAMILIES = (
     *("FLUX.1-dev", "FLUX.1-schnell", "FLUX.2-dev", "FLUX.2 klein", "FLUX.2 klein base"),
     *("Qwen-Image", "Qwen-Image Lightning", "Lumina-Image 2", "Z-Image", "Z-Image-Turbo"),
     *("Stable Diffusion 3", "Stable Diffusion XL", "Stable Diffusion 1.5", "Chroma", "Krea 2"),
+    *("Anima", "ERNIE-Image", "ERNIE-Image-Turbo"),
 )
-LATER = "Krea 2"  # than ComfyUI 0.8.0
+LATER = ("Krea 2", "Anima", "ERNIE")  # than ComfyUI 0.8.0
 CASES = (
     *(f"{family}, as its template" for family in FAMILIES),
     *("two pictures of a batch", "against a negative", "a sampler that draws noise"),
@@ -37,7 +38,7 @@ def found() -> dict[str, tuple[float, float]]:
 @pytest.mark.parametrize("case", CASES)
 def test_its_picture_is_the_one_of_comfyuis_own_nodes(case: str) -> None:
     if case not in found() and case.startswith(LATER):
-        pytest.skip("this ComfyUI does not know Krea 2 yet")
+        pytest.skip("this ComfyUI does not know it yet")
     off, scale = found()[case]
     assert off == 0 < scale
 
