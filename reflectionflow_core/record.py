@@ -271,14 +271,15 @@ class History:
 
     @property
     def best(self) -> Candidate:
-        """The best of every candidate ever made; the earliest of equals.
+        """The best of every candidate ever made; of equals the one that its verifier is surer of,
+        and then the earliest.
 
         A dropped candidate is the best only if none was finished, and one that could not be judged
         only if none was, and one that a person has excluded only if nothing else is left.
         """
         if not len(self):
             raise ValueError("An empty history has no best candidate.")
-        return max(self.eligible or self, key=lambda c: (c.finished, c.rank))
+        return max(self.eligible or self, key=lambda c: (c.finished, c.rank, c.verdict.sureness))
 
     @property
     def eligible(self) -> tuple[Candidate, ...]:

@@ -92,6 +92,13 @@ class Verdict:
         return self.trust.posterior + TIE * self.score / (1 + abs(self.score))
 
     @property
+    def sureness(self) -> float:
+        """How clearly the picture shows what is right in it, 0 to 1: the least sureness of what was
+        seen, 0 where the verifier says none. It separates pictures of equal rank."""
+        seen = [each for each in self.evidence if each.text not in self.unmet]
+        return min((each.sureness or 0.0 for each in seen), default=0.0)
+
+    @property
     def doubted(self) -> bool:
         """True for a pass that is not trusted enough to end a search."""
         if self.passed is not None or self.trust is None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from itertools import cycle
+from itertools import cycle, pairwise
 from typing import Any
 
 from ..record import InputError
 from .tables import Table
 
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 4)))
+THIN, WIDER, MOST_INSIDE = 1.6, 2.6, 4  # points of a line, and more for each that runs inside it
+NEAR = 0.006  # of a share; nearer lines are drawn over each other
 MAX_BANDS = 4  # the intervals of more lines hide each other
 COLOURS = (
     *("#777d86", "#3a5f95", "#c58a1b", "#b0452c", "#2f7d4f"),
@@ -21,17 +23,21 @@ COLOURS = (
 def scaling_curve(table: Table, title: str) -> bytes:
     """One line per row over the table's budgets on a logarithmic axis, with intervals for few rows.
 
-    The part of a row's name before the first comma gives the colour, the rest the dashes.
+    The part of a row's name before the first comma gives the colour, the rest the dashes. Lines
+    that run together are drawn one inside the other, the first the widest.
     """
     few = len(table.rows) <= MAX_BANDS
     figure, axes = _figure(7.2 if few else 9.6, title)
     heads, tails = ([name.partition(", ")[part] for name, _ in table.rows] for part in (0, 2))
     colours, dashes = _each(sorted(heads), COLOURS), _each(tails, DASHES)
-    for head, tail, (name, cells) in zip(heads, tails, table.rows, strict=True):
+    widths = line_widths([[cell and cell.mean for cell in cells] for _, cells in table.rows])
+    named = zip(heads, tails, widths, table.rows, strict=True)
+    for head, tail, width, (name, cells) in named:
         known = [(b, cell) for b, cell in zip(table.budgets, cells, strict=True) if cell]
         x = [budget for budget, _ in known]
         means, colour = [cell.mean for _, cell in known], colours[head]
-        axes.plot(x, means, marker="o", ls=dashes[tail], color=colour, label=name, lw=1.6, ms=4)
+        look = {"ls": dashes[tail] if width == THIN else "-", "lw": width, "ms": width + 2.4}
+        axes.plot(x, means, marker="o", color=colour, label=name, **look)
         if few:
             low, high = [cell.low for _, cell in known], [cell.high for _, cell in known]
             axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
@@ -41,6 +47,23 @@ def scaling_curve(table: Table, title: str) -> bytes:
     position = {} if few else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
     axes.legend(frameon=False, fontsize=8, handlelength=3.5, **position)
     return _png(figure)
+
+
+def line_widths(lines: Sequence[Sequence[float | None]]) -> list[float]:
+    """Points of width for each line of shares; one that others run along is wider than they are.
+
+    Lines run together where two neighbouring points, or all of shorter lines, are NEAR each other.
+    """
+    over = [sum(_meet(line, other) for other in lines[i + 1 :]) for i, line in enumerate(lines)]
+    return [THIN + WIDER * min(count, MOST_INSIDE) for count in over]
+
+
+def _meet(one: Sequence[float | None], other: Sequence[float | None]) -> bool:
+    near = [
+        a is not None and b is not None and abs(a - b) < NEAR
+        for a, b in zip(one, other, strict=True)
+    ]
+    return any(map(all, pairwise(near))) if len(near) > 1 else all(near)
 
 
 def bar_chart(table: Table, title: str) -> bytes:

@@ -19,13 +19,14 @@ def as_data(
     """A history as JSON values, without the pictures.
 
     `best` and each candidate's `parent` are indices into `candidates`, which are in the order of
-    painting. `best` is None where nothing was painted or judged; the score of a picture that could
-    not be judged is None, and `unjudged` says how many there are and why, "" where there are none.
+    painting; a parent of another search is None. `best` is None where nothing was painted or
+    judged; the score of a picture that could not be judged is None, and `unjudged` says how many
+    there are and why, "" where there are none.
     """
     index: dict[int, int] = {}
     candidates = []
     for slot, candidate in history.placed:
-        parent = None if candidate.parent is None else index[id(candidate.parent)]
+        parent = index.get(id(candidate.parent))
         record = entry_of(candidate, len(index), slot, parent, Cost()).record()
         candidates.append({name: record[name] for name in record if name not in ARCHIVE_ONLY})
         index[id(candidate)] = len(index)

@@ -8,6 +8,13 @@ from dataclasses import dataclass
 from ..evidence import Box, place_in_words, sure_in_words
 from ..record import Candidate
 
+# The kinds of boxes: their colours, and what they say.
+BOXES = {
+    "fault": ("red", "what is wrong"),
+    "seen": ("green", "what is right"),
+    "changed": ("blue", "where it could change"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class BoxMark:

@@ -68,7 +68,10 @@ def _table(rows: Iterable[OverviewRow]) -> str:
     names = ("Prompt", "Best score", "Passed", "Pictures", "Steps", "VLM calls", "Still wrong")
     head = "".join(f"<th>{name}</th>" for name in names)
     body = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in rows)
-    return f'<section><table class="wide"><tr>{head}</tr>{body}</table></section>'
+    return (
+        '<section class="scroll" tabindex="0" aria-label="All prompts">'
+        f'<table class="wide"><tr>{head}</tr>{body}</table></section>'
+    )
 
 
 def _cells(row: OverviewRow) -> Iterable[str]:

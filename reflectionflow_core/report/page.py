@@ -1,41 +1,56 @@
-"""The report as one HTML file with embedded pictures, without scripts or other files."""
+"""The report as one HTML file with embedded pictures; it loads nothing and works without a network.
+
+Its script only moves the slider and shows another picture on top. Without it, and in print, before
+and after stand side by side.
+"""
 
 from __future__ import annotations
 
 import base64
-import io
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from html import escape
 from pathlib import Path
 
-from PIL import Image
-
+from ..feedback import excluded
 from ..phases import doing
-from ..pictures import to_rgb
 from ..record import Candidate, Cost, History
 from ..search import unjudged_text
 from ..settings import SearchSettings
+from .cards import (
+    Names,
+    anchor,
+    asked_line,
+    captions,
+    details,
+    facts,
+    link_to,
+    picture,
+    rows,
+    score_line,
+    thumbnail,
+)
+from .chains import Chain, chains_of
 from .chart import score_chart
-from .layout import PIXELATED
-from .marks import BoxMark, marked
+from .marks import BOXES, marked
 from .words import (
-    NOT_ACCEPTED,
+    ELSEWHERE,
     candidate_name,
     cost_text,
+    counted,
     duration,
-    notable_action,
-    passed_text,
-    region_text,
+    ended_text,
     round_name,
     score_text,
-    seed_text,
     settings_text,
-    stage_text,
-    wrong_text,
+    shortened,
 )
 
 FEW = 64  # up to so many pictures are embedded in a large size
-MARKED = {"fault": "Fault at", "seen": "Seen at", "changed": "Changed"}  # kinds of marks
+CHOICES = 24  # most pictures to choose from on top
+LONG = 240  # characters of a prompt that is too long for a title
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'"
 
 
 def html_page(
@@ -45,42 +60,222 @@ def html_page(
     model: str = "",
     judge: str = "",
 ) -> str:
-    """Everything on the contact sheet, and each candidate's details; `judge` is what was found out
-    of the vision-language model."""
+    """On top the best picture beside the one that it was made from, below all chains; `judge` is
+    what was found out of the vision-language model. Raises ValueError for an empty history."""
     if not len(history):
         raise ValueError("An empty history has no report.")
-    names = {id(candidate): candidate_name(*slot) for slot, candidate in history.placed}
-    edge = 640 if len(history) <= FEW else 256
-    body = [
-        f"<header><h1>{escape(prompt)}</h1>",
-        f"<p>{escape(settings_text(settings, model))}</p>{_unjudged(history)}{_judge(judge)}"
-        f"{_plan(settings)}</header>",
-        _overview(history, names, edge),
-        *(
-            _round(index, candidates, history, prompt, names, edge)
-            for index, candidates in enumerate(history.rounds)
-        ),
-    ]
-    return document(prompt, "\n".join(body))
+    page = _Page(history, prompt, 640 if len(history) <= FEW else 256)
+    body = (page.header(settings, model), page.result(judge), page.chains(), page.singles())
+    return document(prompt, "\n".join(body), script=_file("page.js"))
 
 
-def document(title: str, body: str) -> str:
-    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+def document(title: str, body: str, script: str = "") -> str:
+    """A page in our style; a page with a `script` allows this one and nothing else."""
+    known = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        '<meta http-equiv="Content-Security-Policy" '
+        f"content=\"{POLICY}; script-src 'sha256-{known}'\">\n"
+    )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"{policy if script else ''}"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<title>{escape(shortened(title, LONG))}</title>\n<style>\n{_file('page.css')}</style>\n"
+        f"</head>\n<body>\n<main>\n{body}\n</main>\n"
+        f"{f'<script>{script}</script>' if script else ''}\n</body>\n</html>\n"
     )
 
 
-def _unjudged(history: History) -> str:
-    text = unjudged_text(history)
-    return f'<p class="failed" role="alert">{escape(text)}</p>' if text else ""
+@lru_cache
+def _file(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-def _judge(found: str) -> str:
-    return f"<p>Judge: {escape(found)}</p>" if found else ""
+class _Page:
+    """The parts of a history's page."""
+
+    def __init__(self, history: History, prompt: str, edge: int) -> None:
+        self.history, self.prompt, self.edge = history, prompt, edge
+        self.names: Names = {id(c): candidate_name(*slot) for slot, c in history.placed}
+        self.rounds = {id(c): slot[0] for slot, c in history.placed}
+        self.best = history.best
+        self.long, self.short = [], []
+        for chain in chains_of(history):
+            (self.long if len(chain) > 1 else self.short).append(chain)
+        out, candidates = excluded(history.feedback), list(history)
+        picked = {id(candidates[s.picked]) for s in history.feedback if s.picked is not None}
+        self.said = {id(candidates[number]): "out by a person's choice" for number in out}
+        self.said |= dict.fromkeys(picked, "picked by a person")
+
+    def header(self, settings: SearchSettings | None, model: str) -> str:
+        failed = unjudged_text(self.history)
+        alert = f'<p class="failed" role="alert">{escape(failed)}</p>' if failed else ""
+        title = '<h1 class="long" tabindex="0"' if len(self.prompt) > LONG else "<h1"
+        ended = ended_text(self.history, settings)
+        return (
+            f'<header>{title} dir="auto">{escape(self.prompt)}</h1>{_paragraph(ended)}'
+            f"{_paragraph(settings_text(settings, model))}{alert}{_plan(settings)}</header>"
+        )
+
+    def result(self, judge: str) -> str:
+        """The best picture, the one before it, and what was said between the two."""
+        best = self.best
+        title = "Best picture" if best.verdict.judged else "First picture, none was judged"
+        found = f"<h3>The judge, as it was checked</h3><p>{escape(judge)}</p>" if judge else ""
+        return (
+            f'<section class="result" aria-labelledby="result"><h2 id="result">{title}: '
+            f"{link_to(best, self.names)}</h2>{self._boxes()}"
+            f'<div class="compare">{self._before()}'
+            f'<figure class="after">{picture(best, self.edge, self.names[id(best)])}'
+            f"<figcaption>{_summary('After' if best.parent else 'Score', best)}</figcaption>"
+            "</figure></div>"
+            f'<div class="side"><h3>What the judge said</h3><div class="verdict">'
+            f"{self._said(best, opened=True)}</div>{found}{self._costs(self.history.cost)}"
+            f"{self._chart()}</div>{self._choices()}</section>"
+        )
+
+    def _before(self) -> str:
+        parent = self.best.parent
+        if parent is None:
+            return ""
+        name = self.names.get(id(parent), ELSEWHERE)
+        return (
+            f'<figure class="before">{picture(parent, self.edge, name)}'
+            f"<figcaption>{_summary('Before', parent)}</figcaption></figure>"
+            f'<div class="words">{asked_line(self.best) or _paragraph("painted again")}</div>'
+            '<input type="range" min="0" max="100" value="50" hidden '
+            'aria-label="How much of the picture before is shown, in percent">'
+        )
+
+    def _boxes(self) -> str:
+        kinds = {mark.kind for candidate in self.history for mark in marked(candidate)}
+        if not kinds:
+            return ""
+        words = ", ".join(f'<b class="{k}">{t}</b>' for k, (_, t) in BOXES.items() if k in kinds)
+        return f'<label class="boxes"><input type="checkbox" checked> Boxes: {words}</label>'
+
+    def _choices(self) -> str:
+        """The best pictures as links; the script shows them on top."""
+        ranked = sorted(self.history, key=lambda c: (c.finished, c.rank), reverse=True)
+        others = [candidate for candidate in ranked if candidate is not self.best]
+        if not others:
+            return ""
+        links = "".join(map(self._choice, (self.best, *others[: CHOICES - 1])))
+        more = len(ranked) - CHOICES
+        rest = f"<p>{counted(more, 'more picture')} below.</p>" if more > 0 else ""
+        return (
+            f'<nav aria-label="Other pictures"><h3>Other pictures</h3><ul>{links}</ul>{rest}</nav>'
+        )
+
+    def _choice(self, candidate: Candidate) -> str:
+        name = self.names[id(candidate)]
+        current = ' aria-current="true"' if candidate is self.best else ""
+        return (
+            f'<li><a href="#{anchor(name)}"{current}>{thumbnail(candidate.image, 128)}'
+            f"<span>{score_text(candidate.score)}</span><span>{name}</span></a></li>"
+        )
+
+    def _costs(self, cost: Cost) -> str:
+        facts = [
+            ("Pictures", f"{cost.images:,}"),
+            ("Diffusion steps", f"{cost.steps:,}"),
+            ("VLM calls", f"{cost.vlm_calls:,}"),
+            *((f"Time {doing(phase)}", duration(spent)) for phase, spent in cost.seconds.items()),
+            ("Time in all", duration(cost.total_seconds)),
+        ]
+        label = f"Cost: {escape(cost_text(cost))}"
+        return f'<h3>Cost</h3><table aria-label="{label}">{rows(facts)}</table>'
+
+    def _chart(self) -> str:
+        chart = score_chart(self.history)
+        if not chart:
+            return ""
+        dropped = len(self.history) - len(self.history.finished)
+        rings = " Rings were dropped after a preview." if dropped else ""
+        crosses = " Crosses could not be judged." if self.history.unjudged else ""
+        return (
+            f"<figure>{chart}<figcaption>Score of each picture, in the order they were "
+            f"painted. The line is the best so far.{rings}{crosses}</figcaption></figure>"
+        )
+
+    def chains(self) -> str:
+        """A row for each chain, with its rounds as columns."""
+        if not self.long:
+            return ""
+        last = len(self.history.rounds)
+        heads = "".join(
+            f"<span>{round_name(index, len(candidates))}</span>"
+            for index, candidates in enumerate(self.history.rounds)
+        )
+        lists = "\n".join(self._chain(number, chain) for number, chain in enumerate(self.long, 1))
+        return (
+            '<section aria-labelledby="chains"><h2 id="chains">Chains</h2><p class="about">'
+            "Each row is a picture and its corrections: before, what was asked (→), after.</p>"
+            f'<div class="rounds" role="region" aria-labelledby="chains" tabindex="0" '
+            f'style="--rounds:{last}"><div class="heads" aria-hidden="true">{heads}</div>{lists}'
+            "</div></section>"
+        )
+
+    def _chain(self, number: int, chain: Chain) -> str:
+        top = max(chain, key=lambda candidate: candidate.rank)
+        label = f"Chain {number}: {counted(len(chain), 'picture')}, best {score_text(top.score)}"
+        cards = ((c, self._card(c, follows=c is not chain[0])) for c in chain)
+        steps = "".join(
+            f'<li style="--round:{self.rounds[id(c)] + 1}">{card}</li>' for c, card in cards
+        )
+        return f'<ol class="chain" aria-label="{label}">{steps}</ol>'
+
+    def singles(self) -> str:
+        """The pictures that nothing was made from, round by round."""
+        found: dict[int, list[Candidate]] = {}
+        for (candidate,) in self.short:
+            found.setdefault(self.rounds[id(candidate)], []).append(candidate)
+        return "\n".join(self._singles(index, each) for index, each in sorted(found.items()))
+
+    def _singles(self, index: int, candidates: Sequence[Candidate]) -> str:
+        name = round_name(index, len(self.history.rounds[index]))
+        title = f"{name} without a correction" if self.long else name
+        cards = "\n".join(map(self._card, candidates))
+        return f'<section><h2>{title}</h2><div class="cards">{cards}</div></section>'
+
+    def _card(self, candidate: Candidate, follows: bool = False) -> str:
+        name = self.names[id(candidate)]
+        best = candidate is self.best and candidate.verdict.judged
+        kind = " class=best" if best else "" if candidate.finished else " class=faded"
+        parent = self.names.get(id(candidate.parent), "")
+        before = f' data-before="{anchor(parent)}"' if parent else ""
+        badges = "".join(self._badges(candidate, best))
+        return (
+            f'<article id="{anchor(name)}"{kind}{before} aria-label="{name.capitalize()}">'
+            f"{asked_line(candidate)}{picture(candidate, self.edge, name)}"
+            f'<div class="text"><div class="line">{score_line(candidate)}{badges}'
+            f'<span class="name">{name}</span></div><div class="verdict">'
+            f"{self._said(candidate, follows)}</div></div></article>"
+        )
+
+    def _badges(self, candidate: Candidate, best: bool) -> Iterator[str]:
+        if best:
+            yield '<span class="badge">best</span>'
+        if not candidate.finished:
+            yield '<span class="dropped">dropped after a preview</span>'
+        if said := self.said.get(id(candidate)):
+            yield f'<span class="badge">{said}</span>'
+
+    def _said(self, candidate: Candidate, follows: bool = False, opened: bool = False) -> str:
+        known = facts(candidate, self.prompt)
+        return f"{captions(candidate, self.names, follows)}{details(known, opened)}"
+
+
+def _summary(title: str, candidate: Candidate) -> str:
+    """The score and what is wrong, in a line below a picture."""
+    verdict = candidate.verdict
+    wrong = shortened("; ".join(verdict.unmet), LONG)
+    parts = [f"{title}: {score_text(verdict.score)}", "✓ passed" if verdict.passed else wrong]
+    return escape(" · ".join(filter(None, parts)))
+
+
+def _paragraph(text: str) -> str:
+    return f'<p dir="auto">{escape(text)}</p>' if text else ""
 
 
 def _plan(settings: SearchSettings | None) -> str:
@@ -88,189 +283,3 @@ def _plan(settings: SearchSettings | None) -> str:
     stages = settings.stages if settings else ()
     items = (f"<li>{escape(s.instruction)} → {escape(s.scene)}</li>" for s in stages)
     return f'<ol aria-label="Stages">{"".join(items)}</ol>' if stages else ""
-
-
-def _overview(history: History, names: dict[int, str], edge: int) -> str:
-    best = history.best
-    name = names[id(best)]
-    link = f'href="#{_anchor(name)}"'
-    title = "Best picture" if best.verdict.judged else "First picture, none was judged"
-    return (
-        f'<section class="overview"><a class="hero" {link}>{_picture(best, edge)}</a>'
-        f"<div><h2>{title}: <a {link}>{name}</a></h2>{score_line(best)}"
-        f"{captions(best, names)}{_costs(history.cost)}</div>"
-        f"{_chart(history)}</section>"
-    )
-
-
-def _chart(history: History) -> str:
-    chart = score_chart(history)
-    if not chart:
-        return ""
-    return (
-        f"<figure>{chart}<figcaption>Score of each picture, in the order they were "
-        f"painted. The line is the best so far.{_marks(history)}</figcaption></figure>"
-    )
-
-
-def _marks(history: History) -> str:
-    dropped = len(history) - len(history.finished)
-    rings = " Rings were dropped after a preview." if dropped else ""
-    crosses = " Crosses could not be judged." if history.unjudged else ""
-    return rings + crosses
-
-
-def _costs(cost: Cost) -> str:
-    rows = [
-        ("Pictures", f"{cost.images:,}"),
-        ("Diffusion steps", f"{cost.steps:,}"),
-        ("VLM calls", f"{cost.vlm_calls:,}"),
-        *((f"Time {doing(phase)}", duration(seconds)) for phase, seconds in cost.seconds.items()),
-        ("Time in all", duration(cost.total_seconds)),
-    ]
-    return f'<table aria-label="Cost: {escape(cost_text(cost))}">{_rows(rows)}</table>'
-
-
-def _round(
-    index: int,
-    candidates: Iterable[Candidate],
-    history: History,
-    prompt: str,
-    names: dict[int, str],
-    edge: int,
-) -> str:
-    best = history.best if history.best.verdict.judged else None
-    cards = "\n".join(_card(c, names, prompt, edge, best=c is best) for c in candidates)
-    return (
-        f"<section><h2>{round_name(index, len(history.rounds[index]))}</h2>"
-        f'<div class="cards">{cards}</div></section>'
-    )
-
-
-def _card(candidate: Candidate, names: dict[int, str], prompt: str, edge: int, best: bool) -> str:
-    name = names[id(candidate)]
-    badge = '<span class="badge">best</span>' if best else ""
-    if not candidate.finished:
-        badge = '<span class="dropped">dropped after a preview</span>'
-    kind = " class=best" if best else "" if candidate.finished else " class=faded"
-    return (
-        f'<article id="{_anchor(name)}"{kind}>{_picture(candidate, edge)}'
-        f'<div class="line">{score_line(candidate)}{badge}<span class="name">{name}</span></div>'
-        f"{captions(candidate, names)}{_details(candidate, prompt)}</article>"
-    )
-
-
-def _anchor(name: str) -> str:
-    return name.replace(" no. ", "-").replace(" ", "-")
-
-
-def score_line(candidate: Candidate) -> str:
-    passed = candidate.verdict.passed
-    mark = ""
-    said = escape(passed_text(candidate.verdict))
-    if said and candidate.finished:
-        mark = f'<span class="yes">✓ {said}</span>' if passed else f"<span>{said}</span>"
-    return f'<p class="score"><strong>{score_text(candidate.score)}</strong> {mark}</p>'
-
-
-def captions(candidate: Candidate, names: dict[int, str]) -> str:
-    """What was asked for, and what is wrong."""
-    parts = []
-    if candidate.parent is not None:
-        parent = names.get(id(candidate.parent), "")
-        parts.append(("From", f'<a href="#{_anchor(parent)}">{parent}</a>'))
-    if action := notable_action(candidate):
-        parts.append(("Action", escape(action)))
-    if candidate.reflection:
-        parts.append(("Asked", escape(candidate.reflection)))
-    if place := region_text(candidate):
-        parts.append(("Place", escape(place)))
-    if candidate.broken:
-        parts.append(("Broke", escape(f"{'; '.join(candidate.broken)}. {NOT_ACCEPTED}")))
-    if candidate.inspection:
-        parts.append(("Stage", escape(stage_text(candidate))))
-    if candidate.verdict.failure is not None:
-        parts.append(("Failed", escape(candidate.verdict.failure)))
-    if candidate.verdict.unmet:
-        parts.append(("Wrong", escape(wrong_text(candidate))))
-    items = (f'<div class="{t.lower()}"><dt>{t}</dt><dd>{html}</dd></div>' for t, html in parts)
-    return f"<dl>{''.join(items)}</dl>" if parts else ""
-
-
-def _details(candidate: Candidate, prompt: str) -> str:
-    return details(_facts(candidate, prompt))
-
-
-def details(facts: Iterable[tuple[str, str]]) -> str:
-    """A table to be opened, of names and texts."""
-    return f"<details><summary>Details</summary><table>{_rows(facts)}</table></details>"
-
-
-def _facts(candidate: Candidate, prompt: str) -> Iterator[tuple[str, str]]:
-    if candidate.action:
-        yield "Action", candidate.action
-    if candidate.steps:
-        yield "Diffusion steps", str(candidate.steps)
-    yield "Seed", seed_text(candidate.seed)
-    yield "Prompt", "as given" if candidate.prompt == prompt else candidate.prompt
-    yield from judged_facts(candidate)
-    if candidate.inspection and candidate.inspection.explanation:
-        yield "Inspection", candidate.inspection.explanation
-
-
-def judged_facts(candidate: Candidate) -> Iterator[tuple[str, str]]:
-    """What the verifier has seen in a picture."""
-    for mark in marked(candidate):
-        yield MARKED[mark.kind], mark.words
-    yield "Size", f"{candidate.image.width} x {candidate.image.height}"
-    for aspect, value in candidate.verdict.aspects.items():
-        yield aspect, score_text(value)
-    if candidate.verdict.judged and candidate.verdict.explanation:
-        yield "Explanation", candidate.verdict.explanation
-
-
-def _rows(facts: Iterable[tuple[str, str]]) -> str:
-    return "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
-        for name, value in facts
-    )
-
-
-def _picture(candidate: Candidate, edge: int) -> str:
-    alt = f"Picture {_scored(candidate)}, painted from: {candidate.prompt}"
-    if candidate.reflection:
-        alt += f"; corrected as asked: {candidate.reflection}"
-    return boxed_picture(candidate, edge, alt)
-
-
-def _scored(candidate: Candidate) -> str:
-    judged = candidate.verdict.judged
-    return f"with score {score_text(candidate.score)}" if judged else "that was not judged"
-
-
-def boxed_picture(candidate: Candidate, edge: int, alt: str) -> str:
-    """The picture, at most `edge` pixels wide and high, with its verdict's boxes on it."""
-    pixels = ' class="pixels"' if max(candidate.image.size) <= PIXELATED else ""
-    width, height = candidate.image.size
-    boxes = "".join(map(_box, marked(candidate)))
-    picture = (
-        f'<img{pixels} width="{width}" height="{height}" alt="{escape(alt)}" '
-        f'src="{_data_uri(candidate.image, edge)}">'
-    )
-    return f'<span class="boxed">{picture}{boxes}</span>' if boxes else picture
-
-
-def _box(mark: BoxMark) -> str:
-    left, top, right, bottom = (100 * edge for edge in mark.box)
-    style = f"left:{left:g}%;top:{top:g}%;width:{right - left:.4g}%;height:{bottom - top:.4g}%"
-    return f'<i class="{mark.kind}" style="{style}" title="{escape(mark.words)}"></i>'
-
-
-def _data_uri(image: Image.Image, edge: int) -> str:
-    """A small picture as PNG, a large one reduced, as JPEG."""
-    buffer = io.BytesIO()
-    kind = "PNG" if max(image.size) <= PIXELATED else "JPEG"
-    shown = to_rgb(image)
-    shown.thumbnail((edge, edge), Image.Resampling.LANCZOS)
-    shown.save(buffer, kind, quality=90)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw
 
 from ..record import Candidate, History, Verdict
 from ..search import unjudged_text
-from .page import FEW, boxed_picture, captions, details, document, judged_facts, score_line
+from .cards import boxed_picture, captions, details, judged_facts, score_line
+from .page import FEW, document
 from .sheet import (
     GUTTER,
     LEAST_WIDTH,
@@ -130,7 +131,7 @@ def _card(name: str, candidate: Candidate, edge: int, best: bool) -> str:
     picture = boxed_picture(candidate, edge, f"{name}: {verdict_text(candidate.verdict)}")
     return (
         f"<article{' class=best' if best else ''}>{picture}"
-        f'<div class="line">{score_line(candidate)}{badge}'
+        f'<div class="text"><div class="line">{score_line(candidate)}{badge}'
         f'<span class="name">{escape(name)}</span></div>'
-        f"{captions(candidate, {})}{details(judged_facts(candidate))}</article>"
+        f"{captions(candidate, {})}{details(judged_facts(candidate))}</div></article>"
     )

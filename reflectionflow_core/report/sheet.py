@@ -14,11 +14,13 @@ from ..search import unjudged_text
 from ..settings import SearchSettings
 from .layout import PIXELATED, Column, columns, parents_elsewhere
 from .lettering import lettered, wrapped
-from .marks import BoxMark, marked
+from .marks import BOXES, BoxMark, marked
 from .words import (
+    ELSEWHERE,
     candidate_name,
     cost_text,
     counted,
+    ended_text,
     notable_action,
     region_text,
     score_text,
@@ -68,22 +70,28 @@ def contact_sheet(
     model: str = "",
     note: str = "",
 ) -> Image.Image:
-    """Every candidate with its score, parent, reflection and faults; `note` ends the heading."""
+    """Every candidate with its score, parent, reflection and faults, and what all of it means;
+    `note` ends the heading."""
     if not len(history):
         raise ValueError("An empty history has no contact sheet.")
     laid, left_out = columns(history)
     box = box_size(history, len(laid))
     width = max(LEAST_WIDTH, 2 * MARGIN + len(laid) * (box[0] + GUTTER) - GUTTER)
-    notes = [settings_text(settings, model), cost_text(history.cost)]
+    notes = [settings_text(settings, model)]
+    notes.append(" ".join(filter(None, [ended_text(history, settings), cost_text(history.cost)])))
     if left_out:
         notes.append(f"{counted(left_out, 'more picture')} in the report")
     head = list(heading(history, prompt, [*notes, note], width - 2 * MARGIN))
     top = MARGIN + sum(line.leading for line in head) + 28
     cells, bottom = _cells(laid, _origins(laid, history), prompt, box, top + 48)
-    sheet = Image.new("RGB", (width, bottom + MARGIN - ROW_GAP), PAPER)
+    foot = list(_legend(history, prompt, width - 2 * MARGIN))
+    height = bottom + sum(line.leading for line in foot) + MARGIN
+    sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     write_lines(draw, head, MARGIN, MARGIN)
     draw_rule(draw, top - 18, width)
+    draw_rule(draw, bottom - 10, width)
+    write_lines(draw, foot, MARGIN, bottom)
     _titles(draw, laid, box[0], top)
     _arrows(sheet, cells, box)
     best = history.best if history.best.verdict.judged else None
@@ -120,13 +128,37 @@ def heading(history: History, prompt: str, notes: list[str], width: int) -> Iter
             yield Line(text, font, colour, leading=22)
 
 
+def _legend(history: History, prompt: str, width: int) -> Iterator[Line]:
+    """What the parts of this sheet mean, for those who see nothing but it."""
+    texts, font = wrapped(" ".join(_meanings(history, prompt)), 14, width, 6)
+    for text in texts:
+        yield Line(text, font, MUTED, leading=21)
+
+
+def _meanings(history: History, prompt: str) -> Iterator[str]:
+    kinds = {mark.kind for candidate in history for mark in marked(candidate)}
+    if any(candidate.parent for candidate in history):
+        yield "Each row is a chain: an arrow leads from a picture to its correction."
+    if len(history.unjudged) < len(history):
+        yield "Number: the judge's score, higher is better. Gold frame: the best picture."
+    if any(candidate.reflection for candidate in history):
+        yield "Asked: what the correction was told to change."
+    if any(candidate.verdict.unmet for candidate in history):
+        yield "Wrong: what the judge finds wrong."
+    if kinds:
+        boxes = (f"{colour} {what}" for kind, (colour, what) in BOXES.items() if kind in kinds)
+        yield f"Boxes: {', '.join(boxes)}."
+    if any(candidate.prompt != prompt for candidate in history):
+        yield "Prompt: the words that a picture was painted from, where they are others."
+
+
 def _origins(laid: list[Column], history: History) -> Origins:
     """Captions for arrows into another row: a name at both ends."""
     names = {candidate: candidate_name(*slot) for slot, candidate in history.placed}
     pairs = list(parents_elsewhere(laid))
-    origins: Origins = {parent: [("Name", names[parent])] for _, parent in pairs}
+    origins: Origins = {parent: [("Name", names[parent])] for _, parent in pairs if parent in names}
     for child, parent in pairs:
-        origins.setdefault(child, []).append(("From", names[parent]))
+        origins.setdefault(child, []).append(("From", names.get(parent, ELSEWHERE)))
     return origins
 
 

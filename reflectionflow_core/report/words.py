@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..evidence import place_in_words
-from ..record import Candidate, Cost, History, Inspection, Neighbour, Restart, Seed, Verdict
+from ..record import (
+    Candidate,
+    Cost,
+    History,
+    InputError,
+    Inspection,
+    Neighbour,
+    Restart,
+    Seed,
+    Verdict,
+)
 from ..search import Forecast, unjudged_text
+from ..search.budget import out_of_time
+from ..search.loop import replayed, stopped
 from ..search.strategies import STRATEGIES
 from ..settings import Budget, SearchSettings
 
 DEFAULTS = SearchSettings()
+ELSEWHERE = "another search"  # where a picture comes from that is not in the history
 NOT_ACCEPTED = "No chain goes on from it."
 OBVIOUS_ACTIONS = ("draft", "correct", "noise")  # clear from rounds, reflections and seeds
 
@@ -18,6 +31,12 @@ OBVIOUS_ACTIONS = ("draft", "correct", "noise")  # clear from rounds, reflection
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun; `plural` is for nouns whose plural is not an s."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def shortened(text: str, most: int) -> str:
+    """The text on one line, at most `most` characters long; a longer one ends in dots."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
 
 
 def duration(seconds: float) -> str:
@@ -64,6 +83,52 @@ def _price_text(cost: Cost, seconds_each: float | None, price_each: float | None
     if cost.vlm_calls and price_each is not None:
         parts.append(f"{cost.vlm_calls * price_each:.2g} as the judge's server counts money")
     return ", ".join(parts)
+
+
+def ended_text(history: History, settings: SearchSettings | None) -> str:
+    """How far a search came and why it ended: "Ended after round 1 of 3: a picture passed."
+
+    "" without settings, and for settings that are not those of the history.
+    """
+    if settings is None or not len(history):
+        return ""
+    try:
+        index, left = replayed(history, settings)
+    except InputError:  # such as a plugin's strategy, in a program without it
+        return ""
+    reached = _reached(history, settings)
+    if stopped(history, settings):
+        score = settings.stop != "passed"
+        why = f"the score {settings.stop} was reached" if score else "a picture passed"
+        return f"Ended {reached}: {why}."
+    if not left:
+        return f"Complete, {reached}."
+    if spent := _spent(history, settings):
+        return f"Ended {reached}: the budget of {spent} is used up."
+    painted = len(history.rounds[index]) if index < len(history.rounds) else 0
+    inside = f", {painted} of {counted(len(left), 'picture')} of it painted" if painted else ""
+    return f"Not complete: {reached}{inside}."
+
+
+def _reached(history: History, settings: SearchSettings) -> str:
+    if last := len(history.rounds) - 1:
+        return f"after round {last} of {settings.depth}"
+    ahead = f", before {counted(settings.depth, 'round')}" if settings.depth else ""
+    return f"after the drafts{ahead}"
+
+
+def _spent(history: History, settings: SearchSettings) -> str:
+    """Which limit of the budget leaves nothing for one more picture like those before; ""."""
+    budget, cost, count = settings.budget, history.cost, max(1, history.cost.images)
+    limits = (
+        ("pictures", budget.images, cost.images),
+        ("steps", budget.steps, cost.steps),
+        ("VLM calls", budget.vlm_calls, cost.vlm_calls),
+    )
+    for name, limit, used in limits:
+        if limit is not None and used + used / count > limit:
+            return name
+    return "seconds" if out_of_time(history, settings) else ""
 
 
 def settings_text(settings: SearchSettings | None, model: str = "") -> str:

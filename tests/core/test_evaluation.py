@@ -29,6 +29,7 @@ from reflectionflow_core.evaluation.evaluation import (
     results_so_far,
 )
 from reflectionflow_core.evaluation.journal import part_of
+from reflectionflow_core.evaluation.plots import line_widths
 from reflectionflow_core.evaluation.pool import WorkerPool
 from reflectionflow_core.evaluation.prompts import held_out
 from reflectionflow_core.evaluation.statistics import cost_ratio, difference, ratio, share
@@ -74,6 +75,13 @@ class Blind:
         known = ExactVerifier().verify(prompt, images)
         self.left -= len(images)
         return known if self.left >= 0 else [Verdict.unjudged("It is dark.")] * len(images)
+
+
+def test_curves_that_run_together_are_drawn_one_inside_the_other():
+    together, apart, short = [0.1, 0.5, 0.9], [0.1, 0.7, 0.8], [None, 0.5, 0.9]
+    wide, inner, thin, last = line_widths([together, together, apart, short])
+    assert wide > inner > thin == last
+    assert line_widths([[0.5], [0.5]]) == [inner, thin]
 
 
 @pytest.mark.parametrize(("judged", "painted"), [(0, 1), (2, 5)])

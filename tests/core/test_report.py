@@ -1,5 +1,7 @@
 """The contact sheet and the page, for searches of every shape and texts of every kind."""
 
+import base64
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -10,11 +12,13 @@ from types import MappingProxyType
 import pytest
 from PIL import Image
 
+from reflectionflow_core.evidence import Evidence
 from reflectionflow_core.record import Candidate, Cost, History, Neighbour, Stage, Verdict
 from reflectionflow_core.report import as_data, contact_sheet, cost_text, html_page, settings_text
 from reflectionflow_core.report.layout import columns
 from reflectionflow_core.report.lettering import lettered, wrapped
 from reflectionflow_core.report.sheet import Cell, heading, path
+from reflectionflow_core.report.words import ended_text
 from reflectionflow_core.settings import Budget, SearchSettings
 
 PROMPT = "a red circle left of a blue square"
@@ -124,10 +128,14 @@ def test_the_page_tells_every_candidate_and_fetches_nothing():
     text = html_page(history, PROMPT, SearchSettings(), "toy")
     page = Page(text)
     assert len(page.all("article")) == 6
-    assert len(page.all("img")) == 7  # the best one stands above them once more
-    assert all(image["src"].startswith("data:image/png;base64,") for image in page.all("img"))
-    assert all(PROMPT in image["alt"] for image in page.all("img"))
-    assert not re.search(r"https?://|<script|<link|@import|url\(", text)
+    images = page.all("img")
+    assert len(images) == 6 + 6 + 2  # cards, choices, and on top the best beside its parent
+    assert all(image["src"].startswith("data:image/png;base64,") for image in images)
+    assert [PROMPT in image["alt"] for image in images].count(True) == 6 + 2
+    assert not re.search(r"https?://|<link|@import|url\(", text)
+    script = text.partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert "default-src 'none'" in text and f"script-src 'sha256-{digest}'" in text
     assert "prefers-color-scheme: dark" in text
     for text in ("turn it red", "not red", "presence", "VLM calls", "strategy reflection"):
         assert text in page.text
@@ -142,7 +150,7 @@ def test_every_link_of_the_page_leads_somewhere():
 def test_nothing_that_a_model_says_becomes_markup():
     text = html_page(made(prompt=NASTY, text=NASTY), NASTY, None, "<b>model</b>")
     page = Page(text)
-    assert {"script", "b"}.isdisjoint(tag for tag, _ in page.tags)
+    assert "b" not in {tag for tag, _ in page.tags} and len(page.all("script")) == 1
     assert "<script>alert('1')</script>" in page.text
 
 
@@ -274,7 +282,7 @@ def test_a_dropped_picture_is_faded_and_said_to_be_dropped_whatever_its_verdict(
         assert RED in shown
         page = html_page(history, PROMPT)
         assert page.count("class=faded") == 1
-        assert "✓ passed" not in page
+        assert "✓ passed" not in page.partition("<script>")[0]
         assert "Action" not in Page(page).text
 
 
@@ -303,3 +311,45 @@ def test_arrows_of_two_rows_into_a_third_do_not_run_together():
     }
     starts = [{x for row, x in upright if row == wanted and x < 300} for wanted in range(3)]
     assert starts[0] == starts[2] and starts[0].isdisjoint(starts[1])
+
+
+def test_of_equal_pictures_the_one_that_its_judge_is_surer_of_is_the_best():
+    def seen(*sure):
+        evidence = tuple(Evidence(f"thing {i}", sureness=each) for i, each in enumerate(sure))
+        return replace(candidate(1.0), verdict=Verdict(1.0, True, evidence=evidence))
+
+    unsure, sure, later = seen(0.9, 0.4), seen(0.7, 0.8), seen(0.7, 0.7)
+    assert History(((unsure, sure, later),)).best is sure
+    first, second = seen(), seen()
+    assert History(((first, second),)).best is first
+    assert History(((sure, replace(unsure, verdict=Verdict(1.1))),)).best.score == 1.1
+
+
+@pytest.mark.parametrize(
+    ("settings", "rounds", "text"),
+    [
+        ({}, 4, "Complete, after round 3 of 3."),
+        ({"stop": "passed"}, 2, "Ended after round 1 of 3: a picture passed."),
+        ({"stop": 0.9}, 2, "Ended after round 1 of 3: the score 0.9 was reached."),
+        ({"budget": Budget(images=4)}, 2, "Ended after round 1 of 3: the budget of pictures is"),
+        ({"budget": Budget(steps=17)}, 2, "Ended after round 1 of 3: the budget of steps is"),
+        ({}, 1, "Not complete: after the drafts, before 3 rounds."),
+        ({"depth": 0}, 1, "Complete, after the drafts."),
+        ({"width": 5}, 2, ""),
+    ],
+)
+def test_a_sheet_says_how_far_the_search_came_and_why_it_ended(settings, rounds, text):
+    history = made(width=2, depth=rounds - 1)
+    if "stop" in settings:
+        last = replace(history.rounds[-1][0], verdict=Verdict(1.0, True))
+        history = replace(history, rounds=(*history.rounds[:-1], (last, history.rounds[-1][1])))
+    assert ended_text(history, SearchSettings(**settings)).startswith(text)
+    assert bool(ended_text(history, SearchSettings(**settings))) == bool(text)
+
+
+def test_a_picture_of_another_search_is_a_parent_too():
+    parent = candidate(0.2)
+    history = History(((candidate(0.9, parent),), (candidate(0.5, parent),)))
+    assert "another search" in Page(html_page(history, PROMPT)).text
+    assert contact_sheet(history, PROMPT).width >= 640
+    assert [c["parent"] for c in as_data(history, PROMPT)["candidates"]] == [None, None]

@@ -1,0 +1,163 @@
+"""One picture on a page: its boxes, its score, what was asked for it, what the judge said."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from html import escape
+
+from PIL import Image
+
+from ..pictures import to_rgb
+from ..record import Candidate
+from .layout import PIXELATED
+from .marks import BoxMark, marked
+from .words import (
+    ELSEWHERE,
+    NOT_ACCEPTED,
+    notable_action,
+    passed_text,
+    region_text,
+    score_text,
+    seed_text,
+    shortened,
+    stage_text,
+)
+
+MARKED = {"fault": "Fault at", "seen": "Seen at", "changed": "Changed"}  # kinds of marks
+MOST_WORDS = 400  # characters of what was asked, above a picture
+MOST_ALT = 160  # characters of a prompt or of words in what a screen reader says of a picture
+Names = Mapping[int, str]  # of candidates, by identity
+
+
+def anchor(name: str) -> str:
+    return name.replace(" no. ", "-").replace(" ", "-")
+
+
+def link_to(candidate: Candidate, names: Names) -> str:
+    """The candidate's name as a link to its card; a picture that is not on the page has none."""
+    name = names.get(id(candidate), "")
+    return f'<a href="#{anchor(name)}">{name}</a>' if name else ELSEWHERE
+
+
+def score_line(candidate: Candidate) -> str:
+    passed = candidate.verdict.passed
+    mark = ""
+    said = escape(passed_text(candidate.verdict))
+    if said and candidate.finished:
+        mark = f'<span class="yes">✓ {said}</span>' if passed else f"<span>{said}</span>"
+    return f'<p class="score"><strong>{score_text(candidate.score)}</strong> {mark}</p>'
+
+
+def asked_line(candidate: Candidate) -> str:
+    """The words that the parent was corrected with; "" where there were none."""
+    words = escape(shortened(candidate.reflection, MOST_WORDS))
+    return f'<p class="asked" dir="auto">{words}</p>' if words else ""
+
+
+def captions(candidate: Candidate, names: Names, follows: bool = False) -> str:
+    """What is wrong with a picture, and where it comes from unless it `follows` its parent."""
+    parts = []
+    if candidate.parent is not None and not follows:
+        parts.append(("From", link_to(candidate.parent, names)))
+    if action := notable_action(candidate):
+        parts.append(("Action", escape(action)))
+    if place := region_text(candidate):
+        parts.append(("Place", escape(place)))
+    if candidate.broken:
+        parts.append(("Broke", escape(f"{'; '.join(candidate.broken)}. {NOT_ACCEPTED}")))
+    if candidate.inspection:
+        parts.append(("Stage", escape(stage_text(candidate))))
+    if candidate.verdict.failure is not None:
+        parts.append(("Failed", escape(candidate.verdict.failure)))
+    if unmet := candidate.verdict.unmet:
+        items = "".join(f'<li dir="auto">{escape(fault)}</li>' for fault in unmet)
+        parts.append(("Wrong", f"<ul>{items}</ul>"))
+    items = (
+        f'<div class="{t.lower()}"><dt>{t}</dt><dd dir="auto">{html}</dd></div>'
+        for t, html in parts
+    )
+    return f"<dl>{''.join(items)}</dl>" if parts else ""
+
+
+def details(facts: Iterable[tuple[str, str]], opened: bool = False) -> str:
+    """A table to be opened, of names and texts."""
+    state = " open" if opened else ""
+    return f"<details{state}><summary>Details</summary><table>{rows(facts)}</table></details>"
+
+
+def facts(candidate: Candidate, prompt: str) -> Iterator[tuple[str, str]]:
+    """What was seen in a picture, and how it was painted."""
+    yield from judged_facts(candidate)
+    if candidate.inspection and candidate.inspection.explanation:
+        yield "Inspection", candidate.inspection.explanation
+    if candidate.action:
+        yield "Action", candidate.action
+    if candidate.steps:
+        yield "Diffusion steps", str(candidate.steps)
+    yield "Seed", seed_text(candidate.seed)
+    yield "Painted from", "the prompt" if candidate.prompt == prompt else candidate.prompt
+    if len(candidate.reflection) > MOST_WORDS:
+        yield "Asked", candidate.reflection
+
+
+def judged_facts(candidate: Candidate) -> Iterator[tuple[str, str]]:
+    """What the verifier, or each of several, has seen in a picture."""
+    for aspect, value in candidate.verdict.aspects.items():
+        yield aspect, score_text(value)
+    if candidate.verdict.judged and candidate.verdict.explanation:
+        yield "Explanation", candidate.verdict.explanation
+    for mark in marked(candidate):
+        yield MARKED[mark.kind], mark.words
+    yield "Size", f"{candidate.image.width} x {candidate.image.height}"
+
+
+def rows(facts: Iterable[tuple[str, str]]) -> str:
+    return "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td dir="auto">{escape(value)}</td></tr>'
+        for name, value in facts
+    )
+
+
+def picture(candidate: Candidate, edge: int, name: str) -> str:
+    """The picture as it was painted, with the marks of its verdict, and a text that says both."""
+    judged = candidate.verdict.judged
+    score = f"score {score_text(candidate.score)}" if judged else "not judged"
+    alt = f"{name.capitalize()}, {score}, painted from: {shortened(candidate.prompt, MOST_ALT)}"
+    if candidate.reflection:
+        alt += f"; corrected as asked: {shortened(candidate.reflection, MOST_ALT)}"
+    return boxed_picture(candidate, edge, alt)
+
+
+def boxed_picture(candidate: Candidate, edge: int, alt: str) -> str:
+    """The picture, at most `edge` pixels wide and high, with its verdict's boxes on it."""
+    pixels = ' class="pixels"' if max(candidate.image.size) <= PIXELATED else ""
+    width, height = candidate.image.size
+    boxes = "".join(map(_box, marked(candidate)))
+    return (
+        f'<span class="boxed"><img{pixels} width="{width}" height="{height}" alt="{escape(alt)}" '
+        f'src="{_data_uri(candidate.image, edge)}">{boxes}</span>'
+    )
+
+
+def thumbnail(image: Image.Image, edge: int) -> str:
+    """A small copy without a name of its own, for a link that has one."""
+    pixels = ' class="pixels"' if max(image.size) <= PIXELATED else ""
+    return f'<img{pixels} alt="" src="{_data_uri(image, edge)}">'
+
+
+def _box(mark: BoxMark) -> str:
+    left, top, right, bottom = (100 * edge for edge in mark.box)
+    style = f"left:{left:g}%;top:{top:g}%;width:{right - left:.4g}%;height:{bottom - top:.4g}%"
+    return f'<i class="{mark.kind}" style="{style}" title="{escape(mark.words)}"></i>'
+
+
+def _data_uri(image: Image.Image, edge: int) -> str:
+    """A small picture as PNG, a large one reduced, as JPEG."""
+    buffer = io.BytesIO()
+    kind = "PNG" if max(image.size) <= PIXELATED else "JPEG"
+    shown = to_rgb(image)
+    shown.thumbnail((edge, edge), Image.Resampling.LANCZOS)
+    shown.save(buffer, kind, quality=90)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
