@@ -176,7 +176,7 @@ def _parsed(data: object) -> JudgeErrors:
         raise ValueError(f"they have the format {found!r:.20}, and this version reads {FORMAT}")
     kinds = record.get("kinds", [])
     if not isinstance(kinds, (list, tuple)):
-        raise ValueError("kinds is no list")
+        raise ValueError("kinds is not a list")
     return JudgeErrors(
         **{**record, "kinds": tuple(KindErrors(**_fields(each, KindErrors)) for each in kinds)}
     )

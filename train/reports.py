@@ -21,7 +21,7 @@ RUN_ID = "wandb.id"
 
 class ReportSettings(Strict):
     to: list[Literal["tensorboard", "wandb"]] = Field(
-        default=[], description="besides log.jsonl, which is always written"
+        default=[], description="in addition to log.jsonl, which is always written"
     )
     project: str = Field(default="reflectionflow", description="of wandb")
     name: str | None = Field(default=None, description="of the run in wandb; None: the folder's")

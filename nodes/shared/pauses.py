@@ -229,6 +229,6 @@ def check_places(places: Sequence[Any]) -> None:
         try:
             mask = stored_picture(place.mask)
         except PictureError as error:
-            raise InputError(f"A mask is no picture: {error.reason}. Brush it again.") from error
+            raise InputError(f"A mask is not a picture: {error.reason}. Brush it again.") from error
         if mask.format != "PNG" or max(mask.size) > MOST_MASK:
-            raise InputError(f"A mask is no PNG of at most {MOST_MASK} pixels. Brush it again.")
+            raise InputError(f"A mask is not a PNG of at most {MOST_MASK} pixels. Brush it again.")

@@ -79,7 +79,7 @@ def pause_text(pause: Pause, folder: Path) -> str:
         star = "★" if candidate is history.best else " "
         name, verdict = candidate_name(*slot), verdict_text(candidate.verdict)
         lines.append(f"{star}{number + 1:>4}  {name}: {verdict}  {folder / image_name(*slot)}")
-        lines += [f"       next: {text or 'paint it anew'}" for text in planned.get(number, ())]
+        lines += [f"       next: {text or 'paint it again'}" for text in planned.get(number, ())]
     ends = [] if pause.requests else ["The search would end here."]
     return "\n".join([f"Round {len(history.rounds) - 1} is over.", *lines, *ends])
 
@@ -119,5 +119,5 @@ def read_mask(path: Path) -> bytes:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from error
     except PictureError as error:
-        raise InputError(f"{path} is no picture ({error.reason}).") from error
+        raise InputError(f"{path} is not a picture ({error.reason}).") from error
     return data

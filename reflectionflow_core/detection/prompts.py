@@ -168,7 +168,7 @@ def _noun_phrase(words: str) -> Wanted:
 
 
 def _because(wrong: Sequence[str]) -> str:
-    return f": {wrong[0]!r} is no name of a thing." if wrong else "."
+    return f": {wrong[0]!r} is not the name of a thing." if wrong else "."
 
 
 def _quantity(words: str) -> tuple[int | None, int | None, str]:

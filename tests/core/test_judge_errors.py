@@ -59,7 +59,7 @@ def test_errors_are_read_back_from_json_as_they_were() -> None:
         ({"asked_again": True}, "asked_again is True"),
         ({"unanswered": -1}, "negative"),
         ({"wrong_again": 6}, "more answers were wrong again"),
-        ({"kinds": 3}, "kinds is no list"),
+        ({"kinds": 3}, "kinds is not a list"),
         ({"kinds": ["number"]}, "no object"),
         ({"kinds": [{"kind": "taste"}]}, "none of thing"),
         ({"kinds": [{"kind": "number"}, {"kind": "number"}]}, "twice"),

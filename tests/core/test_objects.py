@@ -167,7 +167,7 @@ def test_the_picture_may_have_any_size_and_mode() -> None:
     [
         ("a zeppelin", r"'zeppelin' is not among what this detector knows.*`checklist`"),
         ("a circel", "The nearest name that it knows is 'circle'"),
-        ("a circle on a square", "The rules cannot take .*'on' is no name.*`checklist`"),
+        ("a circle on a square", "The rules cannot take .*'on' is not the name.*`checklist`"),
         ("a circle in the style of Turner", "Write it plainly"),
         ("a circle left of a circle", "Nothing tells one circle from the other"),
         ("two circles and a red circle left of a square", "Nothing tells|cannot"),
