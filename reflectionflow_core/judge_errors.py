@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 from .record import InputError
@@ -204,6 +205,7 @@ def _fields(data: object, kind: type, more: set[str] | frozenset[str] = frozense
     return dict(data)
 
 
+@lru_cache(1024)
 def wilson(found: int, shown: int) -> Interval:
     """Wilson's 95 % interval (1927) of a share `found` of `shown`; (0, 1) for none shown."""
     if not shown:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..archive import Run, files
 from ..identity import verifier_identity, vlm_identity, weights_of
-from ..judge_errors import JudgeErrors
+from ..judge_errors import JudgeErrors, errors_line
 from ..protocols import Actors
 from ..record import InputError
 from ..registry import (
@@ -98,8 +98,21 @@ def _found(choice: ActorChoice, asked: Run, given: Mapping[str, Any]) -> Mapping
     return checked(choice, given, shown)
 
 
+def judge_of(
+    choice: ActorChoice, settings: SearchSettings, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is known of the judge, as `check_judge` finds it, where nobody is asked for texts."""
+    found: dict[str, Any] = {}
+    if choice.vlm is None:
+        found = measured(choice, "")
+    elif looks(choice, settings):
+        found = checked(choice, given)
+    return {**found, **read_errors(given)}
+
+
 def read_errors(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The errors of the file after --judge-errors, as a run records them; {} if there is none."""
+    """The errors of the file after --judge-errors, which are said, as a run records them; {} if
+    there is none."""
     if "judge_errors" not in given:
         return {}
     path = Path(given["judge_errors"])
@@ -112,6 +125,7 @@ def read_errors(given: Mapping[str, Any]) -> dict[str, Any]:
             f"{path} holds no errors of a judge ({error}). Give a JSON object like judge.errors of "
             "a run.json."
         ) from error
+    _say(f"{path}: {errors_line(errors)}")
     return {ERRORS: errors.data()}
 
 

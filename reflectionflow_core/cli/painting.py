@@ -26,7 +26,7 @@ from ..search.checks import check_trust
 from ..search.strategies import axes_in_force
 from ..settings import Budget, SearchSettings
 from ..vlm.named import ENDPOINT, forget_vlm
-from .judging import checked, errors_of_verifier, looks, measured, read_errors
+from .judging import errors_of_verifier, judge_of, looks
 from .options import flag_of, make_record, make_settings, name_of, with_drawn_seed
 from .preparing import text_to_write
 from .screen import quieten_libraries
@@ -81,14 +81,11 @@ def _judge_of(
 ) -> Mapping[str, Any]:
     """What is known of the judge; raises InputError as `check_judge`. Workers in other processes
     find the memory free."""
-    found: Mapping[str, Any] = {}
-    if choice.vlm is None:
-        found = measured(choice, "")
-    elif looks(choice, settings):
-        found = checked(choice, given)
-        if not choice.vlm.startswith(ENDPOINT) and (pool.count != 1 or pool.ray):
-            forget_vlm()
-    return {**found, **read_errors(given)}
+    found = judge_of(choice, settings, given)
+    is_local = choice.vlm is not None and not choice.vlm.startswith(ENDPOINT)
+    if is_local and looks(choice, settings) and (pool.count != 1 or pool.ray):
+        forget_vlm()
+    return found
 
 
 def check_options(given: Mapping[str, Any], of_judge: Sequence[str]) -> None:

@@ -22,7 +22,8 @@ from ..report import counted
 from ..report.ranking import Ranking, ranking_page, ranking_sheet, ranking_text
 from ..settings import SearchSettings
 from ..texts import no_folder
-from .judging import checked, looks
+from ..vlm.judge_check import judge_text
+from .judging import judge_of
 from .options import make_record
 from .run import UNJUDGED
 from .screen import Lines, quieten_libraries
@@ -41,8 +42,7 @@ def rank(given: Mapping[str, Any]) -> int:
     load_plugins(record.get("plugins", ()))
     choice = choice_of(record)
     quieten_libraries()
-    if choice.vlm is not None and looks(choice, SearchSettings(depth=0)):
-        checked(choice, given)
+    found = judge_of(choice, SearchSettings(depth=0), given)
     verifier = build_verifier(choice)
     verifier.verify(prompt, [])  # whether it can judge this prompt, before files are read
     names, images = _read(files)
@@ -52,8 +52,13 @@ def rank(given: Mapping[str, Any]) -> int:
     ranking = Ranking.of(prompt, names, images, verdicts)
     sys.stdout.write(f"{ranking_text(ranking)}\n")
     if out := given.get("out"):
-        _write(Path(out), ranking, f"verifier {choice.verifier}")
+        _write(Path(out), ranking, about_judge(choice.verifier, found))
     return 0 if ranking.best is not None else UNJUDGED
+
+
+def about_judge(verifier: str, found: Mapping[str, Any]) -> str:
+    """Who judged, and what is known of that judge."""
+    return " · ".join(filter(None, [f"verifier {verifier}", judge_text(found)]))
 
 
 def picture_files(folder: Path) -> list[Path]:

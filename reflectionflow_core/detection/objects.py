@@ -16,6 +16,7 @@ from PIL import Image
 from ..evidence import DIGITS, Evidence, place_in_words
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
+from ..verifiers.text.wanted import text_wishes
 from ..vlm.interface import Vlm
 from .asking import asked_by_model
 from .detectors import Detector
@@ -44,6 +45,7 @@ ADVICE = (
     "Write it plainly (such as: exactly two red cups left of a dog, no cats), give a "
     "vision-language model that takes it apart, or choose the verifier `checklist`."
 )
+JOIN_TEXT = "Choose `objects+text`, which reads the words in quotation marks as well."
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ class ObjectsVerifier:
             unknown = [thing.name for thing in wanted if not knows(vocabulary, thing.name)]
         except NotPlainError as error:
             if self.vlm is None:
-                raise InputError(f"{error} {ADVICE}") from error
+                advice = JOIN_TEXT if text_wishes(prompt) else ADVICE
+                raise InputError(f"{error} {advice}") from error
             asked, unknown = None, [""]
         if unknown and self.vlm is not None:
             before = self.vlm.usage.calls

@@ -14,7 +14,7 @@ from ..judge_errors import KINDS, JudgeErrors, KindErrors
 from ..protocols import SILENT, Progress, Silent
 from ..vlm.interface import Failure
 from .asking import PHASE, Answering, Asked
-from .items import SOURCES, ExamItem
+from .items import SCENE, SOURCES, ExamItem
 from .scenes import scene_items
 from .settings import AGAIN, LEAST, QUESTIONS
 
@@ -102,7 +102,7 @@ def examine_judge(
 
 def chosen_items(items: Sequence[ExamItem], count: int, rng: np.random.Generator) -> list[ExamItem]:
     """`count` items, as many of each kind and truth, in random order; scenes where there are too
-    few."""
+    few. They come last: a detector that knows no shapes would seem to answer nothing."""
     pool: Pool = {(kind, holds): [] for kind in KINDS for holds in (True, False)}
     for index in rng.permutation(len(items)):
         item = items[index]
@@ -116,7 +116,8 @@ def chosen_items(items: Sequence[ExamItem], count: int, rng: np.random.Generator
                 if len(cell) < each:
                     cell.append(item)
     drawn = [cell[row] for row in range(each) for cell in cells][:count]
-    return [drawn[index] for index in rng.permutation(len(drawn))]
+    mixed = [drawn[index] for index in rng.permutation(len(drawn))]
+    return sorted(mixed, key=lambda item: item.source == SCENE)
 
 
 def _spread(cell: Sequence[ExamItem], count: int) -> list[ExamItem]:

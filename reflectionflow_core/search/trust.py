@@ -26,6 +26,7 @@ NUMBERS = 0.6  # the same of numbers, which painters find hardest
 WEIGHT = 6  # requirements that these weigh as much as, against what a search has seen
 OPEN = 0.3  # least posterior of a picture that the judge is asked about again
 SURE = 0.999  # correlation from which a further look tells nothing
+MISSING = 0.05  # lower end of the interval of the misses of a kind, from which they are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,15 +198,32 @@ def believed(
     looks = [answers_of(verdict, by_requirement) for verdict in verdicts]
     useful = [look for look in looks if look.keys() == first.keys()]
     trust = trust_in(useful, priors([*first], request, past, errors), errors)
-    return settled(verdicts, trust, bound)
+    alone = bound > 0 and len(useful) == 1 and rests_on_one_pass(first, request, errors)
+    return settled(verdicts, trust, math.inf if alone else bound)
+
+
+def rests_on_one_pass(look: Look, request: Request, errors: JudgeErrors) -> bool:
+    """Whether one look is all that speaks for a requirement of a kind that the judge is known to
+    miss; the parent of a correction speaks for what was found met there, too."""
+    parent = request.parent.verdict.trust if request.parent and request.corrects else None
+    seen = parent.beliefs.keys() - set().union(*parent.looks) if parent else set()
+    return any(met and misses(errors, name) for name, met in look.items() if name not in seen)
+
+
+def misses(errors: JudgeErrors, statement: str) -> bool:
+    """Whether the judge is known to take wrong statements of that kind for right."""
+    kind = errors.of(OTHER if statement == WHOLE else kind_of(statement))
+    shown = kind if kind.wrong_shown else errors.total
+    return shown.miss_interval[0] > MISSING
 
 
 def settled(verdicts: Sequence[Verdict], trust: Trust, bound: float) -> Verdict:
     """The verdict after all looks: the first one's, but for what passed.
 
-    A picture passes if its posterior reaches `bound`: also one that the judge finds fault with,
-    where what it said of other pictures of that scene weighs more. Below that nobody can tell what
-    a pass is worth; one that a later look made likelier wrong than right failed by what that found.
+    A picture passes if its posterior reaches `bound` (with infinity none does): also one that the
+    judge finds fault with, where what it said of other pictures of that scene weighs more. Below
+    that nobody can tell what a pass is worth; one that a later look made likelier wrong than right
+    failed by what that found.
     """
     if trust.posterior >= bound:
         best = max(verdicts, key=lambda verdict: bool(verdict.passed))

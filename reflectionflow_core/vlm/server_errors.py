@@ -39,6 +39,7 @@ ADVICE = {
     413: "send smaller pictures",
     429: 'wait, or give its profile less "concurrency" or "requests_per_minute"',
 }
+ELSEWHERE = "its server is at another address; put that one into the base_url of its profile"
 LATER = "try again later"
 BROKEN = "check its model and the server's log, or try again later"
 SEES_NOTHING = "choose a model that sees pictures, or start its server with the part that does"
@@ -104,6 +105,8 @@ class ServerError:
             return "give the model a longer context, or send smaller pictures"
         if self.status == 500:
             return BROKEN
+        if 300 <= self.status < 400:
+            return ELSEWHERE
         later = self.status == NO_STATUS or self.status >= 500
         return LATER if later else ADVICE.get(self.status, "check its profile")
 

@@ -1,7 +1,8 @@
 """What a search makes of a judge whose errors it knows, and that repeats them.
 
     PYTHONPATH=.:tests python tests/benchmarks/known_errors.py --json FILE [--prompts 48]
-        [--first K] [--rates 0.05,0.1,0.2,0.3] [--correlations 0,0.8,1] [--trust 0.95] [--looks 2]
+        [--first K] [--rates 0.05,0.1,0.2,0.3] [--correlations 0,0.8,1] [--trust 0.95,0.9]
+        [--looks 2] [--processes 2]
 
 The miniature's `adaptive` search of held-out prompts: with the exact judge, with one that errs in a
 share of its answers about single requirements, and with the same one where the search knows its
@@ -9,7 +10,7 @@ rates and its correlation. An error belongs to a picture, a requirement and its 
 (`miniature/erring.py`). Pictures that several searches paint alike are painted once. *Recovered* is
 the share of the gap between exact and erring judge that knowing closes. Intervals are 95 %:
 Wilson's of shares, a bootstrap over prompts of the rest. FILE.part keeps finished prompts; the same
-command goes on.
+command goes on, and with a larger --first it goes further.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +41,6 @@ from reflectionflow_core.search.seeds import shuffled
 from reflectionflow_core.settings import Budget, SearchSettings
 
 MOST = 32  # pictures of a search
-EXACT = "exact"
 Numbers = dict[str, float]
 
 
@@ -65,17 +67,25 @@ class Remembered:
 class KnownArm:
     """One way to search; a `correlation` of None is a search that knows nothing of its judge."""
 
-    name: str
     rate: float = 0.0
     correlation: float | None = None
+    trust: float = 0.0
+
+    @property
+    def name(self) -> str:
+        known = "" if self.correlation is None else f", {self.correlation:g}, {self.trust:g}"
+        return f"{self.rate:.0%}{known}"
 
 
-def arms_of(rates: Sequence[float], correlations: Sequence[float]) -> list[KnownArm]:
-    arms = [KnownArm(EXACT)]
-    for rate in rates:
-        arms.append(KnownArm(f"{rate:.0%}", rate))
-        arms += [KnownArm(f"{rate:.0%}, known, {c:g}", rate, c) for c in correlations]
+def arms_of(given: Any) -> list[KnownArm]:
+    arms = [EXACT]
+    for rate in given.rates:
+        arms.append(KnownArm(rate))
+        arms += [KnownArm(rate, c, t) for c in given.correlations for t in given.trust]
     return arms
+
+
+EXACT = KnownArm()
 
 
 def searched(arm: KnownArm, prompt: str, index: int, actors: Actors, given: Any) -> Numbers:
@@ -93,7 +103,7 @@ def searched(arm: KnownArm, prompt: str, index: int, actors: Actors, given: Any)
         actors = replace(actors, verifier=ErringVerifier(rates, given.seed))
         actors = replace(actors, errors=rates.known() if arm.correlation is not None else None)
     if arm.correlation is not None:
-        settings = replace(settings, trust=given.trust, looks=given.looks)
+        settings = replace(settings, trust=arm.trust, looks=given.looks)
     *_, history = search(prompt, settings, actors)
     (truth,) = exact.verify(prompt, [history.best.image])
     return {
@@ -103,34 +113,46 @@ def searched(arm: KnownArm, prompt: str, index: int, actors: Actors, given: Any)
     }
 
 
+@cache
+def painters() -> Actors:
+    return build_actors(ActorChoice(), SearchSettings())
+
+
+def row_of(given: Any, task: tuple[int, str]) -> dict[str, Numbers]:
+    """The numbers of one prompt by arm."""
+    index, prompt = task
+    known: dict[tuple, Image] = {}
+    actors = painters()
+    assert actors.corrector is not None
+    actors = replace(
+        actors,
+        generator=Remembered(actors.generator, actors.generator.steps, known),
+        corrector=Remembered(actors.corrector, actors.corrector.steps, known),
+    )
+    return {arm.name: searched(arm, prompt, index, actors, given) for arm in arms_of(given)}
+
+
 def run(given: Any) -> Iterator[dict[str, Numbers]]:
     """Each prompt's numbers by arm; those of finished prompts are read from FILE.part."""
     prompts = held_out(max(1, given.prompts // len(FAMILIES)), given.seed)
-    arms, part = arms_of(given.rates, given.correlations), Path(f"{given.json}.part")
-    done = [json.loads(line) for line in part.read_text().splitlines()] if part.exists() else []
-    yield from done[: given.first]
-    actors = build_actors(ActorChoice(), SearchSettings())
     # Of every family some, wherever it is stopped.
     order = np.argsort(np.arange(len(prompts)) % (len(prompts) // len(FAMILIES)), kind="stable")
-    for index in map(int, order[len(done) : given.first]):
-        known: dict[tuple, Image] = {}
-        assert actors.corrector is not None
-        painters = replace(
-            actors,
-            generator=Remembered(actors.generator, actors.generator.steps, known),
-            corrector=Remembered(actors.corrector, actors.corrector.steps, known),
-        )
-        row = {
-            arm.name: searched(arm, prompts[index].prompt, index, painters, given) for arm in arms
-        }
-        with part.open("a") as file:
+    part = Path(f"{given.json}.part")
+    done = [json.loads(line) for line in part.read_text().splitlines()] if part.exists() else []
+    if done and done[0].keys() != {arm.name for arm in arms_of(given)}:
+        sys.exit(f"{part} has the rows of other options. Give another --json, or remove it.")
+    yield from done[: given.first]
+    tasks = [(i, prompts[i].prompt) for i in map(int, order[len(done) : given.first])]
+    with ProcessPoolExecutor(given.processes) as pool, part.open("a") as file:
+        for number, row in enumerate(pool.map(partial(row_of, given), tasks), len(done) + 1):
             file.write(json.dumps(row) + "\n")
-        sys.stderr.write(f"\r{index} of {len(prompts)}  ")
-        yield row
+            file.flush()
+            sys.stderr.write(f"\r{number} of {len(order[: given.first])}  ")
+            yield row
 
 
-def column(rows: Sequence[dict[str, Numbers]], arm: str, what: str) -> np.ndarray:
-    return np.array([row[arm][what] for row in rows])
+def column(rows: Sequence[dict[str, Numbers]], arm: KnownArm, what: str) -> np.ndarray:
+    return np.array([row[arm.name][what] for row in rows])
 
 
 def bootstrapped(
@@ -138,9 +160,9 @@ def bootstrapped(
 ) -> dict[str, str]:
     """Recovered share and ratio of pictures, to the search that knows nothing of its judge."""
     rng = np.random.default_rng(0)
-    plain = f"{arm.rate:.0%}"
-    exact, erring, ours = (column(rows, name, "right") for name in (EXACT, plain, arm.name))
-    painted, paid = (column(rows, name, "pictures") for name in (plain, arm.name))
+    plain = KnownArm(arm.rate)
+    exact, erring, ours = (column(rows, each, "right") for each in (EXACT, plain, arm))
+    painted, paid = (column(rows, each, "pictures") for each in (plain, arm))
     drawn = rng.integers(0, len(rows), (times, len(rows)))
     gap = (exact[drawn] - erring[drawn]).mean(1)
     gain = (ours[drawn] - erring[drawn]).mean(1)
@@ -163,22 +185,23 @@ def _with_interval(value: float, drawn: np.ndarray) -> str:
 
 def table(rows: Sequence[dict[str, Numbers]], arms: Sequence[KnownArm]) -> str:
     lines = [
-        "| errors | known, correlation | right | recovered | pictures | to those that know nothing "
-        "| calls |",
-        "|---|---|---|---|---|---|---|",
+        "| errors | known, correlation | trust | right | recovered | pictures "
+        "| to those that know nothing | calls |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for arm in arms:
-        right = column(rows, arm.name, "right")
+        right = column(rows, arm, "right")
         low, high = wilson(int(right.sum()), len(right))
         compared = bootstrapped(rows, arm) if arm.correlation is not None else {}
         cells = (
             f"{arm.rate:.0%}",
             "no" if arm.correlation is None else f"{arm.correlation:g}",
+            f"{arm.trust:g}" if arm.trust else "",
             f"{right.mean():.3f} [{low:.3f}, {high:.3f}]",
             compared.get("recovered", ""),
-            f"{column(rows, arm.name, 'pictures').mean():.2f}",
+            f"{column(rows, arm, 'pictures').mean():.2f}",
             compared.get("pictures, times", ""),
-            f"{column(rows, arm.name, 'calls').mean():.2f}",
+            f"{column(rows, arm, 'calls').mean():.2f}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -194,14 +217,14 @@ def main() -> None:
     parser.add_argument("--first", type=int, help="only so many of them, of every family")
     parser.add_argument("--rates", type=numbers, default=[0.05, 0.1, 0.2, 0.3])
     parser.add_argument("--correlations", type=numbers, default=[0.0, 0.8, 1.0])
-    parser.add_argument("--trust", type=float, default=0.95)
+    parser.add_argument("--trust", type=numbers, default=[0.95])
     parser.add_argument("--looks", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=1)
     given = parser.parse_args()
     rows = list(run(given))
-    arms = arms_of(given.rates, given.correlations)
     Path(given.json).write_text(json.dumps({"options": vars(given), "prompts": rows}))
-    sys.stdout.write(f"{len(rows)} prompts\n\n{table(rows, arms)}\n")
+    sys.stdout.write(f"{len(rows)} prompts\n\n{table(rows, arms_of(given))}\n")
 
 
 if __name__ == "__main__":

@@ -345,6 +345,7 @@ def test_the_users_pictures_come_first_and_scenes_fill_up() -> None:
     cells = Counter((item.kind, item.holds, item.source) for item in chosen)
     assert set(cells) == {(k, h, s) for k in KINDS for h in (True, False) for s in (LABEL, SCENE)}
     assert {cells[k, h, LABEL] for k in KINDS for h in (True, False)} == {2}
+    assert [item.source for item in chosen] == [LABEL] * 20 + [SCENE] * 30
     again = chosen_items(own, 50, np.random.default_rng(0))
     assert [item.statement for item in again] == [item.statement for item in chosen]
 

@@ -243,6 +243,11 @@ def test_a_plain_prompt_asks_no_model_and_an_unknown_word_does() -> None:
     assert len(vlm.asked) == 1
 
 
+def test_of_words_in_quotation_marks_it_names_the_judge_that_reads_them() -> None:
+    with pytest.raises(InputError, match="Choose `objects\\+text`"):
+        verifier().verify('a circle and the words "OPEN"', [])
+
+
 @pytest.mark.parametrize(
     ("answer", "match"),
     [

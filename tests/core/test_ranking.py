@@ -12,6 +12,7 @@ from PIL import Image
 
 from reflectionflow_core.cli import main
 from reflectionflow_core.evidence import Evidence
+from reflectionflow_core.judge_errors import JudgeErrors, KindErrors
 from reflectionflow_core.record import Verdict
 from reflectionflow_core.report.ranking import Ranking, ranking_page, ranking_sheet, ranking_text
 
@@ -50,6 +51,19 @@ def test_a_folder_is_ranked_and_every_file_is_named(folder: Path, tmp_path: Path
     assert page.count('class="fault"') == len(faults) > 0
     with Image.open(out / "sheet.png") as sheet:
         assert sheet.width > 3 * 200
+
+
+def test_what_is_known_of_the_judge_is_said_and_stands_on_the_page(
+    folder: Path, tmp_path: Path, capsys
+) -> None:
+    known, out = tmp_path / "errors.json", tmp_path / "out"
+    errors = JudgeErrors("mine", (KindErrors("number", 10, 4, 10, 1),))
+    known.write_text(json.dumps(errors.data()))
+    options = ["--judge-errors", str(known), "--out", str(out)]
+    assert main(["rank", str(folder), "a red circle", "--verifier", "exact", *options]) == 0
+    said = "This judge misses 4 of 10 wrong counts, and takes 1 of 10 right statements for wrong."
+    assert f"{known}: {said}" in capsys.readouterr().err
+    assert f"verifier exact · {said}" in (out / "ranking.html").read_text()
 
 
 def test_a_damaged_file_is_left_out_and_said(folder: Path, capsys) -> None:

@@ -183,6 +183,8 @@ def test_case_breaks_spaces_soft_marks_and_other_texts_do_not_matter(lines: list
         ([at("OPEN HOURS")], 'replace the text "OPEN HOURS" by'),
         ([at("WE OPEN 24 HOURS")], 'replace the text "WE OPEN 24 HOURS" by'),
         ([at("OPEN 24 HOURS"), at("OPFN", x=240)], 'remove the text "OPFN"'),
+        ([at("OPEN")], 'replace the text "OPEN" by "OPEN 24 HOURS" on the sign'),
+        ([at("OPEN LATE")], 'add the text "OPEN 24 HOURS" on the sign'),
         ([at("HELLO")], 'add the text "OPEN 24 HOURS" on the sign'),
         ([], 'add the text "OPEN 24 HOURS" on the sign'),
     ],
@@ -193,6 +195,17 @@ def test_every_fault_is_a_command(lines: list[ReadLine], unmet: str) -> None:
     assert any(fault.startswith(unmet) for fault in verdict.unmet)
     assert all(edit_for(fault) == fault for fault in verdict.unmet)
     assert {seen.text for seen in verdict.evidence} >= set(verdict.unmet)
+
+
+def test_what_is_there_of_a_longer_text_is_replaced_as_one() -> None:
+    prompt = 'a poster that says "GRAND OPENING SALE TODAY ONLY"'
+    verdict = verdict_on(prompt, at("GRAND"), at("SALE", y=130), at("SALE", x=400, y=500))
+    assert verdict.unmet == (
+        'replace the text "GRAND SALE" by "GRAND OPENING SALE TODAY ONLY" on the poster at the top '
+        "left",
+        'remove the text "SALE" at the bottom right',
+    )
+    assert 0 < score(verdict) < 0.5
 
 
 def test_a_fault_says_where_and_its_evidence_has_the_box() -> None:

@@ -38,6 +38,7 @@ from reflectionflow_core.search.trust import (
     priors,
     rates_of,
     reconsidered,
+    rests_on_one_pass,
     updated,
 )
 from reflectionflow_core.settings import Budget, SearchSettings
@@ -261,6 +262,27 @@ def test_a_checklist_that_was_not_taken_apart_asks_again_as_a_whole() -> None:
     loading = Failure("It is loading.", temporary=True)
     down = ChecklistVerifier(ScriptedVlm(on_chat=lambda _: loading))
     assert not down.look_again(PROMPT, [Image.new("RGB", (8, 8))], 1)[0].judged
+
+
+@pytest.mark.parametrize(("missed", "looks"), [(0.02, 1), (0.1, 2)])
+def test_one_pass_is_not_enough_of_a_judge_that_is_known_to_be_wrong_there(
+    missed: float, looks: int
+) -> None:
+    verifier = Repeating()
+    history = searched(verifier, errors(missed, 0.02, 0.5), trust=0.5)
+    assert len(history) == 1 and history.best.verdict.passed
+    trust = history.best.verdict.trust
+    assert trust is not None and trust.posterior > 0.5 and len(trust.looks) == looks
+
+
+def test_a_parent_speaks_for_what_was_found_met_there() -> None:
+    known, once = errors(0.1, 0.02, 1.0), {"a cup": True, "a dog": True}
+    said = Trust(0.5, {"a cup": 0.9, "a dog": 0.3}, (("a dog",),))
+    correction = Request(0, parent=candidate(Verdict(0.5, False, trust=said)), corrects=True)
+    assert rests_on_one_pass(once, correction, known)
+    assert not rests_on_one_pass({**once, "a dog": False}, correction, known)
+    assert rests_on_one_pass({**once, "a dog": False}, Request(0), known)
+    assert not rests_on_one_pass(once, Request(0), errors(0.04, 0.02))
 
 
 def test_with_correlation_1_no_repeated_answer_ends_a_search() -> None:

@@ -197,6 +197,7 @@ def test_no_redirect_is_followed_and_the_other_host_hears_nothing(status: int) -
         with VlmServer([elsewhere]) as server:
             (failure,) = endpoint_of(server, HURRIED).chat([WHAT])
         assert isinstance(failure, Failure) and f"answered {status}" in failure.reason
+        assert failure.reason.endswith("put that one into the base_url of its profile.")
         assert not other.connections and KEY not in failure.reason
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .letters import expected, glyphs, is_upper, letters_of, next_row, words_of
@@ -15,6 +15,7 @@ MAX_VISITS = 20_000  # of words, so that a picture full of writing takes no minu
 SAME_ROW = 0.7  # of half a line's height: by so much may the middles of lines in one row differ
 ACCENTED = 0.9  # least sureness of a line whose accents count where none are wanted
 TILT = 0.9  # least cosine between the directions of lines that belong together
+FRAGMENT = 3  # least letters of what counts as the beginning or the rest of a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Page:
 
 
 def best_matches(wanted: Sequence[str], page: Page) -> list[TextMatch | None]:
-    """For each wanted text where it stands, None where nothing is near enough.
+    """For each wanted text where it stands, or a part of it; None where nothing is near enough.
 
     No word serves two texts; the nearest match is taken first, of equals the longest text.
     """
@@ -102,7 +103,33 @@ def best_matches(wanted: Sequence[str], page: Page) -> list[TextMatch | None]:
         chosen[number] = match
         taken.update(match.words)
         open_texts.remove(number)
+    for number in sorted(open_texts):
+        chosen[number] = _part(wanted[number], page, taken)
+        taken.update(chosen[number].words if chosen[number] else ())
     return chosen
+
+
+def _part(text: str, page: Page, taken: Collection[ReadWord]) -> TextMatch | None:
+    """The line that has most of a text, if it has only words of it, with such lines that follow."""
+    wanted = {glyphs(word).casefold() for word in words_of(text)}
+    whole = {
+        number: row
+        for number, row in enumerate(page.words)
+        if row and all(w.glyphs.casefold() in wanted and w not in taken for w in row)
+    }
+    if not whole:
+        return None
+    number = max(whole, key=lambda n: _letters(whole[n]))
+    words = [*whole.pop(number)]
+    while following := [n for n in page.following[number] if n in whole]:
+        number = following[0]
+        words += whole.pop(number)
+    found = _letters(words)
+    return TextMatch(max(1, _length(text) - found), tuple(words)) if found >= FRAGMENT else None
+
+
+def _letters(words: Sequence[ReadWord]) -> int:
+    return sum(len(word.glyphs) for word in words)
 
 
 def matches(text: str, page: Page) -> list[TextMatch]:
