@@ -1,4 +1,4 @@
-"""The command line: `reflectionflow run | rank | evaluate | compare | judge | report | doctor`.
+"""The command line: `reflectionflow COMMAND`, from `run` to `doctor` (parser.py has them all).
 
 A command is a module of this folder and two rows here: its options and the function that runs it.
 Heavy libraries are imported by what uses them, so that help comes at once.
@@ -21,7 +21,7 @@ from .interrupt import PausedError, sigint_raises
 from .options import flag_of
 from .output import output_explained
 from .parser import make_parser
-from .run import INTERRUPTED, UNJUDGED, BuildActors, run
+from .run import INTERRUPTED, UNJUDGED, BuildActors, run, run_review
 
 BAD_INPUT = 2  # exit status, as argparse uses it
 PAUSED = 3
@@ -54,8 +54,8 @@ def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_ac
 
 def _run_command(given: dict[str, Any], argv: Sequence[str], build_actors: BuildActors) -> int:
     command = given.pop("command")
-    if command == "run":
-        return (run_batch if is_batch(given) else run)(given, build_actors)
+    if command in ("run", "review"):
+        return (_run if command == "run" else _review)(given, build_actors)
     if command == "rank":
         return _rank(given)
     if command == "evaluate":
@@ -65,6 +65,17 @@ def _run_command(given: dict[str, Any], argv: Sequence[str], build_actors: Build
     if command == "judge":
         return _judge(given)
     return _report(given["folder"]) if command == "report" else _doctor(given)
+
+
+def _run(given: dict[str, Any], build_actors: BuildActors) -> int:
+    return (run_batch if is_batch(given) else run)(given, build_actors)
+
+
+def _review(given: dict[str, Any], build_actors: BuildActors) -> int:
+    folder = given["folder"]
+    if is_batch({"out": folder}):
+        raise InputError(f"{folder} holds many prompts. Give the folder of one of them.")
+    return run_review(folder, given["port"], build_actors)
 
 
 def _rank(given: dict[str, Any]) -> int:

@@ -200,13 +200,13 @@ def looks(choice: ActorChoice, settings: SearchSettings) -> bool:
     """Whether an actor that the search asks shows pictures to the vision-language model."""
     axes = axes_in_force(settings) if settings.depth else ()
     staged = strategy_named(settings.strategy).in_stages
-    rows = [
-        *_verifiers(choice),
+    others: list[Row[Any] | None] = [
         WRITERS.get(choice.writer) if "reflection" in axes else None,
         EVOLVERS.get(choice.evolver) if "prompt" in axes else None,
         INSPECTORS.get(choice.inspector or "exact") if staged else None,
     ]
-    return any(row is not None and row.asks_vlm for row in rows)
+    shown = any(row is not None and row.asks_vlm for row in _verifiers(choice))
+    return shown or any(row is not None and (row.asks_vlm or row.may_ask_vlm) for row in others)
 
 
 def _asks_texts(choice: ActorChoice, asked: Run) -> bool:

@@ -259,6 +259,13 @@ def positive(text: str) -> int:
     return value
 
 
+def port(text: str) -> int:
+    value = whole(text)
+    if not 0 <= value < 2**16:
+        raise argparse.ArgumentTypeError(f"{value} is not a port (0 to 65535)")
+    return value
+
+
 def share(text: str) -> float:
     value = number(text)
     if not 0 <= value <= 1:

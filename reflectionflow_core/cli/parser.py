@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 
 from .. import __version__
+from . import me
 from .evaluate_options import add_compare, add_evaluate
 from .judge_options import add_judge
 from .judging import add_consent_option
-from .options import Parser, add_search_options, add_verifier_options
+from .options import Parser, add_search_options, add_verifier_options, port
 
 RESUMING = """\
 Continue a run that was stopped, killed or has finished with: reflectionflow run --out DIR --resume
@@ -18,6 +19,7 @@ begins with the shorter one, so --depth may be raised, and --stop, --offload, --
 
 
 def make_parser() -> Parser:
+    me.add_rows()
     parser = Parser(
         prog="reflectionflow",
         description="Paint a picture, judge it, say what is wrong and paint a better one.",
@@ -32,8 +34,21 @@ def make_parser() -> Parser:
     add_judge(commands)
     report = commands.add_parser("report", help="rebuild sheet.png and report.html of a run")
     report.add_argument("folder", metavar="DIR", help="the folder of a run, or of many prompts")
+    _add_review(commands)
     _add_doctor(commands)
     return parser
+
+
+def _add_review(commands: argparse._SubParsersAction[Parser]) -> None:
+    review = commands.add_parser(
+        "review",
+        help="continue a run, and after every round ask in a browser on this machine",
+        allow_abbrev=False,
+    )
+    review.add_argument("folder", metavar="DIR", help="the folder of a run, such as one of --ask")
+    review.add_argument(
+        "--port", type=port, default=0, metavar="N", help="of the page (default: a free one)"
+    )
 
 
 def _add_doctor(commands: argparse._SubParsersAction[Parser]) -> None:

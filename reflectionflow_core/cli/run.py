@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..archive import Archive, Run, differences, open_archive
+from ..archive import RUN, Archive, Run, differences, open_archive
 from ..archive.experience import experience
 from ..choice import RECORDED, ActorChoice
 from ..doctor import versions
@@ -23,21 +23,23 @@ from ..search import UnjudgedError, forecast, search, steered_search, trailing_u
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
 from ..settings import SearchSettings
-from ..texts import TextError, checked_text
+from ..texts import TextError, checked_text, no_folder
 from ..vlm.named import HUB_ID
 from .asking import StoppedByPersonError, Terminal
 from .judging import check_judge, knowing_errors, with_errors_of
 from .options import make_record, make_settings, settings_of, with_drawn_seed
 from .preparing import prepared
 from .reporting import summary, write_reports
+from .review import ReviewPage
 from .screen import Screen, quieten_libraries
 
 BuildActors = Callable[[ActorChoice, SearchSettings], Actors]
 UNJUDGED, INTERRUPTED = 4, 130  # exit statuses
 
 
-def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
-    """Searches, resumes or only reports, as the folder requires."""
+def run(given: Mapping[str, Any], build_actors: BuildActors, page: ReviewPage | None = None) -> int:
+    """Searches, resumes or only reports, as the folder requires; asks on `page`, if there is one,
+    in place of the terminal."""
     with open_archive(folder_of(given), resume=given.get("resume", False)) as archive:
         for notice in archive.notices:
             say(notice)
@@ -56,7 +58,18 @@ def run(given: Mapping[str, Any], build_actors: BuildActors) -> int:
         if words:
             say(words)
         archive.begin(asked)
-        return _search(archive, asked, actors, spent)
+        return _search(archive, asked, actors, spent, page)
+
+
+def run_review(folder: str, port: int, build_actors: BuildActors) -> int:
+    """Continues the run in a folder, and asks on a page of this machine."""
+    if not folder.strip() or not Path(folder).is_dir():
+        raise no_folder(folder, "Give the --out folder of a run.")
+    if not (Path(folder) / RUN).is_file():
+        raise InputError(f"{folder} holds no run. Give the --out folder of one.")
+    with ReviewPage(port) as page:
+        say(f"Answer on this page; the address opens it once: {page.address}")
+        return run({"out": folder, "resume": True, "ask": True}, build_actors, page)
 
 
 def folder_of(given: Mapping[str, Any]) -> Path:
@@ -65,7 +78,9 @@ def folder_of(given: Mapping[str, Any]) -> Path:
     return Path(given["out"])
 
 
-def _search(archive: Archive, asked: Run, actors: Actors, spent: Cost) -> int:
+def _search(
+    archive: Archive, asked: Run, actors: Actors, spent: Cost, page: ReviewPage | None = None
+) -> int:
     archive.drop_last(trailing_unjudged(archive.history))  # they are painted and judged again
     past = archive.history.charged(spent)
     known = experience(archive.folder.parent, asked)
@@ -78,7 +93,7 @@ def _search(archive: Archive, asked: Run, actors: Actors, spent: Cost) -> int:
     )
     try:
         with Screen(most, archive.history) as screen:
-            for history in _steps(archive, asked, actors, past, screen):
+            for history in _steps(archive, asked, actors, past, screen, page):
                 painted = len(history) - len(archive.history)
                 archive.append(history)
                 if painted:
@@ -106,13 +121,22 @@ def _search(archive: Archive, asked: Run, actors: Actors, spent: Cost) -> int:
 
 
 def _steps(
-    archive: Archive, asked: Run, actors: Actors, past: History, screen: Screen
+    archive: Archive,
+    asked: Run,
+    actors: Actors,
+    past: History,
+    screen: Screen,
+    page: ReviewPage | None,
 ) -> Iterator[History]:
     """The search, which asks a person after every round if it is to."""
     if not asked.ask:
-        return search(asked.prompt, asked.settings, actors, past, screen)
-    person = Terminal(archive.folder, screen)
-    return steered_search(asked.prompt, asked.settings, actors, person, past, screen)
+        yield from search(asked.prompt, asked.settings, actors, past, screen)
+        return
+    person = page or Terminal(archive.folder, screen)
+    for history in steered_search(asked.prompt, asked.settings, actors, person, past, screen):
+        yield history
+        if page and page.stops:  # with choices, which are kept by now
+            raise StoppedByPersonError
 
 
 def price_of(asked: Run) -> float | None:

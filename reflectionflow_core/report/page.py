@@ -64,7 +64,7 @@ def html_page(
     what was found out of the vision-language model. Raises ValueError for an empty history."""
     if not len(history):
         raise ValueError("An empty history has no report.")
-    page = _Page(history, prompt, 640 if len(history) <= FEW else 256)
+    page = _ReportPage(history, prompt, 640 if len(history) <= FEW else 256)
     body = (page.header(settings, model), page.result(judge), page.chains(), page.singles())
     return document(prompt, "\n".join(body), script=_file("page.js"))
 
@@ -91,7 +91,7 @@ def _file(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-class _Page:
+class _ReportPage:
     """The parts of a history's page."""
 
     def __init__(self, history: History, prompt: str, edge: int) -> None:

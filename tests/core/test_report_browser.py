@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -11,13 +12,16 @@ from comfy_browser import FLAGS, find_browser
 from comfy_server import NO_BROWSER, do_without
 from PIL import Image
 
+from reflectionflow_core.cli.review import ReviewPage
 from reflectionflow_core.evaluation.page import Section, results_page
 from reflectionflow_core.evaluation.statistics import Estimate
 from reflectionflow_core.evaluation.tables import Table
 from reflectionflow_core.evidence import Evidence
-from reflectionflow_core.record import Candidate, Cost, History, Verdict
+from reflectionflow_core.feedback import Feedback
+from reflectionflow_core.record import Candidate, Cost, History, Request, Verdict
 from reflectionflow_core.report import html_page
 from reflectionflow_core.report.overview import overview_page, row_of
+from reflectionflow_core.search import Pause
 from reflectionflow_core.settings import SearchSettings
 
 if TYPE_CHECKING:
@@ -155,3 +159,23 @@ def test_without_scripts_and_in_print_both_pictures_stand_side_by_side(browser: 
     assert page.locator("article").last.is_visible()
     assert page.pdf().startswith(b"%PDF")
     page.close()
+
+
+def test_a_pause_is_answered_on_the_page_of_review(browser: Browser) -> None:
+    said: list[Feedback] = []
+    history = searched(depth=0)
+    requests = tuple(Request(1, "a", c, "turn it red", corrects=True) for c in history)
+    pause = Pause("a red cube", SearchSettings(drafts=3, depth=1), history, requests)
+    with ReviewPage() as review:
+        asked = threading.Thread(target=lambda: said.append(review.answer(pause)))
+        asked.start()
+        page = browser.new_page()
+        page.on("pageerror", lambda error: pytest.fail(str(error)))
+        page.goto(review.address)
+        page.get_by_role("button", name="Winner").nth(2).click()
+        page.reload()
+        page.get_by_role("button", name="Go on with my choices").click()
+        asked.join(20)
+        page.get_by_text("The search is working.").wait_for()
+        page.close()
+    assert [each.picked for each in said] == [2]
