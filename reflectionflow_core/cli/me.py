@@ -21,6 +21,7 @@ from ..registry import EVOLVERS, VERIFIERS, WRITERS, ActorChoice, Row
 from ..report.words import verdict_text
 from ..search.budget import calls_so_far
 from ..texts import usable_text
+from ..verifiers.spec import parse_verifiers
 from ..vlm.interface import Vlm
 from .screen import Screen
 
@@ -189,6 +190,17 @@ def add_rows() -> None:
     VERIFIERS[ME] = Row(lambda *_: PersonVerifier(), spread=0.25, lowest=0.0)
     WRITERS[ME] = Row(_writer, may_ask_vlm=True)
     EVOLVERS[ME] = Row(_evolver, may_ask_vlm=True)
+
+
+def check_nobody_is_asked(choice: ActorChoice) -> None:
+    """Raises InputError for `me` where many pictures are painted in the background."""
+    specs = filter(None, (choice.verifier, choice.gate, choice.screen))
+    judges = {part.name for spec in specs for part in parse_verifiers(spec, VERIFIERS)}
+    if ME in {*judges, choice.writer, choice.evolver}:
+        raise InputError(
+            "A benchmark cannot ask at the terminal, so nobody answers for me. Choose a verifier, "
+            "writer and evolver that need nobody."
+        )
 
 
 def _writer(choice: ActorChoice, vlm: Vlm | None) -> ReflectionWriter:

@@ -27,6 +27,7 @@ from ..search.strategies import axes_in_force
 from ..settings import Budget, SearchSettings
 from ..vlm.named import ENDPOINT, forget_vlm
 from .judging import errors_of_verifier, judge_of, looks
+from .me import check_nobody_is_asked
 from .options import flag_of, make_record, make_settings, name_of, with_drawn_seed
 from .preparing import text_to_write
 from .screen import quieten_libraries
@@ -49,6 +50,7 @@ def paint_pictures(
     load_plugins(given.get("plugins", ()))
     actors, settings = make_record(given), make_settings(given)
     choice = choice_of(actors)
+    check_nobody_is_asked(choice)
     axes_in_force(settings)  # raises for a strategy that does not exist
     if setting := text_to_write(Run("", settings)):
         raise InputError(

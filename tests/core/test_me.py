@@ -9,7 +9,13 @@ from asking import about
 from PIL import Image
 
 from reflectionflow_core.choice import ActorChoice
-from reflectionflow_core.cli.me import NOBODY, PersonWriter, add_rows, verdict_of
+from reflectionflow_core.cli.me import (
+    NOBODY,
+    PersonWriter,
+    add_rows,
+    check_nobody_is_asked,
+    verdict_of,
+)
 from reflectionflow_core.record import Candidate, InputError, Verdict
 from reflectionflow_core.registry import EVOLVERS, VERIFIERS, WRITERS, build, build_verifier
 
@@ -51,6 +57,13 @@ def test_a_person_judges_beside_others(typed):
     verifier = build_verifier(ActorChoice(verifier="exact", gate="me"))
     (verdict,) = verifier.verify("a red circle", [Image.new("RGB", (64, 64))])
     assert (verdict.passed, verdict.unmet) == (False, ("no dog",))
+
+
+@pytest.mark.parametrize("who", [{"verifier": "exact+me"}, {"gate": "me"}, {"writer": "me"}])
+def test_a_benchmark_asks_nobody(typed, who):
+    with pytest.raises(InputError, match="cannot ask at the terminal"):
+        check_nobody_is_asked(ActorChoice(**who))
+    check_nobody_is_asked(ActorChoice())
 
 
 def test_an_empty_line_takes_what_is_proposed(typed, capsys):
