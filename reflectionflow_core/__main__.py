@@ -7,7 +7,9 @@ def start() -> int:
     """The program; Ctrl-C is heard from its first import on."""
     try:
         from .cli import main
+        from .starting import share_cores
 
+        share_cores()
         return main()
     except KeyboardInterrupt:
         sys.stderr.write("Stopped.\n")

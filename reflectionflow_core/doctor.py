@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from . import __version__, plugins
+from .record import InputError
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "safetensors", "pillow", "numpy")
 GB = 10**9
 # Full-size FLUX.1 in bf16: what the parts weigh together, and GPU memory by plan.
 FLUX_WEIGHTS = 34
 FLUX_PLANS = (("resident", 40), ("phased", 30), ("streamed", 14))
-COLUMN = 16
+COLUMN = 20
+NEEDED = ("torch", "diffusers", "transformers", "safetensors")  # by the miniature
 
 
 def versions() -> dict[str, str]:
@@ -29,29 +31,33 @@ def versions() -> dict[str, str]:
     }
 
 
-def findings() -> str:
-    """All that is known of this machine, one fact a line."""
-    groups = {
-        "Versions": _table(versions()),
-        "Machine": [*_machine(), *_devices()],
-        "Miniature": _miniature(),
-        "Full-size FLUX.1 in bf16": list(_flux()),
+Facts = dict[str, str]
+
+
+def findings() -> dict[str, Facts]:
+    """All that is known of this machine, by subject."""
+    return {
+        "Versions": versions(),
+        "Machine": {**_machine(), "devices": _devices()},
+        "Miniature": {"weights": _miniature()},
+        "Full-size FLUX.1 in bf16": dict(_flux()),
         "Vision-language models": _vlm(),
     }
-    return "".join(
-        f"{title}\n" + "".join(f"  {line}\n" for line in lines) for title, lines in groups.items()
-    )
 
 
-def model_findings(source: str) -> str:
-    """What a diffusers folder or hub id would do in a search, one fact a line."""
+def model_findings(source: str) -> Facts:
+    """What a diffusers folder or hub id would do in a search."""
     from .pipelines.describing import described
 
-    return f"{source}\n" + "".join(f"  {line}\n" for line in _table(described(source)))
+    return described(source)
 
 
-def _table(facts: dict[str, str]) -> list[str]:
-    return [f"{name:<{COLUMN}}{fact}" for name, fact in facts.items()]
+def findings_text(groups: Mapping[str, Facts]) -> str:
+    """The findings with one fact a line."""
+    return "".join(
+        f"{title}\n" + "".join(f"  {name:<{COLUMN}}{fact}\n" for name, fact in facts.items())
+        for title, facts in groups.items()
+    )
 
 
 def _installed(library: str) -> str:
@@ -61,17 +67,15 @@ def _installed(library: str) -> str:
         return "not installed"
 
 
-def _machine() -> list[str]:
+def _machine() -> Facts:
     memory = host_memory()
     known = f"{memory / GB:.0f} GB" if memory else "unknown"
-    return _table(
-        {"system": platform.platform(), "cores": str(os.cpu_count()), "memory": known},
-    )
+    return {"system": platform.platform(), "cores": str(os.cpu_count()), "memory": known}
 
 
-def _devices() -> list[str]:
+def _devices() -> str:
     if not find_spec("torch"):
-        return _table({"devices": "unknown: torch is not installed"})
+        return "unknown: torch is not installed"
     import torch
 
     gpus = [
@@ -81,50 +85,56 @@ def _devices() -> list[str]:
     ]
     if torch.backends.mps.is_available():
         gpus.append("Apple GPU (mps)")
-    return _table({"devices": "; ".join(["cpu", *gpus])})
+    return "; ".join(["cpu", *gpus])
 
 
-def _miniature() -> list[str]:
-    from .registry import MINIATURE_WEIGHTS, ActorChoice, miniature
+def _miniature() -> str:
+    """Whether its files are whole and what it needs is installed; loading them takes longer."""
+    from .flux.folders import check_weights
+    from .registry import MINIATURE_WEIGHTS
 
-    size = sum(file.stat().st_size for file in MINIATURE_WEIGHTS.rglob("*") if file.is_file())
-    if not size:
-        return ["no weights: train them with python -m train.miniature"]
+    files = [file for file in MINIATURE_WEIGHTS.rglob("*") if file.is_file()]
+    if not files:
+        return "missing: train them with python -m train.miniature"
+    size = f"{sum(file.stat().st_size for file in files) / 10**6:.1f} MB"
+    if absent := [name for name in NEEDED if not find_spec(name)]:
+        return f'{size}, but {" and ".join(absent)} not installed: pip install -e ".[all]"'
     try:
-        miniature(ActorChoice(), corrects=True)
-    except Exception as error:  # any fault is reported, and the other checks go on
-        return [f"{size / GB * 1000:.1f} MB of weights do not load: {error}"]
-    return [f"{size / GB * 1000:.1f} MB of weights, which load: reflectionflow run works here"]
+        for file in files:
+            if file.suffix == ".safetensors":
+                check_weights(file)
+    except InputError as error:
+        return f"{size}, of which some do not load: {error}"
+    return f"{size}, whole: reflectionflow run works here"
 
 
-def _flux() -> Iterator[str]:
+def _flux() -> Iterator[tuple[str, str]]:
     memory, free = host_memory(), _free_gpu_memory()
     if memory and memory < FLUX_WEIGHTS * GB:
         yield (
+            "memory",
             f"would be read from the disk again and again: its weights take {FLUX_WEIGHTS} GB, "
-            f"this machine has {memory / GB:.0f} GB of memory"
+            f"this machine has {memory / GB:.0f} GB of memory",
         )
     if free is None:
-        yield "no CUDA device: it would paint on the CPU, which takes many minutes a picture"
+        yield "device", "no CUDA: it would paint on the CPU, which takes many minutes a picture"
         return
     for plan, need in FLUX_PLANS:
         enough = "would run" if need * GB <= free else "would not run"
         memory = f"needs {need} GB of GPU memory, {free / GB:.0f} GB free"
-        yield f"--offload {plan:<10}{enough}: {memory}"
+        yield f"--offload {plan}", f"{enough}: {memory}"
 
 
-def _vlm() -> list[str]:
+def _vlm() -> Facts:
     needs = {"--vlm endpoint": ("openai", "pydantic"), "--vlm FOLDER": ("transformers", "pydantic")}
     missing = {
         option: [library for library in libraries if not find_spec(library)]
         for option, libraries in needs.items()
     }
-    return _table(
-        {
-            option: f"needs {' and '.join(names)}: not installed" if names else "installed"
-            for option, names in missing.items()
-        }
-    )
+    return {
+        option: f"needs {' and '.join(names)}: not installed" if names else "installed"
+        for option, names in missing.items()
+    }
 
 
 def _free_gpu_memory() -> int | None:

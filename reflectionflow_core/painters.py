@@ -67,12 +67,7 @@ def miniature(choice: ActorChoice, corrects: bool) -> Painters:
 
 def flux(choice: ActorChoice, corrects: bool) -> Painters:
     """FLUX of any size on diffusers, with the corrector LoRA where pictures are corrected."""
-    if corrects and not choice.lora and not choice.edit_model:
-        raise InputError(
-            f"The reflection strategy corrects pictures, and {choice.model} comes without a "
-            "corrector. Give its LoRA with --lora FILE or an editing model with --edit-model "
-            "FOLDER, or choose --strategy noise."
-        )
+    check_corrector(choice, corrects)
     from .flux.load import load_flux
     from .flux.lora import load_corrector_lora
     from .flux.painter import FluxCorrector, FluxGenerator
@@ -86,6 +81,16 @@ def flux(choice: ActorChoice, corrects: bool) -> Painters:
         return generator, None
     lora = load_corrector_lora(choice.lora, loaded.transformer)
     return generator, FluxCorrector(loaded, lora, sampling, choice.condition)
+
+
+def check_corrector(choice: ActorChoice, corrects: bool) -> None:
+    """Raises InputError for a FLUX.1 that is to correct pictures and has nothing to do it with."""
+    if corrects and not choice.lora and not choice.edit_model:
+        raise InputError(
+            f"The reflection strategy corrects pictures, and {choice.model} comes without a "
+            "corrector. Give its LoRA with --lora FILE or an editing model with --edit-model "
+            "FOLDER, or choose --strategy noise."
+        )
 
 
 def editor(choice: ActorChoice) -> Painter:

@@ -10,19 +10,22 @@ import sys
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.metadata import entry_points
 from importlib.util import module_from_spec
 from pathlib import Path
 from types import CodeType
+from typing import TYPE_CHECKING
 
 from .record import InputError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "reflectionflow.plugins"
 
 
 def load_plugins(files: Iterable[str] = ()) -> None:
     """Imports what is installed, and the files, each once; raises InputError where one fails."""
-    for plugin in entry_points(group=GROUP):
+    for plugin in _plugins():
         _run(f"installed plugin {plugin.name}", "Update or uninstall its package.", plugin.load)
     for file in files:
         _load_file(Path(file))
@@ -30,8 +33,14 @@ def load_plugins(files: Iterable[str] = ()) -> None:
 
 def installed() -> dict[str, str]:
     """The versions of the packages with plugins."""
-    packages = [plugin.dist for plugin in entry_points(group=GROUP)]
+    packages = [plugin.dist for plugin in _plugins()]
     return {f"plugin {package.name}": package.version for package in packages if package}
+
+
+def _plugins() -> Iterable[EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return entry_points(group=GROUP)
 
 
 def _load_file(file: Path) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
-
-from PIL.Image import Image
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from .judge_errors import JudgeErrors
 from .record import Candidate, Inspection, Request, ScenePlan, Stage, Verdict
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class Progress(Protocol):

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from types import MappingProxyType
-
-from PIL.Image import Image
+from typing import TYPE_CHECKING
 
 from .feedback import Feedback, excluded
 from .regions import Region
 from .verdict import DISAGREEMENT, Verdict
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = [
     "DISAGREEMENT",

@@ -83,8 +83,8 @@ class Row(Generic[Built]):
     `build` is given a vision-language model if the actor `asks_vlm`, or `may_ask_vlm` and there is
     one, else None. A verifier with a `source` is chosen as NAME:FOLDER; `source` says what the
     folder holds. Scores of clearly different pictures differ by about `spread`, which scales
-    verifiers that are joined. None is below `lowest`, where that is a number: a screen can leave
-    pictures out only then.
+    verifiers that are joined. None is below `lowest` or above `highest`, where that is a number: a
+    screen can leave pictures out only with a `lowest`. One that never `tells_passed` only ranks.
     """
 
     build: Callable[[ActorChoice, Any], Built]
@@ -93,6 +93,8 @@ class Row(Generic[Built]):
     spread: float = 1.0
     may_ask_vlm: bool = False
     lowest: float | None = None
+    highest: float | None = None
+    tells_passed: bool = True
 
 
 def lazily(path: str, *takes: str, **fixed: Any) -> Callable[[ActorChoice, Vlm | None], Any]:
@@ -161,31 +163,44 @@ MODELS: dict[str, ModelRow] = {"miniature": ModelRow(miniature, SAMPLING, CONDIT
 # Spreads: a requirement of four, two marks of ten, odds of seven to one; a rung of a tournament and
 # odds of e to one are the 1.0 of the others.
 VERIFIERS: dict[str, Row[Verifier]] = {
-    "exact": Row(lazily("miniature.verifier:ExactVerifier"), spread=0.25, lowest=0.0),
-    "noisy": Row(noisy, spread=0.25, lowest=0.0),
+    "exact": Row(lazily("miniature.verifier:ExactVerifier"), spread=0.25, lowest=0.0, highest=1.0),
+    "noisy": Row(noisy, spread=0.25, lowest=0.0, highest=1.0),
     "checklist": Row(
         lazily("verifiers.checklist:ChecklistVerifier", "ground"),
         asks_vlm=True,
         spread=0.25,
         lowest=0.0,
+        highest=1.0,
     ),
-    "rubric": Row(lazily("verifiers.rubric:RubricVerifier"), asks_vlm=True, spread=2.0, lowest=0.0),
+    "rubric": Row(
+        lazily("verifiers.rubric:RubricVerifier"),
+        asks_vlm=True,
+        spread=2.0,
+        lowest=0.0,
+        highest=10.0,
+        tells_passed=False,
+    ),
     "yes-no": Row(
         lazily("verifiers.yes_no:YesNoVerifier"), asks_vlm=True, spread=2.0, lowest=-21.0
     ),
     "tournament": Row(
-        lazily("verifiers.tournament:TournamentVerifier"), asks_vlm=True, lowest=-1.0
+        lazily("verifiers.tournament:TournamentVerifier"),
+        asks_vlm=True,
+        lowest=-1.0,
+        tells_passed=False,
     ),
-    "objects": Row(objects, spread=0.25, may_ask_vlm=True, lowest=0.0),
-    "text": Row(lazily("verifiers.text.verifier:TextVerifier"), spread=0.25, lowest=0.0),
+    "objects": Row(objects, spread=0.25, may_ask_vlm=True, lowest=0.0, highest=1.0),
+    "text": Row(
+        lazily("verifiers.text.verifier:TextVerifier"), spread=0.25, lowest=0.0, highest=1.0
+    ),
     "yes-no-nvila": Row(
         lazily("verifiers.yes_no:NvilaVerifier"),
         asks_vlm=True,
         spread=2.0,
         lowest=-199.0,
     ),
-    "reward": Row(reward, source="the Image-Verifier"),
-    "clip-score": Row(clip_score, source="a CLIP"),
+    "reward": Row(reward, source="the Image-Verifier", tells_passed=False),
+    "clip-score": Row(clip_score, source="a CLIP", tells_passed=False),
 }
 WRITERS: dict[str, Row[ReflectionWriter]] = {
     "template": Row(lazily("writers.template:TemplateWriter", "max_words")),

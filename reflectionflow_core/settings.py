@@ -11,7 +11,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from .record import InputError, Stage
-from .regions import WAYS, mask_picture
+from .regions import WAYS
 from .texts import usable_text
 
 Axis = str  # "noise", "prompt" or "reflection"
@@ -277,6 +277,8 @@ def chosen_seed(seed: int) -> int:
 
 def check_mask(mask: str) -> None:
     """Raises InputError for a mask that is no picture, or black all over."""
+    from .regions.masks import mask_picture
+
     try:
         blank = mask_picture(mask).getbbox() is None
     except ValueError as error:

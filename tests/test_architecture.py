@@ -17,6 +17,7 @@ CORE = "reflectionflow_core"
 TOP = ("nodes", CORE, "workflows", "train", "tests")
 # Each room of the core imports only rooms before it.
 ROOMS = (
+    "starting",
     "phases",
     "evidence",
     "feedback",

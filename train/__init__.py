@@ -4,6 +4,8 @@ import os
 import sys
 from importlib.util import find_spec
 
+from reflectionflow_core.starting import share_cores
+
 # What the extra `train` installs; each program needs some of it.
 _NEEDED = ("torch", "accelerate", "datasets", "ray", "tokenizers", "trl", "webdataset", "yaml")
 
@@ -17,3 +19,5 @@ if _absent := ", ".join(name for name in _NEEDED if find_spec(name) is None):
 # Before any program imports these libraries: they remark on what they lack as they are imported.
 for _library in ("TRANSFORMERS", "DIFFUSERS"):
     os.environ.setdefault(f"{_library}_VERBOSITY", "error")
+
+share_cores()  # before torch starts its threads

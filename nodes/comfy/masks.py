@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
 from ...reflectionflow_core.record import InputError
-from ...reflectionflow_core.regions import mask_text
+from ...reflectionflow_core.regions.masks import mask_text
 
 
 def within_mask(before: Tensor, after: Tensor, mask: Tensor, feather: int) -> Tensor:

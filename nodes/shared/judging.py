@@ -10,12 +10,11 @@ from typing import Any
 from ...reflectionflow_core.judge_errors import JudgeErrors
 from ...reflectionflow_core.protocols import Progress
 from ...reflectionflow_core.registry import VERIFIERS
+from ...reflectionflow_core.vlm.check_modes import WARN, mode_of
 from ...reflectionflow_core.vlm.consent import PictureConsent
 from ...reflectionflow_core.vlm.endpoint import Endpoint
 from ...reflectionflow_core.vlm.judge_check import (
-    WARN,
     JudgeChecker,
-    mode_of,
     profile_key,
     recorded_errors,
     unused_errors,

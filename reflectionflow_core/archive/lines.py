@@ -17,7 +17,7 @@ from PIL.Image import Image
 from ..evidence import Box, Evidence
 from ..feedback import Feedback
 from ..record import Candidate, Cost, Inspection, Neighbour, Region, Restart, Seed, Verdict
-from ..regions import mask_picture
+from ..regions.masks import mask_picture
 from ..texts import parse_json
 from ..verdict import Trust
 

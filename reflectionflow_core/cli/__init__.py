@@ -1,104 +1,200 @@
 """The command line: `reflectionflow COMMAND`, from `run` to `doctor` (parser.py has them all).
 
-A command is a module of this folder and two rows here: its options and the function that runs it.
-Heavy libraries are imported by what uses them, so that help comes at once.
+A command is a module of this folder, a row in `parser.py` and one here. What a command needs is
+imported when it runs, so that help comes at once.
 """
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..choice import ActorChoice
+from ..protocols import Actors
 from ..record import InputError
-from ..registry import build_actors
-from ..search import UnjudgedError
-from ..vlm.named import HUB_ID
-from .batch import is_batch, report_batch, run_batch
+from ..settings import SearchSettings
 from .interrupt import PausedError, sigint_raises
-from .options import flag_of
+from .outcome import CommandOutcome, kept_apart, open_page
 from .output import output_explained
 from .parser import make_parser
-from .run import INTERRUPTED, UNJUDGED, BuildActors, run, run_review
 
 BAD_INPUT = 2  # exit status, as argparse uses it
-PAUSED = 3
+PAUSED, UNJUDGED, INTERRUPTED = 3, 4, 130
 FROM_HUB = ("model", "edit_model", "detector", "colour_judge", "vlm", "judge")  # may be hub ids
+Given = dict[str, Any]
 
 
-def main(argv: Sequence[str] | None = None, build_actors: BuildActors = build_actors) -> int:
+def main(argv: Sequence[str] | None = None, build_actors: Callable[..., Any] | None = None) -> int:
     """Runs one command and returns its exit status; a user's error is two sentences on stderr.
 
-    0 is success, 2 bad input, 3 an evaluation that --hours ended, 4 a search whose pictures could
-    not be judged, 130 Ctrl-C.
+    0 is success, 1 a judge that cannot judge, 2 bad input, 3 an evaluation that --hours ended, 4 a
+    search whose pictures could not be judged, 130 Ctrl-C. `build_actors` replaces that of the
+    registry.
     """
     argv = sys.argv[1:] if argv is None else argv
     try:
-        with sigint_raises(), output_explained():
-            return _run_command(vars(make_parser().parse_args(argv)), argv, build_actors)
+        with output_explained():
+            return _run(argv, build_actors)
     except InputError as error:
         sys.stderr.write(f"reflectionflow: {error}\n")
         return BAD_INPUT
-    except PausedError as pause:
-        sys.stderr.write(f"reflectionflow: {pause}\n")
-        return PAUSED
-    except UnjudgedError as error:
-        sys.stderr.write(f"reflectionflow: {error}\n")
-        return UNJUDGED
-    except KeyboardInterrupt as stop:
-        sys.stderr.write(f"Stopped. {stop}".rstrip() + "\n")
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped.\n")
         return INTERRUPTED
 
 
-def _run_command(given: dict[str, Any], argv: Sequence[str], build_actors: BuildActors) -> int:
-    command = given.pop("command")
-    if command in ("run", "review"):
-        return (_run if command == "run" else _review)(given, build_actors)
-    if command == "rank":
-        return _rank(given)
+def _run(argv: Sequence[str], build_actors: Callable[..., Any] | None) -> int:
+    try:
+        given = vars(make_parser().parse_args(argv))
+    except InputError as error:
+        outcome = CommandOutcome(BAD_INPUT, error=f"reflectionflow: {error}")
+        return _end(outcome, "", as_json=_json_alone(argv))
+    command, opens = given.pop("command"), given.pop("open", False)
+    as_json, quiet = _wants_json(given), given.get("quiet", False)
+    with kept_apart(as_json, quiet):
+        outcome = _outcome(command, given, argv, build_actors)
+    status = _end(outcome, command, as_json)
+    if opens and outcome.page is not None and (problem := open_page(outcome.page)):
+        sys.stderr.write(f"{problem}\n")
+    return status
+
+
+def _json_alone(argv: Sequence[str]) -> bool:
+    """Whether --json is among the words of a line that could not be read, and no FILE after it."""
+    if "--json" not in argv:
+        return False
+    after = argv[argv.index("--json") + 1 :][:1]
+    return "evaluate" not in argv[:1] or not after or after[0].startswith("-")
+
+
+def _wants_json(given: Given) -> bool:
+    """Whether --json is given, without a FILE after it, which is what --out is called now."""
+    file = given.pop("json", None)
+    if isinstance(file, str):
+        if "out" in given:
+            raise InputError("--out and --json FILE are the same. Remove one of them.")
+        given["out"] = file
+    return given.pop("to_json", False) or file is True
+
+
+def _end(outcome: CommandOutcome, command: str, as_json: bool) -> int:
+    sys.stdout.write(outcome.shown(command, as_json))
+    sys.stdout.flush()
+    if outcome.error:
+        sys.stderr.write(f"{outcome.error}\n")
+    return outcome.status
+
+
+def _outcome(
+    command: str, given: Given, argv: Sequence[str], build_actors: Callable[..., Any] | None
+) -> CommandOutcome:
+    """What the command found, or why there is nothing."""
+    from ..search.unjudged import UnjudgedError
+
+    try:
+        with sigint_raises():
+            return _command(command, given, argv, build_actors)
+    except InputError as error:
+        return CommandOutcome(BAD_INPUT, error=f"reflectionflow: {error}")
+    except PausedError as pause:
+        return CommandOutcome(PAUSED, error=f"reflectionflow: {pause}")
+    except UnjudgedError as error:
+        return CommandOutcome(UNJUDGED, error=f"reflectionflow: {error}")
+    except KeyboardInterrupt as stop:
+        return CommandOutcome(INTERRUPTED, error=f"Stopped. {stop}".rstrip())
+
+
+def _command(
+    command: str, given: Given, argv: Sequence[str], build_actors: Callable[..., Any] | None
+) -> CommandOutcome:
+    quieten = command not in ("run", "review", "report", "compare", "completion")
+    if quieten:  # before the libraries are imported, which look only then
+        _quieten(given)
+    if command not in ("run", "rank"):  # which may ask a person
+        given.pop("quiet", None)
+    if command == "run":
+        from .batch import is_batch, run_batch
+        from .run import run
+
+        if given.pop("dry_run", False):
+            from .dry_run import dry_run
+
+            return dry_run(given)
+        return (run_batch if is_batch(given) else run)(given, build_actors or _from_registry)
+    if command == "review":
+        return _review(given, build_actors or _from_registry)
     if command == "evaluate":
-        return _evaluate(given, argv)
-    if command == "compare":
-        return _compare(given)
-    if command == "judge":
-        return _judge(given)
-    return _report(given["folder"]) if command == "report" else _doctor(given)
+        return _evaluate(given, shlex.join(["reflectionflow", *argv]))
+    return SIMPLE[command](given)
 
 
-def _run(given: dict[str, Any], build_actors: BuildActors) -> int:
-    return (run_batch if is_batch(given) else run)(given, build_actors)
+def _review(given: Given, build_actors: Callable[..., Any]) -> CommandOutcome:
+    from .batch import is_batch
+    from .run import run_review
 
-
-def _review(given: dict[str, Any], build_actors: BuildActors) -> int:
     folder = given["folder"]
     if is_batch({"out": folder}):
         raise InputError(f"{folder} holds many prompts. Give the folder of one of them.")
-    return run_review(folder, given["port"], build_actors)
+    return run_review(folder, given.get("port", 0), build_actors)
 
 
-def _rank(given: dict[str, Any]) -> int:
+def _rank(given: Given) -> CommandOutcome:
     from .ranking import rank
 
     return rank(given)
 
 
-def _report(folder: str) -> int:
+def _compare(given: Given) -> CommandOutcome:
+    from .comparing import run_comparison
+
+    return run_comparison(given)
+
+
+def _judge(given: Given) -> CommandOutcome:
+    from .judge import measure
+
+    return measure(given)
+
+
+def _completion(given: Given) -> CommandOutcome:
+    from .completion import completion
+
+    return CommandOutcome(text=completion(given["shell"]))
+
+
+def _from_registry(choice: ActorChoice, settings: SearchSettings) -> Actors:
+    from ..registry import build_actors
+    from ..starting import prepare_for
+    from .screen import loading
+
+    with loading(choice.model):
+        prepare_for(choice.model)
+        return build_actors(choice, settings)
+
+
+def _quieten(given: Mapping[str, Any]) -> None:
+    from ..vlm.named import HUB_ID
+    from .screen import quieten_libraries
+
+    quieten_libraries(downloads=any(HUB_ID.fullmatch(str(given.get(name))) for name in FROM_HUB))
+
+
+def _report(given: Given) -> CommandOutcome:
+    from .batch import is_batch, report_batch
     from .reporting import report
 
+    folder = given["folder"]
     if not folder.strip():
         raise InputError("The name of the folder is empty. Give the --out folder of a run.")
     return report_batch(Path(folder)) if is_batch({"out": folder}) else report(folder)
 
 
-def _evaluate(given: dict[str, Any], argv: Sequence[str]) -> int:
-    """Imports the benchmark that is asked for; `argv` goes into its results."""
-    from .screen import quieten_libraries
-
-    benchmark, command = given.pop("benchmark"), shlex.join(["reflectionflow", *argv])
-    # Before the libraries are imported, which look only then.
-    quieten_libraries(downloads=any(HUB_ID.fullmatch(str(given.get(name))) for name in FROM_HUB))
+def _evaluate(given: Given, command: str) -> CommandOutcome:
+    """Imports the benchmark that is asked for; `command` goes into its results."""
+    benchmark = given.pop("benchmark")
     if benchmark == "shapes":
         from .evaluate import run_shapes
 
@@ -112,35 +208,29 @@ def _evaluate(given: dict[str, Any], argv: Sequence[str]) -> int:
     return run_geneval2(given, command)
 
 
-def _compare(given: dict[str, Any]) -> int:
-    from .comparing import run_comparison
-
-    return run_comparison(given)
-
-
-def _judge(given: dict[str, Any]) -> int:
-    from .screen import quieten_libraries
-
-    quieten_libraries(downloads=any(HUB_ID.fullmatch(str(given.get(name))) for name in FROM_HUB))
-    from .judge import measure
-
-    return measure(given)
-
-
-def _doctor(given: dict[str, Any]) -> int:
-    from .screen import quieten_libraries
-
-    quieten_libraries()
+def _doctor(given: Given) -> CommandOutcome:
     if "vlm" in given:
         if {"model", "edit_model"} & {*given}:
             raise InputError("--vlm and --model are two questions. Ask one at a time.")
         from .judging import examine
 
         return examine(given)
+    from ..doctor import findings, findings_text, model_findings
+    from .naming import flag_of
+
     models = [given.pop(name) for name in ("model", "edit_model") if name in given]
     if given:
-        raise InputError(f"{flag_of(next(iter(given)))} belongs to --vlm. Give --vlm NAME as well.")
-    from ..doctor import findings, model_findings
+        flag = flag_of(next(iter(given)))
+        raise InputError(f"{flag} has no effect without --vlm. Give --vlm NAME, or remove {flag}.")
+    found = {model: model_findings(model) for model in models} or findings()
+    return CommandOutcome(text=findings_text(found), data=found)
 
-    sys.stdout.write("".join(map(model_findings, models)) or findings())
-    return 0
+
+SIMPLE: dict[str, Callable[[Given], CommandOutcome]] = {
+    "rank": _rank,
+    "compare": _compare,
+    "judge": _judge,
+    "report": _report,
+    "doctor": _doctor,
+    "completion": _completion,
+}

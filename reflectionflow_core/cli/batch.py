@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from ..settings import Budget
 from ..texts import TextError, decode_text
 from ..vlm.named import HUB_ID
 from .judging import check_judge, knowing_errors, with_errors_of
+from .outcome import CommandOutcome
 from .preparing import (
     Author,
     author_of,
@@ -38,7 +38,7 @@ from .preparing import (
     with_recorded_text,
     write_text,
 )
-from .reporting import write_reports
+from .reporting import as_record, write_reports
 from .run import (
     INTERRUPTED,
     UNJUDGED,
@@ -107,7 +107,7 @@ def is_batch(given: Mapping[str, Any]) -> bool:
         return "prompts" in given or (folder / BATCH).is_file()
 
 
-def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> int:
+def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> CommandOutcome:
     """Searches all prompts, or continues them, and writes the overview."""
     for name in ONE_PROMPT_ONLY:
         if name in given:
@@ -136,10 +136,9 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> int:
         return _search(folder, asked, author, actors)
 
 
-def report_batch(folder: Path) -> int:
+def report_batch(folder: Path) -> CommandOutcome:
     """Rebuilds the overview and the reports of all prompts, also while they are under way."""
-    _report(folder, load_run(folder / BATCH))
-    return 0
+    return _report(folder, load_run(folder / BATCH))
 
 
 def read_prompts(path: Path) -> str:
@@ -228,9 +227,9 @@ def _check_same_prompts(folder: Path, recorded: Run, asked: Run) -> None:
         )
 
 
-def _search(folder: Path, asked: Run, author: Author | None, actors: Actors) -> int:
+def _search(folder: Path, asked: Run, author: Author | None, actors: Actors) -> CommandOutcome:
     budget, runs = asked.settings.budget, runs_of(asked)
-    most, status = asked.settings.scheduled_pictures * len(runs), 0
+    most, status, error = asked.settings.scheduled_pictures * len(runs), 0, ""
     with Screen(min(most, budget.images or most)) as screen:
         searches = [
             _begun(folder / name, run, author, actors, screen)
@@ -242,22 +241,17 @@ def _search(folder: Path, asked: Run, author: Author | None, actors: Actors) -> 
                 done += 1
                 screen.advance(done, f"prompt {index + 1}", _newest(history))
         except KeyboardInterrupt:
-            say("Stopped.")
-            status = INTERRUPTED
-        except UnjudgedError as error:
-            say(f"reflectionflow: {error}")
-            status = UNJUDGED
+            status, error = INTERRUPTED, f"Stopped.\n{_how_to_resume(folder)}"
+        except UnjudgedError as unjudged:
+            status, error = UNJUDGED, f"reflectionflow: {unjudged}\n{_how_to_resume(folder)}"
         except Exception:
-            _say_how_to_resume(folder)
+            say(_how_to_resume(folder))
             raise
-    _report(folder, asked)
-    if status:
-        _say_how_to_resume(folder)
-    return status
+    return replace(_report(folder, asked), status=status, error=error)
 
 
-def _say_how_to_resume(folder: Path) -> None:
-    say(f"Continue with: reflectionflow run --out {shlex.quote(str(folder))} --resume")
+def _how_to_resume(folder: Path) -> str:
+    return f"Continue with: reflectionflow run --out {shlex.quote(str(folder))} --resume"
 
 
 def _newest(history: History) -> str:
@@ -275,20 +269,23 @@ def _begun(path: Path, run: Run, author: Author | None, actors: Actors, screen: 
     return Folder(path, run, author, actors, screen, standing, again)
 
 
-def _report(folder: Path, batch: Run) -> None:
+def _report(folder: Path, batch: Run) -> CommandOutcome:
     """Writes the overview, and the reports of the runs that grew since theirs were written."""
-    rows = []
+    rows, records = [], []
     for name, run in zip(folder_names(batch), runs_of(batch), strict=True):
         recording = read_recording(folder / name)
         history = recording.history
         rows.append(row_of(run.prompt, name, history))
+        if len(history):
+            records.append(as_record(folder / name, recording.run or run, history))
         if len(history) and _grew(folder / name):
             write_reports(folder / name, recording.run or run, history)
     about = settings_text(batch.settings, str(batch.actors.get("model", "")))
     page = overview_page(rows, about)
     files.replace_file(folder / OVERVIEW, page.encode("utf-8", "replace"))
     text = f"{overview_text(rows)}Overview: {folder / OVERVIEW}\n"
-    sys.stdout.write(text.encode("utf-8", "replace").decode())
+    data = {"folder": str(folder), "overview": str(folder / OVERVIEW), "prompts": records}
+    return CommandOutcome(text=text, data=data, page=folder / OVERVIEW)
 
 
 def _grew(folder: Path) -> bool:

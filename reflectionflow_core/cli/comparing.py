@@ -9,14 +9,19 @@ from typing import Any
 
 from ..evaluation.comparison import compare
 from ..geneval import scores, soft_tifa
+from ..record import InputError
+from .outcome import CommandOutcome
 
 READERS = {"geneval": scores.measured, "geneval2": soft_tifa.measured}
 
 
-def run_comparison(given: Mapping[str, Any]) -> int:
-    """A sentence a row on stdout, notes for the reader on stderr."""
-    found, notes = compare(Path(given["a"]), Path(given["b"]), given.get("budget"), READERS)
-    sys.stdout.write(f"A is {given['a']}, B is {given['b']}.\n")
-    sys.stdout.writelines(f"{comparison}\n" for comparison in found)
+def run_comparison(given: Mapping[str, Any]) -> CommandOutcome:
+    """A sentence a row, and notes for the reader on stderr."""
+    first, second = Path(given["a"]), Path(given["b"])
+    if first.resolve() == second.resolve():
+        raise InputError("A and B are the same file. Give two evaluations.")
+    found, notes = compare(first, second, given.get("budget"), READERS)
     sys.stderr.writelines(f"{note}\n" for note in notes)
-    return 0
+    lines = [str(comparison) for comparison in found]
+    text = "\n".join([f"A is {given['a']}, B is {given['b']}.", *lines]) + "\n"
+    return CommandOutcome(text=text, data={"a": given["a"], "b": given["b"], "rows": lines})

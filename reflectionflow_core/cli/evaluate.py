@@ -34,13 +34,18 @@ from ..evaluation.tables import tables_of
 from ..identity import identity
 from ..miniature.prompts import FAMILIES
 from ..protocols import Actors
+from ..record import InputError
 from ..registry import ActorChoice, build_actors
 from ..report.words import counted
 from ..settings import SearchSettings, chosen_seed
+from ..starting import prepare_for
+from .dry_run import shown
 from .evaluate_options import PROMPTS, PROMPTS_OF_ALL
+from .naming import flag_of, in_words
 from .options import with_drawn_seed
+from .outcome import CommandOutcome
 from .screen import quieten_libraries
-from .watching import fresh_file, pool_of, pool_text, watch
+from .watching import finished, fresh_file, pool_of, pool_text, watch
 
 QUICK = {
     "prompts": 24,
@@ -49,25 +54,53 @@ QUICK = {
     "errors": (0.0, 0.2),
     "steps": 60,
 }
+TABLE1 = ("table1", "difficulty", "verifier")
+# Studies that read an option; those that are not here read it all.
+READ_BY = {
+    "strategies": TABLE1,
+    "grid": ("table2",),
+    "budgets": (*TABLE1, "controls", "strategies", "scouts", "adaptive"),
+}
 
 
-def run_shapes(given: Mapping[str, Any], command: str) -> int:
-    """Runs the study, or resumes it, and prints its tables."""
+def run_shapes(given: Mapping[str, Any], command: str) -> CommandOutcome:
+    """Runs the study, or resumes it; its tables are the outcome."""
+    _check_effects(given)
     file, pool = fresh_file(given), pool_of(given)
     plan, evaluation = _asked(with_drawn_seed(given, recorded_seed(file)))
     build = partial(build_quietly, given.get("lora"))
     searches = counted(len(evaluation.trials), "search", "searches")
     pictures = counted(pictures_of(evaluation.arms), "picture")
+    if given.get("dry_run"):
+        return shown(
+            {
+                "study": f"{evaluation.study}: {study_question(evaluation.study)}",
+                "searches": f"{searches} on {counted(len(evaluation.prompts), 'prompt')}",
+                "cost": f"at most {pictures} a prompt, {pool_text(pool)}",
+                "file": str(file),
+            }
+        )
     sys.stderr.write(f"{searches}, at most {pictures} a prompt, {pool_text(pool)}.\n")
     total, counts = len(evaluation.trials), evaluate(evaluation, file, build, pool)
     watch(counts, total, "searches", given.get("hours"))
-    sys.stdout.write(_published(evaluation, plan, file, command))
-    return 0
+    return finished(file, _published(evaluation, plan, file, command))
+
+
+def _check_effects(given: Mapping[str, Any]) -> None:
+    """Raises InputError for an option that the study does not read."""
+    study = given["study"]
+    for name, studies in READ_BY.items():
+        if name in given and study not in (*studies, ALL):
+            raise InputError(
+                f"{flag_of(name)} has no effect in the study {study}. Choose --study "
+                f"{in_words(studies)}, or remove {flag_of(name)}."
+            )
 
 
 def build_quietly(lora: str | None = None) -> Actors:
     """The miniature with all its actors."""
     quieten_libraries()
+    prepare_for("miniature")
     return build_actors(ActorChoice(lora=lora), SearchSettings())
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection
 
-from ..miniature.prompts import FAMILIES
 from .options import (
-    Parser,
     add_search_options,
     cells,
     hours,
@@ -16,6 +14,7 @@ from .options import (
     positive,
     whole,
 )
+from .parsing import DRY_RUN, JSON, OPEN, QUIET, Parser
 
 STUDY_NAMES = (
     *("table1", "table2", "difficulty", "verifier", "controls"),
@@ -23,55 +22,55 @@ STUDY_NAMES = (
 )
 PROMPTS, PROMPTS_OF_ALL = 600, 240  # by default; the latter for all studies at once
 RESUMING = "Give the same command again to continue an evaluation that was stopped or killed."
-Commands = argparse._SubParsersAction
 
 
-def add_evaluate(commands: Commands[Parser]) -> None:
-    evaluate = commands.add_parser(
-        "evaluate",
-        help="measure how well a search works",
-        epilog=RESUMING,
-        allow_abbrev=False,
-    )
+def add_benchmarks(evaluate: Parser) -> None:
     benchmarks = evaluate.add_subparsers(dest="benchmark", metavar="BENCHMARK", required=True)
-    _add_shapes(_benchmark(benchmarks, "shapes", "the miniature's own prompts, exactly judged"))
-    _add_geneval(_benchmark(benchmarks, "geneval", "GenEval's protocol, by a detector"))
-    _add_geneval2(_benchmark(benchmarks, "geneval2", "GenEval 2's Soft-TIFA, by a language model"))
+    for name, text, fill, example in (
+        (
+            "shapes",
+            "the miniature's own prompts, exactly judged",
+            _add_shapes,
+            "--study table1 --quick --out table1.json",
+        ),
+        (
+            "geneval",
+            "GenEval's protocol, by a detector",
+            _add_geneval,
+            "--images pictures --detector facebook/mask2former-swin-small-coco-instance --out "
+            "geneval.json",
+        ),
+        (
+            "geneval2",
+            "GenEval 2's Soft-TIFA, by a language model",
+            _add_geneval2,
+            "--images pictures --data geneval2_data.jsonl --vlm endpoint:mine --out geneval2.json",
+        ),
+    ):
+        benchmarks.add_parser(
+            name,
+            help=text,
+            description=f"{text[:1].upper()}{text[1:]}.",
+            epilog=RESUMING,
+            fill=fill,
+            examples=[f"reflectionflow evaluate {name} {example}"],
+        )
 
 
-def add_compare(commands: Commands[Parser]) -> None:
-    compare = commands.add_parser(
-        "compare",
-        help="say whether one evaluation is better than another",
-        epilog="Prompts are compared in pairs. p values are Holm's, for all rows at once.",
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
-    compare.add_argument("a", metavar="A.json", help="a finished evaluation")
-    compare.add_argument("b", metavar="B.json", help="another one of the same prompts")
-    compare.add_argument(
-        "--budget", metavar="N", type=positive, help="pictures (the most that both painted)"
-    )
-
-
-def _benchmark(benchmarks: Commands[Parser], name: str, text: str) -> Parser:
-    parser = benchmarks.add_parser(
-        name,
-        help=text,
-        description=f"{text[:1].upper()}{text[1:]}.",
-        epilog=RESUMING,
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
+def _add_common(parser: Parser, processes: str) -> None:
     add = parser.add_argument
+    add("--out", metavar="FILE", help="file for all results, with a page beside it")
     add(
         "--json",
         metavar="FILE",
-        required=True,
-        help="file for all results, with a page beside it",
+        nargs="?",
+        const=True,
+        help=f"{JSON}; with a FILE the same as --out",
     )
-    each = "one for each core" if name == "shapes" else "1"
-    add("--processes", metavar="N", type=positive, help=f"how many work at once ({each})")
+    add("--quiet", action="store_true", help=QUIET)
+    add("--open", action="store_true", help=OPEN)
+    add("--dry-run", action="store_true", help=DRY_RUN)
+    add("--processes", metavar="N", type=positive, help=f"how many work at once ({processes})")
     add(
         "--ray",
         metavar="WHERE",
@@ -83,10 +82,12 @@ def _benchmark(benchmarks: Commands[Parser], name: str, text: str) -> Parser:
         type=hours,
         help="stop after so long, with exit status 3; the same command goes on",
     )
-    return parser
 
 
 def _add_shapes(parser: Parser) -> None:
+    from ..miniature.prompts import FAMILIES
+
+    _add_common(parser, "one for each core")
     add = parser.add_argument
     add("--study", metavar="NAME", default="table1", help=f"{', '.join(STUDY_NAMES)} (table1)")
     add(
@@ -122,6 +123,7 @@ def _add_shapes(parser: Parser) -> None:
 
 
 def _add_geneval(parser: Parser) -> None:
+    _add_common(parser, "1")
     add = parser.add_argument
     add("--images", metavar="DIR", required=True, help="NNNNN/metadata.jsonl and samples/*.png")
     add(
@@ -144,6 +146,7 @@ def _add_geneval(parser: Parser) -> None:
 
 
 def _add_geneval2(parser: Parser) -> None:
+    _add_common(parser, "1")
     add = parser.add_argument
     add(
         "--images",

@@ -18,23 +18,28 @@ from ..geneval.tasks import read_task
 from ..identity import weights_of
 from ..record import InputError
 from ..report.words import counted
-from .painting import check_options, paint_pictures
-from .watching import fresh_file, pool_of, pool_text, tell_unreadable, watch
+from .outcome import CommandOutcome
+from .painting import check_options, paint_pictures, would_judge
+from .watching import finished, fresh_file, pool_of, pool_text, tell_unreadable, watch
 
 OF_DETECTOR = ("detector", "colour_judge")
 
 
-def run_geneval(given: Mapping[str, Any], command: str) -> int:
-    """Paints missing pictures if asked to, judges every picture and prints the table."""
+def run_geneval(given: Mapping[str, Any], command: str) -> CommandOutcome:
+    """Paints missing pictures if asked to, and judges every picture; the table is the outcome."""
     file, pool = fresh_file(given), pool_of(given, usual=1)
     check_options(given, ("device", *OF_DETECTOR))
     if given.get("generate"):
         # A search by the verifier objects names its own detector, as objects:WHERE.
         painting = {name: value for name, value in given.items() if name not in OF_DETECTOR}
-        paint_pictures(painting, _prompts(given), given.get("samples", SAMPLES), pool)
+        planned = paint_pictures(painting, _prompts(given), given.get("samples", SAMPLES), pool)
+        if planned is not None:
+            return planned
     samples, unreadable = usable(samples_in(Path(given["images"])))
     left_out = tell_unreadable(unreadable)
     geneval = _asked(given, samples)
+    if given.get("dry_run"):
+        return would_judge(file, len(geneval.samples), f"detector {given['detector']}", pool)
     sys.stderr.write(f"{counted(len(geneval.samples), 'picture')} to judge, {pool_text(pool)}.\n")
     watch(
         judge_all(geneval, file, pool), len(geneval.samples), "pictures judged", given.get("hours")
@@ -42,8 +47,7 @@ def run_geneval(given: Mapping[str, Any], command: str) -> int:
     journal = geneval.journal(file)
     results = results_of(geneval.samples, journal.lines(dict), left_out)
     files.replace_file(file.with_suffix(".jsonl"), official_lines(results.lines).encode())
-    sys.stdout.write(publish_benchmark(results, journal, Path(given["images"]), command))
-    return 0
+    return finished(file, publish_benchmark(results, journal, Path(given["images"]), command))
 
 
 def _prompts(given: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -20,24 +20,32 @@ from ..report.words import counted
 from ..vlm.interface import Vlm
 from ..vlm.named import ENDPOINT, build_vlm
 from .judging import agree_about
-from .painting import check_options, paint_pictures
+from .outcome import CommandOutcome
+from .painting import check_options, paint_pictures, would_judge
 from .screen import quieten_libraries
-from .watching import fresh_file, pool_of, pool_text, tell_unreadable, watch
+from .watching import finished, fresh_file, pool_of, pool_text, tell_unreadable, watch
 
 MAX_PIXELS = 2048 * 2048  # the official judge sees pictures unscaled
 
 
-def run_geneval2(given: Mapping[str, Any], command: str) -> int:
-    """Paints missing pictures if asked to, asks about every picture and prints the tables."""
+def run_geneval2(given: Mapping[str, Any], command: str) -> CommandOutcome:
+    """Paints missing pictures if asked to, and asks about every picture; the tables are the
+    outcome."""
     file, pool = fresh_file(given), pool_of(given, usual=1)
     check_options(given, ("device", "vlm", "vlm_dtype"))
     judge, images = _judge(given), Path(given["images"])
     compositions = read_compositions(Path(given["data"]))
-    agree_about(judge, bool(given.get("send_pictures")))
+    if not given.get("dry_run"):
+        agree_about(judge, bool(given.get("send_pictures")))
     if given.get("generate"):
-        paint_pictures(given, [{"prompt": c.prompt} for c in compositions], 1, pool)
+        prompts = [{"prompt": composition.prompt} for composition in compositions]
+        planned = paint_pictures(given, prompts, 1, pool)
+        if planned is not None:
+            return planned
     samples, unreadable = usable(matched(compositions, images))
     left_out = tell_unreadable(unreadable)
+    if given.get("dry_run"):
+        return would_judge(file, len(samples), f"asking {judge}", pool)
     geneval2 = GenEval2Run(samples, _about(given, judge, samples))
     build = partial(_build, judge, given.get("device"), given.get("vlm_dtype"))
     sys.stderr.write(f"{counted(len(samples), 'picture')} to ask about, {pool_text(pool)}.\n")
@@ -46,8 +54,7 @@ def run_geneval2(given: Mapping[str, Any], command: str) -> int:
     )
     journal = geneval2.journal(file)
     results = results_of(journal.header["prompts"], journal.lines(dict), left_out)
-    sys.stdout.write(publish_benchmark(results, journal, images, command))
-    return 0
+    return finished(file, publish_benchmark(results, journal, images, command))
 
 
 def _judge(given: Mapping[str, Any]) -> str:

@@ -26,15 +26,20 @@ from ..plugins import load_plugins
 from ..record import InputError
 from ..registry import VERIFIERS, build_verifier, choice_of, model_named
 from ..report.words import counted
+from ..settings import SearchSettings
 from ..verifiers.spec import parse_verifiers
 from ..vlm.judge_check import objection, probe
 from ..vlm.kept_errors import OWN, error_key, keep_errors
-from ..vlm.named import ENDPOINT, HUB_ID, build_vlm
+from ..vlm.named import build_vlm
 from ..vlm.profiles import command_line_folder
-from .judging import NOT_A_JUDGE, agree, key_of, verifier_key
-from .options import flag_of, make_record
+from .effects import Situation, check_effects
+from .judging import NOT_A_JUDGE, agree, key_of, verifier_key, vlm_spec
+from .naming import flag_of
+from .options import make_record
+from .outcome import CommandOutcome
 from .screen import Lines
 
+OF_JUDGE = ("device", "vlm_dtype", "colour_judge", "send_pictures")
 MOST_PICTURES = 60  # of a folder that a detector looks at
 PAINTING = ("model", "device", "dtype", "steps", "size", "plan")
 JUDGING = ("verifier", "vlm", "vlm_dtype", "detector", "colour_judge", "device", "plugins")
@@ -49,15 +54,15 @@ class ExaminedJudge:
     key: str
 
 
-def measure(given: Mapping[str, Any]) -> int:
-    """Measures a judge, prints and keeps its errors; 1 if it is blind or does not answer."""
+def measure(given: Mapping[str, Any]) -> CommandOutcome:
+    """Measures a judge and keeps its errors; status 1 if it is blind or does not answer."""
     load_plugins(given.get("plugins", ()))
     out = _new_folder(given.get("out"))
     _check_sources(given)
+    _check_effects(given)
     examined = _judge(given)
     if isinstance(examined, str):
-        _say(examined)
-        return NOT_A_JUDGE
+        return CommandOutcome(NOT_A_JUDGE, error=examined)
     items = _items(given, np.random.default_rng(given.get("seed", 0)))
     questions = given.get("questions", QUESTIONS)
     with Asking(questions) as progress:
@@ -68,12 +73,12 @@ def measure(given: Mapping[str, Any]) -> int:
         with writing(out):
             save_exam(exam, out)
     if exam.problem:
-        _say(f"The judge answered none of {len(exam.answers)} questions: {exam.problem}")
-        return NOT_A_JUDGE
-    sys.stdout.write(errors_table(exam.errors))
+        none = f"The judge answered none of {len(exam.answers)} questions: {exam.problem}"
+        return CommandOutcome(NOT_A_JUDGE, error=none)
     if notice := keep_errors(command_line_folder(), examined.key, exam.errors):
         _say(notice)
-    return 0
+    data = {"judge": examined.name, "errors": exam.errors.data()}
+    return CommandOutcome(text=errors_table(exam.errors), data=data)
 
 
 def _judge(given: Mapping[str, Any]) -> ExaminedJudge | str:
@@ -87,9 +92,7 @@ def _judge(given: Mapping[str, Any]) -> ExaminedJudge | str:
             raise InputError("There is no judge to measure. Give one with --vlm NAME.")
         choice = _choice(given, verifier)
         return ExaminedJudge(VerifierAnswers(build_verifier(choice)), names, verifier_key(choice))
-    name = given["vlm"]
-    known = name.startswith(ENDPOINT) or Path(name).is_dir() or HUB_ID.fullmatch(name)
-    spec = name if known else f"{ENDPOINT}{name}"
+    spec = vlm_spec(given["vlm"])
     vlm = build_vlm(spec, given.get("device"), given.get("vlm_dtype"))
     agree(vlm, bool(given.get("send_pictures")))
     if why := objection(probe(vlm)):
@@ -137,6 +140,20 @@ def _check_sources(given: Mapping[str, Any]) -> None:
         )
     if "things" in given and not _finds(given):
         raise InputError("--things are what a detector looks for. Give one with --detector.")
+
+
+def _check_effects(given: Mapping[str, Any]) -> None:
+    """Raises InputError for options that change nothing of this exam."""
+    verifier, vlm = given.get("verifier", OWN), given.get("vlm")
+    choice = ActorChoice(verifier=verifier, vlm=vlm and vlm_spec(vlm))
+    names = [name for name in given if name in OF_JUDGE]
+    loads = "model" in given or "detector" in given
+    check_effects(Situation(SearchSettings(depth=0), choice, names, paints=loads))
+    if _finds(given) and not {"images", "model"} & {*given}:
+        raise InputError(
+            "--detector has no effect without pictures to look at. Give --images or --model, or "
+            "remove --detector."
+        )
 
 
 def _finds(given: Mapping[str, Any]) -> bool:

@@ -6,20 +6,16 @@ import argparse
 
 from ..judge_exam.settings import LABELS, LEAST, PAINTED, QUESTIONS
 from ..vlm.kept_errors import OWN
-from .judging import add_consent_option
-from .options import Parser, listed, positive, size, whole
+from .options import add_consent_option, listed, positive, size, whole
+from .parsing import Parser
+
+ASKS = """\
+Asks a judge about pictures and statements whose truth is known: drawn scenes, labelled pictures,
+and changes planted into pictures whose things are known."""
 
 
-def add_judge(commands: argparse._SubParsersAction[Parser]) -> None:
-    judge = commands.add_parser(
-        "judge",
-        help="measure how often a judge is wrong",
-        description="Asks a judge about pictures and statements whose truth is known: drawn "
-        "scenes, labelled pictures, and changes planted into pictures whose things are known.",
-        epilog="Later searches with that judge read what was measured and show it.",
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
+def add_judge_options(judge: Parser) -> None:
+    judge.description = ASKS
     add = judge.add_argument
     add("--vlm", metavar="NAME", help="a profile, endpoint:PROFILE, a folder or a hub id")
     add(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,53 +28,30 @@ from ..search.strategies import axes_in_force, strategy_named
 from ..settings import SearchSettings
 from ..texts import parse_json
 from ..verifiers.spec import parse_verifiers
+from ..vlm.check_modes import OFF, mode_of
 from ..vlm.consent import PictureConsent
 from ..vlm.endpoint import Endpoint
 from ..vlm.interface import Vlm
 from ..vlm.judge_check import (
     ERRORS,
-    MODES,
-    OFF,
     JudgeChecker,
     findings_line,
     findings_text,
     judge_text,
-    mode_of,
     objection,
     probe,
     profile_key,
     recorded_errors,
     unused_errors,
 )
+from ..vlm.kept_errors import OWN
 from ..vlm.named import ENDPOINT, HUB_ID, build_vlm
 from ..vlm.profiles import command_line_folder
+from .effects import Situation, check_effects
+from .outcome import CommandOutcome
 from .preparing import text_to_write
 
 NOT_A_JUDGE = 1  # exit status of a doctor who finds a judge blind or silent
-
-
-def add_judge_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--judge-check",
-        metavar="|".join(MODES),
-        help="before a search, whether the vlm sees: strict ends the search if not, warn only says "
-        "so, off does not ask (default: strict)",
-    )
-    group.add_argument(
-        "--judge-errors",
-        metavar="FILE",
-        help="the verifier's known errors as JSON, such as judge.errors of a run.json (default: "
-        "what reflectionflow judge has kept for it)",
-    )
-    add_consent_option(group)
-
-
-def add_consent_option(group: argparse._ActionsContainer) -> None:
-    group.add_argument(
-        "--send-pictures",
-        action="store_true",
-        help="agree that pictures are sent to the host of the vlm's profile; it is remembered",
-    )
 
 
 def check_judge(choice: ActorChoice, asked: Run, given: Mapping[str, Any]) -> Run:
@@ -247,6 +223,12 @@ def agree_about(spec: str, agreed: bool) -> None:
         agree(build_vlm(spec), agreed)
 
 
+def vlm_spec(name: str) -> str:
+    """A folder, a hub id or endpoint:PROFILE as it is, and any other name as that of a profile."""
+    known = name.startswith(ENDPOINT) or Path(name).is_dir() or HUB_ID.fullmatch(name)
+    return name if known else f"{ENDPOINT}{name}"
+
+
 def key_of(spec: str, vlm: Vlm) -> str:
     """What the findings about a model are kept under."""
     return profile_key(vlm.profile) if isinstance(vlm, Endpoint) else vlm_identity(spec)
@@ -259,21 +241,23 @@ def verifier_key(choice: ActorChoice) -> str:
     return " ".join(filter(None, [names, verifier_identity(choice.verifier), detector]))
 
 
-def examine(given: Mapping[str, Any]) -> int:
-    """Asks the model of --vlm anew and prints what it can do; 1 if it cannot judge pictures."""
-    name = given["vlm"]
-    known = name.startswith(ENDPOINT) or Path(name).is_dir() or HUB_ID.fullmatch(name)
-    spec = name if known else f"{ENDPOINT}{name}"
+def examine(given: Mapping[str, Any]) -> CommandOutcome:
+    """Asks the model of --vlm again what it can do; status 1 if it cannot judge pictures."""
+    spec = vlm_spec(given["vlm"])
+    choice = ActorChoice(vlm=spec, verifier=OWN)
+    check_effects(
+        Situation(SearchSettings(), choice, [name for name in given if name != "vlm"], paints=False)
+    )
     vlm = build_vlm(spec, given.get("device"), given.get("vlm_dtype"))
     agree(vlm, bool(given.get("send_pictures")))
     found = probe(vlm)
-    sys.stdout.write(f"Judge {spec}\n{findings_text(found)}Asked in {found.calls} requests.\n")
+    text = f"Judge {spec}\n{findings_text(found)}Asked in {found.calls} requests.\n"
+    data = {"judge": spec, **found.data()}
     if why := objection(found):
-        _say(why)
-        return NOT_A_JUDGE
+        return CommandOutcome(NOT_A_JUDGE, text, data, error=why)
     if notice := JudgeChecker(command_line_folder()).keep(key_of(spec, vlm), found):
         _say(notice)
-    return 0
+    return CommandOutcome(text=text, data=data)
 
 
 def _answers_yes() -> bool:

@@ -12,18 +12,18 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-from PIL.Image import Image
+from typing import TYPE_CHECKING
 
 from ..protocols import SILENT, Progress, PromptEvolver, ReflectionWriter
 from ..record import InputError, Request, Verdict
 from ..registry import EVOLVERS, VERIFIERS, WRITERS, ActorChoice, Row
-from ..report.words import verdict_text
 from ..search.budget import calls_so_far
 from ..texts import usable_text
 from ..verifiers.spec import parse_verifiers
 from ..vlm.interface import Vlm
-from .screen import Screen
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 ME = "me"
 JUDGE = """\
@@ -65,6 +65,8 @@ class Questions:
 @contextmanager
 def still(progress: Progress) -> Iterator[None]:
     """Without bars, which would be drawn over what somebody types."""
+    from .screen import Screen
+
     if isinstance(progress, Screen):
         with progress.still():
             yield
@@ -137,6 +139,8 @@ class _Proposed:
             return [self._text(question, request, text) for request, text in pairs]
 
     def _text(self, question: str, request: Request, proposal: str) -> str:
+        from ..report.words import verdict_text
+
         parent = request.required_parent
         plan = f"Enter takes: {proposal}" if proposal else "Enter leaves it empty."
         words = f"{verdict_text(parent.verdict)}\n{question} {plan}"
@@ -187,19 +191,33 @@ class AsGiven:
 
 def add_rows() -> None:
     """Lets the command line choose `me`; a vision-language model makes the proposals, if any."""
-    VERIFIERS[ME] = Row(lambda *_: PersonVerifier(), spread=0.25, lowest=0.0)
+    VERIFIERS[ME] = Row(lambda *_: PersonVerifier(), spread=0.25, lowest=0.0, highest=1.0)
     WRITERS[ME] = Row(_writer, may_ask_vlm=True)
     EVOLVERS[ME] = Row(_evolver, may_ask_vlm=True)
 
 
-def check_nobody_is_asked(choice: ActorChoice) -> None:
-    """Raises InputError for `me` where many pictures are painted in the background."""
+def asks_person(choice: ActorChoice) -> bool:
+    """Whether one of the actors is the person at the terminal."""
     specs = filter(None, (choice.verifier, choice.gate, choice.screen))
     judges = {part.name for spec in specs for part in parse_verifiers(spec, VERIFIERS)}
-    if ME in {*judges, choice.writer, choice.evolver}:
+    return ME in {*judges, choice.writer, choice.evolver}
+
+
+def check_nobody_is_asked(choice: ActorChoice) -> None:
+    """Raises InputError for `me` where many pictures are painted in the background."""
+    if asks_person(choice):
         raise InputError(
             "A benchmark cannot ask at the terminal, so nobody answers for me. Choose a verifier, "
             "writer and evolver that need nobody."
+        )
+
+
+def check_heard(choice: ActorChoice, quiet: bool, asks: bool = False) -> None:
+    """Raises InputError for questions to a person that --quiet would hide."""
+    if quiet and (asks or asks_person(choice)):
+        raise InputError(
+            "--quiet hides the questions that you are to answer. Remove --quiet, or whoever asks: "
+            "--ask, or the actor me."
         )
 
 

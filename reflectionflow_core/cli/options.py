@@ -12,14 +12,12 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ..choice import LATER, RECORDED
 from ..flux.settings import PROMPT_STYLES
-from ..pictures import read_picture
 from ..planners.text import from_text
 from ..record import InputError, Stage
-from ..regions import mask_text
 from ..registry import (
     EVOLVERS,
     INSPECTORS,
@@ -33,18 +31,17 @@ from ..registry import (
 from ..search.strategies import strategy_named
 from ..settings import RANDOM_SEED, Budget, SearchSettings, chosen_seed
 from ..texts import read_text
-from .judging import add_judge_options
+from ..vlm.check_modes import MODES
+from .effects import with_needs
+from .naming import flag_of, in_words, name_of
+from .parsing import Parser
 
 SETTINGS = SearchSettings()
+MOST_GUIDANCE, MOST_BUDGET = 100, 10_000
+NUMBER = re.compile(
+    r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+|nan|inf(inity)?)(e[+-]?[0-9]+)?", re.IGNORECASE
+)
 Reader = Callable[[str], Any]
-
-
-class Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are ours."""
-
-    def error(self, message: str) -> NoReturn:
-        message = message.removeprefix("argument ").rstrip(".")
-        raise InputError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
 
 
 def settings_of(given: Mapping[str, Any]) -> SearchSettings:
@@ -87,11 +84,9 @@ def add_search_options(parser: Parser, without: Collection[str] = ()) -> None:
     for f in fields(SearchSettings):
         if f.name != "budget":
             _add_setting(search, f)
+    thinks = "let the thinker write a draft prompt for each prompt: content, layout, style"
     search.add_argument(
-        "--think-first",
-        action="store_true",
-        help="let the thinker write a draft prompt for each prompt: content, layout, style "
-        "(interleaved always does)",
+        "--think-first", action="store_true", help=with_needs("think_first", thinks)
     )
     budget = parser.add_argument_group("budget ('none' lifts it)")
     for f in fields(Budget):
@@ -107,20 +102,9 @@ def add_verifier_options(parser: Parser) -> None:
     add("--device", "NAME", "cuda, mps or cpu (default: cuda if there is one, else cpu)")
     _add_verifiers(group, add)
     asking = [name for name, row in VERIFIERS.items() if row.asks_vlm]
-    add("--vlm", "WHERE", f"model of {_names(asking)}: endpoint:PROFILE, a folder or a hub id")
+    add("--vlm", "WHERE", f"model of {in_words(asking)}: endpoint:PROFILE, a folder or a hub id")
     add("--vlm-dtype", "TYPE", "number format of that model: bf16, fp32 or nf4 (default: bf16)")
-    add_judge_options(group)
-
-
-def name_of(setting: Field[Any]) -> str:
-    """What the command line calls a field of SearchSettings or Budget, as a Python name."""
-    prefix = "max_" if setting in fields(Budget) else ""
-    return setting.metadata.get("option", prefix + setting.name)
-
-
-def flag_of(name: str) -> str:
-    """The option of a name that was given."""
-    return {"plan": "--offload", "plugins": "--plugin"}.get(name, f"--{name.replace('_', '-')}")
+    _add_judge_check(group, add)
 
 
 def _add_setting(
@@ -129,17 +113,21 @@ def _add_setting(
     wrap: Callable[[Reader], Reader] = lambda reader: reader,
 ) -> None:
     """The option of a setting, made from what its field says."""
-    flag, text = flag_of(name_of(setting)), setting.metadata["text"]
+    name = name_of(setting)
+    flag, text = flag_of(name), setting.metadata["text"]
     if setting.type == "bool":
-        group.add_argument(flag, action="store_true", help=text)
+        group.add_argument(flag, action="store_true", help=with_needs(name, text))
         return
     names = choices_of(setting)
     metavar = setting.metadata.get("metavar") or "|".join(names)
     if names and "metavar" in setting.metadata:
-        text = f"{text}: {_names(names)}"
+        text = f"{text}: {in_words(names)}"
     reader = wrap(READERS[setting.metadata.get("reads", str(setting.type))])
     group.add_argument(
-        flag, metavar=metavar, type=reader, help=_with_default(text, setting.default)
+        flag,
+        metavar=metavar,
+        type=reader,
+        help=with_needs(name, _with_default(text, setting.default)),
     )
 
 
@@ -149,8 +137,9 @@ def _adder(group: argparse._ArgumentGroup, without: Collection[str]) -> Callable
     def add(flag: str, metavar: str, text: str, kind: Reader = str) -> None:
         if flag in without:
             return
-        default = {**RECORDED, **LATER}.get(flag.removeprefix("--").replace("-", "_"))
-        group.add_argument(flag, metavar=metavar, type=kind, help=_with_default(text, default))
+        name = flag.removeprefix("--").replace("-", "_")
+        text = with_needs(name, _with_default(text, {**RECORDED, **LATER}.get(name)))
+        group.add_argument(flag, metavar=metavar, type=kind, help=text)
 
     return add
 
@@ -170,18 +159,18 @@ def _add_models(group: argparse._ArgumentGroup, without: Collection[str]) -> Non
     everyone = (VERIFIERS, WRITERS, EVOLVERS, PLANNERS, INSPECTORS, THINKERS)
     asking = dict.fromkeys(name for rows in everyone for name, row in rows.items() if row.asks_vlm)
     _add_plugin(group)
-    add("--model", "NAME", f"{_names(MODELS)}, or a diffusers text-to-image folder or hub id")
+    add("--model", "NAME", f"{in_words(MODELS)}, or a diffusers text-to-image folder or hub id")
     add("--transformer", "FILE", "a fine-tuned .safetensors, in place of the FLUX folder's")
     add("--lora", "FILE", "the corrector's LoRA, for FLUX.1")
     add("--edit-model", "FOLDER", "an editing pipeline of diffusers that corrects the pictures")
     add("--edit-steps", "N", "diffusion steps of its pictures (default: the model's)", positive)
-    add("--edit-guidance", "G", "its guidance scale (default: the model's)", number)
+    add("--edit-guidance", "G", "its guidance scale (default: the model's)", guidance)
     add("--steps", "N", "diffusion steps of a picture (default: the model's)", positive)
-    add("--guidance", "G", "guidance scale (default: the model's)", number)
+    add("--guidance", "G", "guidance scale (default: the model's)", guidance)
     add("--size", "WxH", "pixels, such as 1024x768 (default: the model's)", size)
     add("--dtype", "TYPE", "number format of the weights: bf16 or fp32 (default: bf16)")
     add("--device", "NAME", "cuda, mps or cpu (default: cuda if there is one, else cpu)")
-    offload = "where weights wait: resident, phased or streamed (default: auto)"
+    offload = with_needs("plan", "where weights wait: resident, phased or streamed (default: auto)")
     group.add_argument("--offload", dest="plan", metavar="NAME", help=offload)
     group.add_argument("--plan", help=argparse.SUPPRESS)  # its former name
     add("--condition-size", "PX", "side of the picture for the corrector (default: 512)", positive)
@@ -192,19 +181,19 @@ def _add_models(group: argparse._ArgumentGroup, without: Collection[str]) -> Non
         "how the corrector is asked: as it was trained, or as the paper's script does",
     )
     _add_verifiers(group, add)
-    add("--writer", "NAME", f"of reflections: {_names(WRITERS)}")
+    add("--writer", "NAME", f"of reflections: {in_words(WRITERS)}")
     add("--max-words", "N", "of a reflection (default: the writer's)", positive)
-    add("--evolver", "NAME", f"of prompts: {_names(EVOLVERS)}")
-    add("--planner", "NAME", f"of a staged search: {_names(PLANNERS)} (default: rules)")
-    add("--inspector", "NAME", f"of its stages: {_names(INSPECTORS)} (default: exact)")
-    add("--thinker", "NAME", f"{_names(THINKERS)} (default: vlm if there is one)")
+    add("--evolver", "NAME", f"of prompts: {in_words(EVOLVERS)}")
+    add("--planner", "NAME", f"of a staged search: {in_words(PLANNERS)} (default: rules)")
+    add("--inspector", "NAME", f"of its stages: {in_words(INSPECTORS)} (default: exact)")
+    add("--thinker", "NAME", f"{in_words(THINKERS)} (default: vlm if there is one)")
     add(
         "--vlm",
         "WHERE",
-        f"model of {_names(asking)}: endpoint:PROFILE, a folder or a hub id",
+        f"model of {in_words(asking)}: endpoint:PROFILE, a folder or a hub id",
     )
     add("--vlm-dtype", "TYPE", "number format of that model: bf16, fp32 or nf4 (default: bf16)")
-    add_judge_options(group)
+    _add_judge_check(group, add)
 
 
 def _add_verifiers(group: argparse._ArgumentGroup, add: Callable[..., None]) -> None:
@@ -212,12 +201,13 @@ def _add_verifiers(group: argparse._ArgumentGroup, add: Callable[..., None]) -> 
     add(
         "--verifier",
         "NAME",
-        f"{_names(VERIFIERS)}; {_names(sources)} as NAME:FOLDER; A+B: both "
+        f"{in_words(VERIFIERS)}; {in_words(sources)} as NAME:FOLDER; A+B: both "
         "(of objects, text, checklist each need by the best of them)",
     )
     add("--detector", "WHERE", "of the verifier objects: a folder, a hub id or onnx:FILE")
     add("--colour-judge", "WHERE", "a CLIP that reads its colours (default: pixels vote)")
-    group.add_argument("--ground", action="store_true", help="let the checklist ask for boxes")
+    ground = with_needs("ground", "let the checklist ask for boxes")
+    group.add_argument("--ground", action="store_true", help=ground)
     add("--gate", "NAME", "a verifier that says what passed, while --verifier ranks")
     add("--screen", "NAME", "a cheap verifier that ranks a batch; --verifier looks at the best")
     add("--shortlist", "N", "pictures of a batch that it looks at (default: 2)", positive)
@@ -226,14 +216,32 @@ def _add_verifiers(group: argparse._ArgumentGroup, add: Callable[..., None]) -> 
     add("--verifier-error", "RATE", "of the verifier noisy, 0 to 1 (default: 0.1)", share)
 
 
+def _add_judge_check(group: argparse._ArgumentGroup, add: Callable[..., None]) -> None:
+    add(
+        "--judge-check",
+        "|".join(MODES),
+        "before a search, whether the vlm sees: strict ends the search if not, warn only says so, "
+        "off does not ask (default: strict)",
+    )
+    add(
+        "--judge-errors",
+        "FILE",
+        "the verifier's known errors as JSON, such as judge.errors of a run.json (default: what "
+        "reflectionflow judge has kept for it)",
+    )
+    add_consent_option(group)
+
+
+def add_consent_option(group: argparse._ActionsContainer) -> None:
+    text = "agree that pictures are sent to the host of the vlm's profile; it is remembered"
+    group.add_argument(
+        "--send-pictures", action="store_true", help=with_needs("send_pictures", text)
+    )
+
+
 def _with_default(text: str, default: Any) -> str:
     shown = ",".join(default) if isinstance(default, tuple) else default
     return text if shown in (None, "") else f"{text} (default: {shown})"
-
-
-def _names(known: Collection[str]) -> str:
-    *others, last = known
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def whole(text: str) -> int:
@@ -243,12 +251,19 @@ def whole(text: str) -> int:
 
 
 def number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    # float() would also read 1_0 and the digits of other scripts.
+    if not NUMBER.fullmatch(text.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is not a number")
+    value = float(text)
     if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is not a finite number")
+    return value
+
+
+def guidance(text: str) -> float:
+    value = number(text)
+    if not 0 <= value <= MOST_GUIDANCE:
+        raise argparse.ArgumentTypeError(f"{value:g} is not between 0 and {MOST_GUIDANCE}")
     return value
 
 
@@ -276,7 +291,7 @@ def share(text: str) -> float:
 def hours(text: str) -> float:
     value = number(text)
     if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text} hours are no time")
+        raise argparse.ArgumentTypeError(f"{text} is not a time; give hours above 0")
     return value
 
 
@@ -295,8 +310,8 @@ def listed(text: str) -> tuple[str, ...]:
 
 def size(text: str) -> tuple[int, int]:
     sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isascii() and side.isdigit() for side in sides):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 1024x768")
+    if len(sides) != 2 or not all(re.fullmatch(r"[0-9]{1,6}", side) for side in sides):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is not a size such as 1024x768")
     return int(sides[0]), int(sides[1])
 
 
@@ -317,15 +332,26 @@ def plan(text: str) -> tuple[Stage, ...]:
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    return tuple(map(positive, listed(text)))
+    values = tuple(map(positive, listed(text)))
+    if too_many := [value for value in values if value > MOST_BUDGET]:
+        raise argparse.ArgumentTypeError(f"{too_many[0]} is more than {MOST_BUDGET:,}")
+    return values
 
 
 def cells(text: str) -> tuple[tuple[int, int], ...]:
-    return tuple(map(size, listed(text)))
+    try:
+        return tuple(map(size, listed(text)))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.80} is not a list of WIDTHxDEPTH such as 16x1,4x4,1x16"
+        ) from None
 
 
 def mask(text: str) -> str:
     """The mask in a picture file, as settings hold it."""
+    from ..pictures import read_picture
+    from ..regions.masks import mask_text
+
     try:
         return mask_text(read_picture(Path(text).read_bytes()))
     except OSError as error:

@@ -21,14 +21,19 @@ from ..plugins import load_plugins
 from ..protocols import Actors
 from ..record import InputError
 from ..registry import build_actors, choice_of
-from ..report.words import counted
+from ..report.words import counted, forecast_text, settings_text
+from ..search import forecast
 from ..search.checks import check_trust
 from ..search.strategies import axes_in_force
 from ..settings import Budget, SearchSettings
 from ..vlm.named import ENDPOINT, forget_vlm
+from .dry_run import judge_text, model_text, shown, unloaded
+from .effects import Situation, check_effects
 from .judging import errors_of_verifier, judge_of, looks
 from .me import check_nobody_is_asked
-from .options import flag_of, make_record, make_settings, name_of, with_drawn_seed
+from .naming import flag_of, name_of
+from .options import make_record, make_settings, with_drawn_seed
+from .outcome import CommandOutcome
 from .preparing import text_to_write
 from .screen import quieten_libraries
 from .watching import pool_text, watch
@@ -38,8 +43,8 @@ NEEDED_TEXTS = {"stages": "a plan", "draft_prompt": "a thought"}  # by setting
 
 def paint_pictures(
     given: Mapping[str, Any], prompts: Sequence[Mapping[str, Any]], samples: int, pool: WorkerPool
-) -> None:
-    """Paints the missing pictures in the folder of --images."""
+) -> CommandOutcome | None:
+    """Paints the missing pictures in the folder of --images; with --dry-run only says how many."""
     for name in ("think_first", "draft_prompt", "stages"):
         if given.get(name):
             raise InputError(
@@ -58,6 +63,9 @@ def paint_pictures(
             "prompt, which a benchmark does not write. Choose another strategy, or use "
             "reflectionflow run --prompts."
         )
+    check_effects(Situation(settings, choice, given))
+    if given.get("dry_run"):
+        return _would_paint(given, settings, choice, len(prompts) * samples, pool)
     errors = errors_of_verifier(_judge_of(choice, settings, given, pool), choice)
     check_trust(settings, errors)
     about = {
@@ -76,6 +84,33 @@ def paint_pictures(
         "pictures painted",
         given.get("hours"),
     )
+    return None
+
+
+def _would_paint(
+    given: Mapping[str, Any],
+    settings: SearchSettings,
+    choice: ActorChoice,
+    count: int,
+    pool: WorkerPool,
+) -> CommandOutcome:
+    cost = forecast(settings, unloaded(choice, settings))
+    return shown(
+        {
+            "pictures": f"{count} in {given['images']}, by a search each where missing",
+            "search": settings_text(settings, choice.model),
+            "model": model_text(choice),
+            "judge": judge_text(choice),
+            "cost": f"{forecast_text(cost)} For each picture, {pool_text(pool)}.",
+            "then": f"judge them, and write {given['out']}",
+        }
+    )
+
+
+def would_judge(file: Path, count: int, judge: str, pool: WorkerPool) -> CommandOutcome:
+    """What a benchmark would do with pictures that are there."""
+    pictures = f"{counted(count, 'picture')} to judge, {pool_text(pool)}"
+    return shown({"pictures": pictures, "judge": judge, "file": str(file)})
 
 
 def _judge_of(

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from ..archive.files import replace_file
+from ..archive.files import make_folder, replace_file
 from ..choice import RECORDED
 from ..pictures import PictureError, read_picture
 from ..plugins import load_plugins
@@ -23,25 +23,30 @@ from ..report.ranking import Ranking, ranking_page, ranking_sheet, ranking_text
 from ..settings import SearchSettings
 from ..texts import no_folder
 from ..vlm.judge_check import judge_text
+from .effects import Situation, check_effects
 from .judging import judge_of
+from .me import check_heard
 from .options import make_record
+from .outcome import CommandOutcome
 from .run import UNJUDGED
-from .screen import Lines, quieten_libraries
+from .screen import Lines
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 FILES = {"sheet": "sheet.png", "page": "ranking.html", "data": "ranking.json"}
 BATCH = 16  # pictures that are judged together
 
 
-def rank(given: Mapping[str, Any]) -> int:
-    """Judges and ranks; UNJUDGED if no picture could be judged."""
-    prompt, files = given["prompt"], picture_files(Path(given["folder"]))
+def rank(given: Mapping[str, Any]) -> CommandOutcome:
+    """Judges and ranks; status UNJUDGED if no picture could be judged."""
+    prompt = given["prompt"]
     if not prompt.strip():
         raise InputError("The prompt is empty. Say in words what the pictures were to show.")
     record = make_record(given, RECORDED)
     load_plugins(record.get("plugins", ()))
     choice = choice_of(record)
-    quieten_libraries()
+    check_effects(Situation(SearchSettings(), choice, given, paints=False))
+    check_heard(choice, given.get("quiet", False))
+    files = picture_files(Path(given["folder"]))
     found = judge_of(choice, SearchSettings(depth=0), given)
     verifier = build_verifier(choice)
     verifier.verify(prompt, [])  # whether it can judge this prompt, before files are read
@@ -50,10 +55,12 @@ def rank(given: Mapping[str, Any]) -> int:
     for start in range(0, len(images), BATCH):
         verdicts += verifier.verify(prompt, images[start : start + BATCH], Lines())
     ranking = Ranking.of(prompt, names, images, verdicts)
-    sys.stdout.write(f"{ranking_text(ranking)}\n")
+    text, page = f"{ranking_text(ranking)}\n", None
     if out := given.get("out"):
-        _write(Path(out), ranking, about_judge(choice.verifier, found))
-    return 0 if ranking.best is not None else UNJUDGED
+        text += _write(Path(out), ranking, about_judge(choice.verifier, found))
+        page = Path(out) / FILES["page"]
+    data = {"prompt": prompt, "pictures": _data(ranking)}
+    return CommandOutcome(0 if ranking.best is not None else UNJUDGED, text, data, page)
 
 
 def about_judge(verifier: str, found: Mapping[str, Any]) -> str:
@@ -87,14 +94,15 @@ def _read(files: Sequence[Path]) -> tuple[list[str], list[Image]]:
     return names, images
 
 
-def _write(folder: Path, ranking: Ranking, note: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _write(folder: Path, ranking: Ranking, note: str) -> str:
+    """Writes the sheet, the page and the data, and says where they are."""
+    make_folder(folder)
     sheet = io.BytesIO()
     ranking_sheet(ranking, note).save(sheet, "PNG")
     replace_file(folder / FILES["sheet"], sheet.getvalue())
     replace_file(folder / FILES["page"], ranking_page(ranking, note).encode("utf-8", "replace"))
     replace_file(folder / FILES["data"], json.dumps(_data(ranking), indent=2).encode())
-    sys.stdout.write(
+    return (
         f"{counted(len(ranking.names), 'picture')} ranked.\n"
         f"Sheet: {folder / FILES['sheet']}\nPage:  {folder / FILES['page']}\n"
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ..archive import PAGE, SHEET, Run, read_recording
 from ..archive.files import replace_file
@@ -15,9 +17,10 @@ from ..report.words import passed_text
 from ..search import unjudged_text
 from ..texts import no_folder
 from ..vlm.judge_check import judge_text
+from .outcome import CommandOutcome
 
 
-def report(folder: str) -> int:
+def report(folder: str) -> CommandOutcome:
     """Rebuilds the sheet and the page of a run, also while it is under way."""
     path = Path(folder)
     if not path.is_dir():
@@ -28,8 +31,7 @@ def report(folder: str) -> int:
     for notice in recording.notices:
         sys.stderr.write(f"{notice}\n")
     write_reports(path, recording.run, recording.history)
-    sys.stdout.write(summary(path, recording.history))
-    return 0
+    return found(path, recording.run, recording.history)
 
 
 def write_reports(folder: Path, run: Run, history: History) -> None:
@@ -63,4 +65,40 @@ def summary(folder: Path, history: History) -> str:
         f"Contact sheet: {folder / SHEET}",
         f"Report:        {folder / PAGE}",
     ]
-    return "\n".join(lines).encode("utf-8", "replace").decode() + "\n"
+    return "\n".join(lines) + "\n"
+
+
+def found(
+    folder: Path, run: Run, history: History, status: int = 0, error: str = ""
+) -> CommandOutcome:
+    """How a search with pictures ends."""
+    text, page = summary(folder, history), folder / PAGE
+    return CommandOutcome(status, text, as_record(folder, run, history), page, error)
+
+
+def as_record(folder: Path, run: Run, history: History) -> dict[str, Any]:
+    """What a search found, for programs; docs/cli.md describes it."""
+    best, cost = history.best, history.cost
+    return {
+        "folder": str(folder),
+        "prompt": run.prompt,
+        "seed": run.settings.seed,
+        "strategy": run.settings.strategy,
+        "pictures": len(history),
+        "unjudged": sum(not candidate.verdict.judged for candidate in history),
+        "best": {
+            "score": best.verdict.score,
+            "passed": best.verdict.passed,
+            "unmet": list(best.verdict.unmet),
+            "picture": str(folder / "best.png"),
+        },
+        "sheet": str(folder / SHEET),
+        "report": str(folder / PAGE),
+        "spent": {
+            "images": cost.images,
+            "steps": cost.steps,
+            "vlm_calls": cost.vlm_calls,
+            "seconds": round(cost.total_seconds, 3),
+        },
+        "budget": asdict(run.settings.budget),
+    }

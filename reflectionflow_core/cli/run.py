@@ -26,10 +26,13 @@ from ..settings import SearchSettings
 from ..texts import TextError, checked_text, no_folder
 from ..vlm.named import HUB_ID
 from .asking import StoppedByPersonError, Terminal
+from .effects import Situation, check_effects
 from .judging import check_judge, knowing_errors, with_errors_of
+from .me import check_heard
 from .options import make_record, make_settings, settings_of, with_drawn_seed
+from .outcome import CommandOutcome
 from .preparing import prepared
-from .reporting import summary, write_reports
+from .reporting import found, write_reports
 from .review import ReviewPage
 from .screen import Screen, quieten_libraries
 
@@ -37,7 +40,9 @@ BuildActors = Callable[[ActorChoice, SearchSettings], Actors]
 UNJUDGED, INTERRUPTED = 4, 130  # exit statuses
 
 
-def run(given: Mapping[str, Any], build_actors: BuildActors, page: ReviewPage | None = None) -> int:
+def run(
+    given: Mapping[str, Any], build_actors: BuildActors, page: ReviewPage | None = None
+) -> CommandOutcome:
     """Searches, resumes or only reports, as the folder requires; asks on `page`, if there is one,
     in place of the terminal."""
     with open_archive(folder_of(given), resume=given.get("resume", False)) as archive:
@@ -47,8 +52,10 @@ def run(given: Mapping[str, Any], build_actors: BuildActors, page: ReviewPage | 
         model = str(given.get("model", recorded.actors.get("model", "") if recorded else ""))
         quieten_libraries(downloads=HUB_ID.fullmatch(model) is not None)
         choice, asked = asked_for(given, recorded)
+        check_heard(choice, given.get("quiet", False), asked.ask and page is None)
         if archive.run and len(archive.history):  # otherwise there are no pictures to protect
             check_resumable(archive.folder, archive.run, asked)
+            _check_budget(given, archive)
         asked = check_judge(choice, asked, given)
         asked = with_errors_of(asked, archive.run if len(archive.history) else None)
         actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
@@ -61,7 +68,7 @@ def run(given: Mapping[str, Any], build_actors: BuildActors, page: ReviewPage | 
         return _search(archive, asked, actors, spent, page)
 
 
-def run_review(folder: str, port: int, build_actors: BuildActors) -> int:
+def run_review(folder: str, port: int, build_actors: BuildActors) -> CommandOutcome:
     """Continues the run in a folder, and asks on a page of this machine."""
     if not folder.strip() or not Path(folder).is_dir():
         raise no_folder(folder, "Give the --out folder of a run.")
@@ -78,9 +85,18 @@ def folder_of(given: Mapping[str, Any]) -> Path:
     return Path(given["out"])
 
 
+def _check_budget(given: Mapping[str, Any], archive: Archive) -> None:
+    painted, most = archive.history.cost.images, given.get("max_images")
+    if most is not None and most < painted:
+        raise InputError(
+            f"{archive.folder} has {counted(painted, 'picture')} already, more than --max-images "
+            f"{most}. Give a larger number, or none."
+        )
+
+
 def _search(
     archive: Archive, asked: Run, actors: Actors, spent: Cost, page: ReviewPage | None = None
-) -> int:
+) -> CommandOutcome:
     archive.drop_last(trailing_unjudged(archive.history))  # they are painted and judged again
     past = archive.history.charged(spent)
     known = experience(archive.folder.parent, asked)
@@ -92,7 +108,7 @@ def _search(
         asked.settings.budget.images or asked.settings.scheduled_pictures,
     )
     try:
-        with Screen(most, archive.history) as screen:
+        with Screen(most, archive.history, asked.settings.budget) as screen:
             for history in _steps(archive, asked, actors, past, screen, page):
                 painted = len(history) - len(archive.history)
                 archive.append(history)
@@ -101,23 +117,20 @@ def _search(
     except StoppedByPersonError:
         _say_how_to_resume(archive)
     except KeyboardInterrupt:
-        say("Stopped.")
-        if len(archive.history):
-            write_reports(archive.folder, asked, archive.history)
-        _say_how_to_resume(archive)
-        return INTERRUPTED
+        if not len(archive.history):
+            return CommandOutcome(INTERRUPTED, error="Stopped.")
+        write_reports(archive.folder, asked, archive.history)
+        stopped = found(archive.folder, asked, archive.history, INTERRUPTED)
+        return replace(stopped, text="", error=f"Stopped.\n{_how_to_resume(archive)}")
     except UnjudgedError as error:
         write_reports(archive.folder, asked, archive.history)
-        sys.stdout.write(summary(archive.folder, archive.history))
-        say(f"reflectionflow: {error}")
-        _say_how_to_resume(archive)
-        return UNJUDGED
+        message = f"reflectionflow: {error}\n{_how_to_resume(archive)}"
+        return found(archive.folder, asked, archive.history, UNJUDGED, message)
     except Exception:
         _say_how_to_resume(archive)
         raise
     write_reports(archive.folder, asked, archive.history)
-    sys.stdout.write(summary(archive.folder, archive.history))
-    return 0
+    return found(archive.folder, asked, archive.history)
 
 
 def _steps(
@@ -160,14 +173,10 @@ def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoi
         raise InputError(
             "--think-first writes the draft prompt, and --draft-prompt is one. Leave one out."
         )
-    axes = axes_in_force(settings)  # raises for a strategy that does not exist,
-    if choice.edit_model is not None and not (settings.depth and "reflection" in axes):
-        raise InputError(
-            "--edit-model corrects pictures, and this search corrects none. Leave it out, or "
-            "choose --strategy reflection."
-        )
+    axes_in_force(settings)  # raises for a strategy that does not exist,
     policy_named(settings.policy)  # and this for a policy
     thinks = given.get("think_first", recorded.think_first if recorded else False)
+    check_effects(Situation(settings, choice, given, thinks))
     calls, judge = (recorded.calls, recorded.judge) if recorded else (0, {})
     who = (actors, identity(choice), versions())
     run = Run(prompt, settings, *who, think_first=thinks, calls=calls, judge=judge)
@@ -225,10 +234,13 @@ def check_resumable(folder: Path, recorded: Run, asked: Run) -> None:
 
 
 def _say_how_to_resume(archive: Archive) -> None:
-    if not len(archive.history):
-        return
+    if len(archive.history):
+        say(_how_to_resume(archive))
+
+
+def _how_to_resume(archive: Archive) -> str:
     folder = shlex.quote(str(archive.folder))
-    say(
+    return (
         f"{counted(len(archive.history), 'finished picture')} kept. "
         f"Continue with: reflectionflow run --out {folder} --resume"
     )

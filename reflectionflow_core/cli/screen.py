@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from time import monotonic
 from types import TracebackType
 
 from PIL.Image import Image
@@ -14,6 +15,8 @@ from PIL.Image import Image
 from ..phases import doing
 from ..protocols import Silent
 from ..record import Candidate, History
+from ..report.words import duration
+from ..settings import Budget
 
 
 def quieten_libraries(downloads: bool = False) -> None:
@@ -26,7 +29,7 @@ def quieten_libraries(downloads: bool = False) -> None:
     warnings.formatwarning = lambda message, *_place, **_line: f"{message}\n"
 
 
-NOTHING_YET = History()
+NOTHING_YET, NO_LIMITS = History(), Budget()
 
 
 class Lines(Silent):
@@ -36,22 +39,51 @@ class Lines(Silent):
         sys.stderr.write(f"{text}\n")
 
 
+@contextmanager
+def loading(model: str) -> Iterator[None]:
+    """Says what is being loaded, with a bar and the seconds on a terminal."""
+    text = f"Loading {model}"
+    if not sys.stderr.isatty():
+        sys.stderr.write(f"{text}.\n")
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    console = Console(stderr=True, highlight=False)
+    with Progress(*columns, console=console, transient=True) as bar:
+        bar.add_task(text, total=None)
+        yield
+
+
 class Screen:
     """A Progress on stderr, with `total` as the expected number of pictures.
 
-    `painted` shows a new picture of one search, `advance` one of many searches.
+    `painted` shows a new picture of one search, with what of the `budget` is spent, `advance` one
+    of many searches.
     """
 
-    def __init__(self, total: int, history: History = NOTHING_YET) -> None:
+    def __init__(
+        self, total: int, history: History = NOTHING_YET, budget: Budget = NO_LIMITS
+    ) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
-        self.total = total
+        self.total, self.budget = total, budget
+        self._began, self._before = monotonic(), len(history)
         self.console = Console(stderr=True, highlight=False)
         self.bars = Progress(
             TextColumn("{task.description:<22}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
+            TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
             console=self.console,
             transient=True,
@@ -98,16 +130,34 @@ class Screen:
     def painted(self, history: History) -> None:
         latest = [*history][-1]
         fate = "" if latest.finished else "dropped, "
-        line = f"{fate}{short_score(latest)}, {best_so_far(history)}"
-        self.advance(len(history), best_so_far(history), line)
+        known = ", ".join(filter(None, [best_so_far(history), spent_text(history, self.budget)]))
+        self.advance(len(history), known, f"{fate}{short_score(latest)}, {known}")
 
     def advance(self, done: int, note: str, line: str) -> None:
         """Shows that `done` pictures are finished: `note` beside a bar, or `line` in a log."""
         self.total = max(self.total, done)  # a strategy may paint more than the paper's schedule
         self.bars.update(self._pictures, completed=done, total=self.total, note=note)
         if not self.console.is_terminal:
-            text = f"picture {done} of {self.total}: {line}"
-            self.say(text)
+            self.say(f"picture {done} of {self.total}: {line}{self._left(done)}")
+
+    def _left(self, done: int) -> str:
+        """The time left in a log, from the second picture on: the first one also warms up."""
+        painted, seconds = done - self._before, monotonic() - self._began
+        left = (self.total - done) * seconds / max(1, painted)
+        return f", about {duration(left)} left" if painted > 1 and left >= 1 else ""
+
+
+def spent_text(history: History, budget: Budget) -> str:
+    """What of the limits is spent, such as "24 of 100 steps"; "" without limits."""
+    cost = history.cost
+    spent = {
+        "images": (cost.images, "pictures"),
+        "steps": (cost.steps, "steps"),
+        "vlm_calls": (cost.vlm_calls, "VLM calls"),
+        "seconds": (round(cost.total_seconds), "seconds"),
+    }
+    limits = [(getattr(budget, name), *used) for name, used in spent.items()]
+    return ", ".join(f"{n} of {most:g} {what}" for most, n, what in limits if most is not None)
 
 
 def best_so_far(history: History) -> str:

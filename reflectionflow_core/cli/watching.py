@@ -12,16 +12,18 @@ from ..evaluation.pool import WorkerPool
 from ..geneval.folder import unreadable_text
 from ..record import InputError
 from ..report.words import counted, duration
+from ..texts import parse_json
 from .interrupt import PausedError
+from .outcome import CommandOutcome
 
 BESIDE = (".html", ".jsonl", ".png", ".part")  # suffixes of files beside the results
 
 
 def fresh_file(given: Mapping[str, Any]) -> Path:
     """The file for the results; a finished evaluation is never overwritten."""
-    if not given["json"].strip():
-        raise InputError("The name of the file is empty. Give one after --json.")
-    file = Path(given["json"])
+    if not given.get("out", "").strip():
+        raise InputError("There is no file for the results. Give one with --out FILE.")
+    file = Path(given["out"])
     if file.suffix in BESIDE:
         raise InputError(
             f"{file} would be a file beside the results. Choose a name that ends in .json."
@@ -29,6 +31,15 @@ def fresh_file(given: Mapping[str, Any]) -> Path:
     if file.exists():
         raise InputError(f"{file} exists already. Choose another file, or move it away.")
     return file
+
+
+def finished(file: Path, text: str) -> CommandOutcome:
+    """How an evaluation ends whose results are in `file`."""
+    page = file.with_suffix(".html")
+    summary = parse_json(file.read_bytes())["summary"]
+    return CommandOutcome(
+        text=text, data={"file": str(file), "page": str(page), "summary": summary}, page=page
+    )
 
 
 def pool_of(given: Mapping[str, Any], usual: int | None = None) -> WorkerPool:

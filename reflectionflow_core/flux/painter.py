@@ -15,7 +15,7 @@ from torch import Tensor
 from ..pictures import to_rgb
 from ..protocols import SILENT, Painted, Preview, Progress
 from ..record import InputError, Region, Request, Restart, Seed
-from ..regions import alpha_of, cells_of
+from ..regions.masks import alpha_of, cells_of
 from .branch import FluxInputs
 from .condition import Condition, ConditionSettings, encode_condition, encode_picture
 from .latents import pack, token_ids, unpack

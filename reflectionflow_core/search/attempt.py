@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-from PIL import Image
+from typing import TYPE_CHECKING, Any
 
 from ..protocols import Preview
 from ..record import Candidate, Cost, Inspection, Request, Verdict
-from ..regions import composited
 from .acceptance import broken_by
 from .trust import is_open
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 FREE = Cost()
 
@@ -27,7 +27,7 @@ class Attempt:
 
     request: Request
     cost: Cost = FREE
-    image: Image.Image | None = None
+    image: Image | None = None
     verdict: Verdict | None = None
     finished: bool = True
     inspection: Inspection | None = None
@@ -37,7 +37,7 @@ class Attempt:
     latents: bytes | None = None
 
     @property
-    def picture(self) -> Image.Image:
+    def picture(self) -> Image:
         assert self.image is not None  # it was painted or dropped
         return self.image
 
@@ -76,10 +76,12 @@ def corrected(request: Request) -> Verdict | None:
     return verdict if verdict and verdict.unmet else None
 
 
-def in_its_region(request: Request, painted: Image.Image) -> Image.Image:
+def in_its_region(request: Request, painted: Image) -> Image:
     """What was painted, put into the parent where the request has a region."""
     if request.region is None:
         return painted
+    from ..regions.compositing import composited
+
     return composited(request.required_parent.image, painted, request.region)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from math import ceil
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from ..protocols import Actors
 from ..record import Candidate, Cost, History, Inspection, Request, Verdict
@@ -14,9 +14,11 @@ from .budget import most_calls, most_images, most_steps, only_previewed
 from .loop import EMPTY, next_batch
 from .strategies import axes_in_force
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 PREVIEWING = ("potential", "scouts")  # strategies whose previews decide what else is painted
 MOST = 500  # pictures that are looked ahead; each asks the strategy for its whole plan again
-BLANK = Image.new("RGB", (1, 1))
 UNFINISHED = Inspection(False, missing=("all of it",), refine="paint it")
 
 
@@ -96,11 +98,18 @@ def _usual(prices: list[Cost], pass_rate: float) -> Cost:
     return Cost(ceil(images), ceil(steps), ceil(calls))
 
 
+@cache
+def _blank() -> Image:
+    from PIL import Image
+
+    return Image.new("RGB", (1, 1))
+
+
 def _failed(request: Request, price: Cost, previewed: bool) -> Candidate:
     verdict = Verdict(0.0, False, unmet=("all of it",))
     inspection = UNFINISHED if request.stage is not None else None
     return Candidate(
-        BLANK,
+        _blank(),
         request.prompt,
         request.seed,
         verdict,

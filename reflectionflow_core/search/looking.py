@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from PIL.Image import Image, Resampling
+from typing import TYPE_CHECKING
 
 from ..protocols import Actors, LookingAgain, Progress, Verifier
 from ..record import Verdict
 from ..settings import SearchSettings
 from .trust import SURE, correlation_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MARGINS = (0.03, 0.06)  # of width and height, cut off at every side: one for each look
 
@@ -35,6 +37,8 @@ def look_again(
 
 def cropped(image: Image, margin: float) -> Image:
     """The picture without a margin (0 to 0.5 of each side), in its size."""
+    from PIL.Image import Resampling
+
     x, y = margin * image.width, margin * image.height
     box = (x, y, image.width - x, image.height - y)
     return image.resize(image.size, Resampling.LANCZOS, box=box)

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..feedback import Feedback, Place
-from ..pictures import stored_picture
 from ..record import Candidate, History, Neighbour, Request, Seed
-from ..regions import Region, mask_text
+from ..regions import Region
 from ..settings import SearchSettings
 from .seeds import fresh_seed
 
@@ -80,8 +79,12 @@ def moved_seed(seed: Seed, before: Candidate, now: Candidate) -> Seed:
 
 def region_said(place: Place) -> Region:
     """Where a correction may change its parent, as a person drew it."""
-    mask = mask_text(stored_picture(place.mask)) if place.mask else None
-    return Region(place.boxes, mask, said=True)
+    if not place.mask:
+        return Region(place.boxes, said=True)
+    from ..pictures import stored_picture
+    from ..regions.masks import mask_text
+
+    return Region(place.boxes, mask_text(stored_picture(place.mask)), said=True)
 
 
 def reworded(request: Request, prompt: str) -> Request:

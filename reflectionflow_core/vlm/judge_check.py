@@ -7,7 +7,6 @@ search asks nothing. A judge that was blind or did not answer is asked again.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from ..judge_errors import JudgeErrors, errors_line
 from ..protocols import SILENT, Progress
 from ..record import InputError
+from .check_modes import MODES, OFF, STRICT
 from .endpoint import Endpoint
 from .interface import Vlm
 from .kept import KeptTable
@@ -26,8 +26,6 @@ from .server_probe import probe_server
 
 FILE = "judges.json"
 ERRORS = "errors"  # of what a run records: JudgeErrors.data, beside the findings
-STRICT, WARN, OFF = MODES = ("strict", "warn", "off")
-VARIABLE = "REFLECTIONFLOW_JUDGE_CHECK"  # one of MODES
 UNUSED = "Several verifiers judge, so the known errors of one are not used."
 INSIST = "To search all the same, give --judge-check warn"
 OF_TEXTS = " (texts)"  # after the key of a model that was shown no pictures
@@ -93,11 +91,6 @@ class JudgeChecker:
     @property
     def _table(self) -> KeptTable:
         return KeptTable(self.folder / FILE)
-
-
-def mode_of(given: str | None, environment: Mapping[str, str] = os.environ) -> str:
-    """The mode that was given, or that of the environment, or strict."""
-    return given or environment.get(VARIABLE, "").strip() or STRICT
 
 
 def profile_key(profile: Profile) -> str:

@@ -28,7 +28,7 @@ from reflectionflow_core.miniature.judge import in_words
 from reflectionflow_core.miniature.world import COLOURS, Thing
 from reflectionflow_core.protocols import SILENT, Actors, LatentKeeping, Painted
 from reflectionflow_core.record import Candidate, History, Region, Request
-from reflectionflow_core.regions import alpha_of
+from reflectionflow_core.regions.masks import alpha_of
 from reflectionflow_core.registry import build_actors
 from reflectionflow_core.search import search
 from reflectionflow_core.search.acceptance import broken_by

@@ -180,7 +180,7 @@ def test_a_planner_that_breaks_says_how_to_go_on_and_is_asked_again(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ([*STAGED, "--think-first"], "thinks in stages, so --think-first has no effect"),
+        ([*STAGED, "--think-first"], "--think-first has no effect"),
         (["--strategy", "staged", "--planner", "magic"], "no planner named 'magic'"),
         (["--strategy", "staged", "--planner", "vlm"], "The planner 'vlm' asks a vision-language"),
         (["--strategy", "staged", "--stages", "plan.txt"], "--stages is for a single run"),

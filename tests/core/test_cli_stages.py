@@ -77,7 +77,7 @@ def test_a_plan_of_ones_own_takes_the_place_of_the_planners(tmp_path: Path) -> N
         (["--stages", "dog.txt"], "does not understand 'a dog'"),
         (["--context", "9"], "The context is 9. Give a number from 0 to 8."),
         (["--axes", "noise"], "needs the axis reflection"),
-        (["--think-first"], "thinks in stages"),
+        (["--think-first"], "--think-first has no effect"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_before_anything_is_painted(

@@ -239,7 +239,7 @@ def test_a_study_in_parts_ends_as_one_that_ran_through(tmp_path, monkeypatch, ca
     assert records[0]["outcomes"] == records[1]["outcomes"]
     assert records[0]["summary"] == records[1]["summary"]
     assert main([*asked, str(tmp_path / "none.json"), "--hours", "0"]) == 2
-    assert "0 hours are no time" in capsys.readouterr().err
+    assert "0 is not a time" in capsys.readouterr().err
 
 
 def test_atoms_of_the_best_picture_are_averaged_over_prompts_in_both_ways():

@@ -212,7 +212,7 @@ def test_the_doctor_fails_for_a_blind_judge_and_without_one(
     assert main(["doctor", "--vlm", "gone"]) == 2
     assert "The profile gone has no API_KEY" in capsys.readouterr().err
     assert main(["doctor", "--device", "cpu"]) == 2
-    assert "--device belongs to --vlm" in capsys.readouterr().err
+    assert "--device has no effect without --vlm" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

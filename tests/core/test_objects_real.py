@@ -102,7 +102,7 @@ def test_words_that_it_does_not_know_are_told(judge: ObjectsVerifier) -> None:
 def test_a_search_on_the_command_line_is_judged_by_it(tmp_path: Path, capsys) -> None:
     out = tmp_path / "run"
     command = ["run", "a photo of a cat", "--out", str(out), "--verifier", "objects", "--quiet"]
-    shown = ["--strategy", "noise", "--drafts", "1", "--depth", "0", "--width", "1"]
+    shown = ["--strategy", "noise", "--drafts", "1", "--depth", "0"]
     assert main([*command[:-1], "--detector", f"onnx:{DETECTOR}", *shown]) == 0
     (line,) = (out / "history.jsonl").read_text().splitlines()
     record = json.loads(line)

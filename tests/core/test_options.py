@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from reflectionflow_core.cli.options import make_settings, name_of
+from reflectionflow_core.cli.naming import name_of
+from reflectionflow_core.cli.options import make_settings
 from reflectionflow_core.cli.parser import make_parser
 from reflectionflow_core.record import Stage
-from reflectionflow_core.regions import mask_picture, mask_text
+from reflectionflow_core.regions.masks import mask_picture, mask_text
 from reflectionflow_core.registry import choices_of
 from reflectionflow_core.settings import Budget, SearchSettings
 

@@ -19,6 +19,7 @@ from vlm_asking import FAST, KEY, Watcher
 from vlm_server import MODEL, Asked, Reply, VlmServer, refuses, says
 
 from reflectionflow_core.record import InputError
+from reflectionflow_core.vlm.check_modes import mode_of
 from reflectionflow_core.vlm.consent import PictureConsent
 from reflectionflow_core.vlm.endpoint import Endpoint
 from reflectionflow_core.vlm.interface import Failure, Question
@@ -27,7 +28,6 @@ from reflectionflow_core.vlm.judge_check import (
     JudgeChecker,
     findings_line,
     judge_text,
-    mode_of,
     objection,
     probe,
     profile_key,

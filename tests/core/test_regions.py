@@ -20,8 +20,10 @@ from reflectionflow_core.miniature.model import load_miniature
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.protocols import SILENT, Actors, LatentKeeping, Painted
 from reflectionflow_core.record import Candidate, History, InputError, Region, Request, Verdict
-from reflectionflow_core.regions import alpha_of, cells_of, composited, mask_text, region_of
+from reflectionflow_core.regions import region_of
+from reflectionflow_core.regions.compositing import composited
 from reflectionflow_core.regions.free import free_place
+from reflectionflow_core.regions.masks import alpha_of, cells_of, mask_text
 from reflectionflow_core.report import contact_sheet, history_text, html_page
 from reflectionflow_core.search import search
 from reflectionflow_core.search.acceptance import broken_by

@@ -39,7 +39,7 @@ from pack.nodes.comfy.painter_settings import TemplateOverrides
 from pack.nodes.comfy.tensors import to_batch, to_pictures
 from pack.reflectionflow_core.pipelines.wording import attempts_text, edit_text
 from pack.reflectionflow_core.record import Candidate, InputError, Region, Request, Verdict
-from pack.reflectionflow_core.regions import alpha_of, cells_of
+from pack.reflectionflow_core.regions.masks import alpha_of, cells_of
 from painter_models import FLUX, KINDS, QWEN, Clip, CoarseVae, Vae, known, small
 from painter_reference import PROMPT as PAINTED
 from painter_reference import TEMPLATES as PAINTERS

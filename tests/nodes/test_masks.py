@@ -6,7 +6,7 @@ import pytest
 import torch
 from pack import error, module
 
-from reflectionflow_core.regions import mask_picture
+from reflectionflow_core.regions.masks import mask_picture
 
 masks = module("comfy.masks")
 within_mask, feathered = masks.within_mask, masks.feathered

@@ -1,0 +1,60 @@
+"""How a command ends: what it prints, as text or as JSON, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1  # of the JSON; raised where a name in it goes or changes its meaning
+
+
+@dataclass(frozen=True, slots=True)
+class CommandOutcome:
+    """What a command found.
+
+    `text` is printed on stdout, or `data` with --json; `error` on stderr. --open shows `page`.
+    """
+
+    status: int = 0
+    text: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    page: Path | None = None
+    error: str = ""
+
+    def shown(self, command: str, as_json: bool) -> str:
+        """What goes to stdout."""
+        if not as_json:
+            return self.text.encode("utf-8", "replace").decode()
+        record = {
+            "schema": SCHEMA,
+            "command": command,
+            "status": self.status,
+            "error": self.error or None,
+            "result": self.data or None,
+        }
+        return json.dumps(record, indent=2) + "\n"
+
+
+@contextmanager
+def kept_apart(as_json: bool, quiet: bool) -> Iterator[None]:
+    """Within it nothing reaches stdout with --json, and no notes reach stderr with --quiet."""
+    notes = StringIO() if quiet else sys.stderr
+    with redirect_stderr(notes), redirect_stdout(notes if as_json else sys.stdout):
+        yield
+
+
+def open_page(page: Path | None) -> str:
+    """Opens a page in the browser; a sentence where that is not possible."""
+    import webbrowser
+
+    if page is None or not page.is_file():
+        return "There is no page to open."
+    if webbrowser.open(page.resolve().as_uri()):
+        return ""
+    return f"No browser could be opened. Open {page} by hand."

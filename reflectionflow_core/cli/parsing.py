@@ -1,0 +1,113 @@
+"""The parser of every command: fills itself when it is used, and advises on what was mistyped."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Callable, Collection, Sequence
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from ..record import InputError
+
+EXIT_CODES = """\
+exit codes: 0 done, 1 a judge that cannot judge, 2 what was asked cannot be used, 3 stopped by
+--hours, 4 the pictures could not be judged, 130 stopped by Ctrl-C"""
+JSON = "print one JSON object instead of text, as docs/cli.md describes it"
+QUIET = "print the result and errors, but no progress and no notes"
+OPEN = "open the page in the browser at the end"
+DRY_RUN = "say what would be done and what it may cost; loads and paints nothing"
+OWN_MESSAGES = ("out", "json", "draft_prompt")  # where an empty text is explained by who reads it
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors are ours.
+
+    `fill` adds its arguments once they are needed, so that a command's help does not wait for what
+    the options of the others import. Its help ends with `examples` and the exit codes.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        fill: Callable[[Parser], None] | None = None,
+        examples: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("argument_default", argparse.SUPPRESS)
+        super().__init__(*args, allow_abbrev=False, **options)
+        shown = "".join(f"\n  {example}" for example in examples)
+        parts = (self.epilog, f"examples:{shown}" if shown else None, EXIT_CODES)
+        self.epilog = "\n\n".join(filter(None, parts))
+        self._fill = fill
+
+    def filled(self) -> Parser:
+        """The parser with all its arguments."""
+        fill, self._fill = self._fill, None
+        if fill is not None:
+            fill(self)
+        return self
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        self.filled()
+        found, strange = super().parse_known_args(args, namespace)
+        if strange:
+            self.error_unknown(strange, found)
+        self._check_empty(found)
+        return found, strange
+
+    def format_help(self) -> str:
+        self.filled()
+        return super().format_help()
+
+    def error(self, message: str) -> NoReturn:
+        if unknown := re.match(
+            r"argument (\w+): invalid choice: '(.*?)' \(choose from (.*)\)", message
+        ):
+            what, value, known = unknown.groups()
+            names = re.findall(r"[\w-]+", known)
+            raise InputError(
+                f"There is no {what.lower()} {value!r:.60}.{_near(value, names)} "
+                f"Choose one of: {', '.join(names)}."
+            )
+        message = message.removeprefix("argument ").rstrip(".")
+        message = re.sub(r"ignored explicit argument '.*'$", "takes no value", message)
+        message = re.sub(r"^the following arguments are required: (.*)", r"\1 is missing", message)
+        raise InputError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
+
+    def error_unknown(self, strange: Sequence[str], found: argparse.Namespace) -> NoReturn:
+        """Raises InputError for arguments that belong to nothing, with what was meant, if that can
+        be told."""
+        options = [flag for action in self._actions for flag in action.option_strings]
+        first = strange[0].partition("=")[0]
+        if first.startswith("-"):
+            raise InputError(f"There is no option {first:.60}.{_near(first, options)} {self._see}")
+        prompt = getattr(found, "prompt", None)
+        if prompt is not None:
+            words = " ".join([prompt, *(word for word in strange if not word.startswith("-"))])
+            raise InputError(f"The prompt is several words. Put it in quotes: {_quoted(words)}.")
+        raise InputError(f"{strange[0]!r:.60} is one argument too many. {self._see}")
+
+    @property
+    def _see(self) -> str:
+        return f"See {self.prog} --help."
+
+    def _check_empty(self, found: argparse.Namespace) -> None:
+        for action in self._actions:
+            value = getattr(found, action.dest, None)
+            blank = isinstance(value, str) and not value.strip()
+            if blank and action.option_strings and action.dest not in OWN_MESSAGES:
+                flag = action.option_strings[0]
+                raise InputError(f"{flag} is empty. Give a value after it, or remove it.")
+
+
+def _near(word: str, known: Collection[str]) -> str:
+    near = get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _quoted(words: str) -> str:
+    shown = words if len(words) <= 200 else f"{words[:200]}..."
+    return f'"{shown}"' if re.fullmatch(r"[^\"$`\\!]*", shown) else shlex.quote(shown)

@@ -1,0 +1,252 @@
+"""What commands print for people and programs: JSON, quiet, dry runs, advice, completion."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import webbrowser
+from pathlib import Path
+
+import pytest
+from fakes import Toys, ToyVerifier
+
+from reflectionflow_core.cli import main
+from reflectionflow_core.cli.completion import completion
+from reflectionflow_core.cli.parser import SHELLS, make_parser
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("--width", "1", "--depth", "1")
+
+
+def toys(choice, settings):
+    return Toys(verifier=ToyVerifier(pass_at=0.9)).actors()
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    out = tmp_path_factory.mktemp("searched") / "out"
+    main(["run", "a red cube", "--out", str(out), *SMALL], build_actors=toys)
+    return out
+
+
+def run(out: Path, *options: str) -> int:
+    return main(["run", "a red cube", "--out", str(out), *SMALL, *options], build_actors=toys)
+
+
+def test_json_is_one_object_and_nothing_else(tmp_path, capsys):
+    assert run(tmp_path / "out", "--json", "--max-images", "9") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["schema", "command", "status", "error", "result"]
+    assert (found["schema"], found["command"], found["status"]) == (1, "run", 0)
+    result = found["result"]
+    assert result["pictures"] == result["spent"]["images"] == 2
+    assert result["budget"]["images"] == 9
+    assert Path(result["best"]["picture"]).is_file() and Path(result["report"]).is_file()
+
+
+def test_report_and_doctor_give_the_same_kind_of_json(searched, capsys):
+    assert main(["report", str(searched), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["result"]["prompt"] == "a red cube" and report["command"] == "report"
+    assert main(["doctor", "--json"]) == 0
+    doctor = json.loads(capsys.readouterr().out)
+    assert {"Versions", "Machine", "Miniature"} <= doctor["result"].keys()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("run", "a cup", "--out", "x", "--policy", "steady", "--json"),
+        ("report", "nowhere", "--json"),
+        ("evaluate", "shapes", "--json"),
+        ("run", "--json"),  # of the parser
+    ],
+)
+def test_json_says_what_is_wrong(options, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(options) == 2
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert found["status"] == 2 and found["result"] is None
+    assert said.err == f"{found['error']}\n"
+
+
+def test_quiet_prints_the_result_alone(tmp_path, capsys):
+    assert run(tmp_path / "out", "--quiet") == 0
+    said = capsys.readouterr()
+    assert said.err == "" and said.out.startswith("Best score")
+    assert main(["report", str(tmp_path / "none"), "--quiet"]) == 2
+    assert "no folder" in capsys.readouterr().err.lower()
+
+
+def test_open_opens_the_page(searched, monkeypatch, capsys):
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or True)
+    assert main(["report", str(searched), "--open"]) == 0
+    assert opened == [(searched / "report.html").as_uri()]
+    monkeypatch.setattr(webbrowser, "open", lambda _: False)
+    assert main(["report", str(searched), "--open"]) == 0
+    assert "No browser could be opened." in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_a_run_would_do_and_writes_nothing(tmp_path, capsys):
+    out = tmp_path / "out"
+    asked = ["run", "a photo of a red circle", "--out", str(out), "--depth", "2", "--dry-run"]
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    assert "Nothing was loaded" in said and "At most 6 pictures, 72 steps" in said
+    assert main([*asked, "--strategy", "paths", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["result"]["dry_run"] is True
+    assert not out.exists()
+
+
+def test_a_dry_run_prices_models_that_it_never_asks(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("vlm").mkdir()
+    Path("vlm/config.json").write_text("{}")
+    asked = ("--verifier", "checklist", "--writer", "vlm", "--vlm", "vlm", "--dry-run")
+    assert main(["run", "two red cups", "--out", "out", *SMALL, *asked]) == 0
+    assert "11 VLM calls" in capsys.readouterr().out
+    few = ("--max-calls", "3")
+    assert main(["run", "two red cups", "--out", "out", *SMALL, *asked, *few]) == 2
+    assert "To judge one picture takes 5 VLM calls" in capsys.readouterr().err
+
+
+def test_a_dry_run_of_an_evaluation_searches_nothing(tmp_path, capsys):
+    file = tmp_path / "table.json"
+    asked = ["evaluate", "shapes", "--quick", "--out", str(file), "--dry-run"]
+    assert main(asked) == 0
+    assert "searches on 24 prompts" in capsys.readouterr().out
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_batch_is_priced_too(tmp_path, capsys):
+    (tmp_path / "prompts").write_text("a red circle\na blue square\n", "utf-8")
+    options = ("--prompts", str(tmp_path / "prompts"), "--out", str(tmp_path / "out"))
+    assert main(["run", *options, "--max-images", "5", "--dry-run"]) == 0
+    assert "2 prompts" in capsys.readouterr().out
+
+
+ADVICE = [
+    (
+        ["run", "a", "photo", "of", "a", "cup", "--out", "x"],
+        'The prompt is several words. Put it in quotes: "a photo of a cup".',
+    ),
+    (["rnu", "a cup"], "There is no command 'rnu'. Did you mean run?"),
+    (["run", "a cup", "--out", "x", "--dpeth", "3"], "no option --dpeth. Did you mean --depth?"),
+    (["evaluate", "shape", "--out", "x"], "no benchmark 'shape'. Did you mean shapes?"),
+    (["report", "a", "b"], "'b' is one argument too many."),
+    (["completion", "tcsh"], "There is no shell 'tcsh'."),
+    (["doctor", "--send-pictures"], "--send-pictures has no effect without --vlm."),
+    (["doctor", "--vlm", "endpoint:a", "--vlm-dtype", "bf16"], "--vlm-dtype has no effect"),
+    (["rank", "x", "a cup", "--device", "cpu"], "--device has no effect without a model"),
+    (["rank", "x", "a cup", "--width", "2"], "There is no option --width."),
+    (["judge", "--device", "cpu", "--verifier", "exact"], "--device has no effect"),
+    (["judge", "--vlm", "a", "--colour-judge", "c"], "--colour-judge has no effect without"),
+    (["judge", "--vlm", "endpoint:a", "--detector", "d"], "--detector has no effect"),
+    (["evaluate", "shapes", "--out", "x", "--grid", "2x2"], "--grid has no effect in the study"),
+    (["evaluate", "shapes", "--out", "x", "--known-errors"], "no errors to know"),
+    (["evaluate", "shapes", "--out", "x", "--json", "y"], "--out and --json FILE are the same."),
+    (["evaluate", "shapes"], "There is no file for the results. Give one with --out FILE."),
+    (["evaluate", "shapes", "--out", "x", "--grid", "x"], "not a list of WIDTHxDEPTH"),
+    (["evaluate", "shapes", "--out", "x", "--budgets", "1,99999999999"], "more than 10,000"),
+    (["evaluate", "shapes", "--out", "x", "--hours", "0"], "0 is not a time; give hours above 0"),
+    (["run", "a cup", "--out", "x", "--ask=yes"], "--ask/--no-ask: takes no value"),
+    (["run", "a cup"], "--out is missing."),
+    (["run", "a cup", "--out", "x", "--drafts", "3", "--depth", "0", "--width", "2"], "--width"),
+    (["rank", "x", "a cup", "--verifier", "me", "--quiet"], "--quiet hides the questions"),
+    (["run", "a cup", "--out", "x", "--ask", "--quiet"], "--quiet hides the questions"),
+    (["compare", "x.json", "./x.json"], "A and B are the same file."),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), ADVICE, ids=[" ".join(words) for words, _ in ADVICE])
+def test_a_slip_gets_the_advice_that_fits(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "profiles.json").write_text("{}")
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and len(error) < 500
+
+
+def test_every_help_has_examples_and_exit_codes():
+    (commands,) = (action for action in make_parser()._actions if action.dest == "command")
+    for name, parser in commands.choices.items():  # type: ignore[union-attr]
+        text = parser.format_help()
+        assert f"examples:\n  reflectionflow {name}" in text and "exit codes: 0 done" in text
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_knows_commands_options_and_choices(shell):
+    script = completion(shell)
+    for word in ("geneval2", "noise-search", "zero_order", "send-pictures"):
+        assert word in script
+    checker = {"bash": ["bash", "-n"], "zsh": ["zsh", "-n"], "fish": ["fish", "--no-execute"]}
+    command = checker.get(shell)
+    if command and shutil.which(command[0]):
+        done = subprocess.run(command, input=script, text=True, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("reflectionflow ra", "rank"),
+        ("reflectionflow run --noise-s", "--noise-search"),
+        ("reflectionflow run --noise-search z", "zero_order"),
+        ("reflectionflow evaluate shapes --fam", "--families"),
+    ],
+)
+def test_bash_completes(line, expected):
+    words = line.split()
+    array = " ".join(f"'{word}'" for word in words)
+    script = (
+        f"{completion('bash')}\nCOMP_WORDS=({array}); COMP_CWORD={len(words) - 1}\n"
+        "_reflectionflow; echo ${COMPREPLY[@]}"
+    )
+    done = subprocess.run(["bash"], input=script, text=True, capture_output=True, check=True)
+    assert done.stdout.split() == [expected]
+
+
+HEAVY = {"torch", "diffusers", "transformers", "numpy", "PIL", "asyncio", "rich", "pydantic"}
+LATER = {"scipy.stats._stats_py"}
+
+
+def test_help_imports_nothing_heavy_and_the_miniature_one_thread_and_no_statistics(tmp_path):
+    """Names of modules, not seconds: those depend on the machine."""
+    code = (
+        "import sys, contextlib, io\n"
+        "from reflectionflow_core.cli import main\n"
+        "for words in (['--help'], ['run', '--help'], ['rank', '--help'], ['judge', '--help']):\n"
+        "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+        "        main(words)\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}))\n"
+        f"main(['run', 'a photo of a red circle', '--out', {str(tmp_path / 'out')!r}, '--depth', "
+        "'0', '--width', '1'])\n"
+        "import torch\n"
+        "print(sorted(sys.modules), torch.get_num_threads())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    )
+    of_help, *_, of_run = done.stdout.splitlines()
+    assert not HEAVY & {*json.loads(of_help.replace("'", '"'))}
+    names, threads = of_run.rsplit(" ", 1)
+    assert not LATER & {*json.loads(names.replace("'", '"'))}
+    assert threads == "1"
+
+
+def test_programs_settle_their_threads_before_torch_is_imported():
+    code = "import os, sys, train; print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "PASSIVE"]
