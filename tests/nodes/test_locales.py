@@ -21,7 +21,7 @@ from comfy_server import ROOT, ComfyServer
 
 LOCALES = ROOT / "locales"
 WORDS: dict[str, dict[str, str]] = json.loads((LOCALES / "words.json").read_text("utf-8"))
-LANGUAGES = ("fr", "ja", "zh")
+LANGUAGES = ("de", "es", "fr", "ja", "ko", "zh", "zh-TW")
 REWRITE = os.environ.get("REFLECTIONFLOW_REWRITE_LOCALES") == "1"
 CHOICE = "COMFY_DYNAMICCOMBO_V3"
 COMMAND = re.compile(r'const (\w+) = "(ReflectionFlow\.\w+)"')
