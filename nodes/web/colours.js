@@ -31,7 +31,7 @@ function colour(table) {
 }
 
 app.registerExtension({
-  name: "ReflectionFlow.Colours",
+  name: "reflectionflow.colours",
   setup() {
     colour(app.canvas.default_connection_color_byType);
     colour(LGraphCanvas.link_type_colors);

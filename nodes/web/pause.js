@@ -448,7 +448,7 @@ function waiting({ seconds }) {
 const ask = () => post("/reflectionflow/pauses", {}).catch(() => {});
 
 app.registerExtension({
-  name: "ReflectionFlow.Pause",
+  name: "reflectionflow.pause",
   setup() {
     document.head.append(made("style", "", STYLE));
     api.addEventListener("reflectionflow.pause", ({ detail }) => open(detail));

@@ -24,7 +24,7 @@ async function forget() {
 }
 
 app.registerExtension({
-  name: "ReflectionFlow",
+  name: "reflectionflow.search",
   commands: [
     { id: STOP, label: "Stop search and keep best", icon: "pi pi-stop-circle", function: stop },
     { id: FORGET, label: "Forget kept searches", icon: "pi pi-eraser", function: forget },

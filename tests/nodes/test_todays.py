@@ -27,7 +27,7 @@ def of_kind(name: str, kind: str) -> list[str]:
     return [number for number, node in api(name).items() if node["class_type"] == kind]
 
 
-def in_small(name: str) -> dict[str, Any]:
+def in_small(name: str, says: str = SAYS) -> dict[str, Any]:
     """The template with small models, on small pictures, and one round of corrections."""
     graph = api(name)
     (vae,) = of_kind(name, "VAELoader")
@@ -37,7 +37,7 @@ def in_small(name: str) -> dict[str, Any]:
         graph[node] = {"class_type": "ProbeModel", "inputs": {"file": file}}
     for node in of_kind(name, "CLIPLoader"):
         given = graph[node]["inputs"]
-        inputs = {"file": given["clip_name"], "type": given["type"], "says": SAYS}
+        inputs = {"file": given["clip_name"], "type": given["type"], "says": says}
         graph[node] = {"class_type": "ProbeEncoder", "inputs": inputs}
     for node in graph.values():
         for word, given in node["inputs"].items():
@@ -67,3 +67,29 @@ def test_it_paints_judges_and_corrects_to_its_end(name: str, comfy: ComfyServer)
     corrects = EDITS.get(name, "image to image, denoise 0.75")
     assert run.text("settings").endswith(f"Corrections: {corrects}.")
     assert run.images(trail) and run.images(*of_kind(name, "SaveImage"))
+
+
+def test_its_own_encoder_generates_what_judge_writer_and_evolver_read(comfy: ComfyServer) -> None:
+    """P(yes) comes from its logits; its texts are a word of noise, which ends no search."""
+    if version_of(comfy) < KNOWN_SINCE:
+        pytest.skip("this ComfyUI does not know the models of this template")
+    name = "krea2"
+    graph = in_small(name, says="")
+    (vlm,) = of_kind(name, "ReflectionFlow_VisionModel")
+    (judge,) = of_kind(name, "ReflectionFlow_Judge")
+    (critic,) = of_kind(name, "ReflectionFlow_Critic")
+    given = {"vlm": [vlm, 0], "insist": True, "refresh": 0}
+    graph["check"] = {"class_type": "ReflectionFlow_JudgeCheck", "inputs": given}
+    graph["findings"] = {"class_type": "PreviewAny", "inputs": {"source": ["check", 1]}}
+    graph[judge]["inputs"] |= {"judge.method": "yes-no", "vlm": ["check", 0]}
+    graph[critic]["inputs"]["vlm"] = ["check", 0]
+    run = comfy.succeed(graph)
+    assert "sees" in run.text("findings")
+    (trail,) = of_kind(name, "ReflectionFlow_ReflectionTrail")
+    report = json.loads(run.outputs[trail]["report"][0])
+    candidates = report["candidates"]
+    assert [c["round"] for c in candidates] == [0, 0, 1, 1]
+    assert all(0 < c["score"] < 1 for c in candidates)
+    assert len({c["score"] for c in candidates}) > 1  # the logits depend on the picture
+    assert all(c["reflection"] for c in candidates[2:])
+    assert report["cost"]["vlm_calls"] >= len(candidates) + 4  # two were written, two rewritten

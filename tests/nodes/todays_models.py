@@ -1,20 +1,23 @@
 """Small random models of today with ComfyUI's own text encoders, which say what they are told to.
 
 Encoders whose sizes ComfyUI fixes are made small before they are built. A CLIP encodes and sees as
-its family does; what it writes is fixed, since noise writes noise.
+its family does; what it writes is fixed, since noise writes noise, or a yes or no by chance.
 """
 
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import comfy.sd
 import torch
 from painter_models import CoarseVae, small
+from safetensors.torch import save_file
 
 SIZES: dict[str, Any] = {
     "hidden_size": 64,
@@ -53,8 +56,28 @@ def clip_of(stage: Any, tokenizer: Any, says: str) -> Any:
     with torch.no_grad():
         for weight in clip.cond_stage_model.parameters():
             weight.copy_(torch.randn(weight.shape) * 0.2)
+    if not says:
+        return writing_noise(clip)
     clip.generate = lambda _tokens, **_: [list(says.encode())]
     clip.decode = lambda ids, **_: bytes(int(each) % 256 for each in ids).decode("utf-8", "ignore")
+    return clip
+
+
+def writing_noise(clip: Any) -> Any:
+    """It generates by itself, one token, yes or no, as its logits have it."""
+    (writer,) = (m for m in clip.cond_stage_model.modules() if hasattr(m, "logits"))
+    vocabulary = getattr(clip.tokenizer, clip.tokenizer.clip).tokenizer.get_vocab()
+    words = [vocabulary[word] for word in ("yes", "no")]
+    kind, write = type(writer), clip.generate
+
+    def logits(self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        made = kind.logits(self, *args, **kwargs)
+        made[..., words] += 30 + made.max() - made[..., words].min()
+        return made
+
+    # On the class, since the pack gives a writer its own `logits` for the time of a question.
+    writer.__class__ = type(kind.__name__, (kind,), {"logits": logits})
+    clip.generate = lambda tokens, **how: write(tokens, **{**how, "max_length": 1})
     return clip
 
 
@@ -92,6 +115,9 @@ def qwen25(says: str) -> Any:
     llama.qwen_vl.Qwen2VLVisionTransformer = small_eyes
     clip = clip_of(family.te(), family.QwenImageTokenizer, says)
     llama.qwen_vl.Qwen2VLVisionTransformer = eyes
+    file = Path(tempfile.mkdtemp()) / "qwen25.safetensors"
+    save_file({"lm_head.weight": torch.randn(152_064, 64).bfloat16()}, str(file))
+    clip.patcher.cached_patcher_init = (None, ([str(file)], None))
     return clip
 
 

@@ -339,8 +339,8 @@ load it in the first **Load CLIP**.
 QWEN_IMAGE = Notes(
     """
 **Qwen-Image** paints, **Qwen-Image-Edit** corrects: it is shown the picture and told in plain words
-what to change. Both read with one text encoder, Qwen2.5-VL, which looks at the picture to edit as
-well. Qwen3-VL judges.
+what to change. Both read with one text encoder, Qwen2.5-VL, which looks at the picture to edit, and
+judges as well (1.1 GB more, for its output layer): no file beyond those of their own templates.
 """,
     """
 - the **prompt** and the **seed**

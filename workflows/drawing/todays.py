@@ -97,12 +97,12 @@ def qwen_image() -> Graph:
         flux_model("editing", files.QWEN_EDIT, "Load Diffusion Model: the editor"),
         clip(files.QWEN_CLIP, "qwen_image"),
         vae(files.QWEN_VAE),
-        qwen(),
     )
     paints, edits = painted(B, loaded, painter(), editor("editing"), second=BELOW, lane=2)
     led = around(paints, "FLUX", BELOW - TITLE - GAP // 2, BELOW + SLOT, 8)
     edits = replace(edits, inputs=edits.inputs | {"flux": led})
-    seeing = painted(B, loaded, paints, vision_of_comfyui(), second=below([edits]), lane=1)[1:]
+    seeing = vision_of_comfyui("clip")
+    seeing = painted(B, loaded, paints, seeing, second=below([edits]), lane=1)[1:]
     flux, painting = Wire("edits", "FLUX"), [paints, edits, *seeing]
     return todays_search(
         "qwen_image", title, notes.QWEN_IMAGE, loaded, painting, BESIDE_EDITOR, flux=flux
