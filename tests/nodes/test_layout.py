@@ -25,7 +25,7 @@ CROSSINGS = {
     "3.1 ": 7,
     # FLUX, whose CLIP and VAE the editor takes in the same order, goes to the editor itself.
     "3.2 ": 4,
-    "4.3 ": 4,
+    "4.3 ": 5,  # and the CLIP to the judge
     # The loop takes the plan between two wires of the critic.
     "3.3 ": 1,
 }
