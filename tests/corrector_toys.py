@@ -27,6 +27,7 @@ SMALL: dict[str, Any] = {
     "save_every": 5,
     "batch": 2,
     "workers": 2,
+    "latents": None,
     "checkpointing": False,
     "lora": {"rank": 4},
     "validation": {"samples": 2, "pictures": 1, "steps": 2, "every": 100},

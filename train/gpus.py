@@ -34,6 +34,11 @@ GPUS = {
     "B200": Gpu(180, 2250),
 }
 
+ENCODERS = 4_970_000_000  # weights of FLUX.1's T5-XXL, CLIP-L and VAE
+T5_WIDTH = 4096
+# Operations of FLUX.1's VAE a pixel and of T5-XXL a token, counted on the meta device.
+VAE_ENCODE, VAE_DECODE, T5_TOKEN = 4.65e6, 1.0e7, 9.45e9
+
 
 class GpuSettings(Strict):
     """What --estimate assumes; a run takes the GPUs that are there."""

@@ -61,7 +61,7 @@ def check_same_run(
     differing = [
         f"{name}={before.get(name)!r} (now {after.get(name)!r})"
         for name in {**before, **after}
-        if not {name, name.partition(".")[0]} & {*may_change}
+        if not any(f"{name}.".startswith(f"{each}.") for each in may_change)
         and before.get(name) != after.get(name)
     ]
     if differing:

@@ -62,7 +62,7 @@ def prepared(chosen: CorrectorSettings) -> CorrectorTraining:
     """A training whose samples are encoded; the very objects that the program uses."""
     flux = load(chosen)
     views = {name: getattr(chosen, name) for name in Views.model_fields}
-    encode(LatentsSettings(**views, out=chosen.latents or Path()), flux)
+    encode(LatentsSettings(**views, out=Path(chosen.latents or "")), flux)
     return setup(chosen, Overrides(flux=flux))
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from reflectionflow_core.archive.files import locked
 from reflectionflow_core.flux.branch import FluxInputs
 from reflectionflow_core.flux.lora import FILE_NAME, Mode, load_corrector_lora
 from reflectionflow_core.record import InputError
+from train.corrector.beforehand import choice_of
 from train.corrector.dry_run import dry_run, write_triplets
 from train.corrector.estimate import estimate
 from train.corrector.loss import FlowLoss, change_weights, logit_normal
@@ -215,6 +217,26 @@ def test_encoded_samples_need_no_encoders(flux, data: Path, tmp_path: Path) -> N
     flux.t5 = flux.clip = None
     train(chosen, Overrides(flux=flux))
     assert len(curve(tmp_path / "out")) == 10
+
+
+def test_samples_that_are_seen_often_are_encoded_first(flux, tmp_path: Path, monkeypatch) -> None:
+    data = shards(tmp_path / "data", 6)
+    few = settings(tmp_path / "out", data, steps=2, batch=6, latents="auto")
+    train(few, Overrides(flux=flux))
+    made = {file.name: file.stat().st_mtime_ns for file in (few.out / "latents").glob("*.saf*")}
+    assert len(made) == 2
+    data.rename(tmp_path / "elsewhere")  # which the latents do not need
+    train(few.model_copy(update={"steps": 3}), Overrides(flux=flux))
+    assert all((few.out / "latents" / name).stat().st_mtime_ns == at for name, at in made.items())
+    seen = choice_of(few, 6, 1)
+    assert seen.first and "each is seen 2.0 times" in seen.reason
+    assert not choice_of(few, 7, 1).first and choice_of(few, 12, 2).first
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    full = choice_of(few, 6, 1)
+    assert not full.first and "0.0 GB are free" in full.reason
+    once = settings(tmp_path / "once", tmp_path / "elsewhere", steps=1, latents="auto")
+    train(once, Overrides(flux=flux))
+    assert not (once.out / "latents").exists()
 
 
 def test_a_lora_is_gone_on_from(flux, data: Path, tmp_path: Path) -> None:

@@ -303,7 +303,10 @@ def test_encoded_samples_are_what_is_encoded_as_needed(flux, tmp_path: Path, cha
                 other.condition_grid,
             )
             for name in ("target", "condition", "text", "pooled", "shown"):
-                assert torch.equal(getattr(one, name), getattr(other, name)), (name, drop)
+                # Batches of another size round otherwise.
+                torch.testing.assert_close(
+                    getattr(other, name), getattr(one, name), atol=1e-4, rtol=1e-4
+                )
 
 
 def test_encoding_resumes_where_it_stopped_and_leaves_no_half_part(

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,14 +17,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from reflectionflow_core.flux.branch import FluxInputs
-from reflectionflow_core.flux.lora import FILE_NAME
+from reflectionflow_core.flux.lora import FILE_NAME, CorrectorLora
 from reflectionflow_core.flux.text import corrector_text
-from reflectionflow_core.record import InputError
+from reflectionflow_core.record import InputError, Verdict
 from train.corrector.encoded import Encoded
 from train.corrector.loss import FlowLoss, logit_normal
 from train.corrector.mixture import Sampler, dropped
 from train.corrector.samples import Dropped, Shards, TrainingBatch, text_of
-from train.corrector.settings import Drops, Mixture, Validation, Views
+from train.corrector.settings import Drops, MendedSettings, Mixture, Validation, Views
 from train.corrector.training import Overrides, train
 from train.corrector.validation import Checks, held_out
 from train.fit import Draw
@@ -259,3 +260,52 @@ def test_without_its_prompt_a_reflection_is_all_that_is_read(flux, tmp_path: Pat
     chosen = settings(tmp_path / "out", data, latents=tmp_path / "none", drop={"prompt": 0.5})
     with pytest.raises(InputError, match="no reflections without their prompts"):
         train(chosen, Overrides(flux=flux))
+
+
+class Judge:
+    """Passes the pictures whose numbers are named, in the order in which they are shown."""
+
+    calls = 0
+
+    def __init__(self, *passing: int, scores: bool = True) -> None:
+        self.passing, self.seen, self.scores = passing, 0, scores
+
+    def verify(self, prompt: str, images: Sequence[Any], progress: Any = None) -> list[Verdict]:
+        assert prompt.startswith("a photo of a")
+        found = [self.seen + i in self.passing for i in range(len(images))]
+        self.seen += len(images)
+        return [Verdict(float(passed), passed if self.scores else None) for passed in found]
+
+
+def test_validation_counts_what_a_correction_mends_by_the_words_that_it_reads(
+    flux, tmp_path: Path
+) -> None:
+    source = Shards(flux, triplets_in(several(tmp_path)), settings(tmp_path, tmp_path))
+    checked = Validation(pictures=0, steps=1, mended=MendedSettings(pictures=3))
+    lora = CorrectorLora.create(flux.transformer, 4)
+    seen = Checks(flux, source, range(4), checked, lora)
+    # Each picture is shown before, and told, untold and shuffled; the second is right already.
+    mended = seen.mended(Judge(1, 4, 6, 7))
+    assert mended is not None and mended.shuffled is not None
+    assert mended.told.tolist() == [True, True]
+    assert mended.untold.tolist() == [False, True]
+    assert mended.shuffled.tolist() == [False, False]
+    assert mended.figures() == {
+        "pictures": 2,
+        "told": 1.0,
+        "untold": 0.5,
+        "shuffled": 0.0,
+        "told_minus_untold": 0.5,
+        "standard_error": 0.5,
+    }
+    assert "mends 1.000 with the true reflection, 0.500 with none, 0.000" in mended.sentence()
+    rises = seen.mended(Judge(1, 4, 6, 7, scores=False))  # all are flawed to a judge that scores
+    assert rises is not None and rises.told.tolist() == [True, False, False]
+    with pytest.raises(InputError, match="was not judged"):
+        seen.mended(Silent())
+    assert Checks(flux, source, range(4), checked, lora).mended(Judge(*range(9))) is None
+
+
+class Silent(Judge):
+    def verify(self, prompt: str, images: Sequence[Any], progress: Any = None) -> list[Verdict]:
+        return [Verdict.unjudged("It is silent.") for _ in images]

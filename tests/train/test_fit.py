@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from reflectionflow_core.record import InputError
 from train.checkpoints import Checkpoints
 from train.fit import DivergenceError, Draw, Schedule, State, fit, steps
-from train.journal import Log, progress
+from train.journal import Log
+from train.progress import progress
 from train.reports import ReportSettings, reports_of
 
 
@@ -197,10 +198,10 @@ def test_the_log_has_every_saved_step_once(tmp_path: Path) -> None:
 
 def test_a_log_file_gets_plain_lines_with_the_time_that_is_left(capsys, monkeypatch) -> None:
     clock = iter([0.0, *(40.0 * n for n in range(1, 5))])
-    monkeypatch.setattr("train.journal.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("train.progress.time.monotonic", lambda: next(clock))
     with progress("corrector", 10, 14) as show:
         for step in range(11, 15):
-            show(step, 0.5)
+            show(step, "loss 0.5000")
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == ("corrector: step 11 of 14, loss 0.5000, 40.00 s a step, 2 min 0 s left")
     assert lines[-1] == "corrector: step 14 of 14, loss 0.5000, 40.00 s a step"

@@ -23,7 +23,7 @@ from reflectionflow_core.miniature.model import FOLDER
 from reflectionflow_core.miniature.world import render
 from reflectionflow_core.record import InputError
 from train.corrector.flux import structure
-from train.corrector.settings import CorrectorSettings, Views
+from train.corrector.settings import CorrectorSettings, MendedSettings, Views
 from train.corrector.training import Overrides, train
 from train.latents.encoding import encode
 from train.latents.settings import LatentsSettings
@@ -33,6 +33,7 @@ from train.processes import join
 from train.triplets import SUBSETS, Triplet, files_of
 
 SIDE = 64  # pixels
+IN_SMALL = MendedSettings(pictures=1)  # judged without a model
 SMALL = {
     "num_layers": 2,
     "num_single_layers": 2,
@@ -51,7 +52,7 @@ def dry_run(settings: CorrectorSettings) -> str:
     with tempfile.TemporaryDirectory() as folder:
         flux = small_flux(settings)
         small = _small(settings, Path(folder))
-        if settings.latents is not None:
+        if isinstance(settings.latents, Path):
             encode_made_up(small, flux, Path(folder) / "latents")
             small = small.model_copy(update={"latents": Path(folder) / "latents"})
         trained = train(small, Overrides(flux=flux))
@@ -120,7 +121,7 @@ def small_sizes(views: Views) -> dict[str, Any]:
 
 def _small(settings: CorrectorSettings, folder: Path) -> CorrectorSettings:
     data = write_triplets(folder / "shards", 24)
-    validation = {"samples": 2, "every": 1, "pictures": 1, "steps": 2}
+    validation = {"samples": 2, "every": 1, "pictures": 1, "steps": 2, "mended": IN_SMALL}
     changes = {
         **small_sizes(settings),
         "data": str(data),

@@ -14,28 +14,35 @@ from diffusers.models.transformers.transformer_flux import FluxTransformer2DMode
 from reflectionflow_core.flux.lora import target_shapes
 from reflectionflow_core.record import InputError
 from reflectionflow_core.report.words import counted, duration
+from train.corrector.beforehand import FOLDER, choice_of
 from train.corrector.encoded import COMMON, header
 from train.corrector.flux import FLUX_1_DEV, structure
 from train.corrector.recipe import sentence
-from train.corrector.settings import CorrectorSettings
+from train.corrector.settings import AUTO, CorrectorSettings
 from train.corrector.validation import WORDS
-from train.gpus import check_fit, forward_operations, smaller_batches
+from train.gpus import (
+    ENCODERS,
+    T5_TOKEN,
+    T5_WIDTH,
+    VAE_DECODE,
+    VAE_ENCODE,
+    check_fit,
+    forward_operations,
+    smaller_batches,
+)
 from train.shard_lists import shards_in
 from train.triplets import SUBSETS, Triplets
 
 TOKEN = 16  # pixels a side, in every FLUX so far
-ENCODERS = 4_970_000_000  # weights of FLUX.1's T5-XXL, CLIP-L and VAE
-T5_WIDTH = 4096
 # A block's activations when they are computed again, in numbers a token of its width; counted from
 # its linears' inputs and outputs (q, k, v, attention, feed-forward, modulated copies).
 A_BLOCK = 34
-# Operations of FLUX.1's VAE a pixel and of T5-XXL a token, counted on the meta device.
-VAE_ENCODE, VAE_DECODE, T5_TOKEN = 4.65e6, 1.0e7, 9.45e9
 COMPARED = ("true", *WORDS)  # whose errors a validation takes
 
 
 def estimate(settings: CorrectorSettings) -> str:
     """The figures as lines of text; InputError where they do not fit into the GPU."""
+    settings, samples, latents = _decided(settings)
     config = structure(settings.model)
     with torch.device("meta"):
         transformer = FluxTransformer2DModel(**config)
@@ -49,7 +56,8 @@ def estimate(settings: CorrectorSettings) -> str:
         f"FLUX: {frozen:,} weights, frozen{_assumed(config)}",
         f"LoRA: {trained:,} trainable weights in {len(shapes)} modules, rank {settings.lora.rank}, "
         f"on {settings.lora.tokens} tokens, {settings.lora.attention} attention",
-        f"Samples: {_samples(settings)}",
+        f"Samples: {samples}",
+        *latents,
         sentence(settings),
         f"Steps: {settings.steps:,} of {a_step} samples ({settings.batch} a batch, "
         f"{settings.accumulate} a step, {counted(processes, 'process', 'processes')}), "
@@ -84,18 +92,28 @@ def _assumed(config: dict) -> str:
     return " (the model is not on this machine: FLUX.1-dev's shape)" if config is FLUX_1_DEV else ""
 
 
-def _samples(settings: CorrectorSettings) -> str:
-    if settings.latents is not None and (settings.latents / COMMON).is_file():
-        made = header(settings.latents / COMMON)
-        return f"{made['samples']:,} encoded beforehand in {settings.latents}"
+def _decided(settings: CorrectorSettings) -> tuple[CorrectorSettings, str, list[str]]:
+    """The settings with `latents` as a folder or None; the samples and how they are encoded, in
+    words.
+    """
+    folder = settings.latents
+    if isinstance(folder, Path) and (folder / COMMON).is_file():
+        made = header(folder / COMMON)
+        return settings, f"{made['samples']:,} encoded beforehand in {folder}", []
+    drawn = settings.model_copy(update={"latents": None if folder == AUTO else folder})
     try:
         triplets = Triplets(shards_in(settings.data, fetch=False))
     except InputError:
-        return f"not counted, because {settings.data} is not on this machine"
+        return drawn, f"not counted, because {settings.data} is not on this machine", []
     subsets = Counter(SUBSETS[number] for number in triplets.entries.subsets)
     named = ", ".join(f"{count:,} {subset}" for subset, count in sorted(subsets.items()))
     broken = sum(triplets.skipped.values())
-    return f"{len(triplets):,} ({named}); {broken:,} left out as broken"
+    samples = f"{len(triplets):,} ({named}); {broken:,} left out as broken"
+    if folder != AUTO:
+        return drawn, samples, []
+    choice = choice_of(settings, len(triplets), settings.gpu.count)
+    first = settings.model_copy(update={"latents": settings.out / FOLDER})
+    return first if choice.first else drawn, samples, [f"Latents: {choice.reason}"]
 
 
 def _tokens(settings: CorrectorSettings) -> tuple[int, int, int]:
@@ -137,7 +155,8 @@ def _time(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> s
     v = settings.validation
     times = 1 + -(-settings.steps // v.every)
     decoding = 3 * settings.target_size**2 * VAE_DECODE
-    corrected = min(v.pictures, v.samples) * (v.steps * forward + decoding)
+    mended = 3 * min(v.mended.pictures, v.samples)  # by the true words, none and another's
+    corrected = (min(v.pictures, v.samples) + mended) * (v.steps * forward + decoding)
     checked = v.samples * len(COMPARED) * (times * forward + encoding)
     parts = {
         "learning": drawn * forward * (3.1 if settings.checkpointing else 2.1),

@@ -19,6 +19,7 @@ from train.reports import ReportSettings
 from train.settings import Seed, Strict
 from train.triplets import SUBSETS
 
+AUTO = "auto"
 Share = tuple[float, float]  # at the start and from `over` samples on
 
 
@@ -131,6 +132,19 @@ class Mixture(Strict):
         return getattr(self, subset)
 
 
+class MendedSettings(Strict):
+    """Who judges at each validation whether a correction mends a held-out picture."""
+
+    pictures: NonNegativeInt = Field(
+        default=0, description="of the validation's samples, each corrected three times; 0: none"
+    )
+    verifier: str = Field(default="exact", description="who judges, by its name in the registry")
+    vlm: str | None = Field(default=None, description="folder or endpoint:PROFILE it asks")
+    reward_base: str | None = Field(
+        default=None, description="for verifier=reward:FOLDER, the model it was trained from"
+    )
+
+
 class Checking(Strict):
     """When and on what a training is validated."""
 
@@ -142,6 +156,7 @@ class Checking(Strict):
         default=4, description="of the samples, corrected on a contact sheet"
     )
     steps: PositiveInt = 28
+    mended: MendedSettings = MendedSettings()
 
 
 class Validation(Checking):
@@ -203,9 +218,11 @@ class LearningSettings(Views):
 
 
 class CorrectorSettings(LearningSettings):
-    latents: Path | None = Field(
-        default=None,
-        description="a folder that train.latents wrote; VAE and T5 are then not needed",
+    latents: Path | Literal["auto"] | None = Field(
+        default=AUTO,
+        description="a folder that train.latents wrote, so that VAE and T5 are not needed; auto: "
+        "made first in the run's folder where samples are seen twice or more and half of the free "
+        "disk has room; null: never",
     )
     lora: Lora = Lora()
     validation: Validation = Validation()
@@ -216,7 +233,7 @@ class CorrectorSettings(LearningSettings):
 
     @model_validator(mode="after")
     def _something_to_learn_from(self) -> CorrectorSettings:
-        if not (self.data or self.latents):
+        if not self.data and self.latents in (None, AUTO):
             raise ValueError("give data (shards) or latents (what train.latents made of them)")
         return self
 
@@ -239,6 +256,7 @@ MAY_CHANGE = (
     "steps",
     "validation.every",
     "validation.guidance",
+    "validation.mended",
     "validation.pictures",
     "validation.steps",
     "workers",

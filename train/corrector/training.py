@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Protocol, cast
 
 import torch
@@ -19,12 +20,15 @@ from torch import nn
 from reflectionflow_core.archive.files import make_folder, replace_file
 from reflectionflow_core.flux.lora import FILE_NAME, CorrectorLora, load_corrector_lora
 from reflectionflow_core.flux.model import Flux
+from reflectionflow_core.protocols import Verifier
 from reflectionflow_core.record import InputError
 from train.checkpoints import Checkpoints
 from train.corrector.batches import Batches, BatchReader, reasons
+from train.corrector.beforehand import encoded_first
 from train.corrector.encoded import Encoded
 from train.corrector.flux import Network, load
 from train.corrector.loss import Extra, FlowLoss, Predict, logit_normal
+from train.corrector.mending import judge_of
 from train.corrector.mixture import Sampler
 from train.corrector.samples import BatchSource, Shards
 from train.corrector.settings import MAY_CHANGE, CorrectorSettings, LearningSettings
@@ -67,6 +71,7 @@ class CorrectorTraining:
     batches: Batches
     loss: FlowLoss
     checks: Checks
+    judge: Verifier | None
     kept: Checkpoints
     state: State
 
@@ -76,6 +81,8 @@ def train(settings: CorrectorSettings, overrides: Overrides = Overrides()) -> Co
     batches = settings.accumulate * join(settings.torch_device).num_processes
     record = {**settings.model_dump(mode="json"), "batches_a_step": batches}
     with run_folder(settings.out, record, MAY_CHANGE):
+        if overrides.source is None:
+            settings = encoded_first(settings, overrides.flux)
         training = setup(settings, overrides)
         finish(training)
         return cast(CorrectorLora, training.lora)
@@ -142,7 +149,10 @@ def assembled(
     loss = FlowLoss(predict, batches, times, settings.changed_weight, extra, settings.siblings > 1)
     kept = Checkpoints(settings.out / "checkpoints", "corrector")
     state = State.begin(learner, settings.schedule, kept)
-    return CorrectorTraining(settings, lora, predict, reader, batches, loss, checks, kept, state)
+    judge = judge_of(settings.checking.mended, settings.torch_device)
+    return CorrectorTraining(
+        settings, lora, predict, reader, batches, loss, checks, judge, kept, state
+    )
 
 
 def fit(training: CorrectorTraining) -> None:
@@ -172,16 +182,20 @@ def fit(training: CorrectorTraining) -> None:
 
 
 def validate(training: CorrectorTraining, log: Log) -> None:
-    """The errors on held-out samples into the log and onto the terminal, and a sheet of
-    corrections beside the log."""
-    step = training.state.step
+    """The errors on held-out samples and the share that is mended into the log and onto the
+    terminal, and a sheet of corrections beside the log."""
+    step, checks = training.state.step, training.checks
     with training.state.averaged():
-        error = training.checks.error(training.predict)
-        sheet = training.checks.sheet(f"Step {step:,}")
+        error = checks.error(training.predict)
+        mended = checks.mended(training.judge) if training.judge else None
+        sheet = checks.sheet(f"Step {step:,}")
     if join().is_main_process:
         if error:
-            log.note(step, **error.figures())
+            more = {"mended": mended.figures()} if mended else {}
+            log.note(step, **error.figures(), **more)
             sys.stderr.write(f"Step {step}: {error.sentence()}.\n")
+        if mended:
+            sys.stderr.write(f"Step {step}: {mended.sentence()}.\n")
         if sheet:
             make_folder(training.settings.out / "sheets")
             replace_file(training.settings.out / "sheets" / f"{step:07d}.png", sheet)
@@ -200,7 +214,7 @@ def _due(done: StepDone, settings: LearningSettings) -> bool:
 
 def _source(settings: CorrectorSettings, flux: Flux) -> BatchSource:
     if settings.latents is not None:
-        encoded = Encoded(settings.latents, settings, flux)
+        encoded = Encoded(Path(settings.latents), settings, flux)
         if settings.drop.prompt and not encoded.alone:
             raise InputError(
                 f"The latents in {settings.latents} have no reflections without their prompts, "

@@ -8,7 +8,7 @@ be changed. So the error is taken with the true reflection, with none and with a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,9 @@ from reflectionflow_core.flux.lora import CorrectorLora
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.painter import to_picture
 from reflectionflow_core.flux.sampling import denoise
+from reflectionflow_core.protocols import Verifier
 from train.corrector.loss import Predict, flow_error, mixed
+from train.corrector.mending import Mended, is_flawed, is_mended, judged, shares
 from train.corrector.samples import WHOLE, BatchSource, Dropped, TrainingBatch
 from train.corrector.settings import Validation
 from train.corrector.sheet import SheetRow, sheet
@@ -118,7 +120,8 @@ class Checks:
         found = [(index, _batch(source, index, WHOLE)) for index in indices]
         # A sample that cannot be read is no training sample either.
         read = [index for index, batch in found if batch is not None]
-        self.words = [source.words(index) for index in read[: settings.pictures]]
+        shown = max(settings.pictures, settings.mended.pictures)
+        self.words = [source.words(index) for index in read[:shown]]
         self.batches = [batch for _, batch in found if batch is not None]
         self.others = {
             name: [batch for index in read if (batch := _batch(source, index, words))]
@@ -141,7 +144,8 @@ class Checks:
     def sheet(self, title: str) -> bytes | None:
         """A PNG with a row for each of the first samples: flawed, corrected, good."""
         rows = []
-        for index, (batch, words) in enumerate(zip(self.batches, self.words, strict=False)):
+        few = zip(self.batches[: self.settings.pictures], self.words, strict=False)
+        for index, (batch, words) in enumerate(few):
             corrected = self._corrected(batch, _noise(batch, index))
             pictures = (
                 self._picture(batch.condition, batch.condition_grid),
@@ -152,11 +156,32 @@ class Checks:
         self._put_away()
         return sheet(rows, title) if rows else None
 
+    @torch.no_grad()
+    def mended(self, judge: Verifier) -> Mended | None:
+        """Which of the flawed pictures of the first samples a correction mends, from the same noise
+        whatever is read; None where there is none."""
+        kinds = [self.batches, self.others["untold"]]
+        kinds += [self.others["shuffled"]] if self.has("shuffled") else []
+        asked = zip(*kinds, self.words[: self.settings.mended.pictures], strict=False)
+        rows: list[tuple[bool, ...]] = []
+        for index, (*batches, (prompt, _)) in enumerate(asked):
+            flawed = self._picture(batches[0].condition, batches[0].condition_grid)
+            before = judged(judge, prompt, flawed)
+            if is_flawed(before):
+                together = joined(batches)
+                noise = _noise(batches[0], index).expand(len(batches), -1, -1)
+                after = self._corrected(together, noise).split(1)
+                pictures = [self._picture(tokens, together.grid) for tokens in after]
+                verdicts = [judged(judge, prompt, picture) for picture in pictures]
+                rows.append(tuple(is_mended(before, verdict) for verdict in verdicts))
+        self._put_away()
+        return shares(rows)
+
     def _put_away(self) -> None:
         nn.Module.to(self.flux.vae, "cpu")  # the training may not need it
 
     def _corrected(self, batch: TrainingBatch, noise: Tensor) -> Tensor:
-        inputs, _ = mixed(batch, noise, torch.ones(1))
+        inputs, _ = mixed(batch, noise, torch.ones(len(batch.keys)))
         guidance = torch.full_like(inputs.guidance, self.settings.guidance)
         latents = inputs.latents
         asked = replace(inputs, guidance=guidance)
@@ -174,6 +199,18 @@ def _batch(source: BatchSource, index: int, words: Dropped) -> TrainingBatch | N
         return source.batch([source.read(index, words, np.random.default_rng(index))])
     except SampleError:
         return None
+
+
+def joined(batches: Sequence[TrainingBatch]) -> TrainingBatch:
+    """Batches of one size as one."""
+    names = [each.name for each in fields(TrainingBatch)]
+    first = batches[0]
+    parts = {
+        name: torch.cat([getattr(batch, name) for batch in batches])
+        for name in names
+        if isinstance(getattr(first, name), Tensor)
+    }
+    return replace(first, keys=tuple(key for batch in batches for key in batch.keys), **parts)
 
 
 def _errors(predict: Predict, batches: Sequence[TrainingBatch]) -> np.ndarray:

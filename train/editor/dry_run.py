@@ -19,7 +19,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from reflectionflow_core.flux.lora import FILE_NAME
 from reflectionflow_core.record import InputError
-from train.corrector.dry_run import SIDE, write_triplets
+from train.corrector.dry_run import IN_SMALL, SIDE, write_triplets
 from train.editor.klein import prepared
 from train.editor.settings import EditorSettings
 from train.editor.training import train
@@ -102,7 +102,7 @@ def _small(settings: EditorSettings, folder: Path) -> EditorSettings:
         "batch": min(settings.batch, 2),
         "rank": min(settings.rank, 4),
         "validation": settings.validation.model_copy(
-            update={"samples": 2, "every": 1, "pictures": 1, "steps": 2}
+            update={"samples": 2, "every": 1, "pictures": 1, "steps": 2, "mended": IN_SMALL}
         ),
     }
     return settings.model_copy(update=changes)

@@ -11,11 +11,11 @@ from diffusers.models.transformers.transformer_flux2 import Flux2Transformer2DMo
 
 from reflectionflow_core.record import InputError
 from reflectionflow_core.report.words import counted, duration
-from train.corrector.estimate import A_BLOCK, COMPARED, VAE_DECODE, VAE_ENCODE
+from train.corrector.estimate import A_BLOCK, COMPARED
 from train.corrector.recipe import sentence
 from train.editor.klein import PATCH, targets
 from train.editor.settings import EditorSettings
-from train.gpus import check_fit, forward_operations, smaller_batches
+from train.gpus import VAE_DECODE, VAE_ENCODE, check_fit, forward_operations, smaller_batches
 from train.shard_lists import shards_in
 from train.triplets import Triplets
 
@@ -99,11 +99,12 @@ def _time(settings: EditorSettings, blocks: int, width: int, encoder: float) -> 
     v = settings.validation
     times = 1 + -(-settings.steps // v.every)
     decoding = 3 * settings.target_size**2 * VAE_DECODE
+    corrected = min(v.pictures, v.samples) + 3 * min(v.mended.pictures, v.samples)
     parts = {
         "learning": drawn * forward * (3.1 if settings.checkpointing else 2.1),
         "encoding": drawn * encoding,
         "validation": v.samples * len(COMPARED) * (times * forward + encoding)
-        + times * min(v.pictures, v.samples) * (v.steps * forward + decoding),
+        + times * corrected * (v.steps * forward + decoding),
     }
     named = ", ".join(
         f"{what} {duration(operations / settings.gpu.speed)}" for what, operations in parts.items()

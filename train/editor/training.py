@@ -40,7 +40,7 @@ class EditorChecks(Checks):
         steps = self.settings.steps
         latents = noise.to(batch.target)
         for number in range(steps, 0, -1):
-            inputs, _ = mixed(batch, noise, torch.full((1,), number / steps))
+            inputs, _ = mixed(batch, noise, torch.full((len(batch.keys),), number / steps))
             slope = velocity(self.pipeline.transformer, replace(inputs, latents=latents))
             latents = latents - slope / steps
         return latents

@@ -5,12 +5,12 @@ sample, in files of PART samples. Existing files are kept, so a killed run is re
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import track
 from torch import Tensor
 
 from reflectionflow_core.archive.files import locked, make_folder, sweep
@@ -29,13 +29,16 @@ from train.corrector.encoded import (
     write,
 )
 from train.corrector.flux import load
-from train.corrector.pairs import black
-from train.corrector.samples import WHOLE, Shards, encoded, text_of
+from train.corrector.pairs import Size, black
+from train.corrector.samples import WHOLE, SampleRow, Shards, encoded, text_of
 from train.latents.settings import LatentsSettings
 from train.processes import join, wait_for_all
+from train.progress import progress
 from train.run_folder import check_same_run
 from train.shard_lists import shards_in
 from train.triplets import SampleError, Triplets
+
+AT_ONCE = 8  # samples of one size that are encoded together
 
 
 def encode(settings: LatentsSettings, flux: Flux | None = None) -> str:
@@ -52,9 +55,11 @@ def encode(settings: LatentsSettings, flux: Flux | None = None) -> str:
         wait_for_all()
         mine = range(process.process_index, parts, process.num_processes)
         todo = [part for part in mine if not part_file(settings.out, part).is_file()]
-        for part in track(todo, "latents", disable=not process.is_main_process):
-            first = part * PART
-            write_part(settings, shards, part, range(first, min(first + PART, len(triplets))))
+        with progress("latents", 0, len(todo), "part", process.is_main_process) as show:
+            for number, part in enumerate(todo, 1):
+                first = part * PART
+                write_part(settings, shards, part, range(first, min(first + PART, len(triplets))))
+                show(number)
         wait_for_all()
         return _summary(settings.out, parts, triplets.skipped) if process.is_main_process else ""
 
@@ -79,50 +84,83 @@ def write_part(settings: LatentsSettings, shards: Shards, part: int, indices: ra
     tensors: dict[str, Tensor] = {}
     samples: dict[str, Any] = {}
     skipped: Counter[str] = Counter()
+    rows: dict[int, SampleRow] = {}
     for index in indices:
         try:
-            made, samples[str(index)] = _sample(settings, shards, index)
+            # The crop of a sample follows from its number, whichever process makes it.
+            rng = np.random.default_rng([settings.seed, index])
+            rows[index] = shards.read(index, WHOLE, rng)
         except SampleError as error:
             skipped[str(error)] += 1
-        else:
-            tensors |= {f"{index}.{name}": tensor for name, tensor in made.items()}
+    for group in _alike(shards, rows):
+        for index, made, about in _samples(settings, shards, {i: rows[i] for i in group}):
+            samples[str(index)] = about
+            tensors |= {f"{index}.{name}": tensor.clone() for name, tensor in made.items()}
+    samples = {str(index): samples[str(index)] for index in rows}  # in the order of the shards
     write(part_file(settings.out, part), tensors, {"samples": samples, "skipped": dict(skipped)})
 
 
-def _sample(
-    settings: LatentsSettings, shards: Shards, index: int
-) -> tuple[dict[str, Tensor], dict]:
-    subset, bucket = shards.labels[index]
-    # The crop of a sample follows from its number, whichever process makes it.
-    row = shards.read(index, WHOLE, np.random.default_rng([settings.seed, index]))
-    batch = shards.batch([row])
-    prompt, _ = _texts(shards.flux, Text(row.text.clip, row.text.clip), settings.text_length)
-    tensors = {
-        "target": batch.target[0],
-        "condition": batch.condition[0],
-        "text": batch.text[0],
-        "prompt": prompt,
-        "pooled": batch.pooled[0],
-    }
+def _alike(shards: Shards, rows: Iterable[int]) -> Iterator[list[int]]:
+    """Samples of one size, at most AT_ONCE of them."""
+    by_size: dict[Size, list[int]] = {}
+    for index in rows:
+        by_size.setdefault(shards.labels[index][1], []).append(index)
+    for found in by_size.values():
+        for start in range(0, len(found), AT_ONCE):
+            yield found[start : start + AT_ONCE]
+
+
+def _samples(
+    settings: LatentsSettings, shards: Shards, rows: Mapping[int, SampleRow]
+) -> Iterator[tuple[int, dict[str, Tensor], dict[str, Any]]]:
+    """The number, tensors and description of each of the rows, which are of one size."""
+    batch = shards.batch(list(rows.values()))
+    prompts = [row.text.clip for row in rows.values()]
+    wanted = {"prompt": {i: Text(p, p) for i, p in zip(rows, prompts, strict=True)}}
     if settings.shuffled:
-        tensors[SHUFFLED] = _shuffled(settings, shards, index, row.text.clip)
+        wanted[SHUFFLED] = _shuffled(shards, rows)
     if settings.alone:
-        text = text_of("", shards.triplets.reflection(index), WHOLE)
-        tensors[ALONE], _ = _texts(shards.flux, text, settings.text_length)
-    grids = {"grid": batch.grid, "condition_grid": batch.condition_grid}
-    named = {
-        "key": row.key,
-        "subset": subset,
-        "bucket": bucket,
-        "prompt": int(shards.prompts[index]),
-    }
-    return tensors, {**named, **grids, "words": shards.words(index)}
+        wanted[ALONE] = {i: text_of("", shards.triplets.reflection(i), WHOLE) for i in rows}
+    states = {name: _states(settings, shards.flux, texts) for name, texts in wanted.items()}
+    for place, (index, row) in enumerate(rows.items()):
+        tensors = {
+            "target": batch.target[place],
+            "condition": batch.condition[place],
+            "text": batch.text[place],
+            "pooled": batch.pooled[place],
+            **{name: found[index] for name, found in states.items() if index in found},
+        }
+        subset, bucket = shards.labels[index]
+        yield (
+            index,
+            tensors,
+            {
+                "key": row.key,
+                "subset": subset,
+                "bucket": bucket,
+                "prompt": int(shards.prompts[index]),
+                "grid": batch.grid,
+                "condition_grid": batch.condition_grid,
+                "words": shards.words(index),
+            },
+        )
 
 
-def _shuffled(settings: LatentsSettings, shards: Shards, index: int, prompt: str) -> Tensor:
-    """T5's states (n, d) of a prompt with another sample's reflection."""
-    text = text_of(prompt, shards.another(index), WHOLE)
-    return _texts(shards.flux, text, settings.text_length)[0]
+def _shuffled(shards: Shards, rows: Mapping[int, SampleRow]) -> dict[int, Text]:
+    """Each prompt with another sample's reflection, where one is near that says something else."""
+    found: dict[int, Text] = {}
+    for index, row in rows.items():
+        with suppress(SampleError):
+            found[index] = text_of(row.text.clip, shards.another(index), WHOLE)
+    return found
+
+
+def _states(settings: LatentsSettings, flux: Flux, texts: Mapping[int, Text]) -> dict[int, Tensor]:
+    """T5's states (n, d) by the same numbers."""
+    if not texts:
+        return {}
+    states, _ = encode_texts(flux, list(texts.values()), settings.text_length)
+    return dict(zip(texts, states, strict=True))
 
 
 def _texts(flux: Flux, text: Text, length: int) -> tuple[Tensor, Tensor]:

@@ -5,11 +5,23 @@ from __future__ import annotations
 from reflectionflow_core.record import InputError
 from reflectionflow_core.report.words import duration
 from train.corrector.encoded import PART
-from train.corrector.estimate import ENCODERS, T5_TOKEN, T5_WIDTH, VAE_ENCODE
-from train.gpus import check_fit
+from train.gpus import ENCODERS, T5_TOKEN, T5_WIDTH, VAE_ENCODE, check_fit
 from train.latents.settings import LatentsSettings
 from train.shard_lists import shards_in
 from train.triplets import Triplets
+
+
+def sample_bytes(settings: LatentsSettings, width: int = T5_WIDTH) -> int:
+    """Of the latents of both pictures and of the texts' states, which are that wide."""
+    texts = 2 + settings.shuffled + settings.alone
+    sides = settings.target_size, settings.condition_size
+    tokens = sum((side // 16) ** 2 for side in sides)
+    return (tokens * 64 + texts * settings.text_length * width) * _bytes(settings)
+
+
+def _bytes(settings: LatentsSettings) -> int:
+    """Of a number."""
+    return 2 if settings.dtype == "bf16" else 4
 
 
 def estimate(settings: LatentsSettings) -> str:
@@ -20,10 +32,8 @@ def estimate(settings: LatentsSettings) -> str:
         count = 0
     gpu, texts = settings.gpu, 2 + settings.shuffled + settings.alone
     sides = settings.target_size, settings.condition_size
-    bytes_ = 2 if settings.dtype == "bf16" else 4
-    states = texts * settings.text_length
-    tokens = sum((side // 16) ** 2 for side in sides)
-    sample = (tokens * 64 + states * T5_WIDTH) * bytes_
+    bytes_, states = _bytes(settings), texts * settings.text_length
+    sample = sample_bytes(settings)
     seconds = (sum(s * s for s in sides) * VAE_ENCODE + states * T5_TOKEN) / gpu.speed / gpu.count
     text = (
         f"About {sample / 1e6:.2f} MB a sample (FLUX.1: 16 pixels a token, T5 4096 wide, {texts} "

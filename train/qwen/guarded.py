@@ -21,7 +21,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 from reflectionflow_core.archive.files import replace_file
 from reflectionflow_core.flux.folders import listed
 from reflectionflow_core.record import InputError
-from train.journal import Log, numbers, progress
+from train.journal import Log, numbers
+from train.progress import progress
 from train.qwen.settings import QwenSettings
 from train.qwen.whole import PART, explained, publish, remove
 from train.reports import reports_of
@@ -109,8 +110,17 @@ class Guarded(Trainer):
             replace_file(self.folder / MEASURED, f"{data}\n".encode())
             found = dict(numbers(figures))
             self.log_file.note(step, **{f"held_out/{name}": value for name, value in found.items()})
-            shown = [f"{name} {value:.4f}" for name, value in found.items() if "/" not in name]
+            shown = [f"{_plain(name)} {found[name]:.4f}" for name in found if _is_shown(name)]
             sys.stderr.write(f"Step {step}, held out: {', '.join(shown)}.\n")
+
+
+def _is_shown(name: str) -> bool:
+    """Of a measurement the numbers and means, without those of each subset."""
+    return "/" not in name or (name.endswith("/mean") and not name.startswith("by_subset/"))
+
+
+def _plain(name: str) -> str:
+    return name.removesuffix("/mean").replace("/", " ")
 
 
 class _Journal(TrainerCallback):
@@ -121,7 +131,8 @@ class _Journal(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
         name = Path(args.output_dir).parent.name
-        shown = progress(name, state.global_step, state.max_steps)
+        is_first = state.is_world_process_zero
+        shown = progress(name, state.global_step, state.max_steps, shown=is_first)
         self.show = self.stack.enter_context(shown)
 
     def on_log(self, _: Any, state: Any, *__: Any, logs: dict[str, Any], **___: Any) -> None:
@@ -131,7 +142,7 @@ class _Journal(TrainerCallback):
             self.log.note(state.global_step, **found)
 
     def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
-        self.show(state.global_step, self.loss)
+        self.show(state.global_step, f"loss {self.loss:.4f}")
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         self.stack.close()

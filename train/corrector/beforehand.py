@@ -1,0 +1,101 @@
+"""Whether a training encodes its samples first: where each is seen more than once, VAE and text
+encoders then work once a sample and not at every step; the disk must have room for all of it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reflectionflow_core.archive.files import make_folder
+from reflectionflow_core.flux.model import Flux
+from train.checkpoints import Checkpoints
+from train.corrector.encoded import COMMON, header, part_file
+from train.corrector.flux import structure
+from train.corrector.settings import AUTO, CorrectorSettings, Views
+from train.latents.encoding import encode
+from train.latents.estimate import sample_bytes
+from train.latents.settings import LatentsSettings
+from train.processes import join
+from train.shard_lists import shards_in
+from train.triplets import Triplets
+
+FOLDER = "latents"  # within the run's
+SEEN = 2.0  # times that a sample is drawn in the mean, from which on it is encoded first
+ROOM = 0.5  # of the free disk at most
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Whether to encode first, and why."""
+
+    first: bool
+    reason: str
+
+
+def choice_of(settings: CorrectorSettings, samples: int, processes: int) -> Choice:
+    drawn = settings.steps * settings.batch * settings.accumulate * processes
+    seen = drawn / max(1, samples)
+    if seen < SEEN:
+        return Choice(False, f"encoded as they are drawn, since each is seen {seen:.1f} times")
+    need = samples * sample_bytes(_latents(settings), _width(settings))
+    free = shutil.disk_usage(_existing(settings.out)).free
+    if need > ROOM * free:
+        return Choice(
+            False,
+            f"encoded as they are drawn, since their latents take {need / 1e9:.1f} GB and "
+            f"{free / 1e9:.1f} GB are free",
+        )
+    said = f"encoded first, {need / 1e9:.2f} GB, since each is seen {seen:.1f} times"
+    return Choice(True, said)
+
+
+def encoded_first(settings: CorrectorSettings, flux: Flux | None = None) -> CorrectorSettings:
+    """The settings with `latents` as a folder, in which they are then, or None.
+
+    A run that resumes does as it began.
+    """
+    if settings.latents != AUTO:
+        return settings
+    folder = settings.out / FOLDER
+    process = join(settings.torch_device)
+    with process.main_process_first():
+        if process.is_main_process and _begins(settings):
+            samples = len(Triplets(shards_in(settings.data)))
+            if choice_of(settings, samples, process.num_processes).first:
+                make_folder(folder)
+        first = folder.is_dir()
+    if first and not _is_whole(folder):
+        encode(_latents(settings), flux)
+    return settings.model_copy(update={"latents": folder if first else None})
+
+
+def _begins(settings: CorrectorSettings) -> bool:
+    """Whether nothing was encoded or learned yet."""
+    kept = Checkpoints(settings.out / "checkpoints", "corrector").files()
+    return not kept and not (settings.out / FOLDER).is_dir()
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether all parts are there; the data need not be there any more."""
+    common = folder / COMMON
+    parts = range(header(common)["parts"]) if common.is_file() else range(1)
+    return all(part_file(folder, part).is_file() for part in parts)
+
+
+def _latents(settings: CorrectorSettings) -> LatentsSettings:
+    views: dict[str, Any] = {name: getattr(settings, name) for name in Views.model_fields}
+    alone = settings.drop.prompt > 0
+    return LatentsSettings(**views, out=settings.out / FOLDER, shuffled=True, alone=alone)
+
+
+def _width(settings: CorrectorSettings) -> int:
+    return structure(settings.model).get("joint_attention_dim", 4096)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    folder = folder.expanduser().absolute()
+    return next(place for place in (folder, *folder.parents) if place.is_dir())
