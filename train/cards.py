@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from reflectionflow_core.writers.reflection_generator import REQUEST
+from train.triplets import CHATS
 
 if TYPE_CHECKING:
     from train.miniature.settings import MiniatureSettings
@@ -28,7 +29,8 @@ SOURCES = {
     "length": "Length: the good picture is painted from a detailed prompt, the bad one from its "
     "short form, ranked together by {length}; the triplet has the short form.",
     "editing": "Editing: edited pictures of {sets}; the instruction is the reflection.",
-    "histories": "Histories: corrections of earlier searches that raised the score.",
+    "histories": "Histories: corrections of earlier searches that raised the score, and what "
+    "people preferred in them.",
 }
 
 Figures = Mapping[str, Any]
@@ -61,10 +63,32 @@ def triplets_card(manifest: Figures) -> str:
         if settings["images"]
         else "unpack them with `mkdir images && for s in *.tar; do tar -xf $s -C images; done`",
         how="\n".join(f"* {line}" for line in _how(sources, settings)),
-        licences=table(("what", "licence"), manifest["licences"].items())
-        if manifest["licences"]
-        else "The program was given none. Name those of every model and set before you publish.",
+        licences=_licences(manifest),
     )
+
+
+def chats_card(manifest: Figures) -> str:
+    """The card of a folder of questions with answers, from its manifest."""
+    settings, shards = manifest["settings"], manifest["shards"]
+    (source,) = manifest["sources"].values()
+    return _filled(
+        "chats",
+        chats=f"{manifest['subsets'].get(CHATS, 0):,}",
+        prompts=f"{source['items']:,}",
+        pictures=f"{source.get('pictures', 0):,}",
+        version=manifest["versions"]["reflectionflow"],
+        teacher=settings["staged"]["teacher"],
+        form=settings["image_format"],
+        last=shards[-1]["name"][-10:-4] if shards else "000000",
+        rejects=table(("reason", "number"), manifest["rejects"].items()),
+        licences=_licences(manifest),
+    )
+
+
+def _licences(manifest: Figures) -> str:
+    if manifest["licences"]:
+        return table(("what", "licence"), manifest["licences"].items())
+    return "The program was given none. Name those of every model and set before you publish."
 
 
 def miniature_card(settings: MiniatureSettings, figures: Figures) -> str:

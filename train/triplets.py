@@ -20,6 +20,8 @@ from reflectionflow_core.pictures import PictureError, picture_size, read_pictur
 from reflectionflow_core.texts import TextError, checked_text, decode_text, parse_json
 from train.shard_index import PROMPT, SUBSET, ShardIndex, index_of
 
+CHAT, PICTURE = "chat.json", "picture"  # of a question with its answer, instead of a triplet
+CHATS = "chats"  # what such samples are called in counts
 SUBSETS = ("general", "length", "rule", "editing")
 GOOD, BAD, REFLECTION, METADATA = "good_image", "bad_image", "reflection.txt", "told.json"
 SIBLING = "~"  # before the number of a sample that shares its flawed picture with others
@@ -123,12 +125,13 @@ def _whole_rows(index: ShardIndex, skipped: Counter[str]) -> np.ndarray:
     """The rows of the samples that can be used."""
     if index.fault:
         skipped[index.fault] += 1
+    others = index.has(CHAT)
     whole = index.has(REFLECTION) & index.has(PROMPT) & index.has(SUBSET)
     for name in (GOOD, BAD):
         whole &= index.has(*(f"{name}.{form}" for form in FORMATS))
     known = _subset_numbers(index) < len(SUBSETS)
     for reason, count in (
-        ("file of a sample missing", (~whole).sum()),
+        ("file of a sample missing", (~whole & ~others).sum()),
         ("unknown subset", (whole & ~known).sum()),
     ):
         skipped.update({reason: int(count)} if count else {})
@@ -214,11 +217,7 @@ class _Part(io.RawIOBase):
 
 def read(entry: TripletEntry) -> Triplet:
     """Raises SampleError."""
-    try:
-        with entry.shard.open("rb") as stream:
-            parts = {name: _bytes(stream, *where) for name, where in entry.files.items()}
-    except OSError as error:
-        raise SampleError("shard unreadable") from error
+    parts = read_files(entry.shard, entry.files)
     return Triplet(
         entry.key,
         opened(parts[_picture(parts, GOOD)]),
@@ -228,6 +227,15 @@ def read(entry: TripletEntry) -> Triplet:
         entry.subset,
         _json(parts.get(METADATA, b"{}")),
     )
+
+
+def read_files(shard: Path, places: Mapping[str, tuple[int, int]]) -> dict[str, bytes]:
+    """The files that lie there in a shard; raises SampleError."""
+    try:
+        with shard.open("rb") as stream:
+            return {name: _bytes(stream, *where) for name, where in places.items()}
+    except OSError as error:
+        raise SampleError("shard unreadable") from error
 
 
 def files_of(triplet: Triplet, image_format: str = "jpg") -> dict[str, bytes | str]:

@@ -25,13 +25,12 @@ def keeps_requirements(
     phase: str = "evolve",
 ) -> list[bool | Failure]:
     """For each rewritten prompt whether P(it keeps every requirement) > 0.5."""
-    questions = [
-        Question(
-            _COMPARE.format(original=quoted(original), rewritten=quoted(text)),
-            system=DATA_RULE,
-            max_tokens=1,
-        )
-        for text in rewritten
-    ]
+    questions = [question_of(original, text) for text in rewritten]
     answers = yes(vlm, questions, progress, phase)
     return [p if isinstance(p, Failure) else p > 0.5 for p in answers]
+
+
+def question_of(original: str, rewritten: str) -> Question:
+    """How the model is asked whether a prompt keeps all of another; its answer is yes or no."""
+    text = _COMPARE.format(original=quoted(original), rewritten=quoted(rewritten))
+    return Question(text, system=DATA_RULE, max_tokens=1)

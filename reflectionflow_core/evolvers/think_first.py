@@ -51,8 +51,7 @@ class PromptExpander(VlmActor):
 
     def expand(self, prompt: str, progress: Progress = SILENT) -> str:
         """The prompt with its expansion, or as it was; raises InputError if the server failed."""
-        question = Question(_EXPAND.format(prompt=quoted(prompt)), system=DATA_RULE)
-        (answer,) = ask(self.vlm, [question], Thought, progress, "evolve")
+        (answer,) = ask(self.vlm, [question_of(prompt)], Thought, progress, "evolve")
         check_lasting(answer, NOT_EXPANDED)
         say_failures([answer], progress, *UNCHANGED)
         if isinstance(answer, Failure):
@@ -66,3 +65,8 @@ class PromptExpander(VlmActor):
         check_lasting(kept, NOT_EXPANDED)
         say_failures([kept], progress, *UNCHANGED)
         return expanded if kept is True else prompt
+
+
+def question_of(prompt: str) -> Question:
+    """How the model is asked to think; its answer is a Thought."""
+    return Question(_EXPAND.format(prompt=quoted(prompt)), system=DATA_RULE)

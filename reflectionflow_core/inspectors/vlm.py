@@ -64,14 +64,15 @@ class VlmInspector(VlmActor):
         progress: Progress = SILENT,
     ) -> list[Inspection]:
         questions = [
-            _question(prompt, stage, image) for stage, image in zip(stages, images, strict=True)
+            question_of(prompt, stage, image) for stage, image in zip(stages, images, strict=True)
         ]
         answers = ask(self.vlm, questions, Findings, progress, "inspect")
         say_failures(answers, progress, "The inspector", "these pictures are not accepted")
         return list(map(_inspection, answers))
 
 
-def _question(prompt: str, stage: Stage, image: Image) -> Question:
+def question_of(prompt: str, stage: Stage, image: Image) -> Question:
+    """How the model is asked about a picture that has reached a stage; its answer is Findings."""
     text = _INSPECT.format(
         prompt=quoted(prompt),
         instruction=quoted(stage.instruction),

@@ -62,13 +62,11 @@ class VlmPlanner(VlmActor):
         self.whole_first = whole_first
 
     def plan(self, prompt: str, progress: Progress = SILENT) -> ScenePlan:
-        text = _PLAN.format(prompt=quoted(prompt), most=MAX_STAGES)
-        question = Question(text, system=DATA_RULE, max_tokens=1_000)
-        (answer,) = ask(self.vlm, [question], Steps, progress, "plan")
+        (answer,) = ask(self.vlm, [question_of(prompt)], Steps, progress, "plan")
         check_lasting(answer, NOT_PLANNED)
         if isinstance(answer, Failure):
             return at_once(prompt, answer.reason)
-        stages = tuple(_stages(answer.stages))
+        stages = stages_of(answer)
         (whole,) = keeps_requirements(self.vlm, prompt, [stages[-1].scene], progress, "plan")
         check_lasting(whole, NOT_PLANNED)
         if isinstance(whole, Failure):
@@ -87,8 +85,19 @@ def at_once(prompt: str, reason: str) -> ScenePlan:
     return ScenePlan((stage,), f"{reason} All of it is drawn in one stage.")
 
 
-def _stages(steps: list[Step]) -> Iterator[Stage]:
+def question_of(prompt: str) -> Question:
+    """How the model is asked for a plan; its answer is Steps."""
+    text = _PLAN.format(prompt=quoted(prompt), most=MAX_STAGES)
+    return Question(text, system=DATA_RULE, max_tokens=1_000)
+
+
+def stages_of(steps: Steps) -> tuple[Stage, ...]:
+    """The stages of an answer, each with what was added so far."""
+    return tuple(_stages(steps))
+
+
+def _stages(steps: Steps) -> Iterator[Stage]:
     objects: list[str] = []
-    for step in steps:
+    for step in steps.stages:
         objects += [tidy(added) for added in step.adds]
         yield Stage(tidy(step.instruction), tidy(step.scene), tuple(objects))

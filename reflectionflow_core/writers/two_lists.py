@@ -53,7 +53,7 @@ class TwoListsWriter(VlmWriter):
         self, prompt: str, requests: Sequence[Request], progress: Progress = SILENT
     ) -> list[str]:
         candidates = [request.required_parent for request in requests]
-        questions = [self._about(prompt, request) for request in requests]
+        questions = [question_of(prompt, request, self.max_words) for request in requests]
         answers = ask(self.vlm, questions, TwoLists, progress, "reflect")
         say_failures(answers, progress, *FALLBACK)
         return [
@@ -63,15 +63,17 @@ class TwoListsWriter(VlmWriter):
             for candidate, answer in zip(candidates, answers, strict=True)
         ]
 
-    def _about(self, prompt: str, request: Request) -> Question:
-        candidate = request.required_parent
-        text = _WRITE.format(
-            prompt=quoted(prompt),
-            findings=quoted(findings(candidate)),
-            broken=broken_before(request),
-            max_words=self.max_words,
-        )
-        return Question(text, (candidate.image,), DATA_RULE, max_tokens=512)
+
+def question_of(prompt: str, request: Request, max_words: int) -> Question:
+    """How the model is asked about the parent of a request; its answer is TwoLists."""
+    candidate = request.required_parent
+    text = _WRITE.format(
+        prompt=quoted(prompt),
+        findings=quoted(findings(candidate)),
+        broken=broken_before(request),
+        max_words=max_words,
+    )
+    return Question(text, (candidate.image,), DATA_RULE, max_tokens=512)
 
 
 def as_reflection(lists: TwoLists, max_words: int) -> str:

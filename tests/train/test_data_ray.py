@@ -22,7 +22,7 @@ import pytest
 
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
-from train.data.engine import ray_session, run_here, run_on_ray
+from train.data.engine import HERE, ray_session, run_here, run_on_ray
 from train.data.records import Item, Slice
 from train.data.run import begin, make
 from train.data.settings import DataSettings, Engine, Pool
@@ -175,7 +175,7 @@ def test_a_run_that_is_killed_resumes_and_ends_with_the_same_shards(
     (whole / PARTS).mkdir(parents=True)
     sources = sources_of(settings)
     begin(settings, sources)
-    make(sources, settings, lambda: nullcontext(run_here))
+    make(sources, settings, lambda: nullcontext(HERE))
     for file in whole.iterdir():
         if file.name.startswith("genref"):
             assert file.read_bytes() == (folder / file.name).read_bytes(), file.name

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pytest
 import yaml
@@ -24,8 +25,8 @@ from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.record import InputError
 from train.data import work
 from train.data.dry_run import dry_run
-from train.data.engine import run_here
-from train.data.estimate import loads_of
+from train.data.engine import Runner, run_here
+from train.data.estimate import Load, assumptions_of, loads_of
 from train.data.records import Slice
 from train.data.run import begin, make
 from train.data.settings import DataSettings
@@ -70,7 +71,7 @@ def run(settings: DataSettings, running: Any = run_here) -> dict[str, bytes]:
     (settings.out / PARTS).mkdir(parents=True, exist_ok=True)
     sources = sources_of(settings)
     begin(settings, sources)
-    make(sources, settings, lambda: nullcontext(running))
+    make(sources, settings, lambda: nullcontext(Runner(running)))
     return {file.name: file.read_bytes() for file in settings.out.iterdir() if file.is_file()}
 
 
@@ -169,6 +170,36 @@ def test_a_run_that_broke_off_resumes_with_what_is_missing(tmp_path: Path) -> No
     assert not asked
 
 
+def test_what_is_in_an_earlier_shard_is_left_out_of_a_later_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in (0, 1, 2, 0, 3, 1):  # so that shards of two rows repeat each other's
+        for side in ("source", "edited"):
+            file = tmp_path / f"{number}-{side}.png"
+            if not file.exists():
+                Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(file)
+        row = {side: f"{number}-{side}.png" for side in ("source", "edited")}
+        rows.append({**row, "instruction": "add a cat", "caption": f"prompt {number}"})
+    (tmp_path / "set.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    values = {
+        "image_format": "png",
+        "painter": {"model": "synthetic"},
+        "editing": {"pairs": 9, "sets": [f"jsonl:{tmp_path}/set.jsonl"]},
+        "filter": {"scorers": []},
+        "engine": {"shard_items": 2, "slice_items": 1},
+    }
+    settings = chosen(tmp_path / "out", values)
+    found = run(settings)
+    manifest = json.loads(found["manifest.json"])
+    assert manifest["rejects"] == {"repeated in another shard": 2}
+    assert [shard["triplets"] for shard in manifest["shards"]] == [2, 1, 1]
+    prompts = {t.prompt for t in Triplets(shards_in(tmp_path / "out"))}
+    assert prompts == {f"prompt {number}" for number in range(4)}
+    assert run(settings) == found
+    (tmp_path / "out" / "genref_000001.tar").unlink()  # its repeat comes and goes again
+    assert run(settings) == found
+
+
 def test_a_shard_that_was_damaged_afterwards_is_made_again(tmp_path: Path) -> None:
     settings = chosen(tmp_path, DICE)
     whole = run(settings)
@@ -239,9 +270,21 @@ def test_an_estimate_is_the_arithmetic_of_the_settings() -> None:
     assert (loads["editing"].pictures, loads["editing"].calls) == (0, 2000)
 
 
-def test_the_full_sized_configuration_is_planned_for_a_million_triplets() -> None:
+def test_the_full_sized_configuration_makes_a_million_triplets_and_lets_no_gpu_wait() -> None:
     settings = DataSettings.model_validate(read_config(CONFIGS / "data-flux.yaml"))
-    assert sum(load.triplets for load in loads_of(settings).values()) > 1_000_000
+    whole = sum(loads_of(settings).values(), Load())
+    assert whole.triplets > 1_000_000
+    assert whole.idle is not None and whole.idle < 0.1
+    # With GPUs of their own, judges wait for painters: so does each in its turn.
+    pools = {"paint": (44, 1), "judge": (12, 1), "filter": (8, 1)}
+    alone = {name: {"workers": count, "gpus": gpus} for name, (count, gpus) in pools.items()}
+    values = settings.model_dump()
+    values["engine"] |= alone
+    waiting = sum(loads_of(DataSettings.model_validate(values)).values(), Load())
+    assert waiting.reserved == pytest.approx(64 * waiting.hours)
+    assert waiting.idle is not None and waiting.idle > 0.25
+    said = "\n".join(assumptions_of(settings))
+    assert "64 GPUs, shared" in said and "repeats one slice: 40 pictures, 3 min" in said
 
 
 def test_the_full_sized_configuration_has_words_for_all_its_prompts() -> None:

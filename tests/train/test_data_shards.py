@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import tarfile
@@ -23,9 +24,11 @@ from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
 from train.data.finish import finish
 from train.data.records import Item, PaintedPicture, Pair, Slice
+from train.data.repeats import NEARLY, REPEATED, near_pairs, repeats
 from train.data.settings import DataSettings
 from train.data.shards import (
     PARTS,
+    Report,
     SampleReport,
     StoreStage,
     assemble,
@@ -186,6 +189,41 @@ def test_equal_and_nearly_equal_pairs_are_there_once() -> None:
     assert [s.prints[0][-1] for s in kept] == ["0", "3", "f"]
     assert repeated == {"nearly repeated": 1, "repeated": 1}
     assert len(without_repeats([sample(0, 0), sample(0, 0, "other")], None)[0]) == 2
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 15), st.integers(0, 15)), max_size=12),
+    st.integers(0, 3),
+)
+def test_near_pairs_are_all_that_comparing_each_with_each_finds(
+    prints: list[tuple[int, int]], bits: int
+) -> None:
+    # Their four bits lie far from each other.
+    spread = [sum((n >> bit & 1) << 61 * bit for bit in range(4)) for both in prints for n in both]
+    data = b"".join(number.to_bytes(32, "big") for number in spread)
+    looks = np.frombuffer(data, np.uint8).reshape(-1, 2, 32)
+    expected = {
+        (one, other)
+        for one, other in itertools.combinations(range(len(prints)), 2)
+        if all((a ^ b).bit_count() <= bits for a, b in zip(prints[one], prints[other], strict=True))
+    }
+    assert near_pairs(looks, bits) == expected
+
+
+def test_near_repeats_of_other_shards_go_but_not_for_the_sake_of_what_goes() -> None:
+    def shard(number: int, *prints: tuple[int, int, str]) -> tuple[int, Report]:
+        samples = [sample(good, bad, name * 64) for good, bad, name in prints]
+        return number, Report(tuple(samples), len(samples))
+
+    shards = [
+        shard(0, (0, 0, "a")),
+        shard(1, (0b11, 0, "b"), (1 << 99, 0, "c")),
+        shard(2, (0b1111, 0, "d"), (0, 0, "e")),  # the first is near b alone, which goes
+    ]
+    assert repeats(shards, 2) == {1: {0: NEARLY, 1: NEARLY}, 2: {1: NEARLY}}
+    assert repeats(shards, None) == repeats([], 2) == {}
+    same = [shard(number, (5, 5, "a")) for number in range(3)]
+    assert repeats(same, None) == repeats(same, 2) == {1: {0: REPEATED}, 2: {0: REPEATED}}
 
 
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=20))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections import Counter
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,17 @@ from pyarrow import parquet
 
 from reflectionflow_core.archive import Run, open_archive
 from reflectionflow_core.detection.rules import Need, Task
+from reflectionflow_core.feedback import Feedback
 from reflectionflow_core.geneval.tasks import read_task, task_record
 from reflectionflow_core.miniature.prompts import is_held_out, parse
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.record import Candidate, History, InputError, Verdict
 from reflectionflow_core.settings import SearchSettings
 from train.data.editing import OpenStage, editing_source
-from train.data.edits import open_set
-from train.data.histories import HistoryStage, histories_source
+from train.data.edits import ParquetEdits, open_set
+from train.data.engine import blocks_of
+from train.data.filtering import FilterStage
+from train.data.histories import HistoryStage, histories_source, preferences
 from train.data.length import both_of, length_source
 from train.data.painting import PaintStage
 from train.data.prompts import Avoided, meaning, usable, words
@@ -37,6 +42,7 @@ from train.data.rule import build_judge, composed, pairs_of, rule_source, senten
 from train.data.settings import (
     DataSettings,
     Editing,
+    Engine,
     Families,
     Histories,
     Length,
@@ -46,6 +52,7 @@ from train.data.settings import (
 )
 from train.data.shards import StoreStage, assemble, sample_of, without_repeats
 from train.data.synthetic import SyntheticGenerator, SyntheticVerifier
+from train.data.work import sharded
 from train.triplets import SampleError, encoded
 
 OBJECTS = ["cup", "dog", "wine glass", "knife", "airplane", "bench"]
@@ -337,6 +344,35 @@ def test_an_edit_is_read_from_parquet_as_the_hub_has_it(tmp_path: Path) -> None:
     assert edits[6].edited.getpixel((0, 0)) == (0, 0, 255)
 
 
+def test_each_row_group_is_read_once_whichever_workers_open_its_rows(
+    tmp_path: Path, monkeypatch
+) -> None:
+    row = {"source": flat("red"), "edited": flat("blue"), "instruction": "i", "caption": "c"}
+    table = pyarrow.Table.from_pylist([row] * 7)
+    parquet.write_table(table, tmp_path / "a.parquet", row_group_size=3)
+    editing = Editing(pairs=9, sets=[f"parquet:{tmp_path}/a.parquet"])
+    engine = Engine(shard_items=4, slice_items=2)
+    settings = DataSettings(editing=editing, engine=engine, image_format="png")
+    source = editing_source(settings, NOTHING)
+    slices = list(chain(*sharded(source, 0, settings).values()))
+    assert [[i.number for i in work.items] for work in slices] == [[0, 1], [2], [3], [4, 5], [6]]
+    blocks = list(blocks_of(slices))
+    assert list(map(len, blocks)) == [2, 2, 1]
+    reads: list[int] = []
+    plain = ParquetEdits._rows
+
+    def counted(self: ParquetEdits, file: Path, group: int) -> list[dict[str, Any]]:
+        reads.append(group)
+        return plain(self, file, group)
+
+    monkeypatch.setattr(ParquetEdits, "_rows", counted)
+    for block in blocks:
+        stage = source.stages[0].build()  # a worker of its own
+        assert all(len(stage(work).pairs) == len(work.items) for work in block)
+    assert reads == [0, 1, 2]
+    assert [len(b) for b in blocks_of([Slice(0, place, ()) for place in range(3)])] == [1, 1, 1]
+
+
 def opened(sets: list[str], pairs: int = 9, **fields: Any) -> Slice:
     settings = DataSettings(editing=Editing(pairs=pairs, sets=sets, **fields), image_format="png")
     (open_stage, *_) = editing_source(settings, NOTHING).stages
@@ -464,14 +500,14 @@ def test_an_edit_whose_caption_is_kept_for_testing_falls_away(tmp_path: Path) ->
     assert (done.pairs, done.rejects) == ((), {"prompt kept for testing": 1})
 
 
-def saved_run(folder: Path, prompt: str) -> None:
-    """A run whose correction gained, and another that lost."""
+def saved_run(folder: Path, prompt: str, *said: Feedback) -> None:
+    """A run whose correction gained, and another that lost; and what a person said of them."""
     noise = np.random.default_rng(0).integers(0, 255, (3, 8, 8, 3), np.uint8)
     images = [Image.fromarray(pixels) for pixels in noise]
     draft = Candidate(images[0], prompt, 1, Verdict(0.2, unmet=("missing a cup",)))
     better = Candidate(images[1], prompt, 2, Verdict(0.9), "add a cup", draft)
     worse = Candidate(images[2], prompt, 3, Verdict(0.1), "move it", better)
-    history = History(((draft,), (better,), (worse,)))
+    history = History(((draft,), (better,), (worse,)), feedback=said)
     with open_archive(folder) as archive:
         archive.begin(Run(prompt, SearchSettings(width=1)))
         archive.append(history)
@@ -496,6 +532,33 @@ def test_corrections_that_gained_become_pairs(tmp_path: Path) -> None:
     assert (pair.good.seed, pair.bad.seed) == (2, 1)
     assert done.rejects == {"correction gained nothing": 1, "run unreadable": 1}
     assert not HistoryStage(0.8, "png")(Slice(0, 0, tuple(source.items))).pairs
+
+
+def test_what_a_person_preferred_becomes_pairs_that_no_judge_overrules(tmp_path: Path) -> None:
+    saved_run(tmp_path / "runs" / "one", "a cup", Feedback(3, picked=2))
+    settings = DataSettings(
+        histories=Histories(runs=f"{tmp_path}/runs/*", consent=True), image_format="png"
+    )
+    (item,) = histories_source(settings, NOTHING).items
+    done = HistoryStage(0.0, "png")(Slice(0, 0, (item,)))
+    chosen, gained = done.pairs
+    # To the judge this correction was for the worse.
+    assert (chosen.good.seed, chosen.bad.seed, chosen.reflection) == (3, 2, "move it")
+    assert (gained.good.seed, gained.bad.seed) == (2, 1) and not done.rejects
+    refuses = FilterStage({"any": SyntheticVerifier()}, margin=2.0)
+    kept = refuses(pickle.loads(pickle.dumps(done)))
+    assert kept.pairs == (chosen,) and kept.rejects == {"verifier disagrees": 1}
+
+
+def test_a_winner_is_better_than_its_round_and_all_others_than_what_was_vetoed() -> None:
+    picture = Image.new("RGB", (8, 8))
+    drafts = tuple(Candidate(picture, "p", seed, Verdict(0.5)) for seed in range(3))
+    child = Candidate(picture, "p", 3, Verdict(0.5), "r", drafts[1])
+    said = (Feedback(3, vetoed=(0,)), Feedback(4, picked=3))
+    history = History((drafts, (child,)), feedback=said)
+    assert preferences(history) == [(1, 0), (2, 0), (3, 1)]
+    both = Feedback(3, picked=2, vetoed=(0,))
+    assert preferences(History((drafts,), feedback=(both,))) == [(2, 0), (2, 1), (1, 0)]
 
 
 def test_runs_that_are_not_there_are_refused(tmp_path: Path) -> None:

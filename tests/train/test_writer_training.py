@@ -20,7 +20,7 @@ from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.record import Candidate, InputError, Verdict
 from reflectionflow_core.vlm.folder import load_processor
 from reflectionflow_core.vlm.interface import Question
-from reflectionflow_core.vlm.local import LocalSettings, load_vlm
+from reflectionflow_core.vlm.local import load_vlm
 from reflectionflow_core.vlm.prompts import encode
 from reflectionflow_core.writers.reflection_generator import REQUEST, ReflectionGeneratorWriter
 from reflectionflow_core.writers.template import TemplateWriter
@@ -32,7 +32,7 @@ from train.qwen.run import qwen_run
 from train.qwen.tiny import miniature_words, save_tiny
 from train.triplets import Triplets
 from train.writer.chats import FileChats, TripletChats
-from train.writer.measure import gain
+from train.writer.measure import WriterGain
 from train.writer.settings import GainSettings, WriterSettings
 from train.writer.trainer import ChatCollator
 from train.writer.training import setup, train
@@ -50,9 +50,13 @@ def run_with(settings: WriterSettings, callback: At) -> None:
         train_on(trainer)
 
 
+MEASURED = {"full": {"during": 2, "batch": 2}, "lora": {}}
+
+
 @pytest.fixture(scope="module", params=["full", "lora"])
 def whole_run(request, tmp_path_factory) -> Path:
-    settings = settings_in(tmp_path_factory.mktemp("whole") / "run", tuning=request.param)
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    settings = settings_in(folder, tuning=request.param, gain=MEASURED[request.param])
     train(settings)
     return settings.out
 
@@ -62,6 +66,12 @@ def test_a_run_leaves_a_writer_that_loads_and_a_card(whole_run) -> None:
     flawed = Candidate(Image.new("RGB", (64, 64), "red"), "a blue square", 0, Verdict(0.0))
     (words,) = ReflectionGeneratorWriter(vlm).reflect("a blue square", about([flawed]))
     assert isinstance(words, str)
+    gains = [found["gain"] for found in measured(whole_run) if "gain" in found]
+    if json.loads((whole_run / "settings.json").read_text())["gain"]["during"]:
+        assert [found["pictures"] for found in gains] == [2, 2, 2]  # before, during and at the end
+        assert gains[0]["empty"] == gains[2]["empty"]
+    else:
+        assert not gains
     card = (whole_run / "model" / "README.md").read_text()
     assert f"{measured(whole_run)[-1]['loss']:.3f}" in card
     values = (whole_run / "model" / "processor_config.json").read_text()
@@ -182,7 +192,7 @@ def test_a_batch_asks_what_the_writer_will_ask_and_learns_the_answer_alone(
         answer = processor.tokenizer.decode(row[row != -100])
         assert answer == f"{chat.answer}<|im_end|>"
         mask = batch["attention_mask"][number].bool() & (row == -100)
-        asked = encode(processor, [Question(chat.request, (chat.image,))], 4096)
+        asked = encode(processor, [Question(chat.request, (chat.picture,))], 4096)
         assert batch["input_ids"][number][mask].tolist() == asked["input_ids"][0].tolist()
         assert chat.request == REQUEST.format(prompt=chat.prompt)
 
@@ -259,17 +269,17 @@ def test_the_gain_tells_a_writer_that_sees_from_one_that_says_nothing(tmp_path) 
         def reflect(self, prompt: str, requests: Any, progress: Any = None) -> list[str]:
             return [""]
 
-    asked = GainSettings(pictures=12, batch=12)
-    known, silent = gain(Knows(), chats, asked), gain(Silent(), chats, asked)
+    gain = WriterGain(chats, GainSettings(pictures=12, batch=12))
+    known, silent = gain(Knows()), gain(Silent())
     assert known["leads"]["empty"]["low"] > 0
     assert known["template"]["mean"] > known["empty"]["mean"]
     assert silent["writer"] == silent["empty"] == known["empty"]
 
 
-@pytest.mark.parametrize("judged", [range(2, 10**6), range(12), range(0)])
+@pytest.mark.parametrize("judged", [range(1, 10**6), range(6), range(0)])
 def test_a_gain_leaves_out_and_counts_what_was_not_judged(tmp_path, monkeypatch, judged) -> None:
-    write_shard(tmp_path / "some.tar", 6, ["colors"], seed=0, held_out=True)
-    chats = Usable(TripletChats(Triplets([tmp_path / "some.tar"])), range(6))
+    write_shard(tmp_path / "some.tar", 3, ["colors"], seed=0, held_out=True)
+    chats = Usable(TripletChats(Triplets([tmp_path / "some.tar"])), range(3))
     seen = iter(range(10**6))
     exact = ExactVerifier.verify
 
@@ -278,13 +288,13 @@ def test_a_gain_leaves_out_and_counts_what_was_not_judged(tmp_path, monkeypatch,
         return [v if next(seen) in judged else Verdict.unjudged("It is dark.") for v in known]
 
     monkeypatch.setattr(ExactVerifier, "verify", verify)
-    asked = GainSettings(pictures=6, batch=6)
+    asked = GainSettings(pictures=3, batch=3)
     if len(judged) < 13:
-        with pytest.raises(InputError, match="0 of 6 pictures could be judged: "):
-            gain(TemplateWriter(), chats, asked)
+        with pytest.raises(InputError, match="0 of 3 pictures could be judged: "):
+            WriterGain(chats, asked)(TemplateWriter())
     else:
-        found = gain(TemplateWriter(), chats, asked)
-        assert (found["pictures"], found["not_judged"]) == (4, 2)
+        found = WriterGain(chats, asked)(TemplateWriter())
+        assert (found["pictures"], found["not_judged"]) == (2, 1)
 
 
 def test_a_gain_without_prompts_is_refused(tmp_path) -> None:
@@ -294,4 +304,4 @@ def test_a_gain_without_prompts_is_refused(tmp_path) -> None:
     file.write_text(json.dumps({"messages": said, "images": ["red.png"]}))
     chats = Usable(FileChats(file), [0])
     with pytest.raises(InputError, match="names its prompt"):
-        gain(ReflectionGeneratorWriter(LocalSettings()), chats, GainSettings(pictures=1))  # type: ignore[arg-type]
+        WriterGain(chats, GainSettings(pictures=1))

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from reflectionflow_core.archive import files
 from train.data.edits import MADE
-from train.data.engine import run_here
+from train.data.engine import HERE
 from train.data.prompts import SHAPES
 from train.data.run import make
 from train.data.settings import DataSettings
@@ -33,7 +33,7 @@ def dry_run(settings: DataSettings) -> str:
             replace(source, stages=tuple(s for s in source.stages if s.name not in ASKING))
             for source in sources_of(small)
         ]
-        summary = make(sources, small, lambda: nullcontext(run_here))
+        summary = make(sources, small, lambda: nullcontext(HERE))
     lines = (f"{file} is not here; the dry run does without it.\n" for file in missing)
     return f"{''.join(lines)}{summary}The dry run went through every stage; nothing was kept.\n"
 

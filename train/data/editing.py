@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from reflectionflow_core.pictures import to_rgb
 from reflectionflow_core.record import InputError
 from train.data.captions import build_captioning
-from train.data.edits import EditSet, open_set
+from train.data.edits import EditSet, ParquetEdits, open_set
 from train.data.prompts import Avoided
 from train.data.records import Item, PaintedPicture, Pair, Slice
 from train.data.settings import DataSettings
@@ -30,7 +31,10 @@ def editing_source(settings: DataSettings, avoided: Avoided) -> Source:
         for spec, edits in sets.items()
         for row in range(min(editing.pairs, len(edits)))
     ]
-    items = [Item(number, "", metadata) for number, metadata in enumerate(found)]
+    items = [
+        Item(number, "", metadata, _group(sets[metadata["set"]], metadata))
+        for number, metadata in enumerate(found)
+    ]
     skipped = Counter(reason for edits in sets.values() for reason in edits.skipped.elements())
     build = partial(build_opening, settings, avoided)
     stages = [PipelineStage("open", build, engine.open)]
@@ -38,6 +42,13 @@ def editing_source(settings: DataSettings, avoided: Avoided) -> Source:
         caption = partial(build_captioning, settings.judges, avoided)
         stages.append(PipelineStage("caption", caption, engine.annotate))
     return Source(NAME, SUBSET, items, skipped, tuple(stages))
+
+
+def _group(edits: EditSet, metadata: Mapping[str, Any]) -> str:
+    """What is read at once with that row."""
+    if not isinstance(edits, ParquetEdits):
+        return ""
+    return f"{metadata['set']} {edits.group_of(metadata['row'])}"
 
 
 def open_sets(settings: DataSettings) -> dict[str, EditSet]:

@@ -100,10 +100,15 @@ class ParquetEdits:
         return int(self.starts[-1])
 
     def __getitem__(self, index: int) -> Edit:
-        group = int(np.searchsorted(self.starts, index, "right")) - 1
+        group = self.group_of(index)
         if self._held[0] != group:
+            self._held = (-1, [])  # two at once would take twice the memory
             self._held = (group, self._rows(*self.groups[group]))
         return edit_of(self._held[1][index - int(self.starts[group])], self.fields, _from_column)
+
+    def group_of(self, index: int) -> int:
+        """The number of the row group, over all files; reading a row reads all of it."""
+        return int(np.searchsorted(self.starts, index, "right")) - 1
 
     def _rows(self, file: Path, group: int) -> list[dict[str, Any]]:
         from pyarrow.parquet import ParquetFile

@@ -2,7 +2,8 @@
 
 A stage is a pool of actors, each of which loads its model once. Slices stream: what one stage has
 done waits in the object store until the next one takes it, and a full store holds the first back.
-Nothing here knows what the stages do.
+A block, which an actor that dies has to do again, is one slice, or the slices of one group, which
+one actor is to read. Nothing here knows what the stages do.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, reduce
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -24,7 +26,6 @@ from train.data.settings import Engine
 from train.data.source import PipelineStage, StageFunction
 
 Made = TypeVar("Made")
-MOST_BLOCKS = 4096  # of a run's work list; each costs Ray some milliseconds
 HOME = Path(__file__).parents[2]
 
 
@@ -97,8 +98,7 @@ def run_on_ray(stages: Sequence[PipelineStage], slices: Sequence[Slice]) -> Iter
     import ray
 
     _check_room(stages)
-    rows = [{"slice": pickle.dumps(work)} for work in slices]
-    data = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS))
+    data = ray.data.from_blocks(list(map(_table, blocks_of(slices))))
     for stage in stages:
         data = data.map(
             cast(Any, Actor),  # Ray's own types know functions only
@@ -114,11 +114,58 @@ def run_on_ray(stages: Sequence[PipelineStage], slices: Sequence[Slice]) -> Iter
         yield done
 
 
+def blocks_of(slices: Sequence[Slice]) -> Iterator[list[Slice]]:
+    """Each slice by itself, but for neighbours of one group."""
+    for _, found in groupby(enumerate(slices), lambda one: one[1].group or one[0]):
+        yield [work for _, work in found]
+
+
+def _table(block: Sequence[Slice]) -> Any:
+    import pyarrow
+
+    return pyarrow.table({"slice": [pickle.dumps(work) for work in block]})
+
+
+def begin_on_ray(act: Callable[..., Made], *given: Any) -> Callable[[], Made]:
+    """Starts a task that needs no processor of its own, wherever there is room."""
+    import ray
+
+    task = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(_or_refusal)
+    begun = task.remote(partial(act, *given))
+
+    def result() -> Made:
+        done = ray.get(begun)
+        if isinstance(done, Refusal):
+            raise InputError(done.sentence)
+        return done
+
+    return result
+
+
 def run_here(stages: Sequence[PipelineStage], slices: Sequence[Slice]) -> Iterator[Slice]:
     """The same in this process, one slice after the other."""
     works = [stage.build() for stage in stages]
     for untouched in slices:
         yield reduce(lambda work, step: step(work), works, untouched)
+
+
+def begin_here(act: Callable[..., Made], *given: Any) -> Callable[[], Made]:
+    """Does it at once."""
+    done = act(*given)
+    return lambda: done
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Where the work is done: `run` takes slices through stages, `begin` starts one task and gives
+    back what waits for its result.
+    """
+
+    run: Callable[[Sequence[PipelineStage], Sequence[Slice]], Iterator[Slice]] = run_here
+    begin: Callable[..., Callable[[], Any]] = begin_here
+
+
+HERE, ON_RAY = Runner(), Runner(run_on_ray, begin_on_ray)
 
 
 def _knock(address: str) -> None:

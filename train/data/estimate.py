@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from math import inf
 
 from rich.console import Console
 from rich.table import Table
 
-from train.data.settings import DataSettings
+from reflectionflow_core.report.words import duration
+from train.data.settings import DataSettings, Engine
 from train.gpus import forward_operations
 
 _HOURS = 3600.0  # seconds
@@ -24,13 +26,16 @@ _ROWS = {
     "judging": "GPU h judging",
     "asking": "VLM h, one by one",
     "gigabytes": "GB of shards",
+    "hours": "hours",
+    "idle": "GPUs idle",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """The work of a source. `painting` and `judging` are GPU hours, `asking` hours of one call
-    after the other, `gigabytes` those of the shards.
+    after the other, `gigabytes` those of the shards. `hours` is how long it takes with the pools of
+    the engine, and `reserved` how many GPU hours that is.
     """
 
     items: float = 0
@@ -42,6 +47,14 @@ class Load:
     judging: float = 0
     asking: float = 0
     gigabytes: float = 0
+    hours: float = 0
+    reserved: float = 0
+
+    @property
+    def idle(self) -> float | None:
+        """The share of the reserved GPU hours in which nothing is painted or judged."""
+        used = self.painting + self.judging
+        return max(0.0, 1 - used / self.reserved) if self.reserved else None
 
     def __add__(self, other: Load) -> Load:
         return Load(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Load)))
@@ -88,19 +101,40 @@ def _load(
     assumed = settings.assumptions
     asks = settings.reflections.how == "vlm" and not written
     calls += pairs if asks else 0
-    judged = pictures * scorers + 2 * pairs * len(settings.filter.scorers)
+    ranked, checked = pictures * scorers, 2 * pairs * len(settings.filter.scorers)
     triplets = pairs * assumed.kept
+    painting = pictures / pictures_per_second(settings) / _HOURS
+    judging, filtering = (n / assumed.judged_per_gpu_second / _HOURS for n in (ranked, checked))
+    asking = calls * assumed.seconds_per_call / _HOURS
+    hours = _hours(settings.engine, painting, judging, filtering, asking)
     return Load(
         items,
         pictures,
-        judged,
+        ranked + checked,
         calls,
         triplets,
-        pictures / pictures_per_second(settings) / _HOURS,
-        judged / assumed.judged_per_gpu_second / _HOURS,
-        calls * assumed.seconds_per_call / _HOURS,
+        painting,
+        judging + filtering,
+        asking,
         2 * triplets * assumed.megabytes_per_picture / 1000 * (2 if settings.images else 1),
+        hours,
+        hours * gpus_of(settings.engine),
     )
+
+
+def gpus_of(engine: Engine) -> float:
+    """How many the pools take; every source has them all, one after the other."""
+    return sum(pool.workers * pool.gpus for pool in (engine.paint, engine.judge, engine.filter))
+
+
+def _hours(
+    engine: Engine, painting: float, judging: float, filtering: float, asking: float
+) -> float:
+    """Until the slowest pool is done, or the GPUs that pools share; the rest goes on meanwhile."""
+    pools = (engine.paint, engine.judge, engine.filter, engine.annotate)
+    work = (painting, judging, filtering, asking)
+    each = [hours / pool.workers for hours, pool in zip(work, pools, strict=True)]
+    return max(*each, (painting + judging + filtering) / (gpus_of(engine) or inf))
 
 
 def pictures_per_second(settings: DataSettings) -> float:
@@ -130,7 +164,7 @@ def table_of(settings: DataSettings) -> Table:
     for name in loads:
         table.add_column(name, justify="right", no_wrap=True)
     for name, what in _ROWS.items():
-        table.add_row(what, *(_shown(getattr(load, name)) for load in loads.values()))
+        table.add_row(what, *(_shown(name, getattr(load, name)) for load in loads.values()))
     return table
 
 
@@ -146,10 +180,30 @@ def assumptions_of(settings: DataSettings) -> Iterator[str]:
     yield f"  {assumed.megabytes_per_picture:g} MB for a picture in a shard"
     yield f"  {assumed.rule_yield:.0%} of rule-based prompts neither too easy nor too hard"
     yield f"  {assumed.kept:.0%} of pairs kept by annotation and filter"
-    yield "More GPUs divide the GPU hours, parallel calls the hours of calls."
+    gpus = gpus_of(settings.engine)
+    where = f"{gpus:.3g} GPUs, shared without loss" if gpus else "the engine's workers"
+    yield f"  hours with {where}, one source after the other; loading models is not counted"
+    if pictures := _pictures_of_a_slice(settings):
+        lost = duration(pictures / pictures_per_second(settings))
+        yield f"A painter that dies repeats one slice: {pictures} pictures, {lost}."
     if settings.histories.runs:
         yield "Search histories are not counted: they are only read by the run itself."
 
 
-def _shown(value: float) -> str:
+def _pictures_of_a_slice(settings: DataSettings) -> int:
+    """The most that are painted for the items of one."""
+    rule, reward, length = settings.rule, settings.reward, settings.length
+    each = (
+        rule.candidates if rule.prompts else 0,
+        reward.candidates if reward.prompts else 0,
+        2 * length.candidates if length.prompts else 0,
+    )
+    return max(each) * settings.engine.slice_items
+
+
+def _shown(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    if name == "idle":
+        return f"{value:.1%}"
     return f"{value:,.1f}" if 0 < value < 10 else f"{value:,.0f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reflectionflow_core.protocols import Verifier
 from train.data.ranking import build_scorers
-from train.data.records import Pair, Slice
+from train.data.records import BY_PERSON, Pair, Slice
 from train.data.settings import Filter, Judges
 from train.triplets import MAX_TEXT
 
@@ -15,7 +15,9 @@ def build_filtering(settings: Filter, judges: Judges) -> FilterStage:
 
 
 class FilterStage:
-    """The stage: keeps pairs of which every scorer prefers the good picture by `margin`."""
+    """The stage: keeps pairs of which every scorer prefers the good picture by `margin`, and those
+    that a person chose.
+    """
 
     def __init__(self, scorers: dict[str, Verifier], margin: float) -> None:
         self.scorers, self.margin = scorers, margin
@@ -26,7 +28,8 @@ class FilterStage:
         return work.paired(kept, [fault for _, fault in found if fault])
 
     def _fault(self, pair: Pair) -> str:
-        return fault_of(pair) or self._disagreement(pair)
+        by_person = pair.metadata.items() >= BY_PERSON.items()
+        return fault_of(pair) or ("" if by_person else self._disagreement(pair))
 
     def _disagreement(self, pair: Pair) -> str:
         images = [pair.good.image, pair.bad.image]

@@ -14,12 +14,12 @@ import reflectionflow_core
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
 from reflectionflow_core.writers.reflection_generator import REQUEST
-from train.cards import triplets_card
+from train.cards import chats_card, triplets_card
 from train.data.records import seed_of
 from train.data.settings import DataSettings
 from train.data.shards import Report, SampleReport, finished, shard_name
 from train.data.source import Source
-from train.triplets import BAD, GOOD
+from train.triplets import BAD, CHATS, GOOD, PICTURE
 
 MANIFEST, WRITER, VERIFIER, CARD, IMAGES = (
     "manifest.json",
@@ -37,12 +37,14 @@ def finish(
     """Writes all files that describe the shards, and returns the manifest. Reports are read one by
     one and several times: a million texts would fill the memory.
     """
-    manifest = manifest_of(_reports(folder, shards), sources, settings)
-    for name, row in ((WRITER, writer_row), (VERIFIER, verifier_row)):
-        reports = _reports(folder, shards)
+    manifest = manifest_of(reports_of(folder, shards), sources, settings)
+    is_triplets = all(source.subset != CHATS for source in sources)
+    for name, row in ((WRITER, writer_row), (VERIFIER, verifier_row)) if is_triplets else ():
+        reports = reports_of(folder, shards)
         rows = (row(sample, report, settings) for _, report in reports for sample in report.samples)
         _write_lines(folder / name, rows)
-    files.replace_file(folder / CARD, triplets_card(manifest).encode())
+    card = triplets_card(manifest) if is_triplets else chats_card(manifest)
+    files.replace_file(folder / CARD, card.encode())
     if settings.images:
         unpack(folder, manifest)
     # Last, so that a manifest means that all the rest is there.
@@ -64,7 +66,7 @@ def manifest_of(
         by_source[report.source].add(report)
         shards += [_shard(shard, report)] if report.samples else []
     return {
-        "triplets": subsets.total(),
+        "triplets": subsets.total() - subsets[CHATS],
         "subsets": dict(sorted(subsets.items())),
         "sources": {name: counts.summary() for name, counts in by_source.items()},
         "rejects": dict(rejects.most_common()),
@@ -113,7 +115,8 @@ def _shard(shard: int, report: Report) -> dict[str, Any]:
     }
 
 
-def _reports(folder: Path, shards: Sequence[int]) -> Iterator[tuple[int, Report]]:
+def reports_of(folder: Path, shards: Sequence[int]) -> Iterator[tuple[int, Report]]:
+    """The numbers and reports of finished shards, read one by one."""
     for shard in shards:
         if (report := finished(folder, shard)) is None:
             raise InputError(f"{shard_name(shard)} is missing. Start again to make it again.")
@@ -160,7 +163,7 @@ def unpack(folder: Path, manifest: Mapping[str, Any]) -> None:
             for member in tar:
                 name = Path(member.name).name  # never a path, whoever made the shard
                 stream = tar.extractfile(member)
-                if stream and name.split(".")[1] in (GOOD, BAD):
+                if stream and name.split(".")[1] in (GOOD, BAD, PICTURE):
                     files.replace_file(folder / IMAGES / name, stream.read())
 
 

@@ -1,8 +1,11 @@
-"""Triplets from searches: where a correction of `reflectionflow run` made a picture better."""
+"""Triplets from searches: where a correction of `reflectionflow run` made a picture better, by the
+run's own score or because a person picked it.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,9 +13,9 @@ from reflectionflow_core.archive import RUN, read_recording
 from reflectionflow_core.archive.lines import seed_to_json
 from reflectionflow_core.archive.run_file import load_run
 from reflectionflow_core.pictures import to_rgb
-from reflectionflow_core.record import Candidate, InputError
+from reflectionflow_core.record import Candidate, History, InputError
 from train.data.prompts import Avoided
-from train.data.records import Item, PaintedPicture, Pair, Slice
+from train.data.records import BY_PERSON, Item, PaintedPicture, Pair, Slice
 from train.data.settings import DataSettings, Histories
 from train.data.source import PipelineStage, Source
 from train.triplets import encoded
@@ -51,8 +54,34 @@ def build_reading(histories: Histories, image_format: str) -> HistoryStage:
     return HistoryStage(histories.margin, image_format)
 
 
+def preferences(history: History) -> list[tuple[int, int]]:
+    """Numbers of a better and a worse picture, as a person said: the winner is better than its
+    parent and than the others of its round, and what was not vetoed is better than what was.
+    """
+    pictures = list(history)
+    rounds = [number for number, found in enumerate(history.rounds) for _ in found]
+    found: list[tuple[int, int]] = []
+    for said in history.feedback:
+        shown = range(said.after)
+        if said.picked is not None:
+            parent = pictures[said.picked].parent
+            worse = [
+                i
+                for i in shown
+                if i != said.picked and (rounds[i] == rounds[said.picked] or pictures[i] is parent)
+            ]
+            found += [(said.picked, i) for i in worse]
+        for vetoed in said.vetoed:
+            others = [i for i in shown if rounds[i] == rounds[vetoed] and i not in said.vetoed]
+            found += [(i, vetoed) for i in others]
+    return list(dict.fromkeys(found))
+
+
 class HistoryStage:
-    """The stage: every correction of each run that gained more than `margin` in score."""
+    """The stage: every correction of each run that gained more than `margin` in score, and every
+    picture that a person preferred to another, which no judge overrules. Where that is no
+    correction of the other, the words are left to the annotation.
+    """
 
     def __init__(self, margin: float, image_format: str) -> None:
         self.margin, self.image_format = margin, image_format
@@ -66,21 +95,33 @@ class HistoryStage:
             except InputError:
                 rejects.append("run unreadable")
                 continue
-            for position, child in enumerate(history):
+            pictures = list(history)
+            said = preferences(history)
+            for better, worse in said:
+                good, bad = pictures[better], pictures[worse]
+                if good.finished and bad.finished:
+                    key = f"{NAME}-{item.number:08d}-{better}-{worse}"
+                    words = good.reflection if good.parent is bad else ""
+                    pair = self._pair(key, item.prompt, bad, good, words)
+                    pairs.append(replace(pair, metadata=BY_PERSON))
+            known = {frozenset((pictures[i], pictures[j])) for i, j in said}
+            for position, child in enumerate(pictures):
                 parent = child.parent
+                if frozenset((child, parent)) in known:
+                    continue
                 if parent is not None and not child.finished:
                     rejects.append("dropped after a preview")
                 elif parent is not None and not (child.verdict.judged and parent.verdict.judged):
                     rejects.append("picture not judged")
                 elif parent is not None and child.rank - parent.rank > self.margin:
                     key = f"{NAME}-{item.number:08d}-{position}"
-                    pairs.append(self._pair(key, item.prompt, parent, child))
+                    pairs.append(self._pair(key, item.prompt, parent, child, child.reflection))
                 elif parent is not None:
                     rejects.append("correction gained nothing")
         return work.paired(pairs, rejects)
 
-    def _pair(self, key: str, prompt: str, parent: Candidate, child: Candidate) -> Pair:
-        return Pair(key, prompt, self._painted(child), self._painted(parent), child.reflection)
+    def _pair(self, key: str, prompt: str, bad: Candidate, good: Candidate, words: str) -> Pair:
+        return Pair(key, prompt, self._painted(good), self._painted(bad), words)
 
     def _painted(self, candidate: Candidate) -> PaintedPicture:
         seed = seed_to_json(candidate.seed)
@@ -88,7 +129,7 @@ class HistoryStage:
             encoded(to_rgb(candidate.image), self.image_format),
             candidate.prompt,
             seed if isinstance(seed, int) else None,
-            {"run": candidate.rank},
+            {"run": candidate.rank} if candidate.verdict.judged else {},
             candidate.verdict.passed,
             candidate.verdict.unmet,
         )

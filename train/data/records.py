@@ -13,14 +13,20 @@ from PIL.Image import Image
 from reflectionflow_core.record import Verdict
 from train.triplets import opened
 
+BY_PERSON: Mapping[str, Any] = {"by": "person"}  # metadata of a pair that somebody chose
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One entry of a source's work list: `number` is its position there, `metadata` JSON."""
+    """One entry of a source's work list: `number` is its position there, `metadata` JSON.
+
+    Neighbours of one `group` are read at once, as a row group of Parquet is; "" is none.
+    """
 
     number: int
     prompt: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,16 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class ChatSample:
+    """A question with the answer to learn, as JSON `told`, and its picture's file, or nothing."""
+
+    key: str
+    prompt: str
+    told: str
+    image: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Slice:
     """A few items of one shard on their way; `position` is that of the slice in its shard.
 
@@ -82,8 +98,14 @@ class Slice:
     items: tuple[Item, ...]
     pictures: tuple[tuple[PaintedPicture, ...], ...] = ()
     pairs: tuple[Pair, ...] = ()
+    chats: tuple[ChatSample, ...] = ()
     rejects: Mapping[str, int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def group(self) -> str:
+        """That of its items, which is the same for all."""
+        return self.items[0].group if self.items else ""
 
     def paired(self, pairs: Iterable[Pair], rejects: Iterable[str] = (), **counts: int) -> Slice:
         """The slice with these pairs instead of pictures, more rejects and more counts."""

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
-from train.data.engine import ray_session, run_on_ray
-from train.data.finish import IMAGES, finish
+from train.data.engine import HERE, ON_RAY, Runner, ray_session
+from train.data.finish import IMAGES, finish, reports_of
 from train.data.records import Slice
+from train.data.repeats import repeats
 from train.data.settings import DataSettings
-from train.data.shards import PARTS, assemble, finished, forget_parts, part_file
-from train.data.source import PipelineStage, Source
+from train.data.shards import PARTS, assemble, finished, forget_parts, part_file, thin
+from train.data.source import Source
 from train.data.work import run_record, sharded, sources_of, stages_of
+from train.progress import Show, progress
 from train.run_folder import start_or_resume
+from train.triplets import CHATS
 
 RUN = "run.json"
-RunStages = Callable[[Sequence[PipelineStage], Sequence[Slice]], Iterator[Slice]]
-OpenEngine = Callable[[], AbstractContextManager[RunStages]]
+JOINED_AT_ONCE = 8  # shards
+OpenEngine = Callable[[], AbstractContextManager[Runner]]
 
 
 def run(settings: DataSettings) -> str:
@@ -59,20 +60,18 @@ def make(sources: Sequence[Source], settings: DataSettings, open_engine: OpenEng
         shards = sharded(source, count, settings)
         count += len(shards)
         left[source.name] = {s: work for s, work in shards.items() if not finished(folder, s)}
-    if any(left.values()):
-        with open_engine() as engine, _bar() as progress:
-            for source in sources:
-                shards = left[source.name]
-                task = progress.add_task(source.name, total=sum(map(len, shards.values())))
-                for shard in _made(source, shards, settings, engine):
-                    progress.advance(task, len(shards[shard]))
+    with open_engine() if any(left.values()) else nullcontext(HERE) as engine:
+        for source in sources:
+            _make(source, left[source.name], settings, engine)
+        found = repeats(reports_of(folder, range(count)), settings.filter.near_bits)
+        _each(engine, thin, ((folder, shard, without) for shard, without in found.items()))
     return _summary(finish(folder, range(count), sources, settings))
 
 
-def _made(
-    source: Source, shards: dict[int, list[Slice]], settings: DataSettings, engine: RunStages
-) -> Iterator[int]:
-    """The number of each shard, as soon as it is assembled from its parts."""
+def _make(
+    source: Source, shards: dict[int, list[Slice]], settings: DataSettings, engine: Runner
+) -> None:
+    """Makes what is missing of these shards; each is assembled as soon as its parts are there."""
     folder = settings.out.expanduser()
     missing = {
         shard: {w.position for w in slices if not part_file(folder, shard, w.position).exists()}
@@ -80,24 +79,41 @@ def _made(
     }
     todo = [w for shard, slices in shards.items() for w in slices if w.position in missing[shard]]
     whole = [shard for shard in shards if not missing[shard]]
-    done = engine(stages_of(source, settings), todo) if todo else iter(())
-    for shard in chain(whole, _completed(done, missing)):
-        assemble(folder, shard, len(shards[shard]), settings.filter.near_bits)
-        yield shard
+    done = engine.run(stages_of(source, settings), todo) if todo else iter(())
+    total = sum(map(len, shards.values()))
+    with progress(source.name, total - len(todo), total, "slice") as show:
+        ready = chain(whole, _completed(done, missing, total - len(todo), show))
+        near = settings.filter.near_bits
+        _each(engine, assemble, ((folder, shard, len(shards[shard]), near) for shard in ready))
 
 
-def _completed(done: Iterator[Slice], missing: dict[int, set[int]]) -> Iterator[int]:
-    for work in done:
+def _each(engine: Runner, act: Callable[..., object], calls: Iterable[tuple[object, ...]]) -> None:
+    """Does all of them, some at a time."""
+    waiting: deque[Callable[[], object]] = deque()
+    for given in calls:
+        waiting.append(engine.begin(act, *given))
+        if len(waiting) > JOINED_AT_ONCE:
+            waiting.popleft()()
+    for result in waiting:
+        result()
+
+
+def _completed(
+    done: Iterator[Slice], missing: dict[int, set[int]], before: int, show: Show
+) -> Iterator[int]:
+    """The number of each shard whose last part is there."""
+    for count, work in enumerate(done, before + 1):
         missing[work.shard].discard(work.position)
+        show(count)
         if not missing[work.shard]:
             yield work.shard
 
 
 def _on_ray(settings: DataSettings) -> OpenEngine:
     @contextmanager
-    def session() -> Iterator[RunStages]:
+    def session() -> Iterator[Runner]:
         with ray_session(settings.engine):
-            yield run_on_ray
+            yield ON_RAY
 
     return session
 
@@ -113,17 +129,10 @@ def _sweep(folder: Path) -> None:
             forget_parts(folder, shard)
 
 
-def _bar() -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} slices"),
-    )
-    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
-
-
 def _summary(manifest: Mapping[str, Any]) -> str:
     subsets = ", ".join(f"{count} {name}" for name, count in manifest["subsets"].items())
-    lines = [f"{manifest['triplets']} triplets ({subsets})."]
+    count, asked = manifest["triplets"], manifest["subsets"].get(CHATS, 0)
+    made = f"{asked} questions with answers" if asked else f"{count} triplets ({subsets})"
+    lines = [f"{made}."]
     lines += [f"  {count} x {reason}" for reason, count in manifest["rejects"].items()]
     return "".join(f"{line}\n" for line in lines)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from reflectionflow_core.writers.vlm import MAX_WORDS
 from train.gpus import GpuSettings
 from train.settings import Seed, Strict
 
@@ -120,7 +121,28 @@ class Histories(Strict):
         "agree to their use for training",
     )
     subset: Literal["general", "length", "rule", "editing"] = "rule"
-    margin: NonNegativeFloat = Field(default=0.0, description="least gain in the run's own score")
+    margin: NonNegativeFloat = Field(
+        default=0.0,
+        description="least gain in the run's own score; what a person preferred needs none",
+    )
+
+
+class Staged(Strict):
+    prompts: NonNegativeInt = Field(
+        default=0,
+        description="prompts that are planned, painted stage by stage and inspected, as questions "
+        "with answers for train.writer; in a run of their own",
+    )
+    file: str = Field(
+        default="shapes", description="text or JSON lines; shapes: the miniature's own prompts"
+    )
+    teacher: str = Field(
+        default="rules",
+        description="who answers: rules (of the shapes world), endpoint:PROFILE or a folder",
+    )
+    max_words: PositiveInt = Field(
+        default=MAX_WORDS, description="of a reflection, as the search's --max-words"
+    )
 
 
 class Reflections(Strict):
@@ -190,6 +212,7 @@ class DataSettings(Strict):
     length: Length = Length()
     editing: Editing = Editing()
     histories: Histories = Histories()
+    staged: Staged = Staged()
     reflections: Reflections = Reflections()
     filter: Filter = Filter()
     engine: Engine = Engine()

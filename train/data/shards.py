@@ -2,7 +2,7 @@
 
 A part and a shard are written whole or not at all; a shard counts as finished when the JSON beside
 it is there. Parts are joined in their order, so a shard has the same bytes whichever machine wrote
-its parts, and when. Within a shard no pair is there twice.
+its parts, and when. No pair is there twice within a shard; repeats.py finds those of all shards.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -22,9 +22,18 @@ from PIL import Image
 
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
-from train.data.records import PaintedPicture, Pair, Slice
+from train.data.records import ChatSample, PaintedPicture, Pair, Slice
 from train.shard_index import SUBSET, keep, walk
-from train.triplets import BAD, GOOD, METADATA, PROMPT, REFLECTION, sibling_group
+from train.triplets import (
+    BAD,
+    CHAT,
+    GOOD,
+    METADATA,
+    PICTURE,
+    PROMPT,
+    REFLECTION,
+    sibling_group,
+)
 
 if TYPE_CHECKING:
     from webdataset.writer import TarWriter
@@ -82,7 +91,7 @@ class StoreStage:
 
     def __call__(self, work: Slice) -> Slice:
         report = Report(
-            tuple(map(sample_of, work.pairs)),
+            (*map(sample_of, work.pairs), *map(sample_of_chat, work.chats)),
             len(work.items),
             work.rejects,
             work.counts,
@@ -97,6 +106,9 @@ class StoreStage:
             tar.write({"__key__": REPORT, "json": _json(asdict(report))})
             for pair in work.pairs:
                 tar.write({"__key__": pair.key, **self._files(pair)})
+            for chat in work.chats:
+                picture = {f"{PICTURE}.{self.image_format}": chat.image} if chat.image else {}
+                tar.write({"__key__": chat.key, CHAT: chat.told.encode(), **picture})
         files.replace_file(part_file(self.folder, work.shard, work.position), buffer.getvalue())
         return Slice(work.shard, work.position, ())
 
@@ -122,25 +134,59 @@ def assemble(folder: Path, shard: int, parts: int, near_bits: int | None) -> Rep
     files_of_parts = [part_file(folder, shard, position) for position in range(parts)]
     reports = [read_part(file) for file in files_of_parts]
     kept, repeated = without_repeats([s for r in reports for s in r.samples], near_bits)
-    name = folder / f"{shard_name(shard)}.tar"
-    if kept:
-        with files.replacing(name) as stream:
-            _join(stream, files_of_parts, {sample.key for sample in kept})
-        keep(name, walk(name))
-    report = Report(
-        samples=tuple(kept),
+    whole = Report(
+        samples=(),
         items=sum(report.items for report in reports),
-        rejects=_sum([*(report.rejects for report in reports), repeated]),
+        rejects=_sum([report.rejects for report in reports]),
         counts=_sum([report.counts for report in reports]),
         source=reports[0].source,
         subset=reports[0].subset,
         difficulty=_sum([report.difficulty for report in reports]),
-        sha256=sha256_of(name) if kept else "",
-        bytes=name.stat().st_size if kept else 0,
     )
-    files.replace_file(name.with_suffix(".json"), _json(asdict(report)) + b"\n")
+    report = _write_shard(folder, shard, files_of_parts, kept, whole, repeated)
     forget_parts(folder, shard)
     return report
+
+
+def _write_shard(
+    folder: Path,
+    shard: int,
+    parts: Sequence[Path],
+    kept: Sequence[SampleReport],
+    about: Report,
+    left_out: Mapping[str, int],
+) -> Report:
+    """The kept samples of the parts as the shard, its index, and the report of all of it."""
+    name = folder / f"{shard_name(shard)}.tar"
+    sha256, size = "", 0
+    if kept:
+        made = folder / PARTS / f"{shard:06d}-whole.tar"
+        with files.replacing(made) as stream:
+            _join(stream, parts, {sample.key for sample in kept})
+        index, sha256, size = walk(made), sha256_of(made), made.stat().st_size
+        with files.writing(name):
+            made.replace(name)
+        keep(name, index)
+    else:
+        name.unlink(missing_ok=True)
+    report = replace(
+        about,
+        samples=tuple(kept),
+        rejects=_sum([about.rejects, left_out]),
+        sha256=sha256,
+        bytes=size,
+    )
+    files.replace_file(name.with_suffix(".json"), _json(asdict(report)) + b"\n")
+    return report
+
+
+def thin(folder: Path, shard: int, without: Mapping[int, str]) -> None:
+    """Leaves samples out of a finished shard, by their places in its report, and counts why."""
+    report = finished(folder, shard)
+    assert report is not None
+    name = folder / f"{shard_name(shard)}.tar"
+    kept = tuple(s for place, s in enumerate(report.samples) if place not in without)
+    _write_shard(folder, shard, [name], kept, report, Counter(without.values()))
 
 
 def forget_parts(folder: Path, shard: int) -> None:
@@ -208,6 +254,12 @@ def sample_of(pair: Pair) -> SampleReport:
     whole = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in content))
     prints = fingerprint(pair.good.image), fingerprint(pair.bad.image)
     return SampleReport(pair.key, pair.prompt, pair.reflection, whole.hexdigest(), prints)
+
+
+def sample_of_chat(chat: ChatSample) -> SampleReport:
+    """Its picture may be another question's too, so that only equal ones are repeats."""
+    whole = hashlib.sha256(chat.told.encode() + chat.image).hexdigest()
+    return SampleReport(chat.key, chat.prompt, "", whole, (whole, whole))
 
 
 def fingerprint(image: Image.Image) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from hashlib import sha256
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ from train.data.histories import histories_source
 from train.data.length import length_source
 from train.data.painting import painter_choice
 from train.data.prompts import Avoided
-from train.data.records import Slice
+from train.data.records import Item, Slice
 from train.data.reward import reward_source
 from train.data.rule import DETECTOR, rule_source
 from train.data.settings import DataSettings
 from train.data.shards import StoreStage
 from train.data.source import PipelineStage, Source
+from train.data.staged import staged_source
 from train.data.synthetic import SYNTHETIC
+from train.data.teachers import RULES
+from train.triplets import CHATS
 
 FORMAT = 1
 # Settings that may change when a run is resumed: the shards do not depend on them.
@@ -42,13 +46,19 @@ def sources_of(settings: DataSettings) -> list[Source]:
         length_source: settings.length.prompts,
         editing_source: settings.editing.pairs,
         histories_source: settings.histories.runs,
+        staged_source: settings.staged.prompts,
     }
     avoided = Avoided(settings.benchmarks, settings.painter.model == "miniature")
     sources = [build(settings, avoided) for build, asked in wanted.items() if asked]
     if not sources:
         raise InputError(
             "No source is asked for anything. Give rule.prompts=..., reward.prompts=..., "
-            "length.prompts=..., editing.pairs=... or histories.runs=..."
+            "length.prompts=..., editing.pairs=..., histories.runs=... or staged.prompts=..."
+        )
+    if settings.staged.prompts and len(sources) > 1:
+        raise InputError(
+            "Questions with answers and triplets have folders of their own. Set staged.prompts=0, "
+            "or the other sources to 0."
         )
     return sources
 
@@ -60,29 +70,43 @@ def stages_of(source: Source, settings: DataSettings) -> tuple[PipelineStage, ..
     folder = settings.out.expanduser().resolve()
     store = partial(StoreStage, folder, source.name, source.subset, settings.image_format)
     engine = settings.engine
+    stored = PipelineStage("store", store, engine.store)
+    if source.subset == CHATS:
+        return (*source.stages, stored)
     return (
         *source.stages,
         PipelineStage("annotate", annotate, engine.annotate),
         PipelineStage("filter", keep, engine.filter),
-        PipelineStage("store", store, engine.store),
+        stored,
     )
 
 
 def sharded(source: Source, first: int, settings: DataSettings) -> dict[int, list[Slice]]:
-    """The slices of each shard of a source; its shards are numbered from `first`."""
+    """The slices of each shard of a source, of one group each; its shards are numbered from
+    `first`.
+    """
     size, step = settings.engine.shard_items, settings.engine.slice_items
     shards: dict[int, list[Slice]] = {}
     for number, start in enumerate(range(0, len(source.items), size)):
-        items = source.items[start : start + size]
-        parts = [tuple(items[at : at + step]) for at in range(0, len(items), step)]
+        groups = groupby(source.items[start : start + size], lambda item: item.group)
+        parts = [part for _, items in groups for part in batched(items, step)]
         shards[first + number] = [Slice(first + number, i, part) for i, part in enumerate(parts)]
     return shards
+
+
+def batched(items: Iterable[Item], most: int) -> Iterator[tuple[Item, ...]]:
+    """Tuples of `most` items, and of what is left."""
+    left = iter(items)
+    while part := tuple(islice(left, most)):
+        yield part
 
 
 def run_record(settings: DataSettings, sources: list[Source]) -> dict[str, Any]:
     """All that determines the shards' bytes, as JSON."""
     values = settings.model_dump(mode="json", exclude=MAY_CHANGE)
     values["engine"] = {name: values["engine"][name] for name in OF_ENGINE}
+    if not settings.staged.prompts:
+        del values["staged"]  # which earlier runs do not know
     return {
         "format": FORMAT,
         "settings": values,
@@ -105,6 +129,8 @@ def models_of(settings: DataSettings) -> dict[str, str]:
             models[group] = "+".join(found)
     if settings.judges.vlm is not None:
         models["judges"] = identity(ActorChoice(vlm=settings.judges.vlm)).get("vlm", "")
+    if settings.staged.prompts and settings.staged.teacher != RULES:
+        models["staged"] = identity(ActorChoice(vlm=settings.staged.teacher)).get("vlm", "")
     if settings.reflections.how == "vlm":
         choice = ActorChoice(vlm=settings.reflections.vlm)
         models["reflections"] = identity(choice).get("vlm", "")
@@ -115,12 +141,18 @@ def _work_digest(source: Source) -> str:
     whole = sha256()
     for item in source.items:
         record = {"number": item.number, "prompt": item.prompt, "told": item.metadata}
+        record |= {"group": item.group} if item.group else {}  # slices are cut by it
         whole.update(json.dumps(record, sort_keys=True).encode())
     return whole.hexdigest()
 
 
 def _paints(settings: DataSettings) -> bool:
-    asked = (settings.rule.prompts, settings.reward.prompts, settings.length.prompts)
+    asked = (
+        settings.rule.prompts,
+        settings.reward.prompts,
+        settings.length.prompts,
+        settings.staged.prompts,
+    )
     drafts = any(spec.partition(":")[0] == DRAFTS for spec in settings.editing.sets)
     return any(asked) or drafts
 

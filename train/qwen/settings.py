@@ -20,6 +20,7 @@ MAY_CHANGE = frozenset(
     (
         "out",
         "device",
+        "gain",
         "gpu",
         "report",
         "workers",

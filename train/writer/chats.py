@@ -4,30 +4,57 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL.Image import Image
 
+from reflectionflow_core.texts import parse_json
+from reflectionflow_core.vlm.interface import Question
 from reflectionflow_core.vlm.texts import tidy
 from reflectionflow_core.writers.reflection_generator import REQUEST
-from train.qwen.data import require_pictures, rows_of
+from train.qwen.data import SampleSource, require_pictures, rows_of
+from train.shard_index import index_of
 from train.shard_lists import shards_in
-from train.triplets import SampleError, Triplets, open_picture
+from train.triplets import (
+    CHAT,
+    PICTURE,
+    SampleError,
+    Triplets,
+    open_picture,
+    opened,
+    read_files,
+)
 
 ASKED = re.compile(re.escape(REQUEST).replace(re.escape("{prompt}"), "(.*)"), re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chat:
-    """One question with its picture, and the answer; `prompt` is "" where it is not known."""
+    """One question, with its picture where it has one, and the answer. `prompt` is what the picture
+    was to show, "" where it is not known, or the answer no reflection.
+    """
 
     key: str
-    image: Image
+    image: Image | None
     request: str
     answer: str
     prompt: str
+    system: str = ""
+
+    @property
+    def picture(self) -> Image:
+        """Of a chat that has one."""
+        assert self.image is not None
+        return self.image
+
+    @property
+    def question(self) -> Question:
+        """As the model will be asked."""
+        return Question(self.request, (self.image,) if self.image else (), self.system)
 
 
 class TripletChats:
@@ -87,11 +114,89 @@ class FileChats:
             return ""
 
 
-def chats_in(where: str) -> FileChats | TripletChats:
-    """The chats of a .jsonl file, or of the shards that a folder or pattern names."""
+class ShardChats:
+    """The questions with answers in shards of the data engine's staged source."""
+
+    def __init__(self, shards: Iterable[Path]) -> None:
+        self.skipped: Counter[str] = Counter()
+        self.parts = [(shard, index_of(shard)) for shard in shards]
+        self.rows = [np.flatnonzero(index.has(CHAT)) for _, index in self.parts]
+        self.ends = np.cumsum([len(rows) for rows in self.rows], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def read(self, index: int) -> Chat:
+        key, files = self._files(index)
+        told = self._told(files)
+        picture = next((data for name, data in files.items() if name.startswith(PICTURE)), None)
+        return Chat(
+            key,
+            opened(picture) if picture else None,
+            str(told.get("request", "")),
+            _answer(str(told.get("answer", ""))),
+            "",
+            str(told.get("system", "")),
+        )
+
+    def prompt(self, index: int) -> str:
+        try:
+            return str(self._told(self._files(index, CHAT)[1]).get("prompt", ""))
+        except SampleError:
+            return ""
+
+    def _files(self, index: int, only: str = "") -> tuple[str, dict[str, bytes]]:
+        """A sample's key and its files."""
+        part = int(np.searchsorted(self.ends, index, "right"))
+        before = int(self.ends[part - 1]) if part else 0
+        (shard, found), row = self.parts[part], int(self.rows[part][index - before])
+        places = {n: where for n, where in found.places(row).items() if n == only or not only}
+        return found.key(row), read_files(shard, places)
+
+    @staticmethod
+    def _told(files: Mapping[str, bytes]) -> Mapping[str, Any]:
+        try:
+            told = parse_json(files[CHAT])
+        except ValueError as error:
+            raise SampleError("chat.json unreadable") from error
+        if not isinstance(told, dict):
+            raise SampleError("chat.json unreadable")
+        return told
+
+
+class SeveralChats:
+    """Several sources, one after the other."""
+
+    def __init__(self, sources: Sequence[SampleSource[Chat]]) -> None:
+        self.sources = sources
+        self.ends = np.cumsum([len(source) for source in sources], dtype=np.int64)
+        self.skipped = sum((source.skipped for source in sources), Counter[str]())
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def read(self, index: int) -> Chat:
+        source, place = self._place(index)
+        return source.read(place)
+
+    def prompt(self, index: int) -> str:
+        source, place = self._place(index)
+        return source.prompt(place)
+
+    def _place(self, index: int) -> tuple[SampleSource[Chat], int]:
+        number = int(np.searchsorted(self.ends, index, "right"))
+        return self.sources[number], index - (int(self.ends[number - 1]) if number else 0)
+
+
+def chats_in(where: str) -> SampleSource[Chat]:
+    """The chats of a .jsonl file, or those of the shards that a folder or pattern names: of the bad
+    picture of each triplet, and the questions with answers that the staged source wrote.
+    """
     if where.endswith(".jsonl"):
         return FileChats(Path(where).expanduser())
-    return TripletChats(Triplets(shards_in(where)))
+    shards = shards_in(where)
+    triplets, chats = TripletChats(Triplets(shards)), ShardChats(shards)
+    return SeveralChats([triplets, chats]) if len(chats) else triplets
 
 
 def _said(row: dict[str, Any], role: str) -> str:

@@ -13,7 +13,15 @@ from train.settings import Strict
 class GainSettings(Strict):
     """Who paints and judges when it is measured whether following the reflections helps."""
 
-    pictures: int = Field(default=0, ge=0, description="flawed ones that are corrected; 0: none")
+    pictures: int = Field(
+        default=0, ge=0, description="flawed ones that are corrected at the end; 0: none"
+    )
+    during: int = Field(
+        default=0,
+        ge=0,
+        description="so many at each measurement too, with painter and judge in memory beside the "
+        "writer",
+    )
     batch: PositiveInt = Field(default=1, description="pictures that are corrected at once")
     model: str = Field(default="miniature", description="or a FLUX folder")
     lora: str | None = Field(default=None, description="the corrector's LoRA")

@@ -7,6 +7,8 @@ otherwise than ours does when the writer is asked, and cuts long ones in the mid
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,12 +18,13 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText
 from trl.trainer.sft_trainer import SFTTrainer
 
-from reflectionflow_core.vlm.interface import Question
+from reflectionflow_core.vlm.local import LocalVlm
 from reflectionflow_core.vlm.prompts import control_tokens, encode, without_control_tokens
+from reflectionflow_core.writers.reflection_generator import ReflectionGeneratorWriter
 from train.qwen.data import Usable
 from train.qwen.guarded import Guarded
 from train.writer.chats import Chat
-from train.writer.measure import written
+from train.writer.measure import WriterGain, speaking, written
 from train.writer.settings import WriterSettings
 
 IGNORED = -100  # the label of what is not learnt
@@ -44,7 +47,7 @@ class ChatCollator:
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         samples = [self.sides[row["side"]][row["images"]] for row in rows]
-        questions = [Question(chat.request, (chat.image,)) for chat, _ in samples]
+        questions = [chat.question for chat, _ in samples]
         asked = encode(self.processor, questions, self.settings.max_pixels, side="left")
         said, mask = self._answers([chat.answer for chat, _ in samples])
         nothing = torch.full_like(asked["input_ids"], IGNORED)
@@ -87,6 +90,7 @@ class WriterTrainer(Guarded, SFTTrainer):
             "loss": found["eval_loss"],
             "token_accuracy": found["eval_mean_token_accuracy"],
             **self._written_out(),
+            **self._gained(),
         }
         self.note(figures)
         return found
@@ -115,8 +119,21 @@ class WriterTrainer(Guarded, SFTTrainer):
     def _written_out(self) -> dict[str, Any]:
         if not self.settings.answers:
             return {}
+        with self._speaking() as vlm:
+            return {side: written(vlm, chats, self.settings) for side, chats in self.sides.items()}
+
+    def _gained(self) -> dict[str, Any]:
+        if not self.settings.gain.during:
+            return {}
+        with self._speaking() as vlm:
+            return {"gain": self.gain(ReflectionGeneratorWriter(vlm))}
+
+    @cached_property
+    def gain(self) -> WriterGain:
+        """Painter and judge, which stay for the next measurement."""
+        few = self.settings.gain.model_copy(update={"pictures": self.settings.gain.during})
+        return WriterGain(self.sides["held_out"], few, self.settings.device)
+
+    def _speaking(self) -> AbstractContextManager[LocalVlm]:
         model = self.accelerator.unwrap_model(self.model)
-        return {
-            side: written(model, self.processor, chats, self.settings)
-            for side, chats in self.sides.items()
-        }
+        return speaking(model, self.processor, self.settings)

@@ -26,8 +26,8 @@ from train.qwen.guarded import arguments_of, measured, train_on
 from train.qwen.loras import lora_of
 from train.qwen.run import base_of, qwen_run, sides_of
 from train.qwen.whole import whole
-from train.writer.chats import Chat, chats_in
-from train.writer.measure import gain
+from train.writer.chats import Chat, SeveralChats, chats_in
+from train.writer.measure import WriterGain
 from train.writer.model import prepare, save_writer
 from train.writer.settings import WriterSettings
 from train.writer.trainer import ChatCollator, WriterTrainer, numbers
@@ -39,13 +39,16 @@ def setup(settings: WriterSettings, like: str = "") -> WriterTrainer:
     if shares_weights() and settings.tuning == "lora":
         raise InputError("A LoRA's base is not sharded. Start with torchrun, or give tuning=full.")
     sides = {"learnt": learnt, "held_out": held}
+    arguments = arguments_of(settings)
+    # A batch of questions without pictures leaves the vision encoder without gradients.
+    arguments["ddp_find_unused_parameters"] = isinstance(learnt.source, SeveralChats)
     base, device = base_of(settings, like), torch.device(settings.device)
     processor = load_processor(base)
     model = load_model(AutoModelForImageTextToText, base, settings.weights, device)
     trainer = WriterTrainer(
         model=prepare(model, settings),
         # Checkpointing is asked of the model itself.
-        args=SFTConfig(**arguments_of(settings), max_length=None, gradient_checkpointing=False),
+        args=SFTConfig(**arguments, max_length=None, gradient_checkpointing=False),
         data_collator=ChatCollator(processor, sides, settings),
         train_dataset=numbers(sides, "learnt"),
         eval_dataset=numbers(sides, "held_out"),
@@ -84,7 +87,7 @@ def measure_gain(settings: WriterSettings, folder: Path, held: Usable[Chat]) -> 
     """Also into out/gain.json."""
     asked = LocalSettings(batch_size=settings.batch, max_pixels=settings.max_pixels)
     vlm = load_vlm(folder, dtype=settings.weights, device=settings.device, settings=asked)
-    gained = gain(ReflectionGeneratorWriter(vlm), held, settings.gain, settings.device)
+    gained = WriterGain(held, settings.gain, settings.device)(ReflectionGeneratorWriter(vlm))
     replace_file(settings.out / "gain.json", f"{json.dumps(gained, indent=2)}\n".encode())
     return gained
 
