@@ -8,6 +8,9 @@ POST /reflectionflow/stop ends the search under way after its present picture. G
 POST /reflectionflow/pauses {"client": ...} sends the open pauses that this browser may answer to it
 again. With the id of an open pause, which only such browsers know, GET /reflectionflow/pauses/ID/N
 is its picture N as a PNG, and POST /reflectionflow/pauses/ID takes {"seen": true}, or an answer.
+
+GET /reflectionflow/panel.js is the panel that shows a pause, and GET /reflectionflow/words/LANGUAGE
+its texts in that language of the interface, an empty table where there are none.
 """
 
 from __future__ import annotations
@@ -22,13 +25,14 @@ from aiohttp import web
 from server import PromptServer
 
 from ..reflectionflow_core.record import InputError
+from ..reflectionflow_core.report.pause import MOST_BYTES, PANEL, pause_picture
 from .shared.kept import ROUNDS
 from .shared.pauses import PAUSES, OpenPause, may_answer, show
 from .shared.rounds import RUNS
 from .shared.stopping import STOPPING
 
 FREE = ("/free", "/api/free")
-MOST_BYTES = 2**20  # of an answer with its masks
+WORDS = Path(__file__).parent.parent / "locales" / "words.json"
 NUMBER = re.compile("[0-9]{1,6}")
 CLOSED = "This question is no longer open."
 
@@ -50,6 +54,8 @@ def add_routes(server: PromptServer) -> None:
     routes.post("/reflectionflow/pauses")(pauses)
     routes.post("/reflectionflow/pauses/{id}")(answer)
     routes.get("/reflectionflow/pauses/{id}/{number}")(picture)
+    routes.get("/reflectionflow/panel.js")(panel)
+    routes.get("/reflectionflow/words/{language}")(words)
     server.app.on_response_prepare.append(forget_when_freed)
 
 
@@ -100,12 +106,24 @@ async def picture(request: web.Request) -> web.Response:
     number = request.match_info["number"]
     try:
         asked = opened(request)
-        found = asked.picture(int(number)) if NUMBER.fullmatch(number) else None
+        found = pause_picture(asked.pause, int(number)) if NUMBER.fullmatch(number) else None
     except Refused as refused:
         return refused.answer
     if found is None:
         return Refused(404, "This question has no such picture.").answer
     return web.Response(body=found, content_type="image/png", headers={"Cache-Control": "no-store"})
+
+
+async def panel(_: web.Request) -> web.Response:
+    return web.Response(text=PANEL.read_text("utf-8"), content_type="text/javascript")
+
+
+async def words(request: web.Request) -> web.Response:
+    language = request.match_info["language"].partition("-")[0]
+    table = json.loads(WORDS.read_text("utf-8"))
+    return web.json_response(
+        {text: row[language] for text, row in table.items() if language in row}
+    )
 
 
 def opened(request: web.Request) -> OpenPause:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from time import monotonic
 from typing import Any
 
@@ -20,12 +18,10 @@ from comfy.cli_args import args
 from server import PromptServer
 
 from ...reflectionflow_core.feedback import Feedback
-from ...reflectionflow_core.pictures import PictureError, stored_picture
-from ...reflectionflow_core.record import Candidate, InputError
-from ...reflectionflow_core.report import counted, verdict_text
-from ...reflectionflow_core.report.words import candidate_name
+from ...reflectionflow_core.record import InputError
+from ...reflectionflow_core.report import counted
+from ...reflectionflow_core.report.pause import answer_of, pause_data
 from ...reflectionflow_core.search import Pause
-from ...reflectionflow_core.texts import usable_text
 from .progress import NodeProgress
 from .schema import check_texts
 from .stopping import STOPPING
@@ -33,10 +29,6 @@ from .stopping import STOPPING
 OPENED, OVER, WAITING = (f"reflectionflow.{name}" for name in ("pause", "pause_over", "waiting"))
 PATIENCE = 30.0  # seconds for a browser to say that it shows the pause
 LOOK = 0.1  # seconds between two looks at Cancel
-MOST_TEXT = 2000  # characters of a person's words
-MOST_BOXES = 16  # of one picture
-MOST_MASK = 1024  # pixels a side
-SIDE = 768  # pixels of a picture on the panel
 
 
 @dataclass(eq=False)
@@ -55,42 +47,17 @@ class OpenPause:
 
     def data(self) -> dict[str, Any]:
         """What the panel shows."""
-        history, planned = self.pause.history, self.pause.planned
-        pictures = list(history.placed)
-        return {
-            "id": self.id,
-            "node": self.node,
-            "round": len(history.rounds) - 1,
-            "prompt": self.pause.prompt,
-            "painted_from": self.pause.unchanged.prompt,
-            "ends": not self.pause.requests,
-            "corrects": any(request.corrects for request in self.pause.requests),
-            "seconds": max(0, round(self.until - monotonic())),
-            "pictures": [
-                {"number": number, "name": candidate_name(*pictures[number][0]).capitalize()}
-                | described(pictures[number][1])
-                | {"best": pictures[number][1] is history.best, "planned": planned.get(number)}
-                for number in self.pause.shown
-            ],
-        }
-
-    def picture(self, number: int) -> bytes | None:
-        """One of its pictures as a PNG, or None for another number."""
-        if number not in self.pause.shown:
-            return None
-        image = list(self.pause.history)[number].image.convert("RGB")
-        image.thumbnail((SIDE, SIDE))
-        data = BytesIO()
-        image.save(data, "PNG")
-        return data.getvalue()
+        seconds = max(0, round(self.until - monotonic()))
+        return {"id": self.id, "node": self.node, "seconds": seconds} | pause_data(self.pause)
 
     def take(self, given: Any) -> None:
         """Takes an answer as the panel sends it, once; raises InputError for one that is none."""
         if self.done.is_set():
             raise InputError("Somebody has answered already, in another browser.")
-        said = feedback_of(given, len(self.pause.history))
-        self.pause.check(said)
-        self.answer, self.stops = said, given.get("stop") is True
+        said, stops = answer_of(given, self.pause)
+        if (fine := check_texts((said.prompt, *said.reflections.values()))) is not True:
+            raise InputError(str(fine))
+        self.answer, self.stops = said, stops
         self.done.set()
 
 
@@ -184,51 +151,3 @@ def free_what_is_asked_for() -> None:
     if PromptServer.instance.prompt_queue.get_flags(reset=False).get("unload_models"):
         mm.unload_all_models()
         mm.soft_empty_cache()
-
-
-def described(candidate: Candidate) -> dict[str, Any]:
-    verdict = candidate.verdict
-    return {
-        "width": candidate.image.width,
-        "height": candidate.image.height,
-        "score": verdict.score,
-        "passed": verdict.passed,
-        "verdict": verdict_text(verdict),
-        "faults": list(verdict.unmet),
-        "boxes": [[seen.text, *seen.box] for seen in verdict.evidence if seen.box],
-        "reflection": candidate.reflection,
-    }
-
-
-def feedback_of(given: Any, pictures: int) -> Feedback:
-    """A panel's answer; raises InputError for texts and places that are too large, or damaged."""
-    known = {"picked", "vetoed", "reflections", "places", "prompt", "stop"}
-    if not isinstance(given, dict) or given.keys() - known:
-        raise InputError("The answer is not one of this panel. Reload the page.")
-    record = {key: value for key, value in given.items() if key != "stop" and value is not None}
-    try:
-        said = Feedback.from_data({**record, "after": pictures})
-    except ValueError as error:
-        raise InputError(f"The answer cannot be used: {error}. Reload the page.") from error
-    texts = (said.prompt, *said.reflections.values())
-    for text in texts:
-        if len(usable_text(text, "text")) > MOST_TEXT:
-            raise InputError(f"A text has {counted(len(text), 'character')}. Give {MOST_TEXT:,}.")
-    if (fine := check_texts(texts)) is not True:
-        raise InputError(str(fine))
-    check_places(tuple(said.places.values()))
-    return said
-
-
-def check_places(places: Sequence[Any]) -> None:
-    for place in places:
-        if len(place.boxes) > MOST_BOXES:
-            raise InputError(f"A picture has {len(place.boxes)} boxes. Draw at most {MOST_BOXES}.")
-        if not place.mask:
-            continue
-        try:
-            mask = stored_picture(place.mask)
-        except PictureError as error:
-            raise InputError(f"A mask is not a picture: {error.reason}. Brush it again.") from error
-        if mask.format != "PNG" or max(mask.size) > MOST_MASK:
-            raise InputError(f"A mask is not a PNG of at most {MOST_MASK} pixels. Brush it again.")

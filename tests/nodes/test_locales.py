@@ -28,6 +28,8 @@ COMMAND = re.compile(r'const (\w+) = "(ReflectionFlow\.\w+)"')
 LABEL = re.compile(r'\{ id: (\w+), label: "([^"]+)"')
 # Nodes in the open, of which every word is translated; of the others at least the name.
 IN_THE_OPEN = ("ReflectionFlow", "ReflectionFlow/steps")
+SAID = re.compile(r"\bsay\(([^()]*)\)")
+TOOL = re.compile(r'\w+: \["[^"]", "(\w+)"\]')
 SPECIAL = re.compile(r"[{}|@]")  # to the frontend's message format
 
 Nodes = dict[str, dict[str, Any]]
@@ -97,6 +99,14 @@ def commands() -> Parts:
     return {ids[name].replace(".", "_"): {"label": text} for name, text in LABEL.findall(script)}
 
 
+def panel_texts() -> set[str]:
+    """What the panel of a pause says."""
+    files = (ROOT / "nodes/web/pause.js", ROOT / "reflectionflow_core/report/panel.js")
+    scripts = "".join(file.read_text("utf-8") for file in files)
+    said = {text for call in SAID.findall(scripts) for text in re.findall(r'"([^"]+)"', call)}
+    return said | set(TOOL.findall(scripts))
+
+
 def files_of(nodes: Nodes, language: str) -> dict[str, Parts]:
     english = {name: english_of(node) for name, node in nodes.items()}
     return {
@@ -118,7 +128,11 @@ def test_the_files_are_written_from_the_table(nodes: Nodes) -> None:
 
 
 def test_every_text_of_the_nodes_in_the_open_and_every_name_is_translated(nodes: Nodes) -> None:
-    shown = set(texts_in(commands())) | {node["display_name"] for node in nodes.values()}
+    shown = (
+        set(texts_in(commands()))
+        | panel_texts()
+        | {node["display_name"] for node in nodes.values()}
+    )
     for node in nodes.values():
         if node["category"] in IN_THE_OPEN:
             shown |= set(texts_in(english_of(node)))
@@ -132,7 +146,7 @@ def test_every_text_of_the_nodes_in_the_open_and_every_name_is_translated(nodes:
 
 
 def test_the_table_translates_nothing_that_no_node_says(nodes: Nodes) -> None:
-    said = set(texts_in(commands()))
+    said = set(texts_in(commands())) | panel_texts()
     said |= {text for node in nodes.values() for text in texts_in(english_of(node))}
     assert not sorted(WORDS.keys() - said)
     for english, row in WORDS.items():
@@ -165,3 +179,5 @@ def test_comfyui_hands_the_languages_to_the_browser(comfy: ComfyServer) -> None:
         assert loop["inputs"]["width"]["name"] == WORDS["chains"][language]
         stop = known[language]["commands"]["ReflectionFlow_StopAndKeepBest"]["label"]
         assert stop == WORDS["Stop search and keep best"][language]
+        assert comfy.get(f"/reflectionflow/words/{language}")["Veto"] == WORDS["Veto"][language]
+    assert comfy.get("/reflectionflow/words/en") == {}
