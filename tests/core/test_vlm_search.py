@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from statistics import fmean
 from types import ModuleType
@@ -174,6 +175,9 @@ def test_only_pictures_without_a_parent_are_painted_from_the_draft_prompt() -> N
 @pytest.fixture
 def vlm(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedVlm]:
     """What "endpoint:toy" leads to, wherever endpoints come from."""
+    import_module(
+        "reflectionflow_core.cli.batch"
+    )  # with the real modules, before they are replaced
     scripted = ScriptedVlm(answer, odds)
     endpoint, profiles = ModuleType("endpoint"), ModuleType("profiles")
     vars(profiles)["find_profile"] = lambda name, _: Profile(name, "http://localhost/v1", "", "m1")
