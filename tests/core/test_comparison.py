@@ -122,7 +122,9 @@ def test_a_damaged_archive_is_a_sentence(tmp_path: Path, capsys) -> None:
     packed[12] ^= 0xFF
     file = tmp_path / "a.json.gz"
     file.write_bytes(packed)
-    assert main(["compare", str(file), str(file)]) == 2
+    other = tmp_path / "b.json.gz"
+    other.write_bytes(packed)
+    assert main(["compare", str(file), str(other)]) == 2
     assert "is not an evaluation" in capsys.readouterr().err
 
 
