@@ -135,8 +135,9 @@ def examine(
     """Whether a picture shows what is asked, by GenEval's rules, and what is wrong with it.
 
     `passed` is GenEval's own answer. The score is the share of demands that are met, 0 to 1: a
-    class with its number, a colour, a position and an exclusion are one demand each. `colouring`
-    is called for needs with a colour only.
+    class with its number, a colour, a position and an exclusion are one demand each. One that is
+    partly met counts by how much: two of three things, one of two red, one too many where two are
+    allowed. `colouring` is called for needs with a colour only.
     """
     found = counted_detections(task, detections, limits)
     faults = [finding for finding in findings(task, found, colouring) if finding.text]
@@ -149,14 +150,14 @@ class Finding:
     """What the rules say of one need: a fault in words, or "" where all is right.
 
     `things` are those that it is about, none for what is missing; `lost` is how many demands are
-    not met. `kind` is "right", "missing", "colour", "position" or "extra".
+    not met, and parts of them. `kind` is "right", "missing", "colour", "position" or "extra".
     """
 
     kind: str
     need: Need
     things: tuple[Detection, ...] = ()
     text: str = ""
-    lost: int = 0
+    lost: float = 0.0
 
 
 def share_met(task: Task, faults: Sequence[Finding]) -> float:
@@ -192,7 +193,8 @@ def findings(
         surplus = tuple(found.get(need.name, ())[need.count - 1 :])
         if surplus:
             what = need.name if len(surplus) == 1 else quantity(len(surplus), need.name)
-            said.append(Finding("extra", need, surplus, f"extra {what}", 1))
+            lost = len(surplus) / (len(surplus) + need.count - 1)
+            said.append(Finding("extra", need, surplus, f"extra {what}", lost))
     return said
 
 
@@ -213,16 +215,17 @@ def _wrong(
     beside = f" {relation} the {include[target].name}" if relation and target is not None else ""
     if len(things) < need.count:
         noun = " ".join(filter(None, (need.colour, need.name)))
-        missing = quantity(need.count - len(things), noun)
-        text = f"missing {missing}{beside if others else ''}"
+        missing = need.count - len(things)
+        text = f"missing {quantity(missing, noun)}{beside if others else ''}"
         # What is missing has no colour and no position either.
-        return [Finding("missing", need, (), text, _demands(need))]
+        return [Finding("missing", need, (), text, _demands(need) * missing / need.count)]
     wrong = []
     colours = colouring(things) if need.colour else ()
     miscoloured = [t for t, c in zip(things, colours, strict=False) if c != need.colour]
     if miscoloured:
         text = f"{need.name} is not {need.colour}"
-        wrong.append(Finding("colour", need, tuple(miscoloured), text, 1))
+        lost = len(miscoloured) / len(things)
+        wrong.append(Finding("colour", need, tuple(miscoloured), text, lost))
     placed = bool(others) and all(
         relation in relations(thing.box, other.box) for thing in things for other in others
     )

@@ -132,6 +132,8 @@ def find_profile(name: str, folder: Path, environment: Mapping[str, str] = os.en
         for part in (*TEXTS, *NUMBERS)
     }
     url, key = values["base_url"], values["api_key"]
+    if url:
+        _address(name, url)  # one without its http:// seems to be elsewhere, and to need a key
     needs_key = stored.get("api_key") != "" and not is_loopback(url)
     absent = (("API_KEY", needs_key and not key), ("BASE_URL", not url))
     if missing := " and ".join(part for part, is_absent in absent if is_absent):

@@ -71,7 +71,16 @@ def test_too_few_and_too_many_are_counted() -> None:
     assert judged(two, *cups[:2]).score == 1
     assert judged(two, *cups).unmet == ("extra cup",)
     assert judged(two, *cups, cups[0]).unmet == ("extra two cups",)
-    assert judged(two, *cups).score == 0.5
+    scores = [judged(two, *some).score for some in ((), cups[:1], cups, [*cups, cups[0]])]
+    assert scores == pytest.approx([1 / 2, 3 / 4, 5 / 6, 3 / 4])
+
+
+def test_one_of_two_things_in_the_wrong_colour_is_half_a_fault() -> None:
+    two = needs({**CUP, "count": 2, "color": "red"})
+    cups = thing("cup", LEFT, 0.9), thing("cup", RIGHT, 0.8)
+    colours = iter(["red", "blue"])
+    verdict = examine(read_task(two), cups, lambda things: [next(colours) for _ in things])
+    assert verdict.unmet == ("cup is not red",) and verdict.score == 0.75
 
 
 def test_without_an_exclusion_more_than_asked_is_no_fault() -> None:

@@ -70,6 +70,14 @@ def test_another_address_needs_a_key_unless_the_file_says_that_it_has_none(tmp_p
     assert find_profile("mine", written(tmp_path, base_url=url, api_key=""), {}).api_key == ""
 
 
+@pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "localhost:11434", "example.org/v1"])
+def test_an_address_without_its_scheme_is_told_before_a_key_that_is_missing(
+    tmp_path: Path, url: str
+) -> None:
+    with pytest.raises(InputError, match="base_url of profile 'mine' is not a valid URL"):
+        find_profile("mine", written(tmp_path, base_url=url), {})
+
+
 def test_an_empty_variable_is_an_unset_one(tmp_path: Path) -> None:
     folder = written(tmp_path, base_url=URL, api_key=KEY)
     assert find_profile("mine", folder, {"REFLECTIONFLOW_MINE_API_KEY": " "}).api_key == KEY
