@@ -104,8 +104,8 @@ def best_matches(wanted: Sequence[str], page: Page) -> list[TextMatch | None]:
         taken.update(match.words)
         open_texts.remove(number)
     for number in sorted(open_texts):
-        chosen[number] = _part(wanted[number], page, taken)
-        taken.update(chosen[number].words if chosen[number] else ())
+        chosen[number] = part = _part(wanted[number], page, taken)
+        taken.update(part.words if part else ())
     return chosen
 
 
