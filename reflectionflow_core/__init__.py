@@ -3,4 +3,4 @@
 Start with `search/loop.py`, and with `record.py` and `protocols.py`, the words it is written in.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

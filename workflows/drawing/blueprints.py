@@ -70,7 +70,7 @@ def search_until_right() -> Blueprint:
             *PAINTING,
         ],
         "FLUX.1 paints; a text encoder that sees, such as Qwen3-VL, says what is wrong, and the "
-        "corrector mends it, until a picture is right.",
+        "corrector fixes it, until a picture is right.",
         ["reflection", "best of n", "prompt adherence", "retry", "pick best"],
     )
 

@@ -13,7 +13,7 @@ from uuid import NAMESPACE_URL, uuid5
 from .kinds import KINDS, NOTE, class_type_of, pairs
 
 Point = tuple[int, int]
-VERSION = "0.1.0"  # of the pack, the oldest that opens these graphs
+VERSION = "0.2.0"  # of the pack, the oldest that opens these graphs
 CORE_VERSION = "0.8.0"  # of ComfyUI, likewise
 CONTROLLED = ("seed",)  # widgets followed by what happens to them after a run
 OPTIONAL = ("draft_prompt",)  # widgets that take a wire, and that a node does without

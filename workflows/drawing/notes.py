@@ -150,7 +150,7 @@ MaskEditor*, then wire **MASK** into *mask*.
 FIX_CRITIC = Notes(
     """
 Your picture, and what it is to show. A vision model finds what is wrong with it, and the corrector
-mends that. Where nothing is wrong, nothing changes.
+fixes that. Where nothing is wrong, nothing changes.
 
 What was asked for stands on **Fix Picture**. As soon as you type *words* of your own they are
 taken instead, and no model looks.
@@ -158,7 +158,7 @@ taken instead, and no model looks.
     """
 - the **picture**, and the **prompt**: what it is to show
 - the **seed**: another try
-- run it again on what came of it: one thing at a time is mended best
+- run it again on the result: it works best with one thing at a time
 - wire **MASK** into *mask*, so that nothing outside of it changes
 """,
     JUDGE,
@@ -261,7 +261,7 @@ STAGED = Notes(
     """
 For crowded prompts. **Scene Planner** takes the prompt apart: what to draw first, what to add
 then. Every picture is inspected by its stage: what is not due yet is no fault, what is wrong is
-mended once, and then the next stage is drawn. A chain rests when its picture shows all of the
+fixed once, and then the next stage is drawn. A chain rests when its picture shows all of the
 prompt.
 """,
     """

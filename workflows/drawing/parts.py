@@ -21,7 +21,7 @@ BLUE, GREEN, GOLD = "#3f789e", "#8A8", "#b58b2a"
 BETWEEN = 60  # pixels from column to column
 SLOT, STEP = 14, 20  # pixels from the top of a node to its first socket, and to the next
 LANE = 14  # pixels between wires that run side by side
-TALL = 850  # a search, and what came of it
+TALL = 850  # a search, and its result
 THREE = "a photo of three red circles"  # seed 11: both drafts are wrong, and are fixed
 SELDOM = "a photo of a green square and a purple triangle"  # the miniature never saw such
 BESIDE = "a photo of a blue square left of a yellow triangle"
@@ -226,4 +226,4 @@ def trail(tall: int) -> Node:
 
 
 def results_group(members: Sequence[Node], number: int = 3) -> Group:
-    return Group(f"{number} · What came of it", GOLD, members)
+    return Group(f"{number} · Result", GOLD, members)

@@ -162,7 +162,7 @@ def rank_folder() -> Graph:
         Group("1 · Model", BLUE, loaded),
         Group("2 · The pictures, and who judges", BLUE, [*seeing, *given]),
         Group("3 · Score and rank", GREEN, judged),
-        Group("4 · What came of it", GOLD, shown),
+        Group("4 · Result", GOLD, shown),
     ]
     nodes = [*loaded, *seeing, *given, *judged, *shown]
     return explained(name, title, notes.RANK_FOLDER, nodes, groups)
