@@ -323,7 +323,7 @@ def plan(text: str) -> tuple[Stage, ...]:
         raise argparse.ArgumentTypeError(str(error)) from None
     except OSError as error:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no file that can be read ({error.strerror}); give the name of a file "
+            f"{text!r} cannot be read as a file ({error.strerror}); give the name of a file "
             "with a stage a line"
         ) from None
     if not stages:
@@ -356,7 +356,7 @@ def mask(text: str) -> str:
         return mask_text(read_picture(Path(text).read_bytes()))
     except OSError as error:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no file that can be read ({error.strerror}); give a picture that is "
+            f"{text!r} cannot be read as a file ({error.strerror}); give a picture that is "
             "white where corrections may change anything"
         ) from None
     except InputError as error:

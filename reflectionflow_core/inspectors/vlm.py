@@ -31,8 +31,8 @@ wrong: what is drawn, and has another number, colour, shape or place than it sho
 be there at all;
 missing: what is expected by now, and is not to be seen at all;
 later: what the picture is to show in the end, and is not expected by now. That is not drawn yet: it
-is no fault, and belongs into neither of the other lists.
-refine: one short command that mends what is wrong and adds what is missing, and says where; empty
+is no fault, and belongs in neither of the other lists.
+refine: one short command that fixes what is wrong and adds what is missing, and says where; empty
 if those lists are. Do not ask for anything of the list later.
 Answer as {{"wrong": [...], "missing": [...], "later": [...], "refine": "..."}}."""
 

@@ -160,5 +160,5 @@ def _tried(candidate: Candidate) -> str:
         return ""
     return (
         f"Earlier rounds have asked for this, the latest last: {' '.join(reflections)}\n"
-        "What is still wrong was not mended by these words: ask for it in another way.\n"
+        "What is still wrong was not fixed by these words: ask for it in another way.\n"
     )

@@ -72,7 +72,7 @@ def test_a_plan_of_ones_own_takes_the_place_of_the_planners(tmp_path: Path) -> N
         (["--planner", "magic"], "no planner named 'magic'. Choose one of: rules, rules-strict"),
         (["--planner", "vlm"], "The planner 'vlm' asks a vision-language model"),
         (["--stages", "nowhere.txt"], "give the name of a file with a stage a line"),
-        (["--stages", "{"], "'{' is no file that can be read (No such file or directory)"),
+        (["--stages", "{"], "'{' cannot be read as a file (No such file or directory)"),
         (["--stages", "bad.txt"], "is not a stage"),
         (["--stages", "dog.txt"], "does not understand 'a dog'"),
         (["--context", "9"], "The context is 9. Give a number from 0 to 8."),

@@ -40,7 +40,7 @@ class Mended:
         another = f", {found['shuffled']:.3f} with another's" if "shuffled" in found else ""
         error = f" ± {found['standard_error']:.3f}" if "standard_error" in found else ""
         return (
-            f"of {len(self.told)} flawed pictures one correction mends {found['told']:.3f} with "
+            f"of {len(self.told)} flawed pictures one correction fixes {found['told']:.3f} with "
             f"the true reflection, {found['untold']:.3f} with none{another}; true minus none "
             f"{found['told_minus_untold']:+.3f}{error}"
         )
@@ -65,7 +65,7 @@ def judged(judge: Verifier, prompt: str, picture: Picture) -> Verdict:
     (verdict,) = judge.verify(prompt, [picture])
     if not verdict.judged:
         raise InputError(
-            f"A picture of the validation was not judged: {verdict.explanation} Mend the judge, "
+            f"A picture of the validation was not judged: {verdict.explanation} Repair the judge, "
             "or give validation.mended.pictures=0."
         )
     return verdict
