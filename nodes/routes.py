@@ -119,11 +119,14 @@ async def panel(_: web.Request) -> web.Response:
 
 
 async def words(request: web.Request) -> web.Response:
-    language = request.match_info["language"].partition("-")[0]
-    table = json.loads(WORDS.read_text("utf-8"))
-    return web.json_response(
-        {text: row[language] for text, row in table.items() if language in row}
-    )
+    """Each text in a language ("zh-TW"), or else in its parent ("fr" for "fr-CA")."""
+    language = request.match_info["language"]
+    general = language.partition("-")[0]
+    found = {
+        text: row.get(language, row.get(general))
+        for text, row in json.loads(WORDS.read_text("utf-8")).items()
+    }
+    return web.json_response({text: said for text, said in found.items() if said is not None})
 
 
 def opened(request: web.Request) -> OpenPause:

@@ -126,7 +126,7 @@ def test_hostile_requests_are_refused_and_the_pause_stays_open(comfy: ComfyServe
             ({"reflections": {"0": "x"}, "picked": 1}, 400, "Picture 1 is not corrected"),
             ({"places": {"0": {"boxes": [[0, 0, 2, 2]]}}, "picked": 0}, 400, "fractions"),
             ({"places": {"0": {"boxes": [[0, 0, 1, 1]] * 17}}, "picked": 0}, 400, "17 boxes"),
-            ({"places": {"0": {"mask": "bm8="}}, "picked": 0}, 400, "no picture"),
+            ({"places": {"0": {"mask": "bm8="}}, "picked": 0}, 400, "not a picture"),
             ({"places": {"0": {"mask": large}}, "picked": 0}, 400, "1024 pixels"),
             ([], 400, "not a JSON object"),
         ):
