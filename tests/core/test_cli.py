@@ -186,7 +186,7 @@ BAD_INPUT = {
     "nothing to resume": (["--out", "new", "--resume"], "There is no run in new yet"),
     "no UTF-8": (["a cat \udcff", "--out", "new"], "half of a character"),
     "empty folder name": ([PROMPT, "--out", ""], "name of the folder is empty"),
-    "no folder": ([PROMPT], "required: --out"),
+    "no folder": ([PROMPT], "--out is missing"),
     "negative width": ([PROMPT, "--out", "new", "--width", "-1"], "The width is -1"),
     "absurd width": ([PROMPT, "--out", "new", "--width", "99999"], "number from 1 to 1,024"),
     "negative depth": ([PROMPT, "--out", "new", "--depth", "-2"], "The depth is -2"),

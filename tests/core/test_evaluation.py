@@ -183,7 +183,7 @@ BAD_REQUESTS = {
     "no strategy": (["--strategies", ""], "No strategy is given"),
     "a seed below zero": (["--seed", "-2"], "The seed is -2"),
     "the page's name": (["--json", "e.html"], "Choose a name that ends in .json"),
-    "no name": (["--json", ""], "The name of the file is empty"),
+    "no name": (["--json", ""], "There is no file for the results"),
 }
 
 

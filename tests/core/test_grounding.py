@@ -101,4 +101,4 @@ def test_numbers_beyond_a_thousand_are_pixels_of_a_large_picture() -> None:
 
 def test_without_the_checklist_the_option_is_refused(tmp_path: Path, capsys) -> None:
     assert main(["run", "a red circle", "--out", str(tmp_path / "run"), "--ground"]) == 2
-    assert "--ground has no effect without the verifier checklist" in capsys.readouterr().err
+    assert "--ground has no effect without --verifier checklist" in capsys.readouterr().err

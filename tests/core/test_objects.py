@@ -325,7 +325,7 @@ def test_the_command_line_says_what_objects_lacks_before_anything_is_painted(
     for given, match in (
         (["--verifier", "objects"], "needs a detector"),
         (["--verifier", "objects", "--detector", "onnx:none.onnx"], "no file none.onnx"),
-        (["--detector", "none"], "--detector has no effect without the verifier objects"),
+        (["--detector", "none"], "--detector has no effect without --verifier objects"),
         (["--colour-judge", "none"], "--colour-judge has no effect without"),
     ):
         assert main([*command, *given]) == 2

@@ -45,6 +45,8 @@ def test_a_full_device_is_a_sentence() -> None:
 def test_ctrl_c_in_the_first_moments_ends_without_a_stack(pause: float) -> None:
     script = (
         "import os, signal, threading, sys;"
+        # A shell that starts this in the background has told it to ignore Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
         "from reflectionflow_core.__main__ import start;"
         f"threading.Timer({pause}, os.kill, (os.getpid(), signal.SIGINT)).start();"
         "sys.argv = ['reflectionflow', 'doctor'];"

@@ -194,7 +194,7 @@ def test_sheet_page_and_data_tell_of_uneven_rounds() -> None:
     page = html_page(history, PROMPT, SETTINGS)
     for number, parent in enumerate(["draft-1", "round-1-1", "draft-3"], start=1):
         card = page.partition(f'<article id="round-2-{number}"')[2].partition("</article>")[0]
-        assert f'<a href="#{parent}">' in card
+        assert f'data-before="{parent}"' in card
     assert page.count(">backtrack<") == 2  # on the card, and among its details
     data = as_data(history, PROMPT, SETTINGS)["candidates"]
     assert [c["parent"] for c in data] == [None] * 4 + [2, 0, 4, 2]
