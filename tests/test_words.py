@@ -32,17 +32,17 @@ OLD = re.compile(
 
 def sentences(file: Path) -> Iterator[tuple[int, str]]:
     """What the code says: its strings of several words, without docstrings."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    nodes = list(ast.walk(tree))
     docstrings = {
         id(node.body[0].value)
         for node in nodes
         if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
     }
     for node in nodes:
-        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-        if is_text and id(node) not in docstrings and " " in node.value:
+        if not isinstance(node, ast.Constant) or id(node) in docstrings:
+            continue
+        if isinstance(node.value, str) and " " in node.value:
             yield node.lineno, node.value
 
 
@@ -55,9 +55,9 @@ def test_a_page_is_in_plain_words(page: Path) -> None:
 
 def test_what_the_code_says_is_in_plain_words() -> None:
     found = [
-        (str(file.relative_to(ROOT)), number, OLD.search(text)[0])  # type: ignore[index]
+        (str(file.relative_to(ROOT)), number, match[0])
         for file in CODE
         for number, text in sentences(file)
-        if OLD.search(text)
+        if (match := OLD.search(text))
     ]
     assert found == []
