@@ -328,7 +328,7 @@ def test_of_equal_pictures_the_one_that_its_judge_is_surer_of_is_the_best():
 @pytest.mark.parametrize(
     ("settings", "rounds", "text"),
     [
-        ({}, 4, "Complete, after round 3 of 3."),
+        ({}, 4, "Complete, after round 3."),
         ({"stop": "passed"}, 2, "Ended after round 1 of 3: a picture passed."),
         ({"stop": 0.9}, 2, "Ended after round 1 of 3: the score 0.9 was reached."),
         ({"budget": Budget(images=4)}, 2, "Ended after round 1 of 3: the budget of pictures is"),
