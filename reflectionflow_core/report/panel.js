@@ -237,7 +237,10 @@ class Card {
     const pen = canvas.getContext("2d");
     if (this.mask && this.editable) this.drawMask(pen, width, height);
     pen.font = "11px Arial";
-    for (const [text, ...box] of this.data.boxes) outline(pen, box, width, height, "#d9773f", text);
+    for (const [text, ...box] of this.data.boxes) {
+      const colour = this.data.faults.includes(text) ? "#d9773f" : "#2f9e5b";
+      outline(pen, box, width, height, colour, text);
+    }
     const mine = this.from && this.tool === "box" ? [...this.boxes, this.dragged] : this.boxes;
     for (const box of this.editable ? mine : []) outline(pen, box, width, height, "#4d94ff", "");
   }
