@@ -298,7 +298,7 @@ def test_validation_counts_what_a_correction_mends_by_the_words_that_it_reads(
         "told_minus_untold": 0.5,
         "standard_error": 0.5,
     }
-    assert "mends 1.000 with the true reflection, 0.500 with none, 0.000" in mended.sentence()
+    assert "fixes 1.000 with the true reflection, 0.500 with none, 0.000" in mended.sentence()
     rises = seen.mended(Judge(1, 4, 6, 7, scores=False))  # all are flawed to a judge that scores
     assert rises is not None and rises.told.tolist() == [True, False, False]
     with pytest.raises(InputError, match="was not judged"):
