@@ -133,7 +133,7 @@ class Mixture(Strict):
 
 
 class MendedSettings(Strict):
-    """Who judges at each validation whether a correction mends a held-out picture."""
+    """Who judges at each validation whether a correction fixes a held-out picture."""
 
     pictures: NonNegativeInt = Field(
         default=0, description="of the validation's samples, each corrected three times; 0: none"
