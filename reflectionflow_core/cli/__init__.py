@@ -120,9 +120,7 @@ def _command(
         from .run import run
 
         if given.pop("dry_run", False):
-            from .dry_run import dry_run
-
-            return dry_run(given)
+            return _dry_run(given)
         return (run_batch if is_batch(given) else run)(given, build_actors or _from_registry)
     if command == "review":
         return _review(given, build_actors or _from_registry)
@@ -133,12 +131,21 @@ def _command(
 
 def _review(given: Given, build_actors: Callable[..., Any]) -> CommandOutcome:
     from .batch import is_batch
-    from .run import run_review
+    from .run import check_run_folder, run_review
 
     folder = given["folder"]
     if is_batch({"out": folder}):
         raise InputError(f"{folder} holds many prompts. Give the folder of one of them.")
+    check_run_folder(folder)
+    if given.get("dry_run"):
+        return _dry_run({"out": folder, "resume": True})
     return run_review(folder, given.get("port", 0), build_actors)
+
+
+def _dry_run(given: Given) -> CommandOutcome:
+    from .dry_run import dry_run
+
+    return dry_run(given)
 
 
 def _rank(given: Given) -> CommandOutcome:

@@ -26,12 +26,11 @@ from ..verifiers.screened import SHORTLIST
 from ..verifiers.spec import parse_verifiers
 from ..vlm.interface import Usage
 from .batch import read_prompts, runs_of
-from .outcome import CommandOutcome
+from .outcome import CommandOutcome, would_do
 from .preparing import text_to_write
 from .run import asked_for, folder_of
 
 PREVIEW_STEPS = 6  # flux.sampling, which needs torch
-COLUMN = 12  # characters before a fact
 
 
 class NeverAskedError(Exception):
@@ -112,13 +111,23 @@ def dry_run(given: Mapping[str, Any]) -> CommandOutcome:
         "folder": f"{folder}, {_state(folder, history)}",
         "cost": _cost(asked, actors, history, len(prompts), folder),
     }
-    return shown(facts)
+    return would_do(facts)
 
 
-def shown(facts: Mapping[str, str]) -> CommandOutcome:
-    lines = [f"  {name:<{COLUMN}}{fact}" for name, fact in facts.items()]
-    text = "\n".join(["Nothing was loaded, painted or written. This would be done:", *lines])
-    return CommandOutcome(text=f"{text}\n", data={"dry_run": True, **facts})
+def dry_ranking(
+    prompt: str, folder: Path, count: int, choice: ActorChoice, out: str | None
+) -> CommandOutcome:
+    """What `rank` would do with `count` pictures; `out` is the folder for results, if any."""
+    calls = count * unloaded(choice, SearchSettings(depth=0)).verifier.calls
+    return would_do(
+        {
+            "prompt": prompt,
+            "pictures": f"{counted(count, 'picture')} of {folder}",
+            "judge": judge_text(choice),
+            "cost": f"At most {counted(calls, 'VLM call')}." if calls else "No VLM calls.",
+            **({"folder": str(out)} if out else {}),
+        }
+    )
 
 
 def _state(folder: Path, history: History) -> str:

@@ -39,11 +39,10 @@ from ..registry import ActorChoice, build_actors
 from ..report.words import counted
 from ..settings import SearchSettings, chosen_seed
 from ..starting import prepare_for
-from .dry_run import shown
 from .evaluate_options import PROMPTS, PROMPTS_OF_ALL
 from .naming import flag_of, in_words
 from .options import with_drawn_seed
-from .outcome import CommandOutcome
+from .outcome import CommandOutcome, would_do
 from .screen import quieten_libraries
 from .watching import finished, fresh_file, pool_of, pool_text, watch
 
@@ -72,7 +71,7 @@ def run_shapes(given: Mapping[str, Any], command: str) -> CommandOutcome:
     searches = counted(len(evaluation.trials), "search", "searches")
     pictures = counted(pictures_of(evaluation.arms), "picture")
     if given.get("dry_run"):
-        return shown(
+        return would_do(
             {
                 "study": f"{evaluation.study}: {study_question(evaluation.study)}",
                 "searches": f"{searches} on {counted(len(evaluation.prompts), 'prompt')}",

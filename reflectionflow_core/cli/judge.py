@@ -27,7 +27,7 @@ from ..record import InputError
 from ..registry import VERIFIERS, build_verifier, choice_of, model_named
 from ..report.words import counted
 from ..settings import SearchSettings
-from ..verifiers.spec import parse_verifiers
+from ..verifiers.spec import VerifierSpec, parse_verifiers
 from ..vlm.judge_check import objection, probe
 from ..vlm.kept_errors import OWN, error_key, keep_errors
 from ..vlm.named import build_vlm
@@ -36,7 +36,7 @@ from .effects import Situation, check_effects
 from .judging import NOT_A_JUDGE, agree, key_of, verifier_key, vlm_spec
 from .naming import flag_of
 from .options import make_record
-from .outcome import CommandOutcome
+from .outcome import CommandOutcome, would_do
 from .screen import Lines
 
 OF_JUDGE = ("device", "vlm_dtype", "colour_judge", "send_pictures")
@@ -60,6 +60,8 @@ def measure(given: Mapping[str, Any]) -> CommandOutcome:
     out = _new_folder(given.get("out"))
     _check_sources(given)
     _check_effects(given)
+    if given.get("dry_run"):
+        return _dry_run(given)
     examined = _judge(given)
     if isinstance(examined, str):
         return CommandOutcome(NOT_A_JUDGE, error=examined)
@@ -81,15 +83,39 @@ def measure(given: Mapping[str, Any]) -> CommandOutcome:
     return CommandOutcome(text=errors_table(exam.errors), data=data)
 
 
+def _dry_run(given: Mapping[str, Any]) -> CommandOutcome:
+    """What would be asked of whom; nothing is loaded."""
+    verifier = given.get("verifier", OWN)
+    _parts(given, verifier)
+    judge = f"{vlm_spec(given['vlm'])}, {verifier}" if "vlm" in given else verifier
+    facts = {"judge": judge}
+    if "images" in given:
+        count = len(read_labelled(Path(given["images"])).pictures)
+        facts["pictures"] = f"{counted(count, 'picture')} of {given['images']}"
+    if "model" in given:
+        painted = counted(given.get("pictures", PAINTED), "picture")
+        facts["model"] = f"{given['model']}, which paints {painted}"
+    facts["cost"] = f"At most {counted(given.get('questions', QUESTIONS), 'question')}."
+    if "out" in given:
+        facts["folder"] = given["out"]
+    return would_do(facts)
+
+
+def _parts(given: Mapping[str, Any], verifier: str) -> list[VerifierSpec]:
+    """The verifiers that are measured; raises InputError for those that cannot be."""
+    parts = parse_verifiers(verifier, VERIFIERS)
+    check_examinable(part.name for part in parts)
+    if "vlm" not in given and any(VERIFIERS[part.name].asks_vlm for part in parts):
+        raise InputError("There is no judge to measure. Give one with --vlm NAME.")
+    return parts
+
+
 def _judge(given: Mapping[str, Any]) -> ExaminedJudge | str:
     """The judge, or a sentence why it cannot be one."""
     verifier = given.get("verifier", OWN)
-    parts = parse_verifiers(verifier, VERIFIERS)
-    check_examinable(part.name for part in parts)
+    parts = _parts(given, verifier)
     names = "+".join(part.name for part in parts)  # a source may be a private folder
     if "vlm" not in given:
-        if any(VERIFIERS[part.name].asks_vlm for part in parts):
-            raise InputError("There is no judge to measure. Give one with --vlm NAME.")
         choice = _choice(given, verifier)
         return ExaminedJudge(VerifierAnswers(build_verifier(choice)), names, verifier_key(choice))
     spec = vlm_spec(given["vlm"])

@@ -48,7 +48,7 @@ from ..vlm.kept_errors import OWN
 from ..vlm.named import ENDPOINT, HUB_ID, build_vlm
 from ..vlm.profiles import command_line_folder
 from .effects import Situation, check_effects
-from .outcome import CommandOutcome
+from .outcome import CommandOutcome, would_do
 from .preparing import text_to_write
 
 NOT_A_JUDGE = 1  # exit status of a doctor who finds a judge blind or silent
@@ -248,6 +248,8 @@ def examine(given: Mapping[str, Any]) -> CommandOutcome:
     check_effects(
         Situation(SearchSettings(), choice, [name for name in given if name != "vlm"], paints=False)
     )
+    if given.get("dry_run"):
+        return would_do({"judge": spec, "cost": "A few questions about pictures of one colour."})
     vlm = build_vlm(spec, given.get("device"), given.get("vlm_dtype"))
     agree(vlm, bool(given.get("send_pictures")))
     found = probe(vlm)

@@ -11,6 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+COLUMN = 12  # characters before a fact of a dry run
 SCHEMA = 1  # of the JSON; raised where a name in it goes or changes its meaning
 
 
@@ -39,6 +40,13 @@ class CommandOutcome:
             "result": self.data or None,
         }
         return json.dumps(record, indent=2) + "\n"
+
+
+def would_do(facts: Mapping[str, str]) -> CommandOutcome:
+    """The outcome of a dry run: what would be done, a fact a line."""
+    lines = [f"  {name:<{COLUMN}}{fact}" for name, fact in facts.items()]
+    text = "\n".join(["Nothing was loaded, painted or written. This would be done:", *lines])
+    return CommandOutcome(text=f"{text}\n", data={"dry_run": True, **facts})
 
 
 @contextmanager

@@ -27,13 +27,13 @@ from ..search.checks import check_trust
 from ..search.strategies import axes_in_force
 from ..settings import Budget, SearchSettings
 from ..vlm.named import ENDPOINT, forget_vlm
-from .dry_run import judge_text, model_text, shown, unloaded
+from .dry_run import judge_text, model_text, unloaded
 from .effects import Situation, check_effects
 from .judging import errors_of_verifier, judge_of, looks
 from .me import check_nobody_is_asked
 from .naming import flag_of, name_of
 from .options import make_record, make_settings, with_drawn_seed
-from .outcome import CommandOutcome
+from .outcome import CommandOutcome, would_do
 from .preparing import text_to_write
 from .screen import quieten_libraries
 from .watching import pool_text, watch
@@ -95,7 +95,7 @@ def _would_paint(
     pool: WorkerPool,
 ) -> CommandOutcome:
     cost = forecast(settings, unloaded(choice, settings))
-    return shown(
+    return would_do(
         {
             "pictures": f"{count} in {given['images']}, by a search each where missing",
             "search": settings_text(settings, choice.model),
@@ -110,7 +110,7 @@ def _would_paint(
 def would_judge(file: Path, count: int, judge: str, pool: WorkerPool) -> CommandOutcome:
     """What a benchmark would do with pictures that are there."""
     pictures = f"{counted(count, 'picture')} to judge, {pool_text(pool)}"
-    return shown({"pictures": pictures, "judge": judge, "file": str(file)})
+    return would_do({"pictures": pictures, "judge": judge, "file": str(file)})
 
 
 def _judge_of(

@@ -64,6 +64,10 @@ def _add_output(
         add("--open", action="store_true", help=OPEN)
 
 
+def _add_dry_run(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--dry-run", action="store_true", help=DRY_RUN)
+
+
 def _add_run(run: Parser) -> None:
     from .options import add_search_options
 
@@ -75,7 +79,7 @@ def _add_run(run: Parser) -> None:
     )
     run.add_argument("--out", metavar="DIR", required=True, help="output folder")
     run.add_argument("--resume", action="store_true", help="continue the run in DIR, if any")
-    run.add_argument("--dry-run", action="store_true", help=DRY_RUN)
+    _add_dry_run(run)
     run.add_argument(
         "--ask",
         action=argparse.BooleanOptionalAction,
@@ -92,6 +96,7 @@ def _add_rank(rank: Parser) -> None:
     rank.add_argument("folder", metavar="FOLDER", help="of PNG, JPEG, WebP and other pictures")
     rank.add_argument("prompt", metavar="PROMPT", help="what the pictures were to show, in words")
     rank.add_argument("--out", metavar="DIR", help="folder for sheet.png, ranking.html and data")
+    _add_dry_run(rank)
     _add_output(rank, page=True)
     add_verifier_options(rank)
 
@@ -116,6 +121,7 @@ def _add_judge(judge: Parser) -> None:
     from .judge_options import add_judge_options
 
     add_judge_options(judge)
+    _add_dry_run(judge)
     _add_output(judge)
 
 
@@ -129,6 +135,7 @@ def _add_review(review: Parser) -> None:
 
     review.add_argument("folder", metavar="DIR", help="the folder of a run, such as one of --ask")
     review.add_argument("--port", type=port, metavar="N", help="of the page (default: a free one)")
+    _add_dry_run(review)
     _add_output(review, page=True)
 
 
@@ -151,6 +158,7 @@ def _add_doctor(doctor: Parser) -> None:
     add("--device", metavar="NAME", help="of a model on this machine")
     add("--vlm-dtype", metavar="TYPE", help="of a model on this machine")
     add_consent_option(doctor)
+    _add_dry_run(doctor)
     _add_output(doctor)
 
 

@@ -23,6 +23,7 @@ from ..report.ranking import Ranking, ranking_page, ranking_sheet, ranking_text
 from ..settings import SearchSettings
 from ..texts import no_folder
 from ..vlm.judge_check import judge_text
+from .dry_run import dry_ranking
 from .effects import Situation, check_effects
 from .judging import judge_of
 from .me import check_heard
@@ -47,6 +48,8 @@ def rank(given: Mapping[str, Any]) -> CommandOutcome:
     check_effects(Situation(SearchSettings(), choice, given, paints=False))
     check_heard(choice, given.get("quiet", False))
     files = picture_files(Path(given["folder"]))
+    if given.get("dry_run"):
+        return dry_ranking(prompt, Path(given["folder"]), len(files), choice, given.get("out"))
     found = judge_of(choice, SearchSettings(depth=0), given)
     verifier = build_verifier(choice)
     verifier.verify(prompt, [])  # whether it can judge this prompt, before files are read

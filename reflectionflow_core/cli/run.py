@@ -68,12 +68,16 @@ def run(
         return _search(archive, asked, actors, spent, page)
 
 
-def run_review(folder: str, port: int, build_actors: BuildActors) -> CommandOutcome:
-    """Continues the run in a folder, and asks on a page of this machine."""
+def check_run_folder(folder: str) -> None:
+    """Raises InputError for a folder without a run."""
     if not folder.strip() or not Path(folder).is_dir():
         raise no_folder(folder, "Give the --out folder of a run.")
     if not (Path(folder) / RUN).is_file():
         raise InputError(f"{folder} holds no run. Give the --out folder of one.")
+
+
+def run_review(folder: str, port: int, build_actors: BuildActors) -> CommandOutcome:
+    """Continues the run in a folder, and asks on a page of this machine."""
     with ReviewPage(port) as page:
         say(f"Answer on this page; the address opens it once: {page.address}")
         return run({"out": folder, "resume": True, "ask": True}, build_actors, page)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from fakes import Toys, ToyVerifier
+from PIL import Image
 
 from reflectionflow_core.cli import main
 from reflectionflow_core.cli.completion import completion
@@ -120,6 +121,41 @@ def test_a_dry_run_of_an_evaluation_searches_nothing(tmp_path, capsys):
     assert main(asked) == 0
     assert "searches on 24 prompts" in capsys.readouterr().out
     assert not [*tmp_path.iterdir()]
+
+
+DRY = {
+    "rank": (["pictures", "a red cup", "--verifier", "checklist", "--vlm", "vlm"], "10 VLM calls"),
+    "rank by rules": (["pictures", "a red circle", "--out", "out"], "No VLM calls"),
+    "judge": (["--vlm", "vlm", "--images", "pictures", "--out", "out"], "At most 200 questions"),
+    "review": (["run"], "which has 2 pictures"),
+    "doctor": (["--vlm", "endpoint:nobody"], "endpoint:nobody"),
+}
+
+
+@pytest.mark.parametrize("name", DRY)
+def test_a_dry_run_of_whatever_loads_or_asks_does_neither(
+    name, tmp_path, capsys, monkeypatch, searched
+):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("pictures", "vlm"):
+        Path(folder).mkdir()
+    Path("vlm/config.json").write_text("{}")
+    for picture in ("a.png", "b.png"):
+        Image.new("RGB", (8, 8)).save(f"pictures/{picture}")
+    shutil.copytree(searched, "run")
+    before = sorted(tmp_path.rglob("*"))
+    options, cost = DRY[name]
+    assert main([name.split()[0], *options, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Nothing was loaded, painted or written.") and cost in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_refuses_what_the_command_refuses(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for asked in (["rank", "none", "a cup"], ["judge"], ["review", "none"], ["doctor"]):
+        assert main([*asked, "--dry-run"]) == 2
+        assert capsys.readouterr().out == ""
 
 
 def test_a_batch_is_priced_too(tmp_path, capsys):

@@ -371,25 +371,12 @@ def test_another_evaluation_is_not_resumed_and_damage_is_named(tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_the_quick_form_of_all_studies_makes_sense(tmp_path):
-    """Six prompts say little, so this looks at what must hold, not at who is best."""
+def test_all_studies_at_once_search_plot_and_hold_what_must_hold(tmp_path):
+    """Two prompts say nothing of who is best: this looks at what holds for any prompt."""
     file = tmp_path / "all.json"
-    assert (
-        main(
-            [
-                "evaluate",
-                "shapes",
-                "--json",
-                str(file),
-                "--quick",
-                "--prompts",
-                "6",
-                "--study",
-                "all",
-            ]
-        )
-        == 0
-    )
+    fewer = "--families color_attr --prompts 2 --budgets 1,2 --grid 2x1,1x2 --processes 1"
+    asked = ["evaluate", "shapes", "--out", str(file), "--quick", "--study", "all"]
+    assert main([*asked, *fewer.split()]) == 0
     plots = {plot.name for plot in tmp_path.glob("*.png")}
     assert plots == {f"all-{study}.png" for study in STUDIES}
     tables = json.loads(file.read_bytes())["summary"]["tables"]
@@ -404,7 +391,7 @@ def test_the_quick_form_of_all_studies_makes_sense(tmp_path):
     assert all(0 <= share <= 1 for row in shares.values() for share in row)
     for strategy in ("noise", "noise+prompt", "reflection"):
         grown = shares["controls", strategy]
-        assert 0.2 < grown[0] < 1 and grown == sorted(grown)
+        assert len(grown) == 2 and grown == sorted(grown)
     assert shares["verifier", "noise, 20% error"][-1] <= shares["verifier", "noise"][-1]
 
 

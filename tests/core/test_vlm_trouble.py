@@ -1,4 +1,7 @@
-"""Servers that misbehave: what is tried again, what is named, and all of it ten thousand times."""
+"""Servers that misbehave: what is tried again, what is named, and all of it 1,500 times.
+
+`tests/benchmarks/vlm_faults.py` does the last with ten thousand.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from vlm_trial import FAULTS, trial
 from reflectionflow_core.vlm.endpoint import NOT_THE_SERVER, Endpoint
 from reflectionflow_core.vlm.interface import Failure, Question, Usage
 from reflectionflow_core.vlm.profiles import Profile
-from reflectionflow_core.vlm.sending import MAX_BYTES
+from reflectionflow_core.vlm.sending import MAX_BYTES, RequestLimits
 
 TROUBLE = {
     "429": (too_many(), "answered 429 (too many requests)"),
@@ -27,17 +30,21 @@ TROUBLE = {
 }
 
 
+def limits_for(name: str) -> RequestLimits:
+    """Short only where the reply is late: on a starved machine, any other may take as long."""
+    return replace(FAST, seconds=0.3) if name in ("silent", "drip") else FAST
+
+
 @pytest.mark.parametrize("name", TROUBLE)
 def test_what_may_pass_is_tried_again(name: str) -> None:
-    limits = replace(FAST, seconds=0.3)
-    assert one([TROUBLE[name][0], says("yes")], limits=limits) == "yes"
+    assert one([TROUBLE[name][0], says("yes")], limits=limits_for(name)) == "yes"
 
 
 @pytest.mark.parametrize("name", TROUBLE)
 def test_tries_have_an_end_and_are_counted_and_named(name: str) -> None:
     reply, words = TROUBLE[name]
     with VlmServer([reply]) as server:
-        endpoint = endpoint_of(server, replace(FAST, seconds=0.3))
+        endpoint = endpoint_of(server, limits_for(name))
         (failure,) = endpoint.chat([WHAT])
     assert isinstance(failure, Failure)
     assert failure.reason.startswith(f"The endpoint mine {words} 3 times")
@@ -147,11 +154,11 @@ def test_half_characters_do_not_come_through() -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_answers_of_a_server_that_misbehaves_in_every_way() -> None:
-    result = trial(10_000)
+def test_many_answers_of_a_server_that_misbehaves_in_every_way() -> None:
+    result = trial(1_500)
     assert result.total("crash") == result.total("wrong question") == 0
     assert result.unnamed == [] and result.errors == []
-    assert sum(result.outcomes.values()) == 10_000
+    assert sum(result.outcomes.values()) == 1_500
     assert {fault for fault, _ in result.outcomes} == set(FAULTS)
     # On a starved machine one answer in a hundred may time out in all its tries.
     for fault in ("none", "prose around the JSON", "code fence"):
