@@ -10,6 +10,8 @@ import folder_paths
 from ...reflectionflow_core.archive.experience import experience
 from ...reflectionflow_core.report import forecast_text
 from ...reflectionflow_core.search import forecast
+from ...reflectionflow_core.vlm.named import price_in_profile
+from .profiles import profiles_folder
 from .rounds import RUNS, run_of
 from .sockets import SearchActors, SearchState
 
@@ -21,4 +23,5 @@ def ahead_text(state: SearchState, handles: SearchActors, depth: int) -> str:
     output = Path(folder_paths.get_output_directory()) / RUNS
     past = experience(output, run_of(known, settings))
     ahead = forecast(settings, handles.actors, pass_rate=past.pass_rate)
-    return forecast_text(ahead, past.seconds_each)
+    price = price_in_profile(handles.chosen.get("vlm"), profiles_folder())
+    return forecast_text(ahead, past.seconds_each, price)

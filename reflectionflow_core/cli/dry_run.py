@@ -28,7 +28,7 @@ from ..vlm.interface import Usage
 from .batch import read_prompts, runs_of
 from .outcome import CommandOutcome, would_do
 from .preparing import text_to_write
-from .run import asked_for, folder_of
+from .run import asked_for, folder_of, price_of
 
 PREVIEW_STEPS = 6  # flux.sampling, which needs torch
 
@@ -237,5 +237,5 @@ def _cost(asked: Run, actors: Actors, history: History, count: int, folder: Path
     if text_to_write(asked) == "stages" and not asked.settings.stages:
         return "as many stages as the plan has, which is written first"
     ahead = forecast(asked.settings, actors, history, known.pass_rate)
-    text = forecast_text(ahead, known.seconds_each)
+    text = forecast_text(ahead, known.seconds_each, price_of(asked))
     return f"{text} All prompts together keep to the budget." if count > 1 else text

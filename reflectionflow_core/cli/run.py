@@ -24,7 +24,8 @@ from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
 from ..settings import SearchSettings
 from ..texts import TextError, checked_text, no_folder
-from ..vlm.named import HUB_ID
+from ..vlm.named import HUB_ID, price_in_profile
+from ..vlm.profiles import command_line_folder
 from .asking import StoppedByPersonError, Terminal
 from .effects import Situation, check_effects
 from .judging import check_judge, knowing_errors, with_errors_of
@@ -157,9 +158,10 @@ def _steps(
 
 
 def price_of(asked: Run) -> float | None:
-    """What a call of the judge costs, as its server said when it was checked."""
-    price = asked.judge.get("price")
-    return price if isinstance(price, int | float) else None
+    """What a call of the judge costs by its profile, or as its server said when it was checked."""
+    price = price_in_profile(asked.actors.get("vlm"), command_line_folder())
+    said = asked.judge.get("price")
+    return said if price is None and isinstance(said, int | float) else price
 
 
 def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoice, Run]:

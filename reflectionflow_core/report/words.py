@@ -61,12 +61,12 @@ def forecast_text(
 ) -> str:
     """What a search will cost: "At most 8 pictures, 240 steps, 24 VLM calls, 4 min; ...".
 
-    `seconds_each` are those that a picture took here before, `price_each` is what the judge's
-    server says that a call costs, in its own currency; None is not known.
+    `seconds_each` are those that a picture took here before, `price_each` is what a call of the
+    judge costs, in any currency; None is not known. Repeated calls come on top of the most.
     """
     if found is None:
         return "This search is too large to say what it costs."
-    most = _price_text(found.most, seconds_each, price_each)
+    most = _price_text(found.most, seconds_each, price_each, " without repeats")
     text = f"{'At most' if found.sure else 'About'} {most}"
     if found.usual is not None and found.pass_rate is not None:
         usual = _price_text(found.usual, seconds_each, price_each)
@@ -74,14 +74,16 @@ def forecast_text(
     return f"{text}."
 
 
-def _price_text(cost: Cost, seconds_each: float | None, price_each: float | None) -> str:
+def _price_text(
+    cost: Cost, seconds_each: float | None, price_each: float | None, calls_are: str = ""
+) -> str:
     parts = [counted(cost.images, "picture"), counted(cost.steps, "step")]
     if cost.vlm_calls:
-        parts.append(counted(cost.vlm_calls, "VLM call"))
+        parts.append(counted(cost.vlm_calls, "VLM call") + calls_are)
     known = seconds_each is not None
     parts.append(duration(cost.images * seconds_each) if known else "an unknown time")
     if cost.vlm_calls and price_each is not None:
-        parts.append(f"{cost.vlm_calls * price_each:.2g} as the judge's server counts money")
+        parts.append(f"a price of {cost.vlm_calls * price_each:.2g} ({price_each:.2g} a call)")
     return ", ".join(parts)
 
 

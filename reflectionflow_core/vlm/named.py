@@ -42,6 +42,16 @@ def build_vlm(spec: str, device: str | None = None, dtype: str | None = None) ->
     return _built_vlm(spec, device, dtype)
 
 
+def price_in_profile(spec: object, folder: Path) -> float | None:
+    """What a call of "endpoint:PROFILE" costs by the profiles in `folder`; None if they do not say,
+    and for anything else."""
+    if not isinstance(spec, str) or not spec.startswith(ENDPOINT):
+        return None
+    from .profiles import find_profile
+
+    return find_profile(spec.removeprefix(ENDPOINT), folder).price or None
+
+
 def forget_vlm() -> None:
     """Gives back the memory of the model that `build_vlm` built last, if nobody holds it."""
     _built_vlm.cache_clear()

@@ -29,7 +29,7 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 COMPLETIONS = "/chat/completions"  # at the end of a full address, which is no base_url
 RESERVED = {"host", "content-length", "content-type", "connection", "transfer-encoding"}
 TEXTS = ("base_url", "api_key", "model", "ca_file")
-NUMBERS = ("seconds", "concurrency", "samples", "max_tokens", "requests_per_minute")
+NUMBERS = ("seconds", "concurrency", "samples", "max_tokens", "requests_per_minute", "price")
 TABLES = ("headers", "extra")
 FIELDS = (*TEXTS, *NUMBERS, *TABLES)
 MOST = 10**9  # of every number
@@ -44,7 +44,8 @@ class Profile:
     needs it. A request may take `seconds`; `concurrency` of them run at once, and at most
     `requests_per_minute` begin in a minute (0: as many as there are). Up to `samples` answers stand
     for the probabilities of a server that gives none. `max_tokens` is for a thought before an
-    answer (0: 4096). `ca_file` is a file of certificates to trust (PEM). `headers` and `extra` go
+    answer (0: 4096). `price` is that of a call, in any currency (0: not known), for what a search
+    is said to cost. `ca_file` is a file of certificates to trust (PEM). `headers` and `extra` go
     with every request, as HTTP headers and as fields of its body. Raises InputError for values that
     cannot be sent or are out of range.
     """
@@ -58,6 +59,7 @@ class Profile:
     samples: int = SAMPLES
     max_tokens: int = 0
     requests_per_minute: float = 0.0
+    price: float = 0.0
     ca_file: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
@@ -103,6 +105,7 @@ class Profile:
             "samples": (self.samples, 1),
             "max_tokens": (self.max_tokens, 0),
             "requests_per_minute": (self.requests_per_minute, 0),
+            "price": (self.price, 0),
         }
 
 

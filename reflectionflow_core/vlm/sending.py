@@ -234,7 +234,8 @@ def _only_ours(profile: Profile) -> Callable[[Any], Awaitable[None]]:
 
 
 def _untrusted(error: BaseException | None) -> SendError | None:
-    """What to say of a certificate that cannot be verified, or of none; None for other errors."""
+    """What to say of a certificate that cannot be verified, of none, or of a server that refuses
+    to agree on TLS; None for other errors."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return SendError(
@@ -245,6 +246,13 @@ def _untrusted(error: BaseException | None) -> SendError | None:
         if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
             return SendError(
                 "does not speak TLS", "begin its base_url with http:// instead", sent=False
+            )
+        if isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
+            why = error.reason.replace("_", " ").lower()
+            return SendError(
+                f"refused the TLS connection ({why})",
+                "check its base_url, and the TLS settings of the server",
+                sent=False,
             )
         error = error.__cause__ or error.__context__
     return None

@@ -52,7 +52,11 @@ BLIND = re.compile(
     re.IGNORECASE,
 )
 LOADING = re.compile(r"loading model|model is (?:still )?loading|currently loading", re.IGNORECASE)
-NO_CREDIT = re.compile(r"insufficient_quota|insufficient (?:credit|balance|fund)", re.IGNORECASE)
+NO_CREDIT = re.compile(
+    r"insufficient[_ ](?:quota|credit|balance|fund)|credit balance is too low|out of credit"
+    r"|billing (?:hard )?limit|(?:monthly|spending|usage) limit",
+    re.IGNORECASE,
+)
 CONTEXT = re.compile(r"context (?:length|size|window)|too many (?:input )?tokens", re.IGNORECASE)
 _DELAY = re.compile(
     r"""(?:retry_?delay|retry[-_ ]after(?:_seconds)?|(?:try again|retry) in)["'\s:]*"""
@@ -63,14 +67,18 @@ _DELAY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ServerError:
-    """What a server says went wrong. `status` is an HTTP status or NO_STATUS, `wait` seconds.
+    """What a server says went wrong. `status` is the HTTP status that it means, or NO_STATUS;
+    `wait` are seconds.
 
-    `message` are the server's words, which may repeat keys and addresses.
+    `message` are the server's words, which may repeat keys and addresses. `named` says that its
+    error has a name and no number, `no_credit` that what was paid for is used up, with any status.
     """
 
     status: int
     message: str = ""
     wait: float = 0.0
+    named: bool = False
+    no_credit: bool = False
 
     @property
     def is_loading(self) -> bool:
@@ -84,14 +92,14 @@ class ServerError:
     @property
     def may_pass(self) -> bool:
         """Whether another try may help."""
-        if self.sees_nothing:
+        if self.sees_nothing or self.no_credit:
             return False
         return self.status in (NO_STATUS, 408, 429) or self.status >= 500
 
     @property
     def what(self) -> str:
         """Follows "The endpoint mine" in a sentence."""
-        if self.status == NO_STATUS:
+        if self.named or self.status == NO_STATUS:
             return "answered with an error"
         known = self.status in HTTPStatus.__members__.values()
         name = f" ({HTTPStatus(self.status).phrase.lower()})" if known else ""
@@ -101,6 +109,8 @@ class ServerError:
     def advice(self) -> str:
         if self.sees_nothing:
             return SEES_NOTHING
+        if self.no_credit:
+            return ADVICE[HTTPStatus.PAYMENT_REQUIRED]
         if self.status in (NO_STATUS, 400, 413, 422, 500) and CONTEXT.search(self.message):
             return "give the model a longer context, or send smaller pictures"
         if self.status == 500:
@@ -118,9 +128,7 @@ def error_of_status(status: int, body: str, retry_after: str = "") -> ServerErro
     wait = _seconds(retry_after) or _delay(body)
     plain = found is None and body.isprintable() and not body.lstrip().startswith("<")
     message = message_in(found) or (body if plain else "")
-    if status == HTTPStatus.TOO_MANY_REQUESTS and NO_CREDIT.search(json.dumps(table)):
-        status = HTTPStatus.PAYMENT_REQUIRED
-    return ServerError(int(status), message, wait)
+    return ServerError(int(status), message, wait, no_credit=_no_credit(table))
 
 
 def error_in(found: object, body: str) -> ServerError | None:
@@ -131,7 +139,12 @@ def error_in(found: object, body: str) -> ServerError | None:
     table = next(_errors(found), None)
     if table is None:
         return None
-    return ServerError(_status(table), message_in(table), _delay(body))
+    status, named = _status(table)
+    return ServerError(status, message_in(table), _delay(body), named, _no_credit(table))
+
+
+def _no_credit(error: Mapping[str, Any]) -> bool:
+    return NO_CREDIT.search(json.dumps(error)) is not None
 
 
 def parsed(body: str | bytes) -> object:
@@ -182,19 +195,20 @@ def _errors(found: object) -> Iterator[Mapping[str, Any]]:
             yield said if isinstance(said, dict) else {"message": message_in(said)}
 
 
-def _status(error: Mapping[str, Any]) -> int:
+def _status(error: Mapping[str, Any]) -> tuple[int, bool]:
+    """The status of an error, and whether it is read from a name."""
     for key in ("code", "status", "status_code", "type"):
         value = error.get(key)
         if isinstance(value, str) and value.isdecimal():
             value = int(value)
         if isinstance(value, int) and 400 <= value < 600:
-            return value
+            return value, False
         if isinstance(value, str):
             name = value.lower()
             known = next((status for part, status in NAMED.items() if part in name), None)
             if known:
-                return known
-    return NO_STATUS
+                return known, True
+    return NO_STATUS, False
 
 
 def _delay(body: str) -> float:

@@ -67,7 +67,9 @@ def test_a_run_leaves_pictures_a_history_and_reports(tmp_path, capsys):
     assert re.match(r"Best score 0\.\d+, (not )?passed, after 7 pictures, 28 steps", said.out)
     assert str(out / "report.html") in said.out
     assert "Still wrong: colour" in said.out
-    assert said.err.startswith("At most 7 pictures, 28 steps, 15 VLM calls, an unknown time.\n")
+    assert said.err.startswith(
+        "At most 7 pictures, 28 steps, 15 VLM calls without repeats, an unknown time.\n"
+    )
     assert said.err.count("\n") == 8  # a plain line a picture, where there is no terminal
 
 

@@ -51,9 +51,11 @@ def test_the_average_follows_from_how_often_a_picture_passes():
     endless = forecast(replace(settings, stop="never"), Toys().actors(), pass_rate=0.5)
     assert endless is not None and endless.usual is None
     text = forecast_text(found, seconds_each=2.0)
-    assert text.startswith("At most 3 pictures, 12 steps, 7 VLM calls, 6.0 s; on average 2 pict")
+    assert text.startswith(
+        "At most 3 pictures, 12 steps, 7 VLM calls without repeats, 6.0 s; on average 2 pict"
+    )
     assert "unknown time" in forecast_text(found)
-    assert "0.7 as the judge's server" in forecast_text(found, price_each=0.1)
+    assert "a price of 0.7 (0.1 a call)" in forecast_text(found, price_each=0.1)
     assert "too large" in forecast_text(forecast(replace(SETTINGS, depth=2000), Toys().actors()))
 
 

@@ -262,6 +262,15 @@ def test_a_certificate_that_nobody_signed_is_not_trusted_and_gets_no_key(tmp_pat
     assert heard == []
 
 
+def test_a_server_that_refuses_tls_is_asked_once_and_says_so() -> None:
+    """This one has no certificate at all, so it ends every handshake with an alert."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with raw_server(lambda _: None, context) as url:
+        reason = asked(url)
+    assert reason.startswith("The endpoint mine refused the TLS connection ("), reason
+    assert "times" not in reason
+
+
 def _certificate(folder: Path) -> Path:
     """A key and a certificate for 127.0.0.1 in one file, made by openssl."""
     file = folder / "both.pem"

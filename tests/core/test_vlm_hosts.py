@@ -110,7 +110,7 @@ ERRORS = {
     ),
     "named instead of numbered": (
         provider("invalid_api_key", "who are you"),
-        'answered 401 (unauthorized) and said "who are you"; check the api_key',
+        'answered with an error and said "who are you"; check the api_key',
         1,
     ),
     "in a choice": (
@@ -130,7 +130,19 @@ ERRORS = {
     ),
     "no quota": (
         refuses(429, "You exceeded your current quota (insufficient_quota)."),
-        "answered 402 (payment required) and said",
+        'answered 429 (too many requests) and said "You exceeded your current quota '
+        '(insufficient_quota)."; add credit with its provider',
+        1,
+    ),
+    "no quota by name": (
+        provider("insufficient_quota", "You exceeded your current quota."),
+        'answered with an error and said "You exceeded your current quota."; add credit',
+        1,
+    ),
+    "no credit, called a bad request": (
+        refuses(400, "Your credit balance is too low to access the API."),
+        'answered 400 (bad request) and said "Your credit balance is too low to access the API."; '
+        "add credit",
         1,
     ),
     "blind": (

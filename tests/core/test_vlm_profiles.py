@@ -10,7 +10,7 @@ import pytest
 from reflectionflow_core.record import InputError
 from reflectionflow_core.vlm import profiles
 from reflectionflow_core.vlm.endpoint import Endpoint
-from reflectionflow_core.vlm.named import build_vlm
+from reflectionflow_core.vlm.named import build_vlm, price_in_profile
 from reflectionflow_core.vlm.profiles import (
     Profile,
     command_line_folder,
@@ -161,12 +161,15 @@ def test_every_field_is_read_and_the_numbers_also_from_the_environment(tmp_path:
         samples=3,
         max_tokens=2000,
         requests_per_minute=7.5,
+        price=0.002,
         ca_file=str(certificates),
         headers={"X-Title": "pictures"},
         extra={"reasoning_effort": "none", "provider": {"only": ["a"]}},
     )
     found = find_profile("mine", folder, {"REFLECTIONFLOW_MINE_MAX_TOKENS": "99"})
     assert (found.samples, found.max_tokens, found.requests_per_minute) == (3, 99, 7.5)
+    assert price_in_profile("endpoint:mine", folder) == 0.002
+    assert price_in_profile("folder", folder) is None
     assert found.ca_file == str(certificates) and found.headers == {"X-Title": "pictures"}
     assert found.extra["provider"] == {"only": ["a"]}
 
@@ -192,6 +195,7 @@ def test_a_key_as_the_name_of_a_field_is_not_repeated(tmp_path: Path) -> None:
         {"max_tokens": 1.5},
         {"max_tokens": 10**400},
         {"requests_per_minute": -1},
+        {"price": -0.1},
         {"requests_per_minute": float("inf")},
         {"seconds": True},
     ],
