@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ from asking import corrections, drafts, restarts
 from core.tiny_pipelines import TINY, make
 from PIL import Image
 
+from reflectionflow_core.cli import main
 from reflectionflow_core.flux.settings import SamplingSettings
 from reflectionflow_core.pipelines.defaults import defaults_of
 from reflectionflow_core.pipelines.kinds import kind_of
@@ -288,6 +293,60 @@ def test_a_text_beyond_the_tokenizers_limit_is_cut_aloud(folder_of) -> None:
     painter = generator_in(folder_of("sdxl"))
     with pytest.warns(UserWarning, match=r"tokens long and StableDiffusionXLPipeline takes 77"):
         painter.paint(drafts(["red " * 50], [1]))
+
+
+KILLED = """
+import os, signal, sys
+from reflectionflow_core.archive import Archive
+from reflectionflow_core.cli import main
+
+keep = Archive.append
+
+def append(archive, history):
+    keep(archive, history)
+    if len(history) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Archive.append = append
+main()
+"""
+
+
+def test_a_killed_run_with_an_editing_model_ends_with_the_pictures_of_one_that_ran_through(
+    folder_of, tmp_path: Path
+) -> None:
+    """It is killed after its first correction, and goes on with the second."""
+
+    def asked(out: str) -> list[str]:
+        models = ["--model", str(folder_of("z_image")), "--edit-model", str(folder_of("klein"))]
+        small = "--width 2 --depth 1 --batch-size 1 --size 64x64 --dtype fp32 --device cpu"
+        steps = "--steps 2 --edit-steps 2 --verifier exact"
+        return [
+            "run",
+            PROMPT,
+            "--out",
+            str(tmp_path / out),
+            *models,
+            *small.split(),
+            *steps.split(),
+        ]
+
+    def kept(out: str) -> dict[str, bytes]:
+        files = [tmp_path / out / "history.jsonl", *(tmp_path / out / "images").iterdir()]
+        return {file.name: file.read_bytes() for file in files}
+
+    root = Path(__file__).parents[2]
+    died = subprocess.run(
+        [sys.executable, "-c", KILLED, *asked("killed")],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        check=False,
+    )
+    assert died.returncode == -signal.SIGKILL, died.stderr[-2000:]
+    assert len(kept("killed")["history.jsonl"].splitlines()) == 3
+    assert main(["run", "--out", str(tmp_path / "killed"), "--resume"]) == 0
+    assert main(asked("whole")) == 0
+    assert kept("killed") == kept("whole") and len(kept("whole")) == 5
 
 
 def test_every_tiny_pipeline_is_tried() -> None:
