@@ -40,7 +40,7 @@ def run_program(
     ):
         actions.add_argument(*options, dest="action", action="store_const", const=const, help=text)
     given = parser.parse_args()
-    settings = settings_of(kind, given.config, given.settings)
+    settings = settings_of(kind, given.config, given.settings, given.action is estimate)
     _quieten()
     try:
         text = (given.action or run)(settings)
@@ -56,7 +56,7 @@ def run_program(
 def _parser(name: str, about: str, kind: type[Typed]) -> ArgumentParser:
     """Its help lists all settings."""
     description = about.partition(": ")[2]
-    lines = (described(*setting) for setting in fields_of(kind))
+    lines = (described(kind, *setting) for setting in fields_of(kind))
     parser = ArgumentParser(
         f"python -m {name}",
         description=f"{description[:1].upper()}{description[1:]}",

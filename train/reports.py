@@ -13,7 +13,7 @@ from pydantic import Field
 from reflectionflow_core.archive.files import replace_file
 from reflectionflow_core.record import InputError
 from train.processes import join
-from train.settings import Strict
+from train.settings import SettingNeeds, Strict
 
 Report = Callable[[int, Mapping[str, float]], None]  # is given a step and its figures
 RUN_ID = "wandb.id"
@@ -25,6 +25,9 @@ class ReportSettings(Strict):
     )
     project: str = Field(default="reflectionflow", description="of wandb")
     name: str | None = Field(default=None, description="of the run in wandb; None: the folder's")
+
+
+IN_WANDB = SettingNeeds("report.to=[wandb]", lambda settings: "wandb" in settings.report.to)
 
 
 def reports_of(

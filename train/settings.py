@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,28 +17,66 @@ from pydantic_core import ErrorDetails
 from reflectionflow_core.settings import MAX_SEED
 from reflectionflow_core.texts import TextError, read_text
 
-Typed = TypeVar("Typed", bound=BaseModel)
-
-
 # Numpy, torch and Python take all of them; -1 is no seed here, since a run resumes by its settings.
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
+@dataclass(frozen=True, slots=True)
+class SettingNeeds:
+    """What a setting has no effect without: `what` names the setting that decides, `holds` says
+    whether it is so, None where only --estimate reads the setting."""
+
+    what: str
+    holds: Callable[[Any], bool] | None = None
+
+
+ESTIMATED = SettingNeeds("--estimate")
+
+
 class Strict(BaseModel):
-    """Immutable settings; unknown names are refused."""
+    """Immutable settings; unknown names are refused.
+
+    `effects` says what settings, or whole groups of them, need: help and refusals follow from it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    effects: ClassVar[Mapping[str, SettingNeeds]] = {}
 
 
-def settings_of(kind: type[Typed], config: Path | None, given: Sequence[str]) -> Typed:
-    """The file's settings with each `key=value` over them; wrong ones end the program."""
+Typed = TypeVar("Typed", bound=Strict)
+
+
+def settings_of(
+    kind: type[Typed], config: Path | None, given: Sequence[str], estimates: bool = False
+) -> Typed:
+    """The file's settings with each `key=value` over them; wrong ones end the program, and so does
+    a `key=value` without effect."""
     values = read_config(config) if config else {}
     for setting in given:
         put(values, setting)
     try:
-        return kind.model_validate(values)
+        settings = kind.model_validate(values)
     except ValidationError as error:
         refuse(*(sentence(kind, wrong) for wrong in error.errors()))
+    names = [setting.partition("=")[0] for setting in given]
+    if unused := [*_without_effect(settings, names, estimates)]:
+        refuse(*unused)
+    return settings
+
+
+def _without_effect(settings: Strict, names: Sequence[str], estimates: bool) -> Iterator[str]:
+    """A sentence for each of these settings that changes nothing."""
+    for name in names:
+        for needs in needs_of(type(settings), name):
+            if not (estimates if needs.holds is None else needs.holds(settings)):
+                yield f"{name} has no effect without {needs.what}. Give that too, or leave it out."
+
+
+def needs_of(kind: type[Strict], name: str) -> list[SettingNeeds]:
+    """What a setting needs, by its own name and by its groups'; one that decides needs nothing."""
+    parts = name.split(".")
+    known = (kind.effects.get(".".join(parts[: i + 1])) for i in range(len(parts)))
+    return [needs for needs in known if needs and name not in needs.what]
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -94,10 +133,12 @@ def fields_of(kind: type[BaseModel], group: str = "") -> Iterator[tuple[str, Fie
             yield f"{group}{name}", field
 
 
-def described(name: str, field: FieldInfo) -> str:
+def described(kind: type[Strict], name: str, field: FieldInfo) -> str:
     """A setting's line in --help."""
     default = "(required)" if field.is_required() else f"= {field.get_default()}"
-    return f"  {name} {default}{f'  {field.description}' if field.description else ''}"
+    needs = [f"only with {each.what}" for each in needs_of(kind, name)]
+    about = "; ".join(filter(None, [field.description, *needs]))
+    return f"  {name} {default}{f'  {about}' if about else ''}"
 
 
 def refuse(*sentences: str) -> NoReturn:

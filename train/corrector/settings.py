@@ -6,7 +6,7 @@ The defaults are the paper's, for 8 GPUs (the rank that of the published weights
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -15,8 +15,8 @@ from reflectionflow_core.flux.condition import ConditionSettings
 from reflectionflow_core.flux.lora import Mode
 from train.fit import Schedule
 from train.gpus import GpuSettings
-from train.reports import ReportSettings
-from train.settings import Seed, Strict
+from train.reports import IN_WANDB, ReportSettings
+from train.settings import ESTIMATED, Seed, SettingNeeds, Strict
 from train.triplets import SUBSETS
 
 AUTO = "auto"
@@ -163,6 +163,21 @@ class Validation(Checking):
     guidance: float = Field(default=3.5, ge=0)
 
 
+MENDED = "validation.mended.pictures=1 or more"
+EFFECTS = {
+    "gpu": ESTIMATED,
+    "report.project": IN_WANDB,
+    "report.name": IN_WANDB,
+    "time_shifted": SettingNeeds("time_shift, other than 1", lambda s: s.time_shift != 1),
+    "validation": SettingNeeds("validation.samples=1 or more", lambda s: s.checking.samples),
+    "validation.mended": SettingNeeds(MENDED, lambda s: s.checking.mended.pictures),
+    "validation.mended.reward_base": SettingNeeds(
+        "validation.mended.verifier=reward:FOLDER",
+        lambda s: "reward" in s.checking.mended.verifier,
+    ),
+}
+
+
 class LearningSettings(Views):
     """What a corrector's training and an editor's have in common."""
 
@@ -195,6 +210,7 @@ class LearningSettings(Views):
     )
     gpu: GpuSettings = GpuSettings()
     report: ReportSettings = ReportSettings()
+    effects: ClassVar = EFFECTS
 
     @property
     def checking(self) -> Checking:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from reflectionflow_core.writers.vlm import MAX_WORDS
 from train.gpus import GpuSettings
-from train.settings import Seed, Strict
+from train.settings import ESTIMATED, Seed, SettingNeeds, Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
+WORLD = ("shapes", "drafts")  # sets that are made, not read
 
 
 class PainterSettings(Strict):
@@ -194,6 +195,43 @@ class Assumptions(Strict):
     kept: Share = Field(default=0.85, description="pairs that pass annotation and filter")
 
 
+DETECTED = SettingNeeds(
+    "rule.judge=detector:FOLDER", lambda settings: settings.rule.judge.startswith("detector:")
+)
+HERE = SettingNeeds("engine.address=null", lambda settings: settings.engine.address is None)
+FROM_FILES = SettingNeeds(
+    "a set of files in editing.sets",
+    lambda settings: any(not each.startswith(WORLD) for each in settings.editing.sets),
+)
+EFFECTS = {
+    "gpu": ESTIMATED,
+    "assumptions": ESTIMATED,
+    "rule": SettingNeeds("rule.prompts=1 or more", lambda settings: settings.rule.prompts),
+    **dict.fromkeys(
+        (
+            "rule.colour_judge",
+            "rule.confidence",
+            "rule.counting_confidence",
+            "rule.max_overlap",
+        ),
+        DETECTED,
+    ),
+    "reward": SettingNeeds("reward.prompts=1 or more", lambda settings: settings.reward.prompts),
+    "length": SettingNeeds("length.prompts=1 or more", lambda settings: settings.length.prompts),
+    "editing": SettingNeeds("editing.pairs=1 or more", lambda settings: settings.editing.pairs),
+    **dict.fromkeys(
+        ("editing.source", "editing.edited", "editing.instruction", "editing.caption"), FROM_FILES
+    ),
+    "histories": SettingNeeds("histories.runs", lambda settings: settings.histories.runs),
+    "staged": SettingNeeds("staged.prompts=1 or more", lambda settings: settings.staged.prompts),
+    "reflections.vlm": SettingNeeds(
+        "reflections.how=vlm", lambda settings: settings.reflections.how == "vlm"
+    ),
+    "engine.cpus": HERE,
+    "engine.object_store_gb": HERE,
+}
+
+
 class DataSettings(Strict):
     out: Path = Field(default=Path("runs/data"), description="one run has one folder")
     seed: Seed = 0
@@ -218,3 +256,4 @@ class DataSettings(Strict):
     engine: Engine = Engine()
     assumptions: Assumptions = Assumptions()
     gpu: GpuSettings = GpuSettings()
+    effects: ClassVar = EFFECTS

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
 from train.corrector.settings import Views
 from train.gpus import GpuSettings
+from train.settings import ESTIMATED
 
 
 class LatentsSettings(Views):
@@ -21,3 +23,4 @@ class LatentsSettings(Views):
         description="also encode each reflection without its prompt, which drop.prompt reads",
     )
     gpu: GpuSettings = GpuSettings()
+    effects: ClassVar = {"gpu": ESTIMATED}

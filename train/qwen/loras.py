@@ -10,6 +10,9 @@ from train.qwen.settings import QwenSettings
 LINEAR = r"(.*\.)?language_model\..*\.(q|k|v|o|gate|up|down)_proj"
 
 
+LORA = ("lora_rank", "lora_alpha", "lora_dropout")
+
+
 class LoraSettings(QwenSettings):
     lora_rank: PositiveInt = 16
     lora_alpha: PositiveInt = Field(default=32, description="the LoRA counts alpha / rank times")

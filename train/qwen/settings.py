@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from train.gpus import GpuSettings
-from train.reports import ReportSettings
-from train.settings import Seed, Strict
+from train.reports import IN_WANDB, ReportSettings
+from train.settings import ESTIMATED, Seed, SettingNeeds, Strict
 
 TINY = "tiny"  # a base made by the program itself
 MINIATURE = "miniature"  # data made by the program itself
@@ -34,6 +34,20 @@ MAY_CHANGE = frozenset(
         "weights",
     )
 )
+
+
+MADE = SettingNeeds(f"data={MINIATURE}", lambda settings: settings.data == MINIATURE)
+EFFECTS = {
+    "gpu": ESTIMATED,
+    "report.project": IN_WANDB,
+    "report.name": IN_WANDB,
+    "made": MADE,
+    "families": MADE,
+    "held_out_share": SettingNeeds(
+        f"held_out=null, and data other than {MINIATURE}",
+        lambda settings: not settings.held_out and settings.data != MINIATURE,
+    ),
+}
 
 
 class QwenSettings(Strict):
@@ -78,3 +92,4 @@ class QwenSettings(Strict):
     keep: PositiveInt = Field(default=2, description="checkpoints that are kept")
     gpu: GpuSettings = GpuSettings()
     report: ReportSettings = ReportSettings()
+    effects: ClassVar = EFFECTS

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from reflectionflow_core.verifiers.reward_forward import SLOT, TOKEN
-from train.qwen.loras import LoraSettings
+from train.qwen.loras import LORA, LoraSettings
+from train.qwen.settings import EFFECTS
+from train.settings import SettingNeeds
 
 TEMPLATE = (
     f"This picture was painted from a prompt: {SLOT}\n"
     "How well does it show what the prompt asks for, and how well is it made? "
     f"{TOKEN}"
 )
+
+
+ADAPTED = SettingNeeds("language=lora", lambda settings: settings.language == "lora")
 
 
 class VerifierSettings(LoraSettings):
@@ -25,3 +30,4 @@ class VerifierSettings(LoraSettings):
     )
     language: Literal["lora", "full", "frozen"] = "lora"
     vision: Literal["full", "frozen"] = "full"
+    effects: ClassVar = {**EFFECTS, **dict.fromkeys(LORA, ADAPTED)}

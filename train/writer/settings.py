@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from train.qwen.loras import LoraSettings
-from train.settings import Strict
+from train.qwen.loras import LORA, LoraSettings
+from train.qwen.settings import EFFECTS
+from train.settings import SettingNeeds, Strict
 
 
 class GainSettings(Strict):
@@ -32,6 +33,9 @@ class GainSettings(Strict):
     )
 
 
+ADAPTED = SettingNeeds("tuning=lora", lambda settings: settings.tuning == "lora")
+
+
 class WriterSettings(LoraSettings):
     tuning: Literal["full", "lora"] = "full"
     vision: Literal["full", "frozen"] = Field(default="full", description="with full tuning")
@@ -40,3 +44,15 @@ class WriterSettings(LoraSettings):
         default=64, ge=0, description="of each side that are written out and compared word by word"
     )
     gain: GainSettings = GainSettings()
+    effects: ClassVar = {
+        **EFFECTS,
+        **dict.fromkeys(LORA, ADAPTED),
+        "vision": SettingNeeds("tuning=full", lambda settings: settings.tuning == "full"),
+        "gain": SettingNeeds(
+            "gain.pictures or gain.during=1 or more",
+            lambda settings: settings.gain.pictures or settings.gain.during,
+        ),
+        "gain.reward_base": SettingNeeds(
+            "gain.verifier=reward:FOLDER", lambda settings: "reward" in settings.gain.verifier
+        ),
+    }
