@@ -113,15 +113,10 @@ def _command(
     quieten = command not in ("run", "review", "report", "compare", "completion")
     if quieten:  # before the libraries are imported, which look only then
         _quieten(given)
-    if command not in ("run", "rank"):  # which may ask a person
+    if command not in ("run", "rank", "review"):  # which may ask a person
         given.pop("quiet", None)
     if command == "run":
-        from .batch import is_batch, run_batch
-        from .run import run
-
-        if given.pop("dry_run", False):
-            return _dry_run(given)
-        return (run_batch if is_batch(given) else run)(given, build_actors or _from_registry)
+        return _search(given, build_actors or _from_registry)
     if command == "review":
         return _review(given, build_actors or _from_registry)
     if command == "evaluate":
@@ -129,9 +124,24 @@ def _command(
     return SIMPLE[command](given)
 
 
+def _search(given: Given, build_actors: Callable[..., Any]) -> CommandOutcome:
+    from .batch import is_batch, run_batch
+    from .run import run, run_with_page
+
+    review, many = given.pop("review", False), is_batch(given)
+    if review and ("ask" in given or many):
+        other = "--prompts" if many else "--ask"
+        raise InputError(f"--review and {other} do not go together. Remove one of them.")
+    if given.pop("dry_run", False):
+        return _dry_run(given)
+    if review:
+        return run_with_page(given, build_actors)
+    return (run_batch if many else run)(given, build_actors)
+
+
 def _review(given: Given, build_actors: Callable[..., Any]) -> CommandOutcome:
     from .batch import is_batch
-    from .run import check_run_folder, run_review
+    from .run import check_run_folder, run_with_page
 
     folder = given["folder"]
     if is_batch({"out": folder}):
@@ -139,7 +149,8 @@ def _review(given: Given, build_actors: Callable[..., Any]) -> CommandOutcome:
     check_run_folder(folder)
     if given.get("dry_run"):
         return _dry_run({"out": folder, "resume": True})
-    return run_review(folder, given.get("port", 0), build_actors)
+    resumed = {"out": folder, "resume": True, "quiet": given.get("quiet", False)}
+    return run_with_page(resumed, build_actors, given.get("port", 0))
 
 
 def _dry_run(given: Given) -> CommandOutcome:

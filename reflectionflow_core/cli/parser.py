@@ -86,6 +86,11 @@ def _add_run(run: Parser) -> None:
         help="after every round ask in the terminal: pick the winner, veto, say what to change and "
         "where, or go on as planned",
     )
+    run.add_argument(
+        "--review",
+        action="store_true",
+        help="ask so in a browser on this machine, in place of the terminal",
+    )
     _add_output(run, page=True)
     add_search_options(run)
 

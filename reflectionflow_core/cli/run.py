@@ -77,11 +77,15 @@ def check_run_folder(folder: str) -> None:
         raise InputError(f"{folder} holds no run. Give the --out folder of one.")
 
 
-def run_review(folder: str, port: int, build_actors: BuildActors) -> CommandOutcome:
-    """Continues the run in a folder, and asks on a page of this machine."""
+def run_with_page(
+    given: Mapping[str, Any], build_actors: BuildActors, port: int = 0
+) -> CommandOutcome:
+    """Runs, and asks after every round on a page of this machine."""
+    if given.get("quiet"):
+        raise InputError("--quiet hides the address of the page. Remove --quiet.")
     with ReviewPage(port) as page:
         say(f"Answer on this page; the address opens it once: {page.address}")
-        return run({"out": folder, "resume": True, "ask": True}, build_actors, page)
+        return run({**given, "ask": True}, build_actors, page)
 
 
 def folder_of(given: Mapping[str, Any]) -> Path:

@@ -23,6 +23,7 @@ from reflectionflow_core.cli import main
 from reflectionflow_core.cli.review import ReviewPage
 
 PROMPT = "a red cube"
+SIZE = ("--width", "1", "--drafts", "2")
 HTML = "<img src=x onerror=alert(1)> make it blue"
 ROOT = Path(__file__).parent.parent.parent
 KILLED = """
@@ -78,8 +79,8 @@ class Browser:
 
 
 @contextmanager
-def reviewing(folder: Path, monkeypatch) -> Iterator[tuple[Browser, list[int]]]:
-    """The command in a thread, and a browser that knows its address."""
+def reviewing(folder: Path, monkeypatch, *command: str) -> Iterator[tuple[Browser, list[int]]]:
+    """The command in a thread, by default `review`, and a browser that knows its address."""
     pages, ended = [], []
     begun = threading.Event()
     entered = ReviewPage.__enter__
@@ -90,9 +91,9 @@ def reviewing(folder: Path, monkeypatch) -> Iterator[tuple[Browser, list[int]]]:
         return entered(page)
 
     monkeypatch.setattr(ReviewPage, "__enter__", enter)
-    command = ["review", str(folder)]
+    asked = command or ("review", str(folder))
     run = threading.Thread(
-        target=lambda: ended.append(main(command, build_actors=lambda *_: toy_actors()))
+        target=lambda: ended.append(main(asked, build_actors=lambda *_: toy_actors()))
     )
     run.start()
     assert begun.wait(20)
@@ -104,7 +105,7 @@ def reviewing(folder: Path, monkeypatch) -> Iterator[tuple[Browser, list[int]]]:
 def begun(folder: Path, monkeypatch, depth: int = 1) -> Path:
     """A run that waits at its first pause."""
     monkeypatch.setattr("sys.stdin.readline", lambda: "stop\n", raising=False)
-    size = ["--width", "1", "--drafts", "2", "--depth", str(depth)]
+    size = [*SIZE, "--depth", str(depth)]
     command = ["run", PROMPT, "--out", str(folder), *size, "--ask"]
     assert main(command, build_actors=lambda *_: toy_actors()) == 0
     return folder
@@ -195,8 +196,34 @@ def test_a_review_that_was_killed_asks_the_same_again(tmp_path, monkeypatch):
     assert (folder / "history.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize("command", [["nowhere"], [""], [".", "--port", "70000"], ["."]])
+def test_a_new_run_asks_on_a_page_too(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    command = ("run", PROMPT, "--out", str(folder), *SIZE, "--depth", "1", "--review")
+    with reviewing(folder, monkeypatch, *command) as (browser, ended):
+        browser.open()
+        assert browser.answer(browser.pause(), {"picked": 1, "stop": True})[0] == 200
+    assert ended == [0]
+    (said,) = read_recording(folder).history.feedback
+    assert said.picked == 1
+
+
+NEW = ["run", PROMPT, "--out", "new", "--review"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["review", "nowhere"],
+        ["review", ""],
+        ["review", ".", "--port", "70000"],
+        ["review", "."],
+        [*NEW, "--ask"],
+        [*NEW, "--quiet"],
+        ["run", "--prompts", "many.txt", "--out", "new", "--review"],
+    ],
+)
 def test_what_cannot_be_reviewed_is_said(tmp_path, monkeypatch, capsys, command):
     monkeypatch.chdir(tmp_path)
-    assert main(["review", *command], build_actors=lambda *_: toy_actors()) == 2
+    assert main(command, build_actors=lambda *_: toy_actors()) == 2
+    assert not list(tmp_path.iterdir())
     assert capsys.readouterr().err.startswith("reflectionflow: ")
