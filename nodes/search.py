@@ -171,7 +171,7 @@ class ReflectionRound(io.ComfyNode):
     @classmethod
     def execute(cls, history: SearchState, **handles: Any) -> io.NodeOutput:
         if history.done:
-            return io.NodeOutput(history)
+            return io.NodeOutput(replace(history, depth=history.asked.depth + 1))
         history = replace(history, graph=graph_of(cls.hidden))
         index = history.next_round
         node_id = shown_at(cls.hidden)
@@ -231,6 +231,7 @@ class ReflectionStep(io.ComfyNode):
             links, asked = links_of(cls.hidden), PauseChoice(ask_me, ask_seconds)
             before = links["history"], history.next_round
             return next_step(GraphBuilder(), *before, depth, links, asked)
+        history = replace(history, depth=depth)
         if history.save:
             history = write_run(replace(history, graph=graph_of(cls.hidden)))
         best, images, report = results(history)
@@ -272,10 +273,9 @@ class ReflectionTrail(io.ComfyNode):
             raise InputError("This history has no pictures yet. Put a Reflection Round before it.")
         if save_run:
             history = write_run(replace(history, graph=graph_of(cls.hidden)))
-        settings = history.settings_until(history.next_round - 1)
         # On the sheet, because a text on the node would take half of the picture's space.
         note = f"saved in ComfyUI's output/{history.folder}" if history.folder else ""
-        sheet = contact_sheet(history.history, history.prompt, settings, history.model, note)
+        sheet = contact_sheet(history.history, history.prompt, history.asked, history.model, note)
         drawn = to_batch([sheet])
         best, images, report = results(history)
         text = summary(history)
@@ -361,7 +361,7 @@ def shown_at(hidden: Any) -> str:
 def results(state: SearchState) -> tuple[Any, list[Any], str]:
     """Best picture, all pictures, and the report."""
     history = state.history
-    data = as_data(history, state.prompt, state.settings_until(state.next_round - 1), state.model)
+    data = as_data(history, state.prompt, state.asked, state.model)
     judged = {"judge": dict(state.judge), "judge_notice": notice_of_errors(state)}
     return (
         to_intermediate_device(to_batch([history.best.image])),

@@ -34,10 +34,10 @@ def chosen(name: str, value: Any, options: Collection[str]) -> tuple[str, dict[s
     """
     given = dict(value) if isinstance(value, Mapping) else {name: value}
     choice = given.pop(name, None)
-    if choice not in options:
+    if choice not in options:  # ComfyUI leaves out a choice that it does not know
         raise InputError(
-            f"The {name} is {choice!r:.40}. Choose one of: {', '.join(options)}; it cannot come "
-            "by a wire."
+            f"No known {name} is chosen. Set {name} to one of: {', '.join(options)}; it cannot "
+            "come by a wire."
         )
     return choice, given
 

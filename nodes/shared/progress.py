@@ -63,10 +63,11 @@ class NodeProgress:
 
 
 def say(node_id: str, text: str) -> None:
-    """A text on a node, for the client that asked; it needs no JavaScript of ours."""
+    """A text on a node, for the client that asked; web/said.js lets it stay after the run."""
     client = PromptServer.instance.client_id
     if client is not None:  # None would send it to every client
-        PromptServer.instance.send_progress_text(text, node_id, client)
+        lines = text.replace("\n", "  \n")  # Nodes 2.0 reads Markdown, which joins lines else
+        PromptServer.instance.send_progress_text(lines, node_id, client)
 
 
 def _shown(picture: Image.Image, most: int) -> tuple[str, Image.Image, int] | None:

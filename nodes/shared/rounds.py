@@ -131,11 +131,11 @@ def recorded(
 
 def write_run(state: SearchState) -> SearchState:
     """Writes the whole run, with contact sheet and page of all rounds that its folder has."""
-    run = run_of(state, state.settings_until(state.next_round - 1))
+    run = run_of(state, state.asked)
     state = replace(state, folder=named(state, run))
     with opened(state, run) as archive:
         history = archive.history
-        settings = state.settings_until(len(history.rounds) - 1)
+        settings = replace(state, history=history).asked
         sheet = io.BytesIO()
         contact_sheet(history, state.prompt, settings, state.model).save(sheet, "PNG")
         archive.write(SHEET, sheet.getvalue())

@@ -150,13 +150,15 @@ class SearchState:
     """A search between two rounds: what is asked for, and everything painted so far.
 
     `settings.depth` is left open: every ReflectionRound adds a round until the stop rule or the
-    budget sets `done`. Pictures are Pillow images in host memory. With `save` every picture is
-    written to `folder` (set by the first round) before the next one starts.
+    budget sets `done`. `depth` is how many rounds were asked for, as far as it is known. Pictures
+    are Pillow images in host memory. With `save` every picture is written to `folder` (set by the
+    first round) before the next one starts.
     """
 
     prompt: str
     settings: SearchSettings
     history: History = field(default_factory=History, repr=False)
+    depth: int = 0
     done: bool = False
     stopped: bool = False  # and that by the user, who may go on
     save: bool = False
@@ -177,6 +179,11 @@ class SearchState:
         zero_order = self.settings.noise_search == "zero_order"
         depth = min(round_index, MAX_STEPS_AWAY) if zero_order else round_index
         return replace(self.settings, depth=depth)
+
+    @property
+    def asked(self) -> SearchSettings:
+        """The settings of the whole search, with rounds that an early end has left out."""
+        return self.settings_until(max(self.depth, self.next_round - 1))
 
     @property
     def model(self) -> str:

@@ -114,7 +114,6 @@ def ended_text(history: History, settings: SearchSettings | None) -> str:
 
 def _reached(history: History, settings: SearchSettings) -> str:
     if last := len(history.rounds) - 1:
-        # The sheet of a node knows no more rounds than were painted.
         return f"after round {last}" + (f" of {settings.depth}" if last < settings.depth else "")
     ahead = f", before {counted(settings.depth, 'round')}" if settings.depth else ""
     return f"after the drafts{ahead}"

@@ -76,6 +76,8 @@ def test_a_finished_search_passes_through_a_round_and_loads_nothing_for_it(
     assert run.status == "success", run.error
     assert "round" in listener.executed_nodes() and "bad" not in listener.executed_nodes()
     assert len(run.images("images")) == DRAFTS + 1
+    rounds = json.loads(run.text("report"))["settings"]["depth"]
+    assert rounds == 4  # asked for, of which one was painted
 
 
 def test_a_score_node_sorts_keeps_and_tells_where_each_picture_came_from(

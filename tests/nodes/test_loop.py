@@ -165,11 +165,13 @@ def test_another_seed_gives_other_pictures_and_the_same_seed_the_same_ones_after
 
 @pytest.mark.parametrize("stop", ["when passed", "at a score"])
 def test_a_picture_that_is_good_enough_ends_the_loop(comfy: ComfyServer, stop: str) -> None:
+    comfy.forget()  # other tests may have painted this search
     run, listener = heard(comfy, loop_graph(depth=5, stop=stop, stop_score=0.9))
     *before, last = scores(run)
     assert max(before) < 0.9 <= last
     assert len(before) == DRAFTS
     assert max(rounds_painted(listener)) == 1
+    assert report_of(run)["settings"]["depth"] == 5  # as on the sheet: ended after round 1 of 5
 
 
 def test_depth_0_paints_drafts_and_asks_for_nobody_else(comfy: ComfyServer) -> None:

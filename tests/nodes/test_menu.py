@@ -286,9 +286,9 @@ def test_a_vision_model_that_is_not_there_is_refused(
     assert refused(comfy, graph).startswith(reason)
 
 
-def test_a_choice_that_does_not_exist_is_named(comfy: ComfyServer) -> None:
+def test_a_choice_that_does_not_exist_is_refused_with_those_that_do(comfy: ComfyServer) -> None:
     run = comfy.run(menu_graph({"judge": "the weather"}))
-    assert run.error.startswith("The judge is None. Choose one of: what a vision model sees")
+    assert run.error.startswith("No known judge is chosen. Set judge to one of: what a vision")
 
 
 REPLACED = {  # by what, and how its only output is then called

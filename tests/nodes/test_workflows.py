@@ -185,7 +185,7 @@ def test_it_opens_large_enough_to_be_read(name: str) -> None:
     lefts, tops, rights, bottoms = zip(*boxes, strict=True)
     assert max(rights) - min(lefts) <= 2100
     tall = name in ("kontext", "qwen_image")  # one model more
-    assert max(bottoms) - min(tops) <= (1560 if tall else 1340)
+    assert max(bottoms) - min(tops) <= (1600 if tall else 1380)
 
 
 def notes_of(name: str) -> dict[str, str]:

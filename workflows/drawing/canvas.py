@@ -18,6 +18,7 @@ CORE_VERSION = "0.8.0"  # of ComfyUI, likewise
 CONTROLLED = ("seed",)  # widgets followed by what happens to them after a run
 OPTIONAL = ("draft_prompt",)  # widgets that take a wire, and that a node does without
 TITLE, HEADER, MARGIN = 30, 50, 20  # pixels: a node's title bar; a group's title; a group's border
+FOOT = 30  # pixels of a group below its nodes, which grow in some Nodes 2.0
 # Between a node and the next one's title bar: Nodes 2.0 hangs "Error" and "Show advanced" there.
 GAP = 45
 
@@ -249,7 +250,7 @@ def framed(group: Group, number: int) -> dict[str, Any]:
     left = min(node.at[0] for node in group.members) - MARGIN
     top = min(node.at[1] for node in group.members) - TITLE - HEADER
     right = max(node.end[0] for node in group.members) + MARGIN
-    bottom = max(node.end[1] for node in group.members) + MARGIN
+    bottom = max(node.end[1] for node in group.members) + FOOT
     return {
         "id": number,
         "title": group.title,

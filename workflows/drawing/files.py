@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 HUB = "https://huggingface.co"
 LICENCE = f"{HUB}/black-forest-labs/FLUX.1-dev"
+KONTEXT_LICENCE = f"{HUB}/black-forest-labs/FLUX.1-Kontext-dev"
 
 File = dict[str, str]
 
@@ -71,7 +72,7 @@ Z_IMAGE, Z_IMAGE_CLIP, Z_IMAGE_VAE = (
 )
 PURPOSES = {
     FLUX["name"]: "FLUX.1-dev",
-    KONTEXT["name"]: "FLUX.1 Kontext",
+    KONTEXT["name"]: f"FLUX.1 Kontext, under [its own licence]({KONTEXT_LICENCE})",
     CLIP_L["name"]: "text encoder",
     T5["name"]: "text encoder",
     VAE["name"]: "VAE",

@@ -174,7 +174,7 @@ KINDS = {
         "model:MODEL positive:CONDITIONING negative:CONDITIONING latent_image:LATENT "
         "seed steps cfg sampler_name scheduler denoise",
         "LATENT:LATENT",
-        262,
+        270,
         ours=False,
     ),
     "VAEDecode": Kind("samples:LATENT vae:VAE", "IMAGE:IMAGE", 54, ours=False),

@@ -13,7 +13,7 @@ from .parts import BLUE, GREEN, LANE, SLOT, STEP, bus, columns, explained, sourc
 WIDTHS = (290, 330, 320, 330, 320)
 X = columns(*WIDTHS, wider={1: 30, 2: 20, 3: 30, 4: 20})
 ABOVE, UNDER = -112, 905  # y of the outermost lanes
-DECODE = 262 + 75  # y of a VAE Decode
+DECODE = 270 + 75  # y of a VAE Decode
 MUG = "a photo of a red apple and a {} mug on a wooden table"
 
 

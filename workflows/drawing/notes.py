@@ -24,17 +24,14 @@ PROFILE = """
 `user/__reflectionflow/profiles.json` in ComfyUI's folder:
 
     {"mine": {"base_url": "https://example.org/v1", "api_key": "…", "model": "…"}}
-
-Any OpenAI-compatible server with a model that sees will do; `http://localhost:11434/v1` (Ollama)
-needs no key.
 """
 OWN_FLUX = """
 fp8, bf16 or GGUF: choose your own file in **Load Diffusion Model**, or put a GGUF loader in its
 place. Style LoRAs go behind it.
 """
 JUDGE = """
-**The judge** needs a ComfyUI that has the node *Generate Text* (0.24 or newer). In an older one
-choose another *source* in **Vision model**: a folder on this machine, or a server.
+- the judge needs a ComfyUI that has the node *Generate Text* (0.24 or newer). In an older one
+choose another *source* in **Vision model**: a folder on this machine, or a server
 """
 
 FIRST_LOOK = Notes(
@@ -108,9 +105,9 @@ and the golden frame is the best of all.
 the new ones
 - *strategy* `scouts`, with more rounds: quick previews first, and only what passes is painted on
 - {OWN_FLUX.strip()}
+{JUDGE.strip()}
 """,
-    JUDGE,
-    230,
+    tall=270,
 )
 
 SERVER_SEARCH = Notes(
@@ -123,11 +120,12 @@ anything is painted.
 """,
     """
 - the **prompt** and the **seed**
-- *profile* in **Vision model**: the server
+- *profile* in **Vision model**: the server. Any OpenAI-compatible one with a model that sees will
+do; `http://localhost:11434/v1` (Ollama) needs no key
 - *send_pictures*: must be on for a server that is not this machine
 """,
     PROFILE,
-    310,
+    330,
 )
 
 FIX_BY_WORDS = Notes(
@@ -160,9 +158,9 @@ taken instead, and no model looks.
 - the **seed**: another try
 - run it again on the result: it works best with one thing at a time
 - wire **MASK** into *mask*, so that nothing outside of it changes
-""",
-    JUDGE,
-    230,
+"""
+    + JUDGE.lstrip(),
+    tall=265,
 )
 
 RANK_FOLDER = Notes(
@@ -178,8 +176,8 @@ the folder, from 0 on.
 - *keep*: 4 hands on the best four only
 - after adding pictures: *Edit → Unload Models and Execution Cache*
 - **Verifier Ensemble** joins several judges
-""",
-    JUDGE,
+"""
+    + JUDGE.lstrip(),
 )
 
 BEST_OF_MANY = Notes(
@@ -195,9 +193,9 @@ On the contact sheet a column is a round of pictures. The golden frame is the be
 - *chains* and *rounds*: that many pictures in each of rounds + 1 rounds
 - *stop* `never`: all are painted
 - {OWN_FLUX.strip()}
+{JUDGE.strip()}
 """,
-    JUDGE,
-    230,
+    tall=235,
 )
 
 MANY_PROMPTS = Notes(
@@ -215,9 +213,9 @@ best picture.
 new ones, and so does one more prompt
 - *histories* wired to **Reflection Trail**: each prompt's own contact sheet, and its files
 - {OWN_FLUX.strip()}
+{JUDGE.strip()}
 """,
-    JUDGE,
-    250,
+    tall=270,
 )
 
 KSAMPLER = Notes(
@@ -249,12 +247,9 @@ FLUX.2 or Qwen-Image-Edit will do as well, each with its own CLIP and VAE.
 - the **prompt** and the **seed**
 - *guidance* in **Edit Model as Corrector**: 2.5 for Kontext, 4 for FLUX.2
 - {OWN_FLUX.strip()}
+{JUDGE.strip()}
 """,
-    f"""Kontext has [a licence of its
-own](https://huggingface.co/black-forest-labs/FLUX.1-Kontext-dev).
-
-{JUDGE.strip()}""",
-    250,
+    tall=280,
 )
 
 STAGED = Notes(
@@ -268,9 +263,9 @@ prompt.
 - the **prompt**
 - *own_plan* of Scene Planner: the plan that it shows, changed by you
 - *rounds*: two for each stage are enough
-""",
-    JUDGE,
-    230,
+"""
+    + JUDGE.lstrip(),
+    tall=265,
 )
 
 EXACT_WORDS = Notes(
@@ -291,7 +286,7 @@ It judges nothing but the writing.
 **The OCR.** In the pack's folder, with ComfyUI's Python: `python -m pip install -e ".[text]"`,
 then `python -m pip install --no-deps rapidocr`. Its weights are in the package.
 """,
-    260,
+    330,
 )
 
 ONE_MODEL = """
@@ -347,9 +342,9 @@ judges as well (1.1 GB more, for its output layer): no file beyond those of thei
 - *steps*, *cfg* and the others stay at 0: as in the models' own templates. A Lightning LoRA behind
 **Load Diffusion Model** is recognised by its name, and paints in its few steps
 - Qwen-Image-Edit 2511 in the second loader is recognised as well
-""",
-    JUDGE,
-    250,
+"""
+    + JUDGE.lstrip(),
+    tall=250,
 )
 
 Z_IMAGE = Notes(
@@ -360,9 +355,9 @@ Z-Image repaints three quarters of a picture by a sharper prompt, since it canno
 Its own text encoder reads and cannot look, so the judge is one more file.
 """,
     ONE_MODEL.rstrip()
-    + """
+    + f"""
 - *corrections* in **Painter from MODEL**: *image to image* sets how much is repainted
+{JUDGE.strip()}
 """,
-    JUDGE,
-    230,
+    tall=230,
 )

@@ -27,7 +27,7 @@ SELDOM = "a photo of a green square and a purple triangle"  # the miniature neve
 BESIDE = "a photo of a blue square left of a yellow triangle"
 NO_FILES = "Nothing to download. The pack has all that this template needs."
 UNTESTED = (
-    "We have not run this template with these weights yet. Our tests run it with small models in "
+    "\nWe have not run this template with these weights yet. Our tests run it with small models in "
     "their place."
 )
 
@@ -88,8 +88,9 @@ def explained(
     """A template: the graph with its three notes in a row above it."""
     right = max(node.end[0] for node in nodes)
     width = (right - 2 * BETWEEN) // 3
+    needs_files = any(node.models for node in nodes)
     texts = (
-        ("does", "What it does", notes.does),
+        ("does", "What it does", notes.does + UNTESTED * needs_files),
         ("links", "Model links", model_links(nodes, notes.links)),
         ("change", "What to change first", notes.change),
     )
@@ -112,7 +113,7 @@ def model_links(nodes: Iterable[Node], more: str) -> str:
         return more or NO_FILES
     flux = VAE in needed.values()  # no other model has it from there
     licence = f"Accept the licence of [FLUX.1-dev]({LICENCE}) first." * flux
-    return "\n\n".join(filter(None, [licence, links(needed.values()), more, UNTESTED]))
+    return "\n\n".join(filter(None, [licence, links(needed.values()), more]))
 
 
 def text(words: str) -> str:
