@@ -44,23 +44,34 @@ def progress(
 
 
 class _Lines:
-    """A line for the first one, the last one, and every LINE_EVERY seconds."""
+    """A line before the first one, for it, for the last one, and every LINE_EVERY seconds.
+
+    Time is counted from the first one on, which takes longer: models are loaded before it.
+    """
 
     def __init__(self, name: str, start: int, total: int, unit: str) -> None:
-        self.name, self.start, self.total, self.unit = name, start, total, unit
-        self.began, self.last = time.monotonic(), -float("inf")
+        self.name, self.total, self.unit = name, total, unit
+        self.first: tuple[float, int] | None = None  # when, and how many were done then
+        self.last = -float("inf")
+        if start < total:
+            self._say(f"{total - start:,} of {total:,} {unit}s to do")
 
     def __call__(self, done: int, remark: str = "") -> None:
         now = time.monotonic()
         if now - self.last < LINE_EVERY and done < self.total:
             return
         self.last = now
-        each = (now - self.began) / max(1, done - self.start)
-        left = f", {duration(each * (self.total - done))} left" if done < self.total else ""
-        sys.stderr.write(
-            f"{self.name}: {self.unit} {done:,} of {self.total:,}"
-            f"{f', {remark}' if remark else ''}, {each:.2f} s a {self.unit}{left}\n"
-        )
+        began, before = self.first = self.first or (now, done)
+        parts = [f"{self.unit} {done:,} of {self.total:,}", remark]
+        if done > before:
+            each = (now - began) / (done - before)
+            parts.append(f"{each:.2f} s a {self.unit}")
+            if done < self.total:
+                parts.append(f"{duration(each * (self.total - done))} left")
+        self._say(", ".join(filter(None, parts)))
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(f"{self.name}: {text}\n")
         sys.stderr.flush()
 
 

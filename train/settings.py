@@ -86,7 +86,9 @@ def read_config(file: Path) -> dict[str, Any]:
     except TextError as error:
         refuse(f"The configuration {file} cannot be used: {error.reason}. Save it as UTF-8.")
     except OSError as error:
-        refuse(f"The configuration {file} cannot be read: {error}. Check the path.")
+        refuse(
+            f"The configuration {file} cannot be read: {error.strerror or error}. Check the path."
+        )
     except (yaml.YAMLError, RecursionError) as error:
         refuse(f"{file} is not YAML: {str(error).replace(chr(10), ' ')}. Correct that line.")
     if not isinstance(values, dict):

@@ -96,13 +96,28 @@ def _session(ray: Any, address: str, count: int | None) -> Iterator[None]:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == LOCAL:
         cpus = max(count or 0, os.cpu_count() or 1)
-        ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
+        with starting_ray():
+            ray.init(
+                num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet
+            )
     else:
         _join(ray, address, quiet)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def starting_ray() -> Iterator[None]:
+    """Explains what Ray raises, of no type of its own, where it cannot start on this machine."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(
+            f"Ray did not start here ({error}). Close programs that keep this machine busy and try "
+            "again, or start it with `ray start --head` and give its address."
+        ) from error
 
 
 def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:

@@ -49,7 +49,9 @@ class JsonLinesEdits:
                 for line in stream:
                     self.starts.append(self.starts[-1] + len(line))
         except OSError as error:
-            raise InputError(f"The set {file} cannot be read ({error}). Check the path.") from error
+            raise InputError(
+                f"The set {file} cannot be read ({error.strerror or error}). Check the path."
+            ) from error
 
     def __len__(self) -> int:
         return len(self.starts) - 1

@@ -20,6 +20,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from reflectionflow_core.evaluation.cluster import starting_ray
 from reflectionflow_core.record import InputError
 from train.data.records import Slice
 from train.data.settings import Engine
@@ -68,12 +69,11 @@ def ray_session(engine: Engine) -> Iterator[None]:
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if engine.address is None:
-        ray.init(
-            num_cpus=_cpus(engine),
-            include_dashboard=False,
-            object_store_memory=int(engine.object_store_gb * 1e9),
-            **quiet,
-        )
+        memory = int(engine.object_store_gb * 1e9)
+        with starting_ray():
+            ray.init(
+                num_cpus=_cpus(engine), include_dashboard=False, object_store_memory=memory, **quiet
+            )
     else:
         # The other machines have no copy of these programs.
         code = [str(HOME / name) for name in ("train", "reflectionflow_core")]

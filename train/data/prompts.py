@@ -54,7 +54,9 @@ def read_lines(file: Path) -> Iterator[dict[str, Any]]:
     except TextError as error:
         raise InputError(f"{file} cannot be used: {error.reason}. Save it as UTF-8.") from error
     except OSError as error:
-        raise InputError(f"{file} cannot be read ({error}). Give a text file in UTF-8.") from error
+        raise InputError(
+            f"{file} cannot be read ({error.strerror or error}). Give a text file in UTF-8."
+        ) from error
     for number, line in enumerate(lines, start=1):
         if line.strip():
             yield _record(line.strip(), f"Line {number} of {file}")

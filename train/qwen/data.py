@@ -100,7 +100,9 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
     except TextError as error:
         raise InputError(f"{file} cannot be used: {error.reason}. Save it as UTF-8.") from error
     except OSError as error:
-        raise InputError(f"{file} cannot be read: {error}. Check the path.") from error
+        raise InputError(
+            f"{file} cannot be read: {error.strerror or error}. Check the path."
+        ) from error
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         try:

@@ -94,8 +94,8 @@ def pairs_in(where: str, seed: int, ties: float) -> FilePairs | TripletPairs:
     pairs = FilePairs(Path(where).expanduser())
     if pairs.ties and not ties:
         raise InputError(
-            f"{pairs.ties} pairs of {where} tie, and without ties the loss has no word for that. "
-            "Give ties=1, at which a third of all equal pairs tie."
+            f"{pairs.ties} pairs of {where} are ties, which the loss cannot use at ties=0. Give "
+            "ties=1: then of two pictures with equal rewards a third is expected to tie."
         )
     return pairs
 
