@@ -20,7 +20,12 @@ import websocket  # of the package websocket-client
 def run(server: str, graph: dict) -> dict:
     """Queues a graph, waits until it is done, and returns what ComfyUI remembers of it."""
     client = uuid.uuid4().hex
-    events = websocket.create_connection(f"ws://{server}/ws?clientId={client}")
+    try:
+        events = websocket.create_connection(f"ws://{server}/ws?clientId={client}")
+    except OSError as error:
+        raise SystemExit(
+            f"No ComfyUI answers at {server} ({error.strerror or error}). Start it, or give its address: --server."
+        ) from None
     body = json.dumps({"prompt": graph, "client_id": client}).encode()
     try:
         prompt_id = json.load(urlopen(Request(f"http://{server}/prompt", body)))["prompt_id"]
@@ -38,6 +43,28 @@ def run(server: str, graph: dict) -> dict:
             raise SystemExit("It was interrupted.")
         if event["type"] == "executing" and data["node"] is None:
             return json.load(urlopen(f"http://{server}/history/{prompt_id}"))[prompt_id]
+
+
+def read_graph(file: Path, prompt: str | None) -> dict:
+    """The workflow in a file, with another prompt where one is given."""
+    try:
+        graph = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{file} cannot be read ({error}). Give a workflow as JSON.") from None
+    if not all(isinstance(node, dict) and "class_type" in node for node in graph.values()):
+        raise SystemExit(f"{file} is not in API format. Take one of api/, or use Export (API).")
+    # "value" is what a text node of ComfyUI holds.
+    texts = [
+        (node["inputs"], name)
+        for node in graph.values()
+        for name in ("prompt", "value")
+        if isinstance(node["inputs"].get(name), str)
+    ]
+    if prompt and not texts:
+        raise SystemExit(f"{file} has no prompt to replace. Leave --prompt out.")
+    for inputs, name in texts if prompt else ():
+        inputs[name] = prompt
+    return graph
 
 
 def refusal(answer: dict, graph: dict) -> str:
@@ -67,9 +94,4 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("pictures"))
     parser.add_argument("--server", default="127.0.0.1:8188")
     given = parser.parse_args()
-    graph = json.loads(given.graph.read_text(encoding="utf-8"))
-    for inputs in (node["inputs"] for node in graph.values()):
-        for name in ("prompt", "value"):  # "value" is what a text node of ComfyUI holds
-            if given.prompt and isinstance(inputs.get(name), str):
-                inputs[name] = given.prompt
-    save(given.server, run(given.server, graph), given.out)
+    save(given.server, run(given.server, read_graph(given.graph, given.prompt)), given.out)
