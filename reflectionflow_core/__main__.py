@@ -1,11 +1,15 @@
 """`python -m reflectionflow_core` is the program `reflectionflow`."""
 
+import os
 import sys
 
 
 def start() -> int:
     """The program; Ctrl-C is heard from its first import on."""
     try:
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed by whoever started this, as by a shell's >&-
+                setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
         from .cli import main
         from .starting import share_cores
 

@@ -193,7 +193,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 def _fields(data: object, kind: type, more: set[str] | frozenset[str] = frozenset()) -> dict:
     """The fields of a dataclass in JSON; raises ValueError for other names and types."""
     if not isinstance(data, Mapping):
-        raise ValueError("a record is no object")
+        raise ValueError("a record is not an object")
     types = {f.name: _TYPES.get(str(f.type)) for f in fields(kind)}
     if unknown := data.keys() - types.keys() - more:
         raise ValueError(f"there is no field {min(map(str, unknown))!r:.40}")

@@ -75,6 +75,11 @@ def parse_json(data: bytes | str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def reason_of(error: Exception) -> str:
+    """Why a record could not be read, in words: a KeyError says only the name of a field."""
+    return f"it has no field {error}" if isinstance(error, KeyError) else str(error)
+
+
 def no_folder(path: str | Path, give: str) -> InputError:
     """The error for a path that is no folder: a file, or nothing. `give` says what to do."""
     what = f"{path} is a file, no folder" if Path(path).is_file() else f"There is no folder {path}"

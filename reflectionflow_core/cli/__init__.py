@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None, build_actors: Callable[..., Any] | N
 def _run(argv: Sequence[str], build_actors: Callable[..., Any] | None) -> int:
     try:
         given = vars(make_parser().parse_args(argv))
+        _check_open(given)
     except InputError as error:
         outcome = CommandOutcome(BAD_INPUT, error=f"reflectionflow: {error}")
         return _end(outcome, "", as_json=_json_alone(argv))
@@ -60,6 +61,14 @@ def _run(argv: Sequence[str], build_actors: Callable[..., Any] | None) -> int:
     if opens and outcome.page is not None and (problem := open_page(outcome.page)):
         sys.stderr.write(f"{problem}\n")
     return status
+
+
+def _check_open(given: Given) -> None:
+    """Raises InputError where there will be no page to open."""
+    if given.get("open") and given.get("dry_run"):
+        raise InputError("--dry-run makes no page that --open could open. Remove one of them.")
+    if given.get("open") and given["command"] == "rank" and "out" not in given:
+        raise InputError("--open has no effect without --out. Add --out DIR, or remove --open.")
 
 
 def _json_alone(argv: Sequence[str]) -> bool:

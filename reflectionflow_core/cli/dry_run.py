@@ -28,7 +28,7 @@ from ..vlm.interface import Usage
 from .batch import read_prompts, runs_of
 from .outcome import CommandOutcome, would_do
 from .preparing import text_to_write
-from .run import asked_for, folder_of, price_of
+from .run import asked_for, check_budget, check_resumable, folder_of, price_of
 
 PREVIEW_STEPS = 6  # flux.sampling, which needs torch
 
@@ -98,6 +98,9 @@ def dry_run(given: Mapping[str, Any]) -> CommandOutcome:
         )
     choice, asked = asked_for(given, begun)
     history = recording.history if recording else History()
+    if begun and len(history):
+        check_resumable(folder, begun, asked)
+        check_budget(given, folder, history)
     prompts = [run.prompt for run in runs_of(asked)] if many else [asked.prompt]
     actors = unloaded(choice, asked.settings)
     if text_to_write(asked) != "stages":  # whose stages are not written yet

@@ -338,7 +338,7 @@ def _check_judges(now: Situation) -> None:
 
 
 def _check_stop(now: Situation) -> None:
-    """Raises InputError for a rule that no picture can meet."""
+    """Raises InputError for a rule that no picture can meet, or that any picture meets."""
     if "stop" not in now.given or not now.paints:
         return
     stop, parts = now.settings.stop, parse_verifiers(now.choice.verifier, VERIFIERS)
@@ -350,11 +350,19 @@ def _check_stop(now: Situation) -> None:
             "Give a score after --stop, or a --gate that says it."
         )
     joined = len(parts) > 1 or now.choice.gate is not None
-    highest = 1.0 if joined else VERIFIERS[parts[0].name].highest
-    if not isinstance(stop, str) and highest is not None and stop > highest:
+    row = VERIFIERS[parts[0].name]
+    lowest, highest = (0.0, 1.0) if joined else (row.lowest, row.highest)
+    if isinstance(stop, str):
+        return
+    if highest is not None and stop > highest:
         raise InputError(
             f"Scores of this verifier end at {highest:g}, so --stop {stop:g} never stops. "
             "Give a lower score, or passed."
+        )
+    if lowest is not None and stop <= lowest:
+        raise InputError(
+            f"Scores of this verifier begin at {lowest:g}, so --stop {stop:g} stops at once. "
+            "Give a higher score, or passed."
         )
 
 

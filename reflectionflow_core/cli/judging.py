@@ -98,8 +98,8 @@ def read_errors(given: Mapping[str, Any]) -> dict[str, Any]:
         errors = JudgeErrors.from_data(parse_json(data))
     except ValueError as error:
         raise InputError(
-            f"{path} holds no errors of a judge ({error}). Give a JSON object like judge.errors of "
-            "a run.json."
+            f"{path} holds no errors of a judge ({error.__cause__ or error}). Give a JSON object "
+            "like judge.errors of a run.json."
         ) from error
     _say(f"{path}: {errors_line(errors)}")
     return {ERRORS: errors.data()}

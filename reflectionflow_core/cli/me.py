@@ -42,7 +42,7 @@ class Questions:
 
     def __init__(self, read_line: Callable[[], str] | None = None) -> None:
         self.read_line = read_line or sys.stdin.readline
-        self.shown = 0
+        self.shown, self.ended = 0, False
         self._kept = ExitStack()
         self._folder: Path | None = None
 
@@ -59,6 +59,7 @@ class Questions:
         sys.stderr.write("> ")
         sys.stderr.flush()
         line = self.read_line()
+        self.ended = not line
         return line.strip() if line else None
 
 
@@ -90,6 +91,8 @@ class PersonVerifier:
 
     def _judged(self, prompt: str, image: Image, progress: Progress) -> Verdict:
         progress.check()
+        if self.asked.ended:
+            return Verdict.unjudged(NOBODY)
         self.asked.show(image, f"It was to show: {prompt}\n{JUDGE}")
         while (line := self.asked.line()) is not None:
             try:

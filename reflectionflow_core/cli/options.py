@@ -310,7 +310,7 @@ def listed(text: str) -> tuple[str, ...]:
 
 def size(text: str) -> tuple[int, int]:
     sides = text.lower().split("x")
-    if len(sides) != 2 or not all(re.fullmatch(r"[0-9]{1,6}", side) for side in sides):
+    if len(sides) != 2 or not all(re.fullmatch(r"[0-9]{1,9}", side) for side in sides):
         raise argparse.ArgumentTypeError(f"{text!r:.80} is not a size such as 1024x768")
     return int(sides[0]), int(sides[1])
 
@@ -360,7 +360,7 @@ def mask(text: str) -> str:
             "white where corrections may change anything"
         ) from None
     except InputError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no mask. {error}") from None
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be used. {error}") from None
 
 
 # How an option's text becomes a setting, by the setting's type or by what it `reads`.

@@ -18,8 +18,10 @@ def output_explained() -> Iterator[None]:
     Other errors of the system pass through.
     """
     try:
-        yield
-        sys.stdout.flush()
+        try:
+            yield
+        finally:  # also after --help, which ends the program
+            sys.stdout.flush()
     except BrokenPipeError:
         _discard_output()
         raise SystemExit(0) from None

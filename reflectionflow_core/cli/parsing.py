@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import sys
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
+from itertools import takewhile
 from typing import Any, NoReturn
 
 from ..record import InputError
@@ -52,6 +54,8 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         self.filled()
+        if self._subparsers is None:  # else what follows the command is for the command's parser
+            self._check_flags(args)
         found, strange = super().parse_known_args(args, namespace)
         if strange:
             self.error_unknown(strange, found)
@@ -61,6 +65,10 @@ class Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         self.filled()
         return super().format_help()
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """argparse would swallow what goes wrong in writing help."""
+        (file or sys.stderr).write(message)
 
     def error(self, message: str) -> NoReturn:
         if unknown := re.match(
@@ -94,6 +102,14 @@ class Parser(argparse.ArgumentParser):
     def _see(self) -> str:
         return f"See {self.prog} --help."
 
+    def _check_flags(self, args: Sequence[str]) -> None:
+        """Raises InputError for an unknown option: argparse would first miss what it stands for."""
+        known = {flag for action in self._actions for flag in action.option_strings}
+        for word in takewhile(lambda word: word != "--", args):
+            is_option = " " not in word and re.match(r"--?[A-Za-z]", word)
+            if is_option and word.partition("=")[0] not in known:
+                self.error_unknown([word], argparse.Namespace())
+
     def _check_empty(self, found: argparse.Namespace) -> None:
         for action in self._actions:
             value = getattr(found, action.dest, None)
@@ -104,8 +120,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def _near(word: str, known: Collection[str]) -> str:
-    near = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" Did you mean {near[0]}?" if near else ""
+    bare = {name.lstrip("-"): name for name in known}  # dashes would make all options alike
+    near = get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.6)
+    return f" Did you mean {bare[near[0]]}?" if near else ""
 
 
 def _quoted(words: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL.Image import Image
 
+from ..archive import RUN
 from ..archive.files import make_folder, replace_file
 from ..choice import RECORDED
 from ..pictures import PictureError, read_picture
@@ -48,6 +49,7 @@ def rank(given: Mapping[str, Any]) -> CommandOutcome:
     check_effects(Situation(SearchSettings(), choice, given, paints=False))
     check_heard(choice, given.get("quiet", False))
     files = picture_files(Path(given["folder"]))
+    _check_out(given)
     if given.get("dry_run"):
         return dry_ranking(prompt, Path(given["folder"]), len(files), choice, given.get("out"))
     found = judge_of(choice, SearchSettings(depth=0), given)
@@ -64,6 +66,17 @@ def rank(given: Mapping[str, Any]) -> CommandOutcome:
         page = Path(out) / FILES["page"]
     data = {"prompt": prompt, "pictures": _data(ranking)}
     return CommandOutcome(0 if ranking.best is not None else UNJUDGED, text, data, page)
+
+
+def _check_out(given: Mapping[str, Any]) -> None:
+    """Raises InputError where the sheet would take the place of another file."""
+    if "out" not in given:
+        return
+    out = Path(given["out"])
+    if (out / RUN).exists():
+        raise InputError(f"{out} holds a run with a sheet of its own. Choose another folder.")
+    if out.resolve() == Path(given["folder"]).resolve():
+        raise InputError(f"{out} holds the pictures to rank. Choose another folder for the sheet.")
 
 
 def about_judge(verifier: str, found: Mapping[str, Any]) -> str:

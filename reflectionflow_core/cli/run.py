@@ -56,7 +56,7 @@ def run(
         check_heard(choice, given.get("quiet", False), asked.ask and page is None)
         if archive.run and len(archive.history):  # otherwise there are no pictures to protect
             check_resumable(archive.folder, archive.run, asked)
-            _check_budget(given, archive)
+            check_budget(given, archive.folder, archive.history)
         asked = check_judge(choice, asked, given)
         asked = with_errors_of(asked, archive.run if len(archive.history) else None)
         actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
@@ -94,11 +94,11 @@ def folder_of(given: Mapping[str, Any]) -> Path:
     return Path(given["out"])
 
 
-def _check_budget(given: Mapping[str, Any], archive: Archive) -> None:
-    painted, most = archive.history.cost.images, given.get("max_images")
+def check_budget(given: Mapping[str, Any], folder: Path, history: History) -> None:
+    painted, most = history.cost.images, given.get("max_images")
     if most is not None and most < painted:
         raise InputError(
-            f"{archive.folder} has {counted(painted, 'picture')} already, more than --max-images "
+            f"{folder} has {counted(painted, 'picture')} already, more than --max-images "
             f"{most}. Give a larger number, or none."
         )
 

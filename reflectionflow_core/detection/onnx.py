@@ -170,9 +170,9 @@ def load_onnx(file: str | Path) -> OnnxDetector:
     """
     if find_spec("onnxruntime") is None:
         raise InputError(INSTALL)
-    path = Path(file)
-    if not path.is_file():
-        raise InputError(f"There is no file {path}. Give onnx: with the path of a detector.")
+    if not (path := Path(file)).is_file():
+        missing = f"There is no detector {path}" if str(file) else "onnx: has no file after it"
+        raise InputError(f"{missing}. Give onnx: with the path of an ONNX detector.")
     settings = read_settings(path.with_suffix(".json"))
     session = _session(path)
     labels = settings.names or _labels(path, session.get_modelmeta().custom_metadata_map)

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..record import InputError
 from ..report.words import counted
-from ..texts import parse_json
+from ..texts import parse_json, reason_of
 from .statistics import LEVEL, WORTHWHILE, Gain, gain, holm
 from .trial import Outcome, read_outcome
 
@@ -93,8 +93,8 @@ def compare(
         raise
     except WRONG as error:
         raise InputError(
-            f"{a} and {b} are not both complete evaluations ({type(error).__name__}: {error}). "
-            "Give the --json of finished ones."
+            f"{a} and {b} are not both complete evaluations ({reason_of(error)}). "
+            "Give the --out files of finished ones."
         ) from error
 
 
@@ -113,7 +113,7 @@ def _compared(
 def read_evaluation(file: Path) -> dict[str, Any]:
     """Reads a finished evaluation, which may be packed with gzip."""
     if not file.is_file():
-        raise InputError(f"There is no file {file}. Give the --json of a finished evaluation.")
+        raise InputError(f"There is no file {file}. Give the --out file of a finished evaluation.")
     if file.suffix == ".part":
         raise InputError(f"{file} is not finished. Run the command that started it again.")
     try:
@@ -122,8 +122,8 @@ def read_evaluation(file: Path) -> dict[str, Any]:
         known = record["format"] in FORMATS
     except (OSError, EOFError, zlib.error, *WRONG) as error:
         raise InputError(
-            f"{file} is not an evaluation ({type(error).__name__}: {error}). Give the --json of a "
-            "finished one."
+            f"{file} is not an evaluation ({reason_of(error)}). Give the --out file of "
+            "a finished one."
         ) from error
     if not known:
         raise InputError(
@@ -143,8 +143,8 @@ def _measured(record: Mapping[str, Any], file: Path, readers: Mapping[str, Reade
         return readers[benchmark](record)
     except WRONG as error:
         raise InputError(
-            f"{file} is not a complete evaluation ({type(error).__name__}: {error}). Give the "
-            "--json of a finished one."
+            f"{file} is not a complete evaluation ({reason_of(error)}). Give the "
+            "--out file of a finished one."
         ) from error
 
 

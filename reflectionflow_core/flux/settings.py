@@ -27,7 +27,9 @@ class SamplingSettings:
     def __post_init__(self) -> None:
         for name, side in (("width", self.width), ("height", self.height)):
             if not 16 <= side <= 8192 or side % 16:
-                raise InputError(f"The {name} is {side}. Give a multiple of 16 from 16 to 8192.")
+                raise InputError(
+                    f"The picture's {name} is {side}. Give a multiple of 16 from 16 to 8192."
+                )
         if not 1 <= self.steps <= 1000:
             raise InputError(f"The number of steps is {self.steps}. Give one from 1 to 1000.")
         if not (math.isfinite(self.guidance) and self.guidance >= 0):

@@ -23,7 +23,7 @@ from typing import Any
 from ..archive import files
 from ..detection.words import NUMBERS
 from ..record import InputError
-from ..texts import TextError, checked_text, parse_json, read_text
+from ..texts import TextError, checked_text, parse_json, read_text, reason_of
 from .folder import Sample, samples_in
 
 _NAMES = {
@@ -70,7 +70,7 @@ def read_compositions(file: Path) -> list[Composition]:
         raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
-            f"{file} is not GenEval 2's data ({type(error).__name__}: {error}). Give "
+            f"{file} is not GenEval 2's data ({reason_of(error)}). Give "
             'geneval2_data.jsonl: lines with "prompt", "atom_count", "vqa_list" and "skills".'
         ) from error
     if not compositions:

@@ -26,7 +26,7 @@ from ..record import InputError
 from ..search import search
 from ..search.seeds import shuffled
 from ..settings import SearchSettings
-from ..texts import parse_json
+from ..texts import parse_json, reason_of
 from .folder import begin_prompt, prompt_folder, sample_path
 
 RECORD = "painting.json"
@@ -153,8 +153,7 @@ def painted_by(folder: Path) -> PaintedBy:
         return PaintedBy(record["seed"], cost_record(record), (cost_table(record),))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(
-            f"{folder / RECORD} is damaged ({type(error).__name__}: {error}). Remove it, or paint "
-            "again."
+            f"{folder / RECORD} is damaged ({reason_of(error)}). Remove it, or paint again."
         ) from error
 
 

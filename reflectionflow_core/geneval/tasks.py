@@ -7,6 +7,7 @@ from typing import Any
 
 from ..detection.rules import RELATIONS, Need, Task
 from ..record import InputError
+from ..texts import reason_of
 
 
 def read_task(record: Mapping[str, Any]) -> Task:
@@ -17,7 +18,7 @@ def read_task(record: Mapping[str, Any]) -> Task:
         task = Task(str(record["tag"]), include, exclude)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"This is not a task of GenEval ({type(error).__name__}: {error}). Write it like "
+            f"This is not a task of GenEval ({reason_of(error)}). Write it like "
             '{"tag": "colors", "include": [{"class": "cup", "count": 1, "color": "red"}]}.'
         ) from error
     _check(task)

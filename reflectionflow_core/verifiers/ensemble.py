@@ -66,12 +66,11 @@ class EnsembleVerifier:
     def __init__(self, members: Sequence[EnsembleMember], gate: Verifier | None = None) -> None:
         if not members:
             raise InputError("The ensemble has no members. Give at least one.")
-        names = {member.name for member in members}
-        if len(names) < len(members) or DISAGREEMENT in names:
-            raise InputError(
-                f"Two members have the same name, or one is named {DISAGREEMENT!r}. "
-                "Give each its own."
-            )
+        names = [member.name for member in members]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"Two joined verifiers have the name {twice[0]!r}. Keep one of them.")
+        if DISAGREEMENT in names:
+            raise InputError(f"No verifier can have the name {DISAGREEMENT!r}. Give it another.")
         self.members, self.gate = tuple(members), gate
         everyone = [*(member.verifier for member in members), *([gate] if gate else [])]
         self._everyone = list({id(verifier): verifier for verifier in everyone}.values())

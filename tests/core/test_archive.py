@@ -23,9 +23,18 @@ from reflectionflow_core.archive import (
     open_archive,
     read_recording,
 )
-from reflectionflow_core.archive.lines import seed_to_json
+from reflectionflow_core.archive.lines import Entry, seed_to_json
 from reflectionflow_core.archive.metadata import parameters
-from reflectionflow_core.record import Candidate, History, InputError, Neighbour, Verdict
+from reflectionflow_core.evidence import Evidence
+from reflectionflow_core.record import (
+    Candidate,
+    Cost,
+    History,
+    InputError,
+    Inspection,
+    Neighbour,
+    Verdict,
+)
 from reflectionflow_core.search import search
 from reflectionflow_core.settings import Budget, SearchSettings
 
@@ -63,6 +72,14 @@ def test_a_history_comes_back_as_it_was_written(tmp_path):
     assert facts(read.history) == facts(written)
     assert [len(r) for r in read.history.rounds] == [3, 2, 2]
     assert read.history.cost == written.cost
+
+
+def test_the_page_of_the_command_line_names_every_field_of_a_line():
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
+    verdict = Verdict(0.5, evidence=(Evidence("a cup"),))
+    more = {"stage": 0, "inspection": Inspection(True), "broken": ("a cup",), "latents": "1234"}
+    entry = Entry(0, 0, 0, "1234", PROMPT, "", 1, None, verdict, Cost(), **more)
+    assert [name for name in entry.record() if f"`{name}`" not in page] == []
 
 
 def test_pictures_carry_texts_unless_told_otherwise_and_are_read_back_alike(tmp_path):

@@ -191,10 +191,12 @@ ADVICE = [
     (["evaluate", "shapes", "--out", "x", "--hours", "0"], "0 is not a time; give hours above 0"),
     (["run", "a cup", "--out", "x", "--ask=yes"], "--ask/--no-ask: takes no value"),
     (["run", "a cup"], "--out is missing."),
+    (["run", "a cup", "--output", "x"], "There is no option --output. Did you mean --out?"),
     (["run", "a cup", "--out", "x", "--drafts", "3", "--depth", "0", "--width", "2"], "--width"),
     (["rank", "x", "a cup", "--verifier", "me", "--quiet"], "--quiet hides the questions"),
     (["run", "a cup", "--out", "x", "--ask", "--quiet"], "--quiet hides the questions"),
     (["compare", "x.json", "./x.json"], "A and B are the same file."),
+    (["rank", "x", "a cup", "--open"], "--open has no effect without --out."),
 ]
 
 

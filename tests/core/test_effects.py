@@ -221,6 +221,8 @@ VALUES = [
     (("--verifier", "2*exact"), "A weight has no effect on a single verifier."),
     (("--gate", "exact"), "--gate and --verifier are the same verifier."),
     (("--stop", "2"), "Scores of this verifier end at 1, so --stop 2 never stops."),
+    (("--stop", "-0.1"), "Scores of this verifier begin at 0, so --stop -0.1 stops at once."),
+    (("--dry-run", "--open"), "--dry-run makes no page that --open could open."),
     (("--verifier", "clip-score:f", "--stop", "passed"), "does not say what passed"),
     (("--drafts", "1"), "2 chains cannot begin with 1 first pictures."),
     (("--strategy", "noise", "--axes", "noise,prompt"), "does not change the prompt."),

@@ -132,7 +132,7 @@ def test_thin_pictures_are_taken(size: tuple[int, int], tmp_path: Path) -> None:
 
 
 def test_what_is_no_detector_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="There is no file"):
+    with pytest.raises(InputError, match="There is no detector"):
         load_onnx(tmp_path / "none.onnx")
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")

@@ -29,15 +29,23 @@ def test_a_reader_that_leaves_ends_the_program_quietly() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
-def test_a_full_device_is_a_sentence() -> None:
+@pytest.mark.parametrize("options", [("--help",), ("completion", "bash")], ids=" ".join)
+def test_a_full_device_is_a_sentence(options: tuple[str, ...]) -> None:
     with Path("/dev/full").open("wb") as full:
-        program = started("doctor", stdout=full.fileno())
+        program = started(*options, stdout=full.fileno())
         said = program.communicate()[1].decode()
     assert program.returncode == 2
     assert said == (
         "reflectionflow: The output cannot be written: no space left on the device. "
         "Free some space.\n"
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no shell that closes an output")
+def test_a_closed_output_gets_nothing() -> None:
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *PROGRAM, "completion", "bash"]
+    done = subprocess.run(closed, cwd=ROOT, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to a console")

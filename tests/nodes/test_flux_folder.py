@@ -115,7 +115,7 @@ def test_models_that_are_not_there_are_named_before_anything_is_queued(server):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"width": 24}, "The width is 24. Give a multiple of 16"),
+        ({"width": 24}, "The picture's width is 24. Give a multiple of 16"),
         ({"guidance": float("nan")}, "guidance"),
     ],
 )

@@ -177,4 +177,4 @@ def test_a_lora_that_does_not_fit_is_refused(comfy: ComfyServer) -> None:
 def test_a_size_that_flux_cannot_paint_is_a_sentence(comfy: ComfyServer) -> None:
     graph = native()
     graph["flux"]["inputs"]["width"] = 70
-    assert "The width is 70. Give a multiple of 16" in comfy.run(graph).error
+    assert "The picture's width is 70. Give a multiple of 16" in comfy.run(graph).error
