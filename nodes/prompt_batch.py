@@ -93,7 +93,7 @@ class PromptBatch(io.ComfyNode):
                     "stop",
                     options=list(STOPS),
                     default="when passed",
-                    tooltip="Whether a prompt rests once a picture of it has passed.",
+                    tooltip="Whether a prompt gets no more pictures once one of them has passed.",
                 ),
                 asked["options"],
             ],

@@ -181,14 +181,19 @@ def test_no_help_page_speaks_of_a_node_that_is_not_there(
     assert {page.stem for page in (ROOT / "nodes" / "web" / "docs").glob("*.md")} <= set(nodes)
 
 
-def test_a_help_page_names_every_input_of_its_node(
+def test_a_help_page_names_every_input_of_its_node_as_it_is_shown(
     nodes: dict[str, dict[str, Any]],
 ) -> None:
     for name, info in nodes.items():
         page = ROOT / "nodes" / "web" / "docs" / f"{name}.md"
         if page.is_file():  # its absence is another test's business
             text = page.read_text(encoding="utf-8").lower()  # `flux` is shown as FLUX
-            assert not [given for given, _ in all_inputs(info["input"]) if given not in text], name
+            names = {
+                shown
+                for given, spec in all_inputs(info["input"])
+                for shown in (given, spec[1].get("display_name", given).lower())
+            }
+            assert [shown for shown in names if shown not in text] == [], name
 
 
 def test_no_field_asks_for_a_key_or_an_address(nodes: dict[str, dict[str, Any]]) -> None:

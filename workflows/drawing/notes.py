@@ -40,11 +40,10 @@ FIRST_LOOK = Notes(
 
 A very small FLUX, built into this pack, paints two pictures of *three red circles*, and both are
 wrong. Then, round by round, a judge says what is wrong with each picture, a critic puts it as an
-instruction, and the corrector repaints the picture as told. The search ends when a picture is
-right.
+instruction, and the corrector repaints the picture. The search ends when a picture is right.
 
 On the contact sheet a row is a draft and its corrections. *Wrong* is what the judge found, *Asked*
-what was told. The golden frame is the best of all.
+what the corrector was told. The golden frame is the best of all.
 """,
     """
 - the **seed**: other drafts, other mistakes
@@ -93,7 +92,7 @@ Verifier Score, and set *round* to 2
 SEARCH = Notes(
     """
 FLUX paints two drafts of any prompt. A vision model looks at each, asks about every part of your
-prompt, and says what is wrong; the corrector repaints the picture as told. It goes on until a
+prompt, and says what is wrong; the corrector repaints the picture. It goes on until a
 picture shows all that you asked for.
 
 **Cancel** keeps every finished round. On the contact sheet a row is a draft and its corrections,
@@ -150,8 +149,8 @@ FIX_CRITIC = Notes(
 Your picture, and what it is to show. A vision model finds what is wrong with it, and the corrector
 fixes that. Where nothing is wrong, nothing changes.
 
-What was asked for stands on **Fix Picture**. As soon as you type *words* of your own they are
-taken instead, and no model looks.
+**Fix Picture** shows what was asked for. If you type *words* of your own, they are used instead,
+and no vision model is asked.
 """,
     """
 - the **picture**, and the **prompt**: what it is to show
@@ -173,7 +172,7 @@ the folder, from 0 on.
 """,
     """
 - the **prompt**, and the folder
-- *keep*: 4 hands on the best four only
+- *keep* 4: only the best four are output
 - after adding pictures: *Edit → Unload Models and Execution Cache*
 - **Verifier Ensemble** joins several judges
 """
@@ -190,7 +189,7 @@ On the contact sheet a column is a round of pictures. The golden frame is the be
 """,
     f"""
 - the **prompt** and the **seed**
-- *chains* and *rounds*: that many pictures in each of rounds + 1 rounds
+- *chains* and *rounds*: the drafts and each round are *chains* pictures
 - *stop* `never`: all are painted
 - {OWN_FLUX.strip()}
 {JUDGE.strip()}
@@ -202,7 +201,7 @@ MANY_PROMPTS = Notes(
     """
 A list of prompts, and a number of pictures for all of them together. FLUX paints drafts of each, a
 vision model judges them, and every further round goes to the prompt that gains most by it: those
-that nearly pass come before the hopeless ones, and what has passed rests.
+that nearly pass come before the hopeless ones, and one that has passed gets no more.
 
 **Cancel** keeps every finished picture. On the sheet a row is a prompt, and the golden frame is its
 best picture.
@@ -220,9 +219,9 @@ new ones, and so does one more prompt
 
 KSAMPLER = Notes(
     """
-No search, no judge, and ComfyUI's own nodes all the way. *2* is a draft as always. *3* is the same
-again from an empty latent, with a MODEL from **Load Corrector** and a positive from **Corrector
-Conditioning**, which shows it the draft.
+No search, no judge, and ComfyUI's own nodes all the way. *2* paints a draft as usual. *3* is the
+same again from an empty latent, with a MODEL from **Load Corrector** and a positive from
+**Corrector Conditioning**, which shows it the draft.
 
 *cfg* and *denoise* stay at 1: the corrector starts from noise and sees the draft beside it. Both
 KSamplers share one FLUX in memory.
@@ -255,9 +254,9 @@ FLUX.2 or Qwen-Image-Edit will do as well, each with its own CLIP and VAE.
 STAGED = Notes(
     """
 For crowded prompts. **Scene Planner** takes the prompt apart: what to draw first, what to add
-then. Every picture is inspected by its stage: what is not due yet is no fault, what is wrong is
-fixed once, and then the next stage is drawn. A chain rests when its picture shows all of the
-prompt.
+then. Every picture is inspected by its stage: what belongs to a later stage is no fault, what is
+wrong is fixed once, and then the next stage is drawn. A chain ends when its picture shows all of
+the prompt.
 """,
     """
 - the **prompt**
@@ -318,14 +317,14 @@ KLEIN = Notes(
 picture and told in plain words what to change. One file of Qwen3-VL reads the prompts and looks at
 the pictures.
 
-The file is loaded twice, because ComfyUI leaves out its eyes where it reads for klein.
+The file is loaded twice, because for klein ComfyUI loads only the part that reads text.
 """,
     ONE_MODEL.rstrip()
     + """
 - *klein base* in **Load Diffusion Model**: twenty steps with cfg 5, recognised by its name
 """,
-    f"""klein's own template names `qwen_3_4b.safetensors`, which reads and cannot look. You may
-load it in the first **Load CLIP**.
+    f"""klein's own template reads prompts with `qwen_3_4b.safetensors`, and some users report
+better pictures with it. If you have it, load it in the first **Load CLIP**.
 
 {SINCE} Qwen3-VL.""",
     250,
@@ -352,7 +351,7 @@ Z_IMAGE = Notes(
 **Z-Image-Turbo** paints two drafts in eight steps, a vision model says what is wrong with each, and
 Z-Image repaints three quarters of a picture by a sharper prompt, since it cannot edit.
 
-Its own text encoder reads and cannot look, so the judge is one more file.
+Its own text encoder cannot see pictures, so the judge is one more file.
 """,
     ONE_MODEL.rstrip()
     + f"""
