@@ -77,6 +77,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 
 # What a search needs; the trainings, the tests and their tools come with the rest.
 $(VENV)/.demo: pyproject.toml constraints.txt
+	@echo "Installing into $(VENV). PyTorch is large, so this is silent for some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e ".[all]"
 	touch $@

@@ -28,6 +28,7 @@ def folder(tmp_path: Path) -> Path:
     drawn(RED, GREEN).save(made / "both <b>.png")
     drawn(GREEN).convert("RGBA").save(made / "green.webp")
     (made / "notes.txt").write_text("no picture")
+    (tmp_path / "run.json").write_text("{}")
     return made
 
 
@@ -85,6 +86,8 @@ def test_a_damaged_file_is_left_out_and_said(folder: Path, capsys) -> None:
         (["{}/pictures", "a red circle", "--ground"], "--ground has no effect"),
         (["{}/pictures", "a cat", "--verifier", "objects"], "needs a detector"),
         (["{}/pictures", "a cat", "--width", "2"], "--width"),
+        (["{}/pictures", "a red circle", "--out", "{}"], "holds a run with a sheet of its own"),
+        (["{}/pictures", "a red circle", "--out", "{}/pictures"], "holds the pictures to rank"),
     ],
 )
 def test_bad_input_is_a_sentence(

@@ -24,7 +24,8 @@ def run(server: str, graph: dict) -> dict:
         events = websocket.create_connection(f"ws://{server}/ws?clientId={client}")
     except OSError as error:
         raise SystemExit(
-            f"No ComfyUI answers at {server} ({error.strerror or error}). Start it, or give its address: --server."
+            f"No ComfyUI answers at {server} ({error.strerror or error}). Start it, or give its "
+            "address with --server."
         ) from None
     body = json.dumps({"prompt": graph, "client_id": client}).encode()
     try:
