@@ -68,7 +68,9 @@ class EnsembleVerifier:
             raise InputError("The ensemble has no members. Give at least one.")
         names = [member.name for member in members]
         if twice := [name for name in names if names.count(name) > 1]:
-            raise InputError(f"Two joined verifiers have the name {twice[0]!r}. Keep one of them.")
+            raise InputError(
+                f"Two joined verifiers have the same name, {twice[0]!r}. Keep one of them."
+            )
         if DISAGREEMENT in names:
             raise InputError(f"No verifier can have the name {DISAGREEMENT!r}. Give it another.")
         self.members, self.gate = tuple(members), gate
