@@ -69,7 +69,9 @@ def test_it_paints_judges_and_corrects_to_its_end(name: str, comfy: ComfyServer)
     assert run.images(trail) and run.images(*of_kind(name, "SaveImage"))
 
 
-def test_its_own_encoder_generates_what_check_judge_and_evolver_read(comfy: ComfyServer) -> None:
+def test_its_own_encoder_generates_what_check_judge_writer_and_evolver_read(
+    comfy: ComfyServer,
+) -> None:
     """P(yes) comes from its logits; its texts are a word of noise, which ends no search."""
     if version_of(comfy) < KNOWN_SINCE:
         pytest.skip("this ComfyUI does not know the models of this template")
@@ -91,4 +93,6 @@ def test_its_own_encoder_generates_what_check_judge_and_evolver_read(comfy: Comf
     assert [c["round"] for c in report["candidates"]] == [0, 0, 1, 1]
     assert all(0 < chance < 1 for chance in odds)
     assert len(set(odds)) == len(odds)  # the logits depend on the picture
-    assert report["cost"]["vlm_calls"] >= len(odds) + 2  # two prompts were rewritten
+    # Two corrections: its word is neither a list of edits nor a prompt, so each is asked for twice.
+    assert report["cost"]["vlm_calls"] == len(odds) + 2 * 2 + 2 * 2
+    assert all(c["reflection"].startswith("fix this: ") for c in report["candidates"][2:])

@@ -64,7 +64,8 @@ def clip_of(stage: Any, tokenizer: Any, says: str) -> Any:
 
 
 def writing_noise(clip: Any) -> Any:
-    """It generates by itself, one token, yes or no, as its logits have it."""
+    """It generates by itself, one token, yes or no, as its logits have it: rather no, in any
+    picture, so that there is something to correct."""
     (writer,) = (m for m in clip.cond_stage_model.modules() if hasattr(m, "logits"))
     vocabulary = getattr(clip.tokenizer, clip.tokenizer.clip).tokenizer.get_vocab()
     words = [vocabulary[word] for word in ("yes", "no")]
@@ -73,6 +74,8 @@ def writing_noise(clip: Any) -> Any:
     def logits(self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         made = kind.logits(self, *args, **kwargs)
         made[..., words] += 30 + made.max() - made[..., words].min()
+        yes, no = (made[..., word] for word in words)
+        made[..., words[0]] = no - (yes - no).abs()
         return made
 
     # On the class, since the pack gives a writer its own `logits` for the time of a question.
