@@ -619,7 +619,8 @@ def in_miniature(name: str, source: Mapping[str, Any] = SERVER, **changes: Any) 
     graph = json.loads(json.dumps(api(name)))
     kinds = ("UNETLoader", "DualCLIPLoader", "VAELoader")
     slots = {node: slot for slot, kind in enumerate(kinds) for node in of_kind(name, kind)}
-    small = {"width": 64, "height": 64, "condition_size": 64, "steps": 12}
+    # Few steps: scripted judges look at no picture.
+    small = {"width": 64, "height": 64, "condition_size": 64, "steps": 2}
     kinds = ("FluxFromModel", "EditCorrector", "LoadCorrector")
     for node in of_kind(name, *(f"ReflectionFlow_{kind}" for kind in kinds)):
         inputs = graph[node]["inputs"]
@@ -708,5 +709,9 @@ def test_the_client_says_in_a_sentence_why_a_graph_cannot_run(
     )
     assert "There is no LoRA named pytorch_lora_weights.safetensors" in refused.stderr
     assert "does not understand" in failed.stderr
-    for done in (refused, failed):
+    empty = client(
+        server, tmp_path, str(FOLDER / "api" / "fix_by_words_miniature.json"), "--prompt", " "
+    )
+    assert empty.stderr.count("FixPicture: The prompt is empty.") == 1  # ComfyUI says it twice
+    for done in (refused, failed, empty):
         assert done.returncode == 1 and "Traceback" not in done.stderr

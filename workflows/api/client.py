@@ -73,8 +73,15 @@ def refusal(answer: dict, graph: dict) -> str:
     lines = [answer["error"]["message"]]
     for node, found in answer["node_errors"].items():
         title = graph[node].get("_meta", {}).get("title", found["class_type"])
-        lines += [f"{title}: {error['details'] or error['message']}" for error in found["errors"]]
+        lines += [f"{title}: {said}" for said in dict.fromkeys(map(sentence, found["errors"]))]
     return "\n".join(lines)
+
+
+def sentence(error: dict) -> str:
+    """What is wrong. ComfyUI repeats a node's own sentence for each input, behind its name."""
+    if error["type"] == "custom_validation_failed":
+        return error["details"].partition(" - ")[2]
+    return error["details"] or error["message"]
 
 
 def save(server: str, done: dict, out: Path) -> None:
