@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from reflectionflow_core.record import InputError
 from train.miniature.shards import write_shard
 from train.qwen.data import Usable, coin, readable, rows_of, split
+from train.qwen.run import sides_of
+from train.qwen.settings import QwenSettings
 from train.triplets import SampleError, Triplets
 from train.verifier.pairs import FIRST, SECOND, TIE, FilePairs, TripletPairs, pairs_in
 from train.writer.chats import chats_in
@@ -64,6 +66,9 @@ def test_data_of_which_nothing_can_be_read_are_refused_with_the_reason() -> None
     with pytest.raises(InputError, match="no samples to learn from"):
         Usable(Some([]), [])
     assert readable(Some(list("abc"), {0}), range(3), 1) == ([1], {"picture unreadable": 1})
+    settings = QwenSettings.model_construct(data="x.jsonl", held_out=None, held_out_share=0.5)
+    with pytest.raises(InputError, match=r"No sample of x.jsonl can be used: .*unreadable \(3\)"):
+        sides_of(settings, lambda _: Some(["", "", ""], {0, 1, 2}))
 
 
 def test_pairs_of_triplets_come_in_an_order_that_says_nothing(tmp_path: Path) -> None:

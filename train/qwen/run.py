@@ -23,6 +23,8 @@ from train.qwen.whole import whole
 from train.run_folder import run_folder
 from train.shard_lists import shards_in
 
+LOOKED_AT = 1000  # samples, for the reason why none can be used
+
 Kind = TypeVar("Kind")
 AnySettings = TypeVar("AnySettings", bound=QwenSettings)
 
@@ -107,14 +109,23 @@ def sides_of(
         learnt, kept = split(source, settings.held_out_share)
     good, skipped = readable(held, kept, settings.held_out_most)
     if not good:
-        reasons = ", ".join(f"{reason} ({n})" for reason, n in skipped.most_common())
+        usable, unread = readable(source, learnt[:LOOKED_AT], 1)
+        if not usable:
+            why = _reasons(unread + source.skipped)
+            raise InputError(f"No sample of {data} can be used{why}. Check `data`.")
         raise InputError(
-            f"No sample is held out to measure on{f': {reasons}' if reasons else ''}. "
+            f"No sample is held out to measure on{_reasons(skipped)}. "
             "Give `held_out`, or a larger `held_out_share`."
         )
     if held is not source:
         skipped += held.skipped
     return Usable(source, learnt), Usable(held, good), skipped + source.skipped
+
+
+def _reasons(skipped: Counter[str]) -> str:
+    """Why samples were left out, the most frequent reason first, behind a colon; or nothing."""
+    reasons = ", ".join(f"{reason} ({n})" for reason, n in skipped.most_common())
+    return f": {reasons}" if reasons else ""
 
 
 def _is_here(settings: QwenSettings) -> bool:
