@@ -51,6 +51,7 @@ what the corrector was told. The golden frame is the best of all.
 squares and triangles in red, green, blue, yellow and purple
 - *stop* `never`: every chain goes on to the end
 """,
+    tall=220,
 )
 
 FIX_MINIATURE = Notes(
