@@ -25,6 +25,7 @@ BLOB = "blob"
 PixelBox = tuple[int, int, int, int]  # left, top, right, bottom
 _PALETTE = np.array(list(COLOURS.values()), np.float32)
 _NAMES = tuple(COLOURS)
+_FARTHEST = float(np.linalg.norm([255.0] * 3))  # black to white
 _GROUND = np.array(GROUND, np.float32)
 _FOREGROUND = 60.0  # RGB distance from the ground that makes a pixel part of a thing
 _MIN_AREA = 30  # pixels; the smallest thing of the world covers about 77
@@ -59,6 +60,19 @@ def detect_boxes(picture: Image | np.ndarray) -> dict[Thing, PixelBox]:
             things[_thing(pixels[box], mask, box)] = edges
     order = sorted(things, key=lambda thing: (round(thing.y / 8), thing.x))
     return {thing: things[thing] for thing in order}
+
+
+def clearness(picture: Image | np.ndarray, thing: Thing, box: PixelBox) -> float:
+    """How evenly what is in the box has the thing's colour: 1, or less where pixels differ from it;
+    0 for a blob, which has no clear colour. A square with a blue corner is less clear than one that
+    is all purple, though both are purple squares."""
+    if thing.colour == BLOB:
+        return 0.0
+    left, top, right, bottom = box
+    pixels = _as_pixels(picture)[top:bottom, left:right]
+    inside = ndimage.binary_erosion(np.linalg.norm(pixels - _GROUND, axis=-1) > _FOREGROUND)
+    apart = np.linalg.norm(pixels[inside] - np.array(COLOURS[thing.colour], np.float32), axis=-1)
+    return 1.0 - float(apart.mean()) / _FARTHEST if apart.size else 0.0
 
 
 def _as_pixels(picture: Image | np.ndarray) -> np.ndarray:

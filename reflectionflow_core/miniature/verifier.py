@@ -10,7 +10,7 @@ from PIL.Image import Image
 from ..evidence import Evidence
 from ..protocols import SILENT, Progress
 from ..record import Verdict
-from .detector import PixelBox, detect_boxes
+from .detector import PixelBox, clearness, detect_boxes
 from .judge import Fault, faults, in_words, score
 from .prompts import Spec, parse
 from .requirements import met_demands
@@ -22,8 +22,9 @@ class ExactVerifier:
     """Passes exactly the pictures that show what the prompt asks for and nothing else.
 
     The score is the share of requirements met (0 to 1); `unmet` names every fault, `aspects` has 1
-    or 0 for each requirement, and `evidence` the box of each thing, right or wrong. Raises
-    InputError for a prompt outside the miniature's grammar.
+    or 0 for each requirement, and `evidence` the box of each thing, right or wrong. It is surer of
+    things that have one clear colour, so that of two pictures that pass the cleaner one is the
+    best. Raises InputError for a prompt outside the miniature's grammar.
     """
 
     calls = 0
@@ -33,10 +34,11 @@ class ExactVerifier:
     ) -> list[Verdict]:
         del progress  # takes a millisecond a picture
         spec = parse(prompt)
-        return [_verdict(detect_boxes(image), spec) for image in images]
+        return [_verdict(image, spec) for image in images]
 
 
-def _verdict(boxes: Mapping[Thing, PixelBox], spec: Spec) -> Verdict:
+def _verdict(image: Image, spec: Spec) -> Verdict:
+    boxes = detect_boxes(image)
     scene = tuple(boxes)
     found = faults(scene, spec)
     seen = ", ".join(map(in_words, scene)) or "nothing"
@@ -46,14 +48,19 @@ def _verdict(boxes: Mapping[Thing, PixelBox], spec: Spec) -> Verdict:
         aspects=MappingProxyType({s: float(met) for s, met in met_demands(scene, spec).items()}),
         unmet=tuple(fault.unmet for fault in found),
         explanation=f"The picture shows: {seen}.",
-        evidence=tuple(_evidence(boxes, found)),
+        evidence=tuple(_evidence(image, boxes, found)),
     )
 
 
-def _evidence(boxes: Mapping[Thing, PixelBox], found: Sequence[Fault]) -> Iterator[Evidence]:
+def _evidence(
+    image: Image, boxes: Mapping[Thing, PixelBox], found: Sequence[Fault]
+) -> Iterator[Evidence]:
     """Where each fault is, then where each thing is that has none."""
     wrong = [(fault.unmet, fault.thing) for fault in found if fault.thing is not None]
     faulty = {thing for _, thing in wrong}
-    right = [(in_words(thing), thing) for thing in boxes if thing not in faulty]
-    for text, thing in (*wrong, *right):
+    for text, thing in wrong:
         yield Evidence.in_pixels(text, boxes[thing], (SIZE, SIZE), 1.0)
+    for thing, box in boxes.items():
+        if thing not in faulty:
+            sure = clearness(image, thing, box)
+            yield Evidence.in_pixels(in_words(thing), box, (SIZE, SIZE), sure)

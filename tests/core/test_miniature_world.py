@@ -139,6 +139,17 @@ def test_the_verifier_names_what_is_wrong_and_what_it_sees() -> None:
     assert "red circle" in wrong.explanation
 
 
+def test_of_right_pictures_the_verifier_is_surest_of_the_one_with_clear_colours() -> None:
+    clean = render((Thing("square", "blue", 30, 30, 10),))
+    smeared = clean.copy()
+    smeared[20:28, 20:28] = COLOURS["purple"]
+    clear, mixed, wrong = ExactVerifier().verify(
+        "a blue square", [*map(Image.fromarray, (clean, smeared, 255 - clean))]
+    )
+    assert clear.passed and mixed.passed and not wrong.passed
+    assert clear.sureness > mixed.sureness > wrong.sureness == 0
+
+
 def test_noise_and_blank_pictures_are_judged_without_an_error() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     pictures = [Image.fromarray(noise), Image.new("RGB", (1, 1)), Image.new("L", (640, 64), 255)]
