@@ -25,6 +25,7 @@ from ..settings import SearchSettings
 from ..verifiers.screened import SHORTLIST
 from ..verifiers.spec import parse_verifiers
 from ..vlm.interface import Usage
+from ..vlm.named import check_vlm_name
 from .batch import read_prompts, runs_of
 from .outcome import CommandOutcome, would_do
 from .preparing import text_to_write
@@ -164,7 +165,12 @@ def judge_text(choice: ActorChoice) -> str:
 
 
 def unloaded(choice: ActorChoice, settings: SearchSettings) -> Actors:
-    """Actors with the prices of those of the choice."""
+    """Actors with the prices of those of the choice.
+
+    Raises InputError for a model or a profile that is not there.
+    """
+    if choice.vlm is not None:
+        check_vlm_name(choice.vlm, choice.vlm_dtype)
     axes = axes_in_force(settings) if settings.depth else ()
     sampling = choice.sampling or FLUX_SAMPLING
     if _is_flux(choice):

@@ -30,7 +30,7 @@ from ..settings import SearchSettings
 from ..verifiers.spec import VerifierSpec, parse_verifiers
 from ..vlm.judge_check import objection, probe
 from ..vlm.kept_errors import OWN, error_key, keep_errors
-from ..vlm.named import build_vlm
+from ..vlm.named import build_vlm, check_vlm_name
 from ..vlm.profiles import command_line_folder
 from .effects import Situation, check_effects
 from .judging import NOT_A_JUDGE, agree, key_of, verifier_key, vlm_spec
@@ -87,7 +87,11 @@ def _dry_run(given: Mapping[str, Any]) -> CommandOutcome:
     """What would be asked of whom; nothing is loaded."""
     verifier = given.get("verifier", OWN)
     _parts(given, verifier)
-    judge = f"{vlm_spec(given['vlm'])}, {verifier}" if "vlm" in given else verifier
+    judge = verifier
+    if "vlm" in given:
+        spec = vlm_spec(given["vlm"])
+        check_vlm_name(spec, given.get("vlm_dtype"))
+        judge = f"{spec}, {verifier}"
     facts = {"judge": judge}
     if "images" in given:
         count = len(read_labelled(Path(given["images"])).pictures)

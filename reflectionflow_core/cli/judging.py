@@ -45,7 +45,7 @@ from ..vlm.judge_check import (
     unused_errors,
 )
 from ..vlm.kept_errors import OWN
-from ..vlm.named import ENDPOINT, HUB_ID, build_vlm
+from ..vlm.named import ENDPOINT, HUB_ID, build_vlm, check_vlm_name
 from ..vlm.profiles import command_line_folder
 from .effects import Situation, check_effects
 from .outcome import CommandOutcome, would_do
@@ -248,6 +248,7 @@ def examine(given: Mapping[str, Any]) -> CommandOutcome:
     check_effects(
         Situation(SearchSettings(), choice, [name for name in given if name != "vlm"], paints=False)
     )
+    check_vlm_name(spec, given.get("vlm_dtype"))
     if given.get("dry_run"):
         return would_do({"judge": spec, "cost": "A few questions about pictures of one colour."})
     vlm = build_vlm(spec, given.get("device"), given.get("vlm_dtype"))

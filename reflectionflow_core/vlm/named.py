@@ -7,11 +7,15 @@ import re
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..record import InputError
 from ..texts import no_folder
 from .interface import Vlm
 from .redaction import looks_like_a_key
+
+if TYPE_CHECKING:
+    from .profiles import Profile
 
 ENDPOINT = "endpoint:"
 HUB_ID = re.compile(r"[\w-]+/[\w.-]+")
@@ -21,8 +25,15 @@ def build_vlm(spec: str, device: str | None = None, dtype: str | None = None) ->
     """The vision-language model of "endpoint:PROFILE", a folder or a hub id.
 
     The latest one is cached, so that verifier, writer and evolver share one model in memory. Raises
-    InputError for a text that names none.
+    InputError as `check_vlm_name`.
     """
+    check_vlm_name(spec, dtype)
+    return _built_vlm(spec, device, dtype)
+
+
+def check_vlm_name(spec: str, dtype: str | None = None) -> None:
+    """Raises InputError for a text that names no model, or a profile that there is not, and for a
+    number format of a server's model. Loads nothing."""
     name = spec.removeprefix(ENDPOINT)
     if spec.startswith(ENDPOINT) and not name:
         raise InputError("The endpoint has no name. Give its profile, as in --vlm endpoint:mine.")
@@ -39,7 +50,8 @@ def build_vlm(spec: str, device: str | None = None, dtype: str | None = None) ->
         )
     if spec.startswith(ENDPOINT) and dtype is not None:
         raise InputError("A server chooses the number format of its model. Leave out --vlm-dtype.")
-    return _built_vlm(spec, device, dtype)
+    if spec.startswith(ENDPOINT):
+        _profile(name)
 
 
 def price_in_profile(spec: object, folder: Path) -> float | None:
@@ -50,6 +62,12 @@ def price_in_profile(spec: object, folder: Path) -> float | None:
     from .profiles import find_profile
 
     return find_profile(spec.removeprefix(ENDPOINT), folder).price or None
+
+
+def _profile(name: str) -> Profile:
+    from .profiles import command_line_folder, find_profile
+
+    return find_profile(name, command_line_folder())
 
 
 def forget_vlm() -> None:
@@ -66,11 +84,10 @@ def _built_vlm(spec: str, device: str | None, dtype: str | None) -> Vlm:
     if spec.startswith(ENDPOINT):
         from .consent import PictureConsent
         from .endpoint import Endpoint
-        from .profiles import command_line_folder, find_profile
+        from .profiles import command_line_folder
 
-        folder = command_line_folder()
-        profile = find_profile(spec.removeprefix(ENDPOINT), folder)
-        return Endpoint(profile, consent=PictureConsent(folder))
+        profile = _profile(spec.removeprefix(ENDPOINT))
+        return Endpoint(profile, consent=PictureConsent(command_line_folder()))
     from .local import load_vlm
 
     return load_vlm(spec, device=device, dtype=dtype or "bf16")

@@ -128,7 +128,7 @@ DRY = {
     "rank by rules": (["pictures", "a red circle", "--out", "out"], "No VLM calls"),
     "judge": (["--vlm", "vlm", "--images", "pictures", "--out", "out"], "At most 200 questions"),
     "review": (["run"], "which has 2 pictures"),
-    "doctor": (["--vlm", "endpoint:nobody"], "endpoint:nobody"),
+    "doctor": (["--vlm", "endpoint:mine"], "endpoint:mine"),
 }
 
 
@@ -137,6 +137,8 @@ def test_a_dry_run_of_whatever_loads_or_asks_does_neither(
     name, tmp_path, capsys, monkeypatch, searched
 ):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REFLECTIONFLOW_MINE_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("REFLECTIONFLOW_MINE_MODEL", "m")
     for folder in ("pictures", "vlm"):
         Path(folder).mkdir()
     Path("vlm/config.json").write_text("{}")
@@ -156,6 +158,17 @@ def test_a_dry_run_refuses_what_the_command_refuses(tmp_path, capsys, monkeypatc
     for asked in (["rank", "none", "a cup"], ["judge"], ["review", "none"], ["doctor"]):
         assert main([*asked, "--dry-run"]) == 2
         assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "command", [["rank", ".", "a cup"], ["run", "a cup", "--out", "out"], ["judge"], ["doctor"]]
+)
+def test_a_dry_run_knows_whether_there_is_a_profile(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("a.png")
+    judged = ["--verifier", "checklist"] if command[0] in ("rank", "run") else []
+    assert main([*command, *judged, "--vlm", "endpoint:nobody", "--dry-run"]) == 2
+    assert "nobody" in capsys.readouterr().err
 
 
 def test_a_batch_is_priced_too(tmp_path, capsys):
