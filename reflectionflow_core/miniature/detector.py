@@ -70,7 +70,8 @@ def clearness(picture: Image | np.ndarray, thing: Thing, box: PixelBox) -> float
         return 0.0
     left, top, right, bottom = box
     pixels = _as_pixels(picture)[top:bottom, left:right]
-    inside = ndimage.binary_erosion(np.linalg.norm(pixels - _GROUND, axis=-1) > _FOREGROUND)
+    foreground = np.linalg.norm(pixels - _GROUND, axis=-1) > _FOREGROUND
+    inside = np.asarray(ndimage.binary_erosion(foreground), bool)
     apart = np.linalg.norm(pixels[inside] - np.array(COLOURS[thing.colour], np.float32), axis=-1)
     return 1.0 - float(apart.mean()) / _FARTHEST if apart.size else 0.0
 
