@@ -121,7 +121,7 @@ def find_profile(name: str, folder: Path, environment: Mapping[str, str] = os.en
     address, nor a name that may be a key. Other profiles of the file are not looked at.
     """
     if not name:
-        raise InputError("The profile has no name. Give one, such as endpoint:mine.")
+        raise InputError("The profile has no name. Give one, such as mine.")
     if not NAME.fullmatch(name) or looks_like_a_key(name):
         raise InputError(
             "A profile's name has only letters, digits, - and _. Give the name of a profile, not a "

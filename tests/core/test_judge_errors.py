@@ -60,7 +60,7 @@ def test_errors_are_read_back_from_json_as_they_were() -> None:
         ({"unanswered": -1}, "negative"),
         ({"wrong_again": 6}, "more answers were wrong again"),
         ({"kinds": 3}, "kinds is not a list"),
-        ({"kinds": ["number"]}, "no object"),
+        ({"kinds": ["number"]}, "not an object"),
         ({"kinds": [{"kind": "taste"}]}, "none of thing"),
         ({"kinds": [{"kind": "number"}, {"kind": "number"}]}, "twice"),
         ({"kinds": [{"kind": "number", "wrong_shown": 1, "missed": 2}]}, "2 of 1 number missed"),

@@ -324,7 +324,10 @@ def test_the_command_line_says_what_objects_lacks_before_anything_is_painted(
     command = ["run", "a cat", "--out", str(tmp_path / "run")]
     for given, match in (
         (["--verifier", "objects"], "needs a detector"),
-        (["--verifier", "objects", "--detector", "onnx:none.onnx"], "no file none.onnx"),
+        (
+            ["--verifier", "objects", "--detector", "onnx:none.onnx"],
+            "There is no detector none.onnx",
+        ),
         (["--detector", "none"], "--detector has no effect without --verifier objects"),
         (["--colour-judge", "none"], "--colour-judge has no effect without"),
     ):

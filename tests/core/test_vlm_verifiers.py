@@ -271,7 +271,7 @@ def test_an_ensemble_says_how_far_its_members_are_apart() -> None:
     assert apart.aspects[DISAGREEMENT] == 0.5  # a spread up is a place of 0.75, one down 0.25
     (alone,) = EnsembleVerifier([rising]).verify(PROMPT, pictures(100))
     assert DISAGREEMENT not in alone.aspects
-    with pytest.raises(InputError, match="named 'disagreement'"):
+    with pytest.raises(InputError, match="the name 'disagreement'"):
         EnsembleVerifier([rising, EnsembleMember(DISAGREEMENT, fixed(1))])
 
 

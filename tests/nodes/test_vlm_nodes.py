@@ -338,7 +338,7 @@ def test_calls_show_on_the_node_under_the_phase_that_makes_them(
         ("planted", "The profile planted names no model"),
         ("sk-abcdefghijklmnopqrstuvwxyz", "The profile looks like an API key"),
         ("https://example.org/v1", "A profile's name has only letters, digits, - and _"),
-        ("", "A profile's name has only letters"),
+        ("", "The profile has no name"),
     ],
 )
 def test_a_profile_that_is_none_is_refused_before_anything_runs(

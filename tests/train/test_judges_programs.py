@@ -135,7 +135,7 @@ def test_what_cannot_be_loaded_is_refused_before_training(
     setting, message, capsys, tmp_path
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
-        run("verifier-tiny", f"out={tmp_path / 'run'}", "made=8", "held_out_most=4", setting)
+        run("verifier-tiny", f"out={tmp_path / 'run'}", "held_out_most=4", setting)
     assert message in capsys.readouterr().err
 
 

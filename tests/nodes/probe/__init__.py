@@ -26,7 +26,8 @@ async def state(_request):
             "rss": psutil.Process().memory_info().rss,  # bytes
             "imported": [name for name in HEAVY if name in sys.modules],
             "flags": list(PromptServer.instance.prompt_queue.flags),
-            "models": [described(loaded) for loaded in mm.current_loaded_models],
+            # Another thread may be unloading one, which then has no model any more.
+            "models": [described(each) for each in [*mm.current_loaded_models] if each.model],
         }
     )
 
