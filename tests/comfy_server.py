@@ -25,7 +25,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -87,15 +87,21 @@ def found_by(
     script: str, *options: str, comfy: tuple[Path, Path] | None = None, seconds: int = 900
 ) -> Any:
     """What a script of tests/nodes prints last, as JSON, in ComfyUI's own Python and without a
-    server: that of `comfy`, its folder and Python, or the one that is found."""
+    server: that of `comfy`, its folder and Python, or the one that is found. Each script runs once.
+    """
     if comfy is None:
         demand_comfyui()
     comfyui, python = comfy or find_comfyui() or (Path(), Path())
     path = ROOT / "tests" / "nodes" / script
-    command = [str(python), str(path), str(comfyui), str(ROOT), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    done = _outcome((str(python), str(path), str(comfyui), str(ROOT), *options), seconds)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
+
+
+@cache
+def _outcome(command: tuple[str, ...], seconds: int) -> subprocess.CompletedProcess[str]:
+    # Here and not around the tests' own functions: `cache` forgets what ends with a skip.
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
 
 
 def do_without(missing: str) -> NoReturn:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import pytest
 from comfy_server import found_by
 
 
-@cache
 def found() -> dict[str, Any]:
     """By name of a list of tests/checkpoints; see native_checkpoints.py."""
     return found_by("native_checkpoints.py", seconds=600)

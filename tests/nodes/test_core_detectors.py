@@ -6,7 +6,6 @@ ComfyUI-0.33 beside it with the Python of venv-0.33.
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ def newer_comfyui() -> tuple[Path, Path]:
     do_without("This ComfyUI has no detection nodes; 0.33 has them")
 
 
-@cache
 def cases() -> dict[str, Any]:
     return found_by("core_detectors.py", comfy=newer_comfyui())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ ASKED = (
 )
 
 
-@cache
 def found() -> dict[str, Any]:
     """What judging_clips.py finds, in ComfyUI's own Python and without a server."""
     found = found_by("judging_clips.py", "--json")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import pytest
 from comfy_server import found_by
 
@@ -79,7 +77,6 @@ INT8 = "a correction in int8"
 MISTAKES = ("not: a column off", "not: the LoRA at nine tenths", "not: the time of the image")
 
 
-@cache
 def parity() -> dict[str, tuple[float, float]]:
     """Difference and scale of every case; in ComfyUI's own Python, without a server."""
     return found_by("native_parity.py", "--json", seconds=300)

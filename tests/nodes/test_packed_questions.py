@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from comfy_server import found_by
 LEAST = 100  # how much more the questions differ than the two ways to ask one
 
 
-@cache
 def found() -> dict[str, Any]:
     """What packed_questions.py finds, in ComfyUI's own Python and without a server."""
     found = found_by("packed_questions.py", "--json", seconds=600)

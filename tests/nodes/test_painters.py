@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,6 @@ CASES = (
 )
 
 
-@cache
 def found() -> dict[str, tuple[float, float]]:
     """Difference and scale of every case; in ComfyUI's own Python, without a server."""
     return found_by("native_painters.py", "--json")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import pytest
 from comfy_server import found_by
 
 
-@cache
 def found() -> dict[str, Any]:
     """What text_generation.py finds, in ComfyUI's own Python and without a server."""
     found = found_by("text_generation.py", "--json", seconds=300)
