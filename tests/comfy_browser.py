@@ -79,9 +79,16 @@ WATCH = """type => {
         keep(seen.texts, node.widgets?.find(w => w.name == '$$node-text-preview')?.value)
     }
     const timer = setInterval(look, 20)
+    // On a busy machine the canvas may not show what came before the run is over.
+    const came = {
+        b_preview: event => keep(seen.pictures, `preview of ${event.detail.size} bytes`),
+        progress_text: ({detail}) => detail.nodeId == node.id && keep(seen.texts, detail.text),
+    }
+    for (const kind in came) app.api.addEventListener(kind, came[kind])
     for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
         app.api.addEventListener(kind, event => {
             clearInterval(timer)
+            for (const kind in came) app.api.removeEventListener(kind, came[kind])
             seen.over = kind == 'execution_success' ? kind : JSON.stringify(event.detail)
         }, {once: true})
 }"""

@@ -37,7 +37,9 @@ class NodeProgress:
             self._phase = phase
             text = f"{self.title} {doing(phase)} …".strip()
             say(self.node_id, f"{text[:1].upper()}{text[1:]}{self.status}")
-        shown = _shown(enlarged(preview), args.preview_size) if preview else None
+        shown = None
+        if preview and args.preview_method != LatentPreviewMethod.NoPreviews:
+            shown = ("JPEG", enlarged(preview), args.preview_size)
         ProgressBar(total).update_absolute(done, total, shown)
 
     def say_again(self) -> None:
@@ -45,11 +47,12 @@ class NodeProgress:
         self._phase = ""
 
     def show_pictures(self, pictures: Sequence[Image.Image]) -> None:
-        """A finished round's pictures as the last preview: ComfyUI shows a node's latest preview
-        rather than its results, and would end with an unfinished picture.
+        """A finished round's pictures, also where ComfyUI was started without previews: these are
+        results. They are the last preview, since ComfyUI shows a node's latest one rather than its
+        results, and would end with an unfinished picture.
         """
-        shown = _shown(side_by_side(pictures), max(args.preview_size, MOST_SHOWN))
-        if shown and (context := get_executing_context()):
+        if context := get_executing_context():
+            shown = ("JPEG", side_by_side(pictures), max(args.preview_size, MOST_SHOWN))
             # Not as a step of a ProgressBar: nothing is painted any more.
             get_progress_state().update_progress(context.node_id, 1, 1, shown)
 
@@ -68,15 +71,6 @@ def say(node_id: str, text: str) -> None:
     if client is not None:  # None would send it to every client
         lines = text.replace("\n", "  \n")  # Nodes 2.0 reads Markdown, which joins lines else
         PromptServer.instance.send_progress_text(lines, node_id, client)
-
-
-def _shown(picture: Image.Image, most: int) -> tuple[str, Image.Image, int] | None:
-    """A preview, at most `most` pixels wide and high, as ComfyUI takes it; none where it was
-    started without previews.
-    """
-    if args.preview_method == LatentPreviewMethod.NoPreviews:
-        return None
-    return "JPEG", picture, most
 
 
 def enlarged(preview: Image.Image) -> Image.Image:
