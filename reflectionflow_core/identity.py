@@ -15,6 +15,7 @@ from .registry import (
     check_lora,
     model_named,
 )
+from .texts import reason_of
 from .verifiers.spec import parse_verifiers
 from .vlm.named import ENDPOINT
 
@@ -105,7 +106,7 @@ def digest(path: Path) -> str:
                     whole.update(stream.read(SAMPLE))
     except OSError as error:
         raise InputError(
-            f"{error.filename or path} cannot be read ({error.strerror or error}). "
+            f"{error.filename or path} cannot be read ({reason_of(error)}). "
             "Give a model's own folder or file, and one that you may read."
         ) from error
     return whole.hexdigest()

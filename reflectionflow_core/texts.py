@@ -76,8 +76,11 @@ def parse_json(data: bytes | str) -> Any:
 
 
 def reason_of(error: Exception) -> str:
-    """Why a record could not be read, in words: a KeyError says only the name of a field."""
-    return f"it has no field {error}" if isinstance(error, KeyError) else str(error)
+    """Why something could not be read, in words: a KeyError says only the name of a field, and an
+    OSError repeats the file."""
+    if isinstance(error, KeyError):
+        return f"it has no field {error}"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def no_folder(path: str | Path, give: str) -> InputError:

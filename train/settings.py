@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from reflectionflow_core.settings import MAX_SEED
-from reflectionflow_core.texts import TextError, read_text
+from reflectionflow_core.texts import TextError, read_text, reason_of
 
 # Numpy, torch and Python take all of them; -1 is no seed here, since a run resumes by its settings.
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
@@ -86,9 +86,7 @@ def read_config(file: Path) -> dict[str, Any]:
     except TextError as error:
         refuse(f"The configuration {file} cannot be used: {error.reason}. Save it as UTF-8.")
     except OSError as error:
-        refuse(
-            f"The configuration {file} cannot be read: {error.strerror or error}. Check the path."
-        )
+        refuse(f"The configuration {file} cannot be read: {reason_of(error)}. Check the path.")
     except (yaml.YAMLError, RecursionError) as error:
         refuse(f"{file} is not YAML: {str(error).replace(chr(10), ' ')}. Correct that line.")
     if not isinstance(values, dict):

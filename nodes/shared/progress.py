@@ -69,7 +69,7 @@ def say(node_id: str, text: str) -> None:
     """A text on a node, for the client that asked; web/said.js lets it stay after the run."""
     client = PromptServer.instance.client_id
     if client is not None:  # None would send it to every client
-        lines = text.replace("\n", "  \n")  # Nodes 2.0 reads Markdown, which joins lines else
+        lines = text.replace("\n", "  \n")  # Nodes 2.0 reads Markdown, which otherwise joins lines
         PromptServer.instance.send_progress_text(lines, node_id, client)
 
 

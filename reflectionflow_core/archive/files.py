@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..record import InputError
+from ..texts import reason_of
 
 if sys.platform == "win32":
     import msvcrt
@@ -58,7 +59,7 @@ def _explained(refusal: str, remedies: Mapping[int, str]) -> Iterator[None]:
         yield
     except OSError as error:
         remedy = remedies.get(error.errno or 0, "Check the disk, or choose another folder.")
-        raise InputError(f"{refusal}: {error.strerror or error}. {remedy}") from error
+        raise InputError(f"{refusal}: {reason_of(error)}. {remedy}") from error
 
 
 def replace_file(path: Path, data: bytes) -> None:

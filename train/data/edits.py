@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from reflectionflow_core.record import InputError
-from reflectionflow_core.texts import parse_json
+from reflectionflow_core.texts import parse_json, reason_of
 from train.data.painting import build_generator
 from train.data.settings import Editing, PainterSettings
 from train.shard_lists import shards_in
@@ -50,7 +50,7 @@ class JsonLinesEdits:
                     self.starts.append(self.starts[-1] + len(line))
         except OSError as error:
             raise InputError(
-                f"The set {file} cannot be read ({error.strerror or error}). Check the path."
+                f"The set {file} cannot be read ({reason_of(error)}). Check the path."
             ) from error
 
     def __len__(self) -> int:

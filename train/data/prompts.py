@@ -14,7 +14,7 @@ from reflectionflow_core.geneval.tasks import read_task
 from reflectionflow_core.miniature.evolver import layout, nearest
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, prompts
 from reflectionflow_core.record import InputError
-from reflectionflow_core.texts import TextError, checked_text, parse_json, read_text
+from reflectionflow_core.texts import TextError, checked_text, parse_json, read_text, reason_of
 from train.data.records import seed_of
 from train.prompt_words import words
 from train.triplets import MAX_TEXT
@@ -55,7 +55,7 @@ def read_lines(file: Path) -> Iterator[dict[str, Any]]:
         raise InputError(f"{file} cannot be used: {error.reason}. Save it as UTF-8.") from error
     except OSError as error:
         raise InputError(
-            f"{file} cannot be read ({error.strerror or error}). Give a text file in UTF-8."
+            f"{file} cannot be read ({reason_of(error)}). Give a text file in UTF-8."
         ) from error
     for number, line in enumerate(lines, start=1):
         if line.strip():

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from torch.utils.data import Dataset
 
 from reflectionflow_core.record import InputError
-from reflectionflow_core.texts import TextError, parse_json, read_text
+from reflectionflow_core.texts import TextError, parse_json, read_text, reason_of
 from train.triplets import SampleError
 
 Sample_co = TypeVar("Sample_co", covariant=True)
@@ -100,9 +100,7 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
     except TextError as error:
         raise InputError(f"{file} cannot be used: {error.reason}. Save it as UTF-8.") from error
     except OSError as error:
-        raise InputError(
-            f"{file} cannot be read: {error.strerror or error}. Check the path."
-        ) from error
+        raise InputError(f"{file} cannot be read: {reason_of(error)}. Check the path.") from error
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         try:
