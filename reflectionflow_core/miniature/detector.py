@@ -12,6 +12,7 @@ from scipy import ndimage
 from ..pictures import to_rgb
 from .world import (
     COLOURS,
+    CROSS_BAR,
     EXTENT,
     GROUND,
     SHAPES,
@@ -28,15 +29,16 @@ _NAMES = tuple(COLOURS)
 _FARTHEST = float(np.linalg.norm([255.0] * 3))  # black to white
 _GROUND = np.array(GROUND, np.float32)
 _FOREGROUND = 60.0  # RGB distance from the ground that makes a pixel part of a thing
-_MIN_AREA = 30  # pixels; the smallest thing of the world covers about 77
+_MIN_AREA = 24  # pixels; the smallest thing of the world covers about 50
 # A shape's area in squared radii, and how far below its box's centre its centre of gravity lies.
 _AREA_AND_FALL = {
     "circle": (np.pi, 0.0),
     "square": (4 * EXTENT["square"][0] * EXTENT["square"][1], 0.0),
     "triangle": (2 * EXTENT["triangle"][0] * EXTENT["triangle"][1], EXTENT["triangle"][1] / 3),
+    "cross": (4 * CROSS_BAR * (2 * EXTENT["cross"][0] - CROSS_BAR), 0.0),
 }
 _MIN_FIT = 0.72  # intersection over union with the best shape
-_MIN_MARGIN = 0.05  # by which the best shape must beat the next
+_MIN_MARGIN = 0.04  # by which the best shape must beat the next
 _MIN_PURITY = 0.75  # share of a thing's pixels that agree on its colour
 
 
@@ -87,15 +89,16 @@ def _thing(pixels: np.ndarray, mask: np.ndarray, box: tuple[slice, slice]) -> Th
     # The outline mixes with the ground, so the colour is read from the inside.
     inside = np.asarray(ndimage.binary_erosion(mask), bool)
     colour = _colour(pixels[inside if inside.any() else mask])
-    solid = mask & (_opacity(pixels, colour) >= 0.5) if colour != BLOB else mask
-    if not solid.any():  # a haze, as in previews: no pixel is halfway to its colour
-        colour, solid = BLOB, mask
-    rows, columns = np.nonzero(solid)
-    top, left = box[0].start, box[1].start
-    x = left + (columns.min() + columns.max() + 1) / 2
-    y = top + (rows.min() + rows.max() + 1) / 2
-    radius = (columns.max() - columns.min() + 1) / 2
-    return Thing(_shape(solid), colour, float(x), float(y), float(radius))
+    opacity = _opacity(pixels, colour) * mask if colour != BLOB else mask.astype(np.float32)
+    if (opacity < 0.5).all():  # a haze, as in previews: no pixel is halfway to its colour
+        colour, opacity = BLOB, mask.astype(np.float32)
+    area = float(opacity.sum())
+    rows, columns = (np.arange(length) + 0.5 for length in opacity.shape)
+    x, y = float(opacity.sum(0) @ columns) / area, float(opacity.sum(1) @ rows) / area
+    shape = _shape(opacity, area, x, y)
+    size, fall = _AREA_AND_FALL.get(shape, (np.pi, 0.0))
+    radius = float(np.sqrt(area / size))
+    return Thing(shape, colour, box[1].start + x, box[0].start + y - fall * radius, radius)
 
 
 def _colour(pixels: np.ndarray) -> str:
@@ -105,28 +108,28 @@ def _colour(pixels: np.ndarray) -> str:
 
 
 def _opacity(pixels: np.ndarray, colour: str) -> np.ndarray:
-    """How far each pixel is from the ground (0) to the colour (1); a soft edge is halfway."""
+    """How far each pixel is from the ground (0) to the colour (1); a soft edge is between."""
     way = np.array(COLOURS[colour], np.float32) - _GROUND
-    return (pixels - _GROUND) @ way / (way @ way)
+    return np.clip((pixels - _GROUND) @ way / (way @ way), 0.0, 1.0)
 
 
-def _shape(mask: np.ndarray) -> str:
-    fits = sorted(((_fit(mask, shape), shape) for shape in SHAPES), reverse=True)
+def _shape(opacity: np.ndarray, area: float, x: float, y: float) -> str:
+    fits = sorted(((_fit(opacity, shape, area, x, y), shape) for shape in SHAPES), reverse=True)
     (best, shape), (second, _) = fits[:2]
     return shape if best >= _MIN_FIT and best - second >= _MIN_MARGIN else BLOB
 
 
-def _fit(mask: np.ndarray, shape: str) -> float:
-    """Intersection over union with the shape that has the mask's area and centre of gravity.
+def _fit(opacity: np.ndarray, shape: str, area: float, x: float, y: float) -> float:
+    """Intersection over union with the shape of the same area and centre of gravity (x, y).
 
-    A bounding box would be enough for drawn pictures, but one stray pixel changes it.
+    Soft edges count by how far they are covered: a small shape is half edge. A bounding box would
+    be enough for drawn pictures, but one stray pixel changes it.
     """
-    rows, columns = np.nonzero(mask)
-    size = max(mask.shape) + 8
-    canvas = np.zeros((size, size), bool)
-    canvas[rows + 4, columns + 4] = True
-    area, fall = _AREA_AND_FALL[shape]
-    radius = float(np.sqrt(len(rows) / area))
-    x, y = columns.mean() + 4.5, rows.mean() + 4.5 - fall * radius
-    ideal = coverage(shape, x, y, radius, size) >= 0.5
-    return float((canvas & ideal).sum() / (canvas | ideal).sum())
+    size, fall = _AREA_AND_FALL[shape]
+    radius = float(np.sqrt(area / size))
+    margin = 4
+    canvas = np.pad(opacity, margin)
+    side = max(canvas.shape)
+    ideal = coverage(shape, x + margin, y + margin - fall * radius, radius, side)
+    ideal = ideal[: canvas.shape[0], : canvas.shape[1]]
+    return float(np.minimum(canvas, ideal).sum() / np.maximum(canvas, ideal).sum())

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from ..protocols import SILENT, Progress
 from ..record import Request
 from .detector import detect
-from .judge import assign, holds, items_of
-from .prompts import ShapeGroup, Spec, parse
-from .world import COLOURS, SIZE, Scene, Thing
+from .judge import assign, holds, items_of, relations_of
+from .prompts import BETWEEN, Relation, ShapeGroup, Spec, parse
+from .world import COLOURS, RADIUS, SIZE, SIZES, Scene, Thing
 
 _ROWS = ("top", "", "bottom")
 _COLUMNS = ("left", "", "right")
@@ -27,13 +29,7 @@ POSITIONS = {
     for y, row in enumerate(_ROWS)
     for x, column in enumerate(_COLUMNS)
 }
-_SIDES = {
-    "left of": ("left", "right"),
-    "right of": ("right", "left"),
-    "above": ("top", "bottom"),
-    "below": ("bottom", "top"),
-}
-# Where a missing thing goes: the first free one of these, the sides before the corners.
+# Where a missing thing goes: the first that fits, the sides before the corners.
 _FREE = ("left", "right", "top", "bottom", "top left", "bottom right", "top right", "bottom left")
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
 
@@ -44,34 +40,49 @@ def position_of(thing: Thing) -> str:
     return tuple(POSITIONS)[3 * row + column]
 
 
-def layout(scene: Scene) -> str:
-    """A scene in full words: "red circle left, blue square top right"."""
+def layout(scene: Scene, sized: bool = False) -> str:
+    """A scene in full words: "red circle left, blue square top right"; with sizes if `sized`."""
     if _in_corners(scene):
         return f"{ShapeGroup(4, scene[0].shape, scene[0].colour)} in the corners"
-    return ", ".join(f"{thing.colour} {thing.shape} {position_of(thing)}" for thing in scene)
+    things = (
+        f"{ShapeGroup(1, thing.shape, thing.colour, thing.size if sized else None).noun} "
+        f"{position_of(thing)}"
+        for thing in scene
+    )
+    return ", ".join(things)
 
 
 def nearest(scene: Scene, spec: Spec) -> Scene:
     """A scene that shows what `spec` asks for and keeps what `scene` has right."""
-    items = items_of(spec)
+    items, stands = items_of(spec), relations_of(spec)
     assigned = [scene[index] if index is not None else None for index in assign(scene, spec)]
     if len(items) == 4 and len(set(items)) == 1:
-        return tuple(_placed(items[0], None, corner) for corner in CORNERS)
-    if spec.relation and not _stands(assigned, spec.relation):
-        positions = _SIDES[spec.relation]
-        return tuple(map(_placed, items, assigned, positions))
-    taken = {position_of(thing) for thing in assigned if thing}
-    free = iter([position for position in _FREE if position not in taken])
-    return tuple(
-        _placed(item, thing, position_of(thing) if thing else next(free))
-        for item, thing in zip(items, assigned, strict=True)
-    )
+        options = [[corner] for corner in CORNERS]
+    else:
+        options = [
+            _options(thing, central=any(i == r.subject and r.name == BETWEEN for r in stands))
+            for i, thing in enumerate(assigned)
+        ]
+    wished = list(zip(items, assigned, options, strict=True))
+    placed = _place(wished, stands, ())
+    if placed is None:  # things that keep their places may leave no room for a relation
+        placed = _place([(item, None, _options(None)) for item in items], stands, ())
+    return placed or ()
+
+
+def is_sized(spec: Spec) -> bool:
+    """Whether `spec` asks for a size."""
+    return any(group.size for group in spec.groups)
 
 
 def spelled_out(spec: Spec) -> str:
     """Every single thing of a prompt, one by one: "red circle, red circle"."""
-    items = [" ".join(filter(None, (item.colour, item.shape))) for item in items_of(spec)]
-    return (f" {spec.relation} " if spec.relation else ", ").join(items)
+    return ", ".join(spec.phrases(_one_by_one))
+
+
+def _one_by_one(group: ShapeGroup) -> str:
+    exception = [f"none {group.but_not}"] if group.but_not else []
+    return ", ".join([group.noun] * group.count + exception)
 
 
 class RuleEvolver:
@@ -99,22 +110,53 @@ class LayoutEvolver:
         del progress  # takes a millisecond a picture
         spec = parse(prompt)
         return [
-            layout(nearest(detect(request.required_parent.image), spec)) for request in requests
+            layout(nearest(detect(request.required_parent.image), spec), is_sized(spec))
+            for request in requests
         ]
+
+
+Wish = tuple[ShapeGroup, Thing | None, list[str]]
+
+
+def _options(thing: Thing | None, central: bool = False) -> list[str]:
+    """The ninths of the picture that a thing may get, the best first: its own, if it is there."""
+    own = [position_of(thing)] if thing else ["center"] if central else []
+    return list(dict.fromkeys((*own, *_FREE, "center")))
+
+
+def _place(wished: list[Wish], stands: list[Relation], placed: Scene) -> Scene | None:
+    """The first places, one a ninth, in which every relation holds; None if there are none."""
+    if len(placed) == len(wished):
+        return placed
+    item, thing, options = wished[len(placed)]
+    taken = set(map(position_of, placed))
+    for position in options:
+        scene = (*placed, _placed(item, thing, position))
+        if position in taken or not all(_may_hold(relation, scene) for relation in stands):
+            continue
+        if (found := _place(wished, stands, scene)) is not None:
+            return found
+    return None
+
+
+def _may_hold(relation: Relation, scene: Scene) -> bool:
+    if max(relation.subject, *relation.objects) >= len(scene):
+        return True  # not all of it is placed yet
+    return holds(relation.name, scene[relation.subject], tuple(scene[i] for i in relation.objects))
 
 
 def _placed(item: ShapeGroup, thing: Thing | None, position: str) -> Thing:
     x, y = POSITIONS[position]
     seen = thing.colour if thing and thing.colour in COLOURS else None
-    colour = item.colour or seen or next(iter(COLOURS))
-    if thing and position_of(thing) == position:
+    free = (colour for colour in (seen, *COLOURS) if colour not in (None, item.but_not))
+    colour = item.colour or next(free)
+    if thing is None or item.size not in (None, thing.size):
+        thing = Thing(
+            item.shape, colour, x, y, float(np.mean(SIZES[item.size] if item.size else RADIUS))
+        )
+    if position_of(thing) == position:
         return replace(thing, shape=item.shape, colour=colour)
-    return Thing(item.shape, colour, x, y, 9.0)
-
-
-def _stands(assigned: Sequence[Thing | None], relation: str) -> bool:
-    first, second = assigned
-    return first is not None and second is not None and holds(relation, first, second)
+    return replace(thing, shape=item.shape, colour=colour, x=x, y=y)
 
 
 def _in_corners(scene: Scene) -> bool:

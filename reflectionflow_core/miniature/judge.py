@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from .detector import BLOB
-from .prompts import ShapeGroup, Spec
+from .prompts import BETWEEN, SIDES, Relation, ShapeGroup, Spec
 from .world import Scene, Thing
 
 # GenEval's rule for positions: the offset points the asked way within 60 degrees.
@@ -24,30 +23,40 @@ class Fault:
     """One unmet requirement.
 
     `thing` is what is wrong, None if it is missing; `wanted` is what was asked for, None if `thing`
-    should not be there; `beside` is set if only the position is wrong.
+    should not be there. `relation` and the things that it is to, `beside`, are set if only the
+    position is wrong, or to say where a missing thing belongs.
     """
 
     thing: Thing | None
     wanted: ShapeGroup | None
     relation: str | None = None
-    beside: Thing | None = None
+    beside: Scene = ()
 
     @property
     def unmet(self) -> str:
         """In words: "missing a red circle", "extra blue square", "green circle is not red" ..."""
+        where = " and ".join(f"the {thing.shape}" for thing in self.beside)
         if self.thing is None:
-            where = f" {self.relation} the {self.beside.shape}" if self.beside else ""
-            return f"missing {self.wanted}{where}"
-        seen = in_words(self.thing)
+            return " ".join(filter(None, (f"missing {self.wanted}", self.relation, where)))
         if self.wanted is None:
-            return f"extra {seen}"
+            return f"extra {in_words(self.thing)}"
         if self.beside:
-            return f"{self.thing.shape} is not {self.relation} the {self.beside.shape}"
-        wrong_shape = self.thing.shape != self.wanted.shape
-        wrong_colour = self.wanted.colour not in (None, self.thing.colour)
-        if wrong_shape:
-            return f"{seen} is not {self.wanted if wrong_colour else f'a {self.wanted.shape}'}"
-        return f"{seen} is not {self.wanted.colour}"
+            return f"{self.thing.shape} is not {self.relation} {where}"
+        return f"{in_words(self.thing)} {_differs(self.thing, self.wanted)}"
+
+
+def _differs(thing: Thing, wanted: ShapeGroup) -> str:
+    wrong = {
+        "size": wanted.size not in (None, thing.size),
+        "colour": wanted.colour not in (None, thing.colour),
+        "shape": wanted.shape != thing.shape,
+    }
+    if wrong["shape"] or (wrong["size"] and wrong["colour"]):
+        colour, size = (getattr(wanted, k) if wrong[k] else None for k in ("colour", "size"))
+        return f"is not {ShapeGroup(1, wanted.shape, colour, size)}"
+    if thing.colour == wanted.but_not:
+        return f"must not be {wanted.but_not}"
+    return f"is not {wanted.size if wrong['size'] else wanted.colour}"
 
 
 def in_words(thing: Thing) -> str:
@@ -55,9 +64,19 @@ def in_words(thing: Thing) -> str:
     return thing.shape if thing.colour == BLOB else f"{thing.colour} {thing.shape}"
 
 
-def holds(relation: str, first: Thing, second: Thing, cosine: float = _COSINE) -> bool:
-    """Whether `first` is `relation` `second`; a larger `cosine` requires a clearer case."""
-    dx, dy = first.x - second.x, first.y - second.y
+def holds(
+    relation: str, subject: Thing, objects: Scene, cosine: float = _COSINE, apart: float = _COSINE
+) -> bool:
+    """Whether `subject` is `relation` its `objects`.
+
+    Beside one thing: the way from it points to the side, with at least this `cosine`. Between two:
+    they are seen in opposite directions, with a cosine of at most -`apart`. Larger numbers ask for
+    a clearer case.
+    """
+    if relation == BETWEEN:
+        (ax, ay), (bx, by) = ((thing.x - subject.x, thing.y - subject.y) for thing in objects)
+        return ax * bx + ay * by < -apart * math.hypot(ax, ay) * math.hypot(bx, by)
+    dx, dy = subject.x - objects[0].x, subject.y - objects[0].y
     x, y = _DIRECTIONS[relation]
     return dx * x + dy * y > cosine * math.hypot(dx, dy)
 
@@ -67,80 +86,136 @@ def faults(scene: Scene, spec: Spec) -> tuple[Fault, ...]:
     items = items_of(spec)
     assigned = assign(scene, spec)
     matched = [scene[index] if index is not None else None for index in assigned]
+    stands = relations_of(spec)
     found = [
         Fault(thing, item)
         for thing, item in zip(matched, items, strict=True)
         if thing is not None and distance(thing, item)
     ]
     found += [Fault(thing, None) for i, thing in enumerate(scene) if i not in assigned]
-    found += _missing(matched, items, spec.relation)
-    if spec.relation and all(matched):
-        first, second = (thing for thing in matched if thing is not None)
-        if not holds(spec.relation, first, second):
-            found.append(Fault(first, items[0], spec.relation, second))
+    found += [
+        _missing(item, number, matched, stands)
+        for number, (thing, item) in enumerate(zip(matched, items, strict=True))
+        if thing is None
+    ]
+    for relation in stands:
+        subject, *objects = (matched[i] for i in (relation.subject, *relation.objects))
+        there = tuple(thing for thing in objects if thing is not None)
+        if subject is None or len(there) < len(objects):
+            continue  # the missing thing is a fault of its own
+        if not holds(relation.name, subject, there):
+            found.append(Fault(subject, items[relation.subject], relation.name, there))
     return tuple(found)
 
 
 def score(scene: Scene, spec: Spec) -> float:
     """Share of requirements met (0 to 1); every extra thing counts as one more, unmet."""
-    asked = len(items_of(spec)) + (spec.relation is not None)
-    found = faults(scene, spec)
-    extra = sum(fault.wanted is None for fault in found)
-    unmet = len(found) - extra
-    # If a thing is missing, its position is wrong, too.
-    if spec.relation and any(fault.thing is None for fault in found):
-        unmet += 1
-    return max(0, asked - unmet) / (asked + extra)
+    met = requirements(scene, spec)
+    return sum(met) / len(met)
+
+
+def requirements(scene: Scene, spec: Spec) -> list[bool]:
+    """Whether each thing asked for, each relation, and, never, each extra thing is as it should be.
+
+    Where a thing is missing, its relation is unmet too.
+    """
+    items = items_of(spec)
+    assigned = assign(scene, spec)
+    matched = [scene[index] if index is not None else None for index in assigned]
+    met = [
+        thing is not None and not distance(thing, item)
+        for thing, item in zip(matched, items, strict=True)
+    ]
+    for relation in relations_of(spec):
+        subject, *objects = (matched[i] for i in (relation.subject, *relation.objects))
+        there = tuple(thing for thing in objects if thing is not None)
+        if subject is None or len(there) < len(objects):
+            met.append(False)
+        else:
+            met.append(holds(relation.name, subject, there))
+    return met + [False] * (len(scene) - sum(index is not None for index in assigned))
 
 
 def items_of(spec: Spec) -> list[ShapeGroup]:
     """Every single thing that `spec` asks for, in order."""
+    return [replace(group, count=1) for group in spec.groups for _ in range(group.count)]
+
+
+def relations_of(spec: Spec) -> list[Relation]:
+    """The relations of `spec`, with numbers of items instead of groups."""
+    counts = [0, *itertools.accumulate(group.count for group in spec.groups)]
     return [
-        ShapeGroup(1, group.shape, group.colour)
-        for group in spec.groups
-        for _ in range(group.count)
+        Relation(r.name, counts[r.subject], tuple(counts[i] for i in r.objects))
+        for r in spec.relations
     ]
 
 
 def distance(thing: Thing, item: ShapeGroup) -> int:
-    """How many of shape and colour are wrong: 0, 1 or 2."""
-    return (thing.shape != item.shape) + (item.colour not in (None, thing.colour))
+    """How many of shape, colour and size are wrong: 0 to 3."""
+    colour = item.colour not in (None, thing.colour) or thing.colour == item.but_not
+    return (thing.shape != item.shape) + colour + (item.size not in (None, thing.size))
 
 
 def assign(scene: Scene, spec: Spec) -> list[int | None]:
-    """For each item the index of its thing, with the least total distance; None if none is left."""
+    """For each item the index of its thing, with the least total distance; None if none is left.
+
+    A relation that does not hold costs half of a wrong colour.
+    """
     items = items_of(spec)
-    if spec.relation and len(scene) >= 2:
-        pairs = itertools.permutations(range(len(scene)), 2)
-        return list(min(pairs, key=_cost(scene, items, spec.relation)))
-    assigned: list[int | None] = [None] * len(items)
-    if scene and items:
-        costs = np.array([[distance(thing, item) for thing in scene] for item in items])
-        for row, column in zip(*linear_sum_assignment(costs), strict=True):
-            assigned[row] = int(column)
+    costs = np.array([[distance(thing, item) for thing in scene] for item in items])
+    stands = relations_of(spec)
+    related = sorted({i for r in stands for i in (r.subject, *r.objects)})
+    if len(scene) < len(related) or not related:
+        return _cheapest(costs, {}) if scene and items else [None] * len(items)
+    options = itertools.permutations(range(len(scene)), len(related))
+    fixed = (dict(zip(related, chosen, strict=True)) for chosen in options)
+    return _cheapest(costs, min(fixed, key=lambda given: _cost(costs, given, scene, stands)))
+
+
+def _cost(costs: np.ndarray, given: dict[int, int], scene: Scene, stands: list[Relation]) -> float:
+    misplaced = sum(
+        not holds(r.name, scene[given[r.subject]], tuple(scene[given[i]] for i in r.objects))
+        for r in stands
+    )
+    own = sum(int(costs[item, thing]) for item, thing in given.items())
+    rest = costs[np.ix_(*_others(costs, given))]
+    if rest.size:
+        own += int(rest[linear_sum_assignment(rest)].sum())
+    return own + 0.5 * misplaced
+
+
+def _cheapest(costs: np.ndarray, given: dict[int, int]) -> list[int | None]:
+    """The cheapest assignment in which some items have their things already."""
+    assigned: list[int | None] = [given.get(item) for item in range(len(costs))]
+    items, things = _others(costs, given)
+    if items and things:
+        chosen = linear_sum_assignment(costs[np.ix_(items, things)])
+        for row, column in zip(*chosen, strict=True):
+            assigned[items[row]] = things[column]
     return assigned
 
 
-def _cost(
-    scene: Scene, items: list[ShapeGroup], relation: str
-) -> Callable[[tuple[int, ...]], float]:
-    def cost(pair: tuple[int, ...]) -> float:
-        first, second = (scene[index] for index in pair)
-        misplaced = not holds(relation, first, second)
-        return distance(first, items[0]) + distance(second, items[1]) + 0.5 * misplaced
-
-    return cost
+def _others(costs: np.ndarray, given: dict[int, int]) -> tuple[list[int], list[int]]:
+    """The items and the things that are not given."""
+    items = [item for item in range(costs.shape[0]) if item not in given]
+    return items, [t for t in range(costs.shape[1]) if t not in given.values()]
 
 
 def _missing(
-    matched: list[Thing | None], items: list[ShapeGroup], relation: str | None
-) -> list[Fault]:
-    missing = [item for thing, item in zip(matched, items, strict=True) if thing is None]
-    if relation and len(missing) == 1 and matched[0] is None:
-        return [Fault(None, missing[0], relation, matched[1])]
-    if relation and len(missing) == 1:
-        return [Fault(None, missing[0], _OPPOSITE[relation], matched[0])]
-    return [Fault(None, item) for item in missing]
+    item: ShapeGroup, number: int, matched: list[Thing | None], stands: list[Relation]
+) -> Fault:
+    """A missing thing, with where it belongs if what it belongs to is there."""
+    for relation in stands:
+        if number == relation.subject:
+            beside = _there(matched, relation.objects)
+            if beside:
+                return Fault(None, item, relation.name, beside)
+        if relation.objects == (number,) and (beside := _there(matched, (relation.subject,))):
+            return Fault(None, item, SIDES[relation.name], beside)
+    return Fault(None, item)
 
 
-_OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+def _there(matched: list[Thing | None], numbers: tuple[int, ...]) -> Scene:
+    """The things of these items, or none if one of them is missing."""
+    things = tuple(thing for i in numbers if (thing := matched[i]) is not None)
+    return things if len(things) == len(numbers) else ()

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from ..protocols import SILENT, Progress
 from ..record import ScenePlan, Stage
 from ..settings import MAX_STAGES
-from .evolver import layout, nearest
-from .judge import items_of
-from .prompts import ShapeGroup, Spec, parse
+from .evolver import is_sized, layout, nearest
+from .judge import items_of, relations_of
+from .prompts import Relation, ShapeGroup, Spec, parse
 
 
 class RulePlanner:
     """Plans one stage for each thing of a prompt, or for each group if there are too many things.
 
-    The object of a relation comes first, so that the other thing can be put beside it. With
+    What a relation is to comes first, so that the other thing can be put beside it. With
     `whole_first` the first stage draws the whole prompt, and later ones add what is missing.
     """
 
@@ -28,12 +29,12 @@ class RulePlanner:
         """Raises InputError for a prompt outside the miniature's grammar."""
         del progress  # takes a millisecond
         spec = parse(prompt)
-        adds = in_order(spec)
+        adds, instructions = in_order(spec)
         scenes = [_together(adds[: count + 1]) for count in range(len(adds))]
         texts = [str(Spec("", groups)) for groups in scenes[:-1]] + [prompt]
         stages = tuple(
-            Stage(_instruction(added, spec, first=not i), text, tuple(map(str, groups)))
-            for i, (added, text, groups) in enumerate(zip(adds, texts, scenes, strict=True))
+            Stage(instruction, text, tuple(map(str, groups)))
+            for instruction, text, groups in zip(instructions, texts, scenes, strict=True)
         )
         if self.whole_first:
             stages = (replace(stages[0], scene=prompt), *stages[1:])
@@ -47,26 +48,33 @@ class LayoutThinker:
 
     def expand(self, prompt: str, progress: Progress = SILENT) -> str:
         del progress  # takes a millisecond
-        return layout(nearest((), parse(prompt)))
+        spec = parse(prompt)
+        return layout(nearest((), spec), is_sized(spec))
 
 
-def in_order(spec: Spec) -> list[ShapeGroup]:
-    """What each stage adds, in order."""
-    items = items_of(spec)
-    adds = items if len(items) <= MAX_STAGES else list(spec.groups)
-    return adds[::-1] if spec.relation else adds
+def in_order(spec: Spec) -> tuple[list[ShapeGroup], list[str]]:
+    """What each stage adds and how it is told to, in order: what a relation is to, comes first."""
+    adds, stands = items_of(spec), relations_of(spec)
+    if len(adds) > MAX_STAGES:
+        adds, stands = list(spec.groups), list(spec.relations)
+    relations = {relation.subject: relation for relation in stands}
+    order = sorted(range(len(adds)), key=lambda number: number in relations)
+    instructions = [
+        f"add {adds[number]}" + _beside(relations.get(number), adds) for number in order
+    ]
+    return [adds[number] for number in order], instructions
 
 
 def _together(adds: list[ShapeGroup]) -> tuple[ShapeGroup, ...]:
     """Equal things as one group, in the order in which they are added."""
-    counts: dict[tuple[str, str | None], int] = {}
+    counts = Counter[ShapeGroup]()
     for added in adds:
-        kind = added.shape, added.colour
-        counts[kind] = counts.get(kind, 0) + added.count
-    return tuple(ShapeGroup(count, *kind) for kind, count in counts.items())
+        counts[replace(added, count=1)] += added.count
+    return tuple(replace(kind, count=count) for kind, count in counts.items())
 
 
-def _instruction(added: ShapeGroup, spec: Spec, first: bool) -> str:
-    if first or not spec.relation:
-        return f"add {added}"
-    return f"add {added} {spec.relation} the {spec.groups[1].shape}"
+def _beside(relation: Relation | None, adds: list[ShapeGroup]) -> str:
+    if relation is None:
+        return ""
+    things = " and ".join(f"the {adds[number].shape}" for number in relation.objects)
+    return f" {relation.name} {things}"

@@ -5,5 +5,5 @@ from __future__ import annotations
 from ..flux.settings import ConditionSettings, SamplingSettings
 
 SIZE = 64  # pixels a side
-SAMPLING = SamplingSettings(SIZE, SIZE, steps=12, guidance=3.5, max_sequence_length=24)
+SAMPLING = SamplingSettings(SIZE, SIZE, steps=12, guidance=3.5, max_sequence_length=40)
 CONDITION = ConditionSettings(size=SIZE)

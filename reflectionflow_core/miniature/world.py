@@ -12,20 +12,32 @@ import numpy as np
 
 from .settings import SIZE
 
-SHAPES = ("circle", "square", "triangle")
+SHAPES = ("circle", "square", "triangle", "cross")
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 48, 49),
     "green": (46, 160, 76),
     "blue": (44, 92, 214),
     "yellow": (243, 196, 36),
     "purple": (150, 68, 182),
+    "pink": (244, 130, 190),
+    "black": (38, 38, 42),
 }
 GROUND = (245, 243, 238)
-RADIUS = (7.0, 11.0)  # half the width of a shape, pixels
+# Half the width of a shape, pixels: of one whose size nobody asked for, and of the two sizes. A
+# picture's shape counts as small or big halfway between.
+RADIUS = (6.5, 9.5)
+SIZES = {"small": (5.25, 6.25), "big": (10.5, 12.5)}
+_SMALL_BELOW, _BIG_ABOVE = 7.25, 9.75
 GAP = 3.0  # pixels kept free between two shapes and around the border
 
 # Widths and heights of each shape's bounding box, in radii.
-EXTENT = {"circle": (1.0, 1.0), "square": (0.9, 0.9), "triangle": (1.0, 0.9)}
+EXTENT = {
+    "circle": (1.0, 1.0),
+    "square": (0.9, 0.9),
+    "triangle": (1.0, 0.9),
+    "cross": (1.05, 1.05),
+}
+CROSS_BAR = 0.36  # half the width of a cross's bars, in radii
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,13 @@ class Thing:
     y: float
     radius: float
 
+    @property
+    def size(self) -> str | None:
+        """ "small", "big", or None for what is neither."""
+        if self.radius < _SMALL_BELOW:
+            return "small"
+        return "big" if self.radius > _BIG_ABOVE else None
+
 
 Scene = tuple[Thing, ...]
 
@@ -49,6 +68,9 @@ def signed_distance(shape: str, dx: np.ndarray, dy: np.ndarray, radius: float) -
     width, height = (extent * radius for extent in EXTENT[shape])
     if shape == "square":
         return np.maximum(np.abs(dx) - width, np.abs(dy) - height)
+    if shape == "cross":
+        x, y, bar = np.abs(dx), np.abs(dy), CROSS_BAR * radius
+        return np.minimum(np.maximum(x - width, y - bar), np.maximum(x - bar, y - height))
     slope = np.hypot(width, 2 * height)
     side = (2 * height * np.abs(dx) - width * (dy + height)) / slope
     return np.maximum(side, dy - height)

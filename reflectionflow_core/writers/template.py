@@ -14,7 +14,12 @@ _COMMAND = re.compile(r"(?:add|erase|mirror|move|recolor|remove|replace|rotate|t
 _EDITS = (
     (re.compile(r"missing (.+)"), r"add \1"),
     (re.compile(r"extra (.+)"), r"remove the \1"),
-    (re.compile(r"(.+) is not ((?:left|right) of .+|above .+|below .+)"), r"move the \1 \2"),
+    (re.compile(r"(.+) must not be (\w+)"), r"give the \1 another color"),
+    (
+        re.compile(r"(.+) is not ((?:left|right) of .+|above .+|below .+|between .+)"),
+        r"move the \1 \2",
+    ),
+    (re.compile(r"(.+) is not (small|big)"), r"make the \1 \2"),
     (re.compile(r"(.+) is not (an? .+)"), r"turn the \1 into \2"),
     (re.compile(r"(.+) is not (\w+)"), r"recolor the \1 \2"),
 )

@@ -11,8 +11,8 @@ import numpy as np
 
 from reflectionflow_core.detection.rules import Need, Task
 from reflectionflow_core.geneval.tasks import read_task
-from reflectionflow_core.miniature.evolver import layout, nearest
-from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, prompts
+from reflectionflow_core.miniature.evolver import nearest, spelled_out
+from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, parse, prompts
 from reflectionflow_core.record import InputError
 from reflectionflow_core.texts import TextError, checked_text, parse_json, read_text, reason_of
 from train.data.records import seed_of
@@ -41,10 +41,18 @@ class Avoided:
         self.meanings = {meaning(read_task(record)) for record in tasks}
 
     def __contains__(self, prompt: str) -> bool:
-        return words(prompt) in self.words or (self.held_out and is_held_out(prompt))
+        return words(prompt) in self.words or (self.held_out and _is_measured(prompt))
 
     def has(self, task: Task) -> bool:
         return meaning(task) in self.meanings
+
+
+def _is_measured(prompt: str) -> bool:
+    """Whether it asks, in whatever words, for something by which the miniature is measured."""
+    try:
+        return is_held_out(parse(prompt))
+    except InputError:  # not of its world
+        return False
 
 
 def read_lines(file: Path) -> Iterator[dict[str, Any]]:
@@ -131,8 +139,11 @@ def _relation(need: Need, other: Need) -> tuple[str, ...]:
 
 def shape_prompts(seed: int) -> list[dict[str, Any]]:
     """All training prompts of the miniature, shuffled, each with a layout as its long form."""
+    from train.miniature.scenes import training_layout
+
     asked = [pair for family in FAMILIES for pair in prompts(family, held_out=False)]
     order = np.random.default_rng(seed_of(seed, SHAPES)).permutation(len(asked))
     return [
-        {PROMPT: asked[i][0], DETAILED: layout(nearest((), asked[i][1]))} for i in order.tolist()
+        {PROMPT: prompt, DETAILED: training_layout(nearest((), spec), spec) or spelled_out(spec)}
+        for prompt, spec in (asked[i] for i in order.tolist())
     ]

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reflectionflow_core.flux.latents import pack, token_ids
-from reflectionflow_core.miniature.evolver import layout, spelled_out
+from reflectionflow_core.miniature.evolver import spelled_out
 from reflectionflow_core.miniature.judge import faults
-from reflectionflow_core.miniature.prompts import FAMILIES, Spec, prompts
+from reflectionflow_core.miniature.prompts import Spec
 from reflectionflow_core.miniature.world import COLOURS, SHAPES, SIZE, Scene, coverage
 from reflectionflow_core.writers.template import TemplateWriter
 from train.fit import Draw
-from train.miniature.scenes import common_scene, flawed
+from train.miniature.scenes import any_wording, common_scene, flawed, training_layout
 from train.miniature.text import Encoders, TrainingText
 from train.miniature.vae import as_input, to_tensor
 from train.miniature.vae import encode as vae_encode
@@ -50,6 +50,7 @@ _NAMING = 0.1  # weight of the second task
 NAMED_BEFORE = 2  # the single block whose inputs are named
 _TOKEN = 16  # pixels a side
 CELLS = SIZE // _TOKEN
+NAMES = 1 + len(SHAPES) * len(COLOURS)  # of what stands in a cell, or nothing
 
 
 def sample_times(count: int, generator: torch.Generator) -> Tensor:
@@ -103,7 +104,7 @@ def normalised(vae: AutoencoderKL, latents: Tensor) -> Tensor:
 
 
 def cells(scene: Scene) -> Tensor:
-    """For each token the thing that covers most of its cell, as 1 + 5·shape + colour; 0 is none."""
+    """For each token the thing that covers most of its cell, by shape and colour; 0 is none."""
     areas = np.full((len(scene) + 1, CELLS, CELLS), 0.08 * _TOKEN**2)
     for i, thing in enumerate(scene, start=1):
         mask = coverage(thing.shape, thing.x, thing.y, thing.radius)
@@ -124,7 +125,7 @@ class Base(nn.Module):
         super().__init__()
         self.encoders = encoders
         self.transformer = FluxTransformer2DModel(**CONFIG)
-        self.naming = nn.Linear(128, 1 + len(SHAPES) * len(COLOURS))
+        self.naming = nn.Linear(128, NAMES)
 
     def forward(
         self, noisy: Tensor, times: Tensor, guidance: Tensor, text: tuple[Tensor, Tensor]
@@ -145,7 +146,7 @@ class Base(nn.Module):
     def with_names(
         self, noisy: Tensor, times: Tensor, guidance: Tensor, text: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """The velocity, and logits (n, 16, 16) of what stands in each token's cell."""
+        """The velocity, and logits (n, 16, 29) of what stands in each token's cell."""
         middle: list[Tensor] = []
         block = self.transformer.single_transformer_blocks[NAMED_BEFORE - 1]
         hook = block.register_forward_hook(lambda _block, _args, output: middle.append(output[1]))
@@ -203,24 +204,15 @@ def training_text(spec: Spec, scene: Scene, rng: np.random.Generator) -> Trainin
     """A prompt, spelled out or not, a full layout, or a prompt with a reflection that the scene
     already obeys."""
     kind = rng.random()
-    if kind < 0.15:
-        return TrainingText(layout(scene), "", _NOTHING)
+    if kind < 0.15 and (told := training_layout(scene, spec)):
+        return TrainingText(told, "", _NOTHING)
     if kind < 0.3:
         return TrainingText(spelled_out(spec), "", _NOTHING)
-    prompt = _texts(spec)[rng.integers(len(_texts(spec)))]
+    prompt = any_wording(spec, rng)
     if kind > 0.9:
         unmet = [fault.unmet for fault in faults(flawed(scene, rng), spec)]
         return TrainingText(prompt, TemplateWriter().write(unmet), _NOTHING)
     return TrainingText(prompt, "", _NOTHING)
 
 
-def _texts(spec: Spec) -> list[str]:
-    if not _TEXTS_OF:
-        for family in FAMILIES:
-            for text, meant in prompts(family, held_out=False):
-                _TEXTS_OF.setdefault(meant, []).append(text)
-    return _TEXTS_OF[spec]
-
-
-_TEXTS_OF: dict[Spec, list[str]] = {}
 _NOTHING = np.empty(0, np.int64)

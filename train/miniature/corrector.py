@@ -24,10 +24,10 @@ from reflectionflow_core.flux.lora import CorrectorLora
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.text import Text, corrector_text
 from reflectionflow_core.miniature.detector import BLOB, detect
-from reflectionflow_core.miniature.evolver import layout, spelled_out
+from reflectionflow_core.miniature.evolver import spelled_out
 from reflectionflow_core.miniature.model import SAMPLING
 from reflectionflow_core.miniature.prompts import parse
-from reflectionflow_core.miniature.world import COLOURS, SHAPES, SIZE, Scene
+from reflectionflow_core.miniature.world import SIZE, Scene
 from train.corrector.flux import load
 from train.corrector.samples import (
     Dropped,
@@ -40,7 +40,8 @@ from train.corrector.settings import CorrectorSettings, Drops, Lora, Optimiser, 
 from train.corrector.training import Overrides, train
 from train.data.run import run as make_data
 from train.data.settings import DataSettings, Editing, Engine, Filter, PainterSettings, Pool
-from train.miniature.base import CELLS, NAMED_BEFORE, cells, encode_pictures
+from train.miniature.base import CELLS, NAMED_BEFORE, NAMES, cells, encode_pictures
+from train.miniature.scenes import training_layout
 from train.miniature.settings import MiniatureSettings
 from train.miniature.text import LENGTH, Encoders
 from train.processes import join, wait_for_all
@@ -143,7 +144,7 @@ class Pairs:
         siblings = [sibling_group(key) for key in self.keys]
         self.groups = np.unique(siblings, return_inverse=True)[1]
         self.prompts = np.zeros(len(self.keys), np.uint64)  # its held-out prompts are not made
-        self.texts: list[tuple[str, str, str]] = []  # prompt, reflection, layout of the target
+        self.texts: list[tuple[str, str, str]] = []  # prompt, reflection, the target's layout
         self.names: dict[str, Tensor] = {}  # by key, what stands in the target's cells, (16,)
         targets, flawed = [], []
         for start in range(0, len(triplets), 256):
@@ -152,7 +153,8 @@ class Pairs:
             targets.append(_encoded(flux, [triplet.good for triplet in several]))
             flawed.append(_encoded(flux, [triplet.bad for triplet in several]))
             for triplet, scene in zip(several, scenes, strict=True):
-                self.texts.append((triplet.prompt, triplet.reflection, layout(scene)))
+                told = training_layout(scene, parse(triplet.prompt)) or triplet.prompt
+                self.texts.append((triplet.prompt, triplet.reflection, told))
                 self.names[triplet.key] = cells(_clear(scene))
         self.targets, self.flawed = torch.cat(targets), torch.cat(flawed)
 
@@ -163,7 +165,7 @@ class Pairs:
         return self.texts[index][:2]
 
     def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> PairRow:
-        prompt, reflection, scene = self.texts[index]
+        prompt, reflection, told = self.texts[index]
         if rng.random() < _KEPT:
             return PairRow(index, text_of(prompt, "", drop), kept=True)
         kind = rng.random()
@@ -175,7 +177,7 @@ class Pairs:
         elif kind < _FULL + _SPELLED:
             text = text_of(spelled_out(parse(prompt)), reflection, drop)
         elif kind < _FULL + _SPELLED + _LAYOUT:
-            text = corrector_text(scene, reflection)
+            text = corrector_text(told, reflection)
         else:
             text = corrector_text("", reflection)
         return PairRow(index, text, kept=False)
@@ -210,8 +212,8 @@ class Naming(nn.Module):
 
     def __init__(self, flux: Flux, names: dict[str, Tensor]) -> None:
         super().__init__()
-        width, things = flux.transformer.inner_dim, 1 + len(SHAPES) * len(COLOURS)
-        self.image, self.condition = nn.Linear(width, things), nn.Linear(width, things)
+        width = flux.transformer.inner_dim
+        self.image, self.condition = nn.Linear(width, NAMES), nn.Linear(width, NAMES)
         self.names = names
         # Text, image and condition tokens pass this norm one after the other.
         self._passed: deque[Tensor] = deque(maxlen=3)

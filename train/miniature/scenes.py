@@ -1,5 +1,6 @@
 """Training data of the miniature: scenes for a prompt, flaws, repairs, and the texts that go with
-them. Everything is drawn from the grammar's training side; held-out prompts never occur.
+them. Everything is drawn from the grammar's training side; nothing that a held-out prompt means is
+ever asked for.
 """
 
 from __future__ import annotations
@@ -10,27 +11,55 @@ from dataclasses import replace
 import numpy as np
 
 from reflectionflow_core.miniature.detector import BLOB
-from reflectionflow_core.miniature.judge import Fault, faults, holds
-from reflectionflow_core.miniature.prompts import FAMILIES, ShapeGroup, Spec, prompts
+from reflectionflow_core.miniature.evolver import is_sized, layout
+from reflectionflow_core.miniature.judge import Fault, faults, holds, relations_of
+from reflectionflow_core.miniature.prompts import (
+    FAMILIES,
+    TEMPLATES,
+    ShapeGroup,
+    Spec,
+    is_held_out,
+    sides,
+    spec_of,
+)
 from reflectionflow_core.miniature.world import (
     COLOURS,
     RADIUS,
     SHAPES,
+    SIZES,
     Scene,
     Thing,
+    is_free,
     random_position,
 )
 
 # What the base never sees painted: as FLUX is weak at what its pictures seldom showed. The VAE, the
 # text encoders and the corrector see all.
-RARE = {("circle", "yellow"), ("square", "green"), ("triangle", "purple")}
-_CLEARER = 0.6  # scenes keep a margin over the judge's rule for positions
+RARE = {("circle", "yellow"), ("square", "green"), ("triangle", "purple"), ("cross", "red")}
+_CLEARER = {"cosine": 0.6, "apart": 0.65}  # scenes keep a margin over the judge's rules
+_MOST = 7  # things in a picture
 
 
 def any_prompt(rng: np.random.Generator, families: Sequence[str] = FAMILIES) -> tuple[str, Spec]:
-    """A training prompt: first a family, then one of its texts."""
-    side = prompts(families[int(rng.integers(len(families)))], held_out=False)
-    return side[int(rng.integers(len(side)))]
+    """A training prompt: first a family, then one of its meanings and one of its texts."""
+    side = sides(families[int(rng.integers(len(families)))], held_out=False)
+    spec = side[int(rng.integers(len(side)))]
+    return any_wording(spec, rng), spec
+
+
+def any_wording(spec: Spec, rng: np.random.Generator) -> str:
+    return TEMPLATES[int(rng.integers(len(TEMPLATES)))].format(spec)
+
+
+def training_layout(scene: Scene, spec: Spec) -> str | None:
+    """The layout of a training prompt's scene, or None where a held-out prompt asks for just what
+    the scene shows: two circles that happen to be red are not told as two red circles.
+    """
+    sized = is_sized(spec)
+    shown = (
+        ShapeGroup(1, thing.shape, thing.colour, thing.size if sized else None) for thing in scene
+    )
+    return None if is_held_out(spec_of(tuple(shown))) else layout(scene, sized)
 
 
 def common_scene(rng: np.random.Generator) -> tuple[Spec, Scene]:
@@ -50,16 +79,18 @@ def compose(spec: Spec, rng: np.random.Generator) -> Scene:
     while True:
         scene: Scene = ()
         for group in wanted:
-            thing = _placed(_any_thing(rng, group, crowded=len(wanted) > 2), scene, rng)
+            thing = _located(_any_thing(rng, group, crowded=len(wanted) > 2), scene, rng)
             if thing is None:
                 break
             scene += (thing,)
-        if len(scene) == len(wanted) and _in_order(scene, spec):
+        if len(scene) == len(wanted) and _stands(scene, spec):
             return scene
 
 
 def flawed(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The scene with one to three flaws: wrong colours and shapes, things missing, extra, moved."""
+    """The scene with one to three flaws: wrong colours, shapes and sizes, things missing, extra,
+    moved.
+    """
     for _ in range(rng.integers(1, 4)):
         scene = _FLAWS[rng.integers(len(_FLAWS))](scene, rng)
     return scene
@@ -91,36 +122,47 @@ def fix(scene: Scene, fault: Fault, rng: np.random.Generator) -> Scene:
         return _with(scene, added, fault, rng)
     if fault.wanted is None:
         return others
-    if fault.relation:
+    if fault.beside:
         return _with(others, fault.thing, fault, rng)
-    colour = fault.wanted.colour or fault.thing.colour
-    colour = _any_colour(rng) if colour == BLOB else colour
-    radius = float(np.clip(fault.thing.radius, *RADIUS))
-    return tuple(
-        replace(thing, shape=fault.wanted.shape, colour=colour, radius=radius)
-        if thing is fault.thing
-        else thing
-        for thing in scene
-    )
+    mended = _as_wanted(fault.thing, fault.wanted, rng)
+    if mended.radius > fault.thing.radius and not is_free(
+        others, mended.x, mended.y, mended.radius
+    ):
+        return _with(others, mended, fault, rng)  # it has no room to grow where it is
+    return tuple(mended if thing is fault.thing else thing for thing in scene)
+
+
+def _as_wanted(thing: Thing, wanted: ShapeGroup, rng: np.random.Generator) -> Thing:
+    colour = wanted.colour or thing.colour
+    while colour in (BLOB, wanted.but_not):
+        colour = _any_colour(rng)
+    radius = float(np.clip(thing.radius, SIZES["small"][0], SIZES["big"][1]))
+    if wanted.size not in (None, thing.size):
+        radius = float(rng.uniform(*SIZES[wanted.size]))
+    return replace(thing, shape=wanted.shape, colour=colour, radius=radius)
 
 
 def _with(scene: Scene, thing: Thing, fault: Fault, rng: np.random.Generator) -> Scene:
-    for _ in range(20):
-        placed = _placed(thing, scene, rng)
-        if placed is None:
+    """The scene with the thing at a free place, where the fault says it belongs; or, where there is
+    no such place, the scene alone.
+    """
+    for _ in range(100):
+        located = _located(thing, scene, rng)
+        if located is None:
             break
-        if not fault.relation or fault.beside is None:
-            return (*scene, placed)
-        if holds(fault.relation, placed, fault.beside, _CLEARER):
-            return (*scene, placed)
+        if not fault.beside or holds(fault.relation or "", located, fault.beside, **_CLEARER):
+            return (*scene, located)
     return scene
 
 
-def _in_order(scene: Scene, spec: Spec) -> bool:
-    return spec.relation is None or holds(spec.relation, scene[0], scene[1], _CLEARER)
+def _stands(scene: Scene, spec: Spec) -> bool:
+    return all(
+        holds(r.name, scene[r.subject], tuple(scene[i] for i in r.objects), **_CLEARER)
+        for r in relations_of(spec)
+    )
 
 
-def _placed(thing: Thing, scene: Scene, rng: np.random.Generator) -> Thing | None:
+def _located(thing: Thing, scene: Scene, rng: np.random.Generator) -> Thing | None:
     place = random_position(scene, thing.radius, rng)
     return replace(thing, x=place[0], y=place[1]) if place else None
 
@@ -134,8 +176,12 @@ def _any_thing(
 ) -> Thing:
     shape = group.shape if group else SHAPES[rng.integers(len(SHAPES))]
     colour = (group.colour if group else None) or _any_colour(rng)
-    radius = rng.uniform(RADIUS[0], RADIUS[1] - 2 * crowded)
-    return Thing(shape, colour, 0.0, 0.0, float(radius))
+    while group and colour == group.but_not:
+        colour = _any_colour(rng)
+    low, high = SIZES[group.size] if group and group.size else RADIUS
+    if crowded and not (group and group.size):
+        high -= 2
+    return Thing(shape, colour, 0.0, 0.0, float(rng.uniform(low, high)))
 
 
 def _changed(scene: Scene, rng: np.random.Generator, **new: str) -> Scene:
@@ -157,8 +203,8 @@ def _drop(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def _add(scene: Scene, rng: np.random.Generator) -> Scene:
-    thing = _placed(_any_thing(rng, crowded=True), scene, rng)
-    return (*scene, thing) if thing and len(scene) < 5 else scene
+    thing = _located(_any_thing(rng, crowded=True), scene, rng)
+    return (*scene, thing) if thing and len(scene) < _MOST else scene
 
 
 def _swap(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -177,8 +223,21 @@ def _move(scene: Scene, rng: np.random.Generator) -> Scene:
         return scene
     index = rng.integers(len(scene))
     others = (*scene[:index], *scene[index + 1 :])
-    moved = _placed(scene[index], others, rng)
+    moved = _located(scene[index], others, rng)
     return (*others, moved) if moved else scene
 
 
-_FLAWS = (_recolour, _reshape, _drop, _add, _swap, _move)
+def _resize(scene: Scene, rng: np.random.Generator) -> Scene:
+    if not scene:
+        return scene
+    index = rng.integers(len(scene))
+    others = (*scene[:index], *scene[index + 1 :])
+    low, high = (*SIZES.values(), RADIUS)[rng.integers(3)]
+    resized = replace(scene[index], radius=float(rng.uniform(low, high)))
+    if not is_free(others, resized.x, resized.y, resized.radius):
+        located = _located(resized, others, rng)
+        return (*others, located) if located else scene
+    return (*scene[:index], resized, *scene[index + 1 :])
+
+
+_FLAWS = (_recolour, _reshape, _drop, _add, _swap, _move, _resize)

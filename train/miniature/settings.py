@@ -21,11 +21,11 @@ class MiniatureSettings(Strict):
         default=30_000, description="scenes that the latents are computed from"
     )
 
-    vae_steps: PositiveInt = 2400
+    vae_steps: PositiveInt = 4000
     vae_rate: float = 2e-3
     vae_batch: PositiveInt = 16
 
-    text_steps: PositiveInt = 1200
+    text_steps: PositiveInt = 1500
     text_rate: float = 2e-3
     text_batch: PositiveInt = 96
 

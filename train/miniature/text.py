@@ -29,36 +29,39 @@ from transformers import (
 
 from reflectionflow_core.flux.text import corrector_text
 from reflectionflow_core.miniature.detector import BLOB
-from reflectionflow_core.miniature.evolver import POSITIONS, layout, position_of, spelled_out
+from reflectionflow_core.miniature.evolver import POSITIONS, is_sized, position_of, spelled_out
 from reflectionflow_core.miniature.judge import Fault, faults
-from reflectionflow_core.miniature.prompts import COUNTS, FAMILIES, RELATIONS, Spec, prompts
-from reflectionflow_core.miniature.world import COLOURS, SHAPES, Scene
+from reflectionflow_core.miniature.prompts import COUNTS, FAMILIES, RELATIONS, Spec, plural, sides
+from reflectionflow_core.miniature.world import COLOURS, SHAPES, SIZES, Scene
 from reflectionflow_core.writers.template import TemplateWriter
 from train.fit import Draw
-from train.miniature.scenes import any_prompt, compose, flawed
+from train.miniature.scenes import any_prompt, any_wording, compose, flawed, training_layout
 
 # Tokens of either text; FLUX pads every prompt to one length and attends to the padding too.
-LENGTH = 24
+LENGTH = 40
 _WORDS = (
     "a an the photo picture image drawing of and in corners top bottom left right center above "
-    "below add remove turn into recolor move missing extra fix this is not blob one"
+    "below between add remove turn into recolor move make give another color missing extra fix "
+    "this is not must be that none them blob one"
 )
 _NONE = 0
 
 _SHAPE = {name: i for i, name in enumerate(("", *SHAPES, BLOB))}
 _COLOUR = {name: i for i, name in enumerate(("", *COLOURS, BLOB))}
+_SIZE = {name: i for i, name in enumerate(("", *SIZES))}
 _RELATION = {name: i for i, name in enumerate(("", *RELATIONS))}
-_OPS = ("add", "remove", "turn", "recolor", "move")
-_PROMPT_VARIABLES, _EDIT_VARIABLES = 6, 7
-_VARIABLES = _PROMPT_VARIABLES + _EDIT_VARIABLES + 2 * len(POSITIONS)
-_CLASSES = 8
+_OPS = ("add", "remove", "turn", "recolor", "move", "make", "give")
+_GROUPS = 3  # groups in a prompt, at most
+_PROMPT_VARIABLES, _EDIT_VARIABLES = 4 * _GROUPS + 2, 9
+_VARIABLES = _PROMPT_VARIABLES + _EDIT_VARIABLES + 3 * len(POSITIONS)
+_CLASSES = max(map(len, (_SHAPE, _COLOUR, _SIZE, _RELATION, _OPS)))
 _UNKNOWN = -100  # what cross_entropy leaves out
 
 
 def vocabulary() -> list[str]:
     """Every word that the grammar, the writer and the evolver can say."""
-    shapes = [word for shape in SHAPES for word in (shape, f"{shape}s")]
-    return sorted({*_WORDS.split(), *shapes, *COLOURS, *COUNTS})
+    shapes = [word for shape in SHAPES for word in (shape, plural(shape))]
+    return sorted({*_WORDS.split(), *shapes, *COLOURS, *SIZES, *COUNTS})
 
 
 def t5_tokenizer() -> T5Tokenizer:
@@ -165,7 +168,9 @@ class Reader(nn.Module):
         self.pooled_heads = nn.Linear(64, _PROMPT_VARIABLES * _CLASSES)
 
     def forward(self, texts: Sequence[TrainingText]) -> tuple[Tensor, Tensor]:
-        """Logits (n, variables, classes) from T5 and (n, 6, classes) from pooled CLIP."""
+        """Logits of every variable from T5 and of the prompt's from pooled CLIP, each
+        (n, variables, classes).
+        """
         states, pooled = self.encoders([t.t5 for t in texts], [t.prompt for t in texts])
         weights = (self.queries @ self.keys(states).transpose(1, 2) / 128**0.5).softmax(-1)
         logits = torch.einsum("nvd,vdc->nvc", weights @ states, self.heads)
@@ -199,9 +204,9 @@ def held_out_accuracy(
     """Share of variables read right in held-out prompts: from T5, from pooled CLIP."""
     texts = []
     for _ in range(count):
-        side = prompts(FAMILIES[rng.integers(len(FAMILIES))], held_out=True)
-        prompt, spec = side[rng.integers(len(side))]
-        texts.append(TrainingText(prompt, "", _meaning(spec=spec)))
+        side = sides(FAMILIES[rng.integers(len(FAMILIES))], held_out=True)
+        spec = side[rng.integers(len(side))]
+        texts.append(TrainingText(any_wording(spec, rng), "", _meaning(spec=spec)))
     meant = torch.from_numpy(np.stack([text.meaning for text in texts]))[:, :_PROMPT_VARIABLES]
     read = [logits.argmax(-1)[:, :_PROMPT_VARIABLES].cpu() for logits in reader(texts)]
     from_t5, from_clip = read
@@ -217,8 +222,9 @@ def any_text(rng: np.random.Generator) -> TrainingText:
     reflection = TemplateWriter().write([f.unmet for f in found]) if rng.random() < 0.5 else ""
     edit = found[0] if found and reflection else None
     kind = rng.random()
-    if kind < 0.35:
-        return TrainingText(layout(scene), reflection, _meaning(scene=scene, edit=edit))
+    if kind < 0.35 and (told := training_layout(scene, spec)):
+        shown = _layout_meaning(scene, is_sized(spec))
+        return TrainingText(told, reflection, _meaning(layout=shown, edit=edit))
     if kind < 0.45 and reflection:
         return TrainingText("", reflection, _meaning(edit=edit))
     if kind < 0.6:
@@ -227,44 +233,55 @@ def any_text(rng: np.random.Generator) -> TrainingText:
 
 
 def _meaning(
-    spec: Spec | None = None, scene: Scene | None = None, edit: Fault | None = None
+    spec: Spec | None = None, layout: list[int] | None = None, edit: Fault | None = None
 ) -> np.ndarray:
     parts = [
         _prompt_meaning(spec) if spec else [_UNKNOWN] * _PROMPT_VARIABLES,
         _edit_meaning(edit) if edit else [_UNKNOWN] * _EDIT_VARIABLES,
-        _layout_meaning(scene) if scene else [_UNKNOWN] * (2 * len(POSITIONS)),
+        layout or [_UNKNOWN] * (3 * len(POSITIONS)),
     ]
     return np.array([number for part in parts for number in part], np.int64)
 
 
 def _prompt_meaning(spec: Spec) -> list[int]:
-    first, second = spec.groups[0], spec.groups[1] if len(spec.groups) > 1 else None
-    return [
-        _SHAPE[first.shape],
-        _COLOUR[first.colour or ""],
-        first.count,
-        _SHAPE[second.shape] if second else _NONE,
-        _COLOUR[(second and second.colour) or ""],
-        _RELATION[spec.relation or ""],
-    ]
+    """Each group's shape, colour, size and count; how the first stands; what it must not be."""
+    numbers: list[int] = []
+    for group in spec.groups:
+        kind = _SHAPE[group.shape], _COLOUR[group.colour or ""], _SIZE[group.size or ""]
+        numbers += [*kind, group.count]
+    numbers += [_NONE] * (4 * (_GROUPS - len(spec.groups)))
+    relation = spec.relations[0].name if spec.relations else ""
+    return [*numbers, _RELATION[relation], _COLOUR[spec.groups[0].but_not or ""]]
 
 
 def _edit_meaning(fault: Fault) -> list[int]:
-    wanted, thing, beside = fault.wanted, fault.thing, fault.beside
+    wanted, thing = fault.wanted, fault.thing
     words = re.match(r"\w+", TemplateWriter().write([fault.unmet]))
+    moved = bool(thing and fault.beside)
+    # What a text does not say is not asked of it: "make the red circle big" names no shape to be.
+    said = fault.unmet
     return [
         _OPS.index(words[0]) if words else _UNKNOWN,
         _SHAPE[thing.shape] if thing else _NONE,
-        _COLOUR[thing.colour] if thing and not fault.relation else _NONE,
-        _SHAPE[wanted.shape] if wanted else _NONE,
-        _COLOUR[wanted.colour or ""] if wanted and not (thing and fault.relation) else _NONE,
-        _RELATION[fault.relation or ""],
-        _SHAPE[beside.shape] if beside else _NONE,
+        _COLOUR[thing.colour] if thing and not moved else _NONE,
+        _SHAPE[wanted.shape] if wanted and not moved and said.endswith(wanted.shape) else _NONE,
+        _said(_COLOUR, wanted.colour if wanted and not moved else None, said),
+        _said(_SIZE, wanted.size if wanted and not moved else None, said),
+        _RELATION[(fault.relation if fault.beside else None) or ""],
+        *(_SHAPE[thing.shape] for thing in fault.beside),
+        *[_NONE] * (2 - len(fault.beside)),
     ]
 
 
-def _layout_meaning(scene: Scene) -> list[int]:
+def _said(numbers: dict[str, int], name: str | None, text: str) -> int:
+    return numbers[name] if name and name in text.split() else _NONE
+
+
+def _layout_meaning(scene: Scene, sized: bool) -> list[int]:
+    """In each ninth of the picture: shape, colour and size."""
     seen = {position_of(thing): thing for thing in scene}
     things = [seen.get(place) for place in POSITIONS]
     shapes = [_SHAPE[thing.shape] if thing else _NONE for thing in things]
-    return shapes + [_COLOUR[thing.colour] if thing else _NONE for thing in things]
+    colours = [_COLOUR[thing.colour] if thing else _NONE for thing in things]
+    sizes = [_SIZE[(thing.size if thing and sized else None) or ""] for thing in things]
+    return shapes + colours + sizes
