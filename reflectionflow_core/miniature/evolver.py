@@ -16,7 +16,7 @@ from ..protocols import SILENT, Progress
 from ..record import Request
 from .detector import detect
 from .judge import assign, holds, items_of, relations_of
-from .prompts import BETWEEN, Relation, ShapeGroup, Spec, parse
+from .prompts import BETWEEN, SIDES, Relation, ShapeGroup, Spec, parse
 from .world import COLOURS, RADIUS, SIZE, SIZES, Scene, Thing
 
 _ROWS = ("top", "", "bottom")
@@ -31,6 +31,13 @@ POSITIONS = {
 }
 # Where a missing thing goes: the first that fits, the sides before the corners.
 _FREE = ("left", "right", "top", "bottom", "top left", "bottom right", "top right", "bottom left")
+_SIDES = {
+    "left of": "left",
+    "right of": "right",
+    "above": "top",
+    "below": "bottom",
+    BETWEEN: "center",
+}
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
 
 
@@ -59,14 +66,14 @@ def nearest(scene: Scene, spec: Spec) -> Scene:
     if len(items) == 4 and len(set(items)) == 1:
         options = [[corner] for corner in CORNERS]
     else:
-        options = [
-            _options(thing, central=any(i == r.subject and r.name == BETWEEN for r in stands))
-            for i, thing in enumerate(assigned)
-        ]
+        options = [_options(thing, _wished(i, stands)) for i, thing in enumerate(assigned)]
     wished = list(zip(items, assigned, options, strict=True))
     placed = _place(wished, stands, ())
     if placed is None:  # things that keep their places may leave no room for a relation
-        placed = _place([(item, None, _options(None)) for item in items], stands, ())
+        anywhere = [
+            (item, None, _options(None, _wished(i, stands))) for i, item in enumerate(items)
+        ]
+        placed = _place(anywhere, stands, ())
     return placed or ()
 
 
@@ -118,10 +125,17 @@ class LayoutEvolver:
 Wish = tuple[ShapeGroup, Thing | None, list[str]]
 
 
-def _options(thing: Thing | None, central: bool = False) -> list[str]:
+def _wished(number: int, stands: list[Relation]) -> list[str]:
+    """Where an item's relations would have it."""
+    wished = [_SIDES[r.name] for r in stands if r.subject == number]
+    wished += [_SIDES[SIDES[r.name]] for r in stands if r.name in SIDES and r.objects == (number,)]
+    return wished
+
+
+def _options(thing: Thing | None, wished: list[str]) -> list[str]:
     """The ninths of the picture that a thing may get, the best first: its own, if it is there."""
-    own = [position_of(thing)] if thing else ["center"] if central else []
-    return list(dict.fromkeys((*own, *_FREE, "center")))
+    own = [position_of(thing)] if thing else []
+    return list(dict.fromkeys((*own, *wished, *_FREE, "center")))
 
 
 def _place(wished: list[Wish], stands: list[Relation], placed: Scene) -> Scene | None:

@@ -35,7 +35,8 @@ COUNTS = {"two": 2, "three": 3, "four": 4}
 BETWEEN = "between"
 SIDES = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 RELATIONS = (*SIDES, BETWEEN)
-THINGS = (3, 6)  # how many a composition has
+THINGS = (3, 6)  # how many a composition of the grammar has
+_MOST_THINGS = 8  # in a prompt that somebody types
 _HELD_OUT_ONE_IN = 5
 _SALT = 58  # with this one even the smallest families have about their fifth
 _COMPOSITIONS_ONE_IN = 41  # there are 97,000: a part is plenty
@@ -203,7 +204,7 @@ class _Reader:
         return None
 
     def _whole(self) -> Spec | None:
-        if sum(group.count for group in self.groups) > THINGS[1]:
+        if sum(group.count for group in self.groups) > _MOST_THINGS:
             return None
         related = {i for r in self.relations for i in (r.subject, *r.objects)}
         if any(self.groups[i].count > 1 for i in related):

@@ -19,17 +19,25 @@ from reflectionflow_core.flux.load import load_flux
 from reflectionflow_core.flux.lora import CorrectorLora
 from reflectionflow_core.flux.text import training_text
 from reflectionflow_core.miniature.detector import BLOB
+from reflectionflow_core.miniature.evolver import is_sized
 from reflectionflow_core.miniature.judge import faults
 from reflectionflow_core.miniature.model import FOLDER, load_miniature
-from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, prompts
-from reflectionflow_core.miniature.world import Thing, render
+from reflectionflow_core.miniature.prompts import FAMILIES, ShapeGroup, parse, sides, spec_of
+from reflectionflow_core.miniature.world import COLOURS, Thing, render
 from train.corrector.loss import mixed
 from train.corrector.samples import WHOLE
 from train.fit import Draw
 from train.miniature import base, distil, measure, text, vae
 from train.miniature.corrector import Naming, PairRow, Pairs
 from train.miniature.edits import pair_of
-from train.miniature.scenes import any_prompt, common_scene, compose, flawed
+from train.miniature.scenes import (
+    RARE,
+    any_prompt,
+    common_scene,
+    compose,
+    flawed,
+    training_layout,
+)
 from train.miniature.shards import write_shard
 from train.shard_lists import shards_in
 from train.triplets import Triplets
@@ -41,17 +49,49 @@ TOY = (
 )
 
 
-def test_training_never_sees_a_held_out_prompt() -> None:
+@pytest.fixture(scope="module")
+def measured() -> set[str]:
+    """What the held-out prompts mean, over the whole grammar."""
+    return {spec.meaning for family in FAMILIES for spec in sides(family, held_out=True)}
+
+
+def test_no_training_prompt_of_the_grammar_asks_for_what_a_held_out_one_asks(
+    measured: set[str],
+) -> None:
+    trained = {spec.meaning for family in FAMILIES for spec in sides(family, held_out=False)}
+    assert len(measured) > 2000
+    assert not trained & measured
+
+
+def test_no_text_of_the_trainings_has_the_meaning_of_a_held_out_prompt(measured: set[str]) -> None:
+    """Prompts as they are spelled, layouts by all that they show."""
     rng = np.random.default_rng(0)
-    drawn = [any_prompt(rng) for _ in range(2000)]
-    assert not any(is_held_out(prompt) for prompt, _ in drawn)
-    scenes = [compose(spec, rng) for _, spec in drawn[:300]]
-    texts = [
-        base.training_text(spec, scene, rng)
-        for (_, spec), scene in zip(drawn, scenes, strict=False)
-    ]
-    held_out = {text for family in FAMILIES for text, _ in prompts(family, held_out=True)}
-    assert held_out and not held_out & {text.prompt for text in texts}
+    for _ in range(3000):
+        prompt, spec = any_prompt(rng)
+        assert parse(prompt).meaning == spec.meaning
+        assert spec.meaning not in measured
+        scene = compose(spec, rng)
+        shown = [(thing.shape, thing.colour, thing.size) for thing in scene]
+        groups = (ShapeGroup(1, *kind if is_sized(spec) else kind[:2]) for kind in shown)
+        if training_layout(scene, spec):
+            assert spec_of(tuple(groups)).meaning not in measured
+
+
+def test_layouts_that_would_tell_a_held_out_prompt_are_left_out() -> None:
+    spec = next(s for s in sides("counting", held_out=True) if s.groups[0].colour)
+    (group,) = spec.groups
+    plain = spec_of((replace(group, colour=None),))
+    scene = compose(spec, np.random.default_rng(0))
+    assert not faults(scene, plain)
+    assert training_layout(scene, plain) is None
+
+
+def test_scenes_of_the_base_show_nothing_rare() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(300):
+        spec, scene = common_scene(rng)
+        assert not faults(scene, spec)
+        assert not RARE & {(thing.shape, thing.colour) for thing in scene}
 
 
 def test_texts_are_whole_words_and_all_but_a_few_layouts_fit() -> None:
@@ -96,7 +136,8 @@ def test_pairs_of_unclear_pictures_can_be_drawn() -> None:
 
 def test_cells_name_the_thing_that_covers_them() -> None:
     cells = base.cells((Thing("circle", "red", 8, 8, 7), Thing("triangle", "purple", 56, 56, 7)))
-    assert cells.tolist() == [1, *[0] * 14, 15]
+    names = 1, 1 + 2 * len(COLOURS) + list(COLOURS).index("purple")
+    assert cells.tolist() == [names[0], *[0] * 14, names[1]]
 
 
 def test_times_stay_inside_zero_and_one_and_lean_towards_noise() -> None:
