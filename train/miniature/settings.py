@@ -29,7 +29,7 @@ class MiniatureSettings(Strict):
     text_rate: float = 2e-3
     text_batch: PositiveInt = 96
 
-    base_steps: PositiveInt = 7500
+    base_steps: PositiveInt = 6000
     base_rate: float = 2e-3
     base_batch: PositiveInt = 96
 
