@@ -70,7 +70,7 @@ def nearest(scene: Scene, spec: Spec) -> Scene:
     wished = list(zip(items, assigned, options, strict=True))
     placed = _place(wished, stands, ())
     if placed is None:  # things that keep their places may leave no room for a relation
-        anywhere = [
+        anywhere: list[Wish] = [
             (item, None, _options(None, _wished(i, stands))) for i, item in enumerate(items)
         ]
         placed = _place(anywhere, stands, ())
