@@ -171,7 +171,7 @@ _OPENING = re.compile(r"^(?:an?|the) (?:photo|picture|image|drawing) of ")
 def parse(prompt: str) -> Spec:
     """The meaning of a prompt; raises InputError with examples for a text outside this grammar."""
     text = _OPENING.sub("", " ".join(prompt.lower().rstrip(" .").split()))
-    spec = _Reader(text).spec()
+    spec = _PromptReader(text).spec()
     if spec is None:
         raise InputError(
             f"The miniature does not understand {prompt!r}. It paints "
@@ -187,7 +187,7 @@ def plural(noun: str) -> str:
     return f"{noun}es" if noun.endswith("ss") else f"{noun}s"
 
 
-class _Reader:
+class _PromptReader:
     """Reads a text from left to right; whatever does not fit makes it None."""
 
     def __init__(self, text: str) -> None:
