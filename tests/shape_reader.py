@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 from PIL.Image import Image
 
 from reflectionflow_core.detection.words import NUMBERS
 from reflectionflow_core.miniature.detector import detect
-from reflectionflow_core.miniature.judge import holds
+from reflectionflow_core.miniature.judge import distance, holds
+from reflectionflow_core.miniature.prompts import ShapeGroup, Spec
 from reflectionflow_core.miniature.world import Scene, Thing
 
 THING = r"an? (?:(\w+) )?(circle|square|triangle)"
@@ -25,7 +27,7 @@ def is_true(statement: str, picture: Image) -> bool:
         return bool(alike(scene, match[1], match[2]))
     if match := re.fullmatch(rf"{THING} {RELATION} {THING}", said):
         firsts, seconds = alike(scene, match[1], match[2]), alike(scene, match[4], match[5])
-        return any(holds(match[3], a, b) for a in firsts for b in seconds)
+        return any(holds(match[3], a, (b,)) for a in firsts for b in seconds)
     if match := re.fullmatch(r"the (\w+) is larger than the (\w+)", said):
         (first,), (second,) = alike(scene, None, match[1]), alike(scene, None, match[2])
         return first.radius > second.radius
@@ -33,8 +35,25 @@ def is_true(statement: str, picture: Image) -> bool:
         return all(thing.colour == match[2] for thing in alike(scene, None, match[1]))
     if match := re.fullmatch(rf"the (\w+) is {RELATION} the (\w+)", said):
         (first,), (second,) = alike(scene, None, match[1]), alike(scene, None, match[3])
-        return holds(match[2], first, second)
+        return holds(match[2], first, (second,))
     raise ValueError(f"No statement about shapes: {statement!r}")
+
+
+def fits(thing: Thing, group: ShapeGroup) -> bool:
+    return not distance(thing, group)
+
+
+def stands(scene: Scene, spec: Spec) -> bool:
+    """Whether things of its groups stand to each other as `spec` says."""
+    fitting = [[thing for thing in scene if fits(thing, group)] for group in spec.groups]
+    return all(
+        any(
+            holds(r.name, subject, objects)
+            for subject in fitting[r.subject]
+            for objects in product(*(fitting[i] for i in r.objects))
+        )
+        for r in spec.relations
+    )
 
 
 def alike(scene: Scene, colour: str | None, shape: str) -> list[Thing]:

@@ -112,7 +112,7 @@ class Erring:
             r"Is the (\w+) (left of|right of|above|below) the (\w+)\?", asked
         ):
             first, second = ([t for t in scene if t.shape == position[n]] for n in (1, 3))
-            return "position", any(holds(position[2], a, b) for a in first for b in second)
+            return "position", any(holds(position[2], a, (b,)) for a in first for b in second)
         if own := re.fullmatch(r"Does the picture show (exactly )?(.+)\?", asked):
             (group,) = parse(own[2]).groups
             fit = [t for t in scene if t.shape == group.shape and group.colour in (None, t.colour)]

@@ -15,13 +15,17 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' own modules
+
 from asking import drafts
-from recheck import NOTHING_ELSE, Seeing, fits
+from recheck import NOTHING_ELSE, Seeing
+from shape_reader import fits, stands
 
 from reflectionflow_core.evaluation.prompts import held_out
-from reflectionflow_core.miniature.judge import holds
 from reflectionflow_core.miniature.prompts import FAMILIES, ShapeGroup, Spec
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.miniature.world import Scene
@@ -51,8 +55,8 @@ def tests_of(spec: Spec) -> dict[str, tuple[Test, list[int]]]:
             need = len(asked)
         asked[f"exactly {group}"] = (number_of(group), [need])
         ends.append(need)
-    if spec.relation:
-        asked[f"{spec}"] = (standing(spec), ends)
+    if spec.relations:
+        asked[f"{spec}"] = (lambda scene: stands(scene, spec), ends)
     asked[NOTHING_ELSE] = (nothing_else(spec), [])
     return asked
 
@@ -67,15 +71,6 @@ def one_of(group: ShapeGroup) -> Test:
 
 def number_of(group: ShapeGroup) -> Test:
     return lambda scene: sum(fits(thing, group) for thing in scene) == group.count
-
-
-def standing(spec: Spec) -> Test:
-    def met(scene: Scene) -> bool:
-        first, second = ([t for t in scene if fits(t, group)] for group in spec.groups)
-        assert spec.relation
-        return any(holds(spec.relation, a, b) for a in first for b in second)
-
-    return met
 
 
 def nothing_else(spec: Spec) -> Test:

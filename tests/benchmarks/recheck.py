@@ -13,20 +13,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from keeping import keep
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' own modules
+
+from shape_reader import fits, stands
+
 from reflectionflow_core.evaluation.prompts import held_out
 from reflectionflow_core.evaluation.statistics import difference
 from reflectionflow_core.miniature.detector import detect
-from reflectionflow_core.miniature.judge import holds
-from reflectionflow_core.miniature.prompts import FAMILIES, ShapeGroup, Spec, parse
+from reflectionflow_core.miniature.prompts import FAMILIES, Spec, parse
 from reflectionflow_core.miniature.verifier import ExactVerifier
-from reflectionflow_core.miniature.world import Scene, Thing
+from reflectionflow_core.miniature.world import Scene
 from reflectionflow_core.protocols import SILENT, Actors, Progress
 from reflectionflow_core.record import History
 from reflectionflow_core.registry import ActorChoice, build_actors
@@ -74,20 +79,15 @@ class Seeing:
         groups = self.spec.groups
         if asked == NOTHING_ELSE:
             return all(any(fits(thing, group) for group in groups) for thing in scene)
-        if asked == str(self.spec) and self.spec.relation:
-            pairs = [[t for t in scene if fits(t, group)] for group in groups]
-            return any(holds(self.spec.relation, a, b) for a in pairs[0] for b in pairs[1])
+        if asked == str(self.spec) and self.spec.relations:
+            return stands(scene, self.spec)
         group = next(group for group in groups if str(group) == asked)
         return sum(fits(thing, group) for thing in scene) == group.count
 
 
-def fits(thing: Thing, group: ShapeGroup) -> bool:
-    return thing.shape == group.shape and group.colour in (None, thing.colour)
-
-
 def statements(spec: Spec) -> list[str]:
     """What is asked for: each group in its number, how they stand, and nothing else."""
-    where = [str(spec)] if spec.relation else []
+    where = [str(spec)] if spec.relations else []
     return [*map(str, spec.groups), *where, NOTHING_ELSE]
 
 
