@@ -30,6 +30,8 @@ from reflectionflow_core.writers.template import TemplateWriter
 RED = Thing("circle", "red", 14, 14, 8)
 GREEN = Thing("circle", "green", 50, 14, 8)
 BLUE = Thing("square", "blue", 50, 50, 8)
+# What GenEval has no rule for.
+BEYOND_THE_RULES = ("size", "between", "none_of")
 
 
 def drawn(*things: Thing) -> Image.Image:
@@ -122,7 +124,7 @@ def test_each_prompt_is_judged_and_each_fault_becomes_a_command(
     assert TemplateWriter(9).write(verdict.unmet) == edit
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in BEYOND_THE_RULES])
 def test_it_agrees_with_the_miniatures_exact_verifier_where_nothing_is_extra(family: str) -> None:
     """GenEval's rules mind no extra things, and the exact verifier does."""
     pictures = [drawn(RED), drawn(RED, BLUE), drawn(RED, GREEN), drawn(BLUE), drawn()]
@@ -141,7 +143,7 @@ def test_faults_have_the_boxes_of_their_things_and_right_things_too() -> None:
     verdict = judged("one circle and a square", RED, GREEN, BLUE)
     (fault,) = verdict.unmet
     (box,) = places_of(fault, verdict.evidence)
-    assert box == Evidence.in_pixels("", (42, 6, 58, 22), (64, 64)).box
+    assert box == pytest.approx(Evidence.in_pixels("", (42, 6, 58, 22), (64, 64)).box, abs=0.01)
     right = {seen.text for seen in verdict.evidence if seen.text not in verdict.unmet}
     assert right == {"circle", "square"}
     assert all(seen.sureness == 0.95 for seen in verdict.evidence)
