@@ -13,7 +13,7 @@ from reflectionflow_core.miniature.judge import distance, holds
 from reflectionflow_core.miniature.prompts import ShapeGroup, Spec
 from reflectionflow_core.miniature.world import Scene, Thing
 
-THING = r"an? (?:(\w+) )?(circle|square|triangle)"
+THING = r"an? (?:(\w+) )?(circle|square|triangle|cross)"
 RELATION = r"(?:to the )?(left of|right of|above|below)"
 
 
@@ -21,7 +21,7 @@ def is_true(statement: str, picture: Image) -> bool:
     """Raises ValueError for a statement that is not about shapes."""
     scene = detect(picture)
     said = statement.lower().strip(" .")
-    if match := re.fullmatch(r"exactly (\w+) (circle|square|triangle)s?", said):
+    if match := re.fullmatch(r"exactly (\w+) (circle|square|triangle|cross)(?:e?s)?", said):
         return sum(thing.shape == match[2] for thing in scene) == NUMBERS.index(match[1])
     if match := re.fullmatch(THING, said):
         return bool(alike(scene, match[1], match[2]))

@@ -61,7 +61,7 @@ Made = tuple[Scene, str, str] | None  # a scene, what holds and what does not; N
 
 
 def _thing(rng: np.random.Generator) -> Made:
-    there, extra, absent = rng.permutation(SHAPES)
+    there, extra, absent = rng.permutation(SHAPES)[:3]
     shapes = [there] * int(rng.integers(1, 3)) + [extra] * int(rng.integers(0, 2))
     scene = _scattered([(shape, _colour(rng)) for shape in shapes], rng)
     return _made(scene, one(str(there)), one(str(absent)))
@@ -90,7 +90,7 @@ def _position(rng: np.random.Generator) -> Made:
     scene = _scattered([(first, _colour(rng)), (second, _colour(rng))], rng)
     if scene is None:
         return None
-    clear = [relation for relation in OPPOSITE if holds(relation, scene[0], scene[1], CLEAR)]
+    clear = [relation for relation in OPPOSITE if holds(relation, scene[0], scene[1:], CLEAR)]
     if not clear:
         return None
     said = f"{scene[0].colour} {first}", f"{scene[1].colour} {second}"

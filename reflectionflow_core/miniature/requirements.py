@@ -3,13 +3,14 @@ about."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..judge_errors import COLOUR, NUMBER, POSITION, THING
+from ..judge_errors import COLOUR, NUMBER, OTHER, POSITION, THING
 from .judge import Fault, faults
-from .prompts import ShapeGroup, Spec
-from .world import COLOURS, SHAPES, Scene, Thing
+from .prompts import COUNTS, Relation, ShapeGroup, Spec, plural
+from .world import COLOURS, RADIUS, SHAPES, SIZES, Scene, Thing
 
 NOTHING_ELSE = "nothing else"
 
@@ -25,8 +26,9 @@ class Demand:
 
 
 def demands(spec: Spec) -> tuple[Demand, ...]:
-    """All requirements of a prompt; a picture that meets them all is right."""
-    return (*_of_groups(spec), Demand(NOTHING_ELSE, THING, f"extra {_unasked(spec)}"))
+    """All requirements of a prompt, each once; a picture that meets them all is right."""
+    asked = (*_of_groups(spec), Demand(NOTHING_ELSE, THING, f"extra {_unasked(spec)}"))
+    return tuple({demand.statement: demand for demand in reversed(asked)}.values())[::-1]
 
 
 def unmet_demands(scene: Scene, spec: Spec) -> dict[str, list[str]]:
@@ -48,50 +50,112 @@ def met_demands(scene: Scene, spec: Spec) -> dict[str, bool]:
 
 def _of_groups(spec: Spec) -> Iterator[Demand]:
     for group in spec.groups:
-        item = ShapeGroup(1, group.shape, group.colour)
-        yield Demand(_there(group), THING if group.count == 1 else NUMBER, f"missing {item}")
+        item, seen = replace(group, count=1), _thing_of(group)
+        number = _totals(spec)[group.shape]
+        missing = ShapeGroup(1, group.shape, group.colour, group.size)
+        yield Demand(_there(group, spec), THING if number == 1 else NUMBER, f"missing {missing}")
         if group.colour is not None:
-            seen = Thing(group.shape, _other(group.colour), 0.0, 0.0, 1.0)
-            yield Demand(_coloured(group), COLOUR, Fault(seen, item).unmet)
-    if spec.relation:
-        first, second = (group.shape for group in spec.groups)
-        yield Demand(_side(spec), POSITION, f"{first} is not {spec.relation} the {second}")
+            other = replace(seen, colour=_other(group.colour))
+            yield Demand(_coloured(group, spec), COLOUR, Fault(other, item).unmet)
+        if group.size is not None:
+            other = replace(seen, radius=sum(RADIUS) / 2)
+            yield Demand(_sized(group, spec), OTHER, Fault(other, item).unmet)
+        if group.but_not is not None:
+            other = replace(seen, colour=group.but_not)
+            yield Demand(_excepted(group), COLOUR, Fault(other, item).unmet)
+    for relation in spec.relations:
+        subject, *objects = (spec.groups[i] for i in (relation.subject, *relation.objects))
+        beside = tuple(map(_thing_of, objects))
+        misplaced = Fault(_thing_of(subject), subject, relation.name, beside)
+        yield Demand(_stands(relation, spec), POSITION, misplaced.unmet)
 
 
 def _broken(fault: Fault, spec: Spec) -> Sequence[str]:
     """The statements that one fault makes untrue."""
     thing, wanted = fault.thing, fault.wanted
-    if thing is None and wanted is not None:
-        return [_there(_group_of(spec, wanted))]
     if wanted is None:
-        counted = [g for g in spec.groups if thing and g.count > 1 and g.shape == thing.shape]
-        return [_there(counted[0]) if counted else NOTHING_ELSE]
-    if fault.beside is not None:
-        return [_side(spec)]
-    group = _group_of(spec, wanted)
-    wrong_shape = thing is not None and thing.shape != wanted.shape
-    wrong_colour = thing is not None and wanted.colour not in (None, thing.colour)
-    return [
-        *([_there(group)] if wrong_shape else []),
-        *([_coloured(group)] if wrong_colour else []),
-    ]
+        counted = [g for g in spec.groups if thing and g.shape == thing.shape]
+        several = counted and _totals(spec)[counted[0].shape] > 1
+        return [_there(counted[0], spec) if several else NOTHING_ELSE]
+    group = next(g for g in spec.groups if replace(g, count=1) == wanted)
+    if thing is None:
+        return [_there(group, spec)]
+    if fault.beside:
+        return [
+            _stands(relation, spec)
+            for relation in spec.relations
+            if relation.name == fault.relation and spec.groups[relation.subject] == group
+        ]
+    wrong = {
+        _there(group, spec): thing.shape != group.shape,
+        _coloured(group, spec): group.colour not in (None, thing.colour),
+        _sized(group, spec): group.size not in (None, thing.size),
+        _excepted(group): thing.colour == group.but_not,
+    }
+    return [statement for statement, is_wrong in wrong.items() if is_wrong]
 
 
-def _group_of(spec: Spec, wanted: ShapeGroup) -> ShapeGroup:
-    return next(g for g in spec.groups if (g.shape, g.colour) == (wanted.shape, wanted.colour))
+# ---------------------------------------------------------------- in words
 
 
-def _there(group: ShapeGroup) -> str:
-    return str(ShapeGroup(group.count, group.shape))
+def _there(group: ShapeGroup, spec: Spec) -> str:
+    """All things of the group's shape together: "a circle", "three circles"."""
+    total = _totals(spec)[group.shape]
+    if total == 1 or total in COUNTS.values():
+        return str(ShapeGroup(total, group.shape))
+    return f"{total} {plural(group.shape)}"
 
 
-def _coloured(group: ShapeGroup) -> str:
-    return f"the {group.shape}{'s are' if group.count > 1 else ' is'} {group.colour}"
+def _coloured(group: ShapeGroup, spec: Spec) -> str:
+    return f"{_named(group, group.shape, spec)} {group.colour}"
 
 
-def _side(spec: Spec) -> str:
-    first, second = (group.shape for group in spec.groups)
-    return f"the {first} is {spec.relation} the {second}"
+def _sized(group: ShapeGroup, spec: Spec) -> str:
+    noun = " ".join(filter(None, (group.colour, group.shape)))
+    return f"{_named(group, noun, spec)} {group.size}"
+
+
+def _excepted(group: ShapeGroup) -> str:
+    return f"no {group.shape} is {group.but_not}"
+
+
+def _named(group: ShapeGroup, noun: str, spec: Spec) -> str:
+    """ "the circle is", "the circles are", or "a circle is" where the prompt has more of them."""
+    if group.count > 1:
+        number = "the" if _is_alone(group, spec) else str(group).partition(" ")[0]
+        return f"{number} {plural(noun)} are"
+    return f"{'the' if _is_alone(group, spec) else 'a'} {noun} is"
+
+
+def _stands(relation: Relation, spec: Spec) -> str:
+    subject, *objects = (
+        group.shape if _is_alone(group, spec) else group.noun
+        for group in (spec.groups[i] for i in (relation.subject, *relation.objects))
+    )
+    return f"the {subject} is {relation.name} {' and '.join(f'the {o}' for o in objects)}"
+
+
+def _is_alone(group: ShapeGroup, spec: Spec) -> bool:
+    """Whether no other group has its shape."""
+    return _totals(spec)[group.shape] == group.count
+
+
+def _totals(spec: Spec) -> Counter[str]:
+    """How many things of each shape a prompt asks for."""
+    totals = Counter[str]()
+    for group in spec.groups:
+        totals[group.shape] += group.count
+    return totals
+
+
+# ---------------------------------------------------------------- what a judge may see instead
+
+
+def _thing_of(group: ShapeGroup) -> Thing:
+    """A thing as the group asks for it, anywhere."""
+    radius = sum(SIZES.get(group.size or "", RADIUS)) / 2
+    colour = group.colour or next(c for c in COLOURS if c != group.but_not)
+    return Thing(group.shape, colour, 0.0, 0.0, radius)
 
 
 def _unasked(spec: Spec) -> str:

@@ -225,7 +225,7 @@ def test_pictures_of_the_miniature_are_known_unless_something_in_them_is_unclear
         ("square", "blue"),
         ("circle", "yellow"),
     ]
-    assert known.absent == ("triangle",)
+    assert known.absent == ("triangle", "cross")
     smeared = drawn(TWO_AND_ONE, 64)
     smeared.paste((120, 120, 120), (20, 40, 60, 50))
     assert known_shapes("two", smeared) is None
