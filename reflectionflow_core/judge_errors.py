@@ -44,6 +44,10 @@ _THING = re.compile(
     r"(?:(?:an?|the|some) )?(?:[\w'-]+ ){0,2}[\w'-]+"
     r"(?: (?:is|are) (?:there|present|visible|shown))?"
 )
+# "the cup is red", but not "there is a red cup", "is the cup red" or "a red cup is there".
+_STATED = re.compile(
+    r"(?!there |is |are ).+? (?:is|are) (?P<property>(?!there$|present$|visible$|shown$).+)"
+)
 _SAYS_MORE = re.compile(r"\b(?:is|are|in|of|made|with|style|wearing|holding)\b")
 
 
@@ -220,15 +224,21 @@ def kind_of(text: str) -> str:
     """Which of KINDS a statement, question or fault is about, by its words.
 
     A position comes before a number, a number before a colour: "two red cups left of a plate" is
-    about a position. What names one thing and says no more of it is a thing: "a cup", "there is a
-    dog", "missing a red cup" is about a colour. "extra cup" is a number. All else is "other".
+    about a position. Where a colour or another property is stated of things, that is what it is
+    about: "two cups are red" is about a colour, "the red cup is big" is "other". What names one
+    thing and says no more of it is a thing: "a cup", "there is a dog", "missing a red cup" is about
+    a colour. "extra cup" is a number. All else is "other".
     """
     said = " ".join(text.lower().split()).strip(" .?!")
+    stated = _STATED.fullmatch(said)
+    said_of_it = stated["property"] if stated else said
     if _POSITION.search(said):
         return POSITION
+    if stated and _COLOUR.search(said_of_it) and not _NUMBER.search(said_of_it):
+        return COLOUR
     if _NUMBER.search(said) or said.startswith("extra "):
         return NUMBER
-    if _COLOUR.search(said):
+    if _COLOUR.search(said_of_it):
         return COLOUR
     bare = re.sub(r"^(?:there (?:is|are) |is there |are there )|(?: (?:is|are) there)$", "", said)
     return THING if _THING.fullmatch(bare) and not _SAYS_MORE.search(bare) else OTHER

@@ -41,10 +41,16 @@ def unmet_demands(scene: Scene, spec: Spec) -> dict[str, list[str]]:
 
 
 def met_demands(scene: Scene, spec: Spec) -> dict[str, bool]:
-    """Every statement, and whether a scene meets it; what is missing has no colour and no place."""
+    """Every statement, and whether a scene meets it; what is missing has no colour, size or
+    place."""
     unmet = unmet_demands(scene, spec)
-    absent = [group for group in spec.groups if _there(group) in unmet]
-    denied = {*unmet, *map(_coloured, absent), *([_side(spec)] if spec.relation and absent else [])}
+    absent = [group for group in spec.groups if _there(group, spec) in unmet]
+    denied = {*unmet, *(statement(g, spec) for g in absent for statement in (_coloured, _sized))}
+    denied.update(
+        _stands(relation, spec)
+        for relation in spec.relations
+        if any(spec.groups[i] in absent for i in (relation.subject, *relation.objects))
+    )
     return {demand.statement: demand.statement not in denied for demand in demands(spec)}
 
 
