@@ -32,7 +32,8 @@ def is_true(statement: str, picture: Image) -> bool:
         (first,), (second,) = alike(scene, None, match[1]), alike(scene, None, match[2])
         return first.radius > second.radius
     if match := re.fullmatch(r"the (\w+) is (\w+)", said):
-        return all(thing.colour == match[2] for thing in alike(scene, None, match[1]))
+        found = alike(scene, None, match[1])
+        return bool(found) and all(thing.colour == match[2] for thing in found)
     if match := re.fullmatch(rf"the (\w+) is {RELATION} the (\w+)", said):
         (first,), (second,) = alike(scene, None, match[1]), alike(scene, None, match[3])
         return holds(match[2], first, (second,))

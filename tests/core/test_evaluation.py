@@ -37,7 +37,7 @@ from reflectionflow_core.evaluation.studies import STUDIES, StudyPlan, studies_i
 from reflectionflow_core.evaluation.tables import by_atoms, markdown, tables_of
 from reflectionflow_core.evaluation.trial import Outcome, Spent, Trial, run_trial
 from reflectionflow_core.evaluation.work import Trace, Traced
-from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out
+from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, parse
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.record import History, InputError, Verdict
 from reflectionflow_core.registry import ActorChoice, build_actors
@@ -144,7 +144,7 @@ def test_a_paired_difference_is_sharper_than_its_two_intervals():
 def test_questions_are_held_out_and_equally_many_of_each_family():
     questions = held_out(7, seed=3)
     assert [q.family for q in questions] == [f for f in FAMILIES for _ in range(7)]
-    assert all(is_held_out(question.prompt) for question in questions)
+    assert all(is_held_out(parse(question.prompt)) for question in questions)
     assert questions == held_out(7, seed=3) != held_out(7, seed=4)
 
 
@@ -227,7 +227,8 @@ def test_a_study_that_is_given_hours_stops_after_them_and_says_how_to_go_on(caps
 
 def test_a_study_in_parts_ends_as_one_that_ran_through(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(module, "run_all", RandomTrials())
-    asked = ["evaluate", "shapes", "--quick", "--prompts", "6", "--budgets", "1,2", "--json"]
+    asked = ["evaluate", "shapes", "--quick", "--prompts", "6", "--budgets", "1,2"]
+    asked += ["--families", "colors,counting,position", "--json"]
     assert main([*asked, str(tmp_path / "whole.json")]) == 0
     parts, pieces = [*asked, str(tmp_path / "parts.json"), "--hours", "1e-9"], []
     while (status := main(parts)) == 3:
@@ -398,6 +399,7 @@ def test_all_studies_at_once_search_plot_and_hold_what_must_hold(tmp_path):
 def test_a_quick_evaluation_from_the_command_line_leaves_json_plot_and_page(tmp_path, capsys):
     file = tmp_path / "quick.json"
     asked = ["evaluate", "shapes", "--json", str(file), "--quick", "--prompts", "6"]
+    asked += ["--families", "colors,counting,position"]
     assert main([*asked, "--budgets", "1,2", "--processes", "2"]) == 0
     record = json.loads(file.read_bytes())
     assert len(record["outcomes"]) == 18 and len(record["questions"]) == 6
