@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import shutil
+import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -116,10 +118,20 @@ def miniature_card(settings: MiniatureSettings, figures: Figures) -> str:
         command=" ".join(
             ("python -m train.miniature", *(f"{name}={value}" for name, value in changed.items()))
         ),
+        commit=_commit(),
         machine=f"{platform.system()} {platform.machine()}, {settings.device}",
         torch=version("torch"),
         figures=table(("figure", "value"), rows),
     )
+
+
+def _commit() -> str:
+    """The commit of this code; "unknown" outside a git repository."""
+    if not (git := shutil.which("git")):
+        return "unknown"
+    command = (git, "-C", str(TEMPLATES), "rev-parse", "HEAD")
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    return done.stdout.strip()[:12] or "unknown"
 
 
 def verifier_card(

@@ -59,8 +59,8 @@ def train_corrector(settings: MiniatureSettings, folder: Path) -> None:
     asked = corrector_settings(settings, folder)
     flux = load(asked)
     if join().is_main_process:
-        # Changes nothing yet; who loads the miniature expects one. The same one each time, since the
-        # pairs are resumed only with the same weights.
+        # Changes nothing yet; who loads the miniature expects one. Seeded, since the pairs are resumed
+        # only with the same weights.
         torch.manual_seed(settings.seed)
         CorrectorLora.create(flux.transformer, settings.rank).save(folder / "corrector")
         sys.stderr.write(make_data(data_settings(settings, folder)))

@@ -36,7 +36,7 @@ class MiniatureSettings(Strict):
     distil_steps: PositiveInt = 500
     distil_rate: float = 4e-4
 
-    corrector_steps: PositiveInt = 12_000
+    corrector_steps: PositiveInt = 10_000
     corrector_rate: float = 2e-3
     corrector_batch: PositiveInt = 64
     rank: PositiveInt = 64
