@@ -59,7 +59,7 @@ def train_corrector(settings: MiniatureSettings, folder: Path) -> None:
     asked = corrector_settings(settings, folder)
     flux = load(asked)
     if join().is_main_process:
-        # Changes nothing yet; who loads the miniature expects one. Seeded, since the pairs are resumed
+        # Changes nothing yet; who loads the miniature expects one. Seeded, since pairs are resumed
         # only with the same weights.
         torch.manual_seed(settings.seed)
         CorrectorLora.create(flux.transformer, settings.rank).save(folder / "corrector")
