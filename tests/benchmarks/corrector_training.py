@@ -46,7 +46,7 @@ def settings(folder: Path, batch: int) -> CorrectorSettings:
         dtype="fp32",
         target_size=64,
         condition_size=64,
-        text_length=24,
+        text_length=40,
         data=str(write_triplets(folder / "data", 256)),
         latents=folder / "latents",
         out=folder / "out",
