@@ -44,8 +44,8 @@ from train.triplets import Triplets
 
 ROOT = Path(__file__).parents[2]
 TOY = (
-    "vae_steps=2 text_steps=2 base_steps=2 distil_steps=2 corrector_steps=2 pictures=40 pairs=12 "
-    "measured=12"
+    "vae_steps=2 text_steps=2 base_steps=2 distil_steps=2 corrector_steps=2 mistake_steps=2 "
+    "pictures=40 pairs=12 measured=12"
 )
 
 

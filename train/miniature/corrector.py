@@ -1,8 +1,9 @@
 """The miniature's corrector: `train.data` makes its pairs, `train.corrector` trains the LoRA.
 
-Half of the pairs are right scenes with flaws put in, half the base's own mistakes. What is the
-miniature's own is added here: a sample's texts are those that a search will use, and a second task
-names what is to stand in each token's cell.
+Half of the pairs are right scenes with flaws put in, half the base's own mistakes. A first training
+reads all of them, a second one goes on with the mistakes alone, which are what a search corrects.
+What is the miniature's own is added here: a sample's texts are those that a search will use, and a
+second task names what is to stand in each token's cell.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reflectionflow_core.flux.branch import FluxInputs
-from reflectionflow_core.flux.lora import CorrectorLora
+from reflectionflow_core.flux.lora import FILE_NAME, CorrectorLora
 from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.flux.text import Text, corrector_text
 from reflectionflow_core.miniature.detector import BLOB, detect
@@ -68,7 +70,9 @@ def train_corrector(settings: MiniatureSettings, folder: Path) -> None:
     source = Pairs(flux, Triplets(shards_in(settings.out / "pairs")))
     torch.manual_seed(settings.seed)
     naming = Naming(flux, source.names)
-    lora = train(asked, Overrides(flux, source, naming.loss, naming))
+    train(asked, Overrides(flux, source, naming.loss, naming))
+    mistakes = source.without(settings.pairs)
+    lora = train(going_on(asked, settings), Overrides(flux, mistakes, naming.loss, naming))
     if join().is_main_process:
         lora.save(folder / "corrector")
 
@@ -95,11 +99,11 @@ def data_settings(settings: MiniatureSettings, folder: Path) -> DataSettings:
 
 
 def corrector_settings(settings: MiniatureSettings, folder: Path) -> CorrectorSettings:
-    """The training by `train.corrector`. Its drops stay out: the texts are chosen here."""
+    """The first training by `train.corrector`. Its drops stay out: the texts are chosen here."""
     return CorrectorSettings(
         model=str(folder),
         data=str(settings.out / "pairs"),
-        out=settings.out / "corrector",
+        out=settings.out / "corrector-all-pairs",
         seed=settings.seed,
         device=settings.device,
         dtype="fp32",
@@ -120,11 +124,23 @@ def corrector_settings(settings: MiniatureSettings, folder: Path) -> CorrectorSe
             rate=settings.corrector_rate,
             clip=1.0,
             warmup=100,
-            decay=0.4,
+            decay=0.0,
             ema=0.995,
         ),
         drop=Drops(text=0, reflection=0, image=0, together=0),
         validation=Validation(every=1000, pictures=8, steps=SAMPLING.steps),
+    )
+
+
+def going_on(first: CorrectorSettings, settings: MiniatureSettings) -> CorrectorSettings:
+    """The second training, which starts where the first one ended and slows down all the way."""
+    return first.model_copy(
+        update={
+            "out": settings.out / "corrector",
+            "steps": settings.mistake_steps,
+            "lora": first.lora.model_copy(update={"start": first.out / FILE_NAME}),
+            "optimiser": first.optimiser.model_copy(update={"decay": 1.0}),
+        }
     )
 
 
@@ -159,6 +175,16 @@ class Pairs:
                 self.texts.append((triplet.prompt, triplet.reflection, told))
                 self.names[triplet.key] = cells(_clear(scene))
         self.targets, self.flawed = torch.cat(targets), torch.cat(flawed)
+
+    def without(self, made: int) -> Pairs:
+        """The base's own mistakes: `train.data` numbers the pairs that it made before them."""
+        kept = [i for i, key in enumerate(self.keys) if int(key.split("-")[1]) >= made]
+        left = copy(self)
+        left.keys, left.texts = [self.keys[i] for i in kept], [self.texts[i] for i in kept]
+        left.labels, left.groups = [self.labels[i] for i in kept], self.groups[kept]
+        left.prompts = self.prompts[kept]
+        left.targets, left.flawed = self.targets[kept], self.flawed[kept]
+        return left
 
     def key(self, index: int) -> str:
         return self.keys[index]

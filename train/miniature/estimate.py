@@ -13,6 +13,7 @@ def estimate(settings: MiniatureSettings) -> str:
         "base": (s.base_steps, s.base_batch),
         "guidance distillation": (s.distil_steps, s.base_batch),
         "corrector": (s.corrector_steps, s.corrector_batch),
+        "corrector, with the base's mistakes alone": (s.mistake_steps, s.corrector_batch),
     }
     lines = [f"{name}: {steps:,} steps of {batch}" for name, (steps, batch) in stages.items()]
     lines.append(f"then {s.measured:,} held-out prompts are measured")

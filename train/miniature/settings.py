@@ -36,7 +36,10 @@ class MiniatureSettings(Strict):
     distil_steps: PositiveInt = 500
     distil_rate: float = 4e-4
 
-    corrector_steps: PositiveInt = 10_000
+    corrector_steps: PositiveInt = Field(default=14_000, description="with all pairs")
+    mistake_steps: PositiveInt = Field(
+        default=10_000, description="after them, with the base's own mistakes alone"
+    )
     corrector_rate: float = 2e-3
     corrector_batch: PositiveInt = 64
     rank: PositiveInt = 64
