@@ -48,7 +48,7 @@ what the corrector was told. The golden frame is the best of all.
     """
 - the **seed**: other drafts, other mistakes
 - the **prompt**: *a photo of a red triangle and a green square*. The miniature knows circles,
-squares and triangles in red, green, blue, yellow and purple
+squares, triangles and crosses in red, green, blue, yellow, purple, pink and black
 - *stop* `never`: every chain goes on to the end
 """,
     tall=220,
