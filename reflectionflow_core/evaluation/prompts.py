@@ -22,7 +22,9 @@ class EvalPrompt:
 def held_out(
     per_family: int, seed: int = 0, families: Sequence[str] = FAMILIES
 ) -> list[EvalPrompt]:
-    """`per_family` held-out prompts of each family; a small family repeats its prompts."""
+    """`per_family` held-out prompts of each family, each of another meaning; a family that has fewer
+    meanings repeats them in other words.
+    """
     if not families:
         raise InputError(f"No family of prompts is given. Choose among: {', '.join(FAMILIES)}.")
     if per_family > MAX_PER_FAMILY:
@@ -39,7 +41,11 @@ def held_out(
     rng = np.random.default_rng(seed)
     chosen: list[EvalPrompt] = []
     for family in families:
-        side = prompts(family, held_out=True)
-        order = rng.permutation(per_family) % len(side)
-        chosen += [EvalPrompt(side[i][0], family) for i in order]
+        meanings: dict[str, list[str]] = {}
+        for prompt, spec in prompts(family, held_out=True):
+            meanings.setdefault(spec.meaning, []).append(prompt)
+        wordings = [rng.permutation(texts).tolist() for texts in meanings.values()]
+        for number, meant in enumerate(np.resize(rng.permutation(len(wordings)), per_family)):
+            texts = wordings[meant]
+            chosen.append(EvalPrompt(texts[number // len(wordings) % len(texts)], family))
     return chosen

@@ -49,31 +49,28 @@ def position_of(thing: Thing) -> str:
 
 def layout(scene: Scene, sized: bool = False) -> str:
     """A scene in full words: "red circle left, blue square top right"; with sizes if `sized`."""
-    if _in_corners(scene):
-        return f"{ShapeGroup(4, scene[0].shape, scene[0].colour)} in the corners"
-    things = (
-        f"{ShapeGroup(1, thing.shape, thing.colour, thing.size if sized else None).noun} "
-        f"{position_of(thing)}"
-        for thing in scene
-    )
-    return ", ".join(things)
+    kinds = [ShapeGroup(1, t.shape, t.colour, t.size if sized else None) for t in scene]
+    places = list(map(position_of, scene))
+    if len(scene) == 4 and len(set(kinds)) == 1 and set(places) == set(CORNERS):
+        return f"{replace(kinds[0], count=4)} in the corners"
+    return ", ".join(f"{kind.noun} {place}" for kind, place in zip(kinds, places, strict=True))
 
 
 def nearest(scene: Scene, spec: Spec) -> Scene:
     """A scene that shows what `spec` asks for and keeps what `scene` has right."""
-    items, stands = items_of(spec), relations_of(spec)
+    items, relations = items_of(spec), relations_of(spec)
     assigned = [scene[index] if index is not None else None for index in assign(scene, spec)]
     if len(items) == 4 and len(set(items)) == 1:
         options = [[corner] for corner in CORNERS]
     else:
-        options = [_options(thing, _wished(i, stands)) for i, thing in enumerate(assigned)]
+        options = [_options(thing, _wished(i, relations)) for i, thing in enumerate(assigned)]
     wished = list(zip(items, assigned, options, strict=True))
-    placed = _place(wished, stands, ())
+    placed = _place(wished, relations, ())
     if placed is None:  # things that keep their places may leave no room for a relation
         anywhere: list[Wish] = [
-            (item, None, _options(None, _wished(i, stands))) for i, item in enumerate(items)
+            (item, None, _options(None, _wished(i, relations))) for i, item in enumerate(items)
         ]
-        placed = _place(anywhere, stands, ())
+        placed = _place(anywhere, relations, ())
     return placed or ()
 
 
@@ -125,10 +122,11 @@ class LayoutEvolver:
 Wish = tuple[ShapeGroup, Thing | None, list[str]]
 
 
-def _wished(number: int, stands: list[Relation]) -> list[str]:
+def _wished(number: int, relations: list[Relation]) -> list[str]:
     """Where an item's relations would have it."""
-    wished = [_SIDES[r.name] for r in stands if r.subject == number]
-    wished += [_SIDES[SIDES[r.name]] for r in stands if r.name in SIDES and r.objects == (number,)]
+    wished = [_SIDES[r.name] for r in relations if r.subject == number]
+    reached = (r for r in relations if r.objects == (number,))
+    wished += [_SIDES[SIDES[r.name]] for r in reached if r.name in SIDES]
     return wished
 
 
@@ -138,7 +136,7 @@ def _options(thing: Thing | None, wished: list[str]) -> list[str]:
     return list(dict.fromkeys((*own, *wished, *_FREE, "center")))
 
 
-def _place(wished: list[Wish], stands: list[Relation], placed: Scene) -> Scene | None:
+def _place(wished: list[Wish], relations: list[Relation], placed: Scene) -> Scene | None:
     """The first places, one a ninth, in which every relation holds; None if there are none."""
     if len(placed) == len(wished):
         return placed
@@ -146,9 +144,9 @@ def _place(wished: list[Wish], stands: list[Relation], placed: Scene) -> Scene |
     taken = set(map(position_of, placed))
     for position in options:
         scene = (*placed, _placed(item, thing, position))
-        if position in taken or not all(_may_hold(relation, scene) for relation in stands):
+        if position in taken or not all(_may_hold(relation, scene) for relation in relations):
             continue
-        if (found := _place(wished, stands, scene)) is not None:
+        if (found := _place(wished, relations, scene)) is not None:
             return found
     return None
 
@@ -156,7 +154,17 @@ def _place(wished: list[Wish], stands: list[Relation], placed: Scene) -> Scene |
 def _may_hold(relation: Relation, scene: Scene) -> bool:
     if max(relation.subject, *relation.objects) >= len(scene):
         return True  # not all of it is placed yet
-    return holds(relation.name, scene[relation.subject], tuple(scene[i] for i in relation.objects))
+    subject, *objects = (scene[i] for i in (relation.subject, *relation.objects))
+    told, *others = map(as_told, (subject, *objects))
+    # The words must say the relation, too.
+    seen = holds(relation.name, subject, tuple(objects))
+    return seen and holds(relation.name, told, tuple(others))
+
+
+def as_told(thing: Thing) -> Thing:
+    """The thing in the middle of its ninth of the picture: a layout says no more of its place."""
+    x, y = POSITIONS[position_of(thing)]
+    return replace(thing, x=x, y=y)
 
 
 def _placed(item: ShapeGroup, thing: Thing | None, position: str) -> Thing:
@@ -171,8 +179,3 @@ def _placed(item: ShapeGroup, thing: Thing | None, position: str) -> Thing:
     if position_of(thing) == position:
         return replace(thing, shape=item.shape, colour=colour)
     return replace(thing, shape=item.shape, colour=colour, x=x, y=y)
-
-
-def _in_corners(scene: Scene) -> bool:
-    same = len({(thing.shape, thing.colour) for thing in scene}) == 1
-    return len(scene) == 4 and same and {position_of(thing) for thing in scene} == set(CORNERS)

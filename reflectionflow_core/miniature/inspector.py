@@ -12,11 +12,10 @@ from ..record import Inspection, Stage
 from ..writers.template import TemplateWriter
 from .detector import detect
 from .judge import Fault, assign, distance, faults, in_words, items_of
-from .prompts import Spec, parse
+from .prompts import ShapeGroup, Spec, parse
 from .world import Scene, Thing
 
 WRITER = TemplateWriter()
-FOREIGN = 2  # the distance of a thing that has neither the shape nor the colour
 
 
 class ExactInspector:
@@ -83,5 +82,10 @@ def _begun(beyond: Scene, rest: Spec) -> dict[int, Thing]:
     return {
         number: beyond[index]
         for number, index in enumerate(assigned)
-        if index is not None and distance(beyond[index], items[number]) < FOREIGN
+        if index is not None and _is_like(beyond[index], items[number])
     }
+
+
+def _is_like(thing: Thing, item: ShapeGroup) -> bool:
+    """Whether a thing has the shape or the colour that is asked for."""
+    return thing.shape == item.shape or item.colour in (None, thing.colour)

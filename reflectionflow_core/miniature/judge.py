@@ -16,6 +16,7 @@ from .world import Scene, Thing
 # GenEval's rule for positions: the offset points the asked way within 60 degrees.
 _DIRECTIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 _COSINE = 0.5
+_MOST_TRIED = 4000  # assignments of things to relations
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +25,44 @@ class Fault:
 
     `thing` is what is wrong, None if it is missing; `wanted` is what was asked for, None if `thing`
     should not be there. `relation` and the things that it is to, `beside`, are set if only the
-    position is wrong, or to say where a missing thing belongs.
+    position is wrong, or to say where a missing thing belongs. `scene` is where it was found; it
+    tells which words are needed to name a thing.
     """
 
     thing: Thing | None
     wanted: ShapeGroup | None
     relation: str | None = None
     beside: Scene = ()
+    scene: Scene = ()
 
     @property
     def unmet(self) -> str:
         """In words: "missing a red circle", "extra blue square", "green circle is not red" ..."""
-        where = " and ".join(f"the {thing.shape}" for thing in self.beside)
+        where = " and ".join(f"the {self.placed(thing).noun}" for thing in self.beside)
         if self.thing is None:
             return " ".join(filter(None, (f"missing {self.wanted}", self.relation, where)))
         if self.wanted is None:
-            return f"extra {in_words(self.thing)}"
+            return f"extra {self.named(self.thing).noun}"
         if self.beside:
-            return f"{self.thing.shape} is not {self.relation} {where}"
-        return f"{in_words(self.thing)} {_differs(self.thing, self.wanted)}"
+            return f"{self.placed(self.thing).noun} is not {self.relation} {where}"
+        return f"{self.named(self.thing).noun} {_differs(self.thing, self.wanted)}"
+
+    def named(self, thing: Thing) -> ShapeGroup:
+        """What is said of a thing: shape and colour; its size where these are another thing's too,
+        of another size.
+        """
+        known = ShapeGroup(1, thing.shape, None if thing.colour == BLOB else thing.colour)
+        sizes = {other.size for other in self.scene if _alike(thing, other)}
+        return replace(known, size=thing.size) if len(sizes) > 1 else known
+
+    def placed(self, thing: Thing) -> ShapeGroup:
+        """What is said of a thing in a relation: its shape, and more where that is not enough."""
+        alone = sum(thing.shape == other.shape for other in self.scene) < 2
+        return ShapeGroup(1, thing.shape) if alone else self.named(thing)
+
+
+def _alike(thing: Thing, other: Thing) -> bool:
+    return (thing.shape, thing.colour) == (other.shape, other.colour)
 
 
 def _differs(thing: Thing, wanted: ShapeGroup) -> str:
@@ -51,17 +71,19 @@ def _differs(thing: Thing, wanted: ShapeGroup) -> str:
         "colour": wanted.colour not in (None, thing.colour),
         "shape": wanted.shape != thing.shape,
     }
+    excepted = thing.colour == wanted.but_not
     if wrong["shape"] or (wrong["size"] and wrong["colour"]):
         colour, size = (getattr(wanted, k) if wrong[k] else None for k in ("colour", "size"))
-        return f"is not {ShapeGroup(1, wanted.shape, colour, size)}"
-    if thing.colour == wanted.but_not:
+        another = " of another color" if excepted else ""
+        return f"is not {ShapeGroup(1, wanted.shape, colour, size)}{another}"
+    if excepted:
         return f"must not be {wanted.but_not}"
     return f"is not {wanted.size if wrong['size'] else wanted.colour}"
 
 
 def in_words(thing: Thing) -> str:
     """A thing in words, without an unknown colour: "red circle", "red blob", "blob"."""
-    return thing.shape if thing.colour == BLOB else f"{thing.colour} {thing.shape}"
+    return Fault(thing, None).named(thing).noun
 
 
 def holds(
@@ -83,10 +105,9 @@ def holds(
 
 def faults(scene: Scene, spec: Spec) -> tuple[Fault, ...]:
     """Every requirement of `spec` that `scene` does not meet, and every extra thing in it."""
-    items = items_of(spec)
-    assigned = assign(scene, spec)
+    items, assigned = items_of(spec), assign(scene, spec)
     matched = [scene[index] if index is not None else None for index in assigned]
-    stands = relations_of(spec)
+    relations = relations_of(spec)
     found = [
         Fault(thing, item)
         for thing, item in zip(matched, items, strict=True)
@@ -94,18 +115,18 @@ def faults(scene: Scene, spec: Spec) -> tuple[Fault, ...]:
     ]
     found += [Fault(thing, None) for i, thing in enumerate(scene) if i not in assigned]
     found += [
-        _missing(item, number, matched, stands)
+        _missing(item, number, matched, relations)
         for number, (thing, item) in enumerate(zip(matched, items, strict=True))
         if thing is None
     ]
-    for relation in stands:
-        subject, *objects = (matched[i] for i in (relation.subject, *relation.objects))
-        there = tuple(thing for thing in objects if thing is not None)
-        if subject is None or len(there) < len(objects):
-            continue  # the missing thing is a fault of its own
-        if not holds(relation.name, subject, there):
-            found.append(Fault(subject, items[relation.subject], relation.name, there))
-    return tuple(found)
+    for relation in relations:
+        # Where one of them is missing, that is a fault of its own.
+        if there := _there(matched, (relation.subject, *relation.objects)):
+            subject, *objects = there
+            if not holds(relation.name, subject, tuple(objects)):
+                wanted = items[relation.subject]
+                found.append(Fault(subject, wanted, relation.name, tuple(objects)))
+    return tuple(replace(fault, scene=scene) for fault in found)
 
 
 def score(scene: Scene, spec: Spec) -> float:
@@ -119,20 +140,15 @@ def requirements(scene: Scene, spec: Spec) -> list[bool]:
 
     Where a thing is missing, its relation is unmet too.
     """
-    items = items_of(spec)
-    assigned = assign(scene, spec)
+    items, assigned = items_of(spec), assign(scene, spec)
     matched = [scene[index] if index is not None else None for index in assigned]
     met = [
         thing is not None and not distance(thing, item)
         for thing, item in zip(matched, items, strict=True)
     ]
     for relation in relations_of(spec):
-        subject, *objects = (matched[i] for i in (relation.subject, *relation.objects))
-        there = tuple(thing for thing in objects if thing is not None)
-        if subject is None or len(there) < len(objects):
-            met.append(False)
-        else:
-            met.append(holds(relation.name, subject, there))
+        there = _there(matched, (relation.subject, *relation.objects))
+        met.append(bool(there) and holds(relation.name, there[0], there[1:]))
     return met + [False] * (len(scene) - sum(index is not None for index in assigned))
 
 
@@ -159,23 +175,34 @@ def distance(thing: Thing, item: ShapeGroup) -> int:
 def assign(scene: Scene, spec: Spec) -> list[int | None]:
     """For each item the index of its thing, with the least total distance; None if none is left.
 
-    A relation that does not hold costs half of a wrong colour.
+    A relation that does not hold costs half of a wrong colour. Where many things stand in relations
+    and the scene is crowded, only the likeliest things are tried for each.
     """
     items = items_of(spec)
     costs = np.array([[distance(thing, item) for thing in scene] for item in items])
-    stands = relations_of(spec)
-    related = sorted({i for r in stands for i in (r.subject, *r.objects)})
+    relations = relations_of(spec)
+    related = sorted({i for r in relations for i in (r.subject, *r.objects)})
     if len(scene) < len(related) or not related:
         return _cheapest(costs, {}) if scene and items else [None] * len(items)
-    options = itertools.permutations(range(len(scene)), len(related))
-    fixed = (dict(zip(related, chosen, strict=True)) for chosen in options)
-    return _cheapest(costs, min(fixed, key=lambda given: _cost(costs, given, scene, stands)))
+    likeliest = max(2, int(_MOST_TRIED ** (1 / len(related))))
+    options = itertools.product(
+        *(np.argsort(costs[item], kind="stable")[:likeliest].tolist() for item in related)
+    )
+    fixed = [
+        dict(zip(related, chosen, strict=True))
+        for chosen in options
+        if len(set(chosen)) == len(chosen)
+    ]
+    best = min(fixed, key=lambda given: _cost(costs, given, scene, relations), default={})
+    return _cheapest(costs, best)
 
 
-def _cost(costs: np.ndarray, given: dict[int, int], scene: Scene, stands: list[Relation]) -> float:
+def _cost(
+    costs: np.ndarray, given: dict[int, int], scene: Scene, relations: list[Relation]
+) -> float:
     misplaced = sum(
         not holds(r.name, scene[given[r.subject]], tuple(scene[given[i]] for i in r.objects))
-        for r in stands
+        for r in relations
     )
     own = sum(int(costs[item, thing]) for item, thing in given.items())
     rest = costs[np.ix_(*_others(costs, given))]
@@ -202,10 +229,10 @@ def _others(costs: np.ndarray, given: dict[int, int]) -> tuple[list[int], list[i
 
 
 def _missing(
-    item: ShapeGroup, number: int, matched: list[Thing | None], stands: list[Relation]
+    item: ShapeGroup, number: int, matched: list[Thing | None], relations: list[Relation]
 ) -> Fault:
     """A missing thing, with where it belongs if what it belongs to is there."""
-    for relation in stands:
+    for relation in relations:
         if number == relation.subject:
             beside = _there(matched, relation.objects)
             if beside:

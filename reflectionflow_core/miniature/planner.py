@@ -54,14 +54,12 @@ class LayoutThinker:
 
 def in_order(spec: Spec) -> tuple[list[ShapeGroup], list[str]]:
     """What each stage adds and how it is told to, in order: what a relation is to, comes first."""
-    adds, stands = items_of(spec), relations_of(spec)
+    adds, relations = items_of(spec), relations_of(spec)
     if len(adds) > MAX_STAGES:
-        adds, stands = list(spec.groups), list(spec.relations)
-    relations = {relation.subject: relation for relation in stands}
-    order = sorted(range(len(adds)), key=lambda number: number in relations)
-    instructions = [
-        f"add {adds[number]}" + _beside(relations.get(number), adds) for number in order
-    ]
+        adds, relations = list(spec.groups), list(spec.relations)
+    related = {relation.subject: relation for relation in relations}
+    order = sorted(range(len(adds)), key=lambda number: number in related)
+    instructions = [f"add {adds[number]}" + _beside(related.get(number), adds) for number in order]
     return [adds[number] for number in order], instructions
 
 

@@ -32,14 +32,15 @@ FAMILIES = (
 )
 TEMPLATES = ("a photo of {}", "a picture of {}", "an image of {}", "a drawing of {}", "{}")
 COUNTS = {"two": 2, "three": 3, "four": 4}
+_NUMBERS = {"one": 1, **COUNTS, "five": 5, "six": 6, "seven": 7, "eight": 8}  # that people type
 BETWEEN = "between"
 SIDES = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 RELATIONS = (*SIDES, BETWEEN)
-THINGS = (3, 6)  # how many a composition of the grammar has
+_COMPOSED = (3, 6)  # things in a composition of the grammar
 _MOST_THINGS = 8  # in a prompt that somebody types
 _HELD_OUT_ONE_IN = 5
 _SALT = 58  # with this one even the smallest families have about their fifth
-_COMPOSITIONS_ONE_IN = 41  # there are 97,000: a part is plenty
+_COMPOSITIONS_ONE_IN = 41  # there are 162,680: a part is plenty
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class ShapeGroup:
     def __str__(self) -> str:
         if self.count == 1:
             return f"a {self.noun}" + (f" that is not {self.but_not}" if self.but_not else "")
-        word = next(word for word, count in COUNTS.items() if count == self.count)
+        word = next(word for word, count in _NUMBERS.items() if count == self.count)
         exception = f", none of them {self.but_not}" if self.but_not else ""
         return f"{word} {plural(self.noun)}{exception}"
 
@@ -109,9 +110,9 @@ class Spec:
         for group in self.groups:
             counts[_kind(group)] += group.count
         things = sorted(f"{count} {' '.join(kind)}" for kind, count in counts.items())
-        return "; ".join((*things, *sorted(map(self._stands, self.relations))))
+        return "; ".join((*things, *sorted(map(self._place, self.relations))))
 
-    def _stands(self, relation: Relation) -> str:
+    def _place(self, relation: Relation) -> str:
         subject, *objects = (
             " ".join(_kind(self.groups[i])) for i in (relation.subject, *relation.objects)
         )
@@ -153,19 +154,23 @@ _PLAIN = {
     (1, True): "colors",
     ("pair", False): "two_object",
     ("pair", True): "color_attr",
-    **{(count, coloured): "counting" for count in COUNTS.values() for coloured in (False, True)},
+    **{
+        (count, coloured): "counting"
+        for count in range(2, _MOST_THINGS + 1)
+        for coloured in (False, True)
+    },
 }
 
-_NUMBER = rf"an?|one|{'|'.join(COUNTS)}"
+_NUMBER = rf"an?|{'|'.join(_NUMBERS)}"
 _GROUP = re.compile(
     rf"({_NUMBER}) (?:({'|'.join(SIZES)}) )?(?:({'|'.join(COLOURS)}) )?"
     rf"({'|'.join(SHAPES)})(?:e?s)?\b"
-    r"(?:(?:,? (?:none|neither) of them(?: is| are)?| that (?:is|are) not)"
+    r"(?:(,? (?:none|neither) of them(?: is| are)?| that (?:is|are) not)"
     rf" ({'|'.join(COLOURS)})\b)?"
 )
-_STANDS = re.compile(rf" (?:is |to the )?({'|'.join(RELATIONS)}) ")
+_RELATION = re.compile(rf" (?:is )?(?:to the )?({'|'.join(RELATIONS)}) ")
 _COMMA = re.compile(r",? and |, ")
-_OPENING = re.compile(r"^(?:an?|the) (?:photo|picture|image|drawing) of ")
+_OPENING = re.compile(r"^(?:(?:an?|the) (?:photo|picture|image|drawing) of|there (?:is|are)) ")
 
 
 def parse(prompt: str) -> Spec:
@@ -176,8 +181,9 @@ def parse(prompt: str) -> Spec:
         raise InputError(
             f"The miniature does not understand {prompt!r}. It paints "
             f"{', '.join(map(plural, SHAPES))} in {', '.join(COLOURS)}: "
-            "try 'a photo of three red circles' or "
-            "'a photo of a blue square left of a yellow triangle'."
+            "try 'a photo of three red circles', 'a blue square left of a yellow triangle', 'a red "
+            "cross between a circle and a square', 'a big circle and a small circle' or 'two "
+            "squares, none of them red'."
         )
     return spec
 
@@ -196,7 +202,7 @@ class _PromptReader:
         self.relations: list[Relation] = []
 
     def spec(self) -> Spec | None:
-        while self._group() is not None and self._stands():
+        while self._group() is not None and self._relation():
             if self.position == len(self.text):
                 return self._whole()
             if self._next(_COMMA) is None:
@@ -215,14 +221,22 @@ class _PromptReader:
         """The number of the group that is read."""
         if (found := self._next(_GROUP)) is None:
             return None
-        number, size, colour, shape, but_not = found.groups()
-        self.groups.append(ShapeGroup(COUNTS.get(number, 1), shape, colour, size, but_not))
+        number, size, colour, shape, exception, but_not = found.groups()
+        count = _NUMBERS.get(number, 1)
+        of_several = exception is not None and "that is" not in exception
+        if exception and of_several != (count > 1):
+            return None
+        if colour and but_not == colour:
+            return None
+        if colour:
+            but_not = None  # a red circle is not blue anyway
+        self.groups.append(ShapeGroup(count, shape, colour, size, but_not))
         return len(self.groups) - 1
 
-    def _stands(self) -> bool:
+    def _relation(self) -> bool:
         """Reads how the last group stands to those that follow, if it says so."""
         subject = len(self.groups) - 1
-        if (found := self._next(_STANDS)) is None:
+        if (found := self._next(_RELATION)) is None:
             return True
         first = self._group()
         if found[1] != BETWEEN:
@@ -247,7 +261,7 @@ def is_held_out(spec: Spec) -> bool:
 
 @cache
 def specs(family: str) -> tuple[Spec, ...]:
-    """Specs of every meaning of a family; of compositions a part."""
+    """Specs of every meaning of a family, in every order of its things; of compositions a part."""
     return tuple(_SPECS[family]())
 
 
@@ -319,12 +333,12 @@ def _exceptions() -> Iterator[Spec]:
 def _compositions() -> Iterator[Spec]:
     """Two or three kinds of things, each of one colour; now and then two of them in a relation."""
     every = itertools.chain(_kinds(2), _kinds(3))
-    for shapes, colours, counts, stands in itertools.islice(every, 0, None, _COMPOSITIONS_ONE_IN):
+    for shapes, colours, counts, placed in itertools.islice(every, 0, None, _COMPOSITIONS_ONE_IN):
         groups = list(map(ShapeGroup, counts, shapes, colours))
-        if stands is None:
+        if placed is None:
             yield spec_of(tuple(groups))
             continue
-        side, subject, other = stands
+        side, subject, other = placed
         first = groups[subject], groups[other]
         rest = (group for group in groups if group not in first)
         yield spec_of((*first, *rest), (Relation(side, 0, (1,)),))
@@ -334,7 +348,7 @@ def _kinds(kinds: int) -> Iterator[tuple[Any, ...]]:
     several = [
         counts
         for counts in itertools.product((1, *COUNTS.values()), repeat=kinds)
-        if THINGS[0] <= sum(counts) <= THINGS[1]
+        if _COMPOSED[0] <= sum(counts) <= _COMPOSED[1]
     ]
     for shapes in itertools.combinations(SHAPES, kinds):
         for colours in itertools.product(COLOURS, repeat=kinds):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ..judge_errors import COLOUR, NUMBER, OTHER, POSITION, THING
 from .judge import Fault, faults
-from .prompts import COUNTS, Relation, ShapeGroup, Spec, plural
+from .prompts import Relation, ShapeGroup, Spec, plural
 from .world import COLOURS, RADIUS, SHAPES, SIZES, Scene, Thing
 
 NOTHING_ELSE = "nothing else"
@@ -47,7 +47,7 @@ def met_demands(scene: Scene, spec: Spec) -> dict[str, bool]:
     absent = [group for group in spec.groups if _there(group, spec) in unmet]
     denied = {*unmet, *(statement(g, spec) for g in absent for statement in (_coloured, _sized))}
     denied.update(
-        _stands(relation, spec)
+        _placed(relation, spec)
         for relation in spec.relations
         if any(spec.groups[i] in absent for i in (relation.subject, *relation.objects))
     )
@@ -73,24 +73,23 @@ def _of_groups(spec: Spec) -> Iterator[Demand]:
         subject, *objects = (spec.groups[i] for i in (relation.subject, *relation.objects))
         beside = tuple(map(_thing_of, objects))
         misplaced = Fault(_thing_of(subject), subject, relation.name, beside)
-        yield Demand(_stands(relation, spec), POSITION, misplaced.unmet)
+        yield Demand(_placed(relation, spec), POSITION, misplaced.unmet)
 
 
 def _broken(fault: Fault, spec: Spec) -> Sequence[str]:
     """The statements that one fault makes untrue."""
     thing, wanted = fault.thing, fault.wanted
     if wanted is None:
-        counted = [g for g in spec.groups if thing and g.shape == thing.shape]
-        several = counted and _totals(spec)[counted[0].shape] > 1
-        return [_there(counted[0], spec) if several else NOTHING_ELSE]
+        return _broken_by_extra(thing, spec)
     group = next(g for g in spec.groups if replace(g, count=1) == wanted)
     if thing is None:
         return [_there(group, spec)]
     if fault.beside:
         return [
-            _stands(relation, spec)
+            _placed(relation, spec)
             for relation in spec.relations
-            if relation.name == fault.relation and spec.groups[relation.subject] == group
+            if relation.name == fault.relation
+            and replace(spec.groups[relation.subject], count=1) == wanted
         ]
     wrong = {
         _there(group, spec): thing.shape != group.shape,
@@ -101,15 +100,28 @@ def _broken(fault: Fault, spec: Spec) -> Sequence[str]:
     return [statement for statement, is_wrong in wrong.items() if is_wrong]
 
 
+def _broken_by_extra(thing: Thing | None, spec: Spec) -> list[str]:
+    """The statements that one thing too many makes untrue: their number, and what is said of all
+    of them.
+    """
+    counted = [group for group in spec.groups if thing and group.shape == thing.shape]
+    if not thing or not counted or _totals(spec)[counted[0].shape] == 1:
+        return [NOTHING_ELSE]
+    of_all = {
+        _coloured(g, spec): _is_alone(g, spec) and g.colour not in (None, thing.colour)
+        for g in counted
+    }
+    excepted = {_excepted(g): g.but_not == thing.colour for g in counted}
+    wrong = [statement for statement, is_wrong in {**of_all, **excepted}.items() if is_wrong]
+    return [_there(counted[0], spec), *wrong]
+
+
 # ---------------------------------------------------------------- in words
 
 
 def _there(group: ShapeGroup, spec: Spec) -> str:
     """All things of the group's shape together: "a circle", "three circles"."""
-    total = _totals(spec)[group.shape]
-    if total == 1 or total in COUNTS.values():
-        return str(ShapeGroup(total, group.shape))
-    return f"{total} {plural(group.shape)}"
+    return str(ShapeGroup(_totals(spec)[group.shape], group.shape))
 
 
 def _coloured(group: ShapeGroup, spec: Spec) -> str:
@@ -133,7 +145,7 @@ def _named(group: ShapeGroup, noun: str, spec: Spec) -> str:
     return f"{'the' if _is_alone(group, spec) else 'a'} {noun} is"
 
 
-def _stands(relation: Relation, spec: Spec) -> str:
+def _placed(relation: Relation, spec: Spec) -> str:
     subject, *objects = (
         group.shape if _is_alone(group, spec) else group.noun
         for group in (spec.groups[i] for i in (relation.subject, *relation.objects))

@@ -15,7 +15,7 @@ from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.miniature.world import COLOURS, GROUND, SIZE, Thing, render
 from reflectionflow_core.record import Candidate, InputError, Verdict
 from reflectionflow_core.writers.template import TemplateWriter
-from train.miniature.scenes import compose, flawed, repaired
+from train.miniature.scenes import compose, fix, flawed, repaired
 
 RED_CIRCLE = Thing("circle", "red", 16, 32, 9)
 RED_CIRCLE_BELOW = Thing("circle", "red", 16, 52, 9)
@@ -89,6 +89,11 @@ def test_what_means_something_else_is_not_taken_for_the_same(text: str, other: s
         ("A photo of a red circle.", "a red circle"),
         ("a circle to the left of a square", "a circle left of a square"),
         ("  three   blue triangles ", "three blue triangles"),
+        ("a circle is to the left of a square", "a circle left of a square"),
+        ("There are two crosses", "two crosses"),
+        ("one circle that is not blue", "a circle that is not blue"),
+        ("two circles that are not blue", "two circles, none of them blue"),
+        ("a red circle that is not blue", "a red circle"),
     ],
 )
 def test_prompts_are_read_as_people_type_them(text: str, same_as: str) -> None:
@@ -106,6 +111,10 @@ def test_prompts_are_read_as_people_type_them(text: str, same_as: str) -> None:
         "a circle between a square",
         "four red circles, four blue crosses and a square",
         "a huge circle",
+        "a circle, a square and a triangle, none of them red",
+        "a red circle that is not red",
+        "two red circles, none of them red",
+        "two circles that is not red",
     ],
 )
 def test_a_prompt_outside_the_grammar_is_refused_with_an_example(text: str) -> None:
@@ -209,15 +218,35 @@ def test_sizes_are_read_halfway_between_what_is_drawn() -> None:
         assert abs(read.radius - radius) < 0.3, name
 
 
-def test_repairs_are_minimal_and_right() -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_repair_leaves_what_has_no_fault_where_it_is(family: str) -> None:
+    """In nearly every scene: where it is crowded, there may be no other way."""
     rng = np.random.default_rng(0)
-    for family in FAMILIES:
-        for spec in specs(family)[:: len(specs(family)) // 40 + 1]:
-            scene = flawed(compose(spec, rng), rng)
-            mended, found = repaired(scene, spec, rng)
-            assert not faults(mended, spec)
-            if not found:
-                assert mended == scene
+    left = []
+    for spec in specs(family)[:: len(specs(family)) // 100 + 1]:
+        scene = flawed(compose(spec, rng), rng)
+        mended, found = repaired(scene, spec, rng)
+        assert not faults(mended, spec)
+        named = [thing for fault in found for thing in (fault.thing, *fault.beside)]
+        left.append(all(thing in mended for thing in scene if thing not in named))
+    assert np.mean(left) >= 0.9
+
+
+def test_two_faults_of_one_thing_are_fixed_one_after_the_other() -> None:
+    scene = (Thing("circle", "green", 48, 32, 8), Thing("square", "blue", 16, 32, 8))
+    spec = parse("a red circle left of a blue square")
+    for fault in (found := faults(scene, spec)):
+        scene = fix(scene, fault, np.random.default_rng(0))
+    assert len(found) == 2
+    assert not faults(scene, spec)
+
+
+def test_a_thing_in_the_middle_makes_room_for_another_beside_it() -> None:
+    scene = (Thing("square", "blue", 32, 32, 9.5), Thing("circle", "red", 32, 54, 9))
+    spec = parse("a red circle left of a blue square")
+    mended, _ = repaired(scene, spec, np.random.default_rng(0))
+    assert not faults(mended, spec)
+    assert {(thing.shape, thing.radius) for thing in mended} == {("square", 9.5), ("circle", 9)}
 
 
 def test_the_verifier_names_what_is_wrong_and_what_it_sees() -> None:

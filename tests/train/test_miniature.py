@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +21,20 @@ from reflectionflow_core.flux.load import load_flux
 from reflectionflow_core.flux.lora import CorrectorLora
 from reflectionflow_core.flux.text import training_text
 from reflectionflow_core.miniature.detector import BLOB
-from reflectionflow_core.miniature.evolver import is_sized
-from reflectionflow_core.miniature.judge import faults
+from reflectionflow_core.miniature.evolver import as_told, is_sized, nearest
+from reflectionflow_core.miniature.judge import faults, holds
 from reflectionflow_core.miniature.model import FOLDER, load_miniature
-from reflectionflow_core.miniature.prompts import FAMILIES, ShapeGroup, parse, sides, spec_of
-from reflectionflow_core.miniature.world import COLOURS, Thing, render
+from reflectionflow_core.miniature.prompts import (
+    BETWEEN,
+    FAMILIES,
+    SIDES,
+    Relation,
+    ShapeGroup,
+    parse,
+    sides,
+    spec_of,
+)
+from reflectionflow_core.miniature.world import COLOURS, Scene, Thing, render
 from train.corrector.loss import mixed
 from train.corrector.samples import WHOLE
 from train.fit import Draw
@@ -71,10 +82,27 @@ def test_no_text_of_the_trainings_has_the_meaning_of_a_held_out_prompt(measured:
         assert parse(prompt).meaning == spec.meaning
         assert spec.meaning not in measured
         scene = compose(spec, rng)
-        shown = [(thing.shape, thing.colour, thing.size) for thing in scene]
-        groups = (ShapeGroup(1, *kind if is_sized(spec) else kind[:2]) for kind in shown)
+        sized = is_sized(spec)
+        groups = tuple(
+            ShapeGroup(1, thing.shape, thing.colour, thing.size if sized else None)
+            for thing in scene
+        )
         if training_layout(scene, spec):
-            assert spec_of(tuple(groups)).meaning not in measured
+            assert spec_of(groups).meaning not in measured
+            told = map(as_told, scene)
+            assert not {spec_of(groups, (r,)).meaning for r in shown_by(tuple(told))} & measured
+
+
+def shown_by(scene: Scene) -> Iterator[Relation]:
+    """The relations of a few things, two by two or one between two others."""
+    for numbers in permutations(range(len(scene)), 2):
+        first, second = (scene[number] for number in numbers)
+        yield from (
+            Relation(s, *numbers[:1], numbers[1:]) for s in SIDES if holds(s, first, (second,))
+        )
+    for numbers in permutations(range(len(scene)), 3):
+        if holds(BETWEEN, scene[numbers[0]], tuple(scene[number] for number in numbers[1:])):
+            yield Relation(BETWEEN, numbers[0], numbers[1:])
 
 
 def test_layouts_that_would_tell_a_held_out_prompt_are_left_out() -> None:
@@ -84,6 +112,12 @@ def test_layouts_that_would_tell_a_held_out_prompt_are_left_out() -> None:
     scene = compose(spec, np.random.default_rng(0))
     assert not faults(scene, plain)
     assert training_layout(scene, plain) is None
+
+
+def test_a_layout_that_says_a_held_out_relation_is_left_out() -> None:
+    spec = next(s for s in sides("position", held_out=True) if s.groups[0].colour)
+    scene = nearest((), spec)
+    assert training_layout(scene, spec_of(spec.groups)) is None
 
 
 def test_scenes_of_the_base_show_nothing_rare() -> None:

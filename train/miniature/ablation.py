@@ -26,6 +26,7 @@ from reflectionflow_core.archive.files import make_folder, replace_file
 from reflectionflow_core.flux.lora import FILE_NAME
 from reflectionflow_core.flux.painter import FluxCorrector
 from reflectionflow_core.miniature.model import load_miniature
+from reflectionflow_core.miniature.prompts import FAMILIES
 from reflectionflow_core.miniature.world import SIZE
 from reflectionflow_core.record import Request
 from train.cards import table, with_error
@@ -133,7 +134,7 @@ def measured_of(settings: AblationSettings, name: str) -> dict[str, Any]:
     file = folder_of(settings, name) / f"measured-{settings.steps}-{settings.measured}.json"
     if not file.is_file():
         generator, corrector = load_miniature(folder_of(settings, name) / FILE_NAME)
-        asked = measure.held_out(max(1, settings.measured // 6))
+        asked = measure.held_out(max(1, settings.measured // len(FAMILIES)))
         pictures = measure.paint(generator, asked)
         errors = measure.correction_errors(corrector, asked, pictures)
         found = measure.correction_rates(generator, corrector, asked, pictures)

@@ -36,15 +36,15 @@ class MiniatureSettings(Strict):
     distil_steps: PositiveInt = 500
     distil_rate: float = 4e-4
 
-    corrector_steps: PositiveInt = Field(default=14_000, description="with all pairs")
+    corrector_steps: PositiveInt = Field(default=8_000, description="with all pairs")
     mistake_steps: PositiveInt = Field(
-        default=10_000, description="after them, with the base's own mistakes alone"
+        default=16_000, description="after them, with the base's own mistakes alone"
     )
     corrector_rate: float = 2e-3
     corrector_batch: PositiveInt = 64
     rank: PositiveInt = 64
     pairs: PositiveInt = Field(
-        default=10_000, description="with flaws put in, and as many that the base painted wrong"
+        default=20_000, description="with flaws put in, and as many that the base painted wrong"
     )
 
-    measured: PositiveInt = Field(default=1500, description="held-out prompts of the final figures")
+    measured: PositiveInt = Field(default=6000, description="held-out prompts of the final figures")

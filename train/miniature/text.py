@@ -8,7 +8,6 @@ what only the T5 path carries (the reflection) is never learned.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +51,7 @@ _SIZE = {name: i for i, name in enumerate(("", *SIZES))}
 _RELATION = {name: i for i, name in enumerate(("", *RELATIONS))}
 _OPS = ("add", "remove", "turn", "recolor", "move", "make", "give")
 _GROUPS = 3  # groups in a prompt, at most
-_PROMPT_VARIABLES, _EDIT_VARIABLES = 4 * _GROUPS + 2, 9
+_PROMPT_VARIABLES, _EDIT_VARIABLES = 4 * _GROUPS + 2, 10
 _VARIABLES = _PROMPT_VARIABLES + _EDIT_VARIABLES + 3 * len(POSITIONS)
 _CLASSES = max(map(len, (_SHAPE, _COLOUR, _SIZE, _RELATION, _OPS)))
 _UNKNOWN = -100  # what cross_entropy leaves out
@@ -255,33 +254,41 @@ def _prompt_meaning(spec: Spec) -> list[int]:
 
 
 def _edit_meaning(fault: Fault) -> list[int]:
-    wanted, thing = fault.wanted, fault.thing
-    words = re.match(r"\w+", TemplateWriter().write([fault.unmet]))
-    moved = bool(thing and fault.beside)
-    # What a text does not say is not asked of it: "make the red circle big" names no shape to be.
-    said = fault.unmet
+    """What is told of a thing, and what it is to be, as far as the words say it: "make the red
+    circle big" names no shape to be.
+    """
+    edit = TemplateWriter().write([fault.unmet])
+    thing, wanted, moved = fault.thing, fault.wanted, bool(fault.thing and fault.beside)
+    named = (fault.placed if moved else fault.named)(thing) if thing else None
+    shape = colour = size = None
+    if wanted and not moved:
+        shape, colour, size = wanted.shape, wanted.colour, wanted.size
+    if thing:  # only what changes is said, but with a new colour and size the shape again
+        colour = colour if colour != thing.colour else None
+        size = size if size != thing.size else None
+        shape = shape if shape != thing.shape or (colour and size) else None
     return [
-        _OPS.index(words[0]) if words else _UNKNOWN,
-        _SHAPE[thing.shape] if thing else _NONE,
-        _COLOUR[thing.colour] if thing and not moved else _NONE,
-        _SHAPE[wanted.shape] if wanted and not moved and said.endswith(wanted.shape) else _NONE,
-        _said(_COLOUR, wanted.colour if wanted and not moved else None, said),
-        _said(_SIZE, wanted.size if wanted and not moved else None, said),
+        _OPS.index(edit.split()[0]),
+        _SHAPE[named.shape if named else ""],
+        _COLOUR[(named and named.colour) or ""],
+        _SIZE[(named and named.size) or ""],
+        _SHAPE[shape or ""],
+        _COLOUR[colour or ""],
+        _SIZE[size or ""],
         _RELATION[(fault.relation if fault.beside else None) or ""],
         *(_SHAPE[thing.shape] for thing in fault.beside),
         *[_NONE] * (2 - len(fault.beside)),
     ]
 
 
-def _said(numbers: dict[str, int], name: str | None, text: str) -> int:
-    return numbers[name] if name and name in text.split() else _NONE
-
-
 def _layout_meaning(scene: Scene, sized: bool) -> list[int]:
     """In each ninth of the picture: shape, colour and size."""
-    seen = {position_of(thing): thing for thing in scene}
+    places = list(map(position_of, scene))
+    seen = dict(zip(places, scene, strict=True))
     things = [seen.get(place) for place in POSITIONS]
     shapes = [_SHAPE[thing.shape] if thing else _NONE for thing in things]
     colours = [_COLOUR[thing.colour] if thing else _NONE for thing in things]
     sizes = [_SIZE[(thing.size if thing and sized else None) or ""] for thing in things]
-    return shapes + colours + sizes
+    crowded = [places.count(place) > 1 for place in POSITIONS] * 3  # one label cannot say two
+    labels = zip(shapes + colours + sizes, crowded, strict=True)
+    return [_UNKNOWN if several else label for label, several in labels]

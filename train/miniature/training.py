@@ -14,6 +14,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
 )
 
 from reflectionflow_core.miniature.model import load_miniature
+from reflectionflow_core.miniature.prompts import FAMILIES
 from train.cards import miniature_card
 from train.fit import Schedule, fit
 from train.miniature import base, distil, measure, text, vae
@@ -105,7 +106,7 @@ def _forget_origin(config: Path) -> None:
 def report(settings: MiniatureSettings, folder: Path) -> None:
     """Measures on held-out prompts; into `out/measured.json` and the weights' model card."""
     generator, repairer = load_miniature(folder=folder, device=settings.device)
-    asked = measure.held_out(settings.measured // 6)
+    asked = measure.held_out(settings.measured // len(FAMILIES))
     pictures = measure.paint(generator, asked)
     figures = {
         "vae": measure.vae_accuracy(train_vae(settings)),
