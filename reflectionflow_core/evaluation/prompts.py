@@ -22,7 +22,7 @@ class EvalPrompt:
 def held_out(
     per_family: int, seed: int = 0, families: Sequence[str] = FAMILIES
 ) -> list[EvalPrompt]:
-    """`per_family` held-out prompts of each family, each of another meaning; a family that has fewer
+    """`per_family` held-out prompts of each family, each of another meaning; a family with fewer
     meanings repeats them in other words.
     """
     if not families:
