@@ -44,9 +44,12 @@ _THING = re.compile(
     r"(?:(?:an?|the|some) )?(?:[\w'-]+ ){0,2}[\w'-]+"
     r"(?: (?:is|are) (?:there|present|visible|shown))?"
 )
+# These ask how many there are, whatever else is said of them.
+_COUNTED = re.compile(rf"\b(?:how many|exactly|only (?:one|{_NUMBERS})|all (?:{_NUMBERS}))\b")
 # "the cup is red", but not "there is a red cup", "is the cup red" or "a red cup is there".
 _STATED = re.compile(
-    r"(?!there |is |are ).+? (?:is|are) (?P<property>(?!there$|present$|visible$|shown$).+)"
+    r"(?!(?:there|is|are|what|which|how) ).+? (?:is|are) "
+    r"(?P<property>(?!(?:there|present|visible|shown|missing)$).+)"
 )
 _SAYS_MORE = re.compile(r"\b(?:is|are|in|of|made|with|style|wearing|holding)\b")
 
@@ -225,7 +228,8 @@ def kind_of(text: str) -> str:
 
     A position comes before a number, a number before a colour: "two red cups left of a plate" is
     about a position. Where a colour or another property is stated of things, that is what it is
-    about: "two cups are red" is about a colour, "the red cup is big" is "other". What names one
+    about: "two cups are red" is about a colour, "the red cup is big" is "other"; "exactly two cups
+    are red" is about a number. What names one
     thing and says no more of it is a thing: "a cup", "there is a dog", "missing a red cup" is about
     a colour. "extra cup" is a number. All else is "other".
     """
@@ -234,8 +238,10 @@ def kind_of(text: str) -> str:
     said_of_it = stated["property"] if stated else said
     if _POSITION.search(said):
         return POSITION
-    if stated and _COLOUR.search(said_of_it) and not _NUMBER.search(said_of_it):
-        return COLOUR
+    if _COUNTED.search(said):
+        return NUMBER
+    if stated and _NUMBER.search(said) and not _NUMBER.search(said_of_it):
+        return COLOUR if _COLOUR.search(said_of_it) else OTHER
     if _NUMBER.search(said) or said.startswith("extra "):
         return NUMBER
     if _COLOUR.search(said_of_it):

@@ -126,12 +126,16 @@ def miniature_card(settings: MiniatureSettings, figures: Figures) -> str:
 
 
 def _commit() -> str:
-    """The commit of this code; "unknown" outside a git repository."""
-    if not (git := shutil.which("git")):
+    """The commit of this code, with "-dirty" where files were changed after it; "unknown" where it
+    is not a repository of its own.
+    """
+    git, root = shutil.which("git"), Path(__file__).parents[1]
+    if not git or not (root / ".git").exists():
         return "unknown"
-    command = (git, "-C", str(TEMPLATES), "rev-parse", "HEAD")
+    options = ("--always", "--dirty", "--abbrev=12", "--exclude=*")
+    command = (git, "-C", str(root), "describe", *options)
     done = subprocess.run(command, check=False, capture_output=True, text=True)
-    return done.stdout.strip()[:12] or "unknown"
+    return done.stdout.strip() or "unknown"
 
 
 def verifier_card(

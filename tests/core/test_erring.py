@@ -35,6 +35,8 @@ PROMPTS = [
     "a small red circle and a big blue square",
     "two circles, none of them red",
     "a red circle between a blue circle and a green cross",
+    "two red circles and a red circle right of a blue square",
+    "four circles, three circles and a cross",
 ]
 PLACES = [(15.0, 15.0), (48.0, 15.0), (15.0, 48.0), (48.0, 48.0)]
 
@@ -73,6 +75,25 @@ def test_a_scene_meets_all_requirements_if_it_has_no_fault(
 def test_the_kinds_of_requirements_are_those_that_their_words_tell(prompt: str) -> None:
     for demand in demands(parse(prompt)):
         assert kind_of(demand.statement) == demand.kind
+
+
+@pytest.mark.parametrize(
+    ("prompt", "untrue"),
+    [
+        ("two blue circles", {"two circles", "the circles are blue"}),
+        ("two circles, none of them red", {"two circles", "no circle is red"}),
+        ("two circles", {"two circles"}),
+        ("a blue circle", {"nothing else"}),
+    ],
+)
+def test_one_thing_too_many_makes_untrue_what_is_said_of_all(prompt: str, untrue: set) -> None:
+    """Blue circles as asked for, and a red one."""
+    spec = parse(prompt)
+    kinds = ["blue"] * sum(group.count for group in spec.groups) + ["red"]
+    scene = tuple(
+        Thing("circle", colour, *place, 9.0) for colour, place in zip(kinds, PLACES, strict=False)
+    )
+    assert set(unmet_demands(scene, spec)) == untrue
 
 
 def test_every_prompt_has_requirements_of_different_names() -> None:

@@ -142,6 +142,13 @@ def test_a_search_finds_the_errors_of_its_verifier_or_of_its_model_asked_plainly
         ("the cup is made of wood", "other"),
         ("watercolour style", "other"),
         ("the dog is wearing a hat", "other"),
+        ("how many cups are red", "number"),
+        ("exactly two cups are red", "number"),
+        ("only one cup is red", "number"),
+        ("all three cups are red", "number"),
+        ("what colour is the cup", "colour"),
+        ("the red cup is missing", "colour"),
+        ("two circles are small", "other"),
     ],
 )
 def test_a_statement_has_the_kind_of_what_it_says(text: str, kind: str) -> None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from asking import about
 from PIL import Image
 
 from reflectionflow_core.miniature.detector import BLOB, detect
-from reflectionflow_core.miniature.evolver import LayoutEvolver, RuleEvolver, layout, nearest
-from reflectionflow_core.miniature.judge import faults, holds, score
+from reflectionflow_core.miniature.evolver import (
+    LayoutEvolver,
+    RuleEvolver,
+    as_told,
+    layout,
+    nearest,
+)
+from reflectionflow_core.miniature.judge import assign, faults, holds, relations_of, score
 from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, parse, prompts, specs
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.miniature.world import COLOURS, GROUND, SIZE, Thing, render
@@ -21,6 +30,7 @@ RED_CIRCLE = Thing("circle", "red", 16, 32, 9)
 RED_CIRCLE_BELOW = Thing("circle", "red", 16, 52, 9)
 BLUE_SQUARE = Thing("square", "blue", 48, 32, 9)
 GREEN_CROSS = Thing("cross", "green", 48, 8, 7)
+SMALL_RED_CIRCLE = Thing("circle", "red", 48, 52, 6)
 DRAWN = {"small": 6.0, "neither": 8.5, "big": 11.0}
 
 
@@ -178,6 +188,30 @@ def test_a_prompt_outside_the_grammar_is_refused_with_an_example(text: str) -> N
             "missing a square that is not red",
             "add a square that is not red",
         ),
+        (
+            (RED_CIRCLE, SMALL_RED_CIRCLE),
+            "a small red circle",
+            "extra red circle",
+            "remove the red circle",
+        ),
+        (
+            (replace(RED_CIRCLE, radius=11), SMALL_RED_CIRCLE),
+            "a small red circle",
+            "extra big red circle",
+            "remove the big red circle",
+        ),
+        (
+            (RED_CIRCLE, Thing("circle", "blue", 48, 32, 9)),
+            "a blue circle left of a red circle",
+            "blue circle is not left of the red circle",
+            "move the blue circle left of the red circle",
+        ),
+        (
+            (BLUE_SQUARE,),
+            "a circle that is not blue",
+            "blue square is not a circle of another color",
+            "turn the blue square into a circle of another color",
+        ),
     ],
 )
 def test_every_kind_of_fault_is_named_and_becomes_an_edit(
@@ -270,6 +304,15 @@ def test_of_right_pictures_the_verifier_is_surest_of_the_one_with_clear_colours(
     assert clear.sureness > mixed.sureness > wrong.sureness == 0
 
 
+def test_a_crowded_picture_is_judged_at_once_however_many_relations_are_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    scene = tuple(Thing("circle", "red", *rng.uniform(0, 64, 2), 2) for _ in range(40))
+    spec = parse(", ".join(["a red circle left of a red circle"] * 4))
+    begun = time.perf_counter()
+    assert None not in assign(scene, spec)
+    assert time.perf_counter() - begun < 5  # all assignments would take hours
+
+
 def test_noise_and_blank_pictures_are_judged_without_an_error() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     pictures = [Image.fromarray(noise), Image.new("RGB", (1, 1)), Image.new("L", (640, 64), 255)]
@@ -317,7 +360,12 @@ def test_the_layout_evolver_describes_a_right_picture(family: str) -> None:
     asked = prompts(family, held_out=True)
     for text, spec in asked[:: len(asked) // 30 + 1]:
         scene = flawed(compose(spec, rng), rng)
-        assert not faults(nearest(scene, spec), spec), text
+        planned = nearest(scene, spec)
+        assert not faults(planned, spec), text
+        told = [as_told(thing) for thing in planned]
+        for relation in relations_of(spec):
+            subject, *objects = (told[i] for i in (relation.subject, *relation.objects))
+            assert holds(relation.name, subject, tuple(objects)), text
         parent = Candidate(Image.fromarray(render(scene)), text, 0, Verdict(0.0))
         evolved = LayoutEvolver().evolve(text, about([parent]))[0]
         assert len(evolved.split()) <= 28, evolved

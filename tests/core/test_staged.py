@@ -252,6 +252,16 @@ def test_a_plan_of_many_things_has_a_stage_for_each_group() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "prompt", ["four circles, three circles and a cross", "four circles and a circle"]
+)
+def test_a_plan_counts_past_four(prompt: str) -> None:
+    stages = RulePlanner().plan(prompt).stages
+    assert sum(g.count for text in stages[-1].objects for g in parse(text).groups) == sum(
+        group.count for group in parse(prompt).groups
+    )
+
+
 CIRCLE, BLUE = Thing("circle", "red", 16, 32, 9), Thing("circle", "blue", 16, 32, 9)
 SQUARE, GREEN = Thing("square", "blue", 46, 32, 9), Thing("square", "green", 46, 32, 9)
 

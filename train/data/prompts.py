@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,5 @@ def shape_prompts(seed: int) -> list[dict[str, Any]]:
 
     asked = [pair for family in FAMILIES for pair in prompts(family, held_out=False)]
     order = np.random.default_rng(seed_of(seed, SHAPES)).permutation(len(asked))
-    return [
-        {PROMPT: prompt, DETAILED: training_layout(nearest((), spec), spec) or spelled_out(spec)}
-        for prompt, spec in (asked[i] for i in order.tolist())
-    ]
+    detailed = cache(lambda spec: training_layout(nearest((), spec), spec) or spelled_out(spec))
+    return [{PROMPT: asked[i][0], DETAILED: detailed(asked[i][1])} for i in order.tolist()]
