@@ -24,7 +24,8 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 GROUND = (245, 243, 238)
 # Half the width of a shape, pixels: of one whose size nobody asked for, and of the two sizes. A
-# picture's shape counts as small or big halfway between.
+# shape counts as small or big with a margin for a picture that is not quite exact, so some whose
+# size nobody asked for count as small.
 RADIUS = (6.5, 9.5)
 SIZES = {"small": (5.25, 6.25), "big": (10.5, 12.5)}
 _SMALL_BELOW, _BIG_ABOVE = 7.25, 9.75
