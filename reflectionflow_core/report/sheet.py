@@ -36,6 +36,7 @@ FADED = 0.6  # share of the background in a picture that was dropped
 MARGIN, GUTTER, ROW_GAP = 40, 48, 36
 LEAST_WIDTH = 640
 NAME_LINES = 3  # most lines of a name
+BOX = 3  # pixels of a box's line, its light edge included
 
 Origins = dict[Candidate, list[tuple[str, str]]]  # labels with names of candidates
 
@@ -275,11 +276,16 @@ def paint_cell(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool)
 def _outline(
     draw: ImageDraw.ImageDraw, mark: BoxMark, corner: tuple[int, int], size: tuple[int, int]
 ) -> None:
-    """The box on the picture that is shown at `corner` in `size`, with a light edge around it."""
-    edges = [corner[i % 2] + round(edge * (size[i % 2] - 1)) for i, edge in enumerate(mark.box)]
-    left, top, right, bottom = edges
-    draw.rectangle((left, top, right, bottom), outline=PAPER, width=3)
-    draw.rectangle((left, top, right, bottom), outline=MARKS[mark.kind], width=2)
+    """The box on the picture that is shown at `corner` in `size`, with a light edge in it.
+
+    It is drawn around what it marks, so that small writing stays legible.
+    """
+    last = size[0] - 1, size[1] - 1
+    edges = [round(edge * last[i % 2]) for i, edge in enumerate(mark.box)]
+    low = [corner[i] + max(0, edges[i] - BOX) for i in (0, 1)]
+    high = [corner[i] + min(last[i], edges[i + 2] + BOX) for i in (0, 1)]
+    draw.rectangle((*low, *high), outline=PAPER, width=BOX)
+    draw.rectangle((*low, *high), outline=MARKS[mark.kind], width=BOX - 1)
 
 
 def _fitted(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:

@@ -200,6 +200,18 @@ def test_large_folders_are_judged_in_parts_and_keep_the_sizes_of_their_files(
     assert "1000 x 800" in page and 'width="640"' in page
 
 
+def test_a_box_is_drawn_around_small_writing_not_over_it() -> None:
+    small, box = Image.new("RGB", (200, 200), "white"), (0.3, 0.4, 0.5, 0.44)
+    small.paste("black", (60, 80, 100, 88))
+    text = Evidence('the text "OPEN"', box)
+    sheet = ranking_sheet(Ranking.of("a sign", ["a"], [small], [Verdict(1.0, evidence=(text,))]))
+    pixels = np.asarray(sheet)
+    assert (pixels == RIGHT).all(-1).any()
+    black = np.argwhere((pixels == 0).all(-1) & (np.arange(sheet.width) < 40 + 224))
+    height, width = np.ptp(black, axis=0) + 1
+    assert (height, width) == (8, 40)
+
+
 def test_where_nothing_was_judged_nothing_is_the_best() -> None:
     grey = Image.new("RGB", (20, 20))
     ranking = Ranking.of("a cat", ["one"], [grey], [Verdict.unjudged("Down.")])
