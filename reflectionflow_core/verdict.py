@@ -6,7 +6,7 @@ A picture that could not be judged has no score, since every number would be tak
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -109,3 +109,9 @@ class Verdict:
     def failure(self) -> str | None:
         """Why the picture could not be judged; None for a judged one."""
         return self.explanation if self.score is None else None
+
+
+def best_first(verdicts: Sequence[Verdict]) -> list[int]:
+    """The positions of verdicts, the best first; of equals the surer one, then the earlier one."""
+    order = [(verdict.rank, verdict.sureness) for verdict in verdicts]
+    return sorted(range(len(order)), key=order.__getitem__, reverse=True)

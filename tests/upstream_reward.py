@@ -19,7 +19,8 @@ from transformers import AutoConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
 
 from reflectionflow_core.verifiers.reward import RewardVerifier, load_reward
-from reflectionflow_core.verifiers.reward_forward import SLOT, encode_rows
+from reflectionflow_core.verifiers.reward_forward import encode_rows
+from reflectionflow_core.verifiers.reward_template import SLOT
 
 # Names that its module imports for its training only, and newer libraries no longer have.
 GONE = ("DistributedTensorGatherer", "SequentialDistributedSampler", "nested_concat")

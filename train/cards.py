@@ -173,7 +173,7 @@ def verifier_card(
         step=last["step"],
         figures=table(("figure", "value", "before training"), rows),
         reliability=table(("predicted from", "pairs", "predicted", "observed"), bins),
-        made=_made(settings, skipped, settings.device),
+        made=_made(settings, skipped, settings.torch_device),
     )
 
 
@@ -209,7 +209,7 @@ def writer_card(
         examples="Held-out examples:\n\n" + table(("prompt", "asked for", "written"), examples)
         if "held_out" in last
         else "",
-        made=_made(settings, skipped, settings.device),
+        made=_made(settings, skipped, settings.torch_device),
     )
 
 

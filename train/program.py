@@ -10,12 +10,14 @@ import sys
 import warnings
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from reflectionflow_core.record import InputError
 from train.settings import Typed, described, fields_of, refuse, settings_of
 
 STOPPED = 130  # the exit code of shells for Ctrl-C
+Action = Callable[[Typed], str] | str
 
 
 def run_program(
@@ -23,14 +25,15 @@ def run_program(
     about: str | None,
     kind: type[Typed],
     *,
-    estimate: Callable[[Typed], str],
-    dry_run: Callable[[Typed], str],
-    run: Callable[[Typed], str],
+    estimate: Action[Typed],
+    dry_run: Action[Typed],
+    run: Action[Typed],
 ) -> None:
-    """`--config FILE --estimate --dry-run key=value ...`; each function returns what is printed.
+    """`--config FILE --estimate --dry-run key=value ...`; each action returns what is printed.
 
-    `about` is the docstring of the program. Wrong settings and an InputError end the program with
-    exit code 2 and a sentence for each.
+    An action is a function, or "module:function", which is imported once the settings are right:
+    help and refusals need not wait for torch. `about` is the docstring of the program. Wrong
+    settings and an InputError end the program with exit code 2 and a sentence for each.
     """
     parser = _parser(name, about or "", kind)
     actions = parser.add_mutually_exclusive_group()
@@ -41,9 +44,10 @@ def run_program(
         actions.add_argument(*options, dest="action", action="store_const", const=const, help=text)
     given = parser.parse_args()
     settings = settings_of(kind, given.config, given.settings, given.action is estimate)
-    _quieten()
     try:
-        text = (given.action or run)(settings)
+        action = _function(given.action or run)
+        _quieten()
+        text = action(settings)
     except InputError as error:
         refuse(str(error))
     except KeyboardInterrupt:
@@ -66,6 +70,13 @@ def _parser(name: str, about: str, kind: type[Typed]) -> ArgumentParser:
     parser.add_argument("settings", nargs="*", metavar="key=value")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings in YAML")
     return parser
+
+
+def _function(action: Action[Typed]) -> Callable[[Typed], str]:
+    if not isinstance(action, str):
+        return action
+    module, _, name = action.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _quieten() -> None:

@@ -12,7 +12,6 @@ from pydantic import Field
 
 from reflectionflow_core.archive.files import replace_file
 from reflectionflow_core.record import InputError
-from train.processes import join
 from train.settings import SettingNeeds, Strict
 
 Report = Callable[[int, Mapping[str, float]], None]  # is given a step and its figures
@@ -36,6 +35,8 @@ def reports_of(
     """What the settings ask for, on the first process; a run that resumes after `step` goes on
     there. Raises InputError where a library is missing or does not start.
     """
+    from train.processes import join
+
     if not join().is_main_process:
         return []
     reports: list[Report] = []

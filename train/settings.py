@@ -79,6 +79,15 @@ def needs_of(kind: type[Strict], name: str) -> list[SettingNeeds]:
     return [needs for needs in known if needs and name not in needs.what]
 
 
+def torch_device(device: str) -> str:
+    """The device that "auto" stands for here; torch is imported only then."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def read_config(file: Path) -> dict[str, Any]:
     """The file's settings, in groups as they stand there."""
     try:

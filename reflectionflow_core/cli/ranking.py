@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import io
 import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from PIL.Image import Image
+from PIL.Image import Image, Resampling
 
 from ..archive import RUN
 from ..archive.files import make_folder, replace_file
 from ..choice import RECORDED
 from ..pictures import PictureError, read_picture
 from ..plugins import load_plugins
+from ..protocols import Progress, Verifier
 from ..record import InputError, Verdict
 from ..registry import build_verifier, choice_of
-from ..report import counted
-from ..report.ranking import Ranking, ranking_page, ranking_sheet, ranking_text
+from ..report import counted, score_text
+from ..report.ranking import EDGE, Ranking, ranking_page, ranking_sheet, ranking_text
 from ..settings import SearchSettings
 from ..texts import no_folder
+from ..verdict import best_first
 from ..vlm.judge_check import judge_text
 from .dry_run import dry_ranking
 from .effects import Situation, check_effects
@@ -31,11 +32,17 @@ from .me import check_heard
 from .options import make_record
 from .outcome import CommandOutcome
 from .run import UNJUDGED
-from .screen import Lines
+from .screen import Screen
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".webp"),
+    *(".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm"),
+)
+# Pictures of formats that are not read: they are named, not passed over.
+UNREAD = (".heic", ".heif", ".jxl", ".jp2", ".psd", ".svg", ".tga")
 FILES = {"sheet": "sheet.png", "page": "ranking.html", "data": "ranking.json"}
-BATCH = 16  # pictures that are judged together
+BATCH = 16  # most pictures that are judged together
+BATCH_PIXELS = 2**26  # of them together, where they are large
 
 
 def rank(given: Mapping[str, Any]) -> CommandOutcome:
@@ -55,13 +62,11 @@ def rank(given: Mapping[str, Any]) -> CommandOutcome:
     found = judge_of(choice, SearchSettings(depth=0), given)
     verifier = build_verifier(choice)
     verifier.verify(prompt, [])  # whether it can judge this prompt, before files are read
-    names, images = _read(files)
-    verdicts: list[Verdict] = []
-    for start in range(0, len(images), BATCH):
-        verdicts += verifier.verify(prompt, images[start : start + BATCH], Lines())
-    ranking = Ranking.of(prompt, names, images, verdicts)
-    text, page = f"{ranking_text(ranking)}\n", None
     if out := given.get("out"):
+        make_folder(Path(out))
+    ranking = _ranked(verifier, prompt, files)
+    text, page = f"{ranking_text(ranking)}\n", None
+    if out:
         text += _write(Path(out), ranking, about_judge(choice.verifier, found))
         page = Path(out) / FILES["page"]
     data = {"prompt": prompt, "pictures": _data(ranking)}
@@ -88,31 +93,61 @@ def picture_files(folder: Path) -> list[Path]:
     """The pictures in a folder by name, not those of its subfolders."""
     if not folder.is_dir():
         raise no_folder(folder, "Give the folder of your pictures.")
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in ENDINGS and f.is_file())
+    named = (*ENDINGS, *UNREAD)
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in named and f.is_file())
     if not files:
         raise InputError(f"{folder} has no pictures ({', '.join(ENDINGS)}). Give another folder.")
     return files
 
 
-def _read(files: Sequence[Path]) -> tuple[list[str], list[Image]]:
+def _ranked(verifier: Verifier, prompt: str, files: Sequence[Path]) -> Ranking:
+    """Judges a batch at a time and keeps small copies, so that any number of files fits."""
+    names: list[str] = []
+    copies: list[Image] = []
+    sizes: list[tuple[int, int]] = []
+    verdicts: list[Verdict] = []
+    with Screen(len(files)) as screen:
+        for batch in _batches(_read(files, screen)):
+            verdicts += verifier.verify(prompt, [image for _, image in batch], screen)
+            for name, image in batch:
+                names.append(name)
+                sizes.append(image.size)
+                image.thumbnail((EDGE, EDGE), Resampling.LANCZOS)
+                copies.append(image)
+            if len(files) > BATCH:
+                best = f"best {score_text(verdicts[best_first(verdicts)[0]].score)}"
+                screen.advance(len(names), best, best)
+    if not names:
+        raise InputError("None of the pictures can be read. Save them again, as PNG or JPEG.")
+    return Ranking.of(prompt, names, copies, verdicts, sizes=sizes)
+
+
+def _read(files: Sequence[Path], progress: Progress) -> Iterator[tuple[str, Image]]:
     """The pictures that can be read, with their names; says which cannot."""
-    names, images = [], []
     for file in files:
         try:
-            images.append(read_picture(file.read_bytes()))
-            names.append(file.name)
+            yield file.name, read_picture(file.read_bytes())
         except (PictureError, OSError) as error:
             unread = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
             reason = getattr(error, "reason", None) or unread
-            sys.stderr.write(f"{file.name} is left out: {reason}.\n")
-    if not images:
-        raise InputError("None of the pictures can be read. Save them again, as PNG or JPEG.")
-    return names, images
+            progress.say(f"{file.name} is left out: {reason}.")
+
+
+def _batches(named: Iterable[tuple[str, Image]]) -> Iterator[list[tuple[str, Image]]]:
+    batch: list[tuple[str, Image]] = []
+    pixels = 0
+    for name, image in named:
+        batch.append((name, image))
+        pixels += image.width * image.height
+        if len(batch) == BATCH or pixels >= BATCH_PIXELS:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
+        yield batch
 
 
 def _write(folder: Path, ranking: Ranking, note: str) -> str:
     """Writes the sheet, the page and the data, and says where they are."""
-    make_folder(folder)
     sheet = io.BytesIO()
     ranking_sheet(ranking, note).save(sheet, "PNG")
     replace_file(folder / FILES["sheet"], sheet.getvalue())

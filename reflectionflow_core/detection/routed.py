@@ -10,6 +10,7 @@ from PIL.Image import Image
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
 from ..verifiers.checklist import ChecklistVerifier
+from ..verifiers.ensemble import said_by
 from ..verifiers.text.verifier import TextVerifier
 from ..vlm.interface import Failure
 from .needs import Needs, Panel, needs_of
@@ -133,7 +134,7 @@ def _joined(columns: Sequence[Column], row: int) -> Verdict:
     aspects = _aspects([verdict for _, _, verdict in given])
     if failed := next((v.failure for _, _, v in given if v.failure is not None), None):
         return Verdict.unjudged(failed, aspects)
-    notes = [f"{name}: {v.explanation}" for name, _, v in given if v.explanation]
+    notes = [said_by(name, v) for name, _, v in given if v.explanation]
     notes += [f"{name}: not asked, since there are faults" for name, _, v in rows if v is None]
     answers = [verdict.passed for _, _, verdict in given]
     whole = sum(weight for _, weight, _ in rows)

@@ -9,6 +9,7 @@ from .words import (
     forecast_text,
     history_text,
     inspection_text,
+    score_text,
     settings_text,
     verdict_text,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "history_text",
     "html_page",
     "inspection_text",
+    "score_text",
     "settings_text",
     "verdict_text",
 ]

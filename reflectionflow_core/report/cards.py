@@ -10,9 +10,9 @@ from html import escape
 from PIL import Image
 
 from ..pictures import to_rgb
-from ..record import Candidate
+from ..record import Candidate, History
 from .layout import PIXELATED
-from .marks import BoxMark, marked
+from .marks import BOXES, BoxMark, marked
 from .words import (
     ELSEWHERE,
     NOT_ACCEPTED,
@@ -102,15 +102,18 @@ def facts(candidate: Candidate, prompt: str) -> Iterator[tuple[str, str]]:
         yield "Asked", candidate.reflection
 
 
-def judged_facts(candidate: Candidate) -> Iterator[tuple[str, str]]:
-    """What the verifier, or each of several, has seen in a picture."""
+def judged_facts(
+    candidate: Candidate, size: tuple[int, int] | None = None
+) -> Iterator[tuple[str, str]]:
+    """What the verifier, or each of several, has seen in a picture; `size` is that of its file."""
     for aspect, value in candidate.verdict.aspects.items():
         yield aspect, score_text(value)
     if candidate.verdict.judged and candidate.verdict.explanation:
         yield "Explanation", candidate.verdict.explanation
     for mark in marked(candidate):
         yield MARKED[mark.kind], mark.words
-    yield "Size", f"{candidate.image.width} x {candidate.image.height}"
+    width, height = size or candidate.image.size
+    yield "Size", f"{width} x {height}"
 
 
 def rows(facts: Iterable[tuple[str, str]]) -> str:
@@ -139,6 +142,15 @@ def boxed_picture(candidate: Candidate, edge: int, alt: str) -> str:
         f'<span class="boxed"><img{pixels} width="{width}" height="{height}" alt="{escape(alt)}" '
         f'src="{_data_uri(candidate.image, edge)}">{boxes}</span>'
     )
+
+
+def boxes_switch(history: History) -> str:
+    """What the boxes on a page mean, with a switch that hides them; "" where there are none."""
+    kinds = {mark.kind for candidate in history for mark in marked(candidate)}
+    if not kinds:
+        return ""
+    words = ", ".join(f'<b class="{k}">{t}</b>' for k, (_, t) in BOXES.items() if k in kinds)
+    return f'<label class="boxes"><input type="checkbox" checked> Boxes: {words}</label>'
 
 
 def thumbnail(image: Image.Image, edge: int) -> str:

@@ -100,12 +100,16 @@ def _lines(text: str, font: FreeTypeFont, width: float) -> Iterator[str]:
 
 
 def _pieces(word: str, font: FreeTypeFont, width: float) -> Iterator[str]:
-    """A word that is wider than a line, or a text in a script without spaces, cut to fit."""
+    """A word that is wider than a line, or a text in a script without spaces, cut to fit.
+
+    Of a file's name or an address the cut is after a mark, where there is one.
+    """
     piece = ""
     for character in word:
         if piece and font.getlength(piece + character) > width:
-            yield piece
-            piece = ""
+            end = max(map(piece.rfind, "_-./")) + 1 or len(piece)
+            yield piece[:end]
+            piece = piece[end:]
         piece += character
     yield piece
 

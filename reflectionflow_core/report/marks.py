@@ -39,6 +39,7 @@ def marked(candidate: Candidate) -> Iterator[BoxMark]:
     for seen in sorted(placed, key=lambda seen: seen.text in verdict.unmet):
         if seen.box is not None:
             sure = "" if seen.sureness is None else sure_in_words(seen.sureness)
-            words = filter(None, (seen.text, place_in_words(seen.box), sure))
+            place = place_in_words(seen.box)
+            words = filter(None, (seen.text, "" if place in seen.text else place, sure))
             kind = "fault" if seen.text in verdict.unmet else "seen"
             yield BoxMark(seen.box, kind, ", ".join(words))

@@ -22,6 +22,7 @@ from .cards import (
     Names,
     anchor,
     asked_line,
+    boxes_switch,
     captions,
     details,
     facts,
@@ -33,7 +34,6 @@ from .cards import (
 )
 from .chains import Chain, chains_of
 from .chart import score_chart
-from .marks import BOXES, marked
 from .words import (
     ELSEWHERE,
     candidate_name,
@@ -124,7 +124,7 @@ class _ReportPage:
         found = f"<h3>The judge, as it was checked</h3><p>{escape(judge)}</p>" if judge else ""
         return (
             f'<section class="result" aria-labelledby="result"><h2 id="result">{title}: '
-            f"{link_to(best, self.names)}</h2>{self._boxes()}"
+            f"{link_to(best, self.names)}</h2>{boxes_switch(self.history)}"
             f'<div class="compare">{self._before()}'
             f'<figure class="after">{picture(best, self.edge, self.names[id(best)])}'
             f"<figcaption>{_summary('After' if best.parent else 'Score', best)}</figcaption>"
@@ -146,13 +146,6 @@ class _ReportPage:
             '<input type="range" min="0" max="100" value="50" hidden '
             'aria-label="How much of the picture before is shown, in percent">'
         )
-
-    def _boxes(self) -> str:
-        kinds = {mark.kind for candidate in self.history for mark in marked(candidate)}
-        if not kinds:
-            return ""
-        words = ", ".join(f'<b class="{k}">{t}</b>' for k, (_, t) in BOXES.items() if k in kinds)
-        return f'<label class="boxes"><input type="checkbox" checked> Boxes: {words}</label>'
 
     def _choices(self) -> str:
         """The best pictures as links; the script shows them on top."""

@@ -35,6 +35,8 @@ MARKS = {"fault": RED, "seen": GREEN, "changed": BLUE}
 FADED = 0.6  # share of the background in a picture that was dropped
 MARGIN, GUTTER, ROW_GAP = 40, 48, 36
 LEAST_WIDTH = 640
+NAME_LINES = 3  # most lines of a name
+BOX = 3  # pixels of a box's line, its light edge included
 
 Origins = dict[Candidate, list[tuple[str, str]]]  # labels with names of candidates
 
@@ -84,7 +86,7 @@ def contact_sheet(
     head = list(heading(history, prompt, [*notes, note], width - 2 * MARGIN))
     top = MARGIN + sum(line.leading for line in head) + 28
     cells, bottom = _cells(laid, _origins(laid, history), prompt, box, top + 48)
-    foot = list(_legend(history, prompt, width - 2 * MARGIN))
+    foot = list(legend(history, prompt, width - 2 * MARGIN))
     height = bottom + sum(line.leading for line in foot) + MARGIN
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -128,7 +130,7 @@ def heading(history: History, prompt: str, notes: list[str], width: int) -> Iter
             yield Line(text, font, colour, leading=22)
 
 
-def _legend(history: History, prompt: str, width: int) -> Iterator[Line]:
+def legend(history: History, prompt: str, width: int) -> Iterator[Line]:
     """What the parts of this sheet mean, for those who see nothing but it."""
     texts, font = wrapped(" ".join(_meanings(history, prompt)), 14, width, 6)
     for text in texts:
@@ -195,7 +197,7 @@ def caption_of(
 ) -> Iterator[Line]:
     """The lines below a picture; of its faults `most` lines at most."""
     for label, name in origin:
-        yield from _labelled(label, MUTED, name, INK, width, 1)
+        yield from _labelled(label, MUTED, name, INK, width, NAME_LINES)
     if action := notable_action(candidate):
         yield from _labelled("Action", MUTED, action, INK, width, 1)
     if candidate.reflection:
@@ -274,11 +276,16 @@ def paint_cell(sheet: Image.Image, cell: Cell, box: tuple[int, int], best: bool)
 def _outline(
     draw: ImageDraw.ImageDraw, mark: BoxMark, corner: tuple[int, int], size: tuple[int, int]
 ) -> None:
-    """The box on the picture that is shown at `corner` in `size`, with a light edge around it."""
-    edges = [corner[i % 2] + round(edge * (size[i % 2] - 1)) for i, edge in enumerate(mark.box)]
-    left, top, right, bottom = edges
-    draw.rectangle((left, top, right, bottom), outline=PAPER, width=3)
-    draw.rectangle((left, top, right, bottom), outline=MARKS[mark.kind], width=2)
+    """The box on the picture that is shown at `corner` in `size`, with a light edge in it.
+
+    It is drawn around what it marks, so that small writing stays legible.
+    """
+    last = size[0] - 1, size[1] - 1
+    edges = [round(edge * last[i % 2]) for i, edge in enumerate(mark.box)]
+    low = [corner[i] + max(0, edges[i] - BOX) for i in (0, 1)]
+    high = [corner[i] + min(last[i], edges[i + 2] + BOX) for i in (0, 1)]
+    draw.rectangle((*low, *high), outline=PAPER, width=BOX)
+    draw.rectangle((*low, *high), outline=MARKS[mark.kind], width=BOX - 1)
 
 
 def _fitted(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:

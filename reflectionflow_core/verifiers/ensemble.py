@@ -175,10 +175,15 @@ class _Panel:
             aspects=_with_disagreement(aspects, relative),
             unmet=tuple(dict.fromkeys(what for verdict in judges for what in verdict.unmet)),
             explanation="; ".join(
-                [*(f"{m.name}: {v.explanation}" for m, v in said if v.explanation), *notes]
+                [*(said_by(m.name, v) for m, v in said if v.explanation), *notes]
             ),
             evidence=tuple(dict.fromkeys(seen for verdict in judges for seen in verdict.evidence)),
         )
+
+
+def said_by(name: str, verdict: Verdict) -> str:
+    """A verifier's explanation as a part of a longer one."""
+    return f"{name}: {verdict.explanation.rstrip('.')}"
 
 
 def _with_disagreement(

@@ -30,7 +30,8 @@ from .reward_folder import (
     load_checkpoint,
     read_settings,
 )
-from .reward_forward import SLOT, TOKEN, encode_rows, rewards
+from .reward_forward import encode_rows, rewards
+from .reward_template import SLOT, TOKEN
 
 
 def load_reward(

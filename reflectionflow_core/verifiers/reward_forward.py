@@ -14,9 +14,8 @@ from torch import Tensor
 
 from ..pictures import to_rgb
 from ..vlm.prompts import control_tokens, without_control_tokens
+from .reward_template import SLOT
 
-TOKEN = "<|VQ_reward|>"
-SLOT = "{text_prompt}"
 MIN_PIXELS = 56 * 56
 
 

@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from core.test_objects import BLUE, GREEN, RED, drawn
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from reflectionflow_core.cli import main
+from reflectionflow_core.cli import main, ranking
 from reflectionflow_core.evidence import Evidence
 from reflectionflow_core.judge_errors import JudgeErrors, KindErrors
-from reflectionflow_core.record import Verdict
+from reflectionflow_core.miniature.verifier import ExactVerifier
+from reflectionflow_core.record import Candidate, Verdict
+from reflectionflow_core.report.marks import marked
 from reflectionflow_core.report.ranking import Ranking, ranking_page, ranking_sheet, ranking_text
+from reflectionflow_core.verdict import best_first
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
 RIGHT, WRONG = (47, 125, 79), (176, 69, 44)  # the boxes' colours
@@ -49,7 +52,7 @@ def test_a_folder_is_ranked_and_every_file_is_named(folder: Path, tmp_path: Path
     page = (out / "ranking.html").read_text()
     assert "both &lt;b&gt;.png" in page and "<b>.png" not in page and prompt in page
     faults = [seen for d in data for seen in d["evidence"] if seen["text"] in d["unmet"]]
-    assert page.count('class="fault"') == len(faults) > 0
+    assert page.count('<i class="fault"') == len(faults) > 0
     with Image.open(out / "sheet.png") as sheet:
         assert sheet.width > 3 * 200
 
@@ -69,9 +72,11 @@ def test_what_is_known_of_the_judge_is_said_and_stands_on_the_page(
 
 def test_a_damaged_file_is_left_out_and_said(folder: Path, capsys) -> None:
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    (folder / "phone.HEIC").write_bytes(b"nothing")
     assert main(["rank", str(folder), "a red circle"]) == 0
     captured = capsys.readouterr()
     assert "broken.png is left out: it" in captured.err
+    assert "phone.HEIC is left out: it is none of PNG, JPEG" in captured.err
     assert "broken" not in captured.out
 
 
@@ -88,6 +93,7 @@ def test_a_damaged_file_is_left_out_and_said(folder: Path, capsys) -> None:
         (["{}/pictures", "a cat", "--width", "2"], "--width"),
         (["{}/pictures", "a red circle", "--out", "{}"], "holds a run with a sheet of its own"),
         (["{}/pictures", "a red circle", "--out", "{}/pictures"], "holds the pictures to rank"),
+        (["{}/pictures", "a red circle", "--out", "{}/run.json"], "Choose a folder, not a file"),
     ],
 )
 def test_bad_input_is_a_sentence(
@@ -132,6 +138,80 @@ def test_boxes_of_right_and_wrong_things_are_on_sheet_and_page() -> None:
     ]
 
 
+def test_sheet_and_page_say_what_boxes_mean_and_tell_files_of_long_names_apart(monkeypatch) -> None:
+    written: list[str] = []
+    draw = ImageDraw.ImageDraw.text
+
+    def noted(self: ImageDraw.ImageDraw, xy: tuple[int, int], text: str, *more, **options) -> None:
+        written.append(text)
+        draw(self, xy, text, *more, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", noted)
+    grey, cat = Image.new("RGB", (300, 300)), Evidence("cat", (0.1, 0.1, 0.4, 0.4))
+    names = [f"{'a very long prompt ' * 8}_{number:05}_.png" for number in range(3)]
+    verdicts = [Verdict(0.0, False, unmet=("cat",), evidence=(cat,)), Verdict(1.0, True)]
+    ranking = Ranking.of("a cat", names, [grey] * 3, [*verdicts, Verdict(1.0, evidence=(cat,))])
+    ranking_sheet(ranking)
+    shown = " ".join(written)
+    assert "Boxes: red what is wrong, green what is right." in shown
+    assert all(name[-10:] in shown for name in names)
+    for words in ("what is wrong", "what is right"):
+        assert f">{words}</b>" in ranking_page(ranking)
+
+
+def test_of_equal_scores_the_surer_one_is_first() -> None:
+    cat = (0.1, 0.1, 0.4, 0.4)
+    verdicts = [Verdict(1.0, evidence=(Evidence("cat", cat, s),)) for s in (0.6, 0.9, 0.6)]
+    order = [Verdict.unjudged("Down."), Verdict(0.5, False), *verdicts]
+    assert best_first(order) == [3, 2, 4, 1, 0]
+
+
+def test_a_place_is_said_once() -> None:
+    text = 'remove the text "SALE" at the top left'
+    seen = Evidence(text, (0.0, 0.0, 0.2, 0.2), 0.9)
+    cat = Evidence("cat", (0.0, 0.0, 0.2, 0.2))
+    painted = Candidate(
+        Image.new("RGB", (9, 9)), "", 0, Verdict(0, unmet=(text,), evidence=(seen, cat))
+    )
+    assert [mark.words for mark in marked(painted)] == [
+        "cat, at the top left",
+        f"{text}, 90 % sure",
+    ]
+
+
+def test_large_folders_are_judged_in_parts_and_keep_the_sizes_of_their_files(
+    folder: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(ranking, "BATCH", 2)
+    monkeypatch.setattr(ranking, "BATCH_PIXELS", 500_000)
+    asked: list[int] = []
+    exact = ExactVerifier.verify
+
+    def counted(self, prompt: str, images: list[Image.Image], *more) -> list[Verdict]:
+        asked.append(len(images))
+        return exact(self, prompt, images, *more)
+
+    monkeypatch.setattr(ExactVerifier, "verify", counted)
+    drawn(RED).resize((1000, 800)).save(folder / "a large one.png")
+    assert main(["rank", str(folder), "a red circle", "--out", str(tmp_path / "out")]) == 0
+    assert asked == [0, 1, 2, 1]  # first whether it understands the prompt
+    assert "picture 3 of 4: best " in capsys.readouterr().err
+    page = (tmp_path / "out" / "ranking.html").read_text()
+    assert "1000 x 800" in page and 'width="640"' in page
+
+
+def test_a_box_is_drawn_around_small_writing_not_over_it() -> None:
+    small, box = Image.new("RGB", (200, 200), "white"), (0.3, 0.4, 0.5, 0.44)
+    small.paste("black", (60, 80, 100, 88))
+    text = Evidence('the text "OPEN"', box)
+    sheet = ranking_sheet(Ranking.of("a sign", ["a"], [small], [Verdict(1.0, evidence=(text,))]))
+    pixels = np.asarray(sheet)
+    assert (pixels == RIGHT).all(-1).any()
+    black = np.argwhere((pixels == 0).all(-1) & (np.arange(sheet.width) < 40 + 224))
+    height, width = np.ptp(black, axis=0) + 1
+    assert (height, width) == (8, 40)
+
+
 def test_where_nothing_was_judged_nothing_is_the_best() -> None:
     grey = Image.new("RGB", (20, 20))
     ranking = Ranking.of("a cat", ["one"], [grey], [Verdict.unjudged("Down.")])
@@ -164,7 +244,7 @@ def test_real_photographs_and_posters_are_ranked_by_detector_and_ocr(
         "cat open.png: 1.000, passed",
         'cat misspelt.png: 0.750, not passed: replace the text "OPNE" by "OPEN" on the sign at the '
         "top",
-        'cat.png: 0.500, not passed: add the text "OPEN" on the sign',
         "cup open.png: 0.500, not passed: missing a cat",
+        'cat.png: 0.500, not passed: add the text "OPEN" on the sign',
         'cup.png: 0.000, not passed: missing a cat; add the text "OPEN" on the sign',
     ]

@@ -174,6 +174,11 @@ def test_lines_fit_their_width(text):
     assert all(font.getlength(line) <= 120 for line in lines)
 
 
+def test_the_name_of_a_file_is_cut_after_a_mark():
+    lines, _ = wrapped("a_poster_that_is_right.png", 14, 120, 3)
+    assert lines[0][-1] == "_" and "".join(lines) == "a_poster_that_is_right.png"
+
+
 def test_letters_that_no_font_has_lose_their_accent_or_stay():
     text, _ = lettered("plain \u2013 text", 14)
     assert text in ("plain - text", "plain \u2013 text")

@@ -202,7 +202,7 @@ def test_the_model_is_asked_only_about_pictures_without_other_faults() -> None:
     assert unwooden.unmet == ("not made of wood",) and unwooden.passed is False
     assert missing.unmet == ("missing a red circle",)
     assert unwooden.score > wrong.score > missing.score  # type: ignore[operator]
-    assert "checklist: not asked, since there are faults" in wrong.explanation
+    assert "circle; checklist: not asked, since there are faults" in wrong.explanation
 
 
 def test_calls_are_counted_and_estimated() -> None:

@@ -184,8 +184,8 @@ def test_case_breaks_spaces_soft_marks_and_other_texts_do_not_matter(lines: list
         ([at("WE OPEN 24 HOURS")], 'replace the text "WE OPEN 24 HOURS" by'),
         ([at("OPEN 24 HOURS"), at("OPFN", x=240)], 'remove the text "OPFN"'),
         ([at("OPEN")], 'replace the text "OPEN" by "OPEN 24 HOURS" on the sign'),
-        ([at("OPEN LATE")], 'add the text "OPEN 24 HOURS" on the sign'),
-        ([at("HELLO")], 'add the text "OPEN 24 HOURS" on the sign'),
+        ([at("OPEN LATE")], 'replace the text "OPEN LATE" by "OPEN 24 HOURS" on the sign at'),
+        ([at("HELLO")], 'replace the text "HELLO" by "OPEN 24 HOURS" on the sign at the top'),
         ([], 'add the text "OPEN 24 HOURS" on the sign'),
     ],
 )
@@ -248,6 +248,18 @@ def test_no_text_is_told_from_writing_that_cannot_be_read() -> None:
     )
     assert "could not be read" in unreadable.explanation
     assert score(nothing) < score(unreadable) < 1 and unreadable.passed is False
+
+
+def test_where_a_text_is_missing_the_largest_other_writing_is_replaced_by_it() -> None:
+    shop = at("CLOSED", x=30, y=30, height=40), at("ON SUNDAY", x=30, y=75, height=40)
+    verdict = verdict_on('a sign "BAKERY"', at("Nike", x=500, y=500), *shop)
+    text = 'replace the text "CLOSED ON SUNDAY" by "BAKERY" on the sign at the top left'
+    assert verdict.unmet == (text,) and verdict.score == 0
+    assert verdict.evidence[0].pixels((600, 600)) == (30, 30, 120, 115)
+    two = verdict_on('a sign "BAKERY" and a mug "TEA"', *shop)
+    assert two.unmet == (text, 'add the text "TEA" on the mug')
+    other = verdict_on('a sign "BAKERY", no other text', *shop)
+    assert 'add the text "BAKERY" on the sign' in other.unmet and len(other.unmet) == 3
 
 
 def test_mirrored_writing_is_named_and_its_box_is_that_of_the_picture() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from train.corrector.settings import CorrectorSettings
@@ -67,6 +70,16 @@ def test_help_says_what_each_setting_of_the_table_needs(kind):
         assert named, f"{key} is no setting"
         lines = [described(kind, name, fields[name]) for name in named if needs_of(kind, name)]
         assert any(f"only with {needs.what}" in line for line in lines)
+
+
+def test_settings_are_read_without_a_library_of_models():
+    modules = ", ".join(kind.__module__ for kind in NEEDED)
+    heavy = {"torch", "transformers", "diffusers", "peft", "accelerate", "ray"}
+    check = f"import sys, {modules}, train.program; print({heavy} & sys.modules.keys())"
+    found = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "set()\n"
 
 
 def test_an_estimate_takes_what_only_it_reads():

@@ -15,7 +15,8 @@ from reflectionflow_core.archive.files import locked
 from reflectionflow_core.record import InputError
 from reflectionflow_core.verifiers.reward import load_base, load_reward
 from reflectionflow_core.verifiers.reward_folder import TRAINED
-from reflectionflow_core.verifiers.reward_forward import TOKEN, encode_rows
+from reflectionflow_core.verifiers.reward_forward import encode_rows
+from reflectionflow_core.verifiers.reward_template import TOKEN
 from train.miniature.shards import write_shard
 from train.qwen import whole
 from train.qwen.guarded import checkpoints, latest, measured, train_on

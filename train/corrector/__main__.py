@@ -7,10 +7,7 @@ train/configs/fsdp.yaml` to shard FLUX's weights over them.
 
 from __future__ import annotations
 
-from train.corrector.dry_run import dry_run
-from train.corrector.estimate import estimate
 from train.corrector.settings import CorrectorSettings
-from train.corrector.training import run
 from train.program import run_program
 
 if __name__ == "__main__":
@@ -18,7 +15,7 @@ if __name__ == "__main__":
         "train.corrector",
         __doc__,
         CorrectorSettings,
-        estimate=estimate,
-        dry_run=dry_run,
-        run=run,
+        estimate="train.corrector.estimate:estimate",
+        dry_run="train.corrector.dry_run:dry_run",
+        run="train.corrector.training:run",
     )

@@ -6,18 +6,19 @@ The defaults are the paper's, for 8 GPUs (the rank that of the published weights
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from reflectionflow_core.flux.condition import ConditionSettings
-from reflectionflow_core.flux.lora import Mode
-from train.fit import Schedule
+from reflectionflow_core.flux.settings import ConditionSettings
 from train.gpus import GpuSettings
 from train.reports import IN_WANDB, ReportSettings
-from train.settings import ESTIMATED, Seed, SettingNeeds, Strict
+from train.settings import ESTIMATED, Seed, SettingNeeds, Strict, torch_device
 from train.triplets import SUBSETS
+
+if TYPE_CHECKING:
+    from reflectionflow_core.flux.lora import Mode
+    from train.fit import Schedule
 
 AUTO = "auto"
 Share = tuple[float, float]  # at the start and from `over` samples on
@@ -62,9 +63,7 @@ class Views(Strict):
 
     @property
     def torch_device(self) -> str:
-        if self.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        return self.device
+        return torch_device(self.device)
 
 
 class Lora(Strict):
@@ -80,6 +79,8 @@ class Lora(Strict):
 
     @property
     def mode(self) -> Mode:
+        from reflectionflow_core.flux.lora import Mode
+
         return Mode(self.tokens, self.attention)
 
 
@@ -218,6 +219,8 @@ class LearningSettings(Views):
 
     @property
     def schedule(self) -> Schedule:
+        from train.fit import Schedule
+
         o = self.optimiser
         return Schedule(
             self.steps,

@@ -6,11 +6,15 @@ A run that was killed is resumed: finished shards are kept, and the finished par
 
 from __future__ import annotations
 
-from train.data.dry_run import dry_run
-from train.data.estimate import estimate
-from train.data.run import run
 from train.data.settings import DataSettings
 from train.program import run_program
 
 if __name__ == "__main__":
-    run_program("train.data", __doc__, DataSettings, estimate=estimate, dry_run=dry_run, run=run)
+    run_program(
+        "train.data",
+        __doc__,
+        DataSettings,
+        estimate="train.data.estimate:estimate",
+        dry_run="train.data.dry_run:dry_run",
+        run="train.data.run:run",
+    )

@@ -6,10 +6,7 @@ several GPUs: `accelerate launch -m train.editor ...`.
 
 from __future__ import annotations
 
-from train.editor.dry_run import dry_run
-from train.editor.estimate import estimate
 from train.editor.settings import EditorSettings
-from train.editor.training import run
 from train.program import run_program
 
 if __name__ == "__main__":
@@ -17,7 +14,7 @@ if __name__ == "__main__":
         "train.editor",
         __doc__,
         EditorSettings,
-        estimate=estimate,
-        dry_run=dry_run,
-        run=run,
+        estimate="train.editor.estimate:estimate",
+        dry_run="train.editor.dry_run:dry_run",
+        run="train.editor.training:run",
     )

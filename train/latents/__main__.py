@@ -6,9 +6,6 @@ processes (`accelerate launch`) share the work.
 
 from __future__ import annotations
 
-from train.latents.dry_run import dry_run
-from train.latents.encoding import encode
-from train.latents.estimate import estimate
 from train.latents.settings import LatentsSettings
 from train.program import run_program
 
@@ -17,7 +14,7 @@ if __name__ == "__main__":
         "train.latents",
         __doc__,
         LatentsSettings,
-        estimate=estimate,
-        dry_run=dry_run,
-        run=encode,
+        estimate="train.latents.estimate:estimate",
+        dry_run="train.latents.dry_run:dry_run",
+        run="train.latents.encoding:encode",
     )

@@ -168,7 +168,7 @@ def arguments_of(settings: QwenSettings) -> dict[str, Any]:
     """Arguments of transformers' TrainingArguments and of trl's SFTConfig."""
     return {
         "output_dir": str(settings.out / f"{PART}-trainer"),
-        "use_cpu": settings.device == "cpu",
+        "use_cpu": settings.torch_device == "cpu",
         "seed": settings.seed % 2**32,  # the most that transformers takes
         "max_steps": settings.steps,
         "per_device_train_batch_size": settings.batch,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from peft import LoraConfig
+from typing import TYPE_CHECKING
+
 from pydantic import Field, PositiveInt
 
 from train.qwen.settings import QwenSettings
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 LINEAR = r"(.*\.)?language_model\..*\.(q|k|v|o|gate|up|down)_proj"
 
@@ -20,6 +24,8 @@ class LoraSettings(QwenSettings):
 
 
 def lora_of(settings: LoraSettings) -> LoraConfig:
+    from peft import LoraConfig
+
     return LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,

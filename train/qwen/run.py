@@ -32,7 +32,7 @@ AnySettings = TypeVar("AnySettings", bound=QwenSettings)
 @contextmanager
 def qwen_run(settings: QwenSettings) -> Iterator[None]:
     """Holds the run's folder, without what a killed run left half-written."""
-    is_first = join(settings.device).is_main_process
+    is_first = join(settings.torch_device).is_main_process
     _refuse_idle_gpus(settings)
     with run_folder(settings.out, settings.model_dump(mode="json"), MAY_CHANGE):
         if is_first:
@@ -143,7 +143,7 @@ def _is_here(settings: QwenSettings) -> bool:
 
 def _refuse_idle_gpus(settings: QwenSettings) -> None:
     """transformers would split one batch over all GPUs, and pictures in the middle."""
-    if settings.device == "cuda" and join().num_processes == 1 and (n := device_count()) > 1:
+    if settings.torch_device == "cuda" and join().num_processes == 1 and (n := device_count()) > 1:
         raise InputError(
             f"{n} GPUs are visible to one process. Start with `torchrun --nproc-per-node {n} "
             "-m ...`, or show one: CUDA_VISIBLE_DEVICES=0."

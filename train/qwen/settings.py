@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from train.gpus import GpuSettings
 from train.reports import IN_WANDB, ReportSettings
-from train.settings import ESTIMATED, Seed, SettingNeeds, Strict
+from train.settings import ESTIMATED, Seed, SettingNeeds, Strict, torch_device
 
 TINY = "tiny"  # a base made by the program itself
 MINIATURE = "miniature"  # data made by the program itself
@@ -69,7 +68,7 @@ class QwenSettings(Strict):
         default=["single_object", "colors"], description='kinds of prompts that "miniature" makes'
     )
     seed: Seed = 0
-    device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
 
     steps: PositiveInt = Field(description="of the optimiser")
     batch: PositiveInt = Field(description="samples at once on one device")
@@ -93,3 +92,7 @@ class QwenSettings(Strict):
     gpu: GpuSettings = GpuSettings()
     report: ReportSettings = ReportSettings()
     effects: ClassVar = EFFECTS
+
+    @property
+    def torch_device(self) -> str:
+        return torch_device(self.device)

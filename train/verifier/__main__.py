@@ -6,12 +6,14 @@ verifier on pairs of pictures (paper §3.2, §4.1) and leaves it in `out/model`,
 from __future__ import annotations
 
 from train.program import run_program
-from train.verifier.dry_run import dry_run
-from train.verifier.estimate import estimate
 from train.verifier.settings import VerifierSettings
-from train.verifier.training import run
 
 if __name__ == "__main__":
     run_program(
-        "train.verifier", __doc__, VerifierSettings, estimate=estimate, dry_run=dry_run, run=run
+        "train.verifier",
+        __doc__,
+        VerifierSettings,
+        estimate="train.verifier.estimate:estimate",
+        dry_run="train.verifier.dry_run:dry_run",
+        run="train.verifier.training:run",
     )

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from reflectionflow_core.verifiers.reward_forward import SLOT, TOKEN
+from reflectionflow_core.verifiers.reward_template import SLOT, TOKEN
 from train.qwen.loras import LORA, LoraSettings
 from train.qwen.settings import EFFECTS
 from train.settings import SettingNeeds

@@ -13,7 +13,7 @@ from transformers import TrainingArguments
 
 from reflectionflow_core.record import InputError
 from reflectionflow_core.verifiers.reward import checked_template, load_base
-from reflectionflow_core.verifiers.reward_forward import TOKEN
+from reflectionflow_core.verifiers.reward_template import TOKEN
 from train.cards import verifier_card
 from train.processes import shares_weights
 from train.qwen.guarded import arguments_of, measured, train_on
@@ -49,7 +49,7 @@ def setup(settings: VerifierSettings, like: str = "") -> VerifierTrainer:
 def load(settings: VerifierSettings, like: str) -> tuple[RewardModel, Any]:
     base = base_of(settings, like)
     torch.manual_seed(settings.seed)  # of the head and the LoRA
-    backbone, processor, _ = load_base(base, settings.weights, torch.device(settings.device))
+    backbone, processor, _ = load_base(base, settings.weights, torch.device(settings.torch_device))
     if settings.checkpointing:
         backbone.gradient_checkpointing_enable({"use_reentrant": False})
     token = processor.tokenizer.convert_tokens_to_ids(TOKEN)

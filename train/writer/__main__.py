@@ -6,12 +6,14 @@ figures in `out/measured.json`. A run that was stopped is resumed at its last ch
 from __future__ import annotations
 
 from train.program import run_program
-from train.writer.dry_run import dry_run
-from train.writer.estimate import estimate
 from train.writer.settings import WriterSettings
-from train.writer.training import run
 
 if __name__ == "__main__":
     run_program(
-        "train.writer", __doc__, WriterSettings, estimate=estimate, dry_run=dry_run, run=run
+        "train.writer",
+        __doc__,
+        WriterSettings,
+        estimate="train.writer.estimate:estimate",
+        dry_run="train.writer.dry_run:dry_run",
+        run="train.writer.training:run",
     )

@@ -36,7 +36,7 @@ def speaking(model: Any, processor: Any, settings: WriterSettings) -> Iterator[L
         yield LocalVlm(
             model.eval(),
             processor,
-            Resident(device_named(settings.device)),
+            Resident(device_named(settings.torch_device)),
             LocalSettings(batch_size=settings.batch, max_pixels=settings.max_pixels),
         )
     finally:

@@ -132,7 +132,7 @@ class WriterTrainer(Guarded, SFTTrainer):
     def gain(self) -> WriterGain:
         """Painter and judge, which stay for the next measurement."""
         few = self.settings.gain.model_copy(update={"pictures": self.settings.gain.during})
-        return WriterGain(self.sides["held_out"], few, self.settings.device)
+        return WriterGain(self.sides["held_out"], few, self.settings.torch_device)
 
     def _speaking(self) -> AbstractContextManager[LocalVlm]:
         model = self.accelerator.unwrap_model(self.model)

@@ -42,7 +42,7 @@ def setup(settings: WriterSettings, like: str = "") -> WriterTrainer:
     arguments = arguments_of(settings)
     # A batch of questions without pictures leaves the vision encoder without gradients.
     arguments["ddp_find_unused_parameters"] = isinstance(learnt.source, SeveralChats)
-    base, device = base_of(settings, like), torch.device(settings.device)
+    base, device = base_of(settings, like), torch.device(settings.torch_device)
     processor = load_processor(base)
     model = load_model(AutoModelForImageTextToText, base, settings.weights, device)
     trainer = WriterTrainer(
@@ -86,8 +86,8 @@ def train(settings: WriterSettings, like: str = "") -> Path:
 def measure_gain(settings: WriterSettings, folder: Path, held: Usable[Chat]) -> dict[str, Any]:
     """Also into out/gain.json."""
     asked = LocalSettings(batch_size=settings.batch, max_pixels=settings.max_pixels)
-    vlm = load_vlm(folder, dtype=settings.weights, device=settings.device, settings=asked)
-    gained = WriterGain(held, settings.gain, settings.device)(ReflectionGeneratorWriter(vlm))
+    vlm = load_vlm(folder, dtype=settings.weights, device=settings.torch_device, settings=asked)
+    gained = WriterGain(held, settings.gain, settings.torch_device)(ReflectionGeneratorWriter(vlm))
     replace_file(settings.out / "gain.json", f"{json.dumps(gained, indent=2)}\n".encode())
     return gained
 

@@ -168,8 +168,12 @@ RANK_FOLDER = Notes(
 Put pictures into a folder below ComfyUI's `input`, for instance `input/my_pictures`, reload the
 page, choose the folder, and say what the pictures were to show. You see them ranked, the best
 first, each with its score, what is wrong, and boxes where the judge gives them: green around what
-is right, red around what is wrong. The report has the same as data; *index* is a picture's place in
-the folder, from 0 on.
+is right, red around what is wrong. The report has the same as data; *index* is a picture's place,
+from 0 on, in the order in which ComfyUI lists the folder.
+
+**Without a vision model**: delete *Load CLIP* and **Vision model**, and choose *what is there*, *what
+is written* or both in **Judge**. Its help page (*i*) says what they need: a detector of 1 MB, and an
+OCR. They read plain prompts, such as `a cat and a sign that says "OPEN"`.
 """,
     """
 - the **prompt**, and the folder
@@ -178,6 +182,7 @@ the folder, from 0 on.
 - **Verifier Ensemble** joins several judges
 """
     + JUDGE.lstrip(),
+    tall=310,
 )
 
 BEST_OF_MANY = Notes(

@@ -39,13 +39,15 @@ class TextFinding:
     """What is right and wrong with the writing in one picture.
 
     `likeness` is 0 to 1 by wanted text, `right` has the right texts with box and sureness, `lost`
-    the texts that nothing in the picture is like; `extra` counts texts too many.
+    the texts that nothing in the picture is like, `others` writing that does not count, in blocks;
+    `extra` counts texts too many.
     """
 
     faults: tuple[TextFault, ...] = ()
     likeness: Mapping[str, float] = field(default_factory=dict)
     right: tuple[tuple[str, PixelBox, float], ...] = ()
     lost: tuple[WantedText, ...] = ()
+    others: tuple[ReadLine, ...] = ()
     extra: int = 0
     notes: tuple[str, ...] = ()
 
@@ -111,7 +113,8 @@ def looked_closer(
     """The finding after a second look at texts of which nothing, or little, was found.
 
     `places` look like writing, `mirrored` was read in the mirrored picture. Such texts become
-    mirrored, unreadable or missing ones; unreadable writing is too much where none was asked for.
+    mirrored, missing ones or such as other writing is to be replaced by; unreadable writing is too
+    much where none was asked for.
     """
     page = Page.of([line for line in mirrored if line.sureness >= READABLE])
     for wanted in wishes.texts:
@@ -190,9 +193,14 @@ def _with_lost(
     size: tuple[int, int],
 ) -> TextFinding:
     surface = f" on the {wanted.surface}" if wanted.surface else ""
-    if places:
-        place = max(places, key=lambda one: area(one.box))
-        where = _where(place.box, size, wanted.surface)
+    held = [fault.box for fault in finding.faults]
+    free = [place for place in (*places, *finding.others) if place.box not in held]
+    place = max(free, key=lambda one: area(one.box), default=None)
+    where = _where(place.box, size, wanted.surface) if place else ""
+    if place and place.text:
+        unmet = f'replace the text "{_short(place.text)}" by "{wanted.text}"{where}'
+        fault, likeness = TextFault(unmet, place.box, place.sureness, wanted.text), 0.0
+    elif place:
         unmet = f'replace the unreadable writing{where} by "{wanted.text}"'
         fault, likeness = TextFault(unmet, place.box, place.sureness, wanted.text), UNREADABLE
         note = "There is writing that could not be read."
@@ -221,6 +229,7 @@ def _with_extras(
     held = {word.line for word in used}
     shared = {*shared, *(b for a, b in page.touching if a in held)}
     faults = [*_banned(wishes, page, used, size)]
+    others = []
     for wanted in wishes.texts:
         if wanted.copies and not wanted.banned:
             wrong = [*_wrong_copies(wanted, page, used, size)]
@@ -235,7 +244,26 @@ def _with_extras(
         if wishes.nothing_else or number in shared or _repeats(text, wishes):
             unmet = f'remove the text "{_short(text)}"{_where(line.box, size)}'
             faults.append(TextFault(unmet, line.box, line.sureness))
-    return _with_extra_faults(finding, faults)
+        elif not used.intersection(page.words[number]):
+            others.append(number)
+    return _with_extra_faults(replace(finding, others=_blocks(page, others)), faults)
+
+
+def _blocks(page: Page, numbers: Collection[int]) -> tuple[ReadLine, ...]:
+    """Some lines of a page, those that follow each other as one; its box is upright."""
+    free, blocks = sorted(numbers), []
+    while free:
+        block = [free.pop(0)]
+        for here in block:
+            near = [n for n in free if n in page.following[here] or here in page.following[n]]
+            block += near
+            free = [n for n in free if n not in near]
+        lines = [page.lines[number] for number in sorted(block)]
+        left, top, right, bottom = _hull([line.box for line in lines])
+        corners = (left, top), (right, top), (right, bottom), (left, bottom)
+        text, sure = " ".join(line.text for line in lines), min(line.sureness for line in lines)
+        blocks.append(ReadLine(text, sure, corners))
+    return tuple(blocks)
 
 
 def _banned(
