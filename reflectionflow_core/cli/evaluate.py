@@ -19,7 +19,7 @@ from ..evaluation.evaluation import (
 from ..evaluation.journal import recorded_seed
 from ..evaluation.page import Section
 from ..evaluation.plots import bar_chart, scaling_curve
-from ..evaluation.prompts import held_out
+from ..evaluation.prompts import held_out, meanings
 from ..evaluation.publishing import Origin, publish
 from ..evaluation.studies import (
     ALL,
@@ -131,9 +131,11 @@ def _published(evaluation: Evaluation, plan: StudyPlan, file: Path, command: str
         if section.plot:
             plot = file.with_name(f"{file.stem}-{section.title}.png")
             files.replace_file(plot, section.plot)
+    count, different = len(evaluation.prompts), meanings(evaluation.prompts)
     notes = [
-        f"Shares of {len(evaluation.prompts)} prompts with 95 % intervals: Wilson's, and for "
-        "differences and costs a bootstrap over prompts.",
+        f"Shares of {count:,} held-out prompts of {different:,} different meanings, with 95 % "
+        "intervals: Wilson's, and for differences and costs a bootstrap over prompts. A family of "
+        "few meanings repeats them with other noise, so its figures are about just these.",
         "These figures are about the miniature. They say nothing about FLUX.1-dev.",
         *filter(None, [results.unjudged_text]),
     ]

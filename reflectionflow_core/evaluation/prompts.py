@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..miniature.prompts import FAMILIES, prompts
+from ..miniature.prompts import FAMILIES, parse, prompts
 from ..record import InputError
 
 MAX_PER_FAMILY = 100_000  # all are held in memory
@@ -17,6 +17,11 @@ MAX_PER_FAMILY = 100_000  # all are held in memory
 class EvalPrompt:
     prompt: str
     family: str
+
+
+def meanings(asked: Sequence[EvalPrompt]) -> int:
+    """How many of the prompts ask for something different."""
+    return len({parse(one.prompt).meaning for one in asked})
 
 
 def held_out(
@@ -41,10 +46,10 @@ def held_out(
     rng = np.random.default_rng(seed)
     chosen: list[EvalPrompt] = []
     for family in families:
-        meanings: dict[str, list[str]] = {}
+        by_meaning: dict[str, list[str]] = {}
         for prompt, spec in prompts(family, held_out=True):
-            meanings.setdefault(spec.meaning, []).append(prompt)
-        wordings = [rng.permutation(texts).tolist() for texts in meanings.values()]
+            by_meaning.setdefault(spec.meaning, []).append(prompt)
+        wordings = [rng.permutation(texts).tolist() for texts in by_meaning.values()]
         for number, meant in enumerate(np.resize(rng.permutation(len(wordings)), per_family)):
             texts = wordings[meant]
             chosen.append(EvalPrompt(texts[number // len(wordings) % len(texts)], family))

@@ -190,7 +190,7 @@ def steps_saved(results: Results, plan: StudyPlan) -> Table:
             spent, other = (results.spent(arm, "steps") for arm in arms)
             wrong = ~results.success(arms[1], 1)
             cells = (
-                cost_ratio(our, their, np.array(budgets)),
+                cost_ratio(our, their, np.array(budgets)) if their[:, -1].any() else None,
                 ratio(spent, other),
                 ratio(spent[wrong], other[wrong]) if wrong.any() else None,
             )

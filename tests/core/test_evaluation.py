@@ -31,13 +31,13 @@ from reflectionflow_core.evaluation.evaluation import (
 from reflectionflow_core.evaluation.journal import part_of
 from reflectionflow_core.evaluation.plots import line_widths
 from reflectionflow_core.evaluation.pool import WorkerPool
-from reflectionflow_core.evaluation.prompts import held_out
+from reflectionflow_core.evaluation.prompts import held_out, meanings
 from reflectionflow_core.evaluation.statistics import cost_ratio, difference, ratio, share
 from reflectionflow_core.evaluation.studies import STUDIES, StudyPlan, studies_in, study_named
 from reflectionflow_core.evaluation.tables import by_atoms, markdown, tables_of
 from reflectionflow_core.evaluation.trial import Outcome, Spent, Trial, run_trial
 from reflectionflow_core.evaluation.work import Trace, Traced
-from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, parse
+from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, parse, sides
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.record import History, InputError, Verdict
 from reflectionflow_core.registry import ActorChoice, build_actors
@@ -146,6 +146,15 @@ def test_questions_are_held_out_and_equally_many_of_each_family():
     assert [q.family for q in questions] == [f for f in FAMILIES for _ in range(7)]
     assert all(is_held_out(parse(question.prompt)) for question in questions)
     assert questions == held_out(7, seed=3) != held_out(7, seed=4)
+
+
+def test_questions_ask_for_something_new_as_long_as_their_family_has_it():
+    for family in FAMILIES:
+        there = len({spec.meaning for spec in sides(family, held_out=True)})
+        for seed in (0, 1):
+            assert meanings(held_out(90, seed, [family])) == min(90, there)
+    one, other = ({q.prompt for q in held_out(60, seed, ["composition"])} for seed in (0, 1))
+    assert len(one & other) < 20
 
 
 @pytest.mark.parametrize("name", [*STUDIES, "all"])
