@@ -53,7 +53,11 @@ def _run(argv: Sequence[str], build_actors: Callable[..., Any] | None) -> int:
     except InputError as error:
         outcome = CommandOutcome(BAD_INPUT, error=f"reflectionflow: {error}")
         return _end(outcome, "", as_json=_json_alone(argv))
-    command, opens = given.pop("command"), given.pop("open", False)
+    command = given.pop("command")
+    asks_on_page = command == "review" or given.get(
+        "review", False
+    )  # which opens before the search
+    opens = not asks_on_page and given.pop("open", False)
     as_json, quiet = _wants_json(given), given.get("quiet", False)
     with kept_apart(as_json, quiet):
         outcome = _outcome(command, given, argv, build_actors)
@@ -158,7 +162,8 @@ def _review(given: Given, build_actors: Callable[..., Any]) -> CommandOutcome:
     check_run_folder(folder)
     if given.get("dry_run"):
         return _dry_run({"out": folder, "resume": True})
-    resumed = {"out": folder, "resume": True, "quiet": given.get("quiet", False)}
+    kept = {name: given[name] for name in ("quiet", "open") if name in given}
+    resumed = {"out": folder, "resume": True, **kept}
     return run_with_page(resumed, build_actors, given.get("port", 0))
 
 

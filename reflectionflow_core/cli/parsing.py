@@ -18,7 +18,7 @@ exit codes: 0 done, 1 a judge that cannot judge, 2 what was asked cannot be used
 --hours, 4 the pictures could not be judged, 130 stopped by Ctrl-C"""
 JSON = "print one JSON object instead of text, as docs/cli.md describes it"
 QUIET = "print the result and errors, but no progress and no notes"
-OPEN = "open the page in the browser at the end"
+OPEN = "open the page in the browser at the end; with review the page that asks, at once"
 DRY_RUN = "say what would be done and what it may cost; loads and paints nothing"
 OWN_MESSAGES = ("out", "json", "draft_prompt")  # where an empty text is explained by who reads it
 

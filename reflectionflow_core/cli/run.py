@@ -31,7 +31,7 @@ from .effects import Situation, check_effects
 from .judging import check_judge, knowing_errors, with_errors_of
 from .me import check_heard
 from .options import make_record, make_settings, settings_of, with_drawn_seed
-from .outcome import CommandOutcome
+from .outcome import CommandOutcome, open_address
 from .preparing import prepared
 from .reporting import found, write_reports
 from .review import ReviewPage
@@ -83,9 +83,13 @@ def run_with_page(
     """Runs, and asks after every round on a page of this machine."""
     if given.get("quiet"):
         raise InputError("--quiet hides the address of the page. Remove --quiet.")
-    with ReviewPage(port) as page:
+    opens = given.get("open", False)
+    asked = {name: value for name, value in given.items() if name != "open"}
+    with ReviewPage(port, given["out"]) as page:
         say(f"Answer on this page; the address opens it once: {page.address}")
-        return run({**given, "ask": True}, build_actors, page)
+        if opens and (problem := open_address(page.address)):
+            say(problem)
+        return run({**asked, "ask": True}, build_actors, page)
 
 
 def folder_of(given: Mapping[str, Any]) -> Path:
