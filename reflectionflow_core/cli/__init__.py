@@ -6,6 +6,7 @@ imported when it runs, so that help comes at once.
 
 from __future__ import annotations
 
+import errno
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,11 @@ from .parser import make_parser
 
 BAD_INPUT = 2  # exit status, as argparse uses it
 PAUSED, UNJUDGED, INTERRUPTED = 3, 4, 130
+# What the system says of a path that it does not take.
+REFUSED_PATHS = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR),
+    *(errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP),
+)
 FROM_HUB = ("model", "edit_model", "detector", "colour_judge", "vlm", "judge")  # may be hub ids
 Given = dict[str, Any]
 
@@ -112,6 +118,11 @@ def _outcome(
             return _command(command, given, argv, build_actors)
     except InputError as error:
         return CommandOutcome(BAD_INPUT, error=f"reflectionflow: {error}")
+    except OSError as error:
+        if error.errno not in REFUSED_PATHS or error.filename is None:
+            raise
+        refused = f"reflectionflow: {str(error.filename)[:200]} cannot be used: {error.strerror}."
+        return CommandOutcome(BAD_INPUT, error=f"{refused} Check the path and its permissions.")
     except PausedError as pause:
         return CommandOutcome(PAUSED, error=f"reflectionflow: {pause}")
     except UnjudgedError as error:

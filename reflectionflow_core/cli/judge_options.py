@@ -29,7 +29,12 @@ def add_judge_options(judge: Parser) -> None:
     add("--detector", metavar="WHERE", help="finds what is in the pictures: a folder or onnx:FILE")
     add("--things", metavar="A,B", type=listed, help="names that it looks for (default: all)")
     add("--colour-judge", metavar="WHERE", help="of the verifier objects")
-    add("--questions", metavar="N", type=_enough, help=f"in all (default: {QUESTIONS})")
+    add(
+        "--questions",
+        metavar="N",
+        type=_enough,
+        help=f"in all, at least {LEAST} (default: {QUESTIONS})",
+    )
     add("--seed", metavar="N", type=whole, help="of what is asked (default: 0)")
     add("--out", metavar="DIR", help="a new folder for the pictures shown and the answers")
     add("--plugin", dest="plugins", metavar="FILE", action="append", help="names of your own")

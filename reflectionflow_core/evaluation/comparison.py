@@ -61,7 +61,7 @@ class Comparison:
             return f"{self.row}: {better} is better by {abs(found.mean):.3f} {turned}, {self._p}."
         if not self.gain.differing:
             return f"{self.row}: none of {self.gain.prompts} pairs differs."
-        more = f"; about {self.gain.needed} prompts would show {WORTHWHILE:g}"
+        more = f"; to show {WORTHWHILE:g} takes about {self.gain.needed:,} prompts"
         return (
             f"{self.row}: no significant difference, B minus A is {found.mean:+.3f} {interval} "
             f"over {counted(self.gain.prompts, 'prompt')}, {self._p}{more}."
