@@ -51,7 +51,6 @@ REMEDIES = {
     NO_JSON: NOT_THE_SERVER,
     NO_COMPLETION: NOT_THE_SERVER,
 }
-QUESTION_REFUSED = (400, 413, 422)  # statuses that are about what was asked
 SHOWN = 160  # characters of a server's error message in a Failure
 PIECE = 4  # characters of a key that a server quotes, at least, when it refuses the key
 
@@ -351,10 +350,9 @@ class Endpoint:
 
     def _failure(self, error: SendError) -> Failure:
         times = f" {error.times} times" if error.times > 1 else ""
-        said = self._in_its_words(error.error.message, strict=error.status in (401, 403))
-        about_question = error.status in QUESTION_REFUSED or error.error.sees_nothing
+        said = self._in_its_words(error.error.message, strict=error.error.about_key)
         reason = f"The endpoint {self.profile} {error.what}{times}{said}; {error.advice}."
-        return Failure(reason, temporary=not about_question)
+        return Failure(reason, temporary=not error.error.about_question)
 
     def _no_choice(self) -> Failure:
         return Failure(f"The endpoint {self.profile} answers with none of the choices.")
@@ -385,7 +383,8 @@ def _refused(body: Mapping[str, Any], error: SendError) -> str | None:
     if error.error.sees_nothing:
         return None
     if error.status in (400, 422):
-        return wire.refused_parameter(body, error.said)
+        guess = wire.refused_parameter if error.error.about_question else wire.named_parameter
+        return guess(body, error.said)
     named = error.status in (403, 500, 501)
     return wire.named_parameter(body, error.error.message) if named else None
 

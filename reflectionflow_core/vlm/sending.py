@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..record import InputError
 from .bodies import UnreadableBodyError, read_body
 from .profiles import CONCURRENCY, SECONDS, Profile, is_loopback
-from .server_errors import ServerError, error_in, error_of_status, parsed
+from .server_errors import ServerError, error_in, error_of_status, parsed, parsed_events
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -43,7 +43,7 @@ class RequestLimits:
     seconds: float = SECONDS  # of one request, from its first byte to the last of its response
     tries: int = 4  # of one request
     pause: float = 0.5  # before the second try; doubled before each further one
-    longest_pause: float = 60.0  # whatever the server asks to wait
+    longest_pause: float = 60.0  # whatever the server asks; not tried again if all are too short
     per_minute: float = 0.0  # requests that may begin in a minute; 0 for any number
     loading_seconds: float = 120.0  # that a server may take to load its model, without losing a try
 
@@ -152,6 +152,9 @@ async def send(
             error.times = seen.count(error.what)
             if not error.retry or len(seen) >= limits.tries:
                 raise
+            if error.error.wait > limits.longest_pause * (limits.tries - len(seen)):
+                error.what += f", and asks to wait {error.error.wait:.0f} seconds"
+                raise
             pause = limits.pause * 2 ** (len(seen) - 1) * random.uniform(0.5, 1)
             await asyncio.sleep(min(max(pause, error.error.wait), limits.longest_pause))
 
@@ -199,7 +202,8 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any], limits: RequestLim
             raise _too_slow(limits) from None
         raise _broken() from None
     text = raw.decode("utf-8", "replace")
-    if error := error_in(parsed(raw), text):
+    found = parsed(raw)
+    if error := error_in(parsed_events(raw) if found is None else found, text):
         raise _reported(error, text)
     return raw
 

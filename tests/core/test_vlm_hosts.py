@@ -145,6 +145,52 @@ ERRORS = {
         "add credit",
         1,
     ),
+    "an object that is no completion": (
+        Reply(b'{"object": "error", "message": "The GPU is busy.", "code": 429}'),
+        'answered 429 (too many requests) 3 times and said "The GPU is busy."',
+        3,
+    ),
+    "under other names": (
+        Reply(b'{"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}'),
+        'answered with an error and said "insufficient balance"; add credit',
+        1,
+    ),
+    "in a stream": (
+        Reply(b': wait\n\ndata: {"error": {"message": "slow down", "code": 429}}\n\ndata: [DONE]'),
+        'answered 429 (too many requests) 3 times and said "slow down"',
+        3,
+    ),
+    "in plain text": (
+        Reply(b"model 'x' not found,\ntry pulling it first\n", 404),
+        "answered 404 (not found) and said \"model 'x' not found, try pulling it first\"; check",
+        1,
+    ),
+    "behind a mark of its encoding": (
+        Reply(b'\xef\xbb\xbf{"error": {"message": "who are you"}}', 401),
+        'answered 401 (unauthorized) and said "who are you"; check the api_key',
+        1,
+    ),
+    "a rate, called a usage limit": (
+        refuses(429, "Usage limit of 20 requests per minute reached. Retry in 0.01s"),
+        "answered 429 (too many requests) 3 times",
+        3,
+    ),
+    "a usage limit": (
+        refuses(429, "Usage limit reached."),
+        'answered 429 (too many requests) and said "Usage limit reached."; add credit',
+        1,
+    ),
+    "a key, called a bad request": (
+        refuses(400, "API key not valid. Please pass a valid API key."),
+        'answered 400 (bad request) and said "API key not valid. Please pass a valid API key."; '
+        "check the api_key",
+        1,
+    ),
+    "a model, called a bad request": (
+        refuses(400, "toy is not a valid model ID"),
+        'answered 400 (bad request) and said "toy is not a valid model ID"; check the base_url',
+        1,
+    ),
     "blind": (
         refuses(500, "image input is not supported - hint: you may need to provide the mmproj"),
         'answered 500 (internal server error) and said "image input is not supported',
@@ -164,7 +210,8 @@ def test_an_error_counts_as_what_it_is_wherever_it_stands(name: str) -> None:
     reply, words, requests = ERRORS[name]
     with VlmServer([reply]) as server:
         (failure,) = endpoint_of(server).chat([CUP])
-    assert isinstance(failure, Failure)
+    # All may be mended but a picture that the model cannot take.
+    assert isinstance(failure, Failure) and failure.temporary == ("blind" not in name)
     assert failure.reason.startswith(f"The endpoint mine {words}"), failure.reason
     assert len(server.asked) == requests
 
