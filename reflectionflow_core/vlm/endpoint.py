@@ -102,7 +102,8 @@ class Endpoint:
         self._usage = Usage()
         self._refused: frozenset[str] = frozenset()  # parameters, see wire.py
         self._thinks = False  # before it answers, as far as known
-        self.samples, self.redaction = profile.samples, Redaction(profile.secrets)
+        self.samples = profile.samples
+        self.redaction = Redaction(profile.secrets, profile.private)
         self.model_name = profile.model
 
     def __repr__(self) -> str:
