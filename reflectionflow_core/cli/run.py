@@ -222,7 +222,7 @@ def _choice_of(actors: Mapping[str, Any]) -> ActorChoice:
         return choice_of(actors)
     except TypeError as error:
         raise InputError(
-            f"The run names actors that this version does not know ({error}). "
+            f"The run uses names that this version does not know ({error}). "
             "Continue it with the version that began it."
         ) from error
 

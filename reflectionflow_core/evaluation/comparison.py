@@ -115,7 +115,7 @@ def read_evaluation(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"There is no file {file}. Give the --out file of a finished evaluation.")
     if file.suffix == ".part":
-        raise InputError(f"{file} is not finished. Run the command that started it again.")
+        raise InputError(f"{file} is not finished. Give the command that made it once more.")
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         record = parse_json(data)

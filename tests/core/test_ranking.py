@@ -76,7 +76,7 @@ def test_a_damaged_file_is_left_out_and_said(folder: Path, capsys) -> None:
     assert main(["rank", str(folder), "a red circle"]) == 0
     captured = capsys.readouterr()
     assert "broken.png is left out: it" in captured.err
-    assert "phone.HEIC is left out: it is none of PNG, JPEG" in captured.err
+    assert "phone.HEIC is left out: it is not PNG, JPEG" in captured.err
     assert "broken" not in captured.out
 
 
