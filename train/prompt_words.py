@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
+
+import numpy as np
 
 _OPENING = re.compile(r"^(?:photo|picture|image|drawing) of ")
 
@@ -19,3 +22,9 @@ def digest(text: str) -> int:
     """A number from 1 to 2^64 - 1 that is the same for prompts of the same words."""
     found = hashlib.blake2b(words(text).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(found, "big") or 1
+
+
+def digests(prompts: Iterable[object]) -> np.ndarray:
+    """Those numbers (n,), 0 for what is no text or an empty one."""
+    known = (prompt if isinstance(prompt, str) else "" for prompt in prompts)
+    return np.array([digest(prompt) if prompt.strip() else 0 for prompt in known], np.uint64)
