@@ -18,6 +18,7 @@ from scripted_vlm import ScriptedVlm
 
 from reflectionflow_core.protocols import Verifier
 from reflectionflow_core.record import DISAGREEMENT, Candidate, InputError, Verdict
+from reflectionflow_core.search.acceptance import requirements_of
 from reflectionflow_core.verifiers.checklist import ChecklistVerifier
 from reflectionflow_core.verifiers.checks import MAX_REQUIREMENTS
 from reflectionflow_core.verifiers.ensemble import EnsembleMember, EnsembleVerifier
@@ -128,6 +129,15 @@ def test_an_unanswered_requirement_is_unknown_and_named() -> None:
     assert "a plate" not in unknown.aspects
     assert right.rank > unknown.rank
     assert unmet.passed is False
+
+
+@pytest.mark.parametrize("kind", ["checklist", "yes-no", "yes-no-nvila"])
+def test_a_tie_such_as_four_of_eight_samples_does_not_pass(kind: str) -> None:
+    (verdict,) = MAKERS[kind](ScriptedVlm(lambda _: LIST, by_item({}, 0.5))).verify(
+        PROMPT, pictures(1)
+    )
+    assert verdict.passed is False and verdict.unmet
+    assert not any(requirements_of(verdict).values())
 
 
 @pytest.mark.parametrize("kind", ["checklist", "rubric", "yes-no", "tournament"])
