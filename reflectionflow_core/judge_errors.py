@@ -44,6 +44,7 @@ _THING = re.compile(
     r"(?:(?:an?|the|some) )?(?:[\w'-]+ ){0,2}[\w'-]+"
     r"(?: (?:is|are) (?:there|present|visible|shown))?"
 )
+_WRITTEN = re.compile(r'(?<!\d)["“„«「]\s*\w.*["”“»」]')  # after a digit it means inches
 _SAYS_MORE = re.compile(r"\b(?:is|are|in|of|made|with|style|wearing|holding)\b")
 
 
@@ -221,8 +222,11 @@ def kind_of(text: str) -> str:
 
     A position comes before a number, a number before a colour: "two red cups left of a plate" is
     about a position. What names one thing and says no more of it is a thing: "a cup", "there is a
-    dog", "missing a red cup" is about a colour. "extra cup" is a number. All else is "other".
+    dog", "missing a red cup" is about a colour. "extra cup" is a number. All else is "other", and
+    so is what is written: a sign that says "24 RED HATS".
     """
+    if _WRITTEN.search(text):
+        return OTHER
     said = " ".join(text.lower().split()).strip(" .?!")
     if _POSITION.search(said):
         return POSITION
