@@ -30,6 +30,7 @@ export const STYLE = `
 .rf-goal { flex: 1 1 200px; min-width: 0; overflow: hidden; text-overflow: ellipsis;
   white-space: nowrap; color: var(--descrip-text, #999); }
 .rf-clock { font-variant-numeric: tabular-nums; color: var(--descrip-text, #999); }
+.rf-clock:empty { display: none; }
 .rf-body { overflow: auto; padding: 16px; display: flex; flex-direction: column; gap: 14px; }
 .rf-cards { display: grid; gap: 14px; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); }
 .rf-cards.rf-few { grid-template-columns: repeat(auto-fit, minmax(230px, 360px));
