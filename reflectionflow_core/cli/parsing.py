@@ -63,7 +63,7 @@ class Parser(argparse.ArgumentParser):
         if strange:
             self.error_unknown(strange, found)
         for action in self._actions:
-            self._check_value(action, getattr(found, action.dest, None))
+            self._check_text(action, getattr(found, action.dest, None))
         return found, strange
 
     def format_help(self) -> str:
@@ -114,7 +114,7 @@ class Parser(argparse.ArgumentParser):
             if is_option and word.partition("=")[0] not in known:
                 self.error_unknown([word], argparse.Namespace())
 
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
+    def _check_text(self, action: argparse.Action, value: Any) -> None:
         """Raises InputError for a text that is empty, or that no text and no path can be."""
         name = (action.option_strings or [action.metavar])[0]
         for text in value if isinstance(value, list) else [value]:
