@@ -25,7 +25,9 @@ from .server_errors import ServerError, error_in, error_of_status, parsed, parse
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-MAX_BYTES = 2**19  # of a response; an answer of thousands of tokens has a tenth of it
+MAX_BYTES = 2**19  # of a response, beside what its tokens may take
+TOKEN_BYTES, LOGPROB_BYTES = 32, 160  # of a token's text and of one of its log-probabilities
+MOST_BYTES = 2**26  # of any response
 MAX_ERROR_BYTES = 2**14  # that are read of an error's body
 HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host"}
 # Some servers refuse requests without a user agent; the client itself reads the last header.
@@ -184,7 +186,7 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any], limits: RequestLim
         # An extra body is sent as it is; converting typed messages takes the client as long as all
         # the rest and changes nothing.
         async with create(model=body["model"], messages=[], extra_body=body) as response:
-            raw = await _whole(response.http_response)
+            raw = await _whole(response.http_response, _most_bytes(body))
     except openai.APIConnectionError as error:
         cause = error.__cause__
         if isinstance(cause, SendError):  # from our hook; older clients wrap it
@@ -262,15 +264,26 @@ def _untrusted(error: BaseException | None) -> SendError | None:
     return None
 
 
-async def _whole(response: Any) -> bytes:
+def _most_bytes(body: Mapping[str, Any]) -> int:
+    """How long the response to a request may be: log-probabilities take 20 times its text."""
+
+    def whole(*names: str, default: int = 0) -> int:
+        return next((v for name in names if isinstance(v := body.get(name), int)), default)
+
+    tokens = whole("max_tokens", "max_completion_tokens") * whole("n", default=1)
+    logprobs = whole("top_logprobs") + 1
+    return min(MAX_BYTES + tokens * (TOKEN_BYTES + LOGPROB_BYTES * logprobs), MOST_BYTES)
+
+
+async def _whole(response: Any, most: int) -> bytes:
     try:
-        body = await read_body(response, MAX_BYTES)
+        body = await read_body(response, most)
     except Exception:
         # Errors of the transport, whose library depends on the client's version; this block only
         # reads.
         raise _broken() from None
-    if len(body) > MAX_BYTES:
-        raise SendError(f"answered with more than {MAX_BYTES} bytes", "ask another model")
+    if len(body) > most:
+        raise SendError(f"answered with more than {most} bytes", "ask another model")
     return body
 
 

@@ -71,6 +71,16 @@ BAD_MODEL = re.compile(
     r"\bmodel\b.{0,80}(?:not found|not exist|not available)|not a valid model", re.IGNORECASE
 )
 CONTEXT = re.compile(r"context (?:length|size|window)|too many (?:input )?tokens", re.IGNORECASE)
+_OUT_OF_TOKENS = re.compile(r"output limit was reached|higher max_", re.IGNORECASE)
+# That more tokens were asked for than the model has room for, or the host allows.
+_ROOM = re.compile(
+    r"max_\w*tokens|the completion\b|output tokens|requested:? (?:a total of )?\d", re.IGNORECASE
+)
+_TOO_MUCH = re.compile(
+    r"too (?:large|big|high|many)|at most|maximum|exceed|less than|greater than|valid range"
+    r"|reduce|[<>]=? ?\d",
+    re.IGNORECASE,
+)
 _DELAY = re.compile(
     r"""(?:retry_?delay|retry[-_ ]after(?:_seconds)?|(?:try again|retry) in)["'\s:]*"""
     r"(\d+(?:\.\d+)?)\s*(ms|m(?:in)?|s|$|\W)",
@@ -121,6 +131,18 @@ class ServerError:
     def about_question(self) -> bool:
         """Whether the question itself is refused: another one may be answered."""
         return self.sees_nothing or self.meant in QUESTION_REFUSED
+
+    @property
+    def asked_too_little(self) -> bool:
+        """Whether a thought took all tokens, which OpenAI reports as a bad request."""
+        return self.status == 400 and _OUT_OF_TOKENS.search(self.message) is not None
+
+    @property
+    def asked_too_much(self) -> bool:
+        """Whether fewer tokens for the answer may do."""
+        said = self.message
+        may_be = self.status in (NO_STATUS, *QUESTION_REFUSED, 500)
+        return may_be and bool(_ROOM.search(said) and _TOO_MUCH.search(said))
 
     @property
     def may_pass(self) -> bool:

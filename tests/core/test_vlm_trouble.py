@@ -17,7 +17,7 @@ from vlm_trial import FAULTS, trial
 from reflectionflow_core.vlm.endpoint import NOT_THE_SERVER, Endpoint
 from reflectionflow_core.vlm.interface import Failure, Question, Usage
 from reflectionflow_core.vlm.profiles import Profile
-from reflectionflow_core.vlm.sending import MAX_BYTES, RequestLimits
+from reflectionflow_core.vlm.sending import RequestLimits
 
 TROUBLE = {
     "429": (too_many(), "answered 429 (too many requests)"),
@@ -119,8 +119,8 @@ def test_a_server_that_is_not_there_is_named_and_not_counted() -> None:
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        (says("x" * 2**20), f"answered with more than {MAX_BYTES} bytes; ask another model"),
-        (Reply(b" " * 2**16, endless=True), f"answered with more than {MAX_BYTES} bytes"),
+        (says("x" * 2**20), "answered with more than 622592 bytes; ask another model"),
+        (Reply(b" " * 2**16, endless=True), "answered with more than 622592 bytes"),
         (Reply(b" " * 2**16, 404, endless=True), "answered 404 (not found); check"),
     ],
 )
