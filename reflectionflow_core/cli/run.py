@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..archive import RUN, Archive, Run, differences, open_archive
+from ..archive import RUN, Archive, Recording, Run, differences, open_archive
 from ..archive.experience import experience
 from ..choice import RECORDED, ActorChoice
 from ..doctor import versions
@@ -49,7 +49,7 @@ def run(
     with open_archive(folder_of(given), resume=given.get("resume", False)) as archive:
         for notice in archive.notices:
             say(notice)
-        recorded = _recorded(given, archive)
+        recorded = recorded_request(given, archive)
         model = str(given.get("model", recorded.actors.get("model", "") if recorded else ""))
         quieten_libraries(downloads=HUB_ID.fullmatch(model) is not None)
         choice, asked = asked_for(given, recorded)
@@ -197,7 +197,7 @@ def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoi
     return choice, replace(run, ask=given.get("ask", recorded.ask if recorded else False))
 
 
-def _recorded(given: Mapping[str, Any], archive: Archive) -> Run | None:
+def recorded_request(given: Mapping[str, Any], archive: Archive | Recording) -> Run | None:
     """The recorded request; before the first picture its prompt may change, and then the texts
     written for it are dropped."""
     recorded = archive.run
