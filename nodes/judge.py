@@ -122,8 +122,9 @@ class Judge(io.ComfyNode):
                     "vlm",
                     optional=True,
                     lazy=True,
-                    tooltip="From Vision model. What a vision model sees needs it; what is there "
-                    "may have it for the rest of a prompt; other judges leave it alone.",
+                    tooltip="From Vision model. The judge 'What a vision model sees' needs it; "
+                    "'What is there' may ask it about the rest of a prompt; other judges do not "
+                    "use it.",
                 ),
                 choice_input(
                     "judge",

@@ -47,7 +47,7 @@ class PromptBatch(io.ComfyNode):
             "PromptBatch",
             display_name="Prompt Batch",
             description="Many prompts with one budget: paints each of them, judges and corrects, "
-            "and always goes on with the prompt that gains most by one more picture. Keeps the "
+            "and always continues with the prompt that one more picture helps most. Keeps the "
             "best picture of each.",
             search_aliases=["batch", "many prompts", "prompt list", "queue", "portfolio"],
             is_output_node=True,

@@ -208,7 +208,9 @@ class VerifierEnsemble(io.ComfyNode):
             raise InputError("The ensemble has no verifier. Wire verifier_1.")
         if by_need:
             if any(weight != 1 for _, weight in weighted):
-                raise InputError("Weights have no effect by_need. Set them to 1, or switch it off.")
+                raise InputError(
+                    "Weights have no effect with by_need. Set them to 1, or switch by_need off."
+                )
             weighted = [(sharing([handle for handle, _ in weighted]), 1.0)]
         alone = len(weighted) == 1 and gate is None and (by_need or screen is not None)
         verifier = weighted[0][0] if alone else ensemble_of(weighted, gate)

@@ -144,7 +144,7 @@ def _as_bytes(text: str) -> bytes:
 
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r:.40} is not a whole number from 0 on")
+        raise ValueError(f"{value!r:.40} is not a whole number that is 0 or more")
     return value
 
 

@@ -51,6 +51,7 @@ _STATED = re.compile(
     r"(?!(?:there|is|are|what|which|how) ).+? (?:is|are) "
     r"(?P<property>(?!(?:there|present|visible|shown|missing)$).+)"
 )
+_WRITTEN = re.compile(r'(?<!\d)["“„«「]\s*\w.*["”“»」]')  # after a digit it means inches
 _SAYS_MORE = re.compile(r"\b(?:is|are|in|of|made|with|style|wearing|holding)\b")
 
 
@@ -229,10 +230,12 @@ def kind_of(text: str) -> str:
     A position comes before a number, a number before a colour: "two red cups left of a plate" is
     about a position. Where a colour or another property is stated of things, that is what it is
     about: "two cups are red" is about a colour, "the red cup is big" is "other"; "exactly two cups
-    are red" is about a number. What names one
-    thing and says no more of it is a thing: "a cup", "there is a dog", "missing a red cup" is about
-    a colour. "extra cup" is a number. All else is "other".
+    are red" is about a number. What names one thing and says no more of it is a thing: "a cup",
+    "there is a dog", "missing a red cup" is about a colour. "extra cup" is a number. All else is
+    "other", and so is what is written: a sign that says "24 RED HATS".
     """
+    if _WRITTEN.search(text):
+        return OTHER
     said = " ".join(text.lower().split()).strip(" .?!")
     stated = _STATED.fullmatch(said)
     said_of_it = stated["property"] if stated else said

@@ -168,7 +168,7 @@ def _explained() -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError(OVERSIZED) from error
     except Image.UnidentifiedImageError as error:
-        raise PictureError(f"it is none of {', '.join(_formats())}, or is damaged") from error
+        raise PictureError(f"it is not {', '.join(_formats())}, or it is damaged") from error
     except Exception as error:
         raise PictureError(f"it is damaged: {error or type(error).__name__}") from error
 

@@ -152,6 +152,11 @@ class Candidate:
         return self.verdict.rank
 
     @property
+    def merit(self) -> tuple[bool, float, float]:
+        """Tells which of two pictures is better: the greater is."""
+        return self.finished, self.rank, self.verdict.sureness
+
+    @property
     def lineage(self) -> tuple[Candidate, ...]:
         """From the draft to this candidate."""
         ancestors: list[Candidate] = []
@@ -281,7 +286,13 @@ class History:
         """
         if not len(self):
             raise ValueError("An empty history has no best candidate.")
-        return max(self.eligible or self, key=lambda c: (c.finished, c.rank, c.verdict.sureness))
+        return max(self.eligible or self, key=lambda candidate: candidate.merit)
+
+    @property
+    def ranked(self) -> list[Candidate]:
+        """Every candidate, the best first, by the rule of `best`."""
+        eligible = set(self.eligible)
+        return sorted(self, key=lambda c: (c in eligible, *c.merit), reverse=True)
 
     @property
     def eligible(self) -> tuple[Candidate, ...]:

@@ -166,8 +166,8 @@ class SearchSettings:
     )
     trust: float = setting(
         0.95,
-        "where the judge's errors are known: how probable it must be that a picture that passed is "
-        "right, before it counts as passed",
+        "where the judge's errors are known: a picture counts as passed only if it is right with "
+        "at least this probability",
         metavar="P",
         least=0.0,
         most=0.999,

@@ -83,6 +83,20 @@ def reason_of(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
+def why_no_path(text: str) -> str:
+    """Why the system takes a text for no path, such as one that is too long; "" where it does.
+
+    Whether there is something at the path does not matter.
+    """
+    try:
+        Path(text).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        return reason_of(error)
+    return ""
+
+
 def no_folder(path: str | Path, give: str) -> InputError:
     """The error for a path that is no folder: a file, or nothing. `give` says what to do."""
     what = f"{path} is a file, no folder" if Path(path).is_file() else f"There is no folder {path}"

@@ -111,6 +111,14 @@ class Verdict:
         return self.explanation if self.score is None else None
 
 
+def is_met(p: float) -> bool:
+    """Whether P(yes) of a requirement says that it is met; a tie, as of 4 samples of 8, does not.
+
+    One rule for every verifier, for the judges' exam and for what a search concludes.
+    """
+    return p > 0.5
+
+
 def best_first(verdicts: Sequence[Verdict]) -> list[int]:
     """The positions of verdicts, the best first; of equals the surer one, then the earlier one."""
     order = [(verdict.rank, verdict.sureness) for verdict in verdicts]

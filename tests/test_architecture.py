@@ -205,3 +205,16 @@ def test_files_and_functions_are_short_enough_to_read(folder: str) -> None:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef) and node.name != "define_schema":
                 assert (node.end_lineno or 0) - node.lineno < 60, f"{file}: {node.name}"
+
+
+def test_the_published_pack_holds_what_nodes_read_and_help_names() -> None:
+    def listed(*command: str, given: str = "") -> set[str]:
+        git = ["git", "-c", "core.excludesFile=.comfyignore", *command]
+        return {*subprocess.check_output(git, cwd=ROOT, input=given, text=True).splitlines()}
+
+    files = listed("ls-files")
+    published = files - listed("check-ignore", "--no-index", "--stdin", given="\n".join(files))
+    assert "tests/test_architecture.py" not in published and "docs/first_look.png" not in published
+    needed = ["__init__.py", "requirements.txt", "locales/words.json", "docs/cli.md"]
+    needed += ["reflectionflow_core/report/panel.js", "nodes/web/pause.js", "workflows/README.md"]
+    assert {*needed} <= published

@@ -61,3 +61,15 @@ def test_what_the_code_says_is_in_plain_words() -> None:
         if (match := OLD.search(text))
     ]
     assert found == []
+
+
+def test_no_sentence_asks_pip_for_this_package_by_name() -> None:
+    """It is not on an index: who installs that name gets nothing, or something else."""
+    asked = re.compile(r"pip install [^.`]*\breflectionflow\b(?!/)")
+    found = [
+        (str(file.relative_to(ROOT)), number)
+        for file in CODE
+        for number, text in sentences(file)
+        if asked.search(text)
+    ]
+    assert found == []

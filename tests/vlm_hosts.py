@@ -215,7 +215,7 @@ def as_a_tool(asked: Asked) -> Reply:
 def as_a_stream(asked: Asked) -> Reply:
     parts = [{"choices": [{"delta": {"content": part}}]} for part in (wanted(asked), "")]
     lines = [f"data: {json.dumps(part)}\n\n" for part in parts]
-    return Reply("".join([*lines, "data: [DONE]\n\n"]).encode())
+    return Reply("".join([": processing\n\n", *lines, "data: [DONE]\n\n"]).encode())
 
 
 def as_if(host: Host, kind: str) -> Script:

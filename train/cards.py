@@ -166,7 +166,6 @@ def verifier_card(
     return _filled(
         "verifier",
         base=base,
-        apart="" if settings.held_out else ", none of whose prompts was trained on",
         ties=f", with ties of weight {settings.ties} in Davidson's form" if settings.ties else "",
         pairs=last["pairs"],
         tied=f" and {last['ties']} that tie" if last["ties"] else "",

@@ -22,8 +22,10 @@ class ReportSettings(Strict):
     to: list[Literal["tensorboard", "wandb"]] = Field(
         default=[], description="in addition to log.jsonl, which is always written"
     )
-    project: str = Field(default="reflectionflow", description="of wandb")
-    name: str | None = Field(default=None, description="of the run in wandb; None: the folder's")
+    project: str = Field(default="reflectionflow", description="project in wandb")
+    name: str | None = Field(
+        default=None, description="name of the run in wandb; None: the folder's"
+    )
 
 
 IN_WANDB = SettingNeeds("report.to=[wandb]", lambda settings: "wandb" in settings.report.to)

@@ -6,6 +6,7 @@ import difflib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
 
@@ -15,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from reflectionflow_core.settings import MAX_SEED
-from reflectionflow_core.texts import TextError, read_text, reason_of
+from reflectionflow_core.texts import TextError, read_text, reason_of, why_no_path
 
 # Numpy, torch and Python take all of them; -1 is no seed here, since a run resumes by its settings.
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
@@ -58,6 +59,10 @@ def settings_of(
         settings = kind.model_validate(values)
     except ValidationError as error:
         refuse(*(sentence(kind, wrong) for wrong in error.errors()))
+    for name, _ in fields_of(kind):
+        path = reduce(getattr, name.split("."), settings)
+        if isinstance(path, Path) and (reason := why_no_path(str(path))):
+            refuse(f"The setting {name} is not a usable path: {reason}. Give another.")
     names = [setting.partition("=")[0] for setting in given]
     if unused := [*_without_effect(settings, names, estimates)]:
         refuse(*unused)
@@ -90,6 +95,8 @@ def torch_device(device: str) -> str:
 
 def read_config(file: Path) -> dict[str, Any]:
     """The file's settings, in groups as they stand there."""
+    if reason := why_no_path(str(file)):
+        refuse(f"The configuration is not a usable path: {reason}. Give another.")
     try:
         values = yaml.safe_load(read_text(file)) or {}
     except TextError as error:

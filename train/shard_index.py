@@ -25,7 +25,7 @@ from reflectionflow_core.record import InputError
 from train.prompt_words import digest
 
 SUBSET, PROMPT = "subset.txt", "prompt.txt"
-VERSION, INDEX = 2, "index"
+VERSION, INDEX = 3, "index"
 HEADERS = 16  # so many are compared to tell whether an index is that of a shard
 POINTER = b"version https://git-lfs"
 LONGEST = 20_000  # bytes of a text that is read

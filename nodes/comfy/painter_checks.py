@@ -89,6 +89,6 @@ def _check_custom(asked: TemplateOverrides) -> None:
         )
     if len(asked.sigmas) < 2 or float(asked.sigmas[-1]) != 0:
         raise InputError(
-            "The SIGMAS do not end at 0, so the picture would stay noisy. Connect those of a "
-            "scheduler, whole."
+            "The SIGMAS do not end at 0, so the picture would stay noisy. Connect all that "
+            "a scheduler gives."
         )

@@ -6,6 +6,7 @@ imported when it runs, so that help comes at once.
 
 from __future__ import annotations
 
+import errno
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,11 @@ from .parser import make_parser
 
 BAD_INPUT = 2  # exit status, as argparse uses it
 PAUSED, UNJUDGED, INTERRUPTED = 3, 4, 130
+# What the system says of a path that it does not take.
+REFUSED_PATHS = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR),
+    *(errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP),
+)
 FROM_HUB = ("model", "edit_model", "detector", "colour_judge", "vlm", "judge")  # may be hub ids
 Given = dict[str, Any]
 
@@ -53,7 +59,11 @@ def _run(argv: Sequence[str], build_actors: Callable[..., Any] | None) -> int:
     except InputError as error:
         outcome = CommandOutcome(BAD_INPUT, error=f"reflectionflow: {error}")
         return _end(outcome, "", as_json=_json_alone(argv))
-    command, opens = given.pop("command"), given.pop("open", False)
+    command = given.pop("command")
+    asks_on_page = command == "review" or given.get(
+        "review", False
+    )  # which opens before the search
+    opens = not asks_on_page and given.pop("open", False)
     as_json, quiet = _wants_json(given), given.get("quiet", False)
     with kept_apart(as_json, quiet):
         outcome = _outcome(command, given, argv, build_actors)
@@ -108,6 +118,11 @@ def _outcome(
             return _command(command, given, argv, build_actors)
     except InputError as error:
         return CommandOutcome(BAD_INPUT, error=f"reflectionflow: {error}")
+    except OSError as error:
+        if error.errno not in REFUSED_PATHS or error.filename is None:
+            raise
+        refused = f"reflectionflow: {str(error.filename)[:200]} cannot be used: {error.strerror}."
+        return CommandOutcome(BAD_INPUT, error=f"{refused} Check the path and its permissions.")
     except PausedError as pause:
         return CommandOutcome(PAUSED, error=f"reflectionflow: {pause}")
     except UnjudgedError as error:
@@ -158,7 +173,8 @@ def _review(given: Given, build_actors: Callable[..., Any]) -> CommandOutcome:
     check_run_folder(folder)
     if given.get("dry_run"):
         return _dry_run({"out": folder, "resume": True})
-    resumed = {"out": folder, "resume": True, "quiet": given.get("quiet", False)}
+    kept = {name: given[name] for name in ("quiet", "open") if name in given}
+    resumed = {"out": folder, "resume": True, **kept}
     return run_with_page(resumed, build_actors, given.get("port", 0))
 
 

@@ -93,7 +93,7 @@ def with_line(said: Feedback, line: str) -> Feedback:
         return replace(said, prompt=line.removeprefix("prompt:").strip())
     found = LINE.fullmatch(line)
     if found is None:
-        raise InputError("Say a number, a number and words, prompt: or stop.")
+        raise InputError('Type a number such as 2, "2: words", "prompt: words" or "stop".')
     number = int(found["number"]) - 1
     if found["veto"]:
         return replace(said, vetoed=(*said.vetoed, number))

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..archive import HISTORY, PAGE, RUN, Run, files, open_archive, read_recording
 from ..archive.run_file import load_run
+from ..choice import ActorChoice
 from ..protocols import Actors
 from ..record import History, InputError
 from ..report.overview import overview_page, overview_text, row_of
@@ -109,6 +110,26 @@ def is_batch(given: Mapping[str, Any]) -> bool:
 
 def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> CommandOutcome:
     """Searches all prompts, or continues them, and writes the overview."""
+    check_batch_options(given)
+    folder = folder_of(given)
+    with _opened(folder, given.get("resume", False)) as recorded:
+        choice, asked = asked_for_batch(given, folder, recorded)
+        quieten_libraries(downloads=HUB_ID.fullmatch(choice.model) is not None)
+        asked = check_judge(choice, asked, given)
+        asked = with_errors_of(asked, recorded)
+        actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
+        author = author_of(asked, choice)
+        for run in runs_of(asked):
+            check_prompt(run, asked.settings.budget, author, actors)
+            actors.verifier.verify(run.prompt, [])
+            if author and not author.actor.calls:
+                author.write(run.prompt)
+        files.replace_file(folder / BATCH, asked.dump())
+        return _search(folder, asked, author, actors)
+
+
+def check_batch_options(given: Mapping[str, Any]) -> None:
+    """Raises InputError for an option that is for a single run."""
     for name in ONE_PROMPT_ONLY:
         if name in given:
             what = "A prompt" if name == "prompt" else f"--{name.replace('_', '-')}"
@@ -117,23 +138,19 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> CommandOut
                 f"{what} is for a single run, and {given['out']} is for many prompts. "
                 f"Leave it out, or {other}."
             )
-    folder = folder_of(given)
+
+
+def asked_for_batch(
+    given: Mapping[str, Any], folder: Path, recorded: Run | None
+) -> tuple[ActorChoice, Run]:
+    """As `asked_for`; raises InputError for what the batch in `folder` cannot continue with."""
     prompts = {"prompt": read_prompts(Path(given["prompts"]))} if "prompts" in given else {}
-    with _opened(folder, given.get("resume", False)) as recorded:
-        choice, asked = asked_for({**given, **prompts}, recorded)
-        if recorded:
-            _check_same_prompts(folder, recorded, asked)
-            check_resumable(folder, recorded, asked)
-            _check_same_texts(folder, recorded, asked)
-        quieten_libraries(downloads=HUB_ID.fullmatch(choice.model) is not None)
-        asked = check_judge(choice, asked, given)
-        asked = with_errors_of(asked, recorded)
-        actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
-        author = author_of(asked, choice)
-        for run in runs_of(asked):
-            _check_prompt(run, asked.settings.budget, author, actors)
-        files.replace_file(folder / BATCH, asked.dump())
-        return _search(folder, asked, author, actors)
+    choice, asked = asked_for({**given, **prompts}, recorded)
+    if recorded:
+        _check_same_prompts(folder, recorded, asked)
+        check_resumable(folder, recorded, asked)
+        _check_same_texts(folder, recorded, asked)
+    return choice, asked
 
 
 def report_batch(folder: Path) -> CommandOutcome:
@@ -178,20 +195,25 @@ def folder_names(batch: Run) -> list[str]:
 def _opened(folder: Path, resume: bool) -> Iterator[Run | None]:
     """Locks the folder of a batch and yields its recorded request; a new folder that stays empty is
     removed."""
-    _check_free(folder, resume)
+    check_free(folder, resume)
     existed = folder.exists()
     files.make_folder(folder)
     try:
         with files.locked(folder):
             files.sweep(folder, BATCH)
-            yield load_run(folder / BATCH) if (folder / BATCH).is_file() else None
+            yield recorded_batch(folder)
     finally:
         if not existed:
             with suppress(OSError):  # not empty
                 folder.rmdir()
 
 
-def _check_free(folder: Path, resume: bool) -> None:
+def recorded_batch(folder: Path) -> Run | None:
+    with files.reading(folder):
+        return load_run(folder / BATCH) if (folder / BATCH).is_file() else None
+
+
+def check_free(folder: Path, resume: bool) -> None:
     with files.reading(folder):
         if (folder / RUN).exists():
             raise InputError(f"{folder} holds the run of one prompt. Choose another folder.")
@@ -202,13 +224,10 @@ def _check_free(folder: Path, resume: bool) -> None:
             )
 
 
-def _check_prompt(run: Run, budget: Budget, author: Author | None, actors: Actors) -> None:
-    """Raises InputError for a prompt that cannot be planned, painted or judged; asks no model."""
+def check_prompt(run: Run, budget: Budget, author: Author | None, actors: Actors) -> None:
+    """Raises InputError for a prompt that cannot be searched with these settings and actors."""
     settings, past = expected_start(run, author)
     check_search(run.prompt, replace(settings, budget=budget), actors, past)
-    actors.verifier.verify(run.prompt, [])
-    if author and not author.actor.calls:
-        author.write(run.prompt)
 
 
 def _check_same_texts(folder: Path, recorded: Run, asked: Run) -> None:

@@ -10,26 +10,60 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..archive import read_recording
-from ..archive.experience import experience
+from ..archive import Recording, read_recording
+from ..archive.experience import Experience, experience
 from ..archive.run_file import Run
 from ..choice import ActorChoice
 from ..painters import FLUX_SAMPLING, check_corrector
 from ..protocols import SILENT, Actors, Preview, Progress
-from ..record import History, InputError, Request
-from ..registry import EVOLVERS, INSPECTORS, VERIFIERS, WRITERS, Row, named
+from ..record import Cost, History, InputError, Request
+from ..registry import (
+    EVOLVERS,
+    INSPECTORS,
+    PLANNERS,
+    THINKERS,
+    VERIFIERS,
+    WRITERS,
+    Row,
+    named,
+)
 from ..report.words import counted, forecast_text, settings_text
-from ..search import check_search, forecast
+from ..search import Forecast, check_search, forecast, trailing_unjudged
+from ..search.forecast import forecast_together
 from ..search.strategies import axes_in_force, strategy_named
-from ..settings import SearchSettings
+from ..settings import Budget, SearchSettings
 from ..verifiers.screened import SHORTLIST
 from ..verifiers.spec import parse_verifiers
 from ..vlm.interface import Usage
 from ..vlm.named import check_vlm_name
-from .batch import read_prompts, runs_of
+from .batch import (
+    asked_for_batch,
+    check_batch_options,
+    check_free,
+    check_prompt,
+    folder_names,
+    is_batch,
+    recorded_batch,
+    runs_of,
+)
+from .judging import check_judge, knowing_errors, with_errors_of
 from .outcome import CommandOutcome, would_do
-from .preparing import text_to_write
-from .run import asked_for, check_budget, check_resumable, folder_of, price_of
+from .preparing import (
+    Author,
+    expected_start,
+    lacks_text,
+    text_to_write,
+    thinker_name,
+    with_recorded_text,
+)
+from .run import (
+    asked_for,
+    check_budget,
+    check_resumable,
+    folder_of,
+    price_of,
+    recorded_request,
+)
 
 PREVIEW_STEPS = 6  # flux.sampling, which needs torch
 
@@ -87,35 +121,89 @@ class PricedScreen(Priced):
 
 def dry_run(given: Mapping[str, Any]) -> CommandOutcome:
     """What `run` would do with these options."""
+    return _dry_batch(given) if is_batch(given) else _dry_search(given)
+
+
+def _dry_search(given: Mapping[str, Any]) -> CommandOutcome:
     folder = folder_of(given)
-    many = "prompts" in given
-    if many:
-        given = {**given, "prompt": read_prompts(Path(given["prompts"]))}
-    recording = read_recording(folder) if folder.is_dir() and not many else None
-    begun = recording.run if recording else None
+    recording = read_recording(folder) if folder.is_dir() else Recording()
+    begun, history = recording.run, recording.history
     if begun and not given.get("resume"):
         raise InputError(
             f"{folder} already holds a run. Add --resume to continue it, or choose another folder."
         )
-    choice, asked = asked_for(given, begun)
-    history = recording.history if recording else History()
+    choice, asked = asked_for(given, recorded_request(given, recording))
     if begun and len(history):
         check_resumable(folder, begun, asked)
         check_budget(given, folder, history)
-    prompts = [run.prompt for run in runs_of(asked)] if many else [asked.prompt]
-    actors = unloaded(choice, asked.settings)
-    if text_to_write(asked) != "stages":  # whose stages are not written yet
-        for prompt in prompts:
-            check_search(prompt, asked.settings, actors, history)
-    facts = {
-        "prompt": asked.prompt if not many else counted(len(prompts), "prompt"),
+    asked, actors = _knowing_errors(given, choice, asked, begun if len(history) else None)
+    author = unloaded_author(asked, choice)
+    if author is not None and not lacks_text(asked, author.setting, history):
+        author = None
+    settings, before = expected_start(asked, author)
+    check_search(asked.prompt, settings, actors, history if len(history) else before)
+    known = experience(folder.parent, asked)
+    ahead = _ahead(asked, author, actors, history, known.pass_rate)
+    return would_do(
+        {
+            "prompt": asked.prompt,
+            **_who(asked, choice),
+            "folder": f"{folder}, {_state(folder, len(history))}",
+            "cost": _cost(author, ahead, known, asked),
+        }
+    )
+
+
+def _dry_batch(given: Mapping[str, Any]) -> CommandOutcome:
+    """What a batch would do, whose prompts share one budget."""
+    check_batch_options(given)
+    folder = folder_of(given)
+    check_free(folder, bool(given.get("resume")))
+    recorded = recorded_batch(folder)
+    choice, asked = asked_for_batch(given, folder, recorded)
+    asked, actors = _knowing_errors(given, choice, asked, recorded)
+    author, budget = unloaded_author(asked, choice), asked.settings.budget
+    known = experience(folder if recorded else folder.parent, asked)
+    found, spent, painted = [], Cost(), 0
+    new: Forecast | None = None  # a prompt that has no run costs what every other such one does
+    for name, run in zip(folder_names(asked), runs_of(asked), strict=True):
+        check_prompt(run, budget, author, actors)
+        recording = read_recording(folder / name)
+        if recording.run is None:
+            new = new or _ahead(run, author, actors, recording.history, known.pass_rate)
+            found.append(new)
+            continue
+        begun, history = with_recorded_text(run, recording.run, author), recording.history
+        writes = author if author and lacks_text(begun, author.setting, history) else None
+        found.append(_ahead(begun, writes, actors, history, known.pass_rate))
+        spent, painted = spent + history.cost, painted + len(history)
+    ahead = forecast_together(found, budget, spent)
+    shared = " All prompts together keep to the budget." if budget != Budget() else ""
+    return would_do(
+        {
+            "prompt": counted(len(found), "prompt"),
+            **_who(asked, choice),
+            "folder": f"{folder}, {_state(folder, painted)}",
+            "cost": f"{_cost(author, ahead, known, asked)}{shared}",
+        }
+    )
+
+
+def _knowing_errors(
+    given: Mapping[str, Any], choice: ActorChoice, asked: Run, begun: Run | None
+) -> tuple[Run, Actors]:
+    """The run and its actors with what is known of the judge's errors, which is not asked; raises
+    InputError as `run` does."""
+    asked = with_errors_of(check_judge(choice, asked, given, ask=False), begun)
+    return asked, knowing_errors(unloaded(choice, asked.settings), choice, asked)
+
+
+def _who(asked: Run, choice: ActorChoice) -> dict[str, str]:
+    return {
         "search": settings_text(asked.settings, choice.model),
         "model": model_text(choice),
         "judge": judge_text(choice),
-        "folder": f"{folder}, {_state(folder, history)}",
-        "cost": _cost(asked, actors, history, len(prompts), folder),
     }
-    return would_do(facts)
 
 
 def dry_ranking(
@@ -134,9 +222,9 @@ def dry_ranking(
     )
 
 
-def _state(folder: Path, history: History) -> str:
-    if len(history):
-        return f"which has {counted(len(history), 'picture')}"
+def _state(folder: Path, painted: int) -> str:
+    if painted:
+        return f"which has {counted(painted, 'picture')}"
     return "which is there" if folder.is_dir() else "which is new"
 
 
@@ -241,10 +329,40 @@ def _priced(rows: Mapping[str, Row[Any]], kind: str, name: str, choice: ActorCho
     return Priced(0)
 
 
-def _cost(asked: Run, actors: Actors, history: History, count: int, folder: Path) -> str:
-    known = experience(folder.parent, asked)
-    if text_to_write(asked) == "stages" and not asked.settings.stages:
-        return "as many stages as the plan has, which is written first"
-    ahead = forecast(asked.settings, actors, history, known.pass_rate)
-    text = forecast_text(ahead, known.seconds_each, price_of(asked))
-    return f"{text} All prompts together keep to the budget." if count > 1 else text
+def unloaded_author(asked: Run, choice: ActorChoice) -> Author | None:
+    """The author of `author_of`, with its price alone."""
+    setting = text_to_write(asked)
+    if setting is None:
+        return None
+    if setting == "stages":
+        actor = _priced(PLANNERS, "planner", choice.planner or "rules", choice)
+    else:
+        actor = _priced(THINKERS, "thinker", thinker_name(choice), choice)
+    return Author(setting, actor, _write_nothing)
+
+
+def _write_nothing(prompt: str) -> tuple[Any, str]:
+    raise NeverAskedError(prompt)
+
+
+def _ahead(
+    asked: Run, author: Author | None, actors: Actors, history: History, pass_rate: float | None
+) -> Forecast | None:
+    """What is left of a search to pay, as it goes on: pictures that could not be judged are painted
+    again, and what its author is still to write is paid for. None for stages still to be written.
+    """
+    if author is not None and author.setting == "stages":
+        return None
+    settings, before = expected_start(asked, author)
+    past = history.without_last(trailing_unjudged(history)).charged(before.cost)
+    ahead = forecast(settings, actors, past, pass_rate)
+    if ahead is None:
+        return None
+    usual = ahead.usual + before.cost if ahead.usual else None
+    return replace(ahead, most=ahead.most + before.cost, usual=usual)
+
+
+def _cost(author: Author | None, ahead: Forecast | None, known: Experience, asked: Run) -> str:
+    if ahead is None and author is not None and author.setting == "stages":
+        return "As many stages as the plan has, which is written first."
+    return forecast_text(ahead, known.seconds_each, price_of(asked))

@@ -68,17 +68,20 @@ def run_shapes(given: Mapping[str, Any], command: str) -> CommandOutcome:
     file, pool = fresh_file(given), pool_of(given)
     plan, evaluation = _asked(with_drawn_seed(given, recorded_seed(file)))
     build = partial(build_quietly, given.get("lora"))
-    searches = counted(len(evaluation.trials), "search", "searches")
+    prompts = counted(len(evaluation.prompts), "prompt")
+    searches = f"{counted(len(evaluation.trials), 'search', 'searches')} on {prompts}"
     pictures = counted(pictures_of(evaluation.arms), "picture")
     if given.get("dry_run"):
         return would_do(
             {
                 "study": f"{evaluation.study}: {study_question(evaluation.study)}",
-                "searches": f"{searches} on {counted(len(evaluation.prompts), 'prompt')}",
+                "searches": searches,
                 "cost": f"at most {pictures} a prompt, {pool_text(pool)}",
                 "file": str(file),
             }
         )
+    if given.get("prompts", len(evaluation.prompts)) != len(evaluation.prompts):
+        sys.stderr.write(f"Every family has as many prompts as the others, so {prompts} in all.\n")
     sys.stderr.write(f"{searches}, at most {pictures} a prompt, {pool_text(pool)}.\n")
     total, counts = len(evaluation.trials), evaluate(evaluation, file, build, pool)
     watch(counts, total, "searches", given.get("hours"))
@@ -133,9 +136,11 @@ def _published(evaluation: Evaluation, plan: StudyPlan, file: Path, command: str
             files.replace_file(plot, section.plot)
     count, different = len(evaluation.prompts), meanings(evaluation.prompts)
     notes = [
-        f"Shares of {count:,} held-out prompts of {different:,} different meanings, with 95 % "
-        "intervals: Wilson's, and for differences and costs a bootstrap over prompts. A family of "
+        f"Right is the share of {count:,} held-out prompts, of {different:,} different meanings, "
+        "whose best picture is right. N is the number of pictures painted for a prompt. A family of "
         "few meanings repeats them with other noise, so its figures are about just these.",
+        "With each figure stands its 95 % interval: Wilson's of a share, a bootstrap over prompts "
+        "of differences and costs.",
         "These figures are about the miniature. They say nothing about FLUX.1-dev.",
         *filter(None, [results.unjudged_text]),
     ]

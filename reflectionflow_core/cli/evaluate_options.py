@@ -96,7 +96,7 @@ def _add_shapes(parser: Parser) -> None:
         type=positive,
         help=f"prompts in all, of the families ({PROMPTS}; of all studies {PROMPTS_OF_ALL})",
     )
-    add("--families", metavar="LIST", type=listed, help=f"of {','.join(FAMILIES)} (all)")
+    add("--families", metavar="LIST", type=listed, help=f"of {', '.join(FAMILIES)} (all)")
     add("--lora", metavar="FILE", help="a corrector instead of the miniature's own")
     add(
         "--judge",

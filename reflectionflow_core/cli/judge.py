@@ -146,8 +146,8 @@ def _items(given: Mapping[str, Any], rng: np.random.Generator) -> list[ExamItem]
     """What is known of the user's pictures and of those that a model paints; scenes fill up."""
     known = [*_from_folder(given, rng), *_painted(given, rng)]
     pictures = [each for each in known if isinstance(each, KnownPicture)]
-    if "images" in given or "model" in given:
-        _say(f"What is in {counted(len(pictures), 'picture')} is known.")
+    if pictures or _finds(given):
+        _say(f"The contents of {counted(len(pictures), 'picture')} are known.")
     return [
         item
         for each in known

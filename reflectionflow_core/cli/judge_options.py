@@ -29,13 +29,24 @@ def add_judge_options(judge: Parser) -> None:
     add("--detector", metavar="WHERE", help="finds what is in the pictures: a folder or onnx:FILE")
     add("--things", metavar="A,B", type=listed, help="names that it looks for (default: all)")
     add("--colour-judge", metavar="WHERE", help="of the verifier objects")
-    add("--questions", metavar="N", type=_enough, help=f"in all (default: {QUESTIONS})")
+    add(
+        "--questions",
+        metavar="N",
+        type=_enough,
+        help=f"in all, at least {LEAST} (default: {QUESTIONS})",
+    )
     add("--seed", metavar="N", type=whole, help="of what is asked (default: 0)")
     add("--out", metavar="DIR", help="a new folder for the pictures shown and the answers")
-    add("--plugin", dest="plugins", metavar="FILE", action="append", help="names of your own")
-    add("--steps", metavar="N", type=positive, help="of --model")
-    add("--size", metavar="WxH", type=size, help="of --model")
-    add("--dtype", metavar="TYPE", help="of --model")
+    add(
+        "--plugin",
+        dest="plugins",
+        metavar="FILE",
+        action="append",
+        help="Python file with verifiers of your own",
+    )
+    add("--steps", metavar="N", type=positive, help="diffusion steps of --model")
+    add("--size", metavar="WxH", type=size, help="of the pictures that --model paints")
+    add("--dtype", metavar="TYPE", help="number format of --model")
     add("--offload", dest="plan", metavar="NAME", help="of --model")
     add("--device", metavar="NAME", help="of models on this machine")
     add("--vlm-dtype", metavar="TYPE", help="of a model on this machine")

@@ -46,7 +46,7 @@ from ..vlm.judge_check import (
 )
 from ..vlm.kept_errors import OWN
 from ..vlm.named import ENDPOINT, HUB_ID, build_vlm, check_vlm_name
-from ..vlm.profiles import command_line_folder
+from ..vlm.profiles import command_line_folder, find_profile
 from .effects import Situation, check_effects
 from .outcome import CommandOutcome, would_do
 from .preparing import text_to_write
@@ -54,35 +54,37 @@ from .preparing import text_to_write
 NOT_A_JUDGE = 1  # exit status of a doctor who finds a judge blind or silent
 
 
-def check_judge(choice: ActorChoice, asked: Run, given: Mapping[str, Any]) -> Run:
-    """The run with what was found out of its judge.
+def check_judge(choice: ActorChoice, asked: Run, given: Mapping[str, Any], ask: bool = True) -> Run:
+    """The run with what was found out of its judge; without `ask` it is not asked now.
 
     Raises InputError for a judge that is blind or does not answer, unless --judge-check says
     otherwise, and where the user does not agree that pictures are sent to its host.
     """
-    found = _found(choice, asked, given) or asked.judge
+    found = _found(choice, asked, given, ask) or asked.judge
     return replace(asked, judge={**found, **read_errors(given)})
 
 
-def _found(choice: ActorChoice, asked: Run, given: Mapping[str, Any]) -> Mapping[str, Any]:
+def _found(
+    choice: ActorChoice, asked: Run, given: Mapping[str, Any], ask: bool
+) -> Mapping[str, Any]:
     """What is found out of the judge now, {} if nobody asks."""
     if choice.vlm is None:
         return measured(choice, "")
     shown = looks(choice, asked.settings)
     if not shown and not _asks_texts(choice, asked):
         return {}
-    return checked(choice, given, shown)
+    return checked(choice, given, shown) if ask else measured(choice, kept_key(choice.vlm))
 
 
 def judge_of(
-    choice: ActorChoice, settings: SearchSettings, given: Mapping[str, Any]
+    choice: ActorChoice, settings: SearchSettings, given: Mapping[str, Any], ask: bool = True
 ) -> dict[str, Any]:
     """What is known of the judge, as `check_judge` finds it, where nobody is asked for texts."""
     found: dict[str, Any] = {}
     if choice.vlm is None:
         found = measured(choice, "")
     elif looks(choice, settings):
-        found = checked(choice, given)
+        found = checked(choice, given) if ask else measured(choice, kept_key(choice.vlm))
     return {**found, **read_errors(given)}
 
 
@@ -232,6 +234,13 @@ def vlm_spec(name: str) -> str:
 def key_of(spec: str, vlm: Vlm) -> str:
     """What the findings about a model are kept under."""
     return profile_key(vlm.profile) if isinstance(vlm, Endpoint) else vlm_identity(spec)
+
+
+def kept_key(spec: str) -> str:
+    """`key_of` for a model that is not built."""
+    if spec.startswith(ENDPOINT):
+        return profile_key(find_profile(spec.removeprefix(ENDPOINT), command_line_folder()))
+    return vlm_identity(spec)
 
 
 def verifier_key(choice: ActorChoice) -> str:

@@ -88,7 +88,7 @@ def add_search_options(parser: Parser, without: Collection[str] = ()) -> None:
     search.add_argument(
         "--think-first", action="store_true", help=with_needs("think_first", thinks)
     )
-    budget = parser.add_argument_group("budget ('none' lifts it)")
+    budget = parser.add_argument_group("budget ('none' removes a limit)")
     for f in fields(Budget):
         _add_setting(budget, f, limit)
     _add_models(parser.add_argument_group("who paints and judges"), without)
@@ -150,7 +150,7 @@ def _add_plugin(group: argparse._ArgumentGroup) -> None:
         dest="plugins",
         metavar="FILE",
         action="append",
-        help="Python file with names of your own for any of these; may be repeated",
+        help="Python file that adds names of your own to any of these; may be given several times",
     )
 
 

@@ -59,10 +59,15 @@ def kept_apart(as_json: bool, quiet: bool) -> Iterator[None]:
 
 def open_page(page: Path | None) -> str:
     """Opens a page in the browser; a sentence where that is not possible."""
-    import webbrowser
-
     if page is None or not page.is_file():
         return "There is no page to open."
-    if webbrowser.open(page.resolve().as_uri()):
+    return open_address(page.resolve().as_uri())
+
+
+def open_address(address: str) -> str:
+    """The same for an address."""
+    import webbrowser
+
+    if webbrowser.open(address):
         return ""
-    return f"No browser could be opened. Open {page} by hand."
+    return f"No browser could be opened. Open {address} by hand."

@@ -64,10 +64,13 @@ def paint_pictures(
             "reflectionflow run --prompts."
         )
     check_effects(Situation(settings, choice, given))
-    if given.get("dry_run"):
-        return _would_paint(given, settings, choice, len(prompts) * samples, pool)
-    errors = errors_of_verifier(_judge_of(choice, settings, given, pool), choice)
+    dry = bool(given.get("dry_run"))
+    errors = errors_of_verifier(_judge_of(choice, settings, given, pool, ask=not dry), choice)
     check_trust(settings, errors)
+    if dry:
+        actors = replace(unloaded(choice, settings), errors=errors)
+        cost = forecast_text(forecast(settings, actors))
+        return _would_paint(given, settings, choice, len(prompts) * samples, cost, pool)
     about = {
         "settings": asdict(settings),
         "actors": actors,
@@ -92,16 +95,16 @@ def _would_paint(
     settings: SearchSettings,
     choice: ActorChoice,
     count: int,
+    cost: str,
     pool: WorkerPool,
 ) -> CommandOutcome:
-    cost = forecast(settings, unloaded(choice, settings))
     return would_do(
         {
             "pictures": f"{count} in {given['images']}, by a search each where missing",
             "search": settings_text(settings, choice.model),
             "model": model_text(choice),
             "judge": judge_text(choice),
-            "cost": f"{forecast_text(cost)} For each picture, {pool_text(pool)}.",
+            "cost": f"{cost} For each picture, {pool_text(pool)}.",
             "then": f"judge them, and write {given['out']}",
         }
     )
@@ -114,11 +117,15 @@ def would_judge(file: Path, count: int, judge: str, pool: WorkerPool) -> Command
 
 
 def _judge_of(
-    choice: ActorChoice, settings: SearchSettings, given: Mapping[str, Any], pool: WorkerPool
+    choice: ActorChoice,
+    settings: SearchSettings,
+    given: Mapping[str, Any],
+    pool: WorkerPool,
+    ask: bool = True,
 ) -> Mapping[str, Any]:
     """What is known of the judge; raises InputError as `check_judge`. Workers in other processes
     find the memory free."""
-    found = judge_of(choice, settings, given)
+    found = judge_of(choice, settings, given, ask)
     is_local = choice.vlm is not None and not choice.vlm.startswith(ENDPOINT)
     if is_local and looks(choice, settings) and (pool.count != 1 or pool.ray):
         forget_vlm()

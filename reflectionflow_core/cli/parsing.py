@@ -12,14 +12,17 @@ from itertools import takewhile
 from typing import Any, NoReturn
 
 from ..record import InputError
+from ..texts import why_no_path
 
 EXIT_CODES = """\
 exit codes: 0 done, 1 a judge that cannot judge, 2 what was asked cannot be used, 3 stopped by
 --hours, 4 the pictures could not be judged, 130 stopped by Ctrl-C"""
 JSON = "print one JSON object instead of text, as docs/cli.md describes it"
 QUIET = "print the result and errors, but no progress and no notes"
-OPEN = "open the page in the browser at the end"
+OPEN = "open the page in the browser at the end; with review the page that asks, at once"
 DRY_RUN = "say what would be done and what it may cost; loads and paints nothing"
+# Metavars of what is a path, or may be one.
+PATHS = ("FILE", "DIR", "FOLDER", "PNG", "WHERE", "NAME", "A.json", "B.json")
 OWN_MESSAGES = ("out", "json", "draft_prompt")  # where an empty text is explained by who reads it
 
 
@@ -59,7 +62,8 @@ class Parser(argparse.ArgumentParser):
         found, strange = super().parse_known_args(args, namespace)
         if strange:
             self.error_unknown(strange, found)
-        self._check_empty(found)
+        for action in self._actions:
+            self._check_text(action, getattr(found, action.dest, None))
         return found, strange
 
     def format_help(self) -> str:
@@ -110,13 +114,20 @@ class Parser(argparse.ArgumentParser):
             if is_option and word.partition("=")[0] not in known:
                 self.error_unknown([word], argparse.Namespace())
 
-    def _check_empty(self, found: argparse.Namespace) -> None:
-        for action in self._actions:
-            value = getattr(found, action.dest, None)
-            blank = isinstance(value, str) and not value.strip()
-            if blank and action.option_strings and action.dest not in OWN_MESSAGES:
-                flag = action.option_strings[0]
-                raise InputError(f"{flag} is empty. Give a value after it, or remove it.")
+    def _check_text(self, action: argparse.Action, value: Any) -> None:
+        """Raises InputError for a text that is empty, or that no text and no path can be."""
+        name = (action.option_strings or [action.metavar])[0]
+        for text in value if isinstance(value, list) else [value]:
+            if not isinstance(text, str):
+                continue
+            own_message = not action.option_strings or action.dest in OWN_MESSAGES
+            if not text.strip() and not own_message:
+                raise InputError(f"{name} is empty. Give a value after it, or remove it.")
+            if "\0" in text:
+                raise InputError(f"{name} holds a NUL character. Write it again.")
+            is_path = action.metavar in PATHS and action.type is None  # which reads the file itself
+            if is_path and (reason := why_no_path(text)):
+                raise InputError(f"{name} is not a usable path: {reason}. Give another.")
 
 
 def _near(word: str, known: Collection[str]) -> str:

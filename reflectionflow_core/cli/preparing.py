@@ -68,14 +68,17 @@ def planning(choice: ActorChoice) -> Author:
     return Author("stages", planner, write)
 
 
-def thinking(choice: ActorChoice) -> Author:
-    name = choice.thinker or ("layout" if choice.vlm is None else "vlm")
+def thinker_name(choice: ActorChoice) -> str:
     if choice.thinker is None and choice.vlm is None and choice.model != "miniature":
         raise InputError(
             "Thinking first asks a vision-language model. "
             "Give one with --vlm endpoint:PROFILE or --vlm FOLDER."
         )
-    thinker = build(THINKERS, "thinker", name, choice)
+    return choice.thinker or ("layout" if choice.vlm is None else "vlm")
+
+
+def thinking(choice: ActorChoice) -> Author:
+    thinker = build(THINKERS, "thinker", thinker_name(choice), choice)
 
     def write(prompt: str) -> tuple[str, str]:
         text = thinker.expand(prompt, Lines())

@@ -45,7 +45,7 @@ PAUSE = re.compile("/pauses/(?P<id>[A-Za-z0-9_-]{1,64})")
 LENGTH = re.compile("[0-9]{1,12}")
 STRANGER = "This page belongs to another browser. Run the command again for a new address."
 PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>ReflectionFlow: how does it go on?</title>
+<html lang="en"><head><meta charset="utf-8"><title>ReflectionFlow: what next?</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
 <style>
 :root { color-scheme: light dark; --comfy-menu-bg: #fff; --comfy-input-bg: #f2f0ec;
@@ -63,6 +63,7 @@ SCRIPT = """import { Panel, STYLE } from "/panel.js";
 const state = document.querySelector("#state");
 document.head.append(Object.assign(document.createElement("style"), { textContent: STYLE }));
 let shown = null;
+let folder = "";
 
 const send = (answer) =>
   fetch(`/pauses/${shown.data.id}`, {
@@ -74,11 +75,14 @@ const send = (answer) =>
 async function look() {
   const answer = await fetch("/pause").catch(() => null);
   if (!answer?.ok) {
-    state.textContent = "The command has ended. You can close this page.";
+    const kept = folder && `Its pictures and report.html are in ${folder}. `;
+    state.textContent = `The command has ended. ${kept}You can close this page.`;
     shown?.close();
   } else {
-    const { pause } = await answer.json();
-    state.textContent = pause ? "The search waits for you." : "The search is working.";
+    const { pause, ...about } = await answer.json();
+    folder = about.folder;
+    const working = "The search is working. After the round it asks here.";
+    state.textContent = pause ? "The search waits for you." : working;
     if (shown && shown.data.id !== pause?.id) shown.close();
     if (pause && !shown) {
       const picture = (number) => `/pauses/${pause.id}/${number}`;
@@ -94,10 +98,13 @@ look();
 
 
 class ReviewPage:
-    """Asks on a local page; `address` opens it once. `stops` is True once the person ended it."""
+    """Asks on a local page; `address` opens it once. `stops` is True once the person ended it.
 
-    def __init__(self, port: int = 0) -> None:
-        self.stops = False
+    `folder` is where the page says that the pictures are.
+    """
+
+    def __init__(self, port: int = 0, folder: str = "") -> None:
+        self.stops, self.folder = False, folder
         self._pause: Pause | None = None
         self._id = ""
         self._said: Feedback | None = None
@@ -124,6 +131,7 @@ class ReviewPage:
     def answer(self, pause: Pause, progress: Progress = SILENT) -> Feedback:
         self._done.clear()
         self._id, self._pause = secrets.token_urlsafe(12), pause
+        progress.say("The page waits for your answer.")
         while not self._done.wait(LOOK):
             progress.check()
         assert self._said is not None  # `take` sets it first
@@ -132,10 +140,10 @@ class ReviewPage:
         return self._said
 
     def data(self) -> dict[str, Any]:
-        """The pause that waits, as the page asks for it; None while the search works."""
+        """The pause that waits, as the page asks for it, or None while the search works."""
         pause = self._pause
         shown = pause and {"id": self._id, "seconds": None} | pause_data(pause)
-        return {"pause": shown}
+        return {"pause": shown, "folder": self.folder}
 
     def picture(self, number: int) -> bytes | None:
         pause = self._pause

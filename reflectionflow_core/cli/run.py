@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..archive import RUN, Archive, Run, differences, open_archive
+from ..archive import RUN, Archive, Recording, Run, differences, open_archive
 from ..archive.experience import experience
 from ..choice import RECORDED, ActorChoice
 from ..doctor import versions
@@ -31,7 +31,7 @@ from .effects import Situation, check_effects
 from .judging import check_judge, knowing_errors, with_errors_of
 from .me import check_heard
 from .options import make_record, make_settings, settings_of, with_drawn_seed
-from .outcome import CommandOutcome
+from .outcome import CommandOutcome, open_address
 from .preparing import prepared
 from .reporting import found, write_reports
 from .review import ReviewPage
@@ -49,7 +49,7 @@ def run(
     with open_archive(folder_of(given), resume=given.get("resume", False)) as archive:
         for notice in archive.notices:
             say(notice)
-        recorded = _recorded(given, archive)
+        recorded = recorded_request(given, archive)
         model = str(given.get("model", recorded.actors.get("model", "") if recorded else ""))
         quieten_libraries(downloads=HUB_ID.fullmatch(model) is not None)
         choice, asked = asked_for(given, recorded)
@@ -83,9 +83,13 @@ def run_with_page(
     """Runs, and asks after every round on a page of this machine."""
     if given.get("quiet"):
         raise InputError("--quiet hides the address of the page. Remove --quiet.")
-    with ReviewPage(port) as page:
+    opens = given.get("open", False)
+    asked = {name: value for name, value in given.items() if name != "open"}
+    with ReviewPage(port, given["out"]) as page:
         say(f"Answer on this page; the address opens it once: {page.address}")
-        return run({**given, "ask": True}, build_actors, page)
+        if opens and (problem := open_address(page.address)):
+            say(problem)
+        return run({**asked, "ask": True}, build_actors, page)
 
 
 def folder_of(given: Mapping[str, Any]) -> Path:
@@ -193,7 +197,7 @@ def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoi
     return choice, replace(run, ask=given.get("ask", recorded.ask if recorded else False))
 
 
-def _recorded(given: Mapping[str, Any], archive: Archive) -> Run | None:
+def recorded_request(given: Mapping[str, Any], archive: Archive | Recording) -> Run | None:
     """The recorded request; before the first picture its prompt may change, and then the texts
     written for it are dropped."""
     recorded = archive.run
@@ -218,7 +222,7 @@ def _choice_of(actors: Mapping[str, Any]) -> ActorChoice:
         return choice_of(actors)
     except TypeError as error:
         raise InputError(
-            f"The run names actors that this version does not know ({error}). "
+            f"The run uses names that this version does not know ({error}). "
             "Continue it with the version that began it."
         ) from error
 

@@ -37,6 +37,7 @@ def finished(file: Path, text: str) -> CommandOutcome:
     """How an evaluation ends whose results are in `file`."""
     page = file.with_suffix(".html")
     summary = parse_json(file.read_bytes())["summary"]
+    text = f"{text}\nResults: {file}\nPage:    {page}\n"
     return CommandOutcome(
         text=text, data={"file": str(file), "page": str(page), "summary": summary}, page=page
     )

@@ -128,6 +128,7 @@ def things_of(scene: AskedThings) -> tuple[list[Wanted], list[tuple[str, str]]]:
             colours.append((name, tidy(colour)))
             colour = None
         least = 0 if thing.how == "at most" else thing.number
-        most = None if thing.how == "at least" else thing.number
+        # "at least 0" would ask for nothing: models write it for "no cats".
+        most = None if thing.how == "at least" and thing.number else thing.number
         found.append(Wanted(name, least, most, colour))
     return found, colours

@@ -28,8 +28,7 @@ MIN_SCORE = 0.05  # detections below are dropped at once
 GREY = (114, 114, 114)  # around a letterboxed picture, as in YOLO's training
 DEFAULT_SIDE = 640  # where the model takes any size
 INSTALL = (
-    'An ONNX detector needs onnxruntime. Install it with: pip install "reflectionflow[detect]", or '
-    "pip install onnxruntime."
+    "An ONNX detector needs onnxruntime. Install it with this Python: pip install onnxruntime."
 )
 
 

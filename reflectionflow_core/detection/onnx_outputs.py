@@ -97,19 +97,29 @@ def layout_of(outputs: Outputs, classes: int) -> str:
     shapes = [output.shape for output in outputs.values()]
     if len(shapes) == 1:
         (shape,) = shapes
+        # Six numbers a box may be those of yolo with one or two classes as well.
+        if shape[1:] == (6,) and (
+            classes > 2 or _looks_like_rows(next(iter(outputs.values())), classes)
+        ):
+            return "rows"
         if len(shape) == 3 and shape[0] == 5 + classes:
             return "grid"
         if len(shape) == 2 and 4 + classes in shape:
             return "yolo"
         if len(shape) == 2 and shape[1] == 5 + classes:
             return "yolo-objectness"
-        if len(shape) == 2 and shape[1] == 6:
-            return "rows"
     known = ", ".join(f"{name} {shape}" for name, shape in zip(outputs, shapes, strict=True))
     raise InputError(
         f"The ONNX detector's outputs are not known ({known}, for {classes} classes). Check that "
         f"the names are its own, or name one of the layouts {', '.join(LAYOUTS)} in FILE.json."
     )
+
+
+def _looks_like_rows(found: np.ndarray, classes: int) -> bool:
+    """Whether the last of six numbers is a class, -1 beside no box, and most boxes have edges."""
+    edges = (found[:, 2:4] >= found[:, :2]).all(1)
+    numbers = np.isin(found[:, 5], np.arange(-1, classes))
+    return bool(numbers.all() and edges.mean() > 0.5)
 
 
 def corners(centred: np.ndarray) -> np.ndarray:

@@ -44,12 +44,12 @@ _NUMBERS |= {"eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fiftee
 _WORD = re.compile(r"[a-z][a-z'-]*")
 # Words that say more than a thing's name does.
 _NOT_IN_NAMES = """
-    a about across against all along another any are around as at background be being behind
-    beneath beside between both bottom by corner down during each every few for foreground from
-    front has have he her his hold holds in inside into is it its left like lots many middle near
-    next not of off on onto or other others our out outside over pair right scene several she side
+    a about across against all along another any are around as at background be being behind beneath
+    beside between both bottom by corner down during each every few for foreground from front has
+    have he her his hold holds in inside into is it its left like lots many middle near neither next
+    nor not of off on onto or other others our out outside over pair right scene several she side
     some style that the their them they this through to top toward towards under underwater up
-    upside wear wears where which while who within without
+    upside wear wears where which while who within without zero
 """
 _NO_NAME = frozenset(_NOT_IN_NAMES.split())
 _NOUNS_IN_ING = {"building", "ceiling", "earring", "king", "ring", "string", "swing", "wing"}
@@ -79,14 +79,23 @@ def wanted_by(prompt: str) -> list[Wanted]:
     text = " ".join(prompt.lower().replace("\u2019", "'").split()).strip(" .!")
     text = _LEAD.sub("", text, count=1) if _LEAD.match(text) else text
     text = re.sub(r"\bwithout (?:any )?", "with no ", text)
-    text = re.sub(r"\bor\b", "or no", text) if re.search(r"\bno\b", text) else text
     found: list[Wanted] = []
-    for part in re.split(r"\s+or\s+", text) if " or no " in text else [text]:
-        for chunk in filter(None, _SPLIT.split(part)):
-            _add_chunk(found, _LEAD.sub("", chunk) if _LEAD.match(chunk) else chunk, prompt)
+    for chunk in filter(None, _SPLIT.split(text)):
+        for part in _each_no(_LEAD.sub("", chunk) if _LEAD.match(chunk) else chunk):
+            _add_chunk(found, part, prompt)
     if not found:
         raise NotPlainError("The prompt names no thing. Say in words what should be there.")
     return found
+
+
+def _each_no(chunk: str) -> list[str]:
+    """ "no dogs" and "no cows" of "no dogs or cows"; an "or" elsewhere is for no rule to choose."""
+    things = re.split(r" n?or (?:no )?", chunk.removeprefix("no ")) if _forbids(chunk) else ()
+    return [f"no {thing}" for thing in things] or [chunk]
+
+
+def _forbids(words: str) -> bool:
+    return words.startswith("no ") and not words.startswith(("no more", "no fewer", "no less"))
 
 
 def _add_chunk(found: list[Wanted], chunk: str, prompt: str) -> None:
@@ -97,6 +106,8 @@ def _add_chunk(found: list[Wanted], chunk: str, prompt: str) -> None:
     way = match["relation"].replace(" side", "")
     second = _index(found, _named_things(match["second"]), match["second"])
     first = _index(found, _named_things(match["first"]), match["first"])
+    if not found[first].least:
+        raise NotPlainError(f"The rules know no position of things that may be missing: {chunk!r}.")
     place(found, first, _WAYS.get(way, way), second, prompt)
 
 
@@ -120,7 +131,7 @@ def place(found: list[Wanted], first: int, relation: str, second: int, prompt: s
 
 
 def _named_things(words: str) -> Wanted:
-    if words.startswith("no ") and not words.startswith(("no more", "no fewer", "no less")):
+    if _forbids(words):
         thing = _noun_phrase(words.removeprefix("no ").removeprefix("other "))
         return replace(thing, least=0, most=0)
     bound = _BOUND.fullmatch(words)

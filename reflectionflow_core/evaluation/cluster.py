@@ -85,9 +85,7 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise InputError(
-            "--ray needs Ray. Install it with: pip install 'reflectionflow[cluster]'"
-        ) from error
+        raise InputError("--ray needs Ray. Install it with: pip install ray") from error
     return ray
 
 

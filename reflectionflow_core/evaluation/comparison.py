@@ -61,7 +61,7 @@ class Comparison:
             return f"{self.row}: {better} is better by {abs(found.mean):.3f} {turned}, {self._p}."
         if not self.gain.differing:
             return f"{self.row}: none of {self.gain.prompts} pairs differs."
-        more = f"; about {self.gain.needed} prompts would show {WORTHWHILE:g}"
+        more = f"; to show {WORTHWHILE:g} takes about {self.gain.needed:,} prompts"
         return (
             f"{self.row}: no significant difference, B minus A is {found.mean:+.3f} {interval} "
             f"over {counted(self.gain.prompts, 'prompt')}, {self._p}{more}."
@@ -115,7 +115,7 @@ def read_evaluation(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"There is no file {file}. Give the --out file of a finished evaluation.")
     if file.suffix == ".part":
-        raise InputError(f"{file} is not finished. Run the command that started it again.")
+        raise InputError(f"{file} is not finished. Give the command that made it once more.")
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         record = parse_json(data)

@@ -92,7 +92,7 @@ def _figure(width: float, title: str) -> tuple[Any, Any]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise InputError(
-            "Plots need matplotlib. Install it with: pip install 'reflectionflow[evaluate]'"
+            "Plots need matplotlib. Install it with: pip install matplotlib"
         ) from error
     figure = Figure(figsize=(width, 4.4), dpi=110, layout="constrained")
     axes = figure.subplots()

@@ -15,6 +15,8 @@ from .journal import Journal
 from .page import Section, results_page
 from .tables import markdown
 
+MEMORY = {"resident": "memory", "cuda": "GPU memory"}  # whose peaks are known
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -34,7 +36,7 @@ def publish(
     origin: Origin,
     record: Mapping[str, Any],
 ) -> str:
-    """Writes the journal's file and its page, and returns the sections as markdown.
+    """Writes the journal's file and its page, and returns the sections as markdown, then the notes.
 
     `record` is what the file holds beside the header and the provenance.
     """
@@ -42,7 +44,7 @@ def publish(
     page = results_page(title, [*notes, *in_sentences(provenance)], sections)
     files.replace_file(journal.file.with_suffix(".html"), page.encode())
     journal.finish({"provenance": provenance, **record})
-    return "".join(map(_section_text, sections))
+    return "".join([*map(_section_text, sections), *(f"{note}\n" for note in notes)])
 
 
 def _section_text(section: Section) -> str:
@@ -84,12 +86,12 @@ def _cost(cost: Mapping[str, Any]) -> str:
         if name in cost
     ]
     peaks = [
-        f"{amount / 1e9:.2f} GB {name}"
+        f"{amount / 1e9:.2f} GB of {MEMORY[name]}"
         for name, amount in cost["peak_memory_bytes"].items()
         if amount is not None
     ]
     devices = ", ".join(cost["devices"])
     return (
         f"{', '.join([*spent, duration(cost['seconds'])])} of work on {devices}, "
-        f"at most {' and '.join(peaks) or 'an unknown amount'} of memory in one process"
+        f"at most {' and '.join(peaks) or 'an unknown amount of memory'} in one process"
     )

@@ -44,7 +44,7 @@ class StudyPlan:
 
     def __post_init__(self) -> None:
         if not self.budgets or min(self.budgets) < 1:
-            raise InputError("A budget is a number of pictures. Give numbers from 1 on.")
+            raise InputError("A budget is a number of pictures. Give numbers that are 1 or more.")
         if not self.strategies:
             raise InputError(f"No strategy is given. Choose among {', '.join(STRATEGIES)}.")
         if unknown := set(self.strategies) - set(STRATEGIES):

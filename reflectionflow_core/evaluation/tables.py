@@ -141,8 +141,9 @@ def by_atoms(results: Results, plan: StudyPlan) -> Table:
             cells += [None, None] if met is None else [mean(met), share(met == 1)]
         if name != SORTING:
             rows.append((name, tuple(cells)))
-    columns = tuple(f"{kind}, N = {budget}" for budget in budgets for kind in ("AM", "GM"))
-    return Table("atoms of the best picture", columns, tuple(rows))
+    kinds = ("mean share met (AM)", "all met (GM)")
+    columns = tuple(f"{kind}, N = {budget}" for budget in budgets for kind in kinds)
+    return Table("things and relations (atoms) of the best picture", columns, tuple(rows))
 
 
 def gain_over_noise(results: Results, plan: StudyPlan) -> Table:

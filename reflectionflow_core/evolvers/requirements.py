@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..protocols import SILENT, Progress
+from ..verdict import is_met
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.odds import yes
 from ..vlm.texts import DATA_RULE, quoted
@@ -24,10 +25,10 @@ def keeps_requirements(
     progress: Progress = SILENT,
     phase: str = "evolve",
 ) -> list[bool | Failure]:
-    """For each rewritten prompt whether P(it keeps every requirement) > 0.5."""
+    """For each rewritten prompt whether it keeps every requirement (`is_met`)."""
     questions = [question_of(original, text) for text in rewritten]
     answers = yes(vlm, questions, progress, phase)
-    return [p if isinstance(p, Failure) else p > 0.5 for p in answers]
+    return [p if isinstance(p, Failure) else is_met(p) for p in answers]
 
 
 def question_of(original: str, rewritten: str) -> Question:

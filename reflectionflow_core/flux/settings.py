@@ -33,7 +33,7 @@ class SamplingSettings:
         if not 1 <= self.steps <= 1000:
             raise InputError(f"The number of steps is {self.steps}. Give one from 1 to 1000.")
         if not (math.isfinite(self.guidance) and self.guidance >= 0):
-            raise InputError(f"The guidance is {self.guidance}. Give a number from 0 on, e.g. 3.5.")
+            raise InputError(f"The guidance is {self.guidance}. Give 0 or more, e.g. 3.5.")
         if not 1 <= self.max_sequence_length <= 512:
             raise InputError(
                 f"The text length is {self.max_sequence_length}. Give 1 to 512 tokens."

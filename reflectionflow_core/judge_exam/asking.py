@@ -10,8 +10,8 @@ from PIL.Image import Image
 
 from ..protocols import SILENT, Progress, Silent, Verifier
 from ..record import InputError
+from ..verdict import is_met
 from ..verifiers.checklist import FORM
-from ..verifiers.checks import MET
 from ..vlm.interface import Failure, Question, Vlm
 from ..vlm.odds import yes
 from ..vlm.texts import DATA_RULE, quoted
@@ -53,7 +53,7 @@ class ModelAnswers:
 
     def answer(self, asked: Sequence[Asked], progress: Progress = SILENT) -> list[bool | Failure]:
         answers = yes(self.vlm, [_question(each) for each in asked], progress, PHASE)
-        return [p if isinstance(p, Failure) else p >= MET for p in answers]
+        return [p if isinstance(p, Failure) else is_met(p) for p in answers]
 
 
 def check_examinable(names: Iterable[str]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 
-from ..record import History
+from ..record import Candidate, History
 from .words import round_name, score_text
 
 RING = ' class="ring"'
@@ -37,8 +37,8 @@ def score_chart(history: History) -> str:
         else _cross(x(i), size)
         for i, c in enumerate(history)
     )
-    reached = (min(scores) if c.score is None or not c.finished else c.score for c in history)
-    best = list(accumulate(reached, max))
+    reached = _best_so_far(history)
+    best = [c.score if c.score is not None and c.finished else min(scores) for c in reached]
     steps = f"M{x(0)},{y(best[0])}" + "".join(
         f"H{x(i)}V{y(b)}" for i, b in enumerate(best[1:], start=1)
     )
@@ -46,11 +46,17 @@ def score_chart(history: History) -> str:
         f'<text x="{LEFT - 10}" y="{y(s) + 4}" text-anchor="end">{score_text(s)}</text>'
         for s in sorted({min(scores), max(scores)})
     )
-    label = f"Best score {score_text(best[-1])} of {len(history)} pictures"
+    label = f"The best of {len(history)} pictures: {score_text(history.best.score)}"
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
         f'{_rounds(history, x)}<path d="{steps}"/>{dots}{labels}</svg>'
     )
+
+
+def _best_so_far(history: History) -> Iterator[Candidate]:
+    """The best picture after each one, by the rule of `History.best`."""
+    place = {candidate: i for i, candidate in enumerate(history.ranked)}
+    return accumulate(history, lambda *two: min(two, key=place.__getitem__))
 
 
 def _cross(x: float, size: float) -> str:

@@ -32,11 +32,11 @@ def columns(history: History) -> tuple[list[Column], int]:
     (_, drafts), *rounds = _shown(history, rows)
     shown = [candidate for _, candidates in rounds for candidate in candidates]
     height = max([math.ceil(math.sqrt(len(drafts))), *(rows[c] + 1 for c in shown)])
-    laid = list(_drafts(drafts, rows, height))
+    laid = list(_drafts(history, drafts, rows, height))
     for index, candidates in rounds:
         there = {rows[candidate]: candidate for candidate in candidates}
         cells = tuple(there.get(row) for row in range(height))
-        laid.append(Column(round_name(index), _note(candidates), cells))
+        laid.append(Column(round_name(index), _note(history, candidates), cells))
     return laid, len(history) - len(drafts) - len(shown)
 
 
@@ -76,13 +76,9 @@ def _by_row(candidates: Sequence[Candidate], rows: Rows) -> dict[int, Candidate]
 
 def _best_rows(rows: Rows, history: History) -> Rows:
     """The rows to show, renumbered: all, or those with the best pictures."""
-    best: dict[int, float] = {}
-    for candidates in history.rounds[1:]:
-        for candidate in candidates:
-            row = rows[candidate]
-            best[row] = max(best.get(row, candidate.rank), candidate.rank)
-    kept = sorted(best, key=lambda row: best[row], reverse=True)[:MAX_ROWS]
-    number = {row: i for i, row in enumerate(sorted(kept))}
+    drafts = set(history.rounds[0])
+    best = dict.fromkeys(rows[c] for c in history.ranked if c not in drafts)  # rows, best first
+    number = {row: i for i, row in enumerate(sorted([*best][:MAX_ROWS]))}
     return {candidate: number[row] for candidate, row in rows.items() if row in number}
 
 
@@ -96,21 +92,23 @@ def _shown(history: History, rows: Rows) -> list[Round]:
         for index, candidates in rounds[1:]
         if index in kept
     ]
-    return [(0, _drafts_to_show(history.rounds[0], later)), *later]
+    return [(0, _drafts_to_show(history, later)), *later]
 
 
-def _drafts_to_show(drafts: Sequence[Candidate], rounds: Sequence[Round]) -> Sequence[Candidate]:
+def _drafts_to_show(history: History, rounds: Sequence[Round]) -> Sequence[Candidate]:
     """The drafts of the shown chains, and the best of the others."""
-    most = MAX_ROWS * 4
+    drafts, most = history.rounds[0], MAX_ROWS * 4
     if len(drafts) <= most:
         return drafts
     roots = {c.lineage[0] for _, candidates in rounds for c in candidates}
-    ranked = sorted(drafts, key=lambda draft: (draft in roots, draft.rank), reverse=True)
-    kept = set(ranked[:most])
+    place = {candidate: i for i, candidate in enumerate(history.ranked)}
+    kept = set(sorted(drafts, key=lambda draft: (draft not in roots, place[draft]))[:most])
     return tuple(draft for draft in drafts if draft in kept)
 
 
-def _drafts(drafts: Sequence[Candidate], rows: Rows, height: int) -> Iterator[Column]:
+def _drafts(
+    history: History, drafts: Sequence[Candidate], rows: Rows, height: int
+) -> Iterator[Column]:
     """The columns of the drafts, each in the row of its chain, so that arrows are straight."""
     wide = math.ceil(len(drafts) / height)
     grid: list[Candidate | None] = [None] * (wide * height)
@@ -129,11 +127,13 @@ def _drafts(drafts: Sequence[Candidate], rows: Rows, height: int) -> Iterator[Co
         first = start == 0
         yield Column(
             round_name(0, len(drafts)) if first else "",
-            _note(drafts) if first else "",
+            _note(history, drafts) if first else "",
             tuple(grid[start : start + height]),
         )
 
 
-def _note(candidates: Sequence[Candidate]) -> str:
-    scores = [c.score for c in candidates if c.finished and c.score is not None]
-    return f"best {score_text(max(scores))}" if scores and len(candidates) > 1 else ""
+def _note(history: History, candidates: Sequence[Candidate]) -> str:
+    there = set(candidates)
+    best = next(candidate for candidate in history.ranked if candidate in there)
+    known = best.finished and best.verdict.judged and len(candidates) > 1
+    return f"best {score_text(best.score)}" if known else ""

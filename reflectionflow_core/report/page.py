@@ -98,7 +98,9 @@ class _ReportPage:
         self.history, self.prompt, self.edge = history, prompt, edge
         self.names: Names = {id(c): candidate_name(*slot) for slot, c in history.placed}
         self.rounds = {id(c): slot[0] for slot, c in history.placed}
-        self.best = history.best
+        self.ranked = history.ranked
+        self.best = self.ranked[0]
+        self.place = {candidate: place for place, candidate in enumerate(self.ranked)}
         self.long, self.short = [], []
         for chain in chains_of(history):
             (self.long if len(chain) > 1 else self.short).append(chain)
@@ -149,12 +151,10 @@ class _ReportPage:
 
     def _choices(self) -> str:
         """The best pictures as links; the script shows them on top."""
-        ranked = sorted(self.history, key=lambda c: (c.finished, c.rank), reverse=True)
-        others = [candidate for candidate in ranked if candidate is not self.best]
-        if not others:
+        if len(self.ranked) == 1:
             return ""
-        links = "".join(map(self._choice, (self.best, *others[: CHOICES - 1])))
-        more = len(ranked) - CHOICES
+        links = "".join(map(self._choice, self.ranked[:CHOICES]))
+        more = len(self.ranked) - CHOICES
         rest = f"<p>{counted(more, 'more picture')} below.</p>" if more > 0 else ""
         return (
             f'<nav aria-label="Other pictures"><h3>Other pictures</h3><ul>{links}</ul>{rest}</nav>'
@@ -210,7 +210,7 @@ class _ReportPage:
         )
 
     def _chain(self, number: int, chain: Chain) -> str:
-        top = max(chain, key=lambda candidate: candidate.rank)
+        top = min(chain, key=self.place.__getitem__)
         label = f"Chain {number}: {counted(len(chain), 'picture')}, best {score_text(top.score)}"
         cards = ((c, self._card(c, follows=c is not chain[0])) for c in chain)
         steps = "".join(

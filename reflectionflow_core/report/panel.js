@@ -2,7 +2,8 @@
 //
 // All texts come from models or people, so they only ever become text nodes. Whoever shows the panel
 // gives a host: `say` translates a text of the panel, `picture` is the address of a picture by its
-// number, `send` posts an answer and gives the response, `closed` is told when the panel is gone.
+// number, `send` posts an answer and gives the response, `closed` is told when the panel is gone,
+// `whole` fills the page.
 
 const MASK_SIDE = 256; // pixels of a brushed mask's longer side
 const LEAST_BOX = 0.01; // of a side; less is a slip of the hand
@@ -15,6 +16,9 @@ export const STYLE = `
 .rf-pause.rf-small { inset: auto auto 16px 50%; transform: translateX(-50%); background: none; }
 .rf-small .rf-panel { width: auto; }
 .rf-small .rf-body, .rf-small .rf-foot, .rf-small .rf-goal { display: none; }
+.rf-pause.rf-whole { background: var(--comfy-menu-bg, #353535); }
+.rf-whole .rf-panel { width: 100%; height: 100%; max-height: none; border: none; border-radius: 0; }
+.rf-whole .rf-body { flex: 1; }
 .rf-panel { display: flex; flex-direction: column; width: min(1180px, 94vw); max-height: 92vh;
   background: var(--comfy-menu-bg, #353535); border: 1px solid var(--border-color, #4e4e4e);
   border-radius: 12px; box-shadow: 0 12px 40px rgb(0 0 0 / 45%); overflow: hidden; }
@@ -26,6 +30,7 @@ export const STYLE = `
 .rf-goal { flex: 1 1 200px; min-width: 0; overflow: hidden; text-overflow: ellipsis;
   white-space: nowrap; color: var(--descrip-text, #999); }
 .rf-clock { font-variant-numeric: tabular-nums; color: var(--descrip-text, #999); }
+.rf-clock:empty { display: none; }
 .rf-body { overflow: auto; padding: 16px; display: flex; flex-direction: column; gap: 14px; }
 .rf-cards { display: grid; gap: 14px; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); }
 .rf-cards.rf-few { grid-template-columns: repeat(auto-fit, minmax(230px, 360px));
@@ -54,7 +59,7 @@ export const STYLE = `
 .rf-pause button:disabled { opacity: .45; cursor: default; filter: none; }
 .rf-pause button.rf-on { background: #3d7fe0; border-color: #3d7fe0; color: #fff; }
 .rf-pause button.rf-go { background: #2f6fd3; border-color: #2f6fd3; color: #fff;
-  font-weight: 600; padding: 8px 16px; font-size: 14px; }
+  font-weight: 600; padding: 8px 16px; font-size: 14px; margin-left: auto; }
 .rf-buttons { display: flex; gap: 6px; flex-wrap: wrap; }
 .rf-pause textarea { font: inherit; font-size: 13px; width: 100%; resize: vertical; padding: 7px 9px;
   border-radius: 7px; color: var(--input-text, #ddd); background: var(--comfy-menu-bg, #353535);
@@ -107,7 +112,8 @@ class Card {
     this.words.setAttribute("aria-label", `${this.say("What to change")}: ${this.name}`);
     this.words.addEventListener("input", () => panel.update());
     this.tools = this.places();
-    this.edit = made("div", "rf-card-edit", "", this.words, this.tools);
+    const label = made("label", "", this.say("What to change"), this.words);
+    this.edit = made("div", "rf-card-edit", "", label, this.tools, this.hint);
     this.edit.style.display = "contents";
     this.others = planned.slice(1).filter((text) => text && text !== planned[0]);
     this.element.append(this.edit);
@@ -120,6 +126,7 @@ class Card {
     const title = made("span", "rf-name", (best ? "★ " : "") + this.name);
     const line = made("div", "rf-line", "", title);
     const number = score === null ? this.say("not judged") : score.toFixed(3);
+    if (best) line.append(made("span", "rf-note", this.say("best")));
     line.append(made("span", `rf-score${passed ? " rf-passed" : ""}`, number));
     if (passed) line.append(made("span", "rf-passed", this.say("passed")));
     const box = made("div", "", "", line);
@@ -143,7 +150,8 @@ class Card {
   }
 
   places() {
-    const about = this.say("Marks the place that you mean; it is kept with your words.");
+    const about = this.say("Draw on the picture what may change; the rest of it stays.");
+    this.hint = made("div", "rf-note", about);
     this.toolButtons = Object.entries(TOOLS).map(([tool, [sign, text]]) =>
       button(`${sign} ${this.say(text)}`, about, () => {
         this.tool = this.tool === tool ? null : tool;
@@ -271,9 +279,11 @@ class Card {
     this.vetoButton.setAttribute("aria-pressed", this.vetoed);
     this.edit.style.display = this.editable ? "contents" : "none";
     this.view.classList.toggle("rf-drawing", Boolean(this.tool));
-    Object.keys(TOOLS).forEach((tool, i) =>
-      this.toolButtons[i].classList.toggle("rf-on", this.tool === tool),
-    );
+    Object.keys(TOOLS).forEach((tool, i) => {
+      this.toolButtons[i].classList.toggle("rf-on", this.tool === tool);
+      this.toolButtons[i].setAttribute("aria-pressed", this.tool === tool);
+    });
+    this.hint.style.display = this.tool ? "" : "none";
     this.clear.disabled = !this.boxes.length && !this.mask;
     this.draw();
   }
@@ -296,7 +306,7 @@ export class Panel {
     this.prompt.rows = 2;
     this.prompt.value = data.painted_from;
     this.prompt.placeholder = this.say(
-      "As the search has it. Words here are painted instead, until you clear them.",
+      "The search's own prompt. What you write here is painted instead, until you clear it.",
     );
     this.prompt.addEventListener("input", () => this.update());
     const label = made("label", "", this.say("Paint from this prompt"), this.prompt);
@@ -304,7 +314,7 @@ export class Panel {
     const panel = made("div", "rf-panel", "", this.head(), body, this.foot());
     panel.setAttribute("role", "dialog");
     panel.setAttribute("aria-label", this.say("Reflection Pause"));
-    this.element = made("div", "rf-pause", "", panel);
+    this.element = made("div", `rf-pause${host.whole ? " rf-whole" : ""}`, "", panel);
     for (const kind of ["keydown", "keyup", "keypress", "wheel", "paste", "copy", "cut"])
       this.element.addEventListener(kind, (event) => this.keep(event));
     document.body.append(this.element);
@@ -325,7 +335,7 @@ export class Panel {
   head() {
     const { round, prompt } = this.data;
     const { say } = this;
-    const title = `${round ? `${say("Round")} ${round}` : say("Drafts")}: ${say("how does it go on?")}`;
+    const title = `${round ? `${say("Round")} ${round}` : say("Drafts")}: ${say("what next?")}`;
     this.clock = made("span", "rf-clock");
     this.clock.title = say("Without an answer the search goes on as planned.");
     const goal = made("span", "rf-goal", prompt);
@@ -351,6 +361,7 @@ export class Panel {
       () => this.send({ prompt: this.data.painted_from }),
     );
     this.go = button("", "", () => this.send(this.answer()), "rf-go");
+    if (this.data.ends) this.stop.style.display = "none"; // there is nothing to stop
     const space = made("span", "rf-space");
     return made("div", "rf-foot", "", this.wrong, this.stop, space, this.plain, this.go);
   }
@@ -391,7 +402,8 @@ export class Panel {
     const plan = this.say(this.data.ends ? "End here" : "Go on as planned");
     this.plain.style.display = this.changed ? "" : "none";
     this.plain.textContent = plan;
-    this.go.textContent = this.changed ? this.say("Go on with my choices") : plan;
+    const mine = this.say(this.data.ends ? "End with my choices" : "Go on with my choices");
+    this.go.textContent = this.changed ? mine : plan;
     this.remember();
   }
 

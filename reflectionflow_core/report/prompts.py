@@ -69,11 +69,8 @@ def prompts_sheet(
 
 def shown_of(history: History) -> list[tuple[tuple[int, int], Candidate]]:
     """The candidates on a sheet with their places, in the order of painting."""
-    placed = list(history.placed)
-    ranked = sorted(
-        range(len(placed)), key=lambda i: (placed[i][1].finished, placed[i][1].rank), reverse=True
-    )
-    return [placed[index] for index in sorted(ranked[:ACROSS])]
+    shown = history.ranked[:ACROSS]
+    return [placed for placed in history.placed if placed[1] in shown]
 
 
 def _title(row: OverviewRow, history: History, width: int) -> Iterator[Line]:

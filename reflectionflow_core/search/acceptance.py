@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..record import DISAGREEMENT, Candidate, History
-from ..verdict import Verdict
-
-MET = 0.5  # least probability of a requirement that is met
+from ..verdict import Verdict, is_met
 
 
 def broken_by(before: Verdict, after: Verdict) -> tuple[str, ...]:
@@ -35,7 +33,7 @@ def requirements_of(verdict: Verdict) -> Mapping[str, bool]:
     values = verdict.aspects.values()
     if DISAGREEMENT in verdict.aspects or not all(0 <= value <= 1 for value in values):
         return {}  # scores of several verifiers, or marks
-    met = {name: value >= MET for name, value in verdict.aspects.items()}
+    met = {name: is_met(value) for name, value in verdict.aspects.items()}
     return met if all(met.values()) != bool(verdict.unmet) else {}
 
 

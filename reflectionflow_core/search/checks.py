@@ -114,7 +114,7 @@ def check_trust(settings: SearchSettings, errors: JudgeErrors | None) -> None:
         )
     if errors is not None and not (errors.total.wrong_shown and errors.total.right_shown):
         raise InputError(
-            "The errors of this judge were measured on too little: no right or no wrong statement. "
+            "The errors of this judge were measured without a right or without a wrong statement. "
             "Measure them again with reflectionflow judge."
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil
@@ -62,6 +63,30 @@ def forecast(
     if pass_rate is None or settings.stop != "passed" or history is begun:
         return Forecast(most, sure)
     return Forecast(most, sure, _usual(prices, pass_rate), pass_rate)
+
+
+def forecast_together(
+    found: Sequence[Forecast | None], budget: Budget, spent: Cost
+) -> Forecast | None:
+    """What searches that share one `budget` cost together, of which so much is `spent`; None if
+    nobody knows it of one."""
+    each = [one for one in found if one is not None]
+    if len(each) < len(found):
+        return None
+    most = _within(budget, sum((one.most for one in each), Cost()), spent)
+    sure, rates = all(one.sure for one in each), [one.pass_rate for one in each if one.usual]
+    if not rates:
+        return Forecast(most, sure)
+    usual = sum((one.usual or one.most for one in each), Cost())
+    return Forecast(most, sure, _smaller(usual, most), rates[0])
+
+
+def _smaller(one: Cost, other: Cost) -> Cost:
+    return Cost(
+        min(one.images, other.images),
+        min(one.steps, other.steps),
+        min(one.vlm_calls, other.vlm_calls),
+    )
 
 
 def _most(request: Request, later: bool, settings: SearchSettings, actors: Actors) -> Cost:

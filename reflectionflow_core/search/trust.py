@@ -15,10 +15,9 @@ from types import MappingProxyType
 
 from ..judge_errors import NUMBER, OTHER, JudgeErrors, KindErrors, kind_of
 from ..record import History, Request, Verdict
-from ..verdict import Trust
+from ..verdict import Trust, is_met
 from .policies import CONFIRM
 
-MET = 0.5  # least P(yes) of a requirement that the judge finds met
 WHOLE = "all that the prompt asks for"  # the requirement of a judge that answers no single ones
 # Stated, since a search cannot know them: shares of requirements (0 to 1).
 BASE = 0.8  # that a picture painted from text meets
@@ -164,7 +163,7 @@ def answers_of(verdict: Verdict, by_requirement: bool) -> dict[str, bool]:
     if verdict.passed is None:
         return {}
     if by_requirement:
-        return {statement: p >= MET for statement, p in verdict.aspects.items()}
+        return {statement: is_met(p) for statement, p in verdict.aspects.items()}
     return {WHOLE: verdict.passed}
 
 
@@ -230,7 +229,7 @@ def settled(verdicts: Sequence[Verdict], trust: Trust, bound: float) -> Verdict:
         return replace(best, passed=True, unmet=(), evidence=(), trust=trust)
     passes = [verdict for verdict in verdicts if verdict.passed]
     failed = next((verdict for verdict in verdicts if verdict.passed is False), None)
-    if failed is None or (passes and trust.posterior >= MET):
+    if failed is None or (passes and trust.posterior >= 0.5):
         return replace(passes[0] if passes else verdicts[0], passed=None, trust=trust)
     return replace(failed, trust=trust)
 

@@ -13,6 +13,7 @@ from PIL.Image import Image
 from ..protocols import SILENT, Progress
 from ..record import Verdict
 from ..search.looking import cropped
+from ..verdict import is_met
 from ..vlm.actor import VlmActor
 from ..vlm.answers import ask
 from ..vlm.failures import say_failures
@@ -21,7 +22,6 @@ from ..vlm.odds import yes
 from ..vlm.texts import DATA_RULE, quoted, tidy
 from .checks import (
     MAX_REQUIREMENTS,
-    MET,
     Answer,
     Check,
     Checklist,
@@ -262,12 +262,12 @@ def _met(checklist: Sequence[Check], verdict: Verdict | None) -> dict[str, Answe
     return {
         item.statement: earlier[item.statement]
         for item in checklist
-        if earlier.get(item.statement, 0.0) >= MET
+        if is_met(earlier.get(item.statement, 0.0))
     }
 
 
 def _all_met(answers: Mapping[str, Answer]) -> bool:
-    return all(not isinstance(p, Failure) and p >= MET for p in answers.values())
+    return all(not isinstance(p, Failure) and is_met(p) for p in answers.values())
 
 
 def _verdict(
@@ -277,7 +277,7 @@ def _verdict(
     failures = {what: p.reason for what, p in answers.items() if isinstance(p, Failure)}
     if not known:
         return Verdict.unjudged(next(iter(failures.values())))
-    unmet = tuple(i.unmet for i in checklist if known.get(i.statement, 1.0) < MET)
+    unmet = tuple(i.unmet for i in checklist if not is_met(known.get(i.statement, 1.0)))
     sure = [max(MIN_P, known.get(item.statement, UNKNOWN)) for item in checklist]
     soft = math.exp(sum(map(math.log, sure)) / len(sure))
     notes = [f"unknown: {what} ({why})" for what, why in failures.items()]
@@ -297,8 +297,8 @@ def _verdict(
 def _without(checklist: Sequence[Check], known: Mapping[str, float]) -> list[tuple[str, str]]:
     """What was not asked, each with what is not there."""
     missing = [
-        (check.statement, [n for n in check.needs if known.get(n, 1.0) < MET])
+        (check.statement, [n for n in check.needs if not is_met(known.get(n, 1.0))])
         for check in checklist
-        if known.get(check.statement, 1.0) < MET
+        if not is_met(known.get(check.statement, 1.0))
     ]
     return [(what, needs[0]) for what, needs in missing if needs]

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
+from ..verdict import is_met
 from ..vlm.interface import Failure
 from ..vlm.texts import quoted, tidy
 
-MET = 0.5  # least P(yes) of a requirement that counts as met
 MAX_REQUIREMENTS = 20
 Answer = float | Failure  # P(yes), 0 to 1
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
@@ -103,7 +103,7 @@ def ruled_out(checks: Sequence[Check], answers: Mapping[str, Answer]) -> dict[st
     for _ in checks:  # each may rule out another
         known = {**answers, **found}
         for check in checks:
-            ps = [p for p in map(known.get, check.needs) if isinstance(p, float) and p < MET]
+            ps = [p for p in map(known.get, check.needs) if isinstance(p, float) and not is_met(p)]
             if ps and check.statement not in known:
                 found[check.statement] = min(ps)
     return found

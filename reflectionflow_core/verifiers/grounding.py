@@ -88,9 +88,11 @@ def _placed(
 ) -> Verdict:
     if isinstance(answer, Failure):
         return verdict
-    scale = scale_of(answer, image.size, in_pixels)
+    scale, unit = scale_of(answer, image.size, in_pixels), 1
+    if scale == (1, 1):
+        scale, unit = (SCALE, SCALE), SCALE
     places = tuple(
-        Evidence.in_pixels(verdict.unmet[place.fault - 1], place.box, scale)
+        Evidence.in_pixels(verdict.unmet[place.fault - 1], [unit * e for e in place.box], scale)
         for place in answer.places
         if scale and place.fault <= len(verdict.unmet) and _has_area(place)
     )
@@ -98,12 +100,14 @@ def _placed(
 
 
 def scale_of(answer: FaultPlaces, size: tuple[int, int], in_pixels: bool) -> tuple[int, int] | None:
-    """What the boxes of an answer are measured in: pixels of `size`, or thousandths.
+    """What the boxes of an answer are measured in: pixels of `size`, thousandths or fractions.
 
     A model keeps to one of them, whichever it was asked for, so numbers that do not fit it are of
-    the other; None if they fit neither.
+    the other; None if they fit none. Boxes within 0 to 1 are fractions: nobody marks one pixel.
     """
     ways = [size, (SCALE, SCALE)] if in_pixels else [(SCALE, SCALE), size]
+    if all(edge <= 1 for place in answer.places for edge in place.box):
+        return 1, 1
     right = max((place.box[2] for place in answer.places), default=0)
     bottom = max((place.box[3] for place in answer.places), default=0)
     return next((way for way in ways if right <= way[0] and bottom <= way[1]), None)

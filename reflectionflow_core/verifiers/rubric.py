@@ -154,7 +154,7 @@ def _verdict(answer: BaseModel | Failure, aspects: Mapping[str, str]) -> Verdict
         score=(10 * overall["mark"] + mean) / 11,
         aspects=MappingProxyType({name: item["mark"] for name, item in marks.items()}),
         unmet=tuple(
-            f"{name}: {tidy(item['reason'], 300)}"
+            ": ".join(filter(None, (name, tidy(item["reason"], 300))))
             for name, item in marks.items()
             if item["mark"] < POOR
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from PIL import Image as Pictures
 from PIL.Image import Image
 
 from ..protocols import SILENT, Progress
@@ -15,6 +16,7 @@ from ..vlm.odds import probabilities
 from ..vlm.texts import DATA_RULE, quoted
 
 CHOICES = ("first", "second")
+KEPT = 8  # prompts whose champions are kept; a search gives its own back at every round
 
 _COMPARE = """\
 Both pictures were painted from this prompt: {prompt}
@@ -31,7 +33,8 @@ class Rung:
 class TournamentVerifier(VlmActor):
     """A ladder of champions: each picture that beats the best so far is the next rung.
 
-    The first picture of a prompt is rung 0, the picture that beats it rung 1, and so on. Any other
+    The first picture of a prompt is rung 0 (it is compared with a grey one, whatever comes of it:
+    what cannot be compared is not judged), the picture that beats it rung 1, and so on. Any other
     picture is compared with at most `rungs` rungs from the top down. It gets the score of the first
     rung that it ties with; half a point more than the first rung that it beats; or half a point
     less than the lowest one if it loses to all. So scores never change, and the best of a search is
@@ -58,7 +61,13 @@ class TournamentVerifier(VlmActor):
         for candidate in candidates:
             if candidate.rank == len(ladder):  # each champion scores 1 more than the last
                 ladder.append(Rung(candidate.image, candidate.rank))
-        self._ladders[prompt] = ladder
+        self._keep(prompt, ladder)
+
+    def _keep(self, prompt: str, ladder: list[Rung]) -> list[Rung]:
+        """Drops the prompts that were asked about longest ago: their pictures take memory."""
+        others = {known: rungs for known, rungs in self._ladders.items() if known != prompt}
+        self._ladders = dict([*others.items()][1 - KEPT :]) | {prompt: ladder}
+        return ladder
 
     def verify(
         self, prompt: str, images: Sequence[Image], progress: Progress = SILENT
@@ -66,10 +75,9 @@ class TournamentVerifier(VlmActor):
         return [self._verdict(prompt, image, progress) for image in images]
 
     def _verdict(self, prompt: str, image: Image, progress: Progress) -> Verdict:
-        ladder = self._ladders.setdefault(prompt, [])
+        ladder = self._keep(prompt, self._ladders.get(prompt, []))
         if not ladder:
-            ladder.append(Rung(image, 0.0))
-            return Verdict(0.0, explanation="the first picture")
+            return self._first(prompt, image, ladder, progress)
         lowest = 0.0
         for rung in ladder[: -self.rungs - 1 : -1]:
             better = self._compare(prompt, image, rung.image, progress)
@@ -84,6 +92,14 @@ class TournamentVerifier(VlmActor):
                 return Verdict(rung.score + 0.5, explanation=f"beats rung {rung.score:g}")
             lowest = rung.score
         return Verdict(lowest - 0.5, explanation=f"loses against rung {lowest:g}")
+
+    def _first(self, prompt: str, image: Image, ladder: list[Rung], progress: Progress) -> Verdict:
+        grey = Pictures.new("RGB", image.size, "grey")
+        answer = self._compare(prompt, image, grey, progress)
+        if isinstance(answer, Failure):
+            return Verdict.unjudged(answer.reason)
+        ladder.append(Rung(image, 0.0))
+        return Verdict(0.0, explanation="the first picture")
 
     def _compare(
         self, prompt: str, image: Image, rival: Image, progress: Progress

@@ -10,6 +10,7 @@ from PIL.Image import Image
 
 from ..protocols import SILENT, Progress
 from ..record import Verdict
+from ..verdict import is_met
 from ..vlm.actor import VlmActor
 from ..vlm.interface import Failure, LogitVlm, Question
 from ..vlm.odds import YES_NO, probabilities, yes
@@ -52,7 +53,7 @@ def _verdict(prompt: str, p: float | Failure) -> Verdict:
     if isinstance(p, Failure):
         return Verdict.unjudged(p.reason)
     sure = min(max(p, CERTAIN), 1 - CERTAIN)
-    passed = p > 0.5
+    passed = is_met(p)
     return Verdict(
         score=math.log(sure) - math.log1p(-sure),
         passed=passed,

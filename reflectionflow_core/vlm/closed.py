@@ -24,6 +24,7 @@ _NO = (
     "いいえ 否 不 不是 不是的 不对 不對 没有 沒有 错误 錯誤 아니요 아니오 아니 ✗ ✘ ❌ n"
 )
 YES, NO = _YES.split(), _NO.split()
+NOT_BEFORE_WORDS = {"si", "y", "n"}  # "Si hay" and "Y hay" are "if" and "and there is"
 OTHER_WORDS: Mapping[frozenset[str], Mapping[str, Sequence[str]]] = {
     frozenset({"yes", "no"}): {"yes": YES, "no": NO},
     frozenset({"first", "second"}): {
@@ -107,6 +108,8 @@ def begins_otherwise(text: str, choices: Sequence[str]) -> bool:
     if _longest(said, words) is not None:
         return _at(text, 0, words) is None
     first = _LETTERS.match(said)
+    if first and any(word == first[0] for word, _ in words):
+        return True  # one of NOT_BEFORE_WORDS
     if first is None or any(word.startswith(first[0]) for word, _ in words):
         return False  # the beginning of a choice that was cut
     return any(first[0].startswith(word) for word, _ in words)
@@ -170,5 +173,9 @@ def _longest(said: str, words: Sequence[tuple[str, int]]) -> int | None:
 
 def _begins_with(said: str, word: str) -> bool:
     """As a word: "no." begins with "no", "not" does not."""
-    after = said[len(word) : len(word) + 1]
-    return said.startswith(word) and not (after.isalnum() or after == "_")
+    if not said.startswith(word):
+        return False
+    after = said[len(word) :]
+    if word in NOT_BEFORE_WORDS and re.match(r"[ \t]+\w", after):
+        return False
+    return not (after[:1].isalnum() or after[:1] == "_")

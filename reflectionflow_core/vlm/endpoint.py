@@ -7,6 +7,7 @@ here (see answers.py). The package openai is imported with the first question.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -33,7 +34,7 @@ from .likelihoods import (
 from .parallel import ask_in_parallel
 from .profiles import FILE, Profile
 from .redaction import Redaction
-from .replies import NO_COMPLETION, NO_JSON, THOUGHT_ONLY, TOO_SHORT, Reply, read
+from .replies import MAX_TOKENS, NO_COMPLETION, NO_JSON, THOUGHT_ONLY, TOO_SHORT, Reply, read
 from .sending import Pace, RequestLimits, SendError, open_client, send
 
 if TYPE_CHECKING:
@@ -43,30 +44,26 @@ Answer = TypeVar("Answer")
 FIRST_TOKENS = 4  # of an answer whose first word counts; some models begin with a line break
 SAMPLE_TOKENS = 16  # of a sampled answer; choices are short
 THINKING_TOKENS = 4096  # for a thought before an answer, unless the profile says how many
-OUT_OF_TOKENS = re.compile(r"output limit was reached|higher max_", re.IGNORECASE)
+LEAST_ROOM = 256  # tokens; where not even so many fit, none are asked for
 NOT_THE_SERVER = "check the base_url of its profile, which may lead elsewhere"
+LONGER = "give the model a longer context, or switch its thinking off"
 REMEDIES = {
     TOO_SHORT: 'give its profile more "max_tokens"',
     THOUGHT_ONLY: 'switch its thinking off in the "extra" of its profile, or at the server',
     NO_JSON: NOT_THE_SERVER,
     NO_COMPLETION: NOT_THE_SERVER,
 }
-QUESTION_REFUSED = (400, 413, 422)  # statuses that are about what was asked
 SHOWN = 160  # characters of a server's error message in a Failure
 PIECE = 4  # characters of a key that a server quotes, at least, when it refuses the key
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedRequest:
-    """A request without an answer, and why in one sentence.
+class Response:
+    """The body of a response, that of its request, and the seconds between them."""
 
-    `parameter` is the one that the server refuses, None if it failed for another reason.
-    """
-
-    reason: str
-    parameter: str | None = None
-    status: int = 0  # of HTTP, also of an error in a body; 0 if there is none
-    sees_nothing: bool = False  # the server says that its model takes no pictures
+    raw: bytes
+    asked: Mapping[str, Any]
+    seconds: float
 
 
 class Endpoint:
@@ -102,8 +99,10 @@ class Endpoint:
         self._lock, self._pace = Lock(), Pace(self.limits.per_minute)
         self._usage = Usage()
         self._refused: frozenset[str] = frozenset()  # parameters, see wire.py
-        self._thinks = False  # before it answers, as far as known
-        self.samples, self.redaction = profile.samples, Redaction(profile.secrets)
+        self._most_room: dict[int, int] = {}  # by pictures of a question, where tokens are refused
+        self.thinks = False  # before it answers, as far as known
+        self.samples = profile.samples
+        self.redaction = Redaction(profile.secrets, profile.private)
         self.model_name = profile.model
 
     def __repr__(self) -> str:
@@ -184,14 +183,6 @@ class Endpoint:
         """Raises InputError if pictures would be sent to a host that the user has not agreed to."""
         if self.consent and any(question.images for question in questions):
             self.consent.require(self.profile)
-
-    async def post(self, client: AsyncOpenAI, body: Mapping[str, Any]) -> bytes | RefusedRequest:
-        """The response to a body that is sent as it is, or why there is none."""
-        try:
-            return await send(client, body, self.limits, self._count, self._pace)
-        except SendError as error:
-            reason, parameter = self._failure(error).reason, _refused(body, error)
-            return RefusedRequest(reason, parameter, error.status, error.error.sees_nothing)
 
     def _in_parallel(
         self,
@@ -276,60 +267,73 @@ class Endpoint:
         """
         tries = min(2, self.limits.tries)
         while True:
-            thinks = self._thinks
-            sent = await self._sent(client, question, parameters, thinks)
-            if isinstance(sent, Failure):
-                return sent
-            reply = read(sent)
+            thinks = self.thinks
+            room = self._room if thinks else 0
+            try:
+                reply = read((await self.request(client, question, parameters, room)).raw)
+            except SendError as error:
+                return self.failure(error)
             self._add(Usage(0, reply.prompt_tokens, reply.completion_tokens))
-            self._thinks |= reply.thought or (reply.was_cut and not readable(reply))
+            self.thinks |= reply.thought or (reply.was_cut and not readable(reply))
             if reply.texts and (readable(reply) or thinks or not reply.was_cut):
                 return reply
             if "logprobs" in parameters and reply.tokens and (readable(reply) or not reply.was_cut):
                 return reply
-            if self._thinks and not thinks:
+            if self.thinks and not thinks:
                 continue  # once, with room to think, and where it can be without thinking
             tries -= 1
             if not tries or reply.problem == TOO_SHORT or reply.declined:
                 return self.unanswered(reply)
 
-    async def _sent(
-        self, client: AsyncOpenAI, question: Question, parameters: Mapping[str, Any], thinks: bool
-    ) -> bytes | Failure:
-        """The response to a question, without the parameters that the server refuses.
+    async def request(
+        self, client: AsyncOpenAI, question: Question, parameters: Mapping[str, Any], room: int
+    ) -> Response:
+        """The response to a question, without the parameters that the server refuses. Raises
+        SendError.
 
-        `thinks` gives it room for a thought. Others that are asked meanwhile may find out that it
-        is needed, so it is known by request.
+        `room` are tokens for a thought, beside those of the question; fewer where the server
+        refuses so many. Others that are asked meanwhile may find out that a thought needs them, so
+        they are known by request.
         """
         refused: frozenset[str] = frozenset()
-        extra = self.profile.extra
+        extra, pictures = self.profile.extra, len(question.images)
+        most = self._most_room.get(pictures, MAX_TOKENS)
+        room = min(room, most)
         while True:
             asked = {**parameters, **self._without_thought()}
             left_out = refused | self._refused
-            roomy = self._with_room(question) if thinks else question
+            roomy = replace(question, max_tokens=question.max_tokens + room)
             body = wire.body(roomy, self.profile.model, asked, left_out, extra)
+            began = time.monotonic()
             try:
                 raw = await send(client, body, self.limits, self._count, self._pace)
             except SendError as error:
-                if _wants_more_tokens(error) and not thinks:
-                    self._thinks = thinks = True
+                enough = min(self._room, most)
+                if error.error.asked_too_little and room < enough:
+                    self.thinks, room = True, enough
+                    continue
+                if room and error.error.asked_too_much:
+                    room = most = room // 2 if room > LEAST_ROOM else 0
                     continue
                 parameter = _refused(body, error)
                 if parameter is None or parameter in left_out or parameter in extra:
-                    return self._failure(error)
+                    raise
                 refused |= {parameter}
                 continue
-            self._learn(refused)  # only after a success: the question itself may have been bad
-            return raw
+            # Only after a success: the question itself may have been bad.
+            self._learn(refused)
+            if most < MAX_TOKENS:
+                self._most_room[pictures] = most
+            return Response(raw, body, time.monotonic() - began)
 
     def _without_thought(self) -> Mapping[str, Any]:
-        ours = self._thinks and not wire.THOUGHT_FIELDS & self.profile.extra.keys()
+        ours = self.thinks and not wire.THOUGHT_FIELDS & self.profile.extra.keys()
         return wire.WITHOUT_THOUGHT if ours else {}
 
-    def _with_room(self, question: Question) -> Question:
-        """The question with enough tokens for a thought before its answer."""
-        room = self.profile.max_tokens or THINKING_TOKENS
-        return replace(question, max_tokens=question.max_tokens + room)
+    @property
+    def _room(self) -> int:
+        """Tokens for a thought before an answer."""
+        return self.profile.max_tokens or THINKING_TOKENS
 
     def _count(self) -> None:
         self._add(Usage(calls=1))
@@ -346,15 +350,17 @@ class Endpoint:
         """Why a reply without an answer has none, and what to do."""
         said = self._in_its_words(reply.declined)
         remedy = f"; {REMEDIES[reply.problem]}" if reply.problem in REMEDIES else ""
+        if reply.problem == TOO_SHORT and any(m < self._room for m in self._most_room.values()):
+            remedy = f", and its server refuses more; {LONGER}"
         reason = f"The endpoint {self.profile} {reply.problem}{said}{remedy}."
         return Failure(reason, temporary=reply.problem in (NO_JSON, NO_COMPLETION))
 
-    def _failure(self, error: SendError) -> Failure:
+    def failure(self, error: SendError) -> Failure:
+        """Why a request has no answer, and what to do."""
         times = f" {error.times} times" if error.times > 1 else ""
-        said = self._in_its_words(error.error.message, strict=error.status in (401, 403))
-        about_question = error.status in QUESTION_REFUSED or error.error.sees_nothing
+        said = self._in_its_words(error.error.message, strict=error.error.about_key)
         reason = f"The endpoint {self.profile} {error.what}{times}{said}; {error.advice}."
-        return Failure(reason, temporary=not about_question)
+        return Failure(reason, temporary=not error.error.about_question)
 
     def _no_choice(self) -> Failure:
         return Failure(f"The endpoint {self.profile} answers with none of the choices.")
@@ -385,11 +391,7 @@ def _refused(body: Mapping[str, Any], error: SendError) -> str | None:
     if error.error.sees_nothing:
         return None
     if error.status in (400, 422):
-        return wire.refused_parameter(body, error.said)
+        guess = wire.refused_parameter if error.error.about_question else wire.named_parameter
+        return guess(body, error.said)
     named = error.status in (403, 500, 501)
     return wire.named_parameter(body, error.error.message) if named else None
-
-
-def _wants_more_tokens(error: SendError) -> bool:
-    """Whether a thought took all tokens, which OpenAI reports as a bad request."""
-    return error.status == 400 and OUT_OF_TOKENS.search(error.error.message) is not None

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from .interface import Failure
 
 Answer = TypeVar("Answer", bound=BaseModel)
+NONE = ("", "none", "nothing", "n/a")  # an empty list in words
 SHOWN_NAME = 60  # characters of the name of a wrong field
 _NUMBER = re.compile(
     r"\s*([+-]?\d+(?:[.,]\d+)?)\s*(?:(?:/|out of|of)\s*(\d+(?:\.\d+)?))?\s*(?:points?)?\.?\s*",
@@ -22,10 +23,11 @@ _NUMBER = re.compile(
 
 
 def fitted(value: Any, kind: type[Answer]) -> Answer | Failure:
-    """A valid `kind` of the value, with numbers written as text and names in other letters put
-    right, or what is wrong with it.
+    """A valid `kind` of the value, with slips of one meaning put right, or what is wrong with it.
 
-    "9/10" is 9 where the field's maximum is 10, and no number elsewhere.
+    Such are names in other letters; a number written as text, where "9/10" is 9 if the field's
+    maximum is 10, and no number elsewhere; a text for a list of texts, or an object with one text
+    for a text; null for what has a default; the number alone for an object of one number and texts.
     """
     reason, schema = "", _schema(kind)
     value = _named(value, schema, schema)
@@ -64,16 +66,50 @@ def _named(value: Any, part: Mapping[str, Any], schema: Mapping[str, Any]) -> An
 
 
 def _corrected(value: Any, error: ValidationError, schema: Mapping[str, Any]) -> tuple[Any, bool]:
-    """The value with numbers for the texts that should be such, and whether there were any."""
+    """The value with what was meant in place of what does not fit, and whether there was any."""
     corrected, changed = copy.deepcopy(value), False
     for detail in error.errors(include_url=False):
-        place, text = detail["loc"], detail["input"]
-        if not place or not detail["type"].startswith(("float_", "int_")):
+        place, given = detail["loc"], detail["input"]
+        if not place:
             continue
-        number = _number(text, _maximum(schema, place)) if isinstance(text, str) else None
-        if number is not None:
-            _at(corrected, place[:-1])[place[-1]], changed = number, True
+        around, parent = _at(corrected, place[:-1]), _part(schema, place[:-1])
+        optional = parent.get("properties", {}).keys() - parent.get("required", ())
+        if given is None and place[-1] in optional:
+            del around[place[-1]]
+            changed = True
+        elif detail["type"] == "missing":
+            if _number_field(parent, schema) not in (None, place[-1]):
+                around[place[-1]], changed = "", True
+        elif (meant := _meant(detail["type"], given, _part(schema, place), schema)) is not None:
+            around[place[-1]], changed = meant, True
     return corrected, changed
+
+
+def _meant(wrong: str, given: Any, part: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
+    """What was meant by a value that does not fit a part of the schema; None if that is unclear."""
+    if wrong.startswith(("float_", "int_")) and isinstance(given, str):
+        return _number(given, part.get("maximum"))
+    if wrong == "list_type" and (given is None or isinstance(given, str)):
+        if given is None or _folded(given) in NONE:
+            return []
+        return [given] if _resolved(part.get("items", {}), schema).get("type") == "string" else None
+    if wrong == "string_type" and isinstance(given, dict) and len(given) == 1:
+        (inner,) = given.values()
+        return inner if isinstance(inner, str) else None
+    if wrong == "model_type" and (name := _number_field(part, schema)):
+        number = part["properties"][name]
+        mark = _number(given, number.get("maximum")) if isinstance(given, str) else given
+        return None if mark is None else {**dict.fromkeys(part["properties"], ""), name: mark}
+    return None
+
+
+def _number_field(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str | None:
+    """The number of an object that else has texts only, such as a mark with its reason."""
+    fields = part.get("properties", {})
+    kinds = {name: _resolved(field, schema).get("type") for name, field in fields.items()}
+    numbers = [name for name, kind in kinds.items() if kind in ("number", "integer")]
+    others = [kind for kind in kinds.values() if kind not in ("number", "integer")]
+    return numbers[0] if len(numbers) == 1 and set(others) == {"string"} else None
 
 
 def _at(value: Any, place: Sequence[int | str]) -> Any:
@@ -90,14 +126,13 @@ def _number(text: str, maximum: float | None) -> float | int | None:
     return int(value) if value.is_integer() else value
 
 
-def _maximum(schema: Mapping[str, Any], place: Sequence[int | str]) -> float | None:
-    """The largest number that a JSON schema allows at a place."""
+def _part(schema: Mapping[str, Any], place: Sequence[int | str]) -> Mapping[str, Any]:
+    """What a JSON schema says of a place."""
     part = schema
     for step in place:
-        part = _resolved(part, schema)
         part = part.get("items" if isinstance(step, int) else "properties", {})
-        part = part if isinstance(step, int) else part.get(step, {})
-    return _resolved(part, schema).get("maximum")
+        part = _resolved(part if isinstance(step, int) else part.get(step, {}), schema)
+    return part
 
 
 def _resolved(part: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -88,12 +88,17 @@ def first_rivals(tokens: Sequence[AnswerToken]) -> Rivals:
 
 
 def best_scores(tops: Rivals, answers: Sequence[str]) -> tuple[float, ...]:
-    """The largest logit or log-probability of a token that is each answer; -inf if none is."""
-    bare = [folded(answer) for answer in answers]
-    return tuple(
-        max((score for token, score in tops if folded(token) == answer), default=-math.inf)
-        for answer in bare
-    )
+    """The largest logit or log-probability of a token that is each answer; -inf if none is.
+
+    All are -inf where the model says something else: the likeliest token is no answer, and all
+    answers together have less than MASS.
+    """
+    scores = {folded(token): score for token, score in sorted(tops, key=lambda top: top[1])}
+    said = tuple(scores.get(folded(answer), -math.inf) for answer in answers)
+    likeliest = max(scores.values(), default=0.0) in said
+    if not likeliest and sum(masses_from_top_tokens(tops, answers)) < MASS:
+        return (-math.inf,) * len(said)
+    return said
 
 
 def masses_from_top_tokens(

@@ -43,7 +43,10 @@ SCHEMA: Mapping[str, Any] = {
     "required": ["colour"],
     "additionalProperties": False,
 }
-WORDS = re.compile(r"\b(" + "|".join(COLOURS) + r")\b", re.IGNORECASE)
+# Chinese models answer in Chinese now and then.
+CHINESE = {"红": "red", "紅": "red", "蓝": "blue", "藍": "blue", "绿": "green", "綠": "green"}
+CHINESE |= {"黄": "yellow", "黃": "yellow"}
+WORDS = re.compile(rf"\b(?:{'|'.join(COLOURS)})\b|[{''.join(CHINESE)}]", re.IGNORECASE)
 MOST = 4  # pictures of one question that are tried
 ADVANTAGE = 0.2  # by which the right colour must be likelier than with the other picture
 SILENT_TOKENS = 32  # spent beyond four a written word: what was not written was thought
@@ -106,12 +109,15 @@ def plain_question(
 
 def colours_in(text: str) -> list[str]:
     """The colours that a text names, in order."""
-    return [word.lower() for word in WORDS.findall(text)]
+    return [CHINESE.get(word, word.lower()) for word in WORDS.findall(text)]
 
 
-def names_only(text: str, colour: str) -> bool:
-    """Whether a text names this colour and no other."""
-    return set(colours_in(text)) == {colour}
+def tells_two(of_red: str, of_blue: str) -> bool:
+    """Whether texts about a red and a blue picture name them, both first or both last: models write
+    "Red (not blue)", and "Of red, blue, green and yellow it is red"."""
+    red, blue = colours_in(of_red), colours_in(of_blue)
+    # A blind model says the same of both.
+    return bool(red and blue) and ("red", "blue") in ((red[0], blue[0]), (red[-1], blue[-1]))
 
 
 def fits_schema(text: str, colour: str) -> bool:

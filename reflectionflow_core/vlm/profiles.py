@@ -27,6 +27,9 @@ SECONDS, CONCURRENCY = 120.0, 4
 SAMPLES = 8  # answers that estimate probabilities if the server gives none
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 COMPLETIONS = "/chat/completions"  # at the end of a full address, which is no base_url
+SECRET_HEADER = re.compile(r"auth(?!or)|authoriz|key|token|secret|pass|cookie|credential", re.I)
+SCHEME = re.compile(r"^(?:bearer|basic|token)\s+", re.IGNORECASE)  # before the key in a header
+PLAIN_WORDS = re.compile(r"[A-Za-z ,.'-]*")  # of a header such as X-Title, which an answer may hold
 RESERVED = {"host", "content-length", "content-type", "connection", "transfer-encoding"}
 TEXTS = ("base_url", "api_key", "model", "ca_file")
 NUMBERS = ("seconds", "concurrency", "samples", "max_tokens", "requests_per_minute", "price")
@@ -94,8 +97,18 @@ class Profile:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never be shown: the key and the headers' values."""
-        return (self.api_key, *self.headers.values())
+        """What must never be shown, not even in part: the key, and keys in headers."""
+        held = [v for name, v in self.headers.items() if SECRET_HEADER.search(name)]
+        return (self.api_key, *(SCHEME.sub("", value) for value in held))
+
+    @property
+    def private(self) -> tuple[str, ...]:
+        """Values of other headers, which are not shown unless they are plain words."""
+        return tuple(
+            value
+            for name, value in self.headers.items()
+            if not SECRET_HEADER.search(name) and not PLAIN_WORDS.fullmatch(value)
+        )
 
     def _limits(self) -> dict[str, tuple[float, float]]:
         """Numbers with the least that each may be."""
@@ -205,6 +218,12 @@ def _address(name: str, url: str) -> str:
             "https://example.org/v1."
         )
     parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise InputError(
+            f"The base_url of profile {name!r} has a user or a password, which are not sent from "
+            'there. Take them out; give "headers" an "Authorization": "Basic ...", with the base64 '
+            "of user:password."
+        )
     if parts.query or parts.fragment:
         raise InputError(
             f"The base_url of profile {name!r} has a query or a fragment. Leave out what follows "

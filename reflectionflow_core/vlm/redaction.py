@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 HIDDEN = "***"
 SECRET = 8  # characters; shorter keys are placeholders such as "EMPTY", and may occur in answers
 PIECE = 8  # letters and digits of a key in a row that give it away
+WORDS_PIECE = 16  # the same of one that is words, such as "change-me-please", which answers may say
 LONG = 20  # characters of a key that is one even if it looks like a word
 KEYS = re.compile(
     r"\b(?:sk-[\w-]{16,}|hf_\w{20,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|xox[abp]-[\w-]{10,}"
@@ -20,6 +21,7 @@ KEYS = re.compile(
     r"|AIza[\w-]{30,}|r8_\w{20,}|AKIA[A-Z0-9]{16}"
     r"|(?:Bearer|(?i:api[ _-]?key))[\s:='\"]+[\w.-]{16,})"
 )
+_WORDS = re.compile(r"[A-Za-z]{1,12}(?:[-_.][A-Za-z]{1,12})+")
 # One character, however it is written: JSON's and Python's escapes (also twice), URLs, HTML. Runs
 # of backslashes have a limit, so that a long one costs no more than its length.
 _UNIT = re.compile(
@@ -41,13 +43,17 @@ def could_be_a_key(name: str) -> bool:
 
 
 class Redaction:
-    """Replaces keys and other secrets of a profile in texts by ***."""
+    """Replaces keys and other secrets of a profile in texts by ***; of a secret also its pieces,
+    of what is only `private` the whole."""
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        self._whole = [secret for secret in secrets if len(secret) >= SECRET]
-        self._pieces = frozenset(
-            piece for secret in self._whole if _is_random(secret) for piece in _pieces(secret)
-        )
+    def __init__(self, secrets: Iterable[str], private: Iterable[str] = ()) -> None:
+        secrets = [secret for secret in secrets if len(secret) >= SECRET]
+        self._whole = [*secrets, *(value for value in private if len(value) >= SECRET)]
+        sizes = {secret: size for secret in secrets if (size := _piece_size(secret))}
+        self._pieces = {
+            size: frozenset(p for s in sizes if sizes[s] == size for p in _pieces(s, size))
+            for size in set(sizes.values())
+        }
 
     def of(self, text: str) -> str:
         """The text without secrets, however it writes them; JSON stays JSON."""
@@ -57,20 +63,25 @@ class Redaction:
             return text
         letters, spans = _letters(text)
         places = [
-            i for i in range(len(letters) - PIECE + 1) if letters[i : i + PIECE] in self._pieces
+            (spans[i][0], spans[i + size - 1][1])
+            for size, pieces in self._pieces.items()
+            for i in range(len(letters) - size + 1)
+            if letters[i : i + size] in pieces
         ]
-        return _without(text, [(spans[i][0], spans[i + PIECE - 1][1]) for i in places])
+        return _without(text, sorted(places))
 
 
-def _is_random(secret: str) -> bool:
-    """Whether pieces of a key are recognisable, as those of "lm-studio" are not."""
+def _piece_size(secret: str) -> int:
+    """How long a piece of a key is that is recognisable; 0 for placeholders as "lm-studio"."""
+    if _WORDS.fullmatch(secret):
+        return WORDS_PIECE
     mixed = any(c.isdigit() for c in secret) or secret not in (secret.lower(), secret.upper())
-    return mixed or len(secret) >= LONG
+    return PIECE if mixed or len(secret) >= LONG else 0
 
 
-def _pieces(secret: str) -> list[str]:
+def _pieces(secret: str, size: int) -> list[str]:
     letters, _ = _letters(secret)
-    return [letters[i : i + PIECE] for i in range(len(letters) - PIECE + 1)]
+    return [letters[i : i + size] for i in range(len(letters) - size + 1)]
 
 
 def _letters(text: str) -> tuple[str, list[tuple[int, int]]]:

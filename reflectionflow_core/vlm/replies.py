@@ -10,7 +10,7 @@ from typing import Any
 
 from .closed import certain_text
 from .likelihoods import AnswerToken
-from .server_errors import clean, parsed
+from .server_errors import clean, parsed, parsed_events
 from .thoughts import without_thoughts
 
 TOO_SHORT = "reached the limit of tokens before it began to answer"
@@ -51,8 +51,8 @@ class Reply:
 def read(raw: bytes) -> Reply:
     """The reply in a response's body, which may be anything."""
     found = parsed(raw)
-    if found is None and raw.lstrip().startswith(b"data:"):
-        found = _from_stream(raw)
+    if found is None and (events := parsed_events(raw)):
+        found = _from_events(events)
     if found is None:
         return Reply(problem=NO_JSON)
     if not isinstance(found, dict):
@@ -163,21 +163,18 @@ def _token(step: Mapping[str, Any]) -> AnswerToken | None:
     return AnswerToken(text, tuple(likely.items()))
 
 
-def _from_stream(raw: bytes) -> object:
-    """The completion that a server streamed without being asked to; None if it is none."""
-    events = [line[5:].strip() for line in raw.splitlines() if line.startswith(b"data:")]
-    deltas = [_first_choice(parsed(event)) for event in events if event != b"[DONE]"]
+def _from_events(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The completion that a server streamed without being asked to."""
+    deltas = list(map(_first_choice, events))
     texts = [_text(_table(choice.get("delta")).get("content")) for choice in deltas]
     reasons = [r for choice in deltas if (r := choice.get("finish_reason"))]
-    if not deltas:
-        return None
     message = {"role": "assistant", "content": "".join(texts)}
     return {"choices": [{"message": message, "finish_reason": reasons[-1] if reasons else None}]}
 
 
-def _first_choice(found: object) -> Mapping[str, Any]:
-    choices = _table(found).get("choices")
-    return _table(choices[0]) if isinstance(choices, Sequence) and choices else {}
+def _first_choice(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    choices = found.get("choices")
+    return _table(choices[0]) if isinstance(choices, list) and choices else {}
 
 
 def _is_number(value: object) -> bool:

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 from ..record import InputError
 from .bodies import UnreadableBodyError, read_body
 from .profiles import CONCURRENCY, SECONDS, Profile, is_loopback
-from .server_errors import ServerError, error_in, error_of_status, parsed
+from .server_errors import ServerError, error_in, error_of_status, parsed, parsed_events
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-MAX_BYTES = 2**19  # of a response; an answer of thousands of tokens has a tenth of it
+MAX_BYTES = 2**19  # of a response, beside what its tokens may take
+TOKEN_BYTES, LOGPROB_BYTES = 32, 160  # of a token's text and of one of its log-probabilities
+MOST_BYTES = 2**26  # of any response
 MAX_ERROR_BYTES = 2**14  # that are read of an error's body
 HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host"}
 # Some servers refuse requests without a user agent; the client itself reads the last header.
@@ -43,7 +45,7 @@ class RequestLimits:
     seconds: float = SECONDS  # of one request, from its first byte to the last of its response
     tries: int = 4  # of one request
     pause: float = 0.5  # before the second try; doubled before each further one
-    longest_pause: float = 60.0  # whatever the server asks to wait
+    longest_pause: float = 60.0  # whatever the server asks; not tried again if all are too short
     per_minute: float = 0.0  # requests that may begin in a minute; 0 for any number
     loading_seconds: float = 120.0  # that a server may take to load its model, without losing a try
 
@@ -152,6 +154,9 @@ async def send(
             error.times = seen.count(error.what)
             if not error.retry or len(seen) >= limits.tries:
                 raise
+            if error.error.wait > limits.longest_pause * (limits.tries - len(seen)):
+                error.what += f", and asks to wait {error.error.wait:.0f} seconds"
+                raise
             pause = limits.pause * 2 ** (len(seen) - 1) * random.uniform(0.5, 1)
             await asyncio.sleep(min(max(pause, error.error.wait), limits.longest_pause))
 
@@ -181,7 +186,7 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any], limits: RequestLim
         # An extra body is sent as it is; converting typed messages takes the client as long as all
         # the rest and changes nothing.
         async with create(model=body["model"], messages=[], extra_body=body) as response:
-            raw = await _whole(response.http_response)
+            raw = await _whole(response.http_response, _most_bytes(body))
     except openai.APIConnectionError as error:
         cause = error.__cause__
         if isinstance(cause, SendError):  # from our hook; older clients wrap it
@@ -199,7 +204,8 @@ async def _post(client: AsyncOpenAI, body: Mapping[str, Any], limits: RequestLim
             raise _too_slow(limits) from None
         raise _broken() from None
     text = raw.decode("utf-8", "replace")
-    if error := error_in(parsed(raw), text):
+    found = parsed(raw)
+    if error := error_in(parsed_events(raw) if found is None else found, text):
         raise _reported(error, text)
     return raw
 
@@ -258,15 +264,26 @@ def _untrusted(error: BaseException | None) -> SendError | None:
     return None
 
 
-async def _whole(response: Any) -> bytes:
+def _most_bytes(body: Mapping[str, Any]) -> int:
+    """How long the response to a request may be: log-probabilities take 20 times its text."""
+
+    def whole(*names: str, default: int = 0) -> int:
+        return next((v for name in names if isinstance(v := body.get(name), int)), default)
+
+    tokens = whole("max_tokens", "max_completion_tokens") * whole("n", default=1)
+    logprobs = whole("top_logprobs") + 1
+    return min(MAX_BYTES + tokens * (TOKEN_BYTES + LOGPROB_BYTES * logprobs), MOST_BYTES)
+
+
+async def _whole(response: Any, most: int) -> bytes:
     try:
-        body = await read_body(response, MAX_BYTES)
+        body = await read_body(response, most)
     except Exception:
         # Errors of the transport, whose library depends on the client's version; this block only
         # reads.
         raise _broken() from None
-    if len(body) > MAX_BYTES:
-        raise SendError(f"answered with more than {MAX_BYTES} bytes", "ask another model")
+    if len(body) > most:
+        raise SendError(f"answered with more than {most} bytes", "ask another model")
     return body
 
 

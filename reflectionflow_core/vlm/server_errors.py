@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any
 
 NO_STATUS = 0  # an error in a body that names none
-PATIENCE = 3600.0  # seconds; a longer wait in a body is read as this
+QUESTION_REFUSED = (400, 413, 422)  # statuses that are about what was asked
 # What providers call an error instead of giving it a number.
 NAMED = {
     "insufficient_quota": 402,
@@ -51,13 +51,36 @@ BLIND = re.compile(
     r"|does not (?:support|accept) (?:image|vision)|only (?:supports )?text(?:-only)? input",
     re.IGNORECASE,
 )
+WORDS = ("error", "message", "detail", "msg", "base_resp", "status_msg")  # fields of an error
 LOADING = re.compile(r"loading model|model is (?:still )?loading|currently loading", re.IGNORECASE)
 NO_CREDIT = re.compile(
     r"insufficient[_ ](?:quota|credit|balance|fund)|credit balance is too low|out of credit"
-    r"|billing (?:hard )?limit|(?:monthly|spending|usage) limit",
+    r"|billing (?:hard )?limit|余额不足|欠费",
     re.IGNORECASE,
 )
+# No credit either, unless it is a rate that was exceeded.
+LIMIT = re.compile(r"(?:monthly|spending|usage) limit", re.IGNORECASE)
+RATE = re.compile(r"\bper[ -](?:second|minute|hour|day)\b|/ ?min|\brpm\b", re.IGNORECASE)
+# Said with a status that is otherwise about the question.
+BAD_KEY = re.compile(
+    r"api[ _-]?key (?:is )?(?:not valid|invalid|missing|expired)|api_key_invalid"
+    r"|(?:invalid|incorrect|missing|no|expired) api[ _-]?key",
+    re.IGNORECASE,
+)
+BAD_MODEL = re.compile(
+    r"\bmodel\b.{0,80}(?:not found|not exist|not available)|not a valid model", re.IGNORECASE
+)
 CONTEXT = re.compile(r"context (?:length|size|window)|too many (?:input )?tokens", re.IGNORECASE)
+_OUT_OF_TOKENS = re.compile(r"output limit was reached|higher max_", re.IGNORECASE)
+# That more tokens were asked for than the model has room for, or the host allows.
+_ROOM = re.compile(
+    r"max_\w*tokens|the completion\b|output tokens|requested:? (?:a total of )?\d", re.IGNORECASE
+)
+_TOO_MUCH = re.compile(
+    r"too (?:large|big|high|many)|at most|maximum|exceed|less than|greater than|valid range"
+    r"|reduce|[<>]=? ?\d",
+    re.IGNORECASE,
+)
 _DELAY = re.compile(
     r"""(?:retry_?delay|retry[-_ ]after(?:_seconds)?|(?:try again|retry) in)["'\s:]*"""
     r"(\d+(?:\.\d+)?)\s*(ms|m(?:in)?|s|$|\W)",
@@ -90,6 +113,38 @@ class ServerError:
         return self.status not in (401, 403, 429) and BLIND.search(self.message) is not None
 
     @property
+    def meant(self) -> int:
+        """The status that its words mean, where it came with another one."""
+        if self.no_credit:
+            return HTTPStatus.PAYMENT_REQUIRED
+        if self.status not in QUESTION_REFUSED:
+            return self.status
+        if BAD_KEY.search(self.message):
+            return HTTPStatus.UNAUTHORIZED
+        return HTTPStatus.NOT_FOUND if BAD_MODEL.search(self.message) else self.status
+
+    @property
+    def about_key(self) -> bool:
+        return self.meant in (401, 403)
+
+    @property
+    def about_question(self) -> bool:
+        """Whether the question itself is refused: another one may be answered."""
+        return self.sees_nothing or self.meant in QUESTION_REFUSED
+
+    @property
+    def asked_too_little(self) -> bool:
+        """Whether a thought took all tokens, which OpenAI reports as a bad request."""
+        return self.status == 400 and _OUT_OF_TOKENS.search(self.message) is not None
+
+    @property
+    def asked_too_much(self) -> bool:
+        """Whether fewer tokens for the answer may do."""
+        said = self.message
+        may_be = self.status in (NO_STATUS, *QUESTION_REFUSED, 500)
+        return may_be and bool(_ROOM.search(said) and _TOO_MUCH.search(said))
+
+    @property
     def may_pass(self) -> bool:
         """Whether another try may help."""
         if self.sees_nothing or self.no_credit:
@@ -109,25 +164,25 @@ class ServerError:
     def advice(self) -> str:
         if self.sees_nothing:
             return SEES_NOTHING
-        if self.no_credit:
-            return ADVICE[HTTPStatus.PAYMENT_REQUIRED]
-        if self.status in (NO_STATUS, 400, 413, 422, 500) and CONTEXT.search(self.message):
+        status = self.meant
+        if status in (NO_STATUS, 400, 413, 422, 500) and CONTEXT.search(self.message):
             return "give the model a longer context, or send smaller pictures"
-        if self.status == 500:
+        if status == 500:
             return BROKEN
-        if 300 <= self.status < 400:
+        if 300 <= status < 400:
             return ELSEWHERE
-        later = self.status == NO_STATUS or self.status >= 500
-        return LATER if later else ADVICE.get(self.status, "check its profile")
+        later = status == NO_STATUS or status >= 500
+        return LATER if later else ADVICE.get(status, "check its profile")
 
 
 def error_of_status(status: int, body: str, retry_after: str = "") -> ServerError:
     """The error of a response whose HTTP status is one; `retry_after` is that header."""
     found = parsed(body)
-    table = next(_errors(found), found if isinstance(found, dict) else {})
+    words = " ".join(body.split())
+    plain = found is None and words.isprintable() and not words.startswith("<")
+    message = message_in(found) or (words if plain else "")
+    table = next(_errors(found), found if isinstance(found, dict) else {"message": message})
     wait = _seconds(retry_after) or _delay(body)
-    plain = found is None and body.isprintable() and not body.lstrip().startswith("<")
-    message = message_in(found) or (body if plain else "")
     return ServerError(int(status), message, wait, no_credit=_no_credit(table))
 
 
@@ -144,15 +199,23 @@ def error_in(found: object, body: str) -> ServerError | None:
 
 
 def _no_credit(error: Mapping[str, Any]) -> bool:
-    return NO_CREDIT.search(json.dumps(error)) is not None
+    said = json.dumps(error, ensure_ascii=False)
+    is_rate = RATE.search(said) is not None or _delay(said) > 0
+    return NO_CREDIT.search(said) is not None or (LIMIT.search(said) is not None and not is_rate)
 
 
 def parsed(body: str | bytes) -> object:
     """The JSON of a body; None if it is none."""
     try:
-        return json.loads(body)
+        return json.loads(body.removeprefix("\ufeff") if isinstance(body, str) else body)
     except (ValueError, RecursionError):
         return None
+
+
+def parsed_events(raw: bytes) -> list[Mapping[str, Any]]:
+    """The JSON objects of a body that a server streamed without being asked to."""
+    lines = [line[5:] for line in raw.splitlines() if line.startswith(b"data:")]
+    return [event for event in map(parsed, lines) if isinstance(event, dict)]
 
 
 def message_in(found: object) -> str:
@@ -163,7 +226,7 @@ def message_in(found: object) -> str:
         return clean(found)
     if not isinstance(found, dict):
         return ""
-    words = (message_in(found.get(key)) for key in ("error", "message", "detail", "msg"))
+    words = (message_in(found.get(key)) for key in WORDS)
     message = next(filter(None, words), "")
     metadata = found.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
@@ -188,6 +251,8 @@ def _errors(found: object) -> Iterator[Mapping[str, Any]]:
     if error:
         yield error if isinstance(error, dict) else {**found, "message": message_in(error)}
     choices = found.get("choices")
+    if not error and not choices and message_in(found):
+        yield found
     for choice in choices if isinstance(choices, list) else ():
         failed = isinstance(choice, dict) and choice.get("finish_reason") == "error"
         if isinstance(choice, dict) and (choice.get("error") or failed):
@@ -217,7 +282,7 @@ def _delay(body: str) -> float:
     if not found:
         return 0.0
     unit = {"ms": 0.001, "m": 60.0, "min": 60.0}.get(found[2].lower(), 1.0)
-    return min(float(found[1]) * unit, PATIENCE)
+    return float(found[1]) * unit
 
 
 def _seconds(retry_after: str) -> float:
@@ -226,4 +291,4 @@ def _seconds(retry_after: str) -> float:
         seconds = float(retry_after)
     except ValueError:
         return 0.0
-    return min(seconds, PATIENCE) if seconds > 0 else 0.0
+    return seconds if seconds > 0 else 0.0

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..protocols import Progress
 from . import wire
-from .endpoint import Endpoint, RefusedRequest
+from .endpoint import Endpoint
 from .interface import Question
 from .likelihoods import from_answer
 from .parallel import ask_in_parallel
@@ -26,13 +25,13 @@ from .probe import (
     TEXT_ONLY,
     JudgeFindings,
     fits_schema,
-    names_only,
     pictures_told,
     plain_question,
+    tells_two,
     thought,
 )
 from .replies import Reply, read
-from .sending import open_client
+from .sending import SendError, open_client
 from .server_errors import parsed
 
 if TYPE_CHECKING:
@@ -53,8 +52,7 @@ class Heard:
     price: float | None = None
     thought_tokens: float = 0.0  # that the server counts apart
     seconds: float = 0.0
-    refusal: RefusedRequest | None = None
-    refused: frozenset[str] = frozenset()  # parameters that it was asked without in the end
+    refusal: SendError | None = None
     form: str = ""  # the response_format that was sent last
 
     @property
@@ -84,23 +82,15 @@ def probe_server(endpoint: Endpoint, progress: Progress) -> JudgeFindings:
     return replace(found, calls=endpoint.usage.calls - before)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _ServerProbe:
     endpoint: Endpoint
     progress: Progress
-    refused: frozenset[str] = frozenset()
-    tokens: int = TOKENS
-
-    @property
-    def many(self) -> int:
-        """Tokens for an answer of a model that was cut off while it was thinking."""
-        return max(MANY_TOKENS, self.endpoint.profile.max_tokens or 0)
 
     def findings(self) -> JudgeFindings:
         (red,) = self._ask((plain_question("red"), wire.WITH_LOGPROBS))
         if red.refusal:
             return JudgeFindings(problem=self._why(red.refusal))
-        self.refused |= red.refused
         blue, formed, many, two = self._ask(
             (plain_question("blue"), wire.WITH_LOGPROBS),
             (plain_question("green", schema=SCHEMA), wire.GREEDY),
@@ -108,7 +98,7 @@ class _ServerProbe:
             (TEXT_ONLY, TWO_ANSWERS),
         )
         if blue.refusal:
-            return JudgeFindings(problem=blue.refusal.reason)
+            return JudgeFindings(problem=self.endpoint.failure(blue.refusal).reason)
         everyone = [red, blue, formed, many, two]
         thinks = any(heard.thinks for heard in everyone)
         if not red.text and not blue.text:
@@ -116,7 +106,7 @@ class _ServerProbe:
             return JudgeFindings(problem=why, thinks=thinks)
         prices = [heard.price for heard in everyone if heard.price is not None]
         return JudgeFindings(
-            sees=names_only(red.text, "red") and names_only(blue.text, "blue"),
+            sees=tells_two(red.text, blue.text),
             sure=_sure(red, blue),
             thinks=thinks,
             log_probabilities=max(red.logprobs, blue.logprobs),
@@ -135,15 +125,16 @@ class _ServerProbe:
         (two,) = self._ask((plain_question(*colours[:2]), wire.GREEDY))
         return max(1, told, pictures_told(two.text, colours[:2]))
 
-    def _why(self, refusal: RefusedRequest) -> str:
+    def _why(self, refusal: SendError) -> str:
         """The sentence for a model that refuses a picture: perhaps it reads texts only."""
-        if refusal.sees_nothing or refusal.status not in MAY_BE_TEXT_ONLY:
-            return refusal.reason
+        reason = self.endpoint.failure(refusal).reason
+        if refusal.error.sees_nothing or refusal.status not in MAY_BE_TEXT_ONLY:
+            return reason
         (text,) = self._ask((TEXT_ONLY, wire.GREEDY))
         if text.refusal:
-            return refusal.reason
+            return reason
         model = self.endpoint.profile.model
-        return f"The model {model} answers texts and refuses pictures. {refusal.reason}"
+        return f"The model {model} answers texts and refuses pictures. {reason}"
 
     def _ask(self, *asked: tuple[Question, Mapping[str, Any]]) -> list[Heard]:
         endpoint = self.endpoint
@@ -157,36 +148,24 @@ class _ServerProbe:
         )
 
     async def _hear(self, client: AsyncOpenAI, asked: tuple[Question, Mapping[str, Any]]) -> Heard:
-        """The answer to a question, asked again without what the server refuses."""
+        """The answer to a question, asked again with more tokens if it was cut in its thought."""
         heard = Heard()
         while True:
-            began = time.monotonic()
-            body = self._body(*asked, heard.refused)
-            heard.form = body.get("response_format", {}).get("type", "")
-            raw = await self.endpoint.post(client, body)
-            if isinstance(raw, RefusedRequest):
-                if raw.parameter is None or raw.parameter in self.refused | heard.refused:
-                    heard.refusal = raw
-                    return heard
-                heard.refused |= {raw.parameter}
-                continue
-            usage = _table(_table(parsed(raw)).get("usage"))
-            heard.reply, heard.price = read(raw), _price(usage)
+            many = self.endpoint.thinks
+            most = max(MANY_TOKENS, self.endpoint.profile.max_tokens)
+            try:
+                sent = await self.endpoint.request(client, *asked, most if many else TOKENS)
+            except SendError as error:
+                heard.refusal = error
+                return heard
+            usage = _table(_table(parsed(sent.raw)).get("usage"))
+            heard.reply, heard.price, heard.seconds = read(sent.raw), _price(usage), sent.seconds
+            heard.form = sent.asked.get("response_format", {}).get("type", "")
             details = _table(usage.get("completion_tokens_details"))
             heard.thought_tokens = _number(details.get("reasoning_tokens")) or 0.0
-            heard.seconds = time.monotonic() - began
-            if heard.text or not heard.reply.was_cut or self.tokens == self.many:
+            if heard.text or not heard.reply.was_cut or many:
                 return heard
-            self.tokens = self.many
-
-    def _body(
-        self, question: Question, parameters: Mapping[str, Any], refused: frozenset[str]
-    ) -> dict[str, Any]:
-        asked, profile = replace(question, max_tokens=self.tokens), self.endpoint.profile
-        # As a search asks a model that was cut off while it was thinking.
-        if self.tokens == self.many and not wire.THOUGHT_FIELDS & profile.extra.keys():
-            parameters = {**parameters, **wire.WITHOUT_THOUGHT}
-        return wire.body(asked, profile.model, parameters, self.refused | refused, profile.extra)
+            self.endpoint.thinks = True
 
 
 def _sure(red: Heard, blue: Heard) -> float | None:

@@ -10,6 +10,12 @@ from ..record import Candidate, Request
 
 # A fault that is a command already, as those of judges that read or find, is the edit.
 _COMMAND = re.compile(r"(?:add|erase|mirror|move|recolor|remove|replace|rotate|turn|write) .+")
+_COLOUR = (
+    r"(?:(?:light|dark|bright|pale|deep)[ -])?(?:red|orange|yellow|green|blue|purple|pink|brown"
+    r"|black|white|gr[ae]y|gold(?:en)?|silver|beige|cream|turquoise|cyan|teal|navy|violet|magenta"
+    r"|maroon)"
+)
+_SEEN = r"(?:visible|present|there|shown|seen|depicted|included|in the (?:picture|image|scene))"
 # The first match wins; if none matches, the edit quotes the verifier.
 _EDITS = (
     (re.compile(r"missing (.+)"), r"add \1"),
@@ -21,7 +27,10 @@ _EDITS = (
     ),
     (re.compile(r"(.+) is not (small|big)"), r"make the \1 \2"),
     (re.compile(r"(.+) is not (an? .+)"), r"turn the \1 into \2"),
-    (re.compile(r"(.+) is not (\w+)"), r"recolor the \1 \2"),
+    (re.compile(rf"(?:the |an? )?(.+) is not ({_COLOUR})"), r"recolor the \1 \2"),
+    (re.compile(rf"((?:the|an?) .+) (?:is|are) not {_SEEN}"), r"add \1"),
+    (re.compile(rf"(.+) is not {_SEEN}"), r"add the \1"),
+    (re.compile(rf"(.+) are not {_SEEN}"), r"add \1"),
 )
 
 

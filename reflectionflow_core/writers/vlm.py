@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -21,6 +22,12 @@ from .template import TemplateWriter
 MAX_WORDS = 100
 FALLBACK = ("The writer", "the verdict's words are used")
 NOTHING_FOUND = "nothing in particular"
+_NUMBERING = re.compile(r"[\s*•·#-]*(?:\d{1,2}[.)]\s+)?[\s*•·]*")
+_NO_EDIT = re.compile(
+    r"(?:none|n/a|null|nothing|no)(?:\s+(?:edits?|changes?|to\s+(?:change|edit)|(?:are\s+)?(?:needed"
+    r"|required|necessary)))*",
+    re.IGNORECASE,
+)
 MAX_TRIED = 5  # earlier reflections in a question
 
 _WRITE = """\
@@ -116,15 +123,26 @@ def from_verdict(candidate: Candidate, template: TemplateWriter) -> str:
 
 
 def joined(edits: Sequence[str], max_words: int) -> str:
-    """The first edits that fit into `max_words`, as sentences; the first one is cut if too long."""
-    text = ""
-    for edit in filter(None, (tidy(edit).strip(" .;-") for edit in edits)):
+    """The first edits that fit into `max_words`, as sentences; the first one is cut if too long.
+
+    Numbering is left out, and so are edits without a word, such as the "..." of our question, and
+    "none".
+    """
+    text, said = "", [edit for edit in map(_bare, edits) if edit]
+    for edit in said:
         sentence = f"{edit[0].upper()}{edit[1:]}."
         longer = f"{text} {sentence}".strip()
         if len(longer.split()) > max_words:
             break
         text = longer
-    return text or shortened(tidy(" ".join(edits[:1])), max_words)
+    return text or shortened("".join(said[:1]), max_words)
+
+
+def _bare(edit: str) -> str:
+    """An edit without numbering and marks at its ends; "" where it says nothing."""
+    bare = _NUMBERING.sub("", tidy(edit), count=1).strip(" .;-*…")
+    says = any(map(str.isalpha, bare)) and not _NO_EDIT.fullmatch(bare)
+    return bare if says else ""
 
 
 def earlier_attempts(earlier: Sequence[Candidate]) -> str:

@@ -230,7 +230,7 @@ BAD_INPUT = {
     "a second prompt": ([PROMPT, "again", "--out", "new"], "Put it in quotes"),
     "file": ([PROMPT, "--out", "file"], "is a file"),
     "below a file": ([PROMPT, "--out", "file/new"], "Cannot write file/new: Not a directory"),
-    "long name": ([PROMPT, "--out", "x" * 300], "Choose a shorter name"),
+    "long name": ([PROMPT, "--out", "x" * 300], "File name too long"),
     "another run": ([PROMPT, "--out", "old"], "already holds a run"),
     "file resumed": ([PROMPT, "--out", "file", "--resume"], "Choose a folder, not a file"),
     "other prompt": (["a cat", "--out", "old", "--resume"], "prompt 'a red cube', now 'a cat'"),
@@ -446,3 +446,38 @@ def test_best_png_is_the_best_picture(tmp_path):
     best = max(lines, key=lambda line: line["score"])
     expected = Image.open(tmp_path / best["image"]).tobytes()
     assert Image.open(tmp_path / "best.png").tobytes() == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(["run", PROMPT, "--out", bad] for bad in ("a\0b", "a" * 300, "a/" * 3000, "loop")),
+        ["run", PROMPT, "--out", "new", "--lora", "a" * 300],
+        ["run", PROMPT, "--out", "new", "--plugin", "a\0b"],
+        ["run", "a\0b", "--out", "new"],
+        ["rank", "loop", PROMPT],
+        ["compare", "a\0b", "b.json"],
+    ],
+)
+def test_a_path_that_the_system_does_not_take_is_one_sentence(
+    options, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    assert main(options, build_actors=toys) == 2
+    said = capsys.readouterr().err
+    assert len(said) < 200 and said.count("\n") == 1
+    assert ("is not a usable path" in said) != ("holds a NUL character" in said)
+    assert [*Path().iterdir()] == [Path("loop")]
+
+
+@pytest.mark.parametrize("refusal", [PermissionError, IsADirectoryError, NotADirectoryError])
+def test_what_the_system_does_not_let_us_open_is_one_sentence(refusal, monkeypatch, capsys):
+    error = {PermissionError: 13, NotADirectoryError: 20, IsADirectoryError: 21}[refusal]
+
+    def refuse(*_):
+        raise OSError(error, os.strerror(error), "/root/picture")
+
+    assert main(["run", PROMPT, "--out", "/tmp/never"], build_actors=refuse) == 2
+    said = capsys.readouterr().err
+    assert f"/root/picture cannot be used: {os.strerror(error)}. Check the path" in said

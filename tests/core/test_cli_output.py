@@ -16,6 +16,10 @@ from PIL import Image
 from reflectionflow_core.cli import main
 from reflectionflow_core.cli.completion import completion
 from reflectionflow_core.cli.parser import SHELLS, make_parser
+from reflectionflow_core.cli.run import UNJUDGED
+from reflectionflow_core.judge_errors import KINDS, JudgeErrors, KindErrors
+from reflectionflow_core.protocols import SILENT
+from reflectionflow_core.record import Verdict
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--width", "1", "--depth", "1")
@@ -171,11 +175,73 @@ def test_a_dry_run_knows_whether_there_is_a_profile(command, tmp_path, capsys, m
     assert "nobody" in capsys.readouterr().err
 
 
-def test_a_batch_is_priced_too(tmp_path, capsys):
-    (tmp_path / "prompts").write_text("a red circle\na blue square\n", "utf-8")
-    options = ("--prompts", str(tmp_path / "prompts"), "--out", str(tmp_path / "out"))
-    assert main(["run", *options, "--max-images", "5", "--dry-run"]) == 0
-    assert "2 prompts" in capsys.readouterr().out
+def dry(capsys, *options: object) -> str:
+    """What a dry run says of the cost, or why it refuses."""
+    status = main([*map(str, options), "--dry-run"])
+    said = capsys.readouterr()
+    return said.err if status else said.out.split("cost")[-1].strip()
+
+
+@pytest.fixture
+def batch(tmp_path) -> tuple[object, ...]:
+    (tmp_path / "prompts").write_text("a red circle\na blue square\na red cube\n", "utf-8")
+    return "run", "--prompts", tmp_path / "prompts", "--out", tmp_path / "out"
+
+
+def test_a_dry_batch_counts_all_prompts_and_names_a_budget_only_where_there_is_one(batch, capsys):
+    cost = dry(capsys, *batch, "--depth", 1)
+    assert cost == "At most 12 pictures, 144 steps, an unknown time."
+    cost = dry(capsys, *batch, "--depth", 1, "--max-images", 10)
+    assert cost.startswith("At most 10 pictures") and "All prompts together keep to" in cost
+    assert "average" not in cost
+
+
+def test_a_dry_batch_goes_on_as_the_batch_does(batch, capsys):
+    resumed = ("run", "--out", batch[-1], "--resume")
+    options = ("--depth", 1, "--strategy", "noise", "--max-images", 5, "--quiet")
+    assert main([*map(str, (*batch, *options))], build_actors=toys) == 0
+    capsys.readouterr()
+    assert "already holds a batch" in dry(capsys, *batch)
+    assert "other prompts" in dry(capsys, *resumed, "--prompts", __file__)
+    assert dry(capsys, *resumed).startswith("At most 0 pictures")
+    assert dry(capsys, *resumed, "--max-images", 8).startswith("At most 3 pictures")
+
+
+def test_a_dry_run_paints_again_what_could_not_be_judged(tmp_path, capsys):
+    class FailsLater(ToyVerifier):
+        def verify(self, prompt, images, progress=SILENT):
+            known = super().verify(prompt, images, progress)
+            return known if self.items <= 1 else [Verdict.unjudged("It is busy.") for _ in known]
+
+    options = ("run", "a red cup", "--out", tmp_path / "out", "--width", 1, "--strategy", "noise")
+    busy = Toys(verifier=FailsLater(pass_at=2))
+    asked = [*map(str, (*options, "--quiet"))]
+    assert main(asked, build_actors=lambda *_: busy.actors()) == UNJUDGED
+    capsys.readouterr()
+    cost = dry(capsys, *options, "--resume")
+    assert cost.startswith("At most 3 pictures")
+
+
+def test_a_dry_run_uses_and_checks_what_is_known_of_the_judges_errors(tmp_path, capsys):
+    shown = tuple(KindErrors(kind, 50, 10, 50, 3) for kind in KINDS)
+    errors, vlm = tmp_path / "errors.json", tmp_path / "vlm"
+    errors.write_text(json.dumps(JudgeErrors("m", shown, 0.2, 50).data()), "utf-8")
+    vlm.mkdir()
+    (vlm / "config.json").write_text("{}")
+    options = ("run", "two red cups", "--out", tmp_path / "out", "--width", 1, "--depth", 0)
+    asks = (*options, "--verifier", "checklist", "--vlm", vlm)
+    assert ", 5 VLM calls" in dry(capsys, *asks)
+    assert ", 15 VLM calls" in dry(capsys, *asks, "--judge-errors", errors)
+    assert ", 10 VLM calls" in dry(capsys, *asks, "--judge-errors", errors, "--looks", 1)
+    for refused in (asks, options):
+        assert "setting trust has no effect" in dry(capsys, *refused, "--trust", 0.5)
+
+
+def test_a_dry_run_prices_what_is_written_before_the_first_picture(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{}")
+    options = ("run", "two red cups", "--out", tmp_path / "out", "--depth", 0, "--think-first")
+    assert ", 2 VLM calls" in dry(capsys, *options, "--vlm", tmp_path, "--thinker", "vlm")
+    assert "VLM" not in dry(capsys, *options)
 
 
 ADVICE = [

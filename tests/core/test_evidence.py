@@ -77,6 +77,23 @@ def test_a_fault_that_is_a_command_already_is_the_edit() -> None:
     assert edit_for("addition is wrong") == "fix this: addition is wrong"
 
 
+@pytest.mark.parametrize(
+    ("unmet", "edit"),
+    [
+        ("cup is not red", "recolor the cup red"),
+        ("the left cup is not dark blue", "recolor the left cup dark blue"),
+        ("dog is not visible", "add the dog"),
+        ("a red cup is not present", "add a red cup"),
+        ("two cups are not there", "add two cups"),
+        ("sign is not readable", "fix this: sign is not readable"),
+        ("the table is not wooden", "fix this: the table is not wooden"),
+        ("table is not a desk", "turn the table into a desk"),
+    ],
+)
+def test_only_a_colour_is_recoloured_and_what_is_not_seen_is_added(unmet: str, edit: str) -> None:
+    assert edit_for(unmet) == edit
+
+
 def test_a_line_of_the_history_keeps_evidence_and_older_lines_have_none() -> None:
     entry = entry_of(candidate(WRONG), 0, (0, 0), None, Cost())
     assert parse(entry.line()) == entry

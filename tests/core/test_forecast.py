@@ -12,6 +12,7 @@ from reflectionflow_core.archive.experience import experience
 from reflectionflow_core.record import Cost
 from reflectionflow_core.report import forecast_text
 from reflectionflow_core.search import STRATEGIES, forecast, search
+from reflectionflow_core.search.forecast import forecast_together
 from reflectionflow_core.settings import Budget, SearchSettings
 
 PROMPT = "a red cube"
@@ -41,6 +42,19 @@ def test_no_search_costs_more_than_was_said(strategy, budget):
         *_, begun = (h for h in search(PROMPT, settings, actors) if len(h) <= 4)
         left = forecast(settings, actors, begun)
         assert left is not None and left.most.images == 5
+
+
+def test_searches_that_share_a_budget_cost_together_what_it_pays_for_at_most():
+    settings = replace(SETTINGS, stop="passed", width=1, drafts=1, depth=2)
+    each = forecast(settings, Toys().actors(), pass_rate=0.5)
+    assert each is not None
+    free = forecast_together([each] * 3, Budget(), Cost())
+    assert free is not None and free.usual is not None
+    assert (free.most.images, free.usual.images, free.sure) == (9, 6, True)
+    tight = forecast_together([each] * 3, Budget(images=7), Cost(images=3))
+    assert tight is not None and tight.usual is not None
+    assert (tight.most.images, tight.usual.images) == (4, 4)
+    assert forecast_together([each, None], Budget(), Cost()) is None
 
 
 def test_the_average_follows_from_how_often_a_picture_passes():

@@ -258,7 +258,7 @@ def test_a_folder_without_any_readable_picture_is_refused(tmp_path: Path, capsys
     (place.parent / "metadata.jsonl").write_text(json.dumps(prompts()[0]))
     (place / "0000.png").write_bytes(b"no picture")
     assert judge(tmp_path / "images", tmp_path / "out.json") == 2
-    assert "0000.png (it is none of PNG" in capsys.readouterr().err
+    assert "0000.png (it is not PNG" in capsys.readouterr().err
 
 
 def test_a_learned_detector_is_loaded_and_a_blind_one_is_refused(

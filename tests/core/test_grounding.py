@@ -79,6 +79,8 @@ def test_a_model_that_knows_no_places_leaves_the_verdict_as_it_is(places: str | 
         ("qwen2_5_vl", [0, 0, 500, 1000], (0.0, 0.0, 0.5, 1.0)),  # thousandths all the same
         ("Qwen3-VL-8B", [0, 0, 42, 28], (0.0, 0.0, 0.042, 0.028)),
         ("another", [0, 0, 40, 20], (0.0, 0.0, 0.04, 0.02)),
+        ("another", [0.6, 0.55, 0.95, 0.9], (0.6, 0.55, 0.95, 0.9)),
+        ("qwen2_5_vl", [0, 0, 1, 1], (0.0, 0.0, 1.0, 1.0)),
     ],
 )
 def test_boxes_are_read_in_pixels_and_in_thousandths(name: str, box: list, seen: tuple) -> None:

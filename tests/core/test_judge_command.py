@@ -208,7 +208,7 @@ def test_labelled_pictures_come_first_and_unchanged_ones_are_copies_byte_for_byt
         assert main(["judge", "--vlm", "mine", *options]) == 0
         assert not server.errors
         printed = capsys.readouterr()
-        assert "What is in 1 picture is known." in printed.err
+        assert "The contents of 1 picture are known." in printed.err
         assert re.search(r"^all +0 of 30: .* 0 of 30", printed.out, re.MULTILINE), printed.out
         assert main(["judge", "--vlm", "mine", *options]) == 2
     assert "holds another exam" in capsys.readouterr().err
@@ -332,7 +332,7 @@ def test_pictures_of_the_miniature_are_known_by_what_is_seen_in_them(
         options = ["--model", "miniature", "--pictures", "3", "--questions", "40"]
         assert main(["judge", "--vlm", "mine", *options, "--out", str(out)]) == 0
         assert not server.errors
-    assert re.search(r"What is in [123] pictures? is known", capsys.readouterr().err)
+    assert re.search(r"The contents of [123] pictures? are known", capsys.readouterr().err)
     lines = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
     assert "unchanged pictures" in {line["source"] for line in lines}
 
@@ -363,7 +363,7 @@ def test_of_painted_pictures_only_what_the_detector_sees_is_true(
         assert main([*command, "--questions", "40", "--out", str(out)]) == 0
         assert not server.errors
     assert len(painter.prompts) == 5 and all("a photo of " in each for each in painter.prompts)
-    assert "What is in 5 pictures is known." in capsys.readouterr().err
+    assert "The contents of 5 pictures are known." in capsys.readouterr().err
     lines = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
     own = [line for line in lines if line["source"] in ("unchanged pictures", "turned words")]
     assert own and not any(line["wrong"] for line in lines)

@@ -149,6 +149,8 @@ def test_a_search_finds_the_errors_of_its_verifier_or_of_its_model_asked_plainly
         ("what colour is the cup", "colour"),
         ("the red cup is missing", "colour"),
         ("two circles are small", "other"),
+        ('a sign that says "24 RED HATS"', "other"),
+        ('a 24" screen left of a 6" cup', "position"),
     ],
 )
 def test_a_statement_has_the_kind_of_what_it_says(text: str, kind: str) -> None:

@@ -12,6 +12,7 @@ from vlm_server import Asked, Reply, VlmServer, says
 
 from reflectionflow_core.verifiers.yes_no import NvilaVerifier, YesNoVerifier
 from reflectionflow_core.vlm.interface import Failure, LogitVlm
+from reflectionflow_core.vlm.likelihoods import best_scores
 
 PICTURES = [Image.new("RGB", (2, 2), (level, 0, 0)) for level in range(6)]
 # Raw logits of yes and no. By log-odds the third would come first and the last picture fourth.
@@ -75,10 +76,26 @@ def test_a_model_that_shows_no_logits_is_ordered_by_its_probabilities() -> None:
     assert scores[2] > scores[0] > 0 > scores[1]
 
 
-def test_what_is_neither_yes_nor_no_is_not_judged() -> None:
-    with VlmServer([says("Maybe", tops={"Maybe": -0.1})]) as server:
+@pytest.mark.parametrize(
+    "tops",
+    [
+        {"Maybe": -0.1},
+        {"The": -0.001, "Yes": -11.0, "No": -12.0},
+        {"The": 25.0, "yes": 14.0, "no": 12.0},
+    ],
+)
+def test_what_is_neither_yes_nor_no_is_not_judged(tops: dict[str, float]) -> None:
+    with VlmServer([says(next(iter(tops)), tops=tops)]) as server:
         (verdict,) = NvilaVerifier(endpoint_of(server)).verify("a cup", PICTURES[:1])
     assert verdict.passed is None and "neither yes nor no" in verdict.explanation
+
+
+def test_an_unsure_answer_is_one_and_so_is_the_likeliest_token() -> None:
+    assert best_scores((("The", -0.6), ("Yes", -1.5), ("No", -2.0)), ("yes", "no")) == (-1.5, -2.0)
+    assert best_scores((("no", -5.0), ("yes", -6.0), (" No", -7.0)), ("yes", "no")) == (-6.0, -5.0)
+
+
+def test_what_cannot_be_asked_is_not_judged() -> None:
     vlm = ScriptedVlm(on_choose=lambda _: Failure("The server does not answer."))
     (verdict,) = NvilaVerifier(vlm).verify("a cup", PICTURES[:1])
     assert "does not answer" in verdict.explanation

@@ -245,6 +245,14 @@ def test_a_plain_prompt_asks_no_model_and_an_unknown_word_does() -> None:
     assert len(vlm.asked) == 1
 
 
+@pytest.mark.parametrize("how", ["at least", "at most", "exactly"])
+def test_a_model_s_number_0_forbids_a_thing(how: str) -> None:
+    things = ({"name": "square", "number": 0, "how": how}, {"name": "circle"})
+    judge = verifier(ScriptedVlm(scene(*things, rest=[])))
+    (verdict,) = judge.verify("a circle on a pond, please no squares", [drawn(RED, BLUE)])
+    assert verdict.unmet == ("extra square at the bottom right",)
+
+
 def test_of_words_in_quotation_marks_it_names_the_judge_that_reads_them() -> None:
     with pytest.raises(InputError, match="Choose `objects\\+text`"):
         verifier().verify('a circle and the words "OPEN"', [])

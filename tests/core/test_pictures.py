@@ -176,7 +176,7 @@ def test_oversized_pictures_are_refused_by_their_header() -> None:
 
 
 def test_other_formats_are_never_given_to_foreign_programs() -> None:
-    with pytest.raises(PictureError, match="it is none of PNG, JPEG"):
+    with pytest.raises(PictureError, match="it is not PNG, JPEG"):
         read_picture(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n")
 
 

@@ -32,7 +32,7 @@ from reflectionflow_core.vlm.judge_check import (
     probe,
     profile_key,
 )
-from reflectionflow_core.vlm.probe import JudgeFindings, findings_from
+from reflectionflow_core.vlm.probe import JudgeFindings, findings_from, tells_two
 from reflectionflow_core.vlm.profiles import Profile
 from reflectionflow_core.vlm.sending import _untrusted
 
@@ -122,6 +122,18 @@ def reasoning_model(asked: Asked) -> Reply:
     return oracle(asked, tokens=(10, 900))
 
 
+def short_context(asked: Asked) -> Reply:
+    if (tokens := asked.body["max_tokens"]) > 2200:
+        return refuses(400, f"max_tokens is too large: {tokens}. At most 2200 are possible.")
+    return oracle(asked)
+
+
+def out_of_tokens(asked: Asked) -> Reply:
+    if asked.body["max_tokens"] < 4000:
+        return refuses(400, "max_tokens or model output limit was reached. Try higher max_tokens.")
+    return oracle(asked)
+
+
 def one_answer(asked: Asked) -> Reply:
     return says(sees(asked))
 
@@ -156,6 +168,8 @@ def ignores_the_schema(asked: Asked) -> Reply:
         (refusing("response_format", "response_format is unknown"), {"schema": ""}),
         (ignores_the_schema, {"schema": "", "answers": 1}),
         (reasoning_model, {"thinks": True, "log_probabilities": 0, "pictures": 4}),
+        (short_context, {"log_probabilities": 20, "answers": 2}),
+        (out_of_tokens, {"log_probabilities": 20, "answers": 2}),
         (one_answer, {"answers": 1, "log_probabilities": 0}),
         (refusing("n", "'n' must be 1"), {"answers": 1}),
         (one_picture, {"pictures": 1}),
@@ -262,6 +276,35 @@ def test_a_server_that_drops_pictures_is_blind(script: Script) -> None:
     found = found_with(script)
     assert found.sees is False and "is blind" in objection(found)
     assert found.sure is None or found.sure < 0.6
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Of red, blue, green and yellow, the picture is filled with **{}**.",
+        "{} (neither red, green nor yellow)",
+        "It is {} and not green.",
+        "The colour of the picture: {}",
+    ],
+)
+def test_a_server_that_sees_and_writes_sentences_is_not_blind(sentence: str) -> None:
+    found = found_with(lambda asked: says(sentence.format(sees(asked))))
+    assert found.sees and not objection(found)
+
+
+@pytest.mark.parametrize(
+    ("of_red", "of_blue", "sees"),
+    [
+        ("红色", "藍色。", True),
+        ("Red, I think", "A dark blue", True),
+        ("Red or blue?", "Red or blue?", False),
+        ("Red", "", False),
+    ],
+)
+def test_two_colours_are_told_apart_by_what_is_said_of_each(
+    of_red: str, of_blue: str, sees: bool
+) -> None:
+    assert tells_two(of_red, of_blue) == sees
 
 
 def text_only(status: int, words: str = "message 0 is invalid") -> Script:
@@ -526,7 +569,7 @@ def test_this_machine_and_its_network_need_no_consent(tmp_path: Path, url: str) 
     [
         ("https://api.openai.com/v1", "api.openai.com"),
         ("https://API.OpenAI.com.:443/v1", "api.openai.com"),
-        ("http://user:secret@8.8.8.8/v1", "8.8.8.8"),
+        ("http://8.8.8.8/v1", "8.8.8.8"),
         ("http://134744072/v1", "134744072"),  # 8.8.8.8 in one number
         ("http://0x08080808/v1", "0x08080808"),
         ("http://172.32.0.1/v1", "172.32.0.1"),
@@ -541,7 +584,7 @@ def test_every_other_host_is_named_once_and_remembered(tmp_path: Path, url: str,
     assert consent(tmp_path).missing(profile) == host
     with pytest.raises(InputError, match="Pictures would be sent to") as refused:
         consent(tmp_path).require(profile)
-    assert host in str(refused.value) and "secret" not in str(refused.value)
+    assert host in str(refused.value)
     assert KEY not in str(refused.value)
     for allowing in (host, "ANY", f"else.org, {host}"):
         assert consent(tmp_path, REFLECTIONFLOW_SEND_PICTURES=allowing).missing(profile) == ""

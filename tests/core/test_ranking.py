@@ -15,6 +15,7 @@ from reflectionflow_core.evidence import Evidence
 from reflectionflow_core.judge_errors import JudgeErrors, KindErrors
 from reflectionflow_core.miniature.verifier import ExactVerifier
 from reflectionflow_core.record import Candidate, Verdict
+from reflectionflow_core.report import ranking as report_ranking
 from reflectionflow_core.report.marks import marked
 from reflectionflow_core.report.ranking import Ranking, ranking_page, ranking_sheet, ranking_text
 from reflectionflow_core.verdict import best_first
@@ -76,7 +77,7 @@ def test_a_damaged_file_is_left_out_and_said(folder: Path, capsys) -> None:
     assert main(["rank", str(folder), "a red circle"]) == 0
     captured = capsys.readouterr()
     assert "broken.png is left out: it" in captured.err
-    assert "phone.HEIC is left out: it is none of PNG, JPEG" in captured.err
+    assert "phone.HEIC is left out: it is not PNG, JPEG" in captured.err
     assert "broken" not in captured.out
 
 
@@ -138,15 +139,32 @@ def test_boxes_of_right_and_wrong_things_are_on_sheet_and_page() -> None:
     ]
 
 
-def test_sheet_and_page_say_what_boxes_mean_and_tell_files_of_long_names_apart(monkeypatch) -> None:
-    written: list[str] = []
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every text that is drawn on a sheet."""
+    texts: list[str] = []
     draw = ImageDraw.ImageDraw.text
 
     def noted(self: ImageDraw.ImageDraw, xy: tuple[int, int], text: str, *more, **options) -> None:
-        written.append(text)
+        texts.append(text)
         draw(self, xy, text, *more, **options)
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", noted)
+    return texts
+
+
+def test_a_sheet_of_very_many_pictures_shows_the_best_of_them(
+    written: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_ranking, "MOST", 2)
+    ranking_sheet(boxed())
+    assert "the best 2 of 3 pictures" in written
+    assert {"three", "one"} <= {*written} and "two" not in written
+
+
+def test_sheet_and_page_say_what_boxes_mean_and_tell_files_of_long_names_apart(
+    written: list[str],
+) -> None:
     grey, cat = Image.new("RGB", (300, 300)), Evidence("cat", (0.1, 0.1, 0.4, 0.4))
     names = [f"{'a very long prompt ' * 8}_{number:05}_.png" for number in range(3)]
     verdicts = [Verdict(0.0, False, unmet=("cat",), evidence=(cat,)), Verdict(1.0, True)]

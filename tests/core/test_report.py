@@ -13,13 +13,16 @@ import pytest
 from PIL import Image
 
 from reflectionflow_core.evidence import Evidence
+from reflectionflow_core.feedback import Feedback
 from reflectionflow_core.record import Candidate, Cost, History, Neighbour, Stage, Verdict
 from reflectionflow_core.report import as_data, contact_sheet, cost_text, html_page, settings_text
+from reflectionflow_core.report.chart import score_chart
 from reflectionflow_core.report.layout import columns
 from reflectionflow_core.report.lettering import lettered, wrapped
 from reflectionflow_core.report.sheet import Cell, heading, path
 from reflectionflow_core.report.words import ended_text
 from reflectionflow_core.settings import Budget, SearchSettings
+from reflectionflow_core.verdict import Trust
 
 PROMPT = "a red circle left of a blue square"
 GOLD, RED = (0xC5, 0x8A, 0x1B), (0xB0, 0x45, 0x2C)
@@ -102,6 +105,39 @@ def test_a_sheet_that_leaves_pictures_out_keeps_the_best_one():
     shown = [c for column in laid for c in column.cells if c]
     assert left_out == len(history) - len(shown) > 0
     assert history.best in shown
+
+
+def excluded_best() -> History:
+    history = made(width=30, depth=1)
+    number = list(history).index(history.best)
+    return history.answered(Feedback(len(history), vetoed=(number,)))
+
+
+def doubted_best() -> History:
+    """Its judge is known to err: the picture of the highest score is likely to be wrong."""
+    sure = replace(candidate(0.3), verdict=Verdict(0.3, True, trust=Trust(0.97)))
+    doubted = replace(candidate(0.9), verdict=Verdict(0.9, False, trust=Trust(0.1)))
+    return History(((doubted, sure),))
+
+
+def equal_but_surer() -> History:
+    """The last of 100 equal drafts is the one that its judge is surest of."""
+    drafts = [candidate(0.5) for _ in range(100)]
+    seen = replace(drafts[-1].verdict, evidence=(Evidence("thing", sureness=0.9),))
+    return History(((*drafts[:-1], replace(drafts[-1], verdict=seen)),))
+
+
+@pytest.mark.parametrize("case", [excluded_best, doubted_best, equal_but_surer])
+def test_whatever_calls_a_picture_the_best_goes_by_exclusions_and_trust_as_the_history_does(case):
+    history = case()
+    best = f"{history.best.score:.3f}"
+    assert history.ranked[0] is history.best
+    laid, _ = columns(history)
+    shown = {c for column in laid for c in column.cells}
+    assert history.best in shown and f"best {best}" in [column.note for column in laid]
+    assert f"The best of {len(history)} pictures: {best}" in score_chart(history)
+    choice = re.search(r"<nav .*?<span>([\d.]+)</span>", html_page(history, PROMPT), re.DOTALL)
+    assert choice and choice[1] == best
 
 
 class Page(HTMLParser):

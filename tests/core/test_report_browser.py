@@ -166,16 +166,19 @@ def test_a_pause_is_answered_on_the_page_of_review(browser: Browser) -> None:
     history = searched(depth=0)
     requests = tuple(Request(1, "a", c, "turn it red", corrects=True) for c in history)
     pause = Pause("a red cube", SearchSettings(drafts=3, depth=1), history, requests)
-    with ReviewPage() as review:
+    with ReviewPage(folder="runs/mugs") as review:
         asked = threading.Thread(target=lambda: said.append(review.answer(pause)))
         asked.start()
-        page = browser.new_page()
+        page = browser.new_page(viewport={"width": 390, "height": 844})
         page.on("pageerror", lambda error: pytest.fail(str(error)))
         page.goto(review.address)
+        panel = page.get_by_role("dialog").bounding_box() or {}
+        assert (panel["width"], panel["height"]) == (390, 844)  # nothing shows beside it
         page.get_by_role("button", name="Winner").nth(2).click()
         page.reload()
         page.get_by_role("button", name="Go on with my choices").click()
         asked.join(20)
         page.get_by_text("The search is working.").wait_for()
-        page.close()
+    page.get_by_text("report.html are in runs/mugs").wait_for()
+    page.close()
     assert [each.picked for each in said] == [2]

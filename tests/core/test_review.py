@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,7 +114,9 @@ def begun(folder: Path, monkeypatch, depth: int = 1) -> Path:
 
 def test_a_person_steers_a_run_from_a_page(tmp_path, monkeypatch, capsys):
     folder = begun(tmp_path / "run", monkeypatch)
-    with reviewing(folder, monkeypatch) as (browser, ended):
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: opened.append(address) or False)
+    with reviewing(folder, monkeypatch, "review", str(folder), "--open") as (browser, ended):
         assert browser.open() == 303 and browser.send("GET", "/")[0] == 200
         pause = browser.pause()
         assert [each["number"] for each in pause["pictures"]] == [0, 1]
@@ -128,7 +131,9 @@ def test_a_person_steers_a_run_from_a_page(tmp_path, monkeypatch, capsys):
     first, second = read_recording(folder).history.feedback
     assert (first.picked, first.vetoed, dict(first.reflections)) == (1, (0,), {1: HTML})
     assert second.changes_nothing
-    assert "/?token=" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "/?token=" in opened[0] and shown.count(opened[0]) == 2  # no browser: by hand
+    assert shown.count("waits for your answer") == 2
     assert "<img src=x" not in (folder / "report.html").read_text("utf-8")
 
 

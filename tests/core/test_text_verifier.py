@@ -93,6 +93,7 @@ def test_quotation_marks_of_every_form_hold_a_text(marks: str) -> None:
         ("a 24\" monitor that shows \"HELLO\"", ["HELLO"]),
         ("a man of 6'2\" on a stage", []),
         ("a mug with 'DON'T PANIC'", ["DON'T PANIC"]),
+        ("a mug with 'Rock 'n' Roll' in red", ["Rock 'n' Roll"]),
         ("a mug with ‘DON’T PANIC’", ["DON’T PANIC"]),
         ('a shop "A" beside a shop "B"', ["A", "B"]),
         ('an empty "" text', []),
@@ -223,6 +224,9 @@ def test_a_fault_says_where_and_its_evidence_has_the_box() -> None:
         ("hall", "haIl", True), ("Illinois", "lllinois", True), ("101", "IOI", True),
         ("DON'T", "DONT", False), ("DON'T", "don’t", True), ("$5.99", "$599", False),
         ("WOW!", "WOW", False), ("Straße", "STRASSE", True), ("Café", "Cafe", False),
+        ("-20%", "20%", False), ("-20%", "−20 %", True), ("-5°C", "5°C", False), ("A-", "A", False),
+        ("20%", "-20%", False), ("I <3 NY", "I 3 NY", False), ("24", "- 24 -", True),
+        ("24", "-24-", True), ("OPEN", "OPEN-", True), ("OPEN", "-OPEN", True),
         ("ﬁne", "fine", True), ("COFFEE", "COFFFEE", False), ("İzmir", "İZMİR", True),
     ],
 )  # fmt: skip
@@ -308,6 +312,37 @@ def test_a_text_once_more_is_too_much_unless_copies_are_asked_for() -> None:
     wrong = verdict_on('two mugs that say "TEA"', at("TEA"), at("TEE", x=400, y=500))
     assert wrong.unmet == ('replace the text "TEE" by "TEA" on the mug at the bottom right',)
     assert 0 < score(wrong) < 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "least"),
+    [
+        ('two signs that say "STOP"', 2),
+        ('three red signs, each saying "STOP", in a street', 3),
+        ('both of the signs read "STOP"', 2),
+        ('5 mugs with the word "STOP"', 5),
+        ('two cats and a sign that says "STOP"', 1),
+        ('two cats with signs that say "STOP"', 1),
+        ('signs that say "STOP"', 1),
+        ('two signs that say "STOP" and "GO"', 1),
+        ('two signs, one says "STOP"', 1),
+        ('two signs that say "STOP" and, on the other, "GO"', 1),
+    ],
+)
+def test_a_number_of_signs_is_how_often_the_text_must_be_there(prompt: str, least: int) -> None:
+    assert text_wishes(prompt).texts[0].least == least
+
+
+def test_copies_with_other_letters_in_order_are_wrong_and_too_few_are_named() -> None:
+    two, stop, spot = 'two signs that say "STOP"', at("STOP"), at("SPOT", x=400, y=500)
+    swapped = verdict_on(two, stop, spot)
+    assert swapped.unmet == ('replace the text "SPOT" by "STOP" on the sign at the bottom right',)
+    assert verdict_on(two, stop).unmet == ('add the text "STOP" on another sign',)
+    assert verdict_on(two, spot).unmet[1:] == ('add the text "STOP" on another sign',)
+    assert verdict_on(two).unmet == ('add the text "STOP" on the sign',)
+    assert verdict_on('four signs "STOP"', stop).score < verdict_on(two, stop).score  # type: ignore[operator]
+    once = verdict_on('a sign "STOP"', stop, spot)
+    assert once.unmet == ('remove the text "SPOT" at the bottom right',)
 
 
 def test_other_text_counts_only_where_it_is_excluded_or_banned() -> None:

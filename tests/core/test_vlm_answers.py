@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from reflectionflow_core.protocols import SILENT, Progress
+from reflectionflow_core.verifiers.rubric import Mark
 from reflectionflow_core.vlm.answers import MAX_LENGTH, ask, parse
 from reflectionflow_core.vlm.interface import Failure, Question, Usage
 
@@ -120,6 +121,45 @@ def test_slips_with_one_meaning_are_read(text: str) -> None:
     assert parse(text, Note) == GOOD
 
 
+class Marked(BaseModel):
+    """A mark, and what has a default, a list of texts and one of objects."""
+
+    mark: Mark
+    fault: str = "none"
+    words: list[str]
+    notes: list[Note] = []
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ({"mark": 9}, {"mark": Mark(reason="", mark=9)}),
+        ({"mark": "9/10"}, {"mark": Mark(reason="", mark=9)}),
+        ({"mark": {"mark": 9}}, {"mark": Mark(reason="", mark=9)}),
+        ({"mark": "good"}, "mark: Input should be an object"),
+        ({"mark": 11}, "mark: Input should be an object"),
+        ({"mark": {"reason": "good"}}, "mark.mark: Field required"),
+        ({"fault": None}, {"fault": "none"}),
+        ({"words": "a red cup"}, {"words": ["a red cup"]}),
+        ({"words": "None"}, {"words": []}),
+        ({"words": None}, {"words": []}),
+        ({"words": [{"edit": "a red cup"}]}, {"words": ["a red cup"]}),
+        ({"words": [{"edit": "add", "what": "a cup"}]}, "words.0: Input should be a valid string"),
+        ({"notes": "none"}, {"notes": []}),
+        ({"notes": "a red cup"}, "notes: Input should be a valid array"),
+    ],
+)
+def test_a_part_in_another_form_is_read_where_it_has_one_meaning(
+    slip: dict[str, Any], meant: dict[str, Any] | str
+) -> None:
+    right = {"mark": {"reason": "r", "mark": 8}, "words": ["red"]}
+    answer = parse(json.dumps({**right, **slip}), Marked)
+    if isinstance(meant, str):
+        assert isinstance(answer, Failure) and meant in answer.reason
+    else:
+        assert answer == Marked.model_validate(right).model_copy(update=meant)
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
@@ -177,7 +217,7 @@ def test_no_text_takes_long_to_read(part: str) -> None:
         ('{"id": "a", "score": null}', "score: Input should be a valid number"),
         ('{"id": "a", "score": 7}', "score: Input should be less than or equal to 1"),
         ('{"id": "a", "score": 1, "why": 2}', "why: Extra inputs"),
-        ('{"id": "a", "score": 1, "words": "red"}', "words: Input should be a valid array"),
+        ('{"id": "a", "score": 1, "words": 3}', "words: Input should be a valid array"),
         ('{"id": "a", "score": 1, "words": [null]}', "words.0: Input should be a valid string"),
         ('{"id": "\\ud800", "score": 1}', "the object: Invalid JSON: unexpected end of hex"),
         ("{}" * MAX_LENGTH, f"{2 * MAX_LENGTH} characters"),

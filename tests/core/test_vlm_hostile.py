@@ -102,7 +102,7 @@ def _bomb(size: int) -> bytes:
 def _endless_chunks(connection: socket.socket) -> None:
     connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
     while True:
-        connection.sendall((b"40\r\n" + b" " * 64 + b"\r\n") * 500)
+        connection.sendall((b"400\r\n" + b" " * 1024 + b"\r\n") * 50)
 
 
 def _slow_headers(connection: socket.socket) -> None:
@@ -128,7 +128,7 @@ def _endless_headers(connection: socket.socket) -> None:
 BOMB = _bomb(200 * 2**20)
 WITH_LENGTH = HEAD + b"Content-Length: %d\r\n\r\n"
 CLOSED = "The endpoint mine closed the connection; check the server's log."
-LARGE = "The endpoint mine answered with more than 524288 bytes; ask another model."
+LARGE = "The endpoint mine answered with more than 622592 bytes; ask another model."
 SLOW = 'The endpoint mine took longer than 1.5 seconds; give its profile more "seconds", or less "'
 HARM: dict[str, tuple[Behaviour, str]] = {
     "100 MB": (_sends(WITH_LENGTH % (100 * 2**20), *[bytes(2**20)] * 100), LARGE),

@@ -10,13 +10,22 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 from vlm_asking import FAST, KEY, endpoint_of
-from vlm_hosts import HOSTS, Host, completion, five_logprobs, room, vllm_without_parser
-from vlm_server import MODEL, Reply, VlmServer, refuses, says
+from vlm_hosts import (
+    HOSTS,
+    Host,
+    completion,
+    five_logprobs,
+    room,
+    vllm_without_parser,
+    wanted,
+)
+from vlm_server import MODEL, Asked, Reply, VlmServer, refuses, says
 
 from reflectionflow_core.vlm.answers import ask
 from reflectionflow_core.vlm.endpoint import Endpoint
 from reflectionflow_core.vlm.interface import Failure, Question
 from reflectionflow_core.vlm.profiles import Profile
+from reflectionflow_core.vlm.server_errors import ServerError
 
 CUP = Question("Is the cup red?", (Image.new("RGB", (8, 8), "red"),), system="Be brief.")
 
@@ -57,6 +66,81 @@ def test_probabilities_behind_a_thought_are_read() -> None:
     first, second = server.asked
     assert room(first) == 4 and room(second) > 600
     assert second.body["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+def test_a_long_thought_with_its_log_probabilities_is_read_to_its_end() -> None:
+    def script(asked: Asked) -> Reply:
+        words = ["<think>", *[" word"] * 900, "</think>", "red" if "blue" in asked.text else "Yes"]
+        words = words[: room(asked)]
+        if "logprobs" not in asked.body:
+            return completion({"content": "".join(words)})
+        each = [
+            {"token": f"rival {i}", "logprob": -9.1234567, "bytes": [114] * 8} for i in range(19)
+        ]
+        tokens = [
+            {
+                "token": word,
+                "logprob": -0.01,
+                "top_logprobs": [{"token": word, "logprob": -0.01}, *each],
+            }
+            for word in words
+        ]
+        finish = "length" if words[-1] == " word" else "stop"
+        return completion({"content": "".join(words)}, finish, logprobs={"content": tokens})
+
+    with VlmServer(script) as server:
+        ((yes, no),) = endpoint_of(server).choose([CUP], ("yes", "no"))
+    assert not server.errors and yes > 0.9 > no
+
+
+def small_context(asked: Asked) -> Reply:
+    """vLLM with a context of 4,096 tokens, 900 for a picture, and a model that answers in prose."""
+    most = 4096 - 900 * len(asked.pictures)
+    if room(asked) > most:
+        return refuses(
+            400,
+            f"'max_tokens' or 'max_completion_tokens' is too large: {room(asked)}. This model's "
+            f"maximum context length is 4096 tokens ({room(asked)} > {most}).",
+        )
+    if room(asked) < 20:
+        return says("Looking closely at", finish="length")
+    return says(f"Looking closely at the picture I find:\n{wanted(asked)}")
+
+
+def test_a_thought_gets_as_many_tokens_as_the_server_has_and_that_is_remembered() -> None:
+    with VlmServer(small_context) as server:
+        endpoint = endpoint_of(server)
+        (odds,) = endpoint.choose([CUP], ("yes", "no"))
+        assert isinstance(odds, tuple) and odds[0] > 0.7
+        assert not isinstance(endpoint.chat([replace(CUP, max_tokens=200)])[0], Failure)
+        pair = replace(CUP, images=CUP.images * 2)
+        assert not isinstance(endpoint.chat([pair])[0], Failure)
+        first = [room(asked) for asked in server.asked]
+        endpoint.chat([CUP, pair])
+        again = sorted(room(asked) for asked in server.asked[len(first) :])
+    # The room of a question with one picture does not shrink with that of two.
+    assert first.count(4100) == 1 and again == [512 + 1024, 512 + 2048]
+
+
+@pytest.mark.parametrize(
+    ("too_much", "words"),
+    [
+        (True, "maximum context length is 4096 tokens. However, you requested 4700 tokens "
+         "(600 in the messages, 4100 in the completion). Please reduce the length."),
+        (True, "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 600 and 4100"),
+        (True, "max_tokens: 9000 > 8192, which is the maximum allowed number of output tokens"),
+        (True, "Invalid max_tokens value, the valid range of max_tokens is [1, 8192]"),
+        (True, "You passed 600 input tokens and requested 4100 output tokens; at most 4096 fit"),
+        (True, "Request too large for model: Limit 6000, Requested 8192"),
+        (False, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."),
+        (False, "max_tokens or model output limit was reached. Try again with higher max_tokens."),
+        (False, "maximum context length is 4096 tokens. However, your messages have 5000 tokens."),
+        (False, "top_logprobs must be less than or equal to 5"),
+        (False, "Requested sample logprobs of 20, which is greater than max allowed: 5"),
+    ],
+)  # fmt: skip
+def test_that_fewer_tokens_would_do_is_known_by_the_words(too_much: bool, words: str) -> None:
+    assert ServerError(400, words).asked_too_much == too_much
 
 
 def test_few_log_probabilities_are_better_than_none() -> None:
@@ -145,6 +229,52 @@ ERRORS = {
         "add credit",
         1,
     ),
+    "an object that is no completion": (
+        Reply(b'{"object": "error", "message": "The GPU is busy.", "code": 429}'),
+        'answered 429 (too many requests) 3 times and said "The GPU is busy."',
+        3,
+    ),
+    "under other names": (
+        Reply(b'{"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}'),
+        'answered with an error and said "insufficient balance"; add credit',
+        1,
+    ),
+    "in a stream": (
+        Reply(b': wait\n\ndata: {"error": {"message": "slow down", "code": 429}}\n\ndata: [DONE]'),
+        'answered 429 (too many requests) 3 times and said "slow down"',
+        3,
+    ),
+    "in plain text": (
+        Reply(b"model 'x' not found,\ntry pulling it first\n", 404),
+        "answered 404 (not found) and said \"model 'x' not found, try pulling it first\"; check",
+        1,
+    ),
+    "behind a mark of its encoding": (
+        Reply(b'\xef\xbb\xbf{"error": {"message": "who are you"}}', 401),
+        'answered 401 (unauthorized) and said "who are you"; check the api_key',
+        1,
+    ),
+    "a rate, called a usage limit": (
+        refuses(429, "Usage limit of 20 requests per minute reached. Retry in 0.01s"),
+        "answered 429 (too many requests) 3 times",
+        3,
+    ),
+    "a usage limit": (
+        refuses(429, "Usage limit reached."),
+        'answered 429 (too many requests) and said "Usage limit reached."; add credit',
+        1,
+    ),
+    "a key, called a bad request": (
+        refuses(400, "API key not valid. Please pass a valid API key."),
+        'answered 400 (bad request) and said "API key not valid. Please pass a valid API key."; '
+        "check the api_key",
+        1,
+    ),
+    "a model, called a bad request": (
+        refuses(400, "toy is not a valid model ID"),
+        'answered 400 (bad request) and said "toy is not a valid model ID"; check the base_url',
+        1,
+    ),
     "blind": (
         refuses(500, "image input is not supported - hint: you may need to provide the mmproj"),
         'answered 500 (internal server error) and said "image input is not supported',
@@ -164,7 +294,8 @@ def test_an_error_counts_as_what_it_is_wherever_it_stands(name: str) -> None:
     reply, words, requests = ERRORS[name]
     with VlmServer([reply]) as server:
         (failure,) = endpoint_of(server).chat([CUP])
-    assert isinstance(failure, Failure)
+    # All may be mended but a picture that the model cannot take.
+    assert isinstance(failure, Failure) and failure.temporary == ("blind" not in name)
     assert failure.reason.startswith(f"The endpoint mine {words}"), failure.reason
     assert len(server.asked) == requests
 

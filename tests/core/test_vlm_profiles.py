@@ -246,6 +246,12 @@ def test_an_address_with_a_query_is_refused_with_its_profile(end: str) -> None:
     assert end not in str(refused.value)
 
 
+def test_a_user_in_an_address_is_refused_since_it_would_not_be_sent() -> None:
+    with pytest.raises(InputError, match='"headers" an "Authorization"') as refused:
+        Profile("mine", HERE.replace("://", "://user:secretpass@"), "")
+    assert "secretpass" not in str(refused.value)
+
+
 @pytest.mark.parametrize("name", ["sk-proj-0123456789abcdefghij", "hf_" + "a1" * 15, "a1b2" * 8])
 def test_a_key_pasted_as_a_name_is_not_repeated(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError) as refused:

@@ -81,12 +81,23 @@ def test_errors_show_no_part_of_a_key(name: str, status: int) -> None:
     assert letters(KEY)[:8] not in letters(failure.reason)
 
 
-def test_the_values_of_headers_are_secrets_too() -> None:
-    secret = "gatewayPass-9876543210"
-    with VlmServer(lambda a: says(f"I see {a.headers['x-gateway']}")) as server:
-        profile = Profile("mine", server.url, "", "toy", headers={"X-Gateway": secret})
-        assert Endpoint(profile).chat([WHAT]) == [f"I see {HIDDEN}"]
-    assert secret not in repr(profile)
+@pytest.mark.parametrize(
+    ("header", "value", "said", "shown"),
+    [
+        ("X-Gateway", "gatewayPass-9876543210", "gatewayPass-9876543210", HIDDEN),
+        ("Authorization", "Bearer gatewayPass-9876543210", "Pass-9876543210", HIDDEN),
+        ("X-API-Key", "gatewayPass-9876543210", "gatewayPass", HIDDEN),
+        ("X-Title", "ReflectionFlow", "the reflection of flowers", "the reflection of flowers"),
+        ("X-Title", "Requirements checker", '{"requirements": []}', '{"requirements": []}'),
+        ("X-Author", "standard", "a standard poodle", "a standard poodle"),
+    ],
+)
+def test_headers_that_may_hold_keys_are_secrets_and_other_words_stay(
+    header: str, value: str, said: str, shown: str
+) -> None:
+    profile = Profile("mine", "http://127.0.0.1/v1", "", "toy", headers={header: value})
+    assert Endpoint(profile).redaction.of(f"I see {said}") == f"I see {shown}"
+    assert value not in repr(profile)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +106,8 @@ def test_the_values_of_headers_are_secrets_too() -> None:
         (KEY, "a sign that says 0123, planted in the key of F"),
         ("EMPTY", "the room is EMPTY"),
         ("lm-studio", "I use lm studio"),
+        ("LM-Studio", "I use lm studio"),
+        ("please-change-me-please", "please change the sign"),
         ("", "nothing"),
         ("ollama", "ollama"),
     ],

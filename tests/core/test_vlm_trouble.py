@@ -17,7 +17,7 @@ from vlm_trial import FAULTS, trial
 from reflectionflow_core.vlm.endpoint import NOT_THE_SERVER, Endpoint
 from reflectionflow_core.vlm.interface import Failure, Question, Usage
 from reflectionflow_core.vlm.profiles import Profile
-from reflectionflow_core.vlm.sending import MAX_BYTES, RequestLimits
+from reflectionflow_core.vlm.sending import RequestLimits
 
 TROUBLE = {
     "429": (too_many(), "answered 429 (too many requests)"),
@@ -76,8 +76,15 @@ def test_a_server_that_asks_for_patience_gets_it_up_to_a_bound() -> None:
         return time.monotonic() - began
 
     assert seconds_for("0.5", 5) >= 0.5
-    assert seconds_for("3600", 0.1) < 3
+    assert seconds_for("0.15", 0.1) < 3  # within the pauses of all tries
     assert seconds_for("Fri, 31 Dec 2099 23:59:59 GMT", 0.1) < 3
+
+
+def test_a_pause_that_no_try_reaches_ends_the_tries_and_is_named() -> None:
+    with VlmServer([too_many("3600")]) as server:
+        (failure,) = endpoint_of(server).chat([WHAT])
+    assert isinstance(failure, Failure) and failure.temporary and len(server.asked) == 1
+    assert "(too many requests), and asks to wait 3600 seconds and said" in failure.reason
 
 
 def test_advice_follows_the_trouble() -> None:
@@ -112,8 +119,8 @@ def test_a_server_that_is_not_there_is_named_and_not_counted() -> None:
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        (says("x" * 2**20), f"answered with more than {MAX_BYTES} bytes; ask another model"),
-        (Reply(b" " * 2**16, endless=True), f"answered with more than {MAX_BYTES} bytes"),
+        (says("x" * 2**20), "answered with more than 622592 bytes; ask another model"),
+        (Reply(b" " * 2**16, endless=True), "answered with more than 622592 bytes"),
         (Reply(b" " * 2**16, 404, endless=True), "answered 404 (not found); check"),
     ],
 )
@@ -131,6 +138,7 @@ def test_what_is_no_answer_is_named_at_once(reply: Reply, words: str) -> None:
         (Reply(b"<html>"), f"answered with something that is not JSON; {NOT_THE_SERVER}"),
         (Reply(b'{"a":' * 100_000), f"answered with something that is not JSON; {NOT_THE_SERVER}"),
         (Reply(b"[]"), f"answered with JSON that is not a chat completion; {NOT_THE_SERVER}"),
+        (Reply(b'{"message": {"role": "assistant", "content": "hi"}}'), "answered with JSON that"),
         (Reply(b'{"choices": [7]}'), "gave an empty answer"),
         (says(None), "gave an empty answer"),
         (says(" \n"), "gave an empty answer"),
@@ -141,7 +149,8 @@ def test_a_body_without_an_answer_is_asked_for_once_more(reply: Reply, words: st
     assert one([reply, says("yes")]) == "yes"
     with VlmServer([reply]) as server:
         (failure,) = endpoint_of(server).chat([WHAT])
-        assert failure == Failure(f"The endpoint mine {words}.")
+        assert isinstance(failure, Failure) and failure.temporary == ("answered" in words)
+        assert failure.reason.startswith(f"The endpoint mine {words}")
         assert len(server.asked) == 2
         once = Endpoint(Profile("mine", server.url, KEY, MODEL), replace(FAST, tries=1))
         once.chat([WHAT])

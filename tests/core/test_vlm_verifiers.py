@@ -18,11 +18,12 @@ from scripted_vlm import ScriptedVlm
 
 from reflectionflow_core.protocols import Verifier
 from reflectionflow_core.record import DISAGREEMENT, Candidate, InputError, Verdict
+from reflectionflow_core.search.acceptance import requirements_of
 from reflectionflow_core.verifiers.checklist import ChecklistVerifier
 from reflectionflow_core.verifiers.checks import MAX_REQUIREMENTS
 from reflectionflow_core.verifiers.ensemble import EnsembleMember, EnsembleVerifier
 from reflectionflow_core.verifiers.rubric import FORMS, KINDS, RubricVerifier
-from reflectionflow_core.verifiers.tournament import TournamentVerifier
+from reflectionflow_core.verifiers.tournament import KEPT, TournamentVerifier
 from reflectionflow_core.verifiers.yes_no import NvilaVerifier, YesNoVerifier
 from reflectionflow_core.vlm.interface import Failure, Question, Vlm
 
@@ -50,7 +51,7 @@ def pictures(*levels: int) -> list[Image.Image]:
 
 def level(question: Question) -> int:
     """How bright the first picture of a question is: what a scripted model knows it by."""
-    value = question.images[0].getpixel((0, 0))
+    value = question.images[0].convert("L").getpixel((0, 0))
     assert isinstance(value, int)
     return value
 
@@ -128,6 +129,15 @@ def test_an_unanswered_requirement_is_unknown_and_named() -> None:
     assert "a plate" not in unknown.aspects
     assert right.rank > unknown.rank
     assert unmet.passed is False
+
+
+@pytest.mark.parametrize("kind", ["checklist", "yes-no", "yes-no-nvila"])
+def test_a_tie_such_as_four_of_eight_samples_does_not_pass(kind: str) -> None:
+    (verdict,) = MAKERS[kind](ScriptedVlm(lambda _: LIST, by_item({}, 0.5))).verify(
+        PROMPT, pictures(1)
+    )
+    assert verdict.passed is False and verdict.unmet
+    assert not any(requirements_of(verdict).values())
 
 
 @pytest.mark.parametrize("kind", ["checklist", "rubric", "yes-no", "tournament"])
@@ -345,7 +355,7 @@ def test_an_ensemble_of_nobody_and_of_namesakes_is_refused() -> None:
 
 
 def brighter(question: Question) -> tuple[float, float]:
-    first, second = (image.getpixel((0, 0)) for image in question.images)
+    first, second = (image.convert("L").getpixel((0, 0)) for image in question.images)
     assert isinstance(first, int)
     assert isinstance(second, int)
     return (0.9, 0.1) if first > second else (0.1, 0.9) if first < second else (0.8, 0.2)
@@ -360,11 +370,26 @@ def test_the_best_of_a_tournament_is_its_last_champion() -> None:
     assert verifier.verify("another prompt", pictures(1))[0].score == 0
 
 
+def test_a_tournament_whose_model_is_silent_judges_no_first_picture() -> None:
+    vlm = ScriptedVlm()
+    verifier = TournamentVerifier(vlm)
+    assert [v.failure for v in verifier.verify(PROMPT, pictures(5, 6))] == [DOWN.reason] * 2
+    vlm.on_choose = brighter
+    assert [v.score for v in verifier.verify(PROMPT, pictures(7, 8))] == [0, 1]
+
+
+def test_a_tournament_keeps_the_champions_of_the_latest_prompts_alone() -> None:
+    verifier = TournamentVerifier(ScriptedVlm(on_choose=brighter))
+    for number in range(KEPT + 1):
+        verifier.verify(f"prompt {number}", pictures(5))
+    assert [verifier.verify(f"prompt {n}", pictures(9))[0].score for n in (KEPT, 1, 0)] == [1, 1, 0]
+
+
 def test_a_model_that_prefers_a_place_makes_ties() -> None:
     vlm = ScriptedVlm(on_choose=lambda _: (0.9, 0.1))
     verdicts = TournamentVerifier(vlm).verify(PROMPT, pictures(1, 2, 3))
     assert [verdict.score for verdict in verdicts] == [0, 0, 0]
-    assert vlm.batches == [2, 2]
+    assert vlm.batches == [2, 2, 2]
 
 
 def test_a_tournament_tries_no_more_rungs_than_it_may() -> None:

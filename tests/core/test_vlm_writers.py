@@ -94,8 +94,24 @@ def test_a_failure_leaves_the_verdicts_own_words(name: str) -> None:
     assert writer.reflect(PROMPT, about([candidate(Verdict(0.2))])) == [""]  # nothing is invented
 
 
-def test_a_model_that_sees_nothing_wrong_does_not_silence_the_verdict() -> None:
-    writer = VlmWriter(ScriptedVlm(lambda _: edits()))
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (["1. add a cup", "2) dim the lamp"], "Add a cup. Dim the lamp."),
+        (["* **add a cup**", "...", "- 2 plates on the left"], "Add a cup. 2 plates on the left."),
+        (["", "a b c d e f g h i"], "a b c d e f g h"),
+    ],
+)
+def test_numbering_and_empty_edits_are_left_out(said: list[str], text: str) -> None:
+    writer = VlmWriter(ScriptedVlm(lambda _: edits(*said)), max_words=8)
+    assert writer.reflect(PROMPT, about([candidate()])) == [text]
+
+
+@pytest.mark.parametrize(
+    "said", [[], ["..."], ["…", "1.", "*"], ["None"], ["No changes needed."], ["N/A"], [""]]
+)
+def test_a_model_that_sees_nothing_wrong_does_not_silence_the_verdict(said: list[str]) -> None:
+    writer = VlmWriter(ScriptedVlm(lambda _: edits(*said)))
     assert writer.reflect(PROMPT, about([candidate()])) == [
         "add a red cup and recolor the table brown"
     ]

@@ -2,9 +2,9 @@
 
     python tests/nodes/core_detectors.py COMFYUI PACK
 
-RT-DETR has its true architecture and is loaded from a state dict with its true names. SAM3's is
-cut down: its vision network is a stand-in, and the words are random numbers; all behind them is
-ComfyUI's. Biases are set so that something is found.
+Both have their true classes and are loaded from state dicts with their true names, as files are.
+RT-DETR has its true size; SAM3 and its CLIP are narrow and have two layers. Biases are set so that
+something is found.
 """
 
 # ruff: noqa: I001
@@ -20,19 +20,22 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-import native_setup  # sets ComfyUI up, and must come first
+import native_setup  # noqa: F401  (sets ComfyUI up, and must come first)
+from comfy import model_detection
 import comfy.ops
 import comfy.sd
 from comfy.ldm.rt_detr.rtdetr_v4 import COCO_CLASSES, RTv4
-from comfy.ldm.sam3.detector import SAM3Detector
-from comfy_extras.nodes_rtdetr import RTDETR_detect
-from comfy_extras.nodes_sam3 import SAM3_Detect
-from pack.nodes.comfy.core_detection import CoreRtDetr, CoreSam3
-from pack.nodes.comfy.tensors import to_batch
+from comfy.ldm.sam3.detector import SAM3Model
+from comfy.supported_models_base import ClipTarget
+from comfy.text_encoders import sam3_clip
+from pack.nodes.shared.detectors import NO_DETECTOR, objects_handle
 from PIL import Image
 
 PICTURE = Image.linear_gradient("L").resize((320, 200)).convert("RGB")
-WIDTH = 64  # of SAM3's features
+SMALL: dict[str, Any] = {
+    **{"embed_dim": 64, "d_model": 64, "depth": 2, "global_att_blocks": (1,)},
+    **{"mlp_ratio": 1.0, "num_queries": 20},
+}
 
 
 def filled(module: torch.nn.Module) -> torch.nn.Module:
@@ -59,108 +62,77 @@ def rt_detr() -> Any:
     return model
 
 
-def boxes_of(found: list[Any]) -> list[Any]:
-    return [[thing.name, round(thing.score, 5), *map(float, thing.box)] for thing in found]
+def judged(prompt: str, model: Any, clip: Any = None) -> dict[str, Any]:
+    """The verdict of the verifier that the nodes build, what its detector found, and what
+    ComfyUI's own node gave to that."""
+    verifier = objects_handle(NO_DETECTOR, model, clip).actor
+    detector = verifier.detector
+    given: list[Any] = []
+    found: list[Any] = []
+    node, detect = detector.node, detector.detect
+
+    def execute(*inputs: Any, **named: Any) -> Any:
+        given.append(node.execute(*inputs, **named))
+        return given[-1]
+
+    def detected(*inputs: Any) -> Any:
+        found.extend(detect(*inputs))
+        return found
+
+    detector.node, detector.detect = SimpleNamespace(execute=execute), detected
+    (verdict,) = verifier.verify(prompt, [PICTURE])
+    (output,), (things,) = given, found
+    *masks, boxes = output.args
+    return {
+        "found": [[t.name, round(t.score, 5), *map(float, t.box)] for t in things],
+        "own": [[b.get("label"), round(b["score"], 5), *edges(b)] for b in boxes[0]],
+        "masks": [list(t.mask.shape) for t in things if t.mask is not None],
+        "same masks": not masks
+        or bool(
+            all(
+                (t.mask == (mask.numpy() > 0)).all()
+                for t, mask in zip(things, masks[0], strict=True)
+            )
+        ),
+        "seen": [each.text for each in verdict.evidence],
+        "unmet": list(verdict.unmet),
+    }
 
 
-def rt_detr_case() -> dict[str, Any]:
-    model = rt_detr()
-    detector = CoreRtDetr(model)
-    (found,) = detector.detect([PICTURE], ["cat", "dog", "chair"])
-    (boxes,) = RTDETR_detect.execute(model, to_batch([PICTURE]), 0.05, "all", 100).args
-    own = [
-        [
-            b["label"],
-            round(b["score"], 5),
-            b["x"],
-            b["y"],
-            b["x"] + b["width"],
-            b["y"] + b["height"],
-        ]
-        for b in boxes[0]
-    ]
-    return {"found": boxes_of(found), "own": own, "vocabulary": list(detector.vocabulary or ())}
-
-
-class Vision(torch.nn.Module):
-    """In place of SAM3's vision network: features of three sizes, from the pixels' means."""
-
-    multiplex = False
-
-    def forward(self, images: torch.Tensor, **_: Any) -> tuple[Any, Any, None, None]:
-        sides = (288, 144, 72, 36)
-        scale = torch.linspace(0.5, 1.5, WIDTH)[None, :, None, None]
-        small = [torch.nn.functional.adaptive_avg_pool2d(images, s).mean(1, True) for s in sides]
-        features = [picture * scale for picture in small]
-        return features, [torch.zeros_like(feature) for feature in features], None, None
-
-
-class Words:
-    """A CLIP whose words are random numbers, with how many things are wanted."""
-
-    def tokenize(self, text: str) -> tuple[str, int]:
-        word, _, most = text.partition(":")
-        return word, int(most or 1)
-
-    def encode_from_tokens_scheduled(self, tokens: tuple[str, int]) -> list[Any]:
-        word, most = tokens
-        generator = torch.Generator().manual_seed(len(word))
-        words = torch.randn(1, 4, WIDTH, generator=generator)
-        entry = {"cond": words, "attention_mask": torch.ones(1, 4), "max_detections": most}
-        return [[words, {"sam3_multi_cond": [entry]}]]
+def edges(box: dict[str, float]) -> list[float]:
+    return [box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]]
 
 
 def sam3() -> Any:
-    net = object.__new__(SAM3Detector)
-    torch.nn.Module.__init__(net)
-    whole = SAM3Detector.__init__.__globals__
-    given = {"d_model": WIDTH, "device": None, "dtype": torch.float32}
-    given["operations"] = comfy.ops.disable_weight_init
-    net.scalp = 1
-    net.backbone = torch.nn.ModuleDict(
-        {
-            "vision_backbone": Vision(),
-            "language_backbone": torch.nn.ModuleDict({"resizer": torch.nn.Identity()}),
-        }
-    )
-    net.transformer = whole["Transformer"](num_queries=20, **given)
-    for part, kind in (
-        ("segmentation_head", "SegmentationHead"),
-        ("geometry_encoder", "GeometryEncoder"),
-        ("dot_prod_scoring", "DotProductScoring"),
-    ):
-        setattr(net, part, whole[kind](**given))
-    filled(net)
-    base = SimpleNamespace(diffusion_model=net, get_dtype=lambda: torch.float32)
-    return SimpleNamespace(model=base)
+    """A MODEL from a state dict, as ComfyUI loads a file, with SMALL in place of the true sizes."""
+    given = {"operations": comfy.ops.disable_weight_init, "dtype": torch.float32}
+    state = filled(SAM3Model(image_model="SAM3", **SMALL, **given)).state_dict()
+    for name in ("hs_proj", "prompt_proj"):  # so that scores are about 0.8
+        state[f"detector.dot_prod_scoring.{name}.bias"].fill_(0.4)
+    known = model_detection.detect_unet_config
+    model_detection.detect_unet_config = lambda *a, **k: {**known(*a, **k), **SMALL}
+    try:
+        model = comfy.sd.load_diffusion_model_state_dict(dict(state))
+    finally:
+        model_detection.detect_unet_config = known
+    assert model is not None, "ComfyUI does not recognise the state dict"
+    return model
 
 
-def sam3_case() -> dict[str, Any]:
-    native_setup.mm.load_model_gpu = lambda *_: None  # the stand-in is loaded
-    model = sam3()
-    detector = CoreSam3(model, Words())
-    (found,) = detector.detect([PICTURE], ["cat", "zeppelin"])
-    words = Words().encode_from_tokens_scheduled(("cat", 16))
-    masks, boxes = SAM3_Detect.execute(
-        model,
-        to_batch([PICTURE]),
-        conditioning=words,
-        threshold=0.05,
-        refine_iterations=0,
-        individual_masks=True,
-    ).args
-    own = [
-        ["cat", round(b["score"], 5), b["x"], b["y"], b["x"] + b["width"], b["y"] + b["height"]]
-        for b in boxes[0]
-    ]
-    shapes = [list(thing.mask.shape) for thing in found]
-    same = all(
-        bool((thing.mask == (mask.numpy() > 0)).all())
-        for thing, mask in zip([t for t in found if t.name == "cat"], masks, strict=True)
-    )
-    return {"found": boxes_of(found), "own": own, "masks": shapes, "same masks": same}
+def sam3_words() -> Any:
+    """SAM3's own CLIP with its own tokens, two narrow layers of it."""
+    small = {"hidden_size": SMALL["embed_dim"], "intermediate_size": 64, "num_hidden_layers": 2}
+    sam3_clip.SAM3_CLIP_CONFIG |= small
+    target = ClipTarget(sam3_clip.SAM3TokenizerWrapper, sam3_clip.SAM3ClipModelWrapper)
+    clip = comfy.sd.CLIP(target)
+    filled(clip.cond_stage_model)
+    return clip
 
 
 if __name__ == "__main__":
     with torch.no_grad():
-        print(json.dumps({"rt-detr": rt_detr_case(), "sam3": sam3_case()}))  # noqa: T201
+        cases = {
+            "rt-detr": judged("a cat and a chair, no dogs", rt_detr()),
+            "sam3": judged("a zeppelin", sam3(), sam3_words()),
+        }
+        print(json.dumps(cases))  # noqa: T201

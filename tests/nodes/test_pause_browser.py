@@ -66,7 +66,7 @@ def test_three_clicks_steer_a_search_through_a_reload_and_two_tabs(interface: In
     assert browser is not None
     second = browser.new_page()
     second.goto(server.url)
-    second.wait_for_function(OPENED)
+    second.wait_for_function(OPENED, timeout=RUN_MS)
     wait_for_panel(second)
     assert page.locator(".rf-go").inner_text() == "Go on as planned"
     card = page.locator(".rf-card").nth(1)
@@ -75,7 +75,7 @@ def test_three_clicks_steer_a_search_through_a_reload_and_two_tabs(interface: In
     card.get_by_role("button", name="Box").click()
     draw_a_box(page, card)
     page.reload()
-    page.wait_for_function(OPENED)
+    page.wait_for_function(OPENED, timeout=RUN_MS)
     wait_for_panel(page)
     page.evaluate(WATCH)
     assert page.locator(".rf-card").nth(1).locator("textarea").input_value() == HTML

@@ -209,7 +209,7 @@ def test_every_validation_logs_the_error_by_words_and_says_it(
     )
 
 
-def test_encoded_samples_need_no_encoders(flux, data: Path, tmp_path: Path) -> None:
+def test_encoded_samples_need_no_encoders(flux, data: Path, tmp_path: Path, capsys) -> None:
     chosen = settings(tmp_path / "out", data, latents=tmp_path / "latents")
     names = LatentsSettings.model_fields
     views = {name: value for name, value in chosen.model_dump().items() if name in names}
@@ -217,6 +217,7 @@ def test_encoded_samples_need_no_encoders(flux, data: Path, tmp_path: Path) -> N
     flux.t5 = flux.clip = None
     train(chosen, Overrides(flux=flux))
     assert len(curve(tmp_path / "out")) == 10
+    assert "train.latents made them with shuffled=true alone=true" in capsys.readouterr().err
 
 
 def test_samples_that_are_seen_often_are_encoded_first(flux, tmp_path: Path, monkeypatch) -> None:
@@ -225,6 +226,7 @@ def test_samples_that_are_seen_often_are_encoded_first(flux, tmp_path: Path, mon
     train(few, Overrides(flux=flux))
     made = {file.name: file.stat().st_mtime_ns for file in (few.out / "latents").glob("*.saf*")}
     assert len(made) == 2
+    assert all("nothing_minus_alone" in note for note in notes(few.out))
     data.rename(tmp_path / "elsewhere")  # which the latents do not need
     train(few.model_copy(update={"steps": 3}), Overrides(flux=flux))
     assert all((few.out / "latents" / name).stat().st_mtime_ns == at for name, at in made.items())

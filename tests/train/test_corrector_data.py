@@ -154,6 +154,18 @@ def test_samples_come_by_their_shares_and_batches_from_one_bucket() -> None:
     assert wide == pytest.approx(rule / 2, abs=0.03)
 
 
+@pytest.mark.parametrize("siblings", [1, 4])
+def test_siblings_leave_the_shares_and_every_samples_chance_as_they_are(siblings: int) -> None:
+    labels = [("editing", (64, 64))] * 16 + [("rule", (64, 64))] * 4
+    groups = np.array([*range(8), *[8] * 3, *[9] * 5, *range(20, 24)])
+    mixture = Mixture(editing=(0.4, 0.4), rule=(0.6, 0.6))
+    sampler, dice = Sampler(labels, mixture, (), groups, siblings), rng()
+    drawn = [list(islice(sampler.picks(0, dice, 6), 6)) for _ in range(4000)]
+    counted = np.bincount(np.concatenate(drawn), minlength=20) / 24_000
+    assert counted[:16].sum() == pytest.approx(0.4, abs=0.02)
+    assert counted[:16] == pytest.approx(np.full(16, 0.4 / 16), abs=0.005)
+
+
 def test_nothing_to_train_on_is_refused() -> None:
     with pytest.raises(InputError, match="no sample to train on"):
         Sampler(LABELS[:2], Mixture(), without=[0, 1])

@@ -174,6 +174,19 @@ def test_siblings_follow_each_other_and_come_in_any_order(flux, tmp_path: Path) 
     assert picked(source, siblings=1) == same  # as before there were siblings
 
 
+def test_equal_keys_of_two_data_runs_are_no_siblings_in_latents_either(flux, tmp_path) -> None:
+    folders = [siblings(tmp_path / name, groups=1, of=2) for name in "ab"]
+    views = settings(tmp_path, "::".join(map(str, folders)))
+    shards = Shards(flux, Triplets(shards_in(views.data)), views)
+    made = {name: getattr(views, name) for name in Views.model_fields}
+    encode(LatentsSettings(**made, out=tmp_path / "latents"), flux)
+    groups = Encoded(tmp_path / "latents", views, flux).groups
+    assert len(set(shards.groups.tolist())) == len(set(groups.tolist())) == 6
+    assert [np.flatnonzero(shards.groups == g).tolist() for g in shards.groups] == [
+        np.flatnonzero(groups == g).tolist() for g in groups
+    ]
+
+
 def test_siblings_of_a_held_out_sample_are_held_out_too(flux, tmp_path: Path) -> None:
     data = siblings(tmp_path)
     source = Shards(flux, triplets_in(data), settings(tmp_path, data))

@@ -36,6 +36,7 @@ from train.data.shards import (
     finished,
     part_file,
     sample_of,
+    thin,
     without_repeats,
 )
 from train.data.source import Source
@@ -135,6 +136,15 @@ def test_the_order_in_which_parts_are_written_does_not_matter(folder: Path) -> N
         assemble(folder, 0, 3, None)
         shards.append((folder / "genref_000000.tar").read_bytes())
     assert shards[0] == shards[1]
+
+
+def test_difficulty_is_counted_of_what_is_kept(folder: Path) -> None:
+    easy = pair(1, metadata={"difficulty": "easy"})
+    store(folder, 0, pair(0), easy, pair(0, key="rule-00000009-0"))
+    assert assemble(folder, 0, 1, 8).difficulty == {"easy": 1, "hard": 1}
+    thin(folder, 0, {0: "repeated"})
+    report = finished(folder, 0)
+    assert report and report.difficulty == {"easy": 1}
 
 
 def test_a_shard_without_pairs_is_finished_and_leaves_no_tar(folder: Path) -> None:

@@ -561,6 +561,23 @@ def test_a_winner_is_better_than_its_round_and_all_others_than_what_was_vetoed()
     assert preferences(History((drafts,), feedback=(both,))) == [(2, 0), (2, 1), (1, 0)]
 
 
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        ((Feedback(3, picked=0), Feedback(3, vetoed=(0,))), [(1, 0), (2, 0)]),
+        ((Feedback(3, vetoed=(0,)), Feedback(3, picked=0)), [(0, 1), (0, 2)]),
+        ((Feedback(3, vetoed=(0,)), Feedback(3, vetoed=(1,))), [(2, 0), (2, 1)]),
+        # Back to the parent of the first winner.
+        ((Feedback(4, picked=3), Feedback(4, picked=1)), [(1, 0), (1, 2)]),
+    ],
+)
+def test_of_two_words_about_a_picture_the_later_one_counts(said, left) -> None:
+    picture = Image.new("RGB", (8, 8))
+    drafts = tuple(Candidate(picture, "p", seed, Verdict(0.5)) for seed in range(3))
+    child = Candidate(picture, "p", 3, Verdict(0.5), "r", drafts[1])
+    assert preferences(History((drafts, (child,)), feedback=said)) == left
+
+
 def test_runs_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no runs"):
         found = Histories(runs=f"{tmp_path}/*", consent=True)

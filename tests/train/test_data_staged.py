@@ -129,7 +129,7 @@ def test_a_writer_learns_them_with_and_without_pictures(folder: Path, tmp_path: 
     assert isinstance(chats, SeveralChats) and len(chats) == len(told(folder))
     read = [chats.read(i) for i in range(len(chats))]
     assert {bool(chat.image) for chat in read} == {True, False}
-    assert all(chats.prompt(i) for i in range(len(chats)))
+    assert chats.prompts.all()
     values = {**RUN, "out": tmp_path / "run", "data": str(folder), "held_out_share": 0.3}
     more = {"steps": 1, "batch": 4, "eval_every": 1, "save_every": 1, "max_answer": 128}
     train(WriterSettings.model_validate({**values, **more, "held_out_most": 4, "answers": 2}))

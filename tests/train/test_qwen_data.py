@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,8 +13,9 @@ from hypothesis import strategies as st
 
 from reflectionflow_core.record import InputError
 from train.miniature.shards import write_shard
+from train.prompt_words import digest, digests
 from train.qwen.data import Usable, coin, readable, rows_of, split
-from train.qwen.run import sides_of
+from train.qwen.run import qwen_run, sides_of
 from train.qwen.settings import QwenSettings
 from train.triplets import SampleError, Triplets
 from train.verifier.pairs import FIRST, SECOND, TIE, FilePairs, TripletPairs, pairs_in
@@ -23,25 +26,29 @@ class Some:
     """Samples that are their own prompts; those in `bad` cannot be read."""
 
     def __init__(self, prompts: list[str], bad: set[int] | None = None) -> None:
-        self.prompts, self.bad, self.skipped = prompts, bad or set(), Counter[str]()
+        self.texts, self.bad, self.skipped = prompts, bad or set(), Counter[str]()
+        self.prompts = digests(prompts)
 
     def __len__(self) -> int:
-        return len(self.prompts)
+        return len(self.texts)
 
     def read(self, index: int) -> str:
         if index in self.bad:
             raise SampleError("picture unreadable")
-        return self.prompts[index]
-
-    def prompt(self, index: int) -> str:
-        return self.prompts[index]
+        return self.texts[index]
 
 
-@given(st.lists(st.sampled_from("abcdefgh"), max_size=40), st.floats(0.01, 0.99))
-def test_a_split_takes_every_sample_once_and_no_prompt_to_both_sides(prompts, share) -> None:
-    learnt, held = split(Some(prompts), share)
-    assert sorted(learnt + held) == list(range(len(prompts)))
-    assert not {prompts[i] for i in learnt} & {prompts[i] for i in held}
+SPELLINGS = ("{} cats", "a photo of {} cats", "The {} Cats!", " {} cats")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(SPELLINGS), st.integers(1, 9)), max_size=40),
+    st.floats(0.01, 0.99),
+)
+def test_a_split_takes_every_sample_once_and_no_words_to_both_sides(spelled, share) -> None:
+    learnt, held = split(Some([spelling.format(count) for spelling, count in spelled]), share)
+    assert sorted(learnt + held) == list(range(len(spelled)))
+    assert not {spelled[i][1] for i in learnt} & {spelled[i][1] for i in held}
 
 
 def test_a_split_holds_out_about_the_share_it_was_asked_for() -> None:
@@ -71,6 +78,26 @@ def test_data_of_which_nothing_can_be_read_are_refused_with_the_reason() -> None
         sides_of(settings, lambda _: Some(["", "", ""], {0, 1, 2}))
 
 
+def sides(data: list[str], held_out: list[str] | None = None, most: int = 9) -> Any:
+    given = {"held_out": held_out and "held", "held_out_share": 0.5, "held_out_most": most}
+    settings = QwenSettings.model_construct(data="data", **given)
+    return sides_of(settings, lambda where: Some(data if where == "data" else held_out or []))
+
+
+def test_what_is_measured_on_is_not_trained_on_when_it_is_given_either() -> None:
+    learnt, held, skipped = sides(["one cat", "dogs", "The one cat", ""], ["a one cat.", "horses"])
+    assert {held[i][0] for i in range(2)} == {"a one cat.", "horses"}
+    assert list(learnt.indices) == [1, 3]
+    assert skipped == {"prompt is held out": 2}
+    with pytest.raises(InputError, match="no samples to learn from"):
+        sides(["one cat"], ["one cat"])
+
+
+def test_measured_are_samples_from_all_over_the_data() -> None:
+    _, held, _ = sides([f"{number} cats" for number in range(400)], most=20)
+    assert len({index // 100 for index in held.indices}) == 4
+
+
 def test_pairs_of_triplets_come_in_an_order_that_says_nothing(tmp_path: Path) -> None:
     write_shard(tmp_path / "some.tar", 60, ["colors"], seed=0)
     triplets = Triplets([tmp_path / "some.tar"])
@@ -83,7 +110,24 @@ def test_pairs_of_triplets_come_in_an_order_that_says_nothing(tmp_path: Path) ->
         pair, triplet = pairs.read(index), triplets[index]
         better = pair.first if label == FIRST else pair.second
         assert better.tobytes() == triplet.good.tobytes()
-        assert pairs.prompt(index) == triplet.prompt == pair.prompt
+        assert triplet.prompt == pair.prompt
+        assert pairs.prompts[index] == digest(triplet.prompt)
+
+
+def test_a_run_is_resumed_with_as_many_batches_a_step_as_it_was_started_with(
+    tmp_path, monkeypatch
+) -> None:
+    def start(processes: int, accumulate: int) -> None:
+        joined = SimpleNamespace(is_main_process=True, num_processes=processes)
+        monkeypatch.setattr("train.qwen.run.join", lambda *_: joined)
+        given = {"out": tmp_path, "accumulate": accumulate, "device": "cpu"}
+        with qwen_run(QwenSettings.model_construct(**given)):
+            pass
+
+    start(1, 2)
+    start(2, 1)
+    with pytest.raises(InputError, match=r"batches_a_step=2 \(now 4\)"):
+        start(2, 2)
 
 
 @given(st.integers(), st.text(max_size=20))

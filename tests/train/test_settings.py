@@ -28,6 +28,8 @@ WITHOUT = "has no effect without"
 REFUSED = [
     (CorrectorSettings, "stepps=3", "There is no setting stepps. The nearest is steps"),
     (CorrectorSettings, "optimiser.name=sgd", "does not fit"),
+    (CorrectorSettings, f"out={'a' * 300}", "out is not a usable path: File name too long"),
+    (CorrectorSettings, "lora.start=a\0b", "lora.start is not a usable path"),
     (CorrectorSettings, "gpu.name=A100", f"gpu.name {WITHOUT} --estimate"),
     (CorrectorSettings, "report.project=mine", f"report.project {WITHOUT} report.to=[wandb]"),
     (EditorSettings, "time_shifted=0.5", f"time_shifted {WITHOUT} time_shift, other than 1"),

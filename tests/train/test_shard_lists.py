@@ -23,6 +23,7 @@ from safetensors.numpy import load, save
 from webdataset.writer import TarWriter
 
 from reflectionflow_core.record import InputError
+from train.prompt_words import digest
 from train.shard_index import index_of
 from train.shard_lists import CACHE, shards_in
 from train.triplets import Triplet, Triplets, files_of
@@ -258,6 +259,20 @@ def test_prompts_of_the_same_words_have_one_number(tmp_path: Path) -> None:
             tar.write({"__key__": made.key, **files_of(made)})
     numbers = Triplets(shards_in(tmp_path)).entries.prompts.tolist()
     assert numbers[0] == numbers[1] != numbers[2]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    ["कि की", "☀ ☁", "C C++ C#", "50 50%", "5€ 5$", "R&B RB", "cafe café"],
+)
+def test_marks_and_symbols_tell_prompts_apart(texts: str) -> None:
+    asked = texts.split()
+    assert len({digest(text) for text in asked}) == len(asked)
+
+
+def test_what_only_looks_different_is_one_prompt() -> None:
+    same = ["Café, ☀️ | क्ष", "cafe\u0301 ☀ क्\u200dष!"]
+    assert digest(same[0]) == digest(same[1])
 
 
 def test_a_broken_shard_gets_no_index(folder: Path) -> None:

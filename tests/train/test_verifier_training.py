@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -205,10 +207,18 @@ def test_a_finished_run_trains_no_more_and_its_verifier_can_be_made_again(tmp_pa
     assert all(torch.equal(weights(file.parent)[name], expected[name]) for name in expected)
 
 
-def test_only_the_last_checkpoints_are_kept(tmp_path) -> None:
-    settings = settings_in(tmp_path / "run", save_every=1, keep=2)
-    train(settings)
-    assert [p.name for p in checkpoints(settings.out)] == ["checkpoint-5", "checkpoint-6"]
+def test_a_resumed_run_obeys_its_new_settings_and_keeps_the_last_checkpoints(
+    whole_run, tmp_path
+) -> None:
+    copytree(whole_run, tmp_path / "run")
+    given = {"rate": 1e-6, "save_every": 1, "eval_every": 2}
+    train(settings_in(tmp_path / "run", steps=9, **given))
+    assert [p.name for p in checkpoints(tmp_path / "run")] == ["checkpoint-8", "checkpoint-9"]
+    assert [found["step"] for found in measured(tmp_path / "run")] == [0, 3, 6, 8, 9]
+    logged = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").open()]
+    rates = [line["learning_rate"] for line in logged if "learning_rate" in line]
+    falling = [1e-6 * (1 + math.cos(math.pi * done / 8)) / 2 for done in (5, 6, 7)]
+    assert rates[6:] == pytest.approx(falling)
 
 
 def test_two_runs_into_one_folder_are_refused(whole_run, tmp_path) -> None:

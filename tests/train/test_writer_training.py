@@ -238,7 +238,11 @@ def test_chats_of_the_data_engine_are_learnt_and_what_is_wrong_with_some_is_coun
         chat = chats.read(number)
         assert (chat.request, chat.answer) == (request, "recolor it blue")
         assert chat.prompt == "a blue circle"
-    given = {"data": str(file), "held_out": str(file), "steps": 8, "answers": 0}
+    assert len(set(chats.prompts[[0, 1, 3, 4, 5]].tolist())) == 1
+    assert chats.prompts[6:].tolist() == [0, 0]
+    held = tmp_path / "held.jsonl"
+    held.write_text(json.dumps(row(REQUEST.format(prompt="a cat"), "recolor it")))
+    given = {"data": str(file), "held_out": str(held), "steps": 8, "answers": 0}
     card = (train(settings_in(tmp_path / "run", **given)) / "README.md").read_text()
     for reason in (
         "reflection empty",

@@ -29,7 +29,7 @@ class BatchReader:
     def __call__(self, draw: Draw) -> list[Any]:
         rng, _ = draw.generators()
         rows: list[Any] = []
-        picks = self.sampler.picks(draw.step, rng)
+        picks = self.sampler.picks(draw.step, rng, self.size)
         for index in islice(picks, self.size + TRIES):
             drop = dropped(self.drops, self.source.labels[index][0], rng)
             try:

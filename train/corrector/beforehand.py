@@ -87,8 +87,7 @@ def _is_whole(folder: Path) -> bool:
 
 def _latents(settings: CorrectorSettings) -> LatentsSettings:
     views: dict[str, Any] = {name: getattr(settings, name) for name in Views.model_fields}
-    alone = settings.drop.prompt > 0
-    return LatentsSettings(**views, out=settings.out / FOLDER, shuffled=True, alone=alone)
+    return LatentsSettings(**views, out=settings.out / FOLDER, shuffled=True, alone=True)
 
 
 def _width(settings: CorrectorSettings) -> int:

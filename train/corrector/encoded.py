@@ -99,15 +99,16 @@ class Encoded:
         self.entries: list[EncodedEntry] = []
         self.labels: list[Label] = []
         prompts: list[int] = []
+        groups: list[str] = []
         for file in files:
             for name, sample in header(file)["samples"].items():
                 grids = _pair(sample["grid"]), _pair(sample["condition_grid"])
                 self.entries.append(EncodedEntry(file, name, sample["key"], *grids))
                 self.labels.append((sample["subset"], _pair(sample["bucket"])))
-                prompts.append(sample.get("prompt", 0))  # earlier ones did not say it
+                prompts.append(sample.get("prompt", 0))  # earlier ones said neither
+                groups.append(str(sample.get("group", sibling_group(sample["key"]))))
         self.alone = bool(made["views"].get(ALONE))
-        keys = [sibling_group(entry.key) for entry in self.entries]
-        self.groups = np.unique(keys, return_inverse=True)[1]
+        self.groups = np.unique(groups, return_inverse=True)[1]
         self.prompts = np.array(prompts, np.uint64)
         self.empty = self._common("empty")
         wanted = flux.transformer.config["joint_attention_dim"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
@@ -17,7 +18,8 @@ from train.triplets import SUBSETS
 class Sampler:
     """Draws samples by number; those of one batch are of one bucket.
 
-    Over many batches every subset gets its share, and within it every sample the same chance.
+    Over many batches every subset gets its share, and within it every sample is drawn as often as
+    any other, with siblings or without.
     Samples of one group of `groups` (n,) are siblings, which show one flawed picture: up to
     `siblings` of them follow each other. With a sample of `without`, all of its group and of its
     number in `prompts` (n,) are left out; 0 is a prompt that is not known. Of `leave_out` only the
@@ -50,6 +52,11 @@ class Sampler:
         self.shared = _shared(kept, groups, cells) if siblings > 1 else {}
         found = {label: kept[cells[kept] == number] for label, number in numbers.items()}
         self.members = {label: members for label, members in found.items() if len(members)}
+        self.together = {  # how many samples of a label have how many siblings, with themselves
+            label: Counter(len(self.shared.get(index, (index,))) for index in members.tolist())
+            for label, members in self.members.items()
+            if siblings > 1
+        }
         self.counts: Counter[str] = Counter()
         for (subset, _), members in self.members.items():
             self.counts[subset] += len(members)
@@ -58,8 +65,8 @@ class Sampler:
         """Of each subset that there is, after so many steps."""
         return shares(self.mixture, step, self.counts)
 
-    def picks(self, step: int, rng: np.random.Generator) -> Iterator[int]:
-        """Samples without end for a batch of this step."""
+    def picks(self, step: int, rng: np.random.Generator, size: int = sys.maxsize) -> Iterator[int]:
+        """Samples without end for a batch of this step, of which the first `size` are taken."""
         shares, labels = self.shares(step), list(self.members)
         chances = np.array(
             [
@@ -70,12 +77,28 @@ class Sampler:
         _, chosen = labels[_choice(chances, rng)]
         chances *= [bucket == chosen for _, bucket in labels]
         while True:
-            members = self.members[labels[_choice(chances, rng)]]
+            most = min(self.siblings, max(size, 1))
+            wanted = [self._picked(label, most) for label in labels]
+            label = labels[_choice(chances * wanted, rng)]
+            found = self._pick(self.members[label], most, rng)
+            size -= len(found)
+            yield from found
+
+    def _picked(self, label: Label, most: int) -> float:
+        """The share of the label's samples that are picked, where each brings its siblings along,
+        `most` samples at once, and all are to be seen equally often.
+        """
+        together = self.together.get(label, {1: 1})
+        picked = sum(count / min(most, several) for several, count in together.items())
+        return picked / sum(together.values())
+
+    def _pick(self, members: np.ndarray, most: int, rng: np.random.Generator) -> list[int]:
+        while True:
             index = int(members[rng.integers(len(members))])
-            yield index
-            if self.siblings > 1 and index in self.shared:
-                others = [i for i in self.shared[index] if i != index]
-                yield from rng.permutation(others)[: self.siblings - 1].tolist()
+            several = self.shared.get(index, []) if most > 1 else []
+            if not several or rng.random() * min(most, len(several)) < 1:
+                others = [i for i in several if i != index]
+                return [index, *rng.permutation(others)[: most - 1].tolist()]
 
 
 def _shared(kept: np.ndarray, groups: np.ndarray, cells: np.ndarray) -> dict[int, list[int]]:

@@ -68,9 +68,11 @@ class Views(Strict):
 
 class Lora(Strict):
     rank: PositiveInt = 32
-    alpha: PositiveFloat | None = Field(default=None, description="the rank where it is not given")
+    alpha: PositiveFloat | None = Field(
+        default=None, description="the LoRA is scaled by alpha / rank; None: as rank"
+    )
     tokens: Literal["condition", "all"] = Field(
-        default="condition", description="which see the LoRA"
+        default="condition", description="which tokens see the LoRA"
     )
     attention: Literal["union", "independent"] = Field(
         default="union", description="independent: the condition attends to itself only"

@@ -25,7 +25,7 @@ from reflectionflow_core.record import InputError
 from train.checkpoints import Checkpoints
 from train.corrector.batches import Batches, BatchReader, reasons
 from train.corrector.beforehand import encoded_first
-from train.corrector.encoded import Encoded
+from train.corrector.encoded import ALONE, SHUFFLED, Encoded
 from train.corrector.flux import Network, load
 from train.corrector.loss import Extra, FlowLoss, Predict, logit_normal
 from train.corrector.mending import judge_of
@@ -40,6 +40,9 @@ from train.reports import reports_of
 from train.run_folder import run_folder
 from train.shard_lists import shards_in
 from train.triplets import Triplets
+
+# Texts that latents have where train.latents was asked for them.
+LATENT_TEXTS = {SHUFFLED: "another's reflection", ALONE: "the reflection without its prompt"}
 
 
 @dataclass(frozen=True)
@@ -112,10 +115,13 @@ def setup(settings: CorrectorSettings, overrides: Overrides) -> CorrectorTrainin
     predict = partial(_network(settings, flux), lora=lora)
     tested = held_out(settings.validation.samples, source.prompts, settings.seed)
     checks = Checks(flux, source, tested, settings.validation, lora)
-    if not checks.has("shuffled") and join().is_main_process:
+    lacking = [name for name in LATENT_TEXTS if not checks.has(name)]
+    if lacking and join().is_main_process:
+        named = " or with ".join(LATENT_TEXTS[name] for name in lacking)
+        asked = " ".join(f"{name}=true" for name in lacking)
         sys.stderr.write(
-            "Held-out samples have no text with another's reflection, so validation leaves that "
-            "error out. Latents have it if train.latents made them with shuffled=true.\n"
+            f"Held-out samples have no text with {named}, so validation leaves that error out. "
+            f"Latents have it if train.latents made them with {asked}.\n"
         )
     learner = nn.ModuleList([lora, *([overrides.learner] if overrides.learner else [])])
     return assembled(settings, source, tested, checks, lora, predict, learner, overrides.extra)

@@ -119,7 +119,9 @@ def reports_of(folder: Path, shards: Sequence[int]) -> Iterator[tuple[int, Repor
     """The numbers and reports of finished shards, read one by one."""
     for shard in shards:
         if (report := finished(folder, shard)) is None:
-            raise InputError(f"{shard_name(shard)} is missing. Start again to make it again.")
+            raise InputError(
+                f"{shard_name(shard)} is missing. Give the same command again to make it."
+            )
         yield shard, report
 
 

@@ -56,13 +56,17 @@ def build_reading(histories: Histories, image_format: str) -> HistoryStage:
 
 def preferences(history: History) -> list[tuple[int, int]]:
     """Numbers of a better and a worse picture, as a person said: the winner is better than its
-    parent and than the others of its round, and what was not vetoed is better than what was.
+    parent and than the others of its round, and what was not vetoed is better than what was. Later
+    words withdraw what earlier ones said against a winner or for what is vetoed.
     """
     pictures = list(history)
     rounds = [number for number, found in enumerate(history.rounds) for _ in found]
     found: list[tuple[int, int]] = []
+    vetoed: set[int] = set()
     for said in history.feedback:
         shown = range(said.after)
+        vetoed = {*vetoed, *said.vetoed} - {said.picked}
+        found = [(i, j) for i, j in found if i not in vetoed and j != said.picked]
         if said.picked is not None:
             parent = pictures[said.picked].parent
             worse = [
@@ -71,9 +75,9 @@ def preferences(history: History) -> list[tuple[int, int]]:
                 if i != said.picked and (rounds[i] == rounds[said.picked] or pictures[i] is parent)
             ]
             found += [(said.picked, i) for i in worse]
-        for vetoed in said.vetoed:
-            others = [i for i in shown if rounds[i] == rounds[vetoed] and i not in said.vetoed]
-            found += [(i, vetoed) for i in others]
+        for worst in said.vetoed:
+            others = [i for i in shown if rounds[i] == rounds[worst] and i not in vetoed]
+            found += [(i, worst) for i in others]
     return list(dict.fromkeys(found))
 
 

@@ -71,8 +71,12 @@ class Rule(Strict):
     confidence: Share | None = Field(default=None, description="of a find; None: the detector's")
     counting_confidence: Share | None = None
     max_overlap: Share | None = None
-    easiest: Share = Field(default=0.9, description="drop prompts of which more pictures are right")
-    hardest: Share = Field(default=0.1, description="drop prompts of which fewer are right")
+    easiest: Share = Field(
+        default=0.9, description="drop prompts of whose pictures a larger share is right"
+    )
+    hardest: Share = Field(
+        default=0.1, description="drop prompts of whose pictures a smaller share is right"
+    )
     pairs: PositiveInt = Field(default=1, description="pairs of one prompt at most")
 
 
@@ -85,7 +89,7 @@ class Ranked(Strict):
     scorers: list[str] = Field(
         default=["exact"], description="verifiers, such as clip-score:FOLDER; ranked and averaged"
     )
-    top: PositiveInt = Field(default=3, description="good pictures are among the best so many")
+    top: PositiveInt = Field(default=3, description="good pictures are among the best, this many")
     margin: Share = Field(default=0.3, description="least difference in mean rank, 0 to 1")
     pairs: PositiveInt = 1
 
@@ -111,7 +115,10 @@ class Editing(Strict):
     source: str = Field(default="source", description="names of the fields in a set")
     edited: str = "edited"
     instruction: str = "instruction"
-    caption: str = Field(default="caption", description='"" asks judges.vlm to describe it')
+    caption: str = Field(
+        default="caption",
+        description='column of the caption; "" asks judges.vlm to describe the picture',
+    )
 
 
 class Histories(Strict):
@@ -171,7 +178,7 @@ class Engine(Strict):
     cpus: PositiveInt | None = Field(default=None, description="of this machine; None: all")
     object_store_gb: PositiveFloat = Field(default=1.0, description="memory between stages, here")
     shard_items: PositiveInt = Field(default=256, description="work items of one shard")
-    slice_items: PositiveInt = Field(default=8, description="work items that travel together")
+    slice_items: PositiveInt = Field(default=8, description="work items that one task works on")
     condense: Pool = Pool()
     paint: Pool = Pool()
     judge: Pool = Pool()

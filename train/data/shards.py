@@ -47,7 +47,8 @@ SIDE = 16  # of the grid whose 256 differences are a picture's fingerprint
 class SampleReport:
     """What is known of a sample without its pictures.
 
-    `digest` is of all its content, `prints` of the look of both pictures, as hexadecimal.
+    `digest` is of all its content, `prints` of the look of both pictures, as hexadecimal;
+    `difficulty` is that of its prompt, "" where nobody counted.
     """
 
     key: str
@@ -55,6 +56,7 @@ class SampleReport:
     reflection: str
     digest: str
     prints: tuple[str, str]
+    difficulty: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,6 @@ class StoreStage:
             work.counts,
             self.source,
             self.subset,
-            dict(
-                Counter(p.metadata["difficulty"] for p in work.pairs if "difficulty" in p.metadata)
-            ),
         )
         buffer = io.BytesIO()
         with _writer(buffer) as tar:
@@ -141,7 +140,6 @@ def assemble(folder: Path, shard: int, parts: int, near_bits: int | None) -> Rep
         counts=_sum([report.counts for report in reports]),
         source=reports[0].source,
         subset=reports[0].subset,
-        difficulty=_sum([report.difficulty for report in reports]),
     )
     report = _write_shard(folder, shard, files_of_parts, kept, whole, repeated)
     forget_parts(folder, shard)
@@ -173,6 +171,7 @@ def _write_shard(
         about,
         samples=tuple(kept),
         rejects=_sum([about.rejects, left_out]),
+        difficulty=_sum([Counter(sample.difficulty for sample in kept if sample.difficulty)]),
         sha256=sha256,
         bytes=size,
     )
@@ -253,7 +252,10 @@ def sample_of(pair: Pair) -> SampleReport:
     content = (pair.prompt.encode(), pair.good.data, pair.bad.data)
     whole = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in content))
     prints = fingerprint(pair.good.image), fingerprint(pair.bad.image)
-    return SampleReport(pair.key, pair.prompt, pair.reflection, whole.hexdigest(), prints)
+    difficulty = pair.metadata.get("difficulty", "")
+    return SampleReport(
+        pair.key, pair.prompt, pair.reflection, whole.hexdigest(), prints, difficulty
+    )
 
 
 def sample_of_chat(chat: ChatSample) -> SampleReport:

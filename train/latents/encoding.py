@@ -139,6 +139,7 @@ def _samples(
                 "subset": subset,
                 "bucket": bucket,
                 "prompt": int(shards.prompts[index]),
+                "group": int(shards.groups[index]),
                 "grid": batch.grid,
                 "condition_grid": batch.condition_grid,
                 "words": shards.words(index),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from reflectionflow_core.record import InputError
@@ -26,13 +27,14 @@ class SampleSource(Protocol[Sample_co]):
 
     skipped: Counter[str]
 
+    @property
+    def prompts(self) -> np.ndarray:
+        """Numbers (n,) below 2^64, equal for prompts of the same words; 0 is not known."""
+        ...
+
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Sample_co: ...
-
-    def prompt(self, index: int) -> str:
-        """Its prompt alone, cheaply; "" where that cannot be read."""
-        ...
 
 
 class Usable(Dataset[tuple[Kind, list[str]]]):
@@ -82,10 +84,14 @@ def readable(
 
 def split(source: SampleSource[Any], share: float) -> tuple[list[int], list[int]]:
     """Samples to learn from and samples held out; no prompt is on both sides."""
-    sides: tuple[list[int], list[int]] = [], []
-    for index in range(len(source)):
-        sides[_fraction(source.prompt(index)) < share].append(index)
-    return sides
+    prompts = source.prompts
+    held = (prompts != 0) & (prompts / 2.0**64 < share)
+    return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist()
+
+
+def mingled(indices: Iterable[int]) -> list[int]:
+    """In an order that has nothing to do with that of the data, the same on every machine."""
+    return sorted(indices, key=lambda index: _fraction(str(index)))
 
 
 def coin(*parts: str | int) -> bool:

@@ -48,6 +48,7 @@ class Guarded(Trainer):
         reports = reports_of(settings.report, self.folder, step, settings.model_dump(mode="json"))
         self.log_file = Log(self.folder / LOG, step, reports)
         self.remove_callback(PrinterCallback)
+        self.add_callback(_Resumed())
         self.add_callback(_Gradients(self))
         self.add_callback(_Journal(self.log_file))
 
@@ -146,6 +147,19 @@ class _Journal(TrainerCallback):
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         self.stack.close()
+
+
+class _Resumed(TrainerCallback):
+    """Puts the settings in the place of those that transformers restores from a checkpoint."""
+
+    def on_train_begin(self, args: Any, state: Any, *_: Any, **has: Any) -> None:
+        state.compute_steps(args, state.max_steps)  # between logs, measurements and checkpoints
+        scheduler, highest = has["lr_scheduler"], args.learning_rate
+        rates = [highest * share(scheduler.last_epoch) for share in scheduler.lr_lambdas]
+        restored = {"base_lrs": [highest] * len(rates), "_last_lr": rates}
+        scheduler.load_state_dict({**scheduler.state_dict(), **restored})
+        for group, rate in zip(has["optimizer"].param_groups, rates, strict=True):
+            group.update(lr=rate, initial_lr=highest)
 
 
 class _Gradients(TrainerCallback):

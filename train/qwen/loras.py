@@ -19,7 +19,7 @@ LORA = ("lora_rank", "lora_alpha", "lora_dropout")
 
 class LoraSettings(QwenSettings):
     lora_rank: PositiveInt = 16
-    lora_alpha: PositiveInt = Field(default=32, description="the LoRA counts alpha / rank times")
+    lora_alpha: PositiveInt = Field(default=32, description="the LoRA is scaled by alpha / rank")
     lora_dropout: float = Field(default=0.05, ge=0, lt=1)
 
 

@@ -14,7 +14,7 @@ from torch.cuda import device_count
 from reflectionflow_core.record import InputError
 from train.miniature.shards import write_shard
 from train.processes import join
-from train.qwen.data import SampleSource, Usable, readable, split
+from train.qwen.data import SampleSource, Usable, mingled, readable, split
 from train.qwen.guarded import sweep
 from train.qwen.settings import MAY_CHANGE, MINIATURE, TINY, QwenSettings
 from train.qwen.sizes import sizes_like
@@ -23,6 +23,7 @@ from train.qwen.whole import whole
 from train.run_folder import run_folder
 from train.shard_lists import shards_in
 
+MEASURED_ON = "prompt is held out"
 LOOKED_AT = 1000  # samples, for the reason why none can be used
 
 Kind = TypeVar("Kind")
@@ -32,9 +33,11 @@ AnySettings = TypeVar("AnySettings", bound=QwenSettings)
 @contextmanager
 def qwen_run(settings: QwenSettings) -> Iterator[None]:
     """Holds the run's folder, without what a killed run left half-written."""
-    is_first = join(settings.torch_device).is_main_process
+    process = join(settings.torch_device)
+    is_first, batches = process.is_main_process, settings.accumulate * process.num_processes
     _refuse_idle_gpus(settings)
-    with run_folder(settings.out, settings.model_dump(mode="json"), MAY_CHANGE):
+    record = {**settings.model_dump(mode="json"), "batches_a_step": batches}
+    with run_folder(settings.out, record, MAY_CHANGE):
         if is_first:
             sweep(settings.out)
         yield
@@ -107,7 +110,7 @@ def sides_of(
         kept = list(range(len(held)))
     else:
         learnt, kept = split(source, settings.held_out_share)
-    good, skipped = readable(held, kept, settings.held_out_most)
+    good, skipped = readable(held, mingled(kept), settings.held_out_most)
     if not good:
         usable, unread = readable(source, learnt[:LOOKED_AT], 1)
         if not usable:
@@ -118,7 +121,9 @@ def sides_of(
             "Give `held_out`, or a larger `held_out_share`."
         )
     if held is not source:
-        skipped += held.skipped
+        tested = set(held.prompts[good].tolist()) - {0}
+        learnt = [i for i, prompt in enumerate(source.prompts.tolist()) if prompt not in tested]
+        skipped += held.skipped + Counter({MEASURED_ON: len(source) - len(learnt)})
     return Usable(source, learnt), Usable(held, good), skipped + source.skipped
 
 

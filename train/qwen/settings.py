@@ -18,6 +18,7 @@ MINIATURE = "miniature"  # data made by the program itself
 MAY_CHANGE = frozenset(
     (
         "out",
+        "accumulate",
         "device",
         "gain",
         "gpu",

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL.Image import Image
 
 from reflectionflow_core.record import InputError
+from train.prompt_words import digests
 from train.qwen.data import coin, require_pictures, rows_of
 from train.shard_lists import shards_in
 from train.triplets import SUBSETS, SampleError, Triplets, open_picture, usable_text
@@ -41,6 +43,10 @@ class TripletPairs:
     def __len__(self) -> int:
         return len(self.triplets)
 
+    @property
+    def prompts(self) -> np.ndarray:
+        return self.triplets.entries.prompts
+
     def read(self, index: int) -> PreferencePair:
         found = self.triplets[index]
         if coin(self.seed, found.key):
@@ -48,9 +54,6 @@ class TripletPairs:
                 found.key, found.good, found.bad, found.prompt, FIRST, found.subset
             )
         return PreferencePair(found.key, found.bad, found.good, found.prompt, SECOND, found.subset)
-
-    def prompt(self, index: int) -> str:
-        return self.triplets.prompt(index)
 
 
 class FilePairs:
@@ -69,6 +72,10 @@ class FilePairs:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def prompts(self) -> np.ndarray:
+        return digests(row.get("prompt") for row in self.rows)
+
     def read(self, index: int) -> PreferencePair:
         row = self.rows[index]
         first, second = (
@@ -79,9 +86,6 @@ class FilePairs:
             raise SampleError("unknown subset")
         key, prompt = f"{self.name}:{index + 1}", _text(row, "prompt")
         return PreferencePair(key, first, second, prompt, self.labels[index], subset)
-
-    def prompt(self, index: int) -> str:
-        return str(self.rows[index].get("prompt", ""))
 
 
 def pairs_in(where: str, seed: int, ties: float) -> FilePairs | TripletPairs:

@@ -16,6 +16,7 @@ from reflectionflow_core.texts import parse_json
 from reflectionflow_core.vlm.interface import Question
 from reflectionflow_core.vlm.texts import tidy
 from reflectionflow_core.writers.reflection_generator import REQUEST
+from train.prompt_words import digests
 from train.qwen.data import SampleSource, require_pictures, rows_of
 from train.shard_index import index_of
 from train.shard_lists import shards_in
@@ -66,14 +67,15 @@ class TripletChats:
     def __len__(self) -> int:
         return len(self.triplets)
 
+    @property
+    def prompts(self) -> np.ndarray:
+        return self.triplets.entries.prompts
+
     def read(self, index: int) -> Chat:
         found = self.triplets[index]
         prompt = tidy(found.prompt)
         request = REQUEST.format(prompt=prompt)
         return Chat(found.key, found.bad, request, _answer(found.reflection), prompt)
-
-    def prompt(self, index: int) -> str:
-        return self.triplets.prompt(index)
 
 
 class FileChats:
@@ -92,26 +94,23 @@ class FileChats:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def prompts(self) -> np.ndarray:
+        return digests(_prompt(request) or request for request in map(_request, self.rows))
+
     def read(self, index: int) -> Chat:
         row = self.rows[index]
         images = row.get("images")
         if not isinstance(images, list) or len(images) != 1 or not isinstance(images[0], str):
             raise SampleError("not one picture")
         request, answer = _said(row, "user"), _said(row, "assistant")
-        asked = ASKED.fullmatch(request)
         return Chat(
             f"{self.name}:{index + 1}",
             open_picture(self.folder / images[0]),
             request,
             _answer(answer),
-            asked[1] if asked else "",
+            _prompt(request),
         )
-
-    def prompt(self, index: int) -> str:
-        try:
-            return _said(self.rows[index], "user")
-        except SampleError:
-            return ""
 
 
 class ShardChats:
@@ -126,6 +125,10 @@ class ShardChats:
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
 
+    @property
+    def prompts(self) -> np.ndarray:
+        return digests(map(self._prompt, range(len(self))))
+
     def read(self, index: int) -> Chat:
         key, files = self._files(index)
         told = self._told(files)
@@ -139,7 +142,7 @@ class ShardChats:
             str(told.get("system", "")),
         )
 
-    def prompt(self, index: int) -> str:
+    def _prompt(self, index: int) -> str:
         try:
             return str(self._told(self._files(index, CHAT)[1]).get("prompt", ""))
         except SampleError:
@@ -175,17 +178,14 @@ class SeveralChats:
     def __len__(self) -> int:
         return int(self.ends[-1])
 
+    @property
+    def prompts(self) -> np.ndarray:
+        return np.concatenate([source.prompts for source in self.sources])
+
     def read(self, index: int) -> Chat:
-        source, place = self._place(index)
-        return source.read(place)
-
-    def prompt(self, index: int) -> str:
-        source, place = self._place(index)
-        return source.prompt(place)
-
-    def _place(self, index: int) -> tuple[SampleSource[Chat], int]:
         number = int(np.searchsorted(self.ends, index, "right"))
-        return self.sources[number], index - (int(self.ends[number - 1]) if number else 0)
+        before = int(self.ends[number - 1]) if number else 0
+        return self.sources[number].read(index - before)
 
 
 def chats_in(where: str) -> SampleSource[Chat]:
@@ -197,6 +197,19 @@ def chats_in(where: str) -> SampleSource[Chat]:
     shards = shards_in(where)
     triplets, chats = TripletChats(Triplets(shards)), ShardChats(shards)
     return SeveralChats([triplets, chats]) if len(chats) else triplets
+
+
+def _prompt(request: str) -> str:
+    """The prompt within a question about its picture; "" in any other question."""
+    asked = ASKED.fullmatch(request)
+    return asked[1] if asked else ""
+
+
+def _request(row: dict[str, Any]) -> str:
+    try:
+        return _said(row, "user")
+    except SampleError:
+        return ""
 
 
 def _said(row: dict[str, Any], role: str) -> str:

@@ -20,8 +20,8 @@ class GainSettings(Strict):
     during: int = Field(
         default=0,
         ge=0,
-        description="so many at each measurement too, with painter and judge in memory beside the "
-        "writer",
+        description="this many at each measurement too; painter and judge are then in memory "
+        "beside the writer",
     )
     batch: PositiveInt = Field(default=1, description="pictures that are corrected at once")
     model: str = Field(default="miniature", description="or a FLUX folder")

@@ -171,9 +171,9 @@ first, each with its score, what is wrong, and boxes where the judge gives them:
 is right, red around what is wrong. The report has the same as data; *index* is a picture's place,
 from 0 on, in the order in which ComfyUI lists the folder.
 
-**Without a vision model**: delete *Load CLIP* and **Vision model**, and choose *what is there*, *what
-is written* or both in **Judge**. Its help page (*i*) says what they need: a detector of 1 MB, and an
-OCR. They read plain prompts, such as `a cat and a sign that says "OPEN"`.
+**Without a vision model**: delete *Load CLIP* and **Vision model**, and choose *what is there*,
+*what is written* or both in **Judge**. Its help page (*i*) says what they need: a detector of 1 MB,
+and an OCR. They read plain prompts, such as `a cat and a sign that says "OPEN"`.
 """,
     """
 - the **prompt**, and the folder

@@ -13,6 +13,7 @@ from .wanted import TextWishes, WantedText
 
 READABLE = 0.6  # least sureness of a line that counts as text, and of a right text that passes
 NEAR = 0.34  # share of letters that may differ in what counts as the same text once more
+SWAPPED = 4  # least letters of a text that other letters of the same kinds are a mistake for
 FEW = 5  # texts too many that are named one by one
 SHOWN = 80  # letters of a text in a fault
 UNREADABLE, MIRRORED = 0.1, 0.5  # likenesses of what cannot be read, and of mirrored writing
@@ -232,8 +233,11 @@ def _with_extras(
     others = []
     for wanted in wishes.texts:
         if wanted.copies and not wanted.banned:
-            wrong = [*_wrong_copies(wanted, page, used, size)]
-            finding = replace(finding, faults=(*finding.faults, *wrong))
+            copies = [*_copies(wanted, page, used)]
+            wrong = [_wrong_copy(match, wanted, page, size) for match in copies if match.cost]
+            if wanted not in finding.lost:
+                wrong += [_missing_copy(wanted)] * (wanted.least - 1 - len(copies))
+            finding = replace(finding, faults=(*finding.faults, *dict.fromkeys(wrong)))
             finding = _with_likeness(finding, wanted, 1 / (1 + len(wrong)))
     for number, line in enumerate(page.lines):
         rest = [word for word in page.words[number] if word not in used]
@@ -280,20 +284,35 @@ def _banned(
             yield TextFault(unmet, box, min(line.sureness for line in lines))
 
 
-def _wrong_copies(
-    wanted: WantedText, page: Page, used: set[ReadWord], size: tuple[int, int]
-) -> Iterator[TextFault]:
-    letters = len(letters_of(wanted.text))
+def _copies(wanted: WantedText, page: Page, used: set[ReadWord]) -> Iterator[TextMatch]:
+    """The further places where a text, or nearly that text, stands."""
     for match in matches(wanted.text, page):
-        if used.intersection(match.words) or match.cost > NEAR * letters:
-            continue
-        used.update(match.words)
-        box = _hull([page.lines[n].box for n in match.lines])
-        if match.cost:
-            read = _short(" ".join(word.text for word in match.words))
-            where = _where(box, size, wanted.surface)
-            sure = min(page.lines[n].sureness for n in match.lines)
-            yield TextFault(f'replace the text "{read}" by "{wanted.text}"{where}', box, sure)
+        if not used.intersection(match.words) and _is_near(match, wanted):
+            used.update(match.words)
+            yield match
+
+
+def _is_near(match: TextMatch, wanted: WantedText) -> bool:
+    """Whether a place is meant as the text: few letters differ, or their order alone (SPOT)."""
+    letters = letters_of(wanted.text).casefold()
+    said = "".join(word.glyphs for word in match.words).casefold()
+    swapped = len(letters) >= SWAPPED and sorted(letters) == sorted(said)
+    return swapped or match.cost <= NEAR * len(letters)
+
+
+def _wrong_copy(
+    match: TextMatch, wanted: WantedText, page: Page, size: tuple[int, int]
+) -> TextFault:
+    box = _hull([page.lines[n].box for n in match.lines])
+    read = _short(" ".join(word.text for word in match.words))
+    where = _where(box, size, wanted.surface)
+    sure = min(page.lines[n].sureness for n in match.lines)
+    return TextFault(f'replace the text "{read}" by "{wanted.text}"{where}', box, sure)
+
+
+def _missing_copy(wanted: WantedText) -> TextFault:
+    surface = f" on another {wanted.surface}" if wanted.surface else " once more"
+    return TextFault(f'add the text "{wanted.text}"{surface}')
 
 
 def _repeats(text: str, wishes: TextWishes) -> bool:
@@ -304,8 +323,7 @@ def _repeats(text: str, wishes: TextWishes) -> bool:
     for wanted in wishes.texts:
         if wanted.banned or wanted.copies:
             continue
-        letters = len(letters_of(wanted.text))
-        near = [m for m in matches(wanted.text, page) if m.cost <= NEAR * letters]
+        near = [match for match in matches(wanted.text, page) if _is_near(match, wanted)]
         if any(len(match.words) == len(row) for match in near):
             return True
         words = {glyphs(word).casefold() for word in words_of(wanted.text)}

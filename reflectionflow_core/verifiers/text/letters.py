@@ -42,12 +42,19 @@ def glyphs(word: str) -> str:
     """The letters, digits and marks of a word that are compared.
 
     Forms of one letter (full width, ligatures) and of one mark are unified; spaces are left out,
-    and so are soft marks at both ends.
+    and so are soft marks at both ends; but -20% and <3 have a sign, A- and 555- a dash.
     """
     unified = unicodedata.normalize("NFKC", word).translate(_SAME_MARK)
     # Directions, joiners and variation selectors cannot be seen.
     seen = "".join(c for c in unified if unicodedata.category(c) not in ("Cf", "Cc", "Zs"))
-    return seen.translate({0xFE0E: None, 0xFE0F: None}).strip(_SOFT)
+    seen = seen.translate({0xFE0E: None, 0xFE0F: None})
+    bare = seen.strip(_SOFT)
+    before, _, after = seen.partition(bare) if bare else ("", "", "")
+    if before[-1:] == after[:1] == "-":
+        return bare  # ornaments
+    sign = before[-1:] if before.endswith(("-", "<", ">")) and bare[0].isdigit() else ""
+    goes_on = after.startswith("-") and (bare[-1].isdigit() or len(bare) == 1)
+    return f"{sign}{bare}{'-' if goes_on else ''}"
 
 
 def is_upper(read: str) -> bool | None:

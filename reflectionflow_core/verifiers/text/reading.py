@@ -30,7 +30,7 @@ NEEDED = (
     *("yaml", "requests", "six", "tqdm", "colorlog"),
 )
 INSTALL = (
-    "With this Python, in the folder of this pack: pip install -e '.[text]', then pip install "
+    'With this Python, in the folder of this pack: pip install -e ".[text]", then pip install '
     "--no-deps rapidocr, and pip install opencv-python-headless if 'import cv2' fails"
 )
 
@@ -179,7 +179,7 @@ def _model_file(part: str) -> Path:
     if not files:
         raise InputError(
             f"rapidocr {version('rapidocr')} has no weights *_{part}_*.onnx in {folder}. "
-            "Install it again: pip install --force-reinstall --no-deps 'rapidocr>=3.10'."
+            "Install it again: pip install --upgrade --force-reinstall --no-deps rapidocr."
         )
     return files[-1]
 

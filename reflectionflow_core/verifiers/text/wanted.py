@@ -40,6 +40,7 @@ _APOSTROPHES = "'’‘`"  # these marks also stand within words
 _DOUBLED = re.compile(r"(?:``|(?<!\w)'')(?=\S)(.+?)''", re.DOTALL)
 _IDEOGRAPHS = 0x2E80  # from here on writing has no spaces between words
 _SHORTENED = re.compile(r"['’](?:n['’]|\d0s\b|til\b|em\b|cause\b|tis\b|twas\b)", re.IGNORECASE)
+_SHORT_AND = re.compile(r"['’]n['’]", re.IGNORECASE)  # rock 'n' roll
 
 _SURFACES = (
     "sign billboard poster banner board chalkboard blackboard whiteboard screen monitor display "
@@ -52,6 +53,20 @@ _SURFACE = re.compile(rf"\b({'|'.join(_SURFACES.split())})(s|es)?\b", re.IGNOREC
 _COPIES = re.compile(
     r"\b(?:each|every|both|all|many|several|multiple|pattern|rows?|repeat\w*|twice|times|two|three"
     r"|four|five|six|seven|eight|nine|ten|\d+)\b",
+    re.IGNORECASE,
+)
+_NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+# "two red signs that each say": so many must have the text.
+_NUMBERED = re.compile(
+    rf"\b(?P<number>both|{'|'.join(_NUMBERS)}|[2-9]|10)\s+(?:of\s+the\s+|the\s+)?(?:[\w-]+\s+)?"
+    rf"(?:{'|'.join(_SURFACES.split())})(?:s|es)\b(?:[,:\s]*\b(?:that|which|each|both|all|with|the"
+    r"|words?|texts?|letters|say(?:s|ing)?|read(?:s|ing)?|spell(?:s|ing)?|show(?:s|ing)?"
+    r"|display(?:s|ing)?|bear(?:s|ing)?|labell?ed)\b)*[,:\s]*$",
+    re.IGNORECASE,
+)
+# Each of the things may have a text of its own: "STOP" and "GO".
+_ANOTHER = re.compile(
+    r"\s*(?:,|and\b|or\b|&)[\s,]*(?:and\b|or\b)?\s*$|[^.;!?]*\b(?:one|first|other|another|second)\b",
     re.IGNORECASE,
 )
 _BANNED = re.compile(
@@ -82,6 +97,12 @@ _SAYS = (
     "label headline slogan"
 )
 _SERIES = re.compile(rf"{_MARK}(?:(?:\s*,)?\s*(?:and\s+|or\s+|,\s*)?{_MARK})+")
+_SAYING_ON = re.compile(
+    r"[,\s]*\b(?:(?:that|which)\s+)?(?:says?|saying|reads?|reading|spells?|spelling|shows?|showing"
+    r"|displays?|displaying|labell?ed|titled|named|called|bearing)\s+(?:the\s+)?"
+    rf"(?:(?:words?|texts?|letters)\s+)?{_MARK}(?=\s+(?:on|across|above|over)\s+(?:an?|the)\s)",
+    re.IGNORECASE,
+)
 _ON = re.compile(
     rf"(?:\b(?:the|a)\s+)?(?:\b(?:words?|texts?|letters|title|name)\s+)?{_MARK}\s+(?:(?:is|are)\s+)?"
     r"(?:(?:written|painted|printed)\s+)?(?:on|across|above|over)\s+(?=(?:an?|the)\s)"
@@ -99,13 +120,14 @@ class WantedText:
     """One text that must be read in the picture.
 
     `surface` is what it stands on ("sign"), "" if the prompt does not say. With `copies` it may be
-    there several times. A `banned` one must not be there.
+    there several times, and must be `least` times. A `banned` one must not be there.
     """
 
     text: str
     surface: str = ""
     copies: bool = False
     banned: bool = False
+    least: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +172,8 @@ def without_texts(prompt: str) -> str:
     """
     prompt = _DOUBLED.sub(r'"\1"', prompt.replace("\\", ""))
     text = _MARK.join(_outside(prompt, _quoted_spans(prompt)[0]))
-    for pattern, instead in ((_SERIES, _MARK), (_ON, ""), (_NO_TEXT, ""), (_INTRODUCED, "")):
+    patterns = (_SAYING_ON, _ON, _NO_TEXT, _INTRODUCED)
+    for pattern, instead in ((_SERIES, _MARK), *((pattern, "") for pattern in patterns)):
         text = pattern.sub(instead, text)
     text = re.sub(r"(?:\b(?:with|and)\s*|,\s*)(?=[,;.]|$)", "", text)
     return " ".join(_EDGES.sub("", _EDGES.sub("", text)).split())
@@ -197,7 +220,8 @@ def _closer(prompt: str, opened: int) -> int | None:
         if mark == "'" and at > opened + 1 and prompt[at] == mark and _opens(prompt, at):
             return None  # a new text begins, so the first mark was an apostrophe
         if prompt[at] in _CLOSERS[mark] and not (
-            prompt[at] in _APOSTROPHES and _in_word(prompt[at + 1 : at + 2])
+            prompt[at] in _APOSTROPHES
+            and (_in_word(prompt[at + 1 : at + 2]) or _SHORT_AND.match(prompt, at - 2))
         ):
             return at
     return None
@@ -224,4 +248,16 @@ def _wanted(text: str, before: str, after: str) -> WantedText:
         surface=surface[1].lower() if surface else "",
         copies=bool(_COPIES.search(clause)) or bool(surface and surface[2]),
         banned=bool(_BANNED.search(clause)),
+        least=_least(clause, after),
     )
+
+
+def _least(clause: str, after: str) -> int:
+    """How many things of a number must have the text; 1 where they may have different ones."""
+    found = _NUMBERED.search(clause)
+    if not found or _ANOTHER.match(after):
+        return 1
+    number = found["number"].lower()
+    if number.isdigit():
+        return int(number)
+    return 2 if number == "both" else 2 + _NUMBERS.index(number)
