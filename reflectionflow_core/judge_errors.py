@@ -234,20 +234,22 @@ def kind_of(text: str) -> str:
     "there is a dog", "missing a red cup" is about a colour. "extra cup" is a number. All else is
     "other", and so is what is written: a sign that says "24 RED HATS".
     """
+    said = " ".join(text.lower().split()).strip(" .?!")
     if _WRITTEN.search(text):
         return OTHER
-    said = " ".join(text.lower().split()).strip(" .?!")
     stated = _STATED.fullmatch(said)
     said_of_it = stated["property"] if stated else said
     if _POSITION.search(said):
         return POSITION
-    if _COUNTED.search(said):
-        return NUMBER
-    if stated and _NUMBER.search(said) and not _NUMBER.search(said_of_it):
-        return COLOUR if _COLOUR.search(said_of_it) else OTHER
-    if _NUMBER.search(said) or said.startswith("extra "):
+    of_number = stated is None or _COUNTED.search(said) or _NUMBER.search(said_of_it)
+    if said.startswith("extra ") or (_NUMBER.search(said) and of_number):
         return NUMBER
     if _COLOUR.search(said_of_it):
         return COLOUR
+    return OTHER if stated and _NUMBER.search(said) else _of_a_thing(said)
+
+
+def _of_a_thing(said: str) -> str:
+    """THING where one is named and no more is said of it."""
     bare = re.sub(r"^(?:there (?:is|are) |is there |are there )|(?: (?:is|are) there)$", "", said)
     return THING if _THING.fullmatch(bare) and not _SAYS_MORE.search(bare) else OTHER

@@ -137,8 +137,8 @@ def _published(evaluation: Evaluation, plan: StudyPlan, file: Path, command: str
     count, different = len(evaluation.prompts), meanings(evaluation.prompts)
     notes = [
         f"Right is the share of {count:,} held-out prompts, of {different:,} different meanings, "
-        "whose best picture is right. N is the number of pictures painted for a prompt. A family of "
-        "few meanings repeats them with other noise, so its figures are about just these.",
+        "whose best picture is right. N is the number of pictures painted for a prompt. A family "
+        "of few meanings repeats them with other noise, so its figures are about just these.",
         "With each figure stands its 95 % interval: Wilson's of a share, a bootstrap over prompts "
         "of differences and costs.",
         "These figures are about the miniature. They say nothing about FLUX.1-dev.",
