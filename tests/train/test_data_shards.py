@@ -180,9 +180,18 @@ def test_a_damaged_part_is_named(folder: Path) -> None:
         assemble(folder, 0, 1, 8)
 
 
-def sample(good: int, bad: int, digest: str = "") -> SampleReport:
+def sample(good: int, bad: int, digest: str = "", words: str = "r") -> SampleReport:
     prints = (f"{good:064x}", f"{bad:064x}")
-    return SampleReport(f"k {good} {bad}", "p", "r", digest or f"{good} {bad}", prints)
+    return SampleReport(f"k {good} {bad}", "p", words, digest or f"{good} {bad}", prints)
+
+
+def test_pictures_that_look_alike_are_repeats_only_where_the_words_are_the_same() -> None:
+    said = ("Make it red.", "make it blue", "make it red")
+    samples = [sample(i, 0, f"{i}" * 64, words) for i, words in enumerate(said)]
+    kept, repeated = without_repeats(samples, near_bits=8)
+    assert ([s.reflection for s in kept], repeated) == (list(said[:2]), {"nearly repeated": 1})
+    shards = [(number, Report((each,), 1)) for number, each in enumerate(samples)]
+    assert repeats(shards, 8) == {2: {0: NEARLY}}
 
 
 def test_equal_and_nearly_equal_pairs_are_there_once() -> None:

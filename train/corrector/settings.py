@@ -259,7 +259,7 @@ class CorrectorSettings(LearningSettings):
         return self
 
 
-# What may change when a run is resumed; the samples held out of the training may not.
+# What may change when a run is resumed. What is held out stays while the data grow.
 MAY_CHANGE = (
     "accumulate",
     "checkpointing",

@@ -23,6 +23,7 @@ from PIL import Image
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
 from train.data.records import ChatSample, PaintedPicture, Pair, Slice
+from train.prompt_words import digest
 from train.shard_index import SUBSET, keep, walk
 from train.triplets import (
     BAD,
@@ -32,7 +33,6 @@ from train.triplets import (
     PICTURE,
     PROMPT,
     REFLECTION,
-    sibling_group,
 )
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ class SampleReport:
     digest: str
     prints: tuple[str, str]
     difficulty: str = ""
+
+    @property
+    def said(self) -> int:
+        """A number below 2^64 that is the same for the same words of prompt and reflection."""
+        return digest(f"{self.prompt} {self.reflection}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,27 +228,27 @@ def without_repeats(
 ) -> tuple[list[SampleReport], Counter[str]]:
     """The samples without those that came before, to the bit or nearly, and how many those are.
 
-    Two pairs are nearly the same if both fingerprints differ by `near_bits` of 256 at most: good
-    from good and bad from bad. None looks for equal ones only. Siblings are never nearly the same:
-    the little that differs between their good pictures is what their words say.
+    Two pairs are nearly the same if their words are and both fingerprints differ by `near_bits` of
+    256 at most: good from good and bad from bad. None looks for equal ones only. Where words
+    differ, the little that differs between the pictures may be what they say.
     """
     kept: list[SampleReport] = []
-    prints: list[tuple[str, int, int]] = []
+    prints: dict[int, list[tuple[int, int]]] = {}
     digests: set[str] = set()
     repeated: Counter[str] = Counter()
     for sample in samples:
         good, bad = (int(text, 16) for text in sample.prints)
+        alike = prints.setdefault(sample.said, [])
         if sample.digest in digests:
             repeated["repeated"] += 1
         elif near_bits is not None and any(
             (good ^ g).bit_count() <= near_bits and (bad ^ b).bit_count() <= near_bits
-            for group, g, b in prints
-            if group != sibling_group(sample.key)
+            for g, b in alike
         ):
             repeated["nearly repeated"] += 1
         else:
             kept.append(sample)
-            prints.append((sibling_group(sample.key), good, bad))
+            alike.append((good, bad))
             digests.add(sample.digest)
     return kept, repeated
 
