@@ -29,7 +29,13 @@ from ...reflectionflow_core.doctor import versions
 from ...reflectionflow_core.protocols import Progress
 from ...reflectionflow_core.record import History, InputError
 from ...reflectionflow_core.report import contact_sheet, html_page
-from ...reflectionflow_core.search import UnjudgedError, is_over, search, trailing_unjudged
+from ...reflectionflow_core.search import (
+    UnjudgedError,
+    is_over,
+    limit_reached,
+    search,
+    trailing_unjudged,
+)
 from ...reflectionflow_core.search.checks import check_trust
 from ...reflectionflow_core.settings import RANDOM_SEED, SearchSettings
 from ...reflectionflow_core.vlm.judge_check import judge_text
@@ -88,6 +94,7 @@ def next_round(
     except UnjudgedError as error:
         raise UnjudgedError(error.history, f"{error} {kept(state, error.history)}") from error
     after = state.settings_until(index + 1)
+    history = replace(history, ended=limit_reached(history, after, actors))
     return replace(state, history=history, done=is_over(history, after, actors))
 
 
@@ -134,6 +141,8 @@ def write_run(state: SearchState) -> SearchState:
     run = run_of(state, state.asked)
     state = replace(state, folder=named(state, run))
     with opened(state, run) as archive:
+        if len(archive.history) == len(state.history):  # which may have ended since
+            archive.append(replace(archive.history, ended=state.history.ended))
         history = archive.history
         settings = replace(state, history=history).asked
         sheet = io.BytesIO()

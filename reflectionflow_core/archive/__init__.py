@@ -104,7 +104,7 @@ class Archive:
         for said in answers:
             self._write_feedback(said)
         self.history = history
-        self._write_timing(history.cost)
+        self._write_timing(history)
         self._write_best(history)
 
     def until(self, round_index: int) -> History:
@@ -165,8 +165,9 @@ class Archive:
     def _write_feedback(self, said: Feedback) -> None:
         files.append(self.folder / FEEDBACK, feedback_line(said))
 
-    def _write_timing(self, cost: Cost) -> None:
-        record = {"seconds": dict(cost.seconds), "slowest": cost.slowest}
+    def _write_timing(self, history: History) -> None:
+        cost = history.cost
+        record = {"seconds": dict(cost.seconds), "slowest": cost.slowest, "ended": history.ended}
         self.write(TIMING, json.dumps(record, indent=2).encode() + b"\n")
 
     def _write_best(self, history: History) -> None:
@@ -223,11 +224,11 @@ def _read(folder: Path, known: History) -> Recording:
     run = load_run(path)
     entries, size, notices = _read_entries(folder / HISTORY, run.settings.mask)
     _check_complete(folder, len(entries))
-    timing, untimed = _read_timing(folder / TIMING)
+    timing, ended, untimed = _read_timing(folder / TIMING)
     history = _history(folder, entries, known)
     answers, lost = _read_feedback(folder / FEEDBACK, len(history))
     spent = entries[-1].cost if entries else Cost(vlm_calls=run.calls)
-    history = replace(history, feedback=answers)
+    history = replace(history, feedback=answers, ended=ended)
     history = replace(history, cost=spent + _asking_cost(history)).charged(timing)
     costs = tuple(entry.cost for entry in entries)
     return Recording(run, history, costs, size, (*notices, *lost, *untimed))
@@ -325,18 +326,19 @@ def _checked_successor(entry: Entry, before: list[Entry]) -> Entry:
     return entry
 
 
-def _read_timing(path: Path) -> tuple[Cost, tuple[str, ...]]:
+def _read_timing(path: Path) -> tuple[Cost, str, tuple[str, ...]]:
+    """The seconds, which limit ended the search, and a notice about a damaged file."""
     try:
         record = parse_json(path.read_bytes())
         seconds = {phase: float(spent) for phase, spent in record["seconds"].items()}
         cost = Cost(seconds=MappingProxyType(seconds), slowest=float(record["slowest"]))
         if not all(map(math.isfinite, (*seconds.values(), cost.slowest))):
             raise ValueError("its times are not numbers")
-        return cost, ()
+        return cost, str(record.get("ended", "")), ()
     except FileNotFoundError:
-        return Cost(), ()
+        return Cost(), "", ()
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return Cost(), (f"{path.name} is damaged; seconds count from zero again.",)
+        return Cost(), "", (f"{path.name} is damaged; seconds count from zero again.",)
 
 
 def _history(folder: Path, entries: list[Entry], known: History) -> History:

@@ -19,7 +19,14 @@ from ..protocols import Actors
 from ..record import Cost, History, InputError
 from ..registry import choice_of
 from ..report.words import counted, forecast_text
-from ..search import UnjudgedError, forecast, search, steered_search, trailing_unjudged
+from ..search import (
+    UnjudgedError,
+    forecast,
+    limit_reached,
+    search,
+    steered_search,
+    trailing_unjudged,
+)
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
 from ..settings import SearchSettings
@@ -122,11 +129,15 @@ def _search(
     )
     try:
         with Screen(most, archive.history, asked.settings.budget) as screen:
+            history = past
             for history in _steps(archive, asked, actors, past, screen, page):
                 painted = len(history) - len(archive.history)
                 archive.append(history)
                 if painted:
                     screen.painted(history)
+        if len(history):
+            ended = limit_reached(history, asked.settings, actors)
+            archive.append(replace(history, ended=ended))
     except StoppedByPersonError:
         _say_how_to_resume(archive)
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ many prompts.
 from .attempt import in_its_region
 from .checks import check_search
 from .forecast import Forecast, forecast
-from .loop import is_over, next_batch, run_round, search
+from .loop import goes_on, is_over, limit_reached, next_batch, run_round, search
 from .pausing import Pause, Person, is_asked_about, paused, steered_search
 from .policies import POLICIES
 from .portfolio import InMemory, portfolio
@@ -32,9 +32,11 @@ __all__ = [
     "complete",
     "forecast",
     "fresh_seed",
+    "goes_on",
     "in_its_region",
     "is_asked_about",
     "is_over",
+    "limit_reached",
     "next_batch",
     "paused",
     "portfolio",

@@ -12,7 +12,7 @@ from time import monotonic
 from ..protocols import SILENT, Actors, Progress
 from ..record import History, InputError, Request
 from ..settings import SearchSettings
-from .budget import affordable_end, out_of_time
+from .budget import affordable_end, out_of_time, paid_ends
 from .checks import check_search
 from .steering import steered
 from .strategies import rounds_of
@@ -78,6 +78,23 @@ def next_batch(history: History, settings: SearchSettings, actors: Actors) -> Ba
 def is_over(history: History, settings: SearchSettings, actors: Actors) -> bool:
     """True if a search would paint nothing more."""
     return next_batch(history, settings, actors) is None
+
+
+def goes_on(history: History, settings: SearchSettings) -> bool:
+    """True if a search would paint more with a budget that pays for it."""
+    return not stopped(history, settings) and bool(replayed(history, settings)[1])
+
+
+def limit_reached(history: History, settings: SearchSettings, actors: Actors) -> str:
+    """The limit of the budget, as the name of its field, that ends a search which would go on; ""
+    if none does."""
+    if not (goes_on(history, settings) and is_over(history, settings, actors)):
+        return ""
+    index, requests = replayed(history, settings)
+    done = len(history.rounds[index]) if index < len(history.rounds) else 0
+    ends = paid_ends(requests, done, history.cost, settings, actors)
+    first = min(ends, key=ends.__getitem__, default="seconds")
+    return first if ends.get(first, len(requests)) < len(requests) else "seconds"
 
 
 def run_round(

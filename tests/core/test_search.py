@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
-from fakes import Cancelled, ToyClock, ToyGenerator, Toys, ToyVerifier, Watcher
+from fakes import Cancelled, ToyClock, ToyCorrector, ToyGenerator, Toys, ToyVerifier, Watcher
 
 from reflectionflow_core.protocols import Actors
 from reflectionflow_core.record import Candidate, History, InputError, Neighbour, Request, Verdict
@@ -14,6 +14,7 @@ from reflectionflow_core.search import (
     STRATEGIES,
     ActorError,
     is_over,
+    limit_reached,
     run_round,
     search,
 )
@@ -249,6 +250,29 @@ def test_a_budget_of_steps_pays_each_picture_at_its_painters_price() -> None:
     assert history.cost.steps == 5 * 3 + 4 * 2
     assert toys.writer.items == 2  # nobody is asked for a picture that the budget does not pay
     assert is_over(history, settings, toys.actors())
+
+
+@pytest.mark.parametrize(
+    ("how", "limit"),
+    [
+        ({"budget": Budget(images=3)}, "images"),
+        ({"budget": Budget(vlm_calls=3)}, "vlm_calls"),  # drafts ask 1, corrections 3
+        ({"budget": Budget(steps=9)}, "steps"),  # drafts take 3, corrections 5
+        ({"budget": Budget(steps=9, images=2)}, "images"),
+        ({"budget": Budget(seconds=5)}, "seconds"),
+        ({"budget": Budget(images=4), "depth": 1}, ""),
+        ({"budget": Budget(images=2), "stop": 0.0}, ""),
+        ({"strategy": "adaptive", "budget": Budget(vlm_calls=2)}, "vlm_calls"),
+    ],
+)
+def test_the_limit_that_ends_a_search_is_known_whatever_the_next_picture_costs(how, limit) -> None:
+    clock = ToyClock()
+    painter = ToyGenerator(steps=3, on_call=clock.tick(2))
+    actors = Toys(painter, corrector=ToyCorrector(steps=5, on_call=clock.tick(2))).actors()
+    settings = replace(SearchSettings(width=2, depth=3), **how)
+    *before, last = search("a red cube", settings, actors, clock=clock)
+    assert limit_reached(last, settings, actors) == limit
+    assert [limit_reached(history, settings, actors) for history in before] == [""] * len(before)
 
 
 def test_a_budget_of_seconds_begins_no_batch_that_would_overrun() -> None:
