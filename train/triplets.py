@@ -116,8 +116,9 @@ class TripletEntries(Sequence[TripletEntry]):
                 continue
             before = int(self.ends[part - 1]) if part else 0
             for place, row in enumerate(self.rows[part].tolist(), before):
-                group = sibling_group(index.key(row))
-                groups[place] = known.setdefault((shard.parent, group), place)
+                key = index.key(row)
+                if (group := sibling_group(key)) != key:
+                    groups[place] = known.setdefault((shard.parent, group), place)
         return groups
 
 

@@ -351,6 +351,15 @@ def test_pictures_are_unpacked_by_tar_alone_under_the_same_names(folder: Path) -
     assert not (folder / "images").exists()
 
 
+def test_the_code_of_the_data_card_reads_shards_with_a_gap(folder: Path, monkeypatch) -> None:
+    described(folder)
+    (folder / "genref_000000.tar").rename(folder / "genref_000005.tar")
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(folder)
+    exec(code.replace("    sample[", "    found = sample["), found := {})
+    assert found["found"]
+
+
 def test_the_data_card_tells_counts_licences_and_no_paths(folder: Path) -> None:
     described(
         folder,
