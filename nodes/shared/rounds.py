@@ -26,12 +26,14 @@ from ...reflectionflow_core.archive import (
 )
 from ...reflectionflow_core.choice import RECORDED
 from ...reflectionflow_core.doctor import versions
-from ...reflectionflow_core.protocols import Progress
+from ...reflectionflow_core.protocols import Actors, Progress
 from ...reflectionflow_core.record import History, InputError
 from ...reflectionflow_core.report import contact_sheet, html_page
 from ...reflectionflow_core.search import (
     UnjudgedError,
     is_over,
+    judged_again,
+    left_unjudged_text,
     limit_reached,
     search,
     trailing_unjudged,
@@ -83,7 +85,7 @@ def next_round(
     steps = partial(
         search, state.prompt, state.settings_until(index), actors, progress=progress, one_round=True
     )
-    painted = recorded(state, run, steps) if run else steps(history=begun)
+    painted = recorded(state, run, actors, steps) if run else steps(history=begun)
     history = begun
     try:
         for history in painted:
@@ -123,11 +125,15 @@ def again(recorded: History, known: History) -> int:
 
 
 def recorded(
-    state: SearchState, run: Run, steps: Callable[..., Iterator[History]]
+    state: SearchState, run: Run, actors: Actors, steps: Callable[..., Iterator[History]]
 ) -> Iterator[History]:
     """The next round, read from the run's folder or painted; each new picture is saved at once."""
     with opened(state, run) as archive:
-        archive.drop_last(again(archive.history, state.history))
+        deepest = max(state.next_round, len(archive.history.rounds) - 1)
+        if judged_again(archive.history, state.settings_until(deepest), actors):
+            archive.drop_last(again(archive.history, state.history))
+        elif words := left_unjudged_text(archive.history):
+            warn(words)
         history = archive.until(state.next_round)
         if len(history) > len(state.history):
             yield history

@@ -23,7 +23,14 @@ from ..protocols import Actors
 from ..record import SHARED, History, InputError
 from ..report.overview import overview_page, overview_text, row_of
 from ..report.words import counted, settings_text
-from ..search import UnjudgedError, check_search, goes_on, is_over, trailing_unjudged
+from ..search import (
+    UnjudgedError,
+    check_search,
+    goes_on,
+    is_over,
+    judged_again,
+    trailing_unjudged,
+)
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from ..settings import Budget
 from ..texts import TextError, decode_text
@@ -73,9 +80,15 @@ class Folder:
 
     def play(self, budget: Budget) -> Iterator[History]:
         with open_archive(self.path, resume=True) as archive:
-            archive.drop_last(self.again)  # they are painted and judged again
-            self.again = 0
-            run, past = with_recorded_text(self.run, archive.run, self.author), archive.history
+            run = with_recorded_text(self.run, archive.run, self.author)
+            settings = replace(run.settings, budget=budget)
+            if self.again:
+                again = judged_again(archive.history, settings, self.actors)
+                if not again:
+                    return
+                archive.drop_last(again)
+                self.again = 0
+            past = archive.history
             if self.author and lacks_text(run, self.author.setting, past):
                 if not self._affordable(budget):
                     return

@@ -46,9 +46,15 @@ def new_noise(settings: SearchSettings, past: History, position: int, origin: Ca
 
 
 def best_candidates(settings: SearchSettings, candidates: Iterable[Candidate]) -> list[Candidate]:
-    """The best `width` candidates, by rank; too few are repeated in turn."""
+    """The best `width` candidates; too few are repeated in turn.
+
+    One that could not be judged is taken only if none was, or if too few would be repeated without
+    new noise, to the same picture: nobody knows what to correct in it.
+    """
     # sorted is stable: the earlier of equals ranks first.
-    ranked = sorted(candidates, key=lambda candidate: candidate.rank, reverse=True)
+    ranked = sorted(candidates, key=lambda candidate: candidate.merit, reverse=True)
+    if "noise" in settings.axes:
+        ranked = [candidate for candidate in ranked if candidate.verdict.judged] or ranked
     return list(islice(cycle(ranked), settings.width))
 
 
@@ -65,7 +71,7 @@ def choose_parents(
     pairs = zip(before, accepted, strict=True)
     if settings.parents == "latest":
         return [new if new.verdict.judged or not old.verdict.judged else old for old, new in pairs]
-    return [max(pair, key=lambda candidate: candidate.rank) for pair in pairs]
+    return [max(pair, key=lambda candidate: candidate.merit) for pair in pairs]
 
 
 def correction(
