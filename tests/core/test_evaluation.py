@@ -162,6 +162,15 @@ def test_all_studies_together_run_what_they_share_once():
     assert len(together) < len(apart)
 
 
+def test_scouts_are_compared_by_steps_alone_since_most_of_theirs_paint_no_picture():
+    studies = {name for name in STUDIES for arm in STUDIES[name](StudyPlan()) if by_looks(arm)}
+    assert studies == {"scouts"}
+
+
+def by_looks(arm: Arm) -> bool:
+    return arm.settings.strategy == "scouts"
+
+
 def test_a_grid_spends_the_same_budget_in_every_cell():
     assert {arm.settings.scheduled_pictures for arm in study_named("table2")(StudyPlan())} == {16}
 
