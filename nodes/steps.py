@@ -24,7 +24,6 @@ from ..reflectionflow_core.search import (
     unjudged_text,
 )
 from ..reflectionflow_core.settings import chosen_seed
-from ..reflectionflow_core.verdict import best_first
 from .comfy.masks import as_mask_text
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch, to_batches, to_pictures
@@ -172,7 +171,8 @@ class VerifierScore(io.ComfyNode):
         prompts = for_each(prompt, len(pictures), "prompt")
         ask = partial(verifier[0].actor.verify, progress=progress)
         verdicts = ask_by_prompt(ask, prompts, pictures, "verify")
-        ranked = best_first(verdicts)
+        # As the search's strategies order: of equals the earlier one.
+        ranked = sorted(range(len(pictures)), key=lambda i: verdicts[i].rank, reverse=True)
         ordered = ranked if order[0] == "best first" else range(len(pictures))
         chosen = list(ordered)[: keep[0] or None]
         failed = judged_text(pictures, verdicts)
