@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ from train.data.shards import (
     fingerprint,
     finished,
     part_file,
+    recover,
     sample_of,
     thin,
     without_repeats,
@@ -134,6 +136,7 @@ def test_the_order_in_which_parts_are_written_does_not_matter(folder: Path) -> N
         for place in order:
             store(folder, place, pair(place))
         assemble(folder, 0, 3, None)
+        (folder / "genref_000000.json").unlink()  # or it would be finished
         shards.append((folder / "genref_000000.tar").read_bytes())
     assert shards[0] == shards[1]
 
@@ -142,9 +145,30 @@ def test_difficulty_is_counted_of_what_is_kept(folder: Path) -> None:
     easy = pair(1, metadata={"difficulty": "easy"})
     store(folder, 0, pair(0), easy, pair(0, key="rule-00000009-0"))
     assert assemble(folder, 0, 1, 8).difficulty == {"easy": 1, "hard": 1}
-    thin(folder, 0, {0: "repeated"})
+    thin(folder, 0, {pair(0).key: "repeated"})
     report = finished(folder, 0)
     assert report and report.difficulty == {"easy": 1}
+
+
+def thin_again(folder: Path, shard: int) -> None:
+    thin(folder, shard, {pair(0).key: "twice"})
+
+
+@pytest.mark.parametrize("again", [recover, thin_again])
+def test_a_shard_is_not_lost_when_a_kill_falls_before_it_takes_its_place(
+    folder: Path, monkeypatch, again
+) -> None:
+    store(folder, 0, pair(0), pair(1))
+    first = assemble(folder, 0, 1, 8)
+    assert assemble(folder, 0, 1, 8) == first  # as a task that is tried again
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("train.data.shards._put", Mock(side_effect=KeyboardInterrupt))
+        thin_again(folder, 0)
+    assert finished(folder, 0) is None
+    again(folder, 0)
+    report = finished(folder, 0)
+    assert report and report.rejects["twice"] == 1
+    assert [triplet.prompt for triplet in Triplets(shards_in(folder))] == ["prompt 1"]
 
 
 def test_a_shard_without_pairs_is_finished_and_leaves_no_tar(folder: Path) -> None:
