@@ -29,6 +29,7 @@ from ..search import (
     goes_on,
     is_over,
     judged_again,
+    left_unjudged_text,
     trailing_unjudged,
 )
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
@@ -85,6 +86,7 @@ class Folder:
             if self.again:
                 again = judged_again(archive.history, settings, self.actors)
                 if not again:
+                    self.screen.say(f"{self.path.name}: {left_unjudged_text(archive.history)}")
                     return
                 archive.drop_last(again)
                 self.again = 0

@@ -51,8 +51,8 @@ def check_drafts(settings: SearchSettings) -> None:
     chained = settings.depth > 0 and strategy_named(settings.strategy).chained
     if chained and drafts < width and "noise" not in axes_in_force(settings):
         raise InputError(
-            f"{width} chains cannot begin with {drafts} first pictures where the noise stays: some "
-            f"would paint the same pictures. Give {width} drafts or more, fewer chains, or the "
+            f"{width} chains would paint some pictures twice, since there are fewer drafts "
+            f"({drafts}) and the noise stays. Give {width} drafts or more, fewer chains, or the "
             "axis noise."
         )
 

@@ -233,7 +233,7 @@ def test_a_score_ends_the_search_where_the_best_picture_has_it(
 def test_chains_that_would_paint_the_same_pictures_are_refused() -> None:
     few = SearchSettings(width=3, drafts=2, depth=1)
     for axes in (("reflection",), ("prompt", "reflection")):
-        with pytest.raises(InputError, match="3 chains cannot begin with 2 first pictures"):
+        with pytest.raises(InputError, match="3 chains would paint some pictures twice"):
             last(Toys(), replace(few, axes=axes))
         last(Toys(), replace(few, axes=axes, depth=0))
         last(Toys(), replace(few, axes=axes, strategy="adaptive"))

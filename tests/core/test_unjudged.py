@@ -457,7 +457,9 @@ def test_a_batch_whose_pictures_cannot_be_judged_says_so_and_goes_on_later(
     assert f"not judged: {WORDS}" in said.out
     assert "1 could not be judged" in said.out
     assert WORDS in (out / "overview.html").read_text("utf-8")
-    assert run(Toys(), "--out", out, "--resume") == 0
+    run(Toys(), "--out", out, "--resume", "--max-images", 1)  # which was painted before
+    assert "001-a-cat: The last picture could not be judged." in capsys.readouterr().err
+    assert run(Toys(), "--out", out, "--resume", "--max-images", 99) == 0
     histories = [read_recording(folder).history for folder in sorted(out.glob("00*"))]
     assert [len(each) for each in histories] == [7, 7]
     assert not any(each.unjudged for each in histories)
