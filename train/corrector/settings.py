@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from reflectionflow_core.flux.settings import ConditionSettings
-from train.gpus import GpuSettings
+from train.gpus import GpuSettings, ShardingGpuSettings
 from train.reports import IN_WANDB, ReportSettings
 from train.settings import ESTIMATED, Seed, SettingNeeds, Strict, torch_device
 from train.triplets import SUBSETS
@@ -246,6 +246,8 @@ class CorrectorSettings(LearningSettings):
         "disk has room; null: never",
     )
     lora: Lora = Lora()
+    # Settings are frozen, so a narrower kind is safe.
+    gpu: ShardingGpuSettings = ShardingGpuSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
     validation: Validation = Validation()
 
     @property

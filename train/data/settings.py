@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from reflectionflow_core.writers.vlm import MAX_WORDS
-from train.gpus import GpuSettings
+from train.gpus import GpuKind
 from train.settings import ESTIMATED, Seed, SettingNeeds, Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -262,5 +262,5 @@ class DataSettings(Strict):
     filter: Filter = Filter()
     engine: Engine = Engine()
     assumptions: Assumptions = Assumptions()
-    gpu: GpuSettings = GpuSettings()
+    gpu: GpuKind = GpuKind()
     effects: ClassVar = EFFECTS
