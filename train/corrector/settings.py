@@ -166,6 +166,11 @@ class Validation(Checking):
     guidance: float = Field(default=3.5, ge=0)
 
 
+CORRECTING = SettingNeeds(
+    "validation.pictures or validation.mended.pictures=1 or more",
+    lambda s: s.checking.pictures or s.checking.mended.pictures,
+)
+ANEW = SettingNeeds("lora.start=null", lambda s: s.lora.start is None)
 MENDED = "validation.mended.pictures=1 or more"
 EFFECTS = {
     "gpu": ESTIMATED,
@@ -173,6 +178,7 @@ EFFECTS = {
     "report.name": IN_WANDB,
     "time_shifted": SettingNeeds("time_shift, other than 1", lambda s: s.time_shift != 1),
     "validation": SettingNeeds("validation.samples=1 or more", lambda s: s.checking.samples),
+    "validation.steps": CORRECTING,
     "validation.mended": SettingNeeds(MENDED, lambda s: s.checking.mended.pictures),
     "validation.mended.reward_base": SettingNeeds(
         "validation.mended.verifier=reward:FOLDER",
@@ -249,6 +255,12 @@ class CorrectorSettings(LearningSettings):
     # Settings are frozen, so a narrower kind is safe.
     gpu: ShardingGpuSettings = ShardingGpuSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
     validation: Validation = Validation()
+    effects: ClassVar = {
+        **EFFECTS,
+        "lora.rank": ANEW,
+        "lora.alpha": ANEW,
+        "validation.guidance": CORRECTING,
+    }
 
     @property
     def checking(self) -> Checking:

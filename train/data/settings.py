@@ -234,6 +234,9 @@ EFFECTS = {
     "reflections.vlm": SettingNeeds(
         "reflections.how=vlm", lambda settings: settings.reflections.how == "vlm"
     ),
+    "filter.margin": SettingNeeds(
+        "a verifier in filter.scorers", lambda settings: settings.filter.scorers
+    ),
     "engine.cpus": HERE,
     "engine.object_store_gb": HERE,
 }
