@@ -8,12 +8,14 @@ paints only its new rounds, and a cancelled search continues where it stopped.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from comfy.model_management import InterruptProcessingException
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import GraphBuilder
+from comfy_execution.utils import get_executing_context
 from torch import Tensor
 
 from ..reflectionflow_core.protocols import Actors
@@ -30,6 +32,7 @@ from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
 from .shared.expanding import ACTORS, PauseChoice, next_step
 from .shared.forecasting import ahead_text
+from .shared.graph import ancestry
 from .shared.judging import notice_of_errors
 from .shared.kept import ROUNDS, round_key
 from .shared.progress import framed, say
@@ -58,7 +61,10 @@ FOUND_BY = (
     *("best of n", "pick best", "retry", "improve prompt", "prompt adherence", "critic"),
     *("fix image", "self correction", "refine", "test-time scaling"),
 )
+PASSED_ON = (*ACTORS, "options", "plan", "mask")
 SAVED_GRAPH = (io.Hidden.prompt, io.Hidden.extra_pnginfo)
+
+_FIRST_OF_LISTS: dict[str, dict[str, int]] = {}  # by loop: where what is passed on is in memory
 
 
 class ReflectionLoop(io.ComfyNode):
@@ -107,6 +113,7 @@ class ReflectionLoop(io.ComfyNode):
     def execute(
         cls, depth: int, ask_me: bool = False, ask_seconds: int = 600, **given: Any
     ) -> io.NodeOutput:
+        check_one_for_all(cls.hidden.unique_id, given)
         PLANNED[shown_at(cls.hidden)] = depth
         handles = {name: given.pop(name) for name in ACTORS if name in given}
         state, actors = new_search(**given), SearchActors(**handles)
@@ -115,7 +122,7 @@ class ReflectionLoop(io.ComfyNode):
         graph, links = GraphBuilder(), links_of(cls.hidden)
         if given["stop"] != STOP_AT_SCORE:
             given["stop_score"] = 1.0  # has no effect then, and must not start a new search
-        given |= {name: links[name] for name in ("options", "plan", "mask") if name in given}
+        given |= {name: links[name] for name in PASSED_ON if name in given}
         start = graph.node(f"{PREFIX}ReflectionStart", id="start", **given)
         asked = PauseChoice(ask_me, ask_seconds)
         return next_step(graph, start.out(0), 0, depth, links, asked)
@@ -132,6 +139,7 @@ class ReflectionStart(io.ComfyNode):
             search_aliases=["search settings"],
             inputs=[*request_inputs(), mask_input()],
             outputs=[output(HistorySocket, "history", "A history without pictures.")],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
         )
 
     @classmethod
@@ -140,7 +148,12 @@ class ReflectionStart(io.ComfyNode):
 
     @classmethod
     def execute(cls, **given: Any) -> io.NodeOutput:
-        return io.NodeOutput(new_search(**given))
+        begun = new_search(**given)
+        if begun.drawn_seed:  # once, whatever ComfyUI's cache forgets
+            key = ancestry(cls.hidden.dynprompt, cls.hidden.unique_id)
+            seed = ROUNDS.seed(key, begun.settings.seed)
+            begun = replace(begun, settings=replace(begun.settings, seed=seed))
+        return io.NodeOutput(begun)
 
 
 class ReflectionRound(io.ComfyNode):
@@ -334,6 +347,22 @@ def painted_round(
     ROUNDS.keep(key, after, finished=not stopped)
     progress.show(after.history)
     return after
+
+
+def check_one_for_all(node_id: str, given: Mapping[str, Any]) -> None:
+    """Raises InputError for a list on a wire that is passed on to the rounds: ComfyUI runs the loop
+    for each of its items, and would give each of these runs the whole list again."""
+    index = getattr(get_executing_context(), "list_index", None)
+    passed_on = {name: id(given[name]) for name in PASSED_ON if name in given}
+    if not index:
+        _FIRST_OF_LISTS[node_id] = passed_on
+        return
+    first = _FIRST_OF_LISTS[node_id]
+    if name := next((name for name, one in passed_on.items() if one != first.get(name)), None):
+        raise InputError(
+            f"A list arrives at {name!r}, and a Reflection Loop has one for all its searches; "
+            "prompts and seeds may come as lists. Use a Reflection Loop for each."
+        )
 
 
 def check(state: SearchState, actors: Actors, depth: int) -> None:

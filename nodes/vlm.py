@@ -269,7 +269,7 @@ def profile_named(profile: str) -> Profile:
     if looks_like_a_key(profile):
         raise InputError(
             "The profile looks like an API key, which every saved picture would carry. Remove it, "
-            "and give the name of a profile that holds the key (see the README)."
+            "and give the name of a profile that holds the key (see docs/judges.md)."
         )
     return find_profile(profile, profiles_folder())
 

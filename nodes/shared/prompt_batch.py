@@ -140,7 +140,7 @@ def check_prompts(states: Sequence[SearchState], handles: SearchActors, total: B
             check_search(state.prompt, replace(state.settings, budget=total), actors, History())
             actors.verifier.verify(state.prompt, [])
         except InputError as error:
-            raise InputError(f"Prompt {number}, {state.prompt!r}: {error}") from error
+            raise InputError(f"Prompt {number}, {state.prompt!r:.80}: {error}") from error
 
 
 def prompt_batch(

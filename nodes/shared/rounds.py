@@ -238,5 +238,5 @@ def folder_of(run: Run, seed: int) -> str:
     actors = {name: value for name, value in run.actors.items() if value}
     request = [run.prompt, settings, actors, dict(run.identity)]
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
-    words = re.sub(r"[^a-z0-9]+", "-", run.prompt.lower()).strip("-")[:40].rstrip("-")
+    words = re.sub(r"[\W_]+", "-", run.prompt.lower()).strip("-")[:40].rstrip("-")
     return f"{RUNS}/{words or 'run'}-{digest[:8]}"
