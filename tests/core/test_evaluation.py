@@ -180,7 +180,7 @@ def test_what_cannot_be_evaluated_is_said_with_what_can():
         study_named("table9")
     with pytest.raises(InputError, match="no strategy named 'magic'"):
         StudyPlan(strategies=("magic",))
-    with pytest.raises(InputError, match="numbers from 1 on"):
+    with pytest.raises(InputError, match="Give numbers that are 1 or more"):
         StudyPlan(budgets=(0, 2))
     with pytest.raises(InputError, match="No strategy is given"):
         StudyPlan(strategies=())

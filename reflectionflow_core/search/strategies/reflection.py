@@ -51,11 +51,14 @@ def best_candidates(settings: SearchSettings, candidates: Iterable[Candidate]) -
     One that could not be judged is taken only if none was, or if too few would be repeated without
     new noise, to the same picture: nobody knows what to correct in it.
     """
-    # sorted is stable: the earlier of equals ranks first.
-    ranked = sorted(candidates, key=lambda candidate: candidate.merit, reverse=True)
+    known = list(candidates)
     if "noise" in settings.axes:
-        ranked = [candidate for candidate in ranked if candidate.verdict.judged] or ranked
-    return list(islice(cycle(ranked), settings.width))
+        known = [candidate for candidate in known if candidate.verdict.judged] or known
+    # Who is surer decides who goes on, not in which chain: the earlier of equals comes first.
+    best = sorted(known, key=lambda candidate: candidate.merit, reverse=True)[: settings.width]
+    chosen = {id(candidate) for candidate in best}
+    ranked = sorted(known, key=lambda candidate: candidate.rank, reverse=True)
+    return list(islice(cycle(c for c in ranked if id(c) in chosen), settings.width))
 
 
 def choose_parents(
@@ -71,7 +74,7 @@ def choose_parents(
     pairs = zip(before, accepted, strict=True)
     if settings.parents == "latest":
         return [new if new.verdict.judged or not old.verdict.judged else old for old, new in pairs]
-    return [max(pair, key=lambda candidate: candidate.merit) for pair in pairs]
+    return [max(pair, key=lambda candidate: candidate.rank) for pair in pairs]
 
 
 def correction(
