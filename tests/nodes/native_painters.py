@@ -278,15 +278,19 @@ def changes_without_another_identity() -> Found:
     return float(expected - len(found - set(plain))), float(expected)
 
 
+def changed_by_all(model: Any) -> tuple[Any, Clip]:
+    changed, clip = model.clone(), Clip()
+    for change in changes_by_other_nodes():
+        change(changed, clip)
+    return changed, clip
+
+
 def identities_that_differ_wrongly() -> Found:
     """A changed model is the same when its nodes run again, and after it has painted."""
     model = small("FLUX.1-dev")
-    vae, once = Vae(model), []
-    for _ in range(2):
-        changed, clip = model.clone(), Clip()
-        for change in changes_by_other_nodes():
-            change(changed, clip)
-        once.append(identities_of(changed, clip, vae))
+    vae = Vae(model)
+    before, (changed, clip) = changed_by_all(model), changed_by_all(model)
+    once = [identities_of(*each, vae) for each in (before, (changed, clip))]
     patch = changed.model_options["transformer_options"]["patches"]["attn1_patch"][0]
     patch.seen.append(torch.ones(1))
     plain = identities_of(model, Clip(), vae)
