@@ -20,11 +20,7 @@ from torch import Tensor
 
 from ..reflectionflow_core.protocols import Actors
 from ..reflectionflow_core.record import History, InputError, ScenePlan
-from ..reflectionflow_core.report import (
-    as_data,
-    contact_sheet,
-    history_text,
-)
+from ..reflectionflow_core.report import as_data, contact_sheet, history_text
 from ..reflectionflow_core.search import check_search
 from ..reflectionflow_core.settings import SearchSettings
 from .comfy.masks import as_mask_text
@@ -32,7 +28,7 @@ from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
 from .shared.expanding import ACTORS, PauseChoice, next_step
 from .shared.forecasting import ahead_text
-from .shared.graph import ancestry
+from .shared.graph import ancestry, shown_at
 from .shared.judging import notice_of_errors
 from .shared.kept import ROUNDS, round_key
 from .shared.progress import framed, say
@@ -380,11 +376,6 @@ def graph_of(hidden: Any) -> dict[str, str]:
     """The running graph as ComfyUI writes it into the pictures that it saves."""
     known = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})}
     return {name: json.dumps(value) for name, value in known.items() if value}
-
-
-def shown_at(hidden: Any) -> str:
-    """The node on the user's screen that the running node belongs to."""
-    return hidden.dynprompt.get_display_node_id(hidden.unique_id)
 
 
 def results(state: SearchState) -> tuple[Any, list[Any], str]:
