@@ -29,7 +29,7 @@ from .comfy.masks import as_mask_text
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch, to_batches, to_pictures
 from .shared.batches import as_line, as_requests, ask_by_prompt, for_each, number_of, parts, single
-from .shared.correcting import corrected, corrections, corrector_of
+from .shared.correcting import corrected, corrections, corrector_of, drawn_text
 from .shared.progress import NodeProgress, say
 from .shared.ranking import score_sheet
 from .shared.schema import (
@@ -379,14 +379,6 @@ def regions_of(masks: Sequence[Tensor] | None) -> list[Region | None]:
     """A region for each mask of each MASK; everywhere without one."""
     single_masks = [one for batch in masks or () for one in (batch if batch.ndim == 3 else [batch])]
     return [Region(mask=as_mask_text(one)) for one in single_masks] or [None]
-
-
-def drawn_text(asked: Sequence[int], chosen: Sequence[int]) -> str:
-    """Which seeds a node drew, if it drew any."""
-    if list(asked) == list(chosen):
-        return ""
-    numbers = ", ".join(map(str, chosen))
-    return f"; the seed is {numbers}" if len(chosen) == 1 else f"; the seeds are {numbers}"
 
 
 def judged_text(pictures: list[Image.Image], verdicts: list[Verdict]) -> str:

@@ -46,3 +46,11 @@ def corrected(
         answers = corrector.paint(requests[part], progress)
         painted += complete(answers, len(requests[part]), "correct")
     return painted
+
+
+def drawn_text(asked: Sequence[int], chosen: Sequence[int]) -> str:
+    """Which seeds a node drew, if it drew any."""
+    if list(asked) == list(chosen):
+        return ""
+    numbers = ", ".join(map(str, chosen))
+    return f"; the seed is {numbers}" if len(chosen) == 1 else f"; the seeds are {numbers}"
