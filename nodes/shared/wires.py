@@ -25,25 +25,31 @@ ADVICE = "Check the node that is wired to it."
 def checks_its_wires(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     """The node, whose `execute` first checks its inputs, and whose `check_lazy_status` too.
 
-    It raises InputError for what a field refuses. The node's own `validate_inputs` is asked again,
-    now with every value.
+    It raises InputError for what a field refuses. Before `execute`, the node's own
+    `validate_inputs` is asked again, now with every value; to `check_lazy_status` ComfyUI gives a
+    choice's inputs in another form.
     """
     for name in ("execute", "check_lazy_status"):
         if name in node.__dict__:
-            setattr(node, name, _with_usable_inputs(node, node.__dict__[name].__func__))
+            run = node.__dict__[name].__func__
+            setattr(node, name, _with_usable_inputs(node, run, name == "execute"))
     return node
 
 
-def _with_usable_inputs(node: type[io.ComfyNode], run: Callable[..., Any]) -> Any:
+def _with_usable_inputs(node: type[io.ComfyNode], run: Callable[..., Any], asks_node: bool) -> Any:
     @wraps(run)
     def checked(cls: type[io.ComfyNode], **given: Any) -> Any:
-        return run(cls, **usable_inputs(node, given))
+        return run(cls, **usable_inputs(node, given, asks_node))
 
     return classmethod(checked)
 
 
-def usable_inputs(node: type[io.ComfyNode], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs with their texts and numbers as fields would give them."""
+def usable_inputs(
+    node: type[io.ComfyNode], given: Mapping[str, Any], asks_node: bool = True
+) -> dict[str, Any]:
+    """The inputs with their texts and numbers as fields would give them; with `asks_node` the node
+    checks them, too.
+    """
     schema, usable = node.define_schema(), dict(given)
     own = own_checks(node, usable)
     for known in schema.inputs:
@@ -52,7 +58,7 @@ def usable_inputs(node: type[io.ComfyNode], given: Mapping[str, Any]) -> dict[st
         check = partial(usable_value, known, known.id in own)
         value = usable[known.id]
         usable[known.id] = list(map(check, value)) if schema.is_input_list else check(value)
-    if own:
+    if own and asks_node:
         fine = node.validate_inputs(**{name: usable[name] for name in own & usable.keys()})
         if fine is not True:
             raise InputError(str(fine))

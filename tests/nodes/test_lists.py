@@ -40,7 +40,7 @@ def refusal(comfy: ComfyServer, graph: Graph) -> str:
 
 def several(*values: Any) -> Node:
     """A list of values that are given as they are."""
-    return node("ProbeItems", values=json.dumps(values))
+    return node("ProbeItems", value=json.dumps(values))
 
 
 def pair(first: Link, second: Link) -> Node:

@@ -114,20 +114,10 @@ class ProbeValue:
         return (json.loads(value),)
 
 
-class ProbeItems:
+class ProbeItems(ProbeValue):
     """The values of a JSON list, one by one, for any input."""
 
-    CATEGORY = "probe"
-    FUNCTION = "make"
-    RETURN_TYPES = (AnyType("*"),)
     OUTPUT_IS_LIST = (True,)
-
-    @classmethod
-    def INPUT_TYPES(cls):  # noqa: N802
-        return {"required": {"values": ("STRING",)}}
-
-    def make(self, values):
-        return (json.loads(values),)
 
 
 class ProbeList:
