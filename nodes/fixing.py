@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from ..reflectionflow_core.protocols import OfOneSize
 from ..reflectionflow_core.record import Candidate, InputError, Region, Request, Verdict
-from ..reflectionflow_core.search import complete
+from ..reflectionflow_core.search import complete, fresh_seed
 from ..reflectionflow_core.settings import chosen_seed
 from .comfy.masks import as_mask_text, mask_for, mask_of_boxes, within_mask
 from .comfy.memory import to_intermediate_device
@@ -150,7 +150,8 @@ class FixPicture(io.ComfyNode):
             shape = corrector.size if isinstance(corrector, OfOneSize) else picture.size
             canvas, place = with_margin(picture, shape)
             region = None if mask is None else region_on(canvas, place, mask)
-            asked = corrections([canvas], [prompt], [words], chosen, 1, region)
+            seeds = [fresh_seed(chosen, 1, 0)]
+            asked = corrections([canvas], [prompt], [words], seeds, [region])
             (painted,) = corrected(corrector, asked, 1, progress)
             fixed = to_batch([at_size(painted, canvas).crop(place)])
             if mask is not None:

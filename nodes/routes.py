@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import re
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +154,8 @@ async def body_of(request: web.Request) -> dict[str, Any]:
     return given
 
 
-async def forget_when_freed(request: web.Request, _: web.StreamResponse) -> None:
-    if request.method != "POST" or request.path not in FREE:
+async def forget_when_freed(request: web.Request, answer: web.StreamResponse) -> None:
+    if request.method != "POST" or request.path not in FREE or answer.status != HTTPStatus.OK:
         return
     if (await request.json()).get("free_memory"):  # its body was read, and is kept
         ROUNDS.forget()

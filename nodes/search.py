@@ -8,21 +8,19 @@ paints only its new rounds, and a cancelled search continues where it stopped.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from comfy.model_management import InterruptProcessingException
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import GraphBuilder
+from comfy_execution.utils import get_executing_context
 from torch import Tensor
 
 from ..reflectionflow_core.protocols import Actors
 from ..reflectionflow_core.record import History, InputError, ScenePlan
-from ..reflectionflow_core.report import (
-    as_data,
-    contact_sheet,
-    history_text,
-)
+from ..reflectionflow_core.report import as_data, contact_sheet, history_text
 from ..reflectionflow_core.search import check_search
 from ..reflectionflow_core.settings import SearchSettings
 from .comfy.masks import as_mask_text
@@ -30,6 +28,7 @@ from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch
 from .shared.expanding import ACTORS, PauseChoice, next_step
 from .shared.forecasting import ahead_text
+from .shared.graph import ancestry, shown_at
 from .shared.judging import notice_of_errors
 from .shared.kept import ROUNDS, round_key
 from .shared.progress import framed, say
@@ -58,7 +57,10 @@ FOUND_BY = (
     *("best of n", "pick best", "retry", "improve prompt", "prompt adherence", "critic"),
     *("fix image", "self correction", "refine", "test-time scaling"),
 )
+PASSED_ON = (*ACTORS, "options", "plan", "mask")
 SAVED_GRAPH = (io.Hidden.prompt, io.Hidden.extra_pnginfo)
+
+_FIRST_OF_LISTS: dict[str, dict[str, int]] = {}  # by loop: where what is passed on is in memory
 
 
 class ReflectionLoop(io.ComfyNode):
@@ -107,6 +109,7 @@ class ReflectionLoop(io.ComfyNode):
     def execute(
         cls, depth: int, ask_me: bool = False, ask_seconds: int = 600, **given: Any
     ) -> io.NodeOutput:
+        check_one_for_all(cls.hidden.unique_id, given)
         PLANNED[shown_at(cls.hidden)] = depth
         handles = {name: given.pop(name) for name in ACTORS if name in given}
         state, actors = new_search(**given), SearchActors(**handles)
@@ -115,7 +118,7 @@ class ReflectionLoop(io.ComfyNode):
         graph, links = GraphBuilder(), links_of(cls.hidden)
         if given["stop"] != STOP_AT_SCORE:
             given["stop_score"] = 1.0  # has no effect then, and must not start a new search
-        given |= {name: links[name] for name in ("options", "plan", "mask") if name in given}
+        given |= {name: links[name] for name in PASSED_ON if name in given}
         start = graph.node(f"{PREFIX}ReflectionStart", id="start", **given)
         asked = PauseChoice(ask_me, ask_seconds)
         return next_step(graph, start.out(0), 0, depth, links, asked)
@@ -132,6 +135,7 @@ class ReflectionStart(io.ComfyNode):
             search_aliases=["search settings"],
             inputs=[*request_inputs(), mask_input()],
             outputs=[output(HistorySocket, "history", "A history without pictures.")],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
         )
 
     @classmethod
@@ -140,7 +144,12 @@ class ReflectionStart(io.ComfyNode):
 
     @classmethod
     def execute(cls, **given: Any) -> io.NodeOutput:
-        return io.NodeOutput(new_search(**given))
+        begun = new_search(**given)
+        if begun.drawn_seed:  # once, whatever ComfyUI's cache forgets
+            key = ancestry(cls.hidden.dynprompt, cls.hidden.unique_id)
+            seed = ROUNDS.seed(key, begun.settings.seed)
+            begun = replace(begun, settings=replace(begun.settings, seed=seed))
+        return io.NodeOutput(begun)
 
 
 class ReflectionRound(io.ComfyNode):
@@ -336,6 +345,22 @@ def painted_round(
     return after
 
 
+def check_one_for_all(node_id: str, given: Mapping[str, Any]) -> None:
+    """Raises InputError for a list on a wire that is passed on to the rounds: ComfyUI runs the loop
+    for each of its items, and would give each of these runs the whole list again."""
+    index = getattr(get_executing_context(), "list_index", None)
+    passed_on = {name: id(given[name]) for name in PASSED_ON if name in given}
+    if not index:
+        _FIRST_OF_LISTS[node_id] = passed_on
+        return
+    first = _FIRST_OF_LISTS[node_id]
+    if name := next((name for name, one in passed_on.items() if one != first.get(name)), None):
+        raise InputError(
+            f"A list arrives at {name!r}, and a Reflection Loop has one for all its searches; "
+            "prompts and seeds may come as lists. Use a Reflection Loop for each."
+        )
+
+
 def check(state: SearchState, actors: Actors, depth: int) -> None:
     """Raises InputError for what would fail in a later round, before anything is painted."""
     check_search(state.prompt, state.settings_until(depth), actors, History())
@@ -351,11 +376,6 @@ def graph_of(hidden: Any) -> dict[str, str]:
     """The running graph as ComfyUI writes it into the pictures that it saves."""
     known = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})}
     return {name: json.dumps(value) for name, value in known.items() if value}
-
-
-def shown_at(hidden: Any) -> str:
-    """The node on the user's screen that the running node belongs to."""
-    return hidden.dynprompt.get_display_node_id(hidden.unique_id)
 
 
 def results(state: SearchState) -> tuple[Any, list[Any], str]:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 from comfy_api.latest import io, ui
+from PIL import Image
 from torch import Tensor
 
 from ..reflectionflow_core.planners.text import as_text, from_text
-from ..reflectionflow_core.record import InputError, Inspection, ScenePlan
+from ..reflectionflow_core.record import InputError, Inspection, ScenePlan, Stage
 from ..reflectionflow_core.registry import INSPECTORS, PLANNERS
 from ..reflectionflow_core.report import inspection_text
-from ..reflectionflow_core.search import complete
 from ..reflectionflow_core.settings import MAX_STAGES
 from .comfy.tensors import to_pictures
 from .loaders import actor_handle, vlm_input
-from .shared.batches import for_each
+from .shared.batches import ask_by_prompt, for_each, single
 from .shared.judging import check_writers
 from .shared.progress import NodeProgress, say
 from .shared.schema import NO_PROMPT, check_texts, output, prompt_input, schema
@@ -125,8 +124,13 @@ class StageInspector(io.ComfyNode):
             is_input_list=True,
             inputs=[
                 io.Image.Input("images", tooltip="Pictures to inspect: a batch, or a list."),
-                prompt_input("What the finished picture must show: your own words."),
-                PlanSocket.Input("plan", tooltip="From Scene Planner."),
+                prompt_input(
+                    "What the finished pictures must show: your own words, one text, or one for "
+                    "each picture."
+                ),
+                PlanSocket.Input(
+                    "plan", tooltip="From Scene Planner: one for all pictures, or one for each."
+                ),
                 InspectorSocket.Input("inspector", tooltip="From Stage Inspector Loader."),
                 io.Int.Input(
                     "stage",
@@ -171,28 +175,39 @@ class StageInspector(io.ComfyNode):
         inspector: list[ActorHandle],
         stage: list[int],
     ) -> io.NodeOutput:
-        pictures, stages = to_pictures(images), plan[0].stages
-        reached = [number - 1 for number in for_each(stage, len(pictures), "stage")]
-        if max(reached) >= len(stages):
-            raise InputError(
-                f"The plan has {len(stages)} stages, so there is no stage {max(reached) + 1}. "
-                "Choose a lower one."
-            )
-        ask = partial(inspector[0].actor.inspect, progress=NodeProgress(cls.hidden.unique_id))
-        asked = [stages[number] for number in reached]
-        answers = complete(ask(prompt[0], asked, pictures), len(pictures), "inspect")
+        pictures = to_pictures(images)
+        count = len(pictures)
+        plans = for_each(plan, count, "plan")
+        reached = [number - 1 for number in for_each(stage, count, "stage")]
+        for number, one in zip(reached, plans, strict=True):
+            if number >= len(one.stages):
+                raise InputError(
+                    f"The plan has {len(one.stages)} stages, so there is no stage {number + 1}. "
+                    "Choose a lower one."
+                )
+        inspect = single(inspector, "inspector").actor.inspect
+        progress = NodeProgress(cls.hidden.unique_id)
+
+        def ask(prompt: str, asked: list[tuple[Stage, Image.Image]]) -> list[Inspection]:
+            return inspect(prompt, *map(list, zip(*asked, strict=True)), progress=progress)
+
+        asked = [
+            (one.stages[number], picture)
+            for one, number, picture in zip(plans, reached, pictures, strict=True)
+        ]
+        answers = ask_by_prompt(ask, for_each(prompt, count, "prompt"), asked, "inspect")
         inspected = list(zip(reached, answers, strict=True))
         text = "\n".join(
             f"{i}: stage {number + 1}, {inspection_text(inspection)}"
             for i, (number, inspection) in enumerate(inspected, start=1)
         )
         say(cls.hidden.unique_id, text)
-        steps = [next_instruction(plan[0], number, inspection) for number, inspection in inspected]
+        steps = [next_instruction(*one) for one in zip(plans, reached, answers, strict=True)]
         report = [{"stage": number + 1, **asdict(inspection)} for number, inspection in inspected]
         return io.NodeOutput(
             [inspection.accepted for inspection in answers],
             [instruction for instruction, _ in steps],
-            [stages[number].scene for _, number in steps],
+            [one.stages[number].scene for one, (_, number) in zip(plans, steps, strict=True)],
             [number + 1 for _, number in steps],
             json.dumps(report, indent=2),
             ui=ui.PreviewText(text),

@@ -7,6 +7,7 @@ for all pictures or once for each; lists come from these nodes, or from any node
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 
 from comfy_api.latest import io, ui
@@ -24,12 +25,11 @@ from ..reflectionflow_core.search import (
     unjudged_text,
 )
 from ..reflectionflow_core.settings import chosen_seed
-from ..reflectionflow_core.verdict import best_first
 from .comfy.masks import as_mask_text
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch, to_batches, to_pictures
-from .shared.batches import as_line, as_requests, ask_by_prompt, for_each, number_of, parts
-from .shared.correcting import corrected, corrections, corrector_of
+from .shared.batches import as_line, as_requests, ask_by_prompt, for_each, number_of, parts, single
+from .shared.correcting import corrected, corrections, corrector_of, drawn_text
 from .shared.progress import NodeProgress, say
 from .shared.ranking import score_sheet
 from .shared.schema import (
@@ -92,7 +92,10 @@ class DraftSampler(io.ComfyNode):
         for part in parts(count, batch_size):
             painted = generator.paint([Request(s, prompt) for s in seeds[part]], progress)
             pictures += complete(painted, len(seeds[part]), "draft")
-        say(cls.hidden.unique_id, f"{counted(count, 'picture')} painted{drawn_text(seed, chosen)}")
+        say(
+            cls.hidden.unique_id,
+            f"{counted(count, 'picture')} painted{drawn_text([seed], [chosen])}",
+        )
         shown = {"seed": [str(chosen)]}  # for scripts, which read /history; no node shows it
         return io.NodeOutput(to_intermediate_device(to_batch(pictures)), ui=shown)
 
@@ -170,11 +173,12 @@ class VerifierScore(io.ComfyNode):
         progress = NodeProgress(cls.hidden.unique_id)
         pictures = to_pictures(images)
         prompts = for_each(prompt, len(pictures), "prompt")
-        ask = partial(verifier[0].actor.verify, progress=progress)
+        ask = partial(single(verifier, "verifier").actor.verify, progress=progress)
         verdicts = ask_by_prompt(ask, prompts, pictures, "verify")
-        ranked = best_first(verdicts)
-        ordered = ranked if order[0] == "best first" else range(len(pictures))
-        chosen = list(ordered)[: keep[0] or None]
+        # As the search's strategies order: of equals the earlier one.
+        ranked = sorted(range(len(pictures)), key=lambda i: verdicts[i].rank, reverse=True)
+        best = single(order, "order") == "best first"
+        chosen = list(ranked if best else range(len(pictures)))[: single(keep, "keep") or None]
         failed = judged_text(pictures, verdicts)
         lines = [f"{i + 1}: {verdict_text(verdicts[i])}" for i in ranked]
         text = "\n".join([*lines, *([failed] if failed else [])])
@@ -232,7 +236,7 @@ class ReflectionWriterNode(io.ComfyNode):
     ) -> io.NodeOutput:
         progress = NodeProgress(cls.hidden.unique_id)
         requests = as_requests(images, prompt, verdicts)
-        ask = partial(writer[0].actor.reflect, progress=progress)
+        ask = partial(single(writer, "writer").actor.reflect, progress=progress)
         prompts = [request.required_parent.prompt for request in requests]
         return shown_texts(cls.hidden.unique_id, ask_by_prompt(ask, prompts, requests, "reflect"))
 
@@ -281,7 +285,7 @@ class PromptEvolverNode(io.ComfyNode):
     ) -> io.NodeOutput:
         progress = NodeProgress(cls.hidden.unique_id)
         requests = as_requests(images, prompt, verdicts, reflections)
-        ask = partial(evolver[0].actor.evolve, progress=progress)
+        ask = partial(single(evolver, "evolver").actor.evolve, progress=progress)
         prompts = [request.required_parent.prompt for request in requests]
         return shown_texts(cls.hidden.unique_id, ask_by_prompt(ask, prompts, requests, "evolve"))
 
@@ -318,8 +322,8 @@ class CorrectorSampler(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where the pictures may change, one for all; every pixel outside stays "
-                    "as it is.",
+                    tooltip="Where the pictures may change, one for all or one for each; every "
+                    "pixel outside stays as it is.",
                 ),
             ],
             outputs=[
@@ -352,25 +356,29 @@ class CorrectorSampler(io.ComfyNode):
         batch_size: list[int],
         mask: list[Tensor] | None = None,
     ) -> io.NodeOutput:
-        progress, corrector = NodeProgress(cls.hidden.unique_id), corrector_of(flux[0])
+        progress = NodeProgress(cls.hidden.unique_id)
+        corrector, size = corrector_of(single(flux, "flux")), single(batch_size, "batch_size")
         pictures = to_pictures(images)
         count = len(pictures)
         prompts = for_each(prompt, count, "prompt")
         texts = for_each(reflections, count, "reflection")
-        chosen = chosen_seed(seed[0])
-        region = Region(mask=as_mask_text(mask[0])) if mask else None
-        asked = corrections(pictures, prompts, texts, chosen, round[0], region)
-        painted = corrected(corrector, asked, batch_size[0], progress)
+        drawn = [chosen_seed(each) for each in seed]
+        noises = for_each(drawn, count, "seed"), for_each(round, count, "round"), range(count)
+        seeds = list(map(fresh_seed, *noises))
+        regions = for_each(regions_of(mask), count, "mask")
+        asked = corrections(pictures, prompts, texts, seeds, regions)
+        painted = corrected(corrector, asked, size, progress)
         painted = list(map(in_its_region, asked, painted))
-        said = f"{counted(count, 'picture')} corrected{drawn_text(seed[0], chosen)}"
+        said = f"{counted(count, 'picture')} corrected{drawn_text(seed, drawn)}"
         say(cls.hidden.unique_id, said)
         batches = [to_intermediate_device(batch) for batch in to_batches(painted)]
-        return io.NodeOutput(batches, ui={"seed": [str(chosen)]})
+        return io.NodeOutput(batches, ui={"seed": list(map(str, drawn))})
 
 
-def drawn_text(asked: int, chosen: int) -> str:
-    """Which seed a node drew, if it drew one."""
-    return "" if asked == chosen else f"; the seed is {chosen}"
+def regions_of(masks: Sequence[Tensor] | None) -> list[Region | None]:
+    """A region for each mask of each MASK; everywhere without one."""
+    single_masks = [one for batch in masks or () for one in (batch if batch.ndim == 3 else [batch])]
+    return [Region(mask=as_mask_text(one)) for one in single_masks] or [None]
 
 
 def judged_text(pictures: list[Image.Image], verdicts: list[Verdict]) -> str:

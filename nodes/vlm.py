@@ -22,7 +22,7 @@ from ..reflectionflow_core.vlm.endpoint import Endpoint
 from ..reflectionflow_core.vlm.named import ENDPOINT
 from ..reflectionflow_core.vlm.profiles import Profile
 from .comfy.diffusers_flux import explained_imports
-from .comfy.digests import weights_digest
+from .comfy.digests import models_digest
 from .comfy.text import ComfyVlm
 from .loaders import DTYPES, actor_handle
 from .shared.judging import check_writers, consent, warn
@@ -202,7 +202,7 @@ class VlmFromClip(io.ComfyNode):
     @classmethod
     def execute(cls, clip: Any) -> io.NodeOutput:
         vlm = ComfyVlm(clip)
-        return io.NodeOutput(VlmHandle(vlm, "ComfyUI's CLIP", weights_digest(clip.patcher)))
+        return io.NodeOutput(VlmHandle(vlm, "ComfyUI's CLIP", models_digest(clip)))
 
 
 class ThinkFirst(io.ComfyNode):
@@ -269,7 +269,7 @@ def profile_named(profile: str) -> Profile:
     if looks_like_a_key(profile):
         raise InputError(
             "The profile looks like an API key, which every saved picture would carry. Remove it, "
-            "and give the name of a profile that holds the key (see the README)."
+            "and give the name of a profile that holds the key (see docs/judges.md)."
         )
     return find_profile(profile, profiles_folder())
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DISAGREEMENT",
+    "SHARED",
     "Candidate",
     "Cost",
     "History",
@@ -64,6 +65,7 @@ class Restart:
 
 
 Seed = int | Neighbour | Restart
+SHARED = "shared"  # the budget of many prompts, which ended a search
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,12 +258,14 @@ class History:
 
     The strategy says how many pictures a round has and which parents they have; a chain is a
     candidate's `lineage`. The last round may be incomplete while the search is under way.
-    `feedback` is what a person said between rounds, in order.
+    `feedback` is what a person said between rounds, in order. `ended` is the limit of the budget
+    (a field of Budget, or SHARED) that pays for nothing more of a search that would go on.
     """
 
     rounds: tuple[tuple[Candidate, ...], ...] = ()
     cost: Cost = Cost()
     feedback: tuple[Feedback, ...] = ()
+    ended: str = ""
 
     def __iter__(self) -> Iterator[Candidate]:
         return chain.from_iterable(self.rounds)
@@ -334,7 +338,7 @@ class History:
         if round_index not in (len(self.rounds), len(self.rounds) - 1):
             raise ValueError(f"Round {round_index} is neither the last round nor the next one.")
         begun = self.rounds[round_index] if round_index < len(self.rounds) else ()
-        return replace(self, rounds=(*self.rounds[:round_index], begun + candidates))
+        return replace(self, rounds=(*self.rounds[:round_index], begun + candidates), ended="")
 
     def answered(self, said: Feedback) -> History:
         """This history with what a person said of it as it is now."""

@@ -218,6 +218,8 @@ class SearchSettings:
             check_choice("axis", axis, AXES)
         if not self.axes:
             raise InputError(f"A round must change something. Choose axes among {', '.join(AXES)}.")
+        # In one order and each once: the same axes are the same search.
+        object.__setattr__(self, "axes", tuple(axis for axis in AXES if axis in self.axes))
         if self.mask is not None:
             check_mask(self.mask)
         if isinstance(self.stop, str) and self.stop not in STOPS:

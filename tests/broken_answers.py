@@ -264,7 +264,7 @@ NO_OBJECTS: dict[str, Nothing] = {
     "infinite": _with("mark", "1e999"),
     "true for a number": _with("mark", "true"),
     "null": _with("mark", "null"),
-    "text for a list": _with("lacks", '"a cup"'),
+    "number for a list": _with("lacks", "3"),
     "unknown field": _with("surprise", "1"),
     "only a thought": _unclosed,
     "nothing behind a thought": lambda draw: f"<think>{_draft(draw)}</think>",

@@ -40,7 +40,7 @@ Figures = Mapping[str, Any]
 
 def triplets_card(manifest: Figures) -> str:
     """The card of a folder of shards, from its manifest."""
-    settings, shards, sources = manifest["settings"], manifest["shards"], manifest["sources"]
+    settings, sources = manifest["settings"], manifest["sources"]
     count = manifest["triplets"]
     return _filled(
         "triplets",
@@ -60,7 +60,6 @@ def triplets_card(manifest: Figures) -> str:
         loader=""
         if settings["image_format"] == "jpg"
         else " The paper's own loader reads jpg only: for it, set `image_format=jpg`.",
-        last=shards[-1]["name"][-10:-4] if shards else "000000",
         images="they are there"
         if settings["images"]
         else "unpack them with `mkdir images && for s in *.tar; do tar -xf $s -C images; done`",
@@ -71,7 +70,7 @@ def triplets_card(manifest: Figures) -> str:
 
 def chats_card(manifest: Figures) -> str:
     """The card of a folder of questions with answers, from its manifest."""
-    settings, shards = manifest["settings"], manifest["shards"]
+    settings = manifest["settings"]
     (source,) = manifest["sources"].values()
     return _filled(
         "chats",
@@ -81,7 +80,6 @@ def chats_card(manifest: Figures) -> str:
         version=manifest["versions"]["reflectionflow"],
         teacher=settings["staged"]["teacher"],
         form=settings["image_format"],
-        last=shards[-1]["name"][-10:-4] if shards else "000000",
         rejects=table(("reason", "number"), manifest["rejects"].items()),
         licences=_licences(manifest),
     )

@@ -40,27 +40,15 @@ T5_WIDTH = 4096
 VAE_ENCODE, VAE_DECODE, T5_TOKEN = 4.65e6, 1.0e7, 9.45e9
 
 
-class GpuSettings(Strict):
-    """What --estimate assumes; a run takes the GPUs that are there."""
+class GpuKind(Strict):
+    """What --estimate assumes of a GPU; a run takes those that are there."""
 
     name: Literal["RTX-4090", "RTX-5090", "L40S", "A100-40GB", "A100", "H100", "H200", "B200"] = (
-        Field(default="H100", description="for --estimate, as are the next four")
-    )
-    count: PositiveInt = Field(default=1, description="GPUs, a process each")
-    sharded: bool = Field(
-        default=False, description="whether the launcher's FSDP shards the weights over them"
-    )
-    memory_gb: PositiveFloat | None = Field(
-        default=None, description="of one; None: the maker's figure"
+        Field(default="H100", description="for --estimate, as is all of this group")
     )
     tflops: PositiveFloat | None = Field(
         default=None, description="sustained in bf16; None: 40 % of the maker's peak"
     )
-
-    @property
-    def memory(self) -> float:
-        """Bytes that one GPU has for a training."""
-        return (self.memory_gb or GPUS[self.name].memory_gb) * USABLE * 1e9
 
     @property
     def speed(self) -> float:
@@ -71,8 +59,42 @@ class GpuSettings(Strict):
     def assumed(self) -> str:
         """The assumption in words."""
         basis = "as given" if self.tflops else f"{SUSTAINED:.0%} of its peak, an assumption"
+        return f"{self.name} at {self.speed / 1e12:.0f} TFLOP/s in bf16 ({basis})"
+
+
+class GpuSettings(GpuKind):
+    """The GPUs of a program in which each holds all weights."""
+
+    count: PositiveInt = Field(default=1, description="GPUs, a process each")
+    memory_gb: PositiveFloat | None = Field(
+        default=None, description="of one; None: the maker's figure"
+    )
+
+    @property
+    def memory(self) -> float:
+        """Bytes that one GPU has for a training."""
+        return (self.memory_gb or GPUS[self.name].memory_gb) * USABLE * 1e9
+
+    @property
+    def assumed(self) -> str:
         many = f"{self.count} x " if self.count > 1 else ""
-        return f"{many}{self.name} at {self.speed / 1e12:.0f} TFLOP/s in bf16 ({basis})"
+        return f"{many}{super().assumed}"
+
+    @property
+    def shares_weights(self) -> bool:
+        return False
+
+
+class ShardingGpuSettings(GpuSettings):
+    """Those of a program that can shard its weights over them."""
+
+    sharded: bool = Field(
+        default=False, description="whether the launcher's FSDP shards the weights over them"
+    )
+
+    @property
+    def shares_weights(self) -> bool:
+        return self.sharded
 
 
 def forward_operations(blocks: int, width: int, tokens: int) -> float:
@@ -94,10 +116,11 @@ def check_fit(need: float, gpu: GpuSettings, text: str, ways: Iterable[tuple[str
     by_size = sorted(GPUS.items(), key=lambda item: item[1].memory_gb)
     larger = [f"gpu.name={name}" for name, g in by_size if need <= g.memory_gb * USABLE * 1e9]
     found = ", or ".join((*fitting[:4], *larger[:1]))
+    more = "Take more GPUs and gpu.sharded=true." if isinstance(gpu, ShardingGpuSettings) else ""
     raise InputError(
         f"{text}This does not fit: it needs {need / 1e9:.0f} GB a GPU, and {gpu.name} has "
         f"{gpu.memory / 1e9:.0f} GB for it. "
-        + (f"It would with {found}." if found else "Take more GPUs and gpu.sharded=true.")
+        + (f"It would with {found}." if found else more or "No GPU of the table has that much.")
     )
 
 

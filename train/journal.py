@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,8 @@ class Log:
         self.reports = reports
         if self.path:
             make_folder(path.parent)
-            lines = path.read_text().splitlines() if path.exists() else []
-            whole = [
-                line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step
-            ]
-            replace_file(path, "".join(f"{line}\n" for line in whole).encode())
+            kept = [json.dumps(record) for record in records(path) if record["step"] <= step]
+            replace_file(path, "".join(f"{line}\n" for line in kept).encode())
 
     def write(self, done: StepDone, **more: Any) -> None:
         figures = {name: value for name, value in asdict(done).items() if name != "saved"}
@@ -51,6 +49,15 @@ class Log:
             append(self.path, json.dumps({"step": step, **figures}).encode() + b"\n")
             for report in self.reports:
                 report(step, dict(numbers(figures)))
+
+
+def records(path: Path) -> Iterator[dict[str, Any]]:
+    """Those of a log, none where there is no file; a line that a kill cut off is left out."""
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            record = json.loads(line)
+            if isinstance(record, dict) and "step" in record:
+                yield record
 
 
 def numbers(figures: dict[str, Any], group: str = "") -> Iterator[tuple[str, float]]:

@@ -28,3 +28,9 @@ def wait_for_all() -> None:
 def shares_weights() -> bool:
     """Whether the launcher shards weights over the processes (FSDP)."""
     return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
+def refuse_sharding(program: str) -> None:
+    """Raises InputError where a program that does not shard weights was started for it."""
+    if shares_weights():
+        raise InputError(f"{program} does not shard weights. Start it with torchrun instead.")

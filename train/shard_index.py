@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ from safetensors.numpy import save
 
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
-from train.prompt_words import digest
+from train.prompt_words import digests
 
 SUBSET, PROMPT = "subset.txt", "prompt.txt"
 VERSION, INDEX = 3, "index"
-HEADERS = 16  # so many are compared to tell whether an index is that of a shard
+FILES = 16  # the beginnings of so many are compared to tell whether an index is that of a shard
 POINTER = b"version https://git-lfs"
 LONGEST = 20_000  # bytes of a text that is read
 ARRAYS = {  # their numbers' types and dimensions
@@ -77,8 +77,16 @@ class ShardIndex:
         return np.asarray((self.offsets[:, columns] >= 0).any(axis=1))
 
 
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    key: str
+    places: Places = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=lambda: {SUBSET: "", PROMPT: ""})
+
+
 def index_of(shard: Path) -> ShardIndex:
-    """The index beside the shard if it fits, else a new one, which is kept where that is possible.
+    """The index beside the shard if it fits and is not older, else a new one, which is kept where
+    that is possible.
 
     Raises InputError for a shard that is not there.
     """
@@ -105,9 +113,11 @@ def keep(shard: Path, index: ShardIndex) -> None:
 
 
 def walk(shard: Path) -> ShardIndex:
-    """The index as the headers of the tar say it."""
-    places: dict[str, Places] = {}
-    texts: dict[str, dict[str, str]] = {SUBSET: {}, PROMPT: {}}
+    """The index as the headers of the tar say it; a key whose files are there twice is that of two
+    samples.
+    """
+    samples: list[_Sample] = []
+    latest: dict[str, _Sample] = {}
     fault = ""
     try:
         with tarfile.open(shard) as tar:
@@ -117,38 +127,37 @@ def walk(shard: Path) -> ShardIndex:
                 folder, _, file = member.name.rpartition("/")
                 stem, _, name = file.partition(".")
                 key, name = f"{folder}/{stem}" if folder else stem, name.lower()
-                places.setdefault(key, {})[name] = (member.offset_data, member.size)
-                if name in texts and (stream := tar.extractfile(member)):
-                    texts[name][key] = stream.read(LONGEST).decode("utf-8", "replace").strip()
+                if key not in latest or name in latest[key].places:
+                    latest[key] = _Sample(key)
+                    samples.append(latest[key])
+                sample = latest[key]
+                sample.places[name] = (member.offset_data, member.size)
+                if name in sample.texts and (stream := tar.extractfile(member)):
+                    sample.texts[name] = stream.read(LONGEST).decode("utf-8", "replace").strip()
     except FileNotFoundError as error:
         raise InputError(f"There is no shard {shard}. Check the path.") from error
     except (tarfile.TarError, OSError, EOFError):
         fault = "shard is a Git LFS pointer" if _is_pointer(shard) else "shard broken off"
-        if places:
-            places.popitem()  # its last sample may be incomplete
-    return _packed(places, texts[SUBSET], texts[PROMPT], fault)
+        samples = samples[:-1]  # the last may be incomplete
+    return _packed(samples, fault)
 
 
-def _packed(
-    places: Mapping[str, Places],
-    subsets: Mapping[str, str],
-    prompts: Mapping[str, str],
-    fault: str,
-) -> ShardIndex:
-    names = tuple(sorted({name for found in places.values() for name in found}))
-    known = tuple(sorted({subsets.get(key, "") for key in places}))[:256]
-    spans = np.full((len(places), len(names), 2), (-1, 0), np.int64)
-    for row, found in enumerate(places.values()):
-        for name, span in found.items():
+def _packed(samples: Sequence[_Sample], fault: str) -> ShardIndex:
+    names = tuple(sorted({name for sample in samples for name in sample.places}))
+    known = tuple(sorted({sample.texts[SUBSET] for sample in samples}))[:256]
+    prompts = [sample.texts[PROMPT] for sample in samples]
+    spans = np.full((len(samples), len(names), 2), (-1, 0), np.int64)
+    for row, sample in enumerate(samples):
+        for name, span in sample.places.items():
             spans[row, names.index(name)] = span
-    keys = [key.encode("utf-8", "surrogateescape") for key in places]
+    keys = [sample.key.encode("utf-8", "surrogateescape") for sample in samples]
     return ShardIndex(
         np.frombuffer(b"".join(keys), np.uint8),
         np.cumsum([len(key) for key in keys], dtype=np.int64),
         np.ascontiguousarray(spans[..., 0]),
         spans[..., 1].astype(np.uint32),
-        np.array([_number(known, subsets.get(key, "")) for key in places], np.uint8),
-        np.array([digest(prompts[k]) if prompts.get(k) else 0 for k in places], np.uint64),
+        np.array([_number(known, sample.texts[SUBSET]) for sample in samples], np.uint8),
+        digests(prompts),
         names,
         known,
         fault,
@@ -166,6 +175,8 @@ def _beside(shard: Path) -> Path:
 
 def _kept(shard: Path) -> ShardIndex | None:
     try:
+        if _beside(shard).stat().st_mtime_ns < shard.stat().st_mtime_ns:
+            return None
         with safe_open(_beside(shard), framework="np") as stored:
             said = json.loads((stored.metadata() or {})[INDEX])
             if said["version"] != VERSION:
@@ -198,14 +209,14 @@ def _check(index: ShardIndex) -> None:
 
 
 def _look(shard: Path, index: ShardIndex) -> dict[str, Any]:
-    """By what a shard is known again: its size and some of the headers that the index names."""
+    """By what a shard is known again: its size and how some files that the index names begin."""
     starts = np.sort(index.offsets[index.offsets >= 0])
     whole = hashlib.sha256()
     with shard.open("rb") as stream:
-        for start in starts[:: max(1, len(starts) // HEADERS)].tolist():
+        for start in starts[:: max(1, len(starts) // FILES)].tolist():
             stream.seek(max(0, start - tarfile.BLOCKSIZE))
-            whole.update(stream.read(tarfile.BLOCKSIZE))
-    return {"bytes": shard.stat().st_size, "headers": whole.hexdigest()}
+            whole.update(stream.read(2 * tarfile.BLOCKSIZE))  # with the header
+    return {"bytes": shard.stat().st_size, "beginnings": whole.hexdigest()}
 
 
 def _is_pointer(shard: Path) -> bool:

@@ -108,16 +108,17 @@ class TripletEntries(Sequence[TripletEntry]):
         return TripletEntry(shard, found.key(row), subset, found.places(row))
 
     def groups(self) -> np.ndarray:
-        """Numbers (n,), equal for siblings, which are within one shard."""
+        """Numbers (n,), equal for siblings, which are within one folder."""
         groups = np.arange(len(self))
-        known: dict[tuple[int, str], int] = {}
-        for part, (_, index) in enumerate(self.parts):
+        known: dict[tuple[Path, str], int] = {}
+        for part, (shard, index) in enumerate(self.parts):
             if SIBLING.encode() not in index.keys.tobytes():
                 continue
             before = int(self.ends[part - 1]) if part else 0
             for place, row in enumerate(self.rows[part].tolist(), before):
-                group = sibling_group(index.key(row))
-                groups[place] = known.setdefault((part, group), place)
+                key = index.key(row)
+                if (group := sibling_group(key)) != key:
+                    groups[place] = known.setdefault((shard.parent, group), place)
         return groups
 
 

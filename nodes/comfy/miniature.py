@@ -141,7 +141,8 @@ def _clip(flux: Flux, folder: Path) -> comfy.sd.CLIP:
 def _load(into: nn.Module, source: nn.Module) -> None:
     """Its weights by name; ComfyUI's CLIP has FLUX's whole vocabulary, of which some is used."""
     given = source.state_dict()
-    state = into.state_dict()
+    # Zeros, since ComfyUI leaves what the memory held in weights that no file gives.
+    state = {name: torch.zeros_like(value) for name, value in into.state_dict().items()}
     for name, value in given.items():
         key = name if name in state else f"text_model.{name}"
         if key in state:

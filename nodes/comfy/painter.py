@@ -47,7 +47,7 @@ from .branch import (
     latents_of,
     with_corrector,
 )
-from .digests import weights_digest
+from .digests import models_digest, weights_digest
 from .lora import NativeLora, native_shapes
 from .sampling import SamplerSchedule, Start, decoded, noise_for, sampled
 from .tensors import to_batch
@@ -89,7 +89,8 @@ class ComfyFlux:
     @cached_property
     def identity(self) -> Mapping[str, str]:
         lora = corrector_of(self.model)
-        text = f"{weights_digest(self.model)} {self.sampler} {self.scheduler}"
+        models = models_digest(self.model, self.clip, self.vae)
+        text = f"{models} {self.sampler} {self.scheduler}"
         return {
             "model": hashlib.sha256(text.encode()).hexdigest(),
             "lora": "" if lora is None else weights_digest(lora),

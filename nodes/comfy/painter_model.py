@@ -30,7 +30,7 @@ from ...reflectionflow_core.pictures import to_rgb
 from ...reflectionflow_core.protocols import Painter
 from ...reflectionflow_core.record import InputError, Request, Restart, Seed
 from ..shared.sockets import FluxHandle
-from .digests import weights_digest
+from .digests import described, models_digest
 from .edit_models import EditModel
 from .editors import DENOISE, EditCorrector, ImageToImageCorrector, ModelCorrector
 from .families import AS_TEMPLATE, FLUX2_SCHEDULE, Family, text_width
@@ -84,11 +84,9 @@ class ModelPainter:
 
     @cached_property
     def identity(self) -> Mapping[str, str]:
-        """The same for the same weights of all three models, patches and settings."""
-        models = [
-            weights_digest(each) for each in (self.model, self.clip.patcher, self.vae.patcher)
-        ]
-        sampler = _sampler_name(self.settings.custom_sampler)
+        """The same for the same three models, as other nodes have changed them, and settings."""
+        models = models_digest(self.model, self.clip, self.vae)
+        sampler = described(self.settings.custom_sampler, self.model)
         levels = self.schedule(self.settings.steps).sigmas.tolist()
         plain = replace(self.settings, custom_sampler=None, sigmas=None)
         text = f"{models} {plain} {sampler} {levels}"
@@ -337,13 +335,6 @@ def flux2_sigmas(steps: int, width: int, height: int) -> Tensor:
     from comfy_extras.nodes_flux import get_schedule
 
     return get_schedule(steps, round(width * height / 256))
-
-
-def _sampler_name(sampler: Any) -> str:
-    """What tells a SAMPLER from another, the same in every run."""
-    function = getattr(sampler, "sampler_function", sampler)
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{name} {getattr(sampler, 'extra_options', {})}"
 
 
 def zeroed(conditioning: Conditioning) -> Conditioning:

@@ -15,8 +15,11 @@ from ...reflectionflow_core.record import InputError
 
 
 def to_pictures(images: Iterable[Tensor]) -> list[Image.Image]:
-    """Every picture of every batch, in order, as RGB."""
-    return [_picture(pixels) for batch in images for pixels in _batch(batch)]
+    """Every picture of every batch, in order, as RGB; raises InputError for none."""
+    pictures = [_picture(pixels) for batch in images for pixels in _batch(batch)]
+    if not pictures:
+        raise InputError("No picture arrives. Check the node that is wired to the images.")
+    return pictures
 
 
 def to_batch(pictures: Sequence[Image.Image]) -> Tensor:

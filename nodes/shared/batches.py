@@ -35,6 +35,19 @@ def for_each(given: Sequence[Item], count: int, name: str) -> list[Item]:
     )
 
 
+def single(given: Sequence[Item], name: str) -> Item:
+    """The one item that all pictures share; raises InputError for none, and for different ones."""
+    if not given:
+        raise InputError(f"Nothing arrives at {name!r}. Check the node that is wired to it.")
+    first = given[0]
+    if any(one is not first and one != first for one in given[1:]):
+        raise InputError(
+            f"A list of {len(given)} arrives at {name!r}, which is one for all pictures. Wire one, "
+            "or use a node for each."
+        )
+    return first
+
+
 def ask_by_prompt(
     ask: Callable[[str, list[Item]], list[Answer]],
     prompts: Sequence[str],

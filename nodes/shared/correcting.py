@@ -9,7 +9,7 @@ from PIL import Image
 
 from ...reflectionflow_core.protocols import Painter, Progress
 from ...reflectionflow_core.record import InputError, Region, Request
-from ...reflectionflow_core.search import complete, fresh_seed
+from ...reflectionflow_core.search import complete
 from .batches import parts
 from .sockets import FluxHandle
 
@@ -28,17 +28,13 @@ def corrections(
     pictures: Sequence[Image.Image],
     prompts: Sequence[str],
     reflections: Sequence[str],
-    seed: int,
-    round: int,
-    region: Region | None = None,
+    seeds: Sequence[int],
+    regions: Sequence[Region | None],
 ) -> list[Request]:
-    """The requests to correct pictures, in `region` only.
-
-    The noise is that of the search's round `round`, from 1 on, with the same `seed`.
-    """
-    seeds = [fresh_seed(seed, round, position) for position in range(len(pictures))]
+    """The requests to correct pictures, each with noise of its own and in its region only."""
     requests = map(Request.correcting, pictures, prompts, reflections, seeds)
-    return [replace(request, region=region) for request in requests]
+    placed = zip(requests, regions, strict=True)
+    return [replace(request, region=region) for request, region in placed]
 
 
 def corrected(
@@ -50,3 +46,11 @@ def corrected(
         answers = corrector.paint(requests[part], progress)
         painted += complete(answers, len(requests[part]), "correct")
     return painted
+
+
+def drawn_text(asked: Sequence[int], chosen: Sequence[int]) -> str:
+    """Which seeds a node drew, if it drew any."""
+    if list(asked) == list(chosen):
+        return ""
+    numbers = ", ".join(map(str, chosen))
+    return f"; the seed is {numbers}" if len(chosen) == 1 else f"; the seeds are {numbers}"

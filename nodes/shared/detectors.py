@@ -77,8 +77,8 @@ def _from_file(detector: str) -> tuple[Any, str, str]:
 
 def _of_comfyui(model: Any, clip: Any) -> tuple[Any, str, str]:
     from ..comfy.core_detection import CoreRtDetr, CoreSam3
-    from ..comfy.digests import weights_digest
+    from ..comfy.digests import models_digest
 
     found = CoreRtDetr(model) if clip is None else CoreSam3(model, clip)
     name = "comfyui-rt-detr" if clip is None else "comfyui-sam3"
-    return found, name, f"{name} {weights_digest(model)}"
+    return found, name, f"{name} {models_digest(*filter(None, (model, clip)))}"

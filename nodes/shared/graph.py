@@ -95,3 +95,8 @@ def _fingerprint_of(found: type) -> Callable[..., Any] | None:
         own = first_real_override(found, "fingerprint_inputs")
         return None if own is None else found.fingerprint_inputs
     return getattr(found, "IS_CHANGED", None)
+
+
+def shown_at(hidden: Any) -> str:
+    """The node on the user's screen that the running node belongs to."""
+    return hidden.dynprompt.get_display_node_id(hidden.unique_id)

@@ -17,7 +17,7 @@ from typing import Any
 from ...reflectionflow_core.record import History
 from ...reflectionflow_core.settings import Budget
 from .graph import ancestry, is_link
-from .sockets import SearchActors, SearchState
+from .sockets import SearchActors, SearchState, bytes_of
 
 MOST_BYTES = 2**30  # of pictures; the searches unused for longest are forgotten first
 
@@ -39,7 +39,7 @@ class KeptRound:
         """Bytes of all pictures where there are `steps`, else of the newest round's: those before
         it are kept with their own rounds."""
         if self.steps:
-            return sum(c.image.width * c.image.height * 3 for c in self.state.history)
+            return bytes_of(self.state.history)
         return self.state.get_ram_usage()
 
 
@@ -49,6 +49,7 @@ class KeptRounds:
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self.most_bytes = most_bytes
         self._rounds: OrderedDict[str, KeptRound] = OrderedDict()
+        self._seeds: dict[str, int] = {}
         self._lock = threading.Lock()  # the server's thread lists and forgets
 
     def find(self, key: str | None) -> KeptRound | None:
@@ -74,9 +75,17 @@ class KeptRounds:
             while size > self.most_bytes and len(self._rounds) > 1:
                 size -= self._rounds.popitem(last=False)[1].size
 
+    def seed(self, key: str | None, drawn: int) -> int:
+        """The seed that was first drawn for `key`: `drawn`, or one from before."""
+        if key is None:
+            return drawn
+        with self._lock:
+            return self._seeds.setdefault(key, drawn)
+
     def forget(self) -> None:
         with self._lock:
             self._rounds.clear()
+            self._seeds.clear()
 
     def listed(self) -> list[dict[str, Any]]:
         """Each search that is kept: its prompt, pictures, rounds and bytes."""

@@ -8,10 +8,11 @@ from typing import Any
 
 from comfy.model_management import InterruptProcessingException
 
-from ...reflectionflow_core.record import History, InputError
+from ...reflectionflow_core.record import SHARED, History, InputError
 from ...reflectionflow_core.search import (
     UnjudgedError,
     check_search,
+    goes_on,
     portfolio,
     trailing_unjudged,
 )
@@ -44,7 +45,13 @@ class PromptSearch(Replaying):
 
     @property
     def reached(self) -> SearchState:
-        return replace(self.state, history=self.history, done=True)
+        depth = self.settings.depth
+        return replace(self.state, history=self.history, depth=depth, done=True)
+
+    def end(self) -> None:
+        """Notes that the budget of all prompts is used up, where this one would go on."""
+        ended = SHARED if goes_on(self.history, self.settings) else ""
+        self.history = replace(self.history, ended=ended)
 
     def play(self, budget: Budget) -> Generator[History]:
         before, known = self.reached, len(self.steps)
@@ -83,6 +90,8 @@ class PromptBatchSearch:
                     self._say()
                     if STOPPING.requested:
                         return False
+            for search in self.searches:
+                search.end()
         except InterruptProcessingException:
             self.progress.cancelled(self.spent)
             if best := [one.history.best.image for one in self.searches if len(one.history)]:
@@ -131,7 +140,7 @@ def check_prompts(states: Sequence[SearchState], handles: SearchActors, total: B
             check_search(state.prompt, replace(state.settings, budget=total), actors, History())
             actors.verifier.verify(state.prompt, [])
         except InputError as error:
-            raise InputError(f"Prompt {number}, {state.prompt!r}: {error}") from error
+            raise InputError(f"Prompt {number}, {state.prompt!r:.80}: {error}") from error
 
 
 def prompt_batch(

@@ -26,10 +26,18 @@ from ...reflectionflow_core.archive import (
 )
 from ...reflectionflow_core.choice import RECORDED
 from ...reflectionflow_core.doctor import versions
-from ...reflectionflow_core.protocols import Progress
+from ...reflectionflow_core.protocols import Actors, Progress
 from ...reflectionflow_core.record import History, InputError
 from ...reflectionflow_core.report import contact_sheet, html_page
-from ...reflectionflow_core.search import UnjudgedError, is_over, search, trailing_unjudged
+from ...reflectionflow_core.search import (
+    UnjudgedError,
+    is_over,
+    judged_again,
+    left_unjudged_text,
+    limit_reached,
+    search,
+    trailing_unjudged,
+)
 from ...reflectionflow_core.search.checks import check_trust
 from ...reflectionflow_core.settings import RANDOM_SEED, SearchSettings
 from ...reflectionflow_core.vlm.judge_check import judge_text
@@ -77,7 +85,7 @@ def next_round(
     steps = partial(
         search, state.prompt, state.settings_until(index), actors, progress=progress, one_round=True
     )
-    painted = recorded(state, run, steps) if run else steps(history=begun)
+    painted = recorded(state, run, actors, steps) if run else steps(history=begun)
     history = begun
     try:
         for history in painted:
@@ -88,6 +96,7 @@ def next_round(
     except UnjudgedError as error:
         raise UnjudgedError(error.history, f"{error} {kept(state, error.history)}") from error
     after = state.settings_until(index + 1)
+    history = replace(history, ended=limit_reached(history, after, actors))
     return replace(state, history=history, done=is_over(history, after, actors))
 
 
@@ -116,11 +125,15 @@ def again(recorded: History, known: History) -> int:
 
 
 def recorded(
-    state: SearchState, run: Run, steps: Callable[..., Iterator[History]]
+    state: SearchState, run: Run, actors: Actors, steps: Callable[..., Iterator[History]]
 ) -> Iterator[History]:
     """The next round, read from the run's folder or painted; each new picture is saved at once."""
     with opened(state, run) as archive:
-        archive.drop_last(again(archive.history, state.history))
+        deepest = max(state.next_round, len(archive.history.rounds) - 1)
+        if judged_again(archive.history, state.settings_until(deepest), actors):
+            archive.drop_last(again(archive.history, state.history))
+        elif words := left_unjudged_text(archive.history):
+            warn(words)
         history = archive.until(state.next_round)
         if len(history) > len(state.history):
             yield history
@@ -134,6 +147,8 @@ def write_run(state: SearchState) -> SearchState:
     run = run_of(state, state.asked)
     state = replace(state, folder=named(state, run))
     with opened(state, run) as archive:
+        if len(archive.history) == len(state.history):  # which may have ended since
+            archive.append(replace(archive.history, ended=state.history.ended))
         history = archive.history
         settings = replace(state, history=history).asked
         sheet = io.BytesIO()
@@ -223,5 +238,5 @@ def folder_of(run: Run, seed: int) -> str:
     actors = {name: value for name, value in run.actors.items() if value}
     request = [run.prompt, settings, actors, dict(run.identity)]
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
-    words = re.sub(r"[^a-z0-9]+", "-", run.prompt.lower()).strip("-")[:40].rstrip("-")
+    words = re.sub(r"[\W_]+", "-", run.prompt.lower()).strip("-")[:40].rstrip("-")
     return f"{RUNS}/{words or 'run'}-{digest[:8]}"

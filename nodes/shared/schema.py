@@ -249,7 +249,7 @@ def check_texts(texts: Iterable[str | None], empty: str = "") -> bool | str:
         if looks_like_a_key(text):
             return (
                 "The text looks like it holds an API key, which every saved picture would carry. "
-                "Take it out; put keys into a profile (see the README)."
+                "Take it out; put keys into a profile (see docs/judges.md)."
             )
         if empty and not text.strip():
             return empty

@@ -6,15 +6,16 @@ weights (`identity`), so that a report can name them and a saved run can recogni
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ...reflectionflow_core.protocols import Actors, Painter
-from ...reflectionflow_core.record import History, Verdict
+from ...reflectionflow_core.record import Candidate, History, ScenePlan, Verdict
 from ...reflectionflow_core.settings import MAX_STEPS_AWAY, SearchSettings
 from ...reflectionflow_core.vlm.interface import Vlm
 
@@ -193,5 +194,32 @@ class SearchState:
     def get_ram_usage(self) -> int:
         """Bytes of the newest round's pictures and latents, for ComfyUI's cache; the rest are
         shared."""
-        newest = self.history.rounds[-1] if self.history.rounds else ()
-        return sum(c.image.width * c.image.height * 3 + len(c.latents or b"") for c in newest)
+        return bytes_of(self.history.rounds[-1] if self.history.rounds else ())
+
+
+def bytes_of(candidates: Iterable[Candidate]) -> int:
+    """Of their pictures and latents in host memory."""
+    return sum(c.image.width * c.image.height * 3 + len(c.latents or b"") for c in candidates)
+
+
+def _acts(ability: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, ActorHandle) and hasattr(value.actor, ability)
+
+
+# What may travel on a kind of wire: nodes of other packs connect any kind to any other.
+KINDS: Mapping[str, Callable[[Any], bool]] = {
+    # By its class: asking the handle itself would compute its identity.
+    FluxSocket.io_type: lambda value: hasattr(type(value), "with_corrector"),
+    VerifierSocket.io_type: _acts("verify"),
+    InspectorSocket.io_type: _acts("inspect"),
+    WriterSocket.io_type: _acts("reflect"),
+    EvolverSocket.io_type: _acts("evolve"),
+    PlanSocket.io_type: lambda value: isinstance(value, ScenePlan),
+    VlmSocket.io_type: lambda value: isinstance(value, VlmHandle),
+    VerdictsSocket.io_type: lambda value: isinstance(value, tuple),
+    OptionsSocket.io_type: lambda value: isinstance(value, dict),
+    HistorySocket.io_type: lambda value: isinstance(value, SearchState),
+    io.Mask.io_type: lambda value: isinstance(value, Tensor),
+    io.Model.io_type: lambda value: hasattr(value, "model_options"),
+    io.Vae.io_type: lambda value: hasattr(value, "decode"),
+}

@@ -7,7 +7,7 @@ what another node hands over while it runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from inspect import Parameter, signature
 from typing import Any
@@ -17,28 +17,39 @@ from comfy_api.latest import io
 
 from ...reflectionflow_core.record import InputError
 from ...reflectionflow_core.texts import usable_text
+from .sockets import KINDS
 
 ADVICE = "Check the node that is wired to it."
 
 
 def checks_its_wires(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """The node, whose `execute` first checks its inputs.
+    """The node, whose `execute` first checks its inputs, and whose `check_lazy_status` too.
 
-    It raises InputError for what a field refuses. The node's own `validate_inputs` is asked again,
-    now with every value.
+    It raises InputError for what a field refuses. Before `execute`, the node's own
+    `validate_inputs` is asked again, now with every value; to `check_lazy_status` ComfyUI gives a
+    choice's inputs in another form.
     """
-    run = node.execute.__func__  # type: ignore[attr-defined]
-
-    @wraps(run)
-    def execute(cls: type[io.ComfyNode], **given: Any) -> io.NodeOutput:
-        return run(cls, **usable_inputs(node, given))
-
-    node.execute = classmethod(execute)  # type: ignore[method-assign]
+    for name in ("execute", "check_lazy_status"):
+        if name in node.__dict__:
+            run = node.__dict__[name].__func__
+            setattr(node, name, _with_usable_inputs(node, run, name == "execute"))
     return node
 
 
-def usable_inputs(node: type[io.ComfyNode], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs with their texts and numbers as fields would give them."""
+def _with_usable_inputs(node: type[io.ComfyNode], run: Callable[..., Any], asks_node: bool) -> Any:
+    @wraps(run)
+    def checked(cls: type[io.ComfyNode], **given: Any) -> Any:
+        return run(cls, **usable_inputs(node, given, asks_node))
+
+    return classmethod(checked)
+
+
+def usable_inputs(
+    node: type[io.ComfyNode], given: Mapping[str, Any], asks_node: bool = True
+) -> dict[str, Any]:
+    """The inputs with their texts and numbers as fields would give them; with `asks_node` the node
+    checks them, too.
+    """
     schema, usable = node.define_schema(), dict(given)
     own = own_checks(node, usable)
     for known in schema.inputs:
@@ -47,7 +58,7 @@ def usable_inputs(node: type[io.ComfyNode], given: Mapping[str, Any]) -> dict[st
         check = partial(usable_value, known, known.id in own)
         value = usable[known.id]
         usable[known.id] = list(map(check, value)) if schema.is_input_list else check(value)
-    if own:
+    if own and asks_node:
         fine = node.validate_inputs(**{name: usable[name] for name in own & usable.keys()})
         if fine is not True:
             raise InputError(str(fine))
@@ -76,6 +87,10 @@ def usable_value(known: Any, checked_by_node: bool, value: Any) -> Any:
         raise InputError(f"Nothing arrives at {known.id!r}. {ADVICE}")
     if isinstance(known, io.Int.Input | io.Float.Input):
         return usable_number(known, value)
+    is_of_its_kind = KINDS.get(known.io_type)
+    if is_of_its_kind and not is_of_its_kind(value):
+        what = type(value).__name__
+        raise InputError(f"What arrives at {known.id!r} is of another kind ({what}). {ADVICE}")
     options = known.options if isinstance(known, io.Combo.Input) else None
     if options and not checked_by_node and value not in options:
         raise InputError(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from ..record import Candidate, Cost, History, InputError
 from ..texts import parse_json
 from . import files
 from .lines import (
+    COUNTED,
     SHARED,
     Entry,
     entry_of,
@@ -45,7 +47,7 @@ FEEDBACK = "feedback.jsonl"
 IMAGES, LATENTS = "images", "latents"
 BEST, SHEET, PAGE = "best.png", "sheet.png", "report.html"
 MADE_HERE = (RUN, HISTORY, FEEDBACK, TIMING, IMAGES, LATENTS, BEST, SHEET, PAGE)
-WRITTEN_LATER = (FEEDBACK, TIMING, BEST, SHEET, PAGE)  # only after a picture is in the history
+WRITTEN_LATER = (FEEDBACK, BEST, SHEET, PAGE)  # only after a picture is in the history
 NOTHING_YET = History()
 NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 RESTORE = "Restore it from a backup, or start in another folder; nothing was changed."
@@ -104,7 +106,7 @@ class Archive:
         for said in answers:
             self._write_feedback(said)
         self.history = history
-        self._write_timing(history.cost)
+        self._write_timing(history)
         self._write_best(history)
 
     def until(self, round_index: int) -> History:
@@ -115,7 +117,7 @@ class Archive:
         return replace(begun, cost=self._costs[len(begun) - 1] + _asking_cost(begun))
 
     def drop_last(self, count: int) -> None:
-        """Takes the last pictures out of the folder; the time that they took stays counted.
+        """Takes the last pictures out of the folder; what they have cost stays counted.
 
         Line by line, so that a kill in between leaves a folder that can be read.
         """
@@ -123,10 +125,7 @@ class Archive:
             return
         history = self.history
         self.history = kept = history.without_last(count)
-        spent = self._costs[len(kept) - 1] if len(kept) else Cost(vlm_calls=self._calls)
-        spent += _asking_cost(kept)
-        seconds, slowest = history.cost.seconds, history.cost.slowest
-        self.history = replace(kept, cost=replace(spent, seconds=seconds, slowest=slowest))
+        self._write_timing(kept)  # first: no line will tell what the others have cost
         if not len(kept):  # without a picture they would be remains of lost ones
             for name in WRITTEN_LATER:
                 files.remove(self.folder / name)
@@ -165,8 +164,14 @@ class Archive:
     def _write_feedback(self, said: Feedback) -> None:
         files.append(self.folder / FEEDBACK, feedback_line(said))
 
-    def _write_timing(self, cost: Cost) -> None:
-        record = {"seconds": dict(cost.seconds), "slowest": cost.slowest}
+    def _write_timing(self, history: History) -> None:
+        cost = history.cost
+        told = self._costs[len(history) - 1] if len(history) else Cost(vlm_calls=self._calls)
+        told += _asking_cost(history)
+        record = {"seconds": dict(cost.seconds), "slowest": cost.slowest, "ended": history.ended}
+        counts = {name: getattr(cost, name) for name in COUNTED}
+        if any(count > getattr(told, name) for name, count in counts.items()):
+            record |= counts  # of pictures that were dropped; the next line tells it too
         self.write(TIMING, json.dumps(record, indent=2).encode() + b"\n")
 
     def _write_best(self, history: History) -> None:
@@ -223,12 +228,14 @@ def _read(folder: Path, known: History) -> Recording:
     run = load_run(path)
     entries, size, notices = _read_entries(folder / HISTORY, run.settings.mask)
     _check_complete(folder, len(entries))
-    timing, untimed = _read_timing(folder / TIMING)
+    timing, ended, untimed = _read_timing(folder / TIMING)
     history = _history(folder, entries, known)
     answers, lost = _read_feedback(folder / FEEDBACK, len(history))
+    history = replace(history, feedback=answers, ended=ended)
     spent = entries[-1].cost if entries else Cost(vlm_calls=run.calls)
-    history = replace(history, feedback=answers)
-    history = replace(history, cost=spent + _asking_cost(history)).charged(timing)
+    spent += _asking_cost(history)
+    counts = {name: max(getattr(spent, name), getattr(timing, name)) for name in COUNTED}
+    history = replace(history, cost=replace(timing, **counts))
     costs = tuple(entry.cost for entry in entries)
     return Recording(run, history, costs, size, (*notices, *lost, *untimed))
 
@@ -325,18 +332,20 @@ def _checked_successor(entry: Entry, before: list[Entry]) -> Entry:
     return entry
 
 
-def _read_timing(path: Path) -> tuple[Cost, tuple[str, ...]]:
+def _read_timing(path: Path) -> tuple[Cost, str, tuple[str, ...]]:
+    """The seconds, which limit ended the search, and a notice about a damaged file."""
     try:
         record = parse_json(path.read_bytes())
         seconds = {phase: float(spent) for phase, spent in record["seconds"].items()}
-        cost = Cost(seconds=MappingProxyType(seconds), slowest=float(record["slowest"]))
+        counts = {name: operator.index(record.get(name, 0)) for name in COUNTED}
+        cost = Cost(**counts, seconds=MappingProxyType(seconds), slowest=float(record["slowest"]))
         if not all(map(math.isfinite, (*seconds.values(), cost.slowest))):
             raise ValueError("its times are not numbers")
-        return cost, ()
+        return cost, str(record.get("ended", "")), ()
     except FileNotFoundError:
-        return Cost(), ()
+        return Cost(), "", ()
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return Cost(), (f"{path.name} is damaged; seconds count from zero again.",)
+        return Cost(), "", (f"{path.name} is damaged; seconds count from zero again.",)
 
 
 def _history(folder: Path, entries: list[Entry], known: History) -> History:

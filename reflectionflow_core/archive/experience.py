@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from ..record import InputError
@@ -13,7 +12,7 @@ from . import HISTORY, RUN, TIMING
 from .lines import Entry, parse
 from .run_file import Run, load_run
 
-MOST_RUNS = 100  # that are looked at
+MOST_RUNS = 100  # that are looked at, the newest
 FEW = 8  # pictures; a rate of fewer is not told
 
 
@@ -43,7 +42,8 @@ def experience(folder: Path, run: Run) -> Experience:
     Runs that cannot be read are left out: they are another command's business.
     """
     pictures, passed, seconds = 0, 0, 0.0
-    for other in islice(sorted(folder.glob(f"*/{RUN}")), MOST_RUNS):
+    newest = sorted(folder.glob(f"*/{RUN}"), key=_changed, reverse=True)
+    for other in newest[:MOST_RUNS]:
         try:
             known = load_run(other)
             if (known.actors, known.identity) != (dict(run.actors), dict(run.identity)):
@@ -56,6 +56,13 @@ def experience(folder: Path, run: Run) -> Experience:
         pictures += len(finished)
         passed += sum(entry.verdict.passed is True for entry in finished)
     return Experience(pictures, passed, seconds)
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # it is gone by now
+        return 0.0
 
 
 def _entries(path: Path) -> Iterator[Entry]:

@@ -20,10 +20,18 @@ from ..archive import HISTORY, PAGE, RUN, Run, files, open_archive, read_recordi
 from ..archive.run_file import load_run
 from ..choice import ActorChoice
 from ..protocols import Actors
-from ..record import History, InputError
+from ..record import SHARED, History, InputError
 from ..report.overview import overview_page, overview_text, row_of
 from ..report.words import counted, settings_text
-from ..search import UnjudgedError, check_search, is_over, trailing_unjudged
+from ..search import (
+    UnjudgedError,
+    check_search,
+    goes_on,
+    is_over,
+    judged_again,
+    left_unjudged_text,
+    trailing_unjudged,
+)
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from ..settings import Budget
 from ..texts import TextError, decode_text
@@ -73,9 +81,16 @@ class Folder:
 
     def play(self, budget: Budget) -> Iterator[History]:
         with open_archive(self.path, resume=True) as archive:
-            archive.drop_last(self.again)  # they are painted and judged again
-            self.again = 0
-            run, past = with_recorded_text(self.run, archive.run, self.author), archive.history
+            run = with_recorded_text(self.run, archive.run, self.author)
+            settings = replace(run.settings, budget=budget)
+            if self.again:
+                again = judged_again(archive.history, settings, self.actors)
+                if not again:
+                    self.screen.say(f"{self.path.name}: {left_unjudged_text(archive.history)}")
+                    return
+                archive.drop_last(again)
+                self.again = 0
+            past = archive.history
             if self.author and lacks_text(run, self.author.setting, past):
                 if not self._affordable(budget):
                     return
@@ -266,7 +281,8 @@ def _search(folder: Path, asked: Run, author: Author | None, actors: Actors) -> 
         except Exception:
             say(_how_to_resume(folder))
             raise
-    return replace(_report(folder, asked), status=status, error=error)
+    shared = "" if error or budget == Budget() else SHARED
+    return replace(_report(folder, asked, shared), status=status, error=error)
 
 
 def _how_to_resume(folder: Path) -> str:
@@ -288,23 +304,38 @@ def _begun(path: Path, run: Run, author: Author | None, actors: Actors, screen: 
     return Folder(path, run, author, actors, screen, standing, again)
 
 
-def _report(folder: Path, batch: Run) -> CommandOutcome:
-    """Writes the overview, and the reports of the runs that grew since theirs were written."""
+def _report(folder: Path, batch: Run, ended: str | None = None) -> CommandOutcome:
+    """Writes the overview, and the reports of the runs that grew since theirs were written.
+
+    What `ended` the runs that would go on is recorded with them; None is not known.
+    """
     rows, records = [], []
     for name, run in zip(folder_names(batch), runs_of(batch), strict=True):
         recording = read_recording(folder / name)
-        history = recording.history
+        history, known = recording.history, recording.run or run
+        if len(history) and ended is not None:
+            history = _ended(folder / name, known, history, ended)
         rows.append(row_of(run.prompt, name, history))
         if len(history):
-            records.append(as_record(folder / name, recording.run or run, history))
-        if len(history) and _grew(folder / name):
-            write_reports(folder / name, recording.run or run, history)
+            records.append(as_record(folder / name, known, history))
+        if len(history) and (history is not recording.history or _grew(folder / name)):
+            write_reports(folder / name, known, history)
     about = settings_text(batch.settings, str(batch.actors.get("model", "")))
     page = overview_page(rows, about)
     files.replace_file(folder / OVERVIEW, page.encode("utf-8", "replace"))
     text = f"{overview_text(rows)}Overview: {folder / OVERVIEW}\n"
     data = {"folder": str(folder), "overview": str(folder / OVERVIEW), "prompts": records}
     return CommandOutcome(text=text, data=data, page=folder / OVERVIEW)
+
+
+def _ended(path: Path, run: Run, history: History, limit: str) -> History:
+    """The history with the limit that ended it, if it would go on, recorded where that is new."""
+    ended = limit if goes_on(history, run.settings) else ""
+    if ended == history.ended:
+        return history
+    with open_archive(path, resume=True, known=history) as archive:
+        archive.append(replace(archive.history, ended=ended))
+        return archive.history
 
 
 def _grew(folder: Path) -> bool:

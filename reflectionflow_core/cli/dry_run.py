@@ -28,7 +28,7 @@ from ..registry import (
     named,
 )
 from ..report.words import counted, forecast_text, settings_text
-from ..search import Forecast, check_search, forecast, trailing_unjudged
+from ..search import Forecast, check_search, forecast, judged_again
 from ..search.forecast import forecast_together
 from ..search.strategies import axes_in_force, strategy_named
 from ..settings import Budget, SearchSettings
@@ -348,13 +348,12 @@ def _write_nothing(prompt: str) -> tuple[Any, str]:
 def _ahead(
     asked: Run, author: Author | None, actors: Actors, history: History, pass_rate: float | None
 ) -> Forecast | None:
-    """What is left of a search to pay, as it goes on: pictures that could not be judged are painted
-    again, and what its author is still to write is paid for. None for stages still to be written.
-    """
+    """What is left of a search to pay, as it goes on: what is judged again is painted again, and
+    what its author is still to write is paid for. None for stages still to be written."""
     if author is not None and author.setting == "stages":
         return None
     settings, before = expected_start(asked, author)
-    past = history.without_last(trailing_unjudged(history)).charged(before.cost)
+    past = history.without_last(judged_again(history, settings, actors)).charged(before.cost)
     ahead = forecast(settings, actors, past, pass_rate)
     if ahead is None:
         return None

@@ -27,16 +27,6 @@ BUILT_IN = frozenset(
 STRATEGIES_HERE = frozenset(STRATEGIES)  # one of a plugin may use any setting
 KNOWN = BUILT_IN.union(WRITERS, EVOLVERS, INSPECTORS, PLANNERS, THINKERS)
 LOADING = ("objects", "clip-score", "reward")  # verifiers with a model of their own
-# Strategies whose chains begin with different drafts.
-CHAINED = (
-    "reflection",
-    "noise+prompt",
-    "potential",
-    "paths",
-    "staged",
-    "interleaved",
-    "in-context",
-)
 TEXTS_OF_THEIR_OWN = ("staged", "interleaved")
 
 
@@ -369,7 +359,8 @@ def _check_stop(now: Situation) -> None:
 def _check_drafts(now: Situation) -> None:
     settings = now.settings
     few = settings.drafts is not None and settings.drafts < settings.width
-    if "drafts" in now.given and few and now.axes and settings.strategy in CHAINED:
+    chained = strategy_named(settings.strategy).chained
+    if "drafts" in now.given and few and now.axes and chained:
         raise InputError(
             f"{settings.width} chains cannot begin with {settings.drafts} first pictures. "
             f"Give --drafts {settings.width} or more, or a smaller --width."

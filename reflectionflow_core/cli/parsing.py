@@ -125,7 +125,7 @@ class Parser(argparse.ArgumentParser):
                 raise InputError(f"{name} is empty. Give a value after it, or remove it.")
             if "\0" in text:
                 raise InputError(f"{name} holds a NUL character. Write it again.")
-            is_path = action.metavar in PATHS and action.type is None  # which reads the file itself
+            is_path = action.metavar in PATHS and action.type in (None, str)  # others read it
             if is_path and (reason := why_no_path(text)):
                 raise InputError(f"{name} is not a usable path: {reason}. Give another.")
 

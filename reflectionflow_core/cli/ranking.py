@@ -119,7 +119,14 @@ def _ranked(verifier: Verifier, prompt: str, files: Sequence[Path]) -> Ranking:
                 screen.advance(len(names), best, best)
     if not names:
         raise InputError("None of the pictures can be read. Save them again, as PNG or JPEG.")
-    return Ranking.of(prompt, names, copies, verdicts, sizes=sizes)
+    order = best_first(verdicts)
+    return Ranking.of(
+        prompt,
+        [names[i] for i in order],
+        [copies[i] for i in order],
+        [verdicts[i] for i in order],
+        sizes=[sizes[i] for i in order],
+    )
 
 
 def _read(files: Sequence[Path], progress: Progress) -> Iterator[tuple[str, Image]]:

@@ -19,7 +19,15 @@ from ..protocols import Actors
 from ..record import Cost, History, InputError
 from ..registry import choice_of
 from ..report.words import counted, forecast_text
-from ..search import UnjudgedError, forecast, search, steered_search, trailing_unjudged
+from ..search import (
+    UnjudgedError,
+    forecast,
+    judged_again,
+    left_unjudged_text,
+    limit_reached,
+    search,
+    steered_search,
+)
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
 from ..settings import SearchSettings
@@ -102,15 +110,17 @@ def check_budget(given: Mapping[str, Any], folder: Path, history: History) -> No
     painted, most = history.cost.images, given.get("max_images")
     if most is not None and most < painted:
         raise InputError(
-            f"{folder} has {counted(painted, 'picture')} already, more than --max-images "
-            f"{most}. Give a larger number, or none."
+            f"The run in {folder} has painted {counted(painted, 'picture')} already, more than "
+            f"--max-images {most}. Give a larger number, or none."
         )
 
 
 def _search(
     archive: Archive, asked: Run, actors: Actors, spent: Cost, page: ReviewPage | None = None
 ) -> CommandOutcome:
-    archive.drop_last(trailing_unjudged(archive.history))  # they are painted and judged again
+    archive.drop_last(judged_again(archive.history, asked.settings, actors))
+    if words := left_unjudged_text(archive.history):
+        say(words)
     past = archive.history.charged(spent)
     known = experience(archive.folder.parent, asked)
     ahead = forecast(asked.settings, actors, past, known.pass_rate)
@@ -122,11 +132,15 @@ def _search(
     )
     try:
         with Screen(most, archive.history, asked.settings.budget) as screen:
+            history = past
             for history in _steps(archive, asked, actors, past, screen, page):
                 painted = len(history) - len(archive.history)
                 archive.append(history)
                 if painted:
                     screen.painted(history)
+        if len(history):
+            ended = limit_reached(history, asked.settings, actors)
+            archive.append(replace(history, ended=ended))
     except StoppedByPersonError:
         _say_how_to_resume(archive)
     except KeyboardInterrupt:
@@ -143,7 +157,8 @@ def _search(
         _say_how_to_resume(archive)
         raise
     write_reports(archive.folder, asked, archive.history)
-    return found(archive.folder, asked, archive.history)
+    status = 0 if archive.history.best.verdict.judged else UNJUDGED
+    return found(archive.folder, asked, archive.history, status)
 
 
 def _steps(

@@ -126,7 +126,7 @@ def place(found: list[Wanted], first: int, relation: str, second: int, prompt: s
     if first < second:
         first, relation, second = second, _OPPOSITE[relation], first
     if found[first].relation is not None or first == second or not found[second].least:
-        raise NotPlainError(f"The positions in {prompt!r} are too many for the rules.")
+        raise NotPlainError(f"The positions in {prompt!r:.80} are too many for the rules.")
     found[first] = replace(found[first], relation=relation, target=second)
 
 

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Collection, Mapping, Sequence
 
 from ..record import InputError
+from .words import singular
 
 # Names of one thing in GenEval, in COCO's editions and in speech. None is wider than another:
 # "woman" is not here, since a detector of persons cannot tell one.
@@ -38,7 +39,7 @@ _OTHERS = {plain(name): [plain(other) for other in group] for group in _SAME for
 
 def class_numbers(labels: Mapping[int, str], names: Sequence[str]) -> list[int]:
     """The class number of each name; raises InputError for a class that is not among `labels`."""
-    known = {plain(label): int(number) for number, label in labels.items()}
+    known = _known(labels)
     numbers = [_number(known, name) for name in names]
     for name, number in zip(names, numbers, strict=True):
         if number is None:
@@ -48,7 +49,14 @@ def class_numbers(labels: Mapping[int, str], names: Sequence[str]) -> list[int]:
 
 def knows(labels: Sequence[str] | None, name: str) -> bool:
     """Whether a name is among the labels; a detector without labels (None) knows every word."""
-    return labels is None or _number({plain(label): 0 for label in labels}, name) is not None
+    return labels is None or _number(_known(dict(enumerate(labels))), name) is not None
+
+
+def _known(labels: Mapping[int, str]) -> dict[str, int]:
+    """The class numbers by name; a plural label has its singular, as in prompts, for another."""
+    named = [(label.lower(), int(number)) for number, label in labels.items()]
+    alone = {plain(singular(label)): number for label, number in named}
+    return alone | {plain(label): number for label, number in named}
 
 
 def _number(known: Mapping[str, int], name: str) -> int | None:

@@ -16,13 +16,18 @@ COLOURS = (
 )
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _PLURALS = {
-    "person": "people",
-    "sheep": "sheep",
-    "mouse": "mice",
-    "knife": "knives",
-    "scissors": "scissors",
-    "skis": "skis",
+    **{"person": "people", "child": "children", "man": "men", "woman": "women", "mouse": "mice"},
+    **{"goose": "geese", "foot": "feet", "tooth": "teeth", "ox": "oxen", "die": "dice"},
+    **{"wolf": "wolves", "shelf": "shelves", "calf": "calves", "half": "halves", "elf": "elves"},
+    **{"leaf": "leaves", "loaf": "loaves", "thief": "thieves", "hoof": "hooves"},
+    **{"scarf": "scarves", "dwarf": "dwarves", "knife": "knives", "wife": "wives"},
 }
+_SAME_PLURAL = """
+    sheep deer fish moose series species scissors skis jeans pants trousers shorts tights leggings
+    sunglasses eyeglasses goggles binoculars headphones earphones pajamas pyjamas pliers tweezers
+    clothes
+"""
+_PLURALS |= {word: word for word in _SAME_PLURAL.split()}
 
 
 def quantity(count: int, noun: str) -> str:
@@ -47,14 +52,23 @@ def plural(noun: str) -> str:
     return f"{before}{space}{last}"
 
 
-# Singulars that no rule finds. The words of the last line are singular, or have none.
+# Singulars that no rule finds: other plurals, with an e before the s, and what ends in s or men.
+_IN_E = """
+    cookie movie zombie brownie selfie hoodie smoothie genie collie rookie pixie prairie magpie
+    hippie budgie bowtie necktie auntie goalie beanie sweetie calorie talkie veggie birdie
+    shoe canoe toe hoe oboe foe floe aloe horseshoe snowshoe mistletoe
+    moustache mustache cache ache headache toothache avalanche quiche brioche niche cartouche
+    axe pickaxe
+"""
+_IN_S = ("canvas", "atlas", "gas", "lens", "christmas", "rhinoceros", "thermos", "cosmos", "chaos")
 _SINGULARS = {
-    **{plural: singular for singular, plural in _PLURALS.items()},
-    **{"children": "child", "men": "man", "women": "woman", "geese": "goose", "feet": "foot"},
-    **{"teeth": "tooth", "wolves": "wolf", "leaves": "leaf", "loaves": "loaf", "shoes": "shoe"},
-    **{"scarves": "scarf", "shelves": "shelf", "calves": "calf", "oxen": "ox", "dice": "die"},
-    **{word: word for word in ("deer", "fish", "jeans", "lens", "moose", "pants", "tennis")},
+    **{f"{word}es": word for word in _IN_S},
+    **{f"{word}s": word for word in _IN_E.split()},
+    **{word: word for word in (*_IN_S, "ramen", "omen", "specimen", "abdomen", "cyclamen")},
+    **{plural: word for word, plural in _PLURALS.items()},
 }
+# The last parts of words, as in bookshelves and policewomen.
+_PARTS = ("women", "men", "children", "people", "shelves", "wolves", "leaves", "knives", "scarves")
 
 
 def singular(noun: str) -> str:
@@ -66,6 +80,9 @@ def singular(noun: str) -> str:
 def _singular(word: str) -> str:
     if word in _SINGULARS:
         return _SINGULARS[word]
+    part = next((part for part in _PARTS if word.endswith(part)), None)
+    if part:
+        return f"{word.removesuffix(part)}{_SINGULARS[part]}"
     if word.endswith(("ss", "us", "is")) or not word.endswith("s") or len(word) < 4:
         return word
     if word.endswith("ies") and len(word) > 4:

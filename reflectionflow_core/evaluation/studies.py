@@ -19,10 +19,7 @@ BUDGETS = (1, 2, 4, 8, 16, 32)
 STRATEGIES = ("baseline", "noise", "noise+prompt", "reflection")
 GRID = ((16, 1), (8, 2), (4, 4), (2, 8), (1, 16))
 ERRORS = (0.0, 0.05, 0.1, 0.2, 0.3)
-OTHER_STRATEGIES = (
-    *("adaptive", "potential", "scouts", "paths"),
-    *("staged", "interleaved", "in-context"),
-)
+OTHER_STRATEGIES = ("adaptive", "potential", "paths", "staged", "interleaved", "in-context")
 JUDGE_ERROR = 0.1
 LONG_STEPS = 30  # steps of a picture; a preview costs six of any number
 FIXED = "fixed"
@@ -57,7 +54,8 @@ class StudyPlan:
 
 
 def settings(strategy: str, width: int, pictures: int, stop: str = "passed") -> SearchSettings:
-    """A search of at least `pictures` pictures, in rounds of `width`."""
+    """A search of `pictures` pictures or a few more, in rounds of `width`, where nothing passes; of
+    fewer where previews take a share of the steps."""
     rounds = -(-pictures // width)
     return SearchSettings(
         width=width, depth=rounds - 1, strategy=strategy, stop=stop, batch_size=min(width, 8)
@@ -126,7 +124,10 @@ def controls(plan: StudyPlan) -> list[Arm]:
 
 
 def strategies(plan: StudyPlan) -> list[Arm]:
-    """Every strategy at every budget, with exact judges and with judges that are wrong in 10 %."""
+    """Strategies at every budget, with exact judges and with judges that are wrong in 10 %.
+
+    Scouts paint few pictures and many previews, so the study `scouts` counts their steps instead.
+    """
     most = max(plan.budgets)
     arms = [Arm(name, settings(name, WIDTH, most)) for name in (*STRATEGIES[1:], *OTHER_STRATEGIES)]
     one = [

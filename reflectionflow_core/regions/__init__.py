@@ -5,6 +5,7 @@ whoever painted, `compositing` puts the parent's pixels back outside of it, bit 
 `compositing` open pictures; records and settings need neither, so that help comes at once.
 """
 
+from .joining import joined
 from .places import WAYS, Region, region_of
 
-__all__ = ["WAYS", "Region", "region_of"]
+__all__ = ["WAYS", "Region", "joined", "region_of"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageFilter
 
 from .places import Region
 
@@ -55,6 +56,14 @@ def mask_picture(text: str) -> Image.Image:
     except (ValueError, OSError, SyntaxError) as error:
         raise ValueError("it is no PNG in base64") from error
     return picture.convert("L")
+
+
+def lighter(texts: Sequence[str]) -> str:
+    """The mask that is white where any of some masks is, as large as the first."""
+    first, *others = map(mask_picture, texts)
+    for mask in others:
+        first = ImageChops.lighter(first, mask.resize(first.size, Image.Resampling.NEAREST))
+    return mask_text(first)
 
 
 def _rise(low: float, high: float, length: int, margin: int) -> np.ndarray:

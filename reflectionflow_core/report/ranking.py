@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw
 
 from ..record import Candidate, History, Verdict
 from ..search import unjudged_text
-from ..verdict import best_first
 from .cards import boxed_picture, boxes_switch, captions, details, judged_facts, score_line
 from .page import FEW, document
 from .sheet import (
@@ -62,9 +61,9 @@ class Ranking:
         prompts: Sequence[str] | None = None,
         sizes: Sequence[tuple[int, int]] | None = None,
     ) -> Ranking:
-        """Ranked by `best_first`. `prompts` are the pictures' own; `sizes` are those of their files
-        where `images` are smaller copies."""
-        order = best_first(verdicts)
+        """Ranked by score; equal ones stay in their order. `prompts` are the pictures' own; `sizes`
+        are those of their files where `images` are smaller copies."""
+        order = sorted(range(len(images)), key=lambda i: verdicts[i].rank, reverse=True)
         whole = sizes or [image.size for image in images]
         asked = prompts or [prompt] * len(images)
         painted = (Candidate(images[i], asked[i], 0, verdicts[i]) for i in order)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ..evidence import place_in_words
 from ..record import (
+    SHARED,
     Candidate,
     Cost,
     History,
@@ -24,6 +25,14 @@ from ..settings import Budget, SearchSettings
 
 DEFAULTS = SearchSettings()
 ELSEWHERE = "another search"  # where a picture comes from that is not in the history
+# What a budget limits, by History.ended.
+LIMITS = {
+    "images": "pictures",
+    "steps": "steps",
+    "vlm_calls": "VLM calls",
+    "seconds": "seconds",
+    SHARED: "all prompts",
+}
 NOT_ACCEPTED = "No chain goes on from it."
 OBVIOUS_ACTIONS = ("draft", "correct", "noise")  # clear from rounds, reflections and seeds
 
@@ -105,8 +114,8 @@ def ended_text(history: History, settings: SearchSettings | None) -> str:
         return f"Ended {reached}: {why}."
     if not left:
         return f"Complete, {reached}."
-    if spent := _spent(history, settings):
-        return f"Ended {reached}: the budget of {spent} is used up."
+    if spent := history.ended or _spent(history, settings):
+        return f"Ended {reached}: the budget of {LIMITS.get(spent, spent)} is used up."
     painted = len(history.rounds[index]) if index < len(history.rounds) else 0
     inside = f", {painted} of {counted(len(left), 'picture')} of it painted" if painted else ""
     return f"Not complete: {reached}{inside}."
@@ -120,15 +129,10 @@ def _reached(history: History, settings: SearchSettings) -> str:
 
 
 def _spent(history: History, settings: SearchSettings) -> str:
-    """Which limit of the budget leaves nothing for one more picture like those before; ""."""
-    budget, cost, count = settings.budget, history.cost, max(1, history.cost.images)
-    limits = (
-        ("pictures", budget.images, cost.images),
-        ("steps", budget.steps, cost.steps),
-        ("VLM calls", budget.vlm_calls, cost.vlm_calls),
-    )
-    for name, limit, used in limits:
-        if limit is not None and used + used / count > limit:
+    """Which limit leaves nothing at all, whatever a picture costs, as the name of its field; ""."""
+    for name in ("images", "steps", "vlm_calls"):
+        limit = getattr(settings.budget, name)
+        if limit is not None and getattr(history.cost, name) >= limit:
             return name
     return "seconds" if out_of_time(history, settings) else ""
 

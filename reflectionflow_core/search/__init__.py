@@ -10,14 +10,14 @@ many prompts.
 from .attempt import in_its_region
 from .checks import check_search
 from .forecast import Forecast, forecast
-from .loop import is_over, next_batch, run_round, search
+from .loop import goes_on, is_over, judged_again, limit_reached, next_batch, run_round, search
 from .pausing import Pause, Person, is_asked_about, paused, steered_search
 from .policies import POLICIES
 from .portfolio import InMemory, portfolio
 from .seeds import fresh_seed
 from .strategies import STRATEGIES
 from .team import ActorError, complete
-from .unjudged import UnjudgedError, trailing_unjudged, unjudged_text
+from .unjudged import UnjudgedError, left_unjudged_text, trailing_unjudged, unjudged_text
 
 __all__ = [
     "POLICIES",
@@ -32,9 +32,13 @@ __all__ = [
     "complete",
     "forecast",
     "fresh_seed",
+    "goes_on",
     "in_its_region",
     "is_asked_about",
     "is_over",
+    "judged_again",
+    "left_unjudged_text",
+    "limit_reached",
     "next_batch",
     "paused",
     "portfolio",

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..protocols import Preview
-from ..record import Candidate, Cost, Inspection, Request, Verdict
-from .acceptance import broken_by
+from ..record import Candidate, Cost, History, Inspection, Request, Restart, Verdict
+from ..regions import region_of
+from ..settings import SearchSettings
+from .acceptance import broken_by, told_broken
 from .trust import is_open
 
 if TYPE_CHECKING:
@@ -76,20 +78,51 @@ def corrected(request: Request) -> Verdict | None:
     return verdict if verdict and verdict.unmet else None
 
 
+def begun(request: Request, prompt: str, settings: SearchSettings, past: History) -> Request:
+    """A request with its own prompt, as actors are asked about it; a correction with its place, and
+    with what corrections in the rounds of `past` broke."""
+    request = replace(request, prompt=request.prompt or _own_prompt(request, prompt, settings))
+    if not request.corrects:
+        return request
+    parent = request.required_parent
+    # What a plan of stages draws next is nowhere yet.
+    way = settings.correct if request.asks_writer else "whole"
+    region = request.region or region_of(parent.verdict, way, settings.mask)
+    told = told_broken(parent, past) if settings.accept == "unbroken" else ()
+    return replace(request, region=region if kept_around(request) else None, broken=told)
+
+
+def _own_prompt(request: Request, prompt: str, settings: SearchSettings) -> str:
+    """What a request is painted from if its prompt is not rewritten."""
+    if request.parent is None:
+        return settings.draft_prompt or prompt
+    return request.parent.prompt if isinstance(request.seed, Restart) else prompt
+
+
+def kept_around(request: Request) -> Candidate | None:
+    """The picture that stays outside of a request's region: the parent; of a picture that is
+    painted to its end no preview, but the last before it that was painted so, if there is one."""
+    parent = request.required_parent
+    if request.scout or parent.finished:
+        return parent
+    return next((each for each in reversed(parent.lineage) if each.finished), None)
+
+
 def in_its_region(request: Request, painted: Image) -> Image:
-    """What was painted, put into the parent where the request has a region."""
+    """What was painted, put into what stays around it where the request has a region."""
     if request.region is None:
         return painted
     from ..regions.compositing import composited
 
-    return composited(request.required_parent.image, painted, request.region)
+    around = kept_around(request) or request.required_parent
+    return composited(around.image, painted, request.region)
 
 
 def as_candidate(attempt: Attempt, checks_broken: bool = False) -> Candidate:
     request, verdict = attempt.request, attempt.verdict
     assert verdict is not None  # it was judged
     looked_at = attempt.finished or request.scout
-    checked = checks_broken and request.corrects and looked_at
+    checked = checks_broken and request.phase != "draft" and looked_at
     parent = request.parent if checked else None
     return Candidate(
         attempt.picture,

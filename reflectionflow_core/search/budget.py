@@ -13,6 +13,8 @@ from ..settings import SearchSettings
 from .looking import most_looks
 
 Answer = TypeVar("Answer")
+FINISH_LEVEL = 0.5  # of noise, from which a preview is painted on: what it shows stays, gets sharp
+PAINTED_ON = Request(Restart(0, FINISH_LEVEL))
 
 
 def affordable_end(
@@ -21,23 +23,37 @@ def affordable_end(
     """Up to which position of a round the budget pays, where `done` requests are painted.
 
     A speculative picture that is dropped costs less than planned, so more of its round may be paid
-    for later. Such a round is paid for in whole batches: a picture always has the same batch.
+    for later. Such a round is paid for in whole batches: a picture always has the same batch. A
+    preview alone is no picture: there has to be room for what is painted on from it, and previews
+    that the strategy cannot choose among, as their round is cut short, are not paid for.
     """
-    budget, end = settings.budget, len(requests)
-    for limit, used, price in (
-        (budget.images, spent.images, most_images),
-        (budget.steps, spent.steps, most_steps),
-        (budget.vlm_calls, spent.vlm_calls, partial(most_calls, settings=settings)),
-    ):
-        if limit is not None:
-            prices = [price(request, actors) for request in requests[done:]]
-            # A preview alone is no picture: where none can follow, it is of no use.
-            whole = price is most_images
-            rooms = [whole and only_previewed(request, actors) for request in requests[done:]]
-            end = min(end, done + paid_count(limit - used, prices, rooms))
-    if end < len(requests) and any(request.speculative for request in requests[done:end]):
+    end = min(paid_ends(requests, done, spent, settings, actors).values(), default=len(requests))
+    if end == len(requests):
+        return end
+    if any(request.speculative for request in requests[done:end]):
         return max(done, end - end % settings.batch_size)
-    return end
+    previewed = (i for i in range(done, end) if only_previewed(requests[i], actors))
+    return next(previewed, end)
+
+
+def paid_ends(
+    requests: Sequence[Request], done: int, spent: Cost, settings: SearchSettings, actors: Actors
+) -> dict[str, int]:
+    """Up to which position of a round each limit pays, by the name of its field."""
+    budget, ends = settings.budget, {}
+    for name, price in (
+        ("images", most_images),
+        ("steps", most_steps),
+        ("vlm_calls", partial(most_calls, settings=settings)),
+    ):
+        limit = getattr(budget, name)
+        if limit is not None:
+            left = requests[done:]
+            prices = [price(request, actors) for request in left]
+            room = price(PAINTED_ON, actors)
+            rooms = [room * only_previewed(request, actors) for request in left]
+            ends[name] = done + paid_count(limit - getattr(spent, name), prices, rooms)
+    return ends
 
 
 def paid_count(left: float, prices: Sequence[int], rooms: Sequence[int]) -> int:

@@ -19,7 +19,8 @@ DEFAULTS = SearchSettings()
 def check_search(prompt: str, settings: SearchSettings, actors: Actors, history: History) -> None:
     """Raises InputError for what would fail later, and for a budget below the price of a picture.
 
-    A history without pictures may have cost something: what was written before them.
+    A history without pictures may have cost something: what was written before them, or pictures
+    that could not be judged.
     """
     if not usable_text(prompt, "prompt").strip():
         raise InputError("The prompt is empty. Say in words what to paint.")
@@ -27,13 +28,33 @@ def check_search(prompt: str, settings: SearchSettings, actors: Actors, history:
     requests, budget = next(rounds_of(settings)), settings.budget
     if len(history) or not requests:
         return
+    check_drafts(settings)
     calls_before = history.cost.vlm_calls
+    if budget.images is not None and history.cost.images >= budget.images:
+        raise InputError(
+            f"The budget is {budget.images} pictures, and {history.cost.images} were painted that "
+            "could not be judged. Give a larger budget, or none."
+        )
     if budget.steps is not None:
-        check_price("paint", most_steps(requests[0], actors), "diffusion steps", budget.steps)
+        price = history.cost.steps + most_steps(requests[0], actors)
+        check_price("paint", price, "diffusion steps", budget.steps)
     if budget.vlm_calls is not None:
         what = "prepare and judge" if calls_before else "judge"
         price = calls_before + most_calls(requests[0], actors, settings)
         check_price(what, price, "VLM calls", budget.vlm_calls)
+
+
+def check_drafts(settings: SearchSettings) -> None:
+    """Raises InputError where two chains would begin with one draft and keep its noise, so that
+    they paint the same pictures."""
+    drafts, width = settings.draft_count, settings.width
+    chained = settings.depth > 0 and strategy_named(settings.strategy).chained
+    if chained and drafts < width and "noise" not in axes_in_force(settings):
+        raise InputError(
+            f"{width} chains would paint some pictures twice, since there are fewer drafts "
+            f"({drafts}) and the noise stays. Give {width} drafts or more, fewer chains, or the "
+            "axis noise."
+        )
 
 
 def check_price(what: str, price: int, unit: str, limit: int) -> None:

@@ -12,12 +12,12 @@ from time import monotonic
 from ..protocols import SILENT, Actors, Progress
 from ..record import History, InputError, Request
 from ..settings import SearchSettings
-from .budget import affordable_end, out_of_time
+from .budget import affordable_end, out_of_time, paid_ends
 from .checks import check_search
 from .steering import steered
 from .strategies import rounds_of
 from .team import Batch, Team
-from .unjudged import check_judged
+from .unjudged import check_judged, trailing_unjudged
 
 EMPTY = History()
 
@@ -80,6 +80,32 @@ def is_over(history: History, settings: SearchSettings, actors: Actors) -> bool:
     return next_batch(history, settings, actors) is None
 
 
+def goes_on(history: History, settings: SearchSettings) -> bool:
+    """True if a search would paint more with a budget that pays for it."""
+    return not stopped(history, settings) and bool(replayed(history, settings)[1])
+
+
+def limit_reached(history: History, settings: SearchSettings, actors: Actors) -> str:
+    """The limit of the budget, as the name of its field, that ends a search which would go on; ""
+    if none does."""
+    if not (goes_on(history, settings) and is_over(history, settings, actors)):
+        return ""
+    index, requests = replayed(history, settings)
+    done = len(history.rounds[index]) if index < len(history.rounds) else 0
+    ends = paid_ends(requests, done, history.cost, settings, actors)
+    first = min(ends, key=ends.__getitem__, default="seconds")
+    return first if ends.get(first, len(requests)) < len(requests) else "seconds"
+
+
+def judged_again(history: History, settings: SearchSettings, actors: Actors) -> int:
+    """How many pictures at the end of a history are painted and judged again when it is resumed:
+    those that could not be judged, or none where the search would end without them."""
+    count = trailing_unjudged(history)
+    if count and is_over(history.without_last(count), settings, actors):
+        return 0
+    return count
+
+
 def run_round(
     prompt: str,
     settings: SearchSettings,
@@ -118,12 +144,14 @@ def replayed(history: History, settings: SearchSettings) -> tuple[int, list[Requ
 
 def stopped(history: History, settings: SearchSettings) -> bool:
     """True if a finished picture meets the stop rule, and no person has excluded it; the preview of
-    one does not.
+    one does not. A score has to be that of the best of them, since that is handed out.
     """
     stop, finished = settings.stop, [c for c in history.eligible if c.finished]
     if stop == "never":
         return False
     if stop == "passed":
         return any(candidate.verdict.passed for candidate in finished)
-    judged = [candidate for candidate in finished if not candidate.verdict.doubted]
-    return any(c.score is not None and c.score >= float(stop) for c in judged)
+    best = max(finished, key=lambda candidate: candidate.merit, default=None)
+    if best is None or best.score is None or best.verdict.doubted:
+        return False
+    return best.score >= float(stop)

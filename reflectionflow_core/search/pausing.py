@@ -15,6 +15,7 @@ from ..feedback import Feedback, excluded
 from ..protocols import SILENT, Actors, Progress
 from ..record import Cost, History, InputError, Request
 from ..settings import SearchSettings
+from .attempt import begun
 from .budget import affordable_end, metered
 from .loop import EMPTY, next_batch, replayed, search
 from .team import complete
@@ -30,6 +31,7 @@ class Pause:
 
     prompt: str
     settings: SearchSettings
+    actors: Actors
     history: History
     requests: tuple[Request, ...] = ()
 
@@ -37,7 +39,7 @@ class Pause:
         """Raises InputError for words and places of a picture that the next round would not
         correct."""
         answered = self.history.answered(said)
-        _, requests = replayed(answered, self.settings)
+        requests = upcoming(answered, self.settings, self.actors)
         corrected = {id(request.parent) for request in requests if request.corrects}
         for number in (*said.reflections, *said.places):
             if id(list(answered)[number]) not in corrected:
@@ -128,11 +130,19 @@ def paused(
     """The history with what the person says of it. Raises InputError for an answer that would have
     no effect."""
     requests, cost = planned(prompt, settings, actors, history, progress, clock)
-    pause = Pause(prompt, settings, history, requests)
+    pause = Pause(prompt, settings, actors, history, requests)
     said = person.answer(pause, progress)
     pause.check(said)
     texts = tuple(request.reflection for request in requests) if cost.seconds else ()
     return history.answered(replace(said, planned=texts, calls=cost.vlm_calls)).charged(cost)
+
+
+def upcoming(history: History, settings: SearchSettings, actors: Actors) -> list[Request]:
+    """The requests of the next round, as far as the budget goes; none if the search is over."""
+    if next_batch(history, settings, actors) is None:
+        return []
+    _, requests = replayed(history, settings)
+    return requests[: affordable_end(requests, 0, history.cost, settings, actors)]
 
 
 def planned(
@@ -144,10 +154,8 @@ def planned(
     clock: Callable[[], float],
 ) -> tuple[tuple[Request, ...], Cost]:
     """The next round's requests with the reflections that are written for them, and their cost."""
-    if next_batch(history, settings, actors) is None:
-        return (), Cost()
-    _, requests = replayed(history, settings)
-    requests = requests[: affordable_end(requests, 0, history.cost, settings, actors)]
+    next_ones = upcoming(history, settings, actors)
+    requests = [begun(request, prompt, settings, history) for request in next_ones]
     asked, writer = [request for request in requests if request.asks_writer], actors.writer
     if not asked or writer is None:
         return tuple(requests), Cost()

@@ -61,6 +61,8 @@ def portfolio(searches: Sequence[Search], total: Budget) -> Iterator[tuple[int, 
         index = min(waiting, key=lambda i: (not standings[i].under_way, -standings[i].gain, i))
         others = sum((s.cost for i, s in enumerate(standings) if i != index), Cost())
         budget = left_over(total, others)
+        if not standings[index].under_way and too_slow(others + standings[index].cost, total):
+            budget = None
         played = False
         if budget is not None:
             try:
@@ -94,6 +96,12 @@ def left_over(total: Budget, others: Cost) -> Budget | None:
         name: limit - spent[name] for name in LIMITS if (limit := getattr(total, name)) is not None
     }
     return Budget(**left) if all(limit > 0 for limit in left.values()) else None
+
+
+def too_slow(spent: Cost, total: Budget) -> bool:
+    """Whether one more batch, as slow as the slowest of any search, would exceed the seconds: a
+    search that begins has none of its own to plan with."""
+    return total.seconds is not None and spent.total_seconds + spent.slowest > total.seconds
 
 
 def expected_gain(history: History) -> float:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ..feedback import Feedback, Place
 from ..record import Candidate, History, Neighbour, Request, Seed
-from ..regions import Region
+from ..regions import Region, region_of
 from ..settings import SearchSettings
 from .seeds import fresh_seed
 
@@ -29,15 +29,24 @@ def steered(requests: Sequence[Request], past: History, settings: SearchSettings
     for position, request in enumerate(requests):
         moved = redirected(request, past, position, settings)
         if moved is request and moved.asks_writer and position < len(planned):
-            moved = replace(moved, reflection=planned[position])
+            moved = as_planned(moved, planned[position], settings)
         for one in said if moved.corrects else ():
             number = numbers.get(id(moved.parent), -1)
             if words := one.reflections.get(number):
-                moved = replace(moved, reflection=words)
+                moved = replace(moved, reflection=words, region=request.region)
             if place := one.places.get(number):
                 moved = replace(moved, region=region_said(place))
         steered_ones.append(reworded(moved, past.feedback[-1].prompt))
     return steered_ones
+
+
+def as_planned(request: Request, reflection: str, settings: SearchSettings) -> Request:
+    """The correction as its writer planned it, in the place that the writer was asked about."""
+    if not reflection:
+        return request
+    verdict = request.required_parent.verdict
+    region = request.region or region_of(verdict, settings.correct, settings.mask)
+    return replace(request, reflection=reflection, region=region)
 
 
 def latest(past: History) -> list[Feedback]:

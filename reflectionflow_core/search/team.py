@@ -25,14 +25,13 @@ from ..protocols import (
     Rechecking,
     Remembering,
 )
-from ..record import Candidate, Cost, History, Request, Restart, Verdict
-from ..regions import region_of
+from ..record import Candidate, Cost, History, Request, Verdict
 from ..settings import SearchSettings
-from .acceptance import told_broken
 from .attempt import (
     FREE,
     Attempt,
     as_candidate,
+    begun,
     corrected,
     in_its_region,
     promises_nothing,
@@ -136,27 +135,10 @@ class Team:
         return Cost(vlm_calls=calls if counted else 0, slowest=self.clock() - self._began)
 
     def _with_texts(self, requests: Sequence[Request]) -> list[Attempt]:
-        begun = [Attempt(self._begun(request)) for request in requests]
-        reflected = in_place(begun, lambda a: a.request.asks_writer, self._reflected)
+        who = (self.prompt, self.settings, self._rounds_before)
+        attempts = [Attempt(begun(request, *who)) for request in requests]
+        reflected = in_place(attempts, lambda a: a.request.asks_writer, self._reflected)
         return in_place(reflected, lambda a: a.request.evolves, self._evolved)
-
-    def _begun(self, request: Request) -> Request:
-        """The request with its own prompt; a correction with its place, and what others broke."""
-        request = replace(request, prompt=request.prompt or self._own_prompt(request))
-        if not request.corrects:
-            return request
-        settings, parent = self.settings, request.required_parent
-        # What a plan of stages draws next is nowhere yet.
-        way = settings.correct if request.asks_writer else "whole"
-        region = request.region or region_of(parent.verdict, way, settings.mask)
-        told = told_broken(parent, self._rounds_before) if settings.accept == "unbroken" else ()
-        return replace(request, region=region, broken=told)
-
-    def _own_prompt(self, request: Request) -> str:
-        """What a request is painted from if its prompt is not rewritten."""
-        if request.parent is None:
-            return self.settings.draft_prompt or self.prompt
-        return request.parent.prompt if isinstance(request.seed, Restart) else self.prompt
 
     def _reflected(self, attempts: list[Attempt]) -> list[Attempt]:
         writer = self.actors.writer
@@ -184,7 +166,10 @@ class Team:
         for attempt, picture, cost in self._ask(first.phase, attempts, question):
             own = Cost(images=1, steps=painting_steps(attempt.request, self.actors))
             image = in_its_region(attempt.request, picture.image)
-            painted.append(attempt.charged(cost + own, image=image, latents=picture.latents))
+            # Of what was put into another picture afterwards they would show something else.
+            blended = attempt.request.region is None or attempt.request.corrects
+            latents = picture.latents if blended else None
+            painted.append(attempt.charged(cost + own, image=image, latents=latents))
         return painted
 
     def _pictures(self, painter: Painter, requests: Sequence[Request]) -> list[Painted]:

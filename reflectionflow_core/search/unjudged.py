@@ -57,6 +57,18 @@ def trailing_unjudged(history: History) -> int:
     return count
 
 
+def left_unjudged_text(history: History) -> str:
+    """What has to be done for the last pictures to be judged again; "" where they are judged."""
+    count = trailing_unjudged(history)
+    if not count:
+        return ""
+    what = "The last picture" if count == 1 else f"The last {count} pictures"
+    return (
+        f"{what} could not be judged. To have that painted and judged again, give a larger budget "
+        "or another stop rule."
+    )
+
+
 def unjudged_text(history: History) -> str:
     """How many pictures could not be judged, and why: "2 of 8 pictures could not be judged: ...".
 

@@ -41,7 +41,10 @@ class FaultPlace(BaseModel):
     """Where a model sees a fault: its number from 1 on, and a box from 0 to 1000, or in pixels."""
 
     fault: Annotated[int, Field(ge=1)]
-    box: tuple[Edge, Edge, Edge, Edge] = Field(validation_alias=AliasChoices("box", "bbox_2d"))
+    # Not box_2d: what writes that, Gemini, puts the upper edge first.
+    box: tuple[Edge, Edge, Edge, Edge] = Field(
+        validation_alias=AliasChoices("box", "bbox", "bbox_2d")
+    )
 
 
 class FaultPlaces(BaseModel):

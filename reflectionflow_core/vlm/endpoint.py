@@ -88,7 +88,7 @@ class Endpoint:
             variable = f"REFLECTIONFLOW_{profile.name.upper().replace('-', '_')}_MODEL"
             raise InputError(
                 f"The profile {profile.name} names no model. Set {variable}, or write its "
-                f'"model" into {FILE} (see the README).'
+                f'"model" into {FILE} (see docs/judges.md).'
             )
         allowed = RequestLimits(
             concurrency=profile.concurrency,

@@ -109,7 +109,7 @@ def plain_question(
 
 def colours_in(text: str) -> list[str]:
     """The colours that a text names, in order."""
-    return [CHINESE.get(word, word.lower()) for word in WORDS.findall(text)]
+    return [CHINESE.get(word) or word.lower() for word in WORDS.findall(text)]
 
 
 def tells_two(of_red: str, of_blue: str) -> bool:

@@ -158,11 +158,11 @@ def find_profile(name: str, folder: Path, environment: Mapping[str, str] = os.en
         if could_be_a_key(name) and name not in table:
             raise InputError(
                 "There is no profile of that name, which looks like a key and is not repeated. "
-                f"Give the name of a profile in {FILE} (see the README)."
+                f"Give the name of a profile in {FILE} (see docs/judges.md)."
             )
         raise InputError(
             f"The profile {name} has no {missing}. Set {prefix}API_KEY and {prefix}BASE_URL in the "
-            f"environment before you start, or write them into {FILE} (see the README)."
+            f"environment before you start, or write them into {FILE} (see docs/judges.md)."
         )
     numbers = {part: _number(name, part, values[part]) for part in NUMBERS if values[part]}
     texts = {part: values[part] for part in TEXTS}
@@ -253,7 +253,7 @@ def _table(file: Path) -> Mapping[str, Any]:
         return {}
     except (OSError, ValueError) as error:  # whose messages name a place and quote nothing
         raise InputError(
-            f"{file.name} cannot be read ({error}). Write it as JSON, see the README."
+            f"{file.name} cannot be read ({error}). Write it as JSON, see docs/judges.md."
         ) from None
     if not isinstance(profiles, dict):
         raise InputError(f"{file.name} is not a table of profiles. Write it as the README shows.")

@@ -6,11 +6,11 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from .closed import certain_text
 from .likelihoods import AnswerToken
-from .server_errors import clean, parsed, parsed_events
+from .server_errors import as_table, clean, parsed, parsed_events
 from .thoughts import without_thoughts
 
 TOO_SHORT = "reached the limit of tokens before it began to answer"
@@ -57,10 +57,10 @@ def read(raw: bytes) -> Reply:
         return Reply(problem=NO_JSON)
     if not isinstance(found, dict):
         return Reply(problem=NO_COMPLETION)
-    usage = _table(found.get("usage"))
+    usage = as_table(found.get("usage"))
     counts = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     listed = found.get("choices")
-    choices = [_table(choice) for choice in listed] if isinstance(listed, list) else []
+    choices = [as_table(choice) for choice in listed] if isinstance(listed, list) else []
     if not choices:
         return Reply((), (), *counts, problem=NO_COMPLETION)
     written = list(map(_written, choices))
@@ -83,7 +83,7 @@ def read(raw: bytes) -> Reply:
 
 def _written(choice: Mapping[str, Any]) -> str:
     """What the model wrote, also as parts of a message or as arguments of a tool."""
-    message = _table(choice.get("message"))
+    message = as_table(choice.get("message"))
     text = _text(message.get("content")) or _text(choice.get("text"))
     return text if text.strip() else _arguments(message)
 
@@ -101,9 +101,9 @@ def _text(content: object) -> str:
 def _arguments(message: Mapping[str, Any]) -> str:
     """The arguments of a tool that the model called instead of writing the object itself."""
     calls = message.get("tool_calls")
-    tools = [_table(call).get("function") for call in calls] if isinstance(calls, list) else []
+    tools = [as_table(call).get("function") for call in calls] if isinstance(calls, list) else []
     for tool in (*tools, message.get("function_call")):
-        arguments = _table(tool).get("arguments")
+        arguments = as_table(tool).get("arguments")
         if isinstance(arguments, dict):
             return json.dumps(arguments)
         if isinstance(arguments, str) and arguments.strip():
@@ -112,9 +112,9 @@ def _arguments(message: Mapping[str, Any]) -> str:
 
 
 def _thinks(choice: Mapping[str, Any]) -> bool:
-    message = _table(choice.get("message"))
+    message = as_table(choice.get("message"))
     parts = message.get("content")
-    kinds = [_table(part).get("type") for part in parts] if isinstance(parts, list) else []
+    kinds = [as_table(part).get("type") for part in parts] if isinstance(parts, list) else []
     return any(message.get(name) for name in THOUGHTS) or "thinking" in kinds
 
 
@@ -127,7 +127,7 @@ def _holds_thought(text: str) -> bool:
 
 
 def _declined(choice: Mapping[str, Any]) -> str:
-    refusal = _table(choice.get("message")).get("refusal")
+    refusal = as_table(choice.get("message")).get("refusal")
     return clean(refusal) if isinstance(refusal, str) else ""
 
 
@@ -143,8 +143,8 @@ def _why_empty(choice: Mapping[str, Any], declined: str) -> str:
 
 
 def _tokens(choice: Mapping[str, Any]) -> tuple[AnswerToken, ...]:
-    steps = _table(choice.get("logprobs")).get("content")
-    read = [_token(_table(step)) for step in (steps if isinstance(steps, list) else ())]
+    steps = as_table(choice.get("logprobs")).get("content")
+    read = [_token(as_table(step)) for step in (steps if isinstance(steps, list) else ())]
     tokens = tuple(token for token in read if token)
     return tokens if any(token.rivals for token in tokens) else ()
 
@@ -157,8 +157,8 @@ def _token(step: Mapping[str, Any]) -> AnswerToken | None:
         return AnswerToken(text, ())
     likely = {
         top["token"]: float(top["logprob"])
-        for top in (*map(_table, listed), step)
-        if isinstance(top.get("token"), str) and _is_number(top.get("logprob"))
+        for top in (*map(as_table, listed), step)
+        if isinstance(top.get("token"), str) and is_number(top.get("logprob"))
     }
     return AnswerToken(text, tuple(likely.items()))
 
@@ -166,7 +166,7 @@ def _token(step: Mapping[str, Any]) -> AnswerToken | None:
 def _from_events(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The completion that a server streamed without being asked to."""
     deltas = list(map(_first_choice, events))
-    texts = [_text(_table(choice.get("delta")).get("content")) for choice in deltas]
+    texts = [_text(as_table(choice.get("delta")).get("content")) for choice in deltas]
     reasons = [r for choice in deltas if (r := choice.get("finish_reason"))]
     message = {"role": "assistant", "content": "".join(texts)}
     return {"choices": [{"message": message, "finish_reason": reasons[-1] if reasons else None}]}
@@ -174,16 +174,12 @@ def _from_events(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 def _first_choice(found: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = found.get("choices")
-    return _table(choices[0]) if isinstance(choices, list) and choices else {}
+    return as_table(choices[0]) if isinstance(choices, list) and choices else {}
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _count(value: object) -> int:
     return value if type(value) is int and 0 <= value <= MAX_TOKENS else 0
-
-
-def _table(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -181,7 +181,7 @@ def error_of_status(status: int, body: str, retry_after: str = "") -> ServerErro
     words = " ".join(body.split())
     plain = found is None and words.isprintable() and not words.startswith("<")
     message = message_in(found) or (words if plain else "")
-    table = next(_errors(found), found if isinstance(found, dict) else {"message": message})
+    table = next(_errors(found), as_table(found) or {"message": message})
     wait = _seconds(retry_after) or _delay(body)
     return ServerError(int(status), message, wait, no_credit=_no_credit(table))
 
@@ -218,6 +218,11 @@ def parsed_events(raw: bytes) -> list[Mapping[str, Any]]:
     return [event for event in map(parsed, lines) if isinstance(event, dict)]
 
 
+def as_table(value: object) -> Mapping[str, Any]:
+    """The value if it is an object of JSON, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
 def message_in(found: object) -> str:
     """The words of an error in JSON; "" if it has none in a known field."""
     if isinstance(found, list):
@@ -228,8 +233,7 @@ def message_in(found: object) -> str:
         return ""
     words = (message_in(found.get(key)) for key in WORDS)
     message = next(filter(None, words), "")
-    metadata = found.get("metadata")
-    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    raw = as_table(found.get("metadata")).get("raw")
     # Routers say only that a provider failed, and what it said beside that.
     behind = message_in(parsed(raw)) or clean(raw) if isinstance(raw, str) else ""
     return f"{message}: {behind}" if message and behind else message or behind

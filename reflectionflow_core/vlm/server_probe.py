@@ -6,7 +6,6 @@ thoughts, log-probabilities, refusals, costs.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -30,9 +29,9 @@ from .probe import (
     tells_two,
     thought,
 )
-from .replies import Reply, read
+from .replies import Reply, is_number, read
 from .sending import SendError, open_client
-from .server_errors import parsed
+from .server_errors import as_table, parsed
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -158,10 +157,10 @@ class _ServerProbe:
             except SendError as error:
                 heard.refusal = error
                 return heard
-            usage = _table(_table(parsed(sent.raw)).get("usage"))
+            usage = as_table(as_table(parsed(sent.raw)).get("usage"))
             heard.reply, heard.price, heard.seconds = read(sent.raw), _price(usage), sent.seconds
             heard.form = sent.asked.get("response_format", {}).get("type", "")
-            details = _table(usage.get("completion_tokens_details"))
+            details = as_table(usage.get("completion_tokens_details"))
             heard.thought_tokens = _number(details.get("reasoning_tokens")) or 0.0
             if heard.text or not heard.reply.was_cut or many:
                 return heard
@@ -177,15 +176,9 @@ def _sure(red: Heard, blue: Heard) -> float | None:
 def _price(usage: Mapping[str, Any]) -> float | None:
     """What the server says that this answer has cost."""
     costs = [_number(usage.get(name)) for name in PRICES]
-    costs += [_number(_table(usage.get("cost")).get(name)) for name in PRICES]
+    costs += [_number(as_table(usage.get("cost")).get(name)) for name in PRICES]
     return next((cost for cost in costs if cost is not None), None)
 
 
 def _number(value: object) -> float | None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    return float(value) if math.isfinite(value) else None
-
-
-def _table(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+    return float(value) if is_number(value) else None

@@ -39,6 +39,10 @@ def pictures(folder: Path) -> int:
     return sum(data.count(b"\n") for data in histories(folder).values())
 
 
+def report(folder: Path) -> str:
+    return (folder / "report.html").read_text("utf-8")
+
+
 @pytest.fixture(autouse=True)
 def without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files.os, "fsync", lambda _: None)  # slow, and guards a power cut only
@@ -76,12 +80,15 @@ def test_the_budget_is_that_of_all_prompts_and_can_be_raised(tmp_path, prompts):
     run("--prompts", prompts, "--out", out, *ADAPTIVE, "--max-images", 2)
     assert set(histories(out)) == set(FOLDERS[:2])
     assert "nothing painted" not in (out / "overview.html").read_text("utf-8")
+    ended = "the budget of all prompts is used up"
+    assert all(ended in report(out / name) for name in FOLDERS[:2])
     run("--out", out, "--resume", "--max-images", 5)
     assert pictures(out) == 5
     run("--out", out, "--resume", "--max-images", "none")
     whole = tmp_path / "whole"
     run("--prompts", prompts, "--out", whole, *ADAPTIVE)
     assert histories(out) == histories(whole)
+    assert not any(ended in report(out / name) for name in FOLDERS)
     assert read_recording(out / FOLDERS[0]).run.settings.budget.images is None  # type: ignore
 
 

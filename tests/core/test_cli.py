@@ -437,7 +437,7 @@ def test_a_run_of_another_version_is_told(tmp_path, capsys):
     record["actors"]["painter"] = "of tomorrow"
     (tmp_path / "run.json").write_text(json.dumps(record))
     assert run("--out", tmp_path, "--resume") == 2
-    assert "actors that this version does not know" in capsys.readouterr().err
+    assert "names that this version does not know" in capsys.readouterr().err
 
 
 def test_best_png_is_the_best_picture(tmp_path):

@@ -10,7 +10,7 @@ import webbrowser
 from pathlib import Path
 
 import pytest
-from fakes import Toys, ToyVerifier
+from fakes import ToyCorrector, Toys, ToyVerifier
 from PIL import Image
 
 from reflectionflow_core.cli import main
@@ -36,8 +36,13 @@ def searched(tmp_path_factory):
     return out
 
 
-def run(out: Path, *options: str) -> int:
-    return main(["run", "a red cube", "--out", str(out), *SMALL, *options], build_actors=toys)
+def dear(choice, settings):
+    """Drafts take 4 steps, corrections 5."""
+    return Toys(corrector=ToyCorrector(steps=5)).actors()
+
+
+def run(out: Path, *options: str, builder=toys) -> int:
+    return main(["run", "a red cube", "--out", str(out), *SMALL, *options], build_actors=builder)
 
 
 def test_json_is_one_object_and_nothing_else(tmp_path, capsys):
@@ -84,6 +89,17 @@ def test_quiet_prints_the_result_alone(tmp_path, capsys):
     assert said.err == "" and said.out.startswith("Best score")
     assert main(["report", str(tmp_path / "none"), "--quiet"]) == 2
     assert "no folder" in capsys.readouterr().err.lower()
+
+
+def test_a_report_names_the_limit_that_ended_a_run_until_the_run_goes_on(tmp_path):
+    out = tmp_path / "out"
+    ended = "Ended after the drafts, before 1 round: the budget of steps is used up."
+    assert run(out, "--max-steps", "7", builder=dear) == 0
+    assert ended in (out / "report.html").read_text("utf-8")
+    assert main(["report", str(out)]) == 0  # no actor says what a picture costs
+    assert ended in (out / "report.html").read_text("utf-8")
+    assert main(["run", "--out", str(out), "--resume", "--max-steps", "9"], build_actors=dear) == 0
+    assert "Complete, after round 1." in (out / "report.html").read_text("utf-8")
 
 
 def test_open_opens_the_page(searched, monkeypatch, capsys):

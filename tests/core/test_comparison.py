@@ -273,7 +273,7 @@ def test_the_command_says_a_sentence_a_row_and_names_what_it_cannot_read(tmp_pat
     assert "There is no file" in capsys.readouterr().err
     (tmp_path / "b.json.part").write_text("{}\n{}\n")
     assert main(["compare", files[0], str(tmp_path / "b.json.part")]) == 2
-    assert "is not finished. Run the command that started it" in capsys.readouterr().err
+    assert "is not finished. Give the command that made it once more" in capsys.readouterr().err
 
 
 def test_geneval_2_is_compared_in_both_of_its_means(tmp_path: Path) -> None:

@@ -150,6 +150,11 @@ def test_what_would_have_no_effect_is_refused():
         steer({"picked": 1, "reflections": {0: "Make it blue."}})
     with pytest.raises(InputError, match="not corrected"):
         steer({"reflections": {0: "x"}}, settings=replace(SETTINGS, strategy="noise"))
+    with pytest.raises(InputError, match="Picture 1 is not corrected"):  # the budget is spent
+        steer({"reflections": {0: "x"}}, settings=replace(SETTINGS, budget=Budget(images=3)))
+    with pytest.raises(InputError, match="Picture 1 is not corrected"):  # the search has ended
+        passing = Toys(verifier=ToyVerifier(pass_at=0.0))
+        steer({"reflections": {0: "x"}}, settings=replace(SETTINGS, stop="passed"), toys=passing)
     with pytest.raises(ValueError, match="none has number 3"):
         Feedback(3, picked=3)
     with pytest.raises(ValueError, match="winner and be vetoed"):

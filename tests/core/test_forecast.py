@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -73,7 +74,7 @@ def test_the_average_follows_from_how_often_a_picture_passes():
     assert "too large" in forecast_text(forecast(replace(SETTINGS, depth=2000), Toys().actors()))
 
 
-def test_earlier_runs_of_the_same_models_tell_how_often_a_picture_passes(tmp_path):
+def test_earlier_runs_of_the_same_models_tell_how_often_a_picture_passes(tmp_path, monkeypatch):
     run = Run(PROMPT, SETTINGS, {"model": "toy"}, {"model": "1234"})
     actors = Toys(verifier=ToyVerifier(pass_at=0.0)).actors()
     for name, each in (("a", run), ("b", run), ("c", replace(run, identity={"model": "5"}))):
@@ -87,3 +88,8 @@ def test_earlier_runs_of_the_same_models_tell_how_often_a_picture_passes(tmp_pat
     assert (found.pictures, found.passed, found.pass_rate) == (18, 18, 1.0)
     assert found.seconds_each is not None
     assert experience(tmp_path / "none", run).pass_rate is None
+    monkeypatch.setattr("reflectionflow_core.archive.experience.MOST_RUNS", 1)
+    for newest, pictures in (("b", 9), ("c", 0)):
+        os.utime(tmp_path / newest / "run.json", (2**32, 2**32))
+        assert experience(tmp_path, run).pictures == pictures
+        os.utime(tmp_path / newest / "run.json", (0, 0))

@@ -93,9 +93,10 @@ def test_boxes_are_read_in_pixels_and_in_thousandths(name: str, box: list, seen:
     assert vlm.asked[-1].images[0].size == ((56, 28) if in_pixels else PICTURE.size)
 
 
-def test_numbers_beyond_a_thousand_are_pixels_of_a_large_picture() -> None:
+@pytest.mark.parametrize("name", ["box", "bbox"])
+def test_numbers_beyond_a_thousand_are_pixels_of_a_large_picture(name: str) -> None:
     _, checklist = judge(
-        json.dumps({"places": [{"fault": 1, "box": [0, 0, 1500, 500]}]}), RIGHT, DOG
+        json.dumps({"places": [{"fault": 1, name: [0, 0, 1500, 500]}]}), RIGHT, DOG
     )
     (verdict,) = checklist.verify("a cat, no dog", [Image.new("RGB", (2000, 1000))])
     assert verdict.evidence[0].box == (0.0, 0.0, 0.75, 0.5)

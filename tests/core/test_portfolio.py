@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pytest
 from fakes import Toys, ToyVerifier, examples, facts, picture, read_back
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from reflectionflow_core.protocols import Actors
 from reflectionflow_core.record import Candidate, Cost, History, Verdict
 from reflectionflow_core.search import InMemory, portfolio
-from reflectionflow_core.search.portfolio import Replaying, expected_gain, left_over
+from reflectionflow_core.search.portfolio import Replaying, Standing, expected_gain, left_over
 from reflectionflow_core.settings import Budget, SearchSettings
 
 PROMPTS = ("two green bowls", "a blue door", "a red cube", "the sea at night")
@@ -123,6 +124,23 @@ def test_what_is_left_over_is_the_total_less_what_others_spent() -> None:
     assert left_over(Budget(), Cost(images=3)) == Budget()
     seconds = Cost(seconds={"draft": 3.0, "verify": 1.0})
     assert left_over(Budget(seconds=5), seconds) == Budget(seconds=1)
+
+
+@dataclass
+class Slow:
+    """A search whose every picture takes ten seconds."""
+
+    standing: Standing = field(default_factory=partial(Standing, 1.0, Cost(), under_way=False))
+
+    def play(self, budget: Budget) -> Iterator[History]:
+        cost = self.standing.cost + Cost(seconds={"draft": 10.0}, slowest=10.0)
+        self.standing = replace(self.standing, cost=cost)
+        yield History()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_prompt_is_not_begun_where_a_batch_as_slow_as_the_others_is_too_slow(count: int) -> None:
+    assert len(list(portfolio([Slow() for _ in range(count)], Budget(seconds=25)))) == 2
 
 
 @effort(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -75,6 +75,12 @@ def test_a_history_grows_in_its_last_round_or_a_new_one() -> None:
             history.extended(elsewhere, (one,))
 
 
+def test_the_same_axes_in_any_order_and_repeated_are_the_same_settings() -> None:
+    assert SearchSettings(axes=("reflection", "noise", "noise")) == SearchSettings(
+        axes=("noise", "reflection")
+    )
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [

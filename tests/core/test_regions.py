@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from fakes import Toys, ToyVerifier
+from fakes import ToyGenerator, Toys, ToyVerifier
 from PIL import Image
 
 from reflectionflow_core.archive import Run, open_archive
 from reflectionflow_core.cli import main
 from reflectionflow_core.evidence import Box, Evidence
+from reflectionflow_core.feedback import Feedback
 from reflectionflow_core.flux.painter import FluxCorrector, read_latents, written
 from reflectionflow_core.miniature.model import load_miniature
 from reflectionflow_core.miniature.verifier import ExactVerifier
-from reflectionflow_core.protocols import SILENT, Actors, LatentKeeping, Painted
+from reflectionflow_core.protocols import SILENT, Actors, LatentKeeping, Painted, Progress
 from reflectionflow_core.record import Candidate, History, InputError, Region, Request, Verdict
-from reflectionflow_core.regions import region_of
+from reflectionflow_core.regions import joined, region_of
 from reflectionflow_core.regions.compositing import composited
 from reflectionflow_core.regions.free import free_place
 from reflectionflow_core.regions.masks import alpha_of, cells_of, mask_text
 from reflectionflow_core.report import contact_sheet, history_text, html_page
-from reflectionflow_core.search import search
+from reflectionflow_core.search import Pause, search, steered_search
 from reflectionflow_core.search.acceptance import broken_by
+from reflectionflow_core.search.strategies.scouts import FINISH, WHOLE
 from reflectionflow_core.settings import SearchSettings
 from reflectionflow_core.writers.template import TemplateWriter
 from reflectionflow_core.writers.vlm import broken_before
@@ -172,6 +175,27 @@ class KeepingCorrector:
         return [Painted(i, t + b"+") for i, t in zip(self.paint(requests), turns, strict=True)]
 
 
+class KeepingGenerator(ToyGenerator):
+    def paint_with_latents(self, requests: Any, progress: Any = SILENT) -> list[Painted]:
+        return [Painted(image, b"+") for image in self.paint(requests)]
+
+
+class PassingNowAndThen(PlacedVerifier):
+    def verify(self, prompt: str, images: Any, progress: Any = SILENT) -> list[Verdict]:
+        found = super().verify(prompt, images)
+        lucky = [self.items % 5 == i for i in range(len(found))]
+        return [replace(v, passed=p, unmet=v.unmet[p:]) for v, p in zip(found, lucky, strict=True)]
+
+
+class Listening(TemplateWriter):
+    def __init__(self) -> None:
+        self.asked: list[Request] = []
+
+    def reflect(self, prompt: str, requests: Any, progress: Any = SILENT) -> list[str]:
+        self.asked.extend(requests)
+        return super().reflect(prompt, requests)
+
+
 def toys() -> Actors:
     actors = replace(Toys().actors(), verifier=PlacedVerifier())
     return replace(
@@ -223,6 +247,53 @@ def test_a_search_in_places_changes_nothing_else_and_resumes_byte_for_byte(
         pass
 
 
+class Silent:
+    def answer(self, pause: Pause, progress: Progress = SILENT) -> Feedback:
+        return pause.unchanged
+
+
+@pytest.mark.parametrize("how", [{"correct": "regions"}, {"mask": drawn((8, 8))}])
+def test_a_person_who_says_nothing_changes_neither_places_nor_what_writers_are_told(
+    how: dict,
+) -> None:
+    settings, made = SearchSettings(width=1, depth=5, seed=1, accept="unbroken", **how), []
+    for play in (search, partial(steered_search, person=Silent())):
+        listening = Listening()
+        actors = replace(toys(), writer=listening)
+        *_, history = play("two green bowls", settings, actors)
+        pictures = [(c.region, c.broken, c.reflection, c.image.tobytes()) for c in history]
+        asked = [(r.prompt, r.region, r.broken) for r in listening.asked]
+        made.append((pictures, asked))
+    assert made[0] == made[1]
+    assert any(broken for *_, broken in made[0][1])
+
+
+@pytest.mark.parametrize("how", [{"correct": "regions"}, {"mask": drawn((8, 8))}])
+def test_what_scouts_paint_to_its_end_keeps_the_picture_around_its_places(how: dict) -> None:
+    settings = SearchSettings(width=2, depth=60, seed=1, strategy="scouts", **how)
+    toys = Toys(KeepingGenerator(), PassingNowAndThen())
+    finished = [c for c in searched(settings, toys.actors()) if c.action in (FINISH, WHOLE)]
+    kept = [(c, c.region, next(p for p in c.lineage[-2::-1] if p.finished)) for c in finished]
+    assert {c.action for c, region, _ in kept if region} == {FINISH, WHOLE}
+    for each, region, around in kept:
+        if region is None:  # it began anew
+            continue
+        free = alpha_of(region, each.image.size) == 0
+        assert free.any() and each.latents is None  # they would not be those of the pixels
+        pair = (np.asarray(c.image)[free] for c in (around, each))
+        assert (next(pair) == next(pair)).all()
+
+
+def test_joined_regions_cover_what_each_of_them_covers() -> None:
+    corner = mask_text(Image.fromarray(np.pad(np.full((8, 8), 255, "uint8"), ((0, 24), (0, 24)))))
+    regions = [Region((LEFT,)), Region((RIGHT,), drawn()), Region(mask=corner, said=True)]
+    both = joined(regions)
+    assert both.said and both.boxes == (LEFT, RIGHT)
+    covered = [alpha_of(region, (64, 64)) > 0 for region in regions]
+    assert ((alpha_of(both, (64, 64)) > 0) == np.any(covered, axis=0)).all()
+    assert joined(regions[:1]) == regions[0]
+
+
 def test_sheet_page_and_text_show_where_and_what_was_broken() -> None:
     history = searched(SearchSettings(depth=3, seed=1, correct="regions", accept="unbroken"))
     settings = SearchSettings(depth=3, correct="regions", accept="unbroken")
@@ -238,14 +309,8 @@ def test_sheet_page_and_text_show_where_and_what_was_broken() -> None:
 
 
 def test_the_next_writer_is_told_what_was_broken() -> None:
-    asked = []
-
-    class Listening(TemplateWriter):
-        def reflect(self, prompt: str, requests: Any, progress: Any = SILENT) -> list[str]:
-            asked.extend(requests)
-            return super().reflect(prompt, requests)
-
-    actors = replace(toys(), writer=Listening())
+    listening = Listening()
+    asked, actors = listening.asked, replace(toys(), writer=listening)
     settings = SearchSettings(width=1, depth=5, seed=1, correct="regions", accept="unbroken")
     history = searched(settings, actors)
     told = [request.broken for request in asked]

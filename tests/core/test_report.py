@@ -14,7 +14,15 @@ from PIL import Image
 
 from reflectionflow_core.evidence import Evidence
 from reflectionflow_core.feedback import Feedback
-from reflectionflow_core.record import Candidate, Cost, History, Neighbour, Stage, Verdict
+from reflectionflow_core.record import (
+    SHARED,
+    Candidate,
+    Cost,
+    History,
+    Neighbour,
+    Stage,
+    Verdict,
+)
 from reflectionflow_core.report import as_data, contact_sheet, cost_text, html_page, settings_text
 from reflectionflow_core.report.chart import score_chart
 from reflectionflow_core.report.layout import columns
@@ -373,14 +381,22 @@ def test_of_equal_pictures_the_one_that_its_judge_is_surer_of_is_the_best():
         ({"stop": "passed"}, 2, "Ended after round 1 of 3: a picture passed."),
         ({"stop": 0.9}, 2, "Ended after round 1 of 3: the score 0.9 was reached."),
         ({"budget": Budget(images=4)}, 2, "Ended after round 1 of 3: the budget of pictures is"),
-        ({"budget": Budget(steps=17)}, 2, "Ended after round 1 of 3: the budget of steps is"),
+        (
+            {"budget": Budget(steps=17)},
+            2,
+            "Not complete: after round 1 of 3.",
+        ),  # as far as is known
+        ({"ended": "steps"}, 2, "Ended after round 1 of 3: the budget of steps is used up."),
+        ({"ended": SHARED}, 2, "Ended after round 1 of 3: the budget of all prompts is used up."),
+        ({"ended": SHARED, "stop": "passed"}, 2, "Ended after round 1 of 3: a picture passed."),
         ({}, 1, "Not complete: after the drafts, before 3 rounds."),
         ({"depth": 0}, 1, "Complete, after the drafts."),
         ({"width": 5}, 2, ""),
     ],
 )
 def test_a_sheet_says_how_far_the_search_came_and_why_it_ended(settings, rounds, text):
-    history = made(width=2, depth=rounds - 1)
+    settings = {**settings}
+    history = replace(made(width=2, depth=rounds - 1), ended=settings.pop("ended", ""))
     if "stop" in settings:
         last = replace(history.rounds[-1][0], verdict=Verdict(1.0, True))
         history = replace(history, rounds=(*history.rounds[:-1], (last, history.rounds[-1][1])))

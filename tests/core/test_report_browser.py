@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from comfy_browser import FLAGS, find_browser
 from comfy_server import NO_BROWSER, do_without
+from fakes import toy_actors
 from PIL import Image
 
 from reflectionflow_core.cli.review import ReviewPage
@@ -165,7 +166,8 @@ def test_a_pause_is_answered_on_the_page_of_review(browser: Browser) -> None:
     said: list[Feedback] = []
     history = searched(depth=0)
     requests = tuple(Request(1, "a", c, "turn it red", corrects=True) for c in history)
-    pause = Pause("a red cube", SearchSettings(drafts=3, depth=1), history, requests)
+    settings = SearchSettings(drafts=3, depth=1)
+    pause = Pause("a red cube", settings, toy_actors(), history, requests)
     with ReviewPage(folder="runs/mugs") as review:
         asked = threading.Thread(target=lambda: said.append(review.answer(pause)))
         asked.start()

@@ -26,9 +26,9 @@ from reflectionflow_core.record import (
 from reflectionflow_core.report import as_data, contact_sheet, history_text, html_page
 from reflectionflow_core.report.words import settings_text
 from reflectionflow_core.search import search
+from reflectionflow_core.search.budget import FINISH_LEVEL
 from reflectionflow_core.search.strategies.scouts import (
     FINISH,
-    FINISH_LEVEL,
     PATIENCE,
     WHOLE,
     to_finish,
@@ -214,6 +214,18 @@ def test_a_budget_of_steps_is_never_exceeded_and_leaves_less_than_a_scout(
     history = last(toys(4, 9), settings)
     assert history.cost.steps <= steps
     assert history.cost.steps > steps - STEPS
+
+
+@pytest.mark.parametrize("unit", ["steps", "vlm_calls"])
+def test_no_scout_is_sent_that_could_not_be_painted_on(unit: str) -> None:
+    looks = toys(1)  # which passes
+    after_round = {"steps": STEPS + 2 * LOOK, "vlm_calls": 1 + 2 + 1}[unit]
+    painting_on = {"steps": looks.generator.steps_from(FINISH_LEVEL), "vlm_calls": 1}[unit]
+    settings = replace(SCOUTS, axes=("noise", "reflection"))
+    for limit, sent in ((after_round + painting_on - 1, 0), (after_round + painting_on, 2)):
+        history = last(toys(1), replace(settings, budget=Budget(**{unit: limit})))
+        assert len(scouts_in(history)) == sent
+        assert history.cost.images == (2 if sent else 1)
 
 
 def test_where_no_picture_is_paid_for_any_more_no_scout_is_sent() -> None:

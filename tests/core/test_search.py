@@ -6,19 +6,24 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
-from fakes import Cancelled, ToyClock, ToyGenerator, Toys, ToyVerifier, Watcher
+from fakes import Cancelled, ToyClock, ToyCorrector, ToyGenerator, Toys, ToyVerifier, Watcher
+from PIL import Image
 
+from reflectionflow_core.evidence import Evidence
 from reflectionflow_core.protocols import Actors
 from reflectionflow_core.record import Candidate, History, InputError, Neighbour, Request, Verdict
 from reflectionflow_core.search import (
     STRATEGIES,
     ActorError,
     is_over,
+    limit_reached,
     run_round,
     search,
 )
 from reflectionflow_core.search.seeds import fresh_seed, shuffled
+from reflectionflow_core.search.strategies.reflection import best_candidates, choose_parents
 from reflectionflow_core.settings import AXES, Budget, SearchSettings
+from reflectionflow_core.verdict import Trust
 
 PROMPT = "a red cube left of a blue ball"
 SOME = SearchSettings(width=2, depth=2, seed=7)
@@ -207,6 +212,44 @@ def test_stop_rules_end_the_search_after_the_batch_that_meets_them(
     assert last(toys, settings, history) is history
 
 
+def test_a_score_ends_the_search_where_the_best_picture_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    toys = Toys()
+    verdicts = iter(
+        [
+            Verdict(0.5, True, trust=Trust(0.97)),
+            Verdict(0.9, False, trust=Trust(0.1)),  # likely wrong, so never handed out
+            Verdict(0.9, None, trust=Trust(0.98, looks=((),))),  # in doubt
+            Verdict(0.8, True, trust=Trust(0.99)),
+            Verdict(0.0),
+        ]
+    )
+    monkeypatch.setattr(toys.verifier, "verify", lambda *_: [next(verdicts)])
+    history = last(toys, SearchSettings(width=1, depth=9, stop=0.8))
+    assert len(history) == 4 and history.best.score == 0.8
+
+
+def test_chains_that_would_paint_the_same_pictures_are_refused() -> None:
+    few = SearchSettings(width=3, drafts=2, depth=1)
+    for axes in (("reflection",), ("prompt", "reflection")):
+        with pytest.raises(InputError, match="3 chains would paint some pictures twice"):
+            last(Toys(), replace(few, axes=axes))
+        last(Toys(), replace(few, axes=axes, depth=0))
+        last(Toys(), replace(few, axes=axes, strategy="adaptive"))
+    last(Toys(), few)
+
+
+def test_of_equal_scores_the_best_one_goes_on() -> None:
+    seen = [Verdict(1.0, evidence=(Evidence("cup", None, sure),)) for sure in (0.5, 0.99, 0.7)]
+    image = Image.new("RGB", (1, 1))
+    made = [Candidate(image, PROMPT, i, verdict) for i, verdict in enumerate(seen)]
+    assert History((tuple(made),)).best is made[1]
+    settings = SearchSettings(width=2, parents="best")
+    assert best_candidates(settings, made) == [made[1], made[2]]
+    assert choose_parents(settings, made[:2], made[1:]) == made[:2]  # the earlier of equals stays
+
+
 def test_no_text_is_asked_for_in_vain_where_a_stop_can_cut_the_round(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -249,6 +292,29 @@ def test_a_budget_of_steps_pays_each_picture_at_its_painters_price() -> None:
     assert history.cost.steps == 5 * 3 + 4 * 2
     assert toys.writer.items == 2  # nobody is asked for a picture that the budget does not pay
     assert is_over(history, settings, toys.actors())
+
+
+@pytest.mark.parametrize(
+    ("how", "limit"),
+    [
+        ({"budget": Budget(images=3)}, "images"),
+        ({"budget": Budget(vlm_calls=3)}, "vlm_calls"),  # drafts ask 1, corrections 3
+        ({"budget": Budget(steps=9)}, "steps"),  # drafts take 3, corrections 5
+        ({"budget": Budget(steps=9, images=2)}, "images"),
+        ({"budget": Budget(seconds=5)}, "seconds"),
+        ({"budget": Budget(images=4), "depth": 1}, ""),
+        ({"budget": Budget(images=2), "stop": 0.0}, ""),
+        ({"strategy": "adaptive", "budget": Budget(vlm_calls=2)}, "vlm_calls"),
+    ],
+)
+def test_the_limit_that_ends_a_search_is_known_whatever_the_next_picture_costs(how, limit) -> None:
+    clock = ToyClock()
+    painter = ToyGenerator(steps=3, on_call=clock.tick(2))
+    actors = Toys(painter, corrector=ToyCorrector(steps=5, on_call=clock.tick(2))).actors()
+    settings = replace(SearchSettings(width=2, depth=3), **how)
+    *before, last = search("a red cube", settings, actors, clock=clock)
+    assert limit_reached(last, settings, actors) == limit
+    assert [limit_reached(history, settings, actors) for history in before] == [""] * len(before)
 
 
 def test_a_budget_of_seconds_begins_no_batch_that_would_overrun() -> None:

@@ -38,7 +38,8 @@ def possible(settings: SearchSettings) -> bool:
     strategy, limit = STRATEGIES[settings.strategy], settings.budget.vlm_calls
     usable = set(settings.axes) & set(strategy.axes)
     judged = limit is None or limit > strategy.in_stages  # two calls where it is inspected, too
-    return bool(usable) and usable >= set(strategy.needs) and judged
+    twins = strategy.chained and settings.draft_count < settings.width and "noise" not in usable
+    return bool(usable) and usable >= set(strategy.needs) and judged and not twins
 
 
 budgets = st.builds(

@@ -120,6 +120,41 @@ def test_a_stage_is_repaired_once_and_the_better_picture_goes_on() -> None:
     assert list(history)[2].parent is list(history)[1]
 
 
+@dataclass
+class Breaking(Scripted):
+    """Only its first picture has the cup."""
+
+    def verify(
+        self, prompt: str, images: Sequence[Any], progress: Progress = SILENT
+    ) -> list[Verdict]:
+        first = self.judged
+        verdicts = super().verify(prompt, images)
+        whole, broken = {"cup": 1.0, "dog": 0.0}, {"cup": 0.0, "dog": 0.0}
+        return [
+            replace(v, aspects=broken if first + i else whole, unmet=("dog", "cup"))
+            for i, v in enumerate(verdicts)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("says", "actions"),
+    [
+        ([GOOD] * 3, ["draw", "draw", "correct"]),
+        ([BAD, GOOD, GOOD, GOOD], ["refine", "draw", "draw"]),
+    ],
+)
+def test_no_stage_goes_on_from_a_picture_that_broke_something(
+    says: Sequence[Inspection], actions: Sequence[str]
+) -> None:
+    script = Breaking(says)
+    actors = replace(Toys().actors(), verifier=script, inspector=script)
+    settings = replace(SETTINGS, depth=3, accept="unbroken")
+    *_, history = search(PROMPT, settings, actors)
+    first, *others = history
+    assert all(c.broken == ("cup",) and c.parent is first for c in others)
+    assert [c.action for c in others] == actions
+
+
 def test_a_picture_that_could_not_be_inspected_is_drawn_on() -> None:
     history, _ = drawn([Inspection(False), Inspection(False), Inspection(False)], depth=2)
     assert [c.action for c in history] == ["draft", "draw", "draw"]

@@ -338,7 +338,7 @@ def test_what_has_no_effect_is_refused() -> None:
         (SearchSettings(trust=0.9), None, "trust has no effect"),
         (SearchSettings(looks=1), None, "looks has no effect"),
         (SearchSettings(recheck=True), known, "recheck takes over"),
-        (SearchSettings(), JudgeErrors("toy"), "too little"),
+        (SearchSettings(), JudgeErrors("toy"), "without a right or without a wrong"),
     ):
         with pytest.raises(InputError, match=message):
             check_trust(asked, of_judge)

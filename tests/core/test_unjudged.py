@@ -216,6 +216,31 @@ def test_the_first_batch_that_cannot_be_judged_ends_a_search_and_is_kept(size: i
     assert str(error) == f"0 of {size} picture{many} could be judged: {WORDS}"
 
 
+def parents(strategy: str, fails: Sequence[int], **how: Any) -> list[list[int | None]]:
+    """The numbers of the parents that each round after the first has."""
+    settings = SearchSettings(strategy=strategy, **how)
+    history, _ = played(settings, moody(fails))
+    numbers = {id(c): i for i, c in enumerate(history)}
+    return [[numbers.get(id(c.parent)) for c in one] for one in history.rounds[1:]]
+
+
+@pytest.mark.parametrize("strategy", ["reflection", "paths", "interleaved", "in-context"])
+def test_chains_begin_with_what_was_judged(strategy: str) -> None:
+    how: dict[str, Any] = {"width": 2, "drafts": 3, "depth": 1}
+    assert parents(strategy, [1, 2], **how) == [[0, 0]]
+    if strategy == "reflection":  # without new noise one parent twice would be one picture twice
+        assert parents(strategy, [1, 2], axes=("reflection",), **how) == [[0, 1]]
+
+
+@pytest.mark.parametrize("policy", ["progress", "steady", "restart"])
+@pytest.mark.parametrize("axes", [("noise", "reflection"), ("reflection",)])
+def test_an_unjudged_correction_is_not_corrected_by_any_policy(
+    policy: str, axes: tuple[str, ...]
+) -> None:
+    how: dict[str, Any] = {"width": 1, "drafts": 1, "depth": 2, "policy": policy, "axes": axes}
+    assert [1] not in parents("adaptive", [1], **how)
+
+
 def test_a_search_of_one_picture_ends_in_the_error_too() -> None:
     _, error = played(SearchSettings(width=1, depth=0), moody(EVER))
     assert str(error) == f"0 of 1 picture could be judged: {WORDS}"
@@ -317,6 +342,11 @@ def run(toys: Toys, *options: object) -> int:
     return main(["run", *map(str, options)], build_actors=lambda *_: toys.actors())
 
 
+def lines_without_cost(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "history.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) | {"cost": None} for line in lines]
+
+
 SMALL = ("--width", "2", "--depth", "2", "--drafts", "3")
 
 
@@ -346,9 +376,29 @@ def test_on_the_command_line_it_is_said_everywhere_and_resumed_as_if_it_had_not_
         assert run(Toys(), "--out", out, "--resume") == 0
         whole = tmp_path / "whole"
         run(Toys(), "a cat", "--out", whole, *SMALL)
-        lines = [(f / "history.jsonl").read_bytes() for f in (out, whole)]
-        assert lines[0] == lines[1]
+        assert lines_without_cost(out) == lines_without_cost(whole)
         assert {p.name for p in out.rglob("*")} == {p.name for p in whole.rglob("*")}
+
+
+@pytest.mark.usefixtures("without_waiting_for_the_disk")
+@pytest.mark.parametrize("judged", [0, 1])
+def test_however_often_a_run_is_resumed_it_keeps_to_its_budget(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], judged: int
+) -> None:
+    out, painted, asked, status = tmp_path / "run", 0, 0, 0
+    for start in range(7):
+        toys = moody(range(0 if start else judged, 10_000))
+        options = ("--resume",) if start else ("a cat", *SMALL, "--max-images", 6)
+        status = run(toys, "--out", out, *options)
+        painted += toys.generator.items + toys.corrector.items
+        asked += len(toys.verifier.seen)  # type: ignore[attr-defined]
+        cost = read_recording(out).history.cost
+        assert (cost.images, cost.vlm_calls >= asked) == (painted, True)
+    assert (painted, status) == (6, 0 if judged else 4)
+    assert "give a larger budget" in capsys.readouterr().err
+    assert len(read_recording(out).history) == (3 if judged else 1)  # none is lost
+    assert run(Toys(), "--out", out, "--resume", "--max-images", 13 - judged) == 0
+    assert not read_recording(out).history.unjudged
 
 
 @pytest.mark.usefixtures("without_waiting_for_the_disk")
@@ -391,7 +441,8 @@ def test_a_kill_while_pictures_are_dropped_leaves_a_folder_that_goes_on(
             run(Toys(), "--out", out, "--resume")
     assert run(Toys(), "--out", out, "--resume") == 0
     run(Toys(), "a cat", "--out", whole, *options)
-    assert (out / "history.jsonl").read_bytes() == (whole / "history.jsonl").read_bytes()
+    assert lines_without_cost(out) == lines_without_cost(whole)
+    assert read_recording(out).history.cost.images == 2 + 6  # of which two are gone
 
 
 @pytest.mark.usefixtures("without_waiting_for_the_disk")
@@ -406,7 +457,9 @@ def test_a_batch_whose_pictures_cannot_be_judged_says_so_and_goes_on_later(
     assert f"not judged: {WORDS}" in said.out
     assert "1 could not be judged" in said.out
     assert WORDS in (out / "overview.html").read_text("utf-8")
-    assert run(Toys(), "--out", out, "--resume") == 0
+    run(Toys(), "--out", out, "--resume", "--max-images", 1)  # which was painted before
+    assert "001-a-cat: The last picture could not be judged." in capsys.readouterr().err
+    assert run(Toys(), "--out", out, "--resume", "--max-images", 99) == 0
     histories = [read_recording(folder).history for folder in sorted(out.glob("00*"))]
     assert [len(each) for each in histories] == [7, 7]
     assert not any(each.unjudged for each in histories)

@@ -14,16 +14,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from native_setup import AS_JSON, Cases, Found, Patcher  # isort: skip
 import torch
+from comfy.model_sampling import ModelSamplingFlux
+from comfy.patcher_extension import WrappersMP
 from comfy_extras import nodes_custom_sampler
+from pack.nodes.comfy.digests import described
 from pack.nodes.comfy.families import Family, family_of, files_before
-from pack.nodes.comfy.painter_model import ModelPainter, _sampler_name, model_painter
+from pack.nodes.comfy.painter import ComfyFlux
+from pack.nodes.comfy.painter_model import ModelPainter, model_painter
 from pack.nodes.comfy.painter_settings import TemplateOverrides
 from pack.nodes.comfy.tensors import to_batch, to_pictures
+from pack.reflectionflow_core.flux.condition import ConditionSettings
+from pack.reflectionflow_core.flux.settings import SamplingSettings
 from pack.reflectionflow_core.record import Candidate, InputError, Request, Restart, Verdict
 from painter_models import Clip, Vae, known, small
 from painter_reference import (
@@ -204,8 +211,94 @@ def identities_that_agree_wrongly() -> Found:
     ]
     found = {other.identity["model"] for other in others}
     assert same[0] == same[1]
-    assert " at 0x" not in _sampler_name(heun)
+    assert " at 0x" not in described(heun, model)
     return float(len(others) - len(found - set(same))), float(len(others))
+
+
+class Reweighed:
+    """A patch of another pack: some strength, and a state that changes while it samples."""
+
+    def __init__(self, strength: float, kinds: Sequence[str] = ("img", "txt")) -> None:
+        self.strength, self.kinds = strength, set(kinds)
+        self.owner, self.seen = self, []
+
+    def __call__(self, *given: Any) -> Any:
+        return given
+
+
+def changes_by_other_nodes() -> list[Callable[[Patcher, Clip], Any]]:
+    """Each changes how a MODEL or CLIP paints, and no weight."""
+
+    def after_cfg(gain: float) -> Callable[[Patcher, Clip], Any]:
+        return lambda m, _: m.set_model_sampler_post_cfg_function(lambda a: a["denoised"] * gain)
+
+    def masked(place: int) -> Callable[[Patcher, Clip], Any]:
+        mask = torch.zeros(64, 64)
+        mask[place, 5] = 1
+        return lambda m, _: m.set_model_unet_function_wrapper(partial(max, m, mask))
+
+    def wrapped(m: Patcher, value: Any) -> None:
+        m.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "another pack", value)
+
+    return [
+        lambda _, c: setattr(c, "layer_idx", -2),
+        lambda _, c: setattr(c, "tokenizer_options", {"min_length": 1}),
+        lambda m, _: m.add_object_patch("model_sampling", ModelSamplingFlux()),
+        after_cfg(0.8),
+        after_cfg(0.9),
+        masked(1),
+        masked(2),
+        lambda m, _: m.set_model_attn1_patch(Reweighed(0.3)),
+        lambda m, _: m.set_model_attn1_patch(Reweighed(0.4)),
+        lambda m, _: m.set_model_attn1_patch(Reweighed(0.4, ["img"]).__call__),
+        lambda m, _: wrapped(m, Reweighed(0.4)),
+        lambda m, _: m.model_options.update(easycache={"threshold": 0.2}),
+    ]
+
+
+def identities_of(model: Patcher, clip: Clip, vae: Vae) -> tuple[str, str]:
+    """Of both painters that other nodes' models are made into."""
+    flux = ComfyFlux(model, clip, vae, SamplingSettings(), ConditionSettings())
+    any_model = model_painter((model, clip, vae), SIZE, TemplateOverrides(), family_of(model))
+    return flux.identity["model"], any_model.identity["model"]
+
+
+def changes_without_another_identity() -> Found:
+    """Neither a change of another node, nor another CLIP or VAE is overlooked."""
+    model = small("FLUX.1-dev")
+    plain, vae = identities_of(model, Clip(), Vae(model)), Vae(model)
+    found, changes = set(), changes_by_other_nodes()
+    for change in changes:
+        changed, clip = model.clone(), Clip()
+        change(changed, clip)
+        found |= set(identities_of(changed, clip, vae))
+    found |= set(identities_of(model, Clip(seed=1), vae))
+    found |= set(identities_of(model, Clip(), Vae(model, seed=1)))
+    expected = 2 * len(changes) + 4
+    return float(expected - len(found - set(plain))), float(expected)
+
+
+def changed_by_all(model: Any) -> tuple[Any, Clip]:
+    changed, clip = model.clone(), Clip()
+    for change in changes_by_other_nodes():
+        change(changed, clip)
+    return changed, clip
+
+
+def identities_that_differ_wrongly() -> Found:
+    """A changed model is the same when its nodes run again, and after it has painted."""
+    model = small("FLUX.1-dev")
+    vae = Vae(model)
+    before, (changed, clip) = changed_by_all(model), changed_by_all(model)
+    once = [identities_of(*each, vae) for each in (before, (changed, clip))]
+    patch = changed.model_options["transformer_options"]["patches"]["attn1_patch"][0]
+    patch.seen.append(torch.ones(1))
+    plain = identities_of(model, Clip(), vae)
+    changed.patch_model()
+    once += [identities_of(changed, clip, vae)]
+    differ = sum(one != once[0] for one in once) + (identities_of(model, Clip(), vae) != plain)
+    changed.unpatch_model()
+    return float(differ), float(len(once))
 
 
 def of_a_family_unknown_here() -> Found:
@@ -336,6 +429,8 @@ CASES: Cases = {
     "steps after a cancel": steps_after_cancel,
     "texts read again": texts_read_again,
     "identities that agree wrongly": identities_that_agree_wrongly,
+    "changes without another identity": changes_without_another_identity,
+    "identities that differ wrongly": identities_that_differ_wrongly,
     "of a family unknown here": of_a_family_unknown_here,
     "families named wrongly": families_named_wrongly,
     "not refused": not_refused,

@@ -24,6 +24,7 @@ from comfy_graphs import (
     sampling,
     scored,
     search_options,
+    shown,
     text_of,
     trail_of,
     verbs_graph,
@@ -78,6 +79,13 @@ def correcting(shape: str = "[2, 64, 64, 3]") -> Graph:
     graph["painted1"]["inputs"] |= {"images": link("odd"), "prompt": "a red circle"}
     graph["painted1"]["inputs"] |= {"reflections": "turn the blob into a circle"}
     return {k: graph[k] for k in ("flux", "odd", "painted1", "images1")}
+
+
+def fixing() -> Graph:
+    given = {"image": link("odd"), "prompt": "a red circle", "seed": 1, "feather": 0}
+    graph = {"flux": actor_nodes()["flux"], "odd": picture("[1, 64, 64, 3]")}
+    graph["fix"] = ours("FixPicture", flux=link("flux"), words="", **given)
+    return graph | {"fixed": shown(link("fix"))}
 
 
 def with_prompt(prompt: str) -> dict[str, Graph]:
@@ -243,6 +251,9 @@ WIRED_ODDLY = [
     *(("scored0", name, value) for name, value in (("keep", "-1"), ("order", '"worst first"'))),
     *(("sampling", name, value) for name, value in (("steps", "-1"), ("guidance", "NaN"))),
     *(("drafts", "flux", "null"), ("scored0", "images", "null"), ("loop", "verifier", "null")),
+    *(("loop", name, '"text"') for name in ("flux", "verifier", "options", "plan", "mask")),
+    *(("round0", "history", value) for value in ("null", '"text"')),
+    *(("fix", "words", value) for value in ("null", "3")),
 ]
 
 
@@ -250,7 +261,9 @@ WIRED_ODDLY = [
 def test_wired_values_obey_the_rules_of_their_fields(
     comfy: ComfyServer, name: str, given: str, value: str
 ) -> None:
-    graphs = (drafts_graph(count=1), loop_graph(depth=0, steps=2), verbs_graph(rounds=1))
+    by_hand = rounds_by_hand(1) | trail_of(link("round0"))
+    search = loop_graph(depth=0, steps=2)
+    graphs = (drafts_graph(count=1), search, verbs_graph(rounds=1), by_hand, fixing())
     graph = next(one for one in graphs if name in one)
     graph.pop("images0", None)  # else ComfyUI would run that and leave out what is wrong
     graph[name]["inputs"][given] = link("value")

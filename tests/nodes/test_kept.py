@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from comfy_graphs import DRAFTS, Graph, link, loop_graph, node, ours, rounds_by_hand, shown
@@ -72,6 +75,18 @@ def test_whatever_a_picture_depends_on_paints_it_anew(uncached: ComfyServer) -> 
     assert steps_of(uncached, search(seed=31))[1] == 0
 
 
+def test_a_seed_is_drawn_once_until_it_is_forgotten(uncached: ComfyServer) -> None:
+    first, steps = steps_of(uncached, search(depth=0, seed=-1))
+    assert steps == DRAFTS * STEPS
+    again, steps = steps_of(uncached, search(depth=1, seed=-1))
+    assert steps == 2 * STEPS
+    assert again.pixels("images")[:DRAFTS] == first.pixels("images")
+    uncached.forget()
+    other, steps = steps_of(uncached, search(depth=0, seed=-1))
+    assert steps == DRAFTS * STEPS
+    assert other.pixels("images") != first.pixels("images")
+
+
 def test_a_node_that_changes_the_model_without_its_weights_is_seen(uncached: ComfyServer) -> None:
     """A shift of the noise levels is in no weight; a memory by weights alone would not see it."""
     graph = native(max_shift=1.1)
@@ -113,6 +128,15 @@ def test_it_is_freed_with_comfyuis_own_button_and_by_request(uncached: ComfyServ
     uncached.forget()
     assert uncached.get("/reflectionflow/kept")["searches"] == []
     assert steps_of(uncached, graph)[1] == DRAFTS * STEPS
+
+
+@pytest.mark.parametrize("body", [b"[1]", b"null", b"", b"no JSON"])
+def test_comfyuis_answer_to_a_bad_request_to_free_memory_arrives(
+    uncached: ComfyServer, body: bytes
+) -> None:
+    with pytest.raises(HTTPError) as refused:
+        urlopen(Request(uncached.url + "/free", body, method="POST"), timeout=30)
+    assert refused.value.code == HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def ended(comfy: ComfyServer, graph: Graph, how: str, pictures: int) -> tuple[Run, list[str]]:

@@ -23,7 +23,8 @@ CASES = (
     *("a sampler with a step more", "a SAMPLER and SIGMAS", "the shift of a node before"),
     *("a shift that is asked for", "a LoRA before the node", "repainted, a flow model"),
     *("repainted, a model with unbounded noise", "a preview", "steps after a cancel"),
-    *("texts read again", "identities that agree wrongly", "of a family unknown here"),
+    *("texts read again", "identities that agree wrongly", "changes without another identity"),
+    *("identities that differ wrongly", "of a family unknown here"),
     *("families named wrongly", "not refused"),
 )
 

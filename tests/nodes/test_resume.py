@@ -7,7 +7,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from comfy_graphs import DRAFTS, Graph, loop_graph, rounds_by_hand, trail_of
+from comfy_graphs import (
+    DRAFTS,
+    Graph,
+    link,
+    loop_graph,
+    rounds_by_hand,
+    search_options,
+    trail_of,
+)
 from comfy_server import ComfyServer, Run
 
 STEPS = 3  # the pictures need not be good
@@ -119,6 +127,13 @@ def test_every_search_has_a_folder_of_its_own_with_all_that_there_is_to_see(
         names = {path.name for path in folder_of(comfy, run).iterdir()}
         kept = {"run.json", "history.jsonl", "timing.json", "images", "best.png"}
         assert kept | {"sheet.png", "report.html"} <= names
+
+
+def test_the_report_of_a_saved_search_names_the_limit_that_ended_it(comfy: ComfyServer) -> None:
+    options = {"options": search_options(max_steps=DRAFTS * STEPS + 1)}
+    run = comfy.succeed(saved(depth=1, seed=23, options=link("options")) | options)
+    page = (folder_of(comfy, run) / "report.html").read_text("utf-8")
+    assert "Ended after the drafts, before 1 round: the budget of steps is used up." in page
 
 
 def test_a_trail_saves_a_search_that_was_not_saved_as_it_went(comfy: ComfyServer) -> None:

@@ -48,6 +48,8 @@ def unwritten() -> Graph:
 
 def gossip(asked: Asked) -> Reply:
     """A server that tells everyone the key, in its errors and in what it has its model say."""
+    if not asked.pictures:  # whether a rewritten prompt still says the same
+        return says("yes", tops={"yes": -0.2, "no": -2.0})
     if "Answer yes or no" in asked.text and asked.number % 2:
         return echoed(asked, 401)
     answer = {"edits": [f"add {asked.key}"], "prompt": f"a red circle, {asked.key}"}
@@ -110,7 +112,7 @@ def test_the_endpoint_was_asked_with_the_key_and_told_it_on(
 ) -> None:
     assert {asked.key.encode() for asked in endpoint.asked} >= {b"Bearer " + whole_secret(comfy)}
     saved = "".join(f.read_text("utf-8") for f in (comfy.base / "output").rglob("history.jsonl"))
-    assert "answered 401" in saved and "Add Bearer ***." in saved
+    assert "answered 401" in saved and "a red circle, Bearer ***" in saved
 
 
 def whole_secret(comfy: ComfyServer) -> bytes:

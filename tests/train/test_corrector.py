@@ -209,11 +209,27 @@ def test_every_validation_logs_the_error_by_words_and_says_it(
     )
 
 
+def test_a_run_that_was_killed_before_it_had_validated_does_so_once(flux, data, tmp_path) -> None:
+    given = settings(tmp_path, data)
+    train(given, Overrides(flux=flux))
+    log, sheet = tmp_path / "log.jsonl", tmp_path / "sheets" / "0000010.png"
+    whole, shown = log.read_text(), sheet.read_bytes()
+    sheet.unlink()
+    log.write_text(whole[: whole.rindex("{")] + '{"step": 10, "mended": {"told": 0.3}')
+    for _ in range(2):
+        train(given, Overrides(flux=flux))
+        assert (log.read_text(), sheet.read_bytes()) == (whole, shown)
+    for file in (tmp_path / "checkpoints").iterdir():
+        file.unlink()  # killed before the first of them
+    train(given, Overrides(flux=flux))
+    assert [note["step"] for note in notes(tmp_path)] == [0, 10]
+
+
 def test_encoded_samples_need_no_encoders(flux, data: Path, tmp_path: Path, capsys) -> None:
     chosen = settings(tmp_path / "out", data, latents=tmp_path / "latents")
-    names = LatentsSettings.model_fields
+    names = LatentsSettings.model_fields.keys() - {"out", "gpu"}
     views = {name: value for name, value in chosen.model_dump().items() if name in names}
-    encode(LatentsSettings(**{**views, "out": tmp_path / "latents"}), flux)
+    encode(LatentsSettings(**views, out=tmp_path / "latents"), flux)
     flux.t5 = flux.clip = None
     train(chosen, Overrides(flux=flux))
     assert len(curve(tmp_path / "out")) == 10

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from train.corrector.validation import Checks, held_out
 from train.fit import Draw
 from train.latents.encoding import encode
 from train.latents.settings import LatentsSettings
+from train.prompt_words import digest
 from train.shard_lists import shards_in
 from train.triplets import SampleError, Triplets, sibling_group
 
@@ -185,6 +187,9 @@ def test_equal_keys_of_two_data_runs_are_no_siblings_in_latents_either(flux, tmp
     assert [np.flatnonzero(shards.groups == g).tolist() for g in shards.groups] == [
         np.flatnonzero(groups == g).tolist() for g in groups
     ]
+    (one,) = folders[0].glob("*.tar")
+    found = Triplets([one, Path(copy(one, folders[0] / "more.tar"))]).entries.groups()
+    assert found[0] == found[1] == found[4] == found[5]  # in another shard of the same run
 
 
 def test_siblings_of_a_held_out_sample_are_held_out_too(flux, tmp_path: Path) -> None:
@@ -212,6 +217,18 @@ def test_a_held_out_prompt_is_never_trained_on(flux, tmp_path: Path) -> None:
         drawn = set(islice(sampler.picks(0, np.random.default_rng(0)), 300))
         assert {i // 2 for i in drawn} == {*range(6)} - {i // 2 for i in tested}
         assert len(held_out(9, source.prompts, seed=1)) == 3  # at most half of the prompts
+
+
+def test_prompts_that_are_held_out_stay_so_while_the_data_grow() -> None:
+    prompts = np.array([digest(f"{number // 2} circles") for number in range(600)], np.uint64)
+    few, many = prompts[:400], np.random.default_rng(1).permutation(prompts)
+    first, later = (set(each[held_out(16, each, 0)].tolist()) for each in (few, many))
+    assert len(first) == len(later) == 16
+    assert not (later - first) & set(few.tolist())  # what is new there was not trained on before
+    assert len(first & later) > 5
+    assert first != set(few[held_out(16, few, 1)].tolist())
+    unknown = np.zeros(40, np.uint64)
+    assert len(set(held_out(16, unknown, 0))) == 16
 
 
 def test_siblings_have_one_noise_and_time_and_others_their_own() -> None:

@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ from train.data.shards import (
     fingerprint,
     finished,
     part_file,
+    recover,
     sample_of,
     thin,
     without_repeats,
@@ -134,6 +136,7 @@ def test_the_order_in_which_parts_are_written_does_not_matter(folder: Path) -> N
         for place in order:
             store(folder, place, pair(place))
         assemble(folder, 0, 3, None)
+        (folder / "genref_000000.json").unlink()  # or it would be finished
         shards.append((folder / "genref_000000.tar").read_bytes())
     assert shards[0] == shards[1]
 
@@ -142,9 +145,30 @@ def test_difficulty_is_counted_of_what_is_kept(folder: Path) -> None:
     easy = pair(1, metadata={"difficulty": "easy"})
     store(folder, 0, pair(0), easy, pair(0, key="rule-00000009-0"))
     assert assemble(folder, 0, 1, 8).difficulty == {"easy": 1, "hard": 1}
-    thin(folder, 0, {0: "repeated"})
+    thin(folder, 0, {pair(0).key: "repeated"})
     report = finished(folder, 0)
     assert report and report.difficulty == {"easy": 1}
+
+
+def thin_again(folder: Path, shard: int) -> None:
+    thin(folder, shard, {pair(0).key: "twice"})
+
+
+@pytest.mark.parametrize("again", [recover, thin_again])
+def test_a_shard_is_not_lost_when_a_kill_falls_before_it_takes_its_place(
+    folder: Path, monkeypatch, again
+) -> None:
+    store(folder, 0, pair(0), pair(1))
+    first = assemble(folder, 0, 1, 8)
+    assert assemble(folder, 0, 1, 8) == first  # as a task that is tried again
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("train.data.shards._put", Mock(side_effect=KeyboardInterrupt))
+        thin_again(folder, 0)
+    assert finished(folder, 0) is None
+    again(folder, 0)
+    report = finished(folder, 0)
+    assert report and report.rejects["twice"] == 1
+    assert [triplet.prompt for triplet in Triplets(shards_in(folder))] == ["prompt 1"]
 
 
 def test_a_shard_without_pairs_is_finished_and_leaves_no_tar(folder: Path) -> None:
@@ -180,9 +204,18 @@ def test_a_damaged_part_is_named(folder: Path) -> None:
         assemble(folder, 0, 1, 8)
 
 
-def sample(good: int, bad: int, digest: str = "") -> SampleReport:
+def sample(good: int, bad: int, digest: str = "", words: str = "r") -> SampleReport:
     prints = (f"{good:064x}", f"{bad:064x}")
-    return SampleReport(f"k {good} {bad}", "p", "r", digest or f"{good} {bad}", prints)
+    return SampleReport(f"k {good} {bad}", "p", words, digest or f"{good} {bad}", prints)
+
+
+def test_pictures_that_look_alike_are_repeats_only_where_the_words_are_the_same() -> None:
+    said = ("Make it red.", "make it blue", "make it red")
+    samples = [sample(i, 0, f"{i}" * 64, words) for i, words in enumerate(said)]
+    kept, repeated = without_repeats(samples, near_bits=8)
+    assert ([s.reflection for s in kept], repeated) == (list(said[:2]), {"nearly repeated": 1})
+    shards = [(number, Report((each,), 1)) for number, each in enumerate(samples)]
+    assert repeats(shards, 8) == {2: {0: NEARLY}}
 
 
 def test_equal_and_nearly_equal_pairs_are_there_once() -> None:
@@ -340,6 +373,15 @@ def test_pictures_are_unpacked_by_tar_alone_under_the_same_names(folder: Path) -
     row = json.loads((folder / "writer.jsonl").read_text().splitlines()[0])
     assert row["images"][0].removeprefix("images/") in members
     assert not (folder / "images").exists()
+
+
+def test_the_code_of_the_data_card_reads_shards_with_a_gap(folder: Path, monkeypatch) -> None:
+    described(folder)
+    (folder / "genref_000000.tar").rename(folder / "genref_000005.tar")
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(folder)
+    exec(code.replace("    sample[", "    found = sample["), found := {})
+    assert found["found"]
 
 
 def test_the_data_card_tells_counts_licences_and_no_paths(folder: Path) -> None:

@@ -50,10 +50,10 @@ from train.data.settings import (
     Ranked,
     Rule,
 )
-from train.data.shards import StoreStage, assemble, sample_of, without_repeats
+from train.data.shards import StoreStage, assemble
 from train.data.synthetic import SyntheticGenerator, SyntheticVerifier
 from train.data.work import sharded
-from train.triplets import SampleError, encoded
+from train.triplets import SampleError, encoded, sibling_group
 
 OBJECTS = ["cup", "dog", "wine glass", "knife", "airplane", "bench"]
 COLOURS = ["red", "blue", "green"]
@@ -462,7 +462,7 @@ def test_siblings_are_one_flawed_picture_with_words_and_targets_of_their_own() -
         assert again[7].edited.tobytes() == edits[7].edited.tobytes()
 
 
-def test_rows_of_the_same_picture_are_named_as_siblings_and_none_is_near_another(
+def test_rows_of_the_same_picture_are_siblings_in_whatever_slice_they_are_read(
     tmp_path: Path,
 ) -> None:
     save_pictures(tmp_path)
@@ -472,14 +472,13 @@ def test_rows_of_the_same_picture_are_named_as_siblings_and_none_is_near_another
         {"source": "red.png", "edited": "blue.png", "instruction": "to blue", "caption": "c"},
     ]
     (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    pairs = opened([f"jsonl:{tmp_path / 'rows.jsonl'}"]).pairs
-    keys = [pair.key for pair in pairs]
-    assert keys == ["editing-00000000-0~0", "editing-00000001-0", "editing-00000000-0~1"]
-    kept, repeated = without_repeats([sample_of(pair) for pair in pairs], near_bits=8)
-    assert [sample.key for sample in kept if "~" in sample.key] == [keys[0], keys[2]]
-    renamed = [replace(pair, key=f"{number}") for number, pair in enumerate(pairs)]
-    kept, repeated = without_repeats([sample_of(pair) for pair in renamed], near_bits=8)
-    assert repeated["nearly repeated"]
+    editing = Editing(pairs=3, sets=[f"jsonl:{tmp_path / 'rows.jsonl'}"])
+    source = editing_source(DataSettings(editing=editing), NOTHING)
+    stage = source.stages[0].build()
+    slices = [stage(Slice(0, number, (item,))) for number, item in enumerate(source.items)]
+    keys = [work.pairs[0].key for work in slices]
+    groups = [sibling_group(key) for key in keys]
+    assert groups[0] == groups[2] != groups[1] and len(set(keys)) == 3
 
 
 def test_an_edit_whose_caption_is_kept_for_testing_falls_away(tmp_path: Path) -> None:

@@ -79,6 +79,9 @@ def test_a_writer_that_does_not_fit_is_refused_with_what_would(capsys) -> None:
     said = capsys.readouterr().err
     assert "it needs 136 GB a GPU, and H100 has 75 GB" in said
     assert "gpu.sharded=true gpu.count=8 (26 GB), or tuning=lora (22 GB)" in said
+    with pytest.raises(SystemExit, match="2"):
+        run("writer-qwen", "--estimate", "tuning=lora")
+    assert "A LoRA's base is not sharded. Give gpu.sharded=false" in capsys.readouterr().err
 
 
 def test_an_estimate_counts_the_samples_that_are_there(capsys, tmp_path) -> None:

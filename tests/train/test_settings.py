@@ -34,12 +34,23 @@ REFUSED = [
     (CorrectorSettings, "report.project=mine", f"report.project {WITHOUT} report.to=[wandb]"),
     (EditorSettings, "time_shifted=0.5", f"time_shifted {WITHOUT} time_shift, other than 1"),
     (EditorSettings, "validation.mended.vlm=mine", f"{WITHOUT} validation.mended.pictures=1 or"),
+    (CorrectorSettings, ["lora.start=lora", "lora.rank=8"], f"lora.rank {WITHOUT} lora.start=null"),
+    (
+        CorrectorSettings,
+        ["validation.pictures=0", "validation.guidance=2"],
+        f"validation.guidance {WITHOUT} validation.pictures or",
+    ),
+    (DataSettings, ["filter.scorers=[]", "filter.margin=1"], f"filter.margin {WITHOUT} a verifier"),
+    (LatentsSettings, "gpu.sharded=true", "There is no setting gpu.sharded"),
+    (EditorSettings, "gpu.sharded=true", "There is no setting gpu.sharded"),
+    (DataSettings, "gpu.count=3", "There is no setting gpu.count"),
     (LatentsSettings, "gpu.count=2", f"gpu.count {WITHOUT} --estimate"),
     (DataSettings, "rule.pairs=2", f"rule.pairs {WITHOUT} rule.prompts=1 or more"),
     (DataSettings, "editing.sets=[shapes]", f"editing.sets {WITHOUT} editing.pairs=1 or more"),
     (DataSettings, "reflections.vlm=folder", f"{WITHOUT} reflections.how=vlm"),
     (DataSettings, "assumptions.kept=0.5", f"assumptions.kept {WITHOUT} --estimate"),
     (VerifierSettings, "held_out_share=0.5", f"{WITHOUT} held_out=null, and data other than"),
+    (VerifierSettings, "gpu.sharded=true", "There is no setting gpu.sharded"),
     (WriterSettings, "lora_rank=4", f"lora_rank {WITHOUT} tuning=lora"),
     (WriterSettings, "gain.model=folder", f"gain.model {WITHOUT} gain.pictures or gain.during=1"),
 ]
@@ -54,7 +65,8 @@ TAKEN = [
 @pytest.mark.parametrize(("kind", "setting", "message"), REFUSED)
 def test_a_setting_that_is_wrong_or_changes_nothing_is_refused(kind, setting, message, capsys):
     with pytest.raises(SystemExit, match="2"):
-        settings_of(kind, None, [*NEEDED[kind], setting])
+        given = [setting] if isinstance(setting, str) else setting
+        settings_of(kind, None, [*NEEDED[kind], *given])
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
 

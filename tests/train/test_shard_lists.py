@@ -215,6 +215,27 @@ def test_an_index_of_another_shard_is_not_believed(folder: Path, walks: list[str
     assert walks == ["genref_0.tar"] * 2
 
 
+def test_an_index_that_is_older_than_its_shard_is_made_again(folder: Path) -> None:
+    shard = folder / "genref_0.tar"
+    index_of(shard)
+    shard.write_bytes(shard.read_bytes().replace(b"general", b"editing"))
+    later = (folder / "genref_0.tar.index").stat().st_mtime_ns + 1_000_000
+    os.utime(shard, ns=(later, later))
+    assert index_of(shard).subset_names == ("editing",)
+
+
+@pytest.mark.parametrize("order", [(0, 0, 1), (0, 1, 0)])
+def test_a_key_that_is_there_twice_is_that_of_two_samples(tmp_path: Path, order) -> None:
+    keys = ("k", "siblings~1")
+    made = [replace(triplet(keys[key]), prompt=f"prompt {i}") for i, key in enumerate(order)]
+    with TarWriter(str(tmp_path / "some.tar")) as tar:
+        for each in made:
+            tar.write({"__key__": each.key, **files_of(each)})
+    found = Triplets(shards_in(tmp_path))
+    assert [(t.key, t.prompt) for t in found] == [(t.key, t.prompt) for t in made]
+    assert len(set(found.entries.prompts.tolist())) == len(set(found.entries.groups())) == 3
+
+
 @pytest.mark.parametrize(
     "damaged",
     [b"", b"{", b"\xff" * 100, b'{"version": 1}', b"[" * 100_000, save({"a": np.ones(2)})],

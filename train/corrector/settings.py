@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from reflectionflow_core.flux.settings import ConditionSettings
-from train.gpus import GpuSettings
+from train.gpus import GpuSettings, ShardingGpuSettings
 from train.reports import IN_WANDB, ReportSettings
 from train.settings import ESTIMATED, Seed, SettingNeeds, Strict, torch_device
 from train.triplets import SUBSETS
@@ -166,6 +166,11 @@ class Validation(Checking):
     guidance: float = Field(default=3.5, ge=0)
 
 
+CORRECTING = SettingNeeds(
+    "validation.pictures or validation.mended.pictures=1 or more",
+    lambda s: s.checking.pictures or s.checking.mended.pictures,
+)
+ANEW = SettingNeeds("lora.start=null", lambda s: s.lora.start is None)
 MENDED = "validation.mended.pictures=1 or more"
 EFFECTS = {
     "gpu": ESTIMATED,
@@ -173,6 +178,7 @@ EFFECTS = {
     "report.name": IN_WANDB,
     "time_shifted": SettingNeeds("time_shift, other than 1", lambda s: s.time_shift != 1),
     "validation": SettingNeeds("validation.samples=1 or more", lambda s: s.checking.samples),
+    "validation.steps": CORRECTING,
     "validation.mended": SettingNeeds(MENDED, lambda s: s.checking.mended.pictures),
     "validation.mended.reward_base": SettingNeeds(
         "validation.mended.verifier=reward:FOLDER",
@@ -246,7 +252,15 @@ class CorrectorSettings(LearningSettings):
         "disk has room; null: never",
     )
     lora: Lora = Lora()
+    # Settings are frozen, so a narrower kind is safe.
+    gpu: ShardingGpuSettings = ShardingGpuSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
     validation: Validation = Validation()
+    effects: ClassVar = {
+        **EFFECTS,
+        "lora.rank": ANEW,
+        "lora.alpha": ANEW,
+        "validation.guidance": CORRECTING,
+    }
 
     @property
     def checking(self) -> Checking:
@@ -259,7 +273,7 @@ class CorrectorSettings(LearningSettings):
         return self
 
 
-# What may change when a run is resumed; the samples held out of the training may not.
+# What may change when a run is resumed. What is held out stays while the data grow.
 MAY_CHANGE = (
     "accumulate",
     "checkpointing",

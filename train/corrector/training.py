@@ -34,8 +34,8 @@ from train.corrector.samples import BatchSource, Shards
 from train.corrector.settings import MAY_CHANGE, CorrectorSettings, LearningSettings
 from train.corrector.validation import Checks, held_out
 from train.fit import DivergenceError, Draw, State, draws, steps
-from train.journal import Log, StepDone, watched
-from train.processes import join, shares_weights
+from train.journal import Log, records, watched
+from train.processes import join, shares_weights, wait_for_all
 from train.reports import reports_of
 from train.run_folder import run_folder
 from train.shard_lists import shards_in
@@ -162,12 +162,16 @@ def assembled(
 
 
 def fit(training: CorrectorTraining) -> None:
-    """Validates before the first step, so that what cannot work fails before the long part."""
-    settings, state = training.settings, training.state
+    """Validates before the first step, so that what cannot work fails before the long part, and
+    where a run was killed before it had validated.
+    """
+    settings, state, path = training.settings, training.state, training.settings.out / "log.jsonl"
+    checked = [record["step"] for record in records(path) if "validation" in record]
+    wait_for_all()  # all have read the log before the first of them writes to it
     about = settings.model_dump(mode="json")
     reports = reports_of(settings.report, settings.out, state.step, about)
-    log = Log(settings.out / "log.jsonl", state.step, reports)
-    if state.step == 0:
+    log = Log(path, state.step, reports)
+    if _due(state.step, settings) and state.step not in checked:
         validate(training, log)
     made = steps(state, training.loss, settings.schedule, training.kept, settings.seed)
     try:
@@ -175,7 +179,7 @@ def fit(training: CorrectorTraining) -> None:
             log.write(done, skipped=sum(training.reader.skipped.values()))
             if done.saved:
                 publish(training)
-            if _due(done, settings):
+            if _due(done.step, settings):
                 validate(training, log)
     except DivergenceError as error:
         keys = ",".join(key for keys in training.batches.keys for key in keys)
@@ -196,15 +200,15 @@ def validate(training: CorrectorTraining, log: Log) -> None:
         mended = checks.mended(training.judge) if training.judge else None
         sheet = checks.sheet(f"Step {step:,}")
     if join().is_main_process:
-        if error:
-            more = {"mended": mended.figures()} if mended else {}
-            log.note(step, **error.figures(), **more)
-            sys.stderr.write(f"Step {step}: {error.sentence()}.\n")
-        if mended:
-            sys.stderr.write(f"Step {step}: {mended.sentence()}.\n")
         if sheet:
             make_folder(training.settings.out / "sheets")
             replace_file(training.settings.out / "sheets" / f"{step:07d}.png", sheet)
+        if mended:
+            sys.stderr.write(f"Step {step}: {mended.sentence()}.\n")
+        if error:  # last, since a log that has it says that the validation is done
+            more = {"mended": mended.figures()} if mended else {}
+            log.note(step, **error.figures(), **more)
+            sys.stderr.write(f"Step {step}: {error.sentence()}.\n")
 
 
 def publish(training: CorrectorTraining) -> None:
@@ -214,8 +218,8 @@ def publish(training: CorrectorTraining) -> None:
             replace_file(training.settings.out / FILE_NAME, training.lora.serialised())
 
 
-def _due(done: StepDone, settings: LearningSettings) -> bool:
-    return done.step % settings.checking.every == 0 or done.step == settings.steps
+def _due(step: int, settings: LearningSettings) -> bool:
+    return step % settings.checking.every == 0 or step == settings.steps
 
 
 def _source(settings: CorrectorSettings, flux: Flux) -> BatchSource:

@@ -40,8 +40,12 @@ def held_out(count: int, prompts: np.ndarray, seed: int) -> list[int]:
     """Samples of so many prompts, at most half of them all, one of each, in the order of looking.
 
     `prompts` (n,) are equal for samples of one prompt; 0 is unknown and counts as one of its own.
+    A prompt's place follows from its number, so that data which grow hold out the same ones.
     """
     order = np.random.default_rng([seed, 0]).permutation(len(prompts))
+    places = order.argsort() / max(1, len(prompts))
+    odd = np.random.default_rng([seed, 1]).integers(2**63, dtype=np.uint64) * 2 + 1  # one to one
+    order = np.where(prompts == 0, places, prompts * odd / 2.0**64).argsort(kind="stable")
     shown = prompts[order]
     first = shown == 0
     known = np.flatnonzero(~first)

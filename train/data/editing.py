@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 from reflectionflow_core.pictures import to_rgb
@@ -60,18 +60,9 @@ def build_opening(settings: DataSettings, avoided: Avoided) -> OpenStage:
     return OpenStage(open_sets(settings), avoided, settings.image_format)
 
 
-def with_siblings(pairs: Sequence[Pair]) -> list[Pair]:
-    """The pairs, of which those with the same flawed picture are named as siblings."""
-    groups: dict[bytes, list[str]] = {}
-    for pair in pairs:
-        groups.setdefault(pair.bad.data, []).append(pair.key)
-    named = {
-        key: f"{keys[0]}{SIBLING}{number}"
-        for keys in groups.values()
-        if len(keys) > 1
-        for number, key in enumerate(keys)
-    }
-    return [replace(pair, key=named.get(pair.key, pair.key)) for pair in pairs]
+def key_of(number: int, flawed: bytes) -> str:
+    """Of a pair: siblings, which show the same flawed picture, differ in what follows the sign."""
+    return f"{NAME}-{blake2b(flawed, digest_size=8).hexdigest()}{SIBLING}{number:08d}"
 
 
 class OpenStage:
@@ -88,7 +79,7 @@ class OpenStage:
                 pairs.append(self._pair(item))
             except SampleError as error:
                 rejects.append(str(error))
-        return work.paired(with_siblings(pairs), rejects)
+        return work.paired(pairs, rejects)
 
     def _pair(self, item: Item) -> Pair:
         edit = self.sets[item.metadata["set"]][item.metadata["row"]]
@@ -98,6 +89,6 @@ class OpenStage:
             PaintedPicture(encoded(to_rgb(image), self.image_format))
             for image in (edit.edited, edit.source)
         )
-        key = f"{NAME}-{item.number:08d}-0"
+        key = key_of(item.number, before.data)
         metadata = {"set": item.metadata["set"].partition(":")[0], "row": item.metadata["row"]}
         return Pair(key, edit.caption.strip(), after, before, edit.instruction.strip(), metadata)

@@ -30,18 +30,20 @@ class _Prints:
     shards: array[int] = field(default_factory=lambda: array("I"))
     places: array[int] = field(default_factory=lambda: array("I"))
     digests: array[int] = field(default_factory=lambda: array("Q"))  # their first 64 bits
+    said: array[int] = field(default_factory=lambda: array("Q"))  # the words
     looks: bytearray = field(default_factory=bytearray)  # both fingerprints, 64 bytes
 
     def add(self, shard: int, place: int, sample: SampleReport) -> None:
         self.shards.append(shard)
         self.places.append(place)
         self.digests.append(int(sample.digest[:16], 16))
+        self.said.append(sample.said)
         self.looks += bytes.fromhex("".join(sample.prints))
 
 
 def repeats(reports: Iterable[tuple[int, Report]], near_bits: int | None) -> Repeats:
-    """Nothing is left out for the sake of what is itself left out. Those of one shard, as siblings
-    are, were compared when it was joined.
+    """Nothing is left out for the sake of what is itself left out. Those of one shard were compared
+    when it was joined.
     """
     found = _Prints()
     for shard, report in reports:
@@ -60,18 +62,25 @@ def _repeated(found: _Prints, near_bits: int | None) -> Iterator[tuple[int, str]
     yield from ((number, REPEATED) for number in np.flatnonzero(~first).tolist())
     if near_bits is None:
         return
-    numbers = np.flatnonzero(first)
+    numbers = _of_common_words(np.frombuffer(found.said, np.uint64), np.flatnonzero(first))
     looks = np.frombuffer(found.looks, np.uint8).reshape(-1, 2, BITS // 8)[numbers]
     earlier: dict[int, list[int]] = {}
     for pair in near_pairs(looks, near_bits):
         before, after = (int(numbers[place]) for place in pair)
-        if found.shards[before] != found.shards[after]:
+        if found.said[before] == found.said[after] and found.shards[before] != found.shards[after]:
             earlier.setdefault(after, []).append(before)
     gone: set[int] = set()
     for number in sorted(earlier):
         if not gone.issuperset(earlier[number]):
             gone.add(number)
             yield number, NEARLY
+
+
+def _of_common_words(said: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Those of the numbers whose words others have too, one after the other."""
+    _, place, counts = np.unique(said[numbers], return_inverse=True, return_counts=True)
+    common = counts[place] > 1
+    return numbers[common][np.argsort(place[common], kind="stable")]
 
 
 def near_pairs(looks: np.ndarray, bits: int) -> set[tuple[int, int]]:

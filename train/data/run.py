@@ -14,9 +14,9 @@ from reflectionflow_core.record import InputError
 from train.data.engine import HERE, ON_RAY, Runner, ray_session
 from train.data.finish import IMAGES, finish, reports_of
 from train.data.records import Slice
-from train.data.repeats import repeats
+from train.data.repeats import Repeats, repeats
 from train.data.settings import DataSettings
-from train.data.shards import PARTS, assemble, finished, forget_parts, part_file, thin
+from train.data.shards import PARTS, assemble, finished, forget_parts, part_file, recover, thin
 from train.data.source import Source
 from train.data.work import run_record, sharded, sources_of, stages_of
 from train.progress import Show, progress
@@ -64,7 +64,7 @@ def make(sources: Sequence[Source], settings: DataSettings, open_engine: OpenEng
         for source in sources:
             _make(source, left[source.name], settings, engine)
         found = repeats(reports_of(folder, range(count)), settings.filter.near_bits)
-        _each(engine, thin, ((folder, shard, without) for shard, without in found.items()))
+        _each(engine, thin, ((folder, *each) for each in _by_keys(folder, found)))
     return _summary(finish(folder, range(count), sources, settings))
 
 
@@ -85,6 +85,11 @@ def _make(
         ready = chain(whole, _completed(done, missing, total - len(todo), show))
         near = settings.filter.near_bits
         _each(engine, assemble, ((folder, shard, len(shards[shard]), near) for shard in ready))
+
+
+def _by_keys(folder: Path, found: Repeats) -> Iterator[tuple[int, dict[str, str]]]:
+    for shard, report in reports_of(folder, list(found)):
+        yield shard, {report.samples[place].key: why for place, why in found[shard].items()}
 
 
 def _each(engine: Runner, act: Callable[..., object], calls: Iterable[tuple[object, ...]]) -> None:
@@ -125,6 +130,7 @@ def _sweep(folder: Path) -> None:
     for shard in {
         int(file.stem.partition("-")[0]) for file in (folder / PARTS).glob("[0-9]*-*.tar")
     }:
+        recover(folder, shard)
         if finished(folder, shard):
             forget_parts(folder, shard)
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from reflectionflow_core.writers.vlm import MAX_WORDS
-from train.gpus import GpuSettings
+from train.gpus import GpuKind
 from train.settings import ESTIMATED, Seed, SettingNeeds, Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -234,6 +234,9 @@ EFFECTS = {
     "reflections.vlm": SettingNeeds(
         "reflections.how=vlm", lambda settings: settings.reflections.how == "vlm"
     ),
+    "filter.margin": SettingNeeds(
+        "a verifier in filter.scorers", lambda settings: settings.filter.scorers
+    ),
     "engine.cpus": HERE,
     "engine.object_store_gb": HERE,
 }
@@ -262,5 +265,5 @@ class DataSettings(Strict):
     filter: Filter = Filter()
     engine: Engine = Engine()
     assumptions: Assumptions = Assumptions()
-    gpu: GpuSettings = GpuSettings()
+    gpu: GpuKind = GpuKind()
     effects: ClassVar = EFFECTS

@@ -1,8 +1,9 @@
 """Shards on disk: slices leave parts, and when all parts of a shard are there they become it.
 
 A part and a shard are written whole or not at all; a shard counts as finished when the JSON beside
-it is there. Parts are joined in their order, so a shard has the same bytes whichever machine wrote
-its parts, and when. No pair is there twice within a shard; repeats.py finds those of all shards.
+it knows its size. Parts are joined in their order, so a shard has the same bytes whichever machine
+wrote its parts, and when. No pair is there twice within a shard; repeats.py finds those of all
+shards.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from PIL import Image
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
 from train.data.records import ChatSample, PaintedPicture, Pair, Slice
+from train.prompt_words import digest
 from train.shard_index import SUBSET, keep, walk
 from train.triplets import (
     BAD,
@@ -32,7 +34,6 @@ from train.triplets import (
     PICTURE,
     PROMPT,
     REFLECTION,
-    sibling_group,
 )
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class SampleReport:
     digest: str
     prints: tuple[str, str]
     difficulty: str = ""
+
+    @property
+    def said(self) -> int:
+        """A number below 2^64 that is the same for the same words of prompt and reflection."""
+        return digest(f"{self.prompt} {self.reflection}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +135,10 @@ class StoreStage:
 
 
 def assemble(folder: Path, shard: int, parts: int, near_bits: int | None) -> Report:
-    """Joins the parts into their shard and deletes them."""
+    """Joins the parts into their shard and deletes them; of a shard that is there, what is left."""
+    if (done := finished(folder, shard)) is not None:
+        forget_parts(folder, shard)
+        return done
     files_of_parts = [part_file(folder, shard, position) for position in range(parts)]
     reports = [read_part(file) for file in files_of_parts]
     kept, repeated = without_repeats([s for r in reports for s in r.samples], near_bits)
@@ -155,16 +164,12 @@ def _write_shard(
     left_out: Mapping[str, int],
 ) -> Report:
     """The kept samples of the parts as the shard, its index, and the report of all of it."""
-    name = folder / f"{shard_name(shard)}.tar"
+    name, made = folder / f"{shard_name(shard)}.tar", _whole(folder, shard)
     sha256, size = "", 0
     if kept:
-        made = folder / PARTS / f"{shard:06d}-whole.tar"
         with files.replacing(made) as stream:
             _join(stream, parts, {sample.key for sample in kept})
-        index, sha256, size = walk(made), sha256_of(made), made.stat().st_size
-        with files.writing(name):
-            made.replace(name)
-        keep(name, index)
+        sha256, size = sha256_of(made), made.stat().st_size
     else:
         name.unlink(missing_ok=True)
     report = replace(
@@ -175,17 +180,44 @@ def _write_shard(
         sha256=sha256,
         bytes=size,
     )
+    # The report first: with it `recover` knows the joined shard again, wherever a kill falls.
     files.replace_file(name.with_suffix(".json"), _json(asdict(report)) + b"\n")
+    if kept:
+        _put(made, name)
     return report
 
 
-def thin(folder: Path, shard: int, without: Mapping[int, str]) -> None:
-    """Leaves samples out of a finished shard, by their places in its report, and counts why."""
+def _whole(folder: Path, shard: int) -> Path:
+    """Where the shard is written until it is whole."""
+    return folder / PARTS / f"{shard:06d}-whole.tar"
+
+
+def _put(made: Path, name: Path) -> None:
+    with files.writing(name):
+        made.replace(name)
+    keep(name, walk(name))
+
+
+def recover(folder: Path, shard: int) -> None:
+    """Puts a shard in its place which a killed run had joined, with its report, and no more."""
+    name, made = folder / f"{shard_name(shard)}.tar", _whole(folder, shard)
+    report = _written(name)
+    if report and made.is_file() and sha256_of(made) == report.sha256:
+        _put(made, name)
+
+
+def thin(folder: Path, shard: int, without: Mapping[str, str]) -> None:
+    """Leaves samples out of a finished shard, by their keys, and counts why. A second call, as of a
+    task that is tried again, changes nothing.
+    """
+    recover(folder, shard)
     report = finished(folder, shard)
     assert report is not None
-    name = folder / f"{shard_name(shard)}.tar"
-    kept = tuple(s for place, s in enumerate(report.samples) if place not in without)
-    _write_shard(folder, shard, [name], kept, report, Counter(without.values()))
+    reasons = Counter(without[s.key] for s in report.samples if s.key in without)
+    if reasons:
+        kept = tuple(s for s in report.samples if s.key not in without)
+        name = folder / f"{shard_name(shard)}.tar"
+        _write_shard(folder, shard, [name], kept, report, reasons)
 
 
 def forget_parts(folder: Path, shard: int) -> None:
@@ -197,13 +229,17 @@ def forget_parts(folder: Path, shard: int) -> None:
 def finished(folder: Path, shard: int) -> Report | None:
     """The report of a shard that is there whole, else None."""
     name = folder / f"{shard_name(shard)}.tar"
+    report = _written(name)
+    size = name.stat().st_size if name.is_file() else 0
+    return report if report and size == report.bytes else None
+
+
+def _written(name: Path) -> Report | None:
+    """The report beside a shard, or beside where it is to be; None where there is none."""
     try:
-        metadata = json.loads(name.with_suffix(".json").read_bytes())
-        report = _report(metadata)
-        size = name.stat().st_size if report.bytes else 0
+        return _report(json.loads(name.with_suffix(".json").read_bytes()))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return report if size == report.bytes else None
 
 
 def read_part(file: Path) -> Report:
@@ -223,27 +259,27 @@ def without_repeats(
 ) -> tuple[list[SampleReport], Counter[str]]:
     """The samples without those that came before, to the bit or nearly, and how many those are.
 
-    Two pairs are nearly the same if both fingerprints differ by `near_bits` of 256 at most: good
-    from good and bad from bad. None looks for equal ones only. Siblings are never nearly the same:
-    the little that differs between their good pictures is what their words say.
+    Two pairs are nearly the same if their words are and both fingerprints differ by `near_bits` of
+    256 at most: good from good and bad from bad. None looks for equal ones only. Where words
+    differ, the little that differs between the pictures may be what they say.
     """
     kept: list[SampleReport] = []
-    prints: list[tuple[str, int, int]] = []
+    prints: dict[int, list[tuple[int, int]]] = {}
     digests: set[str] = set()
     repeated: Counter[str] = Counter()
     for sample in samples:
         good, bad = (int(text, 16) for text in sample.prints)
+        alike = prints.setdefault(sample.said, [])
         if sample.digest in digests:
             repeated["repeated"] += 1
         elif near_bits is not None and any(
             (good ^ g).bit_count() <= near_bits and (bad ^ b).bit_count() <= near_bits
-            for group, g, b in prints
-            if group != sibling_group(sample.key)
+            for g, b in alike
         ):
             repeated["nearly repeated"] += 1
         else:
             kept.append(sample)
-            prints.append((sibling_group(sample.key), good, bad))
+            alike.append((good, bad))
             digests.add(sample.digest)
     return kept, repeated
 

@@ -94,7 +94,7 @@ class QwenLoad:
         width = 2 if settings.weights == "bf16" else 4
         optimiser = {"adamw_torch": 8, "adafactor": 0}[settings.optimiser]  # a trained weight
         held = (self.weights - self.trained) * width + self.trained * (8 + optimiser)
-        if not settings.gpu.sharded:
+        if not settings.gpu.shares_weights:
             return held
         layer = max(stack.weights / stack.layers for stack in self.stacks)
         return held / settings.gpu.count + 4 * (2 * layer + 2 * self.other)
@@ -133,7 +133,7 @@ def estimate_of(
     measuring = times * settings.held_out_most / gpu.count * load.forward()
     writing = times * written * SECONDS_WRITING
     seconds = (learning / gpu.speed, measuring / gpu.speed + writing)
-    shared = f", sharded over {gpu.count} GPUs" if gpu.sharded else ""
+    shared = f", sharded over {gpu.count} GPUs" if gpu.shares_weights else ""
     lines = (
         f"base         {settings.base}: {load.weights:,} weights",
         f"trained      {load.trained:,} weights, {load.trained / load.weights:.1%}",
@@ -156,12 +156,16 @@ def _ways(settings: QwenSettings) -> Iterator[tuple[str, Any]]:
         "optimiser=adafactor": {"optimiser": "adafactor"},
         **dict(smaller_batches(settings.batch, settings.accumulate)),
     }
-    if "tuning" in type(settings).model_fields:
+    if getattr(settings, "tuning", "") == "full":
         shared = max(8, settings.gpu.count)
-        sharded = settings.gpu.model_copy(update={"count": shared, "sharded": True})
+        sharded, whole = (
+            settings.gpu.model_copy(update=change)
+            for change in ({"count": shared, "sharded": True}, {"sharded": False})
+        )
+        also = " gpu.sharded=false" if settings.gpu.shares_weights else ""
         changes = {
             f"gpu.sharded=true gpu.count={shared}": {"gpu": sharded},
-            "tuning=lora": {"tuning": "lora"},
+            f"tuning=lora{also}": {"tuning": "lora", "gpu": whole},
             **changes,
         }
     for way, change in changes.items():

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from reflectionflow_core.record import InputError
 from reflectionflow_core.verifiers.reward import checked_template, load_base
 from reflectionflow_core.verifiers.reward_template import TOKEN
 from train.cards import verifier_card
-from train.processes import shares_weights
+from train.processes import refuse_sharding
 from train.qwen.guarded import arguments_of, measured, train_on
 from train.qwen.run import base_of, qwen_run, sides_of
 from train.qwen.whole import whole
@@ -27,8 +26,7 @@ from train.verifier.trainer import PairCollator, VerifierTrainer
 
 def setup(settings: VerifierSettings, like: str = "") -> VerifierTrainer:
     """Everything loaded and checked; nothing trained yet."""
-    if shares_weights():
-        raise InputError("train.verifier does not shard weights. Start it with torchrun instead.")
+    refuse_sharding("train.verifier")
     checked_template(settings.template, "The template")
     learnt, held, skipped = sides_of(
         settings, lambda where: pairs_in(where, settings.seed, settings.ties)

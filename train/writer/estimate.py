@@ -8,6 +8,7 @@ import torch
 from peft import inject_adapter_in_model
 from transformers import AutoModelForImageTextToText
 
+from reflectionflow_core.record import InputError
 from train.qwen.estimate import QwenLoad, estimate_of, samples_of, stacks_of
 from train.qwen.loras import lora_of
 from train.qwen.sizes import architecture
@@ -17,6 +18,8 @@ from train.writer.settings import WriterSettings
 
 
 def estimate(settings: WriterSettings) -> str:
+    if settings.tuning == "lora" and settings.gpu.sharded:
+        raise InputError("A LoRA's base is not sharded. Give gpu.sharded=false, or tuning=full.")
     found = samples_of(settings, chats_in)
     return estimate_of(settings, load_of, found, written=2 * settings.answers)
 

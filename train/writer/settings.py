@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
+from train.gpus import ShardingGpuSettings
 from train.qwen.loras import LORA, LoraSettings
 from train.qwen.settings import EFFECTS
 from train.settings import SettingNeeds, Strict
@@ -44,6 +45,8 @@ class WriterSettings(LoraSettings):
         default=64, ge=0, description="of each side that are written out and compared word by word"
     )
     gain: GainSettings = GainSettings()
+    # Settings are frozen, so a narrower kind is safe.
+    gpu: ShardingGpuSettings = ShardingGpuSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
     effects: ClassVar = {
         **EFFECTS,
         **dict.fromkeys(LORA, ADAPTED),

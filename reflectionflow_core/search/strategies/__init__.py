@@ -41,7 +41,8 @@ class Strategy:
     """What the rounds of a search paint, and the axes that this can use.
 
     `needs` are the axes that it cannot do without. One that draws `in_stages` needs the plan of the
-    picture and an inspector. `depth` is its default.
+    picture and an inspector. `depth` is its default. One that is `chained` begins each chain with
+    a draft of its own.
     """
 
     rounds: Callable[[SearchSettings], Rounds]
@@ -50,21 +51,22 @@ class Strategy:
     in_stages: bool = False
     depth: int = 3
     ability: Ability | None = None
+    chained: bool = False
 
 
 STRATEGIES: dict[str, Strategy] = {
     "noise": Strategy(noise, axes=("noise",)),
-    "noise+prompt": Strategy(reflection, axes=("noise", "prompt")),
-    "reflection": Strategy(reflection, axes=AXES),
+    "noise+prompt": Strategy(reflection, axes=("noise", "prompt"), chained=True),
+    "reflection": Strategy(reflection, axes=AXES, chained=True),
     "adaptive": Strategy(adaptive, axes=AXES),
-    "potential": Strategy(potential, axes=AXES, ability=PREVIEWS),
+    "potential": Strategy(potential, axes=AXES, ability=PREVIEWS, chained=True),
     "scouts": Strategy(scouts, axes=AXES, needs=("noise",), depth=16, ability=SCOUTS),
-    "paths": Strategy(paths, axes=("noise",), ability=RESTARTS),
-    "staged": Strategy(staged, axes=AXES, needs=("reflection",), in_stages=True),
+    "paths": Strategy(paths, axes=("noise",), ability=RESTARTS, chained=True),
+    "staged": Strategy(staged, axes=AXES, needs=("reflection",), in_stages=True, chained=True),
     "interleaved": Strategy(
-        interleaved, axes=("noise", "reflection"), needs=("reflection",), depth=1
+        interleaved, axes=("noise", "reflection"), needs=("reflection",), depth=1, chained=True
     ),
-    "in-context": Strategy(in_context, axes=AXES, needs=("reflection",)),
+    "in-context": Strategy(in_context, axes=AXES, needs=("reflection",), chained=True),
 }
 
 

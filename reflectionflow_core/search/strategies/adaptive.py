@@ -72,7 +72,8 @@ def step(
     if action == CONFIRM:
         parent = past.best
     else:
-        latest = action == CONTINUE and not chain[-1].broken
+        # Nobody knows what to correct in a picture that could not be judged.
+        latest = action == CONTINUE and chain[-1].verdict.judged and not chain[-1].broken
         parent = chain[-1] if latest else best_of(since_start(chain))
     return replace(correction(settings, past, position, parent), action=action)
 

@@ -46,10 +46,19 @@ def new_noise(settings: SearchSettings, past: History, position: int, origin: Ca
 
 
 def best_candidates(settings: SearchSettings, candidates: Iterable[Candidate]) -> list[Candidate]:
-    """The best `width` candidates, by rank; too few are repeated in turn."""
-    # sorted is stable: the earlier of equals ranks first.
-    ranked = sorted(candidates, key=lambda candidate: candidate.rank, reverse=True)
-    return list(islice(cycle(ranked), settings.width))
+    """The best `width` candidates; too few are repeated in turn.
+
+    One that could not be judged is taken only if none was, or if too few would be repeated without
+    new noise, to the same picture: nobody knows what to correct in it.
+    """
+    known = list(candidates)
+    if "noise" in settings.axes:
+        known = [candidate for candidate in known if candidate.verdict.judged] or known
+    # Who is surer decides who goes on, not in which chain: the earlier of equals comes first.
+    best = sorted(known, key=lambda candidate: candidate.merit, reverse=True)[: settings.width]
+    chosen = {id(candidate) for candidate in best}
+    ranked = sorted(known, key=lambda candidate: candidate.rank, reverse=True)
+    return list(islice(cycle(c for c in ranked if id(c) in chosen), settings.width))
 
 
 def choose_parents(

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
-from ...record import Candidate, History, Request, Restart
+from ...record import Candidate, History, Region, Request, Restart
+from ...regions import joined
 from ...settings import SearchSettings
+from ..budget import FINISH_LEVEL
 from ..policies import EVOLVE, FRESH, LIKELY
 from ..seeds import fresh_seed
 from .reflection import Rounds, correction, drafts, new_noise
@@ -18,7 +21,6 @@ from .reflection import Rounds, correction, drafts, new_noise
 FINISH = "finish"  # a scout's picture, painted on
 WHOLE = "whole"  # a scout's picture, painted again with all steps
 PAINTED = (FINISH, WHOLE)
-FINISH_LEVEL = 0.5  # of noise, from which it is painted on: what it shows stays, and gets sharp
 PATIENCE = 8  # scouts; then the best is painted on if it only looks better than what is painted
 TURNS = 3  # every third scout begins anew, by turns from the prompt and from a rewritten one
 
@@ -48,6 +50,7 @@ def finish(settings: SearchSettings, past: History, scout: Candidate) -> Request
     """The request that makes a scout a picture: painted on from what it shows, or, where that was
     done in vain, from its own noise and words with all steps.
     """
+    region = changed_in(scout)
     if any(c.action == FINISH and c.parent is scout for c in past):
         return Request(
             scout.seed,
@@ -56,9 +59,18 @@ def finish(settings: SearchSettings, past: History, scout: Candidate) -> Request
             scout.reflection,
             corrects=bool(scout.reflection),
             action=WHOLE,
+            region=region,
         )
     seed = Restart(fresh_seed(settings.seed, len(past.rounds), 0), FINISH_LEVEL)
-    return Request(seed, parent=scout, action=FINISH)
+    return Request(seed, parent=scout, action=FINISH, region=region)
+
+
+def changed_in(scout: Candidate) -> Region | None:
+    """Where a scout differs from the last picture before it that was painted to its end; None is
+    anywhere."""
+    unfinished = list(takewhile(lambda each: not each.finished, reversed(scout.lineage)))
+    regions = [each.region for each in unfinished if each.region is not None]
+    return joined(regions) if len(regions) == len(unfinished) else None
 
 
 def to_finish(past: History) -> Candidate | None:

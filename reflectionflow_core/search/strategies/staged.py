@@ -35,11 +35,15 @@ def chain(settings: SearchSettings, frame: Candidate) -> Chain:
     """Each stage and its one repair, as far as there is something to draw; then corrections."""
     for number, stage in enumerate(settings.stages):
         if number and not frame.verdict.passed:
-            frame = yield following(frame, stage.instruction, "draw", stage, number)
+            drawn = yield following(frame, stage.instruction, "draw", stage, number)
+            if drawn.broken:
+                continue  # what this stage should add is left to the corrections
+            frame = drawn
         if inspected(frame).refine and not frame.verdict.passed:
             instruction = inspected(frame).refine
             repaired = yield following(frame, instruction, "refine", stage, number)
-            frame = max(frame, repaired, key=rank)
+            if not repaired.broken:
+                frame = max(frame, repaired, key=rank)
         if inspected(frame).accepted and not inspected(frame).later:
             break  # the stages that follow would draw what is there already
     while not frame.verdict.passed:

@@ -26,11 +26,13 @@ _ALIKE = ("0Oo", "1Il|")  # not to be told apart in many fonts
 
 # Spaces part words, and so does a comma, semicolon or colon before a letter: spaces get lost.
 _PARTS = re.compile(r"\s+|(?<=[,;:，；：])(?=[^\W\d])")
+# Readers join a dash between words to the number behind it: SALE - 50%, 9 - 5.
+_DASH = re.compile(r"(?<=\S)\s+[-‐‑‒–—―−]\s+(?=\d)")
 
 
 def words_of(text: str) -> list[str]:
     """The words of a text that have something to compare."""
-    return [word for word in _PARTS.split(text) if glyphs(word)]
+    return [word for word in _PARTS.split(_DASH.sub(" -", text)) if glyphs(word)]
 
 
 def letters_of(text: str) -> str:

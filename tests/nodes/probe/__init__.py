@@ -114,17 +114,23 @@ class ProbeValue:
         return (json.loads(value),)
 
 
+class ProbeItems(ProbeValue):
+    """The values of a JSON list, one by one, for any input."""
+
+    OUTPUT_IS_LIST = (True,)
+
+
 class ProbeList:
-    """Two IMAGEs as a list of two."""
+    """Two of anything as a list of two."""
 
     CATEGORY = "probe"
     FUNCTION = "make"
-    RETURN_TYPES = ("IMAGE",)
+    RETURN_TYPES = (AnyType("*"),)
     OUTPUT_IS_LIST = (True,)
 
     @classmethod
     def INPUT_TYPES(cls):  # noqa: N802
-        return {"required": {"first": ("IMAGE",), "second": ("IMAGE",)}}
+        return {"required": {"first": (AnyType("*"),), "second": (AnyType("*"),)}}
 
     def make(self, first, second):
         return ([first, second],)
@@ -231,7 +237,7 @@ def todays_models():
 
 
 NODES = (
-    *(ProbePicture, ProbeTexts, ProbeValue, ProbeList, ProbeProfile, ProbeFailure, ProbeClip),
-    *(ProbeModel, ProbeEncoder),
+    *(ProbePicture, ProbeTexts, ProbeValue, ProbeItems, ProbeList, ProbeProfile, ProbeFailure),
+    *(ProbeClip, ProbeModel, ProbeEncoder),
 )
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}
