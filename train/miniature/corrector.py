@@ -48,7 +48,7 @@ from train.miniature.settings import MiniatureSettings
 from train.miniature.text import LENGTH, Encoders
 from train.processes import join, wait_for_all
 from train.shard_lists import shards_in
-from train.triplets import Triplets, sibling_group
+from train.triplets import SIBLING, Triplets, sibling_group
 
 # Shares of the kinds of text; what is left is the reflection alone, which then must be read.
 _FULL, _SPELLED, _LAYOUT = 0.4, 0.25, 0.1
@@ -178,7 +178,7 @@ class Pairs:
 
     def without(self, made: int) -> Pairs:
         """The base's own mistakes: `train.data` numbers the pairs that it made before them."""
-        kept = [i for i, key in enumerate(self.keys) if int(key.split("-")[1]) >= made]
+        kept = [i for i, key in enumerate(self.keys) if int(key.rpartition(SIBLING)[2]) >= made]
         left = copy(self)
         left.keys, left.texts = [self.keys[i] for i in kept], [self.texts[i] for i in kept]
         left.labels, left.groups = [self.labels[i] for i in kept], self.groups[kept]
