@@ -146,7 +146,7 @@ def test_what_cannot_be_loaded_is_refused_before_training(
     ("program", "settings"),
     [
         ("train.writer", ("gain.pictures", "lora_rank", "held_out_share", "tuning")),
-        ("train.miniature", ("vae_steps = 2400", "pairs = 10000", "measured = 1500")),
+        ("train.miniature", ("vae_steps = 4000", "pairs = 20000", "measured = 6000")),
     ],
 )
 def test_help_lists_every_setting(program: str, settings: tuple[str, ...]) -> None:

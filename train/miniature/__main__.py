@@ -6,10 +6,7 @@ On several cores, `torchrun --nproc-per-node 2 -m train.miniature` shares every 
 
 from __future__ import annotations
 
-from train.miniature.dry_run import dry_run
-from train.miniature.estimate import estimate
 from train.miniature.settings import MiniatureSettings
-from train.miniature.training import run
 from train.program import run_program
 
 if __name__ == "__main__":
@@ -17,7 +14,7 @@ if __name__ == "__main__":
         "train.miniature",
         __doc__,
         MiniatureSettings,
-        estimate=estimate,
-        dry_run=dry_run,
-        run=run,
+        estimate="train.miniature.estimate:estimate",
+        dry_run="train.miniature.dry_run:dry_run",
+        run="train.miniature.training:run",
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import torch
 from pydantic import Field, PositiveInt
 
 from train.settings import Seed, Strict
@@ -16,7 +15,7 @@ class MiniatureSettings(Strict):
 
     out: Path = Path("runs/miniature")
     seed: Seed = 0
-    device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     pictures: PositiveInt = Field(
         default=30_000, description="scenes that the latents are computed from"
     )

@@ -21,9 +21,11 @@ from train.miniature import base, distil, measure, text, vae
 from train.miniature.corrector import train_corrector
 from train.miniature.settings import MiniatureSettings
 from train.processes import join, wait_for_all
+from train.settings import torch_device
 
 
 def run(settings: MiniatureSettings) -> str:
+    settings = settings.model_copy(update={"device": torch_device(settings.device)})
     join(settings.device)
     folder = settings.out / "weights"
     model = train_base(settings)
