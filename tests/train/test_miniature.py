@@ -128,6 +128,14 @@ def test_scenes_of_the_base_show_nothing_rare() -> None:
         assert not RARE & {(thing.shape, thing.colour) for thing in scene}
 
 
+def test_the_clip_tokenizer_knows_every_word_and_is_the_same_in_every_process() -> None:
+    """Its numbers are those that the shipped weights were trained with."""
+    tokenizer = text.clip_tokenizer()
+    assert all(tokenizer.tokenize(w) == [w + text.END] for w in (*text.vocabulary(), ","))
+    shipped = json.loads((FOLDER / "tokenizer" / "tokenizer.json").read_text("utf-8"))
+    assert tokenizer.get_vocab() == shipped["model"]["vocab"]
+
+
 def test_texts_are_whole_words_and_all_but_a_few_layouts_fit() -> None:
     rng = np.random.default_rng(1)
     tokenizer = text.t5_tokenizer()

@@ -7,14 +7,14 @@ what only the T5 path carries (the reflection) is never learned.
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
@@ -43,6 +43,7 @@ _WORDS = (
     "below between add remove turn into recolor move make give another color missing extra fix "
     "this is not must be that none them blob one"
 )
+END = "</w>"  # of a word
 _NONE = 0
 
 _SHAPE = {name: i for i, name in enumerate(("", *SHAPES, BLOB))}
@@ -73,22 +74,39 @@ def t5_tokenizer() -> T5Tokenizer:
 
 
 def clip_tokenizer() -> CLIPTokenizer:
-    """Byte-pair encoding trained until every word of the grammar is one token."""
-    trained = Tokenizer(models.BPE(unk_token="<|endoftext|>", end_of_word_suffix="</w>"))
-    trained.normalizer = normalizers.Lowercase()
-    trained.pre_tokenizer = pre_tokenizers.Whitespace()
-    trained.decoder = decoders.BPEDecoder()
-    trainer = trainers.BpeTrainer(
-        vocab_size=2000,
-        special_tokens=["<|startoftext|>", "<|endoftext|>"],
-        end_of_word_suffix="</w>",
-        initial_alphabet=list("abcdefghijklmnopqrstuvwxyz0123456789.,'[]"),
-        show_progress=False,
-    )
-    trained.train_from_iterator([" ".join(vocabulary()) + " ,"] * 3, trainer)
-    learned: Any = json.loads(trained.to_str())["model"]
-    merges: Any = [tuple(merge) for merge in learned["merges"]]
-    return CLIPTokenizer(vocab=learned["vocab"], merges=merges, model_max_length=LENGTH)
+    """Byte-pair encoding until every word of the grammar is one token.
+
+    Not by `tokenizers`: its trainer numbers tokens in another order in every process, and a resumed
+    training would read other words than it began with.
+    """
+    letters = [*"abcdefghijklmnopqrstuvwxyz0123456789.,'[]"]
+    merges: Any = merges_of([*vocabulary(), ","])  # the type of the argument is wrong
+    pieces = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + END for letter in letters)]
+    pieces += ("".join(pair) for pair in merges)
+    vocab = {piece: number for number, piece in enumerate(pieces)}
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=LENGTH)
+
+
+def merges_of(words: Sequence[str]) -> list[tuple[str, str]]:
+    """The merges of byte-pair encoding that make each word one token: the most frequent pair first,
+    of equally frequent ones the last in the alphabet."""
+    parts = [[*word[:-1], word[-1] + END] for word in words]
+    merges: list[tuple[str, str]] = []
+    while pairs := Counter(pair for word in parts for pair in pairwise(word)):
+        pair = max(pairs, key=lambda pair: (pairs[pair], pair))
+        merges.append(pair)
+        parts = [_merged(word, pair) for word in parts]
+    return merges
+
+
+def _merged(word: list[str], pair: tuple[str, str]) -> list[str]:
+    merged: list[str] = []
+    for part in word:
+        if merged and (merged[-1], part) == pair:
+            merged[-1] += part
+        else:
+            merged.append(part)
+    return merged
 
 
 class Encoders(nn.Module):
