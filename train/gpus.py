@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from reflectionflow_core.record import InputError
-from train.settings import Strict
+from train.settings import SettingNeeds, Strict
 
 SUSTAINED = 0.4  # of the peak, by large matrix products in bf16; an assumption
 USABLE = 0.94  # of the memory; the rest is CUDA's own and lost between allocations
@@ -95,6 +95,9 @@ class ShardingGpuSettings(GpuSettings):
     @property
     def shares_weights(self) -> bool:
         return self.sharded
+
+
+SHARED = SettingNeeds("gpu.count=2 or more", lambda s: s.gpu.count > 1 or not s.gpu.sharded)
 
 
 def forward_operations(blocks: int, width: int, tokens: int) -> float:

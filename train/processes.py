@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-
-import torch
-from accelerate import PartialState
+from typing import TYPE_CHECKING
 
 from reflectionflow_core.record import InputError
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 
 def join(device: str = "") -> PartialState:
@@ -15,6 +16,9 @@ def join(device: str = "") -> PartialState:
 
     Raises InputError for "cuda" without a GPU, as the CPU would silently take weeks.
     """
+    import torch
+    from accelerate import PartialState
+
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("There is no CUDA device here. Remove device=cuda to compute on the CPU.")
     return PartialState(cpu=device == "cpu" or not torch.cuda.is_available())

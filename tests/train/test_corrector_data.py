@@ -169,6 +169,8 @@ def test_siblings_leave_the_shares_and_every_samples_chance_as_they_are(siblings
 def test_nothing_to_train_on_is_refused() -> None:
     with pytest.raises(InputError, match="no sample to train on"):
         Sampler(LABELS[:2], Mixture(), without=[0, 1])
+    with pytest.raises(InputError, match="siblings=2 has no effect"):
+        Sampler(LABELS[:2], Mixture(), siblings=2)
 
 
 def test_drops_are_as_frequent_as_set_and_edits_keep_their_picture() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 
-from reflectionflow_core.flux.lora import target_shapes
+from reflectionflow_core.flux.lora import read_corrector_lora, target_shapes
 from reflectionflow_core.record import InputError
 from reflectionflow_core.report.words import counted, duration
 from train.corrector.beforehand import FOLDER, choice_of
@@ -47,14 +47,14 @@ def estimate(settings: CorrectorSettings) -> str:
     with torch.device("meta"):
         transformer = FluxTransformer2DModel(**config)
     shapes = target_shapes(transformer)
-    trained = sum(settings.lora.rank * (out + wide) for out, wide in shapes.values())
+    rank, trained = _learned(settings, shapes)
     frozen = sum(p.numel() for p in transformer.parameters())
     processes = settings.gpu.count
     a_step = settings.batch * settings.accumulate * processes
     memory = partial(_memory, transformer=transformer, frozen=frozen)
     lines = [
         f"FLUX: {frozen:,} weights, frozen{_assumed(config)}",
-        f"LoRA: {trained:,} trainable weights in {len(shapes)} modules, rank {settings.lora.rank}, "
+        f"LoRA: {trained:,} trainable weights in {len(shapes)} modules, rank {rank}, "
         f"on {settings.lora.tokens} tokens, {settings.lora.attention} attention",
         f"Samples: {samples}",
         *latents,
@@ -69,6 +69,15 @@ def estimate(settings: CorrectorSettings) -> str:
     need = memory(settings, trained=trained)
     ways = ((way, memory(changed, trained=trained)) for way, changed in _ways(settings))
     return check_fit(need, settings.gpu, text, ways)
+
+
+def _learned(settings: CorrectorSettings, shapes: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """The LoRA's rank and its weights: those of the file that the run starts from, or new ones."""
+    if (start := settings.lora.start) is None:
+        rank = settings.lora.rank
+        return rank, sum(rank * (out + wide) for out, wide in shapes.values())
+    lora = read_corrector_lora(start, shapes)
+    return max(layer.rank for _, layer in lora.items()), sum(p.numel() for p in lora.parameters())
 
 
 def _ways(settings: CorrectorSettings) -> Iterator[tuple[str, CorrectorSettings]]:
