@@ -105,7 +105,7 @@ def test_cancel_and_time_close_the_panel(interface: Interface) -> None:
     interface.server.interrupt()
     interface.page.locator(".rf-pause").wait_for(state="detached")
     interface.page.wait_for_function(OVER)
-    begin(interface, seed=902, ask_seconds=4, depth=0)
+    begin(interface, seed=902, ask_seconds=10, depth=0)
     wait_for_panel(interface.page)
     interface.page.locator(".rf-pause").wait_for(state="detached")
     interface.page.wait_for_function(OVER, timeout=RUN_MS)
