@@ -32,6 +32,7 @@ from ..search import (
     left_unjudged_text,
     trailing_unjudged,
 )
+from ..search.budget import calls_left
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from ..settings import Budget
 from ..texts import TextError, decode_text
@@ -95,7 +96,7 @@ class Folder:
             if self.author and lacks_text(run, self.author.setting, past):
                 if not self._affordable(budget):
                     return
-                run, spent, words = write_text(run, self.author)
+                run, spent, words = write_text(run, self.author, budget)
                 past = past.charged(spent)
                 self.screen.say(f"{self.path.name}: {words}")
             archive.begin(run)
@@ -135,11 +136,12 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> CommandOut
         asked = with_errors_of(asked, recorded)
         actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
         author = author_of(asked, choice)
-        for run in runs_of(asked):
-            check_prompt(run, asked.settings.budget, author, actors)
-            actors.verifier.verify(run.prompt, [])
-            if author and not author.actor.calls:
-                author.write(run.prompt)
+        with calls_left(asked.settings.budget):
+            for run in runs_of(asked):
+                check_prompt(run, asked.settings.budget, author, actors)
+                actors.verifier.verify(run.prompt, [])
+                if author and not author.actor.calls:
+                    author.write(run.prompt)
         files.replace_file(folder / BATCH, asked.dump())
         return _search(folder, asked, author, actors, recorded is not None)
 

@@ -14,6 +14,7 @@ from hashlib import sha256
 
 from PIL import Image
 
+from ..allowance import add_calls
 from ..evidence import DIGITS, Evidence, place_in_words
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
@@ -106,10 +107,12 @@ class ObjectsVerifier:
     def verify(
         self, prompt: str, images: Sequence[Image.Image], progress: Progress = SILENT
     ) -> list[Verdict]:
+        unpaid = self._unpaid
         if prompt not in self._asked:
             self._asked[prompt] = self._taken_apart(prompt, progress)
         if not images:
             return []
+        add_calls(unpaid)
         self.spent, self._unpaid = self.spent + self._unpaid, 0
         return self.judge(self._asked[prompt], images, progress)
 

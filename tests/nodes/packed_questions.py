@@ -21,7 +21,8 @@ import torch
 from pack.nodes.comfy.chat import tokens_of
 from pack.nodes.comfy.packed import first_logits, packed, writer_of
 from pack.nodes.comfy.text import ComfyVlm, logits_of
-from pack.reflectionflow_core.vlm.interface import Question
+from pack.reflectionflow_core.allowance import calls_allowed
+from pack.reflectionflow_core.vlm.interface import Failure, Question
 from PIL import Image
 
 WORDS: dict[str, Any] = {
@@ -168,7 +169,12 @@ def choosing(clip: Any) -> dict[str, Any]:
     finally:
         del clip.generate
     alone = plain.choose(questions, choices)
+    before = plain.usage.calls + vlm.usage.calls
+    with calls_allowed(2, 2):
+        limited = vlm.choose(questions, choices)
     return {
+        "limited": [isinstance(answer, Failure) for answer in limited],
+        "limited calls": plain.usage.calls + vlm.usage.calls - before,
         "together": together,
         "alone": alone,
         "passes": passes,

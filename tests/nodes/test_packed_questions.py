@@ -32,6 +32,8 @@ def test_choosing_asks_once_a_picture_and_counts_every_question() -> None:
     assert chosen["passes"] == [1, 1, 4]  # three questions, three about another, one alone
     assert chosen["calls"] == 7
     assert not chosen["left over"]
+    assert chosen["limited"] == [False] * 2 + [True] * 5  # with a budget of two calls
+    assert chosen["limited calls"] == 2
 
 
 def test_what_cannot_be_packed_is_asked_as_before() -> None:
