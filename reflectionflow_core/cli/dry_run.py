@@ -14,7 +14,7 @@ from ..archive import Recording, read_recording
 from ..archive.experience import experience
 from ..archive.run_file import Run
 from ..choice import ActorChoice
-from ..painters import FLUX_SAMPLING, check_corrector
+from ..painters import FLUX_SAMPLING, check_corrector, check_size
 from ..protocols import SILENT, Actors, Preview, Progress
 from ..record import InputError, Request
 from ..registry import (
@@ -249,6 +249,7 @@ def unloaded(choice: ActorChoice, settings: SearchSettings) -> Actors:
     sampling = choice.sampling or FLUX_SAMPLING
     if _is_flux(choice):
         check_corrector(choice, "reflection" in axes)
+    check_size(choice, "reflection" in axes)
     painter = (UnloadedRestarter if _restarts(choice) else UnloadedPainter)(sampling.steps)
     corrects, evolves = "reflection" in axes, "prompt" in axes
     inspects = strategy_named(settings.strategy).in_stages
