@@ -2,8 +2,8 @@
 
     python packed_questions.py COMFYUI PACK --json
 
-prints for each family how far the probabilities of the first token lie from those of every question
-asked by itself; {} where this ComfyUI has no text generation.
+prints for each family that this ComfyUI knows how far the probabilities of the first token lie from
+those of every question asked by itself; {} where it generates no text.
 """
 
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
@@ -183,15 +184,19 @@ def choosing(clip: Any) -> dict[str, Any]:
     }
 
 
-def findings() -> dict[str, Any]:
+def of_qwen3vl() -> dict[str, Any]:
     clip = qwen3()
-    others = asked(clip, IMAGE, OTHER)
-    found: dict[str, Any] = {
+    return {
         "qwen3vl": compared(clip, asked(clip, IMAGE)),
         "choose": choosing(clip),
-        "two pictures": packed(others) is None,
-        "no picture": packed([{"": [[(1, 1.0), (2, 1.0)]]}, {"": [[(1, 1.0), (3, 1.0)]]}]) is None,
+        "two pictures": packed(asked(clip, IMAGE, OTHER)) is None,
     }
+
+
+def findings() -> dict[str, Any]:
+    found = of_qwen3vl() if find_spec("comfy.text_encoders.qwen3vl") else {}
+    texts = [{"": [[(1, 1.0), (2, 1.0)]]}, {"": [[(1, 1.0), (3, 1.0)]]}]
+    found["no picture"] = packed(texts) is None
     clip = gemma3()
     few, many = [[9, 10, 11], [12], [13, 14]], [[9 + i] * 20 for i in range(4)]
     found["gemma3"] = compared(clip, gemma_tokens(few))
