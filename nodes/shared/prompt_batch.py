@@ -17,7 +17,7 @@ from ...reflectionflow_core.search import (
     trailing_unjudged,
 )
 from ...reflectionflow_core.search.budget import calls_left
-from ...reflectionflow_core.search.checks import check_trust
+from ...reflectionflow_core.search.checks import check_trust, check_understood
 from ...reflectionflow_core.search.portfolio import Replaying
 from ...reflectionflow_core.settings import Budget
 from .judging import check_judges, errors_of_verifier
@@ -140,7 +140,7 @@ def check_prompts(states: Sequence[SearchState], handles: SearchActors, total: B
         for number, state in enumerate(states, 1):
             try:
                 check_search(state.prompt, replace(state.settings, budget=total), actors, History())
-                actors.verifier.verify(state.prompt, [])
+                check_understood(state.prompt, state.settings, actors)
             except InputError as error:
                 raise InputError(f"Prompt {number}, {state.prompt!r:.80}: {error}") from error
 

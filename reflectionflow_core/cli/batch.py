@@ -33,6 +33,7 @@ from ..search import (
     trailing_unjudged,
 )
 from ..search.budget import calls_left
+from ..search.checks import check_understood
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from ..settings import Budget
 from ..texts import TextError, decode_text
@@ -139,7 +140,7 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> CommandOut
         with calls_left(asked.settings.budget):
             for run in runs_of(asked):
                 check_prompt(run, asked.settings.budget, author, actors)
-                actors.verifier.verify(run.prompt, [])
+                check_understood(run.prompt, run.settings, actors)
                 if author and not author.actor.calls:
                     author.write(run.prompt)
         files.replace_file(folder / BATCH, asked.dump())

@@ -29,6 +29,7 @@ from ..search import (
     steered_search,
 )
 from ..search.budget import calls_left
+from ..search.checks import check_understood
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
 from ..settings import SearchSettings
@@ -71,7 +72,7 @@ def run(
         actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
         # No picture, only the question whether it can judge this prompt, before hours are painted.
         with calls_left(asked.settings.budget, asked.calls):
-            actors.verifier.verify(asked.prompt, [])
+            check_understood(asked.prompt, asked.settings, actors)
         asked, spent, words = prepared(asked, choice, archive, actors)
         if words:
             say(words)
