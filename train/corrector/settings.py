@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from reflectionflow_core.flux.settings import ConditionSettings
-from train.gpus import SHARED, GpuSettings, ShardingGpuSettings
+from train.gpus import LINKED_BY, SHARED, GpuSettings, ShardingGpuSettings
 from train.reports import IN_WANDB, ReportSettings
 from train.settings import (
     ESTIMATED,
@@ -284,6 +284,7 @@ class CorrectorSettings(LearningSettings):
         "lora.alpha": ANEW,
         "validation.guidance": CORRECTING,
         "gpu.sharded": SHARED,
+        "gpu.link_gb": LINKED_BY,
     }
 
     @property

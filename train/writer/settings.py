@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from train.gpus import SHARED, ShardingGpuSettings
+from train.gpus import LINKED_BY, SHARED, ShardingGpuSettings
 from train.qwen.loras import LORA, LoraSettings
 from train.qwen.settings import EFFECTS
 from train.settings import SettingNeeds, Strict, ask_vlm, verifiers_in
@@ -64,4 +64,5 @@ class WriterSettings(LoraSettings):
             lambda settings: "reward" in verifiers_in([settings.gain.verifier]),
         ),
         "gpu.sharded": SHARED,
+        "gpu.link_gb": LINKED_BY,
     }
