@@ -110,3 +110,5 @@ def test_cancel_and_time_close_the_panel(interface: Interface) -> None:
     interface.page.locator(".rf-pause").wait_for(state="detached")
     interface.page.wait_for_function(OVER, timeout=RUN_MS)
     assert interface.page.evaluate(OVER) == "execution_success"
+    said = interface.node("ReflectionLoop")["text"]
+    assert said == "Nobody answered, so the search ends here."
