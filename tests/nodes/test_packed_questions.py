@@ -30,11 +30,11 @@ def test_choosing_asks_once_a_picture_and_counts_every_question() -> None:
     chosen = found("choose")
     for together, alone in zip(chosen["together"], chosen["alone"], strict=True):
         assert together == pytest.approx(alone, abs=1e-5)
-    assert chosen["passes"] == [1, 1, 4]  # three questions, three about another, one alone
-    assert chosen["calls"] == 7
+    assert chosen["passes"] == [1, 1]  # for three questions each, and nothing is written
+    assert chosen["calls"] == 6
     assert not chosen["left over"]
-    assert chosen["limited"] == [False] * 2 + [True] * 5  # with a budget of two calls
-    assert chosen["limited calls"] == 2
+    assert chosen["limited"] == [False] * 3 + [True] * 3  # with a budget of four calls
+    assert chosen["limited calls"] <= 4
 
 
 @pytest.mark.parametrize("what", ["two pictures", "no picture", "window", "hybrid"])
