@@ -14,7 +14,7 @@ from ..reflectionflow_core.protocols import OfOneSize
 from ..reflectionflow_core.record import Candidate, InputError, Region, Request, Verdict
 from ..reflectionflow_core.search import complete, fresh_seed
 from ..reflectionflow_core.settings import chosen_seed
-from .comfy.masks import as_mask_text, mask_for, mask_of_boxes, within_mask
+from .comfy.masks import as_mask_text, is_undrawn, mask_for, mask_of_boxes, within_mask
 from .comfy.memory import to_intermediate_device
 from .comfy.tensors import to_batch, to_pictures
 from .shared.correcting import corrected, corrections, corrector_of
@@ -38,6 +38,7 @@ from .shared.sockets import (
     WriterSocket,
 )
 
+NO_MASK = "No mask was drawn, so the whole picture could change."
 NO_WORDS = (
     "Nothing says what to change. Type it into words, or wire a Critic's writer, which finds out."
 )
@@ -140,7 +141,8 @@ class FixPicture(io.ComfyNode):
     ) -> io.NodeOutput:
         progress, corrector = NodeProgress(cls.hidden.unique_id), corrector_of(flux)
         picture, chosen = one_picture(image), chosen_seed(seed)
-        mask = place_of(mask, boxes, image)
+        undrawn = mask is not None and is_undrawn(mask)
+        mask = place_of(None if undrawn else mask, boxes, image)
         if mask is not None:
             mask = mask_for(mask, image)
         if not words.strip():
@@ -158,6 +160,8 @@ class FixPicture(io.ComfyNode):
                 fixed = within_mask(image, fixed, mask, feather)
         pair = [picture, *to_pictures([fixed])]
         said = words or "Nothing is wrong, so nothing was changed."
+        if words and undrawn and mask is None:
+            said = f"{said}\n{NO_MASK}"
         text = said if seed == chosen else f"{said}\nThe seed is {chosen}."
         say(cls.hidden.unique_id, text)
         shown = ui.PreviewImage(to_batch(list(map(framed, pair)))).as_dict()

@@ -1,6 +1,7 @@
 """Which new node stands for which old one, for a ComfyUI that can replace nodes.
 
-ComfyUI replaces a node only where its type is missing, so old graphs keep their nodes.
+ComfyUI replaces a node only where its type is missing, so old graphs keep their nodes. The page of
+ComfyUI 0.33 leaves the inputs of a choice, whose names have a dot, as the new node sets them.
 """
 
 from __future__ import annotations

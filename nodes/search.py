@@ -21,7 +21,8 @@ from torch import Tensor
 from ..reflectionflow_core.protocols import Actors
 from ..reflectionflow_core.record import History, InputError, ScenePlan
 from ..reflectionflow_core.report import as_data, contact_sheet, history_text
-from ..reflectionflow_core.search import check_search
+from ..reflectionflow_core.search.budget import calls_left
+from ..reflectionflow_core.search.checks import check_search, check_understood
 from ..reflectionflow_core.settings import SearchSettings
 from .comfy.masks import as_mask_text
 from .comfy.memory import to_intermediate_device
@@ -363,8 +364,10 @@ def check_one_for_all(node_id: str, given: Mapping[str, Any]) -> None:
 
 def check(state: SearchState, actors: Actors, depth: int) -> None:
     """Raises InputError for what would fail in a later round, before anything is painted."""
-    check_search(state.prompt, state.settings_until(depth), actors, History())
-    actors.verifier.verify(state.prompt, [])
+    settings = state.settings_until(depth)
+    check_search(state.prompt, settings, actors, History())
+    with calls_left(settings.budget):
+        check_understood(state.prompt, settings, actors)
 
 
 def links_of(hidden: Any) -> dict[str, Any]:

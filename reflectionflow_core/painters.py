@@ -68,6 +68,7 @@ def miniature(choice: ActorChoice, corrects: bool) -> Painters:
 def flux(choice: ActorChoice, corrects: bool) -> Painters:
     """FLUX of any size on diffusers, with the corrector LoRA where pictures are corrected."""
     check_corrector(choice, corrects)
+    check_size(choice, corrects)
     from .flux.load import load_flux
     from .flux.lora import load_corrector_lora
     from .flux.painter import FluxCorrector, FluxGenerator
@@ -93,6 +94,16 @@ def check_corrector(choice: ActorChoice, corrects: bool) -> None:
         )
 
 
+def check_size(choice: ActorChoice, corrects: bool) -> None:
+    """Raises InputError where the model that corrects cannot edit pictures of the size asked."""
+    from .pipelines.kinds import check_edited_size, kind_of
+
+    edits = choice.model != "miniature" and (choice.edit_model or not choice.lora)
+    if corrects and edits and choice.sampling is not None:
+        size = choice.sampling.width, choice.sampling.height
+        check_edited_size(kind_of(choice.edit_model or choice.model), size)
+
+
 def editor(choice: ActorChoice) -> Painter:
     """The editing pipeline that corrects what FLUX.1 paints."""
     from .pipelines.load import editor_alone
@@ -106,6 +117,7 @@ def pipeline(choice: ActorChoice, corrects: bool) -> Painters:
     from .pipelines.kinds import kind_of
     from .pipelines.load import painters
 
+    check_size(choice, corrects)
     edit = kind_of(choice.edit_model) if corrects and choice.edit_model else None
     how = choice.given("dtype", "device", "plan", "edit_steps", "edit_guidance")
     return painters(kind_of(choice.model), choice.sampling, corrects, edit, **how)

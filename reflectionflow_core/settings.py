@@ -43,9 +43,9 @@ def setting(default: Any, text: str, **about: Any) -> Any:
 class Budget:
     """Limits of a search; None is no limit.
 
-    Pictures and steps are never exceeded. Calls are planned with the actors' estimates, so the last
-    batch may exceed them where a model had to be asked again; so may a batch that is slower than
-    all before it the seconds.
+    Pictures, steps and calls are never exceeded. Calls are planned with the actors' estimates;
+    where models have to be asked again and again, the last pictures may stay unjudged. A batch that
+    is slower than all before it may exceed the seconds.
     """
 
     images: int | None = setting(None, "pictures", metavar="N")

@@ -41,6 +41,7 @@ INNOCENT = (
     "api.comfy.org",
     "/templates/index_logo.json",
     "/missingModelMetadata-",
+    "/missingModelDownload-",
 )
 
 OPENED = (

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from reflectionflow_core.allowance import NoCallsLeftError, take_calls
 from reflectionflow_core.protocols import SILENT, Progress
+from reflectionflow_core.vlm.failures import not_allowed
 from reflectionflow_core.vlm.interface import Failure, Question, Usage
 
 Chat = Callable[[Question], str | Failure]
@@ -33,7 +36,7 @@ class ScriptedVlm:
         self, questions: Sequence[Question], progress: Progress = SILENT, phase: str = "ask"
     ) -> list[str | Failure]:
         self._note(questions, progress, phase)
-        return [self.on_chat(question) for question in questions]
+        return [self._paid(self.on_chat, question) for question in questions]
 
     def choose(
         self,
@@ -43,11 +46,18 @@ class ScriptedVlm:
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
         self._note(questions, progress, phase)
-        answers = [self.on_choose(question) for question in questions]
+        answers = [self._paid(self.on_choose, question) for question in questions]
         return [a if isinstance(a, Failure) else tuple(a) for a in answers]
 
+    def _paid(self, on_question: Callable[[Question], Any], question: Question) -> Any:
+        try:
+            take_calls()
+        except NoCallsLeftError as error:
+            return not_allowed(error)
+        self.asked.append(question)
+        return on_question(question)
+
     def _note(self, questions: Sequence[Question], progress: Progress, phase: str) -> None:
-        self.asked += questions
         self.batches.append(len(questions))
         for done in range(len(questions)):
             progress.check()

@@ -29,6 +29,7 @@ ROOMS = (
     "settings",
     "judge_errors",
     "protocols",
+    "allowance",
     "search",
     "flux",
     "vlm",

@@ -9,29 +9,33 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from reflectionflow_core.record import InputError
-from train.settings import Strict
+from train.settings import SettingNeeds, Strict
 
 SUSTAINED = 0.4  # of the peak, by large matrix products in bf16; an assumption
+LINKED = 0.7  # of what a link may carry one way, by collectives of many megabytes; an assumption
 USABLE = 0.94  # of the memory; the rest is CUDA's own and lost between allocations
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """What the maker states: gigabytes of memory, and dense bf16 operations a second / 1e12."""
+    """What the maker states: gigabytes of memory, dense bf16 operations a second / 1e12, and
+    gigabytes a second one way over NVLink, or over PCIe where it has no other link.
+    """
 
     memory_gb: float
     peak_tflops: float
+    link_gb: float
 
 
 GPUS = {
-    "RTX-4090": Gpu(24, 165),
-    "RTX-5090": Gpu(32, 210),
-    "L40S": Gpu(48, 362),
-    "A100-40GB": Gpu(40, 312),
-    "A100": Gpu(80, 312),
-    "H100": Gpu(80, 989),
-    "H200": Gpu(141, 989),
-    "B200": Gpu(180, 2250),
+    "RTX-4090": Gpu(24, 165, 32),
+    "RTX-5090": Gpu(32, 210, 64),
+    "L40S": Gpu(48, 362, 32),
+    "A100-40GB": Gpu(40, 312, 300),
+    "A100": Gpu(80, 312, 300),
+    "H100": Gpu(80, 989, 450),
+    "H200": Gpu(141, 989, 450),
+    "B200": Gpu(180, 2250, 900),
 }
 
 ENCODERS = 4_970_000_000  # weights of FLUX.1's T5-XXL, CLIP-L and VAE
@@ -84,6 +88,13 @@ class GpuSettings(GpuKind):
     def shares_weights(self) -> bool:
         return False
 
+    def exchange(self, size: float) -> float:
+        """Seconds in which `size` bytes of sharded weights come together on every GPU, or gradients
+        are summed over them; 0 where nothing is sharded.
+        """
+        del size
+        return 0.0
+
 
 class ShardingGpuSettings(GpuSettings):
     """Those of a program that can shard its weights over them."""
@@ -92,9 +103,40 @@ class ShardingGpuSettings(GpuSettings):
         default=False, description="whether the launcher's FSDP shards the weights over them"
     )
 
+    link_gb: PositiveFloat | None = Field(
+        default=None,
+        description="GB a second that one receives from the others; None: 70 % of the maker's",
+    )
+
     @property
     def shares_weights(self) -> bool:
         return self.sharded
+
+    @property
+    def link(self) -> float:
+        """GB a second, sustained."""
+        return self.link_gb or GPUS[self.name].link_gb * LINKED
+
+    def exchange(self, size: float) -> float:
+        return size * (self.count - 1) / self.count / (self.link * 1e9) if self.sharded else 0.0
+
+
+SHARED = SettingNeeds("gpu.count=2 or more", lambda s: s.gpu.count > 1 or not s.gpu.sharded)
+LINKED_BY = SettingNeeds("gpu.sharded=true", lambda s: s.gpu.sharded)
+
+
+def exchanging(computing: float, exchange: float, gpu: GpuSettings) -> str:
+    """What a batch computes and exchanges, in seconds each, as a sentence; "" where nothing is
+    sharded.
+    """
+    if not isinstance(gpu, ShardingGpuSettings) or not gpu.sharded:
+        return ""
+    basis = "as given" if gpu.link_gb else f"{LINKED:.0%} of its link, an assumption"
+    longer = "; larger batches exchange less often" if exchange > computing else ""
+    return (
+        f"a batch computes {computing:.2f} s and meanwhile exchanges weights for {exchange:.2f} s "
+        f"at {gpu.link:.0f} GB/s ({basis}){longer}"
+    )
 
 
 def forward_operations(blocks: int, width: int, tokens: int) -> float:

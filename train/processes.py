@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-
-import torch
-from accelerate import PartialState
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from reflectionflow_core.record import InputError
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+Made = TypeVar("Made")
 
 
 def join(device: str = "") -> PartialState:
@@ -15,6 +19,9 @@ def join(device: str = "") -> PartialState:
 
     Raises InputError for "cuda" without a GPU, as the CPU would silently take weeks.
     """
+    import torch
+    from accelerate import PartialState
+
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("There is no CUDA device here. Remove device=cuda to compute on the CPU.")
     return PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
@@ -23,6 +30,27 @@ def join(device: str = "") -> PartialState:
 def wait_for_all() -> None:
     """Until every process has come this far."""
     join().wait_for_everyone()
+
+
+def agreed(act: Callable[[], Made]) -> Made:
+    """What the first process makes, in all of them, also its InputError. Every process is to call
+    it: a judge may answer each differently, and those that share weights would wait for each other.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    process = join()
+    if process.num_processes == 1:
+        return act()
+    said: list[Any] = [None, None]
+    if process.is_main_process:
+        try:
+            said[0] = act()
+        except InputError as error:
+            said[1] = str(error)
+    made, refused = broadcast_object_list(said)
+    if refused is not None:
+        raise InputError(refused)
+    return made
 
 
 def shares_weights() -> bool:

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 from reflectionflow_core.record import InputError
+from train.processes import refuse_sharding
 from train.settings import Typed, described, fields_of, refuse, settings_of
 
 STOPPED = 130  # the exit code of shells for Ctrl-C
@@ -28,12 +29,14 @@ def run_program(
     estimate: Action[Typed],
     dry_run: Action[Typed],
     run: Action[Typed],
+    shards: bool = False,
 ) -> None:
     """`--config FILE --estimate --dry-run key=value ...`; each action returns what is printed.
 
     An action is a function, or "module:function", which is imported once the settings are right:
-    help and refusals need not wait for torch. `about` is the docstring of the program. Wrong
-    settings and an InputError end the program with exit code 2 and a sentence for each.
+    help and refusals need not wait for torch. `about` is the docstring of the program; only one
+    that `shards` weights may be started by a launcher of FSDP. Wrong settings and an InputError end
+    the program with exit code 2 and a sentence for each.
     """
     parser = _parser(name, about or "", kind)
     actions = parser.add_mutually_exclusive_group()
@@ -45,6 +48,8 @@ def run_program(
     given = parser.parse_args()
     settings = settings_of(kind, given.config, given.settings, given.action is estimate)
     try:
+        if not shards:
+            refuse_sharding(name)
         action = _function(given.action or run)
         _quieten()
         text = action(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from reflectionflow_core.record import InputError
 from reflectionflow_core.settings import MAX_SEED
 from reflectionflow_core.texts import TextError, read_text, reason_of, why_no_path
+from reflectionflow_core.verifiers.spec import parse_verifiers
 
 # Numpy, torch and Python take all of them; -1 is no seed here, since a run resumes by its settings.
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
@@ -63,18 +65,23 @@ def settings_of(
         path = reduce(getattr, name.split("."), settings)
         if isinstance(path, Path) and (reason := why_no_path(str(path))):
             refuse(f"The setting {name} is not a usable path: {reason}. Give another.")
-    names = [setting.partition("=")[0] for setting in given]
-    if unused := [*_without_effect(settings, names, estimates)]:
+    names = dict.fromkeys(setting.partition("=")[0] for setting in given)
+    try:
+        unused = [*_without_effect(settings, names, estimates)]
+    except InputError as error:  # of a judge that does not exist
+        refuse(str(error))
+    if unused:
         refuse(*unused)
     return settings
 
 
-def _without_effect(settings: Strict, names: Sequence[str], estimates: bool) -> Iterator[str]:
-    """A sentence for each of these settings that changes nothing."""
+def _without_effect(settings: Strict, names: Iterable[str], estimates: bool) -> Iterator[str]:
+    """A sentence for each of these settings that changes nothing, with the widest reason."""
     for name in names:
         for needs in needs_of(type(settings), name):
             if not (estimates if needs.holds is None else needs.holds(settings)):
                 yield f"{name} has no effect without {needs.what}. Give that too, or leave it out."
+                break
 
 
 def needs_of(kind: type[Strict], name: str) -> list[SettingNeeds]:
@@ -82,6 +89,23 @@ def needs_of(kind: type[Strict], name: str) -> list[SettingNeeds]:
     parts = name.split(".")
     known = (kind.effects.get(".".join(parts[: i + 1])) for i in range(len(parts)))
     return [needs for needs in known if needs and name not in needs.what]
+
+
+def verifiers_in(specs: Iterable[str]) -> set[str]:
+    """The names of the registry's verifiers in specs such as "reward:FOLDER"; InputError for one
+    that does not exist.
+    """
+    from reflectionflow_core.registry import VERIFIERS
+
+    return {part.name for spec in specs for part in parse_verifiers(spec, VERIFIERS)}
+
+
+def ask_vlm(specs: Iterable[str]) -> bool:
+    """Whether one of these verifiers asks a vision-language model where there is one."""
+    from reflectionflow_core.registry import VERIFIERS
+
+    rows = [VERIFIERS[name] for name in verifiers_in(specs)]
+    return any(row.asks_vlm or row.may_ask_vlm for row in rows)
 
 
 def torch_device(device: str) -> str:

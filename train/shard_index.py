@@ -21,11 +21,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from reflectionflow_core.archive import files
+from reflectionflow_core.pictures import PictureError, picture_size
 from reflectionflow_core.record import InputError
 from train.prompt_words import digests
 
 SUBSET, PROMPT = "subset.txt", "prompt.txt"
-VERSION, INDEX = 3, "index"
+GOOD, FORMATS = "good_image", ("jpg", "jpeg", "png", "webp")
+TARGETS = tuple(f"{GOOD}.{form}" for form in FORMATS)  # the first that is there counts
+VERSION, INDEX = 4, "index"
 FILES = 16  # the beginnings of so many are compared to tell whether an index is that of a shard
 POINTER = b"version https://git-lfs"
 LONGEST = 20_000  # bytes of a text that is read
@@ -36,6 +39,8 @@ ARRAYS = {  # their numbers' types and dimensions
     "sizes": (np.uint32, 2),
     "subsets": (np.uint8, 1),
     "prompts": (np.uint64, 1),
+    "widths": (np.uint32, 1),
+    "heights": (np.uint32, 1),
 }
 Places = dict[str, tuple[int, int]]  # offset and size by a file's name within its sample
 
@@ -47,6 +52,7 @@ class ShardIndex:
     `keys` are those of all samples in UTF-8, each up to its place in `ends` (n,). `offsets` and
     `sizes` (n, m) are in bytes, an offset is -1 where a sample lacks that file. `subsets` (n,)
     number `subset_names`; `prompts` (n,) are equal for prompts of the same words, 0 is none.
+    `widths` and `heights` (n,) are those of the good picture, upright, 0 where it cannot be read.
     `fault` is why some samples of the shard are missing, "" where none is.
     """
 
@@ -56,6 +62,8 @@ class ShardIndex:
     sizes: np.ndarray
     subsets: np.ndarray
     prompts: np.ndarray
+    widths: np.ndarray
+    heights: np.ndarray
     names: tuple[str, ...] = ()
     subset_names: tuple[str, ...] = ()
     fault: str = ""
@@ -82,6 +90,7 @@ class _Sample:
     key: str
     places: Places = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=lambda: {SUBSET: "", PROMPT: ""})
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)  # of its good pictures
 
 
 def index_of(shard: Path) -> ShardIndex:
@@ -132,6 +141,9 @@ def walk(shard: Path) -> ShardIndex:
                     samples.append(latest[key])
                 sample = latest[key]
                 sample.places[name] = (member.offset_data, member.size)
+                if name in TARGETS and (stream := tar.extractfile(member)):
+                    with suppress(PictureError):
+                        sample.sizes[name] = picture_size(stream)
                 if name in sample.texts and (stream := tar.extractfile(member)):
                     sample.texts[name] = stream.read(LONGEST).decode("utf-8", "replace").strip()
     except FileNotFoundError as error:
@@ -150,6 +162,9 @@ def _packed(samples: Sequence[_Sample], fault: str) -> ShardIndex:
     for row, sample in enumerate(samples):
         for name, span in sample.places.items():
             spans[row, names.index(name)] = span
+    targets = [next((t for t in TARGETS if t in s.places), "") for s in samples]
+    pictures = [s.sizes.get(target, (0, 0)) for s, target in zip(samples, targets, strict=True)]
+    widths, heights = np.array(pictures, np.uint32).reshape(-1, 2).T
     keys = [sample.key.encode("utf-8", "surrogateescape") for sample in samples]
     return ShardIndex(
         np.frombuffer(b"".join(keys), np.uint8),
@@ -158,6 +173,8 @@ def _packed(samples: Sequence[_Sample], fault: str) -> ShardIndex:
         spans[..., 1].astype(np.uint32),
         np.array([_number(known, sample.texts[SUBSET]) for sample in samples], np.uint8),
         digests(prompts),
+        np.ascontiguousarray(widths),
+        np.ascontiguousarray(heights),
         names,
         known,
         fault,

@@ -16,16 +16,15 @@ from typing import Any
 import numpy as np
 from PIL.Image import Image as Picture
 
-from reflectionflow_core.pictures import PictureError, picture_size, read_picture
+from reflectionflow_core.pictures import PictureError, read_picture
 from reflectionflow_core.texts import TextError, checked_text, decode_text, parse_json
-from train.shard_index import PROMPT, SUBSET, ShardIndex, index_of
+from train.shard_index import FORMATS, GOOD, PROMPT, SUBSET, ShardIndex, index_of
 
 CHAT, PICTURE = "chat.json", "picture"  # of a question with its answer, instead of a triplet
 CHATS = "chats"  # what such samples are called in counts
 SUBSETS = ("general", "length", "rule", "editing")
-GOOD, BAD, REFLECTION, METADATA = "good_image", "bad_image", "reflection.txt", "told.json"
+BAD, REFLECTION, METADATA = "bad_image", "reflection.txt", "told.json"
 SIBLING = "~"  # before the number of a sample that shares its flawed picture with others
-FORMATS = ("jpg", "jpeg", "png", "webp")
 MAX_TEXT = 20_000  # characters of a prompt or reflection; more is a mistake
 
 
@@ -107,6 +106,14 @@ class TripletEntries(Sequence[TripletEntry]):
         subset = SUBSETS[self.subsets[index]]
         return TripletEntry(shard, found.key(row), subset, found.places(row))
 
+    def sizes(self) -> np.ndarray:
+        """Widths and heights (2, n) of the good pictures, upright; 0 where one cannot be read."""
+        parts = [
+            np.stack([index.widths[rows], index.heights[rows]])
+            for (_, index), rows in zip(self.parts, self.rows, strict=True)
+        ]
+        return np.concatenate([np.empty((2, 0), np.uint32), *parts], axis=1)
+
     def groups(self) -> np.ndarray:
         """Numbers (n,), equal for siblings, which are within one folder."""
         groups = np.arange(len(self))
@@ -180,40 +187,6 @@ class Triplets(Sequence[Triplet]):
                 return _text(_bytes(stream, *entry.files[name]))
         except (OSError, SampleError):
             return ""
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Width and height of a sample's good picture, upright, from its header alone."""
-        entry = self.entries[index]
-        try:
-            with entry.shard.open("rb") as stream:
-                offset, size = entry.files[_picture(entry.files, GOOD)]
-                return picture_size(io.BufferedReader(_Part(stream, offset, size)))
-        except (OSError, PictureError) as error:
-            raise SampleError("picture unreadable") from error
-
-
-class _Part(io.RawIOBase):
-    """A file inside another file."""
-
-    def __init__(self, stream: io.BufferedReader, start: int, size: int) -> None:
-        self.stream, self.start, self.length, self.at = stream, start, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.at = offset + (0, self.at, self.length)[whence]
-        return self.at
-
-    def readinto(self, buffer: Any) -> int:
-        self.stream.seek(self.start + self.at)
-        data = self.stream.read(max(0, min(len(buffer), self.length - self.at)))
-        buffer[: len(data)] = data
-        self.at += len(data)
-        return len(data)
 
 
 def read(entry: TripletEntry) -> Triplet:

@@ -240,7 +240,10 @@ def surely_edits(model: Any, files: str = "") -> EditModel | None:
 
 
 def check_looks(editor: EditModel, clip: Any) -> None:
-    """Raises InputError if the editor's text encoder has to see pictures and the CLIP sees none."""
+    """Raises InputError if the editor's text encoder has to see pictures and the CLIP sees none, or
+    if this ComfyUI has no node that shows them to it."""
+    if isinstance(editor.read, _ByNode):
+        _node(editor.read.module, editor.read.node)
     blank = torch.zeros(1, 64, 64, 3)
     if editor.looks and not holds_a_picture(clip.tokenize("x", images=[blank])):
         raise InputError(

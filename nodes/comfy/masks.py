@@ -13,6 +13,8 @@ from torch.nn.functional import interpolate, max_pool2d
 from ...reflectionflow_core.record import InputError
 from ...reflectionflow_core.regions.masks import mask_text
 
+UNDRAWN = (64, 64)  # height and width of that mask, whatever the picture's size
+
 
 def within_mask(before: Tensor, after: Tensor, mask: Tensor, feather: int) -> Tensor:
     """`after` inside a mask, blended over `feather` pixels at its edge; `before` outside of it.
@@ -88,6 +90,11 @@ def mask_for(mask: Tensor, picture: Tensor) -> Tensor:
             "or remove the mask's wire."
         )
     return mask
+
+
+def is_undrawn(mask: Tensor) -> bool:
+    """Whether a mask is what Load Image gives of a picture in which nobody has drawn one."""
+    return mask.shape[-2:] == UNDRAWN and not bool(mask.any())
 
 
 def feathered(mask: Tensor, pixels: int) -> Tensor:

@@ -86,7 +86,7 @@ def complete(clip: Any, layer: ModelPatcher | None) -> Iterator[None]:
 
     def processed(*args: Any, **kwargs: Any) -> Any:
         made = process(*args, **kwargs)
-        pictures[:] = made[3]
+        pictures[:] = made[3] if isinstance(made, tuple) else ()  # of older Gemmas only embeds
         return made
 
     def written(embeds: Tensor, *args: Any, **how: Any) -> Any:

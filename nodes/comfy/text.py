@@ -16,8 +16,10 @@ import comfy.model_management as mm
 import torch
 from torch import Tensor
 
+from ...reflectionflow_core.allowance import NoCallsLeftError, give_back_calls, take_calls
 from ...reflectionflow_core.protocols import SILENT, Progress
 from ...reflectionflow_core.vlm.closed import certain_text, said_choice
+from ...reflectionflow_core.vlm.failures import not_allowed
 from ...reflectionflow_core.vlm.interface import Failure, Question, Usage
 from ...reflectionflow_core.vlm.likelihoods import (
     MASS,
@@ -125,6 +127,8 @@ class ComfyVlm:
             except mm.OOM_EXCEPTION:
                 reason = "Memory ran out on a question; choose a smaller model."
                 answers.append(Failure(reason, temporary=True))
+            except NoCallsLeftError as error:
+                answers.append(not_allowed(error))
             progress.report(phase, len(answers), len(questions))
         return answers
 
@@ -151,6 +155,10 @@ class ComfyVlm:
             yield from self._together(run) if len(run) > 1 and self.writer else [None] * len(run)
 
     def _together(self, run: Sequence[Question]) -> list[list[tuple[str, float]] | None]:
+        try:
+            take_calls(len(run))
+        except NoCallsLeftError:
+            return [None] * len(run)  # the first ones may still be asked, each by itself
         pack = packed([tokens_of(self.clip, question) for question in run])
         try:
             with complete(self.clip, self.layer):
@@ -158,9 +166,11 @@ class ComfyVlm:
         except mm.OOM_EXCEPTION:
             logits = None  # each by itself needs less
         if logits is None:
+            give_back_calls(len(run))
             return [None] * len(run)
         # An answer may begin with white space; where it really begins is then found out alone.
         begins = [bool(self._said([int(row.argmax())])) for row in logits]
+        give_back_calls(len(run) - sum(begins))
         self.usage += Usage(calls=sum(begins), completion_tokens=sum(begins))
         pairs = zip(logits, begins, strict=True)
         return [self._likeliest(row) if said else None for row, said in pairs]
@@ -172,6 +182,7 @@ class ComfyVlm:
         return list(zip(words, likely.values.tolist(), strict=True))
 
     def _generated(self, question: Question, longest: int, **how: Any) -> list[int]:
+        take_calls()
         tokens = tokens_of(self.clip, question)
         with complete(self.clip, self.layer):
             made = self.clip.generate(tokens, max_length=longest, **how)

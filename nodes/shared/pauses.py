@@ -123,12 +123,15 @@ def outcome(asked: OpenPause) -> str:
     if asked.stops:
         return "You stopped the search, which keeps the best picture. Run goes on from here."
     if said is None:
-        return "Nobody answered, so the search goes on as planned."
+        after = "goes on as planned" if asked.pause.requests else "ends here"
+        return f"Nobody answered, so the search {after}."
     parts = [f"picked picture {said.picked + 1}"] if said.picked is not None else []
     parts += [f"vetoed {counted(len(said.vetoed), 'picture')}"] if said.vetoed else []
     parts += ["said what to change"] if said.reflections else []
     parts += ["said where"] if said.places else []
-    return f"You {', '.join(parts)}." if parts else "You let the search go on as planned."
+    if parts:
+        return f"You {', '.join(parts)}."
+    return f"You let the search {'go on as planned' if asked.pause.requests else 'end here'}."
 
 
 def is_private() -> bool:

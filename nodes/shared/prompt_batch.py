@@ -16,7 +16,8 @@ from ...reflectionflow_core.search import (
     portfolio,
     trailing_unjudged,
 )
-from ...reflectionflow_core.search.checks import check_trust
+from ...reflectionflow_core.search.budget import calls_left
+from ...reflectionflow_core.search.checks import check_trust, check_understood
 from ...reflectionflow_core.search.portfolio import Replaying
 from ...reflectionflow_core.settings import Budget
 from .judging import check_judges, errors_of_verifier
@@ -135,12 +136,13 @@ def prompts_in(text: str) -> list[str]:
 def check_prompts(states: Sequence[SearchState], handles: SearchActors, total: Budget) -> None:
     """Raises InputError for the first prompt that cannot be painted or judged; asks no model."""
     actors = handles.actors
-    for number, state in enumerate(states, 1):
-        try:
-            check_search(state.prompt, replace(state.settings, budget=total), actors, History())
-            actors.verifier.verify(state.prompt, [])
-        except InputError as error:
-            raise InputError(f"Prompt {number}, {state.prompt!r:.80}: {error}") from error
+    with calls_left(total):
+        for number, state in enumerate(states, 1):
+            try:
+                check_search(state.prompt, replace(state.settings, budget=total), actors, History())
+                check_understood(state.prompt, state.settings, actors)
+            except InputError as error:
+                raise InputError(f"Prompt {number}, {state.prompt!r:.80}: {error}") from error
 
 
 def prompt_batch(

@@ -38,6 +38,7 @@ from ...reflectionflow_core.search import (
     search,
     trailing_unjudged,
 )
+from ...reflectionflow_core.search.budget import calls_left
 from ...reflectionflow_core.search.checks import check_trust
 from ...reflectionflow_core.settings import RANDOM_SEED, SearchSettings
 from ...reflectionflow_core.vlm.judge_check import judge_text
@@ -63,7 +64,8 @@ def next_round(
     actors, index = handles.actors, state.next_round
     if not len(state.history):
         state = replace(state, judge=check_judges(handles, progress))
-        actors.verifier.verify(state.prompt, [])  # raises if it cannot judge this prompt
+        with calls_left(state.settings.budget):
+            actors.verifier.verify(state.prompt, [])  # raises if it cannot judge this prompt
     errors = errors_of_verifier(handles, state.judge)
     check_trust(state.settings_until(index), errors)
     actors = replace(actors, errors=errors)

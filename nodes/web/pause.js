@@ -4,12 +4,10 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { Panel, STYLE } from "../../reflectionflow/panel.js";
+import { say, tell, translate } from "./words.js";
 
 let shown = null; // the panel on the screen
 const over = new Set(); // ids of pauses that are no longer open
-let words = {}; // English texts of the panel in the language of the interface
-
-const say = (text) => words[text] ?? text;
 
 function post(address, body) {
   const sent = JSON.stringify({ ...body, client: api.clientId });
@@ -17,15 +15,9 @@ function post(address, body) {
   return api.fetchApi(address, { method: "POST", headers, body: sent });
 }
 
-async function translate() {
-  const language = app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
-  const answer = await api.fetchApi(`/reflectionflow/words/${encodeURIComponent(language)}`);
-  words = answer.ok ? await answer.json() : {};
-}
-
 async function open(data) {
   if (shown?.data.id === data.id) return;
-  await translate().catch(() => {});
+  await translate();
   if (shown?.data.id === data.id || over.has(data.id)) return; // asked for twice, or too late
   shown?.close();
   const address = `/reflectionflow/pauses/${data.id}`;
@@ -42,11 +34,10 @@ async function open(data) {
 
 async function waiting({ seconds }) {
   if (shown) return;
-  await translate().catch(() => {});
+  await translate();
   const minutes = Math.ceil(seconds / 60);
   const wait = say("The queue waits while somebody steers a search. Minutes at most");
-  const detail = `${wait}: ${minutes}`;
-  app.extensionManager?.toast?.add({ severity: "info", summary: "ReflectionFlow", detail, life: 8000 });
+  tell("info", `${wait}: ${minutes}`);
 }
 
 const ask = () => post("/reflectionflow/pauses", {}).catch(() => {});

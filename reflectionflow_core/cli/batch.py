@@ -32,10 +32,13 @@ from ..search import (
     left_unjudged_text,
     trailing_unjudged,
 )
+from ..search.budget import calls_left
+from ..search.checks import check_understood
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from ..settings import Budget
 from ..texts import TextError, decode_text
 from ..vlm.named import HUB_ID
+from .ahead import rest_of_batch
 from .judging import check_judge, knowing_errors, with_errors_of
 from .outcome import CommandOutcome
 from .preparing import (
@@ -94,7 +97,7 @@ class Folder:
             if self.author and lacks_text(run, self.author.setting, past):
                 if not self._affordable(budget):
                     return
-                run, spent, words = write_text(run, self.author)
+                run, spent, words = write_text(run, self.author, budget)
                 past = past.charged(spent)
                 self.screen.say(f"{self.path.name}: {words}")
             archive.begin(run)
@@ -134,13 +137,14 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> CommandOut
         asked = with_errors_of(asked, recorded)
         actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
         author = author_of(asked, choice)
-        for run in runs_of(asked):
-            check_prompt(run, asked.settings.budget, author, actors)
-            actors.verifier.verify(run.prompt, [])
-            if author and not author.actor.calls:
-                author.write(run.prompt)
+        with calls_left(asked.settings.budget):
+            for run in runs_of(asked):
+                check_prompt(run, asked.settings.budget, author, actors)
+                check_understood(run.prompt, run.settings, actors)
+                if author and not author.actor.calls:
+                    author.write(run.prompt)
         files.replace_file(folder / BATCH, asked.dump())
-        return _search(folder, asked, author, actors)
+        return _search(folder, asked, author, actors, recorded is not None)
 
 
 def check_batch_options(given: Mapping[str, Any]) -> None:
@@ -261,13 +265,18 @@ def _check_same_prompts(folder: Path, recorded: Run, asked: Run) -> None:
         )
 
 
-def _search(folder: Path, asked: Run, author: Author | None, actors: Actors) -> CommandOutcome:
-    budget, runs = asked.settings.budget, runs_of(asked)
-    most, status, error = asked.settings.scheduled_pictures * len(runs), 0, ""
+def _search(
+    folder: Path, asked: Run, author: Author | None, actors: Actors, begun: bool
+) -> CommandOutcome:
+    budget, named = (
+        asked.settings.budget,
+        dict(zip(folder_names(asked), runs_of(asked), strict=True)),
+    )
+    say(rest_of_batch(folder, asked, named, author, actors, begun).text)
+    most, status, error = asked.settings.scheduled_pictures * len(named), 0, ""
     with Screen(min(most, budget.images or most)) as screen:
         searches = [
-            _begun(folder / name, run, author, actors, screen)
-            for name, run in zip(folder_names(asked), runs, strict=True)
+            _begun(folder / name, run, author, actors, screen) for name, run in named.items()
         ]
         done = sum(search.standing.cost.images for search in searches)
         try:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..archive import Recording, read_recording
-from ..archive.experience import Experience, experience
+from ..archive.experience import experience
 from ..archive.run_file import Run
 from ..choice import ActorChoice
-from ..painters import FLUX_SAMPLING, check_corrector
+from ..painters import FLUX_SAMPLING, check_corrector, check_size
 from ..protocols import SILENT, Actors, Preview, Progress
-from ..record import Cost, History, InputError, Request
+from ..record import InputError, Request
 from ..registry import (
     EVOLVERS,
     INSPECTORS,
@@ -27,15 +27,15 @@ from ..registry import (
     Row,
     named,
 )
-from ..report.words import counted, forecast_text, settings_text
-from ..search import Forecast, check_search, forecast, judged_again
-from ..search.forecast import forecast_together
+from ..report.words import counted, settings_text
+from ..search import check_search
 from ..search.strategies import axes_in_force, strategy_named
-from ..settings import Budget, SearchSettings
+from ..settings import SearchSettings
 from ..verifiers.screened import SHORTLIST
 from ..verifiers.spec import parse_verifiers
 from ..vlm.interface import Usage
 from ..vlm.named import check_vlm_name
+from .ahead import cost_text, rest_of, rest_of_batch
 from .batch import (
     asked_for_batch,
     check_batch_options,
@@ -54,14 +54,12 @@ from .preparing import (
     lacks_text,
     text_to_write,
     thinker_name,
-    with_recorded_text,
 )
 from .run import (
     asked_for,
     check_budget,
     check_resumable,
     folder_of,
-    price_of,
     recorded_request,
 )
 
@@ -143,13 +141,13 @@ def _dry_search(given: Mapping[str, Any]) -> CommandOutcome:
     settings, before = expected_start(asked, author)
     check_search(asked.prompt, settings, actors, history if len(history) else before)
     known = experience(folder.parent, asked)
-    ahead = _ahead(asked, author, actors, history, known.pass_rate)
+    ahead = rest_of(asked, author, actors, history, known.pass_rate)
     return would_do(
         {
             "prompt": asked.prompt,
             **_who(asked, choice),
             "folder": f"{folder}, {_state(folder, len(history))}",
-            "cost": _cost(author, ahead, known, asked),
+            "cost": cost_text(author, ahead, known, asked),
         }
     )
 
@@ -162,29 +160,17 @@ def _dry_batch(given: Mapping[str, Any]) -> CommandOutcome:
     recorded = recorded_batch(folder)
     choice, asked = asked_for_batch(given, folder, recorded)
     asked, actors = _knowing_errors(given, choice, asked, recorded)
-    author, budget = unloaded_author(asked, choice), asked.settings.budget
-    known = experience(folder if recorded else folder.parent, asked)
-    found, spent, painted = [], Cost(), 0
-    new: Forecast | None = None  # a prompt that has no run costs what every other such one does
-    for name, run in zip(folder_names(asked), runs_of(asked), strict=True):
-        check_prompt(run, budget, author, actors)
-        recording = read_recording(folder / name)
-        if recording.run is None:
-            new = new or _ahead(run, author, actors, recording.history, known.pass_rate)
-            found.append(new)
-            continue
-        begun, history = with_recorded_text(run, recording.run, author), recording.history
-        writes = author if author and lacks_text(begun, author.setting, history) else None
-        found.append(_ahead(begun, writes, actors, history, known.pass_rate))
-        spent, painted = spent + history.cost, painted + len(history)
-    ahead = forecast_together(found, budget, spent)
-    shared = " All prompts together keep to the budget." if budget != Budget() else ""
+    author = unloaded_author(asked, choice)
+    runs = dict(zip(folder_names(asked), runs_of(asked), strict=True))
+    for run in runs.values():
+        check_prompt(run, asked.settings.budget, author, actors)
+    rest = rest_of_batch(folder, asked, runs, author, actors, recorded is not None)
     return would_do(
         {
-            "prompt": counted(len(found), "prompt"),
+            "prompt": counted(len(runs), "prompt"),
             **_who(asked, choice),
-            "folder": f"{folder}, {_state(folder, painted)}",
-            "cost": f"{_cost(author, ahead, known, asked)}{shared}",
+            "folder": f"{folder}, {_state(folder, rest.painted)}",
+            "cost": rest.text,
         }
     )
 
@@ -263,6 +249,7 @@ def unloaded(choice: ActorChoice, settings: SearchSettings) -> Actors:
     sampling = choice.sampling or FLUX_SAMPLING
     if _is_flux(choice):
         check_corrector(choice, "reflection" in axes)
+    check_size(choice, "reflection" in axes)
     painter = (UnloadedRestarter if _restarts(choice) else UnloadedPainter)(sampling.steps)
     corrects, evolves = "reflection" in axes, "prompt" in axes
     inspects = strategy_named(settings.strategy).in_stages
@@ -343,25 +330,3 @@ def unloaded_author(asked: Run, choice: ActorChoice) -> Author | None:
 
 def _write_nothing(prompt: str) -> tuple[Any, str]:
     raise NeverAskedError(prompt)
-
-
-def _ahead(
-    asked: Run, author: Author | None, actors: Actors, history: History, pass_rate: float | None
-) -> Forecast | None:
-    """What is left of a search to pay, as it goes on: what is judged again is painted again, and
-    what its author is still to write is paid for. None for stages still to be written."""
-    if author is not None and author.setting == "stages":
-        return None
-    settings, before = expected_start(asked, author)
-    past = history.without_last(judged_again(history, settings, actors)).charged(before.cost)
-    ahead = forecast(settings, actors, past, pass_rate)
-    if ahead is None:
-        return None
-    usual = ahead.usual + before.cost if ahead.usual else None
-    return replace(ahead, most=ahead.most + before.cost, usual=usual)
-
-
-def _cost(author: Author | None, ahead: Forecast | None, known: Experience, asked: Run) -> str:
-    if ahead is None and author is not None and author.setting == "stages":
-        return "As many stages as the plan has, which is written first."
-    return forecast_text(ahead, known.seconds_each, price_of(asked))

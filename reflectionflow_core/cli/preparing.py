@@ -14,9 +14,9 @@ from ..protocols import Actors, Planner
 from ..record import Cost, History, InputError, ScenePlan, Stage
 from ..registry import PLANNERS, THINKERS, ActorChoice, Thinker, build
 from ..search import check_search
-from ..search.budget import metered
+from ..search.budget import paid_from
 from ..search.strategies import strategy_named
-from ..settings import SearchSettings
+from ..settings import Budget, SearchSettings
 from .screen import Lines
 
 
@@ -108,7 +108,7 @@ def prepared(
     assert author is not None  # there is a setting to write
     settings, history = expected_start(asked, author)
     check_search(asked.prompt, settings, actors, history)
-    return write_text(asked, author)
+    return write_text(asked, author, settings.budget)
 
 
 def _check_stages(asked: Run, actors: Actors) -> None:
@@ -124,9 +124,13 @@ def lacks_text(asked: Run, setting: str | None, history: History) -> bool:
     return setting is not None and not getattr(asked.settings, setting) and not len(history)
 
 
-def write_text(asked: Run, author: Author) -> tuple[Run, Cost, str]:
+def write_text(asked: Run, author: Author, budget: Budget) -> tuple[Run, Cost, str]:
     """The run with what the author writes, the cost of it, and how to show it."""
-    ((value, words),), calls = metered(author.actor, 1, lambda: [author.write(asked.prompt)])
+
+    def question() -> list[tuple[Any, str]]:
+        return [author.write(asked.prompt)]
+
+    ((value, words),), calls = paid_from(budget, asked.calls, author.actor, 1, question)
     settings = replace(asked.settings, **{author.setting: value})
     run = replace(asked, settings=settings, calls=asked.calls + calls)
     return run, Cost(vlm_calls=calls), words

@@ -28,6 +28,8 @@ from ..search import (
     search,
     steered_search,
 )
+from ..search.budget import calls_left
+from ..search.checks import check_understood
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
 from ..settings import SearchSettings
@@ -69,7 +71,8 @@ def run(
         asked = with_errors_of(asked, archive.run if len(archive.history) else None)
         actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
         # No picture, only the question whether it can judge this prompt, before hours are painted.
-        actors.verifier.verify(asked.prompt, [])
+        with calls_left(asked.settings.budget, asked.calls):
+            check_understood(asked.prompt, asked.settings, actors)
         asked, spent, words = prepared(asked, choice, archive, actors)
         if words:
             say(words)

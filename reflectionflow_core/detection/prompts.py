@@ -107,7 +107,9 @@ def _add_chunk(found: list[Wanted], chunk: str, prompt: str) -> None:
     second = _index(found, _named_things(match["second"]), match["second"])
     first = _index(found, _named_things(match["first"]), match["first"])
     if not found[first].least:
-        raise NotPlainError(f"The rules know no position of things that may be missing: {chunk!r}.")
+        raise NotPlainError(
+            f"The rules know no position of things that may be missing: {chunk!r:.80}."
+        )
     place(found, first, _WAYS.get(way, way), second, prompt)
 
 
@@ -140,7 +142,7 @@ def _named_things(words: str) -> Wanted:
     kind, more = _BOUNDS[bound[1]]
     number, rest = _number(bound[2])
     if number is None or number + more < 0:
-        raise NotPlainError(f"{words!r} has no number that the rules understand.")
+        raise NotPlainError(f"{words!r:.80} has no number that the rules understand.")
     number += more
     least, most = (number, None) if kind == "at least" else (0, number)
     if kind == "exactly":
@@ -169,17 +171,17 @@ def _noun_phrase(words: str) -> Wanted:
     bare = noun in COLOURS and noun != "orange"  # "an orange" is a fruit
     wrong = parts if bare else [part for part in parts if not _is_name(part)]
     if not noun or wrong or len(parts) > 3:
-        raise NotPlainError(f"The rules cannot take {words!r} apart" + _because(wrong))
+        raise NotPlainError(f"The rules cannot take {words!r:.80} apart" + _because(wrong))
     name = singular(noun)
     if least is None:
         least = 1 if name == noun else 2  # "dogs" are several
     if least > MOST or (most or 0) > MOST:
-        raise InputError(f"{words!r} is more than a detector counts. Ask for at most {MOST}.")
+        raise InputError(f"{words!r:.80} is more than a detector counts. Ask for at most {MOST}.")
     return Wanted(name, least, most, colour)
 
 
 def _because(wrong: Sequence[str]) -> str:
-    return f": {wrong[0]!r} is not the name of a thing." if wrong else "."
+    return f": {wrong[0]!r:.80} is not the name of a thing." if wrong else "."
 
 
 def _quantity(words: str) -> tuple[int | None, int | None, str]:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from PIL.Image import Image
 
+from ..allowance import add_calls
 from ..protocols import SILENT, Progress
 from ..record import InputError, Verdict
 from ..verifiers.checklist import ChecklistVerifier
@@ -66,11 +67,12 @@ class RoutedVerifier:
         before: Sequence[Verdict | None],
         progress: Progress = SILENT,
     ) -> list[Verdict]:
-        known = self.spent
+        known, unpaid = self.spent, self._unpaid
         needs = self._needs_of(prompt, progress)
         if not images:
             self._unpaid += self.spent - known
             return []
+        add_calls(unpaid)
         self._unpaid = 0
         if isinstance(needs, Failure):
             return [Verdict.unjudged(needs.reason)] * len(images)

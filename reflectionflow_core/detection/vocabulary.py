@@ -70,6 +70,6 @@ def unknown_name(name: str, labels: Collection[str]) -> str:
     near = difflib.get_close_matches(plain(name), words, n=1, cutoff=0.75)
     hint = f" The nearest name that it knows is {words[near[0]]!r}." if near else ""
     return (
-        f"{name!r} is not among what this detector knows.{hint} Choose a detector with an open "
+        f"{name!r:.80} is not among what this detector knows.{hint} Choose a detector with an open "
         "vocabulary (Grounding DINO, OWLv2), or the verifier `checklist`."
     )

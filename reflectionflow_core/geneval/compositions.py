@@ -131,7 +131,7 @@ def matched(compositions: Sequence[Composition], images: Path) -> list[Sample]:
     if missing:
         raise InputError(
             f"{images} has no picture of {len(missing)} of {len(compositions)} prompts, such as "
-            f"{missing[0]!r}. Paint them with --generate, or give only the data of the others."
+            f"{missing[0]!r:.80}. Paint them with --generate, or give only the data of the others."
         )
     return [
         Sample(index, files_by_prompt[composition.prompt], asdict(composition))

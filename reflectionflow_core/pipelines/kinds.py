@@ -13,7 +13,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..flux.folders import check_weights, local_folder, read_json, weight_files
+from PIL import Image
+
+from ..flux.folders import check_weights, first_line, local_folder, read_json, weight_files
 from ..record import InputError
 from ..texts import no_folder
 
@@ -228,6 +230,23 @@ def check_editor(kind: Kind) -> None:
             f"{kind.source} holds a {kind.name}, which takes no picture. {GIVE_EDITOR}."
         )
     check_parts(kind)
+
+
+def check_edited_size(kind: Kind, size: tuple[int, int]) -> None:
+    """Raises InputError for a width and height of pictures that an editing pipeline refuses, as
+    FLUX.2 does below 64 pixels and beyond 8 to 1."""
+    if not kind.edits:
+        return
+    module = import_module(library_class("diffusers", kind.name, kind.source).__module__)
+    for check in (getattr(one, "check_image_input", None) for one in vars(module).values()):
+        try:
+            if check is not None:
+                check(Image.new("RGB", size))
+        except ValueError as error:
+            raise InputError(
+                f"{kind.source} cannot edit pictures of {size[0]}x{size[1]}: {first_line(error)}. "
+                "Choose another --size, or another editing model."
+            ) from error
 
 
 def parts_of(kind: Kind) -> Iterator[tuple[str, str, str]]:

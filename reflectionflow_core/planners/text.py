@@ -24,7 +24,7 @@ def from_text(text: str) -> tuple[Stage, ...]:
         parts = [part.strip() for part in line.replace("->", ARROW).split(ARROW)]
         if len(parts) != 3:
             raise InputError(
-                f"The line {line.strip()!r} is not a stage. Write: instruction {ARROW} scene "
+                f"The line {line.strip()!r:.80} is not a stage. Write: instruction {ARROW} scene "
                 f"{ARROW} what is to be seen by then, separated by semicolons."
             )
         objects = tuple(filter(None, (each.strip() for each in parts[2].split(";"))))

@@ -71,7 +71,7 @@ def forecast_text(
     """What a search will cost: "At most 8 pictures, 240 steps, 24 VLM calls, 4 min; ...".
 
     `seconds_each` are those that a picture took here before, `price_each` is what a call of the
-    judge costs, in any currency; None is not known. Repeated calls come on top of the most.
+    judge costs, in any currency; None is not known. Repeated calls are no part of the most.
     """
     if found is None:
         return "This search is too large to say what it costs."

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import accumulate, takewhile
 from typing import Protocol, TypeVar
 
+from ..allowance import Allowance, calls_allowed
 from ..protocols import Actors, Counting, Previewing, Restarting
 from ..record import Cost, History, Request, Restart
-from ..settings import SearchSettings
+from ..settings import Budget, SearchSettings
 from .looking import most_looks
 
 Answer = TypeVar("Answer")
@@ -101,14 +103,19 @@ def painting_steps(request: Request, actors: Actors) -> int:
 
 def most_calls(request: Request, actors: Actors, settings: SearchSettings) -> int:
     """The most VLM calls of one request, from its texts to its verdict, as the actors estimate."""
+    return sum(calls_by_phase(request, actors, settings).values())
+
+
+def calls_by_phase(request: Request, actors: Actors, settings: SearchSettings) -> dict[str, int]:
+    """The same for each phase in which somebody is asked about it."""
     looks = 1 + request.speculative + most_looks(settings, actors)
-    calls = actors.verifier.calls * looks
+    calls = {"verify": actors.verifier.calls * looks}
     if request.asks_writer and actors.writer is not None:
-        calls += actors.writer.calls
+        calls["reflect"] = actors.writer.calls
     if request.evolves and actors.evolver is not None:
-        calls += actors.evolver.calls
+        calls["evolve"] = actors.evolver.calls
     if request.stage is not None and actors.inspector is not None:
-        calls += actors.inspector.calls
+        calls["inspect"] = actors.inspector.calls
     return calls
 
 
@@ -116,6 +123,28 @@ class Estimating(Protocol):
     """What a verifier, a writer, an evolver and an inspector have in common."""
 
     calls: int
+
+
+def calls_left(budget: Budget, spent: int = 0) -> AbstractContextManager[Allowance]:
+    """Within it no more calls are made than the budget has left when so many are `spent`."""
+    limit = budget.vlm_calls
+    return calls_allowed(None if limit is None else max(0, limit - spent), limit)
+
+
+def paid_from(
+    budget: Budget,
+    spent: int,
+    actor: Estimating,
+    items: int,
+    question: Callable[[], list[Answer]],
+) -> tuple[list[Answer], int]:
+    """As `metered`, with no more calls made than the budget has left when so many are `spent`.
+
+    Calls that models were asked without the actor's counting them are charged, too.
+    """
+    with calls_left(budget, spent) as allowance:
+        answers, calls = metered(actor, items, question)
+    return answers, max(calls, allowance.taken)
 
 
 def metered(
@@ -129,6 +158,19 @@ def metered(
     if before is None or after is None:
         return answers, actor.calls * items
     return answers, after - before
+
+
+def repeated_cost(requests: Sequence[Request], settings: SearchSettings, actors: Actors) -> Cost:
+    """The most that is charged for requests of a batch that a crash cut in two, when they are asked
+    about again: nothing where no actor counts."""
+    if not counts_calls(actors):
+        return Cost()
+    return Cost(vlm_calls=sum(most_calls(request, actors, settings) for request in requests))
+
+
+def counts_calls(actors: Actors) -> bool:
+    asked = (actors.verifier, actors.writer, actors.evolver, actors.inspector)
+    return any(calls_so_far(actor) is not None for actor in asked)
 
 
 def calls_so_far(actor: object) -> int | None:

@@ -44,6 +44,19 @@ def check_search(prompt: str, settings: SearchSettings, actors: Actors, history:
         check_price(what, price, "VLM calls", budget.vlm_calls)
 
 
+def check_understood(prompt: str, settings: SearchSettings, actors: Actors) -> None:
+    """Raises InputError where one of those whom the search will ask cannot work with the prompt.
+
+    They are shown no picture; a model may be asked once, to take the prompt apart.
+    """
+    actors.verifier.verify(prompt, [])
+    axes = axes_in_force(settings) if settings.depth else ()
+    if "reflection" in axes and actors.writer is not None:
+        actors.writer.reflect(prompt, [])
+    if "prompt" in axes and actors.evolver is not None:
+        actors.evolver.evolve(prompt, [])
+
+
 def check_drafts(settings: SearchSettings) -> None:
     """Raises InputError where two chains would begin with one draft and keep its noise, so that
     they paint the same pictures."""

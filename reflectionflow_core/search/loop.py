@@ -12,7 +12,7 @@ from time import monotonic
 from ..protocols import SILENT, Actors, Progress
 from ..record import History, InputError, Request
 from ..settings import SearchSettings
-from .budget import affordable_end, out_of_time, paid_ends
+from .budget import affordable_end, out_of_time, paid_ends, repeated_cost
 from .checks import check_search
 from .steering import steered
 from .strategies import rounds_of
@@ -45,7 +45,7 @@ def search(
             break
         begun = batch.round_index
         before = history.before(batch.round_index, batch.start)
-        judged = team.judge(team.paint(team.write(batch, before)))
+        judged = team.judge(team.paint(team.write(batch, before, history.cost)))
         # After a crash in mid-batch all of it is painted again: a picture may depend on its batch.
         recorded, added = judged[: batch.recorded], judged[batch.recorded :]
         history = history.charged(team.batch_cost(recorded))
@@ -62,8 +62,9 @@ def next_batch(history: History, settings: SearchSettings, actors: Actors) -> Ba
     """
     index, requests = replayed(history, settings)
     done = len(history.rounds[index]) if index < len(history.rounds) else 0
-    end = affordable_end(requests, done, history.cost, settings, actors)
     recorded = done % settings.batch_size
+    spent = history.cost + repeated_cost(requests[done - recorded : done], settings, actors)
+    end = affordable_end(requests, done, spent, settings, actors)
     # A batch that a crash cut in two is completed first: nothing was asked after its first half.
     if done == end or (
         not recorded and (stopped(history, settings) or out_of_time(history, settings))
@@ -92,7 +93,9 @@ def limit_reached(history: History, settings: SearchSettings, actors: Actors) ->
         return ""
     index, requests = replayed(history, settings)
     done = len(history.rounds[index]) if index < len(history.rounds) else 0
-    ends = paid_ends(requests, done, history.cost, settings, actors)
+    again = requests[done - done % settings.batch_size : done]
+    spent = history.cost + repeated_cost(again, settings, actors)
+    ends = paid_ends(requests, done, spent, settings, actors)
     first = min(ends, key=ends.__getitem__, default="seconds")
     return first if ends.get(first, len(requests)) < len(requests) else "seconds"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 from types import MappingProxyType
 from typing import Protocol
@@ -16,7 +17,7 @@ from ..protocols import SILENT, Actors, Progress
 from ..record import Cost, History, InputError, Request
 from ..settings import SearchSettings
 from .attempt import begun
-from .budget import affordable_end, metered
+from .budget import affordable_end, most_calls, paid_from
 from .loop import EMPTY, next_batch, replayed, search
 from .team import complete
 
@@ -161,7 +162,11 @@ def planned(
         return tuple(requests), Cost()
     progress.check()
     began = clock()
-    texts, calls = metered(writer, len(asked), lambda: writer.reflect(prompt, asked, progress))
+    later = [replace(request, reflection="-") for request in requests]  # they have their words
+    kept = sum(most_calls(request, actors, settings) for request in later)
+    spent = history.cost.vlm_calls + kept
+    question = partial(writer.reflect, prompt, asked, progress)
+    texts, calls = paid_from(settings.budget, spent, writer, len(asked), question)
     written = iter(complete(texts, len(asked), "reflect"))
     requests = [replace(r, reflection=next(written)) if r.asks_writer else r for r in requests]
     seconds = MappingProxyType({"reflect": clock() - began})

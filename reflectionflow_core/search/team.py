@@ -1,7 +1,8 @@
 """The team asks the actors: requests get their texts, are painted and judged, and are charged.
 
-Every question passes through `_ask`, which checks for cancellation and counts answers, seconds and
-calls. Verifier, writer, evolver and inspector are always asked about the user's own prompt.
+Every question passes through `_ask`, which checks for cancellation, counts answers, seconds and
+calls, and lets no more calls be made than the budget has left. Verifier, writer, evolver and
+inspector are always asked about the user's own prompt.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from .attempt import (
     stage_numbers,
     wants_another_look,
 )
-from .budget import Estimating, calls_so_far, metered, painting_steps
+from .budget import Estimating, calls_by_phase, counts_calls, paid_from, painting_steps
 from .looking import look_again, most_looks
 from .trust import believed
 
@@ -81,16 +82,19 @@ class Team:
         self._before, self._rounds_before, self._began = History(), History(), 0.0
         self._written: tuple[int, list[Attempt]] = -1, []  # the texts of one whole round
         self._repeated = FREE
+        self._asked: list[Request] = []  # all requests of the batch
+        self._calls = 0  # spent so far
 
-    def write(self, batch: Batch, before: History) -> list[Attempt]:
+    def write(self, batch: Batch, before: History, spent: Cost) -> list[Attempt]:
         """The requests of a batch with their texts: reflections, then prompts (§3.4).
 
-        `before` is all that was judged before this batch. An endpoint answers many questions side
-        by side, so the first batch of a round that nothing can cut short asks for the texts of the
-        whole round.
+        `before` is all that was judged before this batch, `spent` what that cost. An endpoint
+        answers many questions side by side, so the first batch of a round that nothing can cut
+        short asks for the texts of the whole round.
         """
         self._before, self._began, self._repeated = before, self.clock(), FREE
         self._rounds_before = History(before.rounds[: batch.round_index])
+        self._asked, self._calls = batch.requests, spent.vlm_calls
         self._remember()
         if not batch.whole_round:
             return self._with_texts(batch.requests)
@@ -129,10 +133,9 @@ class Team:
 
         Actors that do not count are charged as if the search had never been interrupted.
         """
-        asked = (self.actors.verifier, self.actors.writer, self.actors.evolver)
-        counted = any(calls_so_far(actor) is not None for actor in (*asked, self.actors.inspector))
         calls = sum((cost.vlm_calls for _, cost in repeated), self._repeated.vlm_calls)
-        return Cost(vlm_calls=calls if counted else 0, slowest=self.clock() - self._began)
+        counted = calls if counts_calls(self.actors) else 0
+        return Cost(vlm_calls=counted, slowest=self.clock() - self._began)
 
     def _with_texts(self, requests: Sequence[Request]) -> list[Attempt]:
         who = (self.prompt, self.settings, self._rounds_before)
@@ -144,18 +147,20 @@ class Team:
         writer = self.actors.writer
         assert writer is not None  # as for all actors below: the search has checked them
         question = partial(writer.reflect, self.prompt, requests_of(attempts), self.progress)
+        kept = self._planned("evolve", "verify", "inspect")
         return [
             attempt.charged(cost, request=replace(attempt.request, reflection=text))
-            for attempt, text, cost in self._ask("reflect", attempts, question, writer)
+            for attempt, text, cost in self._ask("reflect", attempts, question, writer, kept)
         ]
 
     def _evolved(self, attempts: list[Attempt]) -> list[Attempt]:
         evolver = self.actors.evolver
         assert evolver is not None
         question = partial(evolver.evolve, self.prompt, requests_of(attempts), self.progress)
+        kept = self._planned("verify", "inspect")
         return [
             attempt.charged(cost, request=replace(attempt.request, prompt=text))
-            for attempt, text, cost in self._ask("evolve", attempts, question, evolver)
+            for attempt, text, cost in self._ask("evolve", attempts, question, evolver, kept)
         ]
 
     def _painted(self, attempts: list[Attempt]) -> list[Attempt]:
@@ -232,9 +237,12 @@ class Team:
         if rechecks and isinstance(verifier, Rechecking):
             before = [corrected(attempt.request) for attempt in attempts]
             question = partial(verifier.recheck, self.prompt, images, before, self.progress)
+        # What a preview promises is painted, and judged as well.
+        previews = sum(attempt.preview is not None for attempt in attempts)
+        kept = self._planned("inspect") + verifier.calls * previews
         judged = [
             attempt.charged(cost, verdict=verdict)
-            for attempt, verdict, cost in self._ask("verify", attempts, question, verifier)
+            for attempt, verdict, cost in self._ask("verify", attempts, question, verifier, kept)
         ]
         return judged if self.actors.errors is None else self._trusted(judged)
 
@@ -252,9 +260,10 @@ class Team:
     def _looked_again(self, look: int, attempts: list[Attempt]) -> list[Attempt]:
         verifier, images = self.actors.verifier, [attempt.picture for attempt in attempts]
         question = partial(look_again, verifier, self.prompt, images, look, self.progress)
+        kept = self._planned("inspect")
         return [
             self._believed(attempt.charged(cost), verdict)
-            for attempt, verdict, cost in self._ask("verify", attempts, question, verifier)
+            for attempt, verdict, cost in self._ask("verify", attempts, question, verifier, kept)
         ]
 
     def _believed(self, attempt: Attempt, verdict: Verdict | None) -> Attempt:
@@ -278,6 +287,11 @@ class Team:
             for attempt, inspection, cost in self._ask("inspect", attempts, question, inspector)
         ]
 
+    def _planned(self, *phases: str) -> int:
+        """The most calls of the whole batch in some phases, as the actors estimate."""
+        each = (calls_by_phase(one, self.actors, self.settings) for one in self._asked)
+        return sum(calls.get(phase, 0) for calls in each for phase in phases)
+
     def _remember(self) -> None:
         if isinstance(self.actors.verifier, Remembering):
             self.actors.verifier.remember(self.prompt, self._before.finished)
@@ -288,11 +302,20 @@ class Team:
         attempts: Sequence[Attempt],
         question: Callable[[], list[Answer]],
         actor: Estimating | None = None,
+        kept: int = 0,
     ) -> list[tuple[Attempt, Answer, Cost]]:
-        """Each attempt, the answer to it, and its share of the time and of the actor's calls."""
+        """Each attempt, the answer to it, and its share of the time and of the actor's calls.
+
+        So many calls of the budget are `kept` for what is asked later in this batch.
+        """
         self.progress.check()
         began, items = self.clock(), len(attempts)
-        answers, calls = metered(actor, items, question) if actor else (question(), 0)
+        if actor is None:
+            answers, calls = question(), 0
+        else:
+            spent = self._calls + kept
+            answers, calls = paid_from(self.settings.budget, spent, actor, items, question)
+        self._calls += calls
         complete(answers, items, phase)
         seconds = MappingProxyType({phase: (self.clock() - began) / items})
         each, rest = divmod(calls, items)  # the first ones take what does not divide

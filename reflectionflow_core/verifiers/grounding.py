@@ -6,10 +6,10 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from PIL.Image import Image
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field, model_validator
 
 from ..evidence import Evidence
 from ..pictures import to_rgb
@@ -41,10 +41,19 @@ class FaultPlace(BaseModel):
     """Where a model sees a fault: its number from 1 on, and a box from 0 to 1000, or in pixels."""
 
     fault: Annotated[int, Field(ge=1)]
-    # Not box_2d: what writes that, Gemini, puts the upper edge first.
     box: tuple[Edge, Edge, Edge, Edge] = Field(
         validation_alias=AliasChoices("box", "bbox", "bbox_2d")
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upper_edge_first(cls, given: Any) -> Any:
+        """Google's models write boxes as they were trained to, whatever is asked: `box_2d`, from
+        the upper edge to the right one."""
+        match given:
+            case {"box_2d": [top, left, bottom, right], **rest} if "box" not in rest:
+                return {**rest, "box": [left, top, right, bottom]}
+        return given
 
 
 class FaultPlaces(BaseModel):

@@ -111,3 +111,9 @@ class Constraint(LogitsProcessor):
             self.xgrammar.apply_token_bitmask_inplace(allowed, self.mask, indices=rows)
             return allowed.to(scores.device)
         return scores
+
+
+def until_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
+    """The tokens of one answer with its end token, without padding."""
+    found = [index for index, token in enumerate(tokens) if token in ends]
+    return tokens[: found[0] + 1] if found else tokens

@@ -19,6 +19,7 @@ from ..record import InputError
 from . import wire
 from .closed import said_choice
 from .consent import PictureConsent
+from .failures import within_budget
 from .interface import Failure, Question, Usage
 from .likelihoods import (
     AGREEING,
@@ -186,16 +187,17 @@ class Endpoint:
 
     def _in_parallel(
         self,
-        ask: Callable[[AsyncOpenAI, Question], Awaitable[Answer]],
+        ask: Callable[[AsyncOpenAI, Question], Awaitable[Answer | Failure]],
         questions: Sequence[Question],
         progress: Progress,
         phase: str,
-    ) -> list[Answer]:
+    ) -> list[Answer | Failure]:
         def connect() -> Any:
             return open_client(self.profile, self.limits)
 
         self.require_consent(questions)
-        return ask_in_parallel(connect, ask, questions, self.limits.concurrency, progress, phase)
+        most = self.limits.concurrency
+        return ask_in_parallel(connect, within_budget(ask), questions, most, progress, phase)
 
     async def _answer(self, client: AsyncOpenAI, question: Question) -> str | Failure:
         def readable(reply: Reply) -> bool:

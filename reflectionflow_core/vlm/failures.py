@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
+from ..allowance import NoCallsLeftError
 from ..protocols import Progress
 from ..record import InputError
 from .interface import Failure
 
+Answer = TypeVar("Answer")
+Client = TypeVar("Client")
+Item = TypeVar("Item")
 MOST_REASONS = 3  # that are quoted
+
+
+class UnfitError(Exception):
+    """A question of a batch cannot be asked; the message is the reason of its Failure."""
+
+
+def not_allowed(error: NoCallsLeftError) -> Failure:
+    """What takes the place of an answer that the budget of calls does not pay for."""
+    return Failure(str(error), temporary=True)
+
+
+def within_budget(
+    ask: Callable[[Client, Item], Awaitable[Answer]],
+) -> Callable[[Client, Item], Awaitable[Answer | Failure]]:
+    """`ask`, which answers with a Failure where it may not make a call."""
+
+    async def asked(client: Client, item: Item) -> Answer | Failure:
+        try:
+            return await ask(client, item)
+        except NoCallsLeftError as error:
+            return not_allowed(error)
+
+    return asked
 
 
 def say_failures(answers: Sequence[object], progress: Progress, who: str, then: str) -> None:

@@ -64,7 +64,8 @@ class Vlm(Protocol):
     """One answer a question, in order; decoding is greedy unless it was built otherwise.
 
     `usage` is the total so far. Progress is reported under `phase` after every finished question,
-    and `progress.check` is called at least every generated token or every tenth of a second.
+    and `progress.check` is called at least every generated token or every tenth of a second. Each
+    request is taken from the allowance (`take_calls`) before it is made.
     """
 
     @property

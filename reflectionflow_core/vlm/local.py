@@ -21,13 +21,15 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from ..allowance import NoCallsLeftError, take_calls
 from ..flux.folders import first_line
 from ..flux.placement import Placement, Resident, device_named
 from ..protocols import SILENT, Progress
 from ..record import InputError
 from .choices import Tokens, masses, prefixes, relative_masses, spellings
 from .closed import certain_text
-from .decoding import Grammars, GumbelNoise, TokenLimits
+from .decoding import Grammars, GumbelNoise, TokenLimits, until_end
+from .failures import UnfitError, not_allowed
 from .folder import load_model, load_processor
 from .interface import Failure, Question, Usage
 from .likelihoods import deciding_places, from_samples, from_top_tokens
@@ -225,15 +227,17 @@ class LocalVlm:
                 return answer_batch(asked, indices, progress)
         except torch.OutOfMemoryError:
             reason = "Memory ran out on a question; choose smaller pictures or a smaller model."
-            ran_out = True
-        except _UnfitError as error:
-            reason, ran_out = str(error), False
+            failure = Failure(reason, temporary=True)
+        except UnfitError as error:
+            failure = Failure(str(error))
+        except NoCallsLeftError as error:
+            failure = not_allowed(error)
         # Not inside `except`: its exception would keep the batch's memory alive.
         self._begun = None
         if self.placement.device.type == "cuda":
             torch.cuda.empty_cache()
         if len(asked) == 1:
-            return [Failure(reason, temporary=ran_out)]
+            return [failure]
         alone = zip(asked, indices, strict=True)
         return [a for q, i in alone for a in self._tried([q], [i], answer_batch, progress)]
 
@@ -246,7 +250,11 @@ class LocalVlm:
             text = self._text(row)
             if not text and not self._ended(row):  # all of it went into a thought
                 roomy = replace(question, max_tokens=question.max_tokens + THINKING_TOKENS)
-                text = self._text(self._generated([roomy], [index], progress)[0])
+                try:
+                    text = self._text(self._generated([roomy], [index], progress)[0])
+                except NoCallsLeftError as error:  # the other answers of the batch are there
+                    answers.append(not_allowed(error))
+                    continue
             answers.append(text or Failure("The model gave no answer, or thought to its end."))
         return answers
 
@@ -266,7 +274,7 @@ class LocalVlm:
             logits_processor=processors,
         )
         rows = zip(tokens[:, prompt:], limits, strict=True)
-        answers = [self._until_end(row, limit) for row, limit in rows]
+        answers = [until_end(row[:limit].tolist(), self.ends) for row, limit in rows]
         self.usage += Usage(completion_tokens=sum(map(len, answers)))
         return answers
 
@@ -297,9 +305,8 @@ class LocalVlm:
         """The answer without control tokens and thoughts, which some models mark with them."""
         tokenizer = self.processor.tokenizer
         text = without_thoughts(tokenizer.decode(tokens, skip_special_tokens=False))
-        if any(token in text for token in control_tokens(self.processor)):
-            for token in control_tokens(self.processor):
-                text = text.replace(token, "")
+        for token in control_tokens(self.processor):
+            text = text.replace(token, "")
         return text
 
     def _logits_processors(
@@ -312,12 +319,6 @@ class LocalVlm:
             seeds = [(self.settings.seed << 20) + index for index in indices]
             processors.append(GumbelNoise(self.settings.temperature, seeds))
         return processors
-
-    def _until_end(self, row: Tensor, limit: int) -> list[int]:
-        """The tokens of one answer with its end token, without padding."""
-        tokens: list[int] = row[:limit].tolist()
-        ends = [index for index, token in enumerate(tokens) if token in self.ends]
-        return tokens[: ends[0] + 1] if ends else tokens
 
     def _log_probabilities(
         self, asked: Sequence[Question], sequences: Sequence[Tokens], progress: Progress
@@ -383,18 +384,15 @@ class LocalVlm:
         try:
             batch = encode(self.processor, asked, self.settings.max_pixels)
         except ValueError as error:
-            raise _UnfitError(f"The model cannot read a question: {first_line(error)}") from error
+            raise UnfitError(f"The model cannot read a question: {first_line(error)}") from error
         return to_device(batch, self.placement.device, self.model.dtype)
 
     def _count(self, lengths: Sequence[int], room: int) -> None:
         """Counts questions of so many tokens; raises if one leaves no `room` for the answer."""
         if max(lengths) + room > self.context:
-            raise _UnfitError(
+            raise UnfitError(
                 f"A question of {max(lengths)} tokens and an answer of up to {room} do not fit "
                 f"into the model's {self.context}; use a shorter prompt or smaller pictures."
             )
+        take_calls(len(lengths))
         self.usage += Usage(calls=len(lengths), prompt_tokens=sum(lengths))
-
-
-class _UnfitError(Exception):
-    """A question of the batch cannot be asked; the message is the reason of its Failure."""

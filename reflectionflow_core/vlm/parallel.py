@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -65,7 +66,8 @@ def ask_in_parallel(
         except BaseException as error:  # also a cancellation, after which the queue is not read
             events.put((-1, _Crash(error)))
 
-    thread = Thread(target=run, name="reflectionflow-vlm", daemon=True)
+    # With the allowance of whoever asks.
+    thread = Thread(target=copy_context().run, args=(run,), name="reflectionflow-vlm", daemon=True)
     thread.start()
     loop, task = events.get()
     if isinstance(task, _Crash):

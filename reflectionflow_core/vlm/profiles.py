@@ -256,7 +256,7 @@ def _table(file: Path) -> Mapping[str, Any]:
             f"{file.name} cannot be read ({error}). Write it as JSON, see docs/judges.md."
         ) from None
     if not isinstance(profiles, dict):
-        raise InputError(f"{file.name} is not a table of profiles. Write it as the README shows.")
+        raise InputError(f"{file.name} is not a table of profiles. Write it as in docs/judges.md.")
     return profiles
 
 
@@ -264,7 +264,8 @@ def _checked(name: str, stored: object) -> Mapping[str, Any]:
     """The stored profile; raises InputError, without its values, for what is no field of one."""
     if not isinstance(stored, dict):
         raise InputError(
-            f"The profile {name!r} in {FILE} is not a table of fields. Write it as in the README."
+            f"The profile {name!r} in {FILE} is not a table of fields. Write it as in "
+            "docs/judges.md."
         )
     unknown = [field for field in stored if field not in FIELDS]
     if unknown:
@@ -277,7 +278,8 @@ def _checked(name: str, stored: object) -> Mapping[str, Any]:
         if not _fits(part, value):
             kind = "a table" if part in TABLES else "a number" if part in NUMBERS else "a text"
             raise InputError(
-                f'"{part}" of profile {name!r} in {FILE} is not {kind}. Write it as in the README.'
+                f'"{part}" of profile {name!r} in {FILE} is not {kind}. Write it as in '
+                "docs/judges.md."
             )
     return stored
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from ..allowance import give_back_calls, take_calls
 from ..record import InputError
 from .bodies import UnreadableBodyError, read_body
 from .profiles import CONCURRENCY, SECONDS, Profile, is_loopback
@@ -138,7 +139,8 @@ async def send(
     count: Callable[[], None],
     pace: Pace | None = None,
 ) -> bytes:
-    """The body of the response; calls `count` for each request sent. Raises SendError."""
+    """The body of the response; calls `count` for each request sent. Raises SendError, and
+    NoCallsLeftError before a request that the budget does not allow."""
     pace = pace or Pace(limits.per_minute)
     seen: list[str] = []
     patient_until = time.monotonic() + limits.loading_seconds
@@ -164,6 +166,7 @@ async def send(
 async def _send_once(
     client: AsyncOpenAI, body: Mapping[str, Any], limits: RequestLimits, count: Callable[[], None]
 ) -> bytes:
+    take_calls()
     sent = True  # also if cancelled: the server may be working on it
     try:
         # The client's timeouts are between two bytes; a slow response never exceeds them.
@@ -176,6 +179,8 @@ async def _send_once(
     finally:
         if sent:
             count()
+        else:
+            give_back_calls()
 
 
 async def _post(client: AsyncOpenAI, body: Mapping[str, Any], limits: RequestLimits) -> bytes:

@@ -210,6 +210,8 @@ def test_a_dry_batch_counts_all_prompts_and_names_a_budget_only_where_there_is_o
     cost = dry(capsys, *batch, "--depth", 1, "--max-images", 10)
     assert cost.startswith("At most 10 pictures") and "All prompts together keep to" in cost
     assert "average" not in cost
+    assert main([*map(str, batch), "--depth", "1", "--max-images", "2"], build_actors=toys) == 0
+    assert "At most 2 pictures" in capsys.readouterr().err  # as it begins
 
 
 def test_a_dry_batch_goes_on_as_the_batch_does(batch, capsys):

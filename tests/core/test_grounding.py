@@ -102,6 +102,12 @@ def test_numbers_beyond_a_thousand_are_pixels_of_a_large_picture(name: str) -> N
     assert verdict.evidence[0].box == (0.0, 0.0, 0.75, 0.5)
 
 
+def test_a_box_2d_has_its_upper_edge_first() -> None:
+    answer = json.dumps({"places": [{"fault": 1, "box_2d": [100, 600, 300, 900]}]})
+    (verdict,) = judge(answer, RIGHT, DOG)[1].verify("a cat, no dog", [PICTURE])
+    assert verdict.evidence[0].box == (0.6, 0.1, 0.9, 0.3)
+
+
 def test_without_the_checklist_the_option_is_refused(tmp_path: Path, capsys) -> None:
     assert main(["run", "a red circle", "--out", str(tmp_path / "run"), "--ground"]) == 2
     assert "--ground has no effect without --verifier checklist" in capsys.readouterr().err

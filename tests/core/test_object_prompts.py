@@ -110,6 +110,16 @@ def test_a_position_refers_to_the_place_among_what_is_wanted() -> None:
     assert task.exclude == (Need("dog", 1),)
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    ["a " + "very " * 500 + "red cat", "exactly " + "many " * 500, "99 " + "c" * 9_000],
+)
+def test_a_refusal_quotes_only_the_beginning_of_a_long_prompt(prompt: str) -> None:
+    with pytest.raises(InputError) as error:
+        as_task(wanted_by(prompt))
+    assert len(str(error.value)) < 250
+
+
 def test_more_than_a_detector_counts_is_refused() -> None:
     with pytest.raises(InputError, match="at most 15"):
         wanted_by("99 cats")

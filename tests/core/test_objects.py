@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from core.exact_detector import ShapesColours, ShapesDetector
+from fakes import Watcher
 from PIL import Image
 from scripted_vlm import ScriptedVlm
 
@@ -183,16 +184,31 @@ def test_what_cannot_be_judged_is_told_before_the_first_picture(prompt: str, mat
         verifier().verify(prompt, [])
 
 
-def test_a_detector_that_sees_nothing_is_refused_after_so_many_pictures() -> None:
+def different(count: int) -> list[Image.Image]:
+    return [drawn(Thing("circle", "red", 14 + i, 14, 5 + i / 4)) for i in range(count)]
+
+
+def test_a_detector_that_sees_nothing_is_refused_after_so_many_different_pictures() -> None:
     blind = verifier(blind=True)
-    pictures = [drawn(RED)] * (PICTURES - 1)
-    assert len(blind.verify("a circle", pictures)) == PICTURES - 1
+    assert len(blind.verify("a circle", different(PICTURES - 1) * 2)) == 2 * (PICTURES - 1)
     with pytest.raises(InputError, match=f"finds something in 0 of the first {PICTURES} pictures"):
-        blind.verify("a circle", pictures)
+        blind.verify("a circle", different(PICTURES))
     # Pictures that lack what is asked for, and show other things, are no fault of the detector.
     seeing = verifier()
-    for _ in range(3):
-        assert not any(v.passed for v in seeing.verify("a triangle", [drawn(RED)] * PICTURES))
+    assert not any(v.passed for v in seeing.verify("a triangle", different(PICTURES)))
+
+
+def test_a_detector_that_hesitates_over_plain_pictures_is_only_spoken_of() -> None:
+    class Hesitant(ShapesDetector):
+        def _seen(self, image: Image.Image, names: Sequence[str]) -> list[Detection]:
+            sure = 1 - float(np.asarray(image).mean()) / 255  # by how much was drawn
+            return [Detection("circle", sure, (0, 0, 9, 9))]
+
+    heard = Watcher()
+    judge = ObjectsVerifier(Examiner(Hesitant(), ShapesColours()))
+    assert len(judge.verify("a circle", different(30), heard)) == 30
+    (said,) = heard.said
+    assert said.startswith(f"The detector finds something in 0 of the first {PICTURES} pictures.")
 
 
 def test_a_device_that_gives_other_answers_is_refused() -> None:

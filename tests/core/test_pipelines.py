@@ -20,7 +20,9 @@ from core.tiny_pipelines import TINY, make
 from PIL import Image
 
 from reflectionflow_core.cli import main
+from reflectionflow_core.cli.dry_run import unloaded
 from reflectionflow_core.flux.settings import SamplingSettings
+from reflectionflow_core.painters import check_size
 from reflectionflow_core.pipelines.defaults import defaults_of
 from reflectionflow_core.pipelines.kinds import kind_of
 from reflectionflow_core.pipelines.load import PipelineLoader, painters
@@ -28,7 +30,8 @@ from reflectionflow_core.pipelines.painter import PipelineGenerator, strength_of
 from reflectionflow_core.pipelines.wording import edit_text
 from reflectionflow_core.protocols import Previewing, Restarting, Silent
 from reflectionflow_core.record import InputError, Neighbour, Restart
-from reflectionflow_core.registry import choice_of, model_named
+from reflectionflow_core.registry import build_actors, choice_of, model_named
+from reflectionflow_core.settings import SearchSettings
 
 PAINTERS = ("z_image", "klein", "flux2", "qwen_image", "sd3", "sdxl", "sd15")
 SIDE, STEPS, PROMPT = 64, 3, "a red circle"
@@ -224,6 +227,18 @@ def test_few_steps_are_told_by_the_schedule_the_index_or_the_name(folder_of, tmp
 def test_an_option_without_effect_is_refused(folder_of, option, name, why) -> None:
     with pytest.raises(InputError, match=why):
         choice_of({"model": str(folder_of(name)), **option})
+
+
+@pytest.mark.parametrize("size", [(48, 64), (1024, 64)])
+def test_a_size_that_cannot_be_edited_is_refused_before_anything_is_loaded(folder_of, size) -> None:
+    models = {"model": str(folder_of("z_image")), "edit_model": str(folder_of("klein"))}
+    for given in (models, {"model": models["edit_model"]}):
+        choice = choice_of({**given, "size": size})
+        with pytest.raises(InputError, match=r"cannot edit pictures of \d+x64: .* --size, or"):
+            build_actors(choice, SearchSettings(width=1, depth=1))
+        with pytest.raises(InputError, match="cannot edit pictures"):
+            unloaded(choice, SearchSettings(width=1, depth=1))
+        check_size(choice, corrects=False)
 
 
 @pytest.mark.parametrize(

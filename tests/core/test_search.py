@@ -10,6 +10,7 @@ from fakes import Cancelled, ToyClock, ToyCorrector, ToyGenerator, Toys, ToyVeri
 from PIL import Image
 
 from reflectionflow_core.evidence import Evidence
+from reflectionflow_core.miniature.evolver import RuleEvolver
 from reflectionflow_core.protocols import Actors
 from reflectionflow_core.record import Candidate, History, InputError, Neighbour, Request, Verdict
 from reflectionflow_core.search import (
@@ -20,6 +21,7 @@ from reflectionflow_core.search import (
     run_round,
     search,
 )
+from reflectionflow_core.search.checks import check_understood
 from reflectionflow_core.search.seeds import fresh_seed, shuffled
 from reflectionflow_core.search.strategies.reflection import best_candidates, choose_parents
 from reflectionflow_core.settings import AXES, Budget, SearchSettings
@@ -483,3 +485,11 @@ def test_seeds_of_a_search_are_written_in_stone() -> None:
         2542678316,
         899417013,
     ]
+
+
+def test_a_prompt_that_only_the_evolver_cannot_take_is_refused_before_the_first_picture() -> None:
+    actors = replace(Toys().actors(), evolver=RuleEvolver())
+    with pytest.raises(InputError, match="does not understand"):
+        check_understood("a dog", SearchSettings(), actors)
+    check_understood("a dog", SearchSettings(depth=0), actors)  # nobody evolves
+    check_understood("a dog", SearchSettings(axes=("noise", "reflection")), actors)

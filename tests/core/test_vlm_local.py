@@ -16,6 +16,7 @@ from core.tiny_vlm import CONTEXT, picture, save_llava, save_vlm
 from PIL import Image
 from transformers.utils.import_utils import requires_backends
 
+from reflectionflow_core.allowance import calls_allowed
 from reflectionflow_core.flux.placement import Lending
 from reflectionflow_core.protocols import Silent
 from reflectionflow_core.record import InputError
@@ -155,6 +156,16 @@ def test_usage_counts_questions_and_tokens(vlm: LocalVlm) -> None:
     assert 3 <= fresh.usage.completion_tokens <= sum(q.max_tokens for q in MIXED)
     fresh.choose(MIXED[:1], ("yes", "no"))
     assert fresh.usage.calls == 4
+
+
+def test_a_budget_of_calls_ends_a_batch_within_it_and_refuses_the_rest(vlm: LocalVlm) -> None:
+    fresh, whole = again(vlm), vlm.chat(MIXED)
+    with calls_allowed(2, 2):
+        *first, refused = fresh.chat(MIXED)
+        assert first == whole[:2]
+        assert refused == Failure("The budget of 2 VLM calls is used up.")
+        assert fresh.choose(MIXED, ("yes", "no")) == [refused] * 3
+    assert fresh.usage.calls == 2
 
 
 class Watch(Silent):

@@ -109,7 +109,7 @@ def test_a_wrapped_verifier_is_charged_by_what_is_inside() -> None:
     garbled=st.integers(0, 3),
     verifier=st.sampled_from([ChecklistVerifier, YesNoVerifier, RubricVerifier]),
 )
-def test_a_budget_of_calls_is_overrun_by_a_rounds_texts_and_a_batch_of_verdicts_at_most(
+def test_a_budget_of_calls_is_never_exceeded_whatever_is_asked_again(
     limit: int, width: int, batch_size: int, garbled: int, verifier: Callable
 ) -> None:
     def chat(question: Question) -> str:
@@ -129,10 +129,7 @@ def test_a_budget_of_calls_is_overrun_by_a_rounds_texts_and_a_batch_of_verdicts_
         assert garbled
         spent.append(ended.history.cost.vlm_calls)
     assert spent[-1] == len(vlm.asked)
-    # A batch: the texts of a round (each asked for twice at most; a round that goes on after its
-    # budget turned out larger than planned asks for all of them again) and its pictures' verdicts.
-    texts, verdicts = width * (2 + 3), batch_size * 3 + 1 + 1
-    assert spent[-1] <= limit + texts + verdicts
+    assert spent[-1] <= limit
 
 
 def test_work_that_is_done_again_after_a_crash_is_charged_where_it_is_counted() -> None:

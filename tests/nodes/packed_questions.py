@@ -2,8 +2,8 @@
 
     python packed_questions.py COMFYUI PACK --json
 
-prints for each family how far the probabilities of the first token lie from those of every question
-asked by itself; {} where this ComfyUI has no text generation.
+prints for each family that this ComfyUI knows how far the probabilities of the first token lie from
+those of every question asked by itself; {} where it generates no text.
 """
 
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +22,9 @@ import torch
 from pack.nodes.comfy.chat import tokens_of
 from pack.nodes.comfy.packed import first_logits, packed, writer_of
 from pack.nodes.comfy.text import ComfyVlm, logits_of
-from pack.reflectionflow_core.vlm.interface import Question
+from pack.reflectionflow_core.allowance import calls_allowed
+from pack.reflectionflow_core.vlm.interface import Failure, Question
+from pack.reflectionflow_core.vlm.likelihoods import from_top_tokens
 from PIL import Image
 
 WORDS: dict[str, Any] = {
@@ -137,22 +140,21 @@ def asked(clip: Any, *pictures: Image.Image) -> list[Any]:
     return [tokens_of(clip, Question(t, (p,), "A system.")) for p in pictures for t in TEXTS]
 
 
-def likely_words(vlm: ComfyVlm, question: Question) -> list[str]:
-    """What the model may begin its answer with, behind white space, the likeliest first."""
+def likeliest(vlm: ComfyVlm, question: Question) -> list[tuple[str, float]]:
+    """What the model may begin its answer with, behind white space, asked by itself."""
     with logits_of(vlm.clip) as seen:
         ids = vlm._generated(question, 4, do_sample=False)
     begins = next((i for i, token in enumerate(ids) if vlm._said([token])), 0)
-    return [word for word, _ in vlm._likeliest(seen[begins]) if word.isalpha()]
+    return vlm._likeliest(seen[begins])
 
 
 def choosing(clip: Any) -> dict[str, Any]:
     """What `choose` says with packs and without, and how often the model is asked."""
     questions = [Question(text, (p,)) for p in (IMAGE, OTHER) for text in TEXTS[:3]]
-    questions.append(Question(TEXTS[3], (IMAGE,)))
-    vlm, plain = ComfyVlm(clip), ComfyVlm(clip)
-    plain.writer = None
-    vlm.least_mass = plain.least_mass = 0  # a random model spreads its probability over all words
-    words = [likely_words(plain, question) for question in questions]
+    vlm = ComfyVlm(clip)
+    vlm.least_mass = 0  # a random model spreads its probability over all words
+    alone = [likeliest(ComfyVlm(clip), question) for question in questions]
+    words = [[word for word, _ in row if word.isalpha()] for row in alone]
     choices = tuple(dict.fromkeys(w for row in words for w in row[:2]))
     choices = tuple(c for c in choices if sum(c.casefold() == d.casefold() for d in choices) == 1)
     passes: list[int] = []
@@ -167,25 +169,33 @@ def choosing(clip: Any) -> dict[str, Any]:
         together = vlm.choose(questions, choices)
     finally:
         del clip.generate
-    alone = plain.choose(questions, choices)
+    calls = vlm.usage.calls
+    with calls_allowed(4, 4):
+        limited = vlm.choose(questions, choices)
     return {
+        "limited": [isinstance(answer, Failure) for answer in limited],
+        "limited calls": vlm.usage.calls - calls,
         "together": together,
-        "alone": alone,
+        "alone": [from_top_tokens(row, choices, 0) for row in alone],
         "passes": passes,
-        "calls": vlm.usage.calls,
+        "calls": calls,
         "left over": "forward" in vars(vlm.writer.model),
     }
 
 
-def findings() -> dict[str, Any]:
+def of_qwen3vl() -> dict[str, Any]:
     clip = qwen3()
-    others = asked(clip, IMAGE, OTHER)
-    found: dict[str, Any] = {
+    return {
         "qwen3vl": compared(clip, asked(clip, IMAGE)),
         "choose": choosing(clip),
-        "two pictures": packed(others) is None,
-        "no picture": packed([{"": [[(1, 1.0), (2, 1.0)]]}, {"": [[(1, 1.0), (3, 1.0)]]}]) is None,
+        "two pictures": packed(asked(clip, IMAGE, OTHER)) is None,
     }
+
+
+def findings() -> dict[str, Any]:
+    found = of_qwen3vl() if find_spec("comfy.text_encoders.qwen3vl") else {}
+    texts = [{"": [[(1, 1.0), (2, 1.0)]]}, {"": [[(1, 1.0), (3, 1.0)]]}]
+    found["no picture"] = packed(texts) is None
     clip = gemma3()
     few, many = [[9, 10, 11], [12], [13, 14]], [[9 + i] * 20 for i in range(4)]
     found["gemma3"] = compared(clip, gemma_tokens(few))

@@ -296,6 +296,7 @@ def test_a_saved_choice_opens_with_its_own_inputs_and_their_wires(interface: Int
 COLOURS = """kind => [
     app.canvas.default_connection_color_byType[kind], LGraphCanvas.link_type_colors[kind],
     getComputedStyle(document.body).getPropertyValue('--color-datatype-' + kind).trim()]"""
+CANVASES = {"light": "#d3d3d3", "dark": "#222222"}  # by ComfyUI's palettes of that name
 PALETTE = "async name => app.extensionManager.setting.set('Comfy.ColorPalette', name)"
 
 
@@ -306,9 +307,22 @@ def test_each_kind_of_wire_has_a_colour_in_both_renderers_and_every_palette(
     ours = [known for name, known in info.items() if name.startswith(OURS)]
     kinds = {kind for known in ours for kind in known["output"] if "REFLECTIONFLOW" in kind}
     shown = kinds - {"REFLECTIONFLOW_PICTURES"}  # only inside Reflection Loop
-    for palette in ("light", "dark"):
+    for palette, canvas in CANVASES.items():
         interface.page.evaluate(PALETTE, palette)
         interface.page.evaluate(TWO_FRAMES)
         colours = {kind: interface.page.evaluate(COLOURS, kind) for kind in shown}
         assert all(len(set(three)) == 1 and three[0] for three in colours.values()), colours
         assert len({three[0] for three in colours.values()}) == len(shown)
+        assert all(contrast(three[0], canvas) >= 3 for three in colours.values()), colours
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours "#rrggbb", from 1 to 21, as WCAG 2 defines it."""
+    dark, light = sorted(map(luminance, (one, other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

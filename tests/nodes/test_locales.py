@@ -99,9 +99,9 @@ def commands() -> Parts:
     return {ids[name].replace(".", "_"): {"label": text} for name, text in LABEL.findall(script)}
 
 
-def panel_texts() -> set[str]:
-    """What the panel of a pause says."""
-    files = (ROOT / "nodes/web/pause.js", ROOT / "reflectionflow_core/report/panel.js")
+def script_texts() -> set[str]:
+    """What the panel of a pause says, and the pack's other scripts."""
+    files = [*(ROOT / "nodes/web").glob("*.js"), ROOT / "reflectionflow_core/report/panel.js"]
     scripts = "".join(file.read_text("utf-8") for file in files)
     said = {text for call in SAID.findall(scripts) for text in re.findall(r'"([^"]+)"', call)}
     return said | set(TOOL.findall(scripts))
@@ -130,7 +130,7 @@ def test_the_files_are_written_from_the_table(nodes: Nodes) -> None:
 def test_every_text_of_the_nodes_in_the_open_and_every_name_is_translated(nodes: Nodes) -> None:
     shown = (
         set(texts_in(commands()))
-        | panel_texts()
+        | script_texts()
         | {node["display_name"] for node in nodes.values()}
     )
     for node in nodes.values():
@@ -146,7 +146,7 @@ def test_every_text_of_the_nodes_in_the_open_and_every_name_is_translated(nodes:
 
 
 def test_the_table_translates_nothing_that_no_node_says(nodes: Nodes) -> None:
-    said = set(texts_in(commands())) | panel_texts()
+    said = set(texts_in(commands())) | script_texts()
     said |= {text for node in nodes.values() for text in texts_in(english_of(node))}
     assert not sorted(WORDS.keys() - said)
     for english, row in WORDS.items():

@@ -180,8 +180,15 @@ def test_a_mask_stays_in_its_place_on_a_picture_of_another_shape(comfy: ComfySer
 
 
 def test_an_empty_mask_is_refused_before_anything_is_painted(comfy: ComfyServer) -> None:
-    run = comfy.run(masked({"mask": solid(0.0, 64, 64)}))
+    run = comfy.run(masked({"mask": solid(0.0, 90, 60)}))
     assert run.error.startswith("The mask is empty, so nothing may change. Paint over")
+
+
+def test_a_mask_that_nobody_drew_in_load_image_lets_the_whole_picture_change(
+    comfy: ComfyServer,
+) -> None:
+    run = comfy.succeed(masked({"mask": solid(0.0, 64, 64)}))  # what Load Image gives then
+    assert "No mask was drawn, so the whole picture could change." in run.text("fix")
 
 
 def test_several_pictures_are_refused(comfy: ComfyServer) -> None:

@@ -65,7 +65,7 @@ def test_three_clicks_steer_a_search_through_a_reload_and_two_tabs(interface: In
     browser = page.context.browser
     assert browser is not None
     second = browser.new_page()
-    second.goto(server.url)
+    second.goto(server.url, timeout=RUN_MS)
     second.wait_for_function(OPENED, timeout=RUN_MS)
     wait_for_panel(second)
     assert page.locator(".rf-go").inner_text() == "Go on as planned"
@@ -74,7 +74,7 @@ def test_three_clicks_steer_a_search_through_a_reload_and_two_tabs(interface: In
     card.locator("textarea").fill(HTML)
     card.get_by_role("button", name="Box").click()
     draw_a_box(page, card)
-    page.reload()
+    page.reload(timeout=RUN_MS)
     page.wait_for_function(OPENED, timeout=RUN_MS)
     wait_for_panel(page)
     page.evaluate(WATCH)
@@ -105,8 +105,10 @@ def test_cancel_and_time_close_the_panel(interface: Interface) -> None:
     interface.server.interrupt()
     interface.page.locator(".rf-pause").wait_for(state="detached")
     interface.page.wait_for_function(OVER)
-    begin(interface, seed=902, ask_seconds=4, depth=0)
+    begin(interface, seed=902, ask_seconds=10, depth=0)
     wait_for_panel(interface.page)
     interface.page.locator(".rf-pause").wait_for(state="detached")
     interface.page.wait_for_function(OVER, timeout=RUN_MS)
     assert interface.page.evaluate(OVER) == "execution_success"
+    said = interface.node("ReflectionLoop")["text"]
+    assert said == "Nobody answered, so the search ends here."

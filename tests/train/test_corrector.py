@@ -28,12 +28,13 @@ from reflectionflow_core.archive.files import locked
 from reflectionflow_core.flux.branch import FluxInputs
 from reflectionflow_core.flux.lora import FILE_NAME, Mode, load_corrector_lora
 from reflectionflow_core.record import InputError
+from reflectionflow_core.registry import MINIATURE_WEIGHTS
 from train.corrector.beforehand import choice_of
 from train.corrector.dry_run import dry_run, write_triplets
 from train.corrector.estimate import estimate
 from train.corrector.loss import FlowLoss, change_weights, logit_normal
 from train.corrector.samples import TrainingBatch
-from train.corrector.settings import CorrectorSettings
+from train.corrector.settings import CorrectorSettings, Lora
 from train.corrector.training import Overrides, train
 from train.fit import Draw
 from train.latents.encoding import encode
@@ -391,6 +392,15 @@ def test_every_configuration_has_an_estimate_and_a_dry_run(
         assert "8 processes)" in text and "8 x H100" in text
         assert ("VAE and T5" in text) == (latents is None)
     assert "one step" in dry_run(chosen)
+
+
+def test_an_estimate_counts_the_weights_of_the_lora_that_a_run_starts_from() -> None:
+    start = MINIATURE_WEIGHTS / "corrector"
+    weights = sum(tensor.numel() for tensor in load_file(start / FILE_NAME).values())
+    text = estimate(
+        CorrectorSettings(model="miniature", data="shards", lora=Lora(rank=2, start=start))
+    )
+    assert f"{weights:,} trainable weights" in text
 
 
 def test_an_estimate_refuses_what_does_not_fit_and_says_what_would() -> None:

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -117,10 +118,16 @@ def test_small_pictures_are_blown_up_and_slivers_refused(size) -> None:
         prepared(sliver, sliver, (64, 64), condition, rng())
 
 
-def test_a_size_is_read_from_the_header_alone(tmp_path: Path) -> None:
+def test_buckets_follow_from_the_index_alone(tmp_path: Path) -> None:
     sizes = [(64, 64), (96, 64), (64, 128)]
-    found = triplets_in(write(tmp_path, [triplet(i, size) for i, size in enumerate(sizes)]))
-    assert [found.size(i) for i in range(3)] == sizes
+    folder = write(tmp_path, [triplet(i, size) for i, size in enumerate(sizes)])
+    found = triplets_in(folder)
+    assert found.entries.sizes().T.tolist() == [list(size) for size in sizes]
+    for shard in folder.glob("*.tar"):
+        shard.unlink()
+    views = Views(max_aspect=2, target_size=64, condition_size=32)
+    shards = Shards(SimpleNamespace(token_pixels=16), found, views)
+    assert [bucket for _, bucket in shards.labels] == [(64, 64), (80, 48), (48, 80)]
 
 
 # Mixture and drops
@@ -169,6 +176,8 @@ def test_siblings_leave_the_shares_and_every_samples_chance_as_they_are(siblings
 def test_nothing_to_train_on_is_refused() -> None:
     with pytest.raises(InputError, match="no sample to train on"):
         Sampler(LABELS[:2], Mixture(), without=[0, 1])
+    with pytest.raises(InputError, match="siblings=2 has no effect"):
+        Sampler(LABELS[:2], Mixture(), siblings=2)
 
 
 def test_drops_are_as_frequent_as_set_and_edits_keep_their_picture() -> None:

@@ -23,7 +23,7 @@ import pytest
 from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
 from train.data.engine import HERE, ray_session, run_here, run_on_ray
-from train.data.records import Item, Slice
+from train.data.records import Item, PaintedPicture, Slice
 from train.data.run import begin, make
 from train.data.settings import DataSettings, Engine, Pool
 from train.data.shards import PARTS
@@ -74,6 +74,18 @@ def die_once(mark: Path) -> StageFunction:
         return given
 
     return work
+
+
+def heavy(work: Slice) -> Slice:
+    """Of all slices twice what the object store holds."""
+    picture = PaintedPicture(bytes(33_000_000), "", work.position)
+    return replace(work, pictures=((picture,),))
+
+
+def light(work: Slice) -> Slice:
+    ((picture,),) = work.pictures
+    assert picture.seed == work.position and len(picture.data) == 33_000_000
+    return replace(work, pictures=())
 
 
 def divide_by_zero(work: Slice) -> Slice:
@@ -132,6 +144,11 @@ def test_more_workers_than_the_machine_has_room_for_are_refused_at_once() -> Non
 def test_a_worker_that_was_killed_is_replaced_and_its_slice_done_again(tmp_path: Path) -> None:
     assert done(partial(die_once, tmp_path / "died")) == SLICES
     assert (tmp_path / "died").exists()
+
+
+@pytest.mark.usefixtures("session")
+def test_a_full_object_store_holds_slices_back_and_loses_none() -> None:
+    assert done(partial(returning, heavy), partial(returning, light)) == SLICES
 
 
 def start(folder: Path) -> subprocess.Popen[str]:

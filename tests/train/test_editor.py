@@ -75,12 +75,6 @@ def test_it_is_asked_as_a_search_asks(drop: Dropped, said: str) -> None:
     assert instruction("a cup", "make it red", drop) == said
 
 
-def test_a_launcher_that_shards_weights_is_refused(monkeypatch) -> None:
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(InputError, match=r"train\.editor does not shard weights"):
-        train(EditorSettings(**read_config(CONFIG)))
-
-
 def test_its_configuration_has_an_estimate_and_a_dry_run() -> None:
     settings = EditorSettings(**read_config(CONFIG))
     text = estimate(settings)

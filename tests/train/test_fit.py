@@ -21,6 +21,7 @@ from reflectionflow_core.record import InputError
 from train.checkpoints import Checkpoints
 from train.fit import DivergenceError, Draw, Schedule, State, fit, steps
 from train.journal import Log
+from train.processes import agreed
 from train.progress import progress
 from train.reports import ReportSettings, reports_of
 
@@ -248,6 +249,29 @@ def test_tensorboard_and_wandb_get_what_the_log_gets(tmp_path: Path, monkeypatch
     assert [(name, value) for name, value, step in Scalars.told] == list(expected.items())
     assert logged == [(expected, 6)]
     assert begun[0] == begun[1] and begun[0]["config"] == {"rank": 4}
+
+
+def test_every_process_goes_by_what_the_first_one_found(monkeypatch) -> None:
+    sent: list[Any] = []
+    first = SimpleNamespace(num_processes=2, is_main_process=True)
+    monkeypatch.setattr("accelerate.utils.broadcast_object_list", lambda said: sent or said)
+
+    def refused() -> str:
+        raise InputError("not judged")
+
+    def found(act: Any) -> Any:
+        try:
+            return agreed(act)
+        except InputError as error:
+            return str(error)
+
+    for act, said in ((lambda: "a verdict", ["a verdict", None]), (refused, [None, "not judged"])):
+        sent.clear()
+        first.is_main_process = True
+        monkeypatch.setattr("train.processes.join", lambda: first)
+        of_first = found(act)
+        sent[:], first.is_main_process = said, False
+        assert found(lambda: "another's verdict") == of_first in said
 
 
 def test_a_report_that_is_not_installed_is_said_before_training(

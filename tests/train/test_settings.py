@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 
@@ -24,6 +25,10 @@ NEEDED = {  # settings that have no default
     VerifierSettings: QWEN,
     WriterSettings: QWEN,
 }
+RULE = ["rule.prompts=9"]
+SHAPES = ["editing.pairs=9", "editing.sets=[shapes]"]
+EDITS = ["editing.pairs=9", "editing.sets=[jsonl:file]"]
+MENDED = ["validation.mended.pictures=2", "validation.mended.verifier=checklist"]
 WITHOUT = "has no effect without"
 REFUSED = [
     (CorrectorSettings, "stepps=3", "There is no setting stepps. The nearest is steps"),
@@ -40,6 +45,23 @@ REFUSED = [
         ["validation.pictures=0", "validation.guidance=2"],
         f"validation.guidance {WITHOUT} validation.pictures or",
     ),
+    (
+        CorrectorSettings,
+        ["latents=folder", "data=more"],
+        f"data {WITHOUT} latents=auto or latents=null",
+    ),
+    (
+        CorrectorSettings,
+        ["validation.samples=4", "validation.mended.pictures=9"],
+        f"validation.mended.pictures {WITHOUT} as many validation.samples",
+    ),
+    (
+        EditorSettings,
+        ["validation.mended.pictures=2", "validation.mended.vlm=folder"],
+        f"validation.mended.vlm {WITHOUT} a validation.mended.verifier that asks a model",
+    ),
+    (EditorSettings, "condition_fit=fit", f"condition_fit {WITHOUT} max_aspect, above 1"),
+    (LatentsSettings, "condition_fit=fit", f"condition_fit {WITHOUT} max_aspect, above 1"),
     (DataSettings, ["filter.scorers=[]", "filter.margin=1"], f"filter.margin {WITHOUT} a verifier"),
     (LatentsSettings, "gpu.sharded=true", "There is no setting gpu.sharded"),
     (EditorSettings, "gpu.sharded=true", "There is no setting gpu.sharded"),
@@ -47,11 +69,34 @@ REFUSED = [
     (LatentsSettings, "gpu.count=2", f"gpu.count {WITHOUT} --estimate"),
     (DataSettings, "rule.pairs=2", f"rule.pairs {WITHOUT} rule.prompts=1 or more"),
     (DataSettings, "editing.sets=[shapes]", f"editing.sets {WITHOUT} editing.pairs=1 or more"),
-    (DataSettings, "reflections.vlm=folder", f"{WITHOUT} reflections.how=vlm"),
+    (DataSettings, [*RULE, "reflections.vlm=folder"], f"{WITHOUT} reflections.how=vlm"),
+    (DataSettings, [*EDITS, "editing.siblings=2"], f"{WITHOUT} shapes or drafts in editing.sets"),
+    (DataSettings, [*SHAPES, "reflections.max_words=9"], f"{WITHOUT} a source whose pairs lack"),
+    (DataSettings, [*SHAPES, "painter.batch=9"], f"painter.batch {WITHOUT} a source that paints"),
+    (
+        DataSettings,
+        [*RULE, "painter.model=synthetic", "painter.steps=9"],
+        f"painter.steps {WITHOUT}",
+    ),
+    (DataSettings, [*RULE, "judges.error=0.2"], f"judges.error {WITHOUT} the verifier noisy"),
+    (DataSettings, [*RULE, "judges.vlm=folder"], f"judges.vlm {WITHOUT} a verifier that asks it"),
+    (DataSettings, [*RULE, "judges.device=cpu"], f"judges.device {WITHOUT} a judge with a model"),
+    (DataSettings, [*RULE, "judges.reward_base=folder"], f"{WITHOUT} the verifier reward:FOLDER"),
+    (DataSettings, [*RULE, "rule.families.counting=0", "rule.counts=[2]"], "rule.counts has no"),
+    (
+        DataSettings,
+        [*RULE, "filter.scorers=[best]", "judges.error=0.2"],
+        "no verifier named 'best'",
+    ),
+    (DataSettings, ["staged.prompts=2", "filter.near_bits=1"], f"{WITHOUT} staged.prompts=0"),
+    (DataSettings, ["staged.prompts=2", "engine.filter.workers=2"], f"{WITHOUT} staged.prompts=0"),
+    (DataSettings, [*SHAPES, "engine.paint.workers=2"], f"engine.paint.workers {WITHOUT}"),
     (DataSettings, "assumptions.kept=0.5", f"assumptions.kept {WITHOUT} --estimate"),
     (VerifierSettings, "held_out_share=0.5", f"{WITHOUT} held_out=null, and data other than"),
+    (VerifierSettings, "held_out=more", f"held_out {WITHOUT} data other than miniature"),
     (VerifierSettings, "gpu.sharded=true", "There is no setting gpu.sharded"),
     (WriterSettings, "lora_rank=4", f"lora_rank {WITHOUT} tuning=lora"),
+    (WriterSettings, ["gain.pictures=2", "gain.vlm=folder"], f"gain.vlm {WITHOUT} a gain.verifier"),
     (WriterSettings, "gain.model=folder", f"gain.model {WITHOUT} gain.pictures or gain.during=1"),
 ]
 TAKEN = [
@@ -59,6 +104,14 @@ TAKEN = [
     (DataSettings, ["rule.prompts=9", "rule.judge=detector:folder", "rule.confidence=0.5"]),
     (WriterSettings, ["gain.during=2", "gain.model=folder", "tuning=lora", "lora_rank=4"]),
     (CorrectorSettings, ["validation.samples=0"]),
+    (CorrectorSettings, ["data=", "latents=folder"]),
+    (CorrectorSettings, ["max_aspect=2", "condition_fit=fit"]),
+    (CorrectorSettings, [*MENDED, "validation.mended.vlm=folder"]),
+    (DataSettings, [*RULE, "filter.scorers=[exact,noisy]", "judges.error=0.2"]),
+    (DataSettings, [*RULE, "filter.scorers=[reward:folder]", "judges.reward_base=folder"]),
+    (DataSettings, [*EDITS, "editing.caption=", "judges.vlm=folder", "judges.device=cpu"]),
+    (DataSettings, ["editing.pairs=9", "editing.sets=[drafts]", "painter.steps=2"]),
+    (DataSettings, ["staged.prompts=2", "painter.batch=2", "engine.paint.workers=2"]),
 ]
 
 
@@ -94,6 +147,18 @@ def test_settings_are_read_without_a_library_of_models():
         [sys.executable, "-c", check], capture_output=True, text=True, check=True
     )
     assert found.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("name", ["data", "editor", "latents", "verifier"])
+def test_a_launcher_that_shards_weights_is_refused_where_none_are_sharded(
+    name, monkeypatch, capsys
+):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    kind = {f"{kind.__module__}": kind for kind in NEEDED}[f"train.{name}.settings"]
+    monkeypatch.setattr(sys, "argv", [name, *NEEDED[kind]])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_module(f"train.{name}", run_name="__main__")
+    assert f"train.{name} does not shard weights" in capsys.readouterr().err
 
 
 def test_an_estimate_takes_what_only_it_reads():

@@ -18,4 +18,5 @@ if __name__ == "__main__":
         estimate="train.corrector.estimate:estimate",
         dry_run="train.corrector.dry_run:dry_run",
         run="train.corrector.training:run",
+        shards=True,
     )

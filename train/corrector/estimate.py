@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 
-from reflectionflow_core.flux.lora import target_shapes
+from reflectionflow_core.flux.lora import read_corrector_lora, target_shapes
 from reflectionflow_core.record import InputError
 from reflectionflow_core.report.words import counted, duration
 from train.corrector.beforehand import FOLDER, choice_of
@@ -27,6 +27,7 @@ from train.gpus import (
     VAE_DECODE,
     VAE_ENCODE,
     check_fit,
+    exchanging,
     forward_operations,
     smaller_batches,
 )
@@ -47,14 +48,14 @@ def estimate(settings: CorrectorSettings) -> str:
     with torch.device("meta"):
         transformer = FluxTransformer2DModel(**config)
     shapes = target_shapes(transformer)
-    trained = sum(settings.lora.rank * (out + wide) for out, wide in shapes.values())
+    rank, trained = _learned(settings, shapes)
     frozen = sum(p.numel() for p in transformer.parameters())
     processes = settings.gpu.count
     a_step = settings.batch * settings.accumulate * processes
     memory = partial(_memory, transformer=transformer, frozen=frozen)
     lines = [
         f"FLUX: {frozen:,} weights, frozen{_assumed(config)}",
-        f"LoRA: {trained:,} trainable weights in {len(shapes)} modules, rank {settings.lora.rank}, "
+        f"LoRA: {trained:,} trainable weights in {len(shapes)} modules, rank {rank}, "
         f"on {settings.lora.tokens} tokens, {settings.lora.attention} attention",
         f"Samples: {samples}",
         *latents,
@@ -65,10 +66,21 @@ def estimate(settings: CorrectorSettings) -> str:
         f"Memory a GPU, estimated: {memory(settings, trained=trained) / 1e9:.1f} GB",
         f"Time: {_time(settings, transformer)}, on {settings.gpu.assumed}",
     ]
+    if said := exchanging(*_batch_seconds(settings, transformer), settings.gpu):
+        lines.append(f"Sharded: {said}")
     text = "".join(f"{line}.\n" for line in lines)
     need = memory(settings, trained=trained)
     ways = ((way, memory(changed, trained=trained)) for way, changed in _ways(settings))
     return check_fit(need, settings.gpu, text, ways)
+
+
+def _learned(settings: CorrectorSettings, shapes: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """The LoRA's rank and its weights: those of the file that the run starts from, or new ones."""
+    if (start := settings.lora.start) is None:
+        rank = settings.lora.rank
+        return rank, sum(rank * (out + wide) for out, wide in shapes.values())
+    lora = read_corrector_lora(start, shapes)
+    return max(layer.rank for _, layer in lora.items()), sum(p.numel() for p in lora.parameters())
 
 
 def _ways(settings: CorrectorSettings) -> Iterator[tuple[str, CorrectorSettings]]:
@@ -151,15 +163,19 @@ def _time(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> s
     a tenth more for attention; with checkpoints one more forward. Every process validates alike.
     """
     forward, encoding = (f(settings, transformer) for f in (_forward, _encoding))
-    drawn = settings.batch * settings.accumulate * settings.steps  # by each process
+    batches = settings.accumulate * settings.steps  # of each process
+    drawn = settings.batch * batches
+    computing, exchanged = _batch_seconds(settings, transformer)
+    gathered = settings.gpu.speed * exchanged / 2  # as operations, of one forward
     v = settings.validation
     times = 1 + -(-settings.steps // v.every)
     decoding = 3 * settings.target_size**2 * VAE_DECODE
     mended = 3 * min(v.mended.pictures, v.samples)  # by the true words, none and another's
-    corrected = (min(v.pictures, v.samples) + mended) * (v.steps * forward + decoding)
-    checked = v.samples * len(COMPARED) * (times * forward + encoding)
+    looking = max(forward, gathered)
+    corrected = (min(v.pictures, v.samples) + mended) * (v.steps * looking + decoding)
+    checked = v.samples * len(COMPARED) * (times * looking + encoding)
     parts = {
-        "learning": drawn * forward * (3.1 if settings.checkpointing else 2.1),
+        "learning": batches * max(computing, exchanged) * settings.gpu.speed,
         "encoding by VAE and T5": drawn * encoding,
         "validation": times * corrected + checked,
     }
@@ -169,6 +185,19 @@ def _time(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> s
         if operations
     )
     return f"{duration(sum(parts.values()) / settings.gpu.speed)} ({named})"
+
+
+def _batch_seconds(
+    settings: CorrectorSettings, transformer: FluxTransformer2DModel
+) -> tuple[float, float]:
+    """In which a batch computes, and in which sharded weights come together for it, forwards and
+    backwards.
+    """
+    often = 3.1 if settings.checkpointing else 2.1
+    computing = settings.batch * _forward(settings, transformer) * often / settings.gpu.speed
+    width = 2 if settings.dtype == "bf16" else 4
+    frozen = sum(p.numel() for p in transformer.parameters())
+    return computing, 2 * settings.gpu.exchange(frozen * width)
 
 
 def _encoded(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -> bool:

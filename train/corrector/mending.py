@@ -12,6 +12,7 @@ from reflectionflow_core.protocols import Verifier
 from reflectionflow_core.record import InputError, Verdict
 from reflectionflow_core.registry import ActorChoice, build_verifier
 from train.corrector.settings import MendedSettings
+from train.processes import agreed
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,11 @@ def judge_of(settings: MendedSettings, device: str) -> Verifier | None:
 
 
 def judged(judge: Verifier, prompt: str, picture: Picture) -> Verdict:
-    """Raises InputError where the judge fails, since a share without its hard pictures misleads."""
-    (verdict,) = judge.verify(prompt, [picture])
+    """The first process's verdict, in all of them.
+
+    Raises InputError where the judge fails, since a share without its hard pictures misleads.
+    """
+    (verdict,) = agreed(lambda: judge.verify(prompt, [picture]))
     if not verdict.judged:
         raise InputError(
             f"A picture of the validation was not judged: {verdict.explanation} Repair the judge, "

@@ -50,6 +50,11 @@ class Sampler:
             raise InputError("There is no sample to train on. Check data and validation.samples.")
         self.mixture, self.siblings = mixture, siblings
         self.shared = _shared(kept, groups, cells) if siblings > 1 else {}
+        if siblings > 1 and not self.shared:
+            raise InputError(
+                f"siblings={siblings} has no effect, since no two samples to learn from have one "
+                "flawed picture. Give siblings=1, or data made with editing.siblings."
+            )
         found = {label: kept[cells[kept] == number] for label, number in numbers.items()}
         self.members = {label: members for label, members in found.items() if len(members)}
         self.together = {  # how many samples of a label have how many siblings, with themselves

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Protocol
 
 import numpy as np
@@ -100,17 +101,22 @@ class Shards:
         self.flux, self.triplets, self.views = flux, triplets, views
         self.sizes = buckets(views.target_size, views.max_aspect, flux.token_pixels)
         known: dict[Label, Label] = {}  # so that a million samples share a few labels
-        labels = ((SUBSETS[n], self._bucket(i)) for i, n in enumerate(triplets.entries.subsets))
+        labels = zip(triplets.entries.subsets.tolist(), self._buckets(), strict=True)
+        labels = ((SUBSETS[subset], bucket) for subset, bucket in labels)
         self.labels = [known.setdefault(label, label) for label in labels]
         self.groups, self.prompts = triplets.entries.groups(), triplets.entries.prompts
 
-    def _bucket(self, index: int) -> Size:
+    def _buckets(self) -> Iterator[Size]:
+        """Of each sample; any of one that cannot be read, which is left out when it is drawn."""
         if len(self.sizes) == 1:
-            return self.sizes[0]
-        try:
-            return nearest(self.triplets.size(index), self.sizes)
-        except SampleError:
-            return self.sizes[0]  # it will be left out when it is read
+            return repeat(self.sizes[0], len(self.triplets))
+        widths, heights = self.triplets.entries.sizes()
+        both, place = np.unique(widths.astype(np.uint64) << 32 | heights, return_inverse=True)
+        fitting = [
+            nearest((n >> 32, n & 0xFFFFFFFF), self.sizes) if n else self.sizes[0]
+            for n in both.tolist()
+        ]
+        return (fitting[number] for number in place.tolist())
 
     def read(self, index: int, drop: Dropped, rng: np.random.Generator) -> SampleRow:
         triplet, (_, bucket) = self.triplets[index], self.labels[index]

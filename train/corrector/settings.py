@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from reflectionflow_core.flux.settings import ConditionSettings
-from train.gpus import GpuSettings, ShardingGpuSettings
+from train.gpus import LINKED_BY, SHARED, GpuSettings, ShardingGpuSettings
 from train.reports import IN_WANDB, ReportSettings
-from train.settings import ESTIMATED, Seed, SettingNeeds, Strict, torch_device
+from train.settings import (
+    ESTIMATED,
+    Seed,
+    SettingNeeds,
+    Strict,
+    ask_vlm,
+    torch_device,
+    verifiers_in,
+)
 from train.triplets import SUBSETS
 
 if TYPE_CHECKING:
@@ -172,17 +180,29 @@ CORRECTING = SettingNeeds(
 )
 ANEW = SettingNeeds("lora.start=null", lambda s: s.lora.start is None)
 MENDED = "validation.mended.pictures=1 or more"
+UNCUT = SettingNeeds("max_aspect, above 1", lambda s: s.max_aspect > 1)
 EFFECTS = {
     "gpu": ESTIMATED,
+    "condition_fit": UNCUT,
     "report.project": IN_WANDB,
     "report.name": IN_WANDB,
     "time_shifted": SettingNeeds("time_shift, other than 1", lambda s: s.time_shift != 1),
     "validation": SettingNeeds("validation.samples=1 or more", lambda s: s.checking.samples),
     "validation.steps": CORRECTING,
+    "validation.pictures": SettingNeeds(
+        "as many validation.samples", lambda s: s.checking.pictures <= s.checking.samples
+    ),
+    "validation.mended.pictures": SettingNeeds(
+        "as many validation.samples", lambda s: s.checking.mended.pictures <= s.checking.samples
+    ),
     "validation.mended": SettingNeeds(MENDED, lambda s: s.checking.mended.pictures),
+    "validation.mended.vlm": SettingNeeds(
+        "a validation.mended.verifier that asks a model, such as checklist",
+        lambda s: ask_vlm([s.checking.mended.verifier]),
+    ),
     "validation.mended.reward_base": SettingNeeds(
         "validation.mended.verifier=reward:FOLDER",
-        lambda s: "reward" in s.checking.mended.verifier,
+        lambda s: "reward" in verifiers_in([s.checking.mended.verifier]),
     ),
 }
 
@@ -257,9 +277,14 @@ class CorrectorSettings(LearningSettings):
     validation: Validation = Validation()
     effects: ClassVar = {
         **EFFECTS,
+        "data": SettingNeeds(
+            "latents=auto or latents=null", lambda s: not (s.data and isinstance(s.latents, Path))
+        ),
         "lora.rank": ANEW,
         "lora.alpha": ANEW,
         "validation.guidance": CORRECTING,
+        "gpu.sharded": SHARED,
+        "gpu.link_gb": LINKED_BY,
     }
 
     @property

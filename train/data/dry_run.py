@@ -8,13 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from reflectionflow_core.archive import files
-from train.data.edits import MADE
 from train.data.engine import HERE
-from train.data.prompts import SHAPES
 from train.data.run import make
-from train.data.settings import DataSettings
+from train.data.settings import SHAPES, SYNTHETIC, DataSettings, is_made
 from train.data.shards import PARTS
-from train.data.synthetic import SYNTHETIC
 from train.data.work import sources_of
 
 ASKING = ("condense", "caption")  # stages that cannot do without a model
@@ -56,8 +53,7 @@ def without_missing(settings: DataSettings) -> tuple[DataSettings, list[str]]:
 def is_here(name: str, file: str) -> bool:
     """Whether a file, or one of a pattern's, is there; the shapes world always is."""
     path = Path(file).expanduser()
-    made = name.partition(":")[0] in MADE
-    return made or path.exists() or any(path.parent.glob(path.name))
+    return is_made(name) or path.exists() or any(path.parent.glob(path.name))
 
 
 def toy(settings: DataSettings, folder: Path) -> DataSettings:

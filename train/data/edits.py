@@ -16,12 +16,10 @@ from PIL import Image
 from reflectionflow_core.record import InputError
 from reflectionflow_core.texts import parse_json, reason_of
 from train.data.painting import build_generator
-from train.data.settings import Editing, PainterSettings
+from train.data.settings import DRAFTS, SHAPES, Editing, PainterSettings
 from train.shard_lists import shards_in
 from train.triplets import Edit, SampleError, Triplets, open_picture, opened, usable_text
 
-DRAFTS = "drafts"
-MADE = ("shapes", DRAFTS)  # sets that need no file
 MINIATURE = PainterSettings()
 
 
@@ -144,7 +142,7 @@ def open_set(
 
     kind, _, where = spec.partition(":")
     formats: dict[str, Callable[[], EditSet]] = {
-        "shapes": partial(ShapeEdits, seed, where, fields.siblings),
+        SHAPES: partial(ShapeEdits, seed, where, fields.siblings),
         DRAFTS: partial(
             DraftEdits, seed, partial(build_generator, painter), where, fields.siblings
         ),

@@ -12,8 +12,8 @@ from reflectionflow_core.record import Request
 from reflectionflow_core.registry import ActorChoice, build_actors, choice_of
 from reflectionflow_core.settings import SearchSettings
 from train.data.records import Item, PaintedPicture, Slice, seed_of
-from train.data.settings import PainterSettings
-from train.data.synthetic import SYNTHETIC, SyntheticGenerator
+from train.data.settings import SYNTHETIC, PainterSettings
+from train.data.synthetic import SyntheticGenerator
 from train.triplets import encoded
 
 Wishes = Callable[[Item], Sequence[str]]  # the prompts that an item's pictures are painted from

@@ -17,10 +17,10 @@ from reflectionflow_core.miniature.prompts import FAMILIES, is_held_out, parse, 
 from reflectionflow_core.record import InputError
 from reflectionflow_core.texts import TextError, checked_text, parse_json, read_text, reason_of
 from train.data.records import seed_of
+from train.data.settings import SHAPES
 from train.prompt_words import words
 from train.triplets import MAX_TEXT
 
-SHAPES = "shapes"
 PROMPT, DETAILED = "prompt", "detailed"
 _TURNED = {"right of": "left of", "below": "above"}
 

@@ -17,8 +17,8 @@ from reflectionflow_core.record import InputError
 from reflectionflow_core.registry import ActorChoice, build_verifier
 from train.data.prompts import DETAILED
 from train.data.records import Item, PaintedPicture, Pair, Slice, seed_of
-from train.data.settings import Judges, Ranked
-from train.data.synthetic import SYNTHETIC, SyntheticVerifier
+from train.data.settings import SYNTHETIC, Judges, Ranked
+from train.data.synthetic import SyntheticVerifier
 
 
 def build_scorers(specs: Sequence[str], judges: Judges) -> dict[str, Verifier]:

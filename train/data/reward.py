@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from train.data.painting import build_painting
-from train.data.prompts import PROMPT, SHAPES, Avoided, read_lines, shape_prompts, usable
+from train.data.prompts import PROMPT, Avoided, read_lines, shape_prompts, usable
 from train.data.ranking import build_ranking
 from train.data.records import Item
 from train.data.rule import candidates_of
-from train.data.settings import DataSettings
+from train.data.settings import SHAPES, DataSettings
 from train.data.source import PipelineStage, Source
 
 NAME, SUBSET = "reward", "general"

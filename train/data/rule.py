@@ -26,12 +26,11 @@ from reflectionflow_core.record import InputError, Verdict
 from train.data.painting import build_painting
 from train.data.prompts import Avoided, meaning
 from train.data.records import Item, PaintedPicture, Pair, Slice, seed_of
-from train.data.settings import DataSettings, Rule
+from train.data.settings import DETECTOR, SYNTHETIC, DataSettings, Rule
 from train.data.source import PipelineStage, Source
-from train.data.synthetic import SYNTHETIC, SyntheticVerifier
+from train.data.synthetic import SyntheticVerifier
 
 NAME = SUBSET = "rule"
-DETECTOR = "detector:"
 BINS = ((1 / 3, "hard"), (2 / 3, "medium"), (1.0, "easy"))  # by the share of right pictures
 _TRIES = 2000  # draws in a row without a new prompt before the vocabulary counts as used up
 

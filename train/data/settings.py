@@ -9,15 +9,17 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from reflectionflow_core.writers.vlm import MAX_WORDS
 from train.gpus import GpuKind
-from train.settings import ESTIMATED, Seed, SettingNeeds, Strict
+from train.settings import ESTIMATED, Seed, SettingNeeds, Strict, ask_vlm, verifiers_in
 
 Share = Annotated[float, Field(ge=0, le=1)]
-WORLD = ("shapes", "drafts")  # sets that are made, not read
+SHAPES, DRAFTS = WORLD = ("shapes", "drafts")  # sets that are made, not read
+MINIATURE, SYNTHETIC = "miniature", "synthetic"  # what paints and judges without a folder
+DETECTOR = "detector:"
 
 
 class PainterSettings(Strict):
     model: str = Field(
-        default="miniature", description="miniature, synthetic, or a FLUX folder or hub id"
+        default=MINIATURE, description="miniature, synthetic, or a FLUX folder or hub id"
     )
     size: tuple[PositiveInt, PositiveInt] | None = Field(
         default=None, description="width and height in pixels"
@@ -202,17 +204,65 @@ class Assumptions(Strict):
     kept: Share = Field(default=0.85, description="pairs that pass annotation and filter")
 
 
+def is_made(spec: str) -> bool:
+    """Whether a set of edits is made, and needs no file."""
+    return spec.partition(":")[0] in WORLD
+
+
 DETECTED = SettingNeeds(
-    "rule.judge=detector:FOLDER", lambda settings: settings.rule.judge.startswith("detector:")
+    "rule.judge=detector:FOLDER", lambda settings: settings.rule.judge.startswith(DETECTOR)
 )
+TRIPLETS = SettingNeeds("staged.prompts=0", lambda settings: not settings.staged.prompts)
+PAINTED = SettingNeeds("a source that paints", lambda settings: settings.paints)
+SAMPLED = SettingNeeds(
+    "a source that paints, and painter.model other than synthetic",
+    lambda settings: settings.paints and settings.painter.model != SYNTHETIC,
+)
+REWARDED = SettingNeeds(
+    "the verifier reward:FOLDER", lambda settings: "reward" in verifiers_in(settings.verifiers)
+)
+COUNTED = SettingNeeds(
+    "assumptions.pictures_per_gpu_second=null",
+    lambda settings: settings.assumptions.pictures_per_gpu_second is None,
+)
+LOADING = {"clip-score", "objects", "reward"}  # verifiers with a model of their own
 HERE = SettingNeeds("engine.address=null", lambda settings: settings.engine.address is None)
 FROM_FILES = SettingNeeds(
     "a set of files in editing.sets",
-    lambda settings: any(not each.startswith(WORLD) for each in settings.editing.sets),
+    lambda settings: not all(map(is_made, settings.editing.sets)),
 )
 EFFECTS = {
     "gpu": ESTIMATED,
+    "gpu.name": COUNTED,
+    "gpu.tflops": COUNTED,
     "assumptions": ESTIMATED,
+    # Where nothing is painted, the model still says whether the miniature's held-out prompts stay
+    # out.
+    "painter.batch": PAINTED,
+    **dict.fromkeys(
+        [
+            f"painter.{name}"
+            for name in PainterSettings.model_fields
+            if name not in ("model", "batch")
+        ],
+        SAMPLED,
+    ),
+    **{f"judges.{name}": REWARDED for name in ("reward_base", "reward_template")},
+    "judges.error": SettingNeeds(
+        "the verifier noisy", lambda settings: "noisy" in verifiers_in(settings.verifiers)
+    ),
+    "judges.vlm": SettingNeeds(
+        "a verifier that asks it, or length.file or editing.caption, where texts are missing",
+        lambda settings: ask_vlm(settings.verifiers) or settings.lacks_texts,
+    ),
+    "judges.device": SettingNeeds(
+        "a judge with a model",
+        lambda settings: (
+            (settings.rule.prompts and settings.rule.judge.startswith(DETECTOR))
+            or settings.judges.vlm
+            or not LOADING.isdisjoint(verifiers_in(settings.verifiers))
+        ),
+    ),
     "rule": SettingNeeds("rule.prompts=1 or more", lambda settings: settings.rule.prompts),
     **dict.fromkeys(
         (
@@ -223,20 +273,47 @@ EFFECTS = {
         ),
         DETECTED,
     ),
+    "rule.counts": SettingNeeds(
+        "rule.families.counting, above 0", lambda settings: settings.rule.families.counting
+    ),
+    "rule.relations": SettingNeeds(
+        "rule.families.position or rule.families.color_position, above 0",
+        lambda s: s.rule.families.position or s.rule.families.color_position,
+    ),
     "reward": SettingNeeds("reward.prompts=1 or more", lambda settings: settings.reward.prompts),
     "length": SettingNeeds("length.prompts=1 or more", lambda settings: settings.length.prompts),
     "editing": SettingNeeds("editing.pairs=1 or more", lambda settings: settings.editing.pairs),
     **dict.fromkeys(
         ("editing.source", "editing.edited", "editing.instruction", "editing.caption"), FROM_FILES
     ),
+    "editing.siblings": SettingNeeds(
+        "shapes or drafts in editing.sets",
+        lambda settings: any(map(is_made, settings.editing.sets)),
+    ),
     "histories": SettingNeeds("histories.runs", lambda settings: settings.histories.runs),
     "staged": SettingNeeds("staged.prompts=1 or more", lambda settings: settings.staged.prompts),
+    "reflections": SettingNeeds(
+        "a source whose pairs lack words", lambda settings: settings.lacks_reflections
+    ),
     "reflections.vlm": SettingNeeds(
         "reflections.how=vlm", lambda settings: settings.reflections.how == "vlm"
     ),
+    "filter": TRIPLETS,
     "filter.margin": SettingNeeds(
         "a verifier in filter.scorers", lambda settings: settings.filter.scorers
     ),
+    "engine.condense": SettingNeeds(
+        "length.prompts=1 or more", lambda settings: settings.length.prompts
+    ),
+    "engine.paint": SettingNeeds(
+        "a source that paints, other than drafts", lambda settings: settings.paints_prompts
+    ),
+    "engine.judge": SettingNeeds(
+        "rule.prompts, reward.prompts or length.prompts=1 or more",
+        lambda s: s.rule.prompts or s.reward.prompts or s.length.prompts,
+    ),
+    "engine.open": SettingNeeds("editing.pairs=1 or more", lambda settings: settings.editing.pairs),
+    "engine.filter": TRIPLETS,
     "engine.cpus": HERE,
     "engine.object_store_gb": HERE,
 }
@@ -267,3 +344,43 @@ class DataSettings(Strict):
     assumptions: Assumptions = Assumptions()
     gpu: GpuKind = GpuKind()
     effects: ClassVar = EFFECTS
+
+    @property
+    def paints_prompts(self) -> bool:
+        asked = (self.rule, self.reward, self.length, self.staged)
+        return any(source.prompts for source in asked)
+
+    @property
+    def paints(self) -> bool:
+        drafts = any(spec.partition(":")[0] == DRAFTS for spec in self.editing.sets)
+        return self.paints_prompts or bool(self.editing.pairs and drafts)
+
+    @property
+    def reads_edits(self) -> bool:
+        """Whether edits come from files, whose texts may be missing."""
+        return bool(self.editing.pairs) and not all(map(is_made, self.editing.sets))
+
+    @property
+    def lacks_texts(self) -> bool:
+        """Whether a vision-language model may have to write prompts."""
+        condenses = self.length.prompts and self.length.file != SHAPES
+        return bool(condenses or (self.reads_edits and not self.editing.caption))
+
+    @property
+    def lacks_reflections(self) -> bool:
+        asked = (self.rule.prompts, self.reward.prompts, self.length.prompts, self.histories.runs)
+        return any(asked) or self.reads_edits
+
+    @property
+    def scorers(self) -> dict[str, list[str]]:
+        """The verifiers of each group that asks some."""
+        return {
+            "reward": self.reward.scorers if self.reward.prompts else [],
+            "length": self.length.scorers if self.length.prompts else [],
+            "filter": [] if self.staged.prompts else self.filter.scorers,
+        }
+
+    @property
+    def verifiers(self) -> list[str]:
+        """Those of the registry."""
+        return [spec for specs in self.scorers.values() for spec in specs if spec != SYNTHETIC]

@@ -12,7 +12,6 @@ from reflectionflow_core.protocols import SILENT, Progress
 from reflectionflow_core.record import Request, Seed, Verdict
 from train.data.records import seed_of
 
-SYNTHETIC = "synthetic"
 SIDE = 16  # pixels
 RIGHT = 0.5  # share of the pictures that pass
 

@@ -15,7 +15,6 @@ from reflectionflow_core.record import InputError
 from reflectionflow_core.registry import ActorChoice
 from train.data.annotating import build_annotation
 from train.data.editing import editing_source
-from train.data.edits import DRAFTS
 from train.data.filtering import build_filtering
 from train.data.histories import histories_source
 from train.data.length import length_source
@@ -23,12 +22,11 @@ from train.data.painting import painter_choice
 from train.data.prompts import Avoided
 from train.data.records import Item, Slice
 from train.data.reward import reward_source
-from train.data.rule import DETECTOR, rule_source
-from train.data.settings import DataSettings
+from train.data.rule import rule_source
+from train.data.settings import DETECTOR, MINIATURE, SYNTHETIC, DataSettings
 from train.data.shards import StoreStage
 from train.data.source import PipelineStage, Source
 from train.data.staged import staged_source
-from train.data.synthetic import SYNTHETIC
 from train.data.teachers import RULES
 from train.triplets import CHATS
 
@@ -48,7 +46,7 @@ def sources_of(settings: DataSettings) -> list[Source]:
         histories_source: settings.histories.runs,
         staged_source: settings.staged.prompts,
     }
-    avoided = Avoided(settings.benchmarks, settings.painter.model == "miniature")
+    avoided = Avoided(settings.benchmarks, settings.painter.model == MINIATURE)
     sources = [build(settings, avoided) for build, asked in wanted.items() if asked]
     if not sources:
         raise InputError(
@@ -118,12 +116,12 @@ def run_record(settings: DataSettings, sources: list[Source]) -> dict[str, Any]:
 def models_of(settings: DataSettings) -> dict[str, str]:
     """Digests of all weights by the name of the setting."""
     models: dict[str, str] = {}
-    if settings.painter.model != SYNTHETIC and _paints(settings):
+    if settings.painter.model != SYNTHETIC and settings.paints:
         models["painter"] = identity(painter_choice(settings.painter))["model"]
     if settings.rule.prompts and settings.rule.judge.startswith(DETECTOR):
         folders = (settings.rule.judge.removeprefix(DETECTOR), settings.rule.colour_judge)
         models["rule.judge"] = "+".join(_digest_of(folder) for folder in folders if folder)
-    for group, specs in _specs(settings).items():
+    for group, specs in settings.scorers.items():
         found = [_scorer_digest(spec, settings) for spec in specs]
         if any(found):
             models[group] = "+".join(found)
@@ -144,25 +142,6 @@ def _work_digest(source: Source) -> str:
         record |= {"group": item.group} if item.group else {}  # slices are cut by it
         whole.update(json.dumps(record, sort_keys=True).encode())
     return whole.hexdigest()
-
-
-def _paints(settings: DataSettings) -> bool:
-    asked = (
-        settings.rule.prompts,
-        settings.reward.prompts,
-        settings.length.prompts,
-        settings.staged.prompts,
-    )
-    drafts = any(spec.partition(":")[0] == DRAFTS for spec in settings.editing.sets)
-    return any(asked) or drafts
-
-
-def _specs(settings: DataSettings) -> dict[str, list[str]]:
-    return {
-        "reward": settings.reward.scorers if settings.reward.prompts else [],
-        "length": settings.length.scorers if settings.length.prompts else [],
-        "filter": settings.filter.scorers,
-    }
 
 
 def _scorer_digest(spec: str, settings: DataSettings) -> str:

@@ -21,7 +21,7 @@ from train.corrector.training import CorrectorTraining, assembled, finish
 from train.corrector.validation import Checks, held_out
 from train.editor.klein import EditorLora, EditorShards, load, velocity
 from train.editor.settings import MAY_CHANGE, EditorSettings
-from train.processes import join, refuse_sharding
+from train.processes import join
 from train.run_folder import run_folder
 from train.shard_lists import shards_in
 from train.triplets import Triplets
@@ -59,7 +59,6 @@ class EditorChecks(Checks):
 
 def train(settings: EditorSettings, pipeline: Any = None) -> EditorLora:
     """The trained LoRA, which is also in `settings.out`; a run that was stopped is resumed."""
-    refuse_sharding("train.editor")
     batches = settings.accumulate * join(settings.torch_device).num_processes
     record = {**settings.model_dump(mode="json"), "batches_a_step": batches}
     with run_folder(settings.out, record, MAY_CHANGE):

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from train.corrector.settings import Views
+from train.corrector.settings import UNCUT, Views
 from train.gpus import GpuSettings
 from train.settings import ESTIMATED
 
@@ -23,4 +23,4 @@ class LatentsSettings(Views):
         description="also encode each reflection without its prompt, which drop.prompt reads",
     )
     gpu: GpuSettings = GpuSettings()
-    effects: ClassVar = {"gpu": ESTIMATED}
+    effects: ClassVar = {"gpu": ESTIMATED, "condition_fit": UNCUT}

@@ -10,11 +10,12 @@ from torch import nn
 
 from reflectionflow_core.record import InputError
 from reflectionflow_core.report.words import duration
-from train.gpus import check_fit, smaller_batches
+from train.gpus import check_fit, exchanging, smaller_batches
 from train.qwen.data import split
 from train.qwen.settings import MINIATURE, QwenSettings
 
 WORDS = 160  # tokens of text in a sample: template or request, prompt, reflection
+ANSWER = 60  # tokens of one; an assumption
 SECONDS_WRITING = 1.5  # for an answer that is written out, one by one; an assumption
 MERGED = 28  # pixels a side of one picture token: 2 x 2 patches of 14
 
@@ -108,6 +109,14 @@ class QwenLoad:
     def memory(self, settings: QwenSettings) -> float:
         return self.held(settings) + self.alive(settings)
 
+    def exchanges(self, settings: QwenSettings) -> tuple[float, float]:
+        """Seconds in which sharded weights come together once; and those of a batch that is learned
+        from: for forward and backward, and its gradients are summed. All are as wide as arithmetic.
+        """
+        width = 2 if settings.weights == "bf16" else 4
+        gathered = settings.gpu.exchange(self.weights * width)
+        return gathered, 2 * gathered + settings.gpu.exchange(self.trained * width)
+
     def operations(self, settings: QwenSettings) -> float:
         """Of one sample that is learned from."""
         return sum(stack.operations(settings.checkpointing) for stack in self.stacks)
@@ -128,11 +137,15 @@ def estimate_of(
     load, gpu = load_of(settings), settings.gpu
     held, alive = load.held(settings), load.alive(settings)
     a_step = settings.batch * settings.accumulate * gpu.count
-    learning = settings.steps * a_step / gpu.count * load.operations(settings)
+    computing = settings.batch * load.operations(settings) / gpu.speed
+    gathered, exchanged = load.exchanges(settings)
+    learning = settings.steps * settings.accumulate * max(computing, exchanged)
     times = 1 + -(-settings.steps // settings.eval_every)
-    measuring = times * settings.held_out_most / gpu.count * load.forward()
-    writing = times * written * SECONDS_WRITING
-    seconds = (learning / gpu.speed, measuring / gpu.speed + writing)
+    looking = max(settings.batch * load.forward() / gpu.speed, gathered)
+    measuring = times * settings.held_out_most / gpu.count / settings.batch * looking
+    # Sharded weights come together for every word, of a batch of answers at once.
+    answers = times * written * (SECONDS_WRITING + ANSWER * gathered / settings.batch)
+    seconds = (learning, measuring + answers)
     shared = f", sharded over {gpu.count} GPUs" if gpu.shares_weights else ""
     lines = (
         f"base         {settings.base}: {load.weights:,} weights",
@@ -144,6 +157,7 @@ def estimate_of(
         f"time         about {duration(sum(seconds))}: learning {duration(seconds[0])}, measuring "
         f"{duration(seconds[1])}, on {gpu.assumed}, with pictures of {settings.max_pixels:,} "
         f"pixels and {WORDS} tokens of text",
+        *([f"sharded      {said}"] if (said := exchanging(computing, exchanged, gpu)) else []),
     )
     ways = ((way, load_of(changed).memory(changed)) for way, changed in _ways(settings))
     return check_fit(held + alive, gpu, "\n".join(lines) + "\n", ways)

@@ -128,7 +128,7 @@ class _Journal(TrainerCallback):
     """Logs what transformers tells, and shows the progress."""
 
     def __init__(self, log: Log) -> None:
-        self.log, self.stack, self.loss = log, ExitStack(), float("nan")
+        self.log, self.stack, self.remark = log, ExitStack(), ""
 
     def on_train_begin(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
         name = Path(args.output_dir).parent.name
@@ -139,11 +139,11 @@ class _Journal(TrainerCallback):
     def on_log(self, _: Any, state: Any, *__: Any, logs: dict[str, Any], **___: Any) -> None:
         if "loss" in logs:  # the figures of held-out samples are noted by the trainer
             found = dict(numbers(logs))
-            self.loss = found["loss"]
+            self.remark = f"loss {found['loss']:.4f}"
             self.log.note(state.global_step, **found)
 
     def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
-        self.show(state.global_step, f"loss {self.loss:.4f}")
+        self.show(state.global_step, self.remark)
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         self.stack.close()

@@ -43,6 +43,9 @@ EFFECTS = {
     "report.name": IN_WANDB,
     "made": MADE,
     "families": MADE,
+    "held_out": SettingNeeds(
+        f"data other than {MINIATURE}", lambda settings: settings.data != MINIATURE
+    ),
     "held_out_share": SettingNeeds(
         f"held_out=null, and data other than {MINIATURE}",
         lambda settings: not settings.held_out and settings.data != MINIATURE,

@@ -14,7 +14,6 @@ from transformers import TrainingArguments
 from reflectionflow_core.verifiers.reward import checked_template, load_base
 from reflectionflow_core.verifiers.reward_template import TOKEN
 from train.cards import verifier_card
-from train.processes import refuse_sharding
 from train.qwen.guarded import arguments_of, measured, train_on
 from train.qwen.run import base_of, qwen_run, sides_of
 from train.qwen.whole import whole
@@ -26,7 +25,6 @@ from train.verifier.trainer import PairCollator, VerifierTrainer
 
 def setup(settings: VerifierSettings, like: str = "") -> VerifierTrainer:
     """Everything loaded and checked; nothing trained yet."""
-    refuse_sharding("train.verifier")
     checked_template(settings.template, "The template")
     learnt, held, skipped = sides_of(
         settings, lambda where: pairs_in(where, settings.seed, settings.ties)

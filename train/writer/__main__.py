@@ -16,4 +16,5 @@ if __name__ == "__main__":
         estimate="train.writer.estimate:estimate",
         dry_run="train.writer.dry_run:dry_run",
         run="train.writer.training:run",
+        shards=True,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import islice
@@ -58,16 +58,28 @@ def written(vlm: LocalVlm, chats: Usable[Chat], settings: WriterSettings) -> dic
     return {"exact": {**asdict(share(right)), "answers": len(some)}, "examples": examples}
 
 
+def alone(judge: Callable[[], Verdict]) -> Verdict:
+    """Where one process measures."""
+    return judge()
+
+
 class WriterGain:
     """The share of flawed pictures whose score rises when the corrector follows the writer's
     reflection, those of TemplateWriter (which knows what the verifier found), and none at all;
     and by how much the writer leads each, over the same pictures and seeds.
 
+    `ask` says who asks the verifier: `alone`, or `agreed` where several processes measure together.
     Pictures of which the verifier could not judge each state are left out and counted
     (`not_judged`). Raises InputError if there are no others.
     """
 
-    def __init__(self, chats: Usable[Chat], settings: GainSettings, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        chats: Usable[Chat],
+        settings: GainSettings,
+        device: str = "cpu",
+        ask: Callable[[Callable[[], Verdict]], Verdict] = alone,
+    ) -> None:
         choice = ActorChoice(
             model=settings.model,
             lora=settings.lora,
@@ -77,9 +89,9 @@ class WriterGain:
             reward_base=settings.reward_base,
         )
         self.actors: Any = build_actors(choice, SearchSettings())
-        self.batch = settings.batch
+        self.batch, self.ask = settings.batch, ask
         asked = _flawed(chats, settings.pictures)
-        self.first = [self.actors.verifier.verify(c.prompt, [c.picture])[0] for c in asked]
+        self.first = [self._judged(c.prompt, c.picture) for c in asked]
         judged = [pair for pair in zip(asked, self.first, strict=True) if pair[1].judged]
         self.flawed = [chat for chat, _ in judged]
         self.before = [verdict for _, verdict in judged]
@@ -112,6 +124,9 @@ class WriterGain:
             },
         }
 
+    def _judged(self, prompt: str, image: Image) -> Verdict:
+        return self.ask(lambda: self.actors.verifier.verify(prompt, [image])[0])
+
     def _gains(self, reflections: Sequence[str]) -> list[float]:
         """How much each score rises by one correction; not finite where it was not judged."""
         images, prompts = [c.picture for c in self.flawed], [c.prompt for c in self.flawed]
@@ -119,10 +134,7 @@ class WriterGain:
         after: list[Image] = []
         for start in range(0, len(requests), self.batch):
             after += self.actors.corrector.paint(requests[start : start + self.batch])
-        ranks = [
-            self.actors.verifier.verify(prompt, [image])[0].rank
-            for prompt, image in zip(prompts, after, strict=True)
-        ]
+        ranks = [self._judged(*each).rank for each in zip(prompts, after, strict=True)]
         return [rank - verdict.rank for rank, verdict in zip(ranks, self.before, strict=True)]
 
 

@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from train.gpus import ShardingGpuSettings
+from train.gpus import LINKED_BY, SHARED, ShardingGpuSettings
 from train.qwen.loras import LORA, LoraSettings
 from train.qwen.settings import EFFECTS
-from train.settings import SettingNeeds, Strict
+from train.settings import SettingNeeds, Strict, ask_vlm, verifiers_in
 
 
 class GainSettings(Strict):
@@ -55,7 +55,14 @@ class WriterSettings(LoraSettings):
             "gain.pictures or gain.during=1 or more",
             lambda settings: settings.gain.pictures or settings.gain.during,
         ),
-        "gain.reward_base": SettingNeeds(
-            "gain.verifier=reward:FOLDER", lambda settings: "reward" in settings.gain.verifier
+        "gain.vlm": SettingNeeds(
+            "a gain.verifier that asks a model, such as checklist",
+            lambda settings: ask_vlm([settings.gain.verifier]),
         ),
+        "gain.reward_base": SettingNeeds(
+            "gain.verifier=reward:FOLDER",
+            lambda settings: "reward" in verifiers_in([settings.gain.verifier]),
+        ),
+        "gpu.sharded": SHARED,
+        "gpu.link_gb": LINKED_BY,
     }

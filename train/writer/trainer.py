@@ -21,6 +21,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from reflectionflow_core.vlm.local import LocalVlm
 from reflectionflow_core.vlm.prompts import control_tokens, encode, without_control_tokens
 from reflectionflow_core.writers.reflection_generator import ReflectionGeneratorWriter
+from train.processes import agreed
 from train.qwen.data import Usable
 from train.qwen.guarded import Guarded
 from train.writer.chats import Chat
@@ -132,7 +133,7 @@ class WriterTrainer(Guarded, SFTTrainer):
     def gain(self) -> WriterGain:
         """Painter and judge, which stay for the next measurement."""
         few = self.settings.gain.model_copy(update={"pictures": self.settings.gain.during})
-        return WriterGain(self.sides["held_out"], few, self.settings.torch_device)
+        return WriterGain(self.sides["held_out"], few, self.settings.torch_device, agreed)
 
     def _speaking(self) -> AbstractContextManager[LocalVlm]:
         model = self.accelerator.unwrap_model(self.model)

@@ -133,8 +133,8 @@ FIX_BY_WORDS = Notes(
 Your picture, what it is to show, and what to change in your own words. The corrector repaints it
 as you say and leaves the rest alone. No judge, no search.
 
-With a **mask** nothing outside of it changes, bit for bit: right-click the picture, *Open in
-MaskEditor*, then wire **MASK** into *mask*.
+To change one place only, right-click the picture, *Open in MaskEditor*, and paint over it: nothing
+outside of that changes, bit for bit. Paint nothing, and the whole picture may change.
 """,
     f"""
 - **words**, as a command: *remove the apple on the left*, *turn the mug green*

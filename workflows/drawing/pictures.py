@@ -116,7 +116,7 @@ def fixing(name: str, title: str, words: Notes, said: str) -> Graph:
     jury: list[Node] = []
     if watched:
         jury = stack(c, below(picture) + HEADER, 300, critic())
-    wires = {"writer": Wire("critic", "writer")} if watched else {}
+    wires = {"writer": Wire("critic", "writer")} if watched else {"mask": Wire("picture", "MASK")}
     given = fix_inputs(Wire("picture", "IMAGE"), TABLE, said, **wires)
     fix = fixed(d, **bus(given, [*painting, *picture, *jury], "FixPicture", c + 315))
     shown = fixed_pictures(name, e, 420)

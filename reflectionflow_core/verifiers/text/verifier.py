@@ -77,13 +77,13 @@ class TextVerifier:
         letters = letters_of(wanted.text)
         if not letters:
             raise InputError(
-                f'The text "{wanted.text}" has no letters or digits that could be read. Leave its '
-                "quotation marks out, or choose another verifier."
+                f'The text "{wanted.text:.80}" has no letters or digits that could be read. Leave '
+                "its quotation marks out, or choose another verifier."
             )
         unknown = [c for c in dict.fromkeys(letters) if c.isalpha() and not self._knows(c)]
         if unknown:
             raise InputError(
-                f'The text "{wanted.text}" has letters that the verifier text cannot read: '
+                f'The text "{wanted.text:.80}" has letters that the verifier text cannot read: '
                 f"{' '.join(unknown[:10])}. It knows Latin letters, Chinese, Japanese and some "
                 "Greek; leave it out, or choose a verifier that asks a vision-language model."
             )

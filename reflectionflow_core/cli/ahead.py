@@ -1,0 +1,77 @@
+"""What is left of a run or of a batch to pay, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..archive import Run, read_recording
+from ..archive.experience import Experience, experience
+from ..protocols import Actors
+from ..record import Cost, History
+from ..report.words import forecast_text
+from ..search import Forecast, forecast, judged_again
+from ..search.forecast import forecast_together
+from ..settings import Budget
+from .preparing import Author, expected_start, lacks_text, with_recorded_text
+from .run import price_of
+
+
+@dataclass(frozen=True, slots=True)
+class RestOfBatch:
+    """What all prompts together may still cost, and how many pictures they have."""
+
+    text: str
+    painted: int
+
+
+def rest_of(
+    asked: Run, author: Author | None, actors: Actors, history: History, pass_rate: float | None
+) -> Forecast | None:
+    """What is left of a search to pay, as it goes on: what is judged again is painted again, and
+    what its author is still to write is paid for. None for stages still to be written."""
+    if author is not None and author.setting == "stages":
+        return None
+    settings, before = expected_start(asked, author)
+    past = history.without_last(judged_again(history, settings, actors)).charged(before.cost)
+    ahead = forecast(settings, actors, past, pass_rate)
+    if ahead is None:
+        return None
+    usual = ahead.usual + before.cost if ahead.usual else None
+    return replace(ahead, most=ahead.most + before.cost, usual=usual)
+
+
+def rest_of_batch(
+    folder: Path,
+    asked: Run,
+    runs: Mapping[str, Run],
+    author: Author | None,
+    actors: Actors,
+    begun: bool,
+) -> RestOfBatch:
+    """Of the `runs` by their folders in `folder`, of a batch that is new or was `begun`."""
+    known = experience(folder if begun else folder.parent, asked)
+    found, spent, painted = [], Cost(), 0
+    new: Forecast | None = None  # a prompt that has no run costs what every other such one does
+    for name, run in runs.items():
+        recording = read_recording(folder / name)
+        history = recording.history
+        if recording.run is None:
+            new = new or rest_of(run, author, actors, history, known.pass_rate)
+            found.append(new)
+            continue
+        recorded = with_recorded_text(run, recording.run, author)
+        writes = author if author and lacks_text(recorded, author.setting, history) else None
+        found.append(rest_of(recorded, writes, actors, history, known.pass_rate))
+        spent, painted = spent + history.cost, painted + len(history)
+    budget = asked.settings.budget
+    text = cost_text(author, forecast_together(found, budget, spent), known, asked)
+    shared = " All prompts together keep to the budget." if budget != Budget() else ""
+    return RestOfBatch(text + shared, painted)
+
+
+def cost_text(author: Author | None, ahead: Forecast | None, known: Experience, asked: Run) -> str:
+    if ahead is None and author is not None and author.setting == "stages":
+        return "As many stages as the plan has, which is written first."
+    return forecast_text(ahead, known.seconds_each, price_of(asked))
