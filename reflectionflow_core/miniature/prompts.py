@@ -179,7 +179,7 @@ def parse(prompt: str) -> Spec:
     spec = _PromptReader(text).spec()
     if spec is None:
         raise InputError(
-            f"The miniature does not understand {prompt!r}. It paints "
+            f"The miniature does not understand {prompt!r:.80}. It paints "
             f"{', '.join(map(plural, SHAPES))} in {', '.join(COLOURS)}: "
             "try 'a photo of three red circles', 'a blue square left of a yellow triangle', 'a red "
             "cross between a circle and a square', 'a big circle and a small circle' or 'two "
