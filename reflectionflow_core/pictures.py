@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -76,7 +76,7 @@ def stored_picture(data: bytes) -> Image.Image:
         return image
 
 
-def picture_size(stream: BinaryIO) -> tuple[int, int]:
+def picture_size(stream: IO[bytes]) -> tuple[int, int]:
     """Width and height of the picture in an open file, upright, from its header alone.
 
     Raises PictureError.
@@ -130,7 +130,7 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, image).convert("RGB")
 
 
-def _opened(stream: BinaryIO) -> ImageFile:
+def _opened(stream: IO[bytes]) -> ImageFile:
     """The picture by its header, of a usual format and size."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copyreg
 import os
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reflectionflow_core.record import InputError
@@ -12,6 +14,14 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
 Made = TypeVar("Made")
+
+
+def _read_only(values: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(values)
+
+
+# A verdict's mappings are read-only, and the standard library sends no such mapping to a process.
+copyreg.pickle(MappingProxyType, lambda mapping: (_read_only, (dict(mapping),)))
 
 
 def join(device: str = "") -> PartialState:

@@ -268,10 +268,8 @@ def _check_same_prompts(folder: Path, recorded: Run, asked: Run) -> None:
 def _search(
     folder: Path, asked: Run, author: Author | None, actors: Actors, begun: bool
 ) -> CommandOutcome:
-    budget, named = (
-        asked.settings.budget,
-        dict(zip(folder_names(asked), runs_of(asked), strict=True)),
-    )
+    budget = asked.settings.budget
+    named = dict(zip(folder_names(asked), runs_of(asked), strict=True))
     say(rest_of_batch(folder, asked, named, author, actors, begun).text)
     most, status, error = asked.settings.scheduled_pictures * len(named), 0, ""
     with Screen(min(most, budget.images or most)) as screen:

@@ -35,6 +35,13 @@ def interface(comfy: ComfyServer) -> Iterator[Interface]:
         yield opened
 
 
+@pytest.fixture(autouse=True)
+def nothing_waits(comfy: ComfyServer) -> Iterator[None]:
+    """A test that fails in a pause would else leave ComfyUI waiting, and the next ones with it."""
+    yield
+    comfy.interrupt()
+
+
 def begin(interface: Interface, **values: Any) -> None:
     graph = json.loads(Path(TEMPLATE).read_text(encoding="utf-8"))
     interface.page.evaluate(LOAD, [graph, "pause"])

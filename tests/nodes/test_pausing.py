@@ -26,6 +26,13 @@ def asking(seed: int = 70, **changes: Any) -> dict[str, Any]:
     return loop_graph(**{**given, "ask_me": True, "ask_seconds": 120, **changes})
 
 
+@pytest.fixture(autouse=True)
+def nothing_waits(comfy: ComfyServer) -> Iterator[None]:
+    """A test that fails in a pause would else leave ComfyUI waiting, and the next ones with it."""
+    yield
+    comfy.interrupt()
+
+
 def sent(server: ComfyServer, path: str, body: Any, raw: bytes | None = None) -> tuple[int, Any]:
     """Status and answer of a POST that may be refused."""
     data = json.dumps(body).encode() if raw is None else raw

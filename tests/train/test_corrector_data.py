@@ -9,6 +9,7 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from PIL import Image
 
 from reflectionflow_core.archive import files
 from reflectionflow_core.flux.condition import ConditionSettings
+from reflectionflow_core.flux.model import Flux
 from reflectionflow_core.record import InputError
 from train.corrector.batches import Batches, BatchReader
 from train.corrector.encoded import Encoded, part_file
@@ -126,7 +128,8 @@ def test_buckets_follow_from_the_index_alone(tmp_path: Path) -> None:
     for shard in folder.glob("*.tar"):
         shard.unlink()
     views = Views(max_aspect=2, target_size=64, condition_size=32)
-    shards = Shards(SimpleNamespace(token_pixels=16), found, views)
+    flux = cast(Flux, SimpleNamespace(token_pixels=16))
+    shards = Shards(flux, found, views)
     assert [bucket for _, bucket in shards.labels] == [(64, 64), (80, 48), (48, 80)]
 
 
