@@ -73,13 +73,13 @@ def axis_input(axis: str) -> io.Input:
 
 
 def limit_input(limit: Field[Any]) -> io.Input:
-    name, text = f"max_{limit.name}", limit.metadata["text"]
+    name = f"max_{limit.name}"
     return io.Int.Input(
         name,
         default=0,
         min=0,
         max=limit.metadata.get("most", 100_000),
-        tooltip=f"The most that the search may spend of {text}; 0 means no limit.",
+        tooltip=f"{limit.metadata['text'].capitalize()}; 0 means no limit.",
         **optional_if_later(name),
     )
 

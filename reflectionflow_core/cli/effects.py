@@ -158,9 +158,9 @@ BY_LORA = OptionNeeds(
 EDITING = OptionNeeds("--edit-model", lambda now: now.choice.edit_model is not None)
 STAGED = OptionNeeds("--strategy staged", lambda now: now.in_stages)
 FULL_SIZE = OptionNeeds(
-    "a full-size --model",
+    "a --model other than miniature",
     lambda now: now.choice.model != "miniature",
-    "Give --model FOLDER, since the miniature does not take it",
+    "Give --model FOLDER (the miniature does not take it)",
 )
 
 EFFECTS: dict[str, OptionNeeds] = {
@@ -169,14 +169,14 @@ EFFECTS: dict[str, OptionNeeds] = {
     "parents": strategies("reflection", "noise+prompt", "staged", "in-context"),
     "axes": ROUNDS,
     "width": OptionNeeds(
-        "chains to count",
+        "chains",
         lambda now: bool(now.axes) or now.settings.drafts is None,
         "Give a --depth above 0, or no --drafts",
     ),
     "noise_search": OptionNeeds(
         "rounds with new noise",
         _draws_noise,
-        "Give noise among the --axes, and another --strategy than paths",
+        "Give noise among the --axes, and a --strategy other than paths",
         rounds=True,
     ),
     "radius": OptionNeeds(
@@ -208,15 +208,15 @@ EFFECTS: dict[str, OptionNeeds] = {
     "stages": STAGED,
     "inspector": STAGED,
     "planner": OptionNeeds(
-        "a plan to write", lambda now: now.plans, "Give --strategy staged, and no --stages"
+        "a planner's plan", lambda now: now.plans, "Give --strategy staged, and no --stages"
     ),
     "think_first": OptionNeeds(
-        "a strategy that begins with the prompt",
+        "a strategy that drafts from the prompt",
         lambda now: now.settings.strategy not in TEXTS_OF_THEIR_OWN,
-        f"Give another --strategy than {in_words(TEXTS_OF_THEIR_OWN)}, which plan or think anyway",
+        f"Give a --strategy other than {in_words(TEXTS_OF_THEIR_OWN)}, which plan or think anyway",
     ),
     "thinker": OptionNeeds(
-        "a thought to write",
+        "a draft prompt to write",
         lambda now: now.thinks,
         "Give --think-first or --strategy interleaved, and no --draft-prompt",
     ),
@@ -224,7 +224,7 @@ EFFECTS: dict[str, OptionNeeds] = {
     "dtype": FULL_SIZE,
     "plan": FULL_SIZE,
     "device": OptionNeeds(
-        "a model on this machine",
+        "a local model",
         lambda now: now.paints or (now.local_vlm and now.asks_vlm) or now.judged_by(*LOADING),
         f"Give --verifier {in_words(LOADING)}, or a local --vlm",
     ),
@@ -245,7 +245,7 @@ EFFECTS: dict[str, OptionNeeds] = {
         lambda now: (now.asks_vlm and now.choice.vlm is not None) or now.asks_unknown,
         "Give one that does, such as --verifier checklist, and --vlm",
     ),
-    "vlm_dtype": OptionNeeds("a --vlm on this machine", lambda now: now.local_vlm),
+    "vlm_dtype": OptionNeeds("a local --vlm", lambda now: now.local_vlm),
     "judge_check": OptionNeeds("--vlm", lambda now: now.choice.vlm is not None),
     "send_pictures": OptionNeeds(
         "--vlm endpoint:PROFILE", lambda now: now.choice.vlm is not None and not now.local_vlm
@@ -336,8 +336,8 @@ def _check_stop(now: Situation) -> None:
     silent = [part.name for part in deciding if not VERIFIERS[part.name].tells_passed]
     if stop == "passed" and silent:
         raise InputError(
-            f"The verifier {silent[0]} does not say what passed, so --stop passed never stops. "
-            "Give a score after --stop, or a --gate that says it."
+            f"The verifier {silent[0]} does not decide what passes, so --stop passed never stops. "
+            "Give a score after --stop, or a --gate that decides."
         )
     joined = len(parts) > 1 or now.choice.gate is not None
     row = VERIFIERS[parts[0].name]

@@ -15,12 +15,12 @@ from ..record import InputError
 from ..texts import why_no_path
 
 EXIT_CODES = """\
-exit codes: 0 done, 1 a judge that cannot judge, 2 what was asked cannot be used, 3 stopped by
---hours, 4 the pictures could not be judged, 130 stopped by Ctrl-C"""
-JSON = "print one JSON object instead of text, as docs/cli.md describes it"
-QUIET = "print the result and errors, but no progress and no notes"
-OPEN = "open the page in the browser at the end; with review the page that asks, at once"
-DRY_RUN = "say what would be done and what it may cost; loads and paints nothing"
+exit codes: 0 done, 1 a judge that cannot judge, 2 invalid input, 3 stopped by --hours,
+4 the pictures could not be judged, 130 stopped by Ctrl-C"""
+JSON = "print one JSON object instead of text (see docs/cli.md)"
+QUIET = "print only the result and errors"
+OPEN = "open the report in the browser at the end; with review, open the review page at once"
+DRY_RUN = "print what would be done and what it may cost; load and paint nothing"
 # Metavars of what is a path, or may be one.
 PATHS = ("FILE", "DIR", "FOLDER", "PNG", "WHERE", "NAME", "A.json", "B.json")
 OWN_MESSAGES = ("out", "json", "draft_prompt")  # where an empty text is explained by who reads it

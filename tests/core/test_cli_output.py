@@ -274,7 +274,7 @@ ADVICE = [
     (["completion", "tcsh"], "There is no shell 'tcsh'."),
     (["doctor", "--send-pictures"], "--send-pictures has no effect without --vlm."),
     (["doctor", "--vlm", "endpoint:a", "--vlm-dtype", "bf16"], "--vlm-dtype has no effect"),
-    (["rank", "x", "a cup", "--device", "cpu"], "--device has no effect without a model"),
+    (["rank", "x", "a cup", "--device", "cpu"], "--device has no effect without a local model"),
     (["rank", "x", "a cup", "--width", "2"], "There is no option --width."),
     (["judge", "--device", "cpu", "--verifier", "exact"], "--device has no effect"),
     (["judge", "--vlm", "a", "--colour-judge", "c"], "--colour-judge has no effect without"),
