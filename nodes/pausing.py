@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..reflectionflow_core.feedback import Feedback
 from ..reflectionflow_core.protocols import SILENT, Progress
 from ..reflectionflow_core.record import InputError
-from ..reflectionflow_core.search import Pause, is_asked_about, is_over, paused
+from ..reflectionflow_core.search import Pause, ask_person, awaits_answer, is_over
 from .shared.judging import errors_of_verifier
 from .shared.kept import ROUNDS, round_key
 from .shared.pauses import PAUSES
@@ -98,10 +98,10 @@ def asked(
     settings = state.settings_until(state.next_round - last)
     state = read_feedback(state)
     panel, history = InBrowser(seconds), state.history
-    if is_asked_about(history, settings, actors):
+    if awaits_answer(history, settings, actors):
         try:
             with STOPPING.during():
-                history = paused(state.prompt, settings, actors, panel, history, progress)
+                history = ask_person(state.prompt, settings, actors, panel, history, progress)
         except StoppedAtPauseError:
             STOPPING.times += 1
             return replace(state, done=True, stopped=True)

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..reflectionflow_core.protocols import Actors
 from ..reflectionflow_core.record import History, InputError, ScenePlan
 from ..reflectionflow_core.report import as_data, contact_sheet, history_text
-from ..reflectionflow_core.search.budget import calls_left
+from ..reflectionflow_core.search.budget import limit_calls
 from ..reflectionflow_core.search.checks import check_search, check_understood
 from ..reflectionflow_core.settings import SearchSettings
 from .comfy.masks import as_mask_text
@@ -366,7 +366,7 @@ def check(state: SearchState, actors: Actors, depth: int) -> None:
     """Raises InputError for what would fail in a later round, before anything is painted."""
     settings = state.settings_until(depth)
     check_search(state.prompt, settings, actors, History())
-    with calls_left(settings.budget):
+    with limit_calls(settings.budget):
         check_understood(state.prompt, settings, actors)
 
 

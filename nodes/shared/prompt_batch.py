@@ -12,11 +12,11 @@ from ...reflectionflow_core.record import SHARED, History, InputError
 from ...reflectionflow_core.search import (
     UnjudgedError,
     check_search,
-    goes_on,
     portfolio,
     trailing_unjudged,
+    would_continue,
 )
-from ...reflectionflow_core.search.budget import calls_left
+from ...reflectionflow_core.search.budget import limit_calls
 from ...reflectionflow_core.search.checks import check_trust, check_understood
 from ...reflectionflow_core.search.portfolio import Replaying
 from ...reflectionflow_core.settings import Budget
@@ -51,7 +51,7 @@ class PromptSearch(Replaying):
 
     def end(self) -> None:
         """Notes that the budget of all prompts is used up, where this one would go on."""
-        ended = SHARED if goes_on(self.history, self.settings) else ""
+        ended = SHARED if would_continue(self.history, self.settings) else ""
         self.history = replace(self.history, ended=ended)
 
     def play(self, budget: Budget) -> Generator[History]:
@@ -136,7 +136,7 @@ def prompts_in(text: str) -> list[str]:
 def check_prompts(states: Sequence[SearchState], handles: SearchActors, total: Budget) -> None:
     """Raises InputError for the first prompt that cannot be painted or judged; asks no model."""
     actors = handles.actors
-    with calls_left(total):
+    with limit_calls(total):
         for number, state in enumerate(states, 1):
             try:
                 check_search(state.prompt, replace(state.settings, budget=total), actors, History())

@@ -31,14 +31,14 @@ from ...reflectionflow_core.record import History, InputError
 from ...reflectionflow_core.report import contact_sheet, html_page
 from ...reflectionflow_core.search import (
     UnjudgedError,
+    count_to_judge_again,
     is_over,
-    judged_again,
     left_unjudged_text,
     limit_reached,
     search,
     trailing_unjudged,
 )
-from ...reflectionflow_core.search.budget import calls_left
+from ...reflectionflow_core.search.budget import limit_calls
 from ...reflectionflow_core.search.checks import check_trust
 from ...reflectionflow_core.settings import RANDOM_SEED, SearchSettings
 from ...reflectionflow_core.vlm.judge_check import judge_text
@@ -64,7 +64,7 @@ def next_round(
     actors, index = handles.actors, state.next_round
     if not len(state.history):
         state = replace(state, judge=check_judges(handles, progress))
-        with calls_left(state.settings.budget):
+        with limit_calls(state.settings.budget):
             actors.verifier.verify(state.prompt, [])  # raises if it cannot judge this prompt
     errors = errors_of_verifier(handles, state.judge)
     check_trust(state.settings_until(index), errors)
@@ -132,7 +132,7 @@ def recorded(
     """The next round, read from the run's folder or painted; each new picture is saved at once."""
     with opened(state, run) as archive:
         deepest = max(state.next_round, len(archive.history.rounds) - 1)
-        if judged_again(archive.history, state.settings_until(deepest), actors):
+        if count_to_judge_again(archive.history, state.settings_until(deepest), actors):
             archive.drop_last(again(archive.history, state.history))
         elif words := left_unjudged_text(archive.history):
             warn(words)

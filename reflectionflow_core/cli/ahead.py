@@ -11,7 +11,7 @@ from ..archive.experience import Experience, experience
 from ..protocols import Actors
 from ..record import Cost, History
 from ..report.words import forecast_text
-from ..search import Forecast, forecast, judged_again
+from ..search import Forecast, count_to_judge_again, forecast
 from ..search.forecast import forecast_together
 from ..settings import Budget
 from .preparing import Author, expected_start, lacks_text, with_recorded_text
@@ -34,7 +34,9 @@ def rest_of(
     if author is not None and author.setting == "stages":
         return None
     settings, before = expected_start(asked, author)
-    past = history.without_last(judged_again(history, settings, actors)).charged(before.cost)
+    past = history.without_last(count_to_judge_again(history, settings, actors)).charged(
+        before.cost
+    )
     ahead = forecast(settings, actors, past, pass_rate)
     if ahead is None:
         return None

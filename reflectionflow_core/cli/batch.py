@@ -26,13 +26,13 @@ from ..report.words import counted, settings_text
 from ..search import (
     UnjudgedError,
     check_search,
-    goes_on,
+    count_to_judge_again,
     is_over,
-    judged_again,
     left_unjudged_text,
     trailing_unjudged,
+    would_continue,
 )
-from ..search.budget import calls_left
+from ..search.budget import limit_calls
 from ..search.checks import check_understood
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from ..settings import Budget
@@ -87,7 +87,7 @@ class Folder:
             run = with_recorded_text(self.run, archive.run, self.author)
             settings = replace(run.settings, budget=budget)
             if self.again:
-                again = judged_again(archive.history, settings, self.actors)
+                again = count_to_judge_again(archive.history, settings, self.actors)
                 if not again:
                     self.screen.say(f"{self.path.name}: {left_unjudged_text(archive.history)}")
                     return
@@ -137,7 +137,7 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> CommandOut
         asked = with_errors_of(asked, recorded)
         actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
         author = author_of(asked, choice)
-        with calls_left(asked.settings.budget):
+        with limit_calls(asked.settings.budget):
             for run in runs_of(asked):
                 check_prompt(run, asked.settings.budget, author, actors)
                 check_understood(run.prompt, run.settings, actors)
@@ -337,7 +337,7 @@ def _report(folder: Path, batch: Run, ended: str | None = None) -> CommandOutcom
 
 def _ended(path: Path, run: Run, history: History, limit: str) -> History:
     """The history with the limit that ended it, if it would go on, recorded where that is new."""
-    ended = limit if goes_on(history, run.settings) else ""
+    ended = limit if would_continue(history, run.settings) else ""
     if ended == history.ended:
         return history
     with open_archive(path, resume=True, known=history) as archive:

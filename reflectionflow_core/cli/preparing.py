@@ -14,7 +14,7 @@ from ..protocols import Actors, Planner
 from ..record import Cost, History, InputError, ScenePlan, Stage
 from ..registry import PLANNERS, THINKERS, ActorChoice, Thinker, build
 from ..search import check_search
-from ..search.budget import paid_from
+from ..search.budget import ask_within_budget
 from ..search.strategies import strategy_named
 from ..settings import Budget, SearchSettings
 from .screen import Lines
@@ -130,7 +130,7 @@ def write_text(asked: Run, author: Author, budget: Budget) -> tuple[Run, Cost, s
     def question() -> list[tuple[Any, str]]:
         return [author.write(asked.prompt)]
 
-    ((value, words),), calls = paid_from(budget, asked.calls, author.actor, 1, question)
+    ((value, words),), calls = ask_within_budget(budget, asked.calls, author.actor, 1, question)
     settings = replace(asked.settings, **{author.setting: value})
     run = replace(asked, settings=settings, calls=asked.calls + calls)
     return run, Cost(vlm_calls=calls), words

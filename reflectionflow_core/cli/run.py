@@ -21,14 +21,14 @@ from ..registry import choice_of
 from ..report.words import counted, forecast_text
 from ..search import (
     UnjudgedError,
+    count_to_judge_again,
     forecast,
-    judged_again,
     left_unjudged_text,
     limit_reached,
     search,
-    steered_search,
+    search_with_pauses,
 )
-from ..search.budget import calls_left
+from ..search.budget import limit_calls
 from ..search.checks import check_understood
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
@@ -71,7 +71,7 @@ def run(
         asked = with_errors_of(asked, archive.run if len(archive.history) else None)
         actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
         # No picture, only the question whether it can judge this prompt, before hours are painted.
-        with calls_left(asked.settings.budget, asked.calls):
+        with limit_calls(asked.settings.budget, asked.calls):
             check_understood(asked.prompt, asked.settings, actors)
         asked, spent, words = prepared(asked, choice, archive, actors)
         if words:
@@ -121,7 +121,7 @@ def check_budget(given: Mapping[str, Any], folder: Path, history: History) -> No
 def _search(
     archive: Archive, asked: Run, actors: Actors, spent: Cost, page: ReviewPage | None = None
 ) -> CommandOutcome:
-    archive.drop_last(judged_again(archive.history, asked.settings, actors))
+    archive.drop_last(count_to_judge_again(archive.history, asked.settings, actors))
     if words := left_unjudged_text(archive.history):
         say(words)
     past = archive.history.charged(spent)
@@ -177,7 +177,7 @@ def _steps(
         yield from search(asked.prompt, asked.settings, actors, past, screen)
         return
     person = page or Terminal(archive.folder, screen)
-    for history in steered_search(asked.prompt, asked.settings, actors, person, past, screen):
+    for history in search_with_pauses(asked.prompt, asked.settings, actors, person, past, screen):
         yield history
         if page and page.stops:  # with choices, which are kept by now
             raise StoppedByPersonError

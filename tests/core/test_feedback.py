@@ -17,7 +17,7 @@ from reflectionflow_core.cli import main
 from reflectionflow_core.feedback import Feedback, Place, excluded
 from reflectionflow_core.protocols import SILENT
 from reflectionflow_core.record import History, InputError, Region
-from reflectionflow_core.search import STRATEGIES, Pause, is_over, search, steered_search
+from reflectionflow_core.search import STRATEGIES, Pause, is_over, search, search_with_pauses
 from reflectionflow_core.settings import Budget, SearchSettings
 
 PROMPT = "a red cube"
@@ -56,7 +56,7 @@ class Scripted:
 
 def steer(*changes, settings=SETTINGS, toys=None) -> tuple[History, Scripted]:
     person, actors = Scripted([*changes]), (toys or Toys()).actors()
-    *_, history = steered_search(PROMPT, settings, actors, person)
+    *_, history = search_with_pauses(PROMPT, settings, actors, person)
     return history, person
 
 
@@ -174,7 +174,7 @@ def written(folder, changes, depth=2):
     person = Scripted([*changes])
     with open_archive(folder, resume=True) as archive:
         archive.begin(Run(PROMPT, settings, ask=True))
-        steps = steered_search(
+        steps = search_with_pauses(
             PROMPT, settings, toy_actors(), person, archive.history, clock=ToyClock()
         )
         for history in steps:
