@@ -10,7 +10,7 @@ from comfy_server import found_by
 
 def found() -> dict[str, Any]:
     """By name of a list of tests/checkpoints; see native_checkpoints.py."""
-    return found_by("native_checkpoints.py", seconds=600)
+    return found_by("native_checkpoints.py")
 
 
 @pytest.mark.parametrize("name", ["flux1_dev", "flux1_dev_diffusers"])
