@@ -23,18 +23,17 @@ ACCEPTS = ("any", "unbroken")
 MAX_SEED = 2**64 - 1  # ComfyUI's and torch's range
 RANDOM_SEED = -1  # asks for a seed that is drawn once
 MAX_PICTURES = 100_000  # one search; more is a slip of the keyboard, not a plan
-MAX_STAGES = 5  # of a staged picture; more repaint it until nothing is left of it
+MAX_STAGES = 5  # of a staged picture; with more, too little of the first ones is left
 MAX_CONTEXT = 8  # earlier pictures that go into one question
 MAX_LOOKS = 8  # more of the same picture tell nothing new
 MAX_STEPS_AWAY = 300  # nested neighbours of a noise; Python's recursion ends at about 1000
 
 
 def setting(default: Any, text: str, **about: Any) -> Any:
-    """A field of SearchSettings or Budget, with all that asking a user for it takes.
+    """A field of SearchSettings or Budget, with its metadata for the command line and the nodes.
 
-    Command line and node are made from it: `text` says what it means; `metavar` and `option` are
-    the command line's. `least`, `most` and `choices` are what is accepted, and `label` is what an
-    error calls it, where that is not the field's name.
+    `text` describes it; `metavar` and `option` are for the command line. `least`, `most` and
+    `choices` limit its values, and errors call it `label` if that is not the field's name.
     """
     return field(default=default, metadata={"text": text, **about})
 
@@ -43,9 +42,10 @@ def setting(default: Any, text: str, **about: Any) -> Any:
 class Budget:
     """Limits of a search; None is no limit.
 
-    Pictures, steps and calls are never exceeded. Calls are planned with the actors' estimates;
-    where models have to be asked again and again, the last pictures may stay unjudged. A batch that
-    is slower than all before it may exceed the seconds.
+    Pictures, steps and calls are never exceeded. Calls are planned with the actors' estimates; if
+    models have to be asked repeatedly, the last pictures may stay unjudged. Only a batch that is
+    slower than all before it can exceed the seconds. Raises InputError for a limit that is not
+    above zero.
     """
 
     images: int | None = setting(None, "maximum number of pictures", metavar="N")
@@ -80,11 +80,11 @@ class SearchSettings:
     """How a search spends its compute (paper §3.4).
 
     `width` chains run in parallel (N), each corrected `depth` times (M), beginning with the best of
-    `drafts` first pictures (None: as many as chains). A strategy without such chains reads the
+    `drafts` first pictures (None: one per chain). A strategy without such chains interprets these
     numbers in its own way, but never plans more than `depth` rounds after its first. `stop` ends
     the search: "never", at the first picture that "passed", or at a score. Pictures that are
-    painted from `draft_prompt`, such as an expansion of the user's prompt, are judged by the user's
-    prompt all the same.
+    painted from `draft_prompt` are still judged by the user's prompt. Raises InputError for values
+    out of range.
     """
 
     width: int = setting(2, "parallel chains", metavar="N", least=1, most=1024)
@@ -250,9 +250,9 @@ class SearchSettings:
 
     @property
     def may_cut_a_round(self) -> bool:
-        """True if it depends on the pictures of a round whether all of it is painted.
+        """Whether the pictures of a round can decide that the rest of it is not painted.
 
-        Budgets in pictures and steps are known to cut a round before it begins.
+        Budgets of pictures and steps are known before a round begins, so they do not count.
         """
         budget = self.budget
         limited = budget.vlm_calls is not None or budget.seconds is not None
@@ -260,16 +260,15 @@ class SearchSettings:
 
     @property
     def scheduled_pictures(self) -> int:
-        """How many pictures the paper's schedule paints when nothing stops it: all drafts, then one
-        a chain and a round."""
+        """How many pictures the paper's schedule paints: drafts, then one per chain and round."""
         return self.draft_count + self.width * self.depth
 
 
 def chosen_seed(seed: int) -> int:
-    """The seed, or for RANDOM_SEED one drawn at random, below 2^32: short, and exact in JavaScript.
+    """The seed, or for RANDOM_SEED a random one below 2^32, which is exact in JavaScript.
 
-    Whoever asks for a random seed keeps the drawn one, so that its pictures can be made again.
-    Raises InputError for anything but RANDOM_SEED and whole numbers from 0 to MAX_SEED.
+    Callers store the seed, so that its pictures can be made again. Raises InputError for anything
+    but RANDOM_SEED and whole numbers from 0 to MAX_SEED.
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not RANDOM_SEED <= seed <= MAX_SEED:
         raise InputError(
@@ -280,7 +279,7 @@ def chosen_seed(seed: int) -> int:
 
 
 def check_mask(mask: str) -> None:
-    """Raises InputError for a mask that is no picture, or black all over."""
+    """Raises InputError for a mask that is not a picture, or is completely black."""
     from .regions.masks import mask_picture
 
     try:
