@@ -1,4 +1,4 @@
-"""The node for a search's less common settings."""
+"""Search Options: the less common settings of a search."""
 
 from __future__ import annotations
 
@@ -103,5 +103,5 @@ def setting_input(setting: Field[Any]) -> io.Input:
 
 
 def optional_if_later(name: str) -> dict[str, Any]:
-    """Later inputs are optional, because saved workflows lack them."""
+    """Inputs that were added later are optional, because saved workflows lack them."""
     return {} if name in REQUIRED else {"optional": True, "extra_dict": {"advanced": True}}
