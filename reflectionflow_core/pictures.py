@@ -156,10 +156,10 @@ def _orientation(image: Image.Image) -> int:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turns whatever Pillow raises about foreign bytes into a PictureError.
+    """Turns whatever Pillow raises about a file's bytes into a PictureError.
 
     Its plugins raise SyntaxError, struct.error, zlib.error, IndexError, EOFError, MemoryError and
-    more, and each version others.
+    more, depending on the version.
     """
     try:
         yield

@@ -1,9 +1,9 @@
 """A History on disk: appended as it grows, read back to resume.
 
-A folder holds run.json (the request), history.jsonl (one line per candidate), feedback.jsonl (one
-line per answer of a person, if any was asked), images/, best.png and timing.json; and latents/,
-where corrections are blended into those of their parents. A picture is on disk before its line, and
-a line before the next batch is painted, so a kill at any moment loses one batch at most.
+A folder has run.json (the request), history.jsonl (one line per candidate), feedback.jsonl (one
+line per answer of a person, if any was asked), images/, best.png and timing.json; and latents/, if
+corrections are blended into their parents' latents. A picture is on disk before its line, and a
+line before the next batch is painted, so a crash at any moment loses at most one batch.
 """
 
 from __future__ import annotations
@@ -55,10 +55,8 @@ RESTORE = "Restore it from a backup, or start in another folder; nothing was cha
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What a folder holds; `size` is the number of valid bytes of history.jsonl.
-
-    `costs` are the counts that the search had reached at each picture.
-    """
+    """What a folder holds; `size` is the number of valid bytes of history.jsonl, `costs` are the
+    counts at each picture."""
 
     run: Run | None = None
     history: History = NOTHING_YET
@@ -70,7 +68,7 @@ class Recording:
 class Archive:
     """The folder of one run, open for writing; `history` is what is on disk.
 
-    Its pictures carry texts of ours and those of `metadata`, or, where that is None, none at all;
+    Its pictures carry our texts and those of `metadata`, or none at all if that is None;
     history.jsonl has ours in any case.
     """
 
@@ -96,7 +94,7 @@ class Archive:
     def append(self, history: History) -> None:
         """Writes what is new in `history`; call it for each History of a search.
 
-        What a person said is written before the pictures that follow from it.
+        A person's feedback is written before the pictures that follow from it.
         """
         answers = list(history.feedback[len(self.history.feedback) :])
         for slot, candidate in list(history.placed)[len(self.history) :]:
@@ -117,9 +115,9 @@ class Archive:
         return replace(begun, cost=self._costs[len(begun) - 1] + _asking_cost(begun))
 
     def drop_last(self, count: int) -> None:
-        """Takes the last pictures out of the folder; what they have cost stays counted.
+        """Removes the last pictures from the folder; their cost stays counted.
 
-        Line by line, so that a kill in between leaves a folder that can be read.
+        It removes one line after the other, so a crash in between leaves a readable folder.
         """
         if not count:
             return
@@ -192,10 +190,11 @@ def open_archive(
     known: History = NOTHING_YET,
     metadata: Mapping[str, str] | None = NO_TEXTS,
 ) -> Iterator[Archive]:
-    """The archive in `folder`, locked while it is open; an empty new folder is removed again.
+    """The archive in `folder`, locked while it is open; a new folder that stays empty is removed.
 
-    Pictures also carry the texts of `metadata`, or no texts at all where it is None. Candidates of
-    a `known` history are returned as the same objects.
+    Pictures also carry the texts of `metadata`, or no texts at all if it is None. Candidates of a
+    `known` history are returned as the same objects. Raises InputError for a folder that is in use,
+    damaged, or already has a run that is not resumed.
     """
     if not resume:
         _check_free(folder)
@@ -243,7 +242,7 @@ def _read(folder: Path, known: History) -> Recording:
 def _check_complete(folder: Path, count: int) -> None:
     """Raises InputError if the history has lost candidates: their pictures would be overwritten.
 
-    A kill leaves at most one picture whose line was not written yet.
+    A crash leaves at most one picture without its line.
     """
     pictures = len(list((folder / IMAGES).glob("*.png")))
     later = not count and any((folder / name).exists() for name in WRITTEN_LATER)
@@ -266,7 +265,7 @@ def _check_free(folder: Path) -> None:
 
 
 def _recovered(folder: Path, known: History) -> Recording:
-    """What the folder holds, after removing the remains of a killed process."""
+    """What the folder holds, after removing what a crash left behind."""
     recording = read_recording(folder, known)
     history = folder / HISTORY
     if history.exists() and history.stat().st_size != recording.size:
@@ -297,7 +296,8 @@ def _read_entries(path: Path, mask: str | None) -> tuple[list[Entry], int, tuple
 
 
 def _asking_cost(history: History) -> Cost:
-    """What was written before a person was asked about the newest picture: no line has it."""
+    """The cost of what was written before a person was asked about the latest picture; no line has
+    it."""
     calls = sum(said.calls for said in history.feedback if said.after == len(history))
     return Cost(vlm_calls=calls)
 

@@ -1,4 +1,4 @@
-"""What a run was asked to do: run.json, written before the first picture."""
+"""The request of a run: run.json, written before the first picture."""
 
 from __future__ import annotations
 
@@ -41,11 +41,13 @@ UNCHOSEN = ("ocr",)
 class Run:
     """A prompt, its settings and its actors.
 
-    `actors` are the options that chose the actors; `identity` holds digests of the weights, which
-    identify a model that was moved or changed; `versions` are those of the libraries. `think_first`
-    requests a thought before the first picture; `calls` counts the calls of vision-language models
-    before it. `judge` is what was found out of the vision-language model. With `ask` a person is
-    asked after every round.
+    * `actors`: the options that chose the actors.
+    * `identity`: digests of the weights, which recognise a model that was moved or changed.
+    * `versions`: those of the libraries.
+    * `think_first`: a thought is written before the first picture; `calls` are the VLM calls for
+      it.
+    * `judge`: the findings about the vision-language model.
+    * `ask`: a person is asked after every round.
     """
 
     prompt: str
@@ -106,7 +108,7 @@ def stages_from_json(record: Sequence[Mapping[str, Any]]) -> tuple[Stage, ...]:
 
 
 def differences(recorded: Run, asked: Run) -> list[str]:
-    """Why `asked` cannot continue `recorded`, each as "name recorded, now asked"."""
+    """Why `asked` cannot continue `recorded`, each as "name recorded, now asked"; [] if it can."""
     found = []
     if recorded.prompt != asked.prompt:
         found.append(_difference("prompt", recorded.prompt, asked.prompt))

@@ -1,4 +1,4 @@
-"""What is left of a run or of a batch to pay, in words."""
+"""The forecast of a run or of a batch, as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .run import price_of
 
 @dataclass(frozen=True, slots=True)
 class RestOfBatch:
-    """What all prompts together may still cost, and how many pictures they have."""
+    """The cost that is left for all prompts together, and how many pictures they have."""
 
     text: str
     painted: int
@@ -29,8 +29,11 @@ class RestOfBatch:
 def rest_of(
     asked: Run, author: Author | None, actors: Actors, history: History, pass_rate: float | None
 ) -> Forecast | None:
-    """What is left of a search to pay, as it goes on: what is judged again is painted again, and
-    what its author is still to write is paid for. None for stages still to be written."""
+    """The forecast of a search, including pictures to judge again and what its author still has to
+    write.
+
+    None if its stages are still to be written.
+    """
     if author is not None and author.setting == "stages":
         return None
     settings, before = expected_start(asked, author)
@@ -52,7 +55,7 @@ def rest_of_batch(
     actors: Actors,
     begun: bool,
 ) -> RestOfBatch:
-    """Of the `runs` by their folders in `folder`, of a batch that is new or was `begun`."""
+    """The rest of the `runs`, by folder in `folder`, of a batch that is new or was `begun`."""
     known = experience(folder if begun else folder.parent, asked)
     found, spent, painted = [], Cost(), 0
     new: Forecast | None = None  # a prompt that has no run costs what every other such one does

@@ -1,4 +1,4 @@
-"""`reflectionflow run --ask`: a person in the terminal, between two rounds."""
+"""`reflectionflow run --ask`: asks a person in the terminal between two rounds."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ LINE = re.compile(
 
 
 class StoppedByPersonError(Exception):
-    """The person ends the search and keeps what there is."""
+    """The person ended the search and keeps its pictures."""
 
 
 class Terminal:
-    """Asks on a screen and reads lines; where they end, the search goes on as planned."""
+    """Asks on a screen and reads lines; at the end of input the search continues as planned."""
 
     def __init__(
         self, folder: Path, screen: Screen, read_line: Callable[[], str] | None = None
@@ -85,7 +85,7 @@ def pause_text(pause: Pause, folder: Path) -> str:
 
 
 def with_line(said: Feedback, line: str) -> Feedback:
-    """What was said, and one more line; raises InputError or ValueError for what is no answer."""
+    """The feedback with one more line; raises InputError or ValueError for an invalid line."""
     if line == "stop":
         raise StoppedByPersonError
     usable_text(line, "line")

@@ -1,9 +1,8 @@
 """`reflectionflow run --prompts FILE`: many prompts that share one budget.
 
-Each prompt is a run in its own folder, with its own plan or draft prompt where the strategy begins
-with one. DIR/batch.json holds the request: a Run whose prompt is all prompts, one a line, and whose
-budget is that of all together. Results are only in the folders, so a killed batch continues from
-them.
+Each prompt is a run in its own folder, with its own plan or draft prompt if the strategy needs one.
+DIR/batch.json has the request: a Run whose prompt is all prompts, one per line, and whose budget is
+shared. All results are in the folders, so an interrupted batch continues from them.
 """
 
 from __future__ import annotations
@@ -69,9 +68,9 @@ ONE_PROMPT_ONLY = ("prompt", "draft_prompt", "stages", "ask")
 
 @dataclass
 class Folder:
-    """The search of one prompt; its pictures are in memory only while it is played.
+    """The search of one prompt; its pictures are in memory only while it is running.
 
-    Its `author` writes when the search is first played, and the text is kept with the run.
+    Its `author` writes when the search first runs, and the text is kept with the run.
     """
 
     path: Path
@@ -120,7 +119,7 @@ class Folder:
 
 
 def is_batch(given: Mapping[str, Any]) -> bool:
-    """True if the options ask for a batch, or the folder holds one."""
+    """Whether the options ask for a batch, or the folder has one."""
     folder = Path(given["out"])
     with files.reading(folder):
         return "prompts" in given or (folder / BATCH).is_file()
@@ -154,15 +153,15 @@ def check_batch_options(given: Mapping[str, Any]) -> None:
             what = "A prompt" if name == "prompt" else f"--{name.replace('_', '-')}"
             other = "leave out --prompts" if "prompts" in given else "choose another folder"
             raise InputError(
-                f"{what} is for a single run, and {given['out']} is for many prompts. "
-                f"Leave it out, or {other}."
+                f"{what} is for a single run, but {given['out']} is for many prompts. Leave it "
+                f"out, or {other}."
             )
 
 
 def asked_for_batch(
     given: Mapping[str, Any], folder: Path, recorded: Run | None
 ) -> tuple[ActorChoice, Run]:
-    """As `asked_for`; raises InputError for what the batch in `folder` cannot continue with."""
+    """Like `asked_for`; raises InputError for what the batch in `folder` cannot continue with."""
     prompts = {"prompt": read_prompts(Path(given["prompts"]))} if "prompts" in given else {}
     choice, asked = asked_for({**given, **prompts}, recorded)
     if recorded:
@@ -178,7 +177,7 @@ def report_batch(folder: Path) -> CommandOutcome:
 
 
 def read_prompts(path: Path) -> str:
-    """The prompts of a file, one a line, without empty lines and repetitions."""
+    """The prompts of a file, one per line, without empty lines and repetitions."""
     with files.reading(path):
         data = path.read_bytes()
     try:
@@ -196,7 +195,7 @@ def read_prompts(path: Path) -> str:
 
 
 def runs_of(batch: Run) -> list[Run]:
-    """The runs of a batch; they have no budget of their own, but share the batch's."""
+    """The runs of a batch, which share its budget and have none of their own."""
     settings = replace(batch.settings, budget=Budget())
     return [replace(batch, prompt=p, settings=settings) for p in batch.prompt.split("\n")]
 
@@ -312,9 +311,9 @@ def _begun(path: Path, run: Run, author: Author | None, actors: Actors, screen: 
 
 
 def _report(folder: Path, batch: Run, ended: str | None = None) -> CommandOutcome:
-    """Writes the overview, and the reports of the runs that grew since theirs were written.
+    """Writes the overview, and the reports of the runs that have new pictures.
 
-    What `ended` the runs that would go on is recorded with them; None is not known.
+    What `ended` the runs that would continue is recorded with them; None is unknown.
     """
     rows, records = [], []
     for name, run in zip(folder_names(batch), runs_of(batch), strict=True):
@@ -336,7 +335,7 @@ def _report(folder: Path, batch: Run, ended: str | None = None) -> CommandOutcom
 
 
 def _ended(path: Path, run: Run, history: History, limit: str) -> History:
-    """The history with the limit that ended it, if it would go on, recorded where that is new."""
+    """The history with the limit that ended it, if it would continue; a new one is recorded."""
     ended = limit if would_continue(history, run.settings) else ""
     if ended == history.ended:
         return history

@@ -1,6 +1,7 @@
-"""`--dry-run`: what a command would do, and at most spend; nothing is loaded, painted or written.
+"""`--dry-run`: what a command would do, and its maximum cost; nothing is loaded, painted or
+written.
 
-Texts are priced by the actors themselves, which are built around a model that is never asked.
+The actors themselves price their texts; they are built around a model that is never asked.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class NeverAskedError(Exception):
 
 @dataclass(slots=True)
 class UnloadedPainter:
-    """Stands in for any painter: it has the steps, and paints nothing."""
+    """Stands in for any painter: it knows the number of steps, and paints nothing."""
 
     steps: int
 
@@ -88,7 +89,7 @@ class UnloadedPainter:
 
 
 class UnloadedRestarter(UnloadedPainter):
-    """One that can begin with a picture under noise."""
+    """An UnloadedPainter that can restart from a picture."""
 
     def steps_from(self, level: float) -> int:
         return max(1, round(level * self.steps))
@@ -105,7 +106,7 @@ class UnloadedVlm:
 
 @dataclass(frozen=True)
 class Priced:
-    """Stands in for an actor; `calls` are its VLM calls for one picture."""
+    """Stands in for an actor; `calls` is its number of VLM calls per picture."""
 
     calls: int
 
@@ -178,8 +179,8 @@ def _dry_batch(given: Mapping[str, Any]) -> CommandOutcome:
 def _knowing_errors(
     given: Mapping[str, Any], choice: ActorChoice, asked: Run, begun: Run | None
 ) -> tuple[Run, Actors]:
-    """The run and its actors with what is known of the judge's errors, which is not asked; raises
-    InputError as `run` does."""
+    """The run and its actors with the judge's known errors, without asking it; raises InputError as
+    `run` does."""
     asked = with_errors_of(check_judge(choice, asked, given, ask=False), begun)
     return asked, knowing_errors(unloaded(choice, asked.settings), choice, asked)
 
@@ -239,10 +240,8 @@ def judge_text(choice: ActorChoice) -> str:
 
 
 def unloaded(choice: ActorChoice, settings: SearchSettings) -> Actors:
-    """Actors with the prices of those of the choice.
-
-    Raises InputError for a model or a profile that is not there.
-    """
+    """Actors with the costs of those of the choice. Raises InputError for a missing model or
+    profile."""
     if choice.vlm is not None:
         check_vlm_name(choice.vlm, choice.vlm_dtype)
     axes = axes_in_force(settings) if settings.depth else ()
@@ -317,7 +316,7 @@ def _priced(rows: Mapping[str, Row[Any]], kind: str, name: str, choice: ActorCho
 
 
 def unloaded_author(asked: Run, choice: ActorChoice) -> Author | None:
-    """The author of `author_of`, with its price alone."""
+    """The author of `author_of`, with its cost only."""
     setting = text_to_write(asked)
     if setting is None:
         return None

@@ -1,7 +1,7 @@
-"""Where each option has an effect: one table, from which help, refusals and docs/cli.md are made.
+"""Which options have an effect when: one table for the help, the errors and docs/cli.md.
 
-An option that was given where it has no effect is refused, also with the value that it has by
-default. An option that is not in the table has an effect wherever it is accepted.
+An option without effect is refused, even with its default value. An option that is not in the table
+always has an effect.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ TEXTS_OF_THEIR_OWN = ("staged", "interleaved")
 
 @dataclass(frozen=True)
 class Situation:
-    """What is asked for, as far as it decides which options have an effect.
+    """What the user asks for, as far as it decides which options have an effect.
 
-    `given` are the names of the options. `paints` is False where finished pictures are judged.
+    `given` are the names of the given options. `paints` is False if existing pictures are judged.
     """
 
     settings: SearchSettings
@@ -45,7 +45,7 @@ class Situation:
 
     @cached_property
     def axes(self) -> Collection[str]:
-        """What rounds after the first may change, () without such rounds."""
+        """What rounds after the first may change; () without such rounds."""
         return axes_in_force(self.settings) if self.paints and self.settings.depth else ()
 
     @property
@@ -75,12 +75,12 @@ class Situation:
         return [part for spec in specs for part in parse_verifiers(spec, VERIFIERS)]
 
     def judged_by(self, *names: str) -> bool:
-        """Whether one of the verifiers judges, or one of a plugin."""
+        """Whether one of these verifiers judges, or one of a plugin."""
         return any(part.name in names or part.name not in BUILT_IN for part in self.judges)
 
     @cached_property
     def asks_vlm(self) -> bool:
-        """Whether an actor that is needed asks a vision-language model, or asks it if given."""
+        """Whether a needed actor asks a vision-language model, or would if one were given."""
         choice = self.choice
         asked = [
             *((VERIFIERS, part.name) for part in self.judges),
@@ -94,7 +94,7 @@ class Situation:
 
     @cached_property
     def asks_unknown(self) -> bool:
-        """Whether an actor is a plugin's, which may ask whom it likes."""
+        """Whether an actor comes from a plugin, which may ask a model."""
         choice = self.choice
         named = (choice.writer, choice.evolver, choice.inspector, choice.planner, choice.thinker)
         others = {*named, *(part.name for part in self.judges)} - {None}
@@ -114,7 +114,7 @@ def _may_ask(row: Row[Any] | None) -> bool:
 class OptionNeeds:
     """What an option needs to have an effect: `what` in a few words, and `do`, how to get it.
 
-    `rounds` is True if it also needs rounds after the first.
+    With `rounds` it also needs rounds after the first.
     """
 
     what: str

@@ -1,4 +1,4 @@
-"""The parser of every command: fills itself when it is used, and advises on what was mistyped."""
+"""The parser of every command: adds its options lazily, and suggests corrections of typos."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ OWN_MESSAGES = ("out", "json", "draft_prompt")  # where an empty text is explain
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are ours.
+    """An argparse parser with our own errors.
 
-    `fill` adds its arguments once they are needed, so that a command's help does not wait for what
-    the options of the others import. Its help ends with `examples` and the exit codes.
+    `fill` adds its arguments once they are needed, so that a command's help does not import what
+    other commands need. Its help ends with `examples` and the exit codes.
     """
 
     def __init__(
@@ -90,8 +90,7 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
 
     def error_unknown(self, strange: Sequence[str], found: argparse.Namespace) -> NoReturn:
-        """Raises InputError for arguments that belong to nothing, with what was meant, if that can
-        be told."""
+        """Raises InputError for unknown arguments, with a suggestion if there is one."""
         options = [flag for action in self._actions for flag in action.option_strings]
         first = strange[0].partition("=")[0]
         if first.startswith("-"):
@@ -107,7 +106,7 @@ class Parser(argparse.ArgumentParser):
         return f"See {self.prog} --help."
 
     def _check_flags(self, args: Sequence[str]) -> None:
-        """Raises InputError for an unknown option: argparse would first miss what it stands for."""
+        """Raises InputError for an unknown option, before argparse complains about missing ones."""
         known = {flag for action in self._actions for flag in action.option_strings}
         for word in takewhile(lambda word: word != "--", args):
             is_option = " " not in word and re.match(r"--?[A-Za-z]", word)
@@ -115,7 +114,7 @@ class Parser(argparse.ArgumentParser):
                 self.error_unknown([word], argparse.Namespace())
 
     def _check_text(self, action: argparse.Action, value: Any) -> None:
-        """Raises InputError for a text that is empty, or that no text and no path can be."""
+        """Raises InputError for a text that is empty or not usable as a text or path."""
         name = (action.option_strings or [action.metavar])[0]
         for text in value if isinstance(value, list) else [value]:
             if not isinstance(text, str):

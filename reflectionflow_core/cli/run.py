@@ -1,4 +1,4 @@
-"""`reflectionflow run`: a search whose every picture is on disk before the next is begun."""
+"""`reflectionflow run`: a search that stores every picture before the next one begins."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ UNJUDGED, INTERRUPTED = 4, 130  # exit statuses
 def run(
     given: Mapping[str, Any], build_actors: BuildActors, page: ReviewPage | None = None
 ) -> CommandOutcome:
-    """Searches, resumes or only reports, as the folder requires; asks on `page`, if there is one,
-    in place of the terminal."""
+    """Searches, resumes or only reports, depending on the folder; asks on `page` if there is one,
+    else in the terminal."""
     with open_archive(folder_of(given), resume=given.get("resume", False)) as archive:
         for notice in archive.notices:
             say(notice)
@@ -91,7 +91,7 @@ def check_run_folder(folder: str) -> None:
 def run_with_page(
     given: Mapping[str, Any], build_actors: BuildActors, port: int = 0
 ) -> CommandOutcome:
-    """Runs, and asks after every round on a page of this machine."""
+    """Runs, and asks after every round on a local page."""
     if given.get("quiet"):
         raise InputError("--quiet hides the address of the page. Remove --quiet.")
     opens = given.get("open", False)
@@ -172,7 +172,7 @@ def _steps(
     screen: Screen,
     page: ReviewPage | None,
 ) -> Iterator[History]:
-    """The search, which asks a person after every round if it is to."""
+    """The search, which asks a person after every round if requested."""
     if not asked.ask:
         yield from search(asked.prompt, asked.settings, actors, past, screen)
         return
@@ -184,14 +184,15 @@ def _steps(
 
 
 def price_of(asked: Run) -> float | None:
-    """What a call of the judge costs by its profile, or as its server said when it was checked."""
+    """The price of a call of the judge: from its profile, or as its server reported when it was
+    checked."""
     price = price_in_profile(asked.actors.get("vlm"), command_line_folder())
     said = asked.judge.get("price")
     return said if price is None and isinstance(said, int | float) else price
 
 
 def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoice, Run]:
-    """What to do: the options that were given over those of the run that is resumed, if any."""
+    """The request: the given options over those of the run that is resumed, if any."""
     actors = make_record(given, recorded.actors if recorded else RECORDED)
     load_plugins(actors.get("plugins", ()))
     given = with_drawn_seed(given, recorded.settings.seed if recorded else None)
@@ -246,7 +247,7 @@ def _choice_of(actors: Mapping[str, Any]) -> ActorChoice:
 
 
 def check_same(folder: Path, recorded: Run, asked: Run) -> None:
-    """Raises InputError where `folder` holds what another request has painted."""
+    """Raises InputError if `folder` has pictures of another request."""
     differing = differences(recorded, asked)
     if differing:
         raise InputError(
