@@ -323,8 +323,7 @@ def new_search(
 def painted_round(
     state: SearchState, handles: SearchActors, key: str | None, progress: RoundProgress
 ) -> SearchState:
-    """The state after the next round: kept from before, or painted, continuing an interrupted
-    round."""
+    """The state after the next round: kept from before, or painted on from where it stopped."""
     if (kept := ROUNDS.find(key)) and kept.finished:
         progress.show(kept.state.history)
         return kept.state
@@ -348,10 +347,8 @@ def painted_round(
 
 
 def check_one_for_all(node_id: str, given: Mapping[str, Any]) -> None:
-    """Raises InputError for a list on a wire that is passed on to the rounds.
-
-    ComfyUI runs the loop once for each item, and would give each of these runs the whole list.
-    """
+    """Raises InputError for a list on a wire to the rounds: ComfyUI would run the loop once for
+    each item, and give each of these runs the whole list."""
     index = getattr(get_executing_context(), "list_index", None)
     passed_on = {name: id(given[name]) for name in PASSED_ON if name in given}
     if not index:
