@@ -79,7 +79,7 @@ def reason_of(error: Exception) -> str:
     file."""
     if isinstance(error, KeyError):
         return f"it has no field {error}"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return (error.strerror if isinstance(error, OSError) else None) or str(error).rstrip(".")
 
 
 def why_no_path(text: str) -> str:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -24,7 +22,7 @@ from PIL import Image
 from ..feedback import Feedback
 from ..pictures import PictureError, stored_picture
 from ..record import Candidate, Cost, History, InputError
-from ..texts import parse_json
+from ..texts import parse_json, reason_of
 from . import files
 from .lines import (
     COUNTED,
@@ -39,12 +37,14 @@ from .lines import (
 )
 from .metadata import encoded, png
 from .run_file import Run, differences, load_run
+from .timing import TIMING, read_timing
 
 __all__ = ["Archive", "Recording", "Run", "differences", "open_archive", "read_recording"]
 
-RUN, HISTORY, TIMING = "run.json", "history.jsonl", "timing.json"
+RUN, HISTORY = "run.json", "history.jsonl"
 FEEDBACK = "feedback.jsonl"
 IMAGES, LATENTS = "images", "latents"
+PICTURES = "round-*.png"  # in IMAGES; beside them may lie what other programs put there
 BEST, SHEET, PAGE = "best.png", "sheet.png", "report.html"
 MADE_HERE = (RUN, HISTORY, FEEDBACK, TIMING, IMAGES, LATENTS, BEST, SHEET, PAGE)
 WRITTEN_LATER = (FEEDBACK, BEST, SHEET, PAGE)  # only after a picture is in the history
@@ -227,7 +227,7 @@ def _read(folder: Path, known: History) -> Recording:
     run = load_run(path)
     entries, size, notices = _read_entries(folder / HISTORY, run.settings.mask)
     _check_complete(folder, len(entries))
-    timing, ended, untimed = _read_timing(folder / TIMING)
+    timing, ended, untimed = read_timing(folder / TIMING)
     history = _history(folder, entries, known)
     answers, lost = _read_feedback(folder / FEEDBACK, len(history))
     history = replace(history, feedback=answers, ended=ended)
@@ -244,7 +244,7 @@ def _check_complete(folder: Path, count: int) -> None:
 
     A crash leaves at most one picture without its line.
     """
-    pictures = len(list((folder / IMAGES).glob("*.png")))
+    pictures = len(list((folder / IMAGES).glob(PICTURES)))
     later = not count and any((folder / name).exists() for name in WRITTEN_LATER)
     if later or pictures > count + 1:
         known = f"{HISTORY} has {count} of them" if (folder / HISTORY).exists() else f"no {HISTORY}"
@@ -275,7 +275,7 @@ def _recovered(folder: Path, known: History) -> Recording:
         files.replace_file(path, b"".join(map(feedback_line, said)))
     for name in MADE_HERE:
         files.sweep(folder, name)
-    files.sweep(folder / IMAGES, "round-*.png")
+    files.sweep(folder / IMAGES, PICTURES)
     files.sweep(folder / LATENTS, "round-*.safetensors")
     return recording
 
@@ -289,7 +289,9 @@ def _read_entries(path: Path, mask: str | None) -> tuple[list[Entry], int, tuple
             entries.append(_checked_successor(parse(line, mask), entries))
         except ValueError as error:
             number = len(entries) + 1
-            raise InputError(f"Line {number} of {path} is damaged: {error}. {RESTORE}") from error
+            raise InputError(
+                f"Line {number} of {path} is damaged: {reason_of(error)}. {RESTORE}"
+            ) from error
     size = sum(len(line) + 1 for line in lines)
     dropped = f"The last line of {path.name} was cut off while it was written; it is ignored."
     return entries, size, (dropped,) if torn else ()
@@ -313,7 +315,9 @@ def _read_feedback(path: Path, pictures: int) -> tuple[tuple[Feedback, ...], tup
                 raise ValueError(f"it speaks of {said.after} pictures")
         except ValueError as error:
             number = len(answers) + 1
-            raise InputError(f"Line {number} of {path} is damaged: {error}. {RESTORE}") from error
+            raise InputError(
+                f"Line {number} of {path} is damaged: {reason_of(error)}. {RESTORE}"
+            ) from error
         answers.append(said)
     dropped = f"The last line of {path.name} was cut off; it is ignored."
     return tuple(answers), (dropped,) if torn else ()
@@ -330,22 +334,6 @@ def _checked_successor(entry: Entry, before: list[Entry]) -> Entry:
     if entry.parent is not None and entry.parent >= entry.index:
         raise ValueError(f"its parent {entry.parent} comes later")
     return entry
-
-
-def _read_timing(path: Path) -> tuple[Cost, str, tuple[str, ...]]:
-    """The seconds, which limit ended the search, and a notice about a damaged file."""
-    try:
-        record = parse_json(path.read_bytes())
-        seconds = {phase: float(spent) for phase, spent in record["seconds"].items()}
-        counts = {name: operator.index(record.get(name, 0)) for name in COUNTED}
-        cost = Cost(**counts, seconds=MappingProxyType(seconds), slowest=float(record["slowest"]))
-        if not all(map(math.isfinite, (*seconds.values(), cost.slowest))):
-            raise ValueError("its times are not numbers")
-        return cost, str(record.get("ended", "")), ()
-    except FileNotFoundError:
-        return Cost(), "", ()
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return Cost(), "", (f"{path.name} is damaged; seconds count from zero again.",)
 
 
 def _history(folder: Path, entries: list[Entry], known: History) -> History:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..record import InputError
-from ..texts import parse_json
-from . import HISTORY, RUN, TIMING
+from . import HISTORY, RUN
 from .lines import Entry, parse
 from .run_file import Run, load_run
+from .timing import TIMING, read_timing
 
 MOST_RUNS = 100  # newest runs that are read
 FEW = 8  # pictures that a pass rate needs
@@ -48,11 +48,13 @@ def experience(folder: Path, run: Run) -> Experience:
             if (known.actors, known.identity) != (dict(run.actors), dict(run.identity)):
                 continue
             finished = [entry for entry in _entries(other.with_name(HISTORY)) if entry.finished]
-            timing = parse_json(other.with_name(TIMING).read_bytes())
-            seconds += sum(float(spent) for spent in timing["seconds"].values())
-        except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):
+            timing, _, _ = read_timing(other.with_name(TIMING))
+        except (InputError, OSError, ValueError):
+            continue
+        if not timing.seconds:  # the file is lost or damaged
             continue
         pictures += len(finished)
+        seconds += timing.total_seconds
         passed += sum(entry.verdict.passed is True for entry in finished)
     return Experience(pictures, passed, seconds)
 

@@ -20,9 +20,11 @@ from .run import price_of
 
 @dataclass(frozen=True, slots=True)
 class RestOfBatch:
-    """The cost that is left for all prompts together, and how many pictures they have."""
+    """The cost that is left for all prompts together, what they have `spent`, and how many pictures
+    they have."""
 
     text: str
+    spent: Cost
     painted: int
 
 
@@ -73,7 +75,7 @@ def rest_of_batch(
     budget = asked.settings.budget
     text = cost_text(author, forecast_together(found, budget, spent), known, asked)
     shared = " All prompts together keep to the budget." if budget != Budget() else ""
-    return RestOfBatch(text + shared, painted)
+    return RestOfBatch(text + shared, spent, painted)
 
 
 def cost_text(author: Author | None, ahead: Forecast | None, known: Experience, asked: Run) -> str:

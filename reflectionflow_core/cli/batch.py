@@ -55,6 +55,7 @@ from .run import (
     UNJUDGED,
     BuildActors,
     asked_for,
+    check_budget,
     check_resumable,
     check_same,
     folder_of,
@@ -142,8 +143,12 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> CommandOut
                 check_understood(run.prompt, run.settings, actors)
                 if author and not author.actor.calls:
                     author.write(run.prompt)
+        runs = named_runs(asked)
+        rest = rest_of_batch(folder, asked, runs, author, actors, recorded is not None)
+        check_budget(given, folder, rest.spent)
         files.replace_file(folder / BATCH, asked.dump())
-        return _search(folder, asked, author, actors, recorded is not None)
+        say(rest.text)
+        return _search(folder, asked, runs, author, actors)
 
 
 def check_batch_options(given: Mapping[str, Any]) -> None:
@@ -200,13 +205,13 @@ def runs_of(batch: Run) -> list[Run]:
     return [replace(batch, prompt=p, settings=settings) for p in batch.prompt.split("\n")]
 
 
-def folder_names(batch: Run) -> list[str]:
-    """The folders of the prompts' runs, such as "001-a-red-cube"."""
-    names = []
-    for number, prompt in enumerate(batch.prompt.split("\n"), start=1):
-        words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-")
-        names.append(f"{number:03}-{words}".rstrip("-"))
-    return names
+def named_runs(batch: Run) -> dict[str, Run]:
+    """Those runs by the names of their folders, such as "001-a-red-cube"."""
+    named = {}
+    for number, run in enumerate(runs_of(batch), start=1):
+        words = re.sub(r"[^a-z0-9]+", "-", run.prompt.lower()).strip("-")[:40].rstrip("-")
+        named[f"{number:03}-{words}".rstrip("-")] = run
+    return named
 
 
 @contextmanager
@@ -265,15 +270,13 @@ def _check_same_prompts(folder: Path, recorded: Run, asked: Run) -> None:
 
 
 def _search(
-    folder: Path, asked: Run, author: Author | None, actors: Actors, begun: bool
+    folder: Path, asked: Run, runs: Mapping[str, Run], author: Author | None, actors: Actors
 ) -> CommandOutcome:
     budget = asked.settings.budget
-    named = dict(zip(folder_names(asked), runs_of(asked), strict=True))
-    say(rest_of_batch(folder, asked, named, author, actors, begun).text)
-    most, status, error = asked.settings.scheduled_pictures * len(named), 0, ""
+    most, status, error = asked.settings.scheduled_pictures * len(runs), 0, ""
     with Screen(min(most, budget.images or most)) as screen:
         searches = [
-            _begun(folder / name, run, author, actors, screen) for name, run in named.items()
+            _begun(folder / name, run, author, actors, screen) for name, run in runs.items()
         ]
         done = sum(search.standing.cost.images for search in searches)
         try:
@@ -316,7 +319,7 @@ def _report(folder: Path, batch: Run, ended: str | None = None) -> CommandOutcom
     What `ended` the runs that would continue is recorded with them; None is unknown.
     """
     rows, records = [], []
-    for name, run in zip(folder_names(batch), runs_of(batch), strict=True):
+    for name, run in named_runs(batch).items():
         recording = read_recording(folder / name)
         history, known = recording.history, recording.run or run
         if len(history) and ended is not None:

@@ -42,10 +42,9 @@ from .batch import (
     check_batch_options,
     check_free,
     check_prompt,
-    folder_names,
     is_batch,
+    named_runs,
     recorded_batch,
-    runs_of,
 )
 from .judging import check_judge, knowing_errors, with_errors_of
 from .outcome import CommandOutcome, would_do
@@ -134,7 +133,7 @@ def _dry_search(given: Mapping[str, Any]) -> CommandOutcome:
     choice, asked = asked_for(given, recorded_request(given, recording))
     if begun and len(history):
         check_resumable(folder, begun, asked)
-        check_budget(given, folder, history)
+        check_budget(given, folder, history.cost)
     asked, actors = _knowing_errors(given, choice, asked, begun if len(history) else None)
     author = unloaded_author(asked, choice)
     if author is not None and not lacks_text(asked, author.setting, history):
@@ -162,10 +161,11 @@ def _dry_batch(given: Mapping[str, Any]) -> CommandOutcome:
     choice, asked = asked_for_batch(given, folder, recorded)
     asked, actors = _knowing_errors(given, choice, asked, recorded)
     author = unloaded_author(asked, choice)
-    runs = dict(zip(folder_names(asked), runs_of(asked), strict=True))
+    runs = named_runs(asked)
     for run in runs.values():
         check_prompt(run, asked.settings.budget, author, actors)
     rest = rest_of_batch(folder, asked, runs, author, actors, recorded is not None)
+    check_budget(given, folder, rest.spent)
     return would_do(
         {
             "prompt": counted(len(runs), "prompt"),
@@ -240,8 +240,12 @@ def judge_text(choice: ActorChoice) -> str:
 
 
 def unloaded(choice: ActorChoice, settings: SearchSettings) -> Actors:
-    """Actors with the costs of those of the choice. Raises InputError for a missing model or
-    profile."""
+    """Actors with the costs of those of the choice. Raises InputError for a missing model,
+    device or profile."""
+    if choice.device is not None:
+        from ..flux.placement import device_named
+
+        device_named(choice.device)
     if choice.vlm is not None:
         check_vlm_name(choice.vlm, choice.vlm_dtype)
     axes = axes_in_force(settings) if settings.depth else ()

@@ -357,18 +357,21 @@ def cells(text: str) -> tuple[tuple[int, int], ...]:
 
 def mask(text: str) -> str:
     """The mask in a picture file, as settings hold it."""
-    from ..pictures import read_picture
+    from ..pictures import PictureError, read_mask
     from ..regions.masks import mask_text
 
     try:
-        return mask_text(read_picture(Path(text).read_bytes()))
+        return mask_text(read_mask(Path(text).read_bytes()))
     except OSError as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} cannot be read as a file ({error.strerror}); give a picture that is "
             "white where corrections may change anything"
         ) from None
-    except InputError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be used. {error}") from None
+    except PictureError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot be used: {error.reason}. Give a picture that is white where "
+            "corrections may change anything, and black elsewhere"
+        ) from None
 
 
 # How an option's text becomes a setting, by the setting's type or by what it `reads`.

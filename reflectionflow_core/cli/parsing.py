@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ..record import InputError
@@ -23,6 +24,8 @@ OPEN = "open the report in the browser at the end; with review, open the review 
 DRY_RUN = "print what would be done and what it may cost; load and paint nothing"
 # Metavars of what is a path, or may be one.
 PATHS = ("FILE", "DIR", "FOLDER", "PNG", "WHERE", "NAME", "A.json", "B.json")
+# A path of the user's own folder as no shell expands it: --out=~/x, objects:~/x, or on Windows.
+HOME = re.compile(r"^((?:--[\w-]+=)?(?:[\w-]+:)?)~(?=[/\\])")
 OWN_MESSAGES = ("out", "json", "draft_prompt")  # where an empty text is explained by who reads it
 
 
@@ -57,6 +60,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         self.filled()
+        args = [HOME.sub(_at_home, word) for word in args]
         if self._subparsers is None:  # else what follows the command is for the command's parser
             self._check_flags(args)
         found, strange = super().parse_known_args(args, namespace)
@@ -127,6 +131,10 @@ class Parser(argparse.ArgumentParser):
             is_path = action.metavar in PATHS and action.type in (None, str)  # others read it
             if is_path and (reason := why_no_path(text)):
                 raise InputError(f"{name} is not a usable path: {reason}. Give another.")
+
+
+def _at_home(found: re.Match[str]) -> str:
+    return found[1] + str(Path.home())
 
 
 def _near(word: str, known: Collection[str]) -> str:

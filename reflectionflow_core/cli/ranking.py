@@ -36,7 +36,7 @@ from .screen import Screen
 
 ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".webp"),
-    *(".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm"),
+    *(".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm", ".mpo"),
 )
 # Pictures of formats that are not read: they are named, not passed over.
 UNREAD = (".heic", ".heif", ".jxl", ".jp2", ".psd", ".svg", ".tga")
@@ -94,7 +94,9 @@ def picture_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise no_folder(folder, "Give the folder of your pictures.")
     named = (*ENDINGS, *UNREAD)
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in named and f.is_file())
+    found = (file for file in folder.iterdir() if file.suffix.lower() in named)
+    # A link that leads nowhere is named, too.
+    files = sorted(f for f in found if f.is_file() or (f.is_symlink() and not f.exists()))
     if not files:
         raise InputError(f"{folder} has no pictures ({', '.join(ENDINGS)}). Give another folder.")
     return files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from ..search.budget import limit_calls
 from ..search.checks import check_understood
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
-from ..settings import SearchSettings
+from ..settings import Budget, SearchSettings
 from ..texts import TextError, checked_text, no_folder
 from ..vlm.named import HUB_ID, price_in_profile
 from ..vlm.profiles import command_line_folder
@@ -40,6 +40,7 @@ from .asking import StoppedByPersonError, Terminal
 from .effects import Situation, check_effects
 from .judging import check_judge, knowing_errors, with_errors_of
 from .me import check_heard
+from .naming import flag_of, name_of
 from .options import make_record, make_settings, settings_of, with_drawn_seed
 from .outcome import CommandOutcome, open_address
 from .preparing import prepared
@@ -66,7 +67,7 @@ def run(
         check_heard(choice, given.get("quiet", False), asked.ask and page is None)
         if archive.run and len(archive.history):  # otherwise there are no pictures to protect
             check_resumable(archive.folder, archive.run, asked)
-            check_budget(given, archive.folder, archive.history)
+            check_budget(given, archive.folder, archive.history.cost)
         asked = check_judge(choice, asked, given)
         asked = with_errors_of(asked, archive.run if len(archive.history) else None)
         actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
@@ -109,13 +110,18 @@ def folder_of(given: Mapping[str, Any]) -> Path:
     return Path(given["out"])
 
 
-def check_budget(given: Mapping[str, Any], folder: Path, history: History) -> None:
-    painted, most = history.cost.images, given.get("max_images")
-    if most is not None and most < painted:
-        raise InputError(
-            f"The run in {folder} has painted {counted(painted, 'picture')} already, more than "
-            f"--max-images {most}. Give a larger number, or none."
-        )
+def check_budget(given: Mapping[str, Any], folder: Path, spent: Cost) -> None:
+    """Raises InputError for a limit that what is in `folder` has passed already."""
+    for f in fields(Budget):
+        if f.name == "seconds":  # the last batch may exceed them, and the same command may follow
+            continue
+        name, count = name_of(f), getattr(spent, f.name)
+        most = given.get(name)
+        if most is not None and most < count:
+            raise InputError(
+                f"{flag_of(name)} is {most}, and what is in {folder} has taken {count:,} already. "
+                "Give a larger number, or none."
+            )
 
 
 def _search(
@@ -239,9 +245,11 @@ def _check_prompt(prompt: str) -> None:
 def _choice_of(actors: Mapping[str, Any]) -> ActorChoice:
     try:
         return choice_of(actors)
-    except TypeError as error:
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
         raise InputError(
-            f"The run uses names that this version does not know ({error}). "
+            f"The run has actors that this version does not know ({error}). "
             "Continue it with the version that began it."
         ) from error
 
@@ -252,7 +260,7 @@ def check_same(folder: Path, recorded: Run, asked: Run) -> None:
     if differing:
         raise InputError(
             f"{folder} holds another run: {'; '.join(differing)}. "
-            "Leave these options out to continue it, or choose another folder."
+            "Continue it with what it began with, or choose another folder."
         )
 
 
