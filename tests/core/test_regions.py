@@ -73,6 +73,8 @@ def test_boxes_are_grown_outwards_and_a_drawn_mask_fades_inwards() -> None:
     assert not box[:11].any() and not box[:, :33].any()
     mask = alpha_of(Region(mask=drawn()), (64, 64))
     assert not mask[:, 16:].any() and mask[:, :15].min() == 1 and 0 < mask[32, 15] < 1
+    soft = alpha_of(Region(mask=mask_text(Image.new("L", (8, 8), 51))), (64, 64))
+    assert soft == pytest.approx(0.2)
 
 
 def test_every_cell_with_a_pixel_that_may_change_is_sampled() -> None:
