@@ -55,10 +55,14 @@ class Critic(io.ComfyNode):
                 VlmSocket.Input(
                     "text_model",
                     optional=True,
-                    tooltip="Another vision model, which rewrites prompts in place of vlm.",
+                    tooltip="Another vision model, which rewrites prompts instead of vlm.",
                 ),
                 role_input("writer", "Who says what to change. template repeats the judge's words"),
-                role_input("evolver", "Who rewrites the prompt. rules and layout know the shapes"),
+                role_input(
+                    "evolver",
+                    "Who rewrites the prompt. rules and layout understand the "
+                    "miniature's shapes only",
+                ),
                 role_input("inspector", "Who looks at unfinished pictures, for strategy staged"),
             ],
             outputs=[
@@ -113,7 +117,7 @@ def role(kind: str, name: str, vlm: VlmHandle | None) -> ActorHandle:
 
 
 class RulesOrAsGiven:
-    """Rewrites by rules a prompt that they understand, and leaves others as they are."""
+    """Rewrites prompts that the rules understand, and leaves others unchanged."""
 
     calls = 0
 

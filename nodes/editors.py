@@ -12,7 +12,7 @@ from .painter import denoise_input, template_inputs, variant_input
 from .shared.schema import flux_input, flux_output, schema
 from .shared.sockets import FluxHandle
 
-CORRECTED_FLUX = flux_output("The same painter, whose pictures this model corrects.")
+CORRECTED_FLUX = flux_output("The same painter, with this model as its corrector.")
 HIDDEN = [io.Hidden.unique_id, io.Hidden.prompt]
 # Which these nodes once gave every model by default, those without a guidance too.
 ONCE_DEFAULT = (2.5, 3.5)

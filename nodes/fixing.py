@@ -1,4 +1,4 @@
-"""Fix Picture: one picture of one's own, corrected by one's own words or by a critic's."""
+"""Fix Picture: corrects one picture, as the user or a critic says."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from .shared.sockets import (
 
 NO_MASK = "No mask was drawn, so the whole picture could change."
 NO_WORDS = (
-    "Nothing says what to change. Type it into words, or wire a Critic's writer, which finds out."
+    "Nothing says what to change. Type it into words, or wire a Critic's writer, which decides."
 )
 UNWIRED = object()
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
@@ -52,39 +52,39 @@ class FixPicture(io.ComfyNode):
         return schema(
             "FixPicture",
             display_name="Fix Picture",
-            description="Changes one picture as you say, or as a critic finds, and leaves the rest "
-            "alone. With a mask nothing outside of it changes.",
+            description="Changes one picture as you say, or as a critic suggests. With a mask, "
+            "nothing outside it changes.",
             search_aliases=["fix image", "edit", "inpaint", "correct", "retouch", "repair"],
             essentials_category="Image Tools",
             inputs=[
                 flux_input("Who paints: a FLUX with a corrector."),
                 io.Image.Input("image", tooltip="The picture to fix."),
-                prompt_input("What the whole picture is to show."),
+                prompt_input("What the whole picture should show."),
                 io.String.Input(
                     "words",
                     multiline=True,
                     default="",
-                    tooltip="What to change, as a command: turn the mug green. Empty: the writer "
-                    "says it.",
+                    tooltip="What to change, as an instruction: turn the mug green. If empty, "
+                    "the writer decides.",
                 ),
                 seed_input(),
                 WriterSocket.Input(
                     "writer",
                     optional=True,
                     lazy=True,
-                    tooltip="From Critic: says what to change where words are empty.",
+                    tooltip="From Critic: decides what to change if words is empty.",
                 ),
                 VerifierSocket.Input(
                     "verifier",
                     optional=True,
                     lazy=True,
-                    tooltip="From Judge: what it finds wrong helps the writer. A writer without a "
-                    "vision model needs it.",
+                    tooltip="From Judge: its findings are given to the writer. A writer without "
+                    "a vision model needs it.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where the picture may change; every pixel outside stays as it is.",
+                    tooltip="Where the picture may change; every pixel outside stays the same.",
                 ),
                 io.Int.Input(
                     "feather",
@@ -92,21 +92,21 @@ class FixPicture(io.ComfyNode):
                     min=0,
                     max=64,
                     optional=True,
-                    tooltip="Pixels over which the change fades in at the mask's edge, inside it.",
+                    tooltip="Width of the soft edge in pixels, inside the mask.",
                     extra_dict={"advanced": True},
                 ),
                 BoxesSocket.Input(
                     "boxes",
                     optional=True,
-                    tooltip="Instead of a mask: the boxes that a detector of ComfyUI found in the "
-                    "picture.",
+                    tooltip="Instead of a mask: bounding boxes of the picture from one of "
+                    "ComfyUI's detectors.",
                     # Newer frontends would give it a widget, and so a box that nobody drew.
                     extra_dict={"forceInput": True},
                 ),
             ],
             outputs=[
-                output(io.Image, "image", "The fixed picture, at the size of yours."),
-                output(io.String, "words", "What was asked for; empty if nothing was wrong."),
+                output(io.Image, "image", "The fixed picture, at the size of your picture."),
+                output(io.String, "words", "The instruction; empty if nothing was wrong."),
                 output(io.Image, "before_after", "Your picture and the fixed one, as a batch."),
             ],
             hidden=[io.Hidden.unique_id],
@@ -192,8 +192,10 @@ def one_picture(image: Tensor) -> Image.Image:
 
 def with_margin(picture: Image.Image, shape: tuple[int, int]) -> tuple[Image.Image, Box]:
     """The picture in the middle of a canvas with the proportions of `shape` (width, height), and
-    its place there. The margin repeats the picture's edge. Without it a painter of one size would
-    see the picture stretched, and what it paints would be stretched back.
+    its place there.
+
+    The margin repeats the picture's edge. Without it, a painter of one size would stretch the
+    picture.
     """
     width, height = shape
     across = max(picture.width, round(picture.height * width / height))
@@ -206,7 +208,8 @@ def with_margin(picture: Image.Image, shape: tuple[int, int]) -> tuple[Image.Ima
 
 
 def region_on(canvas: Image.Image, place: Box, mask: Tensor) -> Region:
-    """Where a canvas may change, which has a picture at `place`: `mask` is (1, height, width)."""
+    """The region of a canvas that may change; the picture is at `place`, `mask` is (1, height,
+    width)."""
     left, top, right, bottom = place
     margins = (left, canvas.width - right, top, canvas.height - bottom)
     return Region(mask=as_mask_text(pad(mask, margins)))
@@ -225,8 +228,11 @@ def found_wrong(
     writer: ActorHandle | None = None,
     verifier: ActorHandle | None = None,
 ) -> str:
-    """What the writer says of the picture; "" if it is right. Raises InputError for no writer, and
-    for one that can only repeat a judge's words and has no judge."""
+    """The writer's instruction for the picture; "" if it is right.
+
+    Raises InputError without a writer, and for one that can only repeat a judge's words and has no
+    judge.
+    """
     if writer is None:
         raise InputError(NO_WORDS)
     if verifier is None and not writer.vlms:

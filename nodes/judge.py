@@ -1,4 +1,4 @@
-"""Judge: every verifier by one choice. What each choice loads is a loader of its own."""
+"""Judge: a choice among all verifiers; each choice uses one of the verifier loaders."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ ASKING = [name for name, row in VERIFIERS.items() if row.asks_vlm]
 
 @dataclass(frozen=True, slots=True)
 class JudgeRow:
-    """A choice: the loader behind it, what the loader is always given, and the choice's inputs.
+    """A choice: its loader, the loader's fixed inputs, and the choice's own inputs.
 
-    `renamed` are inputs that have another name at the loader.
+    `renamed` are inputs that have another name in the loader.
     """
 
     loader: type[io.ComfyNode]
@@ -39,7 +39,7 @@ class JudgeRow:
         return self.needs_vlm or self.may_ask_vlm
 
     def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The loader's inputs; those that are wired are missing before the graph runs."""
+        """The loader's inputs; wired ones are missing before the graph runs."""
         named = {self.renamed.get(name, name): value for name, value in values.items()}
         return {**self.fixed, **{k: value for k, value in named.items() if value is not None}}
 
@@ -66,7 +66,8 @@ def miniature_inputs() -> list[io.Input]:
             min=0.0,
             max=1.0,
             step=0.01,
-            tooltip="The share of verdicts to flip, to see how a search bears a judge that errs.",
+            tooltip="The share of verdicts to flip, to test a search with a judge that makes "
+            "mistakes.",
             extra_dict={"advanced": True},
         )
     ]
@@ -108,7 +109,8 @@ class Judge(io.ComfyNode):
         return schema(
             "Judge",
             display_name="Judge",
-            description="Says how well a picture shows what was asked. Every search needs one.",
+            description="Judges how well a picture shows what the prompt asks for. Every search "
+            "needs one.",
             search_aliases=[
                 "critic",
                 "verifier",

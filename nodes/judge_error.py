@@ -32,7 +32,7 @@ from .shared.schema import check_texts, output, schema
 from .shared.sockets import ActorHandle, VerifierSocket, VlmHandle, VlmSocket
 
 NO_JUDGE = "There is no judge to measure. Wire a Vision model into vlm, or a Judge into verifier."
-TWO_JUDGES = "There are two judges. Leave the wire of vlm or that of verifier away."
+TWO_JUDGES = "There are two judges, in vlm and in verifier. Remove one of the wires."
 
 
 class JudgeError(io.ComfyNode):
@@ -55,13 +55,13 @@ class JudgeError(io.ComfyNode):
                 VerifierSocket.Input(
                     "verifier",
                     optional=True,
-                    tooltip="In place of vlm: a judge that says what has passed, asked in its own "
+                    tooltip="Instead of vlm: a judge that decides what passes, asked in its own "
                     "way. From Judge.",
                 ),
                 io.Image.Input(
                     "images",
                     optional=True,
-                    tooltip="Pictures of your own, which labels are about.",
+                    tooltip="Your own pictures, described by labels.",
                 ),
                 io.Int.Input(
                     "questions",
@@ -74,15 +74,15 @@ class JudgeError(io.ComfyNode):
                     "labels",
                     default="",
                     multiline=True,
-                    tooltip="What is true of images, one JSON object a line; file is the number of "
-                    'a picture: {"file": "1", "statement": "the cup is red", "true": true}.',
+                    tooltip="What is true of images, one JSON object per line; file is the number "
+                    'of a picture: {"file": "1", "statement": "the cup is red", "true": true}.',
                 ),
                 io.Int.Input(
                     "seed",
                     default=0,
                     min=0,
                     max=2**31,
-                    tooltip="Which statements are drawn. Change it to measure again.",
+                    tooltip="Seed of the statements to ask about. Change it to measure again.",
                     extra_dict={"advanced": True},
                 ),
             ],
@@ -122,7 +122,7 @@ class JudgeError(io.ComfyNode):
 def judge_of(
     vlm: VlmHandle | None, verifier: ActorHandle | None, progress: Progress
 ) -> tuple[Answering, str, str]:
-    """Who is asked, under which name, and what the errors are kept under.
+    """The judge, its name, and the key under which its errors are stored.
 
     Raises InputError for none, for two, for rules of the miniature, and for a model that is blind
     or does not answer.
@@ -152,8 +152,10 @@ def check(vlm: VlmHandle, progress: Progress) -> None:
 
 
 def labelled_items(labels: str, images: Any, rng: np.random.Generator) -> list[ExamItem]:
-    """What can be asked about the pictures; raises InputError for labels without pictures, for
-    pictures without labels, and for bad lines."""
+    """The statements that labels make about the pictures.
+
+    Raises InputError for labels without pictures, pictures without labels, and bad lines.
+    """
     if images is None and not labels.strip():
         return []
     if images is None or not labels.strip():

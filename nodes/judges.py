@@ -1,4 +1,4 @@
-"""Judge Check: what a vision-language model can do, asked before a search depends on it."""
+"""Judge Check: tests a vision-language model before a search depends on it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class JudgeCheck(io.ComfyNode):
             ],
             outputs=[
                 output(VlmSocket, "vlm", "The same model, for the loaders."),
-                output(io.String, "findings", "What was found out, one fact a line."),
+                output(io.String, "findings", "The results, one per line."),
             ],
             hidden=[io.Hidden.unique_id],
         )

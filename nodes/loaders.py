@@ -159,8 +159,8 @@ class FluxSampling(io.ComfyNode):
                     min=0.0,
                     max=30.0,
                     step=0.1,
-                    tooltip="How literally FLUX takes the prompt; 0 keeps the incoming value (FLUX "
-                    "Loader: 3.5).",
+                    tooltip="Guidance scale: how closely FLUX follows the prompt; 0 keeps the "
+                    "incoming value (FLUX Loader: 3.5).",
                 ),
                 io.Int.Input(
                     "condition_size",
@@ -206,13 +206,14 @@ class VerifierLoader(io.ComfyNode):
                     "verifier",
                     options=[*(n for n, row in VERIFIERS.items() if not row.source), *JOINED],
                     default="exact",
-                    tooltip="exact reads the miniature's shapes by rules; noisy flips some of its "
-                    "verdicts. Both work only for prompts and pictures of such shapes. checklist, "
-                    "rubric, yes-no and tournament ask a vision-language model, about any prompt. "
-                    "text reads what is written and compares it with the words that the prompt has "
-                    "in quotation marks. yes-no-nvila asks NVILA-Lite-2B-Verifier in its words. "
-                    "objects counts and places things by a detector, and asks none. Joined, each "
-                    "need of the prompt goes to the one that sees it best.",
+                    tooltip="exact reads the miniature's shapes by rules; noisy flips some of "
+                    "its verdicts. Both work only for prompts and pictures of such shapes. "
+                    "checklist, rubric, yes-no and tournament ask a vision-language model, "
+                    "about any prompt. text reads what is written and compares it with the "
+                    "words in quotation marks in the prompt. yes-no-nvila asks "
+                    "NVILA-Lite-2B-Verifier in its words. objects checks numbers and positions "
+                    "with a detector, without a model. Combined, each requirement of the prompt "
+                    "goes to the one that sees it best.",
                 ),
                 io.Float.Input(
                     "error",

@@ -189,7 +189,7 @@ def size_input(name: str) -> io.Input:
 
 
 def condition_inputs() -> list[io.Input]:
-    """The fields of ConditionSettings that a node asks for."""
+    """The inputs for the fields of ConditionSettings."""
     return [
         io.Int.Input(
             "condition_size",
@@ -227,7 +227,8 @@ def sampling_inputs(steps: int, guidance: float, scheduler: str) -> list[io.Inpu
             min=0.0,
             max=30.0,
             step=0.1,
-            tooltip="How literally the prompt is taken, for models that learned it (FLUX did).",
+            tooltip="Guidance scale of models that were trained with it, such as FLUX: how "
+            "closely they follow the prompt.",
         ),
         io.Combo.Input(
             "sampler", options=comfy.samplers.SAMPLER_NAMES, default="euler", tooltip="As KSampler."

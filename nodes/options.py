@@ -1,4 +1,4 @@
-"""The node for a search's less common settings."""
+"""Search Options: the less common settings of a search."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def axis_input(axis: str) -> io.Input:
 
 
 def limit_input(limit: Field[Any]) -> io.Input:
-    name, text = f"max_{limit.name}", limit.metadata["text"]
+    name = f"max_{limit.name}"
     return io.Int.Input(
         name,
         default=0,
         min=0,
         max=limit.metadata.get("most", 100_000),
-        tooltip=f"The most that the search may spend of {text}; 0 means no limit.",
+        tooltip=f"{limit.metadata['text'].capitalize()}; 0 means no limit.",
         **optional_if_later(name),
     )
 
@@ -103,5 +103,5 @@ def setting_input(setting: Field[Any]) -> io.Input:
 
 
 def optional_if_later(name: str) -> dict[str, Any]:
-    """Later inputs are optional, because saved workflows lack them."""
+    """Inputs that were added later are optional, because saved workflows lack them."""
     return {} if name in REQUIRED else {"optional": True, "extra_dict": {"advanced": True}}

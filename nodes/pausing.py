@@ -1,4 +1,4 @@
-"""Reflection Pause: a person steers a search between two rounds."""
+"""Reflection Pause: a person decides between two rounds how a search continues."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..reflectionflow_core.feedback import Feedback
 from ..reflectionflow_core.protocols import SILENT, Progress
 from ..reflectionflow_core.record import InputError
-from ..reflectionflow_core.search import Pause, is_asked_about, is_over, paused
+from ..reflectionflow_core.search import Pause, ask_person, awaits_answer, is_over
 from .shared.judging import errors_of_verifier
 from .shared.kept import ROUNDS, round_key
 from .shared.pauses import PAUSES
@@ -22,7 +22,7 @@ from .shared.stopping import STOPPING
 
 
 class StoppedAtPauseError(Exception):
-    """The person ended the search without a word on how it would go on."""
+    """The person ended the search at a pause; Run asks again."""
 
 
 class ReflectionPause(io.ComfyNode):
@@ -31,9 +31,9 @@ class ReflectionPause(io.ComfyNode):
         return schema(
             "ReflectionPause",
             display_name="Reflection Pause",
-            description="Asks you how a search goes on: pick the winner, veto pictures, edit what "
-            "will be changed and where, or go on as planned. Put it behind a Reflection Round, or "
-            "switch ask_me on in Reflection Loop.",
+            description="Asks you how to continue a search: pick the winner, veto pictures, "
+            "edit what will be changed and where, or continue as planned. Put it behind a "
+            "Reflection Round, or switch ask_me on in Reflection Loop.",
             search_aliases=["human in the loop", "pick", "choose", "image filter", "approve"],
             inputs=[
                 HistorySocket.Input("history", tooltip="From Reflection Round."),
@@ -43,7 +43,7 @@ class ReflectionPause(io.ComfyNode):
                 io.Boolean.Input(
                     "last",
                     default=False,
-                    tooltip="No round follows: only the winner is asked for.",
+                    tooltip="No round follows: you are only asked for the winner.",
                     extra_dict={"advanced": True},
                 ),
             ],
@@ -98,10 +98,10 @@ def asked(
     settings = state.settings_until(state.next_round - last)
     state = read_feedback(state)
     panel, history = InBrowser(seconds), state.history
-    if is_asked_about(history, settings, actors):
+    if awaits_answer(history, settings, actors):
         try:
             with STOPPING.during():
-                history = paused(state.prompt, settings, actors, panel, history, progress)
+                history = ask_person(state.prompt, settings, actors, panel, history, progress)
         except StoppedAtPauseError:
             STOPPING.times += 1
             return replace(state, done=True, stopped=True)

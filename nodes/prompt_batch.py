@@ -1,4 +1,4 @@
-"""Prompt Batch: many prompts share one budget, and go on where a picture promises most."""
+"""Prompt Batch: many prompts share one budget; each picture goes where it should help most."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ from .shared.stopping import STOPPING
 
 STOPS = {"when passed": "passed", "never": "never"}
 PROMPTS = (
-    "What to paint, one prompt a line. Empty lines and repetitions do not count; at most "
+    "What to paint, one prompt per line. Empty lines and repetitions are ignored; at most "
     f"{MOST_PROMPTS} prompts."
 )
 ONE_DRAFT_PROMPT = (
-    "draft_prompt in Search Options is for a single prompt, and here are many. Leave it empty."
+    "draft_prompt in Search Options is for a single prompt, but there are many here. Leave it "
+    "empty."
 )
 
 
@@ -46,9 +47,9 @@ class PromptBatch(io.ComfyNode):
         return schema(
             "PromptBatch",
             display_name="Prompt Batch",
-            description="Many prompts with one budget: paints each of them, judges and corrects, "
-            "and always continues with the prompt that one more picture helps most. Keeps the "
-            "best picture of each.",
+            description="Many prompts with one budget: paints, judges and corrects each of "
+            "them, and always continues with the prompt where one more picture is expected to "
+            "help most. Keeps the best picture of each.",
             search_aliases=["batch", "many prompts", "prompt list", "queue", "portfolio"],
             is_output_node=True,
             inputs=[
@@ -60,8 +61,8 @@ class PromptBatch(io.ComfyNode):
                     default=24,
                     min=1,
                     max=100_000,
-                    tooltip="The most pictures that all prompts together may take. If you raise it "
-                    "later and change nothing else, only the new pictures are painted.",
+                    tooltip="The most pictures of all prompts together. If you raise it later "
+                    "and change nothing else, only the new pictures are painted.",
                 ),
                 asked["width"],
                 io.Int.Input(
@@ -70,7 +71,7 @@ class PromptBatch(io.ComfyNode):
                     default=3,
                     min=0,
                     max=MAX_DEPTH,
-                    tooltip="The most rounds after the drafts that one prompt may take.",
+                    tooltip="The most rounds of one prompt, after its drafts.",
                 ),
                 asked["drafts"],
                 io.Int.Input(
@@ -86,8 +87,8 @@ class PromptBatch(io.ComfyNode):
                     "strategy",
                     options=[name for name, one in STRATEGIES.items() if not one.in_stages],
                     default="reflection",
-                    tooltip="How the pictures of a prompt are made, as in Reflection Loop. staged "
-                    "is missing, since it draws by the plan of one prompt.",
+                    tooltip="How the pictures of a prompt are made, as in Reflection Loop. "
+                    "staged is missing, since it needs a plan for a single prompt.",
                 ),
                 io.Combo.Input(
                     "stop",
@@ -145,8 +146,8 @@ class PromptBatch(io.ComfyNode):
 def settings_of(
     stop: str, drafts: int, options: dict[str, Any] | None = None, **given: Any
 ) -> tuple[SearchSettings, Budget]:
-    """The settings of each prompt's search, which has no budget of its own, and the limits of
-    Search Options, which are for all together. Raises InputError for invalid ones."""
+    """The settings of each prompt's search, without a budget, and the limits of Search Options,
+    which are shared by all prompts. Raises InputError for invalid ones."""
     finer = dict(options or {})
     limits = finer.pop("budget", Budget())
     settings = SearchSettings(**given, **finer, drafts=drafts or None, stop=STOPS[stop])
@@ -159,7 +160,7 @@ def results_of(batch: PromptBatchSearch, ended: bool) -> io.NodeOutput:
     """The node's outputs, and what it shows of them."""
     begun = [search for search in batch.searches if len(search.history)]
     if not begun:
-        raise InputError("The budget paid for no picture. Give a larger one.")
+        raise InputError("The budget does not allow a single picture. Give a larger one.")
     histories = [search.history for search in batch.searches]
     rows = [row_of(one.prompt, str(i), one.history) for i, one in enumerate(batch.searches, 1)]
     early = "" if ended else "ended early; press Run to go on"

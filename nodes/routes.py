@@ -39,7 +39,7 @@ CLOSED = "This question is no longer open."
 
 
 class Refused(Exception):  # noqa: N818  (what others send is no error of ours)
-    """A request that is answered with an HTTP status and a sentence."""
+    """A request that gets an HTTP error status and a sentence."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -47,7 +47,7 @@ class Refused(Exception):  # noqa: N818  (what others send is no error of ours)
 
 
 def add_routes(server: PromptServer) -> None:
-    """To be called once, before the server listens."""
+    """Adds the routes; call it once, before the server listens."""
     routes = server.routes
     routes.post("/reflectionflow/stop")(stop)
     routes.get("/reflectionflow/kept")(kept)
@@ -131,7 +131,7 @@ async def words(request: web.Request) -> web.Response:
 
 
 def opened(request: web.Request) -> OpenPause:
-    """The open pause of an address."""
+    """The open pause that a request is about."""
     asked = PAUSES.find(request.match_info["id"])
     if asked is None:
         raise Refused(404, CLOSED)

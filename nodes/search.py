@@ -21,7 +21,7 @@ from torch import Tensor
 from ..reflectionflow_core.protocols import Actors
 from ..reflectionflow_core.record import History, InputError, ScenePlan
 from ..reflectionflow_core.report import as_data, contact_sheet, history_text
-from ..reflectionflow_core.search.budget import calls_left
+from ..reflectionflow_core.search.budget import limit_calls
 from ..reflectionflow_core.search.checks import check_search, check_understood
 from ..reflectionflow_core.settings import SearchSettings
 from .comfy.masks import as_mask_text
@@ -71,8 +71,8 @@ class ReflectionLoop(io.ComfyNode):
         return schema(
             "ReflectionLoop",
             display_name="Reflection Loop",
-            description="The whole search: paints drafts, and in every round says what is wrong "
-            "with each and corrects it. Shows every round as it happens and keeps the best.",
+            description="The whole search: paints drafts, then finds and corrects what is "
+            "wrong, round after round. Shows every round as it happens and keeps the best.",
             search_aliases=["reflectionflow", *FOUND_BY],
             essentials_category="Image Tools",
             inputs=[
@@ -323,7 +323,7 @@ def new_search(
 def painted_round(
     state: SearchState, handles: SearchActors, key: str | None, progress: RoundProgress
 ) -> SearchState:
-    """The state after the next round: as it is kept, or painted, from where it was stopped on."""
+    """The state after the next round: kept from before, or painted on from where it stopped."""
     if (kept := ROUNDS.find(key)) and kept.finished:
         progress.show(kept.state.history)
         return kept.state
@@ -347,8 +347,8 @@ def painted_round(
 
 
 def check_one_for_all(node_id: str, given: Mapping[str, Any]) -> None:
-    """Raises InputError for a list on a wire that is passed on to the rounds: ComfyUI runs the loop
-    for each of its items, and would give each of these runs the whole list again."""
+    """Raises InputError for a list on a wire to the rounds: ComfyUI would run the loop once for
+    each item, and give each of these runs the whole list."""
     index = getattr(get_executing_context(), "list_index", None)
     passed_on = {name: id(given[name]) for name in PASSED_ON if name in given}
     if not index:
@@ -357,16 +357,16 @@ def check_one_for_all(node_id: str, given: Mapping[str, Any]) -> None:
     first = _FIRST_OF_LISTS[node_id]
     if name := next((name for name, one in passed_on.items() if one != first.get(name)), None):
         raise InputError(
-            f"A list arrives at {name!r}, and a Reflection Loop has one for all its searches; "
-            "prompts and seeds may come as lists. Use a Reflection Loop for each."
+            f"A list arrives at {name!r}, but a Reflection Loop takes one for all its searches; "
+            "only prompts and seeds may be lists. Use a Reflection Loop for each."
         )
 
 
 def check(state: SearchState, actors: Actors, depth: int) -> None:
-    """Raises InputError for what would fail in a later round, before anything is painted."""
+    """Raises InputError before anything is painted for what would fail in a later round."""
     settings = state.settings_until(depth)
     check_search(state.prompt, settings, actors, History())
-    with calls_left(settings.budget):
+    with limit_calls(settings.budget):
         check_understood(state.prompt, settings, actors)
 
 
@@ -376,7 +376,7 @@ def links_of(hidden: Any) -> dict[str, Any]:
 
 
 def graph_of(hidden: Any) -> dict[str, str]:
-    """The running graph as ComfyUI writes it into the pictures that it saves."""
+    """The running graph in the form in which ComfyUI stores it in saved pictures."""
     known = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})}
     return {name: json.dumps(value) for name, value in known.items() if value}
 

@@ -139,7 +139,7 @@ class VerifierScore(io.ComfyNode):
                 list_output(
                     io.Float,
                     "scores",
-                    "One for each of the images, higher is better; nan where it was not judged.",
+                    "One for each of the images, higher is better; nan if it was not judged.",
                 ),
                 output(
                     io.String,
@@ -215,8 +215,8 @@ class ReflectionWriterNode(io.ComfyNode):
                 list_output(
                     io.String,
                     "reflections",
-                    "One for each picture; empty where nothing needs to change (Corrector "
-                    "Sampler repaints such a picture too).",
+                    "One for each picture; empty if nothing needs to change (Corrector Sampler "
+                    "repaints such a picture too).",
                 )
             ],
             hidden=[io.Hidden.unique_id],
@@ -301,7 +301,7 @@ class CorrectorSampler(io.ComfyNode):
             is_input_list=True,
             inputs=[
                 io.Image.Input("images", tooltip="Pictures to correct: a batch, or a list."),
-                prompt_input("What the pictures are to show: one text, or one for each picture."),
+                prompt_input("What the pictures should show: one text, or one for each picture."),
                 io.String.Input(
                     "reflections",
                     multiline=True,
@@ -323,7 +323,7 @@ class CorrectorSampler(io.ComfyNode):
                     "mask",
                     optional=True,
                     tooltip="Where the pictures may change, one for all or one for each; every "
-                    "pixel outside stays as it is.",
+                    "pixel outside stays the same.",
                 ),
             ],
             outputs=[
@@ -376,13 +376,13 @@ class CorrectorSampler(io.ComfyNode):
 
 
 def regions_of(masks: Sequence[Tensor] | None) -> list[Region | None]:
-    """A region for each mask of each MASK; everywhere without one."""
+    """A region for each mask of each MASK; None, meaning everywhere, without one."""
     single_masks = [one for batch in masks or () for one in (batch if batch.ndim == 3 else [batch])]
     return [Region(mask=as_mask_text(one)) for one in single_masks] or [None]
 
 
 def judged_text(pictures: list[Image.Image], verdicts: list[Verdict]) -> str:
-    """How many could not be judged, and why; raises UnjudgedError if none could."""
+    """How many pictures could not be judged, and why; raises UnjudgedError if none could."""
     pairs = zip(pictures, verdicts, strict=True)
     history = History((tuple(Candidate(image, "", 0, verdict) for image, verdict in pairs),))
     if not history.best.verdict.judged:

@@ -85,8 +85,8 @@ class RewardLoader(io.ComfyNode):
                 io.Combo.Input(
                     "model",
                     options=list(reward_folders()) or [NONE],
-                    tooltip=f"Its folder in {REWARD_PLACES}. It must have a {TEMPLATE}: the words "
-                    "around the prompt in its training.",
+                    tooltip=f"Its folder in {REWARD_PLACES}. It must have a {TEMPLATE} with the "
+                    "prompt template of its training.",
                 ),
                 io.Combo.Input(
                     "base",
@@ -151,8 +151,9 @@ class VerifierEnsemble(io.ComfyNode):
         return schema(
             "VerifierEnsemble",
             display_name="Verifier Ensemble",
-            description="Combines several verifiers, each on its own scale, so that a picture that "
-            "fools one of them must fool the others too. An optional gate alone says what passes.",
+            description="Combines several verifiers, each on its own scale, so that a picture "
+            "that fools one of them must fool the others too. An optional gate alone decides "
+            "what passes.",
             search_aliases=["combine judges", "combine verifiers", "gate", "rank"],
             inputs=[
                 *map(verifier, numbers),

@@ -1,6 +1,7 @@
-"""ReflectionFlow: FLUX paints, a verifier ranks, a writer says what is wrong, a corrector repaints.
+"""ReflectionFlow: FLUX paints, a verifier judges, a writer says what is wrong, a corrector
+repaints.
 
-Start with `search/loop.py`, and with `record.py` and `protocols.py`, the words it is written in.
+Start with `search/loop.py`, and with the types that it uses, in `record.py` and `protocols.py`.
 """
 
 __version__ = "0.2.0"

@@ -7,9 +7,9 @@ import sys
 def start() -> int:
     """The program; Ctrl-C is heard from its first import on."""
     try:
-        for name in ("stdout", "stderr"):
+        for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
             if getattr(sys, name) is None:  # closed by whoever started this, as by a shell's >&-
-                setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+                setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
         from .cli import main
         from .starting import share_cores
 

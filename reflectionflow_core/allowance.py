@@ -1,7 +1,7 @@
 """How many calls of vision-language models may still be made.
 
-A search opens an allowance around each question to an actor. Every door to a model takes a call
-from it before each request, retries too, so that a budget holds whoever asks and however often.
+A search opens an allowance around each question to an actor. Every client of a model takes a call
+from it before each request, retries included, so the budget holds whoever asks.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from threading import Lock
 
 
 class NoCallsLeftError(Exception):
-    """A call that the budget does not allow, and that was not made; the message is one sentence."""
+    """The budget did not allow a call, so it was not made; the message is one sentence."""
 
 
 class Allowance:
-    """So many calls may be made, or any number for None; `taken` were. Safe among threads."""
+    """A limit on calls, None for none; `taken` is how many were made. Thread-safe."""
 
     def __init__(self, calls: int | None = None, budget: int | None = None) -> None:
-        """`budget` is what the calls are left of, for the message."""
+        """`budget` is the whole budget that `calls` is left of, for the message."""
         self.taken = 0
         self._most, self._budget, self._lock = calls, budget, Lock()
 
     def take(self, calls: int) -> None:
-        """Raises NoCallsLeftError if there are not so many left, and takes none then."""
+        """Takes so many calls, or raises NoCallsLeftError without taking any."""
         with self._lock:
             if self._most is not None and self.taken + calls > self._most:
                 calls_of = "1 VLM call" if self._budget == 1 else f"{self._budget} VLM calls"
@@ -33,7 +33,8 @@ class Allowance:
             self.taken += calls
 
     def add(self, calls: int) -> None:
-        """Counts calls that were made before, also more than are left; negative ones were not."""
+        """Adds calls that were made before, even beyond the limit; a negative number takes some
+        back."""
         with self._lock:
             self.taken += calls
 
@@ -43,7 +44,7 @@ _ALLOWANCE: ContextVar[Allowance | None] = ContextVar("reflectionflow_calls", de
 
 @contextmanager
 def calls_allowed(calls: int | None, budget: int | None) -> Iterator[Allowance]:
-    """Within it doors make at most so many calls, of a `budget`; any number for None."""
+    """A context in which clients may make so many calls, of a `budget`; None is no limit."""
     allowance = Allowance(calls, budget)
     token = _ALLOWANCE.set(allowance)
     try:
@@ -53,17 +54,17 @@ def calls_allowed(calls: int | None, budget: int | None) -> Iterator[Allowance]:
 
 
 def take_calls(calls: int = 1) -> None:
-    """To be called before requests are made. Raises NoCallsLeftError if none of them may be."""
+    """Call this before making requests. Raises NoCallsLeftError if they are not allowed."""
     if (allowance := _ALLOWANCE.get()) is not None:
         allowance.take(calls)
 
 
 def give_back_calls(calls: int = 1) -> None:
-    """For calls that were taken, and that did not go out."""
+    """Returns calls that were taken but not made."""
     add_calls(-calls)
 
 
 def add_calls(calls: int) -> None:
-    """For calls that were made before a search began, and that are charged now."""
+    """Charges calls that were made before the search began."""
     if (allowance := _ALLOWANCE.get()) is not None:
         allowance.add(calls)

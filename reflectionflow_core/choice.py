@@ -1,4 +1,4 @@
-"""Who acts in a search, by name, and how run.json keeps it."""
+"""The actors of a search by name, and how run.json records them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .record import InputError
 class ActorChoice:
     """The actors of a search by name; None leaves a value to the model.
 
-    `vlm` is the vision-language model that all actors that need one share.
+    All actors that need a vision-language model share `vlm`.
     """
 
     model: str = "miniature"
@@ -24,7 +24,7 @@ class ActorChoice:
     condition: ConditionSettings | None = None  # how the corrector looks at a picture
     dtype: str | None = None
     device: str | None = None
-    plan: str | None = None  # where weights wait; --offload
+    plan: str | None = None  # --offload: resident, phased or streamed
     verifier: str = "exact"  # several are joined with +; reward and clip-score as NAME:FOLDER
     verifier_error: float | None = None  # of the verifier noisy
     writer: str = "template"
@@ -34,14 +34,14 @@ class ActorChoice:
     thinker: str | None = None  # before the first picture; None is "vlm", or "layout" without one
     vlm: str | None = None  # "endpoint:PROFILE", the folder of a model, or its hub id
     max_words: int | None = None  # of a reflection
-    gate: str | None = None  # a verifier that says what passed, while the other one ranks
-    screen: str | None = None  # a cheap verifier that says which pictures the other looks at
-    shortlist: int | None = None  # how many of a batch; None is 2
-    reward_base: str | None = None  # the model that the reward was trained from
-    reward_template: str | None = None  # the words around its prompt
+    gate: str | None = None  # a verifier that decides what passes, while the other one ranks
+    screen: str | None = None  # a cheap verifier that chooses the pictures for the other one
+    shortlist: int | None = None  # how many pictures of a batch it chooses; None is 2
+    reward_base: str | None = None  # the model that the reward model was trained from
+    reward_template: str | None = None  # its prompt template
     vlm_dtype: str | None = None  # of a model on this machine
     detector: str | None = None  # of the verifier objects: a folder, a hub id or onnx:FILE
-    colour_judge: str | None = None  # the CLIP that reads its colours; None lets pixels vote
+    colour_judge: str | None = None  # the CLIP that names its colours; None: a vote of pixels
     ground: bool | None = None  # the checklist asks where faults are
     edit_model: str | None = None  # an editing pipeline of diffusers, as the corrector
     edit_steps: int | None = None
@@ -54,8 +54,8 @@ class ActorChoice:
         return {name: value for name, value in values.items() if value is not None}
 
 
-# A choice as run.json keeps it: flat, None where a value is left to the model. What is in LATER is
-# recorded only where it is not the value there, so that older runs still resume.
+# A choice as run.json records it: flat, None where a value is left to the model. Fields in LATER
+# are recorded only if they differ from the value there, so that older runs still resume.
 PAINTING = ("size", "steps", "guidance", "condition_size", "condition_fit", "prompt_style")
 LATER: dict[str, Any] = {
     "prompt_style": ConditionSettings().prompt_style,
@@ -80,7 +80,7 @@ RECORDED: dict[str, Any] = {
 
 
 def check_judges(choice: ActorChoice, verifiers: Collection[str]) -> None:
-    """Raises InputError for options of a judge that is not among the `verifiers`, by name."""
+    """Raises InputError for options without effect on these `verifiers`, given by name."""
     if choice.verifier_error and {*verifiers} == {"exact"}:
         raise InputError(
             "The exact verifier makes no errors. "
@@ -103,7 +103,7 @@ def check_judges(choice: ActorChoice, verifiers: Collection[str]) -> None:
 
 
 def check_editing(choice: ActorChoice) -> None:
-    """Raises InputError for options of an editing model that have no effect."""
+    """Raises InputError for options of an editing model without effect."""
     for option in ("edit_steps", "edit_guidance"):
         if getattr(choice, option) is not None and choice.edit_model is None:
             raise InputError(
@@ -111,4 +111,4 @@ def check_editing(choice: ActorChoice) -> None:
                 "editing model, or leave it out."
             )
     if choice.edit_model is not None and choice.lora is not None:
-        raise InputError("--edit-model and --lora are two correctors. Leave one of them out.")
+        raise InputError("--edit-model and --lora are both correctors. Leave one of them out.")

@@ -1,4 +1,4 @@
-"""Where a verifier sees what it says of a picture, and how sure it is of it."""
+"""Where a verifier sees a fault or something right, and how sure it is."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from dataclasses import dataclass
 Box = tuple[float, float, float, float]  # left, top, right, bottom as fractions of width and height
 
 DIGITS = 4  # of a fraction; a ten-thousandth is less than a pixel of every picture up to 10,000
-WHOLE = 2 / 3  # a box as wide and as high as this is no place
+WHOLE = 2 / 3  # a box of at least this width and height has no place to name
 THIRDS = (1 / 3, 2 / 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a verifier saw for one thing that it says.
+    """Where a verifier sees one thing that it reports.
 
     `text` is an entry of `Verdict.unmet`, word for word, or names something that is right, such as
     "cat". `box` is left, top, right, bottom as fractions (0 to 1) of the picture's width and
-    height, so that it holds for the picture in every size; None where there is no place, as for a
-    thing that is missing. `sureness` is 0 to 1, None if unknown. A fault in several places has
-    several records. Raises ValueError for a box that is outside the picture or empty, and for a
-    sureness outside 0 to 1.
+    height; None without a place, as for a missing thing. `sureness` is 0 to 1, None if unknown. A
+    fault in several places has several records. Raises ValueError for a box that is empty or
+    outside the picture, and for a sureness outside 0 to 1.
     """
 
     text: str
@@ -47,8 +46,8 @@ class Evidence:
     ) -> Evidence:
         """Evidence from a box in pixels of a picture of `size` (width, height).
 
-        What is outside the picture is cut off; an empty box becomes the nearest pixel. Raises
-        ValueError for numbers that are not finite.
+        The box is clipped to the picture; an empty one becomes the nearest pixel. Raises ValueError
+        for numbers that are not finite.
         """
         left, right = _side(box[0], box[2], size[0])
         top, bottom = _side(box[1], box[3], size[1])
@@ -56,7 +55,8 @@ class Evidence:
         return cls(text, (left, top, right, bottom), sure)
 
     def pixels(self, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
-        """The box in whole pixels of a picture of `size`, at least one; None without a box."""
+        """The box in whole pixels of a picture of `size`, at least one pixel wide; None without a
+        box."""
         if self.box is None:
             return None
         left, top, right, bottom = self.box
@@ -76,7 +76,7 @@ def _side(low: float, high: float, length: int) -> tuple[float, float]:
 
 
 def places_of(text: str, evidence: Sequence[Evidence]) -> list[Box]:
-    """The boxes of one entry of `Verdict.unmet`, [] where it has no place."""
+    """The boxes of one entry of `Verdict.unmet`; [] if it has none."""
     return [seen.box for seen in evidence if seen.text == text and seen.box is not None]
 
 

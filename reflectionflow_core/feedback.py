@@ -1,6 +1,6 @@
-"""What a person says between two rounds of a search, as a part of its History.
+"""What a person says between two rounds of a search; it is part of the History.
 
-A search is a replay over its History, so the same words lead to the same pictures again.
+A search replays its History, so the same answers lead to the same pictures.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Place:
     """Where a picture is to change: in its `boxes`, and where its `mask` is white.
 
     A box is left, top, right, bottom as fractions (0 to 1) of width and height. The mask is a PNG
-    of any size, as bytes, that is laid over the whole picture; b"" is none. Raises ValueError for a
-    box that is outside the picture or empty, and for no place at all.
+    of any size, as bytes, that is stretched over the picture; b"" is none. Raises ValueError for a
+    box that is empty or outside the picture, and for neither box nor mask.
     """
 
     boxes: tuple[Box, ...] = ()
@@ -41,17 +41,20 @@ NO_PLACES: Mapping[int, Place] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What a person said when the history had `after` pictures; they count from 0 on.
+    """A person's answer when the history had `after` pictures; pictures are numbered from 0.
 
-    Nothing but `after` means: go on as planned. The winner is `picked`: of the pictures until then
-    only it is continued, and only it can still be the best. A `vetoed` picture is neither continued
-    nor the best. `reflections` says in the person's words what to change in a picture, `places`
-    where, both in the next round. Pictures are painted from `prompt` until other feedback follows;
-    "" leaves that to the search, and the judge is always asked about the search's own prompt.
+    * Without any other field: continue as planned.
+    * `picked`: the winner. Of the pictures so far only it is continued, and only it can be the
+      best.
+    * `vetoed`: these pictures are not continued and cannot be the best.
+    * `reflections`: what to change in a picture in the next round, in the person's words.
+    * `places`: where to change a picture in the next round.
+    * `prompt`: pictures are painted from it until the next feedback; "" is the search's choice. The
+      judge is always asked about the search's own prompt.
+    * `planned`: the reflections for the next round that were written before the person was asked,
+      by position ("" for none); `calls` is their cost. They are not written again.
 
-    `planned` are the reflections that were written for the next round before the person was asked,
-    by position ("" for none), and `calls` is what they cost: nobody writes them twice. Raises
-    ValueError for a picture that is not there yet, and for a winner that is vetoed.
+    Raises ValueError for a picture that does not exist yet, and for a winner that is vetoed.
     """
 
     after: int
@@ -73,12 +76,12 @@ class Feedback:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether no picture is chosen, excluded or given words or a place."""
+        """Whether no picture is picked, vetoed or given a reflection or place."""
         chosen = self.picked is not None or self.vetoed
         return not (chosen or self.reflections or self.places)
 
     def data(self) -> dict[str, Any]:
-        """It as JSON, without what is not there."""
+        """The feedback as JSON, without empty fields."""
         places = {
             str(number): {"boxes": [list(box) for box in place.boxes], "mask": _as_text(place.mask)}
             for number, place in self.places.items()
@@ -110,11 +113,11 @@ class Feedback:
                 calls=_whole(record.get("calls", 0)),
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"it is no feedback ({error!r:.80})") from error
+            raise ValueError(f"it is not a feedback record ({error!r:.80})") from error
 
 
 def excluded(feedback: Iterable[Feedback]) -> set[int]:
-    """The numbers of the pictures that are out: vetoed, or passed over when another was picked."""
+    """The numbers of the excluded pictures: vetoed, or not picked when another one was."""
     out: set[int] = set()
     for said in feedback:
         if said.picked is not None:

@@ -23,7 +23,7 @@ SAMPLE = 1 << 20  # bytes: enough to tell weights apart without reading 24 GB
 
 
 def identity(choice: ActorChoice) -> dict[str, str]:
-    """Digests of the weights, by which a resumed run knows its model wherever it lies."""
+    """Digests of the weights, by which a resumed run recognises its model in any folder."""
     model_named(choice.model)
     check_lora(choice)
     weights = MINIATURE_WEIGHTS if choice.model == "miniature" else Path(choice.model)

@@ -1,6 +1,6 @@
-"""How often a judge is wrong, by kind of statement, measured on statements whose truth is known.
+"""How often a judge is wrong, by kind of statement, measured on statements of known truth.
 
-It asks nobody: `judge_exam` measures it, `vlm/kept_errors.py` keeps it.
+It asks no model: `judge_exam` measures, `vlm/kept_errors.py` stores.
 """
 
 from __future__ import annotations
@@ -59,8 +59,7 @@ _SAYS_MORE = re.compile(r"\b(?:is|are|in|of|made|with|style|wearing|holding)\b")
 class KindErrors:
     """How often a judge was wrong about statements of one kind (one of KINDS).
 
-    It was asked about `wrong_shown` statements that do not hold for their picture, and `missed`
-    that of so many; it was asked about `right_shown` statements that hold, and raised so many
+    Of `wrong_shown` false statements it accepted `missed`; of `right_shown` true ones it rejected
     `false_alarms`. Raises ValueError for counts that contradict each other.
     """
 
@@ -80,12 +79,12 @@ class KindErrors:
 
     @property
     def miss_rate(self) -> float | None:
-        """The share of wrong statements that the judge took for right; None if none was shown."""
+        """The share of false statements that the judge accepted; None if none was shown."""
         return self.missed / self.wrong_shown if self.wrong_shown else None
 
     @property
     def false_alarm_rate(self) -> float | None:
-        """The share of right statements that the judge took for wrong; None if none was shown."""
+        """The share of true statements that the judge rejected; None if none was shown."""
         return self.false_alarms / self.right_shown if self.right_shown else None
 
     @property
@@ -99,7 +98,7 @@ class KindErrors:
         return wilson(self.false_alarms, self.right_shown)
 
     def __add__(self, other: KindErrors) -> KindErrors:
-        """Both together, under the name of the first."""
+        """Both added, under the kind of the first."""
         return KindErrors(
             self.kind,
             self.wrong_shown + other.wrong_shown,
@@ -111,15 +110,18 @@ class KindErrors:
 
 @dataclass(frozen=True, slots=True)
 class JudgeErrors:
-    """The measured errors of one judge; `judge` is its name as the command line gives it.
+    """The measured errors of one judge.
 
-    `correlation` (-1 to 1) is that of its errors with its errors when the same statement is asked
-    again in other words, with the picture in a frame and in another order: 1 if asking again tells
-    nothing new, 0 if it is as good as another judge, None if that was not measured. `asked_again`
-    statements were; of the `wrong_before` that it had answered wrongly, it answered `wrong_again`
-    wrongly once more. `questions` were answered in all, `unanswered` were not. `pictures` says in
-    words which pictures were shown. Raises ValueError for a kind that occurs twice and for a
-    correlation outside -1 to 1.
+    * `judge`: its name on the command line.
+    * `correlation` (-1 to 1): how much its errors repeat when a statement is asked again in other
+      words, with the picture in a frame and in another order: 1 if asking again tells nothing new,
+      0 if it is as good as another judge, None if not measured.
+    * `asked_again`: statements that were repeated; of the `wrong_before` ones, `wrong_again` were
+      answered wrongly again.
+    * `questions`, `unanswered`: how many were answered, and how many not.
+    * `pictures`: which pictures were shown, in words.
+
+    Raises ValueError for a kind that occurs twice and for a correlation outside -1 to 1.
     """
 
     judge: str
@@ -149,7 +151,7 @@ class JudgeErrors:
 
     @property
     def total(self) -> KindErrors:
-        """All kinds together, as of the kind "other"."""
+        """All kinds added, as the kind "other"."""
         return sum(self.kinds, KindErrors(OTHER))
 
     def data(self) -> dict[str, Any]:
@@ -169,7 +171,7 @@ class JudgeErrors:
 
 
 def errors_line(errors: JudgeErrors) -> str:
-    """What was measured, in a sentence for reports: what the judge misses most comes first."""
+    """The measured errors as a sentence for reports, the most frequent misses first."""
     missing = [each for each in errors.kinds if each.missed]
     worst = sorted(missing, key=lambda each: -(each.miss_rate or 0.0))
     total = errors.total
@@ -225,14 +227,14 @@ def wilson(found: int, shown: int) -> Interval:
 
 
 def kind_of(text: str) -> str:
-    """Which of KINDS a statement, question or fault is about, by its words.
+    """The kind (of KINDS) of a statement, question or fault, by its words.
 
     A position comes before a number, a number before a colour: "two red cups left of a plate" is
-    about a position. Where a colour or another property is stated of things, that is what it is
-    about: "two cups are red" is about a colour, "the red cup is big" is "other"; "exactly two cups
-    are red" is about a number. What names one thing and says no more of it is a thing: "a cup",
-    "there is a dog", "missing a red cup" is about a colour. "extra cup" is a number. All else is
-    "other", and so is what is written: a sign that says "24 RED HATS".
+    about a position. If a colour or another property is stated of objects, the statement is about
+    that property: "two cups are red" is about a colour, "the red cup is big" is "other"; but
+    "exactly two cups are red" is about a number. The mere name of an object is a thing: "a cup",
+    "there is a dog"; but "missing a red cup" is about a colour. "extra cup" is a number. Everything
+    else is "other", including written text: a sign that says "24 RED HATS".
     """
     said = " ".join(text.lower().split()).strip(" .?!")
     if _WRITTEN.search(text):

@@ -1,4 +1,4 @@
-"""The models that paint: what builds their painters, and how each paints by itself.
+"""The models that paint: what builds their painters, and their default settings.
 
 A model is the miniature, FLUX.1, or any other pipeline of diffusers; registry.py has their names.
 """
@@ -30,10 +30,10 @@ NOT_FLUX = {
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """What builds the painters of a model, and how it paints where nothing else is chosen.
+    """What builds the painters of a model, and its default settings.
 
-    `build` is given the choice and whether pictures will be corrected. Options that are `refused`
-    have no effect, and why.
+    `build` gets the choice and whether pictures will be corrected. `refused` has the options
+    without effect, and why.
     """
 
     build: Callable[[ActorChoice, bool], Painters]
@@ -85,7 +85,7 @@ def flux(choice: ActorChoice, corrects: bool) -> Painters:
 
 
 def check_corrector(choice: ActorChoice, corrects: bool) -> None:
-    """Raises InputError for a FLUX.1 that is to correct pictures and has nothing to do it with."""
+    """Raises InputError for a FLUX.1 that has to correct pictures, but has no corrector."""
     if corrects and not choice.lora and not choice.edit_model:
         raise InputError(
             f"The reflection strategy corrects pictures, and {choice.model} comes without a "
@@ -95,7 +95,7 @@ def check_corrector(choice: ActorChoice, corrects: bool) -> None:
 
 
 def check_size(choice: ActorChoice, corrects: bool) -> None:
-    """Raises InputError where the model that corrects cannot edit pictures of the size asked."""
+    """Raises InputError if the model that corrects cannot edit pictures of the requested size."""
     from .pipelines.kinds import check_edited_size, kind_of
 
     edits = choice.model != "miniature" and (choice.edit_model or not choice.lora)

@@ -1,4 +1,4 @@
-"""The phases of a search that actors report, and the words for them: one table for every screen."""
+"""The phases of a search that actors report, and their names on every screen."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ PHASES = {
 
 
 def doing(phase: str) -> str:
-    """What happens in a phase, in words; a plugin's own phase is shown by its name."""
+    """The name of what happens in a phase; a plugin's own phase is shown as it is."""
     return PHASES[phase].doing if phase in PHASES else phase

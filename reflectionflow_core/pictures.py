@@ -27,6 +27,7 @@ from .record import InputError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 MAX_PIXELS = 89_478_485  # the size from which Pillow warns of a decompression bomb
+FAINT = 32  # of 255: more than a JPEG of quality 75 adds around an edge in a mask
 OVERSIZED = f"it has more than {MAX_PIXELS:,} pixels"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112  # in EXIF
@@ -74,6 +75,23 @@ def stored_picture(data: bytes) -> Image.Image:
         _rescale_transparency(image)
         image.load()
         return image
+
+
+def read_mask(data: bytes) -> Image.Image:
+    """The mask in a file's bytes, grey and upright: white where a picture may change.
+
+    Raises PictureError, also for one that is black all over, and for transparent pixels: in one
+    program they are what was drawn, in another what was not.
+    """
+    stored = stored_picture(data)
+    with _explained():
+        opaque = np.asarray(stored.convert("RGBA"))[..., 3] if stored.has_transparency_data else 255
+    if np.min(opaque) < 255:
+        raise PictureError("it has transparent pixels, and a mask is only black and white")
+    mask = read_picture(data).convert("L").point([0] * FAINT + [*range(FAINT, 256)])
+    if mask.getbbox() is None:
+        raise PictureError("it is black all over, so nothing may change")
+    return mask
 
 
 def picture_size(stream: IO[bytes]) -> tuple[int, int]:
@@ -156,10 +174,10 @@ def _orientation(image: Image.Image) -> int:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turns whatever Pillow raises about foreign bytes into a PictureError.
+    """Turns whatever Pillow raises about a file's bytes into a PictureError.
 
     Its plugins raise SyntaxError, struct.error, zlib.error, IndexError, EOFError, MemoryError and
-    more, and each version others.
+    more, depending on the version.
     """
     try:
         yield

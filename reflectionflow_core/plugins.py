@@ -1,7 +1,7 @@
-"""Actors, policies and strategies of a user: Python files, and packages that are installed.
+"""A user's actors, policies and strategies: Python files, and installed packages.
 
 A plugin is a module that adds its rows to the tables of `registry`, `search.policies` and
-`search.strategies` when it is imported. A package names its module in the entry points of GROUP.
+`search.strategies` when it is imported. A package names its module in an entry point of GROUP.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GROUP = "reflectionflow.plugins"
 
 
 def load_plugins(files: Iterable[str] = ()) -> None:
-    """Imports what is installed, and the files, each once; raises InputError where one fails."""
+    """Imports installed plugins and the files, each once; raises InputError if one fails."""
     for plugin in _plugins():
         _run(f"installed plugin {plugin.name}", "Update or uninstall its package.", plugin.load)
     for file in files:
@@ -66,7 +66,7 @@ def _load_file(file: Path) -> None:
 
 
 class _Uncached(SourceFileLoader):
-    """Leaves no cache beside the file, which is the user's, and reads none."""
+    """Writes no bytecode cache beside the user's file, and reads none."""
 
     def get_code(self, fullname: str) -> CodeType:
         del fullname

@@ -1,8 +1,8 @@
-"""The interfaces between a search and its actors: a verb or two each, most of them in batches.
+"""The interfaces between a search and its actors, with one or two methods each.
 
-An actor answers every item it was asked, in the order of the questions, or raises. Actors report
-to `progress` at every diffusion step, generated token batch or request; its `check` may raise to
-cancel, and an actor lets that exception through.
+An actor answers every item that it is asked, in order, or raises. It calls `progress` at every
+diffusion step, generated batch of tokens or request; `progress.check` may raise to cancel, and an
+actor must not catch that.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Progress(Protocol):
         ...
 
     def say(self, text: str) -> None:
-        """Shows a line to the user, such as what a writer could not do and what is done instead."""
+        """Shows a line to the user, such as what a writer could not do and what happens instead."""
         ...
 
 
 class Silent:
-    """Progress without a watcher, which is never cancelled."""
+    """A Progress that shows nothing and never cancels."""
 
     def report(self, phase: str, done: int, total: int, preview: Image | None = None) -> None:
         pass
@@ -49,10 +49,10 @@ SILENT: Progress = Silent()
 
 
 class Painter(Protocol):
-    """Paints one picture for each request; `steps` is the number of diffusion steps of one.
+    """Paints one picture per request; `steps` is the number of diffusion steps of one picture.
 
-    A generator paints requests from text and noise, a corrector those that repaint their parent.
-    All requests of one call have the same `phase`.
+    A generator paints from text and noise, a corrector repaints parents. All requests of one call
+    have the same `phase`.
     """
 
     steps: int
@@ -62,7 +62,7 @@ class Painter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Painted:
-    """A picture, and the latents that it was decoded from, as its painter writes them."""
+    """A picture, and the latents that it was decoded from, in its painter's format."""
 
     image: Image
     latents: bytes | None = None
@@ -70,10 +70,10 @@ class Painted:
 
 @runtime_checkable
 class LatentKeeping(Protocol):
-    """A painter that gives the latents of what it paints, and reads those of a request's parent.
+    """A painter that returns the latents of its pictures, and reads those of a request's parent.
 
-    Corrections in a region are blended into the parent's `latents` then, so that many of them do
-    not encode and decode what they leave alone again and again.
+    A correction in a region is then blended into the parent's `latents`, so that repeated
+    corrections do not encode and decode the rest of the picture again.
     """
 
     def paint_with_latents(
@@ -83,9 +83,10 @@ class LatentKeeping(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """How a picture will look, painted in a fraction of its steps.
+    """A rough version of a picture, painted in a fraction of its steps.
 
-    One that has not `converged` may still become something else and cannot be judged.
+    Unless it has `converged`, the picture may still change completely, and the preview cannot be
+    judged.
     """
 
     image: Image
@@ -94,7 +95,7 @@ class Preview:
 
 @runtime_checkable
 class Previewing(Protocol):
-    """A painter that can show roughly what it will paint for a request, from the same noise.
+    """A painter that can preview what it will paint for a request, from the same noise.
 
     A preview takes `preview_steps` diffusion steps.
     """
@@ -108,7 +109,7 @@ class Previewing(Protocol):
 
 @runtime_checkable
 class OfOneSize(Protocol):
-    """A painter whose pictures have `size` (width, height) in pixels, whatever it is shown."""
+    """A painter whose pictures always have `size` (width, height) in pixels."""
 
     @property
     def size(self) -> tuple[int, int]: ...
@@ -118,16 +119,16 @@ class OfOneSize(Protocol):
 class Restarting(Protocol):
     """A generator that also paints requests whose seed is a Restart.
 
-    `steps_from` is the number of diffusion steps that this takes from a level of noise (0 to 1).
+    `steps_from` is the number of diffusion steps from a noise level (0 to 1).
     """
 
     def steps_from(self, level: float) -> int: ...
 
 
 class Verifier(Protocol):
-    """Judges pictures against the user's prompt; `calls` are the VLM calls of one picture.
+    """Judges pictures by the user's prompt; `calls` is the number of VLM calls for one picture.
 
-    Budgets are planned with `calls`, and charged with them unless the actor is Counting.
+    Budgets are planned with `calls`, and charged with it unless the actor is Counting.
     """
 
     calls: int
@@ -138,11 +139,10 @@ class Verifier(Protocol):
 
 
 class ReflectionWriter(Protocol):
-    """Says, in one imperative text a request, what should change in its parent; `calls` as of a
-    Verifier.
+    """Writes for each request one instruction what to change in its parent; `calls` as in Verifier.
 
-    A writer that looks at several pictures also finds earlier ones of the chain in the request's
-    `context`, each with what was asked for it (`reflection`) and its verdict.
+    A writer that looks at several pictures finds earlier ones of the chain in the request's
+    `context`, each with its own `reflection` and verdict.
     """
 
     calls: int
@@ -153,8 +153,8 @@ class ReflectionWriter(Protocol):
 
 
 class PromptEvolver(Protocol):
-    """Rewrites the user's prompt in view of each request's parent, and of its `context` if it can
-    look at several pictures; `calls` as of a Verifier."""
+    """Rewrites the user's prompt after looking at each request's parent, and at its `context` if it
+    can look at several pictures; `calls` as in Verifier."""
 
     calls: int
 
@@ -164,7 +164,7 @@ class PromptEvolver(Protocol):
 
 
 class Planner(Protocol):
-    """Plans a picture in stages, once and before anything is painted; `calls` of one plan."""
+    """Plans a picture in stages, once, before anything is painted; `calls` is for one plan."""
 
     calls: int
 
@@ -172,11 +172,10 @@ class Planner(Protocol):
 
 
 class Inspector(Protocol):
-    """Looks at unfinished pictures, each by the stage of the plan that it has reached.
+    """Compares unfinished pictures with the stages of the plan that they have reached.
 
-    It checks the stage against the user's prompt, which is right where they differ, and the picture
-    against the stage, and distinguishes what is not drawn yet from what is drawn wrong. `calls` as
-    of a Verifier.
+    It compares the stage with the user's prompt, which takes precedence, and the picture with the
+    stage, and separates what is not drawn yet from what is drawn wrong. `calls` as in Verifier.
     """
 
     calls: int
@@ -192,10 +191,10 @@ class Inspector(Protocol):
 
 @runtime_checkable
 class Counting(Protocol):
-    """A verifier, writer, evolver or inspector that knows what it really asked.
+    """A verifier, writer, evolver or inspector that counts its requests.
 
-    `spent` is the number of requests so far; its growth is charged and `calls` is an estimate. None
-    means that it does not know after all, as a wrapper around an actor that is not Counting.
+    `spent` is their number so far; its growth is charged, and `calls` is only an estimate. None
+    means that it cannot count, as for a wrapper around an actor that is not Counting.
     """
 
     @property
@@ -204,9 +203,9 @@ class Counting(Protocol):
 
 @runtime_checkable
 class Selective(Protocol):
-    """A verifier that has nothing to judge for some prompts, as one that reads has without a text.
+    """A verifier that does not apply to every prompt, such as an OCR to a prompt without a text.
 
-    Alone it refuses such a prompt; among several verifiers it is left out there.
+    On its own it refuses such a prompt; an ensemble leaves it out.
     """
 
     def applies_to(self, prompt: str) -> bool: ...
@@ -214,11 +213,11 @@ class Selective(Protocol):
 
 @runtime_checkable
 class Remembering(Protocol):
-    """A verifier whose verdict on a picture depends on the pictures that it judged before.
+    """A verifier whose verdict on a picture depends on the pictures judged before.
 
-    A search calls `remember` before every batch with all candidates so far, in the order in which
-    they were judged. From then on the verifier knows these of that prompt and no others, so that a
-    verdict follows from the History alone, whoever used the verifier before.
+    Before every batch a search calls `remember` with all candidates so far, in the order in which
+    they were judged. It replaces what the verifier knew about that prompt, so that verdicts depend
+    only on the History.
     """
 
     def remember(self, prompt: str, candidates: Sequence[Candidate]) -> None: ...
@@ -226,12 +225,12 @@ class Remembering(Protocol):
 
 @runtime_checkable
 class Rechecking(Protocol):
-    """A verifier that can ask of a corrected picture only what the picture before it lacked.
+    """A verifier that can check in a corrected picture only what the picture before it lacked.
 
-    `before` has for each image the verdict on the picture that it was made from, or None where it
-    is to be judged as by `verify`. What was met before is taken as still met, and the verdict's
-    explanation says so; but all is asked of a picture before it counts as passed. So `passed` is
-    what `verify` would say, and the other fields are nearly so.
+    `before` has for each image the verdict on the picture it was made from, or None to judge it as
+    `verify` does. What was met before is assumed to be still met, and the explanation says so; but
+    everything is checked before a picture passes. So `passed` is as by `verify`, and the other
+    fields approximately.
     """
 
     def recheck(
@@ -245,11 +244,11 @@ class Rechecking(Protocol):
 
 @runtime_checkable
 class LookingAgain(Protocol):
-    """A verifier that can be asked about the same picture in other words, or about a crop of it.
+    """A verifier that can be asked again about a picture, in other words or about a crop.
 
-    It has `further_looks` of them; `look` is 1 for the first. `aspects` of all its verdicts are the
-    probabilities (0 to 1) that it gives each single requirement, by statement, the same ones at
-    every look.
+    It has `further_looks` ways of asking; `look` is 1 for the first. `aspects` of all its verdicts
+    are the probabilities (0 to 1) of every single requirement, by statement, with the same
+    statements at every look.
     """
 
     further_looks: int
@@ -261,16 +260,16 @@ class LookingAgain(Protocol):
 
 @runtime_checkable
 class Screening(Protocol):
-    """A verifier that looks at the best `shortlist` pictures of a call, and only ranks the rest."""
+    """A verifier that judges only the best `shortlist` pictures of a call, and ranks the rest."""
 
     shortlist: int
 
 
 @dataclass(frozen=True, slots=True)
 class Actors:
-    """Who does what in a search; those that its axes never ask may be None.
+    """The actors of a search; those that its axes do not need may be None.
 
-    `errors` are the verifier's, where they were measured.
+    `errors` are the verifier's known error rates, if they were measured.
     """
 
     generator: Painter
@@ -282,7 +281,7 @@ class Actors:
     errors: JudgeErrors | None = None
 
     def painter_of(self, request: Request) -> Painter:
-        """Who paints a request: the corrector if it corrects, otherwise the generator."""
+        """The painter of a request: the corrector if it corrects, otherwise the generator."""
         painter = self.corrector if request.corrects else self.generator
         if painter is None:
             raise ValueError("There is no corrector for a request that corrects.")

@@ -1,6 +1,6 @@
-"""The records of a search: what was asked, painted, judged and spent.
+"""The records of a search: what was requested, painted, judged and spent.
 
-Every record is frozen; change is a new record. Nothing here knows a model, a file or a screen.
+Every record is frozen; a change makes a new record. Nothing here knows a model, a file or a screen.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ __all__ = [
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message says what is wrong and what to do."""
+    """Invalid input of the user; the message says what is wrong and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """The noise at `pivot`, moved by `radius` (0 to 1, variance kept) towards the noise of `seed`.
+    """The noise of `pivot`, moved by `radius` (0 to 1, variance preserved) towards the noise of
+    `seed`.
 
-    Zero-order search of Ma et al. (2025) looks at such neighbours of the best noise so far.
+    Zero-order search (Ma et al. 2025) tries such neighbours of the best noise so far.
     """
 
     pivot: Seed
@@ -55,9 +56,9 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """The parent's picture taken back to noise `level` (0 to 1) by the noise of `seed`.
+    """The parent's picture with noise added up to `level` (0 to 1), drawn from `seed`.
 
-    Search over paths of Ma et al. (2025) paints on from there.
+    Search over paths (Ma et al. 2025) continues from there.
     """
 
     seed: int
@@ -65,7 +66,7 @@ class Restart:
 
 
 Seed = int | Neighbour | Restart
-SHARED = "shared"  # the budget of many prompts, which ended a search
+SHARED = "shared"  # History.ended if the budget of many prompts ended the search
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ class Stage:
     """One step of a picture that is drawn in stages.
 
     `instruction` says in the imperative what to add now, `scene` describes the whole picture after
-    it, `objects` names what is to be seen by then, such as "two red cups".
+    it, `objects` are the objects visible by then, such as "two red cups". Raises InputError without
+    an instruction or a scene.
     """
 
     instruction: str
@@ -90,7 +92,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class ScenePlan:
-    """The stages of a picture; `note` says why, where they are not what the planner wrote."""
+    """The stages of a picture; `note` says why the plan is not the planner's, if so."""
 
     stages: tuple[Stage, ...]
     note: str = ""
@@ -98,11 +100,11 @@ class ScenePlan:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What an inspector says of a picture that is not finished, by the stage that it has reached.
+    """What an inspector says about an unfinished picture, given the stage that it has reached.
 
-    `wrong` is drawn, and not as asked; `missing` should be there by now, and is not; `later` is
-    asked for by the prompt and not due yet, which is no fault. `refine` is the instruction that
-    would fix what is wrong and missing, "" if nothing is.
+    `wrong` is drawn, but not as requested; `missing` should be there by now, but is not; `later`
+    belongs to a later stage, which is no fault. `refine` is the instruction that would fix what is
+    wrong and missing, "" if nothing is.
     """
 
     accepted: bool
@@ -117,15 +119,17 @@ class Inspection:
 class Candidate:
     """One painted and judged picture; compared by identity.
 
-    `prompt` is the text it was painted from (original or evolved), `reflection` the instruction
-    that its parent was corrected with ("" where there was none). A draft has no parent. `action` is
-    the strategy's word for how it was made, such as "correct"; "" if unknown. `steps` are
-    the diffusion steps that it took, 0 if unknown. With `finished` False it was
-    dropped before it was painted: image and verdict are those of its preview. A picture of a
-    staged search has the number of its `stage` in the plan, from 0 on, and an `inspection` by it. A
-    correction has the `region` in which its parent was changed, None for all of it, and says what
-    it has `broken`: requirements that its parent met, where the search looks for them. `latents`
-    are what it was decoded from, as its painter wrote them, where that is asked for.
+    * `prompt`: what it was painted from (original or evolved).
+    * `reflection`: the instruction that its parent was corrected with, "" without one.
+    * `parent`: None for a draft.
+    * `action`: the strategy's name for how it was made, such as "correct"; "" if unknown.
+    * `steps`: its diffusion steps, 0 if unknown.
+    * `finished`: False if only its preview was painted, which image and verdict then belong to.
+    * `stage`, `inspection`: its stage in the plan, from 0, and the inspection by it, in a staged
+      search.
+    * `region`: where its parent was changed; None is everywhere.
+    * `broken`: requirements that its parent met and it does not, if the search checks them.
+    * `latents`: what it was decoded from, in its painter's format, if they are kept.
     """
 
     image: Image
@@ -155,7 +159,7 @@ class Candidate:
 
     @property
     def merit(self) -> tuple[bool, float, float]:
-        """Tells which of two pictures is better: the greater is."""
+        """The sort key of candidates; the greater is better."""
         return self.finished, self.rank, self.verdict.sureness
 
     @property
@@ -171,19 +175,19 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One picture to paint: a strategy says how, and the team then fills in the texts.
+    """One picture to paint: a strategy chooses how, and the team then adds the texts.
 
-    `seed` is its noise; a Restart takes the parent's picture back to a level of noise. With
-    `corrects` the parent is repainted as `reflection` says, otherwise the picture is painted from
-    text alone. With `evolves` the prompt is rewritten in view of the parent. A `prompt` or
-    `reflection` that the strategy gives is kept, and no actor is asked for one. `context` are
-    earlier pictures of the chain for actors that can look at several, the latest last. A
-    `speculative` picture is painted only if its preview promises more than its parent, or the best
-    so far. Of a `scout` only the preview is painted, where its painter can; that is judged, and the
-    strategy decides what comes of it.
-    `action` is the strategy's word for the record, `stage` the number in a staged plan that the
-    picture is inspected by. A correction changes its parent only in `region`, None is all of it;
-    `broken` names what earlier corrections of the same parent have broken, for its writer.
+    * `seed`: its noise; a Restart adds noise to the parent's picture.
+    * `prompt`, `reflection`: kept if the strategy sets them; otherwise actors write them.
+    * `context`: earlier pictures of the chain for actors that can look at several, the latest last.
+    * `corrects`: the parent is repainted as `reflection` says; otherwise text alone is painted.
+    * `evolves`: the prompt is rewritten after looking at the parent.
+    * `speculative`: painted only if its preview beats its parent, or the best so far.
+    * `action`: the strategy's name for it, kept in the record.
+    * `stage`: the number of the planned stage that the picture is inspected by.
+    * `scout`: only its preview is painted and judged, if the painter can preview.
+    * `region`: where a correction may change its parent; None is everywhere.
+    * `broken`: what earlier corrections of the same parent have broken, for the writer.
     """
 
     seed: Seed
@@ -202,13 +206,13 @@ class Request:
 
     @classmethod
     def correcting(cls, image: Image, prompt: str, reflection: str, seed: Seed) -> Request:
-        """The request to repaint a picture that belongs to no search and has no verdict."""
+        """The request to correct a picture that belongs to no search and has no verdict."""
         parent = Candidate(image, prompt, 0, Verdict.unjudged("Nobody has looked at it."))
         return cls(seed, prompt, parent, reflection, corrects=True)
 
     @property
     def phase(self) -> str:
-        """What a painter does for it: "correct", "repaint" or "draft"."""
+        """The painter's phase: "correct", "repaint" or "draft"."""
         if self.corrects:
             return "correct"
         return "repaint" if isinstance(self.seed, Restart) else "draft"
@@ -219,7 +223,7 @@ class Request:
 
     @property
     def required_parent(self) -> Candidate:
-        """The parent, for those who are only asked about requests that have one."""
+        """The parent; raises ValueError without one."""
         if self.parent is None:
             raise ValueError("A correction and a restart need a parent picture.")
         return self.parent
@@ -227,13 +231,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a search has spent, counted as it was spent; `seconds` by phase."""
+    """What a search has spent; `seconds` are by phase."""
 
-    images: int = 0  # finished ones
+    images: int = 0  # finished pictures
     steps: int = 0  # diffusion steps, one for each picture of a batch
     vlm_calls: int = 0
     seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    slowest: float = 0.0  # seconds of the slowest batch; a budget in seconds plans with it
+    slowest: float = 0.0  # seconds of the slowest batch, for a budget in seconds
 
     def __add__(self, other: Cost) -> Cost:
         phases = {**self.seconds}
@@ -254,12 +258,12 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Every candidate of a search, round by round; round 0 holds the drafts. It only grows.
+    """Every candidate of a search, round by round; round 0 has the drafts. It only grows.
 
-    The strategy says how many pictures a round has and which parents they have; a chain is a
-    candidate's `lineage`. The last round may be incomplete while the search is under way.
-    `feedback` is what a person said between rounds, in order. `ended` is the limit of the budget
-    (a field of Budget, or SHARED) that pays for nothing more of a search that would go on.
+    The strategy decides how many pictures a round has and which parents they have; a chain is a
+    candidate's `lineage`. The last round may be incomplete while the search is running. `feedback`
+    is what a person said between rounds, in order. `ended` is the budget limit (a field of Budget,
+    or SHARED) that ended a search which would continue.
     """
 
     rounds: tuple[tuple[Candidate, ...], ...] = ()
@@ -275,18 +279,17 @@ class History:
 
     @property
     def placed(self) -> Iterator[tuple[tuple[int, int], Candidate]]:
-        """Every candidate with its place, (round, position)."""
+        """Every candidate with its (round, position)."""
         for number, candidates in enumerate(self.rounds):
             for position, candidate in enumerate(candidates):
                 yield (number, position), candidate
 
     @property
     def best(self) -> Candidate:
-        """The best of every candidate ever made; of equals the one that its verifier is surer of,
-        and then the earliest.
+        """The best candidate of all: by rank, then by its verifier's sureness, then the earliest.
 
-        A dropped candidate is the best only if none was finished, and one that could not be judged
-        only if none was, and one that a person has excluded only if nothing else is left.
+        Finished candidates come before previews, judged ones before unjudged ones, and candidates
+        that a person has excluded last.
         """
         if not len(self):
             raise ValueError("An empty history has no best candidate.")
@@ -294,38 +297,38 @@ class History:
 
     @property
     def ranked(self) -> list[Candidate]:
-        """Every candidate, the best first, by the rule of `best`."""
+        """Every candidate, the best first, in the order of `best`."""
         eligible = set(self.eligible)
         return sorted(self, key=lambda c: (c in eligible, *c.merit), reverse=True)
 
     @property
     def eligible(self) -> tuple[Candidate, ...]:
-        """Every candidate that no person has excluded, in the order of painting."""
+        """Every candidate that no person has excluded, in painting order."""
         out = excluded(self.feedback)
         return tuple(candidate for i, candidate in enumerate(self) if i not in out)
 
     @property
     def unjudged(self) -> list[Candidate]:
-        """Every candidate that could not be judged, in the order of painting."""
+        """Every candidate that could not be judged, in painting order."""
         return [candidate for candidate in self if not candidate.verdict.judged]
 
     @property
     def finished(self) -> tuple[Candidate, ...]:
-        """Every candidate that was painted to its end."""
+        """Every finished candidate, without previews."""
         return tuple(candidate for candidate in self if candidate.finished)
 
     def before(self, round_index: int, position: int) -> History:
-        """The candidates before a position; without their cost, which is not known."""
+        """The candidates before a position, without their cost, which is not known."""
         begun = self.rounds[round_index][:position] if round_index < len(self.rounds) else ()
         return self._with((*self.rounds[:round_index], *((begun,) if begun else ())), Cost())
 
     def _with(self, rounds: tuple[tuple[Candidate, ...], ...], cost: Cost) -> History:
-        """The history of these of its rounds, and of what was said until then."""
+        """The history with these of its rounds, and the feedback up to their end."""
         count = sum(map(len, rounds))
         return History(rounds, cost, tuple(said for said in self.feedback if said.after <= count))
 
     def without_last(self, count: int) -> History:
-        """This history without its last `count` candidates; the cost stays that of all."""
+        """This history without its last `count` candidates; the cost is unchanged."""
         left, rounds = len(self) - count, []
         for candidates in self.rounds:
             if left > 0:
@@ -334,14 +337,18 @@ class History:
         return self._with(tuple(rounds), self.cost)
 
     def extended(self, round_index: int, candidates: tuple[Candidate, ...]) -> History:
-        """This history with candidates added to round `round_index`, the last or a new one."""
+        """This history with candidates added to round `round_index`, the last or a new one.
+
+        Raises ValueError for any other round.
+        """
         if round_index not in (len(self.rounds), len(self.rounds) - 1):
             raise ValueError(f"Round {round_index} is neither the last round nor the next one.")
         begun = self.rounds[round_index] if round_index < len(self.rounds) else ()
         return replace(self, rounds=(*self.rounds[:round_index], begun + candidates), ended="")
 
     def answered(self, said: Feedback) -> History:
-        """This history with what a person said of it as it is now."""
+        """This history with a person's feedback about it; raises ValueError for feedback about
+        another."""
         if said.after != len(self):
             raise ValueError(f"It was said of {said.after} pictures, and there are {len(self)}.")
         return replace(self, feedback=(*self.feedback, said))

@@ -1,8 +1,8 @@
-"""What can be chosen by name: one row a name, with what builds the actor and what it needs.
+"""What can be chosen by name: one row per name, with a function that builds the actor.
 
-To add one, write a class that obeys its Protocol and a row here. A plugin adds the same row from
-outside: `VERIFIERS["mine"] = Row(lambda choice, vlm: MyVerifier())`. Actors are imported when they
-are built, so that help is shown without loading a model.
+To add one, write a class that implements its Protocol and a row here. A plugin adds the same row:
+`VERIFIERS["mine"] = Row(lambda choice, vlm: MyVerifier())`. Actors are imported when they are
+built, so that help is shown without loading a model.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Built = TypeVar("Built")
 class Thinker(Protocol):
     """Expands a prompt before the first picture; the result is `SearchSettings.draft_prompt`.
 
-    `calls` of vision-language models for one prompt.
+    `calls` is the number of VLM calls for one prompt.
     """
 
     calls: int
@@ -56,14 +56,14 @@ class Thinker(Protocol):
 
 
 def choice_of(record: Mapping[str, Any]) -> ActorChoice:
-    """The choice of a record; raises TypeError for a name that does not exist."""
+    """The choice in a record; raises TypeError for an unknown name."""
     sampling, condition = painting_settings(record)
     others = {name: value for name, value in record.items() if name not in PAINTING}
     return ActorChoice(**others, sampling=sampling, condition=condition)
 
 
 def painting_settings(record: Mapping[str, Any]) -> tuple[SamplingSettings, ConditionSettings]:
-    """How a recorded model paints: as it does by itself, but for what the record says.
+    """How a recorded model paints: its defaults, changed by the record.
 
     Raises InputError for an option that has no effect on the model.
     """
@@ -80,11 +80,14 @@ def painting_settings(record: Mapping[str, Any]) -> tuple[SamplingSettings, Cond
 class Row(Generic[Built]):
     """What builds an actor, and what it needs.
 
-    `build` is given a vision-language model if the actor `asks_vlm`, or `may_ask_vlm` and there is
-    one, else None. A verifier with a `source` is chosen as NAME:FOLDER; `source` says what the
-    folder holds. Scores of clearly different pictures differ by about `spread`, which scales
-    verifiers that are joined. None is below `lowest` or above `highest`, where that is a number: a
-    screen can leave pictures out only with a `lowest`. One that never `tells_passed` only ranks.
+    * `build` gets a vision-language model if the actor `asks_vlm`, or `may_ask_vlm` and one is
+      given; else None.
+    * `source`: what the folder of a verifier chosen as NAME:FOLDER holds.
+    * `spread`: by how much scores of clearly different pictures differ; it scales the members of an
+      ensemble.
+    * `lowest`, `highest`: bounds of its scores, None without one. A screen needs a `lowest` to rank
+      the pictures that it leaves out.
+    * `tells_passed`: False for a verifier that only ranks.
     """
 
     build: Callable[[ActorChoice, Any], Built]
@@ -98,10 +101,10 @@ class Row(Generic[Built]):
 
 
 def lazily(path: str, *takes: str, **fixed: Any) -> Callable[[ActorChoice, Vlm | None], Any]:
-    """Builds the class at "module:Class", which is imported only then.
+    """A `build` for the class at "module:Class", which is imported only when it is built.
 
-    The class is given the vision-language model if there is one, and the values of the choice that
-    it `takes`.
+    The class gets the vision-language model if there is one, and the fields of the choice named in
+    `takes`.
     """
 
     def build(choice: ActorChoice, vlm: Vlm | None) -> Any:
@@ -160,8 +163,8 @@ def _source(choice: ActorChoice) -> str:
 
 
 MODELS: dict[str, ModelRow] = {"miniature": ModelRow(miniature, SAMPLING, CONDITION)}
-# Spreads: a requirement of four, two marks of ten, odds of seven to one; a rung of a tournament and
-# odds of e to one are the 1.0 of the others.
+# Spreads: one requirement of four, two marks of ten, odds of seven to one. The 1.0 of the others is
+# a rung of a tournament, or odds of e to one.
 VERIFIERS: dict[str, Row[Verifier]] = {
     "exact": Row(lazily("miniature.verifier:ExactVerifier"), spread=0.25, lowest=0.0, highest=1.0),
     "noisy": Row(noisy, spread=0.25, lowest=0.0, highest=1.0),
@@ -233,12 +236,16 @@ INSPECTORS: dict[str, Row[Inspector]] = {
 
 
 def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
-    """The actors of a choice that the search will ask; a model may be a folder as well."""
+    """The actors that a search with these settings needs.
+
+    Loads plugins. Raises InputError for an unknown name, also of an actor that is not needed, and
+    for options that contradict each other.
+    """
     load_plugins(choice.plugins)
     axes = axes_in_force(settings) if settings.depth else ()
     corrects, evolves = "reflection" in axes, "prompt" in axes
     inspector = choice.inspector or "exact"
-    for rows, kind, name in (  # also of those who are not asked
+    for rows, kind, name in (  # a wrong name is an error even if the actor is not needed
         (WRITERS, "writer", choice.writer),
         (EVOLVERS, "evolver", choice.evolver),
         (INSPECTORS, "inspector", inspector),
@@ -264,8 +271,8 @@ def build_actors(choice: ActorChoice, settings: SearchSettings) -> Actors:
 def build_verifier(choice: ActorChoice) -> Verifier:
     """The verifier of a choice, behind the screen if there is one.
 
-    Several that are joined are an ensemble, or share a prompt's needs; one with a gate is an
-    ensemble, too.
+    Several that are joined form an ensemble, or share a prompt's requirements; one with a gate is
+    an ensemble, too.
     """
     parts, gates = parse_verifiers(choice.verifier, VERIFIERS), _one_of(choice, "gate")
     screens = _one_of(choice, "screen")
@@ -291,7 +298,7 @@ def build_verifier(choice: ActorChoice) -> Verifier:
 
 
 def by_need(built: Mapping[str, Any]) -> Verifier:
-    """The verifier that shares needs among those of BY_NEED, given by their specs."""
+    """The verifier that shares requirements among those of BY_NEED, given by their specs."""
     from .detection.routed import RoutedVerifier
 
     return RoutedVerifier(**{text.partition(":")[0]: judge for text, judge in built.items()})
@@ -304,9 +311,9 @@ def _member(part: VerifierSpec, verifier: Verifier) -> EnsembleMember:
 
 
 def _one_of(choice: ActorChoice, role: str) -> list[VerifierSpec]:
-    """The verifier of a role, "gate" or "screen", or nothing; raises InputError for several.
+    """The verifier of a role, "gate" or "screen", if any; raises InputError for several.
 
-    A gate may be several that share a prompt's needs.
+    A gate may be several that share a prompt's requirements.
     """
     spec = getattr(choice, role)
     parts = parse_verifiers(spec, VERIFIERS) if spec is not None else []
@@ -320,7 +327,10 @@ def _build_part(choice: ActorChoice, part: VerifierSpec) -> Verifier:
 
 
 def build(rows: Mapping[str, Row[Built]], kind: str, name: str, choice: ActorChoice) -> Built:
-    """The actor of a name, with the model of `choice.vlm` if it asks one."""
+    """The actor of a name, with the model of `choice.vlm` if it asks one.
+
+    Raises InputError if it asks one and there is none.
+    """
     row = named(rows, kind, name)
     if not row.asks_vlm and not (row.may_ask_vlm and choice.vlm):
         return row.build(choice, None)
@@ -333,7 +343,7 @@ def build(rows: Mapping[str, Row[Built]], kind: str, name: str, choice: ActorCho
 
 
 def model_named(name: str) -> ModelRow:
-    """The row of a name, a folder of diffusers or a hub id."""
+    """The row of a model by name, diffusers folder or hub id; raises InputError for any other."""
     if name in MODELS:
         return MODELS[name]
     if not Path(name).exists() and not HUB_ID.fullmatch(name):
@@ -359,7 +369,7 @@ def check_lora(choice: ActorChoice) -> None:
 
 
 def choices_of(setting: Field[Any]) -> tuple[str, ...]:
-    """What a field of SearchSettings may be by name, () where it has no names."""
+    """The names that a field of SearchSettings may have; () if its values have no names."""
     by_name = {"strategy": STRATEGIES, "policy": POLICIES}
     return setting.metadata.get("choices") or tuple(by_name.get(setting.name, ()))
 

@@ -23,18 +23,17 @@ ACCEPTS = ("any", "unbroken")
 MAX_SEED = 2**64 - 1  # ComfyUI's and torch's range
 RANDOM_SEED = -1  # asks for a seed that is drawn once
 MAX_PICTURES = 100_000  # one search; more is a slip of the keyboard, not a plan
-MAX_STAGES = 5  # of a staged picture; more repaint it until nothing is left of it
+MAX_STAGES = 5  # of a staged picture; with more, too little of the first ones is left
 MAX_CONTEXT = 8  # earlier pictures that go into one question
 MAX_LOOKS = 8  # more of the same picture tell nothing new
 MAX_STEPS_AWAY = 300  # nested neighbours of a noise; Python's recursion ends at about 1000
 
 
 def setting(default: Any, text: str, **about: Any) -> Any:
-    """A field of SearchSettings or Budget, with all that asking a user for it takes.
+    """A field of SearchSettings or Budget, with its metadata for the command line and the nodes.
 
-    Command line and node are made from it: `text` says what it means; `metavar` and `option` are
-    the command line's. `least`, `most` and `choices` are what is accepted, and `label` is what an
-    error calls it, where that is not the field's name.
+    `text` describes it; `metavar` and `option` are for the command line. `least`, `most` and
+    `choices` limit its values, and errors call it `label` if that is not the field's name.
     """
     return field(default=default, metadata={"text": text, **about})
 
@@ -43,24 +42,28 @@ def setting(default: Any, text: str, **about: Any) -> Any:
 class Budget:
     """Limits of a search; None is no limit.
 
-    Pictures, steps and calls are never exceeded. Calls are planned with the actors' estimates;
-    where models have to be asked again and again, the last pictures may stay unjudged. A batch that
-    is slower than all before it may exceed the seconds.
+    Pictures, steps and calls are never exceeded. Calls are planned with the actors' estimates; if
+    models have to be asked repeatedly, the last pictures may stay unjudged. Only a batch that is
+    slower than all before it can exceed the seconds. Raises InputError for a limit that is not
+    above zero.
     """
 
-    images: int | None = setting(None, "pictures", metavar="N")
+    images: int | None = setting(None, "maximum number of pictures", metavar="N")
     vlm_calls: int | None = setting(
         None,
-        "calls of vision-language models, repeated ones too",
+        "maximum number of calls of vision-language models, retries included",
         metavar="N",
         option="max_calls",
         label="VLM calls",
     )
     seconds: float | None = setting(
-        None, "seconds of work, planned by the slowest batch so far", metavar="T"
+        None, "maximum seconds of work, planned with the slowest batch so far", metavar="T"
     )
     steps: int | None = setting(
-        None, "diffusion steps of all pictures together", metavar="N", most=10_000_000
+        None,
+        "maximum number of diffusion steps, of all pictures together",
+        metavar="N",
+        most=10_000_000,
     )
 
     def __post_init__(self) -> None:
@@ -77,24 +80,24 @@ class SearchSettings:
     """How a search spends its compute (paper §3.4).
 
     `width` chains run in parallel (N), each corrected `depth` times (M), beginning with the best of
-    `drafts` first pictures (None: as many as chains). A strategy without such chains reads the
+    `drafts` first pictures (None: one per chain). A strategy without such chains interprets these
     numbers in its own way, but never plans more than `depth` rounds after its first. `stop` ends
     the search: "never", at the first picture that "passed", or at a score. Pictures that are
-    painted from `draft_prompt`, such as an expansion of the user's prompt, are judged by the user's
-    prompt all the same.
+    painted from `draft_prompt` are still judged by the user's prompt. Raises InputError for values
+    out of range.
     """
 
     width: int = setting(2, "parallel chains", metavar="N", least=1, most=1024)
     depth: int = setting(
         3,
-        "rounds after the first; by default interleaved has 1, scouts 16",
+        "rounds after the first; the strategies interleaved and scouts default to 1 and 16",
         metavar="M",
         least=0,
         most=10_000,
     )
     drafts: int | None = setting(
         None,
-        "first pictures (default: one a chain, adaptive and scouts one in all)",
+        "first pictures (default: one per chain; adaptive and scouts: one in total)",
         metavar="K",
         least=1,
         most=10_000,
@@ -102,14 +105,14 @@ class SearchSettings:
     )
     seed: int = setting(
         0,
-        f"what all noise is derived from; {RANDOM_SEED} draws one, which is recorded",
+        f"seed of all noise; {RANDOM_SEED} draws a random one and records it",
         metavar="S",
         least=0,
         most=MAX_SEED,
     )
     strategy: str = setting("reflection", "how the rounds are planned", metavar="NAME")
     axes: tuple[Axis, ...] = setting(
-        AXES, f"what a round may change, of {','.join(AXES)}", metavar="LIST"
+        AXES, f"what a round may change: any of {','.join(AXES)}", metavar="LIST"
     )
     parents: str = setting(
         "latest",
@@ -121,29 +124,28 @@ class SearchSettings:
     stop: str | float = setting("never", "never, passed, or a score", metavar="RULE")
     noise_search: str = setting(
         "random",
-        "random takes new noise; zero_order looks near the noise that a round improves on",
+        "random draws new noise; zero_order searches near the noise of the picture to improve",
         choices=NOISE_SEARCHES,
     )
     radius: float = setting(
         0.3,
-        "how far zero_order noise search looks: 0 stays, 1 is new noise",
+        "radius of zero_order noise search, from 0 (the same noise) to 1 (new noise)",
         metavar="R",
         least=0.0,
         most=1.0,
     )
     batch_size: int = setting(
-        1, "pictures that go through the model at once", metavar="B", least=1, most=1024
+        1, "pictures that are painted at once", metavar="B", least=1, most=1024
     )
     budget: Budget = Budget()
     draft_prompt: str | None = setting(
         None,
-        "what pictures without a parent are painted from, instead of the prompt; they are judged "
-        "by the prompt",
+        "prompt for pictures without a parent; the verifier still judges by the main prompt",
         metavar="TEXT",
     )
     policy: str = setting(
         "progress",
-        "who decides in strategy adaptive: progress looks at the verdicts, restart paints from "
+        "how strategy adaptive decides: progress looks at the verdicts, restart paints from "
         "scratch on a fixed schedule, steady only corrects",
     )
     recheck: bool = setting(
@@ -153,29 +155,29 @@ class SearchSettings:
     )
     stages: tuple[Stage, ...] = setting(
         (),
-        "the plan of one prompt in stages, written as a planner's is shown",
+        "file with a plan, one stage per line: instruction -> scene -> object; object",
         metavar="FILE",
     )
     context: int = setting(
         3,
-        "for strategy in-context: how many earlier pictures of its chain go with each picture to "
-        "whoever can look at several",
+        "for strategy in-context: how many earlier pictures of the chain are shown to actors that "
+        "can look at several",
         metavar="K",
         least=0,
         most=MAX_CONTEXT,
     )
     trust: float = setting(
         0.95,
-        "where the judge's errors are known: a picture counts as passed only if it is right with "
-        "at least this probability",
+        "if the judge's error rates are known: a picture counts as passed only if it is right "
+        "with at least this probability",
         metavar="P",
         least=0.0,
         most=0.999,
     )
     looks: int = setting(
         2,
-        "where the judge's errors are known: how often it is asked again about a picture that "
-        "passed, in other words or on another crop, at most",
+        "if the judge's error rates are known: how often it is asked again, at most, about a "
+        "picture that passed, in other words or about another crop",
         metavar="N",
         least=0,
         most=MAX_LOOKS,
@@ -183,22 +185,22 @@ class SearchSettings:
     )
     correct: str = setting(
         "whole",
-        "where a correction may change its parent: whole as in the paper, regions in the places of "
-        "its faults where any has one, auto where all have one; elsewhere nothing changes",
+        "where a correction may change its parent: whole (everywhere, as in the paper), regions "
+        "(only at the faults, if any of them has a place) or auto (only if all of them have one)",
         choices=WAYS,
         label="way to correct",
     )
     accept: str = setting(
         "any",
-        "which corrections a chain goes on from: any as in the paper, or unbroken, which drops "
-        "those that break what their parent had right",
+        "which corrections a chain continues from: any (as in the paper), or unbroken (only those "
+        "that break nothing that their parent had right)",
         choices=ACCEPTS,
         label="rule of acceptance",
     )
     mask: str | None = setting(
         None,
-        "a picture that is white where corrections may change anything, and black elsewhere; "
-        "outranks every place that the verifier gives",
+        "a picture, white where corrections may change anything and black elsewhere; used instead "
+        "of the places that the verifier finds",
         metavar="PNG",
         reads="mask",
     )
@@ -248,9 +250,9 @@ class SearchSettings:
 
     @property
     def may_cut_a_round(self) -> bool:
-        """True if it depends on the pictures of a round whether all of it is painted.
+        """Whether the pictures of a round can decide that the rest of it is not painted.
 
-        Budgets in pictures and steps are known to cut a round before it begins.
+        Budgets of pictures and steps are known before a round begins, so they do not count.
         """
         budget = self.budget
         limited = budget.vlm_calls is not None or budget.seconds is not None
@@ -258,16 +260,15 @@ class SearchSettings:
 
     @property
     def scheduled_pictures(self) -> int:
-        """How many pictures the paper's schedule paints when nothing stops it: all drafts, then one
-        a chain and a round."""
+        """How many pictures the paper's schedule paints: drafts, then one per chain and round."""
         return self.draft_count + self.width * self.depth
 
 
 def chosen_seed(seed: int) -> int:
-    """The seed, or for RANDOM_SEED one drawn at random, below 2^32: short, and exact in JavaScript.
+    """The seed, or for RANDOM_SEED a random one below 2^32, which is exact in JavaScript.
 
-    Whoever asks for a random seed keeps the drawn one, so that its pictures can be made again.
-    Raises InputError for anything but RANDOM_SEED and whole numbers from 0 to MAX_SEED.
+    Callers store the seed, so that its pictures can be made again. Raises InputError for anything
+    but RANDOM_SEED and whole numbers from 0 to MAX_SEED.
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not RANDOM_SEED <= seed <= MAX_SEED:
         raise InputError(
@@ -278,7 +279,7 @@ def chosen_seed(seed: int) -> int:
 
 
 def check_mask(mask: str) -> None:
-    """Raises InputError for a mask that is no picture, or black all over."""
+    """Raises InputError for a mask that is not a picture, or is completely black."""
     from .regions.masks import mask_picture
 
     try:

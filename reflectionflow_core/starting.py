@@ -1,7 +1,6 @@
-"""What a process of the command line settles before torch is imported: its threads, and an import
-that can wait.
+"""What the command line sets up before torch is imported: threads, and a deferred import.
 
-Only for programs of our own: a library must leave all of this to its host.
+Only for our own programs: a library must leave all of this to its host.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from typing import Any
 
 
 def share_cores() -> None:
-    """Lets threads that wait sleep: by default they spin, and take the cores of other programs."""
+    """Lets waiting threads sleep: by default they spin and occupy the cores of other programs."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("KMP_BLOCKTIME", "0")  # the same for Intel's and LLVM's OpenMP
 
 
 def prepare_for(model: str) -> None:
-    """For the miniature: one thread, since it is too small for several, and no scipy.stats, which
-    diffusers' schedulers import for schedules that it does not have."""
+    """For the miniature: one thread, since it is too small for more, and no scipy.stats, which
+    diffusers' schedulers import but do not need here."""
     if model == "miniature" and "torch" not in sys.modules:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         _defer("scipy.stats")

@@ -1,9 +1,8 @@
-"""Text files and typed texts as people have them, read in one way by everyone.
+"""Text files and typed texts, read in one way everywhere.
 
 * UTF-8 with or without a byte order mark; UTF-16 with one, as Windows programs save it.
-* Lines may end as on Windows or as on old Macs; they come out with "\\n".
-* A NUL character and half of a surrogate pair are in no text that a model or a file can take:
-  they are refused.
+* Lines may end as on Windows or old Macs; they come out with "\\n".
+* NUL characters and lone surrogates are refused: no model and no file can take them.
 """
 
 from __future__ import annotations
@@ -53,9 +52,9 @@ def checked_text(text: str) -> str:
 
 
 def usable_text(text: object, what: str) -> str:
-    """`checked_text` of a text that a user gave; raises InputError, also where it is no text.
+    """`checked_text` of a user's text; raises InputError, also if it is not a string.
 
-    `what` is its name in the sentence, such as "prompt".
+    `what` is its name in the error, such as "prompt".
     """
     if not isinstance(text, str):
         raise InputError(f"The {what} is {text!r:.40}, which is not a text. Give it in words.")
@@ -66,7 +65,7 @@ def usable_text(text: object, what: str) -> str:
 
 
 def parse_json(data: bytes | str) -> Any:
-    """What JSON holds; raises ValueError with a short reason, whatever stands in it."""
+    """The value of a JSON text; raises ValueError with a short reason for any invalid one."""
     try:
         return json.loads(decode_text(data) if isinstance(data, bytes) else data)
     except TextError as error:
@@ -76,17 +75,17 @@ def parse_json(data: bytes | str) -> Any:
 
 
 def reason_of(error: Exception) -> str:
-    """Why something could not be read, in words: a KeyError says only the name of a field, and an
-    OSError repeats the file."""
+    """Why something could not be read: a KeyError only names a field, and an OSError repeats the
+    file."""
     if isinstance(error, KeyError):
         return f"it has no field {error}"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return (error.strerror if isinstance(error, OSError) else None) or str(error).rstrip(".")
 
 
 def why_no_path(text: str) -> str:
-    """Why the system takes a text for no path, such as one that is too long; "" where it does.
+    """Why a text cannot be a path, for example because it is too long; "" if it can.
 
-    Whether there is something at the path does not matter.
+    It does not matter whether the path exists.
     """
     try:
         Path(text).stat()
@@ -98,6 +97,6 @@ def why_no_path(text: str) -> str:
 
 
 def no_folder(path: str | Path, give: str) -> InputError:
-    """The error for a path that is no folder: a file, or nothing. `give` says what to do."""
+    """The error for a path that is not a folder: a file, or nothing. `give` says what to do."""
     what = f"{path} is a file, no folder" if Path(path).is_file() else f"There is no folder {path}"
     return InputError(f"{what}. {give}")

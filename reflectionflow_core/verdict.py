@@ -1,6 +1,6 @@
-"""What a verifier says of a picture: a judgement with a score, or why there is none.
+"""A verifier's verdict on a picture: a score, or the reason why there is none.
 
-A picture that could not be judged has no score, since every number would be taken for a judgement.
+A picture that could not be judged has no score, since any number would look like a judgement.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ TIE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """How far the verdict of a judge with known errors is to be believed.
+    """How far to trust the verdict of a judge with known error rates.
 
     `posterior` (0 to 1) is the probability that the picture meets all requirements, `beliefs` that
-    of each, by its statement. `looks` has, for each time that the judge was asked, the first one
-    included, the statements that it found unmet. Raises ValueError for a probability outside 0 to
-    1, and without a look.
+    of each requirement, by statement. `looks` has, for each time that the judge was asked, the
+    statements that it found unmet. Raises ValueError for a probability outside 0 to 1, and without
+    a look.
     """
 
     posterior: float
@@ -44,14 +44,19 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a verifier says of one picture.
+    """A verifier's verdict on one picture.
 
-    Only `score` orders candidates (higher is better); it is finite, or None where the picture could
-    not be judged, and then `explanation` says why. Compare pictures by `rank`, which every verdict
-    has. `passed` is None where the verifier cannot tell. `unmet` lists the requirements that
-    failed, in words; `evidence` says where they and other things are seen, and how surely. `trust`
-    is there where the verifier's errors are known, and then it orders candidates. Raises ValueError
-    for a score that is not finite, and for one that is missing without a reason or beside a result.
+    * `score`: finite, higher is better; None if the picture could not be judged. Only it ranks
+      candidates, by `rank`.
+    * `passed`: None if the verifier does not decide it.
+    * `aspects`: further numbers by name, such as the probabilities of requirements.
+    * `unmet`: the requirements that failed, in words.
+    * `explanation`: the verifier's reasons, or why the picture could not be judged.
+    * `evidence`: where these and other things are seen, and how surely.
+    * `trust`: set if the verifier's error rates are known; then it ranks candidates.
+
+    Raises ValueError for a score that is not finite, and for a missing score without a reason or
+    with a result.
     """
 
     score: float | None
@@ -73,7 +78,7 @@ class Verdict:
     def unjudged(cls, reason: str, aspects: Mapping[str, float] = NOTHING_MEASURED) -> Verdict:
         """The picture could not be judged; `reason` is one sentence, such as a server's own words.
 
-        `aspects` are what some of several verifiers have measured all the same.
+        `aspects` are what some members of an ensemble have measured nevertheless.
         """
         return cls(None, aspects=aspects, explanation=reason.strip() or "No reason was given.")
 
@@ -83,8 +88,8 @@ class Verdict:
 
     @property
     def rank(self) -> float:
-        """For comparisons only: the score, or minus infinity, below every judged picture. Where the
-        verifier's errors are known it is the posterior, and the score separates equals."""
+        """For comparisons only: the score, or minus infinity if there is none. With known error
+        rates it is the posterior, and the score decides between equals."""
         if self.score is None:
             return -math.inf
         if self.trust is None:
@@ -93,33 +98,34 @@ class Verdict:
 
     @property
     def sureness(self) -> float:
-        """How clearly the picture shows what is right in it, 0 to 1: the least sureness of what was
-        seen, 0 where the verifier says none. It separates pictures of equal rank."""
+        """How clearly the picture shows what is right in it, 0 to 1: the lowest sureness of that
+        evidence; 0 if there is none. It decides between pictures of equal rank."""
         seen = [each for each in self.evidence if each.text not in self.unmet]
         return min((each.sureness or 0.0 for each in seen), default=0.0)
 
     @property
     def doubted(self) -> bool:
-        """True for a pass that is not trusted enough to end a search."""
+        """Whether the judge passed the picture in some look, but it is not trusted enough."""
         if self.passed is not None or self.trust is None:
             return False
         return any(not unmet for unmet in self.trust.looks)
 
     @property
     def failure(self) -> str | None:
-        """Why the picture could not be judged; None for a judged one."""
+        """Why the picture could not be judged; None if it was."""
         return self.explanation if self.score is None else None
 
 
 def is_met(p: float) -> bool:
-    """Whether P(yes) of a requirement says that it is met; a tie, as of 4 samples of 8, does not.
+    """Whether P(yes) of a requirement means that it is met; a tie, such as 4 of 8 samples, does
+    not.
 
-    One rule for every verifier, for the judges' exam and for what a search concludes.
+    One rule for every verifier, for the judge exam and for searches.
     """
     return p > 0.5
 
 
 def best_first(verdicts: Sequence[Verdict]) -> list[int]:
-    """The positions of verdicts, the best first; of equals the surer one, then the earlier one."""
+    """The positions of verdicts, the best first; equals by sureness, then in order."""
     order = [(verdict.rank, verdict.sureness) for verdict in verdicts]
     return sorted(range(len(order)), key=order.__getitem__, reverse=True)

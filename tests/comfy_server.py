@@ -38,6 +38,7 @@ PACK = "rf-pack"  # not our own name: users rename folders
 FOLDERS = ("custom_nodes", "models/diffusers", "models/loras", "input", "output", "temp", "user")
 UNNEEDED = ("*.git", ".venv", "tests", "train", "runs", "docs", "__pycache__")
 START_SECONDS = 400  # on a machine with other work
+HUNG_S = 1800  # a script that takes longer hangs
 NO_COMFYUI = "ComfyUI is not here; set COMFYUI_PATH to its folder and COMFYUI_PYTHON to its Python"
 NO_BROWSER = "A browser is not here; put Chromium or Chrome on the PATH, and install playwright"
 
@@ -83,9 +84,7 @@ def demand_comfyui() -> None:
         do_without(NO_COMFYUI)
 
 
-def found_by(
-    script: str, *options: str, comfy: tuple[Path, Path] | None = None, seconds: int = 900
-) -> Any:
+def found_by(script: str, *options: str, comfy: tuple[Path, Path] | None = None) -> Any:
     """What a script of tests/nodes prints last, as JSON, in ComfyUI's own Python and without a
     server: that of `comfy`, its folder and Python, or the one that is found. Each script runs once.
     """
@@ -93,15 +92,18 @@ def found_by(
         demand_comfyui()
     comfyui, python = comfy or find_comfyui() or (Path(), Path())
     path = ROOT / "tests" / "nodes" / script
-    done = _outcome((str(python), str(path), str(comfyui), str(ROOT), *options), seconds)
+    done = _outcome((str(python), str(path), str(comfyui), str(ROOT), *options))
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @cache
-def _outcome(command: tuple[str, ...], seconds: int) -> subprocess.CompletedProcess[str]:
-    # Here and not around the tests' own functions: `cache` forgets what ends with a skip.
-    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+def _outcome(command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    # Here and not around the tests' own functions: `cache` forgets what ends with an exception.
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=HUNG_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        return subprocess.CompletedProcess(command, 1, "", str(error))
 
 
 def do_without(missing: str) -> NoReturn:

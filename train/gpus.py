@@ -48,10 +48,10 @@ class GpuKind(Strict):
     """What --estimate assumes of a GPU; a run takes those that are there."""
 
     name: Literal["RTX-4090", "RTX-5090", "L40S", "A100-40GB", "A100", "H100", "H200", "B200"] = (
-        Field(default="H100", description="for --estimate, as is all of this group")
+        Field(default="H100", description="GPU assumed by --estimate")
     )
     tflops: PositiveFloat | None = Field(
-        default=None, description="sustained in bf16; None: 40 % of the maker's peak"
+        default=None, description="sustained TFLOP/s in bf16; None: 40 % of the maker's peak"
     )
 
     @property
@@ -69,9 +69,9 @@ class GpuKind(Strict):
 class GpuSettings(GpuKind):
     """The GPUs of a program in which each holds all weights."""
 
-    count: PositiveInt = Field(default=1, description="GPUs, a process each")
+    count: PositiveInt = Field(default=1, description="number of GPUs, with one process each")
     memory_gb: PositiveFloat | None = Field(
-        default=None, description="of one; None: the maker's figure"
+        default=None, description="memory of one GPU in GB; None: the maker's figure"
     )
 
     @property
@@ -100,12 +100,12 @@ class ShardingGpuSettings(GpuSettings):
     """Those of a program that can shard its weights over them."""
 
     sharded: bool = Field(
-        default=False, description="whether the launcher's FSDP shards the weights over them"
+        default=False, description="whether the launcher shards the weights over the GPUs (FSDP)"
     )
 
     link_gb: PositiveFloat | None = Field(
         default=None,
-        description="GB a second that one receives from the others; None: 70 % of the maker's",
+        description="GB/s that a GPU receives from the others; None: 70 % of the maker's figure",
     )
 
     @property

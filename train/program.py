@@ -1,6 +1,4 @@
-"""The frame of every training program: settings from the command line, then an estimate of what the
-run takes, a dry run on a small model, or the run itself.
-"""
+"""The frame of every training program: settings, estimate, dry run and run."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from reflectionflow_core.record import InputError
 from train.processes import refuse_sharding
 from train.settings import Typed, described, fields_of, refuse, settings_of
 
-STOPPED = 130  # the exit code of shells for Ctrl-C
+STOPPED = 130  # shells' exit code for Ctrl-C
 Action = Callable[[Typed], str] | str
 
 
@@ -31,18 +29,25 @@ def run_program(
     run: Action[Typed],
     shards: bool = False,
 ) -> None:
-    """`--config FILE --estimate --dry-run key=value ...`; each action returns what is printed.
+    """Runs a training program: `--config FILE --estimate --dry-run key=value ...`.
 
-    An action is a function, or "module:function", which is imported once the settings are right:
-    help and refusals need not wait for torch. `about` is the docstring of the program; only one
-    that `shards` weights may be started by a launcher of FSDP. Wrong settings and an InputError end
-    the program with exit code 2 and a sentence for each.
+    * `about`: the module docstring, shown in the help.
+    * `estimate`, `dry_run`, `run`: functions that return the text to print, or "module:function",
+      which is imported only after the settings are checked, so that help does not wait for torch.
+    * `shards`: whether the program may be started with FSDP.
+
+    Invalid settings and InputError end the program with exit code 2 and one sentence each.
     """
     parser = _parser(name, about or "", kind)
     actions = parser.add_mutually_exclusive_group()
     for const, text, *options in (
-        (estimate, "print what the run will take, and do nothing else", "--estimate", "--plan"),
-        (dry_run, "run once through everything on a small random model", "--dry-run"),
+        (
+            estimate,
+            "print the memory and time the run will need, and do nothing else",
+            "--estimate",
+            "--plan",
+        ),
+        (dry_run, "run every part once on a small random model", "--dry-run"),
     ):
         actions.add_argument(*options, dest="action", action="store_const", const=const, help=text)
     given = parser.parse_args()
@@ -58,22 +63,22 @@ def run_program(
     except KeyboardInterrupt:
         sys.stderr.write("Stopped. Start it again with the same settings to resume it.\n")
         sys.exit(STOPPED)
-    if os.environ.get("RANK", "0") == "0":  # once, however many processes share the work
+    if os.environ.get("RANK", "0") == "0":  # printed by one process only
         sys.stdout.write(text)
 
 
 def _parser(name: str, about: str, kind: type[Typed]) -> ArgumentParser:
-    """Its help lists all settings."""
+    """A parser whose help lists all settings."""
     description = about.partition(": ")[2]
     lines = (described(kind, *setting) for setting in fields_of(kind))
     parser = ArgumentParser(
         f"python -m {name}",
         description=f"{description[:1].upper()}{description[1:]}",
-        epilog="\n".join(("settings (key=value; a.b=value inside a group):", *lines)),
+        epilog="\n".join(("settings (key=value, or group.key=value):", *lines)),
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("settings", nargs="*", metavar="key=value")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings in YAML")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with settings")
     return parser
 
 
@@ -85,7 +90,7 @@ def _function(action: Action[Typed]) -> Callable[[Typed], str]:
 
 
 def _quieten() -> None:
-    """Leaves the screen to our own progress bar and errors."""
+    """Leaves the terminal to our own progress bar and errors."""
     for name in ("transformers.utils.logging", "diffusers.utils.logging"):
         if library := sys.modules.get(name):
             library.set_verbosity_error()

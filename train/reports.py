@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases beside the JSON log; pip install ".[reports]" brings both."""
+"""TensorBoard and Weights & Biases next to the JSON log; pip install ".[reports]" installs both."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ RUN_ID = "wandb.id"
 
 class ReportSettings(Strict):
     to: list[Literal["tensorboard", "wandb"]] = Field(
-        default=[], description="in addition to log.jsonl, which is always written"
+        default=[], description="logs in addition to log.jsonl"
     )
-    project: str = Field(default="reflectionflow", description="project in wandb")
+    project: str = Field(default="reflectionflow", description="wandb project")
     name: str | None = Field(
-        default=None, description="name of the run in wandb; None: the folder's"
+        default=None, description="name of the run in wandb; None: the name of the folder"
     )
 
 
@@ -34,8 +34,10 @@ IN_WANDB = SettingNeeds("report.to=[wandb]", lambda settings: "wandb" in setting
 def reports_of(
     settings: ReportSettings, folder: Path, step: int, about: Mapping[str, Any]
 ) -> list[Report]:
-    """What the settings ask for, on the first process; a run that resumes after `step` goes on
-    there. Raises InputError where a library is missing or does not start.
+    """The logs that the settings ask for; the first process only.
+
+    A resumed run continues after `step`. Raises InputError if a library is missing or does not
+    start.
     """
     from train.processes import join
 

@@ -1,4 +1,5 @@
-"""Settings of a training program: a YAML file, and `key=value` over it; typed and checked."""
+"""Settings of a training program: a YAML file overridden by `key=value` arguments, typed and
+checked."""
 
 from __future__ import annotations
 
@@ -20,14 +21,17 @@ from reflectionflow_core.settings import MAX_SEED
 from reflectionflow_core.texts import TextError, read_text, reason_of, why_no_path
 from reflectionflow_core.verifiers.spec import parse_verifiers
 
-# Numpy, torch and Python take all of them; -1 is no seed here, since a run resumes by its settings.
+# Valid for NumPy, torch and Python. -1 (random) is not: a run is resumed by its settings.
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
 @dataclass(frozen=True, slots=True)
 class SettingNeeds:
-    """What a setting has no effect without: `what` names the setting that decides, `holds` says
-    whether it is so, None where only --estimate reads the setting."""
+    """A condition without which a setting has no effect.
+
+    `what` describes it for messages; `holds(settings)` tests it. None means that only --estimate
+    reads the setting.
+    """
 
     what: str
     holds: Callable[[Any], bool] | None = None
@@ -37,9 +41,9 @@ ESTIMATED = SettingNeeds("--estimate")
 
 
 class Strict(BaseModel):
-    """Immutable settings; unknown names are refused.
+    """Immutable settings that refuse unknown names.
 
-    `effects` says what settings, or whole groups of them, need: help and refusals follow from it.
+    `effects` maps settings or groups to what they need; help texts and error messages use it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -52,8 +56,10 @@ Typed = TypeVar("Typed", bound=Strict)
 def settings_of(
     kind: type[Typed], config: Path | None, given: Sequence[str], estimates: bool = False
 ) -> Typed:
-    """The file's settings with each `key=value` over them; wrong ones end the program, and so does
-    a `key=value` without effect."""
+    """The file's settings, overridden by `key=value` arguments.
+
+    Ends the program with exit code 2 on invalid settings and on arguments without effect.
+    """
     values = read_config(config) if config else {}
     for setting in given:
         put(values, setting)
@@ -68,7 +74,7 @@ def settings_of(
     names = dict.fromkeys(setting.partition("=")[0] for setting in given)
     try:
         unused = [*_without_effect(settings, names, estimates)]
-    except InputError as error:  # of a judge that does not exist
+    except InputError as error:  # unknown verifier
         refuse(str(error))
     if unused:
         refuse(*unused)
@@ -76,7 +82,8 @@ def settings_of(
 
 
 def _without_effect(settings: Strict, names: Iterable[str], estimates: bool) -> Iterator[str]:
-    """A sentence for each of these settings that changes nothing, with the widest reason."""
+    """A sentence for each of these settings that has no effect; the most general reason is
+    given."""
     for name in names:
         for needs in needs_of(type(settings), name):
             if not (estimates if needs.holds is None else needs.holds(settings)):
@@ -85,23 +92,21 @@ def _without_effect(settings: Strict, names: Iterable[str], estimates: bool) -> 
 
 
 def needs_of(kind: type[Strict], name: str) -> list[SettingNeeds]:
-    """What a setting needs, by its own name and by its groups'; one that decides needs nothing."""
+    """The conditions for a setting and its groups, except those that name the setting itself."""
     parts = name.split(".")
     known = (kind.effects.get(".".join(parts[: i + 1])) for i in range(len(parts)))
     return [needs for needs in known if needs and name not in needs.what]
 
 
 def verifiers_in(specs: Iterable[str]) -> set[str]:
-    """The names of the registry's verifiers in specs such as "reward:FOLDER"; InputError for one
-    that does not exist.
-    """
+    """The registry names in specs such as "reward:FOLDER"; InputError if one is unknown."""
     from reflectionflow_core.registry import VERIFIERS
 
     return {part.name for spec in specs for part in parse_verifiers(spec, VERIFIERS)}
 
 
 def ask_vlm(specs: Iterable[str]) -> bool:
-    """Whether one of these verifiers asks a vision-language model where there is one."""
+    """Whether any of these verifiers may ask a vision-language model."""
     from reflectionflow_core.registry import VERIFIERS
 
     rows = [VERIFIERS[name] for name in verifiers_in(specs)]
@@ -109,7 +114,7 @@ def ask_vlm(specs: Iterable[str]) -> bool:
 
 
 def torch_device(device: str) -> str:
-    """The device that "auto" stands for here; torch is imported only then."""
+    """The device for "auto"; imports torch only if needed."""
     if device != "auto":
         return device
     import torch
@@ -118,9 +123,9 @@ def torch_device(device: str) -> str:
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """The file's settings, in groups as they stand there."""
+    """The nested settings of a YAML file."""
     if reason := why_no_path(str(file)):
-        refuse(f"The configuration is not a usable path: {reason}. Give another.")
+        refuse(f"The configuration file is not a usable path: {reason}. Give another.")
     try:
         values = yaml.safe_load(read_text(file)) or {}
     except TextError as error:
@@ -130,12 +135,12 @@ def read_config(file: Path) -> dict[str, Any]:
     except (yaml.YAMLError, RecursionError) as error:
         refuse(f"{file} is not YAML: {str(error).replace(chr(10), ' ')}. Correct that line.")
     if not isinstance(values, dict):
-        refuse(f"{file} holds no settings. Write one `key: value` a line.")
+        refuse(f"{file} contains no settings. Write one `key: value` per line.")
     return values
 
 
 def put(values: dict[str, Any], setting: str) -> None:
-    """Sets one `a.b=value`; lists are written as [1, 2], None as null."""
+    """Sets one `a.b=value`. Lists are written as [1, 2] and None as null."""
     key, equals, text = setting.partition("=")
     if not equals or not key:
         refuse(f"{setting!r} is not a setting. Give settings as key=value.")
@@ -165,7 +170,7 @@ def sentence(kind: type[BaseModel], wrong: ErrorDetails) -> str:
 
 
 def fields_of(kind: type[BaseModel], group: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every setting by its full name, groups in front."""
+    """Every setting with its full name, such as "group.name"."""
     for name, field in kind.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from fields_of(field.annotation, f"{group}{name}.")

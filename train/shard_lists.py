@@ -52,7 +52,10 @@ def shards_in(where: str | Path, fetch: bool = True) -> list[Path]:
         return [_plain(shard) for shard in _local(str(where))]
     from webdataset.shardlists import expand_urls  # it imports torch
 
-    names = list(dict.fromkeys(expand_urls(str(where))))
+    try:
+        names = list(dict.fromkeys(expand_urls(str(where))))
+    except ValueError as error:
+        raise InputError(f"{error}. Close each brace in the name of the shards.") from error
     remote = [name for name in names if REMOTE.match(name)]
     found: list[Path] = []
     for name in names:
@@ -60,7 +63,7 @@ def shards_in(where: str | Path, fetch: bool = True) -> list[Path]:
             found.append(_fetched(name, remote.index(name) + 1, len(remote), fetch))
         else:
             found += [_plain(shard) for shard in _local(name)]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _local(name: str) -> list[Path]:
@@ -68,9 +71,12 @@ def _local(name: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        shards = sorted(file for file in path.iterdir() if file.name.lower().endswith(SUFFIXES))
+        shards = [file for file in path.iterdir() if file.name.lower().endswith(SUFFIXES)]
     else:
-        shards = sorted(path.parent.glob(path.name)) if path.name else []
+        top = Path(path.anchor)
+        shards = list(top.glob(str(path.relative_to(top)))) if path.name else []
+    # Hidden ones are what macOS puts beside files.
+    shards = sorted(file for file in shards if file.is_file() and not file.name.startswith("."))
     if not shards:
         raise InputError(
             f"There are no shards in {name}. Give a folder with .tar files, a pattern of their "

@@ -1,12 +1,11 @@
 """The corrector's condition branch on ComfyUI's own FLUX, without changing it.
 
-A picture to correct travels in a CONDITIONING as a reference latent, under a method of our own. One
-wrapper around the model's call takes it out, keeps its tokens beside the image's and replaces each
-block for that call: text, image and condition attend to each other, only the condition's tokens see
-the LoRA. ComfyUI never sees them, so samplers, ControlNet, previews and other patches work on as
-they did. A conditioning without such a picture goes straight through.
-
-Proven against the core's branch: tests/nodes/native_parity.py.
+A picture to correct is a reference latent of a CONDITIONING, with a method of our own. One wrapper
+around the model's call takes it out, runs its tokens beside the image's and replaces each block for
+that call: text, image and condition attend to each other, only the condition's tokens get the LoRA.
+ComfyUI never sees them, so samplers, ControlNet, previews and other patches work as usual. A
+conditioning without such a picture is passed through. Tested against the core's branch in
+tests/nodes/native_parity.py.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ Block = Any  # one of ComfyUI's; nn.Module hides the types of its submodules
 
 
 def with_corrector(model: ModelPatcher, lora: NativeLora) -> ModelPatcher:
-    """A clone of `model` that corrects pictures; raises InputError for what is not FLUX.1."""
+    """A clone of `model` that corrects pictures; raises InputError if it is not FLUX.1."""
     flux_of(model)
     corrected = model.clone()
     holder = ModelPatcher(lora, mm.get_torch_device(), mm.unet_offload_device())
@@ -51,7 +50,7 @@ def with_corrector(model: ModelPatcher, lora: NativeLora) -> ModelPatcher:
 
 
 def latents_of(pictures: Sequence[Image.Image], vae: Any, settings: ConditionSettings) -> Tensor:
-    """What the corrector sees of pictures that `settings` bring to one size: (B, 16, h, w)."""
+    """The condition latents of pictures, resized as `settings` say: (B, 16, h, w)."""
     check_vae(vae)
     return vae.encode(to_batch([resized(picture, settings) for picture in pictures]))
 
@@ -65,7 +64,7 @@ def check_vae(vae: Any) -> None:
 
 
 def corrector_of(model: ModelPatcher) -> ModelPatcher | None:
-    """The LoRA that `with_corrector` gave to this MODEL."""
+    """The LoRA that `with_corrector` attached to this MODEL."""
     return next(iter(model.get_additional_models_with_key(KEY)), None)
 
 
@@ -235,7 +234,7 @@ class Branch:
         return values[:, None].chunk(module.multiplier, dim=2)
 
     def _both(self, norm: Block, image: Tensor, main: Any, own: tuple[Tensor, ...]) -> Tensor:
-        """Image and condition tokens as one, each normalised and moved by its own modulation."""
+        """Image and condition tokens joined, each normalised and modulated separately."""
         moved = _moved(norm(image), main.scale, main.shift)
         return torch.cat([moved, _moved(norm(self.tokens), own[1], own[0])], dim=1)
 
@@ -281,7 +280,7 @@ def condition_ids(rows: int, columns: int) -> Tensor:
 
 
 def _chained(before: Callable | None, ours: Callable) -> Callable:
-    """A patch of another node wraps our block as it would have wrapped ComfyUI's."""
+    """Lets another node's patch wrap our block as it would have wrapped ComfyUI's."""
     if before is None:
         return ours
     return lambda given, extra: before(given, {"original_block": lambda args: ours(args, extra)})
@@ -306,7 +305,7 @@ def _heads(fused: Tensor, number: int, norm: Block) -> list[Tensor]:
 
 
 def _repeated(tensor: Tensor, count: int) -> Tensor:
-    """One row for each sample: a single row is everybody's, as ComfyUI repeats conditions."""
+    """One row per sample; a single row is repeated for all, as ComfyUI repeats conditions."""
     if len(tensor) == count:
         return tensor
     return tensor.repeat(-(-count // len(tensor)), *[1] * (tensor.ndim - 1))[:count]

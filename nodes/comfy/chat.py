@@ -1,8 +1,8 @@
-"""How a question is put to a CLIP that writes: its own form of a chat, and pictures if it has eyes.
+"""How a question is put to a CLIP that writes: as a chat, with pictures if it sees.
 
-A CLIP's tokenizer wraps a text in what its diffusion model was trained on, such as "Describe the
-image by detailing ...". That is no form for a question, so the chat of Qwen is written out here;
-Gemma's tokenizers have no other form and keep theirs.
+A CLIP's tokenizer wraps a text in the prompt that its diffusion model was trained on, such as
+"Describe the image by detailing ...". That does not suit a question, so the chat of Qwen is written
+out here; Gemma's tokenizers have no other form and keep theirs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SEEING = "such as Qwen3-VL, Qwen3.5, Gemma 3 with vision or Gemma 4"
 
 
 def writers(clip: Any) -> list[Any]:
-    """The parts of a CLIP that draw tokens in ComfyUI's usual way: one, or none."""
+    """The parts of a CLIP that generate tokens in ComfyUI's usual way: one, or none."""
     stage = getattr(clip, "cond_stage_model", None)
     return [m for m in stage.modules() if hasattr(m, "sample_token")] if stage else []
 
@@ -113,7 +113,7 @@ def qwen_chat(system: str, text: str) -> str:
 
 
 def without_padding(tokens: Any) -> Any:
-    """The tokens without what fills them up in front, which would be read as if it were said."""
+    """The tokens without their padding in front, which the model would read as text."""
     if isinstance(tokens, dict):
         return {name: without_padding(rows) for name, rows in tokens.items()}
     if not isinstance(tokens, list):  # of another pack's CLIP
@@ -122,13 +122,13 @@ def without_padding(tokens: Any) -> Any:
 
 
 def holds_a_picture(tokens: Any) -> bool:
-    """Whether an image stands among the tokens."""
+    """Whether the tokens include an image."""
     batches = tokens.values() if isinstance(tokens, dict) else [tokens]
     return any(is_picture(entry) for rows in batches for row in rows for entry in row)
 
 
 def is_picture(entry: Any) -> bool:
-    """True where a table stands among the tokens: a picture's embeddings will be there."""
+    """Whether an entry is a table, which stands for a picture's embeddings."""
     return isinstance(entry[0], dict)
 
 
@@ -153,7 +153,7 @@ def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
 
 
 def cuts_pictures(clip: Any) -> bool:
-    """Whether the CLIP sees only the square in a picture's middle, as Gemma 3 does."""
+    """Whether the CLIP sees only the central square of a picture, as Gemma 3 does."""
     return any(hasattr(writer, "image_size") for writer in writers(clip))
 
 

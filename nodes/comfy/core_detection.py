@@ -1,7 +1,7 @@
-"""ComfyUI's own detection nodes as a detector: RT-DETR with COCO's things, SAM3 with any words.
+"""ComfyUI's own detection nodes as a detector: RT-DETR with COCO's classes, SAM3 with any words.
 
-Both run inside a search, on the MODEL that ComfyUI has loaded and under its memory management. They
-exist in newer versions of ComfyUI only, and are looked for when they are needed.
+Both run inside a search, on the MODEL that ComfyUI has loaded and under its memory management. Only
+newer versions of ComfyUI have them, so they are looked up when they are needed.
 """
 
 from __future__ import annotations

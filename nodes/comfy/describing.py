@@ -1,6 +1,6 @@
-"""Texts that tell one Python value from another, the same in every run of ComfyUI.
+"""Texts that identify Python values, the same in every run of ComfyUI.
 
-Nodes of other packs change a model with functions and objects of their own. What these hold decides
+Nodes of other packs change a model with their own functions and objects. What these contain decides
 what is painted: the strength in a closure, the tensors of an adapter.
 """
 
@@ -44,7 +44,7 @@ _FIRST_TEXTS: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 class Describer:
-    """Describes values that hang on `model`, whose own modules are named only, but for `apart`.
+    """Describes values attached to `model`, whose own modules are only named, except `apart`.
 
     `weights_of` is the digest of another model.
     """
@@ -58,7 +58,7 @@ class Describer:
         self._seen: dict[int, tuple[int, Any]] = {}  # with the value, so that no id is used twice
 
     def first_text(self, value: Any) -> str:
-        """`text` of a value as it was when it was first asked for."""
+        """`text` of a value as it was at the first call."""
         if isinstance(value, (Tensor, *PLAIN)):
             return self.text(value)
         with suppress(TypeError, KeyError):  # it cannot be a key, or is none yet
@@ -70,7 +70,7 @@ class Describer:
         return found
 
     def text(self, value: Any, depth: int = 0) -> str:
-        """Without addresses and ids. An object that is met again is named only."""
+        """The value without addresses and ids. An object that occurs again is only named."""
         if isinstance(value, Tensor | np.generic | np.ndarray):
             return _array(value)
         if isinstance(value, NAMED) or depth > DEEPEST:
@@ -146,7 +146,7 @@ def _numbers(tensor: Tensor, count: int) -> str:
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    """Of an object's `__slots__` and `__dict__`; none of one that is written in C."""
+    """The `__slots__` and `__dict__` of an object; empty for one written in C."""
     slots = {name for kind in type(value).__mro__ for name in vars(kind).get("__slots__", ())}
     known = {name: getattr(value, name) for name in sorted(slots) if hasattr(value, name)}
     return known | getattr(value, "__dict__", {})

@@ -25,8 +25,7 @@ PLAIN_PATCH = (1.0, None, None)  # strength of the weight itself, its part, a fu
 
 
 def models_digest(*models: Any) -> str:
-    """SHA-256 of what each MODEL, CLIP or VAE does: of its weights, and of what other nodes have
-    changed beside them."""
+    """SHA-256 of what each MODEL, CLIP or VAE does: of its weights, and of other nodes' changes."""
     return hashlib.sha256(" ".join(map(_model_digest, models)).encode()).hexdigest()
 
 
@@ -53,7 +52,7 @@ def weights_digest(model: ModelPatcher) -> str:
 
 
 def described(value: Any, model: ModelPatcher) -> str:
-    """What tells a value that hangs on `model` from another, the same in every run."""
+    """A text that identifies a value attached to `model`, the same in every run."""
     return Describer(model.model, weights_digest).first_text(value)
 
 

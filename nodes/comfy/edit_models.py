@@ -1,7 +1,7 @@
-"""Models that change a picture as words say, and how each is shown the picture and the words.
+"""Models that edit a picture by instruction, and how each is given picture and instruction.
 
-Each is given what the nodes of its official template make; where its text encoder looks at the
-picture too, ComfyUI's own node shows it. The corrector of this pack is not among them.
+Each gets what the nodes of its official template make; if its text encoder looks at the picture
+too, ComfyUI's own node shows it. The corrector of this pack is not among them.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ Reader = Callable[[TextPainter, str, Sequence[Tensor]], Pair]
 class EditModel:
     """One kind of editing model.
 
-    `read` makes the conditionings of a text and of at most `most` pictures, the one to edit first;
-    `called` is the word that its prompts number pictures with. The names of its files match
-    `named`, which tells it from siblings of the same architecture; "" where all of them edit.
-    `as_template` is how its official template paints where that of its family does otherwise.
+    `read` makes the conditionings of a text and of at most `most` pictures, the one to edit first.
+    `called` is the word that its prompts number pictures with. `named` matches the names of its
+    files and distinguishes it from siblings of the same architecture; "" if all of them edit.
+    `as_template` has the settings of its official template that differ from its family's.
     """
 
     name: str
@@ -216,7 +216,9 @@ def edit_model_of(model: Any, files: str = "") -> EditModel:
     known, files = _editors_of(model), files.lower()
     if not known:
         kind = type(model.model).__name__
-        raise InputError(f"This MODEL ({kind}) is no editing model that is known here. {INSTEAD}")
+        raise InputError(
+            f"This MODEL ({kind}) is not an editing model that is known here. {INSTEAD}"
+        )
     paints = ONLY_PAINT.get(_class_of(model))
     if (editor := _named(known, files)) is None and paints and re.search(paints, files):
         raise InputError(
@@ -233,15 +235,15 @@ def edits_as(editor: EditModel, family: Family) -> Family:
 
 
 def surely_edits(model: Any, files: str = "") -> EditModel | None:
-    """The same for a MODEL that is known to edit, by its kind or by its files; else None."""
+    """Like `edit_model_of`, for a MODEL that surely edits by its kind or its files; else None."""
     known = _editors_of(model)
     certain = known[:1] if (known and not known[0].named) or _marked(model) else ()
     return _named(known, files.lower()) or next(iter(certain), None)
 
 
 def check_looks(editor: EditModel, clip: Any) -> None:
-    """Raises InputError if the editor's text encoder has to see pictures and the CLIP sees none, or
-    if this ComfyUI has no node that shows them to it."""
+    """Raises InputError if the editor's text encoder must see pictures but the CLIP sees none, or
+    this ComfyUI has no node for it."""
     if isinstance(editor.read, _ByNode):
         _node(editor.read.module, editor.read.node)
     blank = torch.zeros(1, 64, 64, 3)

@@ -74,7 +74,7 @@ class SizedPainter(TextPainter, Protocol):
     def levels(self) -> list[float]: ...
 
     def digest(self) -> str:
-        """The same for the same weights, patches and settings."""
+        """The same for equal weights, patches and settings."""
         ...
 
     def sized(self, size: tuple[int, int]) -> SizedPainter:
@@ -84,8 +84,8 @@ class SizedPainter(TextPainter, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class CorrectionRow:
-    """One picture to correct: a painter of its size, what it is asked, the shape of its latent
-    (c, [1,] h, w), and what it begins with and keeps, if that is not noise."""
+    """One picture to correct: a painter of its size, its conditionings, the shape of its latent (c,
+    [1,] h, w), and its start and kept part, if it does not begin with noise."""
 
     painter: SizedPainter
     asked: Pair
@@ -139,7 +139,7 @@ class ModelCorrector(BatchPainter[CorrectionRow]):
 class EditCorrector(ModelCorrector):
     """An editing model that gets the reflection as text.
 
-    It sees the picture to edit first, then as many earlier attempts as it can take, the latest.
+    It sees the picture to edit first, then the latest earlier attempts, as many as it takes.
     """
 
     def __init__(self, painter: SizedPainter, editor: EditModel) -> None:
@@ -167,7 +167,7 @@ class EditCorrector(ModelCorrector):
 
 
 class ImageToImageCorrector(ModelCorrector):
-    """Adds noise to the picture and paints over it; needs no special weights.
+    """Adds noise to the picture and repaints it; needs no special weights.
 
     It gets only the prompt: a model that paints from descriptions would paint a dog for "remove the
     dog".
@@ -182,7 +182,7 @@ class ImageToImageCorrector(ModelCorrector):
         return f"image to image, denoise {self.denoise:g}"
 
     def schedule(self, painter: SizedPainter, steps: int) -> SamplerSchedule:
-        """`steps` levels of noise and 0, the first as far from a clean picture as `denoise`."""
+        """`steps` noise levels and 0; the first is `denoise` of the way to pure noise."""
         if painter.settings.sigmas is None:
             whole, kept = painter.schedule(int(steps / self.denoise)), steps
         else:  # given levels are used as they are, from a later one on
@@ -200,7 +200,7 @@ class ImageToImageCorrector(ModelCorrector):
 
 
 def mask_of(request: Request, shape: Sequence[int]) -> Tensor | None:
-    """Which latents of `shape` (..., h, w) are sampled, (1, h, w) of bool; None where all are."""
+    """Which latents of `shape` (..., h, w) are sampled, (1, h, w) of bool; None if all are."""
     if request.region is None:
         return None
     return sampled_cells(request.region, request.required_parent.image.size, shape)[None]

@@ -1,8 +1,8 @@
-"""The families of models that ComfyUI samples, and how the official template of each paints.
+"""The families of models that ComfyUI samples, with the settings of their official templates.
 
-The numbers are those of ComfyUI's own workflow templates. A family is known by the class of its
-configuration in ComfyUI; what two of one class differ in (a base and its few-step sibling) stands
-in the names of the files that were loaded.
+The numbers are those of ComfyUI's own workflow templates. A family is recognised by the class of
+its configuration in ComfyUI; models that share a class (a base and its few-step sibling) by the
+names of the files that were loaded.
 """
 
 from __future__ import annotations
@@ -31,13 +31,16 @@ WEIGHT_FILES = (".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth", ".bin")
 
 @dataclass(frozen=True)
 class Family:
-    """How a family paints where nothing else is asked for.
+    """The default settings of a family.
 
-    `shift` is set by the node of ComfyUI whose name ends in `shift_node`; None keeps the model's
-    own. `guidance` is None for models without a guidance embedding. `distilled` models take no
-    classifier-free guidance. `zeroed`: the negative is the positive, zeroed, and not an empty text.
-    `pixels` is the side of a latent's pixel, 0 where the VAE tells it. The product of `width_keys`
-    in the model's configuration is the width of a text state, `pooled_key` that of the pooled text.
+    * `shift`: set by the node of ComfyUI whose name ends in `shift_node`; None keeps the model's
+      own.
+    * `guidance`: None for models without a guidance embedding.
+    * `distilled`: takes no classifier-free guidance.
+    * `zeroed`: the negative is the zeroed positive, not an empty text.
+    * `pixels`: the side in pixels of a latent's cell, 0 if the VAE knows it.
+    * `width_keys`, `pooled_key`: keys of the model's configuration. The product of the values of
+      `width_keys` is the width of a text state; `pooled_key` is that of the pooled text.
     """
 
     name: str
@@ -309,7 +312,7 @@ def _check_paints(model: Any) -> None:
 
 
 def _takes_a_picture(base: Any) -> bool:
-    """Whether the model reads more channels than a latent has."""
+    """Whether the model reads more channels than a latent has, and so needs a picture."""
     given = base.model_config.unet_config
     flux_like = "Flux" in type(base.model_config).__name__
     more = flux_like and given.get("in_channels", 0) > given.get("out_channels", 10**9)
@@ -317,8 +320,8 @@ def _takes_a_picture(base: Any) -> bool:
 
 
 def text_width(model: Any, keys: tuple[str, ...]) -> int | None:
-    """The product of what the model's configuration says under the keys, or of its class's
-    defaults; None where a key is in neither."""
+    """The product of the configuration's values of the keys, or of its class's defaults; None if a
+    key is in neither."""
     numbers = [n for key in keys if (n := _configured(model.model, key)) is not None]
     return math.prod(numbers) if numbers and len(numbers) == len(keys) else None
 

@@ -1,7 +1,7 @@
-"""Questions about one picture in one pass of ComfyUI's text generation.
+"""Several questions about one picture in one pass of ComfyUI's text generation.
 
-ComfyUI continues a picture's keys and values by one token at a time, too slowly for questions. So
-they stand one behind the other below the picture: each sees the picture and itself, at the
+ComfyUI extends a picture's keys and values one token at a time, which is too slow for questions. So
+all of them follow the picture in one sequence: each attends to the picture and to itself, at the
 positions that it would have alone.
 """
 
@@ -23,7 +23,8 @@ NEEDED = {"embeds", "attention_mask", "position_ids", "past_key_values"}
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Texts that begin alike: the entries of all in one row, and the length of each text's rest."""
+    """Texts with a common beginning: all their entries in one row, and the length of each text's
+    rest."""
 
     tokens: dict[str, list[list[Any]]]
     rests: list[int]
@@ -48,7 +49,7 @@ def writer_of(clip: Any) -> Any:
 
 
 def packed(texts: Sequence[Any]) -> Pack | None:
-    """All texts behind their common beginning; None where no picture is in it.
+    """All texts after their common beginning; None if that contains no picture.
 
     `texts` are what ComfyUI's tokenizers made: rows of (token or table of a picture, ...) by name.
     """

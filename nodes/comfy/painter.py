@@ -1,7 +1,7 @@
-"""FLUX as ComfyUI has it loaded (MODEL, CLIP, VAE) behind the pack's FLUX socket.
+"""FLUX as ComfyUI has loaded it (MODEL, CLIP, VAE) behind the pack's FLUX socket.
 
-Same texts, noises, schedule and condition as in the core, so that both paint the same pictures
-from the same weights; precision, memory and patches are ComfyUI's.
+Texts, noise, schedule and condition are the same as in the core, so that both paint the same
+pictures from the same weights; precision, memory and patches are ComfyUI's.
 """
 
 from __future__ import annotations
@@ -116,9 +116,11 @@ class ComfyFlux:
 
 @dataclass(frozen=True, slots=True)
 class ComfyRow:
-    """One picture to paint; `seen` is the latent (1, 16, h, w) of the picture to correct, `start`
-    that of a picture to repaint from the noise level of step `first`, `kept` what is left of the
-    parent."""
+    """One picture to paint.
+
+    `seen` is the latent (1, 16, h, w) of the picture to correct, `start` that of a picture to
+    repaint from the noise level of step `first`, `kept` what is kept of the parent.
+    """
 
     text: Text
     seed: Seed
@@ -215,7 +217,7 @@ def _sample(
 
 
 def _kept_of(group: Sequence[ComfyRow], noise: Tensor) -> Start:
-    """What all rows keep, beside rows that keep nothing; shaped as `noise`."""
+    """What all rows keep; rows that keep nothing have an empty mask. Shaped as `noise`."""
     latents = torch.zeros_like(noise)
     mask = torch.ones_like(noise[:, 0], dtype=torch.bool)
     for index, kept in enumerate(row.kept for row in group):

@@ -1,4 +1,4 @@
-"""What is refused before a MODEL paints: one sentence what, and one what to do."""
+"""Checks of a MODEL and its settings before it paints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .painter_settings import TemplateOverrides
 
 
 def check_models(model: Any, clip: Any, vae: Any, family: Family) -> None:
-    """Raises InputError for a CLIP or VAE that is none or another family's."""
+    """Raises InputError for a missing CLIP or VAE, and for one of another family."""
     if clip is None or vae is None:
         missing = "CLIP" if clip is None else "VAE"
         raise InputError(
@@ -45,7 +45,7 @@ def check_size(size: tuple[int, int], family: Family) -> None:
 
 
 def check_settings(model: Any, asked: TemplateOverrides, family: Family) -> None:
-    """Raises InputError for settings that cannot be, and for those without effect."""
+    """Raises InputError for settings that are impossible or without effect."""
     _check_known(asked, family)
     if family.distilled and asked.cfg > 1:
         raise InputError(
@@ -89,6 +89,6 @@ def _check_custom(asked: TemplateOverrides) -> None:
         )
     if len(asked.sigmas) < 2 or float(asked.sigmas[-1]) != 0:
         raise InputError(
-            "The SIGMAS do not end at 0, so the picture would stay noisy. Connect all that "
-            "a scheduler gives."
+            "The SIGMAS do not end at 0, so the picture would stay noisy. Connect the whole "
+            "output of a scheduler."
         )

@@ -42,9 +42,10 @@ from .tensors import to_batch
 
 @dataclass(frozen=True, eq=False)
 class ModelPainter:
-    """A FluxHandle of any family. `model` carries every patch, the family's shift among them.
+    """A FluxHandle of any family; `model_painter` makes it.
 
-    `model_painter` makes it; changed copies share weights and encoded texts.
+    `model` has every patch, including the family's shift. Changed copies share weights and encoded
+    texts.
     """
 
     model: ModelPatcher = field(repr=False)
@@ -103,7 +104,7 @@ class ModelPainter:
 
     @property
     def corrector(self) -> ModelCorrector:
-        """Itself, as it can: by editing, or else by painting over a picture."""
+        """The painter itself, by editing or else by image to image."""
         if self.editor is not None:
             return EditCorrector(self, self.editor)
         return ImageToImageCorrector(self, self.denoise)
@@ -174,7 +175,7 @@ class ModelPainter:
         return SamplerSchedule(sampler, self._sigmas(steps), settings.cfg)
 
     def levels(self) -> list[float]:
-        """From 1 to 0 for flow models; the share of noise, s / (1 + s), where s has no bound."""
+        """Noise levels from 1 to 0 for flow models; otherwise the share of noise, s / (1 + s)."""
         sigmas = self.schedule(self.settings.steps).sigmas.float().cpu()
         sampling = self.model.get_model_object("model_sampling")
         flow = isinstance(sampling, comfy.model_sampling.CONST)
@@ -287,8 +288,10 @@ def model_painter(
     asked: TemplateOverrides,
     family: Family,
 ) -> ModelPainter:
-    """A painter from MODEL, CLIP and VAE; raises InputError for what cannot paint together, and
-    for settings without effect."""
+    """A painter from MODEL, CLIP and VAE.
+
+    Raises InputError for models that do not fit together, and for settings without effect.
+    """
     model, clip, vae = models
     check_models(model, clip, vae, family)
     family = replace(family, pixels=family.pixels or vae.spacial_compression_decode())
@@ -310,8 +313,7 @@ def model_painter(
 
 
 def shifted(model: ModelPatcher, family: Family, asked: float) -> ModelPatcher:
-    """The MODEL with the shift that is asked for or, unless a node before has set one, the
-    family's."""
+    """The MODEL with the requested shift, or the family's unless an earlier node has set one."""
     own = "model_sampling" in model.object_patches
     shift = asked or (None if own else family.shift)
     if shift is None:

@@ -1,8 +1,8 @@
-"""What ComfyUI leaves out when a Qwen writes about a picture.
+"""Corrections to ComfyUI's Qwen when it writes about a picture.
 
-It encodes prompts rightly. But where Qwen2.5-VL and Qwen3.5 write, it counts the tokens of a
-picture one after the other and not by row and column, and it loads Qwen2.5-VL without the output
-layer, which only writing needs. Both are put right while a question is answered, and only then.
+Its prompt encoding is right. But when Qwen2.5-VL and Qwen3.5 write, ComfyUI numbers the tokens of a
+picture one after the other instead of by row and column, and it loads Qwen2.5-VL without the output
+layer, which only writing needs. Both are corrected while a question is answered, and only then.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _head(file: str) -> Tensor | None:
 
 @contextmanager
 def complete(clip: Any, layer: ModelPatcher | None) -> Iterator[None]:
-    """Lets a CLIP write with its `lost_layer` and with the places of pictures by row and column."""
+    """Lets a CLIP write, with its `lost_layer` and with picture positions by row and column."""
     found = writers(clip)
     if len(found) != 1:
         yield
@@ -113,8 +113,10 @@ def _writes_with(module: Any, writer: Any) -> bool:
 
 
 def _has_grid(picture: Mapping[str, Any]) -> bool:
-    """Whether a picture's tokens have rows and columns that ComfyUI does not place by itself: where
-    it does, as in Qwen3-VL, it passes the grid on in a table."""
+    """Whether a picture's tokens need positions by row and column.
+
+    ComfyUI sets them itself if it passes the grid on in a table, as for Qwen3-VL.
+    """
     return picture.get("type") == "image" and isinstance(picture.get("extra"), Tensor)
 
 

@@ -45,8 +45,8 @@ class SamplerSchedule:
 
 @dataclass(frozen=True)
 class Start:
-    """Clean latents that the noise is added to, (B, ..., h, w), and where they may change: `mask`
-    (B, h, w) of bool, None is everywhere."""
+    """Clean latents that noise is added to, (B, ..., h, w), and where they may change: `mask` (B,
+    h, w) of bool, None for everywhere."""
 
     latents: Tensor
     mask: Tensor | None = None
@@ -72,9 +72,9 @@ def sampled(
 ) -> Tensor:
     """Finished latents, shaped as `noise`, for positive and negative conditioning.
 
-    The noise is added to `start` at the first level; outside its mask it is blended in at every
-    step, and is the result. Samplers that add more noise draw it from `seed`. `watch` gets each
-    step's prediction of the clean latents.
+    The noise is added to `start` at the first level; outside its mask `start` is blended in at
+    every step and kept in the result. Samplers that add more noise draw it from `seed`. `watch`
+    gets each step's prediction of the clean latents.
     """
     look = None if part.progress is SILENT else previewer_of(model)
 

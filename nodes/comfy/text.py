@@ -1,9 +1,9 @@
 """ComfyUI's own text generation as a vision-language model: a CLIP that can write.
 
-Newer ComfyUIs answer questions about pictures with models that they load as text encoders. What a
-CLIP can do is found out and never assumed: older versions have no `generate`, and most encoders
-see no pictures. Its weights are where ComfyUI has them, and Cancel works at every token, since
-ComfyUI looks for it whenever its progress moves.
+Newer versions of ComfyUI answer questions about pictures with models that they load as text
+encoders. What a CLIP can do is tested, never assumed: older versions have no `generate`, and most
+encoders see no pictures. Its weights stay under ComfyUI's control, and Cancel works at every token,
+since ComfyUI checks for it whenever its progress moves.
 """
 
 from __future__ import annotations
@@ -76,11 +76,11 @@ class ComfyVlm:
         progress: Progress = SILENT,
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
-        """Probabilities from the logits of the token at which the answer says its choice, or from
-        samples where none are seen.
+        """Probabilities from the logits of the token at which the answer names its choice, or from
+        samples if logits are hidden.
 
-        Neighbours about the same pictures are read in one pass where the model allows it: see
-        packed.py.
+        Neighbouring questions about the same pictures are read in one pass if the model allows it
+        (packed.py).
         """
         check_choices(choices)
         begun = self._begun(questions)
@@ -110,7 +110,7 @@ class ComfyVlm:
                 break
         texts = [text] if seen else self._samples(question, choices, longest)
         odds = from_samples(texts, choices)
-        return odds or Failure("The text encoder answers with none of the choices.")
+        return odds or Failure("The text encoder's answer is none of the choices.")
 
     def _answers(
         self,
@@ -138,7 +138,7 @@ class ComfyVlm:
         text = self._said(ids)
         if not text and len(ids) >= longest:  # all of it went into a thought
             text = self._said(self._generated(question, longest + THINKING_TOKENS, **GREEDY))
-        return text or Failure("The text encoder gave an empty answer, or thought to its end.")
+        return text or Failure("The text encoder gave an empty answer, or nothing but a thought.")
 
     def _samples(self, question: Question, choices: Sequence[str], longest: int) -> list[str]:
         texts: list[str] = []

@@ -17,10 +17,10 @@ SHOWN = ("verifier", "writer", "inspector")  # who shows pictures to its model
 def actor_handle(
     rows: Mapping[str, Row[Any]], vlm: VlmHandle | None, chosen: Mapping[str, Any]
 ) -> ActorHandle:
-    """An actor of the core's registry; the first of the chosen values is its name.
+    """The handle of an actor in the core's registry; the first of the chosen values is its name.
 
-    Raises InputError if it needs a vision-language model and has none, or the other way round, and
-    for a CLIP that sees nothing where pictures are shown.
+    Raises InputError if it needs a vision-language model and has none, has one and needs none, or
+    needs one that sees and the CLIP does not.
     """
     kind, name = next(iter(chosen.items()))
     if rows[name].asks_vlm and vlm is None:

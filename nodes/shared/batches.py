@@ -36,7 +36,8 @@ def for_each(given: Sequence[Item], count: int, name: str) -> list[Item]:
 
 
 def single(given: Sequence[Item], name: str) -> Item:
-    """The one item that all pictures share; raises InputError for none, and for different ones."""
+    """The one item that all pictures share; raises InputError for none, and for several different
+    ones."""
     if not given:
         raise InputError(f"Nothing arrives at {name!r}. Check the node that is wired to it.")
     first = given[0]
@@ -87,7 +88,10 @@ def as_requests(
 def verdicts_of(
     pictures: Sequence[Image.Image], judged: Sequence[tuple[ScoredPicture, ...]] | None
 ) -> list[Verdict]:
-    """The verdict on each picture; that nobody has looked at it if there are none."""
+    """The verdict on each picture; an unjudged one if there are none.
+
+    Raises InputError for verdicts about other pictures.
+    """
     if judged is None:
         return [Verdict.unjudged("Nobody has looked at it.")] * len(pictures)
     flat = [one for several in judged for one in several]

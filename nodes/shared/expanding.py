@@ -24,9 +24,10 @@ class PauseChoice:
 def next_step(
     graph: GraphBuilder, history: Any, number: int, depth: int, links: dict, asking: PauseChoice
 ) -> io.NodeOutput:
-    """Round `number`, a pause if asked for, and a ReflectionStep that decides whether to continue.
+    """Round `number`, a pause if requested, and a ReflectionStep that decides whether to continue.
 
-    The step of a loop that asks nobody is as it was, so that ComfyUI's cache still has it.
+    Without a pause the step is the same as in earlier versions, so that ComfyUI's cache still has
+    it.
     """
     wires = {name: links[name] for name in ACTORS if name in links}
     after = graph.node(f"{PREFIX}ReflectionRound", id="round", history=history, **wires).out(0)

@@ -17,7 +17,7 @@ from .sockets import SearchActors, SearchState
 
 
 def ahead_text(state: SearchState, handles: SearchActors, depth: int) -> str:
-    """What a search of `depth` rounds costs, as far as the saved runs of its models tell."""
+    """The forecast of a search of `depth` rounds, with the times of saved runs of its models."""
     settings = state.settings_until(depth)
     known = replace(state, chosen=handles.chosen, identity=handles.identity)
     output = Path(folder_paths.get_output_directory()) / RUNS

@@ -28,13 +28,14 @@ WITHOUT_EFFECT = {(PREFIX + "ReflectionPause", name) for name in ("seconds", "la
 
 
 class AlwaysNewError(Exception):
-    """A node may answer otherwise every time."""
+    """A node may give another result every time."""
 
 
 def ancestry(dynprompt: Any, node_id: str) -> str | None:
-    """A digest of a node and of all nodes before it: their kinds, values and wires.
+    """A digest of a node and of all nodes before it: their types, values and wires, without ids and
+    titles.
 
-    Ids and titles do not count. None where one of the nodes may answer otherwise every time.
+    None if one of the nodes may give another result every time.
     """
     try:
         return _digest(dynprompt, node_id, {})
@@ -68,9 +69,9 @@ def is_link(value: Any) -> bool:
 
 
 def _changed(kind: str, node: Mapping[str, Any]) -> Any:
-    """What a node says of files and the like that its inputs only name.
+    """A node's fingerprint of files and the like that its inputs only name.
 
-    ComfyUI asks for its cache; where it has none, the node is asked here, with the inputs that are
+    ComfyUI asks for its cache; without a cache, the node is asked here, with the inputs that are
     known before it runs.
     """
     ask = None if kind in OWN_ROUNDS else _fingerprint_of(comfyui.NODE_CLASS_MAPPINGS[kind])

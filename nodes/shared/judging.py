@@ -31,11 +31,11 @@ ADVICE = "Switch send_pictures on in Vision model, or in Vision-Language Model: 
 
 
 def check_judges(handles: SearchActors, progress: Progress) -> dict[str, Any]:
-    """What was found out of the search's first vision-language model, the verifier's if it has one;
-    {} if there is none.
+    """The findings about the search's first vision-language model, the verifier's if it has one; {}
+    without one.
 
-    Raises InputError for a model that is blind or does not answer, unless the user insists, and
-    for one that pictures may not be sent to.
+    Raises InputError for a model that is blind or does not answer, unless the user insists, and for
+    one that pictures may not be sent to.
     """
     actors = (handles.verifier, handles.writer, handles.evolver, handles.inspector)
     vlms = dict.fromkeys(vlm for actor in actors if actor for vlm in actor.vlms)
@@ -50,7 +50,7 @@ def check_judges(handles: SearchActors, progress: Progress) -> dict[str, Any]:
 
 
 def _measured(handle: ActorHandle) -> dict[str, Any]:
-    """What was measured of a verifier, as a run records it."""
+    """The measured errors of a verifier, as a run records them."""
     vlm, name = _judge_of(handle)
     measured, notices = JudgeChecker(profiles_folder()).measured(vlm, name)
     for notice in notices:
@@ -88,13 +88,12 @@ def check_writers(actor: ActorHandle[Any], progress: Progress) -> None:
 
 
 def errors_of_verifier(handles: SearchActors, found: Mapping[str, Any]) -> JudgeErrors | None:
-    """The measured errors among what was found out of the judge, if one verifier alone says what
-    passes."""
+    """The measured errors in the findings, if a single verifier decides what passes."""
     return None if _are_several(handles.verifier.chosen) else recorded_errors(found)
 
 
 def notice_of_errors(state: SearchState) -> str:
-    """That known errors of one verifier are not used, where that is so; else ""."""
+    """A notice if the known errors of one verifier are not used; else ""."""
     return unused_errors(state.judge, _are_several(state.chosen))
 
 
@@ -114,7 +113,7 @@ def key_of(handle: VlmHandle) -> str:
 
 
 def consent() -> PictureConsent:
-    """Which hosts may be sent pictures from this ComfyUI."""
+    """The hosts that pictures may be sent to from this ComfyUI."""
     return PictureConsent(profiles_folder(), ADVICE)
 
 

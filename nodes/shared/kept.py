@@ -1,7 +1,8 @@
-"""The pack's own memory of searches: finished rounds, and the pictures of one that was stopped.
+"""Keeps finished rounds, and the pictures of stopped ones, in memory.
 
-ComfyUI's cache forgets when it likes (--cache-none, --cache-lru, or when memory is short). With
-this a deeper loop paints only its new rounds under every cache, and Run continues after Cancel.
+ComfyUI's cache may drop them at any time (--cache-none, --cache-lru, or when memory is short). With
+this, a deeper loop paints only its new rounds with any cache setting, and Run continues after
+Cancel.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ MOST_BYTES = 2**30  # of pictures; the searches unused for longest are forgotten
 
 @dataclass(frozen=True)
 class KeptRound:
-    """What a round came to: all of `state`, or, if it was stopped, the pictures so far.
+    """What a round has produced: all of `state`, or, if it was stopped, the pictures so far.
 
-    Of a batch of prompts it is the whole search of one prompt; `steps` are its histories, each one
+    For a batch of prompts it is the whole search of one prompt; `steps` are its histories, each one
     picture longer.
     """
 
@@ -36,15 +37,15 @@ class KeptRound:
 
     @property
     def size(self) -> int:
-        """Bytes of all pictures where there are `steps`, else of the newest round's: those before
-        it are kept with their own rounds."""
+        """Bytes of all pictures with `steps`, else of the latest round: earlier rounds are kept
+        separately."""
         if self.steps:
             return bytes_of(self.state.history)
         return self.state.get_ram_usage()
 
 
 class KeptRounds:
-    """Rounds by what they depend on; the ones used last stay."""
+    """Rounds by what they depend on; the least recently used are dropped first."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self.most_bytes = most_bytes
@@ -76,7 +77,7 @@ class KeptRounds:
                 size -= self._rounds.popitem(last=False)[1].size
 
     def seed(self, key: str | None, drawn: int) -> int:
-        """The seed that was first drawn for `key`: `drawn`, or one from before."""
+        """The seed that was first drawn for `key`, or else `drawn`."""
         if key is None:
             return drawn
         with self._lock:
@@ -116,9 +117,9 @@ ROUNDS = KeptRounds()
 def round_key(
     state: SearchState, handles: SearchActors, node_id: str, dynprompt: Any
 ) -> str | None:
-    """What a round depends on, as a digest: settings, weights, and every node before it.
+    """A digest of all that a round depends on: settings, weights, and every node before it.
 
-    None if a node before it may answer otherwise every time. The nodes count too, because a node
+    None if a node before it may give another result every time. The nodes count too, because a node
     may change how a model paints without changing a weight.
     """
     graph = ancestry(dynprompt, node_id)
@@ -132,10 +133,10 @@ def round_key(
 
 
 def search_key(state: SearchState, wires: Mapping[str, Any], dynprompt: Any) -> str | None:
-    """What the pictures of a prompt of a batch depend on, as a digest; None as for a round.
+    """A digest of all that the pictures of one prompt of a batch depend on; None as for a round.
 
-    `wires` are the inputs for the actors as in the graph. Depth and budget only say how far a
-    search goes.
+    `wires` are the actors' inputs as in the graph. Depth and budget only limit how far a search
+    goes, so they do not count.
     """
     before = {name: wire for name, wire in wires.items() if is_link(wire)}
     graph = {name: [ancestry(dynprompt, wire[0]), wire[1]] for name, wire in before.items()}

@@ -61,7 +61,7 @@ def lora_stamp(lora: str | None) -> str:
 
 
 def check_lora(lora: str | None) -> bool | str:
-    """True, or that there is no such file; None stands for a wired name, known only later."""
+    """True, or an error if there is no such file; None is a wired name, known only later."""
     if lora is None or lora in lora_names():
         return True
     return missing(
@@ -72,9 +72,9 @@ def check_lora(lora: str | None) -> bool | str:
 
 
 def stamp(*paths: Path) -> str:
-    """Changes when a weight file does, so that a replaced model is loaded again.
+    """Changes when a weight file changes, so that a replaced model is loaded again.
 
-    A digest, because ComfyUI writes it into every picture, and folders are private.
+    A digest, because ComfyUI stores it in every picture, and folders are private.
     """
     files = [file for path in paths for file in (sorted(path.rglob("*")) or [path])]
     stats = [(file, file.stat()) for file in files if file.is_file()]

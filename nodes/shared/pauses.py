@@ -1,8 +1,8 @@
 """Open pauses of searches: what is asked in the browser, and who may answer.
 
-A pause has an id that nobody can guess. It is sent to the browsers that may answer and is all that
-they need: to every browser of a ComfyUI that only this machine can reach, and otherwise only to
-the one that queued the prompt.
+A pause has a secret id, which is sent to the browsers that may answer, and needed to answer. These
+are all browsers if only this machine can reach ComfyUI, otherwise only the one that queued the
+prompt.
 """
 
 from __future__ import annotations

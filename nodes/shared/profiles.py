@@ -1,6 +1,6 @@
-"""Where ComfyUI keeps profiles, and what a key looks like.
+"""Where ComfyUI stores profiles, and how an API key is recognised.
 
-A widget's value ends up in the metadata of every PNG, in ComfyUI's history and in error messages.
+A widget's value is stored in the metadata of every PNG, in ComfyUI's history and in error messages.
 So no node has a field for a key, and a text that looks like one is refused.
 """
 

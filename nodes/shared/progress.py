@@ -1,4 +1,4 @@
-"""The core's Progress on ComfyUI's screen, and ComfyUI's Cancel in the core."""
+"""The core's Progress in ComfyUI: progress bars and previews on the node, and Cancel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PREVIEW_SIDE = 256  # pixels; ComfyUI shows a smaller preview at its own size
 class NodeProgress:
     """Steps, previews and a line of text on a node; `check` raises when the user cancelled.
 
-    The line says `title`, what happens now, and `status`.
+    The line has `title`, the current phase, and `status`.
     """
 
     def __init__(self, node_id: str, title: str = "") -> None:
@@ -43,13 +43,14 @@ class NodeProgress:
         ProgressBar(total).update_absolute(done, total, shown)
 
     def say_again(self) -> None:
-        """Lets the next report say its phase, though it may be the same: `status` has changed."""
+        """Shows the phase again at the next report, because `status` has changed."""
         self._phase = ""
 
     def show_pictures(self, pictures: Sequence[Image.Image]) -> None:
-        """A finished round's pictures, also where ComfyUI was started without previews: these are
-        results. They are the last preview, since ComfyUI shows a node's latest one rather than its
-        results, and would end with an unfinished picture.
+        """Shows a finished round's pictures, even if ComfyUI was started without previews.
+
+        They are sent as the last preview, since ComfyUI shows a node's latest preview rather than
+        its results, and would otherwise end with an unfinished picture.
         """
         if context := get_executing_context():
             shown = ("JPEG", side_by_side(pictures), max(args.preview_size, MOST_SHOWN))
@@ -66,7 +67,8 @@ class NodeProgress:
 
 
 def say(node_id: str, text: str) -> None:
-    """A text on a node, for the client that asked; web/said.js lets it stay after the run."""
+    """Shows a text on a node, for the client that queued the prompt; web/said.js keeps it after the
+    run."""
     client = PromptServer.instance.client_id
     if client is not None:  # None would send it to every client
         lines = text.replace("\n", "  \n")  # Nodes 2.0 reads Markdown, which otherwise joins lines
@@ -87,7 +89,7 @@ def framed(picture: Image.Image) -> Image.Image:
 
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Framed pictures of one size as a grid, about as wide as high."""
+    """Framed pictures of one size as a roughly square grid."""
     frames = [framed(picture) for picture in pictures]
     columns = math.ceil(math.sqrt(len(frames)))
     rows = math.ceil(len(frames) / columns)

@@ -1,4 +1,4 @@
-"""Many prompts with one budget: their searches, played in ComfyUI and kept between runs."""
+"""Many prompts with one budget: runs their searches in ComfyUI and keeps them between runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ...reflectionflow_core.record import SHARED, History, InputError
 from ...reflectionflow_core.search import (
     UnjudgedError,
     check_search,
-    goes_on,
     portfolio,
     trailing_unjudged,
+    would_continue,
 )
-from ...reflectionflow_core.search.budget import calls_left
+from ...reflectionflow_core.search.budget import limit_calls
 from ...reflectionflow_core.search.checks import check_trust, check_understood
 from ...reflectionflow_core.search.portfolio import Replaying
 from ...reflectionflow_core.settings import Budget
@@ -29,11 +29,11 @@ from .stopping import STOPPING
 
 MOST_PROMPTS = 200
 NO_PROMPTS = "There are no prompts. Write one on each line."
-TOO_MANY = f"There are more than {MOST_PROMPTS} prompts. Share them among several Prompt Batches."
+TOO_MANY = f"There are more than {MOST_PROMPTS} prompts. Split them among several Prompt Batches."
 
 
 class PromptSearch(Replaying):
-    """The search of one prompt; what it has painted is kept after every picture."""
+    """The search of one prompt; its pictures are kept after each one."""
 
     def __init__(
         self, state: SearchState, handles: SearchActors, key: str | None, progress: BatchProgress
@@ -50,8 +50,8 @@ class PromptSearch(Replaying):
         return replace(self.state, history=self.history, depth=depth, done=True)
 
     def end(self) -> None:
-        """Notes that the budget of all prompts is used up, where this one would go on."""
-        ended = SHARED if goes_on(self.history, self.settings) else ""
+        """Records that the budget of all prompts is used up, if this search would continue."""
+        ended = SHARED if would_continue(self.history, self.settings) else ""
         self.history = replace(self.history, ended=ended)
 
     def play(self, budget: Budget) -> Generator[History]:
@@ -68,7 +68,7 @@ class PromptSearch(Replaying):
 
 @dataclass(frozen=True)
 class PromptBatchSearch:
-    """The searches of a batch, in the order of its prompts, and what they may spend together."""
+    """The searches of a batch, in the order of its prompts, and their shared budget."""
 
     searches: Sequence[PromptSearch]
     total: Budget
@@ -80,7 +80,8 @@ class PromptBatchSearch:
         return sum(search.history.cost.images for search in self.searches)
 
     def play(self) -> bool:
-        """Paints until the budget is spent or all have ended; False if it was asked to end before.
+        """Paints until the budget is spent or all searches have ended; returns False if stopped
+        earlier.
 
         Raises UnjudgedError as `portfolio` does.
         """
@@ -106,7 +107,7 @@ class PromptBatchSearch:
 
 @dataclass(frozen=True)
 class Turn:
-    """A search of a batch, which says whose turn it is."""
+    """A search of a batch that reports whose turn it is."""
 
     batch: PromptBatchSearch
     index: int
@@ -121,7 +122,7 @@ class Turn:
 
 
 def prompts_in(text: str) -> list[str]:
-    """The prompts of a text, one a line, without empty lines and repetitions.
+    """The prompts of a text, one per line, without empty lines and repetitions.
 
     Raises InputError for none and for too many.
     """
@@ -136,7 +137,7 @@ def prompts_in(text: str) -> list[str]:
 def check_prompts(states: Sequence[SearchState], handles: SearchActors, total: Budget) -> None:
     """Raises InputError for the first prompt that cannot be painted or judged; asks no model."""
     actors = handles.actors
-    with calls_left(total):
+    with limit_calls(total):
         for number, state in enumerate(states, 1):
             try:
                 check_search(state.prompt, replace(state.settings, budget=total), actors, History())
@@ -152,7 +153,7 @@ def prompt_batch(
     progress: BatchProgress,
     graph: tuple[Mapping[str, Any], Any],
 ) -> PromptBatchSearch:
-    """A batch, ready to be played, with all that is kept of it.
+    """A batch, ready to run, with everything that is kept of it.
 
     `graph` has the wires of the actors and ComfyUI's graph. Raises InputError for what cannot be
     searched, and for a judge that is blind or does not answer.

@@ -14,7 +14,7 @@ from ...reflectionflow_core.report.ranking import Ranking, ranking_sheet
 def score_sheet(
     pictures: Sequence[Image.Image], prompts: Sequence[str], verdicts: Sequence[Verdict]
 ) -> Image.Image:
-    """The pictures by rank, each with its number in the input, from 1 on as in the node's text."""
+    """The pictures by rank, each with its number in the input, from 1, as in the node's text."""
     several = len({*prompts})
     title = prompts[0] if several == 1 else counted(several, "prompt")
     names = [str(number) for number in range(1, len(pictures) + 1)]

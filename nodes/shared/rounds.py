@@ -31,14 +31,14 @@ from ...reflectionflow_core.record import History, InputError
 from ...reflectionflow_core.report import contact_sheet, html_page
 from ...reflectionflow_core.search import (
     UnjudgedError,
+    count_to_judge_again,
     is_over,
-    judged_again,
     left_unjudged_text,
     limit_reached,
     search,
     trailing_unjudged,
 )
-from ...reflectionflow_core.search.budget import calls_left
+from ...reflectionflow_core.search.budget import limit_calls
 from ...reflectionflow_core.search.checks import check_trust
 from ...reflectionflow_core.settings import RANDOM_SEED, SearchSettings
 from ...reflectionflow_core.vlm.judge_check import judge_text
@@ -54,17 +54,16 @@ DEFAULTS = asdict(SearchSettings())
 def next_round(
     state: SearchState, handles: SearchActors, progress: Progress, keep: Keep, begun: History
 ) -> SearchState:
-    """The state after one more round, or after part of it where the search was asked to end.
+    """The state after one more round, or part of it if the search was asked to end.
 
-    `begun` is the history of `state`, and pictures of the round that an earlier try has painted.
-    The round is on disk too if `save` is set. `keep` gets the state after every picture that was
-    judged. Raises UnjudgedError if its pictures could not be judged; then they are on disk in any
-    case.
+    `begun` is the history of `state` with the pictures of the round that an earlier attempt
+    painted. With `save` the round is on disk too. `keep` gets the state after every judged picture.
+    Raises UnjudgedError if its pictures could not be judged; they are then on disk in any case.
     """
     actors, index = handles.actors, state.next_round
     if not len(state.history):
         state = replace(state, judge=check_judges(handles, progress))
-        with calls_left(state.settings.budget):
+        with limit_calls(state.settings.budget):
             actors.verifier.verify(state.prompt, [])  # raises if it cannot judge this prompt
     errors = errors_of_verifier(handles, state.judge)
     check_trust(state.settings_until(index), errors)
@@ -80,8 +79,8 @@ def next_round(
         folder = named(state, run)
         if state.folder not in ("", folder):
             raise InputError(
-                "This round has other models than the rounds before, and a saved run has one set "
-                "of models. Wire the same ones into every round, or switch save_run off."
+                "This round has other models than the rounds before, but a saved run has one "
+                "set of models. Wire the same ones into every round, or switch save_run off."
             )
         state = replace(state, folder=folder)
     steps = partial(
@@ -114,7 +113,7 @@ def kept(state: SearchState, history: History) -> str:
 
 
 def drop_unjudged(failed: SearchState, before: SearchState) -> None:
-    """Removes what an earlier try left in the run's folder after the pictures of `before`."""
+    """Removes what an earlier attempt painted after the pictures of `before` from the run."""
     run = run_of(failed, failed.settings_until(failed.next_round - 1))
     folder = Path(folder_paths.get_output_directory()) / named(failed, run)
     with open_archive(folder, resume=True) as archive:
@@ -122,7 +121,7 @@ def drop_unjudged(failed: SearchState, before: SearchState) -> None:
 
 
 def again(recorded: History, known: History) -> int:
-    """How many pictures at the end of a folder's history are to be judged again."""
+    """How many pictures at the end of a recorded history are to be judged again."""
     return max(0, min(trailing_unjudged(recorded), len(recorded) - len(known)))
 
 
@@ -132,7 +131,7 @@ def recorded(
     """The next round, read from the run's folder or painted; each new picture is saved at once."""
     with opened(state, run) as archive:
         deepest = max(state.next_round, len(archive.history.rounds) - 1)
-        if judged_again(archive.history, state.settings_until(deepest), actors):
+        if count_to_judge_again(archive.history, state.settings_until(deepest), actors):
             archive.drop_last(again(archive.history, state.history))
         elif words := left_unjudged_text(archive.history):
             warn(words)
@@ -145,7 +144,7 @@ def recorded(
 
 
 def write_run(state: SearchState) -> SearchState:
-    """Writes the whole run, with contact sheet and page of all rounds that its folder has."""
+    """Writes the whole run, with contact sheet and report of all rounds in its folder."""
     run = run_of(state, state.asked)
     state = replace(state, folder=named(state, run))
     with opened(state, run) as archive:
@@ -163,7 +162,7 @@ def write_run(state: SearchState) -> SearchState:
 
 
 def read_feedback(state: SearchState) -> SearchState:
-    """The state with what a person said of it before, if it is saved as it is painted."""
+    """The state with the recorded feedback, if it is saved as it is painted."""
     if not state.save or not state.folder:
         return state
     with opened(state, run_of(state, state.settings_until(state.next_round - 1))) as archive:
@@ -171,12 +170,12 @@ def read_feedback(state: SearchState) -> SearchState:
 
 
 def write_feedback(state: SearchState) -> SearchState:
-    """Saves what a person said of a search that is saved as it is painted."""
+    """Saves the person's feedback, if the search is saved as it is painted."""
     return read_feedback(state)  # whatever opens the folder writes what it lacks
 
 
 def with_recorded_seed(state: SearchState, settings: SearchSettings) -> SearchState:
-    """The state of a saved search; a drawn seed gives way to that of the run which it continues."""
+    """The state of a saved search; the seed of the run that it continues replaces a random one."""
     if not state.drawn_seed or len(state.history):
         return state
     folder = Path(folder_paths.get_output_directory()) / named(state, run_of(state, settings))
@@ -187,7 +186,7 @@ def with_recorded_seed(state: SearchState, settings: SearchSettings) -> SearchSt
 
 
 def named(state: SearchState, run: Run) -> str:
-    """The run's folder; one that was saved from its start on keeps it for any seed it draws."""
+    """The run's folder; one that was saved from the start keeps it for any random seed."""
     return folder_of(run, RANDOM_SEED if state.drawn_seed and state.save else run.settings.seed)
 
 

@@ -1,4 +1,4 @@
-"""What a node says and shows while it paints a round, and once it was cancelled."""
+"""What a node shows while it paints a round, and after Cancel."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class RoundProgress(NodeProgress):
         self.say_again()
 
     def show(self, history: History) -> None:
-        """The newest round's pictures, in place of a preview of one that was unfinished."""
+        """Shows the latest round's pictures instead of an unfinished preview."""
         self.show_pictures([candidate.image for candidate in history.rounds[-1]])
 
     def cancelled(self, kept: History) -> None:
-        """Says what Cancel has left, and what to press."""
+        """Says what was kept, and how to continue."""
         if not len(kept):
             say(self.node_id, "Cancelled. No picture was finished. Press Run to begin again.")
             return
@@ -82,7 +82,7 @@ class BatchProgress(NodeProgress):
         self.say_again()
 
     def cancelled(self, spent: int) -> None:
-        """Says what Cancel has left, and what to press."""
+        """Says what was kept, and how to continue."""
         if spent:
             pictures = counted(spent, "picture")
             say(self.node_id, f"Cancelled. {pictures} kept. Press Run to go on from there.")
@@ -91,7 +91,7 @@ class BatchProgress(NodeProgress):
 
 
 def rough(seconds: float) -> str:
-    """A duration for people who wait."""
+    """A rounded duration, such as "15 s" or "4 min"."""
     if seconds < 90:
         return f"{max(1, round(seconds / 5)) * 5} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

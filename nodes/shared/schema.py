@@ -42,7 +42,7 @@ def schema(name: str, **given: Any) -> io.Schema:
 
 
 def category_of(name: str) -> str:
-    """Where a node stands in ComfyUI's menu: few in the open, the others under "advanced"."""
+    """The category of a node in ComfyUI's menu: a few in front, the others under "advanced"."""
     if name in MENU:
         return ROOT
     return f"{ROOT}/steps" if name in STEPS_BY_HAND else f"{ROOT}/advanced"
@@ -76,8 +76,8 @@ def seed_input() -> io.Input:
         min=RANDOM_SEED,
         max=MAX_SEED,
         control_after_generate=True,
-        tooltip="The noise of every picture is drawn from it. The same seed, settings and models "
-        "give the same pictures. -1 draws a seed, once; the node and the report say which.",
+        tooltip="Seed of the noise of every picture. The same seed, settings and models give "
+        "the same pictures. -1 draws a random seed once; the node and the report show it.",
     )
 
 
@@ -87,8 +87,8 @@ def batch_size_input() -> io.Input:
         default=1,
         min=1,
         max=64,
-        tooltip="How many pictures go through the model at once. More is faster on a large GPU "
-        "and takes more memory, an estimated 1 GB for each at 1024 x 1024.",
+        tooltip="How many pictures are painted at once. More is faster on a large GPU and takes "
+        "more memory, an estimated 1 GB for each at 1024 x 1024.",
         extra_dict={"advanced": True},
     )
 
@@ -110,8 +110,8 @@ def request_inputs() -> list[io.Input]:
             default=0,
             min=0,
             max=1000,
-            tooltip="First pictures; the best of them start the chains. 0 is one for each chain, "
-            "with the strategies adaptive and scouts one in all.",
+            tooltip="First pictures; the best of them start the chains. 0 is one for each "
+            "chain, or one in total for the strategies adaptive and scouts.",
         ),
         seed_input(),
         io.Combo.Input(
@@ -120,11 +120,11 @@ def request_inputs() -> list[io.Input]:
             default="reflection",
             tooltip="reflection corrects pictures as in the paper; noise+prompt rewrites the "
             "prompt and paints from scratch; noise only paints from scratch. adaptive corrects, "
-            "goes back or starts again, as the verdicts say; potential paints a quick preview "
-            "first and drops hopeless pictures; scouts looks at many previews and paints on what "
-            "looks right; paths takes good pictures part of the way back to "
-            "noise and repaints them. staged draws step by step by a plan; interleaved thinks "
-            "first and repaints; in-context shows writer and evolver the earlier attempts.",
+            "backtracks or restarts, depending on the verdicts; potential paints a quick "
+            "preview first and drops hopeless pictures; scouts looks at many previews and "
+            "finishes those that look right; paths adds noise to good pictures and repaints "
+            "them. staged draws step by step from a plan; interleaved thinks first and "
+            "repaints; in-context shows writer and evolver the earlier attempts.",
         ),
         io.Combo.Input(
             "stop",
@@ -176,7 +176,7 @@ def actor_inputs(lazy: bool | None = None) -> list[io.Input]:
 
 
 def inspector_input(lazy: bool | None = None) -> io.Input:
-    """Apart from the other actors, because it was added later and inputs are only appended."""
+    """Separate from the other actors, because it was added later and inputs are only appended."""
     return InspectorSocket.Input(
         "inspector",
         optional=True,
@@ -190,8 +190,8 @@ def mask_input() -> io.Input:
     return io.Mask.Input(
         "mask",
         optional=True,
-        tooltip="Where corrections may change anything; every pixel outside stays as it is. "
-        "Without it Search Options says whether faults are corrected in their places.",
+        tooltip="Where corrections may change anything; every pixel outside stays the same. "
+        "Without a mask, correct in Search Options decides.",
     )
 
 
@@ -203,22 +203,22 @@ def pause_seconds_input(name: str = "seconds", optional: bool = False) -> io.Inp
         default=600,
         min=1,
         max=86_400,
-        tooltip="Seconds to wait for your answer after a round; then the search goes on as "
-        "planned, as it does at once where no browser shows the question.",
+        tooltip="Seconds to wait for your answer after a round; then the search continues as "
+        "planned. If no browser shows the question, it continues at once.",
         extra_dict={"advanced": True},
     )
 
 
 def pause_inputs() -> list[io.Input]:
-    """Of a loop that asks; appended, since inputs are only appended."""
+    """The inputs of a loop that asks a person; last, since inputs are only appended."""
     return [
         io.Boolean.Input(
             "ask_me",
             display_name="ask me",
             default=False,
             optional=True,
-            tooltip="After every round, show its pictures and ask how the search goes on: pick the "
-            "winner, veto, edit what will be changed and where, or go on as planned.",
+            tooltip="After every round, show its pictures and ask how to continue: pick the "
+            "winner, veto, edit what will be changed and where, or continue as planned.",
         ),
         pause_seconds_input("ask_seconds", optional=True),
     ]
@@ -239,17 +239,17 @@ def result_outputs() -> list[io.Output]:
 
 
 def check_texts(texts: Iterable[str | None], empty: str = "") -> bool | str:
-    """True, or what is wrong with texts typed into a node; None stands for a wired text.
+    """True, or what is wrong with texts typed into a node; None is a wired text.
 
-    `empty` is the message for an empty text; without it such a text is fine.
+    `empty` is the error for an empty text; without it such a text is accepted.
     """
     for text in texts:
         if text is None:
             continue
         if looks_like_a_key(text):
             return (
-                "The text looks like it holds an API key, which every saved picture would carry. "
-                "Take it out; put keys into a profile (see docs/judges.md)."
+                "The text looks like it holds an API key, which every saved picture would "
+                "contain. Remove it; put keys into a profile (see docs/judges.md)."
             )
         if empty and not text.strip():
             return empty

@@ -1,4 +1,4 @@
-"""What travels on the wires between our nodes.
+"""The types that travel on the wires between our nodes.
 
 Actors carry how they were chosen (`chosen`, fields of the core's ActorChoice) and digests of their
 weights (`identity`), so that a report can name them and a saved run can recognise them.
@@ -63,9 +63,11 @@ class FluxHandle(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class VlmHandle:
-    """A vision-language model. `name` is what the command line calls it; `identity` differs for
-    every other model that might answer under that name. `insists` says that a search uses it even
-    if it is blind."""
+    """A vision-language model.
+
+    `name` is its name on the command line; `identity` differs for every other model that might
+    answer under that name. With `insists` a search uses it even if it is blind.
+    """
 
     vlm: Vlm = field(repr=False)  # ComfyUI sends the repr of failed inputs to the browser
     name: str
@@ -80,9 +82,9 @@ class VlmHandle:
 
 @dataclass(frozen=True, eq=False)
 class ActorHandle(Generic[Actor]):
-    """A verifier, a writer, an evolver or an inspector, and the models that it asks.
+    """A verifier, writer, evolver or inspector, and the models that it asks.
 
-    `identity` holds digests of its own weights, by the name of what was chosen.
+    `identity` has digests of its own weights, by the name of what was chosen.
     """
 
     actor: Actor
@@ -148,12 +150,12 @@ class SearchActors:
 
 @dataclass(frozen=True, eq=False)
 class SearchState:
-    """A search between two rounds: what is asked for, and everything painted so far.
+    """A search between two rounds: its settings, and everything painted so far.
 
     `settings.depth` is left open: every ReflectionRound adds a round until the stop rule or the
-    budget sets `done`. `depth` is how many rounds were asked for, as far as it is known. Pictures
-    are Pillow images in host memory. With `save` every picture is written to `folder` (set by the
-    first round) before the next one starts.
+    budget sets `done`. `depth` is the requested number of rounds, if known. Pictures are Pillow
+    images in host memory. With `save` every picture is written to `folder` (set by the first round)
+    before the next one starts.
     """
 
     prompt: str
@@ -183,7 +185,7 @@ class SearchState:
 
     @property
     def asked(self) -> SearchSettings:
-        """The settings of the whole search, with rounds that an early end has left out."""
+        """The settings of the whole search, including rounds that an early end has skipped."""
         return self.settings_until(max(self.depth, self.next_round - 1))
 
     @property

@@ -1,4 +1,4 @@
-"""Stop and keep best: a search ends after the picture under way, and hands out what it has."""
+"""Stop and keep best: ends a search after the current picture and outputs what it has."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 
 class Stopping:
-    """Who searches, and whether it was asked to end.
+    """Which search is running, and whether it was asked to end.
 
-    `times` changes what ComfyUI caches: once searches ended early, Run goes on with them.
+    `times` is part of what ComfyUI caches by, so that Run continues searches that ended early.
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Stopping:
         self.times = 0
 
     def request(self) -> bool:
-        """Asks the search under way to end; False where there is none."""
+        """Asks the running search to end; False if there is none."""
         if not self.searching or self.requested:
             return self.requested
         self.requested = True
@@ -27,7 +27,7 @@ class Stopping:
 
     @contextmanager
     def during(self) -> Iterator[None]:
-        """While a round is painted."""
+        """A context in which a round is painted."""
         self.searching += 1
         try:
             yield

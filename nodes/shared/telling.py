@@ -1,4 +1,4 @@
-"""What the loop's node says of its search."""
+"""What the loop's node shows of its search."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .sockets import SearchState
 
 
 def newest(history: History) -> str:
-    """The lines of the newest round and of the best picture: a node has room for few."""
+    """The lines of the latest round and of the best picture: a node has room for few."""
     lines, round_size = history_text(history).splitlines(), len(history.rounds[-1])
     pictures, notes = lines[: len(history)], lines[len(history) :]
     best = pictures[list(history).index(history.best)]

@@ -1,7 +1,7 @@
-"""What arrives by wire is checked as what is typed into a field.
+"""Checks wired inputs like typed ones.
 
-ComfyUI checks types, ranges and choices of typed values before it queues a graph, and nothing of
-what another node hands over while it runs.
+ComfyUI checks types, ranges and choices of typed values before it queues a graph, but not what
+other nodes output while it runs.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ ADVICE = "Check the node that is wired to it."
 
 
 def checks_its_wires(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """The node, whose `execute` first checks its inputs, and whose `check_lazy_status` too.
+    """The node, whose `execute` and `check_lazy_status` first check its inputs.
 
-    It raises InputError for what a field refuses. Before `execute`, the node's own
-    `validate_inputs` is asked again, now with every value; to `check_lazy_status` ComfyUI gives a
-    choice's inputs in another form.
+    They raise InputError for what a field refuses. Before `execute`, the node's own
+    `validate_inputs` is called again, now with every value; `check_lazy_status` gets a choice's
+    inputs in another form.
     """
     for name in ("execute", "check_lazy_status"):
         if name in node.__dict__:
@@ -47,9 +47,8 @@ def _with_usable_inputs(node: type[io.ComfyNode], run: Callable[..., Any], asks_
 def usable_inputs(
     node: type[io.ComfyNode], given: Mapping[str, Any], asks_node: bool = True
 ) -> dict[str, Any]:
-    """The inputs with their texts and numbers as fields would give them; with `asks_node` the node
-    checks them, too.
-    """
+    """The inputs with texts and numbers as their fields would give them; with `asks_node` the node
+    checks them, too."""
     schema, usable = node.define_schema(), dict(given)
     own = own_checks(node, usable)
     for known in schema.inputs:
@@ -66,7 +65,7 @@ def usable_inputs(
 
 
 def own_checks(node: type[io.ComfyNode], given: Mapping[str, Any]) -> set[str]:
-    """The inputs that the node checks itself; of one that takes any, those that are given."""
+    """The inputs that the node checks itself; if it checks any, those that are given."""
     if "validate_inputs" not in node.__dict__:
         return set()
     parameters = signature(node.validate_inputs).parameters.values()
@@ -77,7 +76,7 @@ def own_checks(node: type[io.ComfyNode], given: Mapping[str, Any]) -> set[str]:
 def usable_value(known: Any, checked_by_node: bool, value: Any) -> Any:
     """A value as the input's field would give it; raises InputError.
 
-    A choice that the node checks itself is left to it: it says where a missing file belongs.
+    A choice that the node checks itself is left to it: the node says where a missing file belongs.
     """
     if isinstance(known, io.String.Input):
         return usable_text(value, known.id)

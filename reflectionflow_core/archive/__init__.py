@@ -1,17 +1,15 @@
 """A History on disk: appended as it grows, read back to resume.
 
-A folder holds run.json (the request), history.jsonl (one line per candidate), feedback.jsonl (one
-line per answer of a person, if any was asked), images/, best.png and timing.json; and latents/,
-where corrections are blended into those of their parents. A picture is on disk before its line, and
-a line before the next batch is painted, so a kill at any moment loses one batch at most.
+A folder has run.json (the request), history.jsonl (one line per candidate), feedback.jsonl (one
+line per answer of a person, if any was asked), images/, best.png and timing.json; and latents/, if
+corrections are blended into their parents' latents. A picture is on disk before its line, and a
+line before the next batch is painted, so a crash at any moment loses at most one batch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -24,7 +22,7 @@ from PIL import Image
 from ..feedback import Feedback
 from ..pictures import PictureError, stored_picture
 from ..record import Candidate, Cost, History, InputError
-from ..texts import parse_json
+from ..texts import parse_json, reason_of
 from . import files
 from .lines import (
     COUNTED,
@@ -39,12 +37,14 @@ from .lines import (
 )
 from .metadata import encoded, png
 from .run_file import Run, differences, load_run
+from .timing import TIMING, read_timing
 
 __all__ = ["Archive", "Recording", "Run", "differences", "open_archive", "read_recording"]
 
-RUN, HISTORY, TIMING = "run.json", "history.jsonl", "timing.json"
+RUN, HISTORY = "run.json", "history.jsonl"
 FEEDBACK = "feedback.jsonl"
 IMAGES, LATENTS = "images", "latents"
+PICTURES = "round-*.png"  # in IMAGES; beside them may lie what other programs put there
 BEST, SHEET, PAGE = "best.png", "sheet.png", "report.html"
 MADE_HERE = (RUN, HISTORY, FEEDBACK, TIMING, IMAGES, LATENTS, BEST, SHEET, PAGE)
 WRITTEN_LATER = (FEEDBACK, BEST, SHEET, PAGE)  # only after a picture is in the history
@@ -55,10 +55,8 @@ RESTORE = "Restore it from a backup, or start in another folder; nothing was cha
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What a folder holds; `size` is the number of valid bytes of history.jsonl.
-
-    `costs` are the counts that the search had reached at each picture.
-    """
+    """What a folder holds; `size` is the number of valid bytes of history.jsonl, `costs` are the
+    counts at each picture."""
 
     run: Run | None = None
     history: History = NOTHING_YET
@@ -70,7 +68,7 @@ class Recording:
 class Archive:
     """The folder of one run, open for writing; `history` is what is on disk.
 
-    Its pictures carry texts of ours and those of `metadata`, or, where that is None, none at all;
+    Its pictures carry our texts and those of `metadata`, or none at all if that is None;
     history.jsonl has ours in any case.
     """
 
@@ -96,7 +94,7 @@ class Archive:
     def append(self, history: History) -> None:
         """Writes what is new in `history`; call it for each History of a search.
 
-        What a person said is written before the pictures that follow from it.
+        A person's feedback is written before the pictures that follow from it.
         """
         answers = list(history.feedback[len(self.history.feedback) :])
         for slot, candidate in list(history.placed)[len(self.history) :]:
@@ -117,9 +115,9 @@ class Archive:
         return replace(begun, cost=self._costs[len(begun) - 1] + _asking_cost(begun))
 
     def drop_last(self, count: int) -> None:
-        """Takes the last pictures out of the folder; what they have cost stays counted.
+        """Removes the last pictures from the folder; their cost stays counted.
 
-        Line by line, so that a kill in between leaves a folder that can be read.
+        It removes one line after the other, so a crash in between leaves a readable folder.
         """
         if not count:
             return
@@ -192,10 +190,11 @@ def open_archive(
     known: History = NOTHING_YET,
     metadata: Mapping[str, str] | None = NO_TEXTS,
 ) -> Iterator[Archive]:
-    """The archive in `folder`, locked while it is open; an empty new folder is removed again.
+    """The archive in `folder`, locked while it is open; a new folder that stays empty is removed.
 
-    Pictures also carry the texts of `metadata`, or no texts at all where it is None. Candidates of
-    a `known` history are returned as the same objects.
+    Pictures also carry the texts of `metadata`, or no texts at all if it is None. Candidates of a
+    `known` history are returned as the same objects. Raises InputError for a folder that is in use,
+    damaged, or already has a run that is not resumed.
     """
     if not resume:
         _check_free(folder)
@@ -228,7 +227,7 @@ def _read(folder: Path, known: History) -> Recording:
     run = load_run(path)
     entries, size, notices = _read_entries(folder / HISTORY, run.settings.mask)
     _check_complete(folder, len(entries))
-    timing, ended, untimed = _read_timing(folder / TIMING)
+    timing, ended, untimed = read_timing(folder / TIMING)
     history = _history(folder, entries, known)
     answers, lost = _read_feedback(folder / FEEDBACK, len(history))
     history = replace(history, feedback=answers, ended=ended)
@@ -243,9 +242,9 @@ def _read(folder: Path, known: History) -> Recording:
 def _check_complete(folder: Path, count: int) -> None:
     """Raises InputError if the history has lost candidates: their pictures would be overwritten.
 
-    A kill leaves at most one picture whose line was not written yet.
+    A crash leaves at most one picture without its line.
     """
-    pictures = len(list((folder / IMAGES).glob("*.png")))
+    pictures = len(list((folder / IMAGES).glob(PICTURES)))
     later = not count and any((folder / name).exists() for name in WRITTEN_LATER)
     if later or pictures > count + 1:
         known = f"{HISTORY} has {count} of them" if (folder / HISTORY).exists() else f"no {HISTORY}"
@@ -266,7 +265,7 @@ def _check_free(folder: Path) -> None:
 
 
 def _recovered(folder: Path, known: History) -> Recording:
-    """What the folder holds, after removing the remains of a killed process."""
+    """What the folder holds, after removing what a crash left behind."""
     recording = read_recording(folder, known)
     history = folder / HISTORY
     if history.exists() and history.stat().st_size != recording.size:
@@ -276,7 +275,7 @@ def _recovered(folder: Path, known: History) -> Recording:
         files.replace_file(path, b"".join(map(feedback_line, said)))
     for name in MADE_HERE:
         files.sweep(folder, name)
-    files.sweep(folder / IMAGES, "round-*.png")
+    files.sweep(folder / IMAGES, PICTURES)
     files.sweep(folder / LATENTS, "round-*.safetensors")
     return recording
 
@@ -290,14 +289,17 @@ def _read_entries(path: Path, mask: str | None) -> tuple[list[Entry], int, tuple
             entries.append(_checked_successor(parse(line, mask), entries))
         except ValueError as error:
             number = len(entries) + 1
-            raise InputError(f"Line {number} of {path} is damaged: {error}. {RESTORE}") from error
+            raise InputError(
+                f"Line {number} of {path} is damaged: {reason_of(error)}. {RESTORE}"
+            ) from error
     size = sum(len(line) + 1 for line in lines)
     dropped = f"The last line of {path.name} was cut off while it was written; it is ignored."
     return entries, size, (dropped,) if torn else ()
 
 
 def _asking_cost(history: History) -> Cost:
-    """What was written before a person was asked about the newest picture: no line has it."""
+    """The cost of what was written before a person was asked about the latest picture; no line has
+    it."""
     calls = sum(said.calls for said in history.feedback if said.after == len(history))
     return Cost(vlm_calls=calls)
 
@@ -313,7 +315,9 @@ def _read_feedback(path: Path, pictures: int) -> tuple[tuple[Feedback, ...], tup
                 raise ValueError(f"it speaks of {said.after} pictures")
         except ValueError as error:
             number = len(answers) + 1
-            raise InputError(f"Line {number} of {path} is damaged: {error}. {RESTORE}") from error
+            raise InputError(
+                f"Line {number} of {path} is damaged: {reason_of(error)}. {RESTORE}"
+            ) from error
         answers.append(said)
     dropped = f"The last line of {path.name} was cut off; it is ignored."
     return tuple(answers), (dropped,) if torn else ()
@@ -330,22 +334,6 @@ def _checked_successor(entry: Entry, before: list[Entry]) -> Entry:
     if entry.parent is not None and entry.parent >= entry.index:
         raise ValueError(f"its parent {entry.parent} comes later")
     return entry
-
-
-def _read_timing(path: Path) -> tuple[Cost, str, tuple[str, ...]]:
-    """The seconds, which limit ended the search, and a notice about a damaged file."""
-    try:
-        record = parse_json(path.read_bytes())
-        seconds = {phase: float(spent) for phase, spent in record["seconds"].items()}
-        counts = {name: operator.index(record.get(name, 0)) for name in COUNTED}
-        cost = Cost(**counts, seconds=MappingProxyType(seconds), slowest=float(record["slowest"]))
-        if not all(map(math.isfinite, (*seconds.values(), cost.slowest))):
-            raise ValueError("its times are not numbers")
-        return cost, str(record.get("ended", "")), ()
-    except FileNotFoundError:
-        return Cost(), "", ()
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return Cost(), "", (f"{path.name} is damaged; seconds count from zero again.",)
 
 
 def _history(folder: Path, entries: list[Entry], known: History) -> History:

@@ -1,4 +1,4 @@
-"""What earlier runs with the same models and the same judge have found, without their pictures."""
+"""What earlier runs with the same models and judge tell about time and pass rate."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..record import InputError
-from ..texts import parse_json
-from . import HISTORY, RUN, TIMING
+from . import HISTORY, RUN
 from .lines import Entry, parse
 from .run_file import Run, load_run
+from .timing import TIMING, read_timing
 
-MOST_RUNS = 100  # that are looked at, the newest
-FEW = 8  # pictures; a rate of fewer is not told
+MOST_RUNS = 100  # newest runs that are read
+FEW = 8  # pictures that a pass rate needs
 
 
 @dataclass(frozen=True, slots=True)
 class Experience:
-    """Of `pictures` that were painted to their end, `passed` passed; all took `seconds`.
-
-    It is 0 of 0 where there are no earlier runs.
-    """
+    """`passed` of `pictures` finished ones passed; all took `seconds`. All are 0 without earlier
+    runs."""
 
     pictures: int = 0
     passed: int = 0
@@ -37,9 +35,10 @@ class Experience:
 
 
 def experience(folder: Path, run: Run) -> Experience:
-    """What the runs in `folder` tell that have the actors and weights of `run`, one folder each.
+    """The experience of the runs in `folder`, one subfolder each, with the actors and weights of
+    `run`.
 
-    Runs that cannot be read are left out: they are another command's business.
+    Unreadable runs are skipped.
     """
     pictures, passed, seconds = 0, 0, 0.0
     newest = sorted(folder.glob(f"*/{RUN}"), key=_changed, reverse=True)
@@ -49,11 +48,13 @@ def experience(folder: Path, run: Run) -> Experience:
             if (known.actors, known.identity) != (dict(run.actors), dict(run.identity)):
                 continue
             finished = [entry for entry in _entries(other.with_name(HISTORY)) if entry.finished]
-            timing = parse_json(other.with_name(TIMING).read_bytes())
-            seconds += sum(float(spent) for spent in timing["seconds"].values())
-        except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):
+            timing, _, _ = read_timing(other.with_name(TIMING))
+        except (InputError, OSError, ValueError):
+            continue
+        if not timing.seconds:  # the file is lost or damaged
             continue
         pictures += len(finished)
+        seconds += timing.total_seconds
         passed += sum(entry.verdict.passed is True for entry in finished)
     return Experience(pictures, passed, seconds)
 

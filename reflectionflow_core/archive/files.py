@@ -42,24 +42,25 @@ _REMEDIES_OF_READING = {
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turns an OSError while writing `path` into an InputError that says what to do."""
-    with _explained(f"Cannot write {path}", _REMEDIES):
+    try:
         yield
+    except OSError as error:
+        raise _refusal(f"Cannot write {path}", error, _REMEDIES) from error
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """The same while reading `path` or what is in it."""
-    with _explained(f"Cannot read {path}", _REMEDIES_OF_READING):
-        yield
-
-
-@contextmanager
-def _explained(refusal: str, remedies: Mapping[int, str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = remedies.get(error.errno or 0, "Check the disk, or choose another folder.")
-        raise InputError(f"{refusal}: {reason_of(error)}. {remedy}") from error
+        unread = f"Cannot read {error.filename or path}"
+        raise _refusal(unread, error, _REMEDIES_OF_READING) from error
+
+
+def _refusal(what: str, error: OSError, remedies: Mapping[int, str]) -> InputError:
+    remedy = remedies.get(error.errno or 0, "Check the disk, or choose another folder.")
+    return InputError(f"{what}: {reason_of(error)}. {remedy}")
 
 
 def replace_file(path: Path, data: bytes) -> None:

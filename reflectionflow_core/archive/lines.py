@@ -1,7 +1,7 @@
 """One candidate as one line of JSON, and back.
 
-A line holds no time and no absolute path, so the same search writes the same bytes. It holds the
-name of the picture's file and the SHA-256 of its pixels.
+A line has no time and no absolute path, so the same search writes the same bytes. It has the name
+of the picture's file and the SHA-256 of its pixels.
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ def entry_of(
 
 
 def parse(line: bytes, mask: str | None = None) -> Entry:
-    """The entry of a line, of a search with the user's `mask`; raises ValueError with the reason
-    where it is damaged."""
+    """The entry of a line, from a search with the user's `mask`; raises ValueError with the reason
+    if it is damaged."""
     record = parse_json(line)
     if not isinstance(record, dict):
         raise ValueError("it is not a JSON object")

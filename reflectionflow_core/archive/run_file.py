@@ -1,16 +1,16 @@
-"""What a run was asked to do: run.json, written before the first picture."""
+"""The request of a run: run.json, written before the first picture."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ..record import InputError, Stage
 from ..settings import RANDOM_SEED, Budget, SearchSettings
-from ..texts import parse_json
+from ..texts import parse_json, reason_of
 
 FORMAT = 1
 # These may change when a run is resumed: a shorter search is the beginning of a longer one, and a
@@ -41,11 +41,13 @@ UNCHOSEN = ("ocr",)
 class Run:
     """A prompt, its settings and its actors.
 
-    `actors` are the options that chose the actors; `identity` holds digests of the weights, which
-    identify a model that was moved or changed; `versions` are those of the libraries. `think_first`
-    requests a thought before the first picture; `calls` counts the calls of vision-language models
-    before it. `judge` is what was found out of the vision-language model. With `ask` a person is
-    asked after every round.
+    * `actors`: the options that chose the actors.
+    * `identity`: digests of the weights, which recognise a model that was moved or changed.
+    * `versions`: those of the libraries.
+    * `think_first`: a thought is written before the first picture; `calls` are the VLM calls for
+      it.
+    * `judge`: the findings about the vision-language model.
+    * `ask`: a person is asked after every round.
     """
 
     prompt: str
@@ -66,47 +68,54 @@ class Run:
 def load_run(path: Path) -> Run:
     try:
         record = parse_json(path.read_bytes())
-        if record.pop("format") != FORMAT:
-            raise ValueError("it has another format")
-        run = Run(**{**record, "settings": settings_from_json(record["settings"])})
-        for part in (run, run.settings, run.settings.budget):
-            _check_types(part)
-        return run
+        if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
+            raise ValueError("it is no run of this version")
+        known = _checked(Run, record)
+        return Run(**{**known, "settings": _settings(known["settings"])})
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(
-            f"{path} cannot be read ({error}). Restore it from a backup, or start in another "
-            "folder; nothing was changed."
+            f"{path} cannot be read ({reason_of(error)}). Restore it from a backup, or start in "
+            "another folder; nothing was changed."
         ) from error
 
 
-def _check_types(record: Run | SearchSettings | Budget) -> None:
-    """Raises ValueError for a value of another type than its field's."""
-    for f in fields(record):
-        value, allowed = getattr(record, f.name), TYPES.get(str(f.type))
+def _checked(kind: Any, record: Any) -> dict[str, Any]:
+    """The record, whose names are fields of the dataclass `kind`, with values of their types;
+    raises ValueError."""
+    if not isinstance(record, dict):
+        raise ValueError(f"{record!r:.80} is not a JSON object")
+    types = {f.name: str(f.type) for f in fields(kind)}
+    for name, value in record.items():
+        if name not in types:
+            raise ValueError(f"it has {name!r:.80}, which this version does not know")
+        allowed = TYPES.get(types[name])
         # By the type itself, since True is an int, too.
         if allowed is not None and type(value) not in allowed:
-            raise ValueError(f"{f.name} is {value!r:.80}, which is not {f.type}")
+            raise ValueError(f"{name} is {value!r:.80}, which is not {types[name]}")
+    return record
 
 
-def settings_from_json(record: Mapping[str, Any]) -> SearchSettings:
-    if record.get("seed") == RANDOM_SEED:
+def _settings(record: Any) -> SearchSettings:
+    known = _checked(SearchSettings, record)
+    if known.get("seed") == RANDOM_SEED:
         raise ValueError(f"its seed is {RANDOM_SEED}, which was never recorded")
     return SearchSettings(
         **{
-            **record,
-            "axes": tuple(record["axes"]),
-            "budget": Budget(**record["budget"]),
-            "stages": stages_from_json(record.get("stages", [])),
+            **known,
+            "axes": tuple(known["axes"]),
+            "budget": Budget(**_checked(Budget, known["budget"])),
+            "stages": tuple(map(_stage, known.get("stages", []))),
         }
     )
 
 
-def stages_from_json(record: Sequence[Mapping[str, Any]]) -> tuple[Stage, ...]:
-    return tuple(Stage(**{**stage, "objects": tuple(stage["objects"])}) for stage in record)
+def _stage(record: Any) -> Stage:
+    known = _checked(Stage, record)
+    return Stage(**{**known, "objects": tuple(known["objects"])})
 
 
 def differences(recorded: Run, asked: Run) -> list[str]:
-    """Why `asked` cannot continue `recorded`, each as "name recorded, now asked"."""
+    """Why `asked` cannot continue `recorded`, each as "name recorded, now asked"; [] if it can."""
     found = []
     if recorded.prompt != asked.prompt:
         found.append(_difference("prompt", recorded.prompt, asked.prompt))

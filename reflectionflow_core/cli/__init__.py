@@ -1,7 +1,7 @@
-"""The command line: `reflectionflow COMMAND`, from `run` to `doctor` (parser.py has them all).
+"""The command line: `reflectionflow COMMAND`; parser.py lists the commands.
 
 A command is a module of this folder, a row in `parser.py` and one here. What a command needs is
-imported when it runs, so that help comes at once.
+imported when it runs, so that help is fast.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ Given = dict[str, Any]
 
 
 def main(argv: Sequence[str] | None = None, build_actors: Callable[..., Any] | None = None) -> int:
-    """Runs one command and returns its exit status; a user's error is two sentences on stderr.
+    """Runs one command and returns its exit code; a user's error is two sentences on stderr.
 
-    0 is success, 1 a judge that cannot judge, 2 bad input, 3 an evaluation that --hours ended, 4 a
-    search whose pictures could not be judged, 130 Ctrl-C. `build_actors` replaces that of the
+    0 is success, 1 a judge that cannot judge, 2 invalid input, 3 an evaluation that --hours ended,
+    4 a search whose pictures could not be judged, 130 Ctrl-C. `build_actors` replaces that of the
     registry.
     """
     argv = sys.argv[1:] if argv is None else argv
@@ -74,7 +74,7 @@ def _run(argv: Sequence[str], build_actors: Callable[..., Any] | None) -> int:
 
 
 def _check_open(given: Given) -> None:
-    """Raises InputError where there will be no page to open."""
+    """Raises InputError if there will be no page to open."""
     if given.get("open") and given.get("dry_run"):
         raise InputError("--dry-run makes no page that --open could open. Remove one of them.")
     if given.get("open") and given["command"] == "rank" and "out" not in given:
@@ -82,7 +82,7 @@ def _check_open(given: Given) -> None:
 
 
 def _json_alone(argv: Sequence[str]) -> bool:
-    """Whether --json is among the words of a line that could not be read, and no FILE after it."""
+    """Whether --json occurs without a FILE in a command line that could not be parsed."""
     if "--json" not in argv:
         return False
     after = argv[argv.index("--json") + 1 :][:1]
@@ -90,7 +90,7 @@ def _json_alone(argv: Sequence[str]) -> bool:
 
 
 def _wants_json(given: Given) -> bool:
-    """Whether --json is given, without a FILE after it, which is what --out is called now."""
+    """Whether --json is given without a FILE; with one it is the former name of --out."""
     file = given.pop("json", None)
     if isinstance(file, str):
         if "out" in given:
@@ -110,7 +110,7 @@ def _end(outcome: CommandOutcome, command: str, as_json: bool) -> int:
 def _outcome(
     command: str, given: Given, argv: Sequence[str], build_actors: Callable[..., Any] | None
 ) -> CommandOutcome:
-    """What the command found, or why there is nothing."""
+    """The outcome of a command, or the error that ended it."""
     from ..search.unjudged import UnjudgedError
 
     try:
@@ -254,7 +254,7 @@ def _evaluate(given: Given, command: str) -> CommandOutcome:
 def _doctor(given: Given) -> CommandOutcome:
     if "vlm" in given:
         if {"model", "edit_model"} & {*given}:
-            raise InputError("--vlm and --model are two questions. Ask one at a time.")
+            raise InputError("--vlm and --model cannot be combined. Ask about one at a time.")
         from .judging import examine
 
         return examine(given)

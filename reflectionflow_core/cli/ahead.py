@@ -1,4 +1,4 @@
-"""What is left of a run or of a batch to pay, in words."""
+"""The forecast of a run or of a batch, as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..archive.experience import Experience, experience
 from ..protocols import Actors
 from ..record import Cost, History
 from ..report.words import forecast_text
-from ..search import Forecast, forecast, judged_again
+from ..search import Forecast, count_to_judge_again, forecast
 from ..search.forecast import forecast_together
 from ..settings import Budget
 from .preparing import Author, expected_start, lacks_text, with_recorded_text
@@ -20,21 +20,28 @@ from .run import price_of
 
 @dataclass(frozen=True, slots=True)
 class RestOfBatch:
-    """What all prompts together may still cost, and how many pictures they have."""
+    """The cost that is left for all prompts together, what they have `spent`, and how many pictures
+    they have."""
 
     text: str
+    spent: Cost
     painted: int
 
 
 def rest_of(
     asked: Run, author: Author | None, actors: Actors, history: History, pass_rate: float | None
 ) -> Forecast | None:
-    """What is left of a search to pay, as it goes on: what is judged again is painted again, and
-    what its author is still to write is paid for. None for stages still to be written."""
+    """The forecast of a search, including pictures to judge again and what its author still has to
+    write.
+
+    None if its stages are still to be written.
+    """
     if author is not None and author.setting == "stages":
         return None
     settings, before = expected_start(asked, author)
-    past = history.without_last(judged_again(history, settings, actors)).charged(before.cost)
+    past = history.without_last(count_to_judge_again(history, settings, actors)).charged(
+        before.cost
+    )
     ahead = forecast(settings, actors, past, pass_rate)
     if ahead is None:
         return None
@@ -50,7 +57,7 @@ def rest_of_batch(
     actors: Actors,
     begun: bool,
 ) -> RestOfBatch:
-    """Of the `runs` by their folders in `folder`, of a batch that is new or was `begun`."""
+    """The rest of the `runs`, by folder in `folder`, of a batch that is new or was `begun`."""
     known = experience(folder if begun else folder.parent, asked)
     found, spent, painted = [], Cost(), 0
     new: Forecast | None = None  # a prompt that has no run costs what every other such one does
@@ -68,7 +75,7 @@ def rest_of_batch(
     budget = asked.settings.budget
     text = cost_text(author, forecast_together(found, budget, spent), known, asked)
     shared = " All prompts together keep to the budget." if budget != Budget() else ""
-    return RestOfBatch(text + shared, painted)
+    return RestOfBatch(text + shared, spent, painted)
 
 
 def cost_text(author: Author | None, ahead: Forecast | None, known: Experience, asked: Run) -> str:

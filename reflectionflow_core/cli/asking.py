@@ -1,4 +1,4 @@
-"""`reflectionflow run --ask`: a person in the terminal, between two rounds."""
+"""`reflectionflow run --ask`: asks a person in the terminal between two rounds."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 from ..archive.lines import image_name
 from ..feedback import Feedback, Place
-from ..pictures import PictureError, stored_picture
+from ..pictures import PictureError, read_mask
 from ..protocols import SILENT, Progress
 from ..record import InputError
 from ..report.words import candidate_name, verdict_text
@@ -30,17 +31,18 @@ Enter alone goes on as planned. Or say, a line each, and end with an empty line:
 """
 ONCE_MORE = "Say all of it again, or press Enter to go on as planned."
 LINE = re.compile(
-    r"(?P<veto>-)?(?P<number>[0-9]{1,6})\s*"
-    r"(?::(?P<words>.*)|\s+box\s+(?P<box>.+)|\s+mask\s+(?P<mask>.+))?"
+    r"-\s*(?P<veto>[0-9]{1,6})|(?P<number>[0-9]{1,6})\s*"
+    r"(?::\s*(?P<words>.+)|\s+box\s+(?P<box>.+)|\s+mask\s+(?P<mask>.+))?"
 )
+FRACTION = re.compile(r"[0-9]*\.?[0-9]+")
 
 
 class StoppedByPersonError(Exception):
-    """The person ends the search and keeps what there is."""
+    """The person ended the search and keeps its pictures."""
 
 
 class Terminal:
-    """Asks on a screen and reads lines; where they end, the search goes on as planned."""
+    """Asks on a screen and reads lines; at the end of input the search continues as planned."""
 
     def __init__(
         self, folder: Path, screen: Screen, read_line: Callable[[], str] | None = None
@@ -85,7 +87,7 @@ def pause_text(pause: Pause, folder: Path) -> str:
 
 
 def with_line(said: Feedback, line: str) -> Feedback:
-    """What was said, and one more line; raises InputError or ValueError for what is no answer."""
+    """The feedback with one more line; raises InputError or ValueError for an invalid line."""
     if line == "stop":
         raise StoppedByPersonError
     usable_text(line, "line")
@@ -94,11 +96,13 @@ def with_line(said: Feedback, line: str) -> Feedback:
     found = LINE.fullmatch(line)
     if found is None:
         raise InputError('Type a number such as 2, "2: words", "prompt: words" or "stop".')
-    number = int(found["number"]) - 1
+    number = int(found["veto"] or found["number"]) - 1
+    if not 0 <= number < said.after:
+        raise InputError(f"There is no picture {number + 1}. They are 1 to {said.after}.")
     if found["veto"]:
         return replace(said, vetoed=(*said.vetoed, number))
     if found["words"]:
-        words = {**said.reflections, number: found["words"].strip()}
+        words = {**said.reflections, number: found["words"]}
         return replace(said, reflections=words)
     if place := place_of(found["box"], found["mask"]):
         return replace(said, places={**said.places, number: place})
@@ -107,17 +111,22 @@ def with_line(said: Feedback, line: str) -> Feedback:
 
 def place_of(box: str | None, mask: str | None) -> Place | None:
     if box:
-        left, top, right, bottom = map(float, box.split())
+        edges = [float(edge) for edge in box.split() if FRACTION.fullmatch(edge)]
+        if len(edges) != len(box.split()) or len(edges) != 4:
+            raise InputError("A box is four fractions of the picture, such as 0.1 0.2 0.5 0.6.")
+        left, top, right, bottom = edges
         return Place(((left, top, right, bottom),))
-    return Place(mask=read_mask(Path(mask.strip()))) if mask else None
+    # A terminal puts a name in quotes where a file is dragged into it.
+    return Place(mask=_mask_in(Path(mask.strip("'\"")).expanduser())) if mask else None
 
 
-def read_mask(path: Path) -> bytes:
+def _mask_in(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
-        stored_picture(data)
+        mask = read_mask(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from error
     except PictureError as error:
-        raise InputError(f"{path} is not a picture ({error.reason}).") from error
-    return data
+        raise InputError(f"{path} cannot be used: {error.reason}.") from error
+    stored = BytesIO()
+    mask.save(stored, "PNG")
+    return stored.getvalue()

@@ -1,9 +1,8 @@
 """`reflectionflow run --prompts FILE`: many prompts that share one budget.
 
-Each prompt is a run in its own folder, with its own plan or draft prompt where the strategy begins
-with one. DIR/batch.json holds the request: a Run whose prompt is all prompts, one a line, and whose
-budget is that of all together. Results are only in the folders, so a killed batch continues from
-them.
+Each prompt is a run in its own folder, with its own plan or draft prompt if the strategy needs one.
+DIR/batch.json has the request: a Run whose prompt is all prompts, one per line, and whose budget is
+shared. All results are in the folders, so an interrupted batch continues from them.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from ..report.words import counted, settings_text
 from ..search import (
     UnjudgedError,
     check_search,
-    goes_on,
+    count_to_judge_again,
     is_over,
-    judged_again,
     left_unjudged_text,
     trailing_unjudged,
+    would_continue,
 )
-from ..search.budget import calls_left
+from ..search.budget import limit_calls
 from ..search.checks import check_understood
 from ..search.portfolio import Standing, play_round, portfolio, standing_of
 from ..settings import Budget
@@ -56,6 +55,7 @@ from .run import (
     UNJUDGED,
     BuildActors,
     asked_for,
+    check_budget,
     check_resumable,
     check_same,
     folder_of,
@@ -69,9 +69,9 @@ ONE_PROMPT_ONLY = ("prompt", "draft_prompt", "stages", "ask")
 
 @dataclass
 class Folder:
-    """The search of one prompt; its pictures are in memory only while it is played.
+    """The search of one prompt; its pictures are in memory only while it is running.
 
-    Its `author` writes when the search is first played, and the text is kept with the run.
+    Its `author` writes when the search first runs, and the text is kept with the run.
     """
 
     path: Path
@@ -87,7 +87,7 @@ class Folder:
             run = with_recorded_text(self.run, archive.run, self.author)
             settings = replace(run.settings, budget=budget)
             if self.again:
-                again = judged_again(archive.history, settings, self.actors)
+                again = count_to_judge_again(archive.history, settings, self.actors)
                 if not again:
                     self.screen.say(f"{self.path.name}: {left_unjudged_text(archive.history)}")
                     return
@@ -120,7 +120,7 @@ class Folder:
 
 
 def is_batch(given: Mapping[str, Any]) -> bool:
-    """True if the options ask for a batch, or the folder holds one."""
+    """Whether the options ask for a batch, or the folder has one."""
     folder = Path(given["out"])
     with files.reading(folder):
         return "prompts" in given or (folder / BATCH).is_file()
@@ -137,14 +137,18 @@ def run_batch(given: Mapping[str, Any], build_actors: BuildActors) -> CommandOut
         asked = with_errors_of(asked, recorded)
         actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
         author = author_of(asked, choice)
-        with calls_left(asked.settings.budget):
+        with limit_calls(asked.settings.budget):
             for run in runs_of(asked):
                 check_prompt(run, asked.settings.budget, author, actors)
                 check_understood(run.prompt, run.settings, actors)
                 if author and not author.actor.calls:
                     author.write(run.prompt)
+        runs = named_runs(asked)
+        rest = rest_of_batch(folder, asked, runs, author, actors, recorded is not None)
+        check_budget(given, folder, rest.spent)
         files.replace_file(folder / BATCH, asked.dump())
-        return _search(folder, asked, author, actors, recorded is not None)
+        say(rest.text)
+        return _search(folder, asked, runs, author, actors)
 
 
 def check_batch_options(given: Mapping[str, Any]) -> None:
@@ -154,15 +158,15 @@ def check_batch_options(given: Mapping[str, Any]) -> None:
             what = "A prompt" if name == "prompt" else f"--{name.replace('_', '-')}"
             other = "leave out --prompts" if "prompts" in given else "choose another folder"
             raise InputError(
-                f"{what} is for a single run, and {given['out']} is for many prompts. "
-                f"Leave it out, or {other}."
+                f"{what} is for a single run, but {given['out']} is for many prompts. Leave it "
+                f"out, or {other}."
             )
 
 
 def asked_for_batch(
     given: Mapping[str, Any], folder: Path, recorded: Run | None
 ) -> tuple[ActorChoice, Run]:
-    """As `asked_for`; raises InputError for what the batch in `folder` cannot continue with."""
+    """Like `asked_for`; raises InputError for what the batch in `folder` cannot continue with."""
     prompts = {"prompt": read_prompts(Path(given["prompts"]))} if "prompts" in given else {}
     choice, asked = asked_for({**given, **prompts}, recorded)
     if recorded:
@@ -178,7 +182,7 @@ def report_batch(folder: Path) -> CommandOutcome:
 
 
 def read_prompts(path: Path) -> str:
-    """The prompts of a file, one a line, without empty lines and repetitions."""
+    """The prompts of a file, one per line, without empty lines and repetitions."""
     with files.reading(path):
         data = path.read_bytes()
     try:
@@ -196,18 +200,18 @@ def read_prompts(path: Path) -> str:
 
 
 def runs_of(batch: Run) -> list[Run]:
-    """The runs of a batch; they have no budget of their own, but share the batch's."""
+    """The runs of a batch, which share its budget and have none of their own."""
     settings = replace(batch.settings, budget=Budget())
     return [replace(batch, prompt=p, settings=settings) for p in batch.prompt.split("\n")]
 
 
-def folder_names(batch: Run) -> list[str]:
-    """The folders of the prompts' runs, such as "001-a-red-cube"."""
-    names = []
-    for number, prompt in enumerate(batch.prompt.split("\n"), start=1):
-        words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-")
-        names.append(f"{number:03}-{words}".rstrip("-"))
-    return names
+def named_runs(batch: Run) -> dict[str, Run]:
+    """Those runs by the names of their folders, such as "001-a-red-cube"."""
+    named = {}
+    for number, run in enumerate(runs_of(batch), start=1):
+        words = re.sub(r"[^a-z0-9]+", "-", run.prompt.lower()).strip("-")[:40].rstrip("-")
+        named[f"{number:03}-{words}".rstrip("-")] = run
+    return named
 
 
 @contextmanager
@@ -266,15 +270,13 @@ def _check_same_prompts(folder: Path, recorded: Run, asked: Run) -> None:
 
 
 def _search(
-    folder: Path, asked: Run, author: Author | None, actors: Actors, begun: bool
+    folder: Path, asked: Run, runs: Mapping[str, Run], author: Author | None, actors: Actors
 ) -> CommandOutcome:
     budget = asked.settings.budget
-    named = dict(zip(folder_names(asked), runs_of(asked), strict=True))
-    say(rest_of_batch(folder, asked, named, author, actors, begun).text)
-    most, status, error = asked.settings.scheduled_pictures * len(named), 0, ""
+    most, status, error = asked.settings.scheduled_pictures * len(runs), 0, ""
     with Screen(min(most, budget.images or most)) as screen:
         searches = [
-            _begun(folder / name, run, author, actors, screen) for name, run in named.items()
+            _begun(folder / name, run, author, actors, screen) for name, run in runs.items()
         ]
         done = sum(search.standing.cost.images for search in searches)
         try:
@@ -312,12 +314,12 @@ def _begun(path: Path, run: Run, author: Author | None, actors: Actors, screen: 
 
 
 def _report(folder: Path, batch: Run, ended: str | None = None) -> CommandOutcome:
-    """Writes the overview, and the reports of the runs that grew since theirs were written.
+    """Writes the overview, and the reports of the runs that have new pictures.
 
-    What `ended` the runs that would go on is recorded with them; None is not known.
+    What `ended` the runs that would continue is recorded with them; None is unknown.
     """
     rows, records = [], []
-    for name, run in zip(folder_names(batch), runs_of(batch), strict=True):
+    for name, run in named_runs(batch).items():
         recording = read_recording(folder / name)
         history, known = recording.history, recording.run or run
         if len(history) and ended is not None:
@@ -336,8 +338,8 @@ def _report(folder: Path, batch: Run, ended: str | None = None) -> CommandOutcom
 
 
 def _ended(path: Path, run: Run, history: History, limit: str) -> History:
-    """The history with the limit that ended it, if it would go on, recorded where that is new."""
-    ended = limit if goes_on(history, run.settings) else ""
+    """The history with the limit that ended it, if it would continue; a new one is recorded."""
+    ended = limit if would_continue(history, run.settings) else ""
     if ended == history.ended:
         return history
     with open_archive(path, resume=True, known=history) as archive:

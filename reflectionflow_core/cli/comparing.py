@@ -1,4 +1,4 @@
-"""`reflectionflow compare`: whether the difference of two evaluations is real."""
+"""`reflectionflow compare`: whether the difference between two evaluations is significant."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ READERS = {"geneval": scores.measured, "geneval2": soft_tifa.measured}
 
 
 def run_comparison(given: Mapping[str, Any]) -> CommandOutcome:
-    """A sentence a row, and notes for the reader on stderr."""
+    """One sentence per row, and notes on stderr."""
     first, second = Path(given["a"]), Path(given["b"])
     if first.resolve() == second.resolve():
         raise InputError("A and B are the same file. Give two evaluations.")

@@ -1,4 +1,4 @@
-"""Completion scripts for shells, written from the parsers: commands, options and their choices."""
+"""Completion scripts for shells, generated from the parsers: commands, options and choices."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ PROGRAM = "reflectionflow"
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A word that can be completed: `values` are those that may follow, `takes` is True if one
-    must."""
+    """A word to complete: `values` may follow it; `takes` is True if a value must follow."""
 
     name: str
     about: str
@@ -63,7 +62,7 @@ def _values(action: argparse.Action) -> tuple[str, ...]:
 
 
 def _short(text: str) -> str:
-    """The beginning of a help text, without what shells would read as their own."""
+    """The beginning of a help text, without characters that are special to shells."""
     first = re.split(r"[;:(]", text, maxsplit=1)[0].strip()
     return re.sub(r"[\"'`$\\\[\]]", "", first)[:80]
 

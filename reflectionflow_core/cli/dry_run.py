@@ -1,6 +1,7 @@
-"""`--dry-run`: what a command would do, and at most spend; nothing is loaded, painted or written.
+"""`--dry-run`: what a command would do, and its maximum cost; nothing is loaded, painted or
+written.
 
-Texts are priced by the actors themselves, which are built around a model that is never asked.
+The actors themselves price their texts; they are built around a model that is never asked.
 """
 
 from __future__ import annotations
@@ -41,10 +42,9 @@ from .batch import (
     check_batch_options,
     check_free,
     check_prompt,
-    folder_names,
     is_batch,
+    named_runs,
     recorded_batch,
-    runs_of,
 )
 from .judging import check_judge, knowing_errors, with_errors_of
 from .outcome import CommandOutcome, would_do
@@ -72,7 +72,7 @@ class NeverAskedError(Exception):
 
 @dataclass(slots=True)
 class UnloadedPainter:
-    """Stands in for any painter: it has the steps, and paints nothing."""
+    """Stands in for any painter: it knows the number of steps, and paints nothing."""
 
     steps: int
 
@@ -88,7 +88,7 @@ class UnloadedPainter:
 
 
 class UnloadedRestarter(UnloadedPainter):
-    """One that can begin with a picture under noise."""
+    """An UnloadedPainter that can restart from a picture."""
 
     def steps_from(self, level: float) -> int:
         return max(1, round(level * self.steps))
@@ -105,7 +105,7 @@ class UnloadedVlm:
 
 @dataclass(frozen=True)
 class Priced:
-    """Stands in for an actor; `calls` are its VLM calls for one picture."""
+    """Stands in for an actor; `calls` is its number of VLM calls per picture."""
 
     calls: int
 
@@ -133,7 +133,7 @@ def _dry_search(given: Mapping[str, Any]) -> CommandOutcome:
     choice, asked = asked_for(given, recorded_request(given, recording))
     if begun and len(history):
         check_resumable(folder, begun, asked)
-        check_budget(given, folder, history)
+        check_budget(given, folder, history.cost)
     asked, actors = _knowing_errors(given, choice, asked, begun if len(history) else None)
     author = unloaded_author(asked, choice)
     if author is not None and not lacks_text(asked, author.setting, history):
@@ -161,10 +161,11 @@ def _dry_batch(given: Mapping[str, Any]) -> CommandOutcome:
     choice, asked = asked_for_batch(given, folder, recorded)
     asked, actors = _knowing_errors(given, choice, asked, recorded)
     author = unloaded_author(asked, choice)
-    runs = dict(zip(folder_names(asked), runs_of(asked), strict=True))
+    runs = named_runs(asked)
     for run in runs.values():
         check_prompt(run, asked.settings.budget, author, actors)
     rest = rest_of_batch(folder, asked, runs, author, actors, recorded is not None)
+    check_budget(given, folder, rest.spent)
     return would_do(
         {
             "prompt": counted(len(runs), "prompt"),
@@ -178,8 +179,8 @@ def _dry_batch(given: Mapping[str, Any]) -> CommandOutcome:
 def _knowing_errors(
     given: Mapping[str, Any], choice: ActorChoice, asked: Run, begun: Run | None
 ) -> tuple[Run, Actors]:
-    """The run and its actors with what is known of the judge's errors, which is not asked; raises
-    InputError as `run` does."""
+    """The run and its actors with the judge's known errors, without asking it; raises InputError as
+    `run` does."""
     asked = with_errors_of(check_judge(choice, asked, given, ask=False), begun)
     return asked, knowing_errors(unloaded(choice, asked.settings), choice, asked)
 
@@ -239,10 +240,12 @@ def judge_text(choice: ActorChoice) -> str:
 
 
 def unloaded(choice: ActorChoice, settings: SearchSettings) -> Actors:
-    """Actors with the prices of those of the choice.
+    """Actors with the costs of those of the choice. Raises InputError for a missing model,
+    device or profile."""
+    if choice.device is not None:
+        from ..flux.placement import device_named
 
-    Raises InputError for a model or a profile that is not there.
-    """
+        device_named(choice.device)
     if choice.vlm is not None:
         check_vlm_name(choice.vlm, choice.vlm_dtype)
     axes = axes_in_force(settings) if settings.depth else ()
@@ -317,7 +320,7 @@ def _priced(rows: Mapping[str, Row[Any]], kind: str, name: str, choice: ActorCho
 
 
 def unloaded_author(asked: Run, choice: ActorChoice) -> Author | None:
-    """The author of `author_of`, with its price alone."""
+    """The author of `author_of`, with its cost only."""
     setting = text_to_write(asked)
     if setting is None:
         return None

@@ -1,7 +1,7 @@
-"""Where each option has an effect: one table, from which help, refusals and docs/cli.md are made.
+"""Which options have an effect when: one table for the help, the errors and docs/cli.md.
 
-An option that was given where it has no effect is refused, also with the value that it has by
-default. An option that is not in the table has an effect wherever it is accepted.
+An option without effect is refused, even with its default value. An option that is not in the table
+always has an effect.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ TEXTS_OF_THEIR_OWN = ("staged", "interleaved")
 
 @dataclass(frozen=True)
 class Situation:
-    """What is asked for, as far as it decides which options have an effect.
+    """What the user asks for, as far as it decides which options have an effect.
 
-    `given` are the names of the options. `paints` is False where finished pictures are judged.
+    `given` are the names of the given options. `paints` is False if existing pictures are judged.
     """
 
     settings: SearchSettings
@@ -45,7 +45,7 @@ class Situation:
 
     @cached_property
     def axes(self) -> Collection[str]:
-        """What rounds after the first may change, () without such rounds."""
+        """What rounds after the first may change; () without such rounds."""
         return axes_in_force(self.settings) if self.paints and self.settings.depth else ()
 
     @property
@@ -75,12 +75,12 @@ class Situation:
         return [part for spec in specs for part in parse_verifiers(spec, VERIFIERS)]
 
     def judged_by(self, *names: str) -> bool:
-        """Whether one of the verifiers judges, or one of a plugin."""
+        """Whether one of these verifiers judges, or one of a plugin."""
         return any(part.name in names or part.name not in BUILT_IN for part in self.judges)
 
     @cached_property
     def asks_vlm(self) -> bool:
-        """Whether an actor that is needed asks a vision-language model, or asks it if given."""
+        """Whether a needed actor asks a vision-language model, or would if one were given."""
         choice = self.choice
         asked = [
             *((VERIFIERS, part.name) for part in self.judges),
@@ -94,7 +94,7 @@ class Situation:
 
     @cached_property
     def asks_unknown(self) -> bool:
-        """Whether an actor is a plugin's, which may ask whom it likes."""
+        """Whether an actor comes from a plugin, which may ask a model."""
         choice = self.choice
         named = (choice.writer, choice.evolver, choice.inspector, choice.planner, choice.thinker)
         others = {*named, *(part.name for part in self.judges)} - {None}
@@ -114,7 +114,7 @@ def _may_ask(row: Row[Any] | None) -> bool:
 class OptionNeeds:
     """What an option needs to have an effect: `what` in a few words, and `do`, how to get it.
 
-    `rounds` is True if it also needs rounds after the first.
+    With `rounds` it also needs rounds after the first.
     """
 
     what: str
@@ -158,9 +158,9 @@ BY_LORA = OptionNeeds(
 EDITING = OptionNeeds("--edit-model", lambda now: now.choice.edit_model is not None)
 STAGED = OptionNeeds("--strategy staged", lambda now: now.in_stages)
 FULL_SIZE = OptionNeeds(
-    "a full-size --model",
+    "a --model other than miniature",
     lambda now: now.choice.model != "miniature",
-    "Give --model FOLDER, since the miniature does not take it",
+    "Give --model FOLDER (the miniature does not take it)",
 )
 
 EFFECTS: dict[str, OptionNeeds] = {
@@ -169,14 +169,14 @@ EFFECTS: dict[str, OptionNeeds] = {
     "parents": strategies("reflection", "noise+prompt", "staged", "in-context"),
     "axes": ROUNDS,
     "width": OptionNeeds(
-        "chains to count",
+        "chains",
         lambda now: bool(now.axes) or now.settings.drafts is None,
         "Give a --depth above 0, or no --drafts",
     ),
     "noise_search": OptionNeeds(
         "rounds with new noise",
         _draws_noise,
-        "Give noise among the --axes, and another --strategy than paths",
+        "Give noise among the --axes, and a --strategy other than paths",
         rounds=True,
     ),
     "radius": OptionNeeds(
@@ -208,15 +208,15 @@ EFFECTS: dict[str, OptionNeeds] = {
     "stages": STAGED,
     "inspector": STAGED,
     "planner": OptionNeeds(
-        "a plan to write", lambda now: now.plans, "Give --strategy staged, and no --stages"
+        "a planner's plan", lambda now: now.plans, "Give --strategy staged, and no --stages"
     ),
     "think_first": OptionNeeds(
-        "a strategy that begins with the prompt",
+        "a strategy that drafts from the prompt",
         lambda now: now.settings.strategy not in TEXTS_OF_THEIR_OWN,
-        f"Give another --strategy than {in_words(TEXTS_OF_THEIR_OWN)}, which plan or think anyway",
+        f"Give a --strategy other than {in_words(TEXTS_OF_THEIR_OWN)}, which plan or think anyway",
     ),
     "thinker": OptionNeeds(
-        "a thought to write",
+        "a draft prompt to write",
         lambda now: now.thinks,
         "Give --think-first or --strategy interleaved, and no --draft-prompt",
     ),
@@ -224,7 +224,7 @@ EFFECTS: dict[str, OptionNeeds] = {
     "dtype": FULL_SIZE,
     "plan": FULL_SIZE,
     "device": OptionNeeds(
-        "a model on this machine",
+        "a local model",
         lambda now: now.paints or (now.local_vlm and now.asks_vlm) or now.judged_by(*LOADING),
         f"Give --verifier {in_words(LOADING)}, or a local --vlm",
     ),
@@ -245,7 +245,7 @@ EFFECTS: dict[str, OptionNeeds] = {
         lambda now: (now.asks_vlm and now.choice.vlm is not None) or now.asks_unknown,
         "Give one that does, such as --verifier checklist, and --vlm",
     ),
-    "vlm_dtype": OptionNeeds("a --vlm on this machine", lambda now: now.local_vlm),
+    "vlm_dtype": OptionNeeds("a local --vlm", lambda now: now.local_vlm),
     "judge_check": OptionNeeds("--vlm", lambda now: now.choice.vlm is not None),
     "send_pictures": OptionNeeds(
         "--vlm endpoint:PROFILE", lambda now: now.choice.vlm is not None and not now.local_vlm
@@ -336,8 +336,8 @@ def _check_stop(now: Situation) -> None:
     silent = [part.name for part in deciding if not VERIFIERS[part.name].tells_passed]
     if stop == "passed" and silent:
         raise InputError(
-            f"The verifier {silent[0]} does not say what passed, so --stop passed never stops. "
-            "Give a score after --stop, or a --gate that says it."
+            f"The verifier {silent[0]} does not decide what passes, so --stop passed never stops. "
+            "Give a score after --stop, or a --gate that decides."
         )
     joined = len(parts) > 1 or now.choice.gate is not None
     row = VERIFIERS[parts[0].name]

@@ -89,7 +89,7 @@ def run_shapes(given: Mapping[str, Any], command: str) -> CommandOutcome:
 
 
 def _check_effects(given: Mapping[str, Any]) -> None:
-    """Raises InputError for an option that the study does not read."""
+    """Raises InputError for an option that the study does not use."""
     study = given["study"]
     for name, studies in READ_BY.items():
         if name in given and study not in (*studies, ALL):
@@ -100,7 +100,7 @@ def _check_effects(given: Mapping[str, Any]) -> None:
 
 
 def build_quietly(lora: str | None = None) -> Actors:
-    """The miniature with all its actors."""
+    """The miniature with all its actors, without messages of libraries."""
     quieten_libraries()
     prepare_for("miniature")
     return build_actors(ActorChoice(lora=lora), SearchSettings())

@@ -29,20 +29,20 @@ def add_benchmarks(evaluate: Parser) -> None:
     for name, text, fill, example in (
         (
             "shapes",
-            "the miniature's own prompts, exactly judged",
+            "the miniature's prompts, judged by exact rules",
             _add_shapes,
             "--study table1 --quick --out table1.json",
         ),
         (
             "geneval",
-            "GenEval's protocol, by a detector",
+            "GenEval's protocol, with a detector",
             _add_geneval,
             "--images pictures --detector facebook/mask2former-swin-small-coco-instance --out "
             "geneval.json",
         ),
         (
             "geneval2",
-            "GenEval 2's Soft-TIFA, by a language model",
+            "GenEval 2's Soft-TIFA, with a vision-language model",
             _add_geneval2,
             "--images pictures --data geneval2_data.jsonl --vlm endpoint:mine --out geneval2.json",
         ),
@@ -59,7 +59,9 @@ def add_benchmarks(evaluate: Parser) -> None:
 
 def _add_common(parser: Parser, processes: str) -> None:
     add = parser.add_argument
-    add("--out", metavar="FILE", help="file for all results, with a page beside it")
+    add(
+        "--out", metavar="FILE", help="JSON file for the results; an HTML page is written beside it"
+    )
     add(
         "--json",
         metavar="FILE",
@@ -70,7 +72,7 @@ def _add_common(parser: Parser, processes: str) -> None:
     add("--quiet", action="store_true", help=QUIET)
     add("--open", action="store_true", help=OPEN)
     add("--dry-run", action="store_true", help=DRY_RUN)
-    add("--processes", metavar="N", type=positive, help=f"how many work at once ({processes})")
+    add("--processes", metavar="N", type=positive, help=f"worker processes ({processes})")
     add(
         "--ray",
         metavar="WHERE",
@@ -80,7 +82,7 @@ def _add_common(parser: Parser, processes: str) -> None:
         "--hours",
         metavar="H",
         type=hours,
-        help="stop after so long, with exit status 3; the same command goes on",
+        help="stop after H hours with exit code 3; the same command continues",
     )
 
 
@@ -94,32 +96,33 @@ def _add_shapes(parser: Parser) -> None:
         "--prompts",
         metavar="N",
         type=positive,
-        help=f"prompts in all, of the families ({PROMPTS}; of all studies {PROMPTS_OF_ALL})",
+        help=f"number of prompts ({PROMPTS}; with --study all {PROMPTS_OF_ALL})",
     )
-    add("--families", metavar="LIST", type=listed, help=f"of {', '.join(FAMILIES)} (all)")
+    add("--families", metavar="LIST", type=listed, help=f"any of {', '.join(FAMILIES)} (all)")
     add("--lora", metavar="FILE", help="a corrector instead of the miniature's own")
     add(
         "--judge",
         metavar="NAME",
-        help="who judges the search: exact, or noisy:RATE,CORRELATION such as noisy:0.1,0.8, whose "
-        "errors belong to a picture and come back when it is asked again (exact)",
+        help="judge of the search: exact, or noisy:RATE,CORRELATION such as noisy:0.1,0.8, whose "
+        "errors are repeated with that correlation when it is asked again about a picture (exact)",
     )
-    add("--known-errors", action="store_true", help="the search knows the errors of --judge noisy")
-    add("--budgets", metavar="LIST", type=numbers, help="in pictures (1,2,4,8,16,32)")
+    add("--known-errors", action="store_true", help="tell the search the rates of --judge noisy")
+    add("--budgets", metavar="LIST", type=numbers, help="numbers of pictures (1,2,4,8,16,32)")
     add(
         "--strategies",
         metavar="LIST",
         type=listed,
-        help="of baseline,noise,noise+prompt,reflection (all); for table1, difficulty, verifier",
+        help="any of baseline,noise,noise+prompt,reflection (all), for table1, difficulty and "
+        "verifier",
     )
     add(
         "--grid",
         metavar="LIST",
         type=cells,
-        help="of table2, width x depth (16x1,8x2,4x4,2x8,1x16)",
+        help="width x depth for table2 (16x1,8x2,4x4,2x8,1x16)",
     )
-    add("--seed", metavar="S", type=whole, help="of prompts and noise (0); -1 draws one")
-    add("--quick", action="store_true", help="few prompts and small budgets, to see that it works")
+    add("--seed", metavar="S", type=whole, help="seed of prompts and noise (0); -1 draws one")
+    add("--quick", action="store_true", help="few prompts and small budgets, for a quick test")
 
 
 def _add_geneval(parser: Parser) -> None:
@@ -130,8 +133,8 @@ def _add_geneval(parser: Parser) -> None:
         "--detector",
         metavar="WHERE",
         required=True,
-        help="folder or hub id; facebook/mask2former-swin-small-coco-instance is the nearest to "
-        "the official one",
+        help="folder or hub id; facebook/mask2former-swin-small-coco-instance is closest to the "
+        "official detector",
     )
     add(
         "--colour-judge",
@@ -142,7 +145,7 @@ def _add_geneval(parser: Parser) -> None:
     group.add_argument(
         "--prompts", metavar="FILE", help="what to paint: GenEval's evaluation_metadata.jsonl"
     )
-    group.add_argument("--samples", metavar="K", type=positive, help="pictures of each prompt (4)")
+    group.add_argument("--samples", metavar="K", type=positive, help="pictures per prompt (4)")
 
 
 def _add_geneval2(parser: Parser) -> None:
@@ -158,7 +161,7 @@ def _add_geneval2(parser: Parser) -> None:
     add(
         "--judge",
         metavar="WHERE",
-        help="the model that answers the questions, if not --vlm; the official one is "
+        help="the model that answers the questions (default: --vlm); the official one is "
         "Qwen/Qwen3-VL-8B-Instruct",
     )
     _add_generation(parser)
@@ -167,11 +170,11 @@ def _add_geneval2(parser: Parser) -> None:
 def _add_generation(parser: Parser, without: Collection[str] = ()) -> argparse._ArgumentGroup:
     group = parser.add_argument_group(
         "painting the pictures first",
-        "A search for each picture, by the options below; not by --draft-prompt, --think-first and "
-        "the strategies staged and interleaved, which begin with words for a single prompt.",
+        "One search per picture, with the options below. --draft-prompt, --think-first and the "
+        "strategies staged and interleaved are refused: they start from text for a single prompt.",
     )
     group.add_argument(
-        "--generate", action="store_true", help="paint what is missing in --images, by searches"
+        "--generate", action="store_true", help="paint the pictures that --images lacks"
     )
     add_search_options(parser, without)
     return group

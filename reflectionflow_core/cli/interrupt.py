@@ -1,6 +1,4 @@
-"""How a command ends early: Ctrl-C as a KeyboardInterrupt, whatever a library does with it, and a
-pause that was asked for.
-"""
+"""How a command ends early: by Ctrl-C, as a KeyboardInterrupt, or by --hours."""
 
 from __future__ import annotations
 
@@ -13,14 +11,13 @@ from typing import NoReturn
 
 
 class PausedError(Exception):
-    """An evaluation was stopped after the time that it was given, with something left to do."""
+    """An evaluation reached its time limit with something left to do."""
 
 
 @contextmanager
 def sigint_raises() -> Iterator[None]:
-    """Within it Ctrl-C raises KeyboardInterrupt, even if a library that loads weights turns it into
-    an error of its own.
-    """
+    """A context in which Ctrl-C raises KeyboardInterrupt, even if a library that loads weights
+    would turn it into another error."""
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not ours or current_thread() is not main_thread():
         yield  # ignored, as in the background, or handled by a host program

@@ -1,4 +1,4 @@
-"""`reflectionflow judge`: how often a judge is wrong, by kind of statement."""
+"""`reflectionflow judge`: measures how often a judge is wrong, by kind of statement."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ JUDGING = ("verifier", "vlm", "vlm_dtype", "detector", "colour_judge", "device",
 
 @dataclass(frozen=True, slots=True)
 class ExaminedJudge:
-    """Who is asked, under which name, and what the errors are kept under."""
+    """A judge, its name, and the key under which its errors are stored."""
 
     judge: Answering
     name: str
@@ -55,7 +55,7 @@ class ExaminedJudge:
 
 
 def measure(given: Mapping[str, Any]) -> CommandOutcome:
-    """Measures a judge and keeps its errors; status 1 if it is blind or does not answer."""
+    """Measures a judge and stores its errors; exit code 1 if it is blind or does not answer."""
     load_plugins(given.get("plugins", ()))
     out = _new_folder(given.get("out"))
     _check_sources(given)
@@ -143,7 +143,7 @@ def _choice(given: Mapping[str, Any], verifier: str) -> ActorChoice:
 
 
 def _items(given: Mapping[str, Any], rng: np.random.Generator) -> list[ExamItem]:
-    """What is known of the user's pictures and of those that a model paints; scenes fill up."""
+    """The statements about the user's pictures and those of a model; scenes are added later."""
     known = [*_from_folder(given, rng), *_painted(given, rng)]
     pictures = [each for each in known if isinstance(each, KnownPicture)]
     if pictures or _finds(given):
@@ -160,20 +160,20 @@ def _check_sources(given: Mapping[str, Any]) -> None:
         strange = [name for name in ("pictures", "steps", "size", "dtype", "plan") if name in given]
         if strange:
             raise InputError(
-                f"{flag_of(strange[0])} is of the model that paints. Give --model as well, or "
-                "leave it out."
+                f"{flag_of(strange[0])} has no effect without a model that paints. Give --model "
+                "as well, or leave it out."
             )
     elif given["model"] != "miniature" and not _finds(given):
         raise InputError(
-            "A prompt is no truth about the picture painted from it. Give --detector, which finds "
-            "what is in the pictures."
+            "A prompt does not say what the picture painted from it shows. Give --detector, "
+            "which finds that out."
         )
     if "things" in given and not _finds(given):
         raise InputError("--things are what a detector looks for. Give one with --detector.")
 
 
 def _check_effects(given: Mapping[str, Any]) -> None:
-    """Raises InputError for options that change nothing of this exam."""
+    """Raises InputError for options without effect on this exam."""
     verifier, vlm = given.get("verifier", OWN), given.get("vlm")
     choice = ActorChoice(verifier=verifier, vlm=vlm and vlm_spec(vlm))
     names = [name for name in given if name in OF_JUDGE]
@@ -187,7 +187,7 @@ def _check_effects(given: Mapping[str, Any]) -> None:
 
 
 def _finds(given: Mapping[str, Any]) -> bool:
-    """Whether there is a detector that is not the judge itself."""
+    """Whether there is a detector other than the judge."""
     return "detector" in given and "objects" not in given.get("verifier", OWN)
 
 

@@ -10,8 +10,8 @@ from .options import add_consent_option, listed, positive, size, whole
 from .parsing import Parser
 
 ASKS = """\
-Asks a judge about pictures and statements whose truth is known: drawn scenes, labelled pictures,
-and changes planted into pictures whose things are known."""
+Measures how often a judge is wrong, on statements whose truth is known: about drawn scenes, about
+labelled pictures, and about faults planted into pictures with known objects."""
 
 
 def add_judge_options(judge: Parser) -> None:
@@ -21,22 +21,22 @@ def add_judge_options(judge: Parser) -> None:
     add(
         "--verifier",
         metavar="NAME",
-        help=f"who is asked, of those that say what passed (default: {OWN}, with --vlm)",
+        help=f"a verifier that decides what passes (default: {OWN}, with --vlm)",
     )
     add("--images", metavar="DIR", help=f"your pictures; {LABELS} beside them says what is true")
-    add("--model", metavar="NAME", help="paint pictures with this model and look what is in them")
-    add("--pictures", metavar="N", type=positive, help=f"of --model (default: {PAINTED})")
+    add("--model", metavar="NAME", help="paint pictures with this model and detect what they show")
+    add("--pictures", metavar="N", type=positive, help=f"pictures to paint (default: {PAINTED})")
     add("--detector", metavar="WHERE", help="finds what is in the pictures: a folder or onnx:FILE")
-    add("--things", metavar="A,B", type=listed, help="names that it looks for (default: all)")
-    add("--colour-judge", metavar="WHERE", help="of the verifier objects")
+    add("--things", metavar="A,B", type=listed, help="what --detector looks for (default: all)")
+    add("--colour-judge", metavar="WHERE", help="a CLIP that names colours for verifier objects")
     add(
         "--questions",
         metavar="N",
         type=_enough,
-        help=f"in all, at least {LEAST} (default: {QUESTIONS})",
+        help=f"number of questions, at least {LEAST} (default: {QUESTIONS})",
     )
-    add("--seed", metavar="N", type=whole, help="of what is asked (default: 0)")
-    add("--out", metavar="DIR", help="a new folder for the pictures shown and the answers")
+    add("--seed", metavar="N", type=whole, help="seed of the questions (default: 0)")
+    add("--out", metavar="DIR", help="a new folder for the pictures and the answers")
     add(
         "--plugin",
         dest="plugins",
@@ -45,11 +45,11 @@ def add_judge_options(judge: Parser) -> None:
         help="Python file with verifiers of your own",
     )
     add("--steps", metavar="N", type=positive, help="diffusion steps of --model")
-    add("--size", metavar="WxH", type=size, help="of the pictures that --model paints")
-    add("--dtype", metavar="TYPE", help="number format of --model")
-    add("--offload", dest="plan", metavar="NAME", help="of --model")
-    add("--device", metavar="NAME", help="of models on this machine")
-    add("--vlm-dtype", metavar="TYPE", help="of a model on this machine")
+    add("--size", metavar="WxH", type=size, help="size of the pictures that --model paints")
+    add("--dtype", metavar="TYPE", help="number format of --model: bf16 or fp32")
+    add("--offload", dest="plan", metavar="NAME", help="how --model uses the GPU, as with run")
+    add("--device", metavar="NAME", help="device of local models: cuda, mps or cpu")
+    add("--vlm-dtype", metavar="TYPE", help="number format of a local --vlm: bf16, fp32 or nf4")
     add_consent_option(judge)
 
 

@@ -55,10 +55,10 @@ NOT_A_JUDGE = 1  # exit status of a doctor who finds a judge blind or silent
 
 
 def check_judge(choice: ActorChoice, asked: Run, given: Mapping[str, Any], ask: bool = True) -> Run:
-    """The run with what was found out of its judge; without `ask` it is not asked now.
+    """The run with the findings about its judge; without `ask` it is not asked now.
 
-    Raises InputError for a judge that is blind or does not answer, unless --judge-check says
-    otherwise, and where the user does not agree that pictures are sent to its host.
+    Raises InputError for a judge that is blind or does not answer, unless --judge-check allows it,
+    and if the user does not agree to send pictures to its host.
     """
     found = _found(choice, asked, given, ask) or asked.judge
     return replace(asked, judge={**found, **read_errors(given)})
@@ -67,7 +67,7 @@ def check_judge(choice: ActorChoice, asked: Run, given: Mapping[str, Any], ask: 
 def _found(
     choice: ActorChoice, asked: Run, given: Mapping[str, Any], ask: bool
 ) -> Mapping[str, Any]:
-    """What is found out of the judge now, {} if nobody asks."""
+    """The findings about the judge, {} if no actor asks one."""
     if choice.vlm is None:
         return measured(choice, "")
     shown = looks(choice, asked.settings)
@@ -79,7 +79,7 @@ def _found(
 def judge_of(
     choice: ActorChoice, settings: SearchSettings, given: Mapping[str, Any], ask: bool = True
 ) -> dict[str, Any]:
-    """What is known of the judge, as `check_judge` finds it, where nobody is asked for texts."""
+    """The findings about the judge, as in `check_judge`, if it is not asked for texts."""
     found: dict[str, Any] = {}
     if choice.vlm is None:
         found = measured(choice, "")
@@ -89,8 +89,8 @@ def judge_of(
 
 
 def read_errors(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The errors of the file after --judge-errors, which are said, as a run records them; {} if
-    there is none."""
+    """The errors in the file of --judge-errors, as a run records them; {} without one. Prints
+    them."""
     if "judge_errors" not in given:
         return {}
     path = Path(given["judge_errors"])
@@ -113,17 +113,15 @@ def with_errors_of(asked: Run, begun: Run | None) -> Run:
         return asked
     now = asked.judge.get(ERRORS)
     if now != begun.judge.get(ERRORS) and now is not None:
-        _say("This run goes on with what was known of the judge's errors when it began.")
+        _say("This run continues with the judge's error rates that were known when it began.")
     others = {name: value for name, value in asked.judge.items() if name != ERRORS}
     before = {ERRORS: begun.judge[ERRORS]} if ERRORS in begun.judge else {}
     return replace(asked, judge={**others, **before})
 
 
 def knowing_errors(actors: Actors, choice: ActorChoice, asked: Run) -> Actors:
-    """The actors with the verifier's errors, where they are known.
-
-    Raises InputError for settings that have no effect then.
-    """
+    """The actors with the verifier's known errors. Raises InputError for settings without effect
+    then."""
     errors = errors_of_verifier(asked.judge, choice)
     if unused := unused_errors(asked.judge, several=errors is None):
         _say(unused)
@@ -132,16 +130,16 @@ def knowing_errors(actors: Actors, choice: ActorChoice, asked: Run) -> Actors:
 
 
 def errors_of_verifier(recorded: Mapping[str, Any], choice: ActorChoice) -> JudgeErrors | None:
-    """The recorded errors, if there is one verifier that says what passed, without a gate."""
+    """The recorded errors, if a single verifier decides what passes, without a gate."""
     parts = parse_verifiers(choice.verifier, VERIFIERS)
     return None if choice.gate is not None or len(parts) > 1 else recorded_errors(recorded)
 
 
 def checked(choice: ActorChoice, given: Mapping[str, Any], shown: bool = True) -> dict[str, Any]:
-    """What was found out of the model of `choice.vlm`, which is `shown` pictures or not.
+    """The findings about the model of `choice.vlm`, which is `shown` pictures or not; {} if
+    unchecked.
 
-    {} if it is not checked. A model on this machine is loaded only to be asked. Raises as
-    `check_judge`.
+    A local model is loaded only to be asked. Raises InputError as `check_judge` does.
     """
     assert choice.vlm is not None
     check = JudgeChecker(command_line_folder(), mode_of(given.get("judge_check")))
@@ -162,8 +160,10 @@ def checked(choice: ActorChoice, given: Mapping[str, Any], shown: bool = True) -
 
 
 def measured(choice: ActorChoice, key: str) -> dict[str, Any]:
-    """What was measured of the verifier, as a run records it, and said; `key` is that of the
-    model, which counts only where it judges."""
+    """The measured errors of the verifier, as a run records them; prints them.
+
+    `key` is that of the model, which matters only if it judges.
+    """
     parts = parse_verifiers(choice.verifier, VERIFIERS)
     judges = any(VERIFIERS[part.name].asks_vlm for part in parts)
     names = "+".join(part.name for part in parts)
@@ -175,7 +175,7 @@ def measured(choice: ActorChoice, key: str) -> dict[str, Any]:
 
 
 def looks(choice: ActorChoice, settings: SearchSettings) -> bool:
-    """Whether an actor that the search asks shows pictures to the vision-language model."""
+    """Whether an actor of the search shows pictures to the vision-language model."""
     axes = axes_in_force(settings) if settings.depth else ()
     staged = strategy_named(settings.strategy).in_stages
     others: list[Row[Any] | None] = [
@@ -220,19 +220,19 @@ def agree(vlm: Vlm, agreed: bool) -> None:
 
 
 def agree_about(spec: str, agreed: bool) -> None:
-    """`agree` for the model that a text names, which is not loaded unless it is a server's."""
+    """Like `agree`, for the model that a text names; nothing is loaded."""
     if spec.startswith(ENDPOINT):
         agree(build_vlm(spec), agreed)
 
 
 def vlm_spec(name: str) -> str:
-    """A folder, a hub id or endpoint:PROFILE as it is, and any other name as that of a profile."""
+    """A folder, a hub id or endpoint:PROFILE unchanged; any other name as that of a profile."""
     known = name.startswith(ENDPOINT) or Path(name).is_dir() or HUB_ID.fullmatch(name)
     return name if known else f"{ENDPOINT}{name}"
 
 
 def key_of(spec: str, vlm: Vlm) -> str:
-    """What the findings about a model are kept under."""
+    """The key under which the findings about a model are stored."""
     return profile_key(vlm.profile) if isinstance(vlm, Endpoint) else vlm_identity(spec)
 
 
@@ -244,14 +244,14 @@ def kept_key(spec: str) -> str:
 
 
 def verifier_key(choice: ActorChoice) -> str:
-    """What the errors of a verifier without a vision-language model are kept under."""
+    """The key under which the errors of a verifier without a vision-language model are stored."""
     names = "+".join(part.name for part in parse_verifiers(choice.verifier, VERIFIERS))
     detector = weights_of(choice.detector) if choice.detector else ""
     return " ".join(filter(None, [names, verifier_identity(choice.verifier), detector]))
 
 
 def examine(given: Mapping[str, Any]) -> CommandOutcome:
-    """Asks the model of --vlm again what it can do; status 1 if it cannot judge pictures."""
+    """Tests the model of --vlm again; exit code 1 if it cannot judge pictures."""
     spec = vlm_spec(given["vlm"])
     choice = ActorChoice(vlm=spec, verifier=OWN)
     check_effects(
@@ -273,7 +273,7 @@ def examine(given: Mapping[str, Any]) -> CommandOutcome:
 
 
 def _answers_yes() -> bool:
-    """Asks on a terminal; elsewhere nobody agrees."""
+    """Asks on a terminal; anywhere else the answer is no."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     sys.stderr.write("Is that right? You are asked once for each host. [y/N] ")

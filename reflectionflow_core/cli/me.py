@@ -1,6 +1,6 @@
-"""`--verifier me`, `--writer me`, `--evolver me`: the person at the terminal acts.
+"""`--verifier me`, `--writer me`, `--evolver me`: the person at the terminal is the actor.
 
-Alone, or beside an actor whose proposal an empty line accepts. The rows are here and not in the
+Alone, or with an actor whose proposal an empty line accepts. The rows are here and not in the
 registry, since only a terminal can be asked.
 """
 
@@ -55,7 +55,7 @@ class Questions:
         sys.stderr.write(f"{file}\n{words}\n")
 
     def line(self) -> str | None:
-        """What is typed, without spaces around it; None where nobody types any more."""
+        """The typed line, stripped; None at the end of input."""
         sys.stderr.write("> ")
         sys.stderr.flush()
         line = self.read_line()
@@ -65,7 +65,7 @@ class Questions:
 
 @contextmanager
 def still(progress: Progress) -> Iterator[None]:
-    """Without bars, which would be drawn over what somebody types."""
+    """A context without progress bars, which would be drawn over what the user types."""
     from .screen import Screen
 
     if isinstance(progress, Screen):
@@ -76,7 +76,7 @@ def still(progress: Progress) -> Iterator[None]:
 
 
 class PersonVerifier:
-    """Asks the person about every picture; the score is the mark as 0 to 1, and 1 has passed."""
+    """Asks the person about every picture; the score is the mark divided by 10, and 1 passes."""
 
     calls = 0
 
@@ -103,7 +103,7 @@ class PersonVerifier:
 
 
 def verdict_of(line: str) -> Verdict:
-    """The verdict that a line says; raises InputError for a line that says none."""
+    """The verdict in a line; raises InputError for an invalid one."""
     if line == "?":
         return Verdict.unjudged(UNKNOWN)
     found = MARK.fullmatch(usable_text(line, "line"))
@@ -118,7 +118,7 @@ def verdict_of(line: str) -> Verdict:
 
 
 class _Proposed:
-    """A person beside an actor that proposes texts; its calls are the actor's."""
+    """A person with an actor that proposes texts; its calls are the actor's."""
 
     def __init__(
         self, proposer: ReflectionWriter | PromptEvolver, asked: Questions | None = None
@@ -181,7 +181,7 @@ class PersonEvolver(_Proposed):
 
 
 class AsGiven:
-    """A prompt evolver that proposes the prompt as it was given, for every model."""
+    """A prompt evolver that proposes the original prompt."""
 
     calls = 0
 
@@ -207,11 +207,11 @@ def asks_person(choice: ActorChoice) -> bool:
 
 
 def check_nobody_is_asked(choice: ActorChoice) -> None:
-    """Raises InputError for `me` where many pictures are painted in the background."""
+    """Raises InputError for `me` in a benchmark, which paints many pictures in the background."""
     if asks_person(choice):
         raise InputError(
-            "A benchmark cannot ask at the terminal, so nobody answers for me. Choose a verifier, "
-            "writer and evolver that need nobody."
+            "A benchmark cannot ask at the terminal, so the actor me is not possible. Choose "
+            "another verifier, writer and evolver."
         )
 
 

@@ -103,7 +103,7 @@ def add_verifier_options(parser: Parser) -> None:
     _add_verifiers(group, add)
     asking = [name for name, row in VERIFIERS.items() if row.asks_vlm]
     add("--vlm", "WHERE", f"model of {in_words(asking)}: endpoint:PROFILE, a folder or a hub id")
-    add("--vlm-dtype", "TYPE", "number format of that model: bf16, fp32 or nf4 (default: bf16)")
+    add("--vlm-dtype", "TYPE", "number format of --vlm: bf16, fp32 or nf4 (default: bf16)")
     _add_judge_check(group, add)
 
 
@@ -150,7 +150,7 @@ def _add_plugin(group: argparse._ArgumentGroup) -> None:
         dest="plugins",
         metavar="FILE",
         action="append",
-        help="Python file that adds names of your own to any of these; may be given several times",
+        help="Python file that adds your own models, verifiers or other actors; may be repeated",
     )
 
 
@@ -160,39 +160,47 @@ def _add_models(group: argparse._ArgumentGroup, without: Collection[str]) -> Non
     asking = dict.fromkeys(name for rows in everyone for name, row in rows.items() if row.asks_vlm)
     _add_plugin(group)
     add("--model", "NAME", f"{in_words(MODELS)}, or a diffusers text-to-image folder or hub id")
-    add("--transformer", "FILE", "a fine-tuned .safetensors, in place of the FLUX folder's")
+    add("--transformer", "FILE", "fine-tuned .safetensors that replaces the FLUX folder's weights")
     add("--lora", "FILE", "the corrector's LoRA, for FLUX.1")
     add("--edit-model", "FOLDER", "an editing pipeline of diffusers that corrects the pictures")
-    add("--edit-steps", "N", "diffusion steps of its pictures (default: the model's)", positive)
-    add("--edit-guidance", "G", "its guidance scale (default: the model's)", guidance)
-    add("--steps", "N", "diffusion steps of a picture (default: the model's)", positive)
+    add("--edit-steps", "N", "diffusion steps of --edit-model (default: the model's)", positive)
+    add("--edit-guidance", "G", "guidance scale of --edit-model (default: the model's)", guidance)
+    add("--steps", "N", "diffusion steps per picture (default: the model's)", positive)
     add("--guidance", "G", "guidance scale (default: the model's)", guidance)
-    add("--size", "WxH", "pixels, such as 1024x768 (default: the model's)", size)
+    add("--size", "WxH", "picture size in pixels, such as 1024x768 (default: the model's)", size)
     add("--dtype", "TYPE", "number format of the weights: bf16 or fp32 (default: bf16)")
     add("--device", "NAME", "cuda, mps or cpu (default: cuda if there is one, else cpu)")
-    offload = with_needs("plan", "where weights wait: resident, phased or streamed (default: auto)")
+    offload = with_needs(
+        "plan", "how weights use the GPU: resident, phased or streamed (default: auto)"
+    )
     group.add_argument("--offload", dest="plan", metavar="NAME", help=offload)
     group.add_argument("--plan", help=argparse.SUPPRESS)  # its former name
-    add("--condition-size", "PX", "side of the picture for the corrector (default: 512)", positive)
-    add("--condition-fit", "HOW", "squash to a square or fit by aspect (default: squash)")
+    add(
+        "--condition-size", "PX", "side of the corrector's condition image (default: 512)", positive
+    )
+    add("--condition-fit", "HOW", "squash it to a square, or fit it by aspect (default: squash)")
     add(
         "--prompt-style",
         "|".join(PROMPT_STYLES),
-        "how the corrector is asked: as it was trained, or as the paper's script does",
+        "format of the corrector's prompt: as in its training, or as in the paper's script",
     )
     _add_verifiers(group, add)
-    add("--writer", "NAME", f"of reflections: {in_words(WRITERS)}")
-    add("--max-words", "N", "of a reflection (default: the writer's)", positive)
-    add("--evolver", "NAME", f"of prompts: {in_words(EVOLVERS)}")
-    add("--planner", "NAME", f"of a staged search: {in_words(PLANNERS)} (default: rules)")
-    add("--inspector", "NAME", f"of its stages: {in_words(INSPECTORS)} (default: exact)")
-    add("--thinker", "NAME", f"{in_words(THINKERS)} (default: vlm if there is one)")
+    add("--writer", "NAME", f"writer of reflections: {in_words(WRITERS)}")
+    add("--max-words", "N", "longest reflection in words (default: the writer's)", positive)
+    add("--evolver", "NAME", f"rewriter of prompts: {in_words(EVOLVERS)}")
+    add("--planner", "NAME", f"planner of the stages: {in_words(PLANNERS)} (default: rules)")
+    add("--inspector", "NAME", f"judge of the stages: {in_words(INSPECTORS)} (default: exact)")
+    add(
+        "--thinker",
+        "NAME",
+        f"writer of draft prompts: {in_words(THINKERS)} (default: vlm if --vlm is given)",
+    )
     add(
         "--vlm",
         "WHERE",
         f"model of {in_words(asking)}: endpoint:PROFILE, a folder or a hub id",
     )
-    add("--vlm-dtype", "TYPE", "number format of that model: bf16, fp32 or nf4 (default: bf16)")
+    add("--vlm-dtype", "TYPE", "number format of --vlm: bf16, fp32 or nf4 (default: bf16)")
     _add_judge_check(group, add)
 
 
@@ -202,38 +210,38 @@ def _add_verifiers(group: argparse._ArgumentGroup, add: Callable[..., None]) -> 
         "--verifier",
         "NAME",
         f"{in_words(VERIFIERS)}; {in_words(sources)} as NAME:FOLDER; A+B: both "
-        "(of objects, text, checklist each need by the best of them)",
+        "(objects, text and checklist share the requirements)",
     )
-    add("--detector", "WHERE", "of the verifier objects: a folder, a hub id or onnx:FILE")
-    add("--colour-judge", "WHERE", "a CLIP that reads its colours (default: pixels vote)")
-    ground = with_needs("ground", "let the checklist ask for boxes")
+    add("--detector", "WHERE", "detector of the verifier objects: a folder, a hub id or onnx:FILE")
+    add("--colour-judge", "WHERE", "a CLIP that names their colours (default: a vote of pixels)")
+    ground = with_needs("ground", "let the checklist ask for bounding boxes")
     group.add_argument("--ground", action="store_true", help=ground)
-    add("--gate", "NAME", "a verifier that says what passed, while --verifier ranks")
+    add("--gate", "NAME", "a verifier that decides what passes, while --verifier ranks")
     add("--screen", "NAME", "a cheap verifier that ranks a batch; --verifier looks at the best")
-    add("--shortlist", "N", "pictures of a batch that it looks at (default: 2)", positive)
-    add("--reward-base", "FOLDER", "the Qwen2.5-VL that the reward was trained from")
-    add("--reward-template", "FILE", "the words around the reward's prompt")
-    add("--verifier-error", "RATE", "of the verifier noisy, 0 to 1 (default: 0.1)", share)
+    add("--shortlist", "N", "pictures per batch for --verifier to look at (default: 2)", positive)
+    add("--reward-base", "FOLDER", "the Qwen2.5-VL that the reward model was trained from")
+    add("--reward-template", "FILE", "prompt template of the reward model")
+    add("--verifier-error", "RATE", "error rate of noisy, from 0 to 1 (default: 0.1)", share)
 
 
 def _add_judge_check(group: argparse._ArgumentGroup, add: Callable[..., None]) -> None:
     add(
         "--judge-check",
         "|".join(MODES),
-        "before a search, whether the vlm sees: strict ends the search if not, warn only says so, "
-        "off does not ask (default: strict)",
+        "check that the vlm sees before a search: strict ends the search if it does not, warn only "
+        "warns, off skips the check (default: strict)",
     )
     add(
         "--judge-errors",
         "FILE",
-        "the verifier's known errors as JSON, such as judge.errors of a run.json (default: what "
-        "reflectionflow judge has kept for it)",
+        "known error rates of the verifier as JSON, such as judge.errors of a run.json (default: "
+        "those that reflectionflow judge has stored)",
     )
     add_consent_option(group)
 
 
 def add_consent_option(group: argparse._ActionsContainer) -> None:
-    text = "agree that pictures are sent to the host of the vlm's profile; it is remembered"
+    text = "agree to send pictures to the host of the vlm's profile; the answer is remembered"
     group.add_argument(
         "--send-pictures", action="store_true", help=with_needs("send_pictures", text)
     )
@@ -324,7 +332,7 @@ def plan(text: str) -> tuple[Stage, ...]:
     except OSError as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} cannot be read as a file ({error.strerror}); give the name of a file "
-            "with a stage a line"
+            "with one stage per line"
         ) from None
     if not stages:
         raise argparse.ArgumentTypeError(f"{text!r} has no stages")
@@ -349,18 +357,21 @@ def cells(text: str) -> tuple[tuple[int, int], ...]:
 
 def mask(text: str) -> str:
     """The mask in a picture file, as settings hold it."""
-    from ..pictures import read_picture
+    from ..pictures import PictureError, read_mask
     from ..regions.masks import mask_text
 
     try:
-        return mask_text(read_picture(Path(text).read_bytes()))
+        return mask_text(read_mask(Path(text).read_bytes()))
     except OSError as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} cannot be read as a file ({error.strerror}); give a picture that is "
             "white where corrections may change anything"
         ) from None
-    except InputError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be used. {error}") from None
+    except PictureError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot be used: {error.reason}. Give a picture that is white where "
+            "corrections may change anything, and black elsewhere"
+        ) from None
 
 
 # How an option's text becomes a setting, by the setting's type or by what it `reads`.

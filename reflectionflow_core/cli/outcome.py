@@ -17,7 +17,7 @@ SCHEMA = 1  # of the JSON; raised where a name in it goes or changes its meaning
 
 @dataclass(frozen=True, slots=True)
 class CommandOutcome:
-    """What a command found.
+    """The outcome of a command.
 
     `text` is printed on stdout, or `data` with --json; `error` on stderr. --open shows `page`.
     """
@@ -43,7 +43,7 @@ class CommandOutcome:
 
 
 def would_do(facts: Mapping[str, str]) -> CommandOutcome:
-    """The outcome of a dry run: what would be done, a fact a line."""
+    """The outcome of a dry run: what would be done, one fact per line."""
     lines = [f"  {name:<{COLUMN}}{fact}" for name, fact in facts.items()]
     text = "\n".join(["Nothing was loaded, painted or written. This would be done:", *lines])
     return CommandOutcome(text=f"{text}\n", data={"dry_run": True, **facts})
@@ -51,14 +51,15 @@ def would_do(facts: Mapping[str, str]) -> CommandOutcome:
 
 @contextmanager
 def kept_apart(as_json: bool, quiet: bool) -> Iterator[None]:
-    """Within it nothing reaches stdout with --json, and no notes reach stderr with --quiet."""
+    """A context in which nothing else reaches stdout with --json, and no note stderr with
+    --quiet."""
     notes = StringIO() if quiet else sys.stderr
     with redirect_stderr(notes), redirect_stdout(notes if as_json else sys.stdout):
         yield
 
 
 def open_page(page: Path | None) -> str:
-    """Opens a page in the browser; a sentence where that is not possible."""
+    """Opens a page in the browser; returns an error sentence if that is not possible, else ""."""
     if page is None or not page.is_file():
         return "There is no page to open."
     return open_address(page.resolve().as_uri())

@@ -1,4 +1,4 @@
-"""Standard output that ends early: a pipe that nobody reads, a device that is full."""
+"""Handles stdout that ends early: a closed pipe, a full device."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from ..record import InputError
 
 @contextmanager
 def output_explained() -> Iterator[None]:
-    """Ends quietly where the reader of stdout is gone, as after `| head`; a full one is a sentence.
+    """Ends quietly if the reader of stdout is gone, as after `| head`; a full device is a clear
+    error.
 
-    Other errors of the system pass through.
+    Other errors of the system are raised.
     """
     try:
         try:

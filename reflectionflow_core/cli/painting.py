@@ -111,7 +111,7 @@ def _would_paint(
 
 
 def would_judge(file: Path, count: int, judge: str, pool: WorkerPool) -> CommandOutcome:
-    """What a benchmark would do with pictures that are there."""
+    """What a benchmark would do with existing pictures."""
     pictures = f"{counted(count, 'picture')} to judge, {pool_text(pool)}"
     return would_do({"pictures": pictures, "judge": judge, "file": str(file)})
 
@@ -133,9 +133,8 @@ def _judge_of(
 
 
 def check_options(given: Mapping[str, Any], of_judge: Sequence[str]) -> None:
-    """Raises InputError for options of a search where nothing is painted; `of_judge` are options of
-    the judge too.
-    """
+    """Raises InputError for options of a search if nothing is painted; `of_judge` are allowed
+    anyway."""
     if given.get("generate"):
         return
     limits = map(name_of, fields(Budget))

@@ -11,10 +11,10 @@ from .me import add_rows
 from .parsing import DRY_RUN, JSON, OPEN, QUIET, Parser
 
 RESUMING = """\
-Continue a run that was stopped, killed or has finished with: reflectionflow run --out DIR --resume
-Its options are read from DIR/run.json, or DIR/batch.json for many prompts. A longer search
-begins with the shorter one, so --depth may be raised, and --stop, --offload, --max-images,
---max-steps, --max-calls and --max-seconds may change; everything else must stay as it was."""
+To continue a run that was stopped or killed, or is finished: reflectionflow run --out DIR --resume
+Its options are read from DIR/run.json, or DIR/batch.json for many prompts. You may raise --depth
+and change --stop, --offload, --max-images, --max-steps, --max-calls and --max-seconds; all other
+options must stay as they were."""
 SHELLS = ("bash", "zsh", "fish", "powershell")
 
 
@@ -75,7 +75,7 @@ def _add_run(run: Parser) -> None:
     run.add_argument(
         "--prompts",
         metavar="FILE",
-        help="many prompts, one a line; each gets a folder in DIR, and all share one budget",
+        help="file of prompts, one per line; each gets a folder in DIR, and all share one budget",
     )
     run.add_argument("--out", metavar="DIR", required=True, help="output folder")
     run.add_argument("--resume", action="store_true", help="continue the run in DIR, if any")
@@ -83,13 +83,13 @@ def _add_run(run: Parser) -> None:
     run.add_argument(
         "--ask",
         action=argparse.BooleanOptionalAction,
-        help="after every round ask in the terminal: pick the winner, veto, say what to change and "
-        "where, or go on as planned",
+        help="ask in the terminal after every round: pick the winner, veto, say what to change and "
+        "where, or continue as planned",
     )
     run.add_argument(
         "--review",
         action="store_true",
-        help="ask so in a browser on this machine, in place of the terminal",
+        help="like --ask, but in a browser on this machine",
     )
     _add_output(run, page=True)
     add_search_options(run)
@@ -98,8 +98,10 @@ def _add_run(run: Parser) -> None:
 def _add_rank(rank: Parser) -> None:
     from .options import add_verifier_options
 
-    rank.add_argument("folder", metavar="FOLDER", help="of PNG, JPEG, WebP and other pictures")
-    rank.add_argument("prompt", metavar="PROMPT", help="what the pictures were to show, in words")
+    rank.add_argument(
+        "folder", metavar="FOLDER", help="folder of PNG, JPEG, WebP or other pictures"
+    )
+    rank.add_argument("prompt", metavar="PROMPT", help="what the pictures should show, in words")
     rank.add_argument("--out", metavar="DIR", help="folder for sheet.png, ranking.html and data")
     _add_dry_run(rank)
     _add_output(rank, page=True)
@@ -116,8 +118,8 @@ def _add_compare(compare: Parser) -> None:
     from .options import positive
 
     compare.add_argument("a", metavar="A.json", help="a finished evaluation")
-    compare.add_argument("b", metavar="B.json", help="another one of the same prompts")
-    budget = "pictures (the most that both painted)"
+    compare.add_argument("b", metavar="B.json", help="another evaluation of the same prompts")
+    budget = "compare after N pictures (default: the largest budget that both have)"
     compare.add_argument("--budget", metavar="N", type=positive, help=budget)
     _add_output(compare)
 
@@ -138,8 +140,8 @@ def _add_report(report: Parser) -> None:
 def _add_review(review: Parser) -> None:
     from .options import port
 
-    review.add_argument("folder", metavar="DIR", help="the folder of a run, such as one of --ask")
-    review.add_argument("--port", type=port, metavar="N", help="of the page (default: a free one)")
+    review.add_argument("folder", metavar="DIR", help="the folder of a run")
+    review.add_argument("--port", type=port, metavar="N", help="port of the page (default: any)")
     _add_dry_run(review)
     _add_output(review, page=True)
 
@@ -151,17 +153,17 @@ def _add_doctor(doctor: Parser) -> None:
     add(
         "--vlm",
         metavar="NAME",
-        help="ask this vision-language model a few questions instead: does it see, does it think "
-        "...; a profile, endpoint:PROFILE, a folder or a hub id",
+        help="test this vision-language model instead, with a few questions: does it see, does it "
+        "think ...; a profile, endpoint:PROFILE, a folder or a hub id",
     )
     add(
         "--model",
         metavar="FOLDER",
-        help="say what this diffusers folder would do in a search instead; loads no weights",
+        help="show instead what this diffusers folder can do in a search; loads no weights",
     )
-    add("--edit-model", metavar="FOLDER", help="the same for an editing folder")
-    add("--device", metavar="NAME", help="of a model on this machine")
-    add("--vlm-dtype", metavar="TYPE", help="of a model on this machine")
+    add("--edit-model", metavar="FOLDER", help="the same for an editing model")
+    add("--device", metavar="NAME", help="device of a local --vlm: cuda, mps or cpu")
+    add("--vlm-dtype", metavar="TYPE", help="number format of a local --vlm: bf16, fp32 or nf4")
     add_consent_option(doctor)
     _add_dry_run(doctor)
     _add_output(doctor)
@@ -196,31 +198,31 @@ COMMANDS = {
         "say whether one evaluation is better than another",
         _add_compare,
         ("before.json after.json",),
-        "Prompts are compared in pairs. p values are Holm's, for all rows at once.",
+        "Differences are paired by prompt. p-values are adjusted by Holm's method over all rows.",
     ),
     "judge": Command(
         "measure how often a judge is wrong",
         _add_judge,
         ("--vlm mine", "--verifier objects --detector onnx:FastestDet.onnx --images labelled"),
-        "Later searches with that judge read what was measured and show it.",
+        "The result is stored; later searches with that judge use it and show it.",
     ),
     "report": Command(
-        "rebuild sheet.png and report.html of a run",
+        "rebuild a run's sheet.png and report.html",
         _add_report,
         ("picture --open", "picture --json"),
     ),
     "review": Command(
-        "continue a run, and after every round ask in a browser on this machine",
+        "continue a run and ask in a browser on this machine after every round",
         _add_review,
         ("picture", "picture --port 8300"),
     ),
     "doctor": Command(
-        "say what is installed and what would run here, or what a judge can do",
+        "show what is installed and what can run here, or what a judge can do",
         _add_doctor,
         ("", "--model /models/Z-Image-Turbo", "--vlm mine"),
     ),
     "completion": Command(
-        "print a script that completes commands and options in a shell",
+        "print a shell completion script",
         _add_completion,
         (
             "bash > ~/.local/share/bash-completion/completions/reflectionflow",

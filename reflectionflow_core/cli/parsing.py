@@ -1,4 +1,4 @@
-"""The parser of every command: fills itself when it is used, and advises on what was mistyped."""
+"""The parser of every command: adds its options lazily, and suggests corrections of typos."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ..record import InputError
 from ..texts import why_no_path
 
 EXIT_CODES = """\
-exit codes: 0 done, 1 a judge that cannot judge, 2 what was asked cannot be used, 3 stopped by
---hours, 4 the pictures could not be judged, 130 stopped by Ctrl-C"""
-JSON = "print one JSON object instead of text, as docs/cli.md describes it"
-QUIET = "print the result and errors, but no progress and no notes"
-OPEN = "open the page in the browser at the end; with review the page that asks, at once"
-DRY_RUN = "say what would be done and what it may cost; loads and paints nothing"
+exit codes: 0 done, 1 a judge that cannot judge, 2 invalid input, 3 stopped by --hours,
+4 the pictures could not be judged, 130 stopped by Ctrl-C"""
+JSON = "print one JSON object instead of text (see docs/cli.md)"
+QUIET = "print only the result and errors"
+OPEN = "open the report in the browser at the end; with review, open the review page at once"
+DRY_RUN = "print what would be done and what it may cost; load and paint nothing"
 # Metavars of what is a path, or may be one.
 PATHS = ("FILE", "DIR", "FOLDER", "PNG", "WHERE", "NAME", "A.json", "B.json")
+# A path of the user's own folder as no shell expands it: --out=~/x, objects:~/x, or on Windows.
+HOME = re.compile(r"^((?:--[\w-]+=)?(?:[\w-]+:)?)~(?=[/\\])")
 OWN_MESSAGES = ("out", "json", "draft_prompt")  # where an empty text is explained by who reads it
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are ours.
+    """An argparse parser with our own errors.
 
-    `fill` adds its arguments once they are needed, so that a command's help does not wait for what
-    the options of the others import. Its help ends with `examples` and the exit codes.
+    `fill` adds its arguments once they are needed, so that a command's help does not import what
+    other commands need. Its help ends with `examples` and the exit codes.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         self.filled()
+        args = [HOME.sub(_at_home, word) for word in args]
         if self._subparsers is None:  # else what follows the command is for the command's parser
             self._check_flags(args)
         found, strange = super().parse_known_args(args, namespace)
@@ -90,8 +94,7 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
 
     def error_unknown(self, strange: Sequence[str], found: argparse.Namespace) -> NoReturn:
-        """Raises InputError for arguments that belong to nothing, with what was meant, if that can
-        be told."""
+        """Raises InputError for unknown arguments, with a suggestion if there is one."""
         options = [flag for action in self._actions for flag in action.option_strings]
         first = strange[0].partition("=")[0]
         if first.startswith("-"):
@@ -107,7 +110,7 @@ class Parser(argparse.ArgumentParser):
         return f"See {self.prog} --help."
 
     def _check_flags(self, args: Sequence[str]) -> None:
-        """Raises InputError for an unknown option: argparse would first miss what it stands for."""
+        """Raises InputError for an unknown option, before argparse complains about missing ones."""
         known = {flag for action in self._actions for flag in action.option_strings}
         for word in takewhile(lambda word: word != "--", args):
             is_option = " " not in word and re.match(r"--?[A-Za-z]", word)
@@ -115,7 +118,7 @@ class Parser(argparse.ArgumentParser):
                 self.error_unknown([word], argparse.Namespace())
 
     def _check_text(self, action: argparse.Action, value: Any) -> None:
-        """Raises InputError for a text that is empty, or that no text and no path can be."""
+        """Raises InputError for a text that is empty or not usable as a text or path."""
         name = (action.option_strings or [action.metavar])[0]
         for text in value if isinstance(value, list) else [value]:
             if not isinstance(text, str):
@@ -128,6 +131,10 @@ class Parser(argparse.ArgumentParser):
             is_path = action.metavar in PATHS and action.type in (None, str)  # others read it
             if is_path and (reason := why_no_path(text)):
                 raise InputError(f"{name} is not a usable path: {reason}. Give another.")
+
+
+def _at_home(found: re.Match[str]) -> str:
+    return found[1] + str(Path.home())
 
 
 def _near(word: str, known: Collection[str]) -> str:

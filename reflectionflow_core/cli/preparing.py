@@ -1,4 +1,4 @@
-"""Texts that are written before a search and recorded with it: the draft prompt, the stages."""
+"""Texts that are written before a search and recorded with it: the draft prompt and the stages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..protocols import Actors, Planner
 from ..record import Cost, History, InputError, ScenePlan, Stage
 from ..registry import PLANNERS, THINKERS, ActorChoice, Thinker, build
 from ..search import check_search
-from ..search.budget import paid_from
+from ..search.budget import ask_within_budget
 from ..search.strategies import strategy_named
 from ..settings import Budget, SearchSettings
 from .screen import Lines
@@ -22,7 +22,7 @@ from .screen import Lines
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """An actor that writes one of the settings of a prompt, once and before its first picture.
+    """An actor that writes one of the settings of a prompt, once, before its first picture.
 
     `write` takes the prompt and returns the setting's value and a text that shows it.
     """
@@ -90,7 +90,7 @@ def thinking(choice: ActorChoice) -> Author:
 def prepared(
     asked: Run, choice: ActorChoice, archive: Archive, actors: Actors
 ) -> tuple[Run, Cost, str]:
-    """The run with the text that its strategy begins with, the cost of it, and how to show it."""
+    """The run with the text that its strategy begins with, its cost, and how to show it."""
     setting = text_to_write(asked)
     if setting == "stages" and asked.settings.stages:
         check_search(asked.prompt, asked.settings, actors, archive.history)
@@ -120,17 +120,17 @@ def _check_stages(asked: Run, actors: Actors) -> None:
 
 
 def lacks_text(asked: Run, setting: str | None, history: History) -> bool:
-    """True if the setting is still to be written; a run that has pictures continues without it."""
+    """Whether the setting is still to be written; a run that has pictures continues without it."""
     return setting is not None and not getattr(asked.settings, setting) and not len(history)
 
 
 def write_text(asked: Run, author: Author, budget: Budget) -> tuple[Run, Cost, str]:
-    """The run with what the author writes, the cost of it, and how to show it."""
+    """The run with what the author writes, its cost, and how to show it."""
 
     def question() -> list[tuple[Any, str]]:
         return [author.write(asked.prompt)]
 
-    ((value, words),), calls = paid_from(budget, asked.calls, author.actor, 1, question)
+    ((value, words),), calls = ask_within_budget(budget, asked.calls, author.actor, 1, question)
     settings = replace(asked.settings, **{author.setting: value})
     run = replace(asked, settings=settings, calls=asked.calls + calls)
     return run, Cost(vlm_calls=calls), words
@@ -145,7 +145,7 @@ def with_recorded_text(asked: Run, recorded: Run | None, author: Author | None) 
 
 
 def expected_start(asked: Run, author: Author | None) -> tuple[SearchSettings, History]:
-    """Settings and cost that a search will start with, estimated before its author is asked."""
+    """The estimated settings and cost with which a search starts, before its author is asked."""
     if author is None:
         return asked.settings, History()
     settings = asked.settings

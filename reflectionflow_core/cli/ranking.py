@@ -1,4 +1,4 @@
-"""`reflectionflow rank`: the pictures of a folder, judged against a prompt; nothing is painted."""
+"""`reflectionflow rank`: judges the pictures of a folder by a prompt; paints nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from .screen import Screen
 
 ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".webp"),
-    *(".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm"),
+    *(".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm", ".mpo"),
 )
 # Pictures of formats that are not read: they are named, not passed over.
 UNREAD = (".heic", ".heif", ".jxl", ".jp2", ".psd", ".svg", ".tga")
@@ -46,10 +46,10 @@ BATCH_PIXELS = 2**26  # of them together, where they are large
 
 
 def rank(given: Mapping[str, Any]) -> CommandOutcome:
-    """Judges and ranks; status UNJUDGED if no picture could be judged."""
+    """Judges and ranks; exit code UNJUDGED if no picture could be judged."""
     prompt = given["prompt"]
     if not prompt.strip():
-        raise InputError("The prompt is empty. Say in words what the pictures were to show.")
+        raise InputError("The prompt is empty. Say in words what the pictures should show.")
     record = make_record(given, RECORDED)
     load_plugins(record.get("plugins", ()))
     choice = choice_of(record)
@@ -74,7 +74,7 @@ def rank(given: Mapping[str, Any]) -> CommandOutcome:
 
 
 def _check_out(given: Mapping[str, Any]) -> None:
-    """Raises InputError where the sheet would take the place of another file."""
+    """Raises InputError if the sheet would replace another file."""
     if "out" not in given:
         return
     out = Path(given["out"])
@@ -85,23 +85,25 @@ def _check_out(given: Mapping[str, Any]) -> None:
 
 
 def about_judge(verifier: str, found: Mapping[str, Any]) -> str:
-    """Who judged, and what is known of that judge."""
+    """The verifier, and the known errors of its judge."""
     return " · ".join(filter(None, [f"verifier {verifier}", judge_text(found)]))
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The pictures in a folder by name, not those of its subfolders."""
+    """The pictures in a folder by name, without subfolders."""
     if not folder.is_dir():
         raise no_folder(folder, "Give the folder of your pictures.")
     named = (*ENDINGS, *UNREAD)
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in named and f.is_file())
+    found = (file for file in folder.iterdir() if file.suffix.lower() in named)
+    # A link that leads nowhere is named, too.
+    files = sorted(f for f in found if f.is_file() or (f.is_symlink() and not f.exists()))
     if not files:
         raise InputError(f"{folder} has no pictures ({', '.join(ENDINGS)}). Give another folder.")
     return files
 
 
 def _ranked(verifier: Verifier, prompt: str, files: Sequence[Path]) -> Ranking:
-    """Judges a batch at a time and keeps small copies, so that any number of files fits."""
+    """Judges a batch at a time and keeps only small copies, so that any number of files fits."""
     names: list[str] = []
     copies: list[Image] = []
     sizes: list[tuple[int, int]] = []
@@ -130,7 +132,7 @@ def _ranked(verifier: Verifier, prompt: str, files: Sequence[Path]) -> Ranking:
 
 
 def _read(files: Sequence[Path], progress: Progress) -> Iterator[tuple[str, Image]]:
-    """The pictures that can be read, with their names; says which cannot."""
+    """The pictures that can be read, with their names; reports the others."""
     for file in files:
         try:
             yield file.name, read_picture(file.read_bytes())

@@ -1,4 +1,4 @@
-"""`reflectionflow report`, and what a run leaves for people to read."""
+"""`reflectionflow report`, and the files and texts with which a run ends."""
 
 from __future__ import annotations
 

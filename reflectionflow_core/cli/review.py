@@ -1,8 +1,8 @@
-"""`reflectionflow review DIR`: a person in a browser on this machine, between two rounds.
+"""`reflectionflow review DIR`: asks a person in a browser on this machine, between two rounds.
 
-It continues the run in DIR and asks on a page of the loopback, with the panel that ComfyUI shows.
-The address holds a token that opens the page once; from then on the browser that opened it is known
-by a cookie, and nobody else is answered.
+It continues the run in DIR and asks on a local page, with the panel that ComfyUI shows. The address
+has a token that works once; then the browser that opened it is known by a cookie, and no other gets
+an answer.
 """
 
 from __future__ import annotations
@@ -98,9 +98,10 @@ look();
 
 
 class ReviewPage:
-    """Asks on a local page; `address` opens it once. `stops` is True once the person ended it.
+    """Asks on a local page; `address` opens it once.
 
-    `folder` is where the page says that the pictures are.
+    `stops` is True once the person has ended the search. `folder` is shown on the page as the place
+    of the pictures.
     """
 
     def __init__(self, port: int = 0, folder: str = "") -> None:
@@ -153,7 +154,7 @@ class ReviewPage:
         return self._pause is not None and compare_digest(self._id.encode(), id.encode())
 
     def take(self, given: Any) -> None:
-        """Takes an answer, once; raises InputError for one that cannot be used."""
+        """Takes an answer, once; raises InputError for an invalid one."""
         with self._lock:
             if self._pause is None:
                 raise InputError("Somebody has answered already, in another tab.")
@@ -163,7 +164,7 @@ class ReviewPage:
 
 
 class _Server(ThreadingHTTPServer):
-    """Its token opens the page once, its session is the cookie of the browser that did."""
+    """Its token opens the page once; its session is the cookie of the browser that did."""
 
     daemon_threads = True
     page: ReviewPage
@@ -177,7 +178,7 @@ class _Server(ThreadingHTTPServer):
         self.cookie = f"reflectionflow-{port}"  # browsers keep cookies by host, not by port
 
     def spend(self, token: str) -> bool:
-        """Whether this is the token, and nobody has used it before."""
+        """Whether this is the token, and it was not used before."""
         known, right = self.token, False
         if known is not None and compare_digest(known.encode(), token.encode()):
             self.token, right = None, True
@@ -241,7 +242,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(HTTPStatus.OK, b"{}", "application/json")
 
     def _is_for_us(self) -> bool:
-        """Whether it was sent to this machine's own name: other names may belong to anybody."""
+        """Whether the request is for this machine's own name: other names may belong to anybody."""
         if self.headers.get("Host") in self.ours.hosts:
             return True
         self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "This page is for this machine alone.")
@@ -258,7 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _body(self) -> Any:
-        """The JSON of an answer; None where it was refused. Nothing too large is read."""
+        """The JSON of an answer; None if it was refused. Nothing too large is read."""
         length = self.headers.get("Content-Length", "")
         if not LENGTH.fullmatch(length):
             self._refuse(HTTPStatus.LENGTH_REQUIRED, "The answer does not say how long it is.")

@@ -1,11 +1,11 @@
-"""`reflectionflow run`: a search whose every picture is on disk before the next is begun."""
+"""`reflectionflow run`: a search that stores every picture before the next one begins."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,18 @@ from ..registry import choice_of
 from ..report.words import counted, forecast_text
 from ..search import (
     UnjudgedError,
+    count_to_judge_again,
     forecast,
-    judged_again,
     left_unjudged_text,
     limit_reached,
     search,
-    steered_search,
+    search_with_pauses,
 )
-from ..search.budget import calls_left
+from ..search.budget import limit_calls
 from ..search.checks import check_understood
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
-from ..settings import SearchSettings
+from ..settings import Budget, SearchSettings
 from ..texts import TextError, checked_text, no_folder
 from ..vlm.named import HUB_ID, price_in_profile
 from ..vlm.profiles import command_line_folder
@@ -40,6 +40,7 @@ from .asking import StoppedByPersonError, Terminal
 from .effects import Situation, check_effects
 from .judging import check_judge, knowing_errors, with_errors_of
 from .me import check_heard
+from .naming import flag_of, name_of
 from .options import make_record, make_settings, settings_of, with_drawn_seed
 from .outcome import CommandOutcome, open_address
 from .preparing import prepared
@@ -54,8 +55,8 @@ UNJUDGED, INTERRUPTED = 4, 130  # exit statuses
 def run(
     given: Mapping[str, Any], build_actors: BuildActors, page: ReviewPage | None = None
 ) -> CommandOutcome:
-    """Searches, resumes or only reports, as the folder requires; asks on `page`, if there is one,
-    in place of the terminal."""
+    """Searches, resumes or only reports, depending on the folder; asks on `page` if there is one,
+    else in the terminal."""
     with open_archive(folder_of(given), resume=given.get("resume", False)) as archive:
         for notice in archive.notices:
             say(notice)
@@ -66,12 +67,12 @@ def run(
         check_heard(choice, given.get("quiet", False), asked.ask and page is None)
         if archive.run and len(archive.history):  # otherwise there are no pictures to protect
             check_resumable(archive.folder, archive.run, asked)
-            check_budget(given, archive.folder, archive.history)
+            check_budget(given, archive.folder, archive.history.cost)
         asked = check_judge(choice, asked, given)
         asked = with_errors_of(asked, archive.run if len(archive.history) else None)
         actors = knowing_errors(build_actors(choice, asked.settings), choice, asked)
         # No picture, only the question whether it can judge this prompt, before hours are painted.
-        with calls_left(asked.settings.budget, asked.calls):
+        with limit_calls(asked.settings.budget, asked.calls):
             check_understood(asked.prompt, asked.settings, actors)
         asked, spent, words = prepared(asked, choice, archive, actors)
         if words:
@@ -91,7 +92,7 @@ def check_run_folder(folder: str) -> None:
 def run_with_page(
     given: Mapping[str, Any], build_actors: BuildActors, port: int = 0
 ) -> CommandOutcome:
-    """Runs, and asks after every round on a page of this machine."""
+    """Runs, and asks after every round on a local page."""
     if given.get("quiet"):
         raise InputError("--quiet hides the address of the page. Remove --quiet.")
     opens = given.get("open", False)
@@ -109,19 +110,24 @@ def folder_of(given: Mapping[str, Any]) -> Path:
     return Path(given["out"])
 
 
-def check_budget(given: Mapping[str, Any], folder: Path, history: History) -> None:
-    painted, most = history.cost.images, given.get("max_images")
-    if most is not None and most < painted:
-        raise InputError(
-            f"The run in {folder} has painted {counted(painted, 'picture')} already, more than "
-            f"--max-images {most}. Give a larger number, or none."
-        )
+def check_budget(given: Mapping[str, Any], folder: Path, spent: Cost) -> None:
+    """Raises InputError for a limit that what is in `folder` has passed already."""
+    for f in fields(Budget):
+        if f.name == "seconds":  # the last batch may exceed them, and the same command may follow
+            continue
+        name, count = name_of(f), getattr(spent, f.name)
+        most = given.get(name)
+        if most is not None and most < count:
+            raise InputError(
+                f"{flag_of(name)} is {most}, and what is in {folder} has taken {count:,} already. "
+                "Give a larger number, or none."
+            )
 
 
 def _search(
     archive: Archive, asked: Run, actors: Actors, spent: Cost, page: ReviewPage | None = None
 ) -> CommandOutcome:
-    archive.drop_last(judged_again(archive.history, asked.settings, actors))
+    archive.drop_last(count_to_judge_again(archive.history, asked.settings, actors))
     if words := left_unjudged_text(archive.history):
         say(words)
     past = archive.history.charged(spent)
@@ -172,26 +178,27 @@ def _steps(
     screen: Screen,
     page: ReviewPage | None,
 ) -> Iterator[History]:
-    """The search, which asks a person after every round if it is to."""
+    """The search, which asks a person after every round if requested."""
     if not asked.ask:
         yield from search(asked.prompt, asked.settings, actors, past, screen)
         return
     person = page or Terminal(archive.folder, screen)
-    for history in steered_search(asked.prompt, asked.settings, actors, person, past, screen):
+    for history in search_with_pauses(asked.prompt, asked.settings, actors, person, past, screen):
         yield history
         if page and page.stops:  # with choices, which are kept by now
             raise StoppedByPersonError
 
 
 def price_of(asked: Run) -> float | None:
-    """What a call of the judge costs by its profile, or as its server said when it was checked."""
+    """The price of a call of the judge: from its profile, or as its server reported when it was
+    checked."""
     price = price_in_profile(asked.actors.get("vlm"), command_line_folder())
     said = asked.judge.get("price")
     return said if price is None and isinstance(said, int | float) else price
 
 
 def asked_for(given: Mapping[str, Any], recorded: Run | None) -> tuple[ActorChoice, Run]:
-    """What to do: the options that were given over those of the run that is resumed, if any."""
+    """The request: the given options over those of the run that is resumed, if any."""
     actors = make_record(given, recorded.actors if recorded else RECORDED)
     load_plugins(actors.get("plugins", ()))
     given = with_drawn_seed(given, recorded.settings.seed if recorded else None)
@@ -238,20 +245,22 @@ def _check_prompt(prompt: str) -> None:
 def _choice_of(actors: Mapping[str, Any]) -> ActorChoice:
     try:
         return choice_of(actors)
-    except TypeError as error:
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
         raise InputError(
-            f"The run uses names that this version does not know ({error}). "
+            f"The run has actors that this version does not know ({error}). "
             "Continue it with the version that began it."
         ) from error
 
 
 def check_same(folder: Path, recorded: Run, asked: Run) -> None:
-    """Raises InputError where `folder` holds what another request has painted."""
+    """Raises InputError if `folder` has pictures of another request."""
     differing = differences(recorded, asked)
     if differing:
         raise InputError(
             f"{folder} holds another run: {'; '.join(differing)}. "
-            "Leave these options out to continue it, or choose another folder."
+            "Continue it with what it began with, or choose another folder."
         )
 
 

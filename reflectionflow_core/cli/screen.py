@@ -1,4 +1,4 @@
-"""What a run shows while it paints: bars on a terminal, a plain line a picture elsewhere."""
+"""What a run shows while it paints: progress bars on a terminal, otherwise one line per picture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..settings import Budget
 
 
 def quieten_libraries(downloads: bool = False) -> None:
-    """Silences libraries whose messages would break up our own; keeps the bars of `downloads`."""
+    """Silences messages of libraries; keeps the progress bars of `downloads`."""
     quiet = {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
     if not downloads:
         quiet |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
@@ -33,7 +33,7 @@ NOTHING_YET, NO_LIMITS = History(), Budget()
 
 
 class Lines(Silent):
-    """A Progress that shows only what is said."""
+    """A Progress that only shows messages."""
 
     def say(self, text: str) -> None:
         sys.stderr.write(f"{text}\n")
@@ -60,8 +60,8 @@ def loading(model: str) -> Iterator[None]:
 class Screen:
     """A Progress on stderr, with `total` as the expected number of pictures.
 
-    `painted` shows a new picture of one search, with what of the `budget` is spent, `advance` one
-    of many searches.
+    `painted` shows a new picture of one search and how much of the `budget` is spent; `advance`
+    shows one of many searches.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Screen:
 
     @contextmanager
     def still(self) -> Iterator[None]:
-        """Without bars, which would be drawn over what somebody types."""
+        """A context without progress bars, which would be drawn over what the user types."""
         if self.console.is_terminal:
             self.bars.stop()
         yield
@@ -141,14 +141,14 @@ class Screen:
             self.say(f"picture {done} of {self.total}: {line}{self._left(done)}")
 
     def _left(self, done: int) -> str:
-        """The time left in a log, from the second picture on: the first one also warms up."""
+        """The time left, for a log, from the second picture on: the first one also warms up."""
         painted, seconds = done - self._before, monotonic() - self._began
         left = (self.total - done) * seconds / max(1, painted)
         return f", about {duration(left)} left" if painted > 1 and left >= 1 else ""
 
 
 def spent_text(history: History, budget: Budget) -> str:
-    """What of the limits is spent, such as "24 of 100 steps"; "" without limits."""
+    """How much of the limits is spent, such as "24 of 100 steps"; "" without limits."""
     cost = history.cost
     spent = {
         "images": (cost.images, "pictures"),

@@ -1,4 +1,4 @@
-"""What all evaluations on the command line share: the file, the workers, a line of progress."""
+"""Shared by all evaluations on the command line: the file, the workers, a progress line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fresh_file(given: Mapping[str, Any]) -> Path:
 
 
 def finished(file: Path, text: str) -> CommandOutcome:
-    """How an evaluation ends whose results are in `file`."""
+    """The outcome of an evaluation whose results are in `file`."""
     page = file.with_suffix(".html")
     summary = parse_json(file.read_bytes())["summary"]
     text = f"{text}\nResults: {file}\nPage:    {page}\n"
@@ -56,7 +56,8 @@ def pool_text(pool: WorkerPool) -> str:
 
 
 def tell_unreadable(unreadable: Mapping[str, str]) -> str:
-    """Says which pictures are left out, and why; the sentence for the results, "" for none."""
+    """Reports which pictures are left out, and why; returns the sentence for the results, "" for
+    none."""
     left_out = unreadable_text(unreadable)
     sys.stderr.write(f"{left_out}\n" if left_out else "")
     return left_out
@@ -91,7 +92,7 @@ def watch(
             if hours is not None and now - began >= hours * 3600 and first < done < total:
                 raise PausedError(
                     f"Stopped after {duration(now - began)} with {done} of {total} {what} done and "
-                    "kept; give the same command again to go on."
+                    "kept; give the same command again to continue."
                 )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("The same command continues with what is missing.") from None

@@ -56,6 +56,11 @@ def read_lora(path: str | Path, shapes: Shapes, name: str) -> StoredLora:
         parts = [shapes[path] for path in covered]
         whole = _factors(file, lora, tensors, parts, settings)
         factors |= dict(zip(covered, _split(*whole, [rows for rows, _ in parts]), strict=True))
+    if not any(alpha for _, _, alpha in factors.values()):
+        raise InputError(
+            f"The LoRA in {file} changes nothing, since its alpha is 0. "
+            "Give one that was saved with the alpha of its training."
+        )
     return StoredLora(file, factors, header)
 
 
@@ -88,7 +93,11 @@ def _check(file: Path, found: Sorted, keys: Iterable[str], shapes: Shapes) -> No
             f"{file} holds no corrector LoRA for this FLUX: none of its keys match "
             f"({listed(keys) or 'it has none'}). Give the file that was trained as a corrector."
         )
-    special = {"magnitude": "DoRA, with magnitudes", "bias": "lora_bias, with biases"}
+    special = {
+        "magnitude": "DoRA, with magnitudes",
+        "bias": "lora_bias, with biases",
+        "other": "another adapter, such as LoHa or LoKr",
+    }
     for part, kind in special.items():
         if given := [lora.keys[part] for lora in found.loras.values() if part in lora.keys]:
             raise InputError(
@@ -97,8 +106,8 @@ def _check(file: Path, found: Sorted, keys: Iterable[str], shapes: Shapes) -> No
             )
     if found.unknown:
         raise InputError(
-            f"{file} has keys that this FLUX has no layers for: {listed(found.unknown)}. "
-            "Give a corrector LoRA that was trained on a FLUX of this size."
+            f"{file} has keys beside those of a corrector for this FLUX: {listed(found.unknown)}. "
+            "Give a LoRA that was trained as a corrector on a FLUX of this size."
         )
     paths = list(chain.from_iterable(found.loras))
     if again := found.twice or [path for path in set(paths) if paths.count(path) > 1]:

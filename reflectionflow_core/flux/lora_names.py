@@ -18,6 +18,7 @@ PARTS = {
     "alpha": re.compile(r"\.alpha$"),
     "magnitude": re.compile(r"\.(?:dora_scale|lora_magnitude_vector)(?:\.[\w.-]+)?$"),
     "bias": re.compile(r"\.(?:lora_B|lora_up|lora\.up)(?:\.[\w-]+)?\.bias$"),
+    "other": re.compile(r"\.(?:lora_mid|lokr_\w+|hada_\w+|oft_\w+|diff|diff_b)(?:\.\w+)*$"),
 }
 # What stands before a path, or inside it where a module was wrapped.
 _DOTTED = r"base_model|model|module|diffusion_model|transformer|unet"

@@ -21,6 +21,7 @@ READ = {"lora_alpha", "r", "alpha_pattern", "rank_pattern", "use_rslora", "init_
 WITHOUT_EFFECT = {
     "auto_mapping",
     "base_model_name_or_path",
+    "eva_config",  # of an initialisation
     "exclude_modules",
     "inference_mode",
     "layers_pattern",

@@ -211,7 +211,9 @@ def device_named(name: str | torch.device | None) -> torch.device:
     """The device of that name, by default a GPU if there is one; InputError for a missing one."""
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return torch.empty(0, device=device).device  # fails if it is missing; adds the GPU's index
+        value = torch.zeros((), device=device)  # fails if it is missing; adds the GPU's index
+        value.item()  # fails on one that holds no values
+        return value.device
     except (RuntimeError, AssertionError) as error:
         raise InputError(
             f"There is no device {str(name)!r} here: {first_line(error)} "

@@ -1,6 +1,5 @@
-"""Measures how often a judge is wrong: it is asked about pictures and statements whose truth is
-known.
+"""Measures how often a judge is wrong, by statements about pictures whose truth is known.
 
-Truth comes from drawn scenes, from labels, and from changes that were planted into pictures whose
-things are known. That a picture was painted from a prompt is no truth about it.
+The truth comes from drawn scenes, from labels, and from faults planted into pictures with known
+objects; never from the prompt that a picture was painted from.
 """

@@ -38,7 +38,7 @@ class Asked:
 
 
 class Answering(Protocol):
-    """Says whether statements hold for their pictures, in order; a Failure where it cannot."""
+    """Says whether statements are true of their pictures, in order; a Failure if it cannot."""
 
     def answer(
         self, asked: Sequence[Asked], progress: Progress = SILENT
@@ -47,7 +47,7 @@ class Answering(Protocol):
 
 @dataclass(frozen=True)
 class ModelAnswers:
-    """A vision-language model that is asked one question a statement, as a checklist asks it."""
+    """A vision-language model that is asked one question per statement, as a checklist asks it."""
 
     vlm: Vlm
 
@@ -57,8 +57,9 @@ class ModelAnswers:
 
 
 def check_examinable(names: Iterable[str]) -> None:
-    """Raises InputError for verifiers by rules for the miniature's own pictures: they misread the
-    scenes of an exam, and a search would then believe them in nothing.
+    """Raises InputError for verifiers by rules for the miniature's own pictures.
+
+    They misread the scenes of an exam, so a search would not trust them at all.
     """
     if found := sorted(OF_THE_MINIATURE.intersection(names)):
         raise InputError(
@@ -70,9 +71,9 @@ def check_examinable(names: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class VerifierAnswers:
-    """A verifier that takes a statement for a prompt: it holds if the picture has passed.
+    """A verifier that gets a statement as its prompt: it is true if the picture passes.
 
-    Where the verifier cannot judge a statement, or only ranks pictures, the answer is a Failure.
+    If the verifier cannot judge a statement, or only ranks pictures, the answer is a Failure.
     """
 
     verifier: Verifier
@@ -101,7 +102,7 @@ class VerifierAnswers:
 
 @dataclass(frozen=True, slots=True)
 class Unreported(Silent):
-    """Progress that is still cancelled, and does not count the parts of a question."""
+    """A Progress that can cancel, but does not report the parts of a question."""
 
     progress: Progress
 

@@ -1,4 +1,4 @@
-"""Changes of a picture that make a statement about it false: pixels only, no truth.
+"""Changes of a picture that make a statement about it false; pixels only.
 
 Boxes are fractions (0 to 1) of width and height.
 """
@@ -23,17 +23,17 @@ def mirrored(image: Image.Image) -> Image.Image:
 
 
 def hue_turned(image: Image.Image, turn: float) -> Image.Image:
-    """All hues moved by `turn` (0 to 1, a share of the circle); greys stay."""
+    """All hues shifted by `turn` (0 to 1, a share of the colour circle); greys stay."""
     hsv = np.array(to_rgb(image).convert("HSV"))
     hsv[..., 0] = (hsv[..., 0].astype(int) + round(turn * HUES)) % HUES
     return Image.fromarray(hsv, "HSV").convert("RGB")
 
 
 def erased(image: Image.Image, box: Box) -> Image.Image:
-    """What is in the box, and a little around it, replaced by what surrounds it.
+    """The content of the box and its margin, filled in from the surroundings.
 
-    Every pixel becomes the mean of the pixels beside the gap in its row and column, the nearer ones
-    weighted more. Raises ValueError where nothing surrounds the box.
+    Every pixel becomes the mean of the pixels beside the gap in its row and column, nearer ones
+    weighted more. Raises ValueError if nothing surrounds the box.
     """
     pixels = np.array(to_rgb(image), np.float32)
     left, top, right, bottom = in_pixels(grown(box), image.size)
@@ -65,7 +65,7 @@ def erased(image: Image.Image, box: Box) -> Image.Image:
 
 
 def doubled(image: Image.Image, box: Box, place: Box) -> Image.Image:
-    """What is in the box once more at `place`, a box of the same size; its corner counts."""
+    """The content of the box copied to `place`, a box of the same size."""
     picture = to_rgb(image)
     source = in_pixels(box, picture.size)
     left, top, *_ = in_pixels(place, picture.size)
@@ -74,7 +74,7 @@ def doubled(image: Image.Image, box: Box, place: Box) -> Image.Image:
 
 
 def reframed(image: Image.Image) -> Image.Image:
-    """The whole picture in a plain frame, so that every thing has another size and place."""
+    """The whole picture in a plain frame, so that everything has another size and position."""
     picture = to_rgb(image)
     frame = max(1, round(FRAME * min(picture.size)))
     edge = np.array(picture)

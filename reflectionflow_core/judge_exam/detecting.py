@@ -1,6 +1,6 @@
-"""Pictures whose things a detector finds so clearly that its boxes can be taken for the truth.
+"""Pictures in which a detector finds objects so clearly that its boxes are taken as the truth.
 
-Where the detector is sure and wrong, its error counts as the judge's.
+If the detector is sure but wrong, its error counts as the judge's.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def known_by_detector(
     names: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> list[KnownPicture]:
-    """The pictures in which at least one of `names` is clear; () stands for all that it knows.
+    """The pictures in which at least one of `names` is clear; () means all names that it knows.
 
-    Raises InputError for a detector of any words without names.
+    Raises InputError for an open-vocabulary detector without names.
     """
     asked = tuple(names) or tuple(detector.vocabulary or ())
     if not asked:
@@ -83,7 +83,7 @@ def _clear(
 
 
 def _once(seen: Sequence[Detection], limits: DetectionLimits) -> list[Detection]:
-    """Each thing by its surest box, as GenEval's rules count: some detectors give many boxes."""
+    """Each object by its surest box, as in GenEval's rules: some detectors give many boxes."""
     kept: list[Detection] = []
     for thing in sorted(seen, key=lambda thing: -thing.score):
         alike = [other for other in kept if other.name == thing.name]

@@ -1,4 +1,4 @@
-"""What a judge is asked: a statement about a picture, and whether it holds."""
+"""What a judge is asked: a statement about a picture, and whether it is true."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SCENE, LABEL, CONTROL, PLANTED, TURNED = SOURCES = (
 class ExamItem:
     """A statement about a picture; `holds` is its truth and `kind` one of `judge_errors.KINDS`.
 
-    `picture` makes the picture, the same whenever it is called, so that many items need little
-    memory. `source` is one of SOURCES; `note` says what was done, as "mirrored". Items of one
-    `group` are about one picture and its changes. `file` is that of an unchanged picture.
+    `picture` makes the picture, always the same one, so that many items need little memory.
+    `source` is one of SOURCES; `note` says what was done, such as "mirrored". Items of one `group`
+    are about one picture and its changes. `file` is that of an unchanged picture.
     """
 
     picture: Callable[[], Image]
@@ -40,7 +40,7 @@ class ExamItem:
 
 @dataclass(frozen=True, slots=True)
 class KnownThing:
-    """A thing in a picture: `box` as fractions of width and height, `colour` if it is known."""
+    """An object in a picture: `box` as fractions of width and height, `colour` if known."""
 
     name: str
     box: Box
@@ -49,9 +49,9 @@ class KnownThing:
 
 @dataclass(frozen=True, slots=True)
 class KnownPicture:
-    """A picture with all things of some names: every thing of a name that occurs in `things`.
+    """A picture with all objects of some names: every object of a name that occurs in `things`.
 
-    Of the names in `absent` there is none. `group` names the picture, `file` is where it is.
+    There is none of the names in `absent`. `group` names the picture, `file` is where it is.
     """
 
     picture: Callable[[], Image]

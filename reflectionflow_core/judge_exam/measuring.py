@@ -1,4 +1,4 @@
-"""Which statements a judge is asked about, and what its answers come to."""
+"""Which statements a judge is asked about, and the errors in its answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Pool = dict[tuple[str, bool], list[ExamItem]]  # by kind and truth
 
 @dataclass(frozen=True, slots=True)
 class GivenAnswer:
-    """What a judge said of an item: whether it holds; None and a reason where it did not say."""
+    """A judge's answer about an item: whether it is true; None and a reason if it gave none."""
 
     item: ExamItem
     said: bool | None
@@ -40,7 +40,7 @@ class GivenAnswer:
 
 @dataclass(frozen=True, slots=True)
 class JudgeExam:
-    """The answers of a judge, and the errors that they come to."""
+    """The answers of a judge, and the errors in them."""
 
     errors: JudgeErrors
     answers: tuple[GivenAnswer, ...]
@@ -55,7 +55,7 @@ class JudgeExam:
 
 @dataclass(frozen=True, slots=True)
 class Shifted(Silent):
-    """The progress of one batch as a part of all questions."""
+    """The progress of one batch as part of all questions."""
 
     progress: Progress
     before: int
@@ -80,12 +80,12 @@ def examine_judge(
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> JudgeExam:
-    """Asks a judge about `items` and drawn scenes, `questions` times, and counts its errors.
+    """Asks a judge `questions` questions about `items` and drawn scenes, and counts its errors.
 
-    Three of four questions are about new statements, as many of each kind and truth; `items` come
-    first, and scenes fill up. The others ask again, in other words, in another order and with the
-    picture in a frame: all that was answered wrongly, then as much that was answered rightly.
-    Raises ValueError for fewer than LEAST questions.
+    Three of four questions are about new statements, equally many of each kind and truth; `items`
+    come first, and scenes add what is missing. The others repeat a statement in other words, in
+    another order and with the picture in a frame: all that were answered wrongly, then as many that
+    were answered rightly. Raises ValueError for fewer than LEAST questions.
     """
     if questions < LEAST:
         raise ValueError(f"An exam has at least {LEAST} questions, got {questions}.")
@@ -101,8 +101,11 @@ def examine_judge(
 
 
 def chosen_items(items: Sequence[ExamItem], count: int, rng: np.random.Generator) -> list[ExamItem]:
-    """`count` items, as many of each kind and truth, in random order; scenes where there are too
-    few. They come last: a detector that knows no shapes would seem to answer nothing."""
+    """`count` items in random order, equally many of each kind and truth; scenes add what is
+    missing.
+
+    Scenes come last: a detector that knows no shapes would otherwise seem to answer nothing.
+    """
     pool: Pool = {(kind, holds): [] for kind in KINDS for holds in (True, False)}
     for index in rng.permutation(len(items)):
         item = items[index]
@@ -132,7 +135,7 @@ def _spread(cell: Sequence[ExamItem], count: int) -> list[ExamItem]:
 def to_ask_again(
     answers: Sequence[GivenAnswer], most: int, rng: np.random.Generator
 ) -> list[GivenAnswer]:
-    """What is asked again, in random order: wrong answers, each with a right one of its kind and
+    """The answers to repeat, in random order: wrong ones, each with a right one of its kind and
     truth, then right ones."""
     mixed = [answers[index] for index in rng.permutation(len(answers))]
     right = [answer for answer in mixed if answer.said is not None and not answer.wrong]
@@ -157,7 +160,7 @@ def _answers(
     total: int,
     done: int = 0,
 ) -> list[GivenAnswer]:
-    """The answers in the order of the items; fewer where none of the first ones was answered.
+    """The answers in the order of the items; fewer if none of the first ones was answered.
 
     `done` of `total` questions were asked before.
     """
@@ -183,7 +186,7 @@ def errors_of(
     first: Sequence[GivenAnswer],
     pairs: Sequence[tuple[GivenAnswer, GivenAnswer]],
 ) -> JudgeErrors:
-    """The errors that answers come to; `pairs` are first and second answers about one statement."""
+    """The errors in the answers; `pairs` are first and second answers about one statement."""
     both = [(a, b) for a, b in pairs if b.said is not None]
     answered = [answer for answer in first if answer.said is not None]
     seconds = [second for _, second in pairs]
@@ -213,10 +216,11 @@ def correlation_of(
     first: Sequence[GivenAnswer], pairs: Sequence[tuple[GivenAnswer, GivenAnswer]]
 ) -> float | None:
     """By how much more often a second answer is wrong after a wrong first one than after a right
-    one, -1 to 1: the correlation of the errors, if both ways of asking err equally often.
+    one, -1 to 1.
 
-    It is taken within statements of one kind and truth, weighted by the variance of their errors;
-    otherwise a judge that errs in one kind only would seem to repeat its errors.
+    It is the correlation of the errors, if both ways of asking err equally often. It is computed
+    within statements of one kind and truth, weighted by the variance of their errors; otherwise a
+    judge that errs in one kind only would seem to repeat its errors.
     """
     weights, slopes = [], []
     for cell in dict.fromkeys(map(_cell, first)):

@@ -1,5 +1,6 @@
-"""Pictures that a model paints for an exam. Their prompts say only what to paint: what is in the
-pictures a detector finds out.
+"""Pictures that a model paints for an exam.
+
+Their prompts only say what to paint; a detector finds out what the pictures show.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Statements about pictures whose things are known, about their unchanged copies and about changed
-ones."""
+"""Statements about pictures with known objects, about unchanged and about changed copies."""
 
 from __future__ import annotations
 
@@ -25,10 +24,10 @@ LEAST_CHANGE = 12.0  # of 255, the mean of a thing's pixels: less is no change
 
 
 def known_items(known: KnownPicture, rng: np.random.Generator) -> list[ExamItem]:
-    """All that can be asked about a picture whose things are known.
+    """All that can be asked about a picture with known objects.
 
-    What holds is asked about an unchanged copy. What does not is made by one turned word, or by a
-    mirror, turned hues, or one thing that is erased or doubled.
+    True statements are about an unchanged copy. False ones have one changed word, or are about a
+    mirrored copy, shifted hues, or an object that was erased or doubled.
     """
     return [
         *_numbers(known, rng),
@@ -76,7 +75,7 @@ def _numbers(known: KnownPicture, rng: np.random.Generator) -> Iterator[ExamItem
 def _without_one(
     known: KnownPicture, things: Sequence[KnownThing], rng: np.random.Generator
 ) -> Iterator[ExamItem]:
-    """One thing is erased: of several the number is wrong, of one the thing is missing."""
+    """Erases one object: of several, the number is then wrong; of one, it is missing."""
     free = [thing for thing in things if _can_be_erased(known, thing)]
     if not free:
         return
@@ -136,7 +135,7 @@ def _colours(known: KnownPicture, rng: np.random.Generator) -> Iterator[ExamItem
 
 
 def _loses_its_colour(image: Image, thing: KnownThing, turn: float) -> bool:
-    """Whether the thing is seen in another colour afterwards: a grey one is not."""
+    """Whether the object has another colour afterwards; a grey one has not."""
     box = in_pixels(thing.box, image.size)
     after = hue_turned(image, turn)
     pixels = [np.asarray(each.convert("RGB").crop(box), np.float32) for each in (image, after)]

@@ -18,7 +18,7 @@ WIDTHS = (10, 27, 0)
 
 
 def errors_table(errors: JudgeErrors) -> str:
-    """The errors by kind with 95 % intervals, and how they come back; several lines of text."""
+    """The errors by kind with 95 % intervals, and their correlation; several lines of text."""
     return "\n".join([*_lines(errors), errors_line(errors)]) + "\n"
 
 
@@ -60,8 +60,8 @@ def _again(errors: JudgeErrors) -> str:
 
 
 def save_exam(exam: JudgeExam, folder: Path) -> None:
-    """Writes every picture as it was shown, unchanged ones as copies of their files, and a line
-    for each answer in answers.jsonl."""
+    """Writes every picture as it was shown, unchanged ones as copies of their files, and one line
+    per answer in answers.jsonl."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [_saved(answer, index, folder) for index, answer in enumerate(exam.answers)]
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)

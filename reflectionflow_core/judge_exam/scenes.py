@@ -1,4 +1,4 @@
-"""Drawn scenes of a few coloured shapes, each with a statement that holds and one that does not."""
+"""Drawn scenes of a few coloured shapes, each with a true and a false statement."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TRIES = 200  # scenes that may not fit into the picture
 
 
 def scene_items(kind: str, rng: np.random.Generator) -> list[ExamItem]:
-    """A statement that holds and one that does not, about one drawn scene."""
+    """A true and a false statement about one drawn scene."""
     for _ in range(TRIES):
         made = _MAKERS[kind](rng)
         if made is not None:

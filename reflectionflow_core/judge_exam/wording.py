@@ -1,4 +1,4 @@
-"""Statements about things, and true statements turned into contradictions by one word."""
+"""Statements about objects, and true statements made false by changing one word."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ def placed(first: str, relation: str, second: str) -> str:
 
 
 def other_colours(colour: str) -> list[str]:
-    """The colours that nobody takes for this one."""
+    """The colours that cannot be mistaken for this one."""
     alike = {colour}.union(*(group for group in _ALIKE if colour in group))
     return [other for other in CHROMATIC if other not in alike]
 
 
 def contradictions(statement: str, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """False statements by one turned word of a true one, each with its kind.
+    """False statements made by changing one word of a true one, each with its kind.
 
-    A number is turned where the statement says that it is exact ("exactly two cups"). A colour or
-    a side is turned where it is said of certain things ("the cup is red"): of "a red cup" another
-    may be blue. [] where no word can be turned safely.
+    A number is changed if the statement says that it is exact ("exactly two cups"). A colour or a
+    side is changed if it is said of a definite object ("the cup is red"): of "a red cup" another
+    one may be blue. [] if no word can be changed safely.
     """
     found = []
     numbers = list(_COUNT.finditer(statement))
@@ -73,19 +73,19 @@ def contradictions(statement: str, rng: np.random.Generator) -> list[tuple[str, 
 
 
 def hue_in(statement: str) -> str:
-    """The colour that a statement gives to certain things, "" if there is none."""
+    """The colour that a statement gives to definite objects; "" if there is none."""
     hue = _said_of_certain(_HUE, statement)
     return hue[1].lower() if hue else ""
 
 
 def side_in(statement: str) -> str:
-    """ "left" or "right" if a statement says that of certain things, else ""."""
+    """ "left" or "right" if a statement says that of definite objects, else ""."""
     side = _said_of_certain(_SIDE, statement)
     return side[1].lower() if side and side[1].lower() in ("left", "right") else ""
 
 
 def _said_of_certain(what: re.Pattern[str], statement: str) -> re.Match[str] | None:
-    """The first match in a statement about certain things that denies nothing."""
+    """The first match in a statement about definite objects that is not negated."""
     certain = _DEFINITE.match(statement) and not _negated(statement)
     return what.search(statement) if certain else None
 

@@ -1,6 +1,4 @@
-"""How a pipeline paints where nothing else is asked: by its own defaults, and few steps where the
-model was distilled to them.
-"""
+"""The default settings of a pipeline: its own, with few steps for distilled models."""
 
 from __future__ import annotations
 
@@ -49,13 +47,13 @@ def defaults_of(kind: Kind) -> Defaults:
 
 
 def schnell(source: str) -> bool:
-    """Whether a FLUX.1 takes no guidance, as the one that was distilled to few steps."""
+    """Whether a FLUX.1 takes no guidance, as the distilled one."""
     config = part_of(source, "transformer", "config.json")
     return config.get("guidance_embeds") is False
 
 
 def flux_sampling(source: str) -> SamplingSettings:
-    """How a FLUX.1 paints by itself."""
+    """The default settings of a FLUX.1."""
     return SamplingSettings(steps=4) if schnell(source) else SamplingSettings()
 
 

@@ -1,4 +1,4 @@
-"""What a diffusers folder would do in a search, in words; loads no weights."""
+"""What a diffusers folder can do in a search, as text; loads no weights."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def _cached(source: str) -> Path:
 
 
 def kind_of(source: str) -> Kind:
-    """The kind of a folder or a hub id; raises InputError for what is no picture pipeline."""
+    """The kind of a folder or a hub id; raises InputError if it is not an image pipeline."""
     index = index_of(source)
     if index is None:
         raise InputError(
@@ -200,7 +200,7 @@ def library_class(library: str, name: str, source: str) -> Any:
 
 
 def repainting(kind: Kind) -> str | None:
-    """The class that paints image to image with the same parts; None where diffusers has none."""
+    """The image-to-image class with the same parts; None if diffusers has none."""
     if kind.repaints:
         return kind.name
     import diffusers
@@ -210,7 +210,7 @@ def repainting(kind: Kind) -> str | None:
 
 
 def check_painter(kind: Kind) -> None:
-    """Raises InputError for a pipeline that cannot paint from words alone, or is incomplete."""
+    """Raises InputError for a pipeline that cannot paint from text alone, or is incomplete."""
     if kind.repaints:
         raise InputError(
             f"{kind.source} holds a {kind.name}, which only repaints pictures. {GIVE_IMAGE_MODEL}."
@@ -224,7 +224,7 @@ def check_painter(kind: Kind) -> None:
 
 
 def check_editor(kind: Kind) -> None:
-    """Raises InputError for a pipeline that cannot change a picture, or is incomplete."""
+    """Raises InputError for a pipeline that cannot edit a picture, or is incomplete."""
     if not kind.edits and repainting(kind) is None:
         raise InputError(
             f"{kind.source} holds a {kind.name}, which takes no picture. {GIVE_EDITOR}."
@@ -233,7 +233,7 @@ def check_editor(kind: Kind) -> None:
 
 
 def check_edited_size(kind: Kind, size: tuple[int, int]) -> None:
-    """Raises InputError for a width and height of pictures that an editing pipeline refuses, as
+    """Raises InputError for a picture size (width, height) that an editing pipeline refuses, as
     FLUX.2 does below 64 pixels and beyond 8 to 1."""
     if not kind.edits:
         return

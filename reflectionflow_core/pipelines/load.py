@@ -120,10 +120,10 @@ def modules_of(pipeline: Any) -> dict[str, nn.Module]:
 
 
 def place(pipelines: Sequence[Any], plan: str, device: torch.device) -> None:
-    """Puts weights where a plan of FLUX's placement wants them, by diffusers' own means.
+    """Places the weights as a plan of FLUX's placement says, by diffusers' own means.
 
     "phased" has one part on the device at a time, "streamed" one layer. On the CPU all plans leave
-    weights where they are.
+    the weights where they are.
     """
     if device.type == "cpu":
         return
@@ -157,10 +157,11 @@ def plan_for(pipelines: Sequence[Any], device: torch.device) -> str:
 def painters(
     kind: Kind, sampling: SamplingSettings | None, corrects: bool, edit: Kind | None, **how: Any
 ) -> tuple[Painter, Painter | None]:
-    """The generator and, where pictures are corrected, the editor of a search.
+    """The generator of a search and, if pictures are corrected, the editor.
 
-    `how` are `dtype`, `device`, `plan`, `edit_steps` and `edit_guidance`. A pipeline that edits as
-    well corrects its own pictures where no other is given, with the sampling of its drafts.
+    `how` are `dtype`, `device`, `plan`, `edit_steps` and `edit_guidance`. A pipeline that can also
+    edit corrects its own pictures if no editor is given, with the same sampling as its drafts.
+    Raises InputError if nothing can correct.
     """
     steps, guidance = how.pop("edit_steps", None), how.pop("edit_guidance", None)
     loader = PipelineLoader(**how)

@@ -1,4 +1,4 @@
-"""Pipelines of diffusers as the painters of a search: the pictures of the stock pipeline."""
+"""Pipelines of diffusers as painters of a search; they paint the stock pipeline's pictures."""
 
 from __future__ import annotations
 
@@ -171,8 +171,10 @@ class PipelineEditor(PipelinePainter):
 
 
 class PipelineRepainter(PipelinePainter):
-    """Image to image as a corrector: it gets only the prompt, since a model that paints from
-    descriptions would paint a dog for "remove the dog".
+    """Image to image as a corrector.
+
+    It gets only the prompt, since a model that paints from descriptions would paint a dog for
+    "remove the dog".
     """
 
     def __init__(
@@ -246,7 +248,7 @@ class PreviewOnly(PaintOnly):
 
 
 def able(painter: PipelinePainter, scheduler: Any, restarts: bool) -> Painter:
-    """The painter, with those abilities only that its pipeline has."""
+    """The painter, with only those abilities that its pipeline has."""
     if not predicts(scheduler):
         return PaintOnly(painter)
     return painter if restarts else PreviewOnly(painter)

@@ -1,5 +1,6 @@
-"""What happens inside a pipeline's call: its steps, what it predicts, the noise that it begins
-with. The pipeline itself stays as diffusers has it.
+"""What happens inside a pipeline's call: its steps, its predictions, its initial noise.
+
+The pipeline itself is unchanged.
 """
 
 from __future__ import annotations
@@ -69,9 +70,10 @@ def _clean(scheduler: Any, output: Tensor, timestep: Any, sample: Tensor) -> Ten
 
 
 class SeededNoise(TorchFunctionMode):
-    """Within it the first noise that one of its generators draws is that of a search's seed.
+    """A context in which the first noise that one of its generators draws is that of a search's
+    seed.
 
-    Only the neighbours of a seed need it; for others torch's own generators do.
+    Only neighbours of a seed need it; otherwise torch's own generators are enough.
     """
 
     def __init__(self, generators: Mapping[torch.Generator, Seed]) -> None:

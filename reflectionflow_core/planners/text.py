@@ -25,7 +25,7 @@ def from_text(text: str) -> tuple[Stage, ...]:
         if len(parts) != 3:
             raise InputError(
                 f"The line {line.strip()!r:.80} is not a stage. Write: instruction {ARROW} scene "
-                f"{ARROW} what is to be seen by then, separated by semicolons."
+                f"{ARROW} the objects to be seen by then, separated by semicolons."
             )
         objects = tuple(filter(None, (each.strip() for each in parts[2].split(";"))))
         stages.append(Stage(parts[0], parts[1], objects))

@@ -1,8 +1,8 @@
-"""Where a correction may change its parent: places, masks of them, and the parent kept around them.
+"""Where a correction may change its parent: regions, their masks, and the parent kept around them.
 
-Knows pictures and verdicts, no model. A painter that can samples inside the mask of a region only;
-whoever painted, `compositing` puts the parent's pixels back outside of it, bit for bit. `masks` and
-`compositing` open pictures; records and settings need neither, so that help comes at once.
+Knows pictures and verdicts, no model. A painter that can samples only inside the mask of a region;
+for any painter, `compositing` restores the parent's pixels outside it, bit for bit. `masks` and
+`compositing` open pictures; records and settings need neither, so that help is fast.
 """
 
 from .joining import joined

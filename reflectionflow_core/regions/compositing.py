@@ -1,4 +1,4 @@
-"""A painted picture put into its parent, where a region says so."""
+"""Pastes a painted picture into its parent, inside a region."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .places import Region
 def composited(parent: Image.Image, painted: Image.Image, region: Region) -> Image.Image:
     """The parent, changed only inside the region, at the parent's size.
 
-    Outside of it every pixel is the parent's, bit for bit; at its edge the two are blended.
+    Outside it every pixel is the parent's, bit for bit; at its edge the two are blended.
     """
     before = np.asarray(parent.convert("RGB"))
     if painted.size != parent.size:

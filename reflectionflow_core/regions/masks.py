@@ -77,9 +77,10 @@ def _drawn(text: str, size: tuple[int, int]) -> np.ndarray:
     # Nearest, so that nothing outside of what was drawn gets a share of it.
     mask = mask_picture(text).resize(size, Image.Resampling.NEAREST)
     total = inner = np.asarray(mask, np.float32) / 255
+    strongest = float(total.max())
     for _ in range(round(max(size) * FEATHER)):
         mask = mask.filter(ImageFilter.MinFilter(3))
         inner = np.asarray(mask, np.float32) / 255
         total = total + inner
     # A region thinner than the edge still changes in full at its middle.
-    return total / max(float(total.max()), 1e-6)
+    return total * (strongest / max(float(total.max()), 1e-6))

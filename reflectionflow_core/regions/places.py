@@ -1,4 +1,4 @@
-"""The places that one correction is for: of the faults of a verdict, or drawn by the user."""
+"""The regions of a correction: of the faults of a verdict, or drawn by the user."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MISSING = "missing "
 class Region:
     """Where a correction may change its parent: inside `boxes`, and where `mask` is not black.
 
-    `mask` is a picture drawn by the user (`masks.mask_text`), as large as it likes: that of the
-    search's settings, or one that was `said` between two rounds. Raises ValueError for a region
-    without any place.
+    `mask` is a picture drawn by the user (`masks.mask_text`), of any size: the mask of the search's
+    settings, or one that was `said` between two rounds. Raises ValueError for a region without box
+    and mask.
     """
 
     boxes: tuple[Box, ...] = ()
@@ -34,11 +34,11 @@ class Region:
 
 
 def region_of(verdict: Verdict, way: str, mask: str | None = None) -> Region | None:
-    """Where a picture with this verdict is corrected; None is all of it.
+    """Where a picture with this verdict is corrected; None is everywhere.
 
-    A user's `mask` is the answer to everything. "whole" has no places. "auto" corrects in place
-    where every fault has one, "regions" where any has: what has none waits for a later round. A
-    thing that is missing is given a free place, if the verdict says where other things are.
+    A user's `mask` takes precedence. "whole" is everywhere. "auto" uses the faults' boxes if every
+    fault has one, "regions" if any has: faults without one wait for a later round. A missing thing
+    gets a free place, if the verdict says where other things are.
     """
     if mask is not None:
         return Region(mask=mask)
@@ -52,7 +52,7 @@ def region_of(verdict: Verdict, way: str, mask: str | None = None) -> Region | N
 
 
 def fault_places(fault: str, verdict: Verdict) -> list[Box]:
-    """The boxes in which one fault can be mended, [] if that may be anywhere."""
+    """The boxes in which one fault can be fixed; [] if that may be anywhere."""
     placed = places_of(fault, verdict.evidence)
     moved = any(words in fault for words in POSITIONS)
     if placed and not moved:

@@ -18,10 +18,10 @@ def as_data(
 ) -> dict[str, Any]:
     """A history as JSON values, without the pictures.
 
-    `best` and each candidate's `parent` are indices into `candidates`, which are in the order of
-    painting; a parent of another search is None. `best` is None where nothing was painted or
-    judged; the score of a picture that could not be judged is None, and `unjudged` says how many
-    there are and why, "" where there are none.
+    `best` and each candidate's `parent` are indices into `candidates`, which are in painting order;
+    a parent in another search is None. `best` is None if nothing was painted or judged. The score
+    of an unjudged picture is None; `unjudged` says how many there are and why, "" if there are
+    none.
     """
     index: dict[int, int] = {}
     candidates = []

@@ -70,11 +70,11 @@ def forecast_text(
 ) -> str:
     """What a search will cost: "At most 8 pictures, 240 steps, 24 VLM calls, 4 min; ...".
 
-    `seconds_each` are those that a picture took here before, `price_each` is what a call of the
-    judge costs, in any currency; None is not known. Repeated calls are no part of the most.
+    `seconds_each` is the earlier time per picture, `price_each` the price of a call of the judge,
+    in any currency; None is unknown. Retried calls are not included.
     """
     if found is None:
-        return "This search is too large to say what it costs."
+        return "This search is too large for a forecast of its cost."
     most = _price_text(found.most, seconds_each, price_each, " without repeats")
     text = f"{'At most' if found.sure else 'About'} {most}"
     if found.usual is not None and found.pass_rate is not None:
@@ -284,7 +284,7 @@ def verdict_text(verdict: Verdict) -> str:
 def passed_text(verdict: Verdict) -> str:
     """Whether a picture passed: "passed after 2 more looks (posterior 0.97)"; "" if unknown.
 
-    The posterior is the probability that it is right, where the judge's errors are known.
+    The posterior is the probability that it is right, if the judge's error rates are known.
     """
     trust = verdict.trust
     said = {True: "passed", False: "not passed", None: "passed, in doubt" if trust else ""}

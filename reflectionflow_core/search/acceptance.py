@@ -1,7 +1,7 @@
 """What a correction has broken: requirements that its parent met and it does not.
 
-Pure functions of verdicts. One that breaks something stays in the history, but no chain goes on
-from it, and the next correction of its parent is told.
+Pure functions of verdicts. A correction that breaks something stays in the history, but no chain
+continues from it, and the writer of the parent's next correction is told.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from ..verdict import Verdict, is_met
 
 
 def broken_by(before: Verdict, after: Verdict) -> tuple[str, ...]:
-    """What `before` met and `after` does not, in words; () where one of them has no judgement.
+    """What `before` met and `after` does not, in words; () if one of them was not judged.
 
-    Verdicts that answer each requirement (`Verdict.aspects`) are compared by them. Of others only
-    the faults are known: new ones count, unless there are fewer than before.
+    Verdicts that answer each requirement (`Verdict.aspects`) are compared by requirement. Others
+    only list faults: new faults count, unless there are fewer faults in all.
     """
     if not (before.judged and after.judged) or after.passed:
         return ()
@@ -29,7 +29,7 @@ def broken_by(before: Verdict, after: Verdict) -> tuple[str, ...]:
 
 
 def requirements_of(verdict: Verdict) -> Mapping[str, bool]:
-    """Whether each requirement is met, by statement; {} for a verdict that does not say it."""
+    """Whether each requirement is met, by statement; {} if the verdict does not answer them."""
     values = verdict.aspects.values()
     if DISAGREEMENT in verdict.aspects or not all(0 <= value <= 1 for value in values):
         return {}  # scores of several verifiers, or marks
@@ -37,7 +37,7 @@ def requirements_of(verdict: Verdict) -> Mapping[str, bool]:
     return met if all(met.values()) != bool(verdict.unmet) else {}
 
 
-def told_broken(parent: Candidate, past: History) -> tuple[str, ...]:
-    """What the corrections of a parent so far have broken, each once."""
+def broken_before(parent: Candidate, past: History) -> tuple[str, ...]:
+    """What the corrections of a parent have broken so far, each once."""
     tried = (each.broken for each in past if each.parent is parent)
     return tuple(dict.fromkeys(text for broken in tried for text in broken))

@@ -10,31 +10,30 @@ from ..protocols import Preview
 from ..record import Candidate, Cost, History, Inspection, Request, Restart, Verdict
 from ..regions import region_of
 from ..settings import SearchSettings
-from .acceptance import broken_by, told_broken
-from .trust import is_open
+from .acceptance import broken_before, broken_by
+from .trust import may_be_right
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FREE = Cost()
+NO_COST = Cost()
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A request on its way to a candidate, with what it has cost so far.
+    """A request on its way to a candidate, with its cost so far.
 
-    While it has a `preview`, image and verdict are those of the preview. One that is dropped after
-    that is not `finished`.
+    While it has a `preview`, image and verdict are those of the preview. It is not `finished` if it
+    is dropped then. `looks` are all verdicts on the picture, if the judge is asked again.
     """
 
     request: Request
-    cost: Cost = FREE
+    cost: Cost = NO_COST
     image: Image | None = None
     verdict: Verdict | None = None
     finished: bool = True
     inspection: Inspection | None = None
     preview: Preview | None = None
-    # All that the judge said of the picture, where it is asked again.
     looks: tuple[Verdict, ...] = ()
     latents: bytes | None = None
 
@@ -57,8 +56,8 @@ def requests_of(attempts: Sequence[Attempt]) -> list[Request]:
 
 def wants_another_look(attempt: Attempt) -> bool:
     if attempt.verdict is None or attempt.preview is not None or not attempt.finished:
-        return False  # a preview is not what will be handed out
-    return is_open(attempt.verdict)
+        return False  # a preview is never the result
+    return may_be_right(attempt.verdict)
 
 
 def stage_numbers(attempts: Sequence[Attempt]) -> list[int]:
@@ -66,42 +65,42 @@ def stage_numbers(attempts: Sequence[Attempt]) -> list[int]:
 
 
 def promises_nothing(preview: Verdict | None, rival: Candidate) -> bool:
-    """True for a preview that was judged, and ranks no higher than its rival."""
+    """Whether a preview was judged and ranks no higher than its rival."""
     if preview is None or not preview.judged or preview.passed:
         return False
     return preview.rank <= rival.rank
 
 
-def corrected(request: Request) -> Verdict | None:
+def verdict_to_fix(request: Request) -> Verdict | None:
     """The verdict whose unmet requirements a request corrects."""
     verdict = request.parent.verdict if request.parent and request.corrects else None
     return verdict if verdict and verdict.unmet else None
 
 
-def begun(request: Request, prompt: str, settings: SearchSettings, past: History) -> Request:
-    """A request with its own prompt, as actors are asked about it; a correction with its place, and
-    with what corrections in the rounds of `past` broke."""
+def prepared(request: Request, prompt: str, settings: SearchSettings, past: History) -> Request:
+    """A request with its prompt, as actors are asked about it; a correction also with its region,
+    and with what earlier corrections of its parent, in the rounds of `past`, have broken."""
     request = replace(request, prompt=request.prompt or _own_prompt(request, prompt, settings))
     if not request.corrects:
         return request
     parent = request.required_parent
-    # What a plan of stages draws next is nowhere yet.
+    # The next stage of a plan adds something that has no place in the picture yet.
     way = settings.correct if request.asks_writer else "whole"
     region = request.region or region_of(parent.verdict, way, settings.mask)
-    told = told_broken(parent, past) if settings.accept == "unbroken" else ()
-    return replace(request, region=region if kept_around(request) else None, broken=told)
+    broken = broken_before(parent, past) if settings.accept == "unbroken" else ()
+    return replace(request, region=region if surrounding_picture(request) else None, broken=broken)
 
 
 def _own_prompt(request: Request, prompt: str, settings: SearchSettings) -> str:
-    """What a request is painted from if its prompt is not rewritten."""
+    """The prompt of a request if it is not rewritten."""
     if request.parent is None:
         return settings.draft_prompt or prompt
     return request.parent.prompt if isinstance(request.seed, Restart) else prompt
 
 
-def kept_around(request: Request) -> Candidate | None:
-    """The picture that stays outside of a request's region: the parent; of a picture that is
-    painted to its end no preview, but the last before it that was painted so, if there is one."""
+def surrounding_picture(request: Request) -> Candidate | None:
+    """The picture that is kept outside a request's region: its parent. If the parent is only a
+    preview and the request is not, the latest finished ancestor; None if there is none."""
     parent = request.required_parent
     if request.scout or parent.finished:
         return parent
@@ -109,12 +108,12 @@ def kept_around(request: Request) -> Candidate | None:
 
 
 def in_its_region(request: Request, painted: Image) -> Image:
-    """What was painted, put into what stays around it where the request has a region."""
+    """The painted picture; if the request has a region, pasted there into what surrounds it."""
     if request.region is None:
         return painted
     from ..regions.compositing import composited
 
-    around = kept_around(request) or request.required_parent
+    around = surrounding_picture(request) or request.required_parent
     return composited(around.image, painted, request.region)
 
 

@@ -1,4 +1,4 @@
-"""What requests cost, how many of them a budget pays for, and what actors really asked."""
+"""What requests cost, how many of them a budget pays for, and how many calls actors made."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from ..settings import Budget, SearchSettings
 from .looking import most_looks
 
 Answer = TypeVar("Answer")
-FINISH_LEVEL = 0.5  # of noise, from which a preview is painted on: what it shows stays, gets sharp
-PAINTED_ON = Request(Restart(0, FINISH_LEVEL))
+FINISH_LEVEL = 0.5  # noise level from which a preview is finished: its content stays, gets sharper
+FINISHING = Request(Restart(0, FINISH_LEVEL))
 
 
 def affordable_end(
     requests: Sequence[Request], done: int, spent: Cost, settings: SearchSettings, actors: Actors
 ) -> int:
-    """Up to which position of a round the budget pays, where `done` requests are painted.
+    """The position in a round up to which the budget pays, if `done` requests are painted.
 
-    A speculative picture that is dropped costs less than planned, so more of its round may be paid
-    for later. Such a round is paid for in whole batches: a picture always has the same batch. A
-    preview alone is no picture: there has to be room for what is painted on from it, and previews
-    that the strategy cannot choose among, as their round is cut short, are not paid for.
+    A speculative picture that is dropped costs less than planned, so more of its round may become
+    affordable. Such a round is paid for in whole batches, since a picture may depend on its batch.
+    Previews need room for a picture that is finished from one of them, and are not painted if their
+    round would be cut short, since the strategy chooses among all of them.
     """
-    end = min(paid_ends(requests, done, spent, settings, actors).values(), default=len(requests))
+    end = min(
+        affordable_ends(requests, done, spent, settings, actors).values(), default=len(requests)
+    )
     if end == len(requests):
         return end
     if any(request.speculative for request in requests[done:end]):
@@ -38,10 +40,10 @@ def affordable_end(
     return next(previewed, end)
 
 
-def paid_ends(
+def affordable_ends(
     requests: Sequence[Request], done: int, spent: Cost, settings: SearchSettings, actors: Actors
 ) -> dict[str, int]:
-    """Up to which position of a round each limit pays, by the name of its field."""
+    """The position in a round up to which each limit pays, by field of Budget."""
     budget, ends = settings.budget, {}
     for name, price in (
         ("images", most_images),
@@ -52,35 +54,35 @@ def paid_ends(
         if limit is not None:
             left = requests[done:]
             prices = [price(request, actors) for request in left]
-            room = price(PAINTED_ON, actors)
+            room = price(FINISHING, actors)
             rooms = [room * only_previewed(request, actors) for request in left]
-            ends[name] = done + paid_count(limit - getattr(spent, name), prices, rooms)
+            ends[name] = done + affordable_count(limit - getattr(spent, name), prices, rooms)
     return ends
 
 
-def paid_count(left: float, prices: Sequence[int], rooms: Sequence[int]) -> int:
-    """How many of the first requests `left` pays for, each with room for something to follow."""
+def affordable_count(left: float, prices: Sequence[int], rooms: Sequence[int]) -> int:
+    """How many of the first requests `left` pays for; `rooms` is what must remain after each."""
     fits = (total + room <= left for total, room in zip(accumulate(prices), rooms, strict=True))
     return sum(takewhile(bool, fits))
 
 
 def out_of_time(history: History, settings: SearchSettings) -> bool:
-    """True if one more batch, as slow as the slowest so far, would exceed the budget in seconds.
+    """Whether one more batch, as slow as the slowest so far, would exceed the budget in seconds.
 
-    The seconds are those that actors work. The first batch is always painted, and only a batch
-    slower than all before it can exceed the budget.
+    Only the working time of actors counts. The first batch is always painted, and only a batch
+    that is slower than all before it can exceed the budget.
     """
     limit, cost = settings.budget.seconds, history.cost
     return limit is not None and cost.total_seconds + cost.slowest > limit
 
 
 def most_images(request: Request, actors: Actors) -> int:
-    """The most pictures that one request paints to their end: none if it is only previewed."""
+    """How many finished pictures one request paints: 0 if it is only previewed, else 1."""
     return 0 if only_previewed(request, actors) else 1
 
 
 def only_previewed(request: Request, actors: Actors) -> bool:
-    """Whether nothing but the preview of a request is painted."""
+    """Whether only a preview of the request is painted."""
     return request.scout and isinstance(actors.painter_of(request), Previewing)
 
 
@@ -107,7 +109,7 @@ def most_calls(request: Request, actors: Actors, settings: SearchSettings) -> in
 
 
 def calls_by_phase(request: Request, actors: Actors, settings: SearchSettings) -> dict[str, int]:
-    """The same for each phase in which somebody is asked about it."""
+    """The most VLM calls of one request in each phase."""
     looks = 1 + request.speculative + most_looks(settings, actors)
     calls = {"verify": actors.verifier.calls * looks}
     if request.asks_writer and actors.writer is not None:
@@ -120,29 +122,29 @@ def calls_by_phase(request: Request, actors: Actors, settings: SearchSettings) -
 
 
 class Estimating(Protocol):
-    """What a verifier, a writer, an evolver and an inspector have in common."""
+    """A verifier, writer, evolver or inspector: `calls` is its estimate for one item."""
 
     calls: int
 
 
-def calls_left(budget: Budget, spent: int = 0) -> AbstractContextManager[Allowance]:
-    """Within it no more calls are made than the budget has left when so many are `spent`."""
+def limit_calls(budget: Budget, spent: int = 0) -> AbstractContextManager[Allowance]:
+    """A context in which only the calls that the budget has left after `spent` can be made."""
     limit = budget.vlm_calls
     return calls_allowed(None if limit is None else max(0, limit - spent), limit)
 
 
-def paid_from(
+def ask_within_budget(
     budget: Budget,
     spent: int,
     actor: Estimating,
     items: int,
     question: Callable[[], list[Answer]],
 ) -> tuple[list[Answer], int]:
-    """As `metered`, with no more calls made than the budget has left when so many are `spent`.
+    """Like `metered`, but limited to the calls that the budget has left after `spent`.
 
-    Calls that models were asked without the actor's counting them are charged, too.
+    Calls that the actor does not count itself are charged, too.
     """
-    with calls_left(budget, spent) as allowance:
+    with limit_calls(budget, spent) as allowance:
         answers, calls = metered(actor, items, question)
     return answers, max(calls, allowance.taken)
 
@@ -150,8 +152,7 @@ def paid_from(
 def metered(
     actor: Estimating, items: int, question: Callable[[], list[Answer]]
 ) -> tuple[list[Answer], int]:
-    """The answers to `items` items and the calls of all: counted if the actor counts, otherwise
-    its estimate."""
+    """The answers to `items` items and the number of calls: counted, or the actor's estimate."""
     before = calls_so_far(actor)
     answers = question()
     after = calls_so_far(actor)
@@ -161,8 +162,8 @@ def metered(
 
 
 def repeated_cost(requests: Sequence[Request], settings: SearchSettings, actors: Actors) -> Cost:
-    """The most that is charged for requests of a batch that a crash cut in two, when they are asked
-    about again: nothing where no actor counts."""
+    """The most that repeating the recorded requests of an interrupted batch is charged; nothing if
+    no actor counts its calls."""
     if not counts_calls(actors):
         return Cost()
     return Cost(vlm_calls=sum(most_calls(request, actors, settings) for request in requests))
@@ -174,5 +175,5 @@ def counts_calls(actors: Actors) -> bool:
 
 
 def calls_so_far(actor: object) -> int | None:
-    """All calls that an actor has made so far; None where it does not count them."""
+    """All calls that an actor has made so far; None if it does not count them."""
     return actor.spent if isinstance(actor, Counting) else None

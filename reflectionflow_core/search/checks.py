@@ -1,4 +1,4 @@
-"""What is refused before anything is painted."""
+"""Checks of a search before anything is painted."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ DEFAULTS = SearchSettings()
 
 
 def check_search(prompt: str, settings: SearchSettings, actors: Actors, history: History) -> None:
-    """Raises InputError for what would fail later, and for a budget below the price of a picture.
+    """Raises InputError for what would fail later, and for a budget below the cost of a picture.
 
-    A history without pictures may have cost something: what was written before them, or pictures
-    that could not be judged.
+    A history without pictures may already have a cost: of a plan or thought, or of pictures that
+    could not be judged.
     """
     if not usable_text(prompt, "prompt").strip():
         raise InputError("The prompt is empty. Say in words what to paint.")
@@ -32,7 +32,7 @@ def check_search(prompt: str, settings: SearchSettings, actors: Actors, history:
     calls_before = history.cost.vlm_calls
     if budget.images is not None and history.cost.images >= budget.images:
         raise InputError(
-            f"The budget is {budget.images} pictures, and {history.cost.images} were painted that "
+            f"The budget of {budget.images} pictures is used up by {history.cost.images} that "
             "could not be judged. Give a larger budget, or none."
         )
     if budget.steps is not None:
@@ -45,9 +45,9 @@ def check_search(prompt: str, settings: SearchSettings, actors: Actors, history:
 
 
 def check_understood(prompt: str, settings: SearchSettings, actors: Actors) -> None:
-    """Raises InputError where one of those whom the search will ask cannot work with the prompt.
+    """Raises InputError if an actor of the search cannot work with the prompt.
 
-    They are shown no picture; a model may be asked once, to take the prompt apart.
+    Actors are shown no picture; a model may be asked once, to split the prompt into requirements.
     """
     actors.verifier.verify(prompt, [])
     axes = axes_in_force(settings) if settings.depth else ()
@@ -58,15 +58,14 @@ def check_understood(prompt: str, settings: SearchSettings, actors: Actors) -> N
 
 
 def check_drafts(settings: SearchSettings) -> None:
-    """Raises InputError where two chains would begin with one draft and keep its noise, so that
+    """Raises InputError if two chains would begin with the same draft and keep its noise, so that
     they paint the same pictures."""
     drafts, width = settings.draft_count, settings.width
     chained = settings.depth > 0 and strategy_named(settings.strategy).chained
     if chained and drafts < width and "noise" not in axes_in_force(settings):
         raise InputError(
-            f"{width} chains would paint some pictures twice, since there are fewer drafts "
-            f"({drafts}) and the noise stays. Give {width} drafts or more, fewer chains, or the "
-            "axis noise."
+            f"{width} chains would paint some pictures twice: there are only {drafts} drafts, and "
+            f"the axis noise is off. Give at least {width} drafts, fewer chains, or the axis noise."
         )
 
 
@@ -79,7 +78,7 @@ def check_price(what: str, price: int, unit: str, limit: int) -> None:
 
 
 def check_actors(settings: SearchSettings, actors: Actors) -> None:
-    """Raises InputError if somebody whom the strategy asks is missing or lacks an ability."""
+    """Raises InputError if an actor that the strategy needs is missing or lacks an ability."""
     axes = axes_in_force(settings)
     strategy = strategy_named(settings.strategy)
     ability = strategy.ability
@@ -105,12 +104,12 @@ def check_actors(settings: SearchSettings, actors: Actors) -> None:
         if axis in axes and actor is None:
             raise InputError(
                 f"The {axis} axis needs a {role}, and there is none. "
-                f"Give one, or take {axis} out of the axes."
+                f"Give one, or remove {axis} from the axes."
             )
 
 
 def check_correcting(settings: SearchSettings, axes: Collection[str]) -> None:
-    """Raises InputError for settings about corrections that have no effect, or contradict."""
+    """Raises InputError for settings of corrections without effect, or in conflict."""
     for name in ("correct", "accept", "mask"):
         chosen = getattr(settings, name) != getattr(DEFAULTS, name)
         if chosen and "reflection" not in axes:
@@ -120,31 +119,28 @@ def check_correcting(settings: SearchSettings, axes: Collection[str]) -> None:
                 "strategy that corrects."
             )
     if settings.mask is not None and settings.correct != DEFAULTS.correct:
-        raise InputError(
-            "A mask outranks all places, so the setting correct has no effect with it. Leave one "
-            "of them out."
-        )
+        raise InputError("With a mask, the setting correct has no effect. Leave one of them out.")
     if settings.accept == "unbroken" and settings.recheck:
         raise InputError(
-            "The setting recheck takes what was met before as still met, and accept unbroken is "
-            "there to look again. Leave one of them out."
+            "The setting recheck skips requirements that were met before, and accept unbroken has "
+            "to check them again. Leave one of them out."
         )
 
 
 def check_trust(settings: SearchSettings, errors: JudgeErrors | None) -> None:
-    """Raises InputError for settings that have no effect, with the known errors of the judge or
-    without; for callers who know where these come from."""
+    """Raises InputError for settings without effect, given the judge's known errors or None; called
+    separately, since only the caller knows where the errors come from."""
     for f in fields(SearchSettings):
         chosen = f.name in ("trust", "looks") and getattr(settings, f.name) != f.default
         if chosen and errors is None:
             raise InputError(
-                f"The setting {f.name} has no effect, since the errors of this judge are not "
+                f"The setting {f.name} has no effect, since the error rates of this judge are not "
                 "known. Measure them with reflectionflow judge, or leave it out."
             )
     if errors is not None and settings.recheck:
         raise InputError(
-            "The setting recheck takes over earlier answers, and this judge's known errors ask for "
-            "new ones. Switch recheck off."
+            "The setting recheck reuses earlier answers, but with known error rates every answer "
+            "must be new. Switch recheck off."
         )
     if errors is not None and not (errors.total.wrong_shown and errors.total.right_shown):
         raise InputError(
@@ -154,18 +150,18 @@ def check_trust(settings: SearchSettings, errors: JudgeErrors | None) -> None:
 
 
 def check_shortlist(settings: SearchSettings, shortlist: int) -> None:
-    """Raises InputError if a shortlist leaves out nothing, or pictures that are corrected next."""
+    """Raises InputError for a shortlist that excludes no picture, or pictures to correct next."""
     if settings.batch_size <= shortlist:
         raise InputError(
-            f"A shortlist of {shortlist} leaves nothing out of batches of {settings.batch_size}. "
+            f"A shortlist of {shortlist} excludes nothing from batches of {settings.batch_size}. "
             "Choose larger batches, a shorter list, or no screen."
         )
     axes = axes_in_force(settings) if settings.depth else ()
     if shortlist < settings.width and {"reflection", "prompt"} & {*axes}:
         raise InputError(
-            f"{settings.width} chains go on from what the verifier finds wrong, and a shortlist of "
-            f"{shortlist} leaves pictures of theirs out. Choose a shortlist of at least "
-            f"{settings.width}, or fewer chains."
+            f"{settings.width} chains continue from what the verifier finds wrong, but a shortlist "
+            f"of {shortlist} leaves some of their pictures unjudged. Choose a shortlist of at "
+            f"least {settings.width}, or fewer chains."
         )
 
 
@@ -173,7 +169,7 @@ def check_stages(settings: SearchSettings, actors: Actors) -> None:
     """Raises InputError if a staged search lacks its plan or its inspector."""
     if not settings.stages:
         raise InputError(
-            f"The strategy {settings.strategy!r} draws by a plan, and there is none. "
+            f"The strategy {settings.strategy!r} needs a plan, and there is none. "
             "Let a planner write one, or choose 'reflection'."
         )
     if settings.draft_prompt is not None:

@@ -1,4 +1,4 @@
-"""What a search will cost, said before its first picture is painted."""
+"""Forecasts what a search will cost, before its first picture is painted."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PREVIEWING = ("potential", "scouts")  # strategies whose previews decide what else is painted
-MOST = 500  # pictures that are looked ahead; each asks the strategy for its whole plan again
+MOST = 500  # pictures to look ahead; each of them replays the strategy from the start
 UNFINISHED = Inspection(False, missing=("all of it",), refine="paint it")
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is left of a search to pay: `most` if no picture passes, `usual` if each picture passes
-    with `pass_rate` (0 to 1) and the search stops at the first that does.
+    """What the rest of a search costs: `most` if no picture passes, `usual` on average, if each
+    picture passes with `pass_rate` (0 to 1) and the search stops at the first that does.
 
-    `usual` is None where nothing stops the search, or nobody knows how often a picture passes.
-    Costs of VLM calls are the actors' own estimates. `most` is not `sure` where
-    previews decide what is painted.
+    `usual` is None if the search does not stop at a pass, or the pass rate is unknown. VLM calls
+    are the actors' estimates. `most` is not `sure` if previews decide what is painted.
     """
 
     most: Cost
@@ -47,7 +46,7 @@ def forecast(
 ) -> Forecast | None:
     """What the rest of a search costs, or None for one with more than MOST pictures.
 
-    The search is played with pictures that nobody paints, all of them judged as failed.
+    The search is simulated with empty pictures that all fail.
     """
     begun, prices, spent = history, [], history.cost
     while batch := next_batch(history, settings, actors):
@@ -68,8 +67,8 @@ def forecast(
 def forecast_together(
     found: Sequence[Forecast | None], budget: Budget, spent: Cost
 ) -> Forecast | None:
-    """What searches that share one `budget` cost together, of which so much is `spent`; None if
-    nobody knows it of one."""
+    """The joint forecast of searches that share one `budget`, of which `spent` is used; None if one
+    of them has none."""
     each = [one for one in found if one is not None]
     if len(each) < len(found):
         return None
@@ -90,7 +89,7 @@ def _smaller(one: Cost, other: Cost) -> Cost:
 
 
 def _most(request: Request, later: bool, settings: SearchSettings, actors: Actors) -> Cost:
-    """The most that a request costs, or another one in its place: verdicts decide which it is."""
+    """The most that a request costs, or one that other verdicts would put in its place."""
     asked, axes = [request], axes_in_force(settings)
     if later and request.stage is None:
         corrects, evolves = "reflection" in axes, "prompt" in axes
@@ -103,7 +102,7 @@ def _most(request: Request, later: bool, settings: SearchSettings, actors: Actor
 
 
 def _within(budget: Budget, most: Cost, spent: Cost) -> Cost:
-    """The cost as far as a budget pays for it."""
+    """The cost, limited to what is left of the budget."""
 
     def paid(name: str) -> int:
         limit, cost = getattr(budget, name), getattr(most, name)
@@ -113,7 +112,7 @@ def _within(budget: Budget, most: Cost, spent: Cost) -> Cost:
 
 
 def _usual(prices: list[Cost], pass_rate: float) -> Cost:
-    """The mean of what is paid if each picture may be the last, rounded up to whole ones."""
+    """The expected cost if each picture may be the last, rounded up."""
     reached, images, steps, calls = 1.0, 0.0, 0.0, 0.0
     for price in prices:
         images += reached * price.images

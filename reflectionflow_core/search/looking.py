@@ -1,4 +1,4 @@
-"""Asking a judge again about a picture: how often that is worth it, and what is different then."""
+"""Asking a judge again about a picture: how often that helps, and what it is shown then."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MARGINS = (0.03, 0.06)  # of width and height, cut off at every side: one for ea
 
 
 def most_looks(settings: SearchSettings, actors: Actors) -> int:
-    """How often the verifier is asked again about one picture at most; 0 if that tells nothing."""
+    """How often the verifier is asked again about one picture, at most; 0 if that is useless."""
     errors, verifier = actors.errors, actors.verifier
     if errors is None or correlation_of(errors) >= SURE:
         return 0
@@ -28,7 +28,7 @@ def most_looks(settings: SearchSettings, actors: Actors) -> int:
 def look_again(
     verifier: Verifier, prompt: str, images: Sequence[Image], look: int, progress: Progress
 ) -> list[Verdict]:
-    """What the verifier says at look 1, 2 ...: as it does that itself, or else of a crop."""
+    """The verdicts at look 1, 2 ...: in the verifier's own way, or else about a crop."""
     if isinstance(verifier, LookingAgain):
         return verifier.look_again(prompt, images, look, progress)
     crops = [cropped(image, MARGINS[look - 1]) for image in images]
@@ -36,7 +36,7 @@ def look_again(
 
 
 def cropped(image: Image, margin: float) -> Image:
-    """The picture without a margin (0 to 0.5 of each side), in its size."""
+    """The picture without a margin (0 to 0.5 of width and height), resized to its former size."""
     from PIL.Image import Resampling
 
     x, y = margin * image.width, margin * image.height

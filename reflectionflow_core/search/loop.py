@@ -1,7 +1,8 @@
-"""The search: batches of pictures, each judged before the next one is chosen.
+"""The search loop: choose requests, write their texts, paint, judge, append to the history.
 
-It knows no model, file or screen: actors paint and judge, whoever consumes the generator saves and
-shows. Every History that it yields is one candidate longer and can be read back and continued.
+It knows no model, file or screen: actors paint and judge, and the caller saves or shows what the
+generator yields. Each History has one candidate more than the one before, and a search can be
+continued from any of them.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from collections.abc import Callable, Generator
 from time import monotonic
 
 from ..protocols import SILENT, Actors, Progress
-from ..record import History, InputError, Request
+from ..record import Cost, History, InputError, Request
 from ..settings import SearchSettings
-from .budget import affordable_end, out_of_time, paid_ends, repeated_cost
+from .budget import affordable_end, affordable_ends, out_of_time, repeated_cost
 from .checks import check_search
 from .steering import steered
 from .strategies import rounds_of
@@ -31,44 +32,43 @@ def search(
     clock: Callable[[], float] = monotonic,
     one_round: bool = False,
 ) -> Generator[History]:
-    """ReflectionFlow (§3.4, Appendix C): reflect, evolve, paint and judge, batch after batch.
+    """Runs ReflectionFlow (§3.4, Appendix C); yields the History after each new candidate.
 
-    Continues a given `history` and yields once for each new candidate. With `one_round` it ends
-    after the round under way or the next one. The first step raises InputError for what cannot be
-    searched. Raises UnjudgedError after a batch if the verifier judges nothing (`check_judged`).
+    Continues from `history`. With `one_round` it ends after the current or next round. `clock`
+    returns seconds. The first step raises InputError for what cannot be searched. UnjudgedError
+    follows a batch of pictures that the verifier could not judge (`check_judged`).
     """
     check_search(prompt, settings, actors, history)
     team = Team(prompt, settings, actors, progress, clock)
-    begun = None
+    current_round = None
     while batch := next_batch(history, settings, actors):
-        if one_round and begun not in (None, batch.round_index):
-            break
-        begun = batch.round_index
+        if one_round and current_round not in (None, batch.round_index):
+            return
+        current_round = batch.round_index
         before = history.before(batch.round_index, batch.start)
-        judged = team.judge(team.paint(team.write(batch, before, history.cost)))
+        attempts = team.write(batch, before, history.cost)
+        attempts = team.paint(attempts)
+        judged = team.judge(attempts)
         # After a crash in mid-batch all of it is painted again: a picture may depend on its batch.
-        recorded, added = judged[: batch.recorded], judged[batch.recorded :]
-        history = history.charged(team.batch_cost(recorded))
-        for candidate, cost in added:
+        repeated, new = judged[: batch.recorded], judged[batch.recorded :]
+        history = history.charged(team.batch_cost(repeated))
+        for candidate, cost in new:
             history = history.extended(batch.round_index, (candidate,)).charged(cost)
             yield history
         check_judged(history, settings)
 
 
 def next_batch(history: History, settings: SearchSettings, actors: Actors) -> Batch | None:
-    """What is painted next, or None at the end: the strategy, then the budget and the stop rule.
+    """The requests to paint next, or None if the search is over.
 
-    All follows from History and settings, so one that is read back from disk continues as before.
+    A pure function: a History that is read back from disk continues as before.
     """
-    index, requests = replayed(history, settings)
-    done = len(history.rounds[index]) if index < len(history.rounds) else 0
+    index, requests, done, spent = _current_round(history, settings, actors)
     recorded = done % settings.batch_size
-    spent = history.cost + repeated_cost(requests[done - recorded : done], settings, actors)
     end = affordable_end(requests, done, spent, settings, actors)
-    # A batch that a crash cut in two is completed first: nothing was asked after its first half.
-    if done == end or (
-        not recorded and (stopped(history, settings) or out_of_time(history, settings))
-    ):
+    # A batch that a crash cut in two is completed first: nothing was decided within it.
+    ended = not recorded and (stopped(history, settings) or out_of_time(history, settings))
+    if done == end or ended:
         return None
     start, affordable = done - recorded, requests[:end]
     batch = affordable[start : start + settings.batch_size]
@@ -76,33 +76,40 @@ def next_batch(history: History, settings: SearchSettings, actors: Actors) -> Ba
     return Batch(index, start, recorded, batch, affordable if certain else [])
 
 
+def _current_round(
+    history: History, settings: SearchSettings, actors: Actors
+) -> tuple[int, list[Request], int, Cost]:
+    """Index and requests of the round under way or next, how many of them are painted, and the cost
+    so far, with the calls that repeating an interrupted batch may take."""
+    index, requests = replayed(history, settings)
+    done = len(history.rounds[index]) if index < len(history.rounds) else 0
+    repeated = requests[done - done % settings.batch_size : done]
+    return index, requests, done, history.cost + repeated_cost(repeated, settings, actors)
+
+
 def is_over(history: History, settings: SearchSettings, actors: Actors) -> bool:
-    """True if a search would paint nothing more."""
+    """Whether the search would paint nothing more."""
     return next_batch(history, settings, actors) is None
 
 
-def goes_on(history: History, settings: SearchSettings) -> bool:
-    """True if a search would paint more with a budget that pays for it."""
+def would_continue(history: History, settings: SearchSettings) -> bool:
+    """Whether the search would paint more if its budget allowed it."""
     return not stopped(history, settings) and bool(replayed(history, settings)[1])
 
 
 def limit_reached(history: History, settings: SearchSettings, actors: Actors) -> str:
-    """The limit of the budget, as the name of its field, that ends a search which would go on; ""
-    if none does."""
-    if not (goes_on(history, settings) and is_over(history, settings, actors)):
+    """The field of Budget whose limit ends a search that would continue; "" if none does."""
+    if not (would_continue(history, settings) and is_over(history, settings, actors)):
         return ""
-    index, requests = replayed(history, settings)
-    done = len(history.rounds[index]) if index < len(history.rounds) else 0
-    again = requests[done - done % settings.batch_size : done]
-    spent = history.cost + repeated_cost(again, settings, actors)
-    ends = paid_ends(requests, done, spent, settings, actors)
+    _, requests, done, spent = _current_round(history, settings, actors)
+    ends = affordable_ends(requests, done, spent, settings, actors)
     first = min(ends, key=ends.__getitem__, default="seconds")
     return first if ends.get(first, len(requests)) < len(requests) else "seconds"
 
 
-def judged_again(history: History, settings: SearchSettings, actors: Actors) -> int:
-    """How many pictures at the end of a history are painted and judged again when it is resumed:
-    those that could not be judged, or none where the search would end without them."""
+def count_to_judge_again(history: History, settings: SearchSettings, actors: Actors) -> int:
+    """How many pictures at the end of a history a resumed search paints and judges again: those
+    that could not be judged, or none if the search would be over without them."""
     count = trailing_unjudged(history)
     if count and is_over(history.without_last(count), settings, actors):
         return 0
@@ -116,16 +123,16 @@ def run_round(
     history: History = EMPTY,
     progress: Progress = SILENT,
 ) -> History:
-    """The round under way or the next one, to its end; a finished history comes back as it is."""
+    """Runs the current or next round to its end; returns a finished history as it is."""
     for step in search(prompt, settings, actors, history, progress, one_round=True):
         history = step
     return history
 
 
 def replayed(history: History, settings: SearchSettings) -> tuple[int, list[Request]]:
-    """Index and requests of the round that is next or under way: the strategy, replayed.
+    """Index and requests of the round under way or next, found by replaying the strategy.
 
-    There are no requests if no round is left. What a person said steers them (`steered`). Raises
+    There are no requests if no round is left. A person's feedback steers them (`steered`). Raises
     InputError for a History whose rounds are not those of the strategy.
     """
     rounds, planned = rounds_of(settings), []
@@ -146,9 +153,8 @@ def replayed(history: History, settings: SearchSettings) -> tuple[int, list[Requ
 
 
 def stopped(history: History, settings: SearchSettings) -> bool:
-    """True if a finished picture meets the stop rule, and no person has excluded it; the preview of
-    one does not. A score has to be that of the best of them, since that is handed out.
-    """
+    """Whether a finished picture that no person has excluded meets the stop rule; with a score as
+    the rule, the best one has to, since it is the result."""
     stop, finished = settings.stop, [c for c in history.eligible if c.finished]
     if stop == "never":
         return False

@@ -1,6 +1,6 @@
-"""A search with a person in it: after every round somebody may say how it goes on.
+"""A search that asks a person after every round how to continue.
 
-What is said is kept in the History, and the search replays it (`steering.py`).
+The answers are kept in the History, and the search replays them (`steering.py`).
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from ..feedback import Feedback, excluded
 from ..protocols import SILENT, Actors, Progress
 from ..record import Cost, History, InputError, Request
 from ..settings import SearchSettings
-from .attempt import begun
-from .budget import affordable_end, most_calls, paid_from
+from .attempt import prepared
+from .budget import affordable_end, ask_within_budget, most_calls
 from .loop import EMPTY, next_batch, replayed, search
 from .team import complete
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """What a person is asked about: a search between two rounds.
+    """The state of a search between two rounds, as a person is asked about it.
 
-    `requests` are the pictures of the next round as they are planned, with the reflections that
-    their writer proposes; there are none if the search would end here.
+    `requests` is the planned next round, with the writer's proposed reflections; empty if the
+    search would end here.
     """
 
     prompt: str
@@ -37,7 +37,7 @@ class Pause:
     requests: tuple[Request, ...] = ()
 
     def check(self, said: Feedback) -> None:
-        """Raises InputError for words and places of a picture that the next round would not
+        """Raises InputError for a reflection or region of a picture that the next round does not
         correct."""
         answered = self.history.answered(said)
         requests = upcoming(answered, self.settings, self.actors)
@@ -45,8 +45,8 @@ class Pause:
         for number in (*said.reflections, *said.places):
             if id(list(answered)[number]) not in corrected:
                 raise InputError(
-                    f"Picture {number + 1} is not corrected in the next round, so what you say of "
-                    "it would have no effect. Pick it as the winner, or leave it out."
+                    f"Picture {number + 1} is not corrected in the next round, so what you say "
+                    "about it has no effect. Pick it as the winner, or leave it out."
                 )
 
     @property
@@ -60,8 +60,8 @@ class Pause:
 
     @property
     def shown(self) -> list[int]:
-        """The numbers of the pictures to choose from: the newest round's, the continued ones and
-        the best."""
+        """The numbers of the pictures to choose from: those of the latest round, the parents of the
+        next one, and the best."""
         numbers, newest = _numbers(self.history), self.history.rounds[-1]
         parents = [request.parent for request in self.requests if request.parent is not None]
         out = excluded(self.history.feedback)
@@ -69,7 +69,7 @@ class Pause:
 
     @property
     def unchanged(self) -> Feedback:
-        """Go on as planned; a prompt that the person gave before stays."""
+        """The feedback to continue as planned; a prompt given earlier stays."""
         before = self.history.feedback
         return Feedback(len(self.history), prompt=before[-1].prompt if before else "")
 
@@ -81,11 +81,11 @@ def _numbers(history: History) -> dict[int, int]:
 
 class Person(Protocol):
     def answer(self, pause: Pause, progress: Progress = SILENT) -> Feedback:
-        """What the person says, `pause.unchanged` for nothing; `progress.check` may cancel."""
+        """The person's feedback, `pause.unchanged` if there is none; `progress.check` may raise."""
         ...
 
 
-def steered_search(
+def search_with_pauses(
     prompt: str,
     settings: SearchSettings,
     actors: Actors,
@@ -94,14 +94,14 @@ def steered_search(
     progress: Progress = SILENT,
     clock: Callable[[], float] = monotonic,
 ) -> Generator[History]:
-    """`search` that asks a person after every round; yields also after each answer.
+    """Like `search`, but asks a person after every round; yields after each answer, too.
 
-    A history that ends with a round is asked about first, unless it has the answer already. So a
-    search that was killed while a person thought asks again.
+    A history that ends with a whole round without an answer is asked about first, so a search that
+    was killed while it waited asks again.
     """
     while True:
-        if is_asked_about(history, settings, actors):
-            history = paused(prompt, settings, actors, person, history, progress, clock)
+        if awaits_answer(history, settings, actors):
+            history = ask_person(prompt, settings, actors, person, history, progress, clock)
             yield history
         before = len(history)
         steps = search(prompt, settings, actors, history, progress, clock, one_round=True)
@@ -111,15 +111,15 @@ def steered_search(
             return
 
 
-def is_asked_about(history: History, settings: SearchSettings, actors: Actors) -> bool:
-    """Whether a round, or the search, has ended and nobody has said a word of it."""
+def awaits_answer(history: History, settings: SearchSettings, actors: Actors) -> bool:
+    """Whether a round, or the search, has ended and no person has answered yet."""
     if not len(history) or any(said.after == len(history) for said in history.feedback):
         return False
     batch = next_batch(history, settings, actors)
     return batch is None or not (batch.start or batch.recorded)
 
 
-def paused(
+def ask_person(
     prompt: str,
     settings: SearchSettings,
     actors: Actors,
@@ -128,8 +128,7 @@ def paused(
     progress: Progress = SILENT,
     clock: Callable[[], float] = monotonic,
 ) -> History:
-    """The history with what the person says of it. Raises InputError for an answer that would have
-    no effect."""
+    """The history with the person's answer. Raises InputError for an answer without effect."""
     requests, cost = planned(prompt, settings, actors, history, progress, clock)
     pause = Pause(prompt, settings, actors, history, requests)
     said = person.answer(pause, progress)
@@ -139,7 +138,7 @@ def paused(
 
 
 def upcoming(history: History, settings: SearchSettings, actors: Actors) -> list[Request]:
-    """The requests of the next round, as far as the budget goes; none if the search is over."""
+    """The affordable requests of the next round; none if the search is over."""
     if next_batch(history, settings, actors) is None:
         return []
     _, requests = replayed(history, settings)
@@ -154,19 +153,19 @@ def planned(
     progress: Progress,
     clock: Callable[[], float],
 ) -> tuple[tuple[Request, ...], Cost]:
-    """The next round's requests with the reflections that are written for them, and their cost."""
+    """The next round's requests with their reflections, and the cost of writing these."""
     next_ones = upcoming(history, settings, actors)
-    requests = [begun(request, prompt, settings, history) for request in next_ones]
+    requests = [prepared(request, prompt, settings, history) for request in next_ones]
     asked, writer = [request for request in requests if request.asks_writer], actors.writer
     if not asked or writer is None:
         return tuple(requests), Cost()
     progress.check()
     began = clock()
-    later = [replace(request, reflection="-") for request in requests]  # they have their words
+    later = [replace(request, reflection="-") for request in requests]  # without the writer's calls
     kept = sum(most_calls(request, actors, settings) for request in later)
     spent = history.cost.vlm_calls + kept
     question = partial(writer.reflect, prompt, asked, progress)
-    texts, calls = paid_from(settings.budget, spent, writer, len(asked), question)
+    texts, calls = ask_within_budget(settings.budget, spent, writer, len(asked), question)
     written = iter(complete(texts, len(asked), "reflect"))
     requests = [replace(r, reflection=next(written)) if r.asks_writer else r for r in requests]
     seconds = MappingProxyType({"reflect": clock() - began})

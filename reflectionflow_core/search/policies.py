@@ -13,36 +13,37 @@ from ..record import DISAGREEMENT, Candidate, History, InputError
 from ..settings import SearchSettings
 
 # What a chain may do: correct its latest picture, correct its best one, start again from the prompt
-# or from a rewritten prompt, or nothing; CONFIRM corrects a pass that is in doubt.
+# or from a rewritten one, or nothing; CONFIRM repaints a doubtful pass.
 CONTINUE, BACKTRACK, FRESH, EVOLVE, STOP = "continue", "backtrack", "fresh", "evolve", "stop"
 CONFIRM = "confirm"
-CONFIRMATIONS = 4  # of one picture
-LIKELY = 0.5
+CONFIRMATIONS = 4  # repaints of one picture
+LIKELY = 0.5  # posterior from which a picture is likelier right than wrong
 STARTS = (FRESH, EVOLVE)
 
 # The chain's own pictures in the order of painting, the draft that it began with first.
 Chain = Sequence[Candidate]
 Policy = Callable[[SearchSettings, History, Chain], str]
 
-DISPUTED = 0.25  # of verifiers: one finds a clear difference where another finds none
+DISPUTED = 0.25  # disagreement of verifiers: one sees a clear difference where another sees none
 
 
 def progress(settings: SearchSettings, past: History, chain: Chain) -> str:
-    """Corrects the latest picture after progress, the best one after a step without; starts again
-    when there were more steps without progress than with it.
+    """Corrects the latest picture after progress, else the best one; starts again when there were
+    more steps without progress than with it.
 
-    Once any picture has passed, every chain stops: easy prompts end with their first draft, hard
-    ones get depth. A correction is progress if it scores higher than all before it since the chain
-    last started, and its verifiers do not disagree about it by more than DISPUTED. After progress
-    the latest picture is corrected. After a step without progress the best one is corrected again,
-    by new words from new noise; a disputed picture is not taken for the best. Patience is earned:
-    after more steps without progress than steps with it, the chain starts again, by turns from the
-    prompt as it is and from a rewritten one. So a picture that the first correction does not help
-    is given up at once. Verdicts that cannot tell what passed never stop it; `depth` and the budget
-    do. A correction that could not be judged is neither step, and is not corrected.
+    A correction is progress if it scores higher than all pictures since the chain last started, and
+    its verifiers do not disagree about it by more than DISPUTED.
+
+    * Once any picture has passed, every chain stops.
+    * After progress the latest picture is corrected.
+    * After a step without progress the best undisputed picture is corrected, with new noise.
+    * After more steps without progress than with it, the chain starts again, alternately from the
+      prompt and from a rewritten one. So a picture is given up at once if its first correction does
+      not help.
+    * A correction that could not be judged counts as neither, and is not corrected.
     """
     del settings
-    if solved(past):
+    if has_passed(past):
         return STOP
     start, *corrections = since_start(chain)
     run = [start, *(c for c in corrections if c.verdict.judged)]
@@ -55,11 +56,11 @@ def progress(settings: SearchSettings, past: History, chain: Chain) -> str:
 def restart(settings: SearchSettings, past: History, chain: Chain) -> str:
     """Corrects the latest picture, and starts again on the schedule of Luby et al. (1993).
 
-    A start is corrected 1, 1, 2, 1, 1, 2, 4 ... times, whatever its verdicts: the schedule for luck
-    of an unknown kind, and what a policy that looks at verdicts has to beat.
+    A start is corrected 1, 1, 2, 1, 1, 2, 4 ... times, whatever its verdicts: the universal restart
+    schedule, a baseline for policies that look at verdicts.
     """
     del settings
-    if solved(past):
+    if has_passed(past):
         return STOP
     corrected = len(since_start(chain)) - 1
     return CONTINUE if corrected < luby(restarts(chain) + 1) else FRESH
@@ -68,7 +69,7 @@ def restart(settings: SearchSettings, past: History, chain: Chain) -> str:
 def steady(settings: SearchSettings, past: History, chain: Chain) -> str:
     """Corrects the latest picture until one passes, as the strategy "reflection" does."""
     del settings, chain
-    return STOP if solved(past) else CONTINUE
+    return STOP if has_passed(past) else CONTINUE
 
 
 POLICIES: dict[str, Policy] = {"progress": progress, "restart": restart, "steady": steady}
@@ -82,17 +83,17 @@ def policy_named(name: str) -> Policy:
     return POLICIES[name]
 
 
-def solved(past: History) -> bool:
+def has_passed(past: History) -> bool:
     return any(candidate.finished and candidate.verdict.passed for candidate in past.eligible)
 
 
-def doubted(
+def chain_to_confirm(
     settings: SearchSettings, past: History, chains: Sequence[list[Candidate]]
 ) -> list[Candidate] | None:
-    """The chain of the best picture, if that passed, is not trusted, and is to be painted again.
+    """The chain of the best picture if that passed but is not trusted, so that it is repainted.
 
-    That is so until CONFIRMATIONS repaints, or one that is likelier wrong than right; only where
-    pictures can be corrected, and the judge's errors are known.
+    None after CONFIRMATIONS repaints, or after one that is likelier wrong than right; also if
+    pictures cannot be corrected, or the judge's error rates are not known.
     """
     best = past.best
     if "reflection" not in settings.axes or not best.verdict.doubted:
@@ -105,7 +106,7 @@ def doubted(
 
 
 def restarts(chain: Chain) -> int:
-    """How often the chain started again."""
+    """How often the chain has started again."""
     return sum(candidate.action in STARTS for candidate in chain)
 
 
@@ -116,8 +117,7 @@ def since_start(chain: Chain) -> list[Candidate]:
 
 
 def best_of(run: Sequence[Candidate]) -> Candidate:
-    """The best picture that verifiers agree about and that has broken nothing, the earliest of
-    equals; or else the first."""
+    """The best undisputed picture that broke nothing, the earliest of equals; else the first."""
     unbroken = [c for c in run if not c.broken]
     agreed = [c for c in unbroken if c.verdict.aspects.get(DISAGREEMENT, 0.0) <= DISPUTED]
     return max(agreed or run[:1], key=lambda candidate: candidate.rank)

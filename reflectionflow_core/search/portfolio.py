@@ -1,7 +1,7 @@
-"""Many prompts and one budget: the next round goes to the prompt that gains most by a picture.
+"""Many prompts share one budget: the next round goes to the prompt that gains most by a picture.
 
-It knows neither prompts nor pictures, only where each search stands, so the pictures of one prompt
-at a time are in memory. All follows from these standings, so after a kill it continues as before.
+It knows only the standing of each search, no prompts and no pictures, so the pictures of only one
+prompt are in memory at a time. It has no other state, so it continues after a crash as before.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..protocols import SILENT, Actors, Progress
 from ..record import Candidate, Cost, History
 from ..settings import Budget, SearchSettings
 from .loop import EMPTY, next_batch, search
-from .policies import solved
+from .policies import has_passed
 from .unjudged import PATIENCE, UnjudgedError
 
 LIMITS = ("images", "vlm_calls", "seconds", "steps")
@@ -24,8 +24,8 @@ LIMITS = ("images", "vlm_calls", "seconds", "steps")
 class Standing:
     """Where the search of one prompt stands.
 
-    `gain` is the chance that its next picture is the first to pass, 0 to 1. `under_way` says that
-    its last round was cut off: it is ended first, as it would have been without the cut.
+    `gain` (0 to 1) is the estimated probability that its next picture is its first to pass. If a
+    round is `under_way`, it was interrupted and is completed first.
     """
 
     gain: float
@@ -40,18 +40,18 @@ class Search(Protocol):
     def standing(self) -> Standing: ...
 
     def play(self, budget: Budget) -> Iterator[History]:
-        """Paints the next round, as far as the budget of this search goes, and yields as
-        `search` does; nothing if there is none."""
+        """Paints the next round within this budget of the whole search; yields like `search`, or
+        nothing if no round is left."""
         ...
 
 
 def portfolio(searches: Sequence[Search], total: Budget) -> Iterator[tuple[int, History]]:
-    """Plays round after round until all searches have ended or the budget is spent.
+    """Runs round after round until all searches have ended or the budget is spent.
 
-    It yields every History with the number of its search. The next round is that of the highest
-    gain, the earliest of equals. A search whose pictures cannot be judged ends, and its
-    UnjudgedError is raised when the others have ended too; at once where no search had a picture
-    judged before it, or PATIENCE of them fail in a row.
+    Yields every History with the index of its search. The search with the highest gain is next, the
+    first of equals. A search whose pictures cannot be judged ends; its UnjudgedError is raised when
+    the others have ended, or at once if no picture was judged before or PATIENCE searches fail in a
+    row.
     """
     standings = [search.standing for search in searches]
     waiting = set(range(len(searches)))
@@ -60,7 +60,7 @@ def portfolio(searches: Sequence[Search], total: Budget) -> Iterator[tuple[int, 
     while waiting:
         index = min(waiting, key=lambda i: (not standings[i].under_way, -standings[i].gain, i))
         others = sum((s.cost for i, s in enumerate(standings) if i != index), Cost())
-        budget = left_over(total, others)
+        budget = remaining_budget(total, others)
         if not standings[index].under_way and too_slow(others + standings[index].cost, total):
             budget = None
         played = False
@@ -88,8 +88,8 @@ def last_of(history: History) -> Candidate:
     return last
 
 
-def left_over(total: Budget, others: Cost) -> Budget | None:
-    """What a search may spend in all, when the others have spent so much; None is nothing."""
+def remaining_budget(total: Budget, others: Cost) -> Budget | None:
+    """The budget of one search when the others have spent so much; None if nothing is left."""
     spent = {name: getattr(others, name) for name in ("images", "vlm_calls", "steps")}
     spent["seconds"] = others.total_seconds
     left = {
@@ -99,24 +99,23 @@ def left_over(total: Budget, others: Cost) -> Budget | None:
 
 
 def too_slow(spent: Cost, total: Budget) -> bool:
-    """Whether one more batch, as slow as the slowest of any search, would exceed the seconds: a
-    search that begins has none of its own to plan with."""
+    """Whether one more batch, as slow as the slowest of any search, would exceed the seconds; a new
+    search has no batch of its own to plan with."""
     return total.seconds is not None and spent.total_seconds + spent.slowest > total.seconds
 
 
 def expected_gain(history: History) -> float:
-    """The chance that the next picture of a search passes where none has so far, 0 to 1.
+    """The estimated probability (0 to 1) that the next picture of a search is its first to pass.
 
-    It is 1 / (idle + 2), by Laplace's rule of succession after as many failures in a row as
-    pictures were painted since progress, divided by the requirements that the nearest picture
-    still lacks. So a prompt that was never painted comes first, then those that are near and that
-    get nearer; the hard ones get what is left, in turns. A pass has nothing to gain,
-    and a picture that could not be judged says nothing.
+    It is 1 / (idle + 2) / lacking. `idle` is the number of pictures since the last progress
+    (Laplace's rule of succession), `lacking` the unmet requirements of the best one. So new prompts
+    come first, then those that are close and improving. It is 0 after a pass. Pictures that could
+    not be judged do not count.
     """
     candidates = [candidate for candidate in history if candidate.verdict.judged]
     if not candidates:
         return 1.0
-    if solved(history):
+    if has_passed(history):
         return 0.0
     lacks = [max(1, len(candidate.verdict.unmet)) for candidate in candidates]
     idle = len(lacks) - 1 - lacks.index(min(lacks))
@@ -124,7 +123,7 @@ def expected_gain(history: History) -> float:
 
 
 def standing_of(history: History, settings: SearchSettings, actors: Actors) -> Standing:
-    """Where a search stands; its budget does not matter, nor its plan before it has begun."""
+    """Where a search stands, whatever its budget."""
     if not len(history):
         return Standing(expected_gain(history), history.cost, under_way=False)
     batch = next_batch(history, replace(settings, budget=Budget()), actors)
@@ -139,7 +138,7 @@ def play_round(
     history: History,
     progress: Progress = SILENT,
 ) -> Iterator[History]:
-    """The next round, or nothing; what a Search is made of."""
+    """Paints the next round, if any; for implementations of Search.play."""
     if next_batch(history, settings, actors):
         yield from search(prompt, settings, actors, history, progress, one_round=True)
 
@@ -170,11 +169,11 @@ class InMemory:
 
 
 class Replaying(InMemory):
-    """A Search that takes over what was painted before, and paints only what is missing.
+    """A Search that reuses earlier pictures and paints only the missing ones.
 
     `steps` are the histories that an earlier `play` yielded for the same prompt, actors and
-    settings, whose depth and budget may have been others; new ones are appended. What `play` yields
-    is the same as without them, but for the last bit where a budget had cut a batch.
+    settings, except depth and budget; new ones are appended. `play` yields the same as without
+    them, except for rounding if a budget had cut a batch.
     """
 
     def __init__(
@@ -187,7 +186,7 @@ class Replaying(InMemory):
     ) -> None:
         super().__init__(prompt, settings, actors, progress=progress)
         self.steps = list(steps)
-        self.painted = 0  # pictures, besides those taken over
+        self.painted = 0  # new pictures
 
     def play(self, budget: Budget) -> Generator[History]:
         settings, first = replace(self.settings, budget=budget), None

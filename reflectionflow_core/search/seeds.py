@@ -1,4 +1,4 @@
-"""Where noise comes from: a pure function, so a search that resumes needs no generator's state."""
+"""The seed of every picture's noise: a pure function, so a resumed search needs no random state."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ PLACES = 1 << 16  # more than the pictures of any round, and than the rounds of 
 
 
 def fresh_seed(seed: int, round_index: int, position: int) -> int:
-    """The seed at one place of a search, unlike that at any other place of it.
+    """The seed at one place of a search; no other place of it has the same.
 
-    It does not depend on width or depth: a larger search begins with the noises of a smaller one,
-    and a picture painted by itself has the noise that it would have in a search.
+    It does not depend on width or depth: a larger search begins with the noise of a smaller one,
+    and a picture painted on its own has the same noise as in a search. Raises ValueError for
+    numbers outside 0 to PLACES - 1.
     """
     if not (0 <= round_index < PLACES and 0 <= position < PLACES):
         raise ValueError(f"There is no place {position} in a round {round_index}.")
@@ -20,9 +21,9 @@ def fresh_seed(seed: int, round_index: int, position: int) -> int:
 
 
 def shuffled(number: int, key: int) -> int:
-    """A permutation of the 32-bit numbers chosen by `key`: different numbers never meet.
+    """A permutation of the 32-bit numbers, chosen by `key`.
 
-    Each turn of a Feistel network can be undone whatever its hash, so the whole is a bijection.
+    It is a Feistel network, whose rounds are invertible whatever the hash, so it is a bijection.
     """
     left, right = number >> 16, number & 0xFFFF
     for turn in range(TURNS):

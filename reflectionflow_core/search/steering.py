@@ -1,6 +1,6 @@
-"""A person's feedback in the requests of a round: what is continued, by which words.
+"""Applies a person's feedback to the requests of a round.
 
-A pure function of the History, so a search that resumes paints the same again.
+Pure functions of the History, so a resumed search paints the same pictures.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from .seeds import fresh_seed
 
 
 def steered(requests: Sequence[Request], past: History, settings: SearchSettings) -> list[Request]:
-    """The requests of the round after `past` as a person wants them; as they are without feedback.
+    """The requests of the round after `past`, changed by the person's feedback.
 
-    What would continue an excluded picture continues the best of the others, or begins anew where
-    none is left. Reflections that were planned for a request are used where it was not redirected.
+    A request that would continue an excluded picture continues the best of the others, or is a new
+    draft if none is left. Other requests keep the reflections that were planned for them.
     """
     if not past.feedback:
         return list(requests)
@@ -27,7 +27,7 @@ def steered(requests: Sequence[Request], past: History, settings: SearchSettings
     planned = said[-1].planned if said else ()
     steered_ones = []
     for position, request in enumerate(requests):
-        moved = redirected(request, past, position, settings)
+        moved = with_valid_parent(request, past, position, settings)
         if moved is request and moved.asks_writer and position < len(planned):
             moved = as_planned(moved, planned[position], settings)
         for one in said if moved.corrects else ():
@@ -35,13 +35,13 @@ def steered(requests: Sequence[Request], past: History, settings: SearchSettings
             if words := one.reflections.get(number):
                 moved = replace(moved, reflection=words, region=request.region)
             if place := one.places.get(number):
-                moved = replace(moved, region=region_said(place))
-        steered_ones.append(reworded(moved, past.feedback[-1].prompt))
+                moved = replace(moved, region=region_of_place(place))
+        steered_ones.append(with_prompt(moved, past.feedback[-1].prompt))
     return steered_ones
 
 
 def as_planned(request: Request, reflection: str, settings: SearchSettings) -> Request:
-    """The correction as its writer planned it, in the place that the writer was asked about."""
+    """The correction with its planned reflection, in the region that the writer was asked about."""
     if not reflection:
         return request
     verdict = request.required_parent.verdict
@@ -50,13 +50,15 @@ def as_planned(request: Request, reflection: str, settings: SearchSettings) -> R
 
 
 def latest(past: History) -> list[Feedback]:
-    """What was said since the last round of `past` began, the last of it at the end."""
+    """The feedback since the last round of `past` began, in order."""
     begun = len(past) - len(past.rounds[-1]) if past.rounds else 0
     return [said for said in past.feedback if said.after > begun]
 
 
-def redirected(request: Request, past: History, position: int, settings: SearchSettings) -> Request:
-    """The request with a parent that is not excluded, and with the noise and words of that one."""
+def with_valid_parent(
+    request: Request, past: History, position: int, settings: SearchSettings
+) -> Request:
+    """The request with a parent that is not excluded, and with that parent's noise."""
     eligible, parent = past.eligible, request.parent
     if parent is None or any(parent is candidate for candidate in eligible):
         return request
@@ -73,12 +75,12 @@ def redirected(request: Request, past: History, position: int, settings: SearchS
             action="draft",
         )
     best = past.best
-    seed = moved_seed(request.seed, parent, best)
+    seed = seed_for_parent(request.seed, parent, best)
     return replace(request, seed=seed, parent=best, reflection=words, context=())
 
 
-def moved_seed(seed: Seed, before: Candidate, now: Candidate) -> Seed:
-    """The seed, or that of the new parent where the old one's was kept or looked around."""
+def seed_for_parent(seed: Seed, before: Candidate, now: Candidate) -> Seed:
+    """The seed; if it was the old parent's, or a neighbour of it, that of the new parent."""
     if seed == before.seed:
         return now.seed
     if isinstance(seed, Neighbour) and seed.pivot == before.seed:
@@ -86,8 +88,8 @@ def moved_seed(seed: Seed, before: Candidate, now: Candidate) -> Seed:
     return seed
 
 
-def region_said(place: Place) -> Region:
-    """Where a correction may change its parent, as a person drew it."""
+def region_of_place(place: Place) -> Region:
+    """The region that a person drew."""
     if not place.mask:
         return Region(place.boxes, said=True)
     from ..pictures import stored_picture
@@ -96,8 +98,8 @@ def region_said(place: Place) -> Region:
     return Region(place.boxes, mask_text(stored_picture(place.mask)), said=True)
 
 
-def reworded(request: Request, prompt: str) -> Request:
-    """The request with a person's prompt, if there is one; a stage keeps its own scene."""
+def with_prompt(request: Request, prompt: str) -> Request:
+    """The request with the person's prompt, if there is one; a stage keeps its scene."""
     if not prompt or request.stage is not None:
         return request
     return replace(request, prompt=prompt, evolves=False)

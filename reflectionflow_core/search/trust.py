@@ -1,9 +1,9 @@
-"""How far to believe a judge whose errors are known: the probability that a picture is right.
+"""The probability that a picture is right, by a judge whose error rates are known.
 
-Pure functions. A picture is right if it meets every requirement; each has a prior, and each answer
-of the judge moves it by how often the judge misses faults, or raises false alarms, of that kind.
-A further look at the same picture is no new witness: with the correlation of the judge's errors it
-only repeats the first answer.
+Pure functions. A picture is right if it meets every requirement. Each requirement has a prior,
+which the judge's answers update by its rates of misses and false alarms for that kind. Answers
+about the same picture are not independent: with the probability of the measured correlation, a
+further look only repeats the first answer.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from ..record import History, Request, Verdict
 from ..verdict import Trust, is_met
 from .policies import CONFIRM
 
-WHOLE = "all that the prompt asks for"  # the requirement of a judge that answers no single ones
-# Stated, since a search cannot know them: shares of requirements (0 to 1).
-BASE = 0.8  # that a picture painted from text meets
-NUMBERS = 0.6  # the same of numbers, which painters find hardest
-WEIGHT = 6  # requirements that these weigh as much as, against what a search has seen
+WHOLE = "all that the prompt asks for"  # the one requirement of a judge that answers no single ones
+# Assumed priors: shares of requirements (0 to 1), since a search cannot measure them.
+BASE = 0.8  # met by a picture painted from text
+NUMBERS = 0.6  # the same for numbers, which painters find hardest
+WEIGHT = 6  # how many observed requirements a prior weighs as much as
 OPEN = 0.3  # least posterior of a picture that the judge is asked about again
 SURE = 0.999  # correlation from which a further look tells nothing
-MISSING = 0.05  # lower end of the interval of the misses of a kind, from which they are known
+MISSING = 0.05  # a judge is known to miss a kind if the lower end of its interval is above this
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a correction does to requirements: shares (0 to 1) of those met before that stay so, and
-    of those not met before that are met now."""
+    """What a correction does to requirements: the shares (0 to 1) of met ones that stay met
+    (`kept`), and of unmet ones that become met (`gained`)."""
 
     kept: float
     gained: float
 
     def after(self, met: float) -> float:
-        """The probability that a requirement is met after it, from that before it."""
+        """The probability that a requirement is met afterwards, from that before."""
         return self.kept * met + self.gained * (1 - met)
 
 
-CORRECTED = Change(0.97, 0.65)  # stated, too
+CORRECTED = Change(0.97, 0.65)  # assumed, too
 REPAINTED = Change(0.99, 0.3)  # with nothing to change
 
 Look = Mapping[str, bool]  # whether each requirement is met, by its statement
@@ -49,7 +49,8 @@ Look = Mapping[str, bool]  # whether each requirement is met, by its statement
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How likely a judge finds a requirement met: if it is (`right`), if it is not (`wrong`)."""
+    """The probabilities that a judge calls a requirement met: if it is (`right`), and if it is not
+    (`wrong`)."""
 
     right: float
     wrong: float
@@ -63,16 +64,16 @@ class Rates:
 
 
 def _likelihood(answers: Sequence[bool], yes: float, correlation: float) -> float:
-    """With probability `correlation` all answers repeat the first, else each is drawn anew."""
+    """With probability `correlation` all answers repeat the first, else they are independent."""
     each = [yes if answer else 1 - yes for answer in answers]
     repeated = each[0] if len({*answers}) == 1 else 0.0
     return correlation * repeated + (1 - correlation) * math.prod(each)
 
 
 def updated(prior: float, answers: Sequence[bool], rates: Rates, correlation: float) -> float:
-    """The probability that a requirement is met after all answers about it (Bayes' rule).
+    """The probability that a requirement is met, given all answers about it (Bayes' rule).
 
-    Answers that should not differ, and do, count as the first one alone.
+    If the rates rule out such answers, only the first one counts.
     """
     met, unmet = rates.likelihoods(answers, correlation)
     if prior * met + (1 - prior) * unmet == 0:
@@ -82,9 +83,9 @@ def updated(prior: float, answers: Sequence[bool], rates: Rates, correlation: fl
 
 
 def rates_of(errors: JudgeErrors, statement: str) -> Rates:
-    """The judge's rates for a requirement of that kind; those of all kinds where it was not shown.
+    """The judge's rates for the kind of a requirement, or over all kinds if that was not measured.
 
-    Half an error is added to each count (Jeffreys), so that no rate is 0 or 1.
+    Half an error is added to each count (Jeffreys' prior), so that no rate is 0 or 1.
     """
     kind = errors.of(OTHER if statement == WHOLE else kind_of(statement))
     total = errors.total
@@ -102,17 +103,17 @@ def _smoothed_alarms(found: KindErrors) -> float:
 
 
 def correlation_of(errors: JudgeErrors) -> float:
-    """How much a further look repeats the first, 0 to 1; 1 where nobody measured it."""
+    """How often a further look repeats the first, 0 to 1; 1 if that was not measured."""
     return 1.0 if errors.correlation is None else min(1.0, max(0.0, errors.correlation))
 
 
 def priors(
     statements: Sequence[str], request: Request, past: History, errors: JudgeErrors
 ) -> dict[str, float]:
-    """How likely a picture meets each requirement before the judge has looked at it.
+    """The probability that a picture meets each requirement, before the judge has looked at it.
 
-    A correction mostly keeps what its parent met, and may gain what it did not. Every other picture
-    has the share that pictures painted from text had in this search so far, which begins as BASE.
+    A correction mostly keeps what its parent met, and may gain what it did not. Any other picture
+    has the average of pictures painted from text in this search so far, which begins as BASE.
     """
     known = request.parent.verdict.trust if request.parent and request.corrects else None
     if known is None or request.parent is None:
@@ -127,9 +128,9 @@ def priors(
 
 
 def reconsidered(name: str, known: Trust, repaints: Sequence[Trust], errors: JudgeErrors) -> float:
-    """The belief in a requirement of a picture, in view of what was said of repaints of it.
+    """The belief in a requirement of a picture, updated by the answers about repaints of it.
 
-    Their pixels are others, so that the judge's errors about them are new ones.
+    Their pixels differ, so the judge's errors about them are independent.
     """
     belief, rates = known.beliefs.get(name, BASE), rates_of(errors, name)
     for trust in repaints:
@@ -143,7 +144,7 @@ def reconsidered(name: str, known: Trust, repaints: Sequence[Trust], errors: Jud
 
 
 def base_rate(past: History, kind: str) -> float:
-    """The share of requirements of a kind that pictures painted from text meet, as is believed."""
+    """The estimated share of requirements of a kind that pictures painted from text meet."""
     beliefs = [
         belief
         for candidate in past.finished
@@ -156,9 +157,9 @@ def base_rate(past: History, kind: str) -> float:
 
 
 def answers_of(verdict: Verdict, by_requirement: bool) -> dict[str, bool]:
-    """What a verdict says of each requirement; of the whole picture where it knows no single ones.
+    """A verdict's answer for each requirement, or for the whole picture if it has no single ones.
 
-    Empty where it says neither that the picture passed nor that it did not.
+    Empty if it does not say whether the picture passed.
     """
     if verdict.passed is None:
         return {}
@@ -168,7 +169,7 @@ def answers_of(verdict: Verdict, by_requirement: bool) -> dict[str, bool]:
 
 
 def trust_in(looks: Sequence[Look], prior: Mapping[str, float], errors: JudgeErrors) -> Trust:
-    """The trust in a picture after some looks at it; all looks answer the same requirements."""
+    """The trust in a picture after several looks, which all answer the same requirements."""
     correlation = correlation_of(errors)
     beliefs = {
         name: updated(p, [look[name] for look in looks], rates_of(errors, name), correlation)
@@ -178,7 +179,7 @@ def trust_in(looks: Sequence[Look], prior: Mapping[str, float], errors: JudgeErr
     return Trust(math.prod(beliefs.values()), MappingProxyType(beliefs), unmet)
 
 
-def believed(
+def trusted_verdict(
     verdicts: Sequence[Verdict],
     request: Request,
     past: History,
@@ -186,10 +187,10 @@ def believed(
     bound: float,
     by_requirement: bool,
 ) -> Verdict:
-    """The verdict on a picture after all looks at it, with the trust that it deserves.
+    """The verdict on a picture after all looks at it, with its trust.
 
-    Looks that could not be judged, or that answer other requirements, say nothing; a first one that
-    does so stays as it is.
+    Looks that could not be judged, or that answer other requirements, are ignored; if the first one
+    could not be judged, it is returned unchanged.
     """
     first = answers_of(verdicts[0], by_requirement)
     if not first:
@@ -198,31 +199,34 @@ def believed(
     useful = [look for look in looks if look.keys() == first.keys()]
     trust = trust_in(useful, priors([*first], request, past, errors), errors)
     alone = bound > 0 and len(useful) == 1 and rests_on_one_pass(first, request, errors)
-    return settled(verdicts, trust, math.inf if alone else bound)
+    return final_verdict(verdicts, trust, math.inf if alone else bound)
 
 
 def rests_on_one_pass(look: Look, request: Request, errors: JudgeErrors) -> bool:
-    """Whether one look is all that speaks for a requirement of a kind that the judge is known to
-    miss; the parent of a correction speaks for what was found met there, too."""
+    """Whether a single look supports a requirement of a kind that the judge is known to miss.
+
+    The parent of a correction supports what was found met there, too.
+    """
     parent = request.parent.verdict.trust if request.parent and request.corrects else None
     seen = parent.beliefs.keys() - set().union(*parent.looks) if parent else set()
     return any(met and misses(errors, name) for name, met in look.items() if name not in seen)
 
 
 def misses(errors: JudgeErrors, statement: str) -> bool:
-    """Whether the judge is known to take wrong statements of that kind for right."""
+    """Whether the judge is known to accept wrong statements of that kind."""
     kind = errors.of(OTHER if statement == WHOLE else kind_of(statement))
     shown = kind if kind.wrong_shown else errors.total
     return shown.miss_interval[0] > MISSING
 
 
-def settled(verdicts: Sequence[Verdict], trust: Trust, bound: float) -> Verdict:
-    """The verdict after all looks: the first one's, but for what passed.
+def final_verdict(verdicts: Sequence[Verdict], trust: Trust, bound: float) -> Verdict:
+    """The verdict after all looks, with `passed` decided by the posterior.
 
-    A picture passes if its posterior reaches `bound` (with infinity none does): also one that the
-    judge finds fault with, where what it said of other pictures of that scene weighs more. Below
-    that nobody can tell what a pass is worth; one that a later look made likelier wrong than right
-    failed by what that found.
+    * At `bound` or above, the picture passes, even if the judge found a fault in it: answers about
+      other pictures of that scene may outweigh it. With an infinite bound nothing passes.
+    * Below, it is undecided (None) if no look found a fault, or if one passed and the picture is
+      likelier right than wrong.
+    * Otherwise it has failed, by the first look that found a fault.
     """
     if trust.posterior >= bound:
         best = max(verdicts, key=lambda verdict: bool(verdict.passed))
@@ -234,7 +238,6 @@ def settled(verdicts: Sequence[Verdict], trust: Trust, bound: float) -> Verdict:
     return replace(failed, trust=trust)
 
 
-def is_open(verdict: Verdict) -> bool:
-    """True if asking again may change what a verdict is worth: no longer trusted to be right, and
-    not believed to be wrong."""
+def may_be_right(verdict: Verdict) -> bool:
+    """Whether a picture may be right but is not trusted yet, so that asking again may help."""
     return verdict.trust is not None and not verdict.passed and verdict.trust.posterior >= OPEN

@@ -1,4 +1,4 @@
-"""Pictures that could not be judged: how many, in whose words, and when a search gives up."""
+"""Pictures that could not be judged: how many, why, and when a search gives up."""
 
 from __future__ import annotations
 
@@ -32,10 +32,8 @@ def _without_pictures(message: str) -> UnjudgedError:
 
 
 def check_judged(history: History, settings: SearchSettings) -> None:
-    """Raises UnjudgedError after a batch if nothing was judged so far, or nothing any more.
-
-    Any more: in so many pictures in a row as a round or a batch has, and at least PATIENCE.
-    """
+    """Raises UnjudgedError after a batch if no picture was judged so far, or none of the last ones:
+    as many as a round or a batch has, and at least PATIENCE."""
     count = trailing_unjudged(history)
     if not count:
         return
@@ -58,14 +56,14 @@ def trailing_unjudged(history: History) -> int:
 
 
 def left_unjudged_text(history: History) -> str:
-    """What has to be done for the last pictures to be judged again; "" where they are judged."""
+    """What the user can do to have the last pictures judged again; "" if they are judged."""
     count = trailing_unjudged(history)
     if not count:
         return ""
     what = "The last picture" if count == 1 else f"The last {count} pictures"
     return (
-        f"{what} could not be judged. To have that painted and judged again, give a larger budget "
-        "or another stop rule."
+        f"{what} could not be judged. To paint and judge {'it' if count == 1 else 'them'} again, "
+        "give a larger budget or another stop rule."
     )
 
 
@@ -84,7 +82,7 @@ def unjudged_text(history: History) -> str:
 
 
 def reasons_text(failed: Sequence[Candidate]) -> str:
-    """The verifier's words, the most frequent first; with numbers where there are several."""
+    """The verifier's reasons, the most frequent first, with counts if there are several."""
     found = Counter(c.verdict.failure for c in failed if c.verdict.failure is not None)
     if len(found) == 1:
         return next(iter(found))

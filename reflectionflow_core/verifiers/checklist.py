@@ -1,4 +1,4 @@
-"""A verifier for any prompt: asks about each of its requirements, picture by picture."""
+"""A verifier for any prompt: asks about each of its requirements in each picture."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class ChecklistVerifier(VlmActor):
         before: Sequence[Verdict | None],
         progress: Progress = SILENT,
     ) -> list[Verdict]:
-        """As `recheck`, of requirements that are known already: one or more."""
+        """Like `recheck`, for requirements that are already known: one or more."""
         self.calls = len(checklist) + self.ground
         with _in_turn(self.vlm, len(images)) as groups:
             judged = [
@@ -190,8 +190,7 @@ class ChecklistVerifier(VlmActor):
         known: Sequence[Mapping[str, Answer]],
         progress: Progress,
     ) -> list[dict[str, Answer]]:
-        """For each image the missing answers by statement, asked in as few batches as their order
-        allows."""
+        """For each image the missing answers by statement, asked in as few batches as possible."""
         found: list[dict[str, Answer]] = [{} for _ in images]
         while True:
             answers = [{**old, **new} for old, new in zip(known, found, strict=True)]
@@ -221,7 +220,7 @@ class ChecklistVerifier(VlmActor):
     ) -> list[Check] | Failure:
         """The requirements of a prompt, by one question to which `besides` is added.
 
-        The whole prompt is one requirement where the model cannot do it; a server that failed is a
+        If the model cannot do it, the whole prompt is one requirement; if the server failed, a
         Failure.
         """
         text = _TAKE_APART.format(prompt=quoted(prompt), most=MAX_REQUIREMENTS) + besides
@@ -237,7 +236,7 @@ class ChecklistVerifier(VlmActor):
 
 @contextmanager
 def _in_turn(vlm: Vlm, count: int) -> Iterator[list[slice]]:
-    """Which pictures are asked about together: all, or one by one where that saves reading."""
+    """Which pictures are asked about together: all, or one by one if that saves reading them."""
     if isinstance(vlm, PictureKeeping):
         with vlm.keeping_pictures():
             yield [slice(i, i + 1) for i in range(count)]
@@ -295,7 +294,7 @@ def _verdict(
 
 
 def _without(checklist: Sequence[Check], known: Mapping[str, float]) -> list[tuple[str, str]]:
-    """What was not asked, each with what is not there."""
+    """What was not asked, each with the missing thing."""
     missing = [
         (check.statement, [n for n in check.needs if not is_met(known.get(n, 1.0))])
         for check in checklist

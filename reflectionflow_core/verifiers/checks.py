@@ -1,5 +1,4 @@
-"""A prompt's requirements, and in which order they are asked about: nothing is asked about what is
-not there."""
+"""A prompt's requirements, and in which order they are asked about: never about a missing thing."""
 
 from __future__ import annotations
 
@@ -25,9 +24,9 @@ def _numbers(given: Any) -> list[int]:
 
 
 class Requirement(BaseModel):
-    """Something that is seen in a right picture, how to ask for it, and what its lack is called.
+    """Something to be seen in a right picture, its question, and the name of its fault.
 
-    `needs` are the numbers, from 1 on, of requirements without which the question makes no sense.
+    `needs` are the numbers, from 1, of requirements without which the question makes no sense.
     """
 
     statement: Line
@@ -86,18 +85,19 @@ def _needs(name: str, numbers: Sequence[int], named: Sequence[str]) -> tuple[str
 
 
 def ready(checks: Sequence[Check], answers: Mapping[str, Answer]) -> list[Check]:
-    """What to ask next: the checks without an answer whose needs have one.
+    """The checks to ask next: those without an answer whose needs have one.
 
-    All that are left where they need each other in a circle.
+    If the rest need each other in a circle, all of it.
     """
     waiting = [check for check in checks if check.statement not in answers]
     return [c for c in waiting if all(need in answers for need in c.needs)] or waiting
 
 
 def ruled_out(checks: Sequence[Check], answers: Mapping[str, Answer]) -> dict[str, float]:
-    """P(yes) of what is not asked, since it needs what is not there: no more than that of its need.
+    """P(yes) of checks that are not asked because they need something missing: at most that of the
+    need.
 
-    A need that could not be answered rules nothing out.
+    A need without an answer rules nothing out.
     """
     found: dict[str, float] = {}
     for _ in checks:  # each may rule out another

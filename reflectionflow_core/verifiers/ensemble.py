@@ -1,4 +1,4 @@
-"""Several verifiers as one: a picture that one of them misjudges must convince the others too."""
+"""Several verifiers as one: a picture that one of them misjudges must also convince the others."""
 
 from __future__ import annotations
 
@@ -112,13 +112,13 @@ class EnsembleVerifier:
         return [panel.joined(self._first[prompt], verdicts, left_out) for verdicts in rows]
 
     def _panel(self, prompt: str) -> _Panel:
-        """Those who judge this prompt; all members where none applies to it."""
+        """The members that judge this prompt; all members if it applies to none."""
         members = [m for m in self.members if _applies(m.verifier, prompt)] or self.members
         gate = self.gate if self.gate is not None and _applies(self.gate, prompt) else None
         return _Panel(tuple(members), gate)
 
     def _note_first(self, prompt: str, aspects: Mapping[str, float]) -> None:
-        """Keeps each member's first score, which all later ones are compared with."""
+        """Stores each member's first score, which all later ones are compared with."""
         first = self._first.setdefault(prompt, {})
         for member in self.members:
             if member.name in aspects:
@@ -143,7 +143,7 @@ class _Panel:
 
     @property
     def asked(self) -> list[Verifier]:
-        """Each verifier once: those of the members, then the gate if it is none of them."""
+        """Each verifier once: the members, then the gate if it is not one of them."""
         verifiers = [member.verifier for member in self.members]
         outside = self.gate is not None and not any(self.gate is one for one in verifiers)
         return [*verifiers, *([self.gate] if self.gate is not None and outside else [])]

@@ -1,4 +1,4 @@
-"""Asks a vision-language model where the faults are that it has found: one question a picture."""
+"""Asks a vision-language model where the faults are that it has found: one question per picture."""
 
 from __future__ import annotations
 
@@ -63,10 +63,9 @@ class FaultPlaces(BaseModel):
 def grounded(
     vlm: Vlm, images: Sequence[Image], verdicts: Sequence[Verdict], progress: Progress = SILENT
 ) -> list[Verdict]:
-    """The verdicts with the boxes of their faults, where the model gives them.
+    """The verdicts with the boxes of their faults, if the model gives them.
 
-    Only pictures with faults are asked about. A model that fails leaves the verdict as it is: the
-    places are no part of the judgement.
+    Only pictures with faults are asked about. If the model fails, the verdict is unchanged.
     """
     in_pixels = isinstance(vlm, NamedVlm) and IN_PIXELS.search(vlm.model_name) is not None
     wrong = [(i, v) for i, v in zip(images, verdicts, strict=True) if v.unmet]
@@ -81,7 +80,7 @@ def grounded(
 
 
 def as_seen(image: Image) -> Image:
-    """The picture at a size that a model with pixel coordinates sees unchanged: sides of whole
+    """The picture at a size that a model with pixel coordinates does not resize: sides of whole
     patches, few enough of them."""
     shrink = min(1.0, math.sqrt(MOST_PIXELS / (image.width * image.height)))
     sides = (max(1, int(side * shrink / PATCH)) * PATCH for side in image.size)
@@ -112,10 +111,11 @@ def _placed(
 
 
 def scale_of(answer: FaultPlaces, size: tuple[int, int], in_pixels: bool) -> tuple[int, int] | None:
-    """What the boxes of an answer are measured in: pixels of `size`, thousandths or fractions.
+    """The unit of the boxes in an answer: pixels of `size`, thousandths or fractions; None if none
+    fits.
 
-    A model keeps to one of them, whichever it was asked for, so numbers that do not fit it are of
-    the other; None if they fit none. Boxes within 0 to 1 are fractions: nobody marks one pixel.
+    A model uses one of them, whichever was requested, so the other is tried if the numbers do not
+    fit. Boxes within 0 to 1 are fractions: a box of one pixel makes no sense.
     """
     ways = [size, (SCALE, SCALE)] if in_pixels else [(SCALE, SCALE), size]
     if all(edge <= 1 for place in answer.places for edge in place.box):

@@ -1,4 +1,4 @@
-"""A verifier that errs at a chosen rate: how much does a search depend on its verifier?"""
+"""A verifier with a chosen error rate: how much does a search depend on its verifier?"""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class NoisyJudge(Generic[Judge]):
 class NoisyVerifier(NoisyJudge[Verifier]):
     """A picture that passed gets a random lower score and a false alarm; one that failed passes.
 
-    One that could not be judged stays so.
+    Unjudged pictures stay unjudged.
     """
 
     def verify(

@@ -37,10 +37,15 @@ class VerifierSpec:
 def parse_verifiers(spec: str, names: Collection[str]) -> list[VerifierSpec]:
     """The verifiers that `spec` joins with "+"; a plus sign within a path stays there.
 
-    Raises InputError for a name that is not in `names`.
+    Raises InputError for a name that is not in `names`, and for one that is joined with itself.
     """
     known = "|".join(map(re.escape, names))
-    return [_parse(t, names) for t in re.split(rf"\+(?=(?:[\d.]+\*)?(?:{known})(?:[:+]|$))", spec)]
+    found = re.split(rf"\+(?=(?:[\d.]+\*)?(?:{known})(?:[:+]|$))", spec)
+    parts = [_parse(text, names) for text in found]
+    texts = [part.text for part in parts]
+    if twice := [text for text in texts if texts.count(text) > 1]:
+        raise InputError(f"The verifier {twice[0]} is joined with itself. Keep one of them.")
+    return parts
 
 
 def shares_needs(parts: Sequence[VerifierSpec]) -> bool:

@@ -16,7 +16,7 @@ from ..vlm.odds import probabilities
 from ..vlm.texts import DATA_RULE, quoted
 
 CHOICES = ("first", "second")
-KEPT = 8  # prompts whose champions are kept; a search gives its own back at every round
+KEPT = 8  # prompts whose champions are kept; a search restores its own at every round
 
 _COMPARE = """\
 Both pictures were painted from this prompt: {prompt}
@@ -64,7 +64,7 @@ class TournamentVerifier(VlmActor):
         self._keep(prompt, ladder)
 
     def _keep(self, prompt: str, ladder: list[Rung]) -> list[Rung]:
-        """Drops the prompts that were asked about longest ago: their pictures take memory."""
+        """Drops the least recently used prompts: their pictures take memory."""
         others = {known: rungs for known, rungs in self._ladders.items() if known != prompt}
         self._ladders = dict([*others.items()][1 - KEPT :]) | {prompt: ladder}
         return ladder

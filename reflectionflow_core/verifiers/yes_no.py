@@ -1,4 +1,4 @@
-"""A verifier with one question a picture: does it show what the prompt asks for?"""
+"""A verifier with one question per picture: does it show what the prompt asks for?"""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def _verdict(prompt: str, p: float | Failure) -> Verdict:
 
 
 class NvilaVerifier(VlmActor):
-    """Asks and orders as the verifier of the paper's main experiments is (§4.1, from SANA-1.5).
+    """Asks and ranks like the verifier of the paper's main experiments (§4.1, from SANA-1.5).
 
-    The text is the one that NVILA-Lite-2B-Verifier was trained on, without a system text. Pictures
-    that are answered "yes" come first, those with a higher logit of "yes" before others; then those
-    answered "no", with a lower logit of "no" first. The score is 100 + logit or -100 - logit, and a
-    "yes" passes. A server that gives log-probabilities instead of logits orders by these. Orders in
-    the prompt are not guarded against, since the text quotes nothing.
+    The text is the one that NVILA-Lite-2B-Verifier was trained on, without a system prompt.
+    Pictures with the answer "yes" come first, by the logit of "yes"; then those with "no", a lower
+    logit of "no" first. The score is 100 + logit or -100 - logit, and a "yes" passes. A server that
+    gives log-probabilities instead of logits ranks by these. The prompt is not quoted, so it can
+    give the model orders.
     """
 
     def verify(

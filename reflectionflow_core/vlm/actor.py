@@ -8,8 +8,8 @@ from .interface import Vlm
 class VlmActor:
     """Asks one vision-language model, and counts its requests.
 
-    `calls` is the expected number of requests an item, `spent` the number of all so far, also those
-    of other actors that share the model.
+    `calls` is the expected number of requests per item, `spent` the number of all so far, including
+    those of other actors that share the model.
     """
 
     calls = 1

@@ -1,7 +1,7 @@
-"""Structured answers: a pydantic model in, one checked object or Failure a question out.
+"""Structured answers: a pydantic model in; one valid object or Failure per question out.
 
-Models write thoughts, prose and fences around JSON, and slips within it. What can be read without
-guessing is read; otherwise the model is shown its mistake and asked once more.
+Models write thoughts, prose and fences around JSON, and make mistakes in it. What can be read
+without guessing is read; otherwise the model is shown its mistake and asked once more.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def ask(
     progress: Progress = SILENT,
     phase: str = "ask",
 ) -> list[Answer | Failure]:
-    """A valid `kind` for each question, or why there is none after asking a second time."""
+    """A valid `kind` for each question, or a Failure after asking a second time."""
     if not questions:
         return []
     schema = kind.model_json_schema()

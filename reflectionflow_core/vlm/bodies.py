@@ -1,6 +1,6 @@
-"""Reads the body of a response up to a limit, also of one that is packed to be endless.
+"""Reads the body of a response up to a limit, even a compression bomb.
 
-HTTP clients unpack every chunk as a whole: a few kilobytes can become a hundred megabytes.
+HTTP clients decompress every chunk as a whole: a few kilobytes can become a hundred megabytes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ NO_HEADER = -zlib.MAX_WBITS
 
 
 class UnreadableBodyError(Exception):
-    """A body that is packed in a way that is not asked for, or broken."""
+    """A body with an unexpected or broken compression."""
 
 
 async def read_body(response: Any, most: int) -> bytes:
-    """Up to `most` + 1 bytes of an httpx response's body, unpacked; more than `most` mean that
-    there are more. Raises UnreadableBodyError, and errors of the transport."""
+    """Up to `most` + 1 bytes of an httpx response's body, decompressed; more than `most` means that
+    there are more.
+
+    Raises UnreadableBodyError, and errors of the transport.
+    """
     raw = bytearray()
     async for chunk in response.aiter_raw():
         raw += chunk

@@ -1,6 +1,6 @@
-"""Which of some choices a text says: at its beginning, wrapped, or as a last word on its own.
+"""Which of some choices a text says: at its beginning, in markup, or as a separate last word.
 
-Nothing is guessed: a choice somewhere within a sentence does not count, nor do two at once.
+Nothing is guessed: a choice within a sentence does not count, nor do two at once.
 """
 
 from __future__ import annotations

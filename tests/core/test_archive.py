@@ -241,6 +241,14 @@ def test_a_damaged_run_file_is_named(tmp_path):
         read_recording(tmp_path)
 
 
+def test_a_folder_in_place_of_a_file_is_named(tmp_path):
+    record(tmp_path)
+    (tmp_path / "timing.json").unlink()
+    (tmp_path / "timing.json").mkdir()
+    with pytest.raises(InputError, match=r"Cannot read .*timing\.json: Is a directory"):
+        read_recording(tmp_path)
+
+
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 values = st.recursive(
     scalars, lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(max_size=5), some)
@@ -283,23 +291,44 @@ def test_json_that_is_nested_too_deeply_is_refused_in_words(tmp_path: Path, name
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [("prompt", 5), ("actors", None), ("settings", {"stop": [1]}), ("calls", True)],
+    ("key", "value", "reason"),
+    [
+        ("prompt", 5, "prompt is 5, which is not str"),
+        ("actors", None, "actors is None"),
+        ("settings", {"stop": [1]}, r"stop is \[1\]"),
+        ("settings", {"depth": "2"}, "depth is '2', which is not int"),
+        ("settings", {"budget": None}, "None is not a JSON object"),
+        ("settings", {"stages": [{"scene": ""}]}, "has no field 'objects'"),
+        ("settings", {"of_tomorrow": 1}, "has 'of_tomorrow', which this version does not know"),
+        ("settings", [], r"\[\] is not a JSON object"),
+        ("calls", True, "calls is True"),
+        ("format", 2, "no run of this version"),
+    ],
 )
-def test_a_run_file_with_a_value_of_another_type_is_named(tmp_path, key, value) -> None:
+def test_a_run_file_with_other_values_or_names_is_refused_by_them(
+    tmp_path, key, value, reason
+) -> None:
     record(tmp_path)
     path = tmp_path / "run.json"
     run = json.loads(path.read_text())
     run[key] = {**run[key], **value} if isinstance(value, dict) else value
     path.write_text(json.dumps(run))
-    with pytest.raises(InputError, match=r"run\.json cannot be read"):
+    with pytest.raises(InputError, match=rf"run\.json cannot be read \(.*{reason}"):
         read_recording(tmp_path)
 
 
-def test_times_that_are_not_numbers_start_counting_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", ["NaN", "-5", "1e308"])
+def test_times_that_are_none_start_counting_again(tmp_path: Path, seconds: str) -> None:
     record(tmp_path)
-    (tmp_path / "timing.json").write_text('{"seconds": {"draft": NaN}, "slowest": Infinity}')
+    (tmp_path / "timing.json").write_text(f'{{"seconds": {{"draft": {seconds}}}, "slowest": 1}}')
     assert "count from zero" in read_recording(tmp_path).notices[0]
+
+
+def test_what_other_programs_put_beside_the_pictures_is_none_of_them(tmp_path: Path) -> None:
+    record(tmp_path)
+    for picture in list((tmp_path / "images").iterdir()):
+        picture.with_name(f"._{picture.name}").write_bytes(b"of macOS")
+    assert len(read_recording(tmp_path).history) == 7
 
 
 def test_a_second_process_is_refused_while_the_first_one_writes(tmp_path):

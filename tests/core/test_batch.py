@@ -75,7 +75,7 @@ def test_each_prompt_gets_the_very_run_that_it_would_have_alone(tmp_path, prompt
     assert "http" not in page
 
 
-def test_the_budget_is_that_of_all_prompts_and_can_be_raised(tmp_path, prompts):
+def test_the_budget_is_that_of_all_prompts_and_can_be_raised(tmp_path, prompts, capsys):
     out = tmp_path / "batch"
     run("--prompts", prompts, "--out", out, *ADAPTIVE, "--max-images", 2)
     assert set(histories(out)) == set(FOLDERS[:2])
@@ -84,6 +84,8 @@ def test_the_budget_is_that_of_all_prompts_and_can_be_raised(tmp_path, prompts):
     assert all(ended in report(out / name) for name in FOLDERS[:2])
     run("--out", out, "--resume", "--max-images", 5)
     assert pictures(out) == 5
+    assert run("--out", out, "--resume", "--max-images", 4) == 2
+    assert "--max-images is 4" in capsys.readouterr().err
     run("--out", out, "--resume", "--max-images", "none")
     whole = tmp_path / "whole"
     run("--prompts", prompts, "--out", whole, *ADAPTIVE)

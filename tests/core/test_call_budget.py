@@ -19,7 +19,7 @@ from reflectionflow_core.inspectors.vlm import VlmInspector
 from reflectionflow_core.judge_errors import OTHER, JudgeErrors, KindErrors
 from reflectionflow_core.protocols import SILENT, Actors, Progress
 from reflectionflow_core.record import History, InputError, Stage, Verdict
-from reflectionflow_core.search import Pause, UnjudgedError, paused, search
+from reflectionflow_core.search import Pause, UnjudgedError, ask_person, search
 from reflectionflow_core.settings import Budget, SearchSettings
 from reflectionflow_core.verifiers.checklist import ChecklistVerifier
 from reflectionflow_core.vlm.endpoint import Endpoint
@@ -142,7 +142,7 @@ def test_proposals_at_a_pause_are_paid_from_the_same_budget() -> None:
     *_, history = search(PROMPT, settings, actors, one_round=True)
     spent = len(vlm.asked)
     limited = replace(settings, budget=Budget(vlm_calls=spent + 1 + 2))
-    said = paused(PROMPT, limited, actors, Unmoved(), history)
+    said = ask_person(PROMPT, limited, actors, Unmoved(), history)
     assert len(vlm.asked) == said.cost.vlm_calls == spent + 1  # the verdict takes two
 
 

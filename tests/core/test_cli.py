@@ -109,6 +109,7 @@ def test_a_deeper_search_begins_with_the_shorter_one(tmp_path):
     assert len(history(tmp_path / "raised").splitlines()) == 4
     run("--out", tmp_path / "raised", "--resume", "--max-images", "none", "--max-steps", 19)
     assert len(history(tmp_path / "raised").splitlines()) == 4  # a fifth makes it 20 steps
+    assert run("--out", tmp_path / "raised", "--resume", "--max-steps", 15) == 2
     run("--out", tmp_path / "raised", "--resume", "--max-steps", "none")
     assert len(history(tmp_path / "raised").splitlines()) == 5
     run("--out", tmp_path / "raised", "--resume", "--depth", 3)
@@ -434,10 +435,11 @@ def test_a_run_of_another_version_is_told(tmp_path, capsys):
     (tmp_path / "run.json").write_text(json.dumps(record))
     assert run("--out", tmp_path, "--resume") == 0
     assert "began with other versions of" in capsys.readouterr().err
-    record["actors"]["painter"] = "of tomorrow"
-    (tmp_path / "run.json").write_text(json.dumps(record))
-    assert run("--out", tmp_path, "--resume") == 2
-    assert "names that this version does not know" in capsys.readouterr().err
+    for name, value in (("size", "64x64"), ("painter", "of tomorrow")):
+        record["actors"][name] = value
+        (tmp_path / "run.json").write_text(json.dumps(record))
+        assert run("--out", tmp_path, "--resume") == 2
+        assert "actors that this version does not know" in capsys.readouterr().err
 
 
 def test_best_png_is_the_best_picture(tmp_path):

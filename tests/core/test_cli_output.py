@@ -175,7 +175,9 @@ def test_a_dry_run_of_whatever_loads_or_asks_does_neither(
 
 def test_a_dry_run_refuses_what_the_command_refuses(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for asked in (["rank", "none", "a cup"], ["judge"], ["review", "none"], ["doctor"]):
+    device, twice = ("--device", "meta"), ("--verifier", "exact+exact")
+    runs = [["run", "a red circle", "--out", "x", *options] for options in (device, twice)]
+    for asked in (["rank", "none", "a cup"], ["judge"], ["review", "none"], ["doctor"], *runs):
         assert main([*asked, "--dry-run"]) == 2
         assert capsys.readouterr().out == ""
 
@@ -274,7 +276,7 @@ ADVICE = [
     (["completion", "tcsh"], "There is no shell 'tcsh'."),
     (["doctor", "--send-pictures"], "--send-pictures has no effect without --vlm."),
     (["doctor", "--vlm", "endpoint:a", "--vlm-dtype", "bf16"], "--vlm-dtype has no effect"),
-    (["rank", "x", "a cup", "--device", "cpu"], "--device has no effect without a model"),
+    (["rank", "x", "a cup", "--device", "cpu"], "--device has no effect without a local model"),
     (["rank", "x", "a cup", "--width", "2"], "There is no option --width."),
     (["judge", "--device", "cpu", "--verifier", "exact"], "--device has no effect"),
     (["judge", "--vlm", "a", "--colour-judge", "c"], "--colour-judge has no effect without"),

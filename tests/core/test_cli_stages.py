@@ -71,7 +71,7 @@ def test_a_plan_of_ones_own_takes_the_place_of_the_planners(tmp_path: Path) -> N
     [
         (["--planner", "magic"], "no planner named 'magic'. Choose one of: rules, rules-strict"),
         (["--planner", "vlm"], "The planner 'vlm' asks a vision-language model"),
-        (["--stages", "nowhere.txt"], "give the name of a file with a stage a line"),
+        (["--stages", "nowhere.txt"], "give the name of a file with one stage per line"),
         (["--stages", "{"], "'{' cannot be read as a file (No such file or directory)"),
         (["--stages", "bad.txt"], "is not a stage"),
         (["--stages", "dog.txt"], "does not understand 'a dog'"),

@@ -14,10 +14,11 @@ from PIL import Image
 
 from reflectionflow_core.archive import Run, files, open_archive, read_recording
 from reflectionflow_core.cli import main
+from reflectionflow_core.cli.asking import with_line
 from reflectionflow_core.feedback import Feedback, Place, excluded
 from reflectionflow_core.protocols import SILENT
 from reflectionflow_core.record import History, InputError, Region
-from reflectionflow_core.search import STRATEGIES, Pause, is_over, search, steered_search
+from reflectionflow_core.search import STRATEGIES, Pause, is_over, search, search_with_pauses
 from reflectionflow_core.settings import Budget, SearchSettings
 
 PROMPT = "a red cube"
@@ -56,7 +57,7 @@ class Scripted:
 
 def steer(*changes, settings=SETTINGS, toys=None) -> tuple[History, Scripted]:
     person, actors = Scripted([*changes]), (toys or Toys()).actors()
-    *_, history = steered_search(PROMPT, settings, actors, person)
+    *_, history = search_with_pauses(PROMPT, settings, actors, person)
     return history, person
 
 
@@ -174,7 +175,7 @@ def written(folder, changes, depth=2):
     person = Scripted([*changes])
     with open_archive(folder, resume=True) as archive:
         archive.begin(Run(PROMPT, settings, ask=True))
-        steps = steered_search(
+        steps = search_with_pauses(
             PROMPT, settings, toy_actors(), person, archive.history, clock=ToyClock()
         )
         for history in steps:
@@ -229,6 +230,25 @@ def test_a_damaged_answer_is_named_and_a_torn_one_is_asked_again(tmp_path):
         file.write_bytes(damage)
         with pytest.raises(InputError, match=r"Line 1 of .*feedback"):
             read_recording(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("5", "no picture 5. They are 1 to 3."),
+        ("0", "no picture 0"),
+        ("2:", "Type a number"),
+        ("-2: make it blue", "Type a number"),
+        ("-2 box 0 0 1 1", "Type a number"),
+        ("2 box 0.1 0.2", "A box is four fractions"),
+        ("2 box 0,1 0,2 0,5 0,6", "A box is four fractions"),
+        ("2 mask 'no such.png'", "no such.png cannot be read"),
+    ],
+)
+def test_a_line_that_is_half_an_answer_is_none(line, said):
+    with pytest.raises(InputError) as refused:
+        with_line(Feedback(3), line)
+    assert said in str(refused.value)
 
 
 def ask(monkeypatch, typed: str, *options: object) -> int:

@@ -146,7 +146,7 @@ def test_modules_may_have_ranks_of_their_own(file: Path, transformer) -> None:
     [
         ({"lora_B__weight": None}, "incomplete: it lacks the up factor of .*to_q"),
         ({"lora_A__weight": None}, "incomplete: it lacks the down factor of .*to_q"),
-        ({"lora_C__weight": torch.ones(1)}, "no layers for: .*to_q.lora_C.weight"),
+        ({"lora_C__weight": torch.ones(1)}, "beside those of a corrector.*: .*to_q.lora_C.weight"),
         ({"lora_A__weight": torch.ones(4, 31)}, r"shapes A \(4, 31\).*expected \(rank, 32\)"),
         ({"lora_A__weight": torch.ones(5, 32)}, r"shapes A \(5, 32\), B \(32, 4\)"),
         ({"lora_A__weight": torch.ones(32)}, r"shapes A \(32,\)"),
@@ -178,7 +178,7 @@ def test_an_ordinary_lora_is_refused_and_three_of_its_keys_are_named(
 def test_a_lora_of_a_deeper_flux_is_refused(tmp_path: Path, transformer) -> None:
     deeper = loud_lora(tiny_transformer(double=3)).save(tmp_path)
     with pytest.raises(
-        InputError, match=r"no layers for: transformer\.transformer_blocks\.2.*more"
+        InputError, match=r"beside those of a corrector.*: transformer\.transformer_blocks\.2.*more"
     ):
         load_corrector_lora(deeper, transformer)
 

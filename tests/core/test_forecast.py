@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -84,12 +85,14 @@ def test_earlier_runs_of_the_same_models_tell_how_often_a_picture_passes(tmp_pat
                 archive.append(history.charged(Cost(seconds={"draft": 1.0})))
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "run.json").write_text("{")
+    shutil.copytree(tmp_path / "a", tmp_path / "damaged")
+    (tmp_path / "damaged" / "timing.json").write_text('{"seconds": {"a": 1e308}, "slowest": 0}')
     found = experience(tmp_path, run)
     assert (found.pictures, found.passed, found.pass_rate) == (18, 18, 1.0)
     assert found.seconds_each is not None
     assert experience(tmp_path / "none", run).pass_rate is None
     monkeypatch.setattr("reflectionflow_core.archive.experience.MOST_RUNS", 1)
-    for newest, pictures in (("b", 9), ("c", 0)):
+    for newest, pictures in (("b", 9), ("c", 0), ("damaged", 0)):
         os.utime(tmp_path / newest / "run.json", (2**32, 2**32))
         assert experience(tmp_path, run).pictures == pictures
         os.utime(tmp_path / newest / "run.json", (0, 0))

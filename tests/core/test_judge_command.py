@@ -284,9 +284,9 @@ def test_a_label_without_a_kind_has_that_of_its_words(tmp_path: Path) -> None:
         ([], "There is no judge to measure"),
         (["--questions", "39"], "39 is less than 40"),
         (["--vlm", "mine", "--images", "nowhere"], "There is no folder nowhere"),
-        (["--vlm", "mine", "--steps", "3"], "--steps is of the model that paints"),
+        (["--vlm", "mine", "--steps", "3"], "--steps has no effect without a model that paints"),
         (["--vlm", "mine", "--things", "cup"], "--things are what a detector looks for"),
-        (["--vlm", "mine", "--model", "some/flux"], "A prompt is no truth about the picture"),
+        (["--vlm", "mine", "--model", "some/flux"], "A prompt does not say what the picture"),
         (["--verifier", "taste"], "no verifier named 'taste'"),
     ],
 )

@@ -407,6 +407,7 @@ BAD_SETTINGS: list[tuple[Any, str]] = [
     ({"lora_alpha": True}, "lora_alpha in .* is true"),
     ({"lora_alpha": float("nan")}, "lora_alpha in .* is NaN"),
     ({"lora_alpha": 10**400}, "lora_alpha in .* is 1000"),
+    ({"lora_alpha": 0}, "changes nothing, since its alpha is 0"),
     ({"r": 0}, "setting r in .* is 0, but must be a whole number"),
     ({"r": None}, "setting r in .* is null"),
     ({"r": 64}, "rank 64, but its weights have rank 4"),
@@ -437,6 +438,7 @@ def test_a_setting_that_changes_the_lora_is_refused_by_its_name(
         {"r": 4, "lora_alpha": 4, "alpha_pattern": None, "rank_pattern": None},
         {"r": 4, "lora_alpha": 4, "use_rslora": None, "something_of_tomorrow": None},
         {"r": 4, "lora_alpha": 4, "text_encoder.lora_alpha": 1, "lora_dropout": 0.5},
+        {"r": 4, "lora_alpha": 4, "init_lora_weights": "eva", "eva_config": {"rho": 2.0}},
     ],
 )
 def test_settings_that_say_nothing_change_nothing(
@@ -462,8 +464,9 @@ def test_magnitudes_are_refused_whether_the_settings_speak_of_dora_or_not(
         ({f"{DOUBLE}.dora_scale": torch.ones(32, 1)}, "trained as DoRA"),
         ({f"{DOUBLE}.lora_B.bias": torch.ones(32)}, "trained as lora_bias"),
         ({f"{DOUBLE}.lora_A.one.weight": torch.ones(4, 32)}, "same layer twice"),
-        ({"text_encoder.layer.lora_A.weight": torch.ones(4, 4)}, "no layers for: text_encoder"),
-        ({f"{DOUBLE}.lora_mid.weight": torch.ones(4, 4)}, "no layers for: .*lora_mid"),
+        ({"text_encoder.layer.lora_A.weight": torch.ones(4, 4)}, "beside those of a corrector"),
+        ({f"{DOUBLE}.lora_mid.weight": torch.ones(4, 4)}, "another adapter.*lora_mid"),
+        ({f"{DOUBLE}.lokr_w1": torch.ones(4, 4)}, "another adapter.*lokr_w1"),
         ({f"{PREFIX}{DOUBLE}.lora_A.weight": torch.ones(4, 32).to(torch.int8)}, "stored as int8"),
     ],
 )

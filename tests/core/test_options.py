@@ -17,7 +17,7 @@ from reflectionflow_core.regions.masks import mask_picture, mask_text
 from reflectionflow_core.registry import choices_of
 from reflectionflow_core.settings import Budget, SearchSettings
 
-MASK = mask_text(Image.linear_gradient("L"))
+MASK = mask_text(Image.new("L", (8, 8), 200))
 PLAN = (Stage("add a cup", "a cup", ("a cup",)),)
 BY_TYPE: dict[str, tuple[list[str], Any]] = {
     "int": (["5"], 5),

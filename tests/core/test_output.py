@@ -42,7 +42,11 @@ def test_a_full_device_is_a_sentence(options: tuple[str, ...]) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no shell that closes an output")
-def test_a_closed_output_gets_nothing() -> None:
+def test_a_closed_output_gets_nothing_and_a_closed_input_says_nothing() -> None:
+    check = "from reflectionflow_core import __main__, cli; import sys;"
+    check += "cli.main = lambda: sys.exit(len(sys.stdin.readline())); __main__.start()"
+    unheard = ["sh", "-c", 'exec "$@" <&-', "sh", sys.executable, "-c", check]
+    assert subprocess.run(unheard, cwd=ROOT, check=False).returncode == 0
     closed = ["sh", "-c", 'exec "$@" >&-', "sh", *PROGRAM, "completion", "bash"]
     done = subprocess.run(closed, cwd=ROOT, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")

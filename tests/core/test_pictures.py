@@ -18,6 +18,7 @@ from reflectionflow_core.pictures import (
     MAX_PIXELS,
     PictureError,
     picture_size,
+    read_mask,
     read_picture,
     to_rgb,
 )
@@ -224,6 +225,29 @@ def test_400_damaged_pngs_and_jpegs_are_pictures_or_one_sentence(reader: str) ->
         except refusal:
             refused += 1
     assert 100 < refused < 400
+
+
+def test_a_mask_is_only_what_was_drawn() -> None:
+    drawn = Image.new("L", (64, 64))
+    drawn.paste(255, (9, 9, 30, 30))
+    noise = read_mask(file_of(drawn, "JPEG", quality=75))
+    assert abs(np.asarray(noise, int) - np.asarray(drawn)).max() < 40
+    assert noise.getbbox() == drawn.getbbox()
+    opaque = Image.merge("RGBA", (drawn, drawn, drawn, Image.new("L", drawn.size, 255)))
+    assert read_mask(file_of(opaque)).tobytes() == drawn.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("mask", "reason"),
+    [
+        (Image.new("L", (8, 8), 3), "black all over"),
+        (Image.new("RGBA", (8, 8), (255, 255, 255, 0)), "transparent pixels"),
+        (Image.new("LA", (8, 8), (0, 254)), "transparent pixels"),
+    ],
+)
+def test_a_mask_that_says_nothing_is_refused(mask: Image.Image, reason: str) -> None:
+    with pytest.raises(PictureError, match=reason):
+        read_mask(file_of(mask))
 
 
 def test_the_sentence_says_what_to_do() -> None:

@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 from reflectionflow_core.protocols import Actors
 from reflectionflow_core.record import Candidate, Cost, History, Verdict
 from reflectionflow_core.search import InMemory, portfolio
-from reflectionflow_core.search.portfolio import Replaying, Standing, expected_gain, left_over
+from reflectionflow_core.search.portfolio import (
+    Replaying,
+    Standing,
+    expected_gain,
+    remaining_budget,
+)
 from reflectionflow_core.settings import Budget, SearchSettings
 
 PROMPTS = ("two green bowls", "a blue door", "a red cube", "the sea at night")
@@ -119,11 +124,11 @@ def test_a_round_whose_pictures_are_all_dropped_does_not_end_its_search() -> Non
 
 def test_what_is_left_over_is_the_total_less_what_others_spent() -> None:
     total = Budget(images=10, steps=40)
-    assert left_over(total, Cost(images=3, steps=12)) == Budget(images=7, steps=28)
-    assert left_over(total, Cost(images=3, steps=40)) is None
-    assert left_over(Budget(), Cost(images=3)) == Budget()
+    assert remaining_budget(total, Cost(images=3, steps=12)) == Budget(images=7, steps=28)
+    assert remaining_budget(total, Cost(images=3, steps=40)) is None
+    assert remaining_budget(Budget(), Cost(images=3)) == Budget()
     seconds = Cost(seconds={"draft": 3.0, "verify": 1.0})
-    assert left_over(Budget(seconds=5), seconds) == Budget(seconds=1)
+    assert remaining_budget(Budget(seconds=5), seconds) == Budget(seconds=1)
 
 
 @dataclass

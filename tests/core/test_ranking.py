@@ -74,10 +74,12 @@ def test_what_is_known_of_the_judge_is_said_and_stands_on_the_page(
 def test_a_damaged_file_is_left_out_and_said(folder: Path, capsys) -> None:
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     (folder / "phone.HEIC").write_bytes(b"nothing")
+    (folder / "moved.png").symlink_to(folder / "gone.png")
     assert main(["rank", str(folder), "a red circle"]) == 0
     captured = capsys.readouterr()
     assert "broken.png is left out: it" in captured.err
     assert "phone.HEIC is left out: it is not PNG, JPEG" in captured.err
+    assert "moved.png is left out: it cannot be read (No such file" in captured.err
     assert "broken" not in captured.out
 
 

@@ -27,7 +27,7 @@ from reflectionflow_core.regions.compositing import composited
 from reflectionflow_core.regions.free import free_place
 from reflectionflow_core.regions.masks import alpha_of, cells_of, mask_text
 from reflectionflow_core.report import contact_sheet, history_text, html_page
-from reflectionflow_core.search import Pause, search, steered_search
+from reflectionflow_core.search import Pause, search, search_with_pauses
 from reflectionflow_core.search.acceptance import broken_by
 from reflectionflow_core.search.strategies.scouts import FINISH, WHOLE
 from reflectionflow_core.settings import SearchSettings
@@ -73,6 +73,8 @@ def test_boxes_are_grown_outwards_and_a_drawn_mask_fades_inwards() -> None:
     assert not box[:11].any() and not box[:, :33].any()
     mask = alpha_of(Region(mask=drawn()), (64, 64))
     assert not mask[:, 16:].any() and mask[:, :15].min() == 1 and 0 < mask[32, 15] < 1
+    soft = alpha_of(Region(mask=mask_text(Image.new("L", (8, 8), 51))), (64, 64))
+    assert soft == pytest.approx(0.2)
 
 
 def test_every_cell_with_a_pixel_that_may_change_is_sampled() -> None:
@@ -257,7 +259,7 @@ def test_a_person_who_says_nothing_changes_neither_places_nor_what_writers_are_t
     how: dict,
 ) -> None:
     settings, made = SearchSettings(width=1, depth=5, seed=1, accept="unbroken", **how), []
-    for play in (search, partial(steered_search, person=Silent())):
+    for play in (search, partial(search_with_pauses, person=Silent())):
         listening = Listening()
         actors = replace(toys(), writer=listening)
         *_, history = play("two green bowls", settings, actors)
@@ -325,8 +327,8 @@ def test_the_next_writer_is_told_what_was_broken() -> None:
     [
         ({"strategy": "noise", "correct": "auto"}, "correct is about corrections"),
         ({"axes": ("noise",), "accept": "unbroken"}, "accept is about corrections"),
-        ({"mask": drawn(), "correct": "auto"}, "outranks all places"),
-        ({"recheck": True, "accept": "unbroken"}, "recheck takes"),
+        ({"mask": drawn(), "correct": "auto"}, "With a mask"),
+        ({"recheck": True, "accept": "unbroken"}, "recheck skips"),
         ({"mask": mask_text(Image.new("L", (8, 8)))}, "black all over"),
         ({"mask": "no picture"}, "PNG"),
         ({"correct": "somewhere"}, "no way to correct"),

@@ -31,7 +31,7 @@ from reflectionflow_core.search.strategies.scouts import (
     FINISH,
     PATIENCE,
     WHOLE,
-    to_finish,
+    scout_to_finish,
     worth_correcting,
 )
 from reflectionflow_core.settings import Budget, SearchSettings
@@ -126,7 +126,7 @@ def test_a_pass_that_is_none_when_it_is_painted_on_is_painted_once_more_with_all
 def test_the_best_of_several_that_pass_is_painted_on() -> None:
     passing = [candidate(score, verdict=Verdict(score, passed=True)) for score in (0.5, 0.9, 0.9)]
     past = History(((candidate(0.1, finished=True),), tuple(passing)))
-    assert to_finish(past) is passing[1]
+    assert scout_to_finish(past) is passing[1]
 
 
 def test_a_scout_that_is_likelier_right_than_wrong_is_painted_on() -> None:
@@ -135,7 +135,7 @@ def test_a_scout_that_is_likelier_right_than_wrong_is_painted_on() -> None:
     for posterior, chosen in ((0.6, True), (0.4, False)):
         doubted = Verdict(0.9, passed=False, trust=Trust(posterior))
         scout = candidate(0.9, verdict=doubted)
-        assert (to_finish(History(((draft,), (scout,)))) is scout) == chosen
+        assert (scout_to_finish(History(((draft,), (scout,)))) is scout) == chosen
 
 
 def test_a_judge_whose_errors_are_known_confirms_what_scouts_found() -> None:
@@ -158,12 +158,12 @@ def test_a_judge_whose_errors_are_known_confirms_what_scouts_found() -> None:
 def test_without_a_pass_the_best_is_painted_on_after_many_scouts_if_it_looks_better() -> None:
     draft = candidate(0.4, finished=True)
     scouts = [candidate(0.1 * number) for number in range(PATIENCE)]
-    assert to_finish(History(((draft,), tuple(scouts[1:])))) is None
-    assert to_finish(History(((draft,), tuple(scouts)))) is scouts[-1]
+    assert scout_to_finish(History(((draft,), tuple(scouts[1:])))) is None
+    assert scout_to_finish(History(((draft,), tuple(scouts)))) is scouts[-1]
     better = candidate(0.9, finished=True)
-    assert to_finish(History(((better,), tuple(scouts)))) is None
+    assert scout_to_finish(History(((better,), tuple(scouts)))) is None
     unjudged = candidate(0, verdict=Verdict.unjudged("It is dark."))
-    assert to_finish(History(((draft,), (unjudged,) * PATIENCE))) is None
+    assert scout_to_finish(History(((draft,), (unjudged,) * PATIENCE))) is None
 
 
 def test_a_correction_in_vain_counts_as_much_as_a_place_in_the_ranking() -> None:

@@ -189,10 +189,10 @@ def test_a_search_behind_a_screen_ends_at_a_picture_that_was_looked_at() -> None
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (SearchSettings(), "shortlist of 2 leaves nothing out of batches of 1. Choose larger"),
+        (SearchSettings(), "shortlist of 2 excludes nothing from batches of 1. Choose larger"),
         (
             SearchSettings(batch_size=8, width=4),
-            "4 chains go on .* shortlist of 2 .* at least 4, or fewer chains",
+            "4 chains continue .* shortlist of 2 .* at least 4, or fewer chains",
         ),
     ],
 )

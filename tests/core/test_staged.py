@@ -180,7 +180,7 @@ def test_the_best_first_frames_by_their_inspection_begin_the_chains() -> None:
 
 
 def test_without_a_plan_or_an_inspector_it_says_what_is_missing() -> None:
-    with pytest.raises(InputError, match="draws by a plan"):
+    with pytest.raises(InputError, match="needs a plan"):
         next(search(PROMPT, replace(SETTINGS, stages=()), Toys().actors()))
     with pytest.raises(InputError, match="no inspector"):
         next(search(PROMPT, SETTINGS, replace(Toys().actors(), inspector=None)))

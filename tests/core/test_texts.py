@@ -155,6 +155,13 @@ def test_prompts_with_unusual_separators_stay_one_line(tmp_path: Path) -> None:
     assert [r["prompt"] for r in rows_of(file_in(tmp_path, row.encode()))] == ["a cup\u2028a jug"]
 
 
+@pytest.mark.parametrize("word", ["--prompts=~/none.txt", "~/none.txt", "--prompts=a:~/none.txt"])
+def test_the_users_own_folder_is_found_where_no_shell_puts_it_in(word: str, capsys) -> None:
+    before = ["--prompts"] if word.startswith("~") else []
+    assert main(["run", *before, word, "--out", "x", "--dry-run"]) == 2
+    assert f"{Path.home()}/none.txt: No such file" in capsys.readouterr().err
+
+
 def test_a_lone_surrogate_of_the_terminal_is_a_sentence(tmp_path: Path, capsys) -> None:
     assert main(["run", "a \udce9 cup", "--out", str(tmp_path / "out")]) == 2
     assert "Check the encoding of the terminal" in capsys.readouterr().err

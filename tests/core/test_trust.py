@@ -34,11 +34,11 @@ from reflectionflow_core.search.trust import (
     WHOLE,
     Rates,
     base_rate,
-    believed,
     priors,
     rates_of,
     reconsidered,
     rests_on_one_pass,
+    trusted_verdict,
     updated,
 )
 from reflectionflow_core.settings import Budget, SearchSettings
@@ -168,24 +168,24 @@ def seen(passed: bool, **beliefs: bool) -> Verdict:
 def test_a_pass_that_a_look_took_back_is_no_pass() -> None:
     known, request, past = errors(0.4, 0.02), Request(1), History()
     good, bad = seen(True, cup=True), seen(False, cup=False)
-    first = believed([good], request, past, known, 0.99, True)
+    first = trusted_verdict([good], request, past, known, 0.99, True)
     assert first.passed is None and first.doubted and not first.unmet
     assert first.trust is not None and first.trust.looks == ((),)
-    back = believed([good, bad, bad], request, past, known, 0.99, True)
+    back = trusted_verdict([good, bad, bad], request, past, known, 0.99, True)
     assert back.passed is False and back.unmet == ("missing a cup",)
     assert back.trust is not None and back.trust.looks == ((), ("cup",), ("cup",))
-    again = believed([good, good, good, good], request, past, known, 0.95, True)
+    again = trusted_verdict([good, good, good, good], request, past, known, 0.95, True)
     assert again.passed is True
 
 
 def test_looks_that_answer_something_else_say_nothing() -> None:
     known, good = errors(0.1, 0.1), seen(True, cup=True)
     failed, other = Verdict.unjudged("The server does not answer."), seen(True, plate=True)
-    alone = believed([good], Request(1), History(), known, 0.99, True)
-    assert believed([good, failed, other], Request(1), History(), known, 0.99, True) == alone
-    assert believed([failed], Request(1), History(), known, 0.99, True) is failed
+    alone = trusted_verdict([good], Request(1), History(), known, 0.99, True)
+    assert trusted_verdict([good, failed, other], Request(1), History(), known, 0.99, True) == alone
+    assert trusted_verdict([failed], Request(1), History(), known, 0.99, True) is failed
     unsure = Verdict(0.5, None, {"cup": 1.0})
-    assert believed([unsure], Request(1), History(), known, 0.99, True) is unsure
+    assert trusted_verdict([unsure], Request(1), History(), known, 0.99, True) is unsure
 
 
 def test_a_rank_is_the_posterior_and_the_score_separates_equals() -> None:
@@ -337,7 +337,7 @@ def test_what_has_no_effect_is_refused() -> None:
     for asked, of_judge, message in (
         (SearchSettings(trust=0.9), None, "trust has no effect"),
         (SearchSettings(looks=1), None, "looks has no effect"),
-        (SearchSettings(recheck=True), known, "recheck takes over"),
+        (SearchSettings(recheck=True), known, "recheck reuses"),
         (SearchSettings(), JudgeErrors("toy"), "without a right or without a wrong"),
     ):
         with pytest.raises(InputError, match=message):

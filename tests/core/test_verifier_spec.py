@@ -12,10 +12,16 @@ SOURCES = st.sampled_from(["", "C:/a+b/clip", "/x/exact.d", "/m+yes/2*3", "org/n
 parts = st.builds(VerifierSpec, st.sampled_from(NAMES), SOURCES, st.sampled_from([1.0, 2.0, 0.5]))
 
 
-@given(st.lists(parts, min_size=1, max_size=4))
+@given(st.lists(parts, min_size=1, max_size=4, unique_by=lambda part: part.text))
 def test_what_was_joined_is_found_again(joined: list[VerifierSpec]) -> None:
     spec = "+".join((f"{p.weight:g}*" if p.weight != 1 else "") + p.text for p in joined)
     assert parse_verifiers(spec, NAMES) == joined
+
+
+@pytest.mark.parametrize("spec", ["exact+exact", "exact+2*exact", "yes-no:x+exact+yes-no:x"])
+def test_a_verifier_joined_with_itself_is_refused(spec: str) -> None:
+    with pytest.raises(InputError, match="joined with itself"):
+        parse_verifiers(spec, NAMES)
 
 
 @pytest.mark.parametrize(

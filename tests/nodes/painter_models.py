@@ -207,8 +207,11 @@ def small(kind: str, **changes: Any) -> Patcher:
     base = config.get_model({}, device="cpu")
     torch.manual_seed(6)
     with torch.no_grad():
-        for parameter in base.diffusion_model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.2)
+        named = dict(base.diffusion_model.named_buffers())
+        # SD3's positions are a buffer that only a file fills: until then it is any memory, or NaN.
+        positions = [named["pos_embed"]] if "pos_embed" in named else []
+        for weight in (*base.diffusion_model.parameters(), *positions):
+            weight.copy_(torch.randn_like(weight) * 0.2)
     return Patcher(base, mm.get_torch_device(), mm.unet_offload_device())
 
 

@@ -10,7 +10,7 @@ from comfy_server import found_by
 
 def found() -> dict[str, Any]:
     """By name of a list of tests/checkpoints; see native_checkpoints.py."""
-    return found_by("native_checkpoints.py", seconds=600)
+    return found_by("native_checkpoints.py")
 
 
 @pytest.mark.parametrize("name", ["flux1_dev", "flux1_dev_diffusers"])
@@ -35,7 +35,7 @@ def test_others_are_refused_as_flux_1_and_only_editing_models_edit(
         pytest.skip(f"this ComfyUI does not know {kind}")
     assert model["kind"] == kind
     assert model["corrector"].startswith(f"This MODEL is not FLUX.1 ({kind})")
-    refused = f"This MODEL ({kind}) is no editing model"
+    refused = f"This MODEL ({kind}) is not an editing model"
     assert model["editor"] == "taken" if edits else model["editor"].startswith(refused)
 
 

@@ -79,7 +79,7 @@ MISTAKES = ("not: a column off", "not: the LoRA at nine tenths", "not: the time 
 
 def parity() -> dict[str, tuple[float, float]]:
     """Difference and scale of every case; in ComfyUI's own Python, without a server."""
-    return found_by("native_parity.py", "--json", seconds=300)
+    return found_by("native_parity.py", "--json")
 
 
 @pytest.mark.parametrize("case", CASES)

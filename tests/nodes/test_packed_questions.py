@@ -12,7 +12,7 @@ LEAST = 100  # how much more the questions differ than the two ways to ask one
 
 def found(name: str) -> Any:
     """What packed_questions.py finds, in ComfyUI's own Python and without a server."""
-    found = found_by("packed_questions.py", "--json", seconds=600)
+    found = found_by("packed_questions.py", "--json")
     if name not in found:
         pytest.skip("this ComfyUI generates no text" + (" with Qwen3-VL" if found else ""))
     return found[name]

@@ -13,7 +13,7 @@ import pytest
 from comfy_graphs import OURS, actor_nodes, drafts_graph, node, scored, text_of
 from comfy_server import PACK, ROOT, ComfyServer, find_comfyui
 
-LIMIT = 0.4  # seconds of this process alone, however busy the machine is
+LIMIT = 0.8  # CPU seconds of this process; others on the same core make them more
 
 # Loads the pack as ComfyUI does, after everything that ComfyUI itself has loaded by then.
 MEASURE = """

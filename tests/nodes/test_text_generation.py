@@ -10,7 +10,7 @@ from comfy_server import found_by
 
 def found() -> dict[str, Any]:
     """What text_generation.py finds, in ComfyUI's own Python and without a server."""
-    found = found_by("text_generation.py", "--json", seconds=300)
+    found = found_by("text_generation.py", "--json")
     if not found:
         pytest.skip("this ComfyUI generates no text")
     return found

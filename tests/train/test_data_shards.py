@@ -171,6 +171,16 @@ def test_a_shard_is_not_lost_when_a_kill_falls_before_it_takes_its_place(
     assert [triplet.prompt for triplet in Triplets(shards_in(folder))] == ["prompt 1"]
 
 
+def test_a_shard_gets_its_index_when_a_kill_falls_before_it_is_written(folder: Path) -> None:
+    store(folder, 0, pair(0))
+    assemble(folder, 0, 1, 8)
+    index = folder / "genref_000000.tar.index"
+    before = index.read_bytes()
+    index.unlink()
+    recover(folder, 0)
+    assert index.read_bytes() == before
+
+
 def test_a_shard_without_pairs_is_finished_and_leaves_no_tar(folder: Path) -> None:
     store(folder, 0)
     report = assemble(folder, 0, 1, 8)

@@ -72,6 +72,10 @@ def test_a_folder_a_file_a_pattern_and_a_list_name_shards(folder: Path) -> None:
     assert names(str(folder / "genref_{3,1}.tar")) == ["genref_3.tar", "genref_1.tar"]
     assert names(f"{folder / 'genref_0.tar'}::{folder / 'genref_[12].tar'}") == everything[:3]
     assert keys(str(folder / "genref_{0..3}.tar")) == ALL
+    (folder / "._genref_0.tar").write_bytes(b"of macOS")
+    (folder / "more.tar").mkdir()
+    pattern = str(folder.parent / "*" / "*.tar")
+    assert names(folder) == names(pattern) == names(f"{pattern}::{folder}") == everything
 
 
 @pytest.mark.parametrize("name", ["genref_{3..5}.tar", "other_*.tar", "nowhere", ""])
@@ -79,6 +83,11 @@ def test_a_name_without_shards_is_refused(folder: Path, name: str) -> None:
     (folder / "empty").mkdir()
     with pytest.raises(InputError, match="There are no shards in"):
         shards_in(str(folder / (name or "empty")))
+
+
+def test_a_brace_that_is_not_closed_is_refused() -> None:
+    with pytest.raises(InputError, match="Close each brace"):
+        shards_in("genref_{0..3.tar")
 
 
 def test_commands_are_run_once_and_their_shards_kept(folder: Path, capfd) -> None:

@@ -1,8 +1,7 @@
-"""`python -m train.corrector --config FILE key=value ...`: teaches FLUX to correct pictures.
+"""`python -m train.corrector --config FILE key=value ...`: trains FLUX to correct pictures.
 
-`--estimate` says what a training will take; `--dry-run` makes one step on a small random model. On
-several GPUs: `accelerate launch -m train.corrector ...`, or with `--config_file
-train/configs/fsdp.yaml` to shard FLUX's weights over them.
+On several GPUs start it with `accelerate launch -m train.corrector ...`, adding `--config_file
+train/configs/fsdp.yaml` to shard FLUX's weights.
 """
 
 from __future__ import annotations

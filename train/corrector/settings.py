@@ -1,6 +1,6 @@
 """Settings of the corrector's training.
 
-The defaults are the paper's, for 8 GPUs (the rank that of the published weights).
+The defaults are the paper's, for 8 GPUs; the LoRA rank is that of the published weights.
 """
 
 from __future__ import annotations
@@ -29,41 +29,47 @@ if TYPE_CHECKING:
     from train.fit import Schedule
 
 AUTO = "auto"
-Share = tuple[float, float]  # at the start and from `over` samples on
+Share = tuple[float, float]  # at the first step and from step `over` on
 
 
 class Views(Strict):
-    """In which sizes pictures and texts are seen; of a training and of its latents alike."""
+    """Sizes of pictures and texts, shared by the training and train.latents."""
 
     model: str = Field(
         default="black-forest-labs/FLUX.1-dev",
-        description="a diffusers folder, a hub id, or miniature",
+        description="diffusers folder, hub ID or miniature",
     )
     data: str = Field(
         default="",
-        description="a folder of shards, a pattern or list such as data/genref_{0..208}.tar, an "
-        "address, or pipe: and a command",
+        description="shards: a folder, a pattern or list such as data/genref_{0..208}.tar, a "
+        "URL, or pipe:COMMAND",
     )
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["bf16", "fp32"] = Field(
-        default="bf16", description="of FLUX; the LoRA stays in fp32"
+        default="bf16", description="dtype of FLUX; the LoRA is always fp32"
     )
     target_size: PositiveInt = Field(
         default=1024,
-        description="pixels; pictures have the area of a square of this side",
+        description="pixels; pictures are scaled to the area of a square with this side",
         multiple_of=16,
     )
     condition_size: PositiveInt = Field(
-        default=512, description="longer side of the flawed picture", multiple_of=16
+        default=512, description="longer side of the flawed picture in pixels", multiple_of=16
     )
     condition_fit: Literal["squash", "fit"] = Field(
-        default="squash", description="squash makes every condition square, fit keeps its aspect"
+        default="squash",
+        description="squash makes the flawed picture square; fit keeps its aspect ratio",
     )
     max_aspect: float = Field(
-        default=1.0, ge=1, le=4, description="1 crops squares; 2 has sizes up to 2:1"
+        default=1.0,
+        ge=1,
+        le=4,
+        description="largest aspect ratio of the crops; 1: squares only, 2: up to 2:1",
     )
-    text_length: PositiveInt = Field(default=512, le=512, description="tokens that T5 reads")
+    text_length: PositiveInt = Field(
+        default=512, le=512, description="length of T5's input in tokens"
+    )
 
     @property
     def condition(self) -> ConditionSettings:
@@ -77,15 +83,16 @@ class Views(Strict):
 class Lora(Strict):
     rank: PositiveInt = 32
     alpha: PositiveFloat | None = Field(
-        default=None, description="the LoRA is scaled by alpha / rank; None: as rank"
+        default=None, description="the LoRA is scaled by alpha / rank; None: same as rank"
     )
     tokens: Literal["condition", "all"] = Field(
-        default="condition", description="which tokens see the LoRA"
+        default="condition", description="tokens that the LoRA is applied to"
     )
     attention: Literal["union", "independent"] = Field(
-        default="union", description="independent: the condition attends to itself only"
+        default="union",
+        description="independent: the flawed picture's tokens attend only to themselves",
     )
-    start: Path | None = Field(default=None, description="a corrector LoRA to start from")
+    start: Path | None = Field(default=None, description="corrector LoRA to start from")
 
     @property
     def mode(self) -> Mode:
@@ -96,39 +103,50 @@ class Lora(Strict):
 
 class Optimiser(Strict):
     name: Literal["prodigy", "adamw"] = "prodigy"
-    rate: PositiveFloat = 1.0
+    rate: PositiveFloat = Field(
+        default=1.0, description="learning rate; for Prodigy a factor, usually 1"
+    )
     weight_decay: float = Field(default=0.01, ge=0)
-    clip: PositiveFloat = 0.5
-    warmup: NonNegativeInt = Field(default=0, description="steps of a linear rise")
+    clip: PositiveFloat = Field(default=0.5, description="largest norm of the gradient")
+    warmup: NonNegativeInt = Field(
+        default=0, description="steps over which the learning rate rises linearly"
+    )
     decay: float = Field(
-        default=0.0, description="last share of the steps, over which it falls", ge=0, le=1
+        default=0.0,
+        description="final share of the steps, over which the learning rate falls",
+        ge=0,
+        le=1,
     )
     ema: float | None = Field(
-        default=None, description="kept of the moving average at a step", gt=0, lt=1
+        default=None, description="decay of the moving average of the weights per step", gt=0, lt=1
     )
 
 
 class Drops(Strict):
-    """Chances of a sample (paper §3.3)."""
+    """Probabilities of dropping parts of a sample (paper §3.3)."""
 
-    text: float = Field(default=0.1, ge=0, le=1, description="T5 reads nothing")
-    reflection: float = Field(default=0.1, ge=0, le=1, description="T5 reads the prompt alone")
+    text: float = Field(default=0.1, ge=0, le=1, description="T5 gets no text")
+    reflection: float = Field(default=0.1, ge=0, le=1, description="T5 gets the prompt only")
     prompt: float = Field(
-        default=0.0, ge=0, le=1, description="T5 reads the reflection alone and CLIP nothing"
+        default=0.0, ge=0, le=1, description="T5 gets the reflection only, and CLIP no text"
     )
     image: float = Field(
-        default=0.1, ge=0, le=1, description="the condition is black; never in editing"
+        default=0.1, ge=0, le=1, description="the flawed picture is black; not for editing samples"
     )
     together: float = Field(
-        default=0.2, ge=0, le=1, description="both, which leaves text to image; never in editing"
+        default=0.2,
+        ge=0,
+        le=1,
+        description="text and picture are dropped at once, which "
+        "trains plain text-to-image; not for editing samples",
     )
 
 
 class Mixture(Strict):
-    """Shares of the subsets: editing first, then the others."""
+    """Shares of the subsets, moving linearly from the first value to the second."""
 
-    over: PositiveInt = Field(default=5000, description="steps until the last shares are reached")
-    editing: Share = (0.7, 0.0)
+    over: PositiveInt = Field(default=5000, description="steps until the final shares are reached")
+    editing: Share = Field(default=(0.7, 0.0), description="first and final share")
     general: Share = (0.1, 0.3)
     length: Share = (0.1, 0.3)
     rule: Share = (0.1, 0.4)
@@ -136,7 +154,7 @@ class Mixture(Strict):
     @model_validator(mode="after")
     def _no_share_is_negative(self) -> Mixture:
         if any(share < 0 for subset in SUBSETS for share in self.of(subset)):
-            raise ValueError("shares are 0 or more")
+            raise ValueError("shares must be 0 or more")
         return self
 
     def of(self, subset: str) -> Share:
@@ -144,29 +162,33 @@ class Mixture(Strict):
 
 
 class MendedSettings(Strict):
-    """Who judges at each validation whether a correction fixes a held-out picture."""
+    """Measures at each validation how many held-out pictures one correction fixes."""
 
     pictures: NonNegativeInt = Field(
-        default=0, description="of the validation's samples, each corrected three times; 0: none"
+        default=0,
+        description="validation samples that are corrected, three times each; 0: not measured",
     )
-    verifier: str = Field(default="exact", description="who judges, by its name in the registry")
-    vlm: str | None = Field(default=None, description="folder or endpoint:PROFILE it asks")
+    verifier: str = Field(default="exact", description="verifier that judges them")
+    vlm: str | None = Field(
+        default=None,
+        description="vision-language model of the verifier: folder or endpoint:PROFILE",
+    )
     reward_base: str | None = Field(
-        default=None, description="for verifier=reward:FOLDER, the model it was trained from"
+        default=None, description="base model of verifier=reward:FOLDER"
     )
 
 
 class Checking(Strict):
-    """When and on what a training is validated."""
+    """When and on how many samples a training is validated."""
 
     samples: NonNegativeInt = Field(
-        default=16, description="held out of the training, one of as many prompts"
+        default=16, description="held-out samples, each of another prompt"
     )
-    every: PositiveInt = Field(default=500, description="steps")
+    every: PositiveInt = Field(default=500, description="steps between two validations")
     pictures: NonNegativeInt = Field(
-        default=4, description="of the samples, corrected on a contact sheet"
+        default=4, description="samples that are corrected for the contact sheet"
     )
-    steps: PositiveInt = 28
+    steps: PositiveInt = Field(default=28, description="sampling steps of a correction")
     mended: MendedSettings = MendedSettings()
 
 
@@ -180,20 +202,22 @@ CORRECTING = SettingNeeds(
 )
 ANEW = SettingNeeds("lora.start=null", lambda s: s.lora.start is None)
 MENDED = "validation.mended.pictures=1 or more"
-UNCUT = SettingNeeds("max_aspect, above 1", lambda s: s.max_aspect > 1)
+UNCUT = SettingNeeds("max_aspect above 1", lambda s: s.max_aspect > 1)
 EFFECTS = {
     "gpu": ESTIMATED,
     "condition_fit": UNCUT,
     "report.project": IN_WANDB,
     "report.name": IN_WANDB,
-    "time_shifted": SettingNeeds("time_shift, other than 1", lambda s: s.time_shift != 1),
+    "time_shifted": SettingNeeds("a time_shift other than 1", lambda s: s.time_shift != 1),
     "validation": SettingNeeds("validation.samples=1 or more", lambda s: s.checking.samples),
     "validation.steps": CORRECTING,
     "validation.pictures": SettingNeeds(
-        "as many validation.samples", lambda s: s.checking.pictures <= s.checking.samples
+        "validation.samples of at least that number",
+        lambda s: s.checking.pictures <= s.checking.samples,
     ),
     "validation.mended.pictures": SettingNeeds(
-        "as many validation.samples", lambda s: s.checking.mended.pictures <= s.checking.samples
+        "validation.samples of at least that number",
+        lambda s: s.checking.mended.pictures <= s.checking.samples,
     ),
     "validation.mended": SettingNeeds(MENDED, lambda s: s.checking.mended.pictures),
     "validation.mended.vlm": SettingNeeds(
@@ -208,34 +232,34 @@ EFFECTS = {
 
 
 class LearningSettings(Views):
-    """What a corrector's training and an editor's have in common."""
+    """Settings shared by the trainings of the corrector and of an editing model."""
 
-    out: Path = Path("runs/corrector")
-    steps: PositiveInt = 6000
-    batch: PositiveInt = Field(default=8, description="samples of one process at a time")
-    accumulate: PositiveInt = Field(default=1, description="batches of one process a step")
-    save_every: PositiveInt = 500
+    out: Path = Field(default=Path("runs/corrector"), description="folder of the run")
+    steps: PositiveInt = Field(default=6000, description="optimiser steps")
+    batch: PositiveInt = Field(default=8, description="samples per batch of one process")
+    accumulate: PositiveInt = Field(default=1, description="batches per step of one process")
+    save_every: PositiveInt = Field(default=500, description="steps between two checkpoints")
     checkpointing: bool = Field(
-        default=True, description="compute activations again, to save memory"
+        default=True, description="recompute activations to save memory (gradient checkpointing)"
     )
     siblings: PositiveInt = Field(
         default=1,
-        description="samples of a batch that show one flawed picture at one noise and time, as far "
-        "as the data has them: only their words say which target is whose",
+        description="samples per batch that share a flawed picture, noise and time, so that "
+        "only their texts tell their targets apart; needs such data",
     )
-    workers: PositiveInt = Field(default=4, description="batches read ahead, each in a thread")
+    workers: PositiveInt = Field(default=4, description="threads that read batches ahead")
     changed_weight: float = Field(
-        default=0.0, ge=0, description="added weight of the tokens that change most"
+        default=0.0, ge=0, description="extra loss weight of the tokens that change most"
     )
-    time_shift: PositiveFloat = Field(default=1.0, description="s of t = s u / (1 + (s - 1) u)")
+    time_shift: PositiveFloat = Field(default=1.0, description="s in t = s u / (1 + (s - 1) u)")
     time_shifted: float = Field(
-        default=1.0, ge=0, le=1, description="share of samples with that shift"
+        default=1.0, ge=0, le=1, description="share of samples that use time_shift"
     )
     optimiser: Optimiser = Optimiser()
     drop: Drops = Drops()
     mixture: Mixture = Mixture()
     leave_out: list[str] = Field(
-        default=[], description="keys of samples that are never drawn, as after a step that failed"
+        default=[], description="keys of samples to exclude, for example those of a failed step"
     )
     gpu: GpuSettings = GpuSettings()
     report: ReportSettings = ReportSettings()
@@ -267,12 +291,12 @@ class LearningSettings(Views):
 class CorrectorSettings(LearningSettings):
     latents: Path | Literal["auto"] | None = Field(
         default=AUTO,
-        description="a folder that train.latents wrote, so that VAE and T5 are not needed; auto: "
-        "made first in the run's folder where samples are seen twice or more and half of the free "
-        "disk has room; null: never",
+        description="folder written by train.latents, so that VAE and T5 are not needed; auto: "
+        "written first if samples are used twice or more and fit into half of the free disk "
+        "space; null: never",
     )
     lora: Lora = Lora()
-    # Settings are frozen, so a narrower kind is safe.
+    # Settings are frozen, so a narrower type is safe.
     gpu: ShardingGpuSettings = ShardingGpuSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
     validation: Validation = Validation()
     effects: ClassVar = {
@@ -294,11 +318,11 @@ class CorrectorSettings(LearningSettings):
     @model_validator(mode="after")
     def _something_to_learn_from(self) -> CorrectorSettings:
         if not self.data and self.latents in (None, AUTO):
-            raise ValueError("give data (shards) or latents (what train.latents made of them)")
+            raise ValueError("give data (shards) or latents (a folder written by train.latents)")
         return self
 
 
-# What may change when a run is resumed. What is held out stays while the data grow.
+# What may change when a run is resumed. Held-out samples stay the same when data are added.
 MAY_CHANGE = (
     "accumulate",
     "checkpointing",

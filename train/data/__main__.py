@@ -1,7 +1,7 @@
-"""`python -m train.data --config FILE [--estimate | --dry-run] key=value ...`: makes reflection
-triplets: prompts, pictures, judgements, pairs, reflections, shards.
+"""`python -m train.data --config FILE key=value ...`: makes shards of reflection triplets.
 
-A run that was killed is resumed: finished shards are kept, and the finished parts of others.
+Prompts are painted, pictures judged and paired, and each pair gets a reflection. A killed run is
+resumed: finished shards, and finished parts of others, are kept.
 """
 
 from __future__ import annotations

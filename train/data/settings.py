@@ -1,4 +1,4 @@
-"""Settings of the data engine; sources whose number is 0 are left out."""
+"""Settings of the data engine. A source whose number is 0 is not used."""
 
 from __future__ import annotations
 
@@ -12,39 +12,41 @@ from train.gpus import GpuKind
 from train.settings import ESTIMATED, Seed, SettingNeeds, Strict, ask_vlm, verifiers_in
 
 Share = Annotated[float, Field(ge=0, le=1)]
-SHAPES, DRAFTS = WORLD = ("shapes", "drafts")  # sets that are made, not read
-MINIATURE, SYNTHETIC = "miniature", "synthetic"  # what paints and judges without a folder
+SHAPES, DRAFTS = WORLD = ("shapes", "drafts")  # sets that are generated, not read
+MINIATURE, SYNTHETIC = "miniature", "synthetic"  # work without model folders
 DETECTOR = "detector:"
 
 
 class PainterSettings(Strict):
     model: str = Field(
-        default=MINIATURE, description="miniature, synthetic, or a FLUX folder or hub id"
+        default=MINIATURE, description="miniature, synthetic, or a FLUX folder or hub ID"
     )
     size: tuple[PositiveInt, PositiveInt] | None = Field(
         default=None, description="width and height in pixels"
     )
-    steps: PositiveInt | None = None
-    guidance: float | None = None
-    dtype: str | None = None
-    device: str | None = None
-    plan: str | None = None
-    batch: PositiveInt = Field(default=8, description="pictures painted at once")
+    steps: PositiveInt | None = Field(default=None, description="sampling steps")
+    guidance: float | None = Field(default=None, description="guidance scale")
+    dtype: str | None = Field(default=None, description="bf16 or fp32")
+    device: str | None = Field(default=None, description="cuda, mps or cpu")
+    plan: str | None = Field(default=None, description="resident, phased or streamed weights")
+    batch: PositiveInt = Field(default=8, description="pictures per batch")
 
 
 class Judges(Strict):
-    """What verifiers of the core need beyond their names."""
+    """Options of the core's verifiers."""
 
     vlm: str | None = Field(default=None, description="endpoint:PROFILE or a folder")
-    reward_base: str | None = None
-    reward_template: str | None = None
-    error: Share | None = Field(default=None, description="error rate of the verifier noisy")
+    reward_base: str | None = Field(default=None, description="base model of reward:FOLDER")
+    reward_template: str | None = Field(default=None, description="file with its prompt template")
+    error: Share | None = Field(default=None, description="error rate")
     device: str | None = None
 
 
 class Families(Strict):
-    """How often each of GenEval's families is drawn, and positions of two coloured things, without
-    which the 80 things of COCO make fewer than 300,000 prompts.
+    """Relative frequencies of GenEval's prompt families.
+
+    `color_position` (positions of two coloured objects) is ours: without it, the 80 object classes
+    of COCO give fewer than 300,000 prompts.
     """
 
     single_object: NonNegativeFloat = 1
@@ -58,9 +60,9 @@ class Families(Strict):
 
 class Rule(Strict):
     prompts: NonNegativeInt = Field(default=0, description="prompts composed by rule")
-    candidates: Annotated[int, Field(ge=2)] = 10
+    candidates: int = Field(default=10, ge=2, description="pictures per prompt")
     objects: list[str] = Field(default=[], description="nouns; the miniature's shapes if empty")
-    colours: list[str] = Field(default=[], description="those that the judge can tell")
+    colours: list[str] = Field(default=[], description="colours that the judge can recognise")
     relations: list[Literal["left of", "right of", "above", "below"]] = Field(
         default=["left of", "right of", "above", "below"]
     )
@@ -69,118 +71,139 @@ class Rule(Strict):
     judge: str = Field(
         default="exact", description="exact, synthetic, or detector:FOLDER for real pictures"
     )
-    colour_judge: str = Field(default="", description="folder of the CLIP that reads colours")
-    confidence: Share | None = Field(default=None, description="of a find; None: the detector's")
-    counting_confidence: Share | None = None
-    max_overlap: Share | None = None
+    colour_judge: str = Field(
+        default="", description="folder of the CLIP model that recognises colours"
+    )
+    confidence: Share | None = Field(
+        default=None, description="lowest confidence of a detection; None: the detector's default"
+    )
+    counting_confidence: Share | None = Field(
+        default=None, description="the same for objects that are counted"
+    )
+    max_overlap: Share | None = Field(
+        default=None, description="detections of one class that overlap more (IoU) are duplicates"
+    )
     easiest: Share = Field(
-        default=0.9, description="drop prompts of whose pictures a larger share is right"
+        default=0.9, description="drop prompts for which a larger share of the pictures is correct"
     )
     hardest: Share = Field(
-        default=0.1, description="drop prompts of whose pictures a smaller share is right"
+        default=0.1, description="drop prompts for which a smaller share of the pictures is correct"
     )
-    pairs: PositiveInt = Field(default=1, description="pairs of one prompt at most")
+    pairs: PositiveInt = Field(default=1, description="most pairs per prompt")
 
 
 class Ranked(Strict):
-    prompts: NonNegativeInt = Field(default=0, description="prompts used, the first of the file")
+    prompts: NonNegativeInt = Field(
+        default=0, description="number of prompts, from the start of the file"
+    )
     file: str = Field(
         default="shapes", description="text or JSON lines; shapes: the miniature's own prompts"
     )
-    candidates: Annotated[int, Field(ge=2)] = 10
+    candidates: int = Field(default=10, ge=2, description="pictures per prompt")
     scorers: list[str] = Field(
-        default=["exact"], description="verifiers, such as clip-score:FOLDER; ranked and averaged"
+        default=["exact"],
+        description="verifiers such as clip-score:FOLDER; their ranks are averaged",
     )
-    top: PositiveInt = Field(default=3, description="good pictures are among the best, this many")
-    margin: Share = Field(default=0.3, description="least difference in mean rank, 0 to 1")
-    pairs: PositiveInt = 1
+    top: PositiveInt = Field(
+        default=3, description="good pictures are taken from this many best ones"
+    )
+    margin: Share = Field(default=0.3, description="smallest difference in mean rank, 0 to 1")
+    pairs: PositiveInt = Field(default=1, description="most pairs per prompt")
 
 
 class Length(Ranked):
-    candidates: Annotated[int, Field(ge=1)] = Field(
-        default=4, description="pictures of each of the two prompts"
-    )
+    candidates: int = Field(default=4, ge=1, description="pictures for each of the two prompts")
 
 
 class Editing(Strict):
-    pairs: NonNegativeInt = Field(default=0, description="pairs used of each set")
+    pairs: NonNegativeInt = Field(default=0, description="pairs per set")
     sets: list[str] = Field(
         default=[],
-        description="shapes or drafts (the painter's own), of all prompts of the shapes world or "
-        "with :FAMILY; jsonl:FILE, parquet:FILES or shards:FOLDER",
+        description="generated: shapes or drafts (painted by the painter), with :FAMILY to use "
+        "one prompt family; read: jsonl:FILE, parquet:FILES or shards:FOLDER",
     )
     siblings: PositiveInt = Field(
         default=1,
-        description="reflections of one flawed picture in shapes and drafts, each with its own "
-        "prompt and target; rows of other sets are siblings where they have the same picture",
+        description="samples per flawed picture in shapes and drafts, each with its own prompt, "
+        "reflection and target; in other sets, rows with the same picture are siblings",
     )
-    source: str = Field(default="source", description="names of the fields in a set")
-    edited: str = "edited"
-    instruction: str = "instruction"
+    source: str = Field(default="source", description="field name of the flawed picture")
+    edited: str = Field(default="edited", description="field name of the edited picture")
+    instruction: str = Field(default="instruction", description="field name of the instruction")
     caption: str = Field(
         default="caption",
-        description='column of the caption; "" asks judges.vlm to describe the picture',
+        description='field name of the caption; "": judges.vlm describes the picture',
     )
 
 
 class Histories(Strict):
-    runs: str = Field(default="", description="folders of `reflectionflow run`, as a pattern")
+    runs: str = Field(default="", description="pattern of folders written by `reflectionflow run`")
     consent: bool = Field(
         default=False,
-        description="true says that the people whose prompts, words and pictures these runs hold "
-        "agree to their use for training",
+        description="true: the people whose prompts, texts and pictures are in these runs agree "
+        "to their use for training",
     )
     subset: Literal["general", "length", "rule", "editing"] = "rule"
     margin: NonNegativeFloat = Field(
         default=0.0,
-        description="least gain in the run's own score; what a person preferred needs none",
+        description="smallest gain in the run's score; not needed for a person's choice",
     )
 
 
 class Staged(Strict):
     prompts: NonNegativeInt = Field(
         default=0,
-        description="prompts that are planned, painted stage by stage and inspected, as questions "
-        "with answers for train.writer; in a run of their own",
+        description="prompts that are planned, painted in stages and inspected, which gives "
+        "questions with answers for train.writer; needs a separate run",
     )
     file: str = Field(
         default="shapes", description="text or JSON lines; shapes: the miniature's own prompts"
     )
     teacher: str = Field(
         default="rules",
-        description="who answers: rules (of the shapes world), endpoint:PROFILE or a folder",
+        description="source of the answers: rules (shapes world), endpoint:PROFILE or a folder",
     )
     max_words: PositiveInt = Field(
-        default=MAX_WORDS, description="of a reflection, as the search's --max-words"
+        default=MAX_WORDS, description="most words of a reflection, as --max-words in a search"
     )
 
 
 class Reflections(Strict):
-    how: Literal["template", "vlm"] = "template"
+    how: Literal["template", "vlm"] = Field(
+        default="template", description="template: from the judge's findings; vlm: by a model"
+    )
     vlm: str | None = Field(default=None, description="endpoint:PROFILE or a folder")
-    max_words: PositiveInt = 60
+    max_words: PositiveInt = Field(default=60, description="most words of a reflection")
 
 
 class Filter(Strict):
-    scorers: list[str] = Field(default=["exact"], description="each must prefer the good picture")
-    margin: NonNegativeFloat = Field(default=0.0, description="and by more than this")
+    scorers: list[str] = Field(
+        default=["exact"], description="verifiers, each of which must prefer the good picture"
+    )
+    margin: NonNegativeFloat = Field(default=0.0, description="smallest difference in score")
     near_bits: NonNegativeInt | None = Field(
-        default=8, description="of 256: pairs nearer to each other are one; None: only equal ones"
+        default=8,
+        description="pairs whose picture hashes differ by at most so many of 256 "
+        "bits are duplicates; None: only identical ones",
     )
 
 
 class Pool(Strict):
-    workers: PositiveInt = 1
-    cpus: NonNegativeFloat = 0.2
-    gpus: NonNegativeFloat = 0.0
+    workers: PositiveInt = Field(default=1, description="processes of this stage")
+    cpus: NonNegativeFloat = Field(default=0.2, description="CPUs per process")
+    gpus: NonNegativeFloat = Field(default=0.0, description="GPUs per process")
 
 
 class Engine(Strict):
-    address: str | None = Field(default=None, description="of a Ray cluster; None: this machine")
-    cpus: PositiveInt | None = Field(default=None, description="of this machine; None: all")
-    object_store_gb: PositiveFloat = Field(default=1.0, description="memory between stages, here")
-    shard_items: PositiveInt = Field(default=256, description="work items of one shard")
-    slice_items: PositiveInt = Field(default=8, description="work items that one task works on")
+    address: str | None = Field(
+        default=None, description="address of a Ray cluster; None: this machine"
+    )
+    cpus: PositiveInt | None = Field(default=None, description="CPUs of this machine; None: all")
+    object_store_gb: PositiveFloat = Field(
+        default=1.0, description="memory for the pictures between stages on this machine"
+    )
+    shard_items: PositiveInt = Field(default=256, description="work items per shard")
+    slice_items: PositiveInt = Field(default=8, description="work items per task")
     condense: Pool = Pool()
     paint: Pool = Pool()
     judge: Pool = Pool()
@@ -191,21 +214,23 @@ class Engine(Strict):
 
 
 class Assumptions(Strict):
-    """Figures that only --estimate uses."""
+    """Figures used only by --estimate."""
 
-    source: str = Field(default="nobody measured these", description="where the figures are from")
+    source: str = Field(default="not measured", description="origin of the figures")
     pictures_per_gpu_second: PositiveFloat | None = Field(
-        default=None, description="None: what FLUX.1 takes on the GPU of the setting gpu"
+        default=None, description="None: computed for FLUX.1 on the GPU of `gpu`"
     )
     judged_per_gpu_second: PositiveFloat = 5.0
     seconds_per_call: PositiveFloat = 2.0
     megabytes_per_picture: PositiveFloat = 0.5
-    rule_yield: Share = Field(default=0.5, description="prompts that are neither easy nor hard")
-    kept: Share = Field(default=0.85, description="pairs that pass annotation and filter")
+    rule_yield: Share = Field(
+        default=0.5, description="share of prompts that are neither too easy nor too hard"
+    )
+    kept: Share = Field(default=0.85, description="share of pairs that pass annotation and filter")
 
 
 def is_made(spec: str) -> bool:
-    """Whether a set of edits is made, and needs no file."""
+    """Whether a set of edits is generated and needs no file."""
     return spec.partition(":")[0] in WORLD
 
 
@@ -215,7 +240,7 @@ DETECTED = SettingNeeds(
 TRIPLETS = SettingNeeds("staged.prompts=0", lambda settings: not settings.staged.prompts)
 PAINTED = SettingNeeds("a source that paints", lambda settings: settings.paints)
 SAMPLED = SettingNeeds(
-    "a source that paints, and painter.model other than synthetic",
+    "a source that paints and a painter.model other than synthetic",
     lambda settings: settings.paints and settings.painter.model != SYNTHETIC,
 )
 REWARDED = SettingNeeds(
@@ -252,11 +277,11 @@ EFFECTS = {
         "the verifier noisy", lambda settings: "noisy" in verifiers_in(settings.verifiers)
     ),
     "judges.vlm": SettingNeeds(
-        "a verifier that asks it, or length.file or editing.caption, where texts are missing",
+        "a verifier that asks it, or missing texts in length.file or editing.caption",
         lambda settings: ask_vlm(settings.verifiers) or settings.lacks_texts,
     ),
     "judges.device": SettingNeeds(
-        "a judge with a model",
+        "a judge that loads a model",
         lambda settings: (
             (settings.rule.prompts and settings.rule.judge.startswith(DETECTOR))
             or settings.judges.vlm
@@ -274,10 +299,10 @@ EFFECTS = {
         DETECTED,
     ),
     "rule.counts": SettingNeeds(
-        "rule.families.counting, above 0", lambda settings: settings.rule.families.counting
+        "rule.families.counting above 0", lambda settings: settings.rule.families.counting
     ),
     "rule.relations": SettingNeeds(
-        "rule.families.position or rule.families.color_position, above 0",
+        "rule.families.position or rule.families.color_position above 0",
         lambda s: s.rule.families.position or s.rule.families.color_position,
     ),
     "reward": SettingNeeds("reward.prompts=1 or more", lambda settings: settings.reward.prompts),
@@ -293,7 +318,7 @@ EFFECTS = {
     "histories": SettingNeeds("histories.runs", lambda settings: settings.histories.runs),
     "staged": SettingNeeds("staged.prompts=1 or more", lambda settings: settings.staged.prompts),
     "reflections": SettingNeeds(
-        "a source whose pairs lack words", lambda settings: settings.lacks_reflections
+        "a source whose pairs lack reflections", lambda settings: settings.lacks_reflections
     ),
     "reflections.vlm": SettingNeeds(
         "reflections.how=vlm", lambda settings: settings.reflections.how == "vlm"
@@ -320,15 +345,15 @@ EFFECTS = {
 
 
 class DataSettings(Strict):
-    out: Path = Field(default=Path("runs/data"), description="one run has one folder")
+    out: Path = Field(default=Path("runs/data"), description="folder of the run")
     seed: Seed = 0
     image_format: Literal["jpg", "png", "webp"] = "jpg"
     benchmarks: list[str] = Field(
-        default=[], description="files whose prompts must not occur: GenEval's JSON lines, or text"
+        default=[], description="files with prompts to exclude: GenEval's JSON Lines, or text"
     )
-    images: bool = Field(default=False, description="also unpack all pictures into images/")
+    images: bool = Field(default=False, description="also write all pictures into images/")
     licences: dict[str, str] = Field(
-        default={}, description="licence of each model and set that is used, for the data card"
+        default={}, description="licence of each model and data set used, for the data card"
     )
     painter: PainterSettings = PainterSettings()
     judges: Judges = Judges()
@@ -357,7 +382,7 @@ class DataSettings(Strict):
 
     @property
     def reads_edits(self) -> bool:
-        """Whether edits come from files, whose texts may be missing."""
+        """Whether edits are read from files, in which texts may be missing."""
         return bool(self.editing.pairs) and not all(map(is_made, self.editing.sets))
 
     @property
@@ -373,7 +398,7 @@ class DataSettings(Strict):
 
     @property
     def scorers(self) -> dict[str, list[str]]:
-        """The verifiers of each group that asks some."""
+        """The scorers of each group that is used."""
         return {
             "reward": self.reward.scorers if self.reward.prompts else [],
             "length": self.length.scorers if self.length.prompts else [],
@@ -382,5 +407,5 @@ class DataSettings(Strict):
 
     @property
     def verifiers(self) -> list[str]:
-        """Those of the registry."""
+        """The scorers that are verifiers of the registry."""
         return [spec for specs in self.scorers.values() for spec in specs if spec != SYNTHETIC]

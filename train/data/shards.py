@@ -25,7 +25,7 @@ from reflectionflow_core.archive import files
 from reflectionflow_core.record import InputError
 from train.data.records import ChatSample, PaintedPicture, Pair, Slice
 from train.prompt_words import digest
-from train.shard_index import SUBSET, keep, walk
+from train.shard_index import SUBSET, index_of, keep, walk
 from train.triplets import (
     BAD,
     CHAT,
@@ -199,11 +199,15 @@ def _put(made: Path, name: Path) -> None:
 
 
 def recover(folder: Path, shard: int) -> None:
-    """Puts a shard in its place which a killed run had joined, with its report, and no more."""
+    """Puts a shard in its place which a killed run had joined, with its report, and no more, or
+    makes the index that such a shard lacks.
+    """
     name, made = folder / f"{shard_name(shard)}.tar", _whole(folder, shard)
     report = _written(name)
     if report and made.is_file() and sha256_of(made) == report.sha256:
         _put(made, name)
+    elif report and name.is_file():
+        index_of(name)
 
 
 def thin(folder: Path, shard: int, without: Mapping[str, str]) -> None:

@@ -1,7 +1,6 @@
-"""`python -m train.editor --config FILE key=value ...`: teaches FLUX.2 [klein] to correct pictures.
+"""`python -m train.editor --config FILE key=value ...`: trains FLUX.2 [klein] to correct pictures.
 
-`--estimate` says what a training will take; `--dry-run` makes one step on a small random model. On
-several GPUs: `accelerate launch -m train.editor ...`.
+On several GPUs start it with `accelerate launch -m train.editor ...`.
 """
 
 from __future__ import annotations

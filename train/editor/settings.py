@@ -14,14 +14,16 @@ __all__ = ["MAY_CHANGE", "EditorSettings"]
 class EditorSettings(LearningSettings):
     model: str = Field(
         default="black-forest-labs/FLUX.2-klein-base-4B",
-        description="a FLUX.2 [klein] in diffusers' layout: a folder or a hub id",
+        description="FLUX.2 [klein] in diffusers format: folder or hub ID",
     )
     out: Path = Path("runs/editor")
     condition_size: PositiveInt = Field(
-        default=1024, description="longer side of the flawed picture", multiple_of=16
+        default=1024, description="longer side of the flawed picture in pixels", multiple_of=16
     )
-    text_length: PositiveInt = Field(default=512, le=512, description="tokens of an instruction")
-    rank: PositiveInt = Field(default=32, description="of the LoRA; its alpha is the same")
+    text_length: PositiveInt = Field(
+        default=512, le=512, description="length of an instruction in tokens"
+    )
+    rank: PositiveInt = Field(default=32, description="rank of the LoRA; alpha is the same")
     validation: Checking = Checking()
 
     @property
@@ -31,5 +33,5 @@ class EditorSettings(LearningSettings):
     @model_validator(mode="after")
     def _data_are_named(self) -> EditorSettings:
         if not self.data:
-            raise ValueError("give data, a folder or pattern of shards")
+            raise ValueError("give data (shards)")
         return self

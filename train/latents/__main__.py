@@ -1,7 +1,7 @@
 """`python -m train.latents --config FILE key=value ...`: encodes pictures and texts.
 
-The corrector's training then needs neither VAE nor T5. A run that was killed is resumed. Several
-processes (`accelerate launch`) share the work.
+The corrector's training then needs neither VAE nor T5. A killed run is resumed. Several processes
+(`accelerate launch`) share the work.
 """
 
 from __future__ import annotations

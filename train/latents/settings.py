@@ -1,4 +1,4 @@
-"""Settings of the encoding: those of the training's pictures and texts, and a folder."""
+"""Settings of train.latents: those of the training's pictures and texts, and an output folder."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from train.settings import ESTIMATED
 
 
 class LatentsSettings(Views):
-    out: Path = Field(default=Path("runs/latents"), description="folder of the encoded samples")
+    out: Path = Field(default=Path("runs/latents"), description="output folder")
     shuffled: bool = Field(
         default=False,
-        description="also encode each prompt with another's reflection, which validation compares",
+        description="also encode each prompt with the reflection of another sample, which "
+        "validation compares",
     )
     alone: bool = Field(
         default=False,
-        description="also encode each reflection without its prompt, which drop.prompt reads",
+        description="also encode each reflection without its prompt, which drop.prompt uses",
     )
     gpu: GpuSettings = GpuSettings()
     effects: ClassVar = {"gpu": ESTIMATED, "condition_fit": UNCUT}

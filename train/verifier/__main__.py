@@ -1,6 +1,7 @@
-"""`python -m train.verifier --config FILE [--estimate | --dry-run] key=value ...`: trains a reward
-verifier on pairs of pictures (paper §3.2, §4.1) and leaves it in `out/model`, with its figures in
-`out/measured.json`. A run that was stopped is resumed at its last checkpoint.
+"""`python -m train.verifier --config FILE key=value ...`: trains a reward verifier.
+
+Learns from pairs of pictures (paper §3.2, §4.1). The model is saved to `out/model`, its figures to
+`out/measured.json`. A stopped run is resumed from its last checkpoint.
 """
 
 from __future__ import annotations

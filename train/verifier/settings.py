@@ -23,10 +23,13 @@ ADAPTED = SettingNeeds("language=lora", lambda settings: settings.language == "l
 
 class VerifierSettings(LoraSettings):
     template: str = Field(
-        default=TEMPLATE, description=f"the words around a prompt, with {SLOT} and {TOKEN}"
+        default=TEMPLATE, description=f"text around the prompt, with {SLOT} and {TOKEN}"
     )
     ties: float = Field(
-        default=0.0, ge=0, description="Davidson's v: of equal pairs v / (2 + v) tie; 0: no pair"
+        default=0.0,
+        ge=0,
+        description="Davidson's v: equally good pictures tie with "
+        "probability v / (2 + v); 0: no ties",
     )
     language: Literal["lora", "full", "frozen"] = "lora"
     vision: Literal["full", "frozen"] = "full"

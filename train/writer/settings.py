@@ -13,24 +13,29 @@ from train.settings import SettingNeeds, Strict, ask_vlm, verifiers_in
 
 
 class GainSettings(Strict):
-    """Who paints and judges when it is measured whether following the reflections helps."""
+    """Measures whether following the reflections improves pictures."""
 
     pictures: int = Field(
-        default=0, ge=0, description="flawed ones that are corrected at the end; 0: none"
+        default=0,
+        ge=0,
+        description="flawed pictures that are corrected at the end; 0: not measured",
     )
     during: int = Field(
         default=0,
         ge=0,
-        description="this many at each measurement too; painter and judge are then in memory "
-        "beside the writer",
+        description="flawed pictures that are corrected at each measurement; painter and "
+        "verifier then share the memory with the writer",
     )
-    batch: PositiveInt = Field(default=1, description="pictures that are corrected at once")
-    model: str = Field(default="miniature", description="or a FLUX folder")
-    lora: str | None = Field(default=None, description="the corrector's LoRA")
-    verifier: str = Field(default="exact", description="who scores, by its name in the registry")
-    vlm: str | None = Field(default=None, description="folder or endpoint:PROFILE it asks")
+    batch: PositiveInt = Field(default=1, description="pictures per batch")
+    model: str = Field(default="miniature", description="painter: miniature or a FLUX folder")
+    lora: str | None = Field(default=None, description="LoRA of the corrector")
+    verifier: str = Field(default="exact", description="verifier that scores the pictures")
+    vlm: str | None = Field(
+        default=None,
+        description="vision-language model of the verifier: folder or endpoint:PROFILE",
+    )
     reward_base: str | None = Field(
-        default=None, description="for verifier=reward:FOLDER, the model it was trained from"
+        default=None, description="base model of verifier=reward:FOLDER"
     )
 
 
@@ -39,13 +44,20 @@ ADAPTED = SettingNeeds("tuning=lora", lambda settings: settings.tuning == "lora"
 
 class WriterSettings(LoraSettings):
     tuning: Literal["full", "lora"] = "full"
-    vision: Literal["full", "frozen"] = Field(default="full", description="with full tuning")
-    max_answer: PositiveInt = Field(default=256, description="tokens; longer reflections are cut")
+    vision: Literal["full", "frozen"] = Field(
+        default="full", description="vision encoder, for tuning=full"
+    )
+    max_answer: PositiveInt = Field(
+        default=256, description="longest reflection in tokens; longer ones are cut"
+    )
     answers: int = Field(
-        default=64, ge=0, description="of each side that are written out and compared word by word"
+        default=64,
+        ge=0,
+        description="samples of the training and of the held-out data whose "
+        "answers are generated and compared word by word",
     )
     gain: GainSettings = GainSettings()
-    # Settings are frozen, so a narrower kind is safe.
+    # Settings are frozen, so a narrower type is safe.
     gpu: ShardingGpuSettings = ShardingGpuSettings()  # pyright: ignore[reportIncompatibleVariableOverride]
     effects: ClassVar = {
         **EFFECTS,

@@ -1,7 +1,7 @@
-"""The strategies by name: each says what every round paints, and asks no actor.
+"""The strategies by name: each decides what every round paints, and asks no actor.
 
-A strategy is a generator function and the axes that it can use; `SearchSettings.axes` may narrow
-them, so every ablation row of the paper is one setting. A new one is a file here and a row below.
+A strategy is a generator function and the axes that it can use; `SearchSettings.axes` may restrict
+them, so every ablation of the paper is one setting. To add one, write a file here and a row below.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .staged import staged
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """What a generator must be able to do besides painting, and in words what for."""
+    """What a generator must be able to do besides painting; `needs` says why in an error."""
 
     protocols: tuple[type, ...]
     needs: str
@@ -38,11 +38,11 @@ SCOUTS = Ability((Previewing, Restarting), "looks at previews of pictures and pa
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """What the rounds of a search paint, and the axes that this can use.
+    """A strategy: its generator of rounds and the axes that it can use.
 
-    `needs` are the axes that it cannot do without. One that draws `in_stages` needs the plan of the
-    picture and an inspector. `depth` is its default. One that is `chained` begins each chain with
-    a draft of its own.
+    `needs` are the axes that it requires. With `in_stages` it requires a plan and an inspector.
+    `depth` is its default number of rounds after the first. If it is `chained`, each chain begins
+    with its own draft.
     """
 
     rounds: Callable[[SearchSettings], Rounds]
@@ -79,13 +79,14 @@ def strategy_named(name: str) -> Strategy:
 
 
 def axes_in_force(settings: SearchSettings) -> tuple[Axis, ...]:
-    """What a round may change: the strategy's axes that the settings leave on."""
+    """What a round may change: the strategy's axes, as far as the settings allow. Raises InputError
+    if none is left, or one that the strategy needs is missing."""
     strategy = strategy_named(settings.strategy)
     usable = strategy.axes
     axes = tuple(axis for axis in settings.axes if axis in usable)
     if not axes:
         raise InputError(
-            f"The strategy {settings.strategy!r} can change {' and '.join(usable)} only, and the "
+            f"The strategy {settings.strategy!r} can change {' and '.join(usable)} only, but the "
             f"axes are {', '.join(settings.axes)}. Add one of its axes, or choose 'reflection'."
         )
     if lacking := [axis for axis in strategy.needs if axis not in axes]:
@@ -97,7 +98,7 @@ def axes_in_force(settings: SearchSettings) -> tuple[Axis, ...]:
 
 
 def rounds_of(settings: SearchSettings) -> Rounds:
-    """The strategy at work on the axes in force; once it has ended, its rounds are empty."""
+    """Runs the strategy on the axes in force; once it has ended, its rounds are empty."""
     strategy = strategy_named(settings.strategy)
     yield from strategy.rounds(replace(settings, axes=axes_in_force(settings)))
     while True:

@@ -1,4 +1,4 @@
-"""Chains that each do what their verdicts call for: a policy decides, round by round."""
+"""Adaptive search: a policy decides for each chain and round what to do, from the verdicts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..policies import (
     STARTS,
     STOP,
     best_of,
-    doubted,
+    chain_to_confirm,
     policy_named,
     since_start,
 )
@@ -27,13 +27,13 @@ DRAFT = "draft"  # how a chain begins
 
 
 def adaptive(settings: SearchSettings) -> Rounds:
-    """A single draft at first; more chains and more rounds as the prompt proves hard (§4.4).
+    """Begins with a single draft; adds chains and rounds for hard prompts (§4.4).
 
-    Round 0 paints `drafts` pictures, or one where that is left open, and the best of them begin a
-    chain each. In every later round each chain does what the policy says, and while there are fewer
-    than `width` chains another one begins with a draft. When all chains stop, so does the search.
-    A pass that the judge's known errors leave in doubt is painted again first, with nothing to
-    change: if that passes too, both judgements count.
+    Round 0 paints `drafts` pictures (1 by default), and the best of them each begin a chain. In
+    every later round each chain does what the policy decides, and another chain begins with a
+    draft while there are fewer than `width`. The search ends when all chains stop. A pass that is
+    doubtful by the judge's known error rates is first repainted unchanged: if the repaint passes
+    too, both verdicts count.
     """
     decide = policy_named(settings.policy)
     first = settings if settings.drafts else replace(settings, drafts=1)
@@ -41,7 +41,7 @@ def adaptive(settings: SearchSettings) -> Rounds:
     begun = min(settings.width, first.draft_count)
     chains = [[draft] for draft in best_candidates(settings, past.eligible or past)[:begun]]
     for _ in range(settings.depth):
-        if doubt := doubted(settings, past, chains):
+        if doubt := chain_to_confirm(settings, past, chains):
             past = yield [step(settings, past, 0, doubt, CONFIRM)]
             doubt.append(past.rounds[-1][0])
             continue
@@ -52,7 +52,7 @@ def adaptive(settings: SearchSettings) -> Rounds:
         if len(chains) < settings.width:
             chains.append([])
             moves.append((chains[-1], DRAFT))
-        # A correction is likelier to pass than a beginning, and a pass may end the round.
+        # Corrections first: they are likelier to pass than drafts, and a pass may end the round.
         moves.sort(key=lambda move: move[1] in (DRAFT, *STARTS))
         past = yield [step(settings, past, i, *move) for i, move in enumerate(moves)]
         for (chain, _), candidate in zip(moves, past.rounds[-1], strict=True):
@@ -62,8 +62,8 @@ def adaptive(settings: SearchSettings) -> Rounds:
 def step(
     settings: SearchSettings, past: History, position: int, chain: Sequence[Candidate], action: str
 ) -> Request:
-    """The picture that an action paints."""
-    action = within(settings.axes, action)
+    """The request of an action."""
+    action = allowed_action(settings.axes, action)
     if action in (DRAFT, FRESH):
         return Request(fresh_seed(settings.seed, len(past.rounds), position), action=action)
     if action == EVOLVE:
@@ -72,14 +72,14 @@ def step(
     if action == CONFIRM:
         parent = past.best
     else:
-        # Nobody knows what to correct in a picture that could not be judged.
+        # A picture that could not be judged has no known fault to correct.
         latest = action == CONTINUE and chain[-1].verdict.judged and not chain[-1].broken
         parent = chain[-1] if latest else best_of(since_start(chain))
     return replace(correction(settings, past, position, parent), action=action)
 
 
-def within(axes: Sequence[Axis], action: str) -> str:
-    """The nearest to an action that the axes allow: without new noise nothing starts again."""
+def allowed_action(axes: Sequence[Axis], action: str) -> str:
+    """The action, or the closest one that the axes allow; nothing restarts without new noise."""
     if action == EVOLVE and "prompt" not in axes:
         action = FRESH
     return CONTINUE if action in (BACKTRACK, FRESH, EVOLVE) and "noise" not in axes else action

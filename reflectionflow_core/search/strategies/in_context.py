@@ -1,4 +1,4 @@
-"""In-context reflection (Reflect-DiT, Li et al. 2025): those who reflect see what was tried."""
+"""In-context reflection (Reflect-DiT, Li et al. 2025): writer and evolver see earlier attempts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .reflection import Rounds, best_candidates, choose_parents, correction, dra
 
 
 def in_context(settings: SearchSettings) -> Rounds:
-    """The chains of reflection; with each correction go earlier pictures of its chain."""
+    """Like `reflection`, but each correction has earlier pictures of its chain as context."""
     past = yield drafts(settings)
     parents = best_candidates(settings, past.eligible or past)
     chains = [[parent] for parent in parents]
@@ -29,9 +29,9 @@ def in_context(settings: SearchSettings) -> Rounds:
 
 
 def context_of(chain: Sequence[Candidate], parent: Candidate, most: int) -> tuple[Candidate, ...]:
-    """The latest pictures of a chain besides the parent, no two with the same faults.
+    """The latest pictures of a chain, at most `most`, without the parent and with distinct faults.
 
-    The chain also holds corrections that were not continued: they are the ones to learn from.
+    The chain includes corrections that were not continued: their failures are informative.
     """
     chosen: dict[tuple[str, ...], Candidate] = {}
     for picture in reversed(chain):

@@ -1,6 +1,6 @@
-"""Interleaved reasoning (Huang et al. 2025): think, paint, reflect, repaint what is only crude too.
+"""Interleaved reasoning (Huang et al. 2025): think, paint, reflect, repaint faults and crude parts.
 
-The thinking is done before the search and is its `draft_prompt`; the reflecting is the writer's.
+The thought is written before the search, as its `draft_prompt`; the writer does the reflection.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .reflection import Rounds, best_candidates, correction, drafts
 
 
 def interleaved(settings: SearchSettings) -> Rounds:
-    """Repaints each draft by the same thought as before; a repaint that scores lower is dropped."""
+    """Repaints each draft with the same thought; a repaint that scores lower is dropped."""
     past = yield drafts(settings)
     kept = best_candidates(settings, past.eligible or past)
     for _ in range(settings.depth):
@@ -30,6 +30,6 @@ def interleaved(settings: SearchSettings) -> Rounds:
 
 
 def accepted(before: Sequence[Candidate], repainted: Sequence[Candidate]) -> list[Candidate]:
-    """Each repaint that breaks nothing and scores no less, else what it was made from."""
+    """Each repaint that breaks nothing and scores no lower, else the picture it was made from."""
     pairs = zip(before, repainted, strict=True)
     return [new if new.rank >= old.rank and not new.broken else old for old, new in pairs]

@@ -1,4 +1,4 @@
-"""Noise-level scaling (§3.4): round after round of new pictures of the user's own prompt."""
+"""Noise-level scaling (§3.4): every round paints new pictures of the user's own prompt."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from .reflection import Rounds, drafts, new_noise
 
 
 def noise(settings: SearchSettings) -> Rounds:
-    """New pictures that descend from none; the paper's best-of-N.
+    """New pictures without parents; the paper's best-of-N.
 
-    With zero-order search they lie around the best noise so far (Ma et al. 2025).
+    With zero-order search their noise lies around the best noise so far (Ma et al. 2025).
     """
     past = yield drafts(settings)
     for _ in range(settings.depth):

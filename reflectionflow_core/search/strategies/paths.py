@@ -1,4 +1,4 @@
-"""Search over paths (Ma et al. 2025): good pictures are taken back to noise and painted on."""
+"""Search over paths (Ma et al. 2025): noise is added to good pictures, and they are repainted."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from ...settings import SearchSettings
 from ..seeds import fresh_seed
 from .reflection import Rounds, best_candidates, drafts
 
-FIRST_LEVEL, FALL, LAST_LEVEL = 0.9, 0.1, 0.3  # of noise, 1 being nothing else
+FIRST_LEVEL, FALL, LAST_LEVEL = 0.9, 0.1, 0.3  # of noise; 1 is pure noise
 
 
 def paths(settings: SearchSettings) -> Rounds:
-    """The best `width` pictures so far go back to a level of noise, with fresh noise, each round.
+    """Each round adds fresh noise to the best `width` pictures so far and repaints them.
 
-    The level falls round by round: first other pictures of the same kind, then finer changes.
+    The noise level falls round by round, from different compositions to small changes.
     """
     past = yield drafts(settings)
     for index in range(1, settings.depth + 1):

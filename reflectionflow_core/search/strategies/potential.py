@@ -1,5 +1,5 @@
-"""Potential assessment (PARM, Guo et al. 2025): hopeless pictures are dropped before they are
-painted, and their steps are spent on others.
+"""Potential assessment (PARM, Guo et al. 2025): pictures with hopeless previews are not painted,
+and their steps are spent on others.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from .reflection import Rounds, best_candidates, correction, drafts, new_noise
 
 
 def potential(settings: SearchSettings) -> Rounds:
-    """Each picture is previewed, and painted only if it promises more than its parent.
+    """Each picture is previewed, and painted only if its preview beats its parent.
 
-    A round has as many pictures as the steps pay for that `width` a round would have taken so far.
-    With no axis but noise they are new pictures, otherwise corrections of the chains' best so far,
-    by turns.
+    A round has as many pictures as its steps pay for: those of `width` pictures per round so far,
+    less what was spent. With noise as the only axis they are new pictures, otherwise corrections of
+    the chains' best pictures, in turn.
     """
     begun, size = drafts(settings), settings.batch_size
     past = yield [
@@ -44,7 +44,7 @@ def _request(
 
 
 def _paid_count(settings: SearchSettings, past: History, index: int) -> int:
-    """How many whole pictures the steps that are left until the end of round `index` pay for."""
+    """How many whole pictures the steps left until the end of round `index` pay for."""
     price = past.rounds[0][0].steps  # the first was painted without a preview
     planned = (settings.draft_count + index * settings.width) * price
     spent = sum(candidate.steps for candidate in past)
@@ -52,7 +52,7 @@ def _paid_count(settings: SearchSettings, past: History, index: int) -> int:
 
 
 def _with_latest(chains: Sequence[Candidate], latest: Sequence[Candidate]) -> list[Candidate]:
-    """The best of each chain with what its turns of the latest round have added."""
+    """The best picture of each chain, the latest round included."""
     best = list(chains)
     for position, candidate in enumerate(latest):
         chain = position % len(best)

@@ -1,6 +1,6 @@
 """ReflectionFlow (§3.4, Appendix C): chains of pictures, each made from the one before.
 
-The other strategies are made of the same parts: drafts, noise, parents and corrections.
+The other strategies are built from the same parts: drafts, noise, parents and corrections.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from ...record import Candidate, History, Neighbour, Request, Seed
 from ...settings import SearchSettings
 from ..seeds import fresh_seed
 
-# A strategy at work: it yields the requests of a round, as many as it likes, and is sent the
-# History after it, without its cost. A return ends the search, and so does a round without
-# requests. All follows from the settings and what is sent, with no random state, since a search
-# that resumes replays it from the start. It may then go deeper, stop elsewhere or spend more, so
-# what a round paints must not depend on `depth`, `stop` or `budget`; `depth` only says when to end.
+# A running strategy: it yields the requests of a round, any number of them, and is sent the History
+# after that round, without its cost. A return, or a round without requests, ends the search.
+# It must be deterministic, since a resumed search replays it from the start. A resumed search may
+# have another depth, stop rule or budget, so what a round paints must not depend on these; `depth`
+# only says when to end.
 Rounds = Generator[list[Request], History, None]
 
 
 def reflection(settings: SearchSettings) -> Rounds:
-    """One picture a chain and a round, made from its parent along the axes of the settings."""
+    """Each round makes one picture per chain from its parent, along the axes of the settings."""
     past = yield drafts(settings)
     parents = best_candidates(settings, past.eligible or past)
     for _ in range(settings.depth):
@@ -30,7 +30,7 @@ def reflection(settings: SearchSettings) -> Rounds:
 
 
 def drafts(settings: SearchSettings) -> list[Request]:
-    """First pictures, each from its own noise: round 0 of most strategies."""
+    """The first pictures, each from its own noise: round 0 of most strategies."""
     return [
         Request(fresh_seed(settings.seed, 0, i), action="draft")
         for i in range(settings.draft_count)
@@ -38,7 +38,7 @@ def drafts(settings: SearchSettings) -> list[Request]:
 
 
 def new_noise(settings: SearchSettings, past: History, position: int, origin: Candidate) -> Seed:
-    """A seed not used before; with zero-order search a step towards it from the origin's noise."""
+    """A new seed; with zero-order search, a step towards it from the noise of `origin`."""
     seed = fresh_seed(settings.seed, len(past.rounds), position)
     if settings.noise_search == "zero_order":
         return Neighbour(origin.seed, seed, settings.radius)
@@ -46,15 +46,15 @@ def new_noise(settings: SearchSettings, past: History, position: int, origin: Ca
 
 
 def best_candidates(settings: SearchSettings, candidates: Iterable[Candidate]) -> list[Candidate]:
-    """The best `width` candidates; too few are repeated in turn.
+    """The best `width` candidates; if there are fewer, they are repeated in turn.
 
-    One that could not be judged is taken only if none was, or if too few would be repeated without
-    new noise, to the same picture: nobody knows what to correct in it.
+    With the noise axis, candidates that could not be judged are used only if none was judged: they
+    have no known fault to correct. Without it, a repeated candidate would give the same picture.
     """
     known = list(candidates)
     if "noise" in settings.axes:
         known = [candidate for candidate in known if candidate.verdict.judged] or known
-    # Who is surer decides who goes on, not in which chain: the earlier of equals comes first.
+    # Sureness decides which equals are chosen, but not their order: the earlier one comes first.
     best = sorted(known, key=lambda candidate: candidate.merit, reverse=True)[: settings.width]
     chosen = {id(candidate) for candidate in best}
     ranked = sorted(known, key=lambda candidate: candidate.rank, reverse=True)
@@ -64,11 +64,10 @@ def best_candidates(settings: SearchSettings, candidates: Iterable[Candidate]) -
 def choose_parents(
     settings: SearchSettings, before: Sequence[Candidate], latest: Sequence[Candidate]
 ) -> list[Candidate]:
-    """What each chain continues from: its latest picture (the paper) or its best so far.
+    """What each chain continues from: its latest picture (as in the paper) or its best so far.
 
-    `before` is what it continued from before the latest; the earlier of equals stays. It also
-    stays if only the latest could not be judged: nobody knows what to correct in that. A latest
-    picture that has `broken` something is not continued either.
+    A chain stays with its picture `before` the latest one if that has `broken` something, if only
+    that could not be judged, or, for "best", if both rank equally.
     """
     accepted = [old if new.broken else new for old, new in zip(before, latest, strict=True)]
     pairs = zip(before, accepted, strict=True)
@@ -80,9 +79,9 @@ def choose_parents(
 def correction(
     settings: SearchSettings, past: History, position: int, parent: Candidate
 ) -> Request:
-    """A parent changed along the axes; without the noise axis the picture keeps its noise.
+    """A request that changes a parent along the axes; without the noise axis it keeps its noise.
 
-    The action is the word for the axis that changes most.
+    Its action names the axis that changes most.
     """
     axes = settings.axes
     corrects, evolves = "reflection" in axes, "prompt" in axes

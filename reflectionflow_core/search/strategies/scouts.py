@@ -1,7 +1,7 @@
-"""Scouts: many looks of a few steps, and only what looks right is painted on to its end.
+"""Scouts: many previews of a few steps; only those that look right are finished.
 
-Corrections, rewritten prompts and new beginnings are mixed, as in RAISE (arXiv 2603.00483). A
-preview can be corrected as a picture can, so a try in vain costs the few steps of a preview.
+Corrections, rewritten prompts and new drafts are mixed, as in RAISE (arXiv 2603.00483). A preview
+can be corrected like a picture, so a failed attempt costs only the few steps of a preview.
 """
 
 from __future__ import annotations
@@ -18,24 +18,23 @@ from ..policies import EVOLVE, FRESH, LIKELY
 from ..seeds import fresh_seed
 from .reflection import Rounds, correction, drafts, new_noise
 
-FINISH = "finish"  # a scout's picture, painted on
-WHOLE = "whole"  # a scout's picture, painted again with all steps
+FINISH = "finish"  # a picture finished from a scout's preview
+WHOLE = "whole"  # a picture painted with all steps, from a scout's noise and texts
 PAINTED = (FINISH, WHOLE)
-PATIENCE = 8  # scouts; then the best is painted on if it only looks better than what is painted
-TURNS = 3  # every third scout begins anew, by turns from the prompt and from a rewritten one
+PATIENCE = 8  # scouts, after which the best is finished if it looks better than the finished ones
+TURNS = 3  # every third scout is a new draft, alternately from the prompt and from a rewritten one
 
 
 def scouts(settings: SearchSettings) -> Rounds:
-    """One draft is painted whole; then rounds of `width` scouts, and a round for each to finish.
+    """One finished draft; then rounds of `width` scouts, and a round for each scout to finish.
 
-    A scout that passes is painted on at once, the best of several; if the picture does not pass,
-    it is painted again from the scout's own noise with all steps. Where no scout passes, or the
-    verifier cannot tell, the best is painted on after PATIENCE scouts, if it ranks above what is
-    painted.
+    The best scout that passes is finished at once; if the picture does not pass, it is painted
+    again from the scout's noise with all steps. If no scout passes, or the verifier cannot tell,
+    the best one is finished after PATIENCE scouts, if it ranks above the finished pictures.
     """
     past = yield drafts(settings if settings.drafts else replace(settings, drafts=1))
     for _ in range(settings.depth):
-        if (scout := to_finish(past)) is not None:
+        if (scout := scout_to_finish(past)) is not None:
             past = yield [finish(settings, past, scout)]
         else:
             sent = sum(candidate.action not in PAINTED for candidate in past)
@@ -47,8 +46,8 @@ def scouts(settings: SearchSettings) -> Rounds:
 
 
 def finish(settings: SearchSettings, past: History, scout: Candidate) -> Request:
-    """The request that makes a scout a picture: painted on from what it shows, or, where that was
-    done in vain, from its own noise and words with all steps.
+    """The request that makes a scout a picture: finished from its preview, or, if that has failed,
+    painted from its noise and texts with all steps.
     """
     region = changed_in(scout)
     if any(c.action == FINISH and c.parent is scout for c in past):
@@ -66,15 +65,14 @@ def finish(settings: SearchSettings, past: History, scout: Candidate) -> Request
 
 
 def changed_in(scout: Candidate) -> Region | None:
-    """Where a scout differs from the last picture before it that was painted to its end; None is
-    anywhere."""
+    """Where a scout differs from its latest finished ancestor; None means anywhere."""
     unfinished = list(takewhile(lambda each: not each.finished, reversed(scout.lineage)))
     regions = [each.region for each in unfinished if each.region is not None]
     return joined(regions) if len(regions) == len(unfinished) else None
 
 
-def to_finish(past: History) -> Candidate | None:
-    """The scout that is painted to its end next; None while more of them are sent."""
+def scout_to_finish(past: History) -> Candidate | None:
+    """The scout to finish next; None if more scouts are to be sent first."""
     last = past.rounds[-1][0]
     if last.action == FINISH and last.parent and looks_right(last.parent):
         return None if last.verdict.passed else last.parent
@@ -90,25 +88,24 @@ def to_finish(past: History) -> Candidate | None:
 
 
 def looks_right(scout: Candidate) -> bool:
-    """Whether a scout passed, or is likelier right than wrong by the judge's known errors: only the
-    picture is looked at until that is sure.
+    """Whether a scout passed, or is likelier right than wrong by the judge's known error rates;
+    certainty is left to the finished picture, which the judge is asked about again.
     """
     trust = scout.verdict.trust
     return bool(scout.verdict.passed) or (trust is not None and trust.posterior >= LIKELY)
 
 
 def scouts_since_painting(past: History) -> int:
-    """How many scouts there are since the last picture that was painted to its end; the first one
-    always is."""
+    """How many scouts there are since the last finished picture; the first one always is."""
     return len(past) - 1 - max(i for i, candidate in enumerate(past) if candidate.finished)
 
 
 def worth_correcting(past: Iterable[Candidate], width: int) -> list[Candidate]:
-    """The `width` pictures to correct next, painted or scouts; fewer where there are fewer.
+    """At most `width` pictures to correct next, finished or scouts.
 
-    Each place in the ranking counts as much as a correction that the picture had already, so the
-    best comes first, and the next best when it was tried in vain. A picture that passed has nothing
-    to correct, and one that has broken something is left alone.
+    They are ordered by their place in the ranking plus the number of corrections that they had, so
+    the best comes first, and the next best after it was tried. Pictures that passed or have broken
+    something are left out.
     """
     known = [c for c in past if c.verdict.judged and not c.broken]
     tried = [id(c.parent) for c in known if c.action not in (FINISH, EVOLVE)]
@@ -126,7 +123,7 @@ def scout_of(
     number: int,
     parents: Sequence[Candidate],
 ) -> Request:
-    """The request of one scout; `number` counts drafts and scouts of a search from 0 on."""
+    """The request of one scout; `number` counts the drafts and scouts of a search from 0."""
     turn, rest = divmod(number, TURNS)
     if not parents or (rest == TURNS - 1 and not (turn % 2 and "prompt" in settings.axes)):
         seed = fresh_seed(settings.seed, len(past.rounds), position)
@@ -135,13 +132,13 @@ def scout_of(
     if rest == TURNS - 1:
         parent, settings = parents[0], replace(settings, axes=("noise", "prompt"))
     asked = correction(settings, past, position, parent)
-    seed = new_noise(settings, past, position, origin(parent))
+    seed = new_noise(settings, past, position, first_look(parent))
     action = EVOLVE if rest == TURNS - 1 else asked.action
     return replace(asked, seed=seed, action=action, scout=True)
 
 
-def origin(picture: Candidate) -> Candidate:
-    """The picture itself, or the scout that it was painted on from: that one's noise began it."""
+def first_look(picture: Candidate) -> Candidate:
+    """The scout that a picture was finished from, whose noise it began with; else the picture."""
     return picture.parent if picture.action == FINISH and picture.parent else picture
 
 

@@ -1,7 +1,7 @@
-"""Drawing in stages (Zhang et al. 2026): sketch, inspect, refine, and on to the next stage.
+"""Drawing in stages (Zhang et al. 2026): sketch, inspect, refine, then the next stage.
 
-The plan is among the settings, written before the search, and every picture has what an inspector
-found. So a chain follows from its pictures, and plays again as it was.
+The plan is written before the search, as one of its settings, and every picture has an inspection.
+So a chain can be replayed from its pictures.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from ...record import Candidate, History, Inspection, Request, Stage
 from ...settings import SearchSettings
 from .reflection import Rounds, choose_parents, drafts, new_noise
 
-Chain = Generator[Request, Candidate, None]  # says what to paint next, and is sent the picture
+Chain = Generator[Request, Candidate, None]  # yields the next request, and is sent its picture
 
 
 def staged(settings: SearchSettings) -> Rounds:
-    """Chains that draw stage by stage; each ends when its picture passes as a whole."""
+    """Chains that draw stage by stage; each ends when its whole picture passes."""
     past = yield [
         replace(request, prompt=settings.stages[0].scene, stage=0) for request in drafts(settings)
     ]
@@ -32,7 +32,7 @@ def staged(settings: SearchSettings) -> Rounds:
 
 
 def chain(settings: SearchSettings, frame: Candidate) -> Chain:
-    """Each stage and its one repair, as far as there is something to draw; then corrections."""
+    """Draws each stage and repairs it once if needed; then corrects until the picture passes."""
     for number, stage in enumerate(settings.stages):
         if number and not frame.verdict.passed:
             drawn = yield following(frame, stage.instruction, "draw", stage, number)
@@ -45,7 +45,7 @@ def chain(settings: SearchSettings, frame: Candidate) -> Chain:
             if not repaired.broken:
                 frame = max(frame, repaired, key=rank)
         if inspected(frame).accepted and not inspected(frame).later:
-            break  # the stages that follow would draw what is there already
+            break  # later stages would draw what is already there
     while not frame.verdict.passed:
         evolves = "prompt" in settings.axes
         latest = yield Request(
@@ -57,7 +57,7 @@ def chain(settings: SearchSettings, frame: Candidate) -> Chain:
 def following(
     frame: Candidate, instruction: str, action: str, stage: Stage, number: int
 ) -> Request:
-    """The frame with one instruction carried out, so that it shows the stage's scene."""
+    """The request to carry out one instruction, so that the frame shows the stage's scene."""
     return Request(
         frame.seed,
         parent=frame,
@@ -70,14 +70,14 @@ def following(
 
 
 def with_noise(settings: SearchSettings, past: History, position: int, request: Request) -> Request:
-    """The request with new noise, unless pictures keep theirs."""
+    """The request with new noise, if the noise axis is on."""
     if "noise" not in settings.axes or request.parent is None:
         return request
     return replace(request, seed=new_noise(settings, past, position, request.parent))
 
 
 def next_of(running: Chain, picture: Candidate) -> Request | None:
-    """What a chain paints after a picture; None if it has ended."""
+    """The next request of a chain after a picture; None if it has ended."""
     try:
         return running.send(picture)
     except StopIteration:
@@ -85,18 +85,18 @@ def next_of(running: Chain, picture: Candidate) -> Request | None:
 
 
 def best_frames(settings: SearchSettings, past: History) -> list[Candidate]:
-    """The first frame that each chain begins with; too few take turns."""
+    """The frame that each chain begins with; too few are repeated in turn."""
     ranked = sorted(past.rounds[0], key=rank, reverse=True)
     return list(islice(cycle(ranked), settings.width))
 
 
 def rank(frame: Candidate) -> tuple[bool, bool, int, float]:
-    """What makes one frame of a stage better than another; the score only where these are equal."""
+    """The sort key of frames of one stage; the score decides only between equals."""
     found = inspected(frame)
     faults = len(found.wrong) + len(found.missing)
     return bool(frame.verdict.passed), found.accepted, -faults, frame.rank
 
 
 def inspected(frame: Candidate) -> Inspection:
-    assert frame.inspection is not None  # the team has every picture of a stage inspected
+    assert frame.inspection is not None  # the team inspects every picture of a stage
     return frame.inspection
