@@ -80,7 +80,11 @@ REFUSED = [
     ),
     (DataSettings, [*RULE, "judges.error=0.2"], f"judges.error {WITHOUT} the verifier noisy"),
     (DataSettings, [*RULE, "judges.vlm=folder"], f"judges.vlm {WITHOUT} a verifier that asks it"),
-    (DataSettings, [*RULE, "judges.device=cpu"], f"judges.device {WITHOUT} a judge that loads a model"),
+    (
+        DataSettings,
+        [*RULE, "judges.device=cpu"],
+        f"judges.device {WITHOUT} a judge that loads a model",
+    ),
     (DataSettings, [*RULE, "judges.reward_base=folder"], f"{WITHOUT} the verifier reward:FOLDER"),
     (DataSettings, [*RULE, "rule.families.counting=0", "rule.counts=[2]"], "rule.counts has no"),
     (
