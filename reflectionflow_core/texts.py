@@ -18,6 +18,7 @@ from .record import InputError
 BYTE_ORDER_MARK = "\ufeff"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HALVES = re.compile("[\ud800-\udfff]")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and the end of a line
 
 
 class TextError(InputError):
@@ -62,6 +63,12 @@ def usable_text(text: object, what: str) -> str:
         return checked_text(text)
     except TextError as error:
         raise InputError(f"The {what} cannot be used: {error.reason}. Write it again.") from error
+
+
+def printable(text: str) -> str:
+    """The text as a terminal may print it: names of files and answers of models may hold codes
+    that would steer it."""
+    return _CONTROLS.sub("\ufffd", text)
 
 
 def parse_json(data: bytes | str) -> Any:

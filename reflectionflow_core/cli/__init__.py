@@ -17,6 +17,7 @@ from ..choice import ActorChoice
 from ..protocols import Actors
 from ..record import InputError
 from ..settings import SearchSettings
+from ..texts import printable
 from .interrupt import PausedError, sigint_raises
 from .outcome import CommandOutcome, kept_apart, open_page
 from .output import output_explained
@@ -103,7 +104,7 @@ def _end(outcome: CommandOutcome, command: str, as_json: bool) -> int:
     sys.stdout.write(outcome.shown(command, as_json))
     sys.stdout.flush()
     if outcome.error:
-        sys.stderr.write(f"{outcome.error}\n")
+        sys.stderr.write(f"{printable(outcome.error)}\n")
     return outcome.status
 
 

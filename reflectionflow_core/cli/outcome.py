@@ -11,6 +11,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from ..texts import printable
+
 COLUMN = 12  # characters before a fact of a dry run
 SCHEMA = 1  # of the JSON; raised where a name in it goes or changes its meaning
 
@@ -31,7 +33,7 @@ class CommandOutcome:
     def shown(self, command: str, as_json: bool) -> str:
         """What goes to stdout."""
         if not as_json:
-            return self.text.encode("utf-8", "replace").decode()
+            return printable(self.text).encode("utf-8", "replace").decode()
         record = {
             "schema": SCHEMA,
             "command": command,

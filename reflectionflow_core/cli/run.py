@@ -33,7 +33,7 @@ from ..search.checks import check_understood
 from ..search.policies import policy_named
 from ..search.strategies import axes_in_force
 from ..settings import Budget, SearchSettings
-from ..texts import TextError, checked_text, no_folder
+from ..texts import TextError, checked_text, no_folder, printable
 from ..vlm.named import HUB_ID, price_in_profile
 from ..vlm.profiles import command_line_folder
 from .asking import StoppedByPersonError, Terminal
@@ -288,4 +288,4 @@ def _how_to_resume(archive: Archive) -> str:
 
 
 def say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{printable(text)}\n")

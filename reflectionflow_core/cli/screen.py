@@ -17,6 +17,7 @@ from ..protocols import Silent
 from ..record import Candidate, History
 from ..report.words import duration
 from ..settings import Budget
+from ..texts import printable
 
 
 def quieten_libraries(downloads: bool = False) -> None:
@@ -36,7 +37,7 @@ class Lines(Silent):
     """A Progress that only shows messages."""
 
     def say(self, text: str) -> None:
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{printable(text)}\n")
 
 
 @contextmanager
@@ -116,7 +117,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Prints lines that stay, above the bars."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(printable(text), markup=False, soft_wrap=True)
 
     @contextmanager
     def still(self) -> Iterator[None]:
