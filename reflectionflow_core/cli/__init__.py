@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None, build_actors: Callable[..., Any] | N
 def _run(argv: Sequence[str], build_actors: Callable[..., Any] | None) -> int:
     try:
         given = vars(make_parser().parse_args(argv))
-        _check_open(given)
+        _check_page(given)
     except InputError as error:
         outcome = CommandOutcome(BAD_INPUT, error=f"reflectionflow: {error}")
         return _end(outcome, "", as_json=_json_alone(argv))
@@ -74,8 +74,10 @@ def _run(argv: Sequence[str], build_actors: Callable[..., Any] | None) -> int:
     return status
 
 
-def _check_open(given: Given) -> None:
-    """Raises InputError if there will be no page to open."""
+def _check_page(given: Given) -> None:
+    """Raises InputError if there will be no page to open, or none whose address is shown."""
+    if given.get("quiet") and (given["command"] == "review" or given.get("review")):
+        raise InputError("--quiet hides the address of the page. Remove --quiet.")
     if given.get("open") and given.get("dry_run"):
         raise InputError("--dry-run makes no page that --open could open. Remove one of them.")
     if given.get("open") and given["command"] == "rank" and "out" not in given:

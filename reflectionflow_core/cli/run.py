@@ -93,8 +93,6 @@ def run_with_page(
     given: Mapping[str, Any], build_actors: BuildActors, port: int = 0
 ) -> CommandOutcome:
     """Runs, and asks after every round on a local page."""
-    if given.get("quiet"):
-        raise InputError("--quiet hides the address of the page. Remove --quiet.")
     opens = given.get("open", False)
     asked = {name: value for name, value in given.items() if name != "open"}
     with ReviewPage(port, given["out"]) as page:

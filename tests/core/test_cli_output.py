@@ -175,8 +175,10 @@ def test_a_dry_run_of_whatever_loads_or_asks_does_neither(
 
 def test_a_dry_run_refuses_what_the_command_refuses(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    device, twice = ("--device", "meta"), ("--verifier", "exact+exact")
-    runs = [["run", "a red circle", "--out", "x", *options] for options in (device, twice)]
+    wrong = "--device meta,--verifier exact+exact,--verifier reward,--gate clip-score:none"
+    wrong += ",--verifier objects,--verifier objects:none,--ask --quiet,--review --quiet"
+    asked = ["run", "a red circle", "--out", "x"]
+    runs = [[*asked, *options.split()] for options in wrong.split(",")]
     for asked in (["rank", "none", "a cup"], ["judge"], ["review", "none"], ["doctor"], *runs):
         assert main([*asked, "--dry-run"]) == 2
         assert capsys.readouterr().out == ""
