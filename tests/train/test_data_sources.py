@@ -428,7 +428,7 @@ def test_shards_are_a_set_too_and_what_is_torn_off_is_counted(tmp_path: Path) ->
     shard.write_bytes(shard.read_bytes()[:14_000])
     settings = DataSettings(editing=Editing(pairs=9, sets=[f"shards:{tmp_path}"]))
     source = editing_source(settings, NOTHING)
-    assert source.rejects == {"shard broken off": 1}
+    assert source.rejects == {"shard truncated": 1}
     done = source.stages[0].build()(Slice(0, 0, tuple(source.items)))
     assert 0 < len(done.pairs) < 4
     assert (done.pairs[0].prompt, done.pairs[0].reflection) == ("prompt 0", "edit 0")

@@ -46,7 +46,7 @@ def test_a_missing_gpu_is_refused(name, capsys, tmp_path, monkeypatch) -> None:
     with pytest.raises(SystemExit) as ended:
         run(name, "device=cuda")
     assert ended.value.code == 2
-    assert "There is no CUDA device here. Remove device=cuda" in capsys.readouterr().err
+    assert "There is no CUDA device. Remove device=cuda" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

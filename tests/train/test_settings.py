@@ -162,7 +162,7 @@ def test_a_launcher_that_shards_weights_is_refused_where_none_are_sharded(
     monkeypatch.setattr(sys, "argv", [name, *NEEDED[kind]])
     with pytest.raises(SystemExit, match="2"):
         runpy.run_module(f"train.{name}", run_name="__main__")
-    assert f"train.{name} does not shard weights" in capsys.readouterr().err
+    assert f"train.{name} cannot shard weights" in capsys.readouterr().err
 
 
 def test_an_estimate_takes_what_only_it_reads():
