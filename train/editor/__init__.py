@@ -1,1 +1,2 @@
-"""A LoRA that teaches an editing model to correct, from the same triplets as the corrector."""
+"""Trains a LoRA that teaches an editing model to correct, from the same triplets as the
+corrector."""
