@@ -180,7 +180,7 @@ def test_what_cannot_be_evaluated_is_said_with_what_can():
         study_named("table9")
     with pytest.raises(InputError, match="no strategy named 'magic'"):
         StudyPlan(strategies=("magic",))
-    with pytest.raises(InputError, match="Give numbers that are 1 or more"):
+    with pytest.raises(InputError, match="Give numbers of 1 or more"):
         StudyPlan(budgets=(0, 2))
     with pytest.raises(InputError, match="No strategy is given"):
         StudyPlan(strategies=())
@@ -188,7 +188,7 @@ def test_what_cannot_be_evaluated_is_said_with_what_can():
 
 BAD_REQUESTS = {
     "no family": (["--families", ","], "No family of prompts is given"),
-    "too many prompts": (["--prompts", "100000000"], "Ask for at most 100,000 of each family"),
+    "too many prompts": (["--prompts", "100000000"], "Choose at most 100,000 per family"),
     "no strategy": (["--strategies", ""], "No strategy is given"),
     "a seed below zero": (["--seed", "-2"], "The seed is -2"),
     "the page's name": (["--json", "e.html"], "Choose a name that ends in .json"),

@@ -214,7 +214,7 @@ def test_real_pictures_are_judged_by_a_detector_and_a_reader_of_colours(tmp_path
     assert all(v.passed or v.unmet == ("bench is not red",) for v in sure)
     strict = build_judge(rule.model_copy(update={"confidence": 1.0}), "cpu")(item, images)
     assert [v.unmet for v in strict] == [("missing a red bench",)] * 2
-    with pytest.raises(InputError, match="no judge 'dice'"):
+    with pytest.raises(InputError, match=r"Unknown rule\.judge: 'dice'"):
         build_judge(Rule(judge="dice"), None)
 
 
@@ -578,10 +578,10 @@ def test_of_two_words_about_a_picture_the_later_one_counts(said, left) -> None:
 
 
 def test_runs_that_are_not_there_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no runs"):
+    with pytest.raises(InputError, match="No runs"):
         found = Histories(runs=f"{tmp_path}/*", consent=True)
         histories_source(DataSettings(histories=found), NOTHING)
-    with pytest.raises(InputError, match=r"histories.consent=true if they agree"):
+    with pytest.raises(InputError, match=r"histories.consent=true if these people"):
         histories_source(DataSettings(histories=Histories(runs=f"{tmp_path}/*")), NOTHING)
 
 

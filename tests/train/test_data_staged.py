@@ -143,5 +143,5 @@ def test_the_card_says_who_answered_and_triplets_go_elsewhere(folder: Path) -> N
     assert "who answered: rules" in (folder / "README.md").read_text()
     assert not (folder / "writer.jsonl").exists()
     both = DataSettings.model_validate({"staged": {"prompts": 1}, "rule": {"prompts": 1}})
-    with pytest.raises(InputError, match="folders of their own"):
+    with pytest.raises(InputError, match="need a separate run"):
         sources_of(both)

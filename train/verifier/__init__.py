@@ -1,1 +1,2 @@
-"""Trains a reward verifier: one number at a token of its own, by comparing pictures in pairs."""
+"""Trains a reward verifier on pairs of pictures: the reward is one number, read at a special
+token."""
