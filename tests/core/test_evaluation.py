@@ -241,7 +241,7 @@ def test_a_study_in_parts_ends_as_one_that_ran_through(tmp_path, monkeypatch, ca
     parts, pieces = [*asked, str(tmp_path / "parts.json"), "--hours", "1e-9"], []
     while (status := main(parts)) == 3:
         said = capsys.readouterr().err.splitlines()[-1]
-        assert "searches done and kept; give the same command again to go on." in said
+        assert "searches done and kept; give the same command again to continue." in said
         pieces.append(said)
     assert status == 0 and len(pieces) == 17  # of 18 searches
     records = [json.loads((tmp_path / f"{name}.json").read_bytes()) for name in ("whole", "parts")]
