@@ -161,11 +161,14 @@ def put(values: dict[str, Any], setting: str) -> None:
 def sentence(kind: type[BaseModel], wrong: ErrorDetails) -> str:
     name = ".".join(map(str, wrong["loc"]))
     if wrong["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, list(dict(fields_of(kind))), n=1, cutoff=0)
-        return f"There is no setting {name}. The nearest is {near[0]}; --help lists all."
+        near = difflib.get_close_matches(name, list(dict(fields_of(kind))), n=1)
+        nearest = f"The nearest is {near[0]}; " if near else ""
+        return f"There is no setting {name}. {nearest}--help lists all."
     if wrong["type"] == "missing":
         return f"The setting {name} is missing. Give it as {name}=..., or in the configuration."
     reason = wrong["msg"].removeprefix("Value error, ").rstrip(".")
+    if not name:  # of several settings together
+        return f"These settings do not fit: {reason}."
     return f"The setting {name}={wrong['input']} does not fit: {reason}."
 
 

@@ -32,6 +32,8 @@ MENDED = ["validation.mended.pictures=2", "validation.mended.verifier=checklist"
 WITHOUT = "has no effect without"
 REFUSED = [
     (CorrectorSettings, "stepps=3", "There is no setting stepps. The nearest is steps"),
+    (CorrectorSettings, "schedule.rate=3", "There is no setting schedule. --help lists all."),
+    (CorrectorSettings, "data=", "These settings do not fit: give data"),
     (CorrectorSettings, "optimiser.name=sgd", "does not fit"),
     (CorrectorSettings, f"out={'a' * 300}", "out is not a usable path: File name too long"),
     (CorrectorSettings, "lora.start=a\0b", "lora.start is not a usable path"),
