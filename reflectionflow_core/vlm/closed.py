@@ -1,6 +1,6 @@
-"""Which of some choices a text says: at its beginning, in markup, or as a separate last word.
+"""Finds a choice in a text: at its beginning, in markup, or as a separate last word.
 
-Nothing is guessed: a choice within a sentence does not count, nor do two at once.
+A choice within a sentence does not count, nor do two choices at once.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from .thoughts import without_thoughts
 
-# What tokenizers and models put before a word.
+# Signs that tokenizers and models put before a word.
 BEFORE_WORDS = " \t\r\n\u2581\u0120\u010a\"'`*([{<“”‘’「『（【"
 BEFORE_ANSWERS = BEFORE_WORDS + "_#>~-|:.,!¡¿：，。、\u2026\ufeff"
-# Other words for a choice. Those without spaces around words come with their common endings.
+# Synonyms. In scripts without spaces, words are given with their common endings.
 _YES = (
     "yes yeah yep yup true correct ja jawohl oui sí si sim sì да نعم हाँ हां evet tak "
     "はい ええ 是 是的 对 對 对的 對的 有 正确 正確 예 네 ✓ ✔ ✅ y"
@@ -39,7 +39,7 @@ _MARKS = re.compile(
     r"|(?:答案|回答|答え|정답|답)\s*(?:是|は)?\s*[:：]?)" + _DECORATION,
     re.IGNORECASE,
 )
-# What may stand before such a mark where an answer begins with it: "The final answer is".
+# Words before such a mark at the start of an answer: "The final answer is".
 _LEAD = re.compile(r"(?:\W|\b(?:the|my|final|correct|short)\b)*", re.IGNORECASE)
 _LETTERS = re.compile(r"\w{1,40}")
 _LAST_SIGNS = re.compile(r"[\s.,!。！*_`'\"”’」】\])}>$]+$|</answer>\s*$")
@@ -48,28 +48,27 @@ _AGAIN = re.compile(r"^[\s*'\"]*(?:/|\||\b(?:or|and|und|oder|ou|et|y|o|или|и
 
 @dataclass(frozen=True, slots=True)
 class FoundChoice:
-    """The index of a choice and where in the text its word begins."""
+    """The index of a choice, and where its word begins in the text."""
 
     index: int
     start: int
 
 
 def said_choice(text: str, choices: Sequence[str]) -> int | None:
-    """The index of the choice that a model's answer says; None if it says none or several.
+    """The index of the choice that an answer states; None for none or several.
 
-    Thoughts are not read. "**Yes**", "<answer>yes</answer>", "\\boxed{yes}", "Answer: yes" and, for
-    yes and no, the words of other languages count.
+    Thoughts are ignored. "**Yes**", "<answer>yes</answer>", "\boxed{yes}", "Answer: yes" and, for
+    yes and no, words in other languages count.
     """
     found = find_choice(without_thoughts(text), choices)
     return None if found is None else found.index
 
 
 def certain_text(text: str, choices: Sequence[str], cut: bool) -> str:
-    """The text without thoughts, as far as it answers.
+    """The text without thoughts, as far as it is an answer.
 
-    One that was `cut` may be a thought without its opening mark, which weighs answers and gives
-    none: of it only the choice with which it begins is left, "" if there is none. Behind a thought
-    that was closed the text is the answer, cut or not.
+    A `cut` text may be a thought without opening mark, so only a choice at its beginning is kept
+    ("" if there is none). After a closed thought everything is the answer.
     """
     said = without_thoughts(text)
     if not cut or said != text.strip():
@@ -79,8 +78,8 @@ def certain_text(text: str, choices: Sequence[str], cut: bool) -> str:
 
 
 def find_choice(text: str, choices: Sequence[str], cut: bool = False) -> FoundChoice | None:
-    """As `said_choice`, of a text without thoughts, with the place of the word. If `cut`, only
-    where the text begins."""
+    """`said_choice` with the place of the word, for a text without thoughts. If `cut`, only at its
+    beginning."""
     words = _words(choices)
     for start in _beginnings(text) if cut else _places(text):
         index = _at(text, start, words)
@@ -90,8 +89,8 @@ def find_choice(text: str, choices: Sequence[str], cut: bool = False) -> FoundCh
 
 
 def choice_index(text: str, choices: Sequence[str]) -> int | None:
-    """Which choice a text, such as a token, begins with, or is the beginning of; None unless it is
-    just one."""
+    """The choice that a text, such as a token, begins with, or is a beginning of; None unless
+    exactly one."""
     said = folded(text)
     words = _words(choices)
     index = _longest(said, words)
@@ -102,8 +101,8 @@ def choice_index(text: str, choices: Sequence[str]) -> int | None:
 
 
 def begins_otherwise(text: str, choices: Sequence[str]) -> bool:
-    """Whether a text begins with two choices at once, as "yes or no" does, or with a word that only
-    begins like one, as "nothing" does: its first token then says nothing of them."""
+    """Whether a text begins with two choices ("yes or no"), or with a word that merely looks like
+    one ("nothing"), so that its first token is meaningless."""
     words, said = _words(choices), text.casefold()
     if _longest(said, words) is not None:
         return _at(text, 0, words) is None
@@ -111,12 +110,12 @@ def begins_otherwise(text: str, choices: Sequence[str]) -> bool:
     if first and any(word == first[0] for word, _ in words):
         return True  # one of NOT_BEFORE_WORDS
     if first is None or any(word.startswith(first[0]) for word, _ in words):
-        return False  # the beginning of a choice that was cut
+        return False  # the beginning of a truncated choice
     return any(first[0].startswith(word) for word, _ in words)
 
 
 def folded(text: str) -> str:
-    """A word as it is compared: without case, and without the signs before it."""
+    """A word in the form for comparison: without case and without signs before it."""
     bare = text.lstrip(BEFORE_WORDS)
     return (bare or text.strip()).rstrip().casefold()
 
@@ -132,7 +131,7 @@ def _words(choices: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _places(text: str) -> Iterator[int]:
-    """Where a choice may stand: behind the last mark of an answer, at the start, as last line."""
+    """Possible places of a choice: after the last answer mark, at the start, and as last line."""
     marks = list(_MARKS.finditer(text))
     if marks:
         yield marks[-1].end()
@@ -144,7 +143,7 @@ def _places(text: str) -> Iterator[int]:
 
 
 def _beginnings(text: str) -> Iterator[int]:
-    """Where a choice may stand that a text begins with: behind a first mark, at the start."""
+    """Possible places of a choice at the beginning: after a first mark, and at the start."""
     mark = _MARKS.search(text)
     if mark and _LEAD.fullmatch(text, 0, mark.start()):
         yield mark.end()
@@ -162,7 +161,7 @@ def _at(text: str, start: int, words: Sequence[tuple[str, int]]) -> int | None:
         return index
     behind = said[len(longest) + joined.end() :]
     second = _longest(behind, words)
-    is_cut = not behind  # "yes or", and who knows what would follow
+    is_cut = not behind  # "yes or": the rest is unknown
     return None if is_cut or (second is not None and second != index) else index
 
 
@@ -172,7 +171,7 @@ def _longest(said: str, words: Sequence[tuple[str, int]]) -> int | None:
 
 
 def _begins_with(said: str, word: str) -> bool:
-    """As a word: "no." begins with "no", "not" does not."""
+    """Whether the text begins with the word: "no." with "no", but "not" does not."""
     if not said.startswith(word):
         return False
     after = said[len(word) :]

@@ -214,7 +214,7 @@ def test_headers_that_cannot_be_sent_are_refused(headers: dict[str, str]) -> Non
 
 
 def test_certificates_that_are_not_there_are_named() -> None:
-    with pytest.raises(InputError, match="names a ca_file that is not there"):
+    with pytest.raises(InputError, match="names a ca_file that does not exist"):
         Profile("mine", HERE, "", ca_file="/nowhere/ca.pem")
 
 
