@@ -17,6 +17,7 @@ from reflectionflow_core.cli import main
 from reflectionflow_core.cli.completion import completion
 from reflectionflow_core.cli.parser import SHELLS, make_parser
 from reflectionflow_core.cli.run import UNJUDGED
+from reflectionflow_core.cli.screen import Screen
 from reflectionflow_core.judge_errors import KINDS, JudgeErrors, KindErrors
 from reflectionflow_core.protocols import SILENT
 from reflectionflow_core.record import Verdict
@@ -389,3 +390,11 @@ def test_programs_settle_their_threads_before_torch_is_imported():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "PASSIVE"]
+
+
+def test_a_terminal_that_draws_no_bars_gets_a_line_a_picture(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which stands for a terminal
+    monkeypatch.setenv("TERM", "dumb")
+    with Screen(2) as screen:
+        screen.advance(1, "best 1", "score 1")
+    assert "picture 1 of 2: score 1" in capsys.readouterr().err
