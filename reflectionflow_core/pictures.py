@@ -95,8 +95,7 @@ def read_mask(data: bytes) -> Image.Image:
 
 
 def picture_size(stream: IO[bytes]) -> tuple[int, int]:
-    """Width and height of the picture in an open file, upright, from its header; raises
-    PictureError."""
+    """Width and height of a picture file, upright, from its header; raises PictureError."""
     with _explained():
         image = _opened(stream)
         if image.format == "TIFF":

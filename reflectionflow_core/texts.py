@@ -66,8 +66,7 @@ def usable_text(text: object, what: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The text as a terminal may print it: names of files and answers of models may hold codes
-    that would steer it."""
+    """The text without control codes, which file names and models' answers may contain."""
     return _CONTROLS.sub("\ufffd", text)
 
 
@@ -82,8 +81,7 @@ def parse_json(data: bytes | str) -> Any:
 
 
 def reason_of(error: Exception) -> str:
-    """Why something could not be read: a KeyError only names a field, and an OSError repeats the
-    file."""
+    """Why something could not be read, without repeating the file's name."""
     if isinstance(error, KeyError):
         return f"it has no field {error}"
     return (error.strerror if isinstance(error, OSError) else None) or str(error).rstrip(".")

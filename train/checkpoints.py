@@ -1,5 +1,4 @@
-"""Checkpoints of a training: written atomically; the last two are kept, the newest readable one is
-used."""
+"""Checkpoints, written atomically; the last two are kept, the newest readable one is used."""
 
 from __future__ import annotations
 
@@ -28,8 +27,7 @@ class Checkpoints:
     name: str
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Writes a checkpoint and deletes old ones; an interruption leaves the older ones
-        intact."""
+        """Writes a checkpoint and deletes old ones; an interruption leaves these intact."""
         make_folder(self.folder)
         sweep(self.folder, f"{self.name}-*.pt")
         buffer = io.BytesIO()

@@ -90,8 +90,7 @@ class GpuSettings(GpuKind):
         return False
 
     def exchange(self, size: float) -> float:
-        """Seconds to gather `size` bytes of sharded weights, or sum their gradients; 0 without
-        sharding."""
+        """Seconds to gather `size` bytes of weights, or sum their gradients; 0 without sharding."""
         del size
         return 0.0
 

@@ -20,8 +20,7 @@ SHOWN = 5  # differing settings listed by an error
 def run_folder(
     folder: Path, settings: Mapping[str, Any], may_change: Collection[str] = ()
 ) -> Iterator[None]:
-    """Locks the folder; of several processes the first takes the lock and the others wait for
-    it."""
+    """Locks the folder; of several processes the first locks it and the others wait."""
     from train.processes import join, wait_for_all  # the data engine needs no torch
 
     is_first = join().is_main_process

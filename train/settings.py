@@ -1,5 +1,4 @@
-"""Settings of a training program: a YAML file overridden by `key=value` arguments, typed and
-checked."""
+"""Settings of a training program: a YAML file and `key=value` arguments, typed and checked."""
 
 from __future__ import annotations
 
@@ -82,8 +81,7 @@ def settings_of(
 
 
 def _without_effect(settings: Strict, names: Iterable[str], estimates: bool) -> Iterator[str]:
-    """A sentence for each of these settings that has no effect; the most general reason is
-    given."""
+    """A sentence for each setting without effect, with the most general reason."""
     for name in names:
         for needs in needs_of(type(settings), name):
             if not (estimates if needs.holds is None else needs.holds(settings)):

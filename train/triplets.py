@@ -30,8 +30,7 @@ MAX_TEXT = 20_000  # longest prompt or reflection in characters
 
 
 def sibling_group(key: str) -> str:
-    """The common part of the keys of siblings (samples with the same flawed picture); any other key
-    unchanged."""
+    """The common part of siblings' keys (same flawed picture); other keys unchanged."""
     group, sign, number = key.rpartition(SIBLING)
     return group if sign and number.isdecimal() else key
 

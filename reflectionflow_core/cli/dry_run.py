@@ -184,8 +184,7 @@ def _dry_batch(given: Mapping[str, Any]) -> CommandOutcome:
 def _knowing_errors(
     given: Mapping[str, Any], choice: ActorChoice, asked: Run, begun: Run | None
 ) -> tuple[Run, Actors]:
-    """The run and its actors with the judge's known errors, without asking it; raises InputError as
-    `run` does."""
+    """The run and its actors with the judge's known errors, without asking the judge."""
     asked = with_errors_of(check_judge(choice, asked, given, ask=False), begun)
     return asked, knowing_errors(unloaded(choice, asked.settings), choice, asked)
 
@@ -245,8 +244,7 @@ def judge_text(choice: ActorChoice) -> str:
 
 
 def unloaded(choice: ActorChoice, settings: SearchSettings) -> Actors:
-    """Actors with the costs of those of the choice. Raises InputError for a missing model,
-    device or profile."""
+    """Actors with the choice's costs; InputError for a missing model, device or profile."""
     if choice.device is not None:
         from ..flux.placement import device_named
 

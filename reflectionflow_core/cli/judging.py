@@ -120,8 +120,7 @@ def with_errors_of(asked: Run, begun: Run | None) -> Run:
 
 
 def knowing_errors(actors: Actors, choice: ActorChoice, asked: Run) -> Actors:
-    """The actors with the verifier's known errors. Raises InputError for settings without effect
-    then."""
+    """The actors with the verifier's known errors; InputError for settings without effect."""
     errors = errors_of_verifier(asked.judge, choice)
     if unused := unused_errors(asked.judge, several=errors is None):
         _say(unused)

@@ -53,8 +53,7 @@ def would_do(facts: Mapping[str, str]) -> CommandOutcome:
 
 @contextmanager
 def kept_apart(as_json: bool, quiet: bool) -> Iterator[None]:
-    """A context in which nothing else reaches stdout with --json, and no note stderr with
-    --quiet."""
+    """A context without other output on stdout for --json, and without notes for --quiet."""
     notes = StringIO() if quiet else sys.stderr
     with redirect_stderr(notes), redirect_stdout(notes if as_json else sys.stdout):
         yield

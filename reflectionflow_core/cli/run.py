@@ -55,8 +55,7 @@ UNJUDGED, INTERRUPTED = 4, 130  # exit statuses
 def run(
     given: Mapping[str, Any], build_actors: BuildActors, page: ReviewPage | None = None
 ) -> CommandOutcome:
-    """Searches, resumes or only reports, depending on the folder; asks on `page` if there is one,
-    else in the terminal."""
+    """Searches, resumes or only reports; asks on `page`, or in the terminal without one."""
     with open_archive(folder_of(given), resume=given.get("resume", False)) as archive:
         for notice in archive.notices:
             say(notice)
@@ -188,8 +187,7 @@ def _steps(
 
 
 def price_of(asked: Run) -> float | None:
-    """The price of a call of the judge: from its profile, or as its server reported when it was
-    checked."""
+    """The price of a judge's call, from its profile or from its server's report."""
     price = price_in_profile(asked.actors.get("vlm"), command_line_folder())
     said = asked.judge.get("price")
     return said if price is None and isinstance(said, int | float) else price

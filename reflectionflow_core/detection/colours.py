@@ -26,8 +26,7 @@ class ColourReader(Protocol):
 
 
 def load_colours(source: str | Path, **options: Any) -> ClipColours:
-    """A reader with the CLIP in a folder; options as for `load_clip_score`. GenEval uses a
-    ViT-L/14."""
+    """A reader with the CLIP in a folder (`load_clip_score`); GenEval uses a ViT-L/14."""
     return ClipColours(load_clip_score(source, **options))
 
 

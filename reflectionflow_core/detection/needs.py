@@ -211,8 +211,7 @@ def _read(scene: RoutedScene, prompt: str) -> tuple[list[Wanted], list[Check]]:
 def _shared(
     things: Sequence[Wanted], objects: ObjectsVerifier, written: bool
 ) -> tuple[AskedFor | None, list[Check]]:
-    """The objects for the detector, and questions about the rest; `written`: the prompt asks for
-    text."""
+    """Objects for the detector, and questions about the rest; `written`: a text is asked for."""
     known = [i for i, t in enumerate(things) if knows(objects.detector.vocabulary, t.name)]
     seen = [_renumbered(things[i], known) for i in known]
     try:
@@ -235,8 +234,7 @@ def _shared(
 
 
 def _renumbered(thing: Wanted, known: Sequence[int]) -> Wanted:
-    """An object with its index among those the detector knows; drops positions relative to
-    others."""
+    """An object with its index among the known ones; drops positions relative to others."""
     if thing.target in known:
         return replace(thing, target=known.index(thing.target))
     return replace(thing, relation=None, target=None)

@@ -39,8 +39,7 @@ class RecordedSearch:
 
 
 def portfolio_allocation(outcomes: Sequence[Outcome], total: int) -> np.ndarray:
-    """Whether each prompt's best picture is correct, (n,), if a portfolio allocates `total`
-    pictures."""
+    """Whether each prompt's best picture is correct, (n,), for a portfolio of `total` pictures."""
     searches = [RecordedSearch(outcome) for outcome in outcomes]
     deque(portfolio(searches, Budget(images=total)), maxlen=0)
     return np.array([search.outcome.success(search.seen) for search in searches])

@@ -23,8 +23,7 @@ STORE_BYTES = 5 * 10**8  # of a local Ray; items are at most single pictures
 
 
 class RayWorker:
-    """An actor. It is built at its first item, so that errors of loading are returned as a
-    result."""
+    """An actor, built at its first item, so that errors of loading are returned as a result."""
 
     def __init__(self, build: Build[Any, Any]) -> None:
         self.build, self.work = build, None
@@ -109,8 +108,7 @@ def _session(ray: Any, address: str, count: int | None) -> Iterator[None]:
 
 @contextmanager
 def starting_ray() -> Iterator[None]:
-    """A context that explains errors of Ray when it cannot start; they have no type of their
-    own."""
+    """A context that explains errors of Ray when it cannot start; they have no common type."""
     try:
         yield
     except Exception as error:

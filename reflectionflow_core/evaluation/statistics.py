@@ -31,14 +31,12 @@ class Estimate:
 
 
 def share(right: np.ndarray) -> Estimate:
-    """The share of correct prompts (n,) bool, with Wilson's interval, which is also valid at 0 and
-    1."""
+    """The share of correct prompts (n,) bool, with Wilson's interval, also valid at 0 and 1."""
     return _wilson(float(right.mean()), int(right.sum()), len(right))
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
-    """The share of `ours` minus that of `theirs`, both (n,) bool: a paired bootstrap with a fixed
-    seed."""
+    """The share of `ours` minus that of `theirs`, (n,) bool each; paired bootstrap, fixed seed."""
     return mean(ours.astype(float) - theirs)
 
 

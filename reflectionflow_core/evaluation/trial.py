@@ -1,5 +1,4 @@
-"""One trial: an arm's search of one prompt, with the scores, correctness and cost of its
-pictures."""
+"""One trial: an arm's search of a prompt, with scores, correctness and cost of its pictures."""
 
 from __future__ import annotations
 

@@ -151,8 +151,7 @@ def _feed_forward(
 
 
 def _modulated(norm: Block, spans: Iterable[Tensor], scales: Iterable[Tensor], at: int) -> Tensor:
-    """All spans concatenated, each normalised and modulated by rows `at` and `at` + 1 of its
-    scales."""
+    """All spans joined, each normalised and modulated by rows `at` and `at` + 1 of its scales."""
     parts = [
         norm(span) * (1 + scale[:, at + 1 : at + 2]) + scale[:, at : at + 1]
         for span, scale in zip(spans, scales, strict=True)

@@ -45,8 +45,7 @@ def encode_picture(flux: Flux, picture: Image.Image) -> Tensor:
 
 
 def resized(picture: Image.Image, settings: ConditionSettings, unit: int = 16) -> Image.Image:
-    """The picture in RGB with sides that are multiples of `unit` pixels, by Pillow's bicubic
-    filter."""
+    """The picture in RGB, its sides multiples of `unit` pixels, by Pillow's bicubic filter."""
     longer = max(picture.size)
     sides = [
         settings.size

@@ -155,8 +155,7 @@ def target_shapes(transformer: FluxTransformer2DModel) -> dict[str, tuple[int, i
 
 
 def corrector_paths(double: int, single: int) -> list[str]:
-    """The dotted paths of all linear layers with a LoRA, for these numbers of double and single
-    blocks."""
+    """The dotted paths of all linear layers with a LoRA, by numbers of double and single blocks."""
     paths = ["x_embedder"]
     paths += [f"transformer_blocks.{i}.{name}" for i in range(double) for name in DOUBLE_TARGETS]
     for i in range(single):

@@ -14,8 +14,7 @@ Shape = tuple[int, ...]  # channels, frames (if any), height, width
 
 
 def starting_noise(seeds: Sequence[Seed], shape: Shape, dtype: torch.dtype) -> Tensor:
-    """One noise per seed, (B, channels, height, width); drawn on the CPU, so equal on every
-    device."""
+    """One noise per seed, (B, channels, height, width); from the CPU, so equal on every device."""
     return torch.stack([_noise(seed, shape, dtype) for seed in seeds])
 
 

@@ -64,8 +64,7 @@ class BatchPainter(Generic[AnyRow]):
     def sample(
         self, rows: Sequence[AnyRow], steps: int, progress: ProgressSlice
     ) -> tuple[Tensor, Tensor]:
-        """The finished latents (B, c, h, w), and the difference of the last two predictions
-        (B,)."""
+        """The final latents (B, c, h, w), and the difference of the last two predictions (B,)."""
         raise NotImplementedError
 
     def decode(self, latents: Tensor) -> list[Image.Image]:
@@ -145,8 +144,7 @@ class ProgressSlice:
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """The part of its parent that a correction keeps: clean latents (c, h, w) where `mask` (h, w)
-    is False."""
+    """What a correction keeps: its parent's latents (c, h, w) where `mask` (h, w) is False."""
 
     latents: Tensor
     mask: Tensor
@@ -214,8 +212,7 @@ class FluxGenerator(FluxPainter):
 
 
 class FluxCorrector(FluxPainter):
-    """Repaints pictures as asked by their reflections, with the corrector's LoRA on the
-    condition."""
+    """Repaints pictures by their reflections, with the corrector's LoRA on the condition."""
 
     def __init__(
         self,
@@ -253,8 +250,7 @@ def _sample(
     lora: CorrectorLora | None,
     part: ProgressSlice,
 ) -> tuple[Tensor, Tensor]:
-    """The rows' finished latents (B, 16, h, w), and the difference of their last two predictions
-    (B,)."""
+    """The final latents (B, 16, h, w), and the difference of the last two predictions (B,)."""
     grid = (sampling.height // flux.token_pixels, sampling.width // flux.token_pixels)
     part.progress.check()
     inputs = _inputs(flux, rows, sampling, grid)
@@ -294,8 +290,7 @@ def _inputs(
 
 
 def _kept_of(rows: Sequence[FluxRow], noise: Tensor) -> Kept | None:
-    """What the rows keep; None if no row keeps anything. `noise` (B, n, 64) is their initial
-    noise."""
+    """What the rows keep, or None; `noise` (B, n, 64) is their initial noise."""
     if not any(row.kept for row in rows):
         return None
     clean, where = torch.zeros_like(noise), torch.zeros_like(noise, dtype=torch.bool)
@@ -335,8 +330,7 @@ def _start(flux: Flux, image: Image.Image, sampling: SamplingSettings) -> Tensor
 def _noised(
     flux: Flux, rows: Sequence[FluxRow], noise: Tensor, sampling: SamplingSettings
 ) -> Tensor:
-    """The rows' initial values (B, n, 64): noise, or a picture with the requested share of
-    noise."""
+    """The rows' initial values (B, n, 64): noise, or a picture with the requested noise."""
     starts = [row.start for row in rows if row.start is not None]
     if not starts:
         return noise

@@ -70,8 +70,7 @@ class Resident:
 
 
 class Loan:
-    """Tensors whose data are copies on the device until `give_back`; the host keeps the
-    originals."""
+    """Tensors whose data are on the device until `give_back`; the host keeps the originals."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

@@ -29,8 +29,7 @@ class SamplerStep:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is unchanged while the rest is sampled: clean latents, their noise, and a mask, (B, n,
-    64) each."""
+    """What is kept while the rest is sampled: latents, their noise and a mask, (B, n, 64) each."""
 
     clean: Tensor
     noise: Tensor

@@ -16,8 +16,7 @@ PROMPT_STYLES = ("training", "upstream")  # implemented in text.py
 
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
-    """`width` and `height` in pixels; `max_sequence_length` in T5 tokens. InputError if out of
-    range."""
+    """Sizes in pixels, `max_sequence_length` in T5 tokens; InputError if out of range."""
 
     width: int = 1024
     height: int = 1024

@@ -138,8 +138,7 @@ class _Stored:
         return self.get(found[0]) if found and leaf == "weight" else None
 
     def _check(self, name: str, tensor: Tensor, scale: Tensor | None) -> None:
-        """InputError unless the tensor is floating-point, with no scale, one scale or one per
-        row."""
+        """InputError unless the tensor is floating-point, with at most one scale per row."""
         kind = self._hint(f"{name.rpartition('.')[0]}.comfy_quant") or str(tensor.dtype)
         readable = scale is None or scale.numel() in (1, *tensor.shape[:1])
         known = kind.removeprefix("torch.").startswith(("float", "bfloat"))
@@ -186,8 +185,7 @@ def _weights(
 
 
 def _waiting(target: str, tensor: Tensor, stored: Stored | None, swapped: bool) -> Weight:
-    """As stored for the matrices of blocks, which are nearly all weights; converted for the
-    rest."""
+    """As stored for the matrices of blocks, nearly all weights; converted for the rest."""
     if stored and not (tensor.dim() > 1 and target.startswith(BLOCKS)):
         tensor, stored = stored.restored(tensor, CPU), None
     return torch.cat(tensor.chunk(2)[::-1]) if swapped else tensor, stored

@@ -162,8 +162,7 @@ def usable(samples: Sequence[Sample]) -> tuple[list[Sample], dict[str, str]]:
 
 
 def unreadable_text(unreadable: Mapping[str, str]) -> str:
-    """A sentence with the number of skipped pictures and the first of them; "" if there are
-    none."""
+    """A sentence with the number of skipped pictures and the first one; "" if there are none."""
     if not unreadable:
         return ""
     file, reason = next(iter(unreadable.items()))

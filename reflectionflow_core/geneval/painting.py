@@ -35,8 +35,7 @@ COST_COLUMNS = ("pictures", "steps", "VLM calls", "seconds")  # fields of Spent
 
 @dataclass(frozen=True)
 class PaintingRun:
-    """`samples` pictures of each prompt in `folder`, each from its own search; `about` describes
-    the actors."""
+    """`samples` pictures per prompt in `folder`, one search each; `about` describes the actors."""
 
     folder: Path
     prompts: Sequence[Mapping[str, Any]]  # each with its "prompt"

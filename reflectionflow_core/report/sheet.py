@@ -72,8 +72,7 @@ def contact_sheet(
     model: str = "",
     note: str = "",
 ) -> Image.Image:
-    """Every candidate with score, parent, reflection and faults, and a legend; `note` ends the
-    heading."""
+    """All candidates with score, parent, reflection, faults; a legend; `note` ends the heading."""
     if not len(history):
         raise ValueError("An empty history has no contact sheet.")
     laid, left_out = columns(history)

@@ -60,8 +60,7 @@ class Check:
 def checks_of(
     requirements: Sequence[Requirement], form: str, again: Sequence[str] = ()
 ) -> list[Check]:
-    """The requirements with their questions in `form`, and in the forms of `again`, each once:
-    models repeat them."""
+    """The requirements, each once, with their questions in `form` and in the forms of `again`."""
     named = [tidy(item.statement) if tidy(item.question) else "" for item in requirements]
     first: dict[str, Requirement] = {}
     for name, item in zip(named, requirements, strict=True):

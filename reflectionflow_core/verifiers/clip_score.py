@@ -72,8 +72,7 @@ def _processor(source: str | Path) -> tuple[Any, Any]:
 
 
 class ClipVerifier:
-    """Scores by cosine similarity times the model's scale (about 100); comparable within one
-    model."""
+    """Scores by cosine similarity times the model's scale (about 100); comparable per model."""
 
     calls = 1
 

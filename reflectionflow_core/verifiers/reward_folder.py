@@ -65,8 +65,7 @@ class MergedLora:
 
 
 def find_checkpoint(source: str | Path) -> Path:
-    """The folder with the weights: `source`, or the latest checkpoint-N in it; otherwise
-    InputError."""
+    """The folder with the weights: `source` or its latest checkpoint-N; otherwise InputError."""
     folder = Path(source).expanduser()
     if not folder.is_dir():
         raise no_folder(folder, "Give the folder of the Image-Verifier.")

@@ -1,5 +1,4 @@
-"""The reward model's forward pass, in training and in use. Independent of checkpoints and
-losses."""
+"""The reward model's forward pass in training and use; independent of checkpoints and losses."""
 
 from __future__ import annotations
 
@@ -38,8 +37,7 @@ def encode_rows(
 
 
 def rewards(model: Any, head: Tensor, batch: Mapping[str, Any], token: int) -> Tensor:
-    """Rewards (rows,) in fp32: `head` (1, hidden) applied to the hidden state at each row's
-    token."""
+    """Rewards (rows,) in fp32: `head` (1, hidden) on the hidden state at each row's token."""
     ids: Tensor = batch["input_ids"]
     # Trained with plain text positions even for pictures, unlike Qwen itself.
     positions = torch.arange(ids.shape[1], device=ids.device).expand(3, *ids.shape)

@@ -49,8 +49,7 @@ def parse_verifiers(spec: str, names: Collection[str]) -> list[VerifierSpec]:
 
 
 def shares_needs(parts: Sequence[VerifierSpec]) -> bool:
-    """Whether the joined verifiers share a prompt's needs: those in BY_NEED, once each,
-    unweighted."""
+    """Whether the verifiers share a prompt's needs: those in BY_NEED, once each, unweighted."""
     names = [part.name for part in parts]
     plain = all(part.weight == 1 for part in parts) and len({*names}) == len(names)
     return plain and len(parts) > 1 and {*names} <= {*BY_NEED}

@@ -79,8 +79,7 @@ def parse(text: str | Failure, kind: type[Answer]) -> Answer | Failure:
 
 
 def _objects(text: str) -> tuple[list[dict[str, Any]], bool]:
-    """The top-level objects of a text from left to right, and whether the text ends within an
-    object."""
+    """The top-level objects of a text in order, and whether it ends within an object."""
     found: list[dict[str, Any]] = []
     unread, is_cut = MAX_READ, False
     start = _BRACE.search(text)

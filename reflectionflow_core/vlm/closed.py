@@ -78,8 +78,7 @@ def certain_text(text: str, choices: Sequence[str], cut: bool) -> str:
 
 
 def find_choice(text: str, choices: Sequence[str], cut: bool = False) -> FoundChoice | None:
-    """`said_choice` with the place of the word, for a text without thoughts. If `cut`, only at its
-    beginning."""
+    """`said_choice` with the word's place, without thoughts; if `cut`, only at the beginning."""
     words = _words(choices)
     for start in _beginnings(text) if cut else _places(text):
         index = _at(text, start, words)
@@ -89,8 +88,7 @@ def find_choice(text: str, choices: Sequence[str], cut: bool = False) -> FoundCh
 
 
 def choice_index(text: str, choices: Sequence[str]) -> int | None:
-    """The choice that a text, such as a token, begins with, or is a beginning of; None unless
-    exactly one."""
+    """The choice that a text or token begins with, or is a beginning of; None unless unique."""
     said = folded(text)
     words = _words(choices)
     index = _longest(said, words)

@@ -156,8 +156,7 @@ class Endpoint:
         progress: Progress = SILENT,
         phase: str = "ask",
     ) -> list[tuple[float, ...] | Failure]:
-        """`LogitVlm.label_scores`; log-probabilities unless the server is set to give logits (vLLM:
-        --logprobs-mode raw_logits)."""
+        """`LogitVlm.label_scores`; logits need vLLM's --logprobs-mode raw_logits."""
         return self._first_tokens(questions, labels, best_scores, progress, phase)
 
     def _first_tokens(

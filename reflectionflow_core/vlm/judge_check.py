@@ -84,8 +84,7 @@ class JudgeChecker:
         return self._table.put(key, found.data())
 
     def measured(self, key: str, verifier: str) -> tuple[dict[str, Any], list[str]]:
-        """The judge's measured errors for a run's record ({} if not measured), and notices for the
-        user."""
+        """The judge's measured errors for a run's record ({}: none), and notices for the user."""
         errors, notices = measured_errors(self.folder, key, verifier)
         return ({} if errors is None else {ERRORS: errors.data()}), notices
 
@@ -111,8 +110,7 @@ def probe(vlm: Vlm, progress: Progress = SILENT) -> JudgeFindings:
 
 
 def objection(found: JudgeFindings, shown: bool = True) -> str:
-    """Why this model should not judge pictures, or, if not `shown` any, answer texts; "" if nothing
-    is wrong."""
+    """Why this model should not judge (or answer texts, if not `shown` pictures); "" if fine."""
     if found.problem:
         return found.problem
     if shown and not found.sees:
@@ -141,14 +139,12 @@ def judge_text(recorded: Mapping[str, object]) -> str:
 
 
 def unused_errors(recorded: Mapping[str, object], several: bool) -> str:
-    """A note if errors are recorded but `several` verifiers judge, or one behind a gate; otherwise
-    ""."""
+    """A note if errors are recorded but `several` verifiers (or a gated one) judge, else ""."""
     return UNUSED if several and ERRORS in recorded else ""
 
 
 def recorded_errors(recorded: Mapping[str, object]) -> JudgeErrors | None:
-    """The judge's measured errors recorded in a run, or None; InputError for those of another
-    version."""
+    """The recorded errors of a run's judge, or None; InputError for another version's."""
     data = recorded.get(ERRORS)
     return None if data is None else JudgeErrors.from_data(data)
 

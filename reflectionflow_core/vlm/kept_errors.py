@@ -17,8 +17,7 @@ OWN = "checklist"  # used if no verifier is named
 
 
 def error_key(vlm: str, verifier: str = "") -> str:
-    """The key of a verifier's errors; `vlm` is its model's key (`judge_check.profile_key`) or
-    ""."""
+    """The key of a verifier's errors; `vlm`: its model's key (`judge_check.profile_key`) or ""."""
     return vlm if verifier in ("", OWN) else f"{vlm} {verifier}".strip()
 
 

@@ -23,8 +23,7 @@ _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
 class UnreadableError(ValueError):
-    """Not an object; `read` is the number of characters examined, `is_cut` whether the text ends
-    within a possible object."""
+    """Not an object; `read`: characters examined, `is_cut`: the text ends in a possible object."""
 
     def __init__(self, reason: str, read: int, is_cut: bool) -> None:
         super().__init__(reason)

@@ -19,8 +19,7 @@ Rivals = tuple[tuple[str, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class AnswerToken:
-    """A token of an answer, and the likeliest tokens in its place with log-probabilities or
-    logits."""
+    """A token of an answer, and likely alternatives with log-probabilities or logits."""
 
     text: str
     rivals: Rivals

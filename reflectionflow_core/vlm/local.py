@@ -388,8 +388,7 @@ class LocalVlm:
         return to_device(batch, self.placement.device, self.model.dtype)
 
     def _count(self, lengths: Sequence[int], room: int) -> None:
-        """Counts questions by their lengths in tokens; raises if one leaves no `room` for the
-        answer."""
+        """Counts questions of these token `lengths`; raises if the answer has no `room`."""
         if max(lengths) + room > self.context:
             raise UnfitError(
                 f"A question of {max(lengths)} tokens and an answer of up to {room} do not fit "

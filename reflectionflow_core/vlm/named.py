@@ -32,10 +32,7 @@ def build_vlm(spec: str, device: str | None = None, dtype: str | None = None) ->
 
 
 def check_vlm_name(spec: str, dtype: str | None = None) -> None:
-    """InputError for an invalid name, an unknown profile, or a dtype for a server's model.
-
-    Loads nothing.
-    """
+    """InputError for an invalid name, an unknown profile, or a server's dtype. Loads nothing."""
     name = spec.removeprefix(ENDPOINT)
     if spec.startswith(ENDPOINT) and not name:
         raise InputError("The endpoint has no name. Give its profile, as in --vlm endpoint:mine.")

@@ -142,8 +142,7 @@ def pictures_told(text: str, colours: Sequence[str]) -> int:
 
 
 def probe_by_questions(vlm: Vlm, progress: Progress = SILENT) -> JudgeFindings:
-    """The findings about a model by questions that every Vlm answers; raises what `progress.check`
-    raises."""
+    """The findings about a model by questions that every Vlm answers."""
     before, began = vlm.usage, time.monotonic()
     two = [plain_question("red"), plain_question("blue")]
     chances = vlm.choose(two, list(COLOURS), progress, "probe")

@@ -45,8 +45,7 @@ def could_be_a_key(name: str) -> bool:
 
 
 class Redaction:
-    """Replaces a profile's secrets in texts by ***; also pieces of keys, but `private` values only
-    whole."""
+    """Replaces a profile's secrets in texts by ***, and pieces of keys; `private` only whole."""
 
     def __init__(self, secrets: Iterable[str], private: Iterable[str] = ()) -> None:
         secrets = [secret for secret in secrets if len(secret) >= SECRET]

@@ -247,8 +247,7 @@ def _only_ours(profile: Profile) -> Callable[[Any], Awaitable[None]]:
 
 
 def _untrusted(error: BaseException | None) -> SendError | None:
-    """A message for a certificate that cannot be verified or for a failed TLS handshake; otherwise
-    None."""
+    """A message for an unverifiable certificate or a failed TLS handshake; otherwise None."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return SendError(

@@ -45,8 +45,7 @@ class _Marks:
 
 
 def _marks(opening: str, closing: str) -> _Marks:
-    """Case is ignored, and spaces before the ends of tags are allowed; the text itself is
-    unchanged."""
+    """Patterns that ignore case and spaces before the ends of tags."""
     first, last = (re.sub(r"(?<=\w)>$", r"\\s?>", re.escape(mark)) for mark in (opening, closing))
     how = re.IGNORECASE | re.ASCII | re.MULTILINE
     return _Marks(*(re.compile(each, how) for each in (first, last, rf"^[ \t]*{first}")))

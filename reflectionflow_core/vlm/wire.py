@@ -48,8 +48,7 @@ def body(
     refused: frozenset[str],
     extra: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The request's body without parameters that the server rejects; fields of `extra` replace
-    ours."""
+    """The request's body without rejected parameters; fields of `extra` replace ours."""
     kept = {name: value for name, value in parameters.items() if name not in refused}
     if "logprobs" in refused:
         kept.pop("top_logprobs", None)
@@ -118,8 +117,7 @@ def _has(sent: Mapping[str, Any], name: str) -> bool:
 
 
 def _messages(question: Question, system: str, merged: bool) -> Iterator[dict[str, Any]]:
-    """The messages; if `merged`, the system text is above the question, for templates without
-    system messages."""
+    """The messages; `merged`: system text above the question, as some templates require."""
     text = question.text
     if system and merged:
         text = f"{system}\n\n{text}"

@@ -1,5 +1,4 @@
-"""A training in small: generated triplets, a FLUX with few narrow layers, one step, the LoRA
-reloaded."""
+"""A small training: generated triplets, few narrow layers, one step, the LoRA reloaded."""
 
 from __future__ import annotations
 
@@ -75,8 +74,7 @@ def small_flux(views: Views) -> Flux:
 
 
 def write_triplets(folder: Path, count: int, seed: int = 0) -> Path:
-    """Writes a shard of scenes with flaws and their reflections, with all subsets and several
-    aspect ratios."""
+    """Writes a shard of flawed scenes with reflections: all subsets, several aspect ratios."""
     folder.mkdir(parents=True, exist_ok=True)
     with TarWriter(str(folder / "made-up.tar")) as shard:
         for triplet in made_up(count, np.random.default_rng(seed)):

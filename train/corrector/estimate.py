@@ -105,8 +105,7 @@ def _assumed(config: dict) -> str:
 
 
 def _decided(settings: CorrectorSettings) -> tuple[CorrectorSettings, str, list[str]]:
-    """The settings with `latents` as a folder or None, and the samples and their encoding as
-    text."""
+    """The settings with `latents` as a folder or None, and text on samples and encoding."""
     folder = settings.latents
     if isinstance(folder, Path) and (folder / COMMON).is_file():
         made = header(folder / COMMON)
@@ -206,8 +205,7 @@ def _encoded(settings: CorrectorSettings, transformer: FluxTransformer2DModel) -
 def _memory(
     settings: CorrectorSettings, transformer: FluxTransformer2DModel, frozen: int, trained: int
 ) -> float:
-    """Bytes of the weights, the LoRA with gradient and optimiser in float32, and the
-    activations."""
+    """Bytes of weights, of the LoRA with gradient and optimiser in float32, and of activations."""
     size = 2 if settings.dtype == "bf16" else 4
     states = {"prodigy": 4, "adamw": 2}[settings.optimiser.name] + (
         settings.optimiser.ema is not None

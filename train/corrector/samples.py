@@ -109,8 +109,7 @@ class Shards:
         self.groups, self.prompts = triplets.entries.groups(), triplets.entries.prompts
 
     def _buckets(self) -> Iterator[Size]:
-        """The bucket of each sample; an unreadable sample gets any bucket and is replaced when
-        drawn."""
+        """The bucket of each sample; any for unreadable ones, which are replaced when drawn."""
         if len(self.sizes) == 1:
             return repeat(self.sizes[0], len(self.triplets))
         widths, heights = self.triplets.entries.sizes()

@@ -1,5 +1,4 @@
-"""The contact sheet of a validation: prompt and reflection, flawed, corrected and target
-picture."""
+"""The contact sheet of a validation: texts, flawed, corrected and target picture."""
 
 from __future__ import annotations
 

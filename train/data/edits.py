@@ -1,5 +1,4 @@
-"""Data sets of edits, with an adapter per format: (source, edited, instruction, caption) by
-number."""
+"""Data sets of edits, an adapter per format: (source, edited, instruction, caption) by number."""
 
 from __future__ import annotations
 

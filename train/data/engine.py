@@ -156,8 +156,7 @@ def begin_here(act: Callable[..., Made], *given: Any) -> Callable[[], Made]:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """`run` passes slices through stages; `begin` starts a task and returns a function that waits
-    for it."""
+    """`run` passes slices through stages; `begin` starts a task and returns how to await it."""
 
     run: Callable[[Sequence[PipelineStage], Sequence[Slice]], Iterator[Slice]] = run_here
     begin: Callable[..., Callable[[], Any]] = begin_here

@@ -101,8 +101,7 @@ def _load(
     calls: float = 0,
     written: bool = False,
 ) -> Load:
-    """`pairs` are counted before annotation and filter; `written` ones have a reflection
-    already."""
+    """`pairs` are counted before annotation and filter; `written` ones have a reflection."""
     assumed = settings.assumptions
     asks = settings.reflections.how == "vlm" and not written
     calls += pairs if asks else 0

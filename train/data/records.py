@@ -77,8 +77,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class ChatSample:
-    """A question with the answer to learn, as JSON in `told`, and the file of its picture, if
-    any."""
+    """A question with its answer (JSON in `told`) and the file of its picture, if any."""
 
     key: str
     prompt: str

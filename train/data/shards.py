@@ -297,8 +297,7 @@ def sample_of(pair: Pair) -> SampleReport:
 
 
 def sample_of_chat(chat: ChatSample) -> SampleReport:
-    """A question's sample. Several questions may share a picture, so only equal ones are
-    repeats."""
+    """A question's sample. Questions may share a picture, so only equal ones are repeats."""
     whole = hashlib.sha256(chat.told.encode() + chat.image).hexdigest()
     return SampleReport(chat.key, chat.prompt, "", whole, (whole, whole))
 

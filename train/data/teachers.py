@@ -37,8 +37,7 @@ Taught = tuple[Kind, Question, BaseModel | str]  # question, and answer to learn
 
 
 class Teacher(Protocol):
-    """Each method returns questions as asked in a search, with answers; unanswered ones are left
-    out."""
+    """Returns questions as asked in a search, with answers; unanswered ones are left out."""
 
     @property
     def calls(self) -> int:

@@ -1,5 +1,4 @@
-"""The training in small: generated triplets, a small random FLUX.2 [klein], one step, the LoRA
-reloaded."""
+"""A small training: generated triplets, a random FLUX.2 [klein], one step, the LoRA reloaded."""
 
 from __future__ import annotations
 

@@ -67,8 +67,7 @@ def estimate(settings: EditorSettings) -> str:
 
 
 def structure(model: str) -> tuple[dict[str, Any], float]:
-    """The transformer's configuration and the text encoder's number of weights, from a folder or a
-    name."""
+    """The transformer's configuration and the text encoder's size, from a folder or a name."""
     file = Path(model).expanduser() / "transformer" / "config.json"
     if file.is_file():
         config = json.loads(file.read_text(encoding="utf-8"))

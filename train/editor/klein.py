@@ -73,8 +73,7 @@ class EditorLora:
 
 
 def targets(transformer: nn.Module) -> list[str]:
-    """The linear layers that get a LoRA: attention and feed-forward of all blocks and both
-    streams."""
+    """The layers that get a LoRA: attention and feed-forward of all blocks and both streams."""
     named = transformer.named_modules()
     return [n for n, m in named if isinstance(m, nn.Linear) and TARGETS.fullmatch(n)]
 

@@ -52,8 +52,7 @@ class LayerStack:
         return self.positions * ((4 + 2 * recomputed) * self.weights + 2 * self.trained)
 
     def activations(self, recomputed: bool, width: int) -> float:
-        """Bytes per sample: the input of every layer, and the activations inside one layer or
-        all."""
+        """Bytes per sample: the inputs of all layers, and the activations in one layer or all."""
         insides = 10 * self.hidden + 4 * self.inner
         inside = insides * (1 if recomputed else self.layers)
         return self.positions * width * (self.layers * self.hidden + inside)

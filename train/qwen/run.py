@@ -73,8 +73,7 @@ def dry_run_settings(settings: AnySettings, **limits: int) -> Iterator[AnySettin
 
 
 def base_of(settings: QwenSettings, like: str = "") -> str:
-    """The base model's folder or hub ID; "tiny" is made next to the run, with the parts of
-    `like`."""
+    """The base model's folder or hub ID; "tiny" is made next to the run, similar to `like`."""
     if settings.base != TINY:
         return settings.base
     folder = settings.out / "base"
@@ -150,8 +149,7 @@ def _is_here(settings: QwenSettings) -> bool:
 
 
 def _refuse_idle_gpus(settings: QwenSettings) -> None:
-    """InputError if one process sees several GPUs: transformers would split a batch inside
-    pictures."""
+    """InputError if a process sees several GPUs: transformers would split a batch in pictures."""
     if settings.torch_device == "cuda" and join().num_processes == 1 and (n := device_count()) > 1:
         raise InputError(
             f"{n} GPUs are visible to one process. Start with `torchrun --nproc-per-node {n} -m "

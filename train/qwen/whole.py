@@ -61,8 +61,7 @@ def _set_aside(folder: Path) -> Path:
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """A context that turns errors of torch, safetensors and the system about a full disk into
-    InputError."""
+    """A context that turns any error about a full disk into InputError."""
     try:
         with writing(folder):
             yield

@@ -1,2 +1,1 @@
-"""Trains a reward verifier on pairs of pictures: the reward is one number, read at a special
-token."""
+"""Trains a reward verifier on pairs of pictures; its reward is read at a special token."""

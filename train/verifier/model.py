@@ -61,14 +61,12 @@ class RewardModel(nn.Module):
         return rewards(self.backbone, self.rm_head.weight, batch, self.token_id)
 
     def _with_token(self, _: nn.Module, given: tuple[Tensor], found: Tensor) -> Tensor:
-        """Only this row of the embedding table is trained, and Adam stores no moments for the
-        others."""
+        """Trains only this row of the embedding table; Adam stores no moments for the others."""
         return torch.where((given[0] == self.token_id)[..., None], self.token.to(found), found)
 
 
 def save_reward(model: RewardModel, processor: Any, settings: VerifierSettings, to: Path) -> None:
-    """Writes what `load_reward` needs besides the base model: weights, tokenizer, template,
-    settings."""
+    """Writes what `load_reward` needs: weights, tokenizer, template, settings."""
     loras, rest = _trained(model)
     table: Tensor = model.backbone.get_input_embeddings().weight.detach().clone()
     table[model.token_id] = model.token.detach().to(table)

@@ -89,8 +89,7 @@ class FilePairs:
 
 
 def pairs_in(where: str, seed: int, ties: float) -> FilePairs | TripletPairs:
-    """The pairs of a .jsonl file, or of the shards in a folder or pattern; InputError for ties at
-    `ties` 0."""
+    """The pairs of a .jsonl file or of shards; InputError for ties at `ties` 0."""
     if not where.endswith(".jsonl"):
         return TripletPairs(Triplets(shards_in(where)), seed)
     pairs = FilePairs(Path(where).expanduser())

@@ -18,8 +18,7 @@ from torch.nn.functional import cross_entropy
 
 
 def outcomes(gap: Tensor, ties: float) -> Tensor:
-    """Logits (n, 3) of first, second and tie for differences r1 - r2 (n,); `ties` is Davidson's
-    v."""
+    """Logits (n, 3) of first, second and tie for `gap` = r1 - r2 (n,); `ties` is Davidson's v."""
     tie = torch.full_like(gap, math.log(ties) if ties else -math.inf)
     return torch.stack([gap / 2, -gap / 2, tie], 1)
 

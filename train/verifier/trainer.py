@@ -66,8 +66,7 @@ class VerifierTrainer(Guarded):
             return *self._judged(model, rows), rows["labels"]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Measures accuracy and calibration on the held-out pairs and adds them to
-        measured.json."""
+        """Adds accuracy and calibration on the held-out pairs to measured.json."""
         measured = super().evaluate(*args, **kwargs)
         self.note(self.figures)
         return measured

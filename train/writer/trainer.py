@@ -98,8 +98,7 @@ class WriterTrainer(Guarded, SFTTrainer):
         return found
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """transformers saves weights under names of older releases, which its Trainer would
-        silently skip."""
+        """transformers saves weights under older names, which its Trainer would silently skip."""
         sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         if sharded or isinstance(self.model, PeftModel):
             super()._load_from_checkpoint(resume_from_checkpoint, model)

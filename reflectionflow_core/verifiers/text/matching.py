@@ -20,8 +20,7 @@ FRAGMENT = 3  # fewest letters of a beginning or rest of a text
 
 @dataclass(frozen=True, slots=True)
 class ReadWord:
-    """A word on a line; `upper`: in capitals (None: unknown). Accents of a `doubtful` word may be
-    dirt."""
+    """A word on a line; `upper`: capitals (None: unknown); `doubtful`: accents may be dirt."""
 
     text: str
     glyphs: str
@@ -72,8 +71,7 @@ class Page:
         return cls(lines, words, following, near)
 
     def after(self, word: ReadWord) -> list[ReadWord]:
-        """The next word of the line; after the last, the first word of each line that may
-        follow."""
+        """The next word of the line; after the last, the first word of each following line."""
         row = self.words[word.line]
         if word.position + 1 < len(row):
             return [row[word.position + 1]]
@@ -109,8 +107,7 @@ def best_matches(wanted: Sequence[str], page: Page) -> list[TextMatch | None]:
 
 
 def _part(text: str, page: Page, taken: Collection[ReadWord]) -> TextMatch | None:
-    """The line with most of a text, if all its words are in the text, and matching lines that
-    follow."""
+    """The line with most of a text, if the text has all its words, and matching lines after it."""
     wanted = {glyphs(word).casefold() for word in words_of(text)}
     whole = {
         number: row

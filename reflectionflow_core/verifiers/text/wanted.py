@@ -179,8 +179,7 @@ def without_texts(prompt: str) -> str:
 
 
 def is_surface(name: str) -> bool:
-    """Whether an object is there to be written on, such as a sign, so that its text proves its
-    presence."""
+    """Whether an object is there to be written on, such as a sign: its text proves it."""
     return _SURFACE.fullmatch(name) is not None
 
 
