@@ -116,7 +116,7 @@ def check_budget(given: Mapping[str, Any], folder: Path, spent: Cost) -> None:
         most = given.get(name)
         if most is not None and most < count:
             raise InputError(
-                f"{flag_of(name)} is {most}, and what is in {folder} has taken {count:,} already. "
+                f"{flag_of(name)} is {most}, but the run in {folder} has already used {count:,}. "
                 "Give a larger number, or none."
             )
 

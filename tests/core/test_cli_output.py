@@ -285,7 +285,7 @@ ADVICE = [
     (["judge", "--vlm", "a", "--colour-judge", "c"], "--colour-judge has no effect without"),
     (["judge", "--vlm", "endpoint:a", "--detector", "d"], "--detector has no effect"),
     (["evaluate", "shapes", "--out", "x", "--grid", "2x2"], "--grid has no effect in the study"),
-    (["evaluate", "shapes", "--out", "x", "--known-errors"], "no errors to know"),
+    (["evaluate", "shapes", "--out", "x", "--known-errors"], "makes no errors"),
     (["evaluate", "shapes", "--out", "x", "--json", "y"], "--out and --json FILE are the same."),
     (["evaluate", "shapes"], "There is no file for the results. Give one with --out FILE."),
     (["evaluate", "shapes", "--out", "x", "--grid", "x"], "not a list of WIDTHxDEPTH"),
