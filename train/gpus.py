@@ -52,7 +52,7 @@ class GpuKind(Strict):
         Field(default="H100", description="GPU assumed by --estimate")
     )
     tflops: PositiveFloat | None = Field(
-        default=None, description="sustained TFLOP/s in bf16; None: 40 % of the maker's peak"
+        default=None, description="sustained TFLOP/s in bf16; null: 40 % of the maker's peak"
     )
 
     @property
@@ -72,7 +72,7 @@ class GpuSettings(GpuKind):
 
     count: PositiveInt = Field(default=1, description="number of GPUs, with one process each")
     memory_gb: PositiveFloat | None = Field(
-        default=None, description="memory of one GPU in GB; None: the maker's figure"
+        default=None, description="memory of one GPU in GB; null: the maker's figure"
     )
 
     @property
@@ -104,7 +104,7 @@ class ShardingGpuSettings(GpuSettings):
 
     link_gb: PositiveFloat | None = Field(
         default=None,
-        description="GB/s that a GPU receives from the others; None: 70 % of the maker's figure",
+        description="GB/s that a GPU receives from the others; null: 70 % of the maker's figure",
     )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -181,10 +182,15 @@ def fields_of(kind: type[BaseModel], group: str = "") -> Iterator[tuple[str, Fie
 
 def described(kind: type[Strict], name: str, field: FieldInfo) -> str:
     """A setting's line in --help."""
-    default = "(required)" if field.is_required() else f"= {field.get_default()}"
+    default = "(required)" if field.is_required() else f"= {_as_typed(field.get_default())}"
     needs = [f"only with {each.what}" for each in needs_of(kind, name)]
     about = "; ".join(filter(None, [field.description, *needs]))
     return f"  {name} {default}{f'  {about}' if about else ''}"
+
+
+def _as_typed(value: Any) -> str:
+    """A value as it is written in `key=value`."""
+    return str(value) if isinstance(value, (str, Path)) else json.dumps(value)
 
 
 def refuse(*sentences: str) -> NoReturn:

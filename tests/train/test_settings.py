@@ -12,7 +12,7 @@ from train.corrector.settings import CorrectorSettings
 from train.data.settings import DataSettings
 from train.editor.settings import EditorSettings
 from train.latents.settings import LatentsSettings
-from train.settings import described, fields_of, needs_of, settings_of
+from train.settings import described, fields_of, needs_of, put, settings_of
 from train.verifier.settings import VerifierSettings
 from train.writer.settings import WriterSettings
 
@@ -143,6 +143,18 @@ def test_help_says_what_each_setting_of_the_table_needs(kind):
         assert named, f"{key} is no setting"
         lines = [described(kind, name, fields[name]) for name in named if needs_of(kind, name)]
         assert any(f"only with {needs.what}" in line for line in lines)
+
+
+@pytest.mark.parametrize("kind", NEEDED)
+def test_a_default_stands_in_the_help_as_it_is_typed(kind):
+    values = {}
+    for name, field in fields_of(kind):
+        if not field.is_required():
+            _, shown, *_ = described(kind, name, field).split("  ")
+            put(values, f"{name}={shown.removeprefix(f'{name} =').strip()}")
+    for setting in NEEDED[kind]:
+        put(values, setting)
+    assert kind.model_validate(values) == settings_of(kind, None, NEEDED[kind])
 
 
 def test_settings_are_read_without_a_library_of_models():

@@ -75,7 +75,7 @@ class Rule(Strict):
         default="", description="folder of the CLIP model that recognises colours"
     )
     confidence: Share | None = Field(
-        default=None, description="lowest confidence of a detection; None: the detector's default"
+        default=None, description="lowest confidence of a detection; null: the detector's default"
     )
     counting_confidence: Share | None = Field(default=None, description="the same when counting")
     max_overlap: Share | None = Field(default=None, description="IoU above which boxes are one")
@@ -166,7 +166,7 @@ class Filter(Strict):
     near_bits: NonNegativeInt | None = Field(
         default=8,
         description="pairs whose picture hashes differ by at most so many of 256 "
-        "bits are duplicates; None: only identical ones",
+        "bits are duplicates; null: only identical ones",
     )
 
 
@@ -178,9 +178,9 @@ class Pool(Strict):
 
 class Engine(Strict):
     address: str | None = Field(
-        default=None, description="address of a Ray cluster; None: this machine"
+        default=None, description="address of a Ray cluster; null: this machine"
     )
-    cpus: PositiveInt | None = Field(default=None, description="CPUs of this machine; None: all")
+    cpus: PositiveInt | None = Field(default=None, description="CPUs of this machine; null: all")
     object_store_gb: PositiveFloat = Field(
         default=1.0, description="memory for the pictures between stages on this machine"
     )
@@ -200,7 +200,7 @@ class Assumptions(Strict):
 
     source: str = Field(default="not measured", description="origin of the figures")
     pictures_per_gpu_second: PositiveFloat | None = Field(
-        default=None, description="None: computed for FLUX.1 on the GPU of `gpu`"
+        default=None, description="null: computed for FLUX.1 on the GPU of `gpu`"
     )
     judged_per_gpu_second: PositiveFloat = 5.0
     seconds_per_call: PositiveFloat = 2.0
