@@ -24,7 +24,7 @@ from .output import output_explained
 from .parser import make_parser
 
 BAD_INPUT = 2  # exit status, as argparse uses it
-PAUSED, UNJUDGED, INTERRUPTED = 3, 4, 130
+PAUSED, UNJUDGED, INTERRUPTED, UNHEARD = 3, 4, 130, 141
 # What the system says of a path that it does not take.
 REFUSED_PATHS = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR),
@@ -121,6 +121,8 @@ def _outcome(
             return _command(command, given, argv, build_actors)
     except InputError as error:
         return CommandOutcome(BAD_INPUT, error=f"reflectionflow: {error}")
+    except BrokenPipeError:  # nobody reads the messages any more, and it is not done
+        raise SystemExit(UNHEARD) from None
     except OSError as error:
         if error.errno not in REFUSED_PATHS or error.filename is None:
             raise

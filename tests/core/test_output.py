@@ -28,6 +28,15 @@ def test_a_reader_that_leaves_ends_the_program_quietly() -> None:
     assert program.returncode == 0
 
 
+def test_a_search_whose_messages_nobody_reads_is_not_done(tmp_path: Path) -> None:
+    def leaves(*_: object) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "a red circle", "--out", str(tmp_path / "out")], build_actors=leaves)
+    assert ended.value.code == 141
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
 @pytest.mark.parametrize("options", [("--help",), ("completion", "bash")], ids=" ".join)
 def test_a_full_device_is_a_sentence(options: tuple[str, ...]) -> None:
