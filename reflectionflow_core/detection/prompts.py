@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from ..record import InputError
 from .rules import Need, Task
-from .words import COLOURS, NUMBERS, singular
+from .words import COLOURS, NUMBERS, PAIRED, singular
 
 MOST = 15  # most objects of one kind; the rules count 16
 MOST_NEEDS = 20
@@ -22,9 +22,10 @@ _LEAD = re.compile(
     r"(?:an? |the )?(?:photo|picture|image|photograph|snapshot) (?:of|showing) |"
     r"there (?:is|are) |show(?:ing)? "
 )
-_SPLIT = re.compile(r"\s*[,;]\s*(?:and |but |with )?|\s+(?:and|but|with)\s+")
+_SPLIT = re.compile(r"\s*(?:[,;]|[.!](?=\s))\s*(?:and |but |with )?|\s+(?:and|but|with|&)\s+")
 _RELATION = re.compile(
     r"(?P<first>.+?)(?: (?:is|are|stands?|standing|sits?|sitting|lies|lying|placed))?"
+    r"(?: (?:directly|immediately|slightly|right|just|far))?"
     r" (?:(?:on |to )?the )?(?P<relation>(?:left|right)(?: side)? of|above|over|below|beneath|"
     r"underneath|under) (?P<second>.+)"
 )
@@ -44,12 +45,16 @@ _NUMBERS |= {"eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fiftee
 _WORD = re.compile(r"[a-z][a-z'-]*")
 # Words that cannot be part of an object's name.
 _NOT_IN_NAMES = """
-    a about across against all along another any are around as at background be being behind beneath
-    beside between both bottom by corner down during each every few for foreground from front has
-    have he her his hold holds in inside into is it its left like lots many middle near neither next
-    nor not of off on onto or other others our out outside over pair right scene several she side
-    some style that the their them they this through to top toward towards under underwater up
-    upside wear wears where which while who within without zero
+    a about across against all almost along and another any approximately are around as at
+    background be being behind beneath beside between both bottom but by corner down during each
+    every exactly few fewer for foreground from front has have he her his hold holds in inside into
+    is it its left less like lots many middle more multiple near nearly neither next no nor not
+    numerous of off on one ones only onto or other others our out outside over pair right roughly
+    scene several she side some style that the their them these they this those through to together
+    top toward towards under underwater up upper upside various wear wears where which while who
+    with within without zero
+    half dozen dozens sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy
+    eighty ninety hundred hundreds thousand thousands million first second third fourth fifth
 """
 _NO_NAME = frozenset(_NOT_IN_NAMES.split())
 _NOUNS_IN_ING = {"building", "ceiling", "earring", "king", "ring", "string", "swing", "wing"}
@@ -78,11 +83,16 @@ def wanted_by(prompt: str) -> list[Wanted]:
     """What a plain prompt asks for; NotPlainError names what the rules cannot parse."""
     text = " ".join(prompt.lower().replace("\u2019", "'").split()).strip(" .!")
     text = _LEAD.sub("", text, count=1) if _LEAD.match(text) else text
-    text = re.sub(r"\bwithout (?:any )?", "with no ", text)
+    text = re.sub(r"\bwithout (?:any )?", "with no ", text).removeprefix("with ")
     found: list[Wanted] = []
+    before = ""
     for chunk in filter(None, _SPLIT.split(text)):
-        for part in _each_no(_LEAD.sub("", chunk) if _LEAD.match(chunk) else chunk):
+        words = _LEAD.sub("", chunk) if _LEAD.match(chunk) else chunk
+        if _forbids(before) and _is_bare(words):
+            raise NotPlainError(f"Whether the word no is meant for {words!r:.80} too is not clear.")
+        for part in _each_no(words):
             _add_chunk(found, part, prompt)
+        before = words
     if not found:
         raise NotPlainError("The prompt names no object. Say in words what should be there.")
     return found
@@ -92,6 +102,11 @@ def _each_no(chunk: str) -> list[str]:
     """ "no dogs" and "no cows" for "no dogs or cows"; any other "or" is beyond the rules."""
     things = re.split(r" n?or (?:no )?", chunk.removeprefix("no ")) if _forbids(chunk) else ()
     return [f"no {thing}" for thing in things] or [chunk]
+
+
+def _is_bare(words: str) -> bool:
+    """Whether it has neither a number nor an article, as the "cars" of "no people and cars"."""
+    return not (_forbids(words) or _BOUND.fullmatch(words)) and _quantity(words)[2] == words
 
 
 def _forbids(words: str) -> bool:
@@ -170,7 +185,7 @@ def _noun_phrase(words: str) -> Wanted:
     wrong = parts if bare else [part for part in parts if not _is_name(part)]
     if not noun or wrong or len(parts) > 3:
         raise NotPlainError(f"The rules cannot take {words!r:.80} apart" + _because(wrong))
-    name = singular(noun)
+    name = noun if noun in PAIRED else singular(noun)
     if least is None:
         least = 1 if name == noun else 2  # "dogs" means several
     if least > MOST or (most or 0) > MOST:
@@ -186,6 +201,9 @@ def _because(wrong: Sequence[str]) -> str:
 
 def _quantity(words: str) -> tuple[int | None, int | None, str]:
     """Lowest and highest number in a phrase, and the rest; None if it has no number."""
+    pair = words.removeprefix("a pair of ")
+    if pair in PAIRED:
+        return 1, None, pair
     for article, least, most in (("a single ", 1, 1), ("a pair of ", 2, 2), ("some ", None, None)):
         if words.startswith(article):
             return least, most, words.removeprefix(article)

@@ -22,12 +22,14 @@ _PLURALS = {
     **{"leaf": "leaves", "loaf": "loaves", "thief": "thieves", "hoof": "hooves"},
     **{"scarf": "scarves", "dwarf": "dwarves", "knife": "knives", "wife": "wives"},
 }
-_SAME_PLURAL = """
-    sheep deer fish moose series species scissors skis jeans pants trousers shorts tights leggings
-    sunglasses eyeglasses goggles binoculars headphones earphones pajamas pyjamas pliers tweezers
-    clothes
+# A pair of these is one thing.
+_PAIRED = """
+    scissors skis jeans pants trousers shorts tights leggings sunglasses eyeglasses goggles
+    binoculars headphones earphones pajamas pyjamas pliers tweezers
 """
-_PLURALS |= {word: word for word in _SAME_PLURAL.split()}
+PAIRED = tuple(_PAIRED.split())
+_SAME_PLURAL = ("sheep", "deer", "fish", "moose", "series", "species", "clothes", *PAIRED)
+_PLURALS |= {word: word for word in _SAME_PLURAL}
 
 
 def quantity(count: int, noun: str) -> str:

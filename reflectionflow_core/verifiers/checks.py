@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 
 from ..verdict import is_met
+from ..vlm.fitting import NONE
 from ..vlm.interface import Failure
 from ..vlm.texts import quoted, tidy
 
@@ -54,14 +55,14 @@ class Check:
 
     @property
     def unmet(self) -> str:
-        return tidy(self.fault) or f"not as asked: {self.statement}"
+        return _said(self.fault) or f"not as asked: {self.statement}"
 
 
 def checks_of(
     requirements: Sequence[Requirement], form: str, again: Sequence[str] = ()
 ) -> list[Check]:
     """The requirements, each once, with their questions in `form` and in the forms of `again`."""
-    named = [tidy(item.statement) if tidy(item.question) else "" for item in requirements]
+    named = [_said(item.statement) if _said(item.question) else "" for item in requirements]
     first: dict[str, Requirement] = {}
     for name, item in zip(named, requirements, strict=True):
         first.setdefault(name, item)
@@ -76,6 +77,13 @@ def checks_of(
         for name in first
         if name
     ]
+
+
+def _said(text: str) -> str:
+    """The text on one line; "" for one that says nothing, such as "..." and "N/A"."""
+    line = tidy(text)
+    said = line.strip(" .…-").casefold()
+    return "" if said in NONE or not any(map(str.isalnum, said)) else line
 
 
 def _needs(name: str, numbers: Sequence[int], named: Sequence[str]) -> tuple[str, ...]:

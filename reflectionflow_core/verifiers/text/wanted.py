@@ -41,6 +41,8 @@ _DOUBLED = re.compile(r"(?:``|(?<!\w)'')(?=\S)(.+?)''", re.DOTALL)
 _IDEOGRAPHS = 0x2E80  # scripts from here on have no spaces between words
 _SHORTENED = re.compile(r"['’](?:n['’]|\d0s\b|til\b|em\b|cause\b|tis\b|twas\b)", re.IGNORECASE)
 _SHORT_AND = re.compile(r"['’]n['’]", re.IGNORECASE)  # rock 'n' roll
+# The apostrophe of 'Ladies' Night', where another one closes the text.
+_OF_SEVERAL = re.compile(r"(?<=s)['’] \w[^\"“”‘’'«»,.;:]*\w['’](?!\w)", re.IGNORECASE)
 
 _SURFACES = (
     "sign billboard poster banner board chalkboard blackboard whiteboard screen monitor display "
@@ -55,6 +57,7 @@ _COPIES = re.compile(
     r"|four|five|six|seven|eight|nine|ten|\d+)\b",
     re.IGNORECASE,
 )
+_AGAIN = re.compile(r"[^.,;!?]{0,20}\b(?:twice|times|repeated(?:ly)?|again)\b", re.IGNORECASE)
 _NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 # "two red signs that each say": all of them must have the text.
 _NUMBERED = re.compile(
@@ -70,22 +73,31 @@ _ANOTHER = re.compile(
     re.IGNORECASE,
 )
 _BANNED = re.compile(
-    r"\b(?:without|no|not|never|instead of|rather than|\w+n['’]t)(?:\s+(?:the|any|a|an|to|words?"
-    r"|texts?|letters|sign|saying|says|say|reading|reads|read|showing|shows|show|spelling|spell"
-    r"|written|write|with|have|has))*\s*$",
+    r"\b(?:without|no|not|never|instead of|rather than|anything (?:but|except)|\w+n['’]t)"
+    r"(?:\s+(?:the|any|a|an|to|longer|words?|texts?|letters|sign|saying|says|say|reading|reads|read"
+    r"|showing|shows|show|spelling|spell|written|write|with|have|has))*\s*$",
     re.IGNORECASE,
 )
+_OTHER_LANGUAGES = (  # (without, any or other, writing)
+    (r"ohne|kein\w*", r"je[dg]\w+|weiter\w*|ander\w*", r"texte?|\w*schrift\w*|worte?|buchstaben"),
+    ("sans", "aucune?|autres?", "textes?|mots|écritures?|lettres"),
+    ("sin", r"ning\w+|otr[oa]s?", "textos?|palabras|letras"),
+    ("senza", r"nessun\w*|alcun\w*|altr\w+", "test[oi]|scritte|parole|lettere"),
+    ("sem", r"nenhum\w*|qualquer|outr[oa]s?", "textos?|palavras|letras"),
+    ("geen|zonder", "enige|andere", "tekst(?:en)?|woorden|letters"),
+    ("uten|utan|uden", "noen|noget?|någon|annen|annan|anden", "te(?:ks|x)t|ord|bokst[aä]ver"),
+    ("без", r"как\w+-либо|друг\w+", "текста|надписей|слов|букв"),
+    ("bez", r"żadnego|innego|jakéhokoli", "te(?:ks|x)tu|napisów|nápisů"),
+)
 _NO_TEXT = re.compile(
-    r"\b(?:no|without|free of|never any)\s+(?:any\s+|other\s+|further\s+|additional\s+|extra\s+"
-    r"|visible\s+|readable\s+)*(?:texts?|words?|writing|letter(?:s|ing)|inscriptions?|captions?"
+    r"\b(?:no|without|free of|never any|not a)\s+(?:any\s+|other\s+|further\s+|additional\s+"
+    r"|extra\s+|visible\s+|readable\s+|legible\s+|gibberish\s+|random\s+|(?:a\s+)?single\s+)*"
+    r"(?:texts?|words?|writing|letter(?:s|ing)|inscriptions?|captions?"
     r"|typography)\b(?!\s+(?:say|spell|read)\w*)|\btext-?\s?(?:free|less)\b|\bnothing else\b"
-    r"|\bonly the (?:texts?|words?)\b"
-    r"|\bohne\s+(?:jeden\s+|weiteren\s+)?(?:text|schrift|worte|beschriftung)\b|\bkein(?:en)?\s+text\b"
-    r"|\bsans\s+(?:aucun\s+|autre\s+)?(?:texte|mots|écriture)\b|\bsin\s+(?:ningún\s+)?(?:texto|"
-    r"palabras|letras)\b|\bsenza\s+(?:testo|scritte|parole)\b|\bsem\s+(?:texto|palavras|letras)\b"
-    r"|\bgeen\s+tekst\b|\bzonder\s+tekst\b|\bбез\s+(?:текста|надписей|слов)\b"
-    r"|(?:没有|無|无|不要)(?:任何|其他)?(?:文字|文本|字)|(?:文字|テキスト)(?:な|無)し"
-    r"|(?:글자|텍스트)\s*없",
+    r"|\bonly the (?:texts?|words?)\b|"
+    + "|".join(rf"\b(?:{no})\s+(?:(?:{a})\s+)*(?:{what})\b" for no, a, what in _OTHER_LANGUAGES)
+    + r"|(?:没有|沒有|無|无|不要|不含)(?:任何|其他|出现|出現|有)*(?:文字|文本|字)"
+    r"|(?:文字|テキスト)[のがは]?(?:な|無)[いし]|(?:글자|글씨|텍스트)[가는도]?\s*없",
     re.IGNORECASE,
 )
 
@@ -94,7 +106,7 @@ _SAYS = (
     "that which says? saying reads? reading spells? spelling shows? showing displays? displaying "
     "labell?ed titled named called with without no not never does do bearing and is are written "
     "painted printed in the a any words? texts? letters lettering title name inscription caption "
-    "label headline slogan"
+    "label headline slogan besides except but"
 )
 _SERIES = re.compile(rf"{_MARK}(?:(?:\s*,)?\s*(?:and\s+|or\s+|,\s*)?{_MARK})+")
 _SAYING_ON = re.compile(
@@ -210,7 +222,7 @@ def _opens(prompt: str, at: int) -> bool:
     before, after = prompt[at - 1 : at], prompt[at + 1 : at + 2]
     if mark in _APOSTROPHES:
         return not _in_word(before) and bool(after.strip()) and not _SHORTENED.match(prompt, at)
-    return not (mark == '"' and before.isdigit())
+    return not (mark in '"”″' and before.isdigit())
 
 
 def _closer(prompt: str, opened: int) -> int | None:
@@ -220,7 +232,11 @@ def _closer(prompt: str, opened: int) -> int | None:
             return None  # a new text begins: the first mark was an apostrophe
         if prompt[at] in _CLOSERS[mark] and not (
             prompt[at] in _APOSTROPHES
-            and (_in_word(prompt[at + 1 : at + 2]) or _SHORT_AND.match(prompt, at - 2))
+            and (
+                _in_word(prompt[at + 1 : at + 2])
+                or _SHORT_AND.match(prompt, at - 2)
+                or _OF_SEVERAL.match(prompt, at)
+            )
         ):
             return at
     return None
@@ -245,7 +261,7 @@ def _wanted(text: str, before: str, after: str) -> WantedText:
     return WantedText(
         text,
         surface=surface[1].lower() if surface else "",
-        copies=bool(_COPIES.search(clause)) or bool(surface and surface[2]),
+        copies=bool(_COPIES.search(clause) or _AGAIN.match(after) or (surface and surface[2])),
         banned=bool(_BANNED.search(clause)),
         least=_least(clause, after),
     )
