@@ -80,7 +80,8 @@ def says(
     **how: Any,
 ) -> Reply:
     """A chat completion with these texts; `tops` are the log-probabilities of first tokens."""
-    likely = [{"token": token, "logprob": logprob} for token, logprob in (tops or {}).items()]
+    ranked = sorted((tops or {}).items(), key=lambda top: -top[1])  # the first one is written
+    likely = [{"token": token, "logprob": logprob} for token, logprob in ranked]
     logprobs = {"content": [{**likely[0], "top_logprobs": likely}]} if likely else None
     choices = [
         {

@@ -7,7 +7,6 @@ openai is imported with the first question.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -27,7 +26,6 @@ from .likelihoods import (
     best_scores,
     check_choices,
     enough_samples,
-    first_rivals,
     from_answer,
     from_samples,
     masses_from_top_tokens,
@@ -60,7 +58,7 @@ PIECE = 4  # shortest part of a key that a server may quote when it rejects it, 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The body of a response, the body of its request, and the seconds between them."""
+    """The body of a response, that of its request, and the seconds between them without waits."""
 
     raw: bytes
     asked: Mapping[str, Any]
@@ -174,9 +172,11 @@ class Endpoint:
             reply = await self._reply(client, asked, wire.WITH_LOGPROBS)
             if isinstance(reply, Failure):
                 return reply
-            if not reply.tokens:
+            if not reply.texts:
+                return self.unanswered(reply)
+            if not any(token.rivals for token in reply.tokens[:1]):
                 return Failure(f"The endpoint {self.profile} gives no probabilities of tokens.")
-            return weigh(first_rivals(reply.tokens), answers)
+            return weigh(reply.tokens[0].rivals, answers)
 
         return self._in_parallel(weigh_one, questions, progress, phase)
 
@@ -304,9 +304,9 @@ class Endpoint:
             left_out = refused | self._refused
             roomy = replace(question, max_tokens=question.max_tokens + room)
             body = wire.body(roomy, self.profile.model, asked, left_out, extra)
-            began = time.monotonic()
+            ours = self._count, self._pace, f"The endpoint {self.profile}"
             try:
-                raw = await send(client, body, self.limits, self._count, self._pace)
+                raw, seconds = await send(client, body, self.limits, *ours)
             except SendError as error:
                 enough = min(self._room, most)
                 if error.error.asked_too_little and room < enough:
@@ -324,7 +324,7 @@ class Endpoint:
             self._learn(refused)
             if most < MAX_TOKENS:
                 self._most_room[pictures] = most
-            return Response(raw, body, time.monotonic() - began)
+            return Response(raw, body, seconds)
 
     def _without_thought(self) -> Mapping[str, Any]:
         ours = self.thinks and not wire.THOUGHT_FIELDS & self.profile.extra.keys()

@@ -17,7 +17,8 @@ Answer = TypeVar("Answer", bound=BaseModel)
 NONE = ("", "none", "nothing", "n/a")  # words for an empty list
 SHOWN_NAME = 60  # longest name of a wrong field in a message, in characters
 _NUMBER = re.compile(
-    r"\s*([+-]?\d+(?:[.,]\d+)?)\s*(?:(?:/|out of|of)\s*(\d+(?:\.\d+)?))?\s*(?:points?)?\.?\s*",
+    r"\s*([+-]?\d+(?:\.\d+|,\d{1,2})?)"  # with three digits a comma may part thousands
+    r"\s*(?:(?:/|out of|of)\s*(\d+(?:\.\d+)?))?\s*(?:points?)?\.?\s*",
     re.IGNORECASE,
 )
 

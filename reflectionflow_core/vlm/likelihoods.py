@@ -14,6 +14,7 @@ from .thoughts import without_thoughts
 # models that are about to say something else leave them 1e-6 (a thought) to 0.0035 (a description).
 MASS = 0.05
 AGREEING = 3  # sampling ends when so many samples agree
+_SPACES = str.maketrans("\u2581\u0120\u010a", "  \n")  # as tokenizers write them
 Rivals = tuple[tuple[str, float], ...]
 
 
@@ -43,27 +44,38 @@ def from_answer(
     In a `cut` answer only at its beginning, see `certain_text`. None if the choices have less than
     MASS there: the model says something else, and the remaining probability would be noise.
     """
-    for place in deciding_places([token.text for token in tokens], choices, cut):
-        odds = from_top_tokens(tokens[place].rivals, choices)
-        if odds is not None:
+    for place, says in deciding_places([token.text for token in tokens], choices, cut):
+        own = tokens[place].text, says
+        if (odds := from_top_tokens(tokens[place].rivals, choices, own=own)) is not None:
             return odds
     return None
 
 
 def from_top_tokens(
-    tops: Iterable[tuple[str, float]], choices: Sequence[str], least: float = MASS
+    tops: Iterable[tuple[str, float]],
+    choices: Sequence[str],
+    least: float = MASS,
+    own: tuple[str, int | None] = ("", None),
 ) -> tuple[float, ...] | None:
     """P(choice) from (token, log-probability) pairs, summing to 1.
 
-    None if all choices together have less than `least`. Tokens that fit several choices are
-    ignored.
+    None if all choices together have less than `least`. `own` is the written token with the choice
+    that the answer states there: the "Ne" of "Nein" counts for "no". Other tokens that fit several
+    choices, or none, are ignored. A choice that is not listed gets the most that the list leaves.
     """
-    mass = [0.0] * len(choices)
+    mass, listed = [0.0] * len(choices), []
     for token, logprob in normalised(tops):
-        if (index := choice_index(token, choices)) is not None:
-            mass[index] += math.exp(logprob)
-    total = sum(mass)
-    return tuple(m / total for m in mass) if total >= least and total > 0 else None
+        listed.append(math.exp(logprob))
+        index = choice_index(token, choices)
+        if index is None and token.strip() == own[0].strip():
+            index = own[1]
+        if index is not None:
+            mass[index] += listed[-1]
+    if sum(mass) < least or not any(mass):
+        return None
+    left = max(1 - sum(listed), 0) / max(mass.count(0), 1)
+    mass = [m or min(left, *listed) for m in mass]
+    return tuple(m / sum(mass) for m in mass)
 
 
 def normalised(tops: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
@@ -79,12 +91,15 @@ def normalised(tops: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
     return [(token, score - total) for token, score in pairs]
 
 
-def first_rivals(tokens: Sequence[AnswerToken]) -> Rivals:
-    """The likeliest tokens at the beginning of the answer, after thoughts and white space."""
-    raw = "".join(token.text for token in tokens)
-    said = without_thoughts(raw)
-    place = _covering([token.text for token in tokens], raw.rfind(said) if said else 0)
-    return () if place is None else tokens[place].rivals
+def tokens_of(said: str, tokens: Sequence[AnswerToken]) -> tuple[AnswerToken, ...]:
+    """The tokens from the beginning of the answer `said`, all if it is empty; () if they belong to
+    something else, such as a thought that the server removed from the answer."""
+    texts = [token.text for token in tokens]
+    raw = "".join(texts).translate(_SPACES)
+    words = said, *said.split(maxsplit=1)[:1]  # later signs may be split into bytes
+    start = next((at for at in map(raw.rfind, words) if at >= 0), None) if said else 0
+    place = None if start is None else _covering(texts, start)
+    return () if place is None else tuple(tokens[place:])
 
 
 def best_scores(tops: Rivals, answers: Sequence[str]) -> tuple[float, ...]:
@@ -130,22 +145,26 @@ def enough_samples(texts: Sequence[str], choices: Sequence[str], most: int) -> b
     return agree or len(texts) >= most
 
 
-def deciding_places(texts: Sequence[str], choices: Sequence[str], cut: bool = False) -> list[int]:
+def deciding_places(
+    texts: Sequence[str], choices: Sequence[str], cut: bool = False
+) -> list[tuple[int, int | None]]:
     """Indices of the tokens, given as texts, that may decide between the choices.
 
-    These are the token that states a choice (in a `cut` text as in `certain_text`) and the first
-    word.
+    These are the token that states a choice (in a `cut` text as in `certain_text`), with that
+    choice, and the first word, with None.
     """
     raw = "".join(texts)
     said = without_thoughts(raw)
     start = raw.rfind(said)
-    found = find_choice(said, choices, cut and said == raw.strip())
+    cut = cut and said == raw.strip()
+    found = find_choice(said, choices, cut)
     bare = said.lstrip(BEFORE_ANSWERS)
-    letters = [start + found.start] if found else []
-    if bare and not begins_otherwise(bare, choices):
-        letters.append(start + len(said) - len(bare))
-    places = (_covering(texts, letter) for letter in letters)
-    return list(dict.fromkeys(place for place in places if place is not None))
+    places: dict[int | None, int | None] = {}
+    if found:
+        places[_covering(texts, start + found.start)] = found.index
+    if bare and not begins_otherwise(bare, choices, cut):
+        places.setdefault(_covering(texts, start + len(said) - len(bare)))
+    return [(place, says) for place, says in places.items() if place is not None]
 
 
 def _covering(texts: Sequence[str], letter: int) -> int | None:

@@ -291,11 +291,12 @@ class LocalVlm:
         decode = self.processor.tokenizer.decode
         texts = [decode([token], skip_special_tokens=False) for token in row]
         cut = not self._ended(row)
-        for place in deciding_places(texts, choices, cut):
+        for place, says in deciding_places(texts, choices, cut):
             read = self._reader([asked], place + 1)
             likely = read(tuple(row[:place]))[0].cpu().double().log_softmax(-1).topk(LIKELIEST)
             words = [decode([int(token)]) for token in likely.indices]
-            odds = from_top_tokens(zip(words, likely.values.tolist(), strict=True), choices)
+            tops = zip(words, likely.values.tolist(), strict=True)
+            odds = from_top_tokens(tops, choices, own=(texts[place], says))
             if odds is not None:
                 return odds
         text = certain_text("".join(texts), choices, cut) if cut else self._text(row)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -22,6 +22,13 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 TICK = 0.05  # seconds between checks for cancellation
 GRACE = 1.0  # seconds for a cancelled thread to close its connections
+SAID = -2  # in place of the index of an answer
+_events: ContextVar[SimpleQueue[Any]] = ContextVar("events")
+
+
+def say_from_within(line: str) -> None:
+    """Shows a line to the user, once for all questions; only in an `ask` of `ask_in_parallel`."""
+    _events.get().put((SAID, line))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ def ask_in_parallel(
     events: SimpleQueue[Any] = SimpleQueue()
 
     async def work() -> None:
+        _events.set(events)
         events.put((asyncio.get_running_loop(), asyncio.current_task()))
         indices = iter(range(len(items)))
 
@@ -84,6 +92,7 @@ def ask_in_parallel(
 
 def _collect(events: SimpleQueue[Any], count: int, progress: Progress, phase: str) -> list[Any]:
     answers: dict[int, Any] = {}
+    lines: set[str] = set()
     while len(answers) < count:
         progress.check()
         try:
@@ -92,6 +101,11 @@ def _collect(events: SimpleQueue[Any], count: int, progress: Progress, phase: st
             continue
         if isinstance(answer, _Crash):
             raise answer.error
+        if index == SAID:
+            if answer not in lines:
+                lines.add(answer)
+                progress.say(answer)
+            continue
         answers[index] = answer
         progress.report(phase, len(answers), count)
     return [answers[index] for index in range(count)]

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import os
 import re
+import string
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -26,8 +27,10 @@ FILE = "profiles.json"
 SECONDS, CONCURRENCY = 120.0, 4
 SAMPLES = 8  # samples for estimating probabilities if the server gives none
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-COMPLETIONS = "/chat/completions"  # endings of a full address, which are removed
+PATHS = re.compile(r"/(?:(?:chat/)?completions|chat|responses|models)$")  # removed from addresses
 SECRET_HEADER = re.compile(r"auth(?!or)|authoriz|key|token|secret|pass|cookie|credential", re.I)
+AROUND = f"{string.whitespace}\"'\ufeff\u200b\xa0"  # removed from values: shells and pages add them
+BEARER = re.compile(r"^(?:authorization:\s*)?bearer\s+", re.IGNORECASE)  # copied with a key
 SCHEME = re.compile(r"^(?:bearer|basic|token)\s+", re.IGNORECASE)  # precedes the key in a header
 PLAIN_WORDS = re.compile(
     r"[A-Za-z ,.'-]*"
@@ -103,8 +106,8 @@ class Profile:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Values that must not be shown, not even in part: the key, and keys in headers."""
-        held = [v for name, v in self.headers.items() if SECRET_HEADER.search(name)]
+        """Values that must not be shown, not even in part: the key, keys in headers and `extra`."""
+        held = (*_secrets_in(self.headers), *_secrets_in(self.extra))
         return (self.api_key, *(SCHEME.sub("", value) for value in held))
 
     @property
@@ -149,10 +152,11 @@ def find_profile(name: str, folder: Path, environment: Mapping[str, str] = os.en
     stored = _checked(name, table.get(name, {}))
     # Empty variables count as unset.
     values = {
-        part: environment.get(f"{prefix}{part.upper()}", "").strip()
-        or str(stored.get(part, "")).strip()
+        part: environment.get(f"{prefix}{part.upper()}", "").strip(AROUND)
+        or str(stored.get(part, "")).strip(AROUND)
         for part in (*TEXTS, *NUMBERS)
     }
+    values["api_key"] = BEARER.sub("", values["api_key"])
     url, key = values["base_url"], values["api_key"]
     if url:
         _address(name, url)  # without http:// the address seems to be remote and to need a key
@@ -210,6 +214,15 @@ def _host(url: str) -> str | None:
     return host if host and named else None
 
 
+def _secrets_in(table: Mapping[str, Any]) -> Iterator[str]:
+    """Texts that are named as keys are, also within other tables."""
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _secrets_in(value)
+        elif isinstance(value, str) and SECRET_HEADER.search(name):
+            yield value
+
+
 def _is_header(header: tuple[str, str]) -> bool:
     name, value = header
     is_name = re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name, re.ASCII) and name.lower() not in RESERVED
@@ -236,7 +249,7 @@ def _address(name: str, url: str) -> str:
             f"The base_url of profile {name!r} has a query or a fragment. Leave out what follows "
             'the ? or #; further fields of a request go into "extra".'
         )
-    path = parts.path.rstrip("/").removesuffix(COMPLETIONS)
+    path = PATHS.sub("", parts.path.rstrip("/")).rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 

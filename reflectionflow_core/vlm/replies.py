@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from .closed import certain_text
-from .likelihoods import AnswerToken
+from .likelihoods import AnswerToken, tokens_of
 from .server_errors import as_table, clean, parsed, parsed_events
 from .thoughts import without_thoughts
 
@@ -18,6 +18,8 @@ MAX_TOKENS = 10**9  # highest plausible count of tokens; larger ones are ignored
 THOUGHT_ONLY = "thought, and gave no answer"
 NO_JSON = "answered with something that is not JSON"
 NO_COMPLETION = "answered with JSON that is not a chat completion"
+CUT = ("length", "max_tokens", "model_length")  # finish reasons of answers that were cut
+FILTERED = ("content_filter", "safety", "sensitive")
 THOUGHTS = (
     "reasoning_content",
     "reasoning",
@@ -31,9 +33,8 @@ class Reply:
     """A parsed response; without texts, `problem` gives the reason.
 
     * `texts`: without thoughts. `doubtful` says of each whether it was cut without a thought before
-      it, so
-      that it may itself be a thought.
-    * `tokens`: those of the first text, including thoughts, with alternatives; () if not given.
+      it, so that it may itself be a thought.
+    * `tokens`: those of the first text, with alternatives; () if not given.
     * `thought`: whether the model was seen thinking; `was_cut`: whether the first text hit the
       token limit.
     * `declined`: the model's refusal in its own words.
@@ -78,7 +79,7 @@ def read(raw: bytes) -> Reply:
     declined = _declined(choices[0])
     return Reply(
         texts,
-        _tokens(choices[0]),
+        tokens_of(without_thoughts(written[0]), _tokens(choices[0])),
         *counts,
         problem="" if texts else _why_empty(choices[0], declined),
         thought=any(map(_thinks, choices)) or any(map(_holds_thought, written)),
@@ -126,7 +127,11 @@ def _thinks(choice: Mapping[str, Any]) -> bool:
 
 
 def _is_cut(choice: Mapping[str, Any]) -> bool:
-    return choice.get("finish_reason") == "length"
+    return _reason(choice) in CUT
+
+
+def _reason(choice: Mapping[str, Any]) -> str:
+    return str(choice.get("finish_reason")).lower()
 
 
 def _holds_thought(text: str) -> bool:
@@ -141,10 +146,9 @@ def _declined(choice: Mapping[str, Any]) -> str:
 def _why_empty(choice: Mapping[str, Any], declined: str) -> str:
     if declined:
         return "declined to answer"
-    reason = choice.get("finish_reason")
-    if reason == "length":
+    if _is_cut(choice):
         return TOO_SHORT
-    if reason == "content_filter":
+    if _reason(choice) in FILTERED:
         return "was stopped by its filter of contents"
     return THOUGHT_ONLY if _thinks(choice) else "gave an empty answer"
 
@@ -160,14 +164,13 @@ def _token(step: Mapping[str, Any]) -> AnswerToken | None:
     text, listed = step.get("token"), step.get("top_logprobs")
     if not isinstance(text, str):
         return None
-    if not isinstance(listed, list):
-        return AnswerToken(text, ())
     likely = {
         top["token"]: float(top["logprob"])
-        for top in (*map(as_table, listed), step)
+        for top in (*map(as_table, listed if isinstance(listed, list) else ()), step)
         if isinstance(top.get("token"), str) and is_number(top.get("logprob"))
     }
-    return AnswerToken(text, tuple(likely.items()))
+    # Without the token itself its rivals would be all there is.
+    return AnswerToken(text, tuple(likely.items()) if text in likely else ())
 
 
 def _from_events(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

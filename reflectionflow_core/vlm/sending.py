@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..allowance import give_back_calls, take_calls
 from ..record import InputError
 from .bodies import UnreadableBodyError, read_body
+from .parallel import say_from_within
 from .profiles import CONCURRENCY, SECONDS, Profile, is_loopback
 from .server_errors import ServerError, error_in, error_of_status, parsed, parsed_events
 
@@ -35,6 +36,7 @@ HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content
 HEADERS |= {"user-agent", "x-stainless-raw-response"}
 UNREACHABLE = ("ConnectError", "ConnectTimeout")  # transport errors before anything was sent
 LOADING_PAUSE = 2.0  # seconds between requests to a server that is loading its model
+SILENT_SECONDS = 5.0  # longer waits and repetitions of a request are reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,21 +139,26 @@ async def send(
     body: Mapping[str, Any],
     limits: RequestLimits,
     count: Callable[[], None],
-    pace: Pace | None = None,
-) -> bytes:
-    """The body of the response; calls `count` for each request sent.
+    pace: Pace,
+    who: str,
+) -> tuple[bytes, float]:
+    """The body of the response, and the seconds of the request that brought it.
 
+    Calls `count` for each request sent, and reports long waits in sentences that begin with `who`.
     Raises SendError, and NoCallsLeftError before a request that the budget does not allow.
     """
-    pace = pace or Pace(limits.per_minute)
     seen: list[str] = []
-    patient_until = time.monotonic() + limits.loading_seconds
+    began = time.monotonic()
     while True:
         await pace.turn()
+        sent = time.monotonic()
         try:
-            return await _send_once(client, body, limits, count)
+            raw = await _send_once(client, body, limits, count)
+            return raw, time.monotonic() - sent
         except SendError as error:
-            if error.error.is_loading and time.monotonic() < patient_until:
+            if error.error.is_loading and time.monotonic() - began < limits.loading_seconds:
+                most = f"{limits.loading_seconds:g} seconds"
+                say_from_within(f"{who} loads its model and is waited for, at most {most}.")
                 await asyncio.sleep(min(LOADING_PAUSE, limits.longest_pause))
                 continue
             seen.append(error.what)
@@ -162,7 +169,10 @@ async def send(
                 error.what += f", and asks to wait {error.error.wait:.0f} seconds"
                 raise
             pause = limits.pause * 2 ** (len(seen) - 1) * random.uniform(0.5, 1)
-            await asyncio.sleep(min(max(pause, error.error.wait), limits.longest_pause))
+            pause = min(max(pause, error.error.wait), limits.longest_pause)
+            if time.monotonic() + pause - began > SILENT_SECONDS:
+                say_from_within(f"{who} {error.what}; it is asked again in {pause:.0f} seconds.")
+            await asyncio.sleep(pause)
 
 
 async def _send_once(

@@ -7,9 +7,12 @@ body. Independent of HTTP clients.
 from __future__ import annotations
 
 import json
+import math
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
 from http import HTTPStatus
 from typing import Any
 
@@ -36,6 +39,7 @@ ADVICE = {
     402: "add credit with its provider, or choose another profile",
     403: "check what its key is allowed to",
     404: "check the base_url (most end in /v1) and the model of its profile",
+    405: "check the base_url (most end in /v1) of its profile",
     413: "send smaller pictures",
     429: 'wait, or give its profile less "concurrency" or "requests_per_minute"',
 }
@@ -45,17 +49,21 @@ BROKEN = "check its model and the server's log, or try again later"
 SEES_NOTHING = "choose a model that sees pictures, or start its server with the part that does"
 # Messages about pictures, used with any status.
 BLIND = re.compile(
-    r"image (?:input|content|_url)s? (?:is|are) not supported|mmproj|not a multimodal"
+    r"image (?:input|content|_url)s? (?:is|are) not supported|mmproj|at most 0 image"
+    r"|not a (?:multimodal|VLM|vision)"
     r"|(?:no endpoints|not).{0,40} support(?:s|ed)? (?:image|vision|picture)"
     r"|(?:unknown variant|invalid content type).{0,20}image_url|for image input"
-    r"|does not (?:support|accept) (?:image|vision)|only (?:supports )?text(?:-only)? input",
+    r"|does not (?:support|accept) (?:image|vision|multimodal)"
+    r"|only (?:supports )?text(?:-only)? input",
     re.IGNORECASE,
 )
-WORDS = ("error", "message", "detail", "msg", "base_resp", "status_msg")  # fields of an error
+# Fields of an error.
+WORDS = ("error", "message", "detail", "msg", "base_resp", "status_msg", "errors", "error_msg")
 LOADING = re.compile(r"loading model|model is (?:still )?loading|currently loading", re.IGNORECASE)
 NO_CREDIT = re.compile(
-    r"insufficient[_ ](?:quota|credit|balance|fund)|credit balance is too low|out of credit"
-    r"|billing (?:hard )?limit|余额不足|欠费",
+    r"insufficient[_ ](?:quota|credit|balance|fund)|balance is (?:too low|insufficient)|arrearage"
+    r"|(?:out of|have (?:any|enough)) credit|budget has been exceeded"
+    r"|billing (?:hard )?limit|billing_not_active|余额不足|欠费",
     re.IGNORECASE,
 )
 # Also no credit, unless a rate was exceeded.
@@ -63,14 +71,22 @@ LIMIT = re.compile(r"(?:monthly|spending|usage) limit", re.IGNORECASE)
 RATE = re.compile(r"\bper[ -](?:second|minute|hour|day)\b|/ ?min|\brpm\b", re.IGNORECASE)
 # Messages used with a status that otherwise concerns the question.
 BAD_KEY = re.compile(
-    r"api[ _-]?key (?:is )?(?:not valid|invalid|missing|expired)|api_key_invalid"
+    r"api[ _-]?key (?:is )?(?:not valid|invalid|missing|expired)|api_key_invalid|unauthori[sz]ed"
+    r"|not authenticated|login fail"
     r"|(?:invalid|incorrect|missing|no|expired) api[ _-]?key",
     re.IGNORECASE,
 )
 BAD_MODEL = re.compile(
-    r"\bmodel\b.{0,80}(?:not found|not exist|not available)|not a valid model", re.IGNORECASE
+    r"\bmodel\b.{0,80}(?:not found|not exist|not available|decommissioned|by any provider)"
+    r"|not a valid model|invalid model(?: name| id|:)|no models? loaded"
+    r"|unable to access .{0,40}model",
+    re.IGNORECASE,
 )
-CONTEXT = re.compile(r"context (?:length|size|window)|too many (?:input )?tokens", re.IGNORECASE)
+CONTEXT = re.compile(
+    r"(?:context|model|allowed) (?:length|size|window)|too many (?:input )?tokens"
+    r"|(?:less|fewer) than \d+ tokens",
+    re.IGNORECASE,
+)
 _OUT_OF_TOKENS = re.compile(r"output limit was reached|higher max_", re.IGNORECASE)
 # More tokens were requested than the model or the host allows.
 _ROOM = re.compile(
@@ -83,7 +99,7 @@ _TOO_MUCH = re.compile(
 )
 _DELAY = re.compile(
     r"""(?:retry_?delay|retry[-_ ]after(?:_seconds)?|(?:try again|retry) in)["'\s:]*"""
-    r"(\d+(?:\.\d+)?)\s*(ms|m(?:in)?|s|$|\W)",
+    r"(\d+(?:\.\d+)?)\s*(ms|m(?:in)?|h|s|$|\W)",
     re.IGNORECASE,
 )
 
@@ -118,7 +134,7 @@ class ServerError:
         """The status that its words mean, if it came with another one."""
         if self.no_credit:
             return HTTPStatus.PAYMENT_REQUIRED
-        if self.status not in QUESTION_REFUSED:
+        if self.status not in (NO_STATUS, *QUESTION_REFUSED):
             return self.status
         if BAD_KEY.search(self.message):
             return HTTPStatus.UNAUTHORIZED
@@ -150,7 +166,7 @@ class ServerError:
         """Whether another try may help."""
         if self.sees_nothing or self.no_credit:
             return False
-        return self.status in (NO_STATUS, 408, 429) or self.status >= 500
+        return self.meant in (NO_STATUS, 408, 429) or self.status >= 500
 
     @property
     def what(self) -> str:
@@ -172,7 +188,7 @@ class ServerError:
             return BROKEN
         if 300 <= status < 400:
             return ELSEWHERE
-        later = status == NO_STATUS or status >= 500
+        later = status in (NO_STATUS, 408) or status >= 500
         return LATER if later else ADVICE.get(status, "check its profile")
 
 
@@ -233,7 +249,8 @@ def message_in(found: object) -> str:
     message = next(filter(None, words), "")
     raw = as_table(found.get("metadata")).get("raw")
     # Routers put the provider's message next to their own.
-    behind = message_in(parsed(raw)) or clean(raw) if isinstance(raw, str) else ""
+    read = parsed(raw) if isinstance(raw, str) else raw
+    behind = message_in(read) or (clean(raw) if isinstance(raw, str) else "")
     return f"{message}: {behind}" if message and behind else message or behind
 
 
@@ -283,14 +300,15 @@ def _delay(body: str) -> float:
     found = _DELAY.search(body)
     if not found:
         return 0.0
-    unit = {"ms": 0.001, "m": 60.0, "min": 60.0}.get(found[2].lower(), 1.0)
+    unit = {"ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}.get(found[2].lower(), 1.0)
     return float(found[1]) * unit
 
 
 def _seconds(retry_after: str) -> float:
-    """Seconds in a Retry-After header; 0 for a date, for which the usual pause is used."""
+    """Seconds in a Retry-After header, or until its date; 0 for a past date and anything else."""
     try:
         seconds = float(retry_after)
     except ValueError:
-        return 0.0
-    return seconds if seconds > 0 else 0.0
+        date = parsedate_tz(retry_after)
+        seconds = mktime_tz(date) - time.time() if date else 0.0
+    return seconds if 0 < seconds < math.inf else 0.0

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 # OpenThinker; Gemma; MedGemma.
 TAGS = (
     *("think", "thinking", "thought", "thoughts", "reasoning"),
+    *("analysis", "scratchpad", "reflection", "inner_monologue"),  # as prompts for others ask for
     *("longcat_think", "seed:think", "mm:think"),
 )
 PAIRS = (

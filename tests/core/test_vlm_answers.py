@@ -183,6 +183,8 @@ def test_texts_keep_their_words_whatever_slips_stand_around_them(written: str, m
         '{"id": "a", "score": "9/10"}',
         '{"id": "a", "score": "0.5/10"}',
         '{"id": "a", "score": "about a half"}',
+        '{"id": "a", "score": "1,000"}',
+        f"<scratchpad>Perhaps {DRAFT}",
         '{"id": "a", "score": 0.5, "words": ["red", "bl',
         "{'id': 'a', 'score': 0.5, 'words': ['red'",
         '{"id": "a" "score": 0.5}',
