@@ -80,9 +80,9 @@ def says(
     **how: Any,
 ) -> Reply:
     """A chat completion with these texts; `tops` are the log-probabilities of first tokens."""
-    ranked = sorted((tops or {}).items(), key=lambda top: -top[1])  # the first one is written
-    likely = [{"token": token, "logprob": logprob} for token, logprob in ranked]
-    logprobs = {"content": [{**likely[0], "top_logprobs": likely}]} if likely else None
+    likely = [{"token": token, "logprob": logprob} for token, logprob in (tops or {}).items()]
+    written = [top for top in likely if top["token"] == contents[0]] or likely
+    logprobs = {"content": [{**written[0], "top_logprobs": likely}]} if likely else None
     choices = [
         {
             "index": index,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -14,6 +15,10 @@ from ..vlm.interface import Failure
 from ..vlm.texts import quoted, tidy
 
 MAX_REQUIREMENTS = 20
+_DENIAL = re.compile(
+    r"\b(?:no|not|none|without|never|nothing|nobody|nowhere|free of|absent|empty)\b|n['\u2019]t\b",
+    re.IGNORECASE,
+)
 Answer = float | Failure  # P(yes), 0 to 1
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 
@@ -69,14 +74,21 @@ def checks_of(
     return [
         Check(
             name,
-            form.format(question=quoted(first[name].question)),
+            form.format(question=quoted(_question(first[name]))),
             first[name].fault,
             _needs(name, first[name].needs, named),
-            tuple(other.format(question=quoted(first[name].question)) for other in again),
+            tuple(other.format(question=quoted(_question(first[name]))) for other in again),
         )
         for name in first
         if name
     ]
+
+
+def _question(item: Requirement) -> str:
+    """The question of a requirement. "Are there dogs?" would be answered "yes" exactly where "no
+    dogs" is not met, so what is denied is asked for by its statement."""
+    denied = _DENIAL.search(item.statement) and not _DENIAL.search(item.question)
+    return f"Does the picture show this: {tidy(item.statement)}?" if denied else item.question
 
 
 def _said(text: str) -> str:

@@ -17,25 +17,35 @@ _COLOUR = (
 )
 _SEEN = r"(?:visible|present|there|shown|seen|depicted|included|in the (?:picture|image|scene))"
 # The first match wins; without a match, the edit quotes the verifier.
-_EDITS = (
-    (re.compile(r"missing (.+)"), r"add \1"),
-    (re.compile(r"extra (.+)"), r"remove the \1"),
-    (re.compile(r"(.+) is not ((?:left|right) of .+|above .+|below .+)"), r"move the \1 \2"),
-    (re.compile(r"(.+) is not (an? .+)"), r"turn the \1 into \2"),
-    (re.compile(rf"(?:the |an? )?(.+) is not ({_COLOUR})"), r"recolor the \1 \2"),
-    (re.compile(rf"((?:the|an?) .+) (?:is|are) not {_SEEN}"), r"add \1"),
-    (re.compile(rf"(.+) is not {_SEEN}"), r"add the \1"),
-    (re.compile(rf"(.+) are not {_SEEN}"), r"add \1"),
-)
+_NOT = r"(?:is|are)(?: not|n['\u2019]t)"
+_THE = r"(?:the |an? )?"
+_ARTICLE = re.compile(r"^(?:The|An?) ")
+_EDITS = [
+    (re.compile(pattern, re.IGNORECASE), edit)
+    for pattern, edit in (
+        (r"missing:? (.+)", r"add \1"),
+        (rf"{_THE}extra (.+)", r"remove the \1"),
+        (
+            rf"{_THE}(.+) {_NOT} (?:(?:on|to) the )?((?:left|right) of .+|above .+|below .+)",
+            r"move the \1 \2",
+        ),
+        (r"(.+) is not (an? .+)", r"turn the \1 into \2"),
+        (rf"{_THE}(.+) {_NOT} ({_COLOUR})", r"recolor the \1 \2"),
+        (rf"((?:the|an?) .+) (?:{_NOT} {_SEEN}|(?:is|are) missing)", r"add \1"),
+        (rf"(.+) (?:is(?: not|n['\u2019]t) {_SEEN}|is missing)", r"add the \1"),
+        (rf"(.+) (?:are(?: not|n['\u2019]t) {_SEEN}|are missing)", r"add \1"),
+    )
+]
 
 
 def edit_for(unmet: str) -> str:
     """The edit, as a command, for one unmet requirement."""
+    fault = _ARTICLE.sub(lambda article: article[0].lower(), unmet.rstrip(" ."))
     if _COMMAND.fullmatch(unmet):
         return unmet
     for pattern, edit in _EDITS:
-        if pattern.fullmatch(unmet):
-            return pattern.sub(edit, unmet)
+        if found := pattern.fullmatch(fault):
+            return found.expand(edit)
     return f"fix this: {unmet}"
 
 

@@ -22,10 +22,15 @@ from .template import TemplateWriter
 MAX_WORDS = 100
 FALLBACK = ("The writer", "the verdict's words are used")
 NOTHING_FOUND = "nothing in particular"
-_NUMBERING = re.compile(r"[\s*•·#-]*(?:\d{1,2}[.)]\s+)?[\s*•·]*")
+_NUMBERING = re.compile(
+    r"[\s*•·#✅\u2460-\u2473-]*(?:(?:edit|step)?\s*[(\[]?(?:\d{1,2}|[a-h])?[.):\]]\s+)?[\s*•·]*",
+    re.IGNORECASE,
+)
 _NO_EDIT = re.compile(
-    r"(?:none|n/a|null|nothing|no)(?:\s+(?:edits?|changes?|to\s+(?:change|edit)|(?:are\s+)?(?:needed"
-    r"|required|necessary)))*",
+    r"(?:there (?:is|are) )?(?:none|n/a|null|nothing|no)(?: (?:further|additional|other|more|edits?"
+    r"|changes?|corrections?|issues?|problems?|to|be|needs?|changed?|edit(?:ed)?|fix(?:ed)?|is|are"
+    r"|needed|required|necessary|missing|wrong))*|everything (?:is|looks) \w+"
+    r"|(?:i|i['\u2019]m|sorry|as an ai)\b.*",  # what is no command: a model that declines
     re.IGNORECASE,
 )
 MAX_TRIED = 5  # earlier reflections per question
@@ -125,10 +130,11 @@ def from_verdict(candidate: Candidate, template: TemplateWriter) -> str:
 def joined(edits: Sequence[str], max_words: int) -> str:
     """As many edits as fit into `max_words`, as sentences; the first is cut if it is too long.
 
-    Numbering is removed, and edits without a word, such as the "..." of our question, or "none",
-    are dropped.
+    A line is an edit. Numbering is removed; repetitions, edits without a word, such as the "..." of
+    our question, and "none" are dropped.
     """
-    text, said = "", [edit for edit in map(_bare, edits) if edit]
+    lines = [_bare(line) for edit in edits for line in edit.splitlines()]
+    text, said = "", list({line.casefold(): line for line in lines if line}.values())
     for edit in said:
         sentence = f"{edit[0].upper()}{edit[1:]}."
         longer = f"{text} {sentence}".strip()
@@ -140,7 +146,7 @@ def joined(edits: Sequence[str], max_words: int) -> str:
 
 def _bare(edit: str) -> str:
     """An edit without numbering and surrounding punctuation; "" if nothing is left."""
-    bare = _NUMBERING.sub("", tidy(edit), count=1).strip(" .;-*…")
+    bare = _NUMBERING.sub("", tidy(edit).replace("**", ""), count=1).strip(" .;-*…`")
     says = any(map(str.isalpha, bare)) and not _NO_EDIT.fullmatch(bare)
     return bare if says else ""
 

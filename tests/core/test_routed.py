@@ -169,7 +169,7 @@ def test_positions_that_rules_cannot_hold_and_other_colours_are_asked() -> None:
         ("a circle and a zeppelin", "does not know 'zeppelin'"),
         ("a circle on a roof", "Write it plainly .*add the judge checklist"),
         ('a red sign that says "OPEN"', "does not know 'sign'"),
-        ('a sign that says "ОТКРЫТО"', "letters that the verifier text cannot read"),
+        ('a sign that says "ОТКРЫТО"', "letters or signs that the verifier text cannot read"),
         ("a circle left of a zeppelin", "does not know 'zeppelin'"),
         ('a sign that says "--"', "no letters or digits"),
         ('a sign that says "OPEN', "never closed"),

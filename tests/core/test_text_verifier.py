@@ -156,6 +156,7 @@ def test_words_around_a_text_say_where_it_stands_how_often_and_whether_it_is_ban
         ('a sign that says "OPEN', "before 'OPEN' in the prompt is never closed"),
         ('a sign that says "..."', "no letters or digits"),
         ('a sign that says "Привет"', "cannot read: П р и в е т. It reads Latin"),
+        ('a sign that says "I ♥ NY"', "cannot read: ♥. It reads Latin"),
     ],
 )
 def test_a_prompt_that_cannot_be_judged_is_refused_before_any_picture(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from types import MappingProxyType
 
@@ -17,6 +18,7 @@ from .matching import Page
 from .reading import ReadLine, TextReader, load_reader
 from .wanted import TextWishes, WantedText, text_wishes
 
+READ_SYMBOLS = "©®°"  # that the reader finds; not so hearts, stars and cups
 LARGEST = 0.5  # largest share of a picture covered by a text; larger places are textures
 
 
@@ -82,16 +84,18 @@ class TextVerifier:
                 f'The text "{wanted.text:.80}" has no letters or digits. Leave out its '
                 "quotation marks, or choose another verifier."
             )
-        unknown = [c for c in dict.fromkeys(letters) if c.isalpha() and not self._knows(c)]
+        unknown = [c for c in dict.fromkeys(letters) if not self._reads(c)]
         if unknown:
             raise InputError(
-                f'The text "{wanted.text:.80}" has letters that the verifier text cannot read: '
-                f"{' '.join(unknown[:10])}. It reads Latin, Chinese, Japanese and some Greek. "
-                "Leave out this text, or choose a verifier that asks a vision-language model."
+                f'The text "{wanted.text:.80}" has letters or signs that the verifier text cannot '
+                f"read: {' '.join(unknown[:10])}. It reads Latin, Chinese, Japanese and some "
+                "Greek. Leave out this text, or choose a verifier with a vision-language model."
             )
 
-    def _knows(self, letter: str) -> bool:
-        return bool(self.reader.alphabet & {letter, letter.upper(), letter.lower()})
+    def _reads(self, sign: str) -> bool:
+        if sign.isalpha():
+            return bool(self.reader.alphabet & {sign, sign.upper(), sign.lower()})
+        return sign in READ_SYMBOLS or unicodedata.category(sign) != "So"
 
     def _finding(self, wishes: TextWishes, image: Image) -> TextFinding:
         lines = self.reader.read(image)
