@@ -4,7 +4,7 @@ import os
 import sys
 from importlib.util import find_spec
 
-from reflectionflow_core.starting import share_cores
+from reflectionflow_core.starting import ensure_home, share_cores
 
 # Installed by the extra `train`; each program needs some of them.
 _NEEDED = ("torch", "accelerate", "datasets", "ray", "tokenizers", "trl", "webdataset", "yaml")
@@ -20,4 +20,5 @@ if _absent := ", ".join(name for name in _NEEDED if find_spec(name) is None):
 for _library in ("TRANSFORMERS", "DIFFUSERS"):
     os.environ.setdefault(f"{_library}_VERBOSITY", "error")
 
+ensure_home()
 share_cores()  # before torch starts its threads

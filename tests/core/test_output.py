@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reflectionflow_core.cli import main
+from reflectionflow_core.starting import ensure_home
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "reflectionflow_core"]
@@ -48,6 +49,16 @@ def test_a_full_device_is_a_sentence(options: tuple[str, ...]) -> None:
         "reflectionflow: The output cannot be written: no space left on the device. "
         "Free some space.\n"
     )
+
+
+def test_a_user_without_a_home_has_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setenv("HOME", "before")
+    monkeypatch.setattr(Path, "home", unknown)
+    ensure_home()
+    assert os.environ["HOME"] == os.sep
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no shell that closes an output")
